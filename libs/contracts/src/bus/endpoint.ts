@@ -1,0 +1,25 @@
+import { z } from 'zod';
+
+/**
+ * A request/reply command on the bus. `subject` may hold `*` where a host id goes; `at(hostId)` fills it in.
+ * What comes from a compute host is parsed with `request` before anyone looks at it.
+ */
+export interface Endpoint<Q extends z.ZodType = z.ZodType, R extends z.ZodType = z.ZodType> {
+  readonly subject: string;
+  readonly request: Q;
+  readonly reply: R;
+  /** Deadline of one call in milliseconds. */
+  readonly timeout: number;
+}
+
+export const endpoint = <Q extends z.ZodType, R extends z.ZodType>(
+  subject: string,
+  request: Q,
+  reply: R,
+  timeout = 5_000,
+): Endpoint<Q, R> => ({ subject, request, reply, timeout });
+
+/** The endpoint's subject for one host. */
+export const at = (e: { readonly subject: string }, hostId: string): string => e.subject.replace('*', hostId);
+/** The host id in a concrete subject such as `host.<id>.report`. */
+export const hostOf = (subject: string): string => subject.split('.')[1] ?? '';

@@ -1,0 +1,200 @@
+import { z } from 'zod';
+import { HostFacts } from '../events/host.js';
+import { FlavorSnapshot, ImageSnapshot, PowerOperation, PowerState } from '../events/server.js';
+import { ImageId, NetworkId, PortId, ProjectId, SecurityGroupId, ServerId, SubnetId } from '../ids.js';
+import { endpoint } from './endpoint.js';
+
+/**
+ * What a compute host may say and ask. NATS lets host `h` publish `host.<h>.>` and subscribe `wake.<h>` and its own
+ * inbox, nothing else; the subject proves who speaks.
+ */
+
+const session = z.number().int().nonnegative();
+
+/** To the scheduler: an agent takes up its host. The reply's session ends all older ones. */
+export const hello = endpoint(
+  'host.*.hello',
+  z.object({ facts: HostFacts }),
+  z.object({ session, cloudId: z.string(), hostName: z.string() }),
+);
+/** To the scheduler, every 10 s; `superseded` tells an older session to stop. */
+export const beat = endpoint('host.*.beat', z.object({ session }), z.object({ superseded: z.boolean() }));
+
+export const SecurityRule = z.object({
+  direction: z.enum(['ingress', 'egress']),
+  ethertype: z.enum(['IPv4', 'IPv6']),
+  protocol: z.string().nullable(),
+  portMin: z.number().int().nullable(),
+  portMax: z.number().int().nullable(),
+  /** CIDRs that may talk; an empty list with `remoteGroup` means that the group has no members now. */
+  remotePrefixes: z.array(z.string()),
+});
+export type SecurityRule = z.infer<typeof SecurityRule>;
+
+/** A port as the host plugs it. */
+export const PortPlug = z.object({
+  portId: PortId,
+  networkId: NetworkId,
+  mac: z.string(),
+  mtu: z.number().int(),
+  adminUp: z.boolean(),
+  portSecurity: z.boolean(),
+  fixedIps: z.array(z.object({ subnetId: SubnetId, address: z.string() })),
+  /** Further addresses the guest may use (allowed_address_pairs). */
+  allowedPairs: z.array(z.object({ mac: z.string(), address: z.string() })),
+  securityGroups: z.array(SecurityGroupId),
+  rules: z.array(SecurityRule),
+  tag: z.string().nullable(),
+});
+export type PortPlug = z.infer<typeof PortPlug>;
+
+/** A network as a machine has to build it. */
+export const NetworkPlan = z.object({
+  networkId: NetworkId,
+  projectId: ProjectId,
+  mtu: z.number().int(),
+  subnets: z.array(
+    z.object({
+      subnetId: SubnetId,
+      version: z.union([z.literal(4), z.literal(6)]),
+      cidr: z.string(),
+      gateway: z.string().nullable(),
+      dhcp: z.boolean(),
+      /** Address the DHCP and metadata side of the network uses on this machine. */
+      serviceAddress: z.string(),
+      dnsNameservers: z.array(z.string()),
+      hostRoutes: z.array(z.object({ destination: z.string(), nexthop: z.string() })),
+    }),
+  ),
+  /** Every port of the network that DHCP has to know, with the name the guest gets. */
+  leases: z.array(z.object({ mac: z.string(), address: z.string(), hostname: z.string() })),
+});
+export type NetworkPlan = z.infer<typeof NetworkPlan>;
+
+/** What the log wants of one server on one host. */
+export const DesiredServer = z.object({
+  serverId: ServerId,
+  projectId: ProjectId,
+  attempt: z.number().int().positive(),
+  /** True: destroy it, the log has a tombstone for this attempt. */
+  tombstone: z.boolean(),
+  /** True when the log has ServerSpawned for this attempt: it is never spawned again. */
+  spawned: z.boolean(),
+  power: PowerState,
+  /** The newest power operation; while `done` is false it has to be carried out and reported. */
+  operation: z.object({ generation: z.number().int(), kind: PowerOperation, done: z.boolean() }).nullable(),
+  name: z.string(),
+  flavor: FlavorSnapshot,
+  image: ImageSnapshot,
+  configDrive: z.boolean(),
+  ports: z.array(PortPlug),
+});
+export type DesiredServer = z.infer<typeof DesiredServer>;
+
+/** To the gateway, at each wake-up and every 30 s. `since` 0 asks for everything. */
+export const desired = endpoint(
+  'host.*.desired',
+  z.object({ session, since: z.number().int() }),
+  z.object({
+    /** Give it as `since` next time. */
+    version: z.number().int(),
+    /** Current session of the host by the log; an agent with an older one stops. */
+    session,
+    /** False: `servers` has only what changed since `since`. */
+    whole: z.boolean(),
+    servers: z.array(DesiredServer),
+    networks: z.array(NetworkPlan),
+    /** Quarantined guests an operator decided about. */
+    discard: z.array(z.object({ serverId: ServerId, attempt: z.number().int() })),
+  }),
+);
+
+/** To the gateway, one server at a time: what only its own host may know, for as long as it needs it. */
+export const serverBoot = endpoint(
+  'host.*.server-boot',
+  z.object({ session, serverId: ServerId, attempt: z.number().int() }),
+  z.object({
+    /** Signed for this image and host, and expiring. */
+    imageUrl: z.string(),
+    imageId: ImageId,
+    /** Files of a config drive, path to contents in base64; null when the server has none. */
+    configDrive: z.record(z.string(), z.string()).nullable(),
+  }),
+);
+
+/** One thing that an agent saw or did. The server's decider judges it. */
+export const HostFact = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('spawned'), power: PowerState, bootId: z.string() }),
+  /** Nothing of the attempt is left on the host: another host may try. */
+  z.object({ kind: z.literal('spawnFailed'), reason: z.string() }),
+  z.object({
+    kind: z.literal('operationDone'),
+    generation: z.number().int(),
+    operation: PowerOperation,
+    power: PowerState,
+    bootId: z.string(),
+  }),
+  z.object({
+    kind: z.literal('operationFailed'),
+    generation: z.number().int(),
+    operation: PowerOperation,
+    reason: z.string(),
+    unsupported: z.boolean(),
+    power: PowerState.nullable(),
+  }),
+  z.object({ kind: z.literal('powerChanged'), power: PowerState, bootId: z.string() }),
+  z.object({ kind: z.literal('missing') }),
+  z.object({ kind: z.literal('absent') }),
+]);
+export type HostFact = z.infer<typeof HostFact>;
+
+/** To the gateway. `accepted` false: the log knows better (older session, other attempt, other host). */
+export const report = endpoint(
+  'host.*.report',
+  z.object({ session, serverId: ServerId, attempt: z.number().int(), fact: HostFact }),
+  z.object({ accepted: z.boolean(), reason: z.string().nullable() }),
+);
+
+/** To the scheduler: guests with our mark and without a tombstone, as they stand now. */
+export const quarantine = endpoint(
+  'host.*.quarantine',
+  z.object({
+    session,
+    guests: z.array(z.object({ serverId: ServerId, attempt: z.number().int(), reason: z.string() })),
+  }),
+  z.object({ accepted: z.boolean() }),
+);
+
+/**
+ * To the gateway: a guest asked 169.254.169.254. The agent adds nothing but (network, source address); the gateway
+ * answers only for servers the log places on this host.
+ */
+export const metadata = endpoint(
+  'host.*.metadata',
+  z.object({ session, networkId: NetworkId, sourceAddress: z.string(), path: z.string() }),
+  z.object({ status: z.number().int(), contentType: z.string(), body: z.string() }),
+);
+
+/** From the gateway to the agent's own subject: something changed, ask for `desired`. Carries no truth. */
+export const wakeSubject = (hostId: string) => `wake.${hostId}`;
+/** What a wake-up says: 'desired', or a live question for the agent with where to send its answer. */
+export const Wake = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('desired') }),
+  /** The agent publishes the tail of the console log on `host.<h>.answer.<question>`. */
+  z.object({ kind: z.literal('consoleLog'), question: z.string(), serverId: ServerId, maxBytes: z.number().int() }),
+  /** The agent dials `url` and joins it to the server's console. */
+  z.object({
+    kind: z.literal('console'),
+    question: z.string(),
+    serverId: ServerId,
+    protocol: z.enum(['vnc', 'serial']),
+    url: z.string(),
+  }),
+]);
+export type Wake = z.infer<typeof Wake>;
+/** To the gateway: the answer to a live question of a wake-up. */
+export const answer = endpoint(
+  'host.*.answer',
+  z.object({ session, question: z.string(), ok: z.boolean(), unsupported: z.boolean(), body: z.string() }),
+  z.object({}),
+);

@@ -1,0 +1,98 @@
+import { z } from 'zod';
+import { CommandContext } from '../envelope.js';
+import { PlacementExplanation } from '../events/provider.js';
+import { FlavorSnapshot, ImageSnapshot } from '../events/server.js';
+import { HostId, ImageId, ProjectId, ProviderId, ServerId, UserId } from '../ids.js';
+import { endpoint } from './endpoint.js';
+
+/** What a token says about its bearer; every service asks for it itself. */
+export const TokenContext = z.object({
+  userId: z.string(),
+  userName: z.string(),
+  userDomainId: z.string(),
+  userDomainName: z.string(),
+  projectId: z.string().nullable(),
+  projectName: z.string().nullable(),
+  projectDomainId: z.string().nullable(),
+  projectDomainName: z.string().nullable(),
+  domainId: z.string().nullable(),
+  domainName: z.string().nullable(),
+  /** True for a token with `system: {all: true}` scope. */
+  system: z.boolean(),
+  roles: z.array(z.object({ id: z.string(), name: z.string() })),
+  methods: z.array(z.string()),
+  auditIds: z.array(z.string()),
+  issuedAt: z.string(),
+  expiresAt: z.string(),
+  applicationCredentialId: z.string().nullable(),
+  isAdminProject: z.boolean(),
+});
+export type TokenContext = z.infer<typeof TokenContext>;
+
+export const identityValidate = endpoint(
+  'identity.validate',
+  z.object({ token: z.string() }),
+  z.object({ context: TokenContext.nullable() }),
+);
+
+export const reserve = endpoint(
+  'scheduler.reserve',
+  z.object({
+    serverId: ServerId,
+    attempt: z.number().int().positive(),
+    projectId: ProjectId,
+    userId: UserId,
+    flavor: FlavorSnapshot,
+    image: ImageSnapshot,
+    availabilityZone: z.string().nullable(),
+    requestedHost: z.string().nullable(),
+    hints: z.record(z.string(), z.unknown()),
+    /** Hosts that failed earlier attempts. */
+    excludeHosts: z.array(HostId),
+    /** Machines the server's networks are already on; a network cannot span machines yet. */
+    machineIds: z.array(z.string()),
+    context: CommandContext,
+  }),
+  z.discriminatedUnion('kind', [
+    z.object({
+      kind: z.literal('claimed'),
+      hostId: HostId,
+      hostName: z.string(),
+      node: z.string(),
+      providerId: ProviderId,
+      availabilityZone: z.string(),
+    }),
+    z.object({ kind: z.literal('refused'), message: z.string(), explanation: PlacementExplanation }),
+  ]),
+  10_000,
+);
+export type ReserveRequest = z.infer<typeof reserve.request>;
+export type ReserveReply = z.infer<typeof reserve.reply>;
+
+/** Asks image-service what a server needs to know of an image; `context` null for what everybody may see. */
+export const describeImage = endpoint(
+  'image.describe',
+  z.object({ imageId: ImageId, projectId: z.string().nullable(), isAdmin: z.boolean() }),
+  z.object({
+    image: ImageSnapshot.extend({
+      status: z.string(),
+      visibility: z.string(),
+      owner: z.string().nullable(),
+    }).nullable(),
+  }),
+);
+
+/** A URL for the bytes of an image, signed for one host and expiring after `expiresIn` seconds. */
+export const signImageUrl = endpoint(
+  'image.sign-url',
+  z.object({ imageId: ImageId, hostId: HostId, expiresIn: z.number().int().positive() }),
+  z.object({ url: z.string() }),
+);
+
+/**
+ * Admin commands of the command line: `admin.<app>.<command>`. Arguments and results are the app's own; the command
+ * line only prints.
+ */
+export const adminSubject = (app: string, command: string) => `admin.${app}.${command}`;
+export const AdminRequest = z.object({ args: z.record(z.string(), z.unknown()) });
+export const AdminReply = z.object({ ok: z.boolean(), result: z.unknown() });

@@ -1,0 +1,18 @@
+import type { EventDefinition, EventSet } from '../event-set.js';
+import { hostEvents } from './host.js';
+import { placementEvents, providerEvents } from './provider.js';
+import { quotaEvents } from './quota.js';
+import { serverEvents } from './server.js';
+
+/** Every kind of stream, in the order of the event catalog. */
+export const eventSets: readonly EventSet[] = [serverEvents, quotaEvents, hostEvents, providerEvents, placementEvents];
+
+const byType = new Map<string, EventDefinition>();
+for (const set of eventSets)
+  for (const [type, definition] of Object.entries(set.events)) {
+    if (byType.has(type)) throw new Error(`two streams define the event ${type}`);
+    byType.set(type, definition);
+  }
+
+/** The definition of an event type; undefined for a type that this release does not know. */
+export const definitionOf = (type: string): EventDefinition | undefined => byType.get(type);

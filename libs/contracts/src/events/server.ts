@@ -1,0 +1,225 @@
+import { z } from 'zod';
+import { type EventOf, event, eventSet, VaultRef } from '../event-set.js';
+import {
+  FlavorId,
+  HostId,
+  ImageId,
+  NetworkId,
+  PortId,
+  ProjectId,
+  ProviderId,
+  SecurityGroupId,
+  ServerId,
+  SubnetId,
+  UserId,
+} from '../ids.js';
+import { Bytes, GiB, Instant, MiB } from '../units.js';
+
+/** The flavor as it was when the server was made; later changes of the flavor do not touch the server. */
+export const FlavorSnapshot = z.object({
+  id: FlavorId,
+  name: z.string(),
+  vcpus: z.number().int().positive(),
+  memory: MiB,
+  /** Root disk; 0 means the image's own size. */
+  disk: GiB,
+  ephemeral: GiB,
+  swap: MiB,
+  extraSpecs: z.record(z.string(), z.string()),
+});
+export type FlavorSnapshot = z.infer<typeof FlavorSnapshot>;
+
+/** The image as it was when the server was made: what scheduling and spawning need of it. */
+export const ImageSnapshot = z.object({
+  id: ImageId,
+  name: z.string().nullable(),
+  diskFormat: z.string(),
+  containerFormat: z.string(),
+  size: Bytes,
+  minDisk: GiB,
+  minRam: MiB,
+  /** SHA-512 of the bytes, hexadecimal (`os_hash_value`). */
+  sha512: z.string(),
+  /** Custom properties such as `hw_disk_bus`, `os_type`, `hypervisor_type`. */
+  properties: z.record(z.string(), z.string()),
+});
+export type ImageSnapshot = z.infer<typeof ImageSnapshot>;
+
+export const RequestedNetwork = z.object({
+  networkId: NetworkId.nullable(),
+  portId: PortId.nullable(),
+  fixedIp: z.string().nullable(),
+  tag: z.string().nullable(),
+});
+export type RequestedNetwork = z.infer<typeof RequestedNetwork>;
+
+/** A port of a server, with what the guest sees of it. */
+export const ServerPort = z.object({
+  portId: PortId,
+  networkId: NetworkId,
+  networkName: z.string(),
+  mac: z.string(),
+  fixedIps: z.array(
+    z.object({ subnetId: SubnetId, address: z.string(), version: z.union([z.literal(4), z.literal(6)]) }),
+  ),
+  /** True when this server's build made the port, so that its deletion removes it. */
+  ours: z.boolean(),
+  tag: z.string().nullable(),
+});
+export type ServerPort = z.infer<typeof ServerPort>;
+
+/** Nova's fault of a server in ERROR: `code` as in HTTP, `message` for the owner. */
+export const ServerFault = z.object({ code: z.number().int(), message: z.string(), details: z.string().optional() });
+export type ServerFault = z.infer<typeof ServerFault>;
+
+export const PowerState = z.enum(['running', 'paused', 'suspended', 'shutdown', 'crashed', 'noState']);
+export type PowerState = z.infer<typeof PowerState>;
+
+/** A change of power that was asked for. Its generation makes the edge a level: each is done once. */
+export const PowerOperation = z.enum(['start', 'stop', 'softReboot', 'hardReboot', 'pause', 'unpause']);
+export type PowerOperation = z.infer<typeof PowerOperation>;
+
+const Generation = z.number().int().nonnegative();
+const Attempt = z.number().int().positive();
+const server = { serverId: ServerId };
+const onHost = { serverId: ServerId, host: HostId, attempt: Attempt };
+
+const requested = (doc: string) => event(doc, z.object({ ...server, generation: Generation }));
+const done = (doc: string) =>
+  event(doc, z.object({ ...onHost, generation: Generation, power: PowerState, bootId: z.string() }));
+
+export const serverEvents = eventSet({
+  stream: 'server',
+  writer: 'api-gateway',
+  events: {
+    ServerCreateRequested: event(
+      'A user asked for a server; it is accepted and will be built.',
+      z.object({
+        ...server,
+        projectId: ProjectId,
+        userId: UserId,
+        name: z.string(),
+        hostname: z.string(),
+        description: z.string().nullable(),
+        image: ImageSnapshot,
+        flavor: FlavorSnapshot,
+        keyName: z.string().nullable(),
+        publicKey: z.string().nullable(),
+        networks: z.union([z.literal('auto'), z.literal('none'), z.array(RequestedNetwork)]),
+        securityGroups: z.array(SecurityGroupId),
+        metadata: z.record(z.string(), z.string()),
+        tags: z.array(z.string()),
+        availabilityZone: z.string().nullable(),
+        /** Host or hypervisor hostname demanded by an administrator. */
+        requestedHost: z.string().nullable(),
+        hints: z.record(z.string(), z.unknown()),
+        configDrive: z.boolean(),
+        userData: VaultRef.nullable(),
+        reservationId: z.string(),
+        launchIndex: z.number().int().nonnegative(),
+      }),
+    ),
+    ServerCreateAbandoned: event(
+      'A request for a server never got beyond its quota reservation; the id is barred so that it cannot come late.',
+      z.object(server),
+    ),
+    ServerPortsAllocated: event(
+      'The server got its ports and addresses.',
+      z.object({ ...server, ports: z.array(ServerPort) }),
+    ),
+    ServerScheduled: event(
+      'The scheduler claimed a host for this attempt to build the server.',
+      z.object({
+        ...onHost,
+        hostName: z.string(),
+        node: z.string(),
+        providerId: ProviderId,
+        availabilityZone: z.string(),
+      }),
+    ),
+    ServerAttemptAbandoned: event(
+      'An attempt to build will not be used; a claim made for it may be released, a late schedule for it is refused.',
+      z.object({ ...server, attempt: Attempt, reason: z.string() }),
+    ),
+    ServerSpawned: event(
+      'The host reported the guest of this attempt as running.',
+      z.object({ ...onHost, power: PowerState, bootId: z.string() }),
+    ),
+    ServerSpawnFailed: event(
+      'The host could not spawn this attempt, and says that nothing of it is left.',
+      z.object({ ...onHost, reason: z.string() }),
+    ),
+    ServerBuildFailed: event('The server could not be built.', z.object({ ...server, fault: ServerFault })),
+
+    ServerStartRequested: requested('A user asked to power the server on.'),
+    ServerStarted: done('The server was powered on.'),
+    ServerStopRequested: requested('A user asked to power the server off.'),
+    ServerStopped: done('The server was powered off.'),
+    ServerRebootRequested: event(
+      'A user asked to reboot the server.',
+      z.object({ ...server, generation: Generation, kind: z.enum(['soft', 'hard']) }),
+    ),
+    ServerRebooted: done('The server was rebooted.'),
+    ServerPauseRequested: requested('A user asked to pause the server.'),
+    ServerPaused: done('The server was paused.'),
+    ServerUnpauseRequested: requested('A user asked to unpause the server.'),
+    ServerUnpaused: done('The server was unpaused.'),
+    ServerActionFailed: event(
+      'An action did not end well, or not before its deadline.',
+      z.object({ ...server, action: z.string(), fault: ServerFault, power: PowerState.nullable() }),
+    ),
+
+    ServerPowerChanged: event(
+      'The power of the guest changed though nobody asked for it here.',
+      z.object({ ...onHost, power: PowerState, cause: z.enum(['guest', 'hostBoot']), bootId: z.string() }),
+    ),
+    ServerGuestMissing: event('The host no longer has the guest of a server that was spawned.', z.object(onHost)),
+    ServerGuestAbsent: event(
+      'The host confirmed that nothing of this attempt is left on it; its claim can be released.',
+      z.object(onHost),
+    ),
+    ServerGuestQuarantined: event(
+      "The host has a guest that carries this server's mark although nothing asks for it; it is left alone.",
+      z.object(onHost),
+    ),
+
+    ServerLocked: event(
+      'The server was locked against changes by others.',
+      z.object({ ...server, reason: z.string().nullable() }),
+    ),
+    ServerUnlocked: event('The server was unlocked.', z.object(server)),
+    ServerRenamed: event('The display name changed.', z.object({ ...server, name: z.string() })),
+    ServerDescriptionChanged: event(
+      'The description changed.',
+      z.object({ ...server, description: z.string().nullable() }),
+    ),
+    ServerHostnameChanged: event(
+      'The hostname in the metadata changed.',
+      z.object({ ...server, hostname: z.string() }),
+    ),
+    ServerMetadataChanged: event(
+      'The metadata of the server is now this.',
+      z.object({ ...server, metadata: z.record(z.string(), z.string()) }),
+    ),
+    ServerTagsChanged: event(
+      'The tags of the server are now these.',
+      z.object({ ...server, tags: z.array(z.string()) }),
+    ),
+    ServerSecurityGroupsChanged: event(
+      'The security groups of the server are now these.',
+      z.object({ ...server, securityGroups: z.array(SecurityGroupId) }),
+    ),
+    ServerStateReset: event(
+      'An administrator set the state by hand.',
+      z.object({ ...server, state: z.enum(['active', 'error']) }),
+    ),
+
+    ServerDeleteRequested: event('A user asked to delete the server.', z.object(server)),
+    ServerDeleted: event(
+      'The server is gone for its owner. Where its host has not confirmed it yet, a tombstone stays.',
+      z.object({ ...server, at: Instant, hostConfirmed: z.boolean() }),
+    ),
+    ServerResourcesReleased: event('Ports and quota of the deleted server were given back.', z.object(server)),
+  },
+});
+export type ServerEvent = EventOf<typeof serverEvents>;

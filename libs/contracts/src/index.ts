@@ -1,0 +1,13 @@
+export * from './bus/endpoint.js';
+export * as hostBus from './bus/host.js';
+export * from './bus/services.js';
+export * from './envelope.js';
+export * from './errors.js';
+export * from './event-set.js';
+export * from './events/catalog.js';
+export * from './events/host.js';
+export * from './events/provider.js';
+export * from './events/quota.js';
+export * from './events/server.js';
+export * from './ids.js';
+export * from './units.js';

@@ -1,0 +1,23 @@
+import type { DomainEvent, EventSet } from '@omnivisor/contracts';
+
+/**
+ * The rules of one stream, as pure functions. Time, ids and random numbers arrive with the command: deciding twice
+ * gives the same events.
+ */
+export interface Decider<State, Command, Event extends DomainEvent> {
+  readonly initial: State;
+  /**
+   * What happens because of a command. What already holds gives no event: messages come twice.
+   * @throws DomainError when the command must be refused
+   */
+  decide(command: Command, state: State): Event[];
+  /** Never throws on a known event: it has accepted history. */
+  evolve(state: State, event: Event): State;
+}
+
+/** A decider and the streams it rules. */
+export interface Aggregate<State, Command, Event extends DomainEvent> extends Decider<State, Command, Event> {
+  readonly events: EventSet;
+}
+
+export const streamOf = (set: EventSet, key: string): string => `${set.stream}-${key}`;

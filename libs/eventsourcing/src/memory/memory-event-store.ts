@@ -1,0 +1,80 @@
+import type {
+  CommandContext,
+  EventId,
+  Instant,
+  NewEvent,
+  Position,
+  RecordedEvent,
+  Revision,
+} from '@omnivisor/contracts';
+import { textsOf } from '../canonical.js';
+import { type AppendResult, type EventStore, WrongExpectedRevision } from '../event-store.js';
+
+/** The log in memory, for specs and simulation. Keeps the texts, so that what is read has been through them. */
+export class MemoryEventStore implements EventStore {
+  private readonly log: RecordedEvent[] = [];
+  private readonly streams = new Map<string, RecordedEvent[]>();
+  private readonly listeners = new Set<() => void>();
+
+  constructor(
+    private readonly clock: { now(): Instant },
+    private readonly ids: { ordered(): string },
+  ) {}
+
+  async append(stream: string, expected: Revision, events: readonly NewEvent[]): Promise<AppendResult> {
+    if (events.length === 0) throw new Error('nothing to append');
+    const texts = events.map(textsOf);
+    const past = this.streams.get(stream) ?? [];
+    const commandIds = new Set(events.map((e) => e.context.commandId as string));
+    const before = past.filter((e) => commandIds.has(e.context.commandId));
+    if (before.length > 0) {
+      const last = before.at(-1)!;
+      return { revision: last.revision, position: last.position, events: before, duplicate: true };
+    }
+    const actual = past.length - 1;
+    if (actual !== expected) throw new WrongExpectedRevision(stream, expected, actual);
+    const latest = this.log.at(-1)?.recordedAt;
+    const now = this.clock.now();
+    const recordedAt = latest !== undefined && latest > now ? latest : now;
+    const recorded = events.map((event, i): RecordedEvent => {
+      const { schemaVersion, ...context } = JSON.parse(texts[i]!.meta) as { schemaVersion: number } & CommandContext;
+      return {
+        id: this.ids.ordered() as EventId,
+        type: event.type,
+        data: JSON.parse(texts[i]!.payload),
+        schemaVersion,
+        stream,
+        revision: actual + 1 + i,
+        position: this.log.length + 1 + i,
+        recordedAt,
+        context,
+      };
+    });
+    this.log.push(...recorded);
+    this.streams.set(stream, [...past, ...recorded]);
+    for (const listener of this.listeners) listener();
+    const last = recorded.at(-1)!;
+    return { revision: last.revision, position: last.position, events: recorded, duplicate: false };
+  }
+
+  async readStream(stream: string, from: Revision = 0): Promise<RecordedEvent[]> {
+    return (this.streams.get(stream) ?? []).slice(Math.max(0, from));
+  }
+
+  async readAll(after: Position, limit: number): Promise<RecordedEvent[]> {
+    return this.log.slice(after, after + limit);
+  }
+
+  async head(): Promise<Position> {
+    return this.log.length;
+  }
+
+  subscribe(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  async close(): Promise<void> {
+    this.listeners.clear();
+  }
+}

@@ -1,0 +1,3 @@
+export * from './bus.js';
+export * from './clock.js';
+export * from './ids.js';

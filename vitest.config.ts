@@ -1,0 +1,21 @@
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+
+const libs = fileURLToPath(new URL('./libs/', import.meta.url));
+
+/** Specs run from source: `@omnivisor/<lib>` is that lib's `src`, so no build has to come first. */
+export default defineConfig({
+  resolve: {
+    alias: [
+      { find: /^@omnivisor\/([a-z-]+)$/, replacement: `${libs}$1/src/index.ts` },
+      { find: /^@omnivisor\/([a-z-]+)\/([a-z-]+)$/, replacement: `${libs}$1/src/$2/index.ts` },
+    ],
+  },
+  test: {
+    environment: 'node',
+    include: ['{apps,libs,tools}/**/*.spec.ts'],
+    exclude: ['**/node_modules/**', '**/dist/**'],
+    testTimeout: 20_000,
+    hookTimeout: 120_000,
+  },
+});
