@@ -1,4 +1,5 @@
 export * from './bus/endpoint.js';
+export type { HostFact } from './bus/host.js';
 export * as hostBus from './bus/host.js';
 export * from './bus/services.js';
 export * from './envelope.js';
@@ -10,4 +11,5 @@ export * from './events/provider.js';
 export * from './events/quota.js';
 export * from './events/server.js';
 export * from './ids.js';
+export * from './traits.js';
 export * from './units.js';

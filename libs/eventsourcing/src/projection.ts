@@ -9,6 +9,8 @@ export interface Projection<Row extends object = object> {
   keys(event: RecordedEvent): readonly string[];
   /** The row after the event; undefined removes it. */
   evolve(row: Row | undefined, event: RecordedEvent, key: string): Row | undefined;
+  /** Rows of other tables that follow from this row alone, e.g. when its next work falls due. */
+  derive?(key: string, row: Row | undefined): readonly RowChange[];
 }
 
 /** An event of a set as the log has it: what `evolve` sees after narrowing by `type`. */
@@ -73,8 +75,11 @@ export const project = async (
       await before.getMany(p.table, [...new Set(touched.map(([, key]) => key))]),
     );
     for (const [event, key] of touched) rows.set(key, p.evolve(rows.get(key), event, key));
-    for (const key of new Set(touched.map(([, key]) => key)))
-      changes.push({ table: p.table as Table<never>, key, row: rows.get(key) });
+    for (const key of new Set(touched.map(([, key]) => key))) {
+      const row = rows.get(key);
+      changes.push({ table: p.table as Table<never>, key, row });
+      if (p.derive) changes.push(...p.derive(key, row));
+    }
   }
   return changes;
 };

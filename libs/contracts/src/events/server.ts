@@ -185,7 +185,7 @@ export const serverEvents = eventSet({
 
     ServerLocked: event(
       'The server was locked against changes by others.',
-      z.object({ ...server, reason: z.string().nullable() }),
+      z.object({ ...server, reason: z.string().nullable(), by: z.enum(['owner', 'admin']) }),
     ),
     ServerUnlocked: event('The server was unlocked.', z.object(server)),
     ServerRenamed: event('The display name changed.', z.object({ ...server, name: z.string() })),

@@ -1,0 +1,20 @@
+import { type Milliseconds, seconds } from '@omnivisor/contracts';
+import type { TaskState } from './server.js';
+
+/**
+ * How long each task_state may last. When it passes, the action fails, its instance action ends with Error, and the
+ * power state last reported stands; a later report corrects it.
+ */
+export const taskDeadlines: Readonly<Record<TaskState, Milliseconds>> = {
+  scheduling: seconds(600),
+  networking: seconds(600),
+  spawning: seconds(600),
+  'powering-on': seconds(120),
+  // The guest gets 60 s to shut down before its power is cut.
+  'powering-off': seconds(180),
+  rebooting: seconds(240),
+  rebooting_hard: seconds(120),
+  pausing: seconds(60),
+  unpausing: seconds(60),
+  deleting: seconds(120),
+};

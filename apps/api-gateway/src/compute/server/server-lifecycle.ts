@@ -1,0 +1,414 @@
+import {
+  conflict,
+  type EventData,
+  type HostFact,
+  type HostId,
+  type Instant,
+  notFound,
+  type PowerOperation,
+  type SecurityGroupId,
+  type ServerEvent,
+  type ServerFault,
+  type ServerId,
+  type ServerPort,
+  serverEvents,
+} from '@omnivisor/contracts';
+import type { Aggregate } from '@omnivisor/eventsourcing';
+import { evolve, MAX_ATTEMPTS, noServer, type Server, type TaskState, type VmState } from './server.js';
+
+type Events = typeof serverEvents;
+
+/** What may be asked of a server. `asAdmin` passes a lock that the owner set. */
+export type ServerCommand =
+  | { readonly type: 'create'; readonly request: EventData<Events, 'ServerCreateRequested'> }
+  | { readonly type: 'abandonCreate'; readonly serverId: ServerId }
+  | { readonly type: 'allocatePorts'; readonly serverId: ServerId; readonly ports: readonly ServerPort[] }
+  | { readonly type: 'schedule'; readonly schedule: EventData<Events, 'ServerScheduled'> }
+  | { readonly type: 'abandonAttempt'; readonly serverId: ServerId; readonly attempt: number; readonly reason: string }
+  | { readonly type: 'failBuild'; readonly serverId: ServerId; readonly fault: ServerFault }
+  | {
+      readonly type: 'power';
+      readonly serverId: ServerId;
+      readonly operation: PowerOperation;
+      readonly asAdmin: boolean;
+    }
+  /** The deadline of the task has passed; `task` and `generation` say which one was meant. */
+  | {
+      readonly type: 'expireTask';
+      readonly serverId: ServerId;
+      readonly task: TaskState;
+      readonly generation: number;
+      readonly now: Instant;
+    }
+  | {
+      readonly type: 'report';
+      readonly serverId: ServerId;
+      readonly host: HostId;
+      readonly attempt: number;
+      readonly fact: HostFact;
+      readonly now: Instant;
+    }
+  | {
+      readonly type: 'lock';
+      readonly serverId: ServerId;
+      readonly reason: string | null;
+      readonly by: 'owner' | 'admin';
+    }
+  | { readonly type: 'unlock'; readonly serverId: ServerId }
+  | { readonly type: 'rename'; readonly serverId: ServerId; readonly name: string; readonly asAdmin: boolean }
+  | {
+      readonly type: 'describe';
+      readonly serverId: ServerId;
+      readonly description: string | null;
+      readonly asAdmin: boolean;
+    }
+  | { readonly type: 'setHostname'; readonly serverId: ServerId; readonly hostname: string; readonly asAdmin: boolean }
+  | {
+      readonly type: 'setMetadata';
+      readonly serverId: ServerId;
+      readonly metadata: Readonly<Record<string, string>>;
+      readonly asAdmin: boolean;
+    }
+  | { readonly type: 'setTags'; readonly serverId: ServerId; readonly tags: readonly string[] }
+  | {
+      readonly type: 'setSecurityGroups';
+      readonly serverId: ServerId;
+      readonly securityGroups: readonly SecurityGroupId[];
+    }
+  | { readonly type: 'resetState'; readonly serverId: ServerId; readonly state: 'active' | 'error' }
+  | {
+      readonly type: 'delete';
+      readonly serverId: ServerId;
+      /** Passes a lock and any state (forceDelete). */
+      readonly asAdmin: boolean;
+      readonly now: Instant;
+    }
+  | { readonly type: 'confirmReleased'; readonly serverId: ServerId };
+
+const serverNotFound = (id: string) => notFound(`Instance ${id} could not be found.`);
+const invalidState = (action: string, id: string, attribute: string, state: string | null) =>
+  conflict(`Cannot '${action}' instance ${id} while it is in ${attribute} ${state}`);
+const locked = (id: string) => conflict(`Instance ${id} is locked`);
+
+interface PowerRule {
+  /** Name in the instance actions and in refusals. */
+  readonly action: string;
+  readonly from: readonly VmState[];
+  readonly task: readonly (TaskState | null)[];
+  readonly requested: (serverId: ServerId, generation: number) => ServerEvent;
+}
+
+/** From which states an operation is accepted; source: compute API of Nova, 2026. */
+const powerRules: Record<PowerOperation, PowerRule> = {
+  start: {
+    action: 'start',
+    from: ['stopped'],
+    task: [null],
+    requested: (serverId, generation) => ({ type: 'ServerStartRequested', data: { serverId, generation } }),
+  },
+  stop: {
+    action: 'stop',
+    from: ['active', 'error'],
+    task: [null],
+    requested: (serverId, generation) => ({ type: 'ServerStopRequested', data: { serverId, generation } }),
+  },
+  softReboot: {
+    action: 'reboot',
+    from: ['active'],
+    task: [null],
+    requested: (serverId, generation) => ({
+      type: 'ServerRebootRequested',
+      data: { serverId, generation, kind: 'soft' },
+    }),
+  },
+  hardReboot: {
+    action: 'reboot',
+    from: ['active', 'stopped', 'paused', 'error'],
+    task: [null, 'rebooting', 'rebooting_hard', 'pausing', 'unpausing'],
+    requested: (serverId, generation) => ({
+      type: 'ServerRebootRequested',
+      data: { serverId, generation, kind: 'hard' },
+    }),
+  },
+  pause: {
+    action: 'pause',
+    from: ['active'],
+    task: [null],
+    requested: (serverId, generation) => ({ type: 'ServerPauseRequested', data: { serverId, generation } }),
+  },
+  unpause: {
+    action: 'unpause',
+    from: ['paused'],
+    task: [null],
+    requested: (serverId, generation) => ({ type: 'ServerUnpauseRequested', data: { serverId, generation } }),
+  },
+};
+
+/** Which event says that an operation is done. */
+const doneEvent = {
+  start: 'ServerStarted',
+  stop: 'ServerStopped',
+  softReboot: 'ServerRebooted',
+  hardReboot: 'ServerRebooted',
+  pause: 'ServerPaused',
+  unpause: 'ServerUnpaused',
+} as const;
+
+/** Refuses what must not be asked of this server by this caller. */
+const guard = (server: Server, id: ServerId, asAdmin: boolean): void => {
+  if (server.id === null || server.vmState === 'deleted') throw serverNotFound(id);
+  if (server.locked && !asAdmin) throw locked(id);
+};
+
+const power = (server: Server, id: ServerId, operation: PowerOperation, asAdmin: boolean): ServerEvent[] => {
+  guard(server, id, asAdmin);
+  const rule = powerRules[operation];
+  if (!rule.from.includes(server.vmState)) throw invalidState(rule.action, id, 'vm_state', server.vmState);
+  if (!rule.task.includes(server.taskState)) throw invalidState(rule.action, id, 'task_state', server.taskState);
+  if (!server.launched || !server.placement) throw conflict(`Instance ${id} is not ready`);
+  return [rule.requested(id, server.generation + 1)];
+};
+
+/**
+ * What a host says of a server is judged here: only the host that the log places this attempt on is heard, and only
+ * about what is still open. Everything else is no event.
+ */
+const report = (server: Server, command: Extract<ServerCommand, { type: 'report' }>): ServerEvent[] => {
+  const { serverId, host, attempt, fact } = command;
+  const placement = server.placement;
+  if (!placement || placement.host !== host || placement.attempt !== attempt) return [];
+  const onHost = { serverId, host, attempt };
+  switch (fact.kind) {
+    case 'spawned':
+      if (server.spawned) return [];
+      return [{ type: 'ServerSpawned', data: { ...onHost, power: fact.power, bootId: fact.bootId } }];
+    case 'spawnFailed': {
+      if (server.spawned) return [];
+      const failed: ServerEvent[] = [
+        { type: 'ServerSpawnFailed', data: { ...onHost, reason: fact.reason } },
+        { type: 'ServerGuestAbsent', data: onHost },
+      ];
+      if (server.deleteRequested && server.vmState !== 'deleted')
+        failed.push({ type: 'ServerDeleted', data: { serverId, at: command.now, hostConfirmed: true } });
+      else if (server.vmState === 'building' && attempt >= MAX_ATTEMPTS)
+        failed.push({
+          type: 'ServerBuildFailed',
+          data: {
+            serverId,
+            fault: {
+              code: 500,
+              message: `Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures for instance ${serverId}.`,
+            },
+          },
+        });
+      return failed;
+    }
+    case 'operationDone': {
+      const operation = server.operation;
+      if (!operation || operation.done || operation.generation !== fact.generation) return [];
+      return [
+        {
+          type: doneEvent[operation.kind],
+          data: { ...onHost, generation: fact.generation, power: fact.power, bootId: fact.bootId },
+        },
+      ];
+    }
+    case 'operationFailed': {
+      const operation = server.operation;
+      if (!operation || operation.done || operation.generation !== fact.generation) return [];
+      return [
+        {
+          type: 'ServerActionFailed',
+          data: {
+            serverId,
+            action: powerRules[operation.kind].action,
+            fault: {
+              code: fact.unsupported ? 501 : 500,
+              message: fact.unsupported ? 'The requested functionality is not supported.' : fact.reason,
+            },
+            power: fact.power,
+          },
+        },
+      ];
+    }
+    case 'powerChanged': {
+      if (!server.spawned || server.deleteRequested || fact.power === server.power) return [];
+      if (server.operation && !server.operation.done) return [];
+      const cause = server.bootId !== null && server.bootId !== fact.bootId ? 'hostBoot' : 'guest';
+      return [{ type: 'ServerPowerChanged', data: { ...onHost, power: fact.power, cause, bootId: fact.bootId } }];
+    }
+    case 'missing':
+      if (!server.spawned || server.deleteRequested || server.power === 'noState') return [];
+      return [{ type: 'ServerGuestMissing', data: onHost }];
+    case 'absent': {
+      // Only a tombstone makes an absence final; without one it would be a missing guest.
+      if (!server.deleteRequested) return [];
+      const gone: ServerEvent[] = [{ type: 'ServerGuestAbsent', data: onHost }];
+      if (server.vmState !== 'deleted')
+        gone.push({ type: 'ServerDeleted', data: { serverId, at: command.now, hostConfirmed: true } });
+      return gone;
+    }
+  }
+};
+
+const remove = (server: Server, id: ServerId, asAdmin: boolean, now: Instant): ServerEvent[] => {
+  guard(server, id, asAdmin);
+  if (server.deleteRequested) return [];
+  const requested: ServerEvent = { type: 'ServerDeleteRequested', data: { serverId: id } };
+  if (server.placement) return [requested];
+  // A claim may be under way for the next attempt: barring it lets the scheduler release it.
+  return [
+    requested,
+    {
+      type: 'ServerAttemptAbandoned',
+      data: { serverId: id, attempt: server.attempt + 1, reason: 'the server was deleted' },
+    },
+    { type: 'ServerDeleted', data: { serverId: id, at: now, hostConfirmed: true } },
+  ];
+};
+
+const expire = (server: Server, command: Extract<ServerCommand, { type: 'expireTask' }>): ServerEvent[] => {
+  const { serverId, task, generation, now } = command;
+  if (server.taskState !== task || server.generation !== generation) return [];
+  const fault = (message: string): ServerFault => ({ code: 500, message });
+  switch (task) {
+    case 'deleting':
+      if (server.vmState === 'deleted') return [];
+      return [{ type: 'ServerDeleted', data: { serverId, at: now, hostConfirmed: false } }];
+    case 'scheduling':
+    case 'networking':
+    case 'spawning': {
+      const failed: ServerEvent = {
+        type: 'ServerBuildFailed',
+        data: { serverId, fault: fault('Build of instance timed out: its host did not answer in time.') },
+      };
+      if (server.placement) return [failed];
+      return [
+        {
+          type: 'ServerAttemptAbandoned',
+          data: { serverId, attempt: server.attempt + 1, reason: 'the build timed out' },
+        },
+        failed,
+      ];
+    }
+    default:
+      return [
+        {
+          type: 'ServerActionFailed',
+          data: {
+            serverId,
+            action: server.operation ? powerRules[server.operation.kind].action : task,
+            fault: fault('The action did not end in time: the host did not answer.'),
+            power: null,
+          },
+        },
+      ];
+  }
+};
+
+const changed = (event: ServerEvent, same: boolean): ServerEvent[] => (same ? [] : [event]);
+const equal = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
+
+export const decide = (command: ServerCommand, server: Server): ServerEvent[] => {
+  if (command.type === 'create') {
+    if (server.abandoned) throw conflict('The request for this server was given up.');
+    return server.id === null ? [{ type: 'ServerCreateRequested', data: command.request }] : [];
+  }
+  if (command.type === 'abandonCreate')
+    return server.id !== null || server.abandoned
+      ? []
+      : [{ type: 'ServerCreateAbandoned', data: { serverId: command.serverId } }];
+  if (command.type === 'schedule') {
+    const { serverId, attempt } = command.schedule;
+    if (server.placement?.attempt === attempt) return [];
+    const wanted = server.id !== null && !server.deleteRequested && server.vmState === 'building';
+    if (!wanted || server.placement || attempt !== server.attempt + 1)
+      throw conflict(`Attempt ${attempt} of instance ${serverId} is not wanted any more.`);
+    return [{ type: 'ServerScheduled', data: command.schedule }];
+  }
+  const id = command.serverId;
+  if (server.id === null) throw serverNotFound(id);
+  switch (command.type) {
+    case 'allocatePorts':
+      if (server.ports || server.deleteRequested) return [];
+      return [{ type: 'ServerPortsAllocated', data: { serverId: id, ports: [...command.ports] } }];
+    case 'abandonAttempt':
+      if (command.attempt <= server.attempt) return [];
+      return [
+        {
+          type: 'ServerAttemptAbandoned',
+          data: { serverId: id, attempt: command.attempt, reason: command.reason },
+        },
+      ];
+    case 'failBuild':
+      if (server.vmState !== 'building' || server.deleteRequested) return [];
+      return [{ type: 'ServerBuildFailed', data: { serverId: id, fault: command.fault } }];
+    case 'power':
+      return power(server, id, command.operation, command.asAdmin);
+    case 'expireTask':
+      return expire(server, command);
+    case 'report':
+      return report(server, command);
+    case 'lock':
+      guard(server, id, true);
+      return changed(
+        { type: 'ServerLocked', data: { serverId: id, reason: command.reason, by: command.by } },
+        server.locked && server.lockedReason === command.reason && server.lockedBy === command.by,
+      );
+    case 'unlock':
+      guard(server, id, true);
+      return changed({ type: 'ServerUnlocked', data: { serverId: id } }, !server.locked);
+    case 'rename':
+      guard(server, id, command.asAdmin);
+      return changed(
+        { type: 'ServerRenamed', data: { serverId: id, name: command.name } },
+        server.name === command.name,
+      );
+    case 'describe':
+      guard(server, id, command.asAdmin);
+      return changed(
+        { type: 'ServerDescriptionChanged', data: { serverId: id, description: command.description } },
+        server.description === command.description,
+      );
+    case 'setHostname':
+      guard(server, id, command.asAdmin);
+      return changed(
+        { type: 'ServerHostnameChanged', data: { serverId: id, hostname: command.hostname } },
+        server.hostname === command.hostname,
+      );
+    case 'setMetadata':
+      guard(server, id, command.asAdmin);
+      return changed(
+        { type: 'ServerMetadataChanged', data: { serverId: id, metadata: { ...command.metadata } } },
+        equal(server.metadata, command.metadata),
+      );
+    case 'setTags':
+      guard(server, id, true);
+      return changed(
+        { type: 'ServerTagsChanged', data: { serverId: id, tags: [...command.tags] } },
+        equal(server.tags, command.tags),
+      );
+    case 'setSecurityGroups':
+      guard(server, id, true);
+      return changed(
+        { type: 'ServerSecurityGroupsChanged', data: { serverId: id, securityGroups: [...command.securityGroups] } },
+        equal(server.securityGroups, command.securityGroups),
+      );
+    case 'resetState':
+      guard(server, id, true);
+      return [{ type: 'ServerStateReset', data: { serverId: id, state: command.state } }];
+    case 'delete':
+      return remove(server, id, command.asAdmin, command.now);
+    case 'confirmReleased':
+      if (server.vmState !== 'deleted' || server.released) return [];
+      return [{ type: 'ServerResourcesReleased', data: { serverId: id } }];
+  }
+};
+
+/** The rules of `server-<id>` streams. */
+export const serverAggregate: Aggregate<Server, ServerCommand, ServerEvent> = {
+  events: serverEvents,
+  initial: noServer,
+  decide,
+  evolve,
+};

@@ -1,0 +1,106 @@
+import type { Instant, Position, RecordedEvent, ServerEvent } from '@omnivisor/contracts';
+import { type DueWork, dueTable, type Projection, type Table, table } from '@omnivisor/eventsourcing';
+import { evolve, noServer, type Server } from './server.js';
+import { nextStep, SERVER_PROCESS } from './server-next-step.js';
+
+/** The request that the server works on: what its host reports belongs to it. */
+export interface Pending {
+  readonly requestId: string;
+  readonly correlationId: string;
+  readonly eventId: string;
+}
+
+/** A server as the API reads it: its state, and when things happened. */
+export interface ServerRow extends Server {
+  readonly id: NonNullable<Server['id']>;
+  readonly createdAt: Instant;
+  readonly updatedAt: Instant;
+  readonly launchedAt: Instant | null;
+  readonly terminatedAt: Instant | null;
+  readonly faultAt: Instant | null;
+  /** When the running task began; null when none runs. */
+  readonly taskSince: Instant | null;
+  readonly pending: Pending | null;
+  readonly deleted: boolean;
+  readonly host: string | null;
+  readonly hostId: string | null;
+  /** The host that has something of the server, or has not yet confirmed that it has nothing. */
+  readonly onHost: string | null;
+  readonly node: string | null;
+  readonly availabilityZone: string | null;
+  readonly imageId: string;
+  readonly flavorId: string;
+  readonly addresses: readonly string[];
+  /** Position of the newest event of the server. */
+  readonly changedAt: Position;
+}
+
+export const serverTable = table<ServerRow>(
+  'servers_v1',
+  ['projectId', 'deleted', 'createdAt'],
+  ['deleted', 'createdAt'],
+  ['onHost', 'changedAt'],
+);
+
+const opensTask = new Set<ServerEvent['type']>([
+  'ServerCreateRequested',
+  'ServerStartRequested',
+  'ServerStopRequested',
+  'ServerRebootRequested',
+  'ServerPauseRequested',
+  'ServerUnpauseRequested',
+  'ServerDeleteRequested',
+]);
+
+/** True for events of `server-<id>` streams. */
+export const isServerEvent = (event: { readonly stream: string }): event is RecordedEvent & ServerEvent =>
+  event.stream.startsWith('server-');
+
+const taskSince = (before: ServerRow | undefined, after: Server, at: Instant): Instant | null => {
+  if (after.taskState === null) return null;
+  const building = (task: string | null | undefined) => task === 'scheduling' || task === 'spawning';
+  // Building is one task from the request to the guest, whatever step it is in.
+  const same = before?.taskState === after.taskState || (building(before?.taskState) && building(after.taskState));
+  return same && before?.taskSince ? before.taskSince : at;
+};
+
+export const serverProjection: Projection<ServerRow> = {
+  table: serverTable,
+  keys: (event) => (isServerEvent(event) ? [event.data.serverId] : []),
+  evolve: (before, event) => {
+    const e = event as RecordedEvent & ServerEvent;
+    const at = event.recordedAt;
+    const after = evolve(before ?? noServer, e);
+    if (after.id === null) return undefined;
+    const ended = e.type === 'ServerDeleted' || before?.deleted === true;
+    return {
+      ...after,
+      id: after.id,
+      createdAt: before?.createdAt ?? at,
+      updatedAt: at,
+      launchedAt: before?.launchedAt ?? (e.type === 'ServerSpawned' ? at : null),
+      terminatedAt: before?.terminatedAt ?? (e.type === 'ServerDeleted' ? at : null),
+      faultAt: after.fault === null ? null : after.fault === before?.fault ? before.faultAt : at,
+      taskSince: taskSince(before, after, at),
+      pending: opensTask.has(e.type)
+        ? { requestId: event.context.requestId, correlationId: event.context.correlationId, eventId: event.id }
+        : (before?.pending ?? null),
+      deleted: ended,
+      // What the server was on stays readable after its deletion.
+      host: after.placement?.hostName ?? (ended ? (before?.host ?? null) : null),
+      hostId: after.placement?.host ?? (ended ? (before?.hostId ?? null) : null),
+      onHost: after.placement?.host ?? null,
+      node: after.placement?.node ?? (ended ? (before?.node ?? null) : null),
+      availabilityZone: after.placement?.availabilityZone ?? before?.availabilityZone ?? null,
+      imageId: after.image.id,
+      flavorId: after.flavor.id,
+      addresses: (after.ports ?? []).flatMap((p) => p.fixedIps.map((ip) => ip.address)),
+      changedAt: event.position,
+    };
+  },
+  derive: (id, row) => {
+    const next = row && nextStep(row);
+    const due: DueWork | undefined = next ? { process: SERVER_PROCESS, id, dueAt: next.at } : undefined;
+    return [{ table: dueTable as Table<never>, key: `${SERVER_PROCESS}/${id}`, row: due }];
+  },
+};
