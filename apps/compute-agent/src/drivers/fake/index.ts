@@ -1,0 +1,3 @@
+export * from './fake.driver.js';
+export type * from './fake-guest.js';
+export * from './fake-hypervisor.js';
