@@ -87,6 +87,8 @@ export const DesiredServer = z.object({
   flavor: FlavorSnapshot,
   image: ImageSnapshot,
   configDrive: z.boolean(),
+  /** Every port of the server; a tombstone has no plugs any more. */
+  portIds: z.array(PortId),
   ports: z.array(PortPlug),
 });
 export type DesiredServer = z.infer<typeof DesiredServer>;
@@ -179,7 +181,8 @@ export const metadata = endpoint(
 export const wakeSubject = (hostId: string) => `wake.${hostId}`;
 /** What a wake-up says: 'desired', or a live question for the agent with where to send its answer. */
 export const Wake = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('desired') }),
+  /** `whole`: rules or addresses changed too, so what did not change itself has to be asked for again. */
+  z.object({ kind: z.literal('desired'), whole: z.boolean().optional() }),
   /** The agent publishes the tail of the console log on `host.<h>.answer.<question>`. */
   z.object({ kind: z.literal('consoleLog'), question: z.string(), serverId: ServerId, maxBytes: z.number().int() }),
   /** The agent dials `url` and joins it to the server's console. */

@@ -1,0 +1,23 @@
+import type { hostBus } from '@omnivisor/contracts';
+import type { z } from 'zod';
+import type { ServerRow } from '../server/server.projection.js';
+
+export type DesiredServer = z.input<typeof hostBus.DesiredServer>;
+type PortPlug = z.input<typeof hostBus.PortPlug>;
+
+/** What the log wants of a server that is placed on a host. */
+export const desiredOf = (server: ServerRow, ports: readonly PortPlug[]): DesiredServer => ({
+  serverId: server.id,
+  projectId: server.projectId,
+  attempt: server.placement!.attempt,
+  tombstone: server.deleteRequested,
+  spawned: server.spawned,
+  power: server.wantedPower,
+  operation: server.operation && { ...server.operation },
+  name: server.hostname,
+  flavor: server.flavor,
+  image: server.image,
+  configDrive: server.configDrive,
+  portIds: (server.ports ?? []).map((p) => p.portId),
+  ports: [...ports],
+});

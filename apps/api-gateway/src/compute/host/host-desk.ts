@@ -1,0 +1,175 @@
+import {
+  type CommandContext,
+  type CommandId,
+  type EventId,
+  type HostId,
+  hostBus,
+  hostOf,
+  invalid,
+  type Position,
+  type RecordedEvent,
+  type RequestId,
+  type ServerEvent,
+} from '@omnivisor/contracts';
+import type { RowReader } from '@omnivisor/eventsourcing';
+import type { Subscription } from '@omnivisor/platform/ports';
+import type { z } from 'zod';
+import type { GatewayCore } from '../../core/gateway-core.js';
+import { isServerEvent, type ServerRow, serverTable } from '../server/server.projection.js';
+import { serverAggregate } from '../server/server-lifecycle.js';
+import { desiredOf } from './desired.js';
+import { type HostRow, hostTable } from './host.projection.js';
+
+type Plug = z.input<typeof hostBus.PortPlug>;
+type Plan = z.input<typeof hostBus.NetworkPlan>;
+
+/** What the desk needs of the rest of the gateway to answer a host. */
+export interface HostDeskPorts {
+  plugs(rows: RowReader, serverIds: string[]): Promise<Map<string, Plug[]>>;
+  plans(rows: RowReader, networkIds: string[]): Promise<Plan[]>;
+  /** Everything a server's own host may know of it, for one spawn. */
+  boot(server: ServerRow, host: HostId): Promise<z.input<typeof hostBus.serverBoot.reply>>;
+  metadata(
+    rows: RowReader,
+    host: HostId,
+    request: z.output<typeof hostBus.metadata.request>,
+  ): Promise<z.input<typeof hostBus.metadata.reply>>;
+  /** Hosts whose network changes with an event. */
+  hostsTouchedBy(event: RecordedEvent, rows: RowReader): Promise<string[]>;
+}
+
+const QUEUE = 'api-gateway';
+
+/**
+ * The one place where compute hosts are heard. A host is not trusted: the subject proves who speaks, the log says what
+ * is its own, and the server's decider judges what it reports.
+ */
+export class HostDesk {
+  private subscriptions: Subscription[] = [];
+
+  constructor(
+    private readonly core: GatewayCore,
+    private readonly ports: HostDeskPorts,
+    private readonly onError: (where: string, error: unknown) => void,
+  ) {}
+
+  async start(): Promise<void> {
+    const { bus } = this.core;
+    const queue = { queue: QUEUE };
+    this.subscriptions = [
+      await bus.respond(hostBus.desired, (q, s) => this.desired(hostOf(s), q), queue),
+      await bus.respond(hostBus.report, (q, s) => this.report(hostOf(s) as HostId, q), queue),
+      await bus.respond(hostBus.serverBoot, (q, s) => this.boot(hostOf(s) as HostId, q), queue),
+      await bus.respond(hostBus.metadata, (q, s) => this.metadata(hostOf(s) as HostId, q), queue),
+    ];
+    this.core.observe((event) => {
+      this.wake(event).catch((error) => this.onError('wake-up', error));
+    });
+  }
+
+  async stop(): Promise<void> {
+    for (const subscription of this.subscriptions) await subscription.close();
+  }
+
+  private async desired(
+    hostId: string,
+    { since }: { since: Position },
+  ): Promise<z.input<typeof hostBus.desired.reply>> {
+    const rows = await this.core.fresh();
+    // Read first: what changes while we read is asked for again next time.
+    const version = await this.core.readModel.checkpoint();
+    const host = await this.known(rows, hostId);
+    const whole = since === 0;
+    const servers = await rows.find(serverTable, {
+      where: { onHost: hostId, ...(whole ? {} : { changedAt: { gt: since } }) },
+    });
+    const placed = servers.filter((s) => !s.deleteRequested);
+    const plugs = await this.ports.plugs(
+      rows,
+      placed.map((s) => s.id),
+    );
+    const networkIds = [...new Set(placed.flatMap((s) => (s.ports ?? []).map((p) => p.networkId as string)))];
+    return {
+      version,
+      session: host.session,
+      whole,
+      servers: servers.map((s) => desiredOf(s, plugs.get(s.id) ?? [])),
+      networks: await this.ports.plans(rows, networkIds),
+      discard: Object.entries(host.quarantine)
+        .filter(([, q]) => q.verdict === 'discard')
+        .map(([serverId, q]) => ({ serverId, attempt: q.attempt })),
+    };
+  }
+
+  private async report(
+    hostId: HostId,
+    request: z.output<typeof hostBus.report.request>,
+  ): Promise<z.input<typeof hostBus.report.reply>> {
+    const rows = await this.core.fresh();
+    const host = await this.known(rows, hostId);
+    const refused = (reason: string) => ({ accepted: false, reason });
+    if (request.session !== host.session) return refused('this session of the host has ended');
+    const server = await rows.get(serverTable, request.serverId);
+    if (!server) return refused('no such server');
+    const pending = server.pending!;
+    const { fact } = request;
+    const context: CommandContext = {
+      actor: { kind: 'service', service: `host-${hostId}` },
+      requestId: pending.requestId as RequestId,
+      correlationId: pending.correlationId as RequestId,
+      causationId: pending.eventId as EventId,
+      commandId: this.core.ids.uuid() as CommandId,
+    };
+    const { state, events } = await this.core.commands.execute(
+      serverAggregate,
+      server.id,
+      { type: 'report', serverId: server.id, host: hostId, attempt: request.attempt, fact, now: this.core.clock.now() },
+      context,
+    );
+    const ours = state.placement?.host === hostId && state.placement.attempt === request.attempt;
+    return events.length > 0 || ours
+      ? { accepted: true, reason: null }
+      : refused('the log does not place this attempt on this host');
+  }
+
+  private async boot(
+    hostId: HostId,
+    request: z.output<typeof hostBus.serverBoot.request>,
+  ): Promise<z.input<typeof hostBus.serverBoot.reply>> {
+    const rows = await this.core.fresh();
+    const host = await this.known(rows, hostId);
+    const server = await rows.get(serverTable, request.serverId);
+    const placed = server?.placement?.host === hostId && server.placement.attempt === request.attempt;
+    if (!server || !placed || server.spawned || server.deleteRequested || request.session !== host.session)
+      throw invalid('this host has no such server to spawn');
+    return this.ports.boot(server, hostId);
+  }
+
+  private async metadata(
+    hostId: HostId,
+    request: z.output<typeof hostBus.metadata.request>,
+  ): Promise<z.input<typeof hostBus.metadata.reply>> {
+    const rows = await this.core.fresh();
+    await this.known(rows, hostId);
+    return this.ports.metadata(rows, hostId, request);
+  }
+
+  /** Tells the hosts concerned that something changed. A lost wake-up costs at most one round of the agent. */
+  private async wake(event: RecordedEvent): Promise<void> {
+    const wholly = await this.ports.hostsTouchedBy(event, this.core.readModel);
+    for (const host of wholly) this.core.bus.publish(hostBus.wakeSubject(host), { kind: 'desired', whole: true });
+    const host = isServerEvent(event) && (await this.hostOf(event));
+    if (host && !wholly.includes(host)) this.core.bus.publish(hostBus.wakeSubject(host), { kind: 'desired' });
+  }
+
+  private async hostOf(event: ServerEvent): Promise<string | null> {
+    if ('host' in event.data) return event.data.host;
+    return (await this.core.readModel.get(serverTable, event.data.serverId))?.onHost ?? null;
+  }
+
+  private async known(rows: RowReader, hostId: string): Promise<HostRow> {
+    const host = await rows.get(hostTable, hostId);
+    if (!host || host.retired) throw invalid('this host is not enrolled');
+    return host;
+  }
+}

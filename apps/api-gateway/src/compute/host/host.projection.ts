@@ -1,0 +1,109 @@
+import type { HostEvent, HostFacts, Instant, Position } from '@omnivisor/contracts';
+import { projection, table } from '@omnivisor/eventsourcing';
+
+/** A compute host as the gateway knows it from the log. */
+export interface HostRow {
+  readonly id: string;
+  readonly name: string;
+  readonly providerId: string;
+  readonly availabilityZone: string;
+  /** 0 until an agent took it up. */
+  readonly session: number;
+  readonly facts: HostFacts | null;
+  readonly up: boolean;
+  readonly enabled: boolean;
+  readonly disabledReason: string | null;
+  readonly fenced: boolean;
+  readonly retired: boolean;
+  /** Guests with our mark that nothing asks for, and what an operator said of them. */
+  readonly quarantine: Readonly<
+    Record<string, { attempt: number; reason: string; verdict: 'keep' | 'discard' | null }>
+  >;
+  readonly createdAt: Instant;
+  readonly updatedAt: Instant;
+  readonly changedAt: Position;
+}
+
+export const hostTable = table<HostRow>('hosts_v1', ['name']);
+
+type Row = HostRow | undefined;
+const change =
+  (
+    patch: (
+      row: HostRow,
+      event: { readonly data: never; readonly recordedAt: Instant; readonly position: Position },
+    ) => Partial<HostRow>,
+  ) =>
+  (row: Row, event: { readonly data: unknown; readonly recordedAt: Instant; readonly position: Position }): Row =>
+    row && { ...row, ...patch(row, event as never), updatedAt: event.recordedAt, changedAt: event.position };
+
+const byHost = (event: { readonly data: { readonly hostId: string } }) => event.data.hostId;
+
+export const hostProjection = projection<HostEvent, HostRow>(hostTable, {
+  HostEnrolled: {
+    key: byHost,
+    row: (_, { data, recordedAt, position }) => ({
+      id: data.hostId,
+      name: data.name,
+      providerId: data.providerId,
+      availabilityZone: data.availabilityZone,
+      session: 0,
+      facts: null,
+      up: false,
+      enabled: true,
+      disabledReason: null,
+      fenced: false,
+      retired: false,
+      quarantine: {},
+      createdAt: recordedAt,
+      updatedAt: recordedAt,
+      changedAt: position,
+    }),
+  },
+  HostSessionStarted: {
+    key: byHost,
+    row: (row, event) =>
+      change(() => ({ session: event.data.session, facts: event.data.facts, up: true, fenced: false }))(row, event),
+  },
+  HostWentUp: { key: byHost, row: change(() => ({ up: true })) },
+  HostWentDown: { key: byHost, row: change(() => ({ up: false })) },
+  HostEnabled: { key: byHost, row: change(() => ({ enabled: true, disabledReason: null })) },
+  HostDisabled: {
+    key: byHost,
+    row: (row, event) => change(() => ({ enabled: false, disabledReason: event.data.reason }))(row, event),
+  },
+  HostFenced: { key: byHost, row: change(() => ({ fenced: true, up: false })) },
+  HostRetired: { key: byHost, row: change(() => ({ retired: true, up: false })) },
+  HostQuarantineReported: {
+    key: byHost,
+    row: (row, event) =>
+      change((r) => ({
+        quarantine: {
+          ...r.quarantine,
+          [event.data.serverId]: {
+            attempt: event.data.attempt,
+            reason: event.data.reason,
+            verdict: r.quarantine[event.data.serverId]?.verdict ?? null,
+          },
+        },
+      }))(row, event),
+  },
+  HostQuarantineSettled: {
+    key: byHost,
+    row: (row, event) =>
+      change((r) => {
+        const found = r.quarantine[event.data.serverId];
+        return found
+          ? { quarantine: { ...r.quarantine, [event.data.serverId]: { ...found, verdict: event.data.verdict } } }
+          : {};
+      })(row, event),
+  },
+  HostQuarantineCleared: {
+    key: byHost,
+    row: (row, event) =>
+      change((r) => {
+        const { [event.data.serverId]: _, ...rest } = r.quarantine;
+        return { quarantine: rest };
+      })(row, event),
+  },
+});

@@ -1,0 +1,39 @@
+import { at, hostBus } from '@omnivisor/contracts';
+import type { z } from 'zod';
+import { HypervisorError } from '../drivers/hypervisor-driver.js';
+import type { AgentPorts } from './agent.js';
+
+type Question = Exclude<z.output<typeof hostBus.Wake>, { kind: 'desired' }>;
+
+/** Questions about a running guest that a user waits for: its console log. Answers go out on our own subject. */
+export class LiveQuestions {
+  constructor(
+    private readonly ports: AgentPorts,
+    private readonly session: () => number,
+  ) {}
+
+  async answer(question: Question): Promise<void> {
+    let body = '';
+    let ok = true;
+    let isUnsupported = false;
+    try {
+      if (question.kind !== 'consoleLog') throw new HypervisorError('unsupported', 'no consoles here');
+      const log = this.ports.driver.consoleLog;
+      if (!log) throw new HypervisorError('unsupported', 'no console log here');
+      body = (await log.tail(question.serverId, question.maxBytes)).toString('latin1');
+    } catch (error) {
+      ok = false;
+      isUnsupported = error instanceof HypervisorError && error.code === 'unsupported';
+      if (!isUnsupported) this.ports.onError(`console of server ${question.serverId}`, error);
+    }
+    try {
+      await this.ports.bus.request(
+        hostBus.answer,
+        { session: this.session(), question: question.question, ok, unsupported: isUnsupported, body },
+        at(hostBus.answer, this.ports.hostId),
+      );
+    } catch (error) {
+      this.ports.onError('answer', error);
+    }
+  }
+}

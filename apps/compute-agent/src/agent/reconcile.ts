@@ -1,0 +1,51 @@
+import type { hostBus, PowerOperation } from '@omnivisor/contracts';
+import type { z } from 'zod';
+import type { FoundGuest } from '../drivers/hypervisor-driver.js';
+
+export type DesiredServer = z.output<typeof hostBus.DesiredServer>;
+
+/** The one thing to do next for a server; null when what is there is what is wanted. */
+export type Action =
+  | { readonly kind: 'spawn' }
+  | { readonly kind: 'destroy' }
+  | { readonly kind: 'operate'; readonly operation: PowerOperation; readonly generation: number }
+  | { readonly kind: 'reportSpawned' }
+  | { readonly kind: 'reportPower' }
+  | { readonly kind: 'reportMissing' }
+  | { readonly kind: 'reportAbsent' }
+  | { readonly kind: 'failOperation'; readonly operation: PowerOperation; readonly generation: number }
+  /** Leave it alone and tell an operator. */
+  | { readonly kind: 'quarantine'; readonly reason: string };
+
+/**
+ * Compares what the log wants of a server with what is on the host.
+ * @param desired undefined when the log asks for nothing under this id, and has no tombstone either
+ */
+export const nextAction = (desired: DesiredServer | undefined, found: FoundGuest | undefined): Action | null => {
+  if (!desired) return found ? { kind: 'quarantine', reason: 'the log asks for nothing under this id' } : null;
+  if (desired.tombstone) {
+    if (!found) return { kind: 'reportAbsent' };
+    return found.mark.attempt <= desired.attempt
+      ? { kind: 'destroy' }
+      : {
+          kind: 'quarantine',
+          reason: `attempt ${found.mark.attempt} is newer than the tombstone's ${desired.attempt}`,
+        };
+  }
+  const operation = desired.operation && !desired.operation.done ? desired.operation : null;
+  if (!found) {
+    if (!desired.spawned) return { kind: 'spawn' };
+    return operation
+      ? { kind: 'failOperation', operation: operation.kind, generation: operation.generation }
+      : { kind: 'reportMissing' };
+  }
+  if (found.mark.attempt !== desired.attempt)
+    return {
+      kind: 'quarantine',
+      reason: `attempt ${found.mark.attempt} is here, attempt ${desired.attempt} is wanted`,
+    };
+  // A guest that does not run and was never reported was left half made by a crash: `spawn` goes on with it.
+  if (!desired.spawned) return { kind: found.power === 'running' ? 'reportSpawned' : 'spawn' };
+  if (operation) return { kind: 'operate', operation: operation.kind, generation: operation.generation };
+  return found.power === desired.power ? null : { kind: 'reportPower' };
+};
