@@ -1,0 +1,199 @@
+import type { ServerRow } from '../compute/server/server.projection.js';
+
+/** A port as network_data.json tells the guest of it. */
+export interface GuestPort {
+  readonly portId: string;
+  readonly networkId: string;
+  readonly mac: string;
+  readonly mtu: number;
+  readonly ipv4: boolean;
+  readonly dnsNameservers: readonly string[];
+}
+
+export interface GuestSecrets {
+  readonly userData: Buffer | null;
+  /** 512 random bytes for the guest's entropy pool. */
+  readonly randomSeed: Buffer;
+}
+
+/** Versions of the OpenStack metadata format that are served; each is a folder, `latest` is the newest. */
+export const METADATA_VERSIONS = [
+  '2012-08-10',
+  '2013-04-04',
+  '2013-10-17',
+  '2015-10-15',
+  '2016-06-30',
+  '2016-10-06',
+  '2017-02-22',
+  '2018-08-27',
+  '2020-10-14',
+] as const;
+
+const fqdn = (server: ServerRow) => `${server.hostname}.novalocal`;
+
+/** `meta_data.json`; source: metadata service of Nova, format 2020-10-14. */
+export const metaData = (server: ServerRow, secrets: GuestSecrets) => ({
+  uuid: server.id,
+  name: server.name,
+  hostname: fqdn(server),
+  launch_index: server.launchIndex,
+  availability_zone: server.availabilityZone,
+  project_id: server.projectId,
+  meta: server.metadata,
+  ...(server.keyName && server.publicKey
+    ? {
+        public_keys: { [server.keyName]: server.publicKey },
+        keys: [{ name: server.keyName, type: 'ssh', data: server.publicKey }],
+      }
+    : {}),
+  random_seed: secrets.randomSeed.toString('base64'),
+  devices: (server.ports ?? [])
+    .filter((p) => p.tag !== null)
+    .map((p) => ({ type: 'nic', bus: 'none', address: 'none', mac: p.mac, tags: [p.tag] })),
+  dedicated_cpus: [],
+});
+
+/** `network_data.json`; source: metadata service of Nova, format 2015-10-15. */
+export const networkData = (ports: readonly GuestPort[]) => ({
+  links: ports.map((p) => ({
+    id: `tap${p.portId.slice(0, 11)}`,
+    vif_id: p.portId,
+    type: 'bridge',
+    mtu: p.mtu,
+    ethernet_mac_address: p.mac,
+  })),
+  networks: ports.map((p, i) => ({
+    id: `network${i}`,
+    type: p.ipv4 ? 'ipv4_dhcp' : 'ipv6_slaac',
+    link: `tap${p.portId.slice(0, 11)}`,
+    network_id: p.networkId,
+  })),
+  services: [...new Set(ports.flatMap((p) => p.dnsNameservers))].map((address) => ({ type: 'dns', address })),
+});
+
+/** EC2's names under `/latest/meta-data/`, as cloud images of every distribution know them. */
+export const ec2MetaData = (server: ServerRow): Record<string, string> => {
+  const address = server.ports?.[0]?.fixedIps[0]?.address ?? '';
+  return {
+    'ami-id': `ami-${server.imageId.slice(0, 8)}`,
+    'ami-launch-index': String(server.launchIndex),
+    hostname: fqdn(server),
+    'instance-action': 'none',
+    'instance-id': `i-${server.id.replaceAll('-', '').slice(0, 8)}`,
+    'instance-type': server.flavor.name,
+    'local-hostname': fqdn(server),
+    'local-ipv4': address,
+    'placement/availability-zone': server.availabilityZone ?? '',
+    'public-hostname': fqdn(server),
+    'public-ipv4': '',
+    'reservation-id': server.reservationId,
+    'security-groups': '',
+    ...(server.keyName && server.publicKey ? { 'public-keys/0/openssh-key': `${server.publicKey.trim()}\n` } : {}),
+  };
+};
+
+/** Files of a config drive (volume label `config-2`), path to contents. */
+export const configDriveFiles = (
+  server: ServerRow,
+  ports: readonly GuestPort[],
+  secrets: GuestSecrets,
+): Map<string, Buffer> => {
+  const files = new Map<string, Buffer>();
+  const json = (value: unknown) => Buffer.from(JSON.stringify(value));
+  for (const folder of [METADATA_VERSIONS.at(-1)!, 'latest']) {
+    files.set(`openstack/${folder}/meta_data.json`, json(metaData(server, secrets)));
+    files.set(`openstack/${folder}/network_data.json`, json(networkData(ports)));
+    files.set(`openstack/${folder}/vendor_data.json`, json({}));
+    files.set(`openstack/${folder}/vendor_data2.json`, json({}));
+    if (secrets.userData) files.set(`openstack/${folder}/user_data`, secrets.userData);
+  }
+  files.set('ec2/latest/meta-data.json', json(ec2MetaData(server)));
+  if (secrets.userData) files.set('ec2/latest/user-data', secrets.userData);
+  return files;
+};
+
+export interface MetadataAnswer {
+  readonly status: number;
+  readonly contentType: string;
+  readonly body: string;
+}
+
+const text = (body: string): MetadataAnswer => ({ status: 200, contentType: 'text/plain; charset=UTF-8', body });
+const json = (value: unknown): MetadataAnswer => ({
+  status: 200,
+  contentType: 'application/json',
+  body: JSON.stringify(value),
+});
+const missing: MetadataAnswer = {
+  status: 404,
+  contentType: 'text/html; charset=UTF-8',
+  body: '<html><head><title>404 Not Found</title></head><body><h1>404 Not Found</h1></body></html>',
+};
+
+/** Answers a request to 169.254.169.254 for one server. */
+export const answerMetadata = (
+  path: string,
+  server: ServerRow,
+  ports: readonly GuestPort[],
+  secrets: GuestSecrets,
+): MetadataAnswer => {
+  const parts = (path.split('?')[0] ?? '').split('/').filter(Boolean);
+  if (parts.length === 0) return text('1.0\n2009-04-04\nlatest\n');
+  if (parts[0] === 'openstack') return openstackTree(parts.slice(1), server, ports, secrets);
+  return ec2Tree(parts.slice(1), server, secrets);
+};
+
+const openstackTree = (
+  [version, file, ...rest]: string[],
+  server: ServerRow,
+  ports: readonly GuestPort[],
+  secrets: GuestSecrets,
+): MetadataAnswer => {
+  if (version === undefined) return text([...METADATA_VERSIONS, 'latest'].join('\n'));
+  const known = version === 'latest' || (METADATA_VERSIONS as readonly string[]).includes(version);
+  if (!known || rest.length > 0) return missing;
+  const userData = secrets.userData;
+  switch (file) {
+    case undefined:
+      return text(
+        [
+          'meta_data.json',
+          ...(userData ? ['user_data'] : []),
+          'vendor_data.json',
+          'network_data.json',
+          'vendor_data2.json',
+        ].join('\n'),
+      );
+    case 'meta_data.json':
+      return json(metaData(server, secrets));
+    case 'network_data.json':
+      return json(networkData(ports));
+    case 'vendor_data.json':
+    case 'vendor_data2.json':
+      return json({});
+    case 'user_data':
+      return userData
+        ? { status: 200, contentType: 'application/octet-stream', body: userData.toString('latin1') }
+        : missing;
+    default:
+      return missing;
+  }
+};
+
+const ec2Tree = ([kind, ...rest]: string[], server: ServerRow, secrets: GuestSecrets): MetadataAnswer => {
+  if (kind === undefined) return text(secrets.userData ? 'meta-data/\nuser-data' : 'meta-data/');
+  if (kind === 'user-data')
+    return secrets.userData
+      ? { status: 200, contentType: 'application/octet-stream', body: secrets.userData.toString('latin1') }
+      : missing;
+  if (kind !== 'meta-data') return missing;
+  const values = ec2MetaData(server);
+  const wanted = rest.join('/');
+  if (wanted in values) return text(values[wanted]!);
+  const prefix = wanted === '' ? '' : `${wanted}/`;
+  if (prefix === 'public-keys/') return server.keyName ? text(`0=${server.keyName}`) : missing;
+  const names = Object.keys(values)
+    .filter((name) => name.startsWith(prefix))
+    .map((name) => name.slice(prefix.length).replace(/\/.*$/, '/'));
+  return names.length > 0 ? text([...new Set(names)].join('\n')) : missing;
+};

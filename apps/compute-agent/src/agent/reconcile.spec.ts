@@ -1,0 +1,45 @@
+import { describe, expect, it } from 'vitest';
+import type { FoundGuest } from '../drivers/hypervisor-driver.js';
+import { type DesiredServer, nextAction } from './reconcile.js';
+
+const wanted = (change: Partial<DesiredServer> = {}): DesiredServer =>
+  ({
+    serverId: 's',
+    attempt: 2,
+    tombstone: false,
+    spawned: true,
+    power: 'running',
+    operation: null,
+    ...change,
+  }) as DesiredServer;
+const guest = (power: FoundGuest['power'] = 'running', attempt = 2): FoundGuest =>
+  ({ mark: { cloudId: 'c', serverId: 's', attempt }, power }) as FoundGuest;
+
+describe('closing the difference', () => {
+  it('leaves alone what is as wanted', () => expect(nextAction(wanted(), guest())).toBeNull());
+  it('spawns an attempt that was never spawned', () =>
+    expect(nextAction(wanted({ spawned: false }), undefined)).toEqual({ kind: 'spawn' }));
+  it('never re-makes a spawned guest that is missing', () =>
+    expect(nextAction(wanted(), undefined)).toEqual({ kind: 'reportMissing' }));
+  it('reports a guest whose spawn was not heard of', () =>
+    expect(nextAction(wanted({ spawned: false }), guest())).toEqual({ kind: 'reportSpawned' }));
+  it('goes on with a guest that a crash left half made', () =>
+    expect(nextAction(wanted({ spawned: false }), guest('shutdown'))).toEqual({ kind: 'spawn' }));
+  it('destroys on a tombstone', () =>
+    expect(nextAction(wanted({ tombstone: true }), guest())).toEqual({ kind: 'destroy' }));
+  it('confirms a tombstone when nothing is there', () =>
+    expect(nextAction(wanted({ tombstone: true }), undefined)).toEqual({ kind: 'reportAbsent' }));
+  it('does not destroy a newer attempt than the tombstone names', () =>
+    expect(nextAction(wanted({ tombstone: true }), guest('running', 3))?.kind).toBe('quarantine'));
+  it('does not destroy what is merely not asked for', () =>
+    expect(nextAction(undefined, guest())?.kind).toBe('quarantine'));
+  it('leaves another attempt alone', () => expect(nextAction(wanted(), guest('running', 1))?.kind).toBe('quarantine'));
+  it('carries out an operation that is open', () =>
+    expect(nextAction(wanted({ operation: { generation: 3, kind: 'stop', done: false } }), guest())).toEqual({
+      kind: 'operate',
+      operation: 'stop',
+      generation: 3,
+    }));
+  it('reports a power that nobody asked for, and does not undo it', () =>
+    expect(nextAction(wanted(), guest('shutdown'))).toEqual({ kind: 'reportPower' }));
+});
