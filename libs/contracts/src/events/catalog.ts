@@ -1,11 +1,39 @@
 import type { EventDefinition, EventSet } from '../event-set.js';
+import { consoleEvents } from './console.js';
+import { flavorEvents } from './flavor.js';
 import { hostEvents } from './host.js';
+import { keypairEvents } from './keypair.js';
+import {
+  addressPoolEvents,
+  networkEvents,
+  networkQuotaEvents,
+  portEvents,
+  securityGroupEvents,
+  subnetEvents,
+} from './network.js';
 import { placementEvents, providerEvents } from './provider.js';
 import { quotaEvents } from './quota.js';
 import { serverEvents } from './server.js';
+import { serverGroupEvents } from './server-group.js';
 
 /** Every kind of stream, in the order of the event catalog. */
-export const eventSets: readonly EventSet[] = [serverEvents, quotaEvents, hostEvents, providerEvents, placementEvents];
+export const eventSets: readonly EventSet[] = [
+  serverEvents,
+  serverGroupEvents,
+  keypairEvents,
+  flavorEvents,
+  consoleEvents,
+  quotaEvents,
+  hostEvents,
+  providerEvents,
+  placementEvents,
+  networkEvents,
+  subnetEvents,
+  addressPoolEvents,
+  portEvents,
+  securityGroupEvents,
+  networkQuotaEvents,
+];
 
 const byType = new Map<string, EventDefinition>();
 for (const set of eventSets)
