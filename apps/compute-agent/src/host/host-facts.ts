@@ -1,0 +1,41 @@
+import { readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { featureTraits, type HostFacts, type ProbeResult } from '@omnivisor/contracts';
+import type { HypervisorDriver, ProbeReport } from '../drivers/hypervisor-driver.js';
+
+const read = (path: string): Promise<string> => readFile(path, 'utf8').then((text) => text.trim());
+
+/** /etc/machine-id, or what the machine has instead. */
+export const machineId = (): Promise<string> =>
+  read('/etc/machine-id')
+    .catch(() => '')
+    .then((id) => id || read('/proc/sys/kernel/random/boot_id'));
+/** Changes when the machine boots. */
+export const bootId = (): Promise<string> => read('/proc/sys/kernel/random/boot_id');
+
+/** Traits that follow from the driver's optional members: present exactly when supported. */
+const featureTraitsOf = (driver: HypervisorDriver): string[] =>
+  (Object.keys(featureTraits) as (keyof typeof featureTraits)[])
+    .filter((feature) => driver[feature] !== undefined)
+    .map((feature) => featureTraits[feature]);
+
+/** What the agent says of its host when a session starts. */
+export const hostFacts = async (
+  driver: HypervisorDriver,
+  report: ProbeReport,
+  probes: readonly ProbeResult[],
+  options: { readonly node: string; readonly hostIp: string; readonly machineId: string; readonly bootId: string },
+): Promise<HostFacts> => ({
+  hostname: hostname(),
+  node: options.node,
+  machineId: options.machineId,
+  bootId: options.bootId,
+  backend: driver.backend,
+  hypervisorType: report.hypervisorType,
+  hypervisorVersion: report.hypervisorVersion,
+  hostIp: options.hostIp,
+  cpuInfo: { ...report.cpuInfo },
+  ...(await driver.inventory()),
+  traits: [...new Set([...report.traits, ...featureTraitsOf(driver)])].sort(),
+  probes: [...probes],
+});

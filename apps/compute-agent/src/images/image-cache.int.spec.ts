@@ -1,0 +1,66 @@
+import { createHash } from 'node:crypto';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ImageSnapshot } from '@omnivisor/contracts';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { FileImageCache } from './image-cache.js';
+
+const bytes = Buffer.from('the bytes of an image');
+const image = {
+  id: 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b01',
+  diskFormat: 'qcow2',
+  size: bytes.length,
+  sha512: createHash('sha512').update(bytes).digest('hex'),
+} as ImageSnapshot;
+
+describe('image bytes on a host', () => {
+  let folder: string;
+  let server: Server;
+  let requests = 0;
+  let body = bytes;
+  const url = () => `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  const never = new AbortController().signal;
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'image-cache-'));
+    requests = 0;
+    body = bytes;
+    server = createServer((_, response) => {
+      requests++;
+      response.end(body);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  });
+  afterEach(async () => {
+    await new Promise((resolve) => server.close(resolve));
+    await rm(folder, { recursive: true });
+  });
+
+  it('are fetched once for everybody who waits', async () => {
+    const cache = new FileImageCache(folder);
+    const paths = await Promise.all([1, 2, 3].map(() => cache.path(image, url(), never)));
+    expect(new Set(paths).size).toBe(1);
+    expect(await readFile(paths[0]!)).toEqual(bytes);
+    await cache.path(image, url(), never);
+    expect(requests).toBe(1);
+  });
+
+  it.each([
+    ['other bytes', Buffer.from('the bytes of an imagE')],
+    ['too many bytes', Buffer.concat([bytes, bytes])],
+    ['too few bytes', bytes.subarray(1)],
+  ])('%s are refused, and nothing is left', async (_, wrong) => {
+    body = wrong;
+    await expect(new FileImageCache(folder).path(image, url(), never)).rejects.toMatchObject({ kind: 'unavailable' });
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  it('of a service that is away are unavailable, and come later', async () => {
+    const cache = new FileImageCache(folder);
+    await expect(cache.path(image, 'http://127.0.0.1:1/', never)).rejects.toMatchObject({ kind: 'unavailable' });
+    expect(await cache.path(image, url(), never)).toContain(image.sha512);
+  });
+});
