@@ -73,6 +73,7 @@ export const serverProjection: Projection<ServerRow> = {
     const after = evolve(before ?? noServer, e);
     if (after.id === null) return undefined;
     const ended = e.type === 'ServerDeleted' || before?.deleted === true;
+    const ending = ended || after.deleteRequested;
     return {
       ...after,
       id: after.id,
@@ -87,10 +88,10 @@ export const serverProjection: Projection<ServerRow> = {
         : (before?.pending ?? null),
       deleted: ended,
       // What the server was on stays readable after its deletion.
-      host: after.placement?.hostName ?? (ended ? (before?.host ?? null) : null),
-      hostId: after.placement?.host ?? (ended ? (before?.hostId ?? null) : null),
+      host: after.placement?.hostName ?? (ending ? (before?.host ?? null) : null),
+      hostId: after.placement?.host ?? (ending ? (before?.hostId ?? null) : null),
       onHost: after.placement?.host ?? null,
-      node: after.placement?.node ?? (ended ? (before?.node ?? null) : null),
+      node: after.placement?.node ?? (ending ? (before?.node ?? null) : null),
       availabilityZone: after.placement?.availabilityZone ?? before?.availabilityZone ?? null,
       imageId: after.image.id,
       flavorId: after.flavor.id,

@@ -1,0 +1,175 @@
+import { invalid, type ReserveReply, type ServerPort, unavailable } from '@omnivisor/contracts';
+import { describe, expect, it } from 'vitest';
+import { memoryCore, minutes, userContext } from '../../core/gateway-core.fixtures.js';
+import { history } from './server.fixtures.js';
+import { ServerProcess, type ServerProcessPorts } from './server.process.js';
+import { serverProjection, serverTable } from './server.projection.js';
+import { type ServerCommand, serverAggregate } from './server-lifecycle.js';
+
+const { serverId, host } = history;
+const claimed: ReserveReply = { kind: 'claimed', ...placed() };
+
+function placed() {
+  const { host: hostId, hostName, node, providerId, availabilityZone } = history.schedule(1);
+  return { hostId, hostName, node, providerId, availabilityZone };
+}
+
+/** A cloud whose parts can be told to fail. */
+const cloud = (fail: Partial<Record<keyof ServerProcessPorts, number>> = {}) => {
+  const { core, world } = memoryCore([serverProjection]);
+  const calls: string[] = [];
+  const failing = { ...fail };
+  const step = (name: keyof ServerProcessPorts) => {
+    calls.push(name);
+    const left = failing[name] ?? 0;
+    if (left <= 0) return;
+    failing[name] = left - 1;
+    throw unavailable(`${name} is away`);
+  };
+  const ports: ServerProcessPorts = {
+    allocatePorts: async () => {
+      step('allocatePorts');
+      return [] as ServerPort[];
+    },
+    bindPorts: async () => step('bindPorts'),
+    machines: async () => [],
+    release: async () => step('release'),
+    reserve: async () => {
+      step('reserve');
+      return claimed;
+    },
+  };
+  core.run(new ServerProcess(core, ports));
+  const send = (command: ServerCommand, id?: string) =>
+    core.commands.execute(serverAggregate, serverId, command, userContext(id));
+  const row = async () => (await core.fresh()).get(serverTable, serverId);
+  const until = (state: (r: Awaited<ReturnType<typeof row>>) => boolean) =>
+    world.clock.runUntil(async () => state(await row()), minutes(30));
+  return { core, world, calls, ports, send, row, until };
+};
+
+const spawn: ServerCommand = {
+  type: 'report',
+  serverId,
+  host,
+  attempt: 1,
+  fact: { kind: 'spawned', power: 'running', bootId: 'b1' },
+  now: '2026-01-01T00:00:00.000Z' as never,
+};
+
+describe('building a server', () => {
+  it('goes from the request to its host, and to ACTIVE when the host reports', async () => {
+    const c = cloud();
+    await c.core.start();
+    await c.send({ type: 'create', request: history.request });
+    await c.until((r) => r?.taskState === 'spawning');
+    await c.send(spawn);
+    expect(await c.row()).toMatchObject({ vmState: 'active', taskState: null, onHost: host, host: 'compute-1' });
+    expect(c.calls).toEqual(['allocatePorts', 'reserve', 'bindPorts']);
+  });
+
+  it.each(['allocatePorts', 'reserve'] as const)('goes on after %s failed for a while', async (name) => {
+    const c = cloud({ [name]: 3 });
+    await c.core.start();
+    await c.send({ type: 'create', request: history.request });
+    await c.until((r) => r?.taskState === 'spawning');
+    expect(c.calls.filter((n) => n === name)).toHaveLength(4);
+  });
+
+  it('ends in ERROR with the reason when the request cannot be met', async () => {
+    const c = cloud();
+    c.ports.allocatePorts = async () => {
+      throw invalid('Network gone could not be found.');
+    };
+    await c.core.start();
+    await c.send({ type: 'create', request: history.request });
+    await c.until((r) => r?.vmState === 'error');
+    expect((await c.row())?.fault).toEqual({ code: 500, message: 'Network gone could not be found.' });
+  });
+
+  it('ends in ERROR with the explanation when no host fits', async () => {
+    const c = cloud();
+    c.ports.reserve = async () => ({
+      kind: 'refused',
+      message: 'No valid host was found. 3 hosts have no memory.',
+      explanation: {} as never,
+    });
+    await c.core.start();
+    await c.send({ type: 'create', request: history.request });
+    await c.until((r) => r?.vmState === 'error');
+    expect((await c.row())?.fault?.message).toMatch(/^No valid host was found\./);
+  });
+
+  it('ends in ERROR at the deadline when the scheduler never answers', async () => {
+    const c = cloud({ reserve: Number.POSITIVE_INFINITY });
+    await c.core.start();
+    await c.send({ type: 'create', request: history.request });
+    await c.until((r) => r?.vmState === 'error');
+    expect(await c.row()).toMatchObject({ attempt: 1, taskState: null });
+  });
+
+  it('ends in ERROR at the deadline with an agent that never answers', async () => {
+    const c = cloud();
+    await c.core.start();
+    await c.send({ type: 'create', request: history.request });
+    await c.until((r) => r?.vmState === 'error');
+    expect(await c.row()).toMatchObject({ taskState: null, onHost: host });
+  });
+
+  it('says that an attempt is abandoned when the server was deleted under a claim', async () => {
+    const c = cloud();
+    c.ports.reserve = async () => {
+      await c.send({ type: 'delete', serverId, asAdmin: false, now: c.world.clock.now() });
+      return claimed;
+    };
+    await c.core.start();
+    await c.send({ type: 'create', request: history.request });
+    await c.until((r) => r?.released === true);
+    const types = (await c.core.store.readStream(`server-${serverId}`)).map((e) => e.type);
+    expect(types).toContain('ServerAttemptAbandoned');
+    expect(types).not.toContain('ServerScheduled');
+  });
+});
+
+describe('deleting a server', () => {
+  const active = async (fail?: Parameters<typeof cloud>[0]) => {
+    const c = cloud(fail);
+    await c.core.start();
+    await c.send({ type: 'create', request: history.request });
+    await c.until((r) => r?.taskState === 'spawning');
+    await c.send(spawn);
+    return c;
+  };
+
+  it('gives ports and quota back once, also when that fails at first', async () => {
+    const c = await active({ release: 2 });
+    await c.send({ type: 'delete', serverId, asAdmin: false, now: c.world.clock.now() });
+    await c.send({ ...spawn, fact: { kind: 'absent' } } as ServerCommand);
+    await c.until((r) => r?.released === true);
+    expect(await c.row()).toMatchObject({ vmState: 'deleted', onHost: null, hostId: host });
+  });
+
+  it('ends at the deadline while the host is silent; the tombstone stays on it', async () => {
+    const c = await active();
+    await c.send({ type: 'delete', serverId, asAdmin: false, now: c.world.clock.now() });
+    await c.until((r) => r?.vmState === 'deleted' && r.released);
+    expect((await c.row())?.onHost).toBe(host);
+  });
+});
+
+describe('deadlines for all task states with an agent that never answers', () => {
+  it.each(['stop', 'softReboot', 'hardReboot', 'pause'] as const)(
+    '%s ends, and its task is cleared',
+    async (operation) => {
+      const c = cloud();
+      await c.core.start();
+      await c.send({ type: 'create', request: history.request });
+      await c.until((r) => r?.taskState === 'spawning');
+      await c.send(spawn);
+      await c.send({ type: 'power', serverId, operation, asAdmin: false });
+      expect((await c.row())?.taskState).not.toBeNull();
+      await c.until((r) => r?.taskState === null);
+      expect(await c.row()).toMatchObject({ vmState: 'active', power: 'running' });
+    },
+  );
+});

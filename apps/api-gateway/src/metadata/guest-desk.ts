@@ -1,0 +1,83 @@
+import { randomBytes } from 'node:crypto';
+import { type HostId, type hostBus, invalid, signImageUrl } from '@omnivisor/contracts';
+import type { RowReader } from '@omnivisor/eventsourcing';
+import type { Vault } from '@omnivisor/eventsourcing/vault';
+import type { z } from 'zod';
+import { type ServerRow, serverTable } from '../compute/server/server.projection.js';
+import type { GatewayCore } from '../core/gateway-core.js';
+import { answerMetadata, configDriveFiles, type GuestPort, type GuestSecrets } from './instance-documents.js';
+
+type Plug = z.input<typeof hostBus.PortPlug>;
+type Plan = z.input<typeof hostBus.NetworkPlan>;
+
+/** What guests may know of themselves, from the network's side. */
+export interface GuestNetwork {
+  plugs(rows: RowReader, serverIds: string[]): Promise<Map<string, Plug[]>>;
+  plans(rows: RowReader, networkIds: string[]): Promise<Plan[]>;
+  serverAt(rows: RowReader, networkId: string, address: string): Promise<string | null>;
+}
+
+/** Seconds that a host has to fetch the bytes of an image. */
+const IMAGE_URL_LIFETIME = 3_600;
+
+/** Answers what a guest, or its host for it, may ask: image bytes, config drive, metadata. */
+export class GuestDesk {
+  constructor(
+    private readonly core: GatewayCore,
+    private readonly network: GuestNetwork,
+    private readonly vault: Vault,
+  ) {}
+
+  async boot(server: ServerRow, hostId: HostId): Promise<z.input<typeof hostBus.serverBoot.reply>> {
+    const { url } = await this.core.bus.request(signImageUrl, {
+      imageId: server.image.id,
+      hostId,
+      expiresIn: IMAGE_URL_LIFETIME,
+    });
+    const files = server.configDrive
+      ? configDriveFiles(server, await this.guestPorts(this.core.readModel, server), await this.secrets(server))
+      : null;
+    return {
+      imageUrl: url,
+      imageId: server.image.id,
+      configDrive:
+        files && Object.fromEntries([...files].map(([path, contents]) => [path, contents.toString('base64')])),
+    };
+  }
+
+  /** Only for servers that the log places on the host that asks. */
+  async metadata(
+    rows: RowReader,
+    hostId: HostId,
+    request: z.output<typeof hostBus.metadata.request>,
+  ): Promise<z.input<typeof hostBus.metadata.reply>> {
+    const id = await this.network.serverAt(rows, request.networkId, request.sourceAddress);
+    const server = id === null ? undefined : await rows.get(serverTable, id);
+    if (!server || server.onHost !== hostId || server.deleted) throw invalid('this host has no such guest');
+    return answerMetadata(request.path, server, await this.guestPorts(rows, server), await this.secrets(server));
+  }
+
+  private async guestPorts(rows: RowReader, server: ServerRow): Promise<GuestPort[]> {
+    const plugs = (await this.network.plugs(rows, [server.id])).get(server.id) ?? [];
+    const plans = await this.network.plans(rows, [...new Set(plugs.map((p) => p.networkId as string))]);
+    return plugs.map((plug) => {
+      const subnets = plans.find((p) => p.networkId === plug.networkId)?.subnets ?? [];
+      const own = subnets.filter((s) => plug.fixedIps.some((ip) => ip.subnetId === s.subnetId));
+      return {
+        portId: plug.portId,
+        networkId: plug.networkId,
+        mac: plug.mac,
+        mtu: plug.mtu,
+        ipv4: own.some((s) => s.version === 4),
+        dnsNameservers: own.flatMap((s) => s.dnsNameservers),
+      };
+    });
+  }
+
+  private async secrets(server: ServerRow): Promise<GuestSecrets> {
+    return {
+      userData: server.userData ? Buffer.from(await this.vault.get(server.userData.ref)) : null,
+      randomSeed: randomBytes(512),
+    };
+  }
+}
