@@ -1,3 +1,4 @@
 export * from './memory-bus.js';
+export * from './private-nats.js';
 export * from './seeded-ids.js';
 export * from './virtual-clock.js';

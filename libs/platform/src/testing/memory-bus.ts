@@ -31,15 +31,14 @@ export class MemoryBus implements Bus {
     request: z.input<Q>,
     subject: string = endpoint.subject,
   ): Promise<z.output<R>> {
-    const responders = this.up ? this.matching(subject).filter((e) => e.responds) : [];
-    const responder = responders[this.turn++ % Math.max(1, responders.length)];
-    if (!responder) throw unavailable(`nobody answers ${subject}`);
+    const responders = this.up ? this.answering(subject) : [];
+    if (responders.length === 0) throw unavailable(`nobody answers ${subject}`);
     let cancel = () => {};
     const deadline = new Promise<never>((_, reject) => {
       cancel = this.clock.after(endpoint.timeout as Milliseconds, () => reject(unavailable(`no answer to ${subject}`)));
     });
     try {
-      const reply = await Promise.race([Promise.resolve(responder.handle(copy(request), subject)), deadline]);
+      const reply = await Promise.race([...responders.map(async (r) => r.handle(copy(request), subject)), deadline]);
       return endpoint.reply.parse(copy(reply)) as z.output<R>;
     } catch (error) {
       if (error instanceof DomainError) throw DomainError.fromWire(error.toWire());
@@ -101,6 +100,16 @@ export class MemoryBus implements Bus {
   async close(): Promise<void> {
     this.entries = [];
     this.up = false;
+  }
+
+  /** One of each queue, and everybody without a queue. */
+  private answering(subject: string): Entry[] {
+    const queues = new Map<string | Entry, Entry[]>();
+    for (const entry of this.matching(subject).filter((e) => e.responds)) {
+      const key = entry.queue ?? entry;
+      queues.set(key, [...(queues.get(key) ?? []), entry]);
+    }
+    return [...queues.values()].map((members) => members[this.turn++ % members.length]!);
   }
 
   private matching(subject: string): Entry[] {

@@ -1,0 +1,132 @@
+import { encodeAccount, encodeOperator, encodeUser, fmtCreds } from '@nats-io/jwt';
+import { createAccount, createOperator, createUser, fromSeed, type KeyPair } from '@nats-io/nkeys';
+
+/**
+ * Keys and signed claims of one NATS deployment. The server trusts the operator and knows the accounts; a user exists
+ * as soon as the account's key has signed its claim, so that enrolling a host reloads nothing.
+ */
+export interface NatsAuthority {
+  readonly operatorJwt: string;
+  readonly operatorSeed: string;
+  readonly accountJwt: string;
+  readonly accountId: string;
+  /** Secret: signs users. The scheduler needs it to enroll hosts. */
+  readonly accountSeed: string;
+  readonly systemAccountJwt: string;
+  readonly systemAccountId: string;
+  readonly systemAccountSeed: string;
+}
+
+export interface UserKey {
+  /** `U…` */
+  readonly publicKey: string;
+  /** `SU…`; secret. */
+  readonly seed: string;
+}
+
+const UNLIMITED = { subs: -1, data: -1, payload: -1 } as const;
+const ACCOUNT_LIMITS = { ...UNLIMITED, imports: -1, exports: -1, wildcards: true, conn: -1, leaf: -1 } as const;
+const STREAMS = { mem_storage: -1, disk_storage: -1, streams: -1, consumer: -1 } as const;
+
+const seedOf = (key: KeyPair): string => new TextDecoder().decode(key.getSeed());
+const keyOf = (seed: string): KeyPair => fromSeed(new TextEncoder().encode(seed));
+
+export const createAuthority = async (name: string): Promise<NatsAuthority> => {
+  const operator = createOperator();
+  const account = createAccount();
+  const system = createAccount();
+  const sign = { signer: operator };
+  return {
+    operatorJwt: await encodeOperator(name, operator, { system_account: system.getPublicKey() }),
+    operatorSeed: seedOf(operator),
+    accountJwt: await encodeAccount(name, account, { limits: { ...ACCOUNT_LIMITS, ...STREAMS } }, sign),
+    accountId: account.getPublicKey(),
+    accountSeed: seedOf(account),
+    systemAccountJwt: await encodeAccount('SYS', system, { limits: ACCOUNT_LIMITS }, sign),
+    systemAccountId: system.getPublicKey(),
+    systemAccountSeed: seedOf(system),
+  };
+};
+
+export const createUserKey = (): UserKey => {
+  const key = createUser();
+  return { publicKey: key.getPublicKey(), seed: seedOf(key) };
+};
+
+/** What one user may do; subjects as NATS writes them. */
+export interface SubjectPermissions {
+  readonly publish: readonly string[];
+  readonly subscribe: readonly string[];
+}
+
+/** All that a compute host may say and hear. */
+export const hostPermissions = (hostId: string): SubjectPermissions => ({
+  publish: [`host.${hostId}.>`],
+  subscribe: [`wake.${hostId}`, `${hostInbox(hostId)}.>`],
+});
+
+/** Inbox prefix of a host: nobody else's answers arrive under it. */
+export const hostInbox = (hostId: string): string => `_INBOX_${hostId}`;
+
+/** Our own services: everything but the server's own account. */
+export const servicePermissions: SubjectPermissions = { publish: ['>'], subscribe: ['>'] };
+
+/**
+ * True when an answer may go there. A host names the subject of its answer itself: without this check it could have a
+ * service say, in the service's name, what the host may not.
+ */
+export const replyAllowed = (subject: string, reply: string): boolean => {
+  const [kind, host] = subject.split('.');
+  return kind === 'host' ? reply.startsWith(`${hostInbox(host ?? '')}.`) : reply.startsWith('_INBOX.');
+};
+
+/** A signed claim for a user's public key. Its holder proves itself with the key's seed, which stays where it was made. */
+export const signUser = (
+  accountSeed: string,
+  name: string,
+  publicKey: string,
+  permissions: SubjectPermissions,
+): Promise<string> =>
+  encodeUser(name, publicKey, keyOf(accountSeed), {
+    ...UNLIMITED,
+    pub: { allow: [...permissions.publish], deny: [] },
+    sub: { allow: [...permissions.subscribe], deny: [] },
+  });
+
+/** Text of a `.creds` file. */
+export const credsText = (jwt: string, seed: string): string => new TextDecoder().decode(fmtCreds(jwt, keyOf(seed)));
+
+/** A `.creds` file for one of our services. */
+export const serviceCredentials = async (authority: Pick<NatsAuthority, 'accountSeed'>, service: string) => {
+  const key = createUserKey();
+  return credsText(await signUser(authority.accountSeed, service, key.publicKey, servicePermissions), key.seed);
+};
+
+export interface NatsServerSettings {
+  readonly authority: NatsAuthority;
+  /** Address to listen on; without it the server's command line says it. */
+  readonly listen?: { readonly host: string; readonly port: number };
+  /** JetStream's directory; null leaves JetStream off. */
+  readonly storeDir: string | null;
+  readonly serverName: string;
+  readonly pidFile?: string;
+}
+
+/** Configuration text of a nats-server that knows this authority and nobody else. */
+export const natsServerConfig = (s: NatsServerSettings): string =>
+  [
+    `server_name: ${JSON.stringify(s.serverName)}`,
+    ...(s.listen ? [`host: ${JSON.stringify(s.listen.host)}`, `port: ${s.listen.port}`] : []),
+    // What a host wants of a thousand servers is one answer.
+    'max_payload: 8388608',
+    ...(s.pidFile ? [`pid_file: ${JSON.stringify(s.pidFile)}`] : []),
+    ...(s.storeDir ? [`jetstream { store_dir: ${JSON.stringify(s.storeDir)} }`] : []),
+    `operator: ${s.authority.operatorJwt}`,
+    `system_account: ${s.authority.systemAccountId}`,
+    'resolver: MEMORY',
+    'resolver_preload: {',
+    `  ${s.authority.accountId}: ${s.authority.accountJwt}`,
+    `  ${s.authority.systemAccountId}: ${s.authority.systemAccountJwt}`,
+    '}',
+    '',
+  ].join('\n');
