@@ -6,7 +6,6 @@ import {
   type HostFacts,
   hostBus,
   type Milliseconds,
-  ms,
   type ServerId,
   seconds,
 } from '@omnivisor/contracts';

@@ -2,10 +2,11 @@ import { at, hostBus } from '@omnivisor/contracts';
 import type { z } from 'zod';
 import { HypervisorError } from '../drivers/hypervisor-driver.js';
 import type { AgentPorts } from './agent.js';
+import { dialConsole } from './console-dial.js';
 
 type Question = Exclude<z.output<typeof hostBus.Wake>, { kind: 'desired' }>;
 
-/** Questions about a running guest that a user waits for: its console log. Answers go out on our own subject. */
+/** Questions about a running guest that a user waits for: its console log, its console. Answers go out on our own subject. */
 export class LiveQuestions {
   constructor(
     private readonly ports: AgentPorts,
@@ -17,10 +18,15 @@ export class LiveQuestions {
     let ok = true;
     let isUnsupported = false;
     try {
-      if (question.kind !== 'consoleLog') throw new HypervisorError('unsupported', 'no consoles here');
-      const log = this.ports.driver.consoleLog;
-      if (!log) throw new HypervisorError('unsupported', 'no console log here');
-      body = (await log.tail(question.serverId, question.maxBytes)).toString('latin1');
+      if (question.kind === 'consoleLog') {
+        const log = this.ports.driver.consoleLog;
+        if (!log) throw new HypervisorError('unsupported', 'no console log here');
+        body = (await log.tail(question.serverId, question.maxBytes)).toString('latin1');
+      } else {
+        const consoles = this.ports.driver.consoles;
+        if (!consoles) throw new HypervisorError('unsupported', 'no consoles here');
+        await dialConsole(question.url, await consoles.open(question.serverId, question.protocol));
+      }
     } catch (error) {
       ok = false;
       isUnsupported = error instanceof HypervisorError && error.code === 'unsupported';
