@@ -1,0 +1,56 @@
+import { join } from 'node:path';
+import { type Backend, ms, type ProbeResult, seconds } from '@omnivisor/contracts';
+import { type Clock, SystemClock } from '@omnivisor/platform/ports';
+import type { AgentConfig } from '../config.js';
+import { FakeDriver, FakeHypervisor } from './fake/index.js';
+import type { HypervisorDriver, ProbeReport } from './hypervisor-driver.js';
+import { QemuDriver } from './qemu/qemu.driver.js';
+
+/** A probe that takes longer has not come back. */
+const PROBE_LIMIT = seconds(30);
+
+const makers: Partial<Record<Backend, (config: AgentConfig, clock: Clock) => HypervisorDriver>> = {
+  qemu: (config) => new QemuDriver({ stateDir: config.OMNIVISOR_STATE_DIR, cloudId: config.OMNIVISOR_CLOUD_ID }),
+  fake: (config, clock) =>
+    new FakeDriver(
+      new FakeHypervisor({
+        clock,
+        stateDir: join(config.OMNIVISOR_STATE_DIR, 'fake-guests'),
+        inventory: {
+          vcpus: config.OMNIVISOR_FAKE_VCPUS,
+          memoryMib: config.OMNIVISOR_FAKE_MEMORY_MIB,
+          diskGib: config.OMNIVISOR_FAKE_DISK_GIB,
+        },
+        delays: { spawn: ms(config.OMNIVISOR_FAKE_SPAWN_MS) },
+      }),
+      { cloudId: config.OMNIVISOR_CLOUD_ID },
+    ),
+};
+
+export interface OpenedDriver {
+  readonly driver: HypervisorDriver;
+  readonly report: ProbeReport;
+  readonly probes: readonly ProbeResult[];
+}
+
+/** Probes what is configured, in its order, and opens the first backend that is healthy; null when none is. */
+export const openBest = async (
+  config: AgentConfig,
+  clock: Clock = new SystemClock(),
+): Promise<OpenedDriver | { readonly driver: null; readonly probes: readonly ProbeResult[] }> => {
+  const probes: ProbeResult[] = [];
+  let best: { driver: HypervisorDriver; report: ProbeReport } | null = null;
+  for (const backend of config.OMNIVISOR_BACKENDS) {
+    const make = makers[backend];
+    if (!make) {
+      probes.push({ backend, health: 'undetected', reason: 'this release has no driver for it', version: null });
+      continue;
+    }
+    const driver = make(config, clock);
+    const report = await driver.probe(AbortSignal.timeout(PROBE_LIMIT));
+    probes.push({ backend, health: report.health, reason: report.reason, version: report.version });
+    if (report.health === 'healthy' && !best) best = { driver, report };
+    else await driver.close();
+  }
+  return best ? { ...best, probes } : { driver: null, probes };
+};

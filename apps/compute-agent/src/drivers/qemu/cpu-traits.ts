@@ -1,0 +1,57 @@
+/** Flags of /proc/cpuinfo and properties of QEMU's CPU models, and the os-traits name of each. */
+const TRAITS: Readonly<Record<string, string>> = {
+  '3dnow': '3DNOW',
+  abm: 'ABM',
+  aes: 'AESNI',
+  avx: 'AVX',
+  avx2: 'AVX2',
+  avx512bw: 'AVX512BW',
+  avx512cd: 'AVX512CD',
+  avx512dq: 'AVX512DQ',
+  avx512er: 'AVX512ER',
+  avx512f: 'AVX512F',
+  avx512ifma: 'AVX512IFMA',
+  avx512pf: 'AVX512PF',
+  avx512vbmi: 'AVX512VBMI',
+  avx512_vbmi2: 'AVX512VBMI2',
+  avx512_bitalg: 'AVX512BITALG',
+  avx512vl: 'AVX512VL',
+  avx512_vnni: 'AVX512VNNI',
+  avx512_vpopcntdq: 'AVX512VPOPCNTDQ',
+  bmi1: 'BMI',
+  bmi2: 'BMI2',
+  clmul: 'CLMUL',
+  pclmulqdq: 'CLMUL',
+  f16c: 'F16C',
+  fma: 'FMA3',
+  fma4: 'FMA4',
+  gfni: 'AVX512GFNI',
+  mmx: 'MMX',
+  mpx: 'MPX',
+  sha_ni: 'SHA',
+  'sha-ni': 'SHA',
+  sse: 'SSE',
+  sse2: 'SSE2',
+  pni: 'SSE3',
+  sse3: 'SSE3',
+  sse4_1: 'SSE41',
+  'sse4.1': 'SSE41',
+  sse4_2: 'SSE42',
+  'sse4.2': 'SSE42',
+  sse4a: 'SSE4A',
+  ssse3: 'SSSE3',
+  svm: 'SVM',
+  tbm: 'TBM',
+  tsx: 'TSX',
+  vaes: 'AVX512VAES',
+  vpclmulqdq: 'AVX512VPCLMULQDQ',
+  vmx: 'VMX',
+  xop: 'XOP',
+};
+
+/** @param flags names as the kernel or QEMU write them; unknown ones have no trait */
+export const cpuTraits = (flags: Iterable<string>): string[] => {
+  const traits = new Set<string>();
+  for (const flag of flags) if (Object.hasOwn(TRAITS, flag)) traits.add(`HW_CPU_X86_${TRAITS[flag]}`);
+  return [...traits].sort();
+};

@@ -1,0 +1,15 @@
+import { createHash } from 'node:crypto';
+import type { ServerId } from '@omnivisor/contracts';
+
+/** From here on user ids belong to nobody: above those of systemd's containers, and still positive in 32 bits. */
+const FIRST = 0x7000_0000;
+
+/**
+ * User and group id for a guest's process: each guest has its own, so that one that breaks out of QEMU can touch no
+ * other. Null when the agent itself has no right to change users.
+ * @param id null for the guest of a probe
+ */
+export const guestUser = (id: ServerId | null): number | null => {
+  if (process.getuid?.() !== 0) return null;
+  return FIRST + (id === null ? 0 : createHash('sha256').update(id).digest().readUIntBE(0, 3));
+};

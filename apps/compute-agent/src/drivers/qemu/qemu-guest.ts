@@ -1,0 +1,161 @@
+import type { ServerId } from '@omnivisor/contracts';
+import { HypervisorError } from '../hypervisor-driver.js';
+import { argumentsFor, type Execution, FILES } from './command-line.js';
+import type { GuestDefinition } from './definition.js';
+import { guestName } from './definition.js';
+import { findProcess, kill, launch, waitForEnd } from './guest-process.js';
+import type { GuestStore } from './guest-store.js';
+import { QmpClient, type QmpEvent } from './qmp-client.js';
+
+/** QEMU's own word for how a guest stands, or `gone` when there is no process. */
+export type RunState = string;
+
+export interface QemuGuestSettings {
+  readonly store: GuestStore;
+  readonly qemu: string;
+  /** Milliseconds until a silent QEMU counts as not answering. */
+  readonly answerTimeout: number;
+  readonly startTimeout: number;
+  /** A guest changed by itself. */
+  changed(id: ServerId): void;
+}
+
+const REPORTED = new Set(['SHUTDOWN', 'RESET', 'STOP', 'RESUME', 'GUEST_PANICKED']);
+
+/** One guest and its process: QEMU's verbs, and one connection that is made when it is needed and kept. */
+export class QemuGuest {
+  private connecting: Promise<QmpClient> | null = null;
+  private quiet = 0;
+
+  constructor(
+    readonly id: ServerId,
+    private readonly settings: QemuGuestSettings,
+  ) {}
+
+  private get dir(): string {
+    return this.settings.store.path(this.id);
+  }
+
+  /** Events during `action` are its own doing and are not reported. */
+  async quietly<T>(action: () => Promise<T>): Promise<T> {
+    this.quiet++;
+    try {
+      return await action();
+    } finally {
+      this.quiet--;
+    }
+  }
+
+  async state(guest: GuestDefinition): Promise<RunState> {
+    if (findProcess(this.dir, guest) === null) return 'gone';
+    try {
+      const qmp = await this.connect(guest);
+      return (await qmp.call<{ status: string }>('query-status')).status;
+    } catch (error) {
+      if (findProcess(this.dir, guest) === null) return 'gone';
+      throw error;
+    }
+  }
+
+  /** Starts the process with the guest's CPUs halted. */
+  async start(guest: GuestDefinition, execution: Execution, signal: AbortSignal): Promise<void> {
+    const { store, qemu, startTimeout } = this.settings;
+    this.disconnect();
+    store.noteStarted(this.id);
+    await launch({
+      dir: this.dir,
+      guest,
+      qemu,
+      args: argumentsFor(guest, execution),
+      timeout: startTimeout,
+      signal,
+      ready: () =>
+        this.connect(guest).then(
+          () => true,
+          () => false,
+        ),
+    });
+  }
+
+  async call(guest: GuestDefinition, command: string, args?: Record<string, unknown>): Promise<void> {
+    await (await this.connect(guest)).call(command, args);
+  }
+
+  /** Presses the power button and waits. @returns false when the guest did not react in time */
+  async shutDown(guest: GuestDefinition, patience: number): Promise<boolean> {
+    const qmp = await this.connect(guest);
+    let stop = () => {};
+    const isDown = new Promise<boolean>((resolve) => {
+      const timer = setTimeout(() => resolve(false), patience);
+      const unlisten = qmp.onEvent(({ event }) => {
+        if (event === 'SHUTDOWN') resolve(true);
+      });
+      qmp.onClose(() => resolve(true));
+      stop = () => {
+        clearTimeout(timer);
+        unlisten();
+      };
+    });
+    try {
+      await qmp.call('system_powerdown');
+      return await isDown;
+    } finally {
+      stop();
+    }
+  }
+
+  /** Ends the process, politely towards the disks when it answers, and by force when it does not. */
+  async end(guest: GuestDefinition): Promise<void> {
+    if (findProcess(this.dir, guest) !== null) {
+      this.settings.store.noteStopped(this.id);
+      await this.call(guest, 'quit').catch(() => undefined);
+      await waitForEnd(this.dir, guest, this.settings.answerTimeout);
+    }
+    await kill(this.dir, guest, this.settings.answerTimeout);
+    this.disconnect();
+  }
+
+  disconnect(): void {
+    const connecting = this.connecting;
+    this.connecting = null;
+    void connecting?.then(
+      (qmp) => qmp.close(),
+      () => undefined,
+    );
+  }
+
+  private connect(guest: GuestDefinition): Promise<QmpClient> {
+    this.connecting ??= this.open(guest).catch((error: unknown) => {
+      this.connecting = null;
+      throw error instanceof HypervisorError
+        ? error
+        : new HypervisorError('unavailable', 'the QEMU process does not answer', (error as Error).message, {
+            cause: error,
+          });
+    });
+    return this.connecting;
+  }
+
+  private async open(guest: GuestDefinition): Promise<QmpClient> {
+    const qmp = await QmpClient.connect(this.settings.store.path(this.id, FILES.qmp), this.settings.answerTimeout);
+    const { name } = await qmp.call<{ name?: string }>('query-name');
+    if (name !== guestName(guest)) {
+      qmp.close();
+      throw new HypervisorError('fault', 'another process answers in the place of the guest', `name ${name}`);
+    }
+    qmp.onEvent((event) => this.heard(event));
+    qmp.onClose(() => {
+      this.connecting = null;
+      this.report();
+    });
+    return qmp;
+  }
+
+  private heard({ event }: QmpEvent): void {
+    if (REPORTED.has(event)) this.report();
+  }
+
+  private report(): void {
+    if (this.quiet === 0) this.settings.changed(this.id);
+  }
+}

@@ -1,0 +1,148 @@
+import { closeSync, constants, openSync } from 'node:fs';
+import { createConnection, type Socket } from 'node:net';
+import { basename, dirname } from 'node:path';
+import { HypervisorError } from '../hypervisor-driver.js';
+
+export interface QmpEvent {
+  readonly event: string;
+  readonly data?: Readonly<Record<string, unknown>>;
+}
+
+interface Waiting {
+  resolve(value: unknown): void;
+  reject(error: Error): void;
+  readonly timer: NodeJS.Timeout;
+}
+
+/** Connects to a unix socket whose whole path may be longer than the 107 bytes that the system call takes. */
+export const connectUnix = (path: string): Promise<Socket> =>
+  new Promise((resolve, reject) => {
+    const dir = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
+    const socket = createConnection(`/proc/self/fd/${dir}/${basename(path)}`);
+    const settle = (action: () => void) => {
+      closeSync(dir);
+      socket.removeAllListeners();
+      action();
+    };
+    socket.once('connect', () => settle(() => resolve(socket)));
+    socket.once('error', (error) => settle(() => reject(error)));
+  });
+
+/** QEMU's machine protocol over a stream: one JSON object per line, answers matched by id, events in between. */
+export class QmpClient {
+  private readonly waiting = new Map<number, Waiting>();
+  private readonly listeners = new Set<(event: QmpEvent) => void>();
+  private readonly closeListeners = new Set<() => void>();
+  private lastId = 0;
+  private buffer = '';
+  private ended = false;
+  private greeted = () => {};
+
+  private constructor(
+    private readonly socket: Socket,
+    private readonly timeout: number,
+  ) {
+    socket.setEncoding('utf8');
+    socket.on('data', (text: string) => this.read(text));
+    socket.on('error', () => this.end());
+    socket.on('close', () => this.end());
+  }
+
+  /**
+   * @param timeout milliseconds until a silent QEMU counts as not answering; QEMU serves one client at a time, so a
+   *   second one waits for its greeting in vain
+   */
+  static async connect(path: string, timeout: number): Promise<QmpClient> {
+    const client = new QmpClient(await connectUnix(path), timeout);
+    try {
+      await client.greeting();
+      await client.call('qmp_capabilities');
+      return client;
+    } catch (error) {
+      client.close();
+      throw error;
+    }
+  }
+
+  /** @throws HypervisorError `unavailable` when the connection is gone or silent, `fault` when QEMU refuses */
+  call<T = unknown>(command: string, args?: Record<string, unknown>): Promise<T> {
+    if (this.ended) return Promise.reject(gone());
+    const id = ++this.lastId;
+    return new Promise<T>((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.waiting.delete(id);
+        reject(silent(command, this.timeout));
+      }, this.timeout);
+      this.waiting.set(id, { resolve: resolve as (value: unknown) => void, reject, timer });
+      this.socket.write(`${JSON.stringify({ execute: command, ...(args ? { arguments: args } : {}), id })}\n`);
+    });
+  }
+
+  onEvent(listener: (event: QmpEvent) => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  onClose(listener: () => void): void {
+    if (this.ended) listener();
+    else this.closeListeners.add(listener);
+  }
+
+  get closed(): boolean {
+    return this.ended;
+  }
+
+  close(): void {
+    this.socket.destroy();
+    this.end();
+  }
+
+  private greeting(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(silent('greeting', this.timeout)), this.timeout);
+      this.greeted = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      this.onClose(() => {
+        clearTimeout(timer);
+        reject(gone());
+      });
+    });
+  }
+
+  private read(text: string): void {
+    const lines = (this.buffer + text).split('\n');
+    this.buffer = lines.pop() ?? '';
+    for (const line of lines) if (line.trim()) this.take(JSON.parse(line));
+  }
+
+  private take(message: Record<string, unknown>): void {
+    if (message.QMP) this.greeted();
+    else if (typeof message.event === 'string') for (const listener of this.listeners) listener(message as never);
+    else if (typeof message.id === 'number') {
+      const waiting = this.waiting.get(message.id);
+      if (!waiting) return;
+      this.waiting.delete(message.id);
+      clearTimeout(waiting.timer);
+      const error = message.error as { class: string; desc: string } | undefined;
+      if (error) waiting.reject(new HypervisorError('fault', 'QEMU refused the call', `${error.class}: ${error.desc}`));
+      else waiting.resolve(message.return);
+    }
+  }
+
+  private end(): void {
+    if (this.ended) return;
+    this.ended = true;
+    for (const { reject, timer } of this.waiting.values()) {
+      clearTimeout(timer);
+      reject(gone());
+    }
+    this.waiting.clear();
+    for (const listener of this.closeListeners) listener();
+  }
+}
+
+const gone = () => new HypervisorError('unavailable', 'the QEMU process closed its control connection');
+const silent = (what: string, timeout: number) =>
+  new HypervisorError('unavailable', 'the QEMU process does not answer', `${what}: no answer in ${timeout} ms`);
