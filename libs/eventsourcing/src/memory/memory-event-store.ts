@@ -7,7 +7,7 @@ import type {
   RecordedEvent,
   Revision,
 } from '@omnivisor/contracts';
-import { textsOf } from '../canonical.js';
+import { checkStream, commandOf, textsOf } from '../canonical.js';
 import { type AppendResult, type EventStore, WrongExpectedRevision } from '../event-store.js';
 
 /** The log in memory, for specs and simulation. Keeps the texts, so that what is read has been through them. */
@@ -22,11 +22,11 @@ export class MemoryEventStore implements EventStore {
   ) {}
 
   async append(stream: string, expected: Revision, events: readonly NewEvent[]): Promise<AppendResult> {
-    if (events.length === 0) throw new Error('nothing to append');
+    checkStream(stream);
+    const command = commandOf(events);
     const texts = events.map(textsOf);
     const past = this.streams.get(stream) ?? [];
-    const commandIds = new Set(events.map((e) => e.context.commandId as string));
-    const before = past.filter((e) => commandIds.has(e.context.commandId));
+    const before = past.filter((e) => e.context.commandId === command);
     if (before.length > 0) {
       const last = before.at(-1)!;
       return { revision: last.revision, position: last.position, events: before, duplicate: true };
@@ -58,6 +58,7 @@ export class MemoryEventStore implements EventStore {
   }
 
   async readStream(stream: string, from: Revision = 0): Promise<RecordedEvent[]> {
+    checkStream(stream);
     return (this.streams.get(stream) ?? []).slice(Math.max(0, from));
   }
 

@@ -1,0 +1,3 @@
+export { ConnectionLost } from './link.js';
+export * from './migrate.js';
+export * from './postgres-event-store.js';

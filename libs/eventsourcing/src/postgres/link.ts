@@ -1,0 +1,129 @@
+import pg from 'pg';
+
+/** One connection is used for everything of one kind; it comes back by itself when the database does. */
+export interface LinkOptions {
+  /** `postgres://user:password@host:port/database`; a `%2F…` host is the folder of a unix socket. */
+  readonly url: string;
+  readonly name: string;
+  /** Sends queries without waiting for the answers of those before; for connections without transactions. */
+  readonly pipeline?: boolean;
+  /** Settings of the session. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** Deadline of one query, in milliseconds. */
+  readonly timeout?: number;
+}
+
+/** A statement with a name is planned once per connection. */
+export interface Statement {
+  readonly name?: string;
+  readonly text: string;
+  readonly values?: readonly unknown[];
+}
+
+const INT8 = 20;
+const INT4 = 23;
+const BOOL = 16;
+const toNumber = (text: string) => Number(text);
+const toBoolean = (text: string) => text === 't';
+const toText = (text: string) => text;
+/** Own parsers: the driver's are global, and read 64-bit integers as text. */
+const types = {
+  getTypeParser: (oid: number) => (oid === INT8 || oid === INT4 ? toNumber : oid === BOOL ? toBoolean : toText),
+} as pg.CustomTypesConfig;
+
+/** The database went away, or cannot take us: what was asked may or may not have happened. */
+export class ConnectionLost extends Error {
+  constructor(cause: unknown) {
+    super('the database cannot be reached', { cause });
+    this.name = 'ConnectionLost';
+  }
+}
+
+/** True when the database itself refused the statement, so that it had no effect. */
+const isRefusal = (error: unknown): boolean => {
+  const code = error instanceof pg.DatabaseError ? error.code : undefined;
+  return code !== undefined && !/^(08|57P|53300|25006)/.test(code);
+};
+
+/** A connection that is made when first needed, and again after it was lost. */
+export class Link {
+  private client: Promise<pg.Client> | undefined;
+  private live: pg.Client | undefined;
+  private closed = false;
+
+  constructor(private readonly options: LinkOptions) {}
+
+  /**
+   * @returns rows as arrays; bigint as number, text and json as text
+   * @throws ConnectionLost; pg.DatabaseError when the database refuses the statement
+   */
+  async query<Row extends readonly unknown[]>(statement: Statement): Promise<Row[]> {
+    let client: pg.Client | undefined;
+    try {
+      client = await this.connection();
+      const { name, text, values } = statement;
+      const config: pg.QueryArrayConfig = { text, rowMode: 'array' };
+      if (name !== undefined) config.name = name;
+      const result: unknown = await client.query(config, values as unknown[]);
+      // Several statements in one text give several results: the last one with rows is meant.
+      const answers = (Array.isArray(result) ? result : [result]) as pg.QueryArrayResult[];
+      return (answers.findLast((answer) => answer.fields.length > 0)?.rows ?? []) as unknown as Row[];
+    } catch (error) {
+      if (isRefusal(error)) throw error;
+      if (client) this.drop(client);
+      throw new ConnectionLost(error);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    const client = await this.client?.catch(() => undefined);
+    this.client = undefined;
+    await client?.end().catch(() => {});
+  }
+
+  private connection(): Promise<pg.Client> {
+    if (this.closed) return Promise.reject(new Error('closed'));
+    this.client ??= this.connect();
+    return this.client;
+  }
+
+  private async connect(): Promise<pg.Client> {
+    const client = new pg.Client({
+      connectionString: this.options.url,
+      application_name: this.options.name,
+      connectionTimeoutMillis: 5_000,
+      query_timeout: this.options.timeout ?? 15_000,
+      keepAlive: true,
+      pipeline: this.options.pipeline ?? false,
+      types,
+      options: Object.entries({ timezone: 'UTC', client_encoding: 'UTF8', ...this.options.settings })
+        .map(([key, value]) => `-c ${key}=${value}`)
+        .join(' '),
+    });
+    client.on('error', () => this.drop(client));
+    client.on('end', () => this.drop(client));
+    try {
+      await client.connect();
+    } catch (error) {
+      this.client = undefined;
+      this.end(client);
+      throw error;
+    }
+    this.live = client;
+    return client;
+  }
+
+  private drop(client: pg.Client): void {
+    if (this.live !== client) return;
+    this.live = undefined;
+    this.client = undefined;
+    this.end(client);
+  }
+
+  private end(client: pg.Client): void {
+    client.end().catch(() => {});
+    // A server that does not answer would keep the socket, and what waits on it, for ever.
+    (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
+  }
+}
