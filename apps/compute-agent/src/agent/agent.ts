@@ -5,6 +5,7 @@ import {
   type HostFact,
   type HostFacts,
   hostBus,
+  invalid,
   type Milliseconds,
   type ServerId,
   seconds,
@@ -19,6 +20,8 @@ import { type Action, type DesiredServer, nextAction } from './reconcile.js';
 
 export interface AgentPorts {
   readonly hostId: string;
+  /** Marks our guests; an agent of another cloud is refused. */
+  readonly cloudId: string;
   readonly clock: Clock;
   readonly bus: Bus;
   readonly driver: HypervisorDriver;
@@ -43,7 +46,6 @@ const GRACE = seconds(60);
  */
 export class Agent {
   private session = 0;
-  private cloudId = '';
   private version = 0;
   private readonly desired = new Map<string, DesiredServer>();
   private networks = new Map<string, NetworkPlan>();
@@ -78,7 +80,7 @@ export class Agent {
       try {
         const reply = await this.ask(hostBus.hello, { facts });
         this.session = reply.session;
-        this.cloudId = reply.cloudId;
+        if (reply.cloudId !== this.ports.cloudId) throw invalid('this host belongs to another cloud');
         break;
       } catch (error) {
         if (error instanceof DomainError && error.kind !== 'unavailable') throw error;
@@ -166,7 +168,7 @@ export class Agent {
     this.wanted = 'nothing';
     try {
       // The guests first: whatever is here now was known to the log before we ask it.
-      const found = whole ? (await this.ports.driver.list()).filter((g) => g.mark.cloudId === this.cloudId) : [];
+      const found = whole ? (await this.ports.driver.list()).filter((g) => g.mark.cloudId === this.ports.cloudId) : [];
       const reply = await this.ask(hostBus.desired, { session: this.session, since: whole ? 0 : this.version });
       if (reply.session !== this.session) return this.end();
       this.version = reply.version;
@@ -208,7 +210,7 @@ export class Agent {
   private async look(id: string): Promise<FoundGuest | undefined> {
     try {
       const guest = await this.ports.driver.inspect(id as ServerId);
-      return guest.mark.cloudId === this.cloudId ? guest : undefined;
+      return guest.mark.cloudId === this.ports.cloudId ? guest : undefined;
     } catch (error) {
       if (error instanceof HypervisorError && error.code === 'serverNotOnHost') return undefined;
       throw error;
@@ -266,7 +268,7 @@ export class Agent {
           serverId: id,
           attempt: desired.attempt,
         });
-        const failure = await this.work.spawn(desired, this.cloudId, boot, signal);
+        const failure = await this.work.spawn(desired, this.ports.cloudId, boot, signal);
         if (failure === null) return tell({ kind: 'spawned', power: 'running', bootId: this.bootId });
         return tell({ kind: 'spawnFailed', reason: failure });
       }

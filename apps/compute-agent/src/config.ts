@@ -1,0 +1,36 @@
+import { Backend, HostId } from '@omnivisor/contracts';
+import { count } from '@omnivisor/platform';
+import { z } from 'zod';
+
+/** Environment of a compute agent. It has no credential of a database: only the key of its own host. */
+export const AgentConfig = z.object({
+  OMNIVISOR_NATS_URL: z.string(),
+  /** File with the host's NATS credentials, from `omnivisor host enroll`. */
+  OMNIVISOR_HOST_CREDS: z.string(),
+  OMNIVISOR_HOST_ID: HostId,
+  OMNIVISOR_CLOUD_ID: z.string().min(1),
+  /** Guests, image bytes and network state of this host. */
+  OMNIVISOR_STATE_DIR: z.string(),
+  /** What may be driven here, best first. */
+  OMNIVISOR_BACKENDS: z
+    .string()
+    .default('qemu')
+    .transform((text) => text.split(',').map((b) => b.trim()))
+    .pipe(z.array(Backend).min(1)),
+  /** Nova's hypervisor hostname; the machine's hostname when not given. */
+  OMNIVISOR_NODE: z.string().optional(),
+  OMNIVISOR_HOST_IP: z.string().default('127.0.0.1'),
+  /** Guests that are made at the same time. */
+  OMNIVISOR_SPAWNS: count.default(2),
+  /** User that guest processes run as when the agent is root. */
+  OMNIVISOR_GUEST_USER: z.string().optional(),
+  /** What a host of the backend `fake` pretends to have. */
+  OMNIVISOR_FAKE_VCPUS: count.default(64),
+  OMNIVISOR_FAKE_MEMORY_MIB: count.default(262_144),
+  OMNIVISOR_FAKE_DISK_GIB: count.default(4_000),
+  /** Milliseconds that a fake spawn takes. */
+  OMNIVISOR_FAKE_SPAWN_MS: count.default(0),
+  OMNIVISOR_HEALTH_PORT: count.default(0),
+  OMNIVISOR_LOG_LEVEL: z.string().default('info'),
+});
+export type AgentConfig = z.output<typeof AgentConfig>;

@@ -1,0 +1,90 @@
+import { mkdir } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { seconds } from '@omnivisor/contracts';
+import {
+  Health,
+  HealthServer,
+  Lifecycle,
+  loadConfig,
+  logger,
+  metricsRegistry,
+  NatsBus,
+  readCredentials,
+  SystemClock,
+} from '@omnivisor/platform';
+import { Agent } from './agent/agent.js';
+import { AgentConfig } from './config.js';
+import { openBest } from './drivers/open-best.js';
+import { bootId, hostFacts, machineId } from './host/host-facts.js';
+import { FileImageCache, noImageBytes } from './images/image-cache.js';
+import { openNetwork } from './network/open-network.js';
+
+const config = loadConfig(AgentConfig, process.env);
+const log = logger('compute-agent', config.OMNIVISOR_LOG_LEVEL).child({ host: config.OMNIVISOR_HOST_ID });
+const lifecycle = new Lifecycle({ logger: log });
+const onError = (where: string, err: unknown) => log.error({ err }, where);
+const clock = new SystemClock();
+
+await mkdir(config.OMNIVISOR_STATE_DIR, { recursive: true, mode: 0o755 });
+
+const open = async () => {
+  for (;;) {
+    const opened = await openBest(config, clock);
+    for (const probe of opened.probes) log.info({ probe }, `${probe.backend} is ${probe.health}: ${probe.reason}`);
+    if (opened.driver) return opened;
+    log.error('no hypervisor here can run a guest; probing again in 30 s');
+    await clock.sleep(seconds(30));
+  }
+};
+
+const { driver, report, probes } = await open();
+const bus = await NatsBus.connect({
+  servers: config.OMNIVISOR_NATS_URL,
+  name: `compute-agent ${config.OMNIVISOR_HOST_ID}`,
+  credentials: await readCredentials(config.OMNIVISOR_HOST_CREDS),
+  inboxPrefix: `_INBOX_${config.OMNIVISOR_HOST_ID}`,
+  onError,
+  onStatus: (status) => log.info(`bus: ${status}`),
+});
+lifecycle.onStop('bus', () => bus.close());
+
+const facts = async () =>
+  hostFacts(driver, report, probes, {
+    node: config.OMNIVISOR_NODE ?? hostname(),
+    hostIp: config.OMNIVISOR_HOST_IP,
+    machineId: await machineId(),
+    bootId: await bootId(),
+  });
+
+const network = await openNetwork(config, driver.backend, bus, onError);
+const agent = new Agent({
+  hostId: config.OMNIVISOR_HOST_ID,
+  cloudId: config.OMNIVISOR_CLOUD_ID,
+  clock,
+  bus,
+  driver,
+  network,
+  images: driver.backend === 'fake' ? noImageBytes : new FileImageCache(join(config.OMNIVISOR_STATE_DIR, 'images')),
+  facts,
+  onError,
+  spawns: driver.backend === 'fake' ? 64 : config.OMNIVISOR_SPAWNS,
+});
+lifecycle.onStop('agent', () => agent.stop());
+
+const health = new Health('compute-agent', [{ name: 'bus', probe: () => bus.connected() }]);
+const server = await HealthServer.listen(
+  health,
+  metricsRegistry('compute-agent'),
+  '127.0.0.1',
+  config.OMNIVISOR_HEALTH_PORT,
+);
+lifecycle.onStop('health', () => server.close());
+
+await agent.start();
+health.markReady();
+log.info({ backend: driver.backend, version: report.version }, 'the host is taken up');
+void agent.superseded.then(() => {
+  log.warn('a newer session of this host has taken over; this one ends');
+  void lifecycle.stop().then(() => process.exit(0));
+});
