@@ -1,0 +1,145 @@
+import type { Instant, RecordedEvent, ServerEvent } from '@omnivisor/contracts';
+import { type Projection, table } from '@omnivisor/eventsourcing';
+import { isServerEvent } from '../server/server.projection.js';
+
+/** One step of an action, on one service or host. */
+export interface ServerActionStep {
+  readonly event: string;
+  readonly startTime: Instant;
+  readonly finishTime: Instant | null;
+  readonly result: 'Success' | 'Error' | null;
+  readonly details: string | null;
+  readonly host: string | null;
+  readonly hostId: string | null;
+}
+
+/** What somebody asked of a server, and what came of it. Stays after the server is gone. */
+export interface ServerActionRow {
+  readonly serverId: string;
+  readonly requestId: string;
+  readonly action: string;
+  readonly userId: string | null;
+  readonly projectId: string | null;
+  readonly startTime: Instant;
+  readonly updatedAt: Instant;
+  /** `Error` when it failed. */
+  readonly message: string | null;
+  readonly steps: readonly ServerActionStep[];
+}
+
+/** Keys are `<server>/<request>`. */
+export const serverActionTable = table<ServerActionRow>('server_actions_v1', ['serverId', 'startTime']);
+export const serverActionKey = (serverId: string, requestId: string) => `${serverId}/${requestId}`;
+
+type Begins = (event: ServerEvent) => string;
+/** Events that begin an action, and its name. */
+const begins: { readonly [T in ServerEvent['type']]?: Begins } = {
+  ServerCreateRequested: () => 'create',
+  ServerDeleteRequested: () => 'delete',
+  ServerStartRequested: () => 'start',
+  ServerStopRequested: () => 'stop',
+  ServerRebootRequested: () => 'reboot',
+  ServerPauseRequested: () => 'pause',
+  ServerUnpauseRequested: () => 'unpause',
+  ServerLocked: () => 'lock',
+  ServerUnlocked: () => 'unlock',
+};
+
+/** The step an action's first event opens; what locks is done at once. */
+const firstStep: Readonly<Record<string, string>> = {
+  create: 'conductor_schedule_and_build_instances',
+  delete: 'compute_terminate_instance',
+  start: 'compute_start_instance',
+  stop: 'compute_stop_instance',
+  reboot: 'compute_reboot_instance',
+  pause: 'compute_pause_instance',
+  unpause: 'compute_unpause_instance',
+};
+
+const open = (row: ServerActionRow, at: Instant, step: string, host: string | null, hostId: string | null) => ({
+  ...row,
+  steps: [
+    ...row.steps,
+    { event: step, startTime: at, finishTime: null, result: null, details: null, host, hostId },
+  ] satisfies ServerActionStep[],
+});
+
+const close = (row: ServerActionRow, at: Instant, failure: string | null, host: string | null): ServerActionRow => ({
+  ...row,
+  steps: row.steps.map((s) =>
+    s.finishTime === null
+      ? {
+          ...s,
+          finishTime: at,
+          result: failure === null ? 'Success' : 'Error',
+          details: failure,
+          hostId: s.hostId ?? host,
+        }
+      : s,
+  ),
+});
+
+const failed = (row: ServerActionRow): ServerActionRow => ({ ...row, message: 'Error' });
+
+const follow = (row: ServerActionRow, event: RecordedEvent & ServerEvent): ServerActionRow => {
+  const at = event.recordedAt;
+  switch (event.type) {
+    case 'ServerScheduled':
+      return open(
+        close(row, at, null, null),
+        at,
+        'compute__do_build_and_run_instance',
+        event.data.hostName,
+        event.data.host,
+      );
+    case 'ServerSpawned':
+    case 'ServerStarted':
+    case 'ServerStopped':
+    case 'ServerRebooted':
+    case 'ServerPaused':
+    case 'ServerUnpaused':
+      return close(row, at, null, event.data.host);
+    case 'ServerDeleted':
+      return row.action === 'delete' ? close(row, at, null, null) : row;
+    case 'ServerSpawnFailed':
+      return close(row, at, 'The host could not build the server.', event.data.host);
+    case 'ServerBuildFailed':
+    case 'ServerActionFailed': {
+      // A build that no host took has no open step any more: the last one stands for it.
+      const closed = close(row, at, event.data.fault.message, null);
+      return failed(closed);
+    }
+    default:
+      return row;
+  }
+};
+
+export const serverActionProjection: Projection<ServerActionRow> = {
+  table: serverActionTable,
+  keys: (event) => (isServerEvent(event) ? [serverActionKey(event.data.serverId, event.context.requestId)] : []),
+  evolve: (row, recorded) => {
+    const event = recorded as RecordedEvent & ServerEvent;
+    const at = event.recordedAt;
+    const { actor } = event.context;
+    const name = begins[event.type]?.(event);
+    if (!row) {
+      if (name === undefined) return undefined;
+      const user = actor.kind === 'user';
+      const begun: ServerActionRow = {
+        serverId: event.data.serverId,
+        requestId: event.context.requestId,
+        action: name,
+        userId: user ? actor.userId : null,
+        projectId: user ? actor.projectId : null,
+        startTime: at,
+        updatedAt: at,
+        message: null,
+        steps: [],
+      };
+      const step = firstStep[name];
+      return step === undefined ? begun : open(begun, at, step, null, null);
+    }
+    const next = follow(row, event);
+    return next === row ? row : { ...next, updatedAt: at };
+  },
+};

@@ -1,0 +1,21 @@
+import type { QuotaAmounts } from '@omnivisor/contracts';
+
+/** Limits of a project that has none of its own; -1 means unlimited. The names are Nova's. */
+export const defaultQuota: QuotaAmounts = {
+  instances: 10,
+  cores: 20,
+  /** MiB. */
+  ram: 51_200,
+  metadata_items: 128,
+  key_pairs: 100,
+  server_groups: 10,
+  server_group_members: 10,
+};
+
+/** What a server takes. */
+export const serverAmounts = (flavor: { readonly vcpus: number; readonly memory: number }): QuotaAmounts => ({
+  instances: 1,
+  cores: flavor.vcpus,
+  ram: flavor.memory,
+});
+export const serverOwner = (serverId: string) => `server:${serverId}`;

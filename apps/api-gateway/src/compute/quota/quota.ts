@@ -1,0 +1,138 @@
+import { DomainError, type ProjectId, type QuotaAmounts, type QuotaEvent, quotaEvents } from '@omnivisor/contracts';
+import type { Aggregate } from '@omnivisor/eventsourcing';
+
+export interface Reservation {
+  /** What holds it, e.g. `server:<id>`. */
+  readonly owner: string;
+  readonly amounts: QuotaAmounts;
+}
+
+export type QuotaCommand =
+  | { readonly type: 'setLimits'; readonly projectId: ProjectId; readonly limits: QuotaAmounts }
+  | { readonly type: 'resetLimits'; readonly projectId: ProjectId }
+  /** Takes as many of the reservations, in order, as fit; refused when fewer than `atLeast` do. */
+  | {
+      readonly type: 'reserve';
+      readonly projectId: ProjectId;
+      readonly reservations: readonly Reservation[];
+      readonly atLeast: number;
+      readonly defaults: QuotaAmounts;
+    }
+  | { readonly type: 'release'; readonly projectId: ProjectId; readonly owner: string };
+
+type Owners = Readonly<Record<string, QuotaAmounts>>;
+
+/** A project's limits and what is taken of them. */
+export interface Quota {
+  readonly limits: QuotaAmounts;
+  readonly used: QuotaAmounts;
+  /** Owners in buckets, so that a change copies a few of many. */
+  readonly owners: Readonly<Record<number, Owners>>;
+}
+
+const BUCKETS = 256;
+const bucketOf = (owner: string): number => {
+  let hash = 0;
+  for (let i = 0; i < owner.length; i++) hash = (hash * 31 + owner.charCodeAt(i)) | 0;
+  return Math.abs(hash) % BUCKETS;
+};
+
+export const reservedBy = (quota: Quota, owner: string): QuotaAmounts | undefined =>
+  quota.owners[bucketOf(owner)]?.[owner];
+
+/** The limit of a resource; -1 when there is none. */
+export const limitOf = (quota: Quota, defaults: QuotaAmounts, resource: string): number =>
+  quota.limits[resource] ?? defaults[resource] ?? -1;
+
+const add = (used: QuotaAmounts, amounts: QuotaAmounts, sign: 1 | -1): QuotaAmounts => {
+  const sum = { ...used };
+  for (const [resource, amount] of Object.entries(amounts)) sum[resource] = (sum[resource] ?? 0) + sign * amount;
+  return sum;
+};
+
+/** Resources that a sum would take over their limit, sorted. */
+const over = (quota: Quota, defaults: QuotaAmounts, used: QuotaAmounts, asked: QuotaAmounts): string[] =>
+  Object.keys(asked)
+    .filter((r) => {
+      const limit = limitOf(quota, defaults, r);
+      return limit >= 0 && (asked[r] ?? 0) > 0 && (used[r] ?? 0) > limit;
+    })
+    .sort();
+
+const reserve = (command: Extract<QuotaCommand, { type: 'reserve' }>, quota: Quota): QuotaEvent[] => {
+  const { projectId, reservations, defaults } = command;
+  const events: QuotaEvent[] = [];
+  let used = quota.used;
+  let had = 0;
+  for (const { owner, amounts } of reservations) {
+    if (reservedBy(quota, owner)) {
+      had++;
+      continue;
+    }
+    const sum = add(used, amounts, 1);
+    if (over(quota, defaults, sum, amounts).length > 0) break;
+    used = sum;
+    events.push({ type: 'QuotaReserved', data: { projectId, owner, amounts } });
+  }
+  if (had + events.length >= command.atLeast) return events;
+  const asked = reservations.slice(0, command.atLeast).reduce<QuotaAmounts>((sum, r) => add(sum, r.amounts, 1), {});
+  const overs = over(quota, defaults, add(quota.used, asked, 1), asked);
+  const list = (value: (resource: string) => number) => overs.map(value).join(', ');
+  const names = overs.join(', ');
+  throw new DomainError(
+    'overQuota',
+    `Quota exceeded for ${names}: Requested ${list((r) => asked[r] ?? 0)}, but already used ${list((r) => quota.used[r] ?? 0)} of ${list((r) => limitOf(quota, defaults, r))} ${names}`,
+    { details: { resources: overs } },
+  );
+};
+
+const noQuota: Quota = { limits: {}, used: {}, owners: {} };
+
+/** The rules of `quota-<project>` streams. */
+export const quotaAggregate: Aggregate<Quota, QuotaCommand, QuotaEvent> = {
+  events: quotaEvents,
+  initial: noQuota,
+  decide(command, quota) {
+    const { projectId } = command;
+    switch (command.type) {
+      case 'setLimits': {
+        const changed = Object.entries(command.limits).filter(([r, limit]) => quota.limits[r] !== limit);
+        return changed.length === 0
+          ? []
+          : [{ type: 'QuotaLimitsSet', data: { projectId, limits: Object.fromEntries(changed) } }];
+      }
+      case 'resetLimits':
+        return Object.keys(quota.limits).length === 0 ? [] : [{ type: 'QuotaLimitsReset', data: { projectId } }];
+      case 'reserve':
+        return reserve(command, quota);
+      case 'release':
+        return reservedBy(quota, command.owner)
+          ? [{ type: 'QuotaReleased', data: { projectId, owner: command.owner } }]
+          : [];
+    }
+  },
+  evolve(quota, event) {
+    switch (event.type) {
+      case 'QuotaLimitsSet':
+        return { ...quota, limits: { ...quota.limits, ...event.data.limits } };
+      case 'QuotaLimitsReset':
+        return { ...quota, limits: {} };
+      case 'QuotaReserved': {
+        const { owner, amounts } = event.data;
+        const bucket = bucketOf(owner);
+        return {
+          ...quota,
+          used: add(quota.used, amounts, 1),
+          owners: { ...quota.owners, [bucket]: { ...quota.owners[bucket], [owner]: amounts } },
+        };
+      }
+      case 'QuotaReleased': {
+        const { owner } = event.data;
+        const bucket = bucketOf(owner);
+        const { [owner]: amounts, ...rest } = quota.owners[bucket] ?? {};
+        if (!amounts) return quota;
+        return { ...quota, used: add(quota.used, amounts, -1), owners: { ...quota.owners, [bucket]: rest } };
+      }
+    }
+  },
+};
