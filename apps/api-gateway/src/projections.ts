@@ -1,5 +1,15 @@
 import type { Projection } from '@omnivisor/eventsourcing';
+import { hostProjection } from './compute/host/host.projection.js';
 import { computeProjections } from './compute/projections.js';
+import { schedulingProjection } from './compute/scheduling/scheduling.projection.js';
+import { reservationProjection } from './compute/server/reservation.process.js';
+import { serverProjection } from './compute/server/server.projection.js';
 
 /** Every table of the gateway's read model; one line per area. */
-export const gatewayProjections: readonly Projection[] = [...computeProjections];
+export const gatewayProjections = [
+  serverProjection,
+  reservationProjection,
+  hostProjection,
+  schedulingProjection,
+  ...computeProjections,
+] as readonly Projection[];
