@@ -1,0 +1,147 @@
+#!/usr/bin/env node
+// Builds the test image, or finds the one that was built before.
+//
+//   node tools/image/image.mjs [--out FILE] [--cache DIR]
+//
+// Prints the path of the qcow2. Progress goes to stderr. Needs Debian 12 or its like on x86-64; as root it installs
+// what is missing, otherwise it says what to install.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { copyFileSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const isRoot = process.getuid() === 0;
+
+/** Debian package and a file by which to see that it is there. */
+const TOOLS = {
+  'busybox-static': '/bin/busybox',
+  'dropbear-bin': '/usr/sbin/dropbear',
+  syslinux: '/usr/bin/syslinux',
+  'syslinux-common': '/usr/lib/syslinux/mbr/gptmbr.bin',
+  mtools: '/usr/bin/mcopy',
+  dosfstools: '/sbin/mkfs.vfat',
+  e2fsprogs: '/sbin/mke2fs',
+  fdisk: '/sbin/sfdisk',
+  kmod: '/sbin/depmod',
+  cpio: '/usr/bin/cpio',
+  zstd: '/usr/bin/zstd',
+  'qemu-utils': '/usr/bin/qemu-img',
+};
+
+const { values: options } = parseArgs({ options: { out: { type: 'string' }, cache: { type: 'string' } } });
+const home = process.env.OMNIVISOR_HOME ?? resolve(here, '../../.omnivisor');
+const cache = resolve(options.cache ?? join(home, 'cache', 'image'));
+const env = { ...process.env, LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive', PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
+
+class Refused extends Error {}
+
+const say = (text) => process.stderr.write(`${text}\n`);
+const read = (command, ...args) => execFileSync(command, args, { encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'pipe'] });
+const run = (command, args, cwd) => {
+  const { status, stderr, error } = spawnSync(command, args, { cwd, env, encoding: 'utf8', stdio: ['ignore', 'ignore', 'pipe'] });
+  if (status !== 0) throw new Refused(`${command} ${args[0]} failed: ${(error?.message ?? stderr).trim().slice(-2000)}`);
+};
+
+const requireDebian = () => {
+  if (process.arch !== 'x64' || !existsSync('/usr/bin/apt-get'))
+    throw new Refused('the test image is built from Debian packages: this needs Debian 12 or its like on x86-64');
+};
+
+const installTools = () => {
+  const missing = Object.keys(TOOLS).filter((name) => !existsSync(TOOLS[name]));
+  if (missing.length === 0) return;
+  if (!isRoot) throw new Refused(`to build the test image, install: ${missing.join(' ')}`);
+  say(`installing ${missing.join(' ')}`);
+  run('apt-get', ['update', '-q']);
+  run('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...missing]);
+};
+
+/** The kernel that carries Debian's signature, as secure boot demands; the meta package names the newest. */
+const kernelPackage = () => {
+  const find = () => /Depends: (linux-image-\S+-cloud-amd64)$/m.exec(read('apt-cache', 'depends', 'linux-image-cloud-amd64'))?.[1];
+  try {
+    return find() ?? '';
+  } catch {
+    return '';
+  }
+};
+
+const candidate = (name) => /Candidate: (\S+)/.exec(read('apt-cache', 'policy', name))?.[1] ?? 'none';
+
+/** All that the image is made of, in one word: the same word, the same image. */
+const recipe = (packages) => {
+  const hash = createHash('sha256');
+  const files = readdirSync(here, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  for (const path of files.map((entry) => join(entry.parentPath ?? entry.path, entry.name)).sort())
+    if (!path.endsWith('.spec.ts')) hash.update(relative(here, path)).update('\0').update(readFileSync(path)).update('\0');
+  for (const [name, version] of packages) hash.update(`${name}=${version}\n`);
+  return hash.digest('hex').slice(0, 16);
+};
+
+const download = (packages) => {
+  const dir = join(cache, 'packages');
+  mkdirSync(dir, { recursive: true });
+  const wanted = packages.map(([name, version]) => `${name}_${version.replaceAll(':', '%3a')}_amd64.deb`);
+  for (const file of readdirSync(dir)) if (!wanted.includes(file)) rmSync(join(dir, file));
+  packages.forEach(([name, version], i) => {
+    if (existsSync(join(dir, wanted[i]))) return;
+    say(`downloading ${name} ${version}`);
+    run('apt-get', ['download', '-q', `${name}=${version}`], dir);
+  });
+  return dir;
+};
+
+/** The files in the image have to belong to root, whoever builds it. */
+const asRoot = () => {
+  if (isRoot) return [];
+  if (existsSync('/usr/bin/fakeroot')) return ['fakeroot'];
+  if (spawnSync('unshare', ['-r', 'true']).status === 0) return ['unshare', '-r'];
+  throw new Refused('to build the test image without being root, install: fakeroot');
+};
+
+const place = (built, out) => {
+  if (!out) return built;
+  const path = resolve(out);
+  mkdirSync(dirname(path), { recursive: true });
+  const temporary = `${path}.${process.pid}`;
+  try {
+    linkSync(built, temporary);
+  } catch {
+    copyFileSync(built, temporary);
+  }
+  renameSync(temporary, path);
+  return path;
+};
+
+const build = () => {
+  requireDebian();
+  installTools();
+  let kernel = kernelPackage();
+  if (!kernel && isRoot) {
+    run('apt-get', ['update', '-q']);
+    kernel = kernelPackage();
+  }
+  if (!kernel) throw new Refused('the package linux-image-cloud-amd64 is not known here: run apt-get update as root');
+  const packages = [kernel, 'shim-signed', 'grub-efi-amd64-signed'].map((name) => [name, candidate(name)]);
+  const built = join(cache, `omnivisor-test-${recipe(packages)}.qcow2`);
+  if (!existsSync(built)) {
+    const dir = download(packages);
+    say(`building the test image with ${kernel}`);
+    const [command, ...args] = [...asRoot(), 'bash', join(here, 'build.sh'), built, dir];
+    run(command, args);
+    for (const file of readdirSync(cache))
+      if (file.startsWith('omnivisor-test-') && join(cache, file) !== built) rmSync(join(cache, file));
+  }
+  return place(built, options.out);
+};
+
+try {
+  console.log(build());
+} catch (error) {
+  if (!(error instanceof Refused)) throw error;
+  say(error.message);
+  process.exitCode = 1;
+}
