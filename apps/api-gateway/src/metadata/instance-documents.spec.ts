@@ -1,0 +1,83 @@
+import type { Instant, ServerId } from '@omnivisor/contracts';
+import { describe, expect, it } from 'vitest';
+import { history } from '../compute/server/server.fixtures.js';
+import { evolve, noServer } from '../compute/server/server.js';
+import type { ServerRow } from '../compute/server/server.projection.js';
+import { answerMetadata, configDriveFiles, METADATA_VERSIONS } from './instance-documents.js';
+
+const server = {
+  ...evolve(noServer, { ...history.created, data: { ...history.request, metadata: { role: 'web' } } } as never),
+  id: history.serverId as ServerId,
+  keyName: 'mine',
+  publicKey: 'ssh-ed25519 AAAA me',
+  availabilityZone: 'nova',
+  imageId: history.request.image.id,
+  createdAt: '2026-01-01T00:00:00.000Z' as Instant,
+} as ServerRow;
+const port = {
+  portId: '11111111-2222-4333-8444-555555555555',
+  networkId: '99999999-2222-4333-8444-555555555555',
+  mac: 'fa:16:3e:00:00:01',
+  mtu: 1450,
+  ipv4: true,
+  dnsNameservers: ['192.0.2.53'],
+};
+const secrets = { userData: Buffer.from('#!/bin/sh\n\xff', 'latin1'), randomSeed: Buffer.alloc(512, 7) };
+const ask = (path: string, withUserData = true) =>
+  answerMetadata(path, server, [port], withUserData ? secrets : { ...secrets, userData: null });
+
+describe('the metadata service', () => {
+  it('lists its versions', () => {
+    expect(ask('/openstack').body.split('\n')).toEqual([...METADATA_VERSIONS, 'latest']);
+    expect(ask('/').body).toContain('latest');
+  });
+  it('tells a guest who it is', () => {
+    const document = JSON.parse(ask('/openstack/latest/meta_data.json').body);
+    expect(document).toMatchObject({
+      uuid: history.serverId,
+      name: 'web',
+      hostname: 'web.novalocal',
+      meta: { role: 'web' },
+      public_keys: { mine: 'ssh-ed25519 AAAA me' },
+      launch_index: 0,
+      availability_zone: 'nova',
+    });
+    expect(Buffer.from(document.random_seed, 'base64')).toHaveLength(512);
+  });
+  it('tells a guest its networks', () => {
+    expect(JSON.parse(ask('/openstack/2018-08-27/network_data.json').body)).toMatchObject({
+      links: [{ vif_id: port.portId, ethernet_mac_address: port.mac, mtu: 1450 }],
+      networks: [{ type: 'ipv4_dhcp', network_id: port.networkId }],
+      services: [{ type: 'dns', address: '192.0.2.53' }],
+    });
+  });
+  it('gives user data byte for byte', () => {
+    expect(Buffer.from(ask('/openstack/latest/user_data').body, 'latin1')).toEqual(secrets.userData);
+    expect(Buffer.from(ask('/latest/user-data').body, 'latin1')).toEqual(secrets.userData);
+  });
+  it('knows EC2 names as cloud images do', () => {
+    expect(ask('/latest/meta-data/').body).toContain('instance-id');
+    expect(ask('/2009-04-04/meta-data/public-keys/').body).toBe('0=mine');
+    expect(ask('/latest/meta-data/public-keys/0/openssh-key').body).toBe('ssh-ed25519 AAAA me\n');
+    expect(ask('/latest/meta-data/placement/').body).toBe('availability-zone');
+  });
+  it.each([
+    '/openstack/latest/secrets',
+    '/openstack/1999-01-01/meta_data.json',
+    '/openstack/latest/meta_data.json/x',
+    '/latest/meta-data/nothing',
+    '/openstack/latest/../../etc/passwd',
+  ])('has nothing at %s', (path) => expect(ask(path).status).toBe(404));
+  it('has no user data when there is none', () => expect(ask('/openstack/latest/user_data', false).status).toBe(404));
+});
+
+describe('the config drive', () => {
+  it('has what the metadata service says', () => {
+    const files = configDriveFiles(server, [port], secrets);
+    expect([...files.keys()]).toContain('openstack/latest/meta_data.json');
+    expect(JSON.parse(files.get('openstack/latest/meta_data.json')!.toString())).toEqual(
+      JSON.parse(ask('/openstack/latest/meta_data.json').body),
+    );
+    expect(files.get('openstack/latest/user_data')).toEqual(secrets.userData);
+  });
+});
