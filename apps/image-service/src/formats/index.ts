@@ -1,0 +1,2 @@
+export type { DetectedFormat } from './format.js';
+export * from './inspector.js';

@@ -1,0 +1,134 @@
+import { describe, expect, it } from 'vitest';
+import { ImageInspector, type Inspection } from './inspector.js';
+import * as vectors from './vectors.js';
+
+const inspect = (bytes: Buffer, disk: string, container = 'bare', step = 64 * 1024): Inspection => {
+  const inspector = new ImageInspector(disk, container);
+  for (let at = 0; at < bytes.length; at += step) {
+    const refusal = inspector.feed(bytes.subarray(at, at + step));
+    if (refusal !== null) return { ...inspector.end(), refusal };
+  }
+  return inspector.end();
+};
+const over = (front: Buffer, back: Buffer): Buffer => {
+  const b = Buffer.alloc(Math.max(front.length, back.length));
+  back.copy(b);
+  front.copy(b);
+  return b;
+};
+const MIB = 1024 * 1024;
+
+describe('an image that is what it says it is', () => {
+  const zeros = Buffer.alloc(MIB + 5);
+  const cases: [string, string, Buffer, number | null][] = [
+    ['raw', 'raw', zeros, zeros.length],
+    ['a raw disk with a label', 'raw', vectors.labelledImage(), MIB],
+    ['nothing at all, called raw', 'raw', Buffer.alloc(0), 0],
+    ['the first bytes of a qcow2, called raw', 'raw', vectors.qcow2Image().subarray(0, 100), 100],
+    ['a fixed VHD, called raw', 'raw', vectors.fixedVhd(), MIB + 512],
+    ['a fixed VHD', 'vhd', vectors.fixedVhd(), MIB],
+    ['a dynamic VHD', 'vhd', vectors.dynamicVhd(), 10 * MIB],
+    ['qcow2 version 3', 'qcow2', vectors.qcow2Image(), 10 * MIB],
+    ['qcow2 version 2', 'qcow2', vectors.qcow2Image({ version: 2 }), 10 * MIB],
+    ['qcow2 with zstd, dirty', 'qcow2', vectors.qcow2Image({ features: 0b1001n }), 10 * MIB],
+    ['a qcow2 of 100 TiB', 'qcow2', vectors.qcow2Image({ size: 100n << 40n }), 100 * 2 ** 40],
+    ['VMDK monolithicSparse', 'vmdk', vectors.vmdkImage(), 10 * MIB],
+    ['VMDK streamOptimized', 'vmdk', vectors.vmdkImage({ footer: 'good' }), 10 * MIB],
+    ['VHDX', 'vhdx', vectors.vhdxImage(), 10 * MIB],
+    ['VDI', 'vdi', vectors.vdiImage(), 10 * MIB],
+    ['ISO', 'iso', vectors.isoImage(), 64 * 1024],
+    ['an ISO that boots as a disk', 'iso', over(vectors.labelledImage().subarray(0, 512), vectors.isoImage()), 65536],
+    ['a kernel', 'aki', vectors.labelledImage(), MIB],
+    ['a machine image', 'ami', zeros, zeros.length],
+  ];
+  it.each(cases)('%s as %s is accepted', (_, disk, bytes, virtualSize) => {
+    for (const step of [1 << 30, 64 * 1024, 511])
+      expect(inspect(bytes, disk, 'bare', step)).toMatchObject({ refusal: null, virtualSize });
+  });
+});
+
+describe('an image that is refused', () => {
+  const cases: [string, string, Buffer, RegExp][] = [
+    ['a qcow2 called raw', 'raw', vectors.qcow2Image(), /raw does not match stream data qcow2/],
+    ['a VMDK called raw', 'raw', vectors.vmdkImage(), /does not match stream data vmdk/],
+    ['an ISO called raw', 'raw', vectors.isoImage(), /does not match stream data iso/],
+    ['raw called qcow2', 'qcow2', Buffer.alloc(MIB), /qcow2 does not match stream data raw/],
+    ['a cut off qcow2', 'qcow2', vectors.qcow2Image().subarray(0, 100), /does not match stream data raw/],
+    ['nothing called qcow2', 'qcow2', Buffer.alloc(0), /does not match/],
+    ['raw called vhd', 'vhd', Buffer.alloc(2 * MIB), /does not match/],
+    ['a qcow2 called ami', 'ami', vectors.qcow2Image(), /does not match/],
+    ['a qcow2 with a backing file', 'qcow2', vectors.qcow2Image({ backing: '/etc/hostname' }), /backing file/],
+    ['a qcow2 version 2 with one', 'qcow2', vectors.qcow2Image({ version: 2, backing: '/x' }), /backing file/],
+    ['a qcow2 backed by json:', 'qcow2', vectors.qcow2Image({ backing: 'json:{"driver":"nbd"}' }), /backing file/],
+    ['a qcow2 with a data file', 'qcow2', vectors.qcow2Image({ features: 4n }), /external data file/],
+    ['a qcow2 with unknown features', 'qcow2', vectors.qcow2Image({ features: 1n << 10n }), /unknown features/],
+    ['an encrypted qcow2', 'qcow2', vectors.qcow2Image({ crypt: 2 }), /encrypted/],
+    ['a qcow version 1', 'qcow2', vectors.qcow2Image({ version: 1 }), /version 1/],
+    [
+      'a flat VMDK descriptor',
+      'vmdk',
+      Buffer.from(vectors.descriptor('monolithicFlat', 'RW 16 FLAT "/etc/hostname" 0')),
+      /holds its own data/,
+    ],
+    [
+      'a flat VMDK descriptor called raw',
+      'raw',
+      Buffer.from(vectors.descriptor('monolithicFlat', 'RW 16 FLAT "/etc/hostname" 0')),
+      /does not match stream data vmdk/,
+    ],
+    ['a bare version line', 'raw', Buffer.from('# x\nversion=1\nRW 1 FLAT "/etc/passwd" 0\n'), /does not match/],
+    [
+      'a VMDK split into files',
+      'vmdk',
+      Buffer.from(vectors.descriptor('twoGbMaxExtentFlat', 'RW 16 FLAT "x-f001.vmdk" 0')),
+      /holds its own data/,
+    ],
+    [
+      'a flat descriptor in a sparse VMDK',
+      'vmdk',
+      vectors.vmdkImage({ type: 'monolithicFlat', extent: 'RW 16 FLAT "/etc/hostname" 0' }),
+      /monolithicflat is not supported/,
+    ],
+    [
+      'a foreign extent in a sparse VMDK',
+      'vmdk',
+      vectors.vmdkImage({ extent: 'RW 16 SPARSE "/etc/hostname"' }),
+      /foreign extent/,
+    ],
+    ['a sparse VMDK with a parent', 'vmdk', vectors.vmdkImage({ more: 'parentFileNameHint="x.vmdk"' }), /backing file/],
+    ['a sparse VMDK of no size', 'vmdk', vectors.vmdkImage({ capacity: 0n }), /virtual size/],
+    ['a VMDK whose footer points elsewhere', 'vmdk', vectors.vmdkImage({ footer: 'bad' }), /footer/],
+    ['a VMDK without its footer', 'vmdk', vectors.vmdkImage({ footer: 'missing' }), /footer/],
+    ['a differencing VHD', 'vhd', vectors.dynamicVhd(4), /backing file/],
+    ['a VHDX with a parent', 'vhdx', vectors.vhdxImage({ parent: true }), /backing file/],
+    ['a VHDX without regions', 'vhdx', vectors.vhdxImage({ regions: false }), /regions/],
+    ['a differencing VDI', 'vdi', vectors.vdiImage(4), /backing file/],
+    ['QED', 'qcow2', Buffer.concat([Buffer.from('QED\0'), Buffer.alloc(1024)]), /does not match stream data qed/],
+    ['QED called raw', 'raw', Buffer.concat([Buffer.from('QED\0'), Buffer.alloc(1024)]), /does not match/],
+    ['LUKS called raw', 'raw', Buffer.concat([Buffer.from('LUKS\xba\xbe', 'latin1'), Buffer.alloc(1024)]), /luks/],
+    [
+      'an ISO that begins as a qcow2',
+      'iso',
+      over(vectors.qcow2Image({ backing: '/x' }).subarray(0, 32768), vectors.isoImage()),
+      /Multiple formats detected: qcow2, iso/,
+    ],
+    [
+      'the same called qcow2',
+      'qcow2',
+      over(vectors.qcow2Image().subarray(0, 32768), vectors.isoImage()),
+      /Multiple formats detected/,
+    ],
+  ];
+  it.each(cases)('%s as %s', (_, disk, bytes, reason) => {
+    for (const step of [1 << 30, 64 * 1024, 511]) expect(inspect(bytes, disk, 'bare', step).refusal).toMatch(reason);
+  });
+
+  it('is refused before the rest of a long stream is read', () => {
+    const inspector = new ImageInspector('raw', 'bare');
+    expect(inspector.feed(over(vectors.qcow2Image(), Buffer.alloc(2 * MIB)))).toMatch(/does not match/);
+  });
+  it('may not hide a disk in a container that is not bare', () => {
+    expect(inspect(vectors.qcow2Image({ backing: '/x' }), 'qcow2', 'ova').refusal).toMatch(/ova does not match/);
+    expect(inspect(Buffer.alloc(4096, 'tar'), 'vmdk', 'ova')).toMatchObject({ refusal: null, virtualSize: null });
+  });
+});

@@ -1,0 +1,128 @@
+/** Images of every kind as their headers are, made for specs: no tool is needed. */
+const SECTOR = 512;
+const MIB = 1024 * 1024;
+
+export const qcow2Image = (
+  o: { version?: number; backing?: string; features?: bigint; crypt?: number; size?: bigint } = {},
+): Buffer => {
+  const b = Buffer.alloc(256 * 1024);
+  b.write('QFI\xfb', 0, 'latin1');
+  b.writeUInt32BE(o.version ?? 3, 4);
+  if (o.backing) {
+    b.writeBigUInt64BE(0x200n, 8);
+    b.writeUInt32BE(o.backing.length, 16);
+    b.write(o.backing, 0x200);
+  }
+  b.writeUInt32BE(16, 20);
+  b.writeBigUInt64BE(o.size ?? BigInt(10 * MIB), 24);
+  b.writeUInt32BE(o.crypt ?? 0, 32);
+  if ((o.version ?? 3) === 3) {
+    b.writeBigUInt64BE(o.features ?? 0n, 72);
+    b.writeUInt32BE(104, 100);
+  }
+  return b;
+};
+
+export const descriptor = (type: string, extent: string, more = ''): string =>
+  `# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType="${type}"\n${more}\n# Extent description\n${extent}\n\n# The Disk Data Base\n#DDB\n\nddb.virtualHWVersion = "4"\nddb.adapterType = "ide"\n`;
+
+export const vmdkImage = (
+  o: { type?: string; extent?: string; more?: string; footer?: 'good' | 'bad' | 'missing'; capacity?: bigint } = {},
+): Buffer => {
+  const streamed = o.footer !== undefined;
+  const header = Buffer.alloc(SECTOR);
+  header.write('KDMV', 0, 'latin1');
+  header.writeUInt32LE(streamed ? 3 : 1, 4);
+  header.writeBigUInt64LE(o.capacity ?? BigInt((10 * MIB) / SECTOR), 12);
+  header.writeBigUInt64LE(128n, 20);
+  header.writeBigUInt64LE(1n, 28);
+  header.writeBigUInt64LE(20n, 36);
+  header.writeUInt32LE(512, 44);
+  header.writeBigUInt64LE(streamed ? 0xffffffffffffffffn : 26n, 56);
+  const text = Buffer.alloc(20 * SECTOR);
+  text.write(
+    descriptor(
+      o.type ?? (streamed ? 'streamOptimized' : 'monolithicSparse'),
+      o.extent ?? 'RW 20480 SPARSE "disk.vmdk"',
+      o.more,
+    ),
+  );
+  const parts = [header, text, Buffer.alloc(200 * SECTOR, 1)];
+  if (o.footer === 'good' || o.footer === 'bad') {
+    const marker = Buffer.alloc(SECTOR);
+    marker.writeUInt32LE(3, 12);
+    const footer = Buffer.from(header);
+    footer.writeBigUInt64LE(26n, 56);
+    if (o.footer === 'bad') footer.writeBigUInt64LE(100n, 28);
+    parts.push(marker, footer, Buffer.alloc(SECTOR));
+  }
+  return Buffer.concat(parts);
+};
+
+export const vhdFooter = (type: number, size: number): Buffer => {
+  const b = Buffer.alloc(SECTOR);
+  b.write('conectix', 0, 'latin1');
+  b.writeUInt32BE(0x10000, 12);
+  b.writeBigUInt64BE(BigInt(size), 40);
+  b.writeBigUInt64BE(BigInt(size), 48);
+  b.writeUInt32BE(type, 60);
+  b.writeUInt32BE(~b.reduce((sum, byte) => sum + byte, 0) >>> 0, 64);
+  return b;
+};
+export const dynamicVhd = (type = 3): Buffer =>
+  Buffer.concat([vhdFooter(type, 10 * MIB), Buffer.alloc(4096), vhdFooter(type, 10 * MIB)]);
+export const fixedVhd = (): Buffer => Buffer.concat([Buffer.alloc(MIB), vhdFooter(2, MIB)]);
+
+const guid = (text: string): Buffer => {
+  const [a, b, c, d, e] = text.split('-').map((h) => Buffer.from(h, 'hex')) as [Buffer, Buffer, Buffer, Buffer, Buffer];
+  return Buffer.concat([a.reverse(), b.reverse(), c.reverse(), d, e]);
+};
+export const vhdxImage = (o: { parent?: boolean; regions?: boolean } = {}): Buffer => {
+  const b = Buffer.alloc(4 * MIB);
+  b.write('vhdxfile', 0, 'latin1');
+  if (o.regions !== false) {
+    b.write('regi', 192 * 1024, 'latin1');
+    b.writeUInt32LE(1, 192 * 1024 + 8);
+    guid('8b7ca206-4790-4b9a-b8fe-575f050f886e').copy(b, 192 * 1024 + 16);
+    b.writeBigUInt64LE(BigInt(2 * MIB), 192 * 1024 + 32);
+    b.writeUInt32LE(MIB, 192 * 1024 + 40);
+  }
+  const m = 2 * MIB;
+  b.write('metadata', m, 'latin1');
+  b.writeUInt16LE(2, m + 10);
+  guid('caa16737-fa36-4d43-b3b6-33f0aa44e76b').copy(b, m + 32);
+  b.writeUInt32LE(64 * 1024, m + 48);
+  b.writeUInt32LE(8, m + 52);
+  guid('2fa54224-cd1b-4876-b211-5dbed83bf4b8').copy(b, m + 64);
+  b.writeUInt32LE(64 * 1024 + 8, m + 80);
+  b.writeUInt32LE(8, m + 84);
+  b.writeUInt32LE(o.parent ? 2 : 0, m + 64 * 1024 + 4);
+  b.writeBigUInt64LE(BigInt(10 * MIB), m + 64 * 1024 + 8);
+  return b;
+};
+
+export const vdiImage = (type = 1): Buffer => {
+  const b = Buffer.alloc(8192);
+  b.write('<<< QEMU VM Virtual Disk Image >>>\n');
+  b.writeUInt32LE(0xbeda107f, 0x40);
+  b.writeUInt32LE(type, 0x4c);
+  b.writeBigUInt64LE(BigInt(10 * MIB), 0x170);
+  return b;
+};
+
+export const isoImage = (): Buffer => {
+  const b = Buffer.alloc(64 * 1024);
+  b[32 * 1024] = 1;
+  b.write('CD001', 32 * 1024 + 1, 'latin1');
+  b.writeUInt32LE(32, 32 * 1024 + 80);
+  b.writeUInt16LE(2048, 32 * 1024 + 128);
+  return b;
+};
+
+export const labelledImage = (): Buffer => {
+  const b = Buffer.alloc(MIB);
+  b[446] = 0x80;
+  b[450] = 0x83;
+  b.writeUInt16LE(0xaa55, 510);
+  return b;
+};

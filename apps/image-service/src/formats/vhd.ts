@@ -1,0 +1,39 @@
+import { type FormatReader, magicAt, SECTOR, safeSize } from './format.js';
+import type { ByteWindows } from './windows.js';
+
+const COOKIE = 'conectix';
+const FIXED = 2;
+const DYNAMIC = 3;
+const DIFFERENCING = 4;
+
+const validChecksum = (footer: Buffer): boolean => {
+  let sum = 0;
+  for (let i = 0; i < SECTOR; i++) if (i < 64 || i >= 68) sum += footer[i]!;
+  return ~sum >>> 0 === footer.readUInt32BE(64);
+};
+
+/** Microsoft's VHD, dynamic: a copy of the footer comes first. */
+export const vhd: FormatReader = {
+  format: 'vhd',
+  detect: (seen) => magicAt(seen, 0, COOKIE),
+  problems: ({ head }) => {
+    const type = head.readUInt32BE(60);
+    if (type === DIFFERENCING) return ['it has a backing file'];
+    if (type !== DYNAMIC) return ['its VHD type is not supported'];
+    if (safeSize(head.readBigUInt64BE(48)) === null) return ['its virtual size is not valid'];
+    return validChecksum(head) ? [] : ['its VHD footer is damaged'];
+  },
+  virtualSize: ({ head }) => safeSize(head.readBigUInt64BE(48)),
+};
+
+/**
+ * Size of the disk in a fixed VHD: raw bytes and a footer. Nothing but its declaration tells it from a raw disk, so it
+ * is looked for only in what says it is a VHD. Null when it is none.
+ */
+export const fixedVhdSize = (seen: ByteWindows): number | null => {
+  if (!seen.ended || seen.size < 2 * SECTOR) return null;
+  const footer = seen.tail.subarray(seen.tail.length - SECTOR);
+  if (footer.toString('latin1', 0, 8) !== COOKIE || footer.readUInt32BE(60) !== FIXED) return null;
+  const size = safeSize(footer.readBigUInt64BE(48));
+  return size === seen.size - SECTOR && validChecksum(footer) ? size : null;
+};
