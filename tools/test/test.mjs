@@ -1,0 +1,167 @@
+#!/usr/bin/env node
+/**
+ * npm test            everything: build, types of the specs, lint, boundaries, specs, integration, end to end
+ * npm test -- --fast  without the end-to-end part and without real guests
+ * npm test -- PATH…   the same checks, and only the tests whose path contains one of PATH
+ *
+ * Ends with one line `N passed, N failed` over all of it (each check counts as one test), exit status 1 on a failure.
+ */
+import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { installDependencies } from '../start/dependencies.mjs';
+import { endProcessesOf, RUN_VARIABLE } from './own-processes.mjs';
+import { installPackages } from './packages.mjs';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
+/** The whole run has to fit CI's 25 minutes; what is not done by then has failed. */
+const BUDGET = 23 * 60_000;
+
+const options = process.argv.slice(2);
+const fast = options.includes('--fast');
+const paths = options.filter((o) => !o.startsWith('-'));
+const unknown = options.filter((o) => o.startsWith('-') && o !== '--fast');
+if (unknown.length > 0) {
+  console.error(`unknown option ${unknown.join(' ')}; known is --fast`);
+  process.exit(2);
+}
+
+const run = randomUUID();
+const folder = mkdtempSync(join(tmpdir(), 'ov-test-'));
+chmodSync(folder, 0o755); // PostgreSQL runs as another user below it
+const env = { ...process.env, [RUN_VARIABLE]: run, TMPDIR: folder, NO_UPDATE_NOTIFIER: '1', NO_COLOR: '1' };
+const started = Date.now();
+const total = { passed: 0, failed: 0, skipped: 0 };
+const failures = [];
+const notes = [];
+
+/** Runs a command of ours in a process group of its own; null when the time was up. */
+const command = (name, args) =>
+  new Promise((resolve, reject) => {
+    const child = spawn(name, args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'], detached: true });
+    current = child;
+    const left = Math.max(1_000, BUDGET - (Date.now() - started));
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      endGroup(child);
+    }, left);
+    child.once('error', reject);
+    child.once('exit', (code) => {
+      clearTimeout(timer);
+      endGroup(child);
+      resolve(late ? null : (code ?? 1));
+    });
+  });
+let current;
+const endGroup = (child) => {
+  try {
+    process.kill(-child.pid, 'SIGKILL');
+  } catch (error) {
+    if (error.code !== 'ESRCH') throw error;
+  }
+};
+
+const bin = (name) => join(root, 'node_modules', '.bin', name);
+
+/** A check counts as one test. */
+const check = async (name, program, args) => {
+  console.log(`\n== ${name}`);
+  const code = await command(program, args);
+  if (code === 0) total.passed += 1;
+  else fail(code === null ? `${name}: out of time` : name);
+};
+const fail = (what) => {
+  total.failed += 1;
+  failures.push(what);
+};
+
+const vitest = async (name, args) => {
+  console.log(`\n== ${name}`);
+  const report = join(folder, `${randomUUID()}.json`);
+  const reporters = ['--reporter=dot', '--reporter=json', `--outputFile.json=${report}`];
+  const code = await command(bin('vitest'), ['run', '--passWithNoTests', ...reporters, ...args]);
+  if (!existsSync(report)) {
+    if (code !== 0) fail(code === null ? `${name}: out of time` : `${name}: vitest ended with ${code}`);
+    return;
+  }
+  const result = JSON.parse(readFileSync(report, 'utf8'));
+  total.passed += result.numPassedTests;
+  total.skipped += result.numPendingTests + (result.numTodoTests ?? 0);
+  const before = total.failed;
+  for (const file of result.testResults) {
+    const failed = file.assertionResults.filter((t) => t.status === 'failed');
+    const where = file.name.replace(`${root}/`, '');
+    for (const test of failed) fail(`${where}: ${test.fullName}`);
+    if (file.status === 'failed' && failed.length === 0) fail(`${where}: ${(file.message ?? '').split('\n')[0]}`);
+  }
+  if (code !== 0 && total.failed === before) fail(`${name}: vitest ended with ${code}, see above`);
+};
+
+/** Files of tests below a folder, relative to the root. */
+const testFiles = (top, suffix) =>
+  !existsSync(join(root, top))
+    ? []
+    : readdirSync(join(root, top), { withFileTypes: true }).flatMap((e) =>
+        e.name === 'node_modules' || e.name === 'dist'
+          ? []
+          : e.isDirectory()
+            ? testFiles(`${top}/${e.name}`, suffix)
+            : e.name.endsWith(suffix)
+              ? [`${top}/${e.name}`]
+              : [],
+      );
+const chosen = (suffix) =>
+  ['apps', 'libs', 'tools']
+    .flatMap((top) => testFiles(top, suffix))
+    .filter((file) => paths.length === 0 || paths.some((p) => file.includes(p)));
+
+const cleanUp = () => {
+  if (current) endGroup(current);
+  const left = endProcessesOf(run);
+  if (left > 0) notes.push(`${left} processes were left behind by the tests and have been ended`);
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+};
+
+const finish = () => {
+  cleanUp();
+  console.log('');
+  for (const note of notes) console.log(`note: ${note}`);
+  if (total.skipped > 0) console.log(`note: ${total.skipped} tests were skipped; their files say why`);
+  for (const failure of failures) console.log(`FAILED ${failure}`);
+  console.log(`took ${Math.round((Date.now() - started) / 1000)} s`);
+  console.log(`${total.passed} passed, ${total.failed} failed`);
+  process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);
+};
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
+  process.on(signal, () => {
+    fail(`stopped by ${signal}`);
+    finish();
+  });
+
+try {
+  await installDependencies(root);
+  await check('build (tsc -b)', bin('tsc'), ['-b']);
+  await check('types of the specs', bin('tsc'), ['-p', 'tools/test/tsconfig.json']);
+  await check('format and lint (biome)', bin('biome'), ['check', '.']);
+  await check('boundaries', process.execPath, ['tools/check/boundaries.mjs']);
+
+  const guests = /\/drivers\/(?!fake\/)/;
+  const integration = chosen('.int.spec.ts').filter((file) => !fast || !guests.test(file));
+  const endToEnd = fast ? [] : chosen('.e2e.spec.ts');
+  const specs = chosen('.spec.ts').filter((file) => !/\.(int|e2e)\.spec\.ts$/.test(file));
+  if (!fast && integration.length + endToEnd.length > 0) {
+    const missing = installPackages(console.log);
+    if (missing) notes.push(`${missing}: tests that need it are skipped`);
+  }
+  if (specs.length > 0) await vitest('specs', specs);
+  if (integration.length > 0) await vitest('integration', ['--maxWorkers=1', ...integration]);
+  if (endToEnd.length > 0) await vitest('end to end', ['--maxWorkers=1', ...endToEnd]);
+} catch (error) {
+  fail(error.message);
+}
+finish();
