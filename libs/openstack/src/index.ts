@@ -1,1 +1,15 @@
+export * from './app.js';
+export type { Fault } from './faults/fault.js';
+export { faultOf, unauthenticated } from './faults/from-error.js';
+export { isStorable } from './http/body.js';
+export type { EdgeLogger, RequestSummary } from './http/edge.js';
+export { newRequestId } from './http/request-id.js';
+export * from './issues.js';
+export * from './microversion.js';
 export * from './operation.js';
+export * from './paging.js';
+export * from './policy/index.js';
+export * from './registry.js';
+export { manners } from './services.js';
+export * from './text.js';
+export * from './token.js';

@@ -1,4 +1,4 @@
-import type { CommandContext, RequestId, TokenContext } from '@omnivisor/contracts';
+import type { CommandContext, DomainError, RequestId, TokenContext } from '@omnivisor/contracts';
 import type { z } from 'zod';
 
 export type ServiceType = 'identity' | 'compute' | 'network' | 'image' | 'placement' | 'volume';
@@ -33,6 +33,8 @@ export interface OperationSpec {
   readonly status?: ByVersion<number> | number;
   /** Largest body in bytes; 1 MiB when not given. */
   readonly bodyLimit?: number;
+  /** The handler gets the body as a `Readable`, unread, unlimited and of any type: uploads. */
+  readonly stream?: boolean;
 }
 
 /** One authenticated, validated request, as a handler sees it. */
@@ -50,6 +52,8 @@ export interface Call<Body = unknown, Query = Record<string, string[]>> {
   readonly requestId: RequestId;
   /** Source address of the client. */
   readonly address: string;
+  /** Aborted when the client goes away before it has its answer. */
+  readonly signal: AbortSignal;
   /** The service's root as the client sees it, without a trailing slash: `https://cloud.example/compute`. */
   readonly publicUrl: string;
   /** Path and query of this request below `publicUrl`, for paging links. */
@@ -63,11 +67,16 @@ export interface Call<Body = unknown, Query = Record<string, string[]>> {
   can(rule: string, target?: Record<string, unknown>): boolean;
   /** @throws DomainError `forbidden` with OpenStack's text */
   enforce(rule: string, target?: Record<string, unknown>): void;
+  /** The refusal that `enforce` throws, for handlers that decide by themselves. */
+  refusal(rule: string): DomainError;
   /** True when the token has the role `admin`. */
   readonly isAdmin: boolean;
 }
 
-/** A handler's answer when it is more than a JSON body. */
+/**
+ * A handler's answer when it is more than a JSON body. A `Readable` or a Buffer is sent as it is; name its
+ * `content-type`.
+ */
 export class Reply {
   constructor(
     readonly body: unknown,

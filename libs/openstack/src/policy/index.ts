@@ -1,0 +1,2 @@
+export * from './engine.js';
+export { type Credentials, compile, PolicySyntaxError, type Target } from './rule.js';
