@@ -130,7 +130,6 @@ export const violations = (root) => {
         manifest?.dependencies?.[`@omnivisor/${own}`] === undefined
       )
         say(line, `imports @omnivisor/${own}, which its package.json does not name`);
-      if (top === 'libs' && own !== undefined && apps.includes(own)) say(line, 'a lib imports an app');
       if (spec) continue;
 
       if (project === 'libs/contracts' && !from.startsWith('.') && from !== 'zod')
