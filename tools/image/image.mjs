@@ -34,15 +34,27 @@ const TOOLS = {
 const { values: options } = parseArgs({ options: { out: { type: 'string' }, cache: { type: 'string' } } });
 const home = process.env.OMNIVISOR_HOME ?? resolve(here, '../../.omnivisor');
 const cache = resolve(options.cache ?? join(home, 'cache', 'image'));
-const env = { ...process.env, LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive', PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
+const env = {
+  ...process.env,
+  LC_ALL: 'C',
+  DEBIAN_FRONTEND: 'noninteractive',
+  PATH: `${process.env.PATH}:/usr/sbin:/sbin`,
+};
 
 class Refused extends Error {}
 
 const say = (text) => process.stderr.write(`${text}\n`);
-const read = (command, ...args) => execFileSync(command, args, { encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'pipe'] });
+const read = (command, ...args) =>
+  execFileSync(command, args, { encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'pipe'] });
 const run = (command, args, cwd) => {
-  const { status, stderr, error } = spawnSync(command, args, { cwd, env, encoding: 'utf8', stdio: ['ignore', 'ignore', 'pipe'] });
-  if (status !== 0) throw new Refused(`${command} ${args[0]} failed: ${(error?.message ?? stderr).trim().slice(-2000)}`);
+  const { status, stderr, error } = spawnSync(command, args, {
+    cwd,
+    env,
+    encoding: 'utf8',
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  if (status !== 0)
+    throw new Refused(`${command} ${args[0]} failed: ${(error?.message ?? stderr).trim().slice(-2000)}`);
 };
 
 const requireDebian = () => {
@@ -61,7 +73,8 @@ const installTools = () => {
 
 /** The kernel that carries Debian's signature, as secure boot demands; the meta package names the newest. */
 const kernelPackage = () => {
-  const find = () => /Depends: (linux-image-\S+-cloud-amd64)$/m.exec(read('apt-cache', 'depends', 'linux-image-cloud-amd64'))?.[1];
+  const find = () =>
+    /Depends: (linux-image-\S+-cloud-amd64)$/m.exec(read('apt-cache', 'depends', 'linux-image-cloud-amd64'))?.[1];
   try {
     return find() ?? '';
   } catch {
@@ -76,7 +89,8 @@ const recipe = (packages) => {
   const hash = createHash('sha256');
   const files = readdirSync(here, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   for (const path of files.map((entry) => join(entry.parentPath ?? entry.path, entry.name)).sort())
-    if (!path.endsWith('.spec.ts')) hash.update(relative(here, path)).update('\0').update(readFileSync(path)).update('\0');
+    if (!path.endsWith('.spec.ts'))
+      hash.update(relative(here, path)).update('\0').update(readFileSync(path)).update('\0');
   for (const [name, version] of packages) hash.update(`${name}=${version}\n`);
   return hash.digest('hex').slice(0, 16);
 };

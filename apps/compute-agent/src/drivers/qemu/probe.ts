@@ -24,10 +24,13 @@ export interface ProbeOptions {
   readonly accel?: 'kvm' | 'tcg';
   /** User id for the processes of guests; null keeps the agent's. */
   readonly runAs: number | null;
-  /** A hypervisor that cannot run a guest of nine bytes in this time cannot run guests. */
-  readonly timeout: number;
 }
 
+/**
+ * Milliseconds; what cannot run a guest of nine bytes in this time cannot run guests. Some hosts have a /dev/kvm where
+ * guests never run, or one that aborts QEMU with one CPU model and hangs with another.
+ */
+const PATIENCE = { kvm: 2_000, tcg: 10_000 };
 const CANDIDATES = [
   { accel: 'kvm', cpuModel: 'host' },
   { accel: 'kvm', cpuModel: 'qemu64' },
@@ -67,13 +70,14 @@ const tryGuest = (options: ProbeOptions, execution: Execution, signal: AbortSign
     ...['-drive', `file=${disk},format=raw,if=ide`, '-device', 'isa-debug-exit,iobase=0x501,iosize=1'],
   ];
   return new Promise((resolve) => {
-    const settings = { signal, timeout: options.timeout, killSignal: 'SIGKILL' as const };
+    const timeout = PATIENCE[execution.accel];
+    const settings = { signal, timeout, killSignal: 'SIGKILL' as const };
     execFile(options.qemu, args, settings, (error, _stdout, stderr) => {
       rmSync(dir, { recursive: true, force: true });
       const code = error ? error.code : 0;
       if (code === PROBE_EXIT_CODE) return resolve(null);
       if (error?.name === 'AbortError') return resolve('aborted');
-      if (error?.killed) return resolve(`the guest did not run in ${options.timeout} ms`);
+      if (error?.killed) return resolve(`the guest did not run in ${timeout} ms`);
       const words = stderr.trim().split('\n')[0]?.slice(0, 200);
       resolve(`QEMU ended with ${error?.signal ?? `code ${code}`}${words ? ` (${words})` : ''}`);
     });

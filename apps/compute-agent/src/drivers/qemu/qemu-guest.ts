@@ -6,6 +6,7 @@ import { guestName } from './definition.js';
 import { findProcess, kill, launch, waitForEnd } from './guest-process.js';
 import type { GuestStore } from './guest-store.js';
 import { QmpClient, type QmpEvent } from './qmp-client.js';
+import { requireTaps } from './taps.js';
 
 /** QEMU's own word for how a guest stands, or `gone` when there is no process. */
 export type RunState = string;
@@ -20,6 +21,7 @@ export interface QemuGuestSettings {
   changed(id: ServerId): void;
 }
 
+const PRESS_AGAIN = 5_000;
 const REPORTED = new Set(['SHUTDOWN', 'RESET', 'STOP', 'RESUME', 'GUEST_PANICKED']);
 
 /** One guest and its process: QEMU's verbs, and one connection that is made when it is needed and kept. */
@@ -61,6 +63,7 @@ export class QemuGuest {
   async start(guest: GuestDefinition, execution: Execution, signal: AbortSignal): Promise<void> {
     const { store, qemu, startTimeout } = this.settings;
     this.disconnect();
+    await requireTaps(guest);
     store.noteStarted(this.id);
     await launch({
       dir: this.dir,
@@ -81,10 +84,14 @@ export class QemuGuest {
     await (await this.connect(guest)).call(command, args);
   }
 
-  /** Presses the power button and waits. @returns false when the guest did not react in time */
+  /**
+   * Presses the power button, again every few seconds as a guest that is still booting misses it, and waits.
+   * @returns false when the guest did not react in time
+   */
   async shutDown(guest: GuestDefinition, patience: number): Promise<boolean> {
     const qmp = await this.connect(guest);
     let stop = () => {};
+    let again: NodeJS.Timeout | undefined;
     const isDown = new Promise<boolean>((resolve) => {
       const timer = setTimeout(() => resolve(false), patience);
       const unlisten = qmp.onEvent(({ event }) => {
@@ -98,8 +105,10 @@ export class QemuGuest {
     });
     try {
       await qmp.call('system_powerdown');
+      again = setInterval(() => void qmp.call('system_powerdown').catch(() => undefined), PRESS_AGAIN);
       return await isDown;
     } finally {
+      clearInterval(again);
       stop();
     }
   }

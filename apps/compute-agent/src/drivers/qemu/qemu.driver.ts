@@ -74,9 +74,10 @@ export class QemuDriver implements HypervisorDriver {
   }
 
   async probe(signal: AbortSignal): Promise<ProbeReport> {
-    this.capabilities = null;
     try {
-      return reportOf(await this.ability(signal));
+      const found = await this.findAbility(signal);
+      this.capabilities = Promise.resolve(found);
+      return reportOf(found);
     } catch (error) {
       return reportOf(asHypervisorError(error, 'probing QEMU'));
     }
@@ -120,7 +121,7 @@ export class QemuDriver implements HypervisorDriver {
     return this.alone(id, async () => {
       if (await this.isThere(spec)) return;
       refuseAborted(signal);
-      const { machines, execution } = await this.ability(signal);
+      const { machines, execution } = await this.ability();
       const guest = defined(spec, machines);
       await this.refuseBeyondCapacity(spec);
       this.building.set(id, spec.flavor.memory);
@@ -181,9 +182,9 @@ export class QemuDriver implements HypervisorDriver {
     const guest = this.definition(id);
     const state = await this.live(id).state(guest);
     if (state === 'running') return;
-    if (state === 'shutdown') await this.turnOff(guest, state);
-    else if (state !== 'gone') return this.live(id).call(guest, 'cont');
-    const { execution } = await this.ability(NEVER);
+    if (RESUMABLE.has(state)) return this.live(id).call(guest, 'cont');
+    await this.turnOff(guest, state);
+    const { execution } = await this.ability();
     const next = GuestDefinition.parse({ ...guest, phase: 'spawned', nics: nicsOf(nics) });
     this.store.write(next);
     try {
@@ -307,14 +308,22 @@ export class QemuDriver implements HypervisorDriver {
       throw new HypervisorError('noResources', `not enough disk: ${wanted} bytes wanted, ${bavail * bsize} bytes free`);
   }
 
-  private ability(signal: AbortSignal): Promise<Capabilities> {
-    const { accel } = this.options;
-    const settings = { qemu: this.qemu, runAs: guestUser(null), timeout: PROBE_TIMEOUT, ...(accel ? { accel } : {}) };
-    this.capabilities ??= findCapabilities(settings, signal).catch((error: unknown) => {
+  /** Shared by all who need it, so nobody's abort ends it. */
+  private ability(): Promise<Capabilities> {
+    this.capabilities ??= this.findAbility(NEVER).catch((error: unknown) => {
       this.capabilities = null;
-      throw asHypervisorError(error, 'probing QEMU');
+      throw error;
     });
     return this.capabilities;
+  }
+
+  private findAbility(signal: AbortSignal): Promise<Capabilities> {
+    const { accel } = this.options;
+    return findCapabilities({ qemu: this.qemu, runAs: guestUser(null), ...(accel ? { accel } : {}) }, signal).catch(
+      (error: unknown) => {
+        throw asHypervisorError(error, 'probing QEMU');
+      },
+    );
   }
 
   private live(id: ServerId): QemuGuest {
@@ -366,8 +375,9 @@ export class QemuDriver implements HypervisorDriver {
 }
 
 const NEVER = new AbortController().signal;
-const PROBE_TIMEOUT = 4_000;
 const START_TIMEOUT = 30_000;
+
+const RESUMABLE = new Set<RunState>(['paused', 'prelaunch', 'io-error']);
 
 const POWER: Readonly<Record<RunState, PowerState>> = {
   running: 'running',

@@ -1,0 +1,178 @@
+import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ms, ServerId } from '@omnivisor/contracts';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { testGuest } from '../common/test-guest.js';
+import type { GuestSpec } from '../hypervisor-driver.js';
+import { QemuDriver } from './qemu.driver.js';
+import { tinyGuest } from './tiny-guest.js';
+
+const cloudId = 'test-cloud';
+const never = new AbortController().signal;
+const isRoot = process.getuid?.() === 0;
+
+/** What becomes of guests when processes, hosts, disks and image caches go away under them. */
+describe('guests of QEMU on their host', () => {
+  let stateDir: string;
+  let driver: QemuDriver;
+  let spec: GuestSpec;
+  let id: ServerId;
+  const file = (name: string) => join(stateDir, 'guests', id, name);
+  const pid = () => Number(readFileSync(file('qemu.pid'), 'utf8'));
+  const power = async () => (await driver.inspect(id)).power;
+  const open = (change = {}) => new QemuDriver({ stateDir, cloudId, accel: 'tcg', answerTimeout: 500, ...change });
+  const becomes = (state: string) => expect.poll(power, { timeout: 10_000, interval: 10 }).toBe(state);
+
+  beforeEach(() => {
+    stateDir = mkdtempSync(join(tmpdir(), 'omnivisor-guests-'));
+    id = ServerId.parse(randomUUID());
+    const imagePath = join(stateDir, 'image');
+    writeFileSync(imagePath, Buffer.concat([tinyGuest()], 1 << 20));
+    spec = testGuest(id, cloudId, { imagePath });
+    driver = open();
+  });
+  afterEach(async () => {
+    await driver.destroy(id);
+    await driver.close();
+    rmSync(stateDir, { recursive: true });
+  });
+
+  it('run in a session and process group of their own, as a user of their own', async () => {
+    await driver.spawn(spec, never);
+    const stat = readFileSync(`/proc/${pid()}/stat`, 'latin1').split(') ')[1]!.split(' ').map(Number);
+    expect([stat[2], stat[3]]).toEqual([pid(), pid()]);
+    const user = Number(/^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid()}/status`, 'utf8'))?.[1]);
+    expect(user).toBeGreaterThanOrEqual(isRoot ? 0x7000_0000 : 1);
+  });
+
+  it('count as crashed when their process dies, and can be started again', async () => {
+    await driver.spawn(spec, never);
+    const done = new AbortController();
+    const events = driver.events(done.signal)[Symbol.asyncIterator]();
+    const first = events.next();
+    process.kill(pid(), 'SIGKILL');
+    expect(await first).toEqual({ done: false, value: { serverId: id } });
+    done.abort();
+    await becomes('crashed');
+    await driver.powerOn(id, []);
+    expect(await power()).toBe('running');
+  });
+
+  it('are off, not crashed, after their host was booted', async () => {
+    await driver.spawn(spec, never);
+    process.kill(pid(), 'SIGKILL');
+    await becomes('crashed');
+    writeFileSync(file('started.json'), JSON.stringify({ bootId: 'the boot before this one' }));
+    expect(await power()).toBe('shutdown');
+  });
+
+  it('are not taken for another process that got their pid', async () => {
+    await driver.spawn(spec, never);
+    const guest = pid();
+    await driver.powerOff(id, ms(0));
+    writeFileSync(file('qemu.pid'), String(process.pid));
+    expect(await power()).toBe('shutdown');
+    await driver.destroy(id);
+    expect(() => process.kill(guest, 0)).toThrow();
+  });
+
+  it('keep their image when the image cache drops it', async () => {
+    await driver.spawn(spec, never);
+    unlinkSync(spec.imagePath);
+    await driver.powerOff(id, ms(0));
+    await driver.powerOn(id, []);
+    const said = async () => (await driver.consoleLog.tail(id, 1 << 16)).toString('latin1');
+    await expect.poll(said, { timeout: 10_000, interval: 20 }).toMatch(/is up[\s\S]*is up|is up/);
+  });
+
+  it('do not hide each other when one hangs', async () => {
+    const other = { ...spec, mark: { ...spec.mark, serverId: ServerId.parse(randomUUID()) } };
+    await driver.spawn(spec, never);
+    await driver.spawn(other, never);
+    process.kill(pid(), 'SIGSTOP');
+    const states = new Map((await driver.list()).map((guest) => [guest.mark.serverId, guest.power]));
+    expect([states.get(id), states.get(other.mark.serverId)]).toEqual(['noState', 'running']);
+    await driver.destroy(other.mark.serverId);
+  });
+
+  it('that were being built when the agent ended are shown, and built anew', async () => {
+    await driver.spawn(spec, never);
+    const before = pid();
+    const definition = JSON.parse(readFileSync(file('guest.json'), 'utf8'));
+    writeFileSync(file('guest.json'), JSON.stringify({ ...definition, phase: 'building' }));
+    expect(await driver.list()).toMatchObject([{ mark: spec.mark, power: 'noState' }]);
+    await driver.spawn(spec, never);
+    expect(await power()).toBe('running');
+    expect(pid()).not.toBe(before);
+  });
+
+  it('of another cloud are neither shown nor touched', async () => {
+    await driver.spawn(spec, never);
+    const theirs = open({ cloudId: 'another-cloud' });
+    expect(await theirs.list()).toEqual([]);
+    await theirs.destroy(id);
+    await expect(theirs.powerOff(id, ms(0))).rejects.toMatchObject({ code: 'serverNotOnHost' });
+    await expect(
+      theirs.spawn({ ...spec, mark: { ...spec.mark, cloudId: 'another-cloud' } }, never),
+    ).rejects.toMatchObject({
+      code: 'fault',
+    });
+    await theirs.close();
+    expect(await power()).toBe('running');
+  });
+
+  it.each([
+    ['an image that is not what it says', { image: { diskFormat: 'qcow2' } }, 'fault'],
+    ['a disk format that nothing here reads', { image: { diskFormat: 'ploop' } }, 'unsupported'],
+    ['a disk bus that does not exist', { image: { properties: { hw_disk_bus: 'fdc' } } }, 'unsupported'],
+    ['a config drive with a path that leads out', { configDrive: new Map([['../../x', new Uint8Array()]]) }, 'fault'],
+    ['an image that is not there', { imagePath: '/nonexistent/image' }, 'fault'],
+    ['a network device that is not there', { nics: [nic('no-such-tap')] }, 'fault'],
+    ['a network device whose name is an option', { nics: [nic('x,script=/bin/sh')] }, 'fault'],
+  ])('are refused for %s, with nothing left', async (_what, change, code) => {
+    const image = { ...spec.image, ...('image' in change ? change.image : {}) } as GuestSpec['image'];
+    await expect(driver.spawn({ ...spec, ...change, image } as GuestSpec, never)).rejects.toMatchObject({ code });
+    expect(existsSync(file(''))).toBe(false);
+  });
+
+  it.runIf(isRoot)('are refused with `noResources` on a full disk, with nothing left', async () => {
+    const small = join(stateDir, 'small');
+    mkdirSync(small);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=512k', 'tmpfs', small]);
+    try {
+      const full = open({ stateDir: small });
+      const configDrive = new Map([['openstack/latest/user_data', new Uint8Array(1 << 20)]]);
+      const error = await full.spawn({ ...spec, configDrive }, never).catch((reason: unknown) => reason);
+      expect(error).toMatchObject({ code: 'noResources' });
+      expect(existsSync(join(small, 'guests', id))).toBe(false);
+      await full.close();
+    } finally {
+      execFileSync('umount', [small]);
+    }
+  });
+
+  it('cannot be had where QEMU is not installed, and the probe says so', async () => {
+    const without = open({ qemu: 'no-such-qemu' });
+    expect(await without.probe(never)).toMatchObject({
+      health: 'undetected',
+      reason: expect.stringContaining('not installed'),
+    });
+    await expect(without.spawn(spec, never)).rejects.toMatchObject({ code: 'unsupported' });
+    await without.close();
+  });
+
+  it('run on KVM only when a guest really ran on it', { timeout: 30_000 }, async () => {
+    const { health, reason, traits } = await open({ accel: undefined }).probe(never);
+    expect(health).toBe('healthy');
+    const kvm = /kvm with CPU \w+: a guest ran/.test(reason);
+    expect(traits).toContain(kvm ? 'CUSTOM_ACCEL_KVM' : 'CUSTOM_ACCEL_TCG');
+    expect(traits).not.toContain(kvm ? 'CUSTOM_ACCEL_TCG' : 'CUSTOM_ACCEL_KVM');
+  });
+});
+
+function nic(tap: string) {
+  return { portId: 'p', mac: 'fa:16:3e:00:00:01', mtu: 1500, tap, netns: null, model: null };
+}
