@@ -1,3 +1,4 @@
 export { ConnectionLost } from './link.js';
 export * from './migrate.js';
 export * from './postgres-event-store.js';
+export * from './postgres-read-model.js';

@@ -57,11 +57,30 @@ export class Link {
    * @returns rows as arrays; bigint as number, text and json as text
    * @throws ConnectionLost; pg.DatabaseError when the database refuses the statement
    */
-  async query<Row extends readonly unknown[]>(statement: Statement): Promise<Row[]> {
+  query<Row extends readonly unknown[]>(statement: Statement): Promise<Row[]> {
+    return this.run(() => this.connection(), statement);
+  }
+
+  /** The connection as it is now, for transactions: once it is lost, all further statements fail. */
+  pin(): Pick<Link, 'query'> {
+    const client = this.connection();
+    return {
+      query: (statement) =>
+        this.run(async () => {
+          const pinned = await client;
+          if (this.live !== pinned) throw new Error('the connection of this transaction is gone');
+          return pinned;
+        }, statement),
+    };
+  }
+
+  private async run<Row extends readonly unknown[]>(
+    connection: () => Promise<pg.Client>,
+    { name, text, values }: Statement,
+  ): Promise<Row[]> {
     let client: pg.Client | undefined;
     try {
-      client = await this.connection();
-      const { name, text, values } = statement;
+      client = await connection();
       const config: pg.QueryArrayConfig = { text, rowMode: 'array' };
       if (name !== undefined) config.name = name;
       const result: unknown = await client.query(config, values as unknown[]);

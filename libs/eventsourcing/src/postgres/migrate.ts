@@ -39,13 +39,14 @@ export const migrate = async (
   sets: readonly EventSet[] = eventSets,
 ): Promise<void> => {
   const link = new Link({ url, name: 'omnivisor migrate', timeout: 120_000 });
-  const run = (text: string) => link.query<[unknown]>({ text });
+  const transaction = link.pin();
+  const run = (text: string) => transaction.query<[unknown]>({ text });
   try {
     await run('begin');
     await run(`select pg_advisory_xact_lock(${MIGRATION_LOCK})`);
     await run('create schema if not exists log');
     await run('create table if not exists log.migration (step integer primary key, at timestamptz default now())');
-    const [[done] = [0]] = await link.query<[number]>({ text: 'select count(*) from log.migration' });
+    const [[done] = [0]] = await transaction.query<[number]>({ text: 'select count(*) from log.migration' });
     for (const [step, sql] of LOG_STEPS.entries()) {
       if (step < done) continue;
       await run(sql);

@@ -1,0 +1,349 @@
+import { type Instant, invalid, type Position, unavailable } from '@omnivisor/contracts';
+import pg from 'pg';
+import {
+  type DueWork,
+  dueTable,
+  type Query,
+  type ReadModel,
+  type RowChange,
+  type RowReader,
+  type Table,
+} from '../read-model.js';
+import { decodeDocument, encodeDocument, originalText, scalarText, storedText } from './codec.js';
+import { ConnectionLost, Link, type Statement } from './link.js';
+import { columnOf, Parameters, type PhysicalTable, physicalTable, QueryText } from './query.js';
+import { generationOf, prepareSchema } from './read-model-schema.js';
+
+export interface PostgresReadModelOptions {
+  /** Login of the service's role. */
+  readonly url: string;
+  /** The app's schema. */
+  readonly schema: string;
+}
+
+const PAGE = 500;
+/** Statements that a connection keeps planned; rarer ones beyond it are planned each time. */
+const MAX_STATEMENTS = 400;
+
+/** Rows by a connection: inside a transaction, or each query by itself. */
+class Rows implements RowReader {
+  constructor(
+    protected readonly model: PostgresReadModel,
+    protected readonly run: <Row extends readonly unknown[]>(statement: Statement) => Promise<Row[]>,
+  ) {}
+
+  async get<Row extends object>(table: Table<Row>, key: string): Promise<Row | undefined> {
+    return (await this.getMany(table, [key])).get(key);
+  }
+
+  async getMany<Row extends object>(table: Table<Row>, keys: readonly string[]): Promise<Map<string, Row>> {
+    if (keys.length === 0) return new Map();
+    const one = keys.length === 1;
+    const rows = await this.run<[string, string]>(
+      this.model.statement(
+        `select key, doc from ${this.model.table(table).name} where key = ${one ? '$1' : 'any($1)'}`,
+        [one ? storedText(keys[0]!) : keys.map(storedText)],
+      ),
+    );
+    return new Map(rows.map(([key, doc]) => [originalText(key), decodeDocument<Row>(doc)]));
+  }
+
+  async find<Row extends object>(table: Table<Row>, query: Query<Row> = {}): Promise<Row[]> {
+    const physical = this.model.table(table);
+    const order = query.orderBy ?? [];
+    const text = new QueryText(this.model.quotedSchema, physical);
+    const conditions = text.where(query.where);
+    if (query.after !== undefined) {
+      const key = query.after;
+      const marker = await this.get(table, key);
+      if (!marker) throw invalid(`marker [${key}] not found`);
+      const scalars = order.map(([field]) => scalarText(marker[field]));
+      conditions.push(text.after(order, { key, scalars }));
+    }
+    const limit = query.limit === undefined ? '' : ` limit ${text.parameters.add(query.limit, 'bigint')}`;
+    const rows = await this.run<[string]>(
+      this.model.statement(
+        `select doc from ${physical.name}${conditions.length > 0 ? ` where ${conditions.join(' and ')}` : ''} order by ${text.orderBy(order)}${limit}`,
+        text.parameters.values,
+      ),
+    );
+    return rows.map(([doc]) => decodeDocument<Row>(doc));
+  }
+
+  async count<Row extends object>(table: Table<Row>, where?: Query<Row>['where']): Promise<number> {
+    const physical = this.model.table(table);
+    const text = new QueryText(this.model.quotedSchema, physical);
+    const conditions = text.where(where);
+    const [row] = await this.run<[number]>(
+      this.model.statement(
+        `select count(*) from ${physical.name}${conditions.length > 0 ? ` where ${conditions.join(' and ')}` : ''}`,
+        text.parameters.values,
+      ),
+    );
+    return row![0];
+  }
+}
+
+/**
+ * The read model of one app in its own PostgreSQL schema. A table holds documents, and a column for each indexed
+ * field. It is derived from the log, so its commits do not wait for the disk; checkpoint and rows move together.
+ */
+export class PostgresReadModel implements ReadModel {
+  /** @internal */
+  readonly quotedSchema: string;
+  private readonly readers: readonly Link[];
+  private readonly writer: Link;
+  private readonly rows: Rows;
+  private readonly inFlight = [0, 0];
+  private readonly statements = new Map<string, string>();
+  private readonly tables = new Map<string, PhysicalTable>();
+  private generation: string | undefined;
+  private turn: Promise<unknown> = Promise.resolve();
+
+  constructor(options: PostgresReadModelOptions) {
+    if (!/^[a-z][a-z0-9_]{0,39}$/.test(options.schema)) throw new Error(`not a schema name: ${options.schema}`);
+    this.quotedSchema = pg.escapeIdentifier(options.schema);
+    const link = (name: string, settings: Record<string, string> = {}) =>
+      new Link({ url: options.url, name: `omnivisor ${name}`, pipeline: true, settings });
+    this.readers = [link('reader'), link('reader')];
+    // A replica that stops while it holds the checkpoint must not keep it.
+    this.writer = link('projector', { synchronous_commit: 'off', idle_in_transaction_session_timeout: '15000' });
+    this.rows = new Rows(this, (statement) => this.read(statement));
+  }
+
+  async prepare(tables: readonly Table<never>[]): Promise<void> {
+    const all = new Map([dueTable as unknown as Table<never>, ...tables].map((t) => [t.name, t]));
+    if (this.generation !== undefined) {
+      for (const name of all.keys())
+        if (!this.tables.has(name)) throw new Error(`all tables are prepared at once; ${name} comes late`);
+      return;
+    }
+    const generation = generationOf([...all.values()]);
+    const physical = [...all.values()].map((t) => [t.name, physicalTable(this.quotedSchema, generation, t)] as const);
+    await this.foreseen(() =>
+      prepareSchema(
+        this.writer,
+        this.quotedSchema,
+        generation,
+        physical.map(([, table]) => table),
+      ),
+    );
+    for (const [name, table] of physical) this.tables.set(name, table);
+    this.generation = generation;
+  }
+
+  async checkpoint(): Promise<Position> {
+    const [row] = await this.read<[number]>(this.checkpointStatement(''));
+    return row![0];
+  }
+
+  advance(
+    work: (from: Position, rows: RowReader) => Promise<{ to: Position; changes: readonly RowChange[] }>,
+  ): Promise<Position> {
+    const run = this.turn.then(() => this.foreseen(() => this.advanceNow(work)));
+    this.turn = run.catch(() => {});
+    return run;
+  }
+
+  get<Row extends object>(table: Table<Row>, key: string): Promise<Row | undefined> {
+    return this.rows.get(table, key);
+  }
+
+  getMany<Row extends object>(table: Table<Row>, keys: readonly string[]): Promise<Map<string, Row>> {
+    return this.rows.getMany(table, keys);
+  }
+
+  find<Row extends object>(table: Table<Row>, query?: Query<Row>): Promise<Row[]> {
+    return this.rows.find(table, query);
+  }
+
+  count<Row extends object>(table: Table<Row>, where?: Query<Row>['where']): Promise<number> {
+    return this.rows.count(table, where);
+  }
+
+  /** Replicas that see the same work race for its lease's row; the loser finds a lease that has not run out. */
+  async lease(process: string, now: Instant, until: Instant, limit: number): Promise<DueWork[]> {
+    const lease = `${this.quotedSchema}.lease`;
+    const rows = await this.read<[string]>(
+      this.statement(
+        `with due as materialized (
+           select d.key, d.doc, d."f_dueAt" as at from ${this.table(dueTable).name} d
+           left join ${lease} l on l.generation = $1 and l.process = $6 and l.key = d.key
+           where d.f_process = $2 and d."f_dueAt" <= $3 and (l.until is null or l.until <= $3)
+           order by d."f_dueAt", d.key limit $5),
+         taken as (
+           insert into ${lease} as l (generation, process, key, until) select $1, $6, key, $4 from due order by at, key
+           on conflict (generation, process, key) do update set until = excluded.until where l.until <= $3
+           returning l.key)
+         select due.doc from due join taken using (key) order by due.at, due.key`,
+        [this.generation, scalarText(process), scalarText(now), scalarText(until), limit, process],
+      ),
+    );
+    return rows.map(([doc]) => decodeDocument<DueWork>(doc));
+  }
+
+  async unlease(process: string, id: string, notBefore: Instant): Promise<void> {
+    const lease = `${this.quotedSchema}.lease`;
+    await this.read(
+      this.statement(
+        `with later as (select from ${this.table(dueTable).name} where key = $3 and "f_dueAt" < $4),
+         gone as (delete from ${lease} where generation = $1 and process = $2 and key = $3 and not exists (select from later))
+         insert into ${lease} (generation, process, key, until) select $1, $2, $3, $4 where exists (select from later)
+         on conflict (generation, process, key) do update set until = excluded.until`,
+        [this.generation, process, storedText(`${process}/${id}`), scalarText(notBefore)],
+      ),
+    );
+  }
+
+  async nextDue(process: string): Promise<Instant | null> {
+    const due = this.table(dueTable).name;
+    const lease = `${this.quotedSchema}.lease`;
+    const [row] = await this.read<[string | null]>(
+      this.statement(
+        `select least(
+           (select d."f_dueAt" from ${due} d where d.f_process = $2 and not exists (
+              select from ${lease} l where l.generation = $1 and l.process = $3 and l.key = d.key and l.until > d."f_dueAt")
+            order by d."f_dueAt" limit 1),
+           (select min(l.until) from ${lease} l join ${due} d on d.key = l.key
+            where l.generation = $1 and l.process = $3 and l.until > d."f_dueAt"))`,
+        [this.generation, scalarText(process), process],
+      ),
+    );
+    return (row?.[0]?.slice(1) ?? null) as Instant | null;
+  }
+
+  async *dump<Row extends object>(table: Table<Row>): AsyncIterable<{ key: string; row: Row }> {
+    const { name } = this.table(table);
+    for (let after: string | undefined; ; ) {
+      const rows: [string, string][] = await this.read(
+        this.statement(
+          `select key, doc from ${name}${after === undefined ? '' : ' where key > $1'} order by key limit ${PAGE}`,
+          after === undefined ? [] : [after],
+        ),
+      );
+      for (const [key, doc] of rows) yield { key: originalText(key), row: decodeDocument<Row>(doc) };
+      if (rows.length < PAGE) return;
+      after = rows.at(-1)![0];
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.turn;
+    await Promise.all([this.writer, ...this.readers].map((link) => link.close()));
+  }
+
+  /** @internal */
+  table(table: { readonly name: string }): PhysicalTable {
+    const physical = this.tables.get(table.name);
+    if (!physical) throw new Error(`table ${table.name} was not prepared`);
+    return physical;
+  }
+
+  /** @internal Gives a statement the name under which connections keep its plan. */
+  statement(text: string, values: readonly unknown[]): Statement {
+    let name = this.statements.get(text);
+    if (name === undefined && this.statements.size < MAX_STATEMENTS) {
+      name = `s${this.statements.size}`;
+      this.statements.set(text, name);
+    }
+    return name === undefined ? { text, values } : { name, text, values };
+  }
+
+  private checkpointStatement(lock: string): Statement {
+    if (this.generation === undefined) throw new Error('the read model was not prepared');
+    return this.statement(`select position from ${this.quotedSchema}.checkpoint where generation = $1${lock}`, [
+      this.generation,
+    ]);
+  }
+
+  private async advanceNow(
+    work: (from: Position, rows: RowReader) => Promise<{ to: Position; changes: readonly RowChange[] }>,
+  ): Promise<Position> {
+    const lock = this.checkpointStatement(' for update');
+    const transaction = this.writer.pin();
+    // One trip for both, here and at the end: the connection is a pipeline.
+    const begun = transaction.query({ text: 'begin' });
+    const [, [row]] = await Promise.all([begun, transaction.query<[number]>(lock)]);
+    const from = row![0];
+    let write: Statement | undefined;
+    try {
+      const { to, changes } = await work(from, new Rows(this, (statement) => transaction.query(statement)));
+      if (to === from && changes.length === 0) return from;
+      write = this.write(to, changes);
+      const written = transaction.query(write);
+      // After a write that failed, a commit is a rollback.
+      const committed = transaction.query({ text: 'commit' });
+      await Promise.all([written, committed]);
+      return to;
+    } finally {
+      if (!write) await transaction.query({ text: 'rollback' }).catch(() => {});
+    }
+  }
+
+  /** All changes and the checkpoint in one statement. The last change of a row is the one that counts. */
+  private write(to: Position, changes: readonly RowChange[]): Statement {
+    const byTable = new Map<PhysicalTable, Map<string, object | undefined>>();
+    for (const { table, key, row } of changes) {
+      const physical = this.table(table);
+      let rows = byTable.get(physical);
+      if (!rows) {
+        rows = new Map();
+        byTable.set(physical, rows);
+      }
+      rows.set(storedText(key), row);
+    }
+    const parameters = new Parameters();
+    const steps: string[] = [];
+    for (const [table, rows] of byTable) {
+      const removed = [...rows].filter(([, row]) => row === undefined).map(([key]) => key);
+      const kept = [...rows].filter((entry): entry is [string, object] => entry[1] !== undefined);
+      if (removed.length > 0) steps.push(`delete from ${table.name} where key = any(${parameters.add(removed)}[])`);
+      if (kept.length > 0) steps.push(this.upsert(table, kept, parameters));
+    }
+    const position = parameters.add(to, 'bigint');
+    const generation = parameters.add(this.generation);
+    return this.statement(
+      `${steps.length > 0 ? `with ${steps.map((step, i) => `c${i} as (${step})`).join(', ')} ` : ''}update ${this.quotedSchema}.checkpoint set position = ${position}, used_at = now() where generation = ${generation}`,
+      parameters.values,
+    );
+  }
+
+  private upsert(table: PhysicalTable, rows: readonly (readonly [string, object])[], parameters: Parameters): string {
+    const columns = table.fields.map(columnOf);
+    const list = (values: readonly unknown[]) => `${parameters.add(values)}[]`;
+    const sources = [
+      list(rows.map(([key]) => key)),
+      list(rows.map(([, row]) => encodeDocument(row))),
+      ...table.fields.map((field) => list(rows.map(([, row]) => scalarText((row as Record<string, unknown>)[field])))),
+    ];
+    return `insert into ${table.name} (key, doc${columns.map((c) => `, ${c}`).join('')})
+      select k, d::json${columns.map((c) => `, ${c}`).join('')} from unnest(${sources.join(', ')}) as u(k, d${columns.map((c) => `, ${c}`).join('')})
+      on conflict (key) do update set doc = excluded.doc${columns.map((c) => `, ${c} = excluded.${c}`).join('')}`;
+  }
+
+  /** One query by itself, on the connection that has the least to do; again when an idle connection was lost. */
+  private async read<Row extends readonly unknown[]>(statement: Statement): Promise<Row[]> {
+    const chosen = this.inFlight[0]! <= this.inFlight[1]! ? 0 : 1;
+    this.inFlight[chosen]!++;
+    try {
+      const link = this.readers[chosen]!;
+      return await this.foreseen(() =>
+        link.query<Row>(statement).catch((error) => {
+          if (error instanceof ConnectionLost) return link.query<Row>(statement);
+          throw error;
+        }),
+      );
+    } finally {
+      this.inFlight[chosen]!--;
+    }
+  }
+
+  private async foreseen<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof ConnectionLost) throw unavailable('the read model cannot be reached', error);
+      throw error;
+    }
+  }
+}
