@@ -4,6 +4,7 @@ import { computeProjections } from './compute/projections.js';
 import { schedulingProjection } from './compute/scheduling/scheduling.projection.js';
 import { reservationProjection } from './compute/server/reservation.process.js';
 import { serverProjection } from './compute/server/server.projection.js';
+import { networkProjections } from './network/network.projections.js';
 
 /** Every table of the gateway's read model; one line per area. */
 export const gatewayProjections = [
@@ -12,4 +13,5 @@ export const gatewayProjections = [
   hostProjection,
   schedulingProjection,
   ...computeProjections,
+  ...networkProjections,
 ] as readonly Projection[];

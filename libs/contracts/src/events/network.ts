@@ -130,7 +130,13 @@ export const addressPoolEvents = eventSet({
     AddressRangeRemoved: event('The range is no longer used.', z.object({ networkId: NetworkId, subnetId: SubnetId })),
     AddressesAllocated: event(
       'A port holds this MAC and these addresses, and no others.',
-      z.object({ networkId: NetworkId, portId: PortId, mac: z.string(), fixedIps: z.array(FixedIp) }),
+      z.object({
+        networkId: NetworkId,
+        portId: PortId,
+        projectId: ProjectId,
+        mac: z.string(),
+        fixedIps: z.array(FixedIp),
+      }),
     ),
     AddressesReleased: event(
       'The port gave its MAC and addresses back.',
@@ -168,6 +174,18 @@ export const PortAttributes = z.object({
 });
 export type PortAttributes = z.infer<typeof PortAttributes>;
 
+/** A port as its network, its groups and its host see it: carried by each event that may change one of them. */
+export const PortOutline = z.object({
+  networkId: NetworkId,
+  securityGroups: z.array(SecurityGroupId),
+  mac: z.string(),
+  addresses: z.array(z.string()),
+  hostname: z.string(),
+  hostId: HostId.nullable(),
+});
+export type PortOutline = z.infer<typeof PortOutline>;
+const outline = { before: PortOutline, after: PortOutline };
+
 export const portEvents = eventSet({
   stream: 'port',
   writer: 'api-gateway',
@@ -181,6 +199,7 @@ export const portEvents = eventSet({
         attributes: PortAttributes,
         /** The server whose build made the port; its deletion removes it. */
         madeFor: ServerId.nullable(),
+        hostname: z.string(),
       }),
     ),
     PortCreateAbandoned: event(
@@ -189,16 +208,19 @@ export const portEvents = eventSet({
     ),
     PortChanged: event(
       'The named attributes of the port are now these.',
-      z.object({ portId: PortId, changes: PortAttributes.partial() }),
+      z.object({ portId: PortId, changes: PortAttributes.partial(), ...outline }),
     ),
     PortTagged: event('The tags of the port are now these.', z.object({ portId: PortId, tags: Tags })),
     PortAttached: event(
       'A server took the port.',
-      z.object({ portId: PortId, serverId: ServerId, deviceOwner: z.string(), hostname: z.string() }),
+      z.object({ portId: PortId, serverId: ServerId, deviceOwner: z.string(), hostname: z.string(), ...outline }),
     ),
-    PortBound: event('The port is on this host.', z.object({ portId: PortId, hostId: HostId, hostName: z.string() })),
-    PortDetached: event('The server gave the port back to its owner.', z.object({ portId: PortId })),
-    PortDeleted: event('The port is gone.', z.object({ portId: PortId })),
+    PortBound: event(
+      'The port is on this host.',
+      z.object({ portId: PortId, hostId: HostId, hostName: z.string(), ...outline }),
+    ),
+    PortDetached: event('The server gave the port back to its owner.', z.object({ portId: PortId, ...outline })),
+    PortDeleted: event('The port is gone.', z.object({ portId: PortId, before: PortOutline })),
   },
 });
 export type PortEvent = EventOf<typeof portEvents>;

@@ -1,0 +1,47 @@
+import type { hostBus } from '@omnivisor/contracts';
+import type { RowReader } from '@omnivisor/eventsourcing';
+import { networkPortsTable } from '../port/port-outlines.projection.js';
+import { subnetTable } from '../subnet/subnet.projection.js';
+import { networkTable } from './network.projection.js';
+
+/** Networks as a machine builds them, in order of id. */
+export const networkPlans = async (rows: RowReader, networkIds: readonly string[]): Promise<hostBus.NetworkPlan[]> => {
+  const ids = [...new Set(networkIds)].sort();
+  if (ids.length === 0) return [];
+  const networks = await rows.getMany(networkTable, ids);
+  const subnets = await rows.find(subnetTable, { where: { networkId: { in: ids } } });
+  const ports = await rows.getMany(networkPortsTable, ids);
+  return ids.flatMap((id) => {
+    const network = networks.get(id);
+    if (!network) return [];
+    return [
+      {
+        networkId: network.id,
+        projectId: network.projectId,
+        mtu: network.attributes.mtu,
+        subnets: subnets
+          .filter((s) => s.networkId === id)
+          .flatMap((s) => {
+            const { gateway, dhcp, dnsNameservers, hostRoutes, serviceAddress } = s.attributes;
+            const own = gateway ?? serviceAddress;
+            if (own === null) return [];
+            return [
+              {
+                subnetId: s.id,
+                version: s.version,
+                cidr: s.cidr,
+                gateway,
+                dhcp,
+                serviceAddress: own,
+                dnsNameservers,
+                hostRoutes,
+              },
+            ];
+          }),
+        leases: Object.values(ports.get(id)?.ports ?? {}).flatMap((p) =>
+          p.addresses.map((address) => ({ mac: p.mac, address, hostname: p.hostname })),
+        ),
+      },
+    ];
+  });
+};

@@ -1,0 +1,102 @@
+import type { CommandContext, NetworkId, PortAttributes, PortId, ProjectId, ServerId } from '@omnivisor/contracts';
+import type { GatewayCore } from '../../core/gateway-core.js';
+import { addressPool, type WantedIp } from '../address-pool/address-pool.js';
+import { step } from '../common/context.js';
+import { networkQuota } from '../quota/network-quota.js';
+import { macCandidates } from './mac.js';
+import { type Port, port } from './port.js';
+
+export interface NewPort {
+  readonly portId: PortId;
+  readonly networkId: NetworkId;
+  readonly projectId: ProjectId;
+  readonly mac: string | null;
+  readonly fixedIps: 'any' | readonly WantedIp[];
+  readonly attributes: Omit<PortAttributes, 'mac' | 'fixedIps'>;
+  readonly madeFor: ServerId | null;
+  readonly hostname: string;
+}
+
+/** Making and removing ports, in the order that lets `PortReservationProcess` clean up after a crash at any point. */
+export class Ports {
+  constructor(private readonly core: GatewayCore) {}
+
+  /** Doing it twice gives the same port. @throws DomainError */
+  async create(wanted: NewPort, context: CommandContext): Promise<Port> {
+    const { portId, networkId, projectId, attributes, madeFor, hostname } = wanted;
+    const { commands } = this.core;
+    const { state: pool } = await commands.execute(
+      addressPool,
+      networkId,
+      {
+        type: 'allocate',
+        networkId,
+        portId,
+        projectId,
+        mac: wanted.mac ?? macCandidates(portId),
+        fixedIps: wanted.fixedIps,
+      },
+      step(context, `${portId} addresses`),
+    );
+    try {
+      await commands.execute(
+        networkQuota,
+        projectId,
+        { type: 'take', projectId, resource: 'port', ids: [portId] },
+        step(context, `${portId} quota`),
+      );
+      const { mac, fixedIps } = pool.holdings.get(portId)!;
+      const { state } = await commands.execute(
+        port,
+        portId,
+        {
+          type: 'create',
+          portId,
+          networkId,
+          projectId,
+          madeFor,
+          hostname,
+          attributes: { ...attributes, mac, fixedIps: [...fixedIps] },
+        },
+        step(context, `${portId} create`),
+      );
+      return state;
+    } catch (error) {
+      const made = await commands.load(port, portId);
+      if (made.id === null) await this.giveBack(portId, networkId, projectId, step(context, 'undo'));
+      throw error;
+    }
+  }
+
+  /** Removes the port and gives back what it held; what is cut off here is done by `PortReservationProcess`. */
+  async delete(portId: PortId, context: CommandContext, ifRevision?: number): Promise<void> {
+    const { state } = await this.core.commands.execute(
+      port,
+      portId,
+      { type: 'delete', portId, ifRevision },
+      step(context, `${portId} delete`),
+    );
+    await this.giveBack(portId, state.networkId, state.projectId, context);
+  }
+
+  private async giveBack(
+    portId: PortId,
+    networkId: NetworkId,
+    projectId: ProjectId,
+    context: CommandContext,
+  ): Promise<void> {
+    const { commands } = this.core;
+    await commands.execute(
+      networkQuota,
+      projectId,
+      { type: 'giveBack', projectId, resource: 'port', ids: [portId] },
+      step(context, `${portId} quota back`),
+    );
+    await commands.execute(
+      addressPool,
+      networkId,
+      { type: 'release', networkId, portId },
+      step(context, `${portId} addresses back`),
+    );
+  }
+}

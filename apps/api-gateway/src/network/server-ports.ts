@@ -1,0 +1,314 @@
+import {
+  type CommandContext,
+  conflict,
+  DomainError,
+  type HostId,
+  type hostBus,
+  type NetworkId,
+  type PortId,
+  type ProjectId,
+  type RecordedEvent,
+  type RequestedNetwork,
+  type SecurityGroupId,
+  type ServerId,
+  type ServerPort,
+} from '@omnivisor/contracts';
+import type { RowReader } from '@omnivisor/eventsourcing';
+import { uuidV5 } from '@omnivisor/platform/ports';
+import type { GatewayCore } from '../core/gateway-core.js';
+import { canonicalAddress } from './common/addresses.js';
+import { step } from './common/context.js';
+import { hostsTouchedBy } from './hosts-touched.js';
+import { type NetworkRow, networkTable } from './network/network.projection.js';
+import { networkPlans } from './network/network-plans.js';
+import { type Port, port } from './port/port.js';
+import { portTable } from './port/port.projection.js';
+import { networkPortsTable } from './port/port-outlines.projection.js';
+import { portPlugs } from './port/port-plugs.js';
+import { Ports } from './port/ports.js';
+import { ensureDefaultGroup } from './security-group/default-group.js';
+import { securityGroupTable } from './security-group/security-group.projection.js';
+import { subnetTable } from './subnet/subnet.projection.js';
+
+const bad = (name: string, message: string) => new DomainError('invalid', message, { name });
+
+/** What a server needs of the network, from its request to its deletion. */
+export class ServerPorts {
+  private readonly ports: Ports;
+
+  constructor(private readonly core: GatewayCore) {
+    this.ports = new Ports(core);
+  }
+
+  /**
+   * Checks a request's networks before it is accepted. 'auto' is the only usable network of the project, or none.
+   * @throws DomainError in Nova's words
+   */
+  async resolve(
+    projectId: string,
+    isAdmin: boolean,
+    networks: 'auto' | 'none' | readonly RequestedNetwork[],
+  ): Promise<RequestedNetwork[]> {
+    if (networks === 'none') return [];
+    const rows = await this.core.fresh();
+    if (networks === 'auto') {
+      const usable = await this.usableNetworks(rows, projectId);
+      if (usable.length > 1)
+        throw new DomainError('conflict', 'Multiple possible networks found, use a Network ID to be more specific.', {
+          name: 'NetworkAmbiguous',
+        });
+      return usable.map((n) => ({ networkId: n.id, portId: null, fixedIp: null, tag: null }));
+    }
+    const seen = new Set<string>();
+    const resolved: RequestedNetwork[] = [];
+    for (const wanted of networks) {
+      if (wanted.portId !== null) {
+        if (seen.has(wanted.portId)) throw bad('PortInUse', `Port ${wanted.portId} is still in use.`);
+        seen.add(wanted.portId);
+      }
+      resolved.push(await this.check(rows, projectId, isAdmin, wanted));
+    }
+    return resolved;
+  }
+
+  /**
+   * Security groups of a request by name or id. `[]` leaves the choice of the default group to `allocate`.
+   * @throws DomainError `invalid` in Nova's words
+   */
+  async resolveSecurityGroups(projectId: string, names: readonly string[]): Promise<SecurityGroupId[]> {
+    const rows = await this.core.fresh();
+    const found = new Set<SecurityGroupId>();
+    for (const name of names) {
+      const byId = await rows.get(securityGroupTable, name);
+      if (byId?.projectId === projectId) {
+        found.add(byId.id);
+        continue;
+      }
+      const named = await rows.find(securityGroupTable, { where: { projectId, name } });
+      if (named.length > 1)
+        throw new DomainError(
+          'conflict',
+          `Multiple security groups found matching '${name}'. Use an ID to be more specific.`,
+          { name: 'NoUniqueMatch' },
+        );
+      if (named[0]) found.add(named[0].id);
+      else if (name !== 'default')
+        throw bad('SecurityGroupNotFound', `Security group ${name} not found for project ${projectId}.`);
+    }
+    return [...found];
+  }
+
+  /**
+   * Makes (id = uuidV5(serverId, index)) or takes over the ports of a server. Doing it twice gives the same ports.
+   * @throws DomainError when a network, port or address is not to be had
+   */
+  async allocate(
+    request: {
+      readonly serverId: string;
+      readonly projectId: string;
+      readonly hostname: string;
+      readonly requested: readonly RequestedNetwork[];
+      readonly securityGroups: readonly string[];
+    },
+    context: CommandContext,
+  ): Promise<ServerPort[]> {
+    if (request.requested.length === 0) return [];
+    const rows = await this.core.fresh();
+    const allocated: ServerPort[] = [];
+    for (const [index, wanted] of request.requested.entries()) {
+      const made =
+        wanted.portId === null
+          ? await this.make(rows, request, index, wanted, context)
+          : await this.take(request, wanted.portId, context);
+      const network = await rows.get(networkTable, made.networkId);
+      allocated.push({
+        portId: made.id!,
+        networkId: made.networkId,
+        networkName: network?.name ?? '',
+        mac: made.attributes.mac,
+        fixedIps: made.attributes.fixedIps.map((ip) => ({ ...ip, version: ip.address.includes(':') ? 6 : 4 })),
+        ours: made.madeFor === request.serverId,
+        tag: wanted.tag,
+      });
+    }
+    return allocated;
+  }
+
+  /** Binds the server's ports to the host it was scheduled on. Idempotent. */
+  async bind(serverId: string, hostId: string, hostName: string, context: CommandContext): Promise<void> {
+    const rows = await this.core.fresh();
+    await Promise.all(
+      (await rows.find(portTable, { where: { serverId } })).map((row) =>
+        this.core.commands.execute(
+          port,
+          row.id,
+          { type: 'bind', portId: row.id, serverId: serverId as ServerId, hostId: hostId as HostId, hostName },
+          step(context, `${row.id} bind ${hostId}`),
+        ),
+      ),
+    );
+  }
+
+  /** Deletes the ports that the server's build made, gives the others back to their owner. Idempotent. */
+  async release(serverId: string, context: CommandContext): Promise<void> {
+    const rows = await this.core.fresh();
+    for (const row of await rows.find(portTable, { where: { serverId } })) {
+      if (row.madeFor === serverId) await this.ports.delete(row.id, context);
+      else
+        await this.core.commands.execute(
+          port,
+          row.id,
+          { type: 'detach', portId: row.id, serverId: serverId as ServerId },
+          step(context, `${row.id} detach`),
+        );
+    }
+  }
+
+  /** What the host needs of each server's ports, security rules resolved. Servers without ports are missing. */
+  plugs(rows: RowReader, serverIds: readonly string[]): Promise<Map<string, hostBus.PortPlug[]>> {
+    return portPlugs(rows, serverIds);
+  }
+
+  /** What a machine needs to build these networks. */
+  plans(rows: RowReader, networkIds: readonly string[]): Promise<hostBus.NetworkPlan[]> {
+    return networkPlans(rows, networkIds);
+  }
+
+  /** The server that has this address on this network. */
+  async serverAt(rows: RowReader, networkId: string, address: string): Promise<string | null> {
+    const wanted = canonicalAddress(address);
+    const ports = (await rows.get(networkPortsTable, networkId))?.ports ?? {};
+    const id = Object.keys(ports).find((key) => wanted !== null && ports[key]!.addresses.includes(wanted));
+    return id === undefined ? null : ((await rows.get(portTable, id))?.serverId ?? null);
+  }
+
+  /** Machines that these networks are on: those of the hosts their ports are bound to. */
+  async machinesOf(
+    rows: RowReader,
+    networkIds: readonly string[],
+    machineOf: (hostId: string) => Promise<string | null>,
+  ): Promise<string[]> {
+    const hosts = new Set<string>();
+    for (const row of (await rows.getMany(networkPortsTable, [...new Set(networkIds)])).values())
+      for (const { hostId } of Object.values(row.ports)) if (hostId !== null) hosts.add(hostId);
+    const machines = new Set<string>();
+    for (const host of hosts) {
+      const machine = await machineOf(host);
+      if (machine !== null) machines.add(machine);
+    }
+    return [...machines];
+  }
+
+  /** Hosts that have to look again because of an event of the network; a hint for wake-ups. */
+  hostsTouchedBy(event: RecordedEvent, rows: RowReader): Promise<string[]> {
+    return hostsTouchedBy(event, rows);
+  }
+
+  private async usableNetworks(rows: RowReader, projectId: string): Promise<NetworkRow[]> {
+    const own = await rows.find(networkTable, { where: { projectId, external: false } });
+    const shared = await rows.find(networkTable, { where: { shared: true, external: false } });
+    const all = new Map([...own, ...shared].map((n) => [n.id, n]));
+    // Nova passes over networks without a subnet only once it has chosen; a network that is all there is must have one.
+    return [...all.values()];
+  }
+
+  private async check(
+    rows: RowReader,
+    projectId: string,
+    isAdmin: boolean,
+    wanted: RequestedNetwork,
+  ): Promise<RequestedNetwork> {
+    if (wanted.portId !== null) {
+      const row = await rows.get(portTable, wanted.portId);
+      if (!row || (row.projectId !== projectId && !isAdmin))
+        throw bad('PortNotFound', `Port id ${wanted.portId} could not be found.`);
+      if (row.serverId !== null || row.deviceId !== '')
+        throw new DomainError('conflict', `Port ${wanted.portId} is still in use.`, { name: 'PortInUse' });
+      if (row.addresses.length === 0)
+        throw bad('PortRequiresFixedIP', `Port ${wanted.portId} requires a FixedIP in order to be used.`);
+      return { ...wanted, networkId: row.networkId };
+    }
+    const id = wanted.networkId ?? '';
+    const network = await rows.get(networkTable, id);
+    if (!network || (network.projectId !== projectId && !network.shared && !network.external && !isAdmin))
+      throw bad('NetworkNotFound', `Network ${id} could not be found.`);
+    if (network.external && !network.shared && !isAdmin)
+      throw new DomainError('forbidden', `It is not allowed to create an interface on external network ${id}`, {
+        name: 'ExternalNetworkAttachForbidden',
+      });
+    if ((await rows.count(subnetTable, { networkId: id })) === 0)
+      throw bad('NetworkRequiresSubnet', `Network ${id} requires a subnet in order to boot instances on.`);
+    if (wanted.fixedIp !== null) {
+      const address = canonicalAddress(wanted.fixedIp);
+      const inUse = Object.values((await rows.get(networkPortsTable, id))?.ports ?? {}).some((p) =>
+        p.addresses.includes(address ?? ''),
+      );
+      if (inUse) throw bad('FixedIpAlreadyInUse', `Fixed IP address ${wanted.fixedIp} is already in use.`);
+    }
+    return wanted;
+  }
+
+  private async make(
+    rows: RowReader,
+    request: Parameters<ServerPorts['allocate']>[0],
+    index: number,
+    wanted: RequestedNetwork,
+    context: CommandContext,
+  ): Promise<Port> {
+    const network = await rows.get(networkTable, wanted.networkId ?? '');
+    if (!network) throw conflict(`Network ${wanted.networkId} could not be found.`);
+    const { portSecurity } = network.attributes;
+    const groups = !portSecurity
+      ? []
+      : request.securityGroups.length > 0
+        ? [...request.securityGroups]
+        : [await ensureDefaultGroup(this.core, request.projectId, context)];
+    return this.ports.create(
+      {
+        portId: uuidV5(request.serverId, `${index}`) as PortId,
+        networkId: network.id as NetworkId,
+        projectId: request.projectId as ProjectId,
+        mac: null,
+        fixedIps: wanted.fixedIp === null ? 'any' : [{ address: wanted.fixedIp }],
+        madeFor: request.serverId as ServerId,
+        hostname: request.hostname,
+        attributes: {
+          name: '',
+          description: '',
+          adminUp: true,
+          deviceId: request.serverId,
+          deviceOwner: 'compute:nova',
+          securityGroups: groups as SecurityGroupId[],
+          portSecurity,
+          allowedAddressPairs: [],
+          extraDhcpOptions: [],
+          dnsName: request.hostname,
+          vnicType: 'normal',
+          bindingProfile: {},
+          bindingHost: '',
+        },
+      },
+      context,
+    );
+  }
+
+  private async take(
+    request: Parameters<ServerPorts['allocate']>[0],
+    portId: PortId,
+    context: CommandContext,
+  ): Promise<Port> {
+    const { state } = await this.core.commands.execute(
+      port,
+      portId,
+      {
+        type: 'attach',
+        portId,
+        serverId: request.serverId as ServerId,
+        deviceOwner: 'compute:nova',
+        hostname: request.hostname,
+      },
+      step(context, `${portId} attach`),
+    );
+    return state;
+  }
+}

@@ -1,0 +1,21 @@
+import { type Instant, type SubnetEvent, type SubnetId, subnetEvents } from '@omnivisor/contracts';
+import { type Projection, type Table, table } from '@omnivisor/eventsourcing';
+import { rowsOf } from '../common/rows.js';
+import { evolveSubnet, noSubnet, type Subnet } from './subnet.js';
+
+export interface SubnetRow extends Subnet {
+  readonly id: SubnetId;
+  readonly createdAt: Instant;
+  readonly updatedAt: Instant;
+}
+
+export const subnetTable: Table<SubnetRow> = table('subnets_v1', ['projectId'], ['networkId']);
+
+export const subnetProjection: Projection<SubnetRow> = rowsOf<Subnet, SubnetEvent, SubnetRow>({
+  table: subnetTable,
+  stream: subnetEvents.stream,
+  key: (event) => event.data.subnetId,
+  initial: noSubnet,
+  evolve: evolveSubnet,
+  row: (state, times) => ({ ...state, id: state.id!, ...times }),
+});
