@@ -1,0 +1,229 @@
+import type { CommandContext, NetworkId, PortId, ProjectId, SubnetId } from '@omnivisor/contracts';
+import { MemoryEventStore, MemoryReadModel } from '@omnivisor/eventsourcing/memory';
+import { MemoryBus, SeededIds, VirtualClock } from '@omnivisor/platform/testing';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { GatewayCore } from '../core/gateway-core.js';
+import { addressPool } from './address-pool/address-pool.js';
+import { network } from './network/network.js';
+import { networkProjections } from './network.projections.js';
+import { PortReservationProcess, portReservationTable } from './port/port-reservation.process.js';
+import { defaultGroupId } from './security-group/default-group.js';
+import { securityGroup } from './security-group/security-group.js';
+import { ServerPorts } from './server-ports.js';
+import { subnet } from './subnet/subnet.js';
+
+const projectId = '11111111111111111111111111111111' as ProjectId;
+const serverId = '7f0e1f6e-0d3b-4a59-8f3c-2a3c4f4b9a01';
+const hostId = '3c0f4a52-51a0-4f0b-9a6c-6d0c6a8f1b02';
+let core: GatewayCore;
+let ports: ServerPorts;
+let clock: VirtualClock;
+let count = 0;
+
+const context = (name = `${count++}`): CommandContext => ({
+  actor: { kind: 'service', service: 'spec' },
+  requestId: 'req-00000000-0000-4000-8000-000000000000' as never,
+  correlationId: 'req-00000000-0000-4000-8000-000000000000' as never,
+  causationId: null,
+  commandId: name as never,
+});
+
+const makeNetwork = async (cidr: string, shared = false): Promise<NetworkId> => {
+  const networkId = core.ids.uuid() as NetworkId;
+  const subnetId = core.ids.uuid() as SubnetId;
+  const base = cidr.replace(/\d+\/\d+$/, '');
+  const allocationPools = [{ start: `${base}2`, end: `${base}5` }];
+  await core.commands.execute(
+    network,
+    networkId,
+    {
+      type: 'create',
+      networkId,
+      projectId,
+      attributes: {
+        name: cidr,
+        description: '',
+        adminUp: true,
+        shared,
+        external: false,
+        isDefault: false,
+        portSecurity: true,
+        mtu: 1450,
+        dnsDomain: '',
+        availabilityZoneHints: [],
+      },
+    },
+    context(),
+  );
+  const range = {
+    subnetId,
+    version: 4 as const,
+    cidr,
+    gateway: `${base}1`,
+    allocationPools,
+    serviceAddress: null,
+    eui64: false,
+  };
+  await core.commands.execute(addressPool, networkId, { type: 'addRange', networkId, range }, context());
+  await core.commands.execute(
+    subnet,
+    subnetId,
+    {
+      type: 'create',
+      subnetId,
+      networkId,
+      projectId,
+      version: 4,
+      cidr,
+      ipv6AddressMode: null,
+      ipv6RaMode: null,
+      attributes: {
+        name: '',
+        description: '',
+        gateway: range.gateway,
+        dhcp: true,
+        allocationPools,
+        dnsNameservers: [],
+        hostRoutes: [],
+        serviceTypes: [],
+        serviceAddress: null,
+      },
+    },
+    context(),
+  );
+  return networkId;
+};
+
+const request = (networkId: NetworkId | null, over: object = {}) => ({
+  serverId,
+  projectId,
+  hostname: 'web',
+  requested: [{ networkId, portId: null, fixedIp: null, tag: null }],
+  securityGroups: [],
+  ...over,
+});
+
+beforeEach(() => {
+  clock = new VirtualClock();
+  const ids = new SeededIds();
+  core = new GatewayCore(
+    {
+      clock,
+      ids,
+      bus: new MemoryBus(clock),
+      store: new MemoryEventStore(clock, ids),
+      readModel: new MemoryReadModel(),
+      random: () => 0,
+    },
+    networkProjections,
+    (where, error) => {
+      throw new Error(where, { cause: error });
+    },
+  );
+  ports = new ServerPorts(core);
+});
+
+describe('networks of a new server', () => {
+  it('are the only network of the project when it leaves the choice', async () => {
+    expect(await ports.resolve(projectId, false, 'auto')).toEqual([]);
+    const networkId = await makeNetwork('10.0.0.0/24');
+    expect(await ports.resolve(projectId, false, 'auto')).toMatchObject([{ networkId }]);
+  });
+
+  it('are ambiguous when there are several', async () => {
+    await makeNetwork('10.0.0.0/24');
+    await makeNetwork('10.1.0.0/24', true);
+    await expect(ports.resolve(projectId, false, 'auto')).rejects.toThrow('Multiple possible networks found');
+  });
+
+  it('of others are as if they did not exist', async () => {
+    const networkId = await makeNetwork('10.0.0.0/24');
+    const wanted = [{ networkId, portId: null, fixedIp: null, tag: null }];
+    await expect(ports.resolve('other', false, wanted)).rejects.toThrow(`Network ${networkId} could not be found.`);
+  });
+});
+
+describe('ports of a server', () => {
+  it('are the same when allocated twice, and in the default group', async () => {
+    const networkId = await makeNetwork('10.0.0.0/24');
+    const first = await ports.allocate(request(networkId), context('a'));
+    expect(first).toMatchObject([{ networkId, ours: true, fixedIps: [{ address: '10.0.0.2', version: 4 }] }]);
+    expect(await ports.allocate(request(networkId), context('b'))).toEqual(first);
+    const plugs = (await ports.plugs(await core.fresh(), [serverId])).get(serverId)!;
+    expect(plugs[0]!.securityGroups).toEqual([defaultGroupId(projectId)]);
+    expect(plugs[0]!.rules.filter((r) => r.direction === 'ingress' && r.ethertype === 'IPv4')).toMatchObject([
+      { remotePrefixes: ['10.0.0.2/32'] },
+    ]);
+  });
+
+  it('are bound to a host, found by address, and gone after release with their addresses', async () => {
+    const networkId = await makeNetwork('10.0.0.0/24');
+    await ports.allocate(request(networkId), context());
+    await ports.bind(serverId, hostId, 'node1', context());
+    const rows = await core.fresh();
+    expect(await ports.serverAt(rows, networkId, '10.0.0.2')).toBe(serverId);
+    expect(await ports.machinesOf(rows, [networkId], async (h) => `machine of ${h}`)).toEqual([`machine of ${hostId}`]);
+    expect((await ports.plans(rows, [networkId]))[0]).toMatchObject({
+      leases: [{ address: '10.0.0.2', hostname: 'web' }],
+      subnets: [{ serviceAddress: '10.0.0.1' }],
+    });
+    await ports.release(serverId, context());
+    await ports.release(serverId, context());
+    const pool = await core.commands.load(addressPool, networkId);
+    expect(pool.holdings.size).toBe(0);
+    expect(await ports.serverAt(await core.fresh(), networkId, '10.0.0.2')).toBeNull();
+  });
+
+  it('are refused when the network has no address left, and hold nothing then', async () => {
+    const networkId = await makeNetwork('10.0.0.0/24');
+    const server = (n: number) => `7f0e1f6e-0d3b-4a59-8f3c-2a3c4f4b9a1${n}`;
+    const all = await Promise.allSettled(
+      [1, 2, 3, 4, 5, 6].map((n) => ports.allocate(request(networkId, { serverId: server(n) }), context())),
+    );
+    expect(all.filter((r) => r.status === 'fulfilled')).toHaveLength(4);
+    expect((await core.commands.load(addressPool, networkId)).holdings.size).toBe(4);
+  });
+
+  it('wake the hosts of servers that trust their group', async () => {
+    const networkId = await makeNetwork('10.0.0.0/24');
+    await ports.allocate(request(networkId), context());
+    await ports.bind(serverId, hostId, 'node1', context());
+    const group = defaultGroupId(projectId);
+    const rule = {
+      id: core.ids.uuid() as never,
+      direction: 'ingress' as const,
+      ethertype: 'IPv4' as const,
+      protocol: 'tcp',
+      portMin: 22,
+      portMax: 22,
+      remotePrefix: null,
+      remoteGroup: null,
+      description: '',
+    };
+    const { events } = await core.commands.execute(
+      securityGroup,
+      group,
+      { type: 'addRule', securityGroupId: group, rule },
+      context(),
+    );
+    expect(await ports.hostsTouchedBy(events[0]!, await core.fresh())).toEqual([hostId]);
+  });
+});
+
+describe('addresses of a port that never came', () => {
+  it('are given back after a while, and the port is barred', async () => {
+    const networkId = await makeNetwork('10.0.0.0/24');
+    const portId = core.ids.uuid() as PortId;
+    await core.commands.execute(
+      addressPool,
+      networkId,
+      { type: 'allocate', networkId, portId, projectId, mac: 'fa:16:3e:00:00:01', fixedIps: 'any' },
+      context(),
+    );
+    core.run(new PortReservationProcess(core));
+    await core.start();
+    await clock.runUntil(async () => (await core.readModel.get(portReservationTable, portId)) === undefined);
+    expect((await core.commands.load(addressPool, networkId)).holdings.size).toBe(0);
+    await core.stop();
+  });
+});
