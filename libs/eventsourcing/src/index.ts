@@ -1,3 +1,4 @@
+export * from './app-core.js';
 export * from './canonical.js';
 export * from './command-handler.js';
 export * from './decider.js';

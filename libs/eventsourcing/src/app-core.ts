@@ -1,0 +1,153 @@
+import type { Position, RecordedEvent } from '@omnivisor/contracts';
+import { DomainError, seconds, unavailable } from '@omnivisor/contracts';
+import { CommandHandler } from './command-handler.js';
+import type { EventStore } from './event-store.js';
+import { type Process, type ProcessClock, ProcessRunner } from './process-manager.js';
+import { type Projection, Projector } from './projection.js';
+import type { ReadModel, RowReader } from './read-model.js';
+
+/** The part of the bus that wake-ups need; `libs/platform` has the port and its adapters. */
+export interface WakeUps {
+  publish(subject: string, message: unknown): void;
+  subscribe(subject: string, handler: () => void): Promise<{ close(): Promise<void> }>;
+}
+
+/** The ports of an app, of the kinds it uses: `AppPorts<Clock, Bus, Ids>`. */
+export interface AppPorts<C extends ProcessClock = ProcessClock, B extends WakeUps = WakeUps, I = unknown> {
+  readonly clock: C;
+  readonly bus: B;
+  readonly ids: I;
+  readonly store: EventStore;
+  readonly readModel: ReadModel;
+  /** A number in [0, 1). */
+  readonly random: () => number;
+}
+
+/** Subject of the wake-up after an append; it carries no truth. */
+export const LOG_APPENDED = 'log.appended';
+
+const READ_DEADLINE = seconds(1);
+
+/**
+ * What every part of an app stands on: commands in, rows out, processes between. Plain code on ports, so that a
+ * spec can run several of them in one process on virtual time.
+ */
+export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = WakeUps, I = unknown> {
+  readonly clock: C;
+  readonly ids: I;
+  readonly bus: B;
+  readonly store: EventStore;
+  readonly readModel: ReadModel;
+  readonly commands: CommandHandler;
+  readonly projector: Projector;
+  private readonly runners: ProcessRunner[] = [];
+  private readonly observers: ((event: RecordedEvent) => void)[] = [];
+  private readonly stops: (() => unknown)[] = [];
+  private stopped = false;
+  private cancelPoll = () => {};
+
+  constructor(
+    private readonly ports: AppPorts<C, B, I>,
+    projections: readonly Projection[],
+    private readonly onError: (where: string, error: unknown) => void,
+  ) {
+    this.clock = ports.clock;
+    this.ids = ports.ids;
+    this.bus = ports.bus;
+    this.store = ports.store;
+    this.readModel = ports.readModel;
+    this.commands = new CommandHandler(ports.store);
+    this.projector = new Projector(ports.store, ports.readModel, projections, {
+      onAdvanced: (events) => this.advanced(events),
+    });
+  }
+
+  /** Adds a process manager; call before `start`. */
+  run(process: Process, concurrency?: number): void {
+    this.runners.push(
+      new ProcessRunner(process, this.readModel, this.clock, {
+        catchUp: () => this.projector.catchUp(),
+        onError: (name, id, error) => this.onError(`process ${name} ${id}`, error),
+        random: this.ports.random,
+        ...(concurrency === undefined ? {} : { concurrency }),
+      }),
+    );
+  }
+
+  /** Tells `observer` of each event that this replica projected: a hint, other replicas project too. */
+  observe(observer: (event: RecordedEvent) => void): void {
+    this.observers.push(observer);
+  }
+
+  async start(): Promise<void> {
+    this.stops.push(
+      this.store.subscribe(() => {
+        this.bus.publish(LOG_APPENDED, {});
+        this.kick();
+      }),
+    );
+    const subscription = await this.bus.subscribe(LOG_APPENDED, () => this.kick());
+    this.stops.push(() => subscription.close());
+    this.poll();
+    this.kick();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    this.cancelPoll();
+    for (const stop of this.stops) await stop();
+    await Promise.all(this.runners.map((r) => r.stop()));
+  }
+
+  /**
+   * The read model as of now: it holds everything that was acknowledged before this call, by any replica.
+   * @throws DomainError `unavailable` when it cannot get there within a second
+   */
+  async fresh(): Promise<RowReader> {
+    return this.at(await this.guarded(this.store.head()));
+  }
+
+  /** The read model at `position` or later. */
+  async at(position: Position): Promise<RowReader> {
+    let cancel = () => {};
+    const late = new Promise<never>((_, reject) => {
+      cancel = this.clock.after(READ_DEADLINE, () => reject(unavailable('the read model is behind the log')));
+    });
+    try {
+      await Promise.race([this.guarded(this.projector.catchUp(position)), late]);
+      return this.readModel;
+    } finally {
+      cancel();
+    }
+  }
+
+  private async guarded<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      if (error instanceof DomainError) throw error;
+      throw unavailable('the service cannot reach its store', error);
+    }
+  }
+
+  /** Brings the read model up to date soon. */
+  kick(): void {
+    if (this.stopped) return;
+    this.projector.catchUp().catch((error) => this.onError('projector', error));
+  }
+
+  /** The net below lost wake-ups. */
+  private poll(): void {
+    if (this.stopped) return;
+    this.cancelPoll = this.clock.after(seconds(1), () => {
+      this.kick();
+      for (const runner of this.runners) runner.wake();
+      this.poll();
+    });
+  }
+
+  private advanced(events: readonly RecordedEvent[]): void {
+    for (const runner of this.runners) runner.wake();
+    for (const event of events) for (const observer of this.observers) observer(event);
+  }
+}
