@@ -2,6 +2,7 @@ import type { EventDefinition, EventSet } from '../event-set.js';
 import { consoleEvents } from './console.js';
 import { flavorEvents } from './flavor.js';
 import { hostEvents } from './host.js';
+import { identityEventSets } from './identity.js';
 import { keypairEvents } from './keypair.js';
 import {
   addressPoolEvents,
@@ -18,6 +19,7 @@ import { serverGroupEvents } from './server-group.js';
 
 /** Every kind of stream, in the order of the event catalog. */
 export const eventSets: readonly EventSet[] = [
+  ...identityEventSets,
   serverEvents,
   serverGroupEvents,
   keypairEvents,
