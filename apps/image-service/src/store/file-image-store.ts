@@ -1,0 +1,152 @@
+import { constants } from 'node:fs';
+import { type FileHandle, mkdir, open, opendir, rename, stat, statfs, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { conflict, notFound, unavailable } from '@omnivisor/contracts';
+import { type ByteRange, type ImageStore, type ImageWriter, type StoredBlob, StoreFull } from './image-store.js';
+
+const KEY = /^[0-9a-f][0-9a-f-]{7,63}$/;
+const PART = '.part';
+const READ_CHUNK = 256 * 1024;
+/** Bytes that stay free for the rest of the machine. */
+const RESERVE = 64 * 1024 * 1024;
+
+const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
+const translated = (error: unknown): unknown => {
+  const code = codeOf(error);
+  if (code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG') return new StoreFull(error);
+  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS')
+    return unavailable('Insufficient permissions on image storage media', error);
+  return error;
+};
+
+const missing = async <T>(work: Promise<T>): Promise<T | null> => {
+  try {
+    return await work;
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return null;
+    throw translated(error);
+  }
+};
+
+const syncFolder = async (path: string): Promise<void> => {
+  const folder = await open(path, constants.O_RDONLY);
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+};
+
+/** Image bytes in a folder: `<folder>/blobs/<two digits>/<key>`, and `<folder>/incoming` while they arrive. */
+export class FileImageStore implements ImageStore {
+  private constructor(private readonly folder: string) {}
+
+  static async open(folder: string): Promise<FileImageStore> {
+    await mkdir(join(folder, 'incoming'), { recursive: true, mode: 0o700 });
+    await mkdir(join(folder, 'blobs'), { recursive: true, mode: 0o700 });
+    return new FileImageStore(folder);
+  }
+
+  async begin(key: string, declared = 0): Promise<ImageWriter> {
+    if (declared > 0) {
+      const free = await statfs(this.folder);
+      if (free.bavail * free.bsize < declared + RESERVE) throw new StoreFull();
+    }
+    if ((await this.size(key)) !== null) throw conflict(`blob ${key} exists`);
+    try {
+      const file = await open(this.part(key), 'wx', 0o600);
+      return new FileWriter(file, this.part(key), this.path(key));
+    } catch (error) {
+      throw codeOf(error) === 'EEXIST' ? conflict(`blob ${key} is being written`) : translated(error);
+    }
+  }
+
+  async read(key: string, range?: ByteRange): Promise<Readable> {
+    const file = await missing(open(this.path(key), 'r'));
+    if (!file) throw notFound(`no blob ${key}`);
+    return file.createReadStream({ highWaterMark: READ_CHUNK, ...(range ?? {}) });
+  }
+
+  async size(key: string): Promise<number | null> {
+    return (await missing(stat(this.path(key))))?.size ?? null;
+  }
+
+  async remove(key: string): Promise<void> {
+    await missing(unlink(this.part(key)));
+    await missing(unlink(this.path(key)));
+  }
+
+  async *list(): AsyncIterable<StoredBlob> {
+    for await (const entry of await opendir(join(this.folder, 'incoming')))
+      if (entry.name.endsWith(PART)) yield* this.entry(entry.name.slice(0, -PART.length), false);
+    for await (const shard of await opendir(join(this.folder, 'blobs')))
+      for await (const entry of await opendir(join(this.folder, 'blobs', shard.name)))
+        yield* this.entry(entry.name, true);
+  }
+
+  private async *entry(key: string, complete: boolean): AsyncIterable<StoredBlob> {
+    if (!KEY.test(key)) return;
+    const found = await missing(stat(complete ? this.path(key) : this.part(key)));
+    if (found) yield { key, complete, writtenAt: found.mtimeMs };
+  }
+
+  private part(key: string): string {
+    return join(this.folder, 'incoming', `${checked(key)}${PART}`);
+  }
+
+  private path(key: string): string {
+    return join(this.folder, 'blobs', checked(key).slice(0, 2), key);
+  }
+}
+
+const checked = (key: string): string => {
+  if (!KEY.test(key)) throw new Error('malformed blob key');
+  return key;
+};
+
+class FileWriter implements ImageWriter {
+  private open = true;
+
+  constructor(
+    private readonly file: FileHandle,
+    private readonly from: string,
+    private readonly to: string,
+  ) {}
+
+  async write(chunk: Buffer): Promise<void> {
+    try {
+      for (let done = 0; done < chunk.length; ) {
+        const { bytesWritten } = await this.file.write(chunk, done);
+        done += bytesWritten;
+      }
+    } catch (error) {
+      throw translated(error);
+    }
+  }
+
+  async commit(): Promise<void> {
+    try {
+      await this.file.sync();
+      await this.close();
+      const shard = join(this.to, '..');
+      await mkdir(shard, { recursive: true, mode: 0o700 });
+      await rename(this.from, this.to);
+      await syncFolder(shard);
+      await syncFolder(join(shard, '..'));
+    } catch (error) {
+      throw translated(error);
+    }
+  }
+
+  async abort(): Promise<void> {
+    await this.close();
+    await missing(unlink(this.from));
+  }
+
+  private async close(): Promise<void> {
+    if (!this.open) return;
+    this.open = false;
+    await this.file.close();
+  }
+}
