@@ -3,7 +3,6 @@ import { consoleGrantProjection, consoleRevocationProjection } from './console/c
 import { flavorProjection } from './flavor/flavor.projection.js';
 import { serverActionProjection } from './instance-action/instance-action.projection.js';
 import { keypairProjection } from './keypair/keypair.projection.js';
-import { quotaOwnerProjection } from './quota/quota-owner.projection.js';
 import { serverGroupProjection } from './server-group/server-group.projection.js';
 
 /** The tables of the Compute API around servers and hosts. */
@@ -14,5 +13,4 @@ export const computeProjections: readonly Projection[] = [
   serverActionProjection,
   consoleGrantProjection,
   consoleRevocationProjection,
-  quotaOwnerProjection,
 ] as readonly Projection[];

@@ -18,4 +18,3 @@ export const serverAmounts = (flavor: { readonly vcpus: number; readonly memory:
   cores: flavor.vcpus,
   ram: flavor.memory,
 });
-export const serverOwner = (serverId: string) => `server:${serverId}`;

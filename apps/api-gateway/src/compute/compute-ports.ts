@@ -1,0 +1,49 @@
+import type { RequestedNetwork, SecurityGroupId, ServerPort, VaultRef } from '@omnivisor/contracts';
+import type { RowReader } from '@omnivisor/eventsourcing';
+
+/** A security group of a server as Nova shows it. */
+export interface GroupName {
+  readonly id: SecurityGroupId;
+  readonly name: string;
+}
+
+/** What the Compute API needs of the network side. */
+export abstract class ComputeNetwork {
+  /**
+   * The project's security groups by name or id, `default` included; the project's default group is made when it is
+   * asked for and missing.
+   * @throws DomainError `notFound` for one that the project does not have; `conflict` for a name several have
+   */
+  abstract securityGroups(projectId: string, refs: readonly string[]): Promise<SecurityGroupId[]>;
+  /** Names of groups by id; unknown ids are missing. */
+  abstract groupNames(rows: RowReader, ids: readonly string[]): Promise<Map<string, string>>;
+  /** Groups in the form of `os-security-groups`, rules included; unknown ids are missing. */
+  abstract groupDetails(rows: RowReader, ids: readonly string[]): Promise<Record<string, unknown>[]>;
+  /**
+   * Checks what a server asks to be plugged into: networks and ports exist for the project, ports are free, addresses
+   * fit. Without a list: at most one network can be meant.
+   * @throws DomainError `invalid` or `conflict` in Nova's words
+   */
+  abstract check(
+    projectId: string,
+    isAdmin: boolean,
+    requested: 'auto' | 'none' | readonly RequestedNetwork[],
+  ): Promise<void>;
+  /** Neutron's status of ports by id. */
+  abstract portStates(rows: RowReader, ports: readonly ServerPort[]): Promise<Map<string, string>>;
+}
+
+/** Texts that must not stand in the log, e.g. user data. */
+export abstract class ComputeSecrets {
+  abstract seal(text: string): Promise<VaultRef>;
+  /** @throws DomainError `notFound` when it was erased */
+  abstract open(secret: VaultRef): Promise<string>;
+}
+
+/** What of the Compute API an operator sets. */
+export abstract class ComputeSettings {
+  /** Limits of a project that has none of its own, over the built-in ones. */
+  abstract readonly quota: Readonly<Record<string, number>>;
+  /** `ws://` or `wss://` root at which users reach consoles, without a trailing slash. */
+  abstract readonly consoleUrl: string;
+}
