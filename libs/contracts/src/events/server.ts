@@ -117,6 +117,9 @@ export const serverEvents = eventSet({
         userData: VaultRef.nullable(),
         reservationId: z.string(),
         launchIndex: z.number().int().nonnegative(),
+        accessIpV4: z.string().optional(),
+        accessIpV6: z.string().optional(),
+        diskConfig: z.enum(['AUTO', 'MANUAL']).optional(),
       }),
     ),
     ServerCreateAbandoned: event(
@@ -196,6 +199,19 @@ export const serverEvents = eventSet({
     ServerHostnameChanged: event(
       'The hostname in the metadata changed.',
       z.object({ ...server, hostname: z.string() }),
+    ),
+    ServerPresentationChanged: event(
+      'What the owner keeps on record of the server changed: its access addresses, its disk configuration.',
+      z.object({
+        ...server,
+        accessIpV4: z.string().optional(),
+        accessIpV6: z.string().optional(),
+        diskConfig: z.enum(['AUTO', 'MANUAL']).optional(),
+      }),
+    ),
+    ServerZonePinned: event(
+      'The server is bound to an availability zone from now on, or to none.',
+      z.object({ ...server, availabilityZone: z.string().nullable() }),
     ),
     ServerMetadataChanged: event(
       'The metadata of the server is now this.',

@@ -69,6 +69,18 @@ export type ServerCommand =
       readonly metadata: Readonly<Record<string, string>>;
       readonly asAdmin: boolean;
     }
+  | {
+      readonly type: 'present';
+      readonly serverId: ServerId;
+      readonly changes: Omit<EventData<Events, 'ServerPresentationChanged'>, 'serverId'>;
+      readonly asAdmin: boolean;
+    }
+  | {
+      readonly type: 'pinZone';
+      readonly serverId: ServerId;
+      readonly availabilityZone: string | null;
+      readonly asAdmin: boolean;
+    }
   | { readonly type: 'setTags'; readonly serverId: ServerId; readonly tags: readonly string[] }
   | {
       readonly type: 'setSecurityGroups';
@@ -381,6 +393,18 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
       return changed(
         { type: 'ServerMetadataChanged', data: { serverId: id, metadata: { ...command.metadata } } },
         equal(server.metadata, command.metadata),
+      );
+    case 'present':
+      guard(server, id, command.asAdmin);
+      return changed(
+        { type: 'ServerPresentationChanged', data: { ...command.changes, serverId: id } },
+        Object.entries(command.changes).every(([k, v]) => server[k as keyof typeof command.changes] === v),
+      );
+    case 'pinZone':
+      guard(server, id, command.asAdmin);
+      return changed(
+        { type: 'ServerZonePinned', data: { serverId: id, availabilityZone: command.availabilityZone } },
+        server.requestedZone === command.availabilityZone,
       );
     case 'setTags':
       guard(server, id, true);

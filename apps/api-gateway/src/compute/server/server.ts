@@ -71,6 +71,9 @@ export interface Server {
   readonly userData: Request['userData'];
   readonly reservationId: string;
   readonly launchIndex: number;
+  readonly accessIpV4?: string | undefined;
+  readonly accessIpV6?: string | undefined;
+  readonly diskConfig?: 'AUTO' | 'MANUAL' | undefined;
 
   readonly vmState: VmState;
   readonly taskState: TaskState | null;
@@ -285,6 +288,12 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
       return { ...server, description: event.data.description };
     case 'ServerHostnameChanged':
       return { ...server, hostname: event.data.hostname };
+    case 'ServerPresentationChanged': {
+      const { serverId: _, ...changes } = event.data;
+      return { ...server, ...changes };
+    }
+    case 'ServerZonePinned':
+      return { ...server, requestedZone: event.data.availabilityZone };
     case 'ServerMetadataChanged':
       return { ...server, metadata: event.data.metadata };
     case 'ServerTagsChanged':
