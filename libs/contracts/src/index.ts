@@ -10,6 +10,7 @@ export * from './events/console.js';
 export * from './events/flavor.js';
 export * from './events/host.js';
 export * from './events/identity.js';
+export * from './events/image.js';
 export * from './events/keypair.js';
 export * from './events/network.js';
 export * from './events/provider.js';

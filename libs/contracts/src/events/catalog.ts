@@ -3,6 +3,7 @@ import { consoleEvents } from './console.js';
 import { flavorEvents } from './flavor.js';
 import { hostEvents } from './host.js';
 import { identityEventSets } from './identity.js';
+import { imageEvents } from './image.js';
 import { keypairEvents } from './keypair.js';
 import {
   addressPoolEvents,
@@ -29,6 +30,7 @@ export const eventSets: readonly EventSet[] = [
   hostEvents,
   providerEvents,
   placementEvents,
+  imageEvents,
   networkEvents,
   subnetEvents,
   addressPoolEvents,

@@ -1,0 +1,175 @@
+import {
+  type Bytes,
+  conflict,
+  DomainError,
+  forbidden,
+  type ImageAttributes,
+  type ImageEvent,
+  type ImageId,
+  type ImageMemberStatus,
+  imageEvents,
+  invalid,
+  notFound,
+} from '@omnivisor/contracts';
+import type { Aggregate } from '@omnivisor/eventsourcing';
+import { evolveImage, type Image, type ImageState } from './image.js';
+import { assertSensible, assertWithin, type ImageChange, patchImage, tagSet, updated } from './image-patch.js';
+
+export interface UploadedData {
+  readonly size: Bytes;
+  readonly checksum: string;
+  readonly sha512: string;
+  readonly virtualSize: Bytes | null;
+  readonly detectedFormat: string;
+}
+
+export type ImageCommand = { readonly imageId: ImageId } & (
+  | { readonly kind: 'create'; readonly attributes: ImageAttributes; readonly properties: Record<string, string> }
+  | { readonly kind: 'patch'; readonly changes: readonly ImageChange[]; readonly isAdmin: boolean }
+  | { readonly kind: 'addTag' | 'removeTag'; readonly tag: string }
+  | { readonly kind: 'startUpload'; readonly uploadId: string }
+  | ({ readonly kind: 'completeUpload'; readonly uploadId: string } & UploadedData)
+  | { readonly kind: 'refuseUpload' | 'failUpload'; readonly uploadId: string; readonly reason: string }
+  | { readonly kind: 'deactivate' | 'reactivate' | 'delete' }
+  | { readonly kind: 'addMember' | 'removeMember'; readonly memberId: string }
+  | { readonly kind: 'setMemberStatus'; readonly memberId: string; readonly status: ImageMemberStatus }
+);
+type Of<K extends ImageCommand['kind']> = Extract<ImageCommand, { kind: K }>;
+
+export const imageNotFound = (imageId: string): DomainError => notFound(`No image found with ID ${imageId}`);
+
+/** The image went away while its bytes arrived; HTTP says 410. */
+export class ImageGone extends DomainError {
+  constructor(imageId: string) {
+    super(
+      'conflict',
+      `Image ${imageId} could not be found after upload. The image may have been deleted during the upload, cleaning up the chunks uploaded.`,
+    );
+  }
+}
+
+const transition = (from: string, to: string) =>
+  conflict(`Image status transition from ${from} to ${to} is not allowed`);
+
+const create = ({ imageId, attributes, properties }: Of<'create'>): ImageEvent[] => {
+  assertSensible(attributes);
+  assertWithin('tags', new Set(attributes.tags).size);
+  assertWithin('properties', Object.keys(properties).length);
+  return [
+    {
+      type: 'ImageCreated',
+      data: { imageId, attributes: { ...attributes, tags: tagSet(attributes.tags) }, properties },
+    },
+  ];
+};
+
+const startUpload = ({ imageId, uploadId }: Of<'startUpload'>, image: Image): ImageEvent[] => {
+  if (image.status !== 'queued') throw transition(image.status, 'saving');
+  const missing = (['disk_format', 'container_format'] as const).filter(
+    (n) => !image.attributes[n === 'disk_format' ? 'diskFormat' : 'containerFormat'],
+  );
+  if (missing.length > 0)
+    throw invalid(
+      `${missing.length === 1 ? 'Property' : 'Properties'} ${missing.join(', ')} must be set prior to saving data.`,
+    );
+  return [{ type: 'ImageUploadStarted', data: { imageId, uploadId } }];
+};
+
+const completeUpload = ({ kind: _, ...data }: Of<'completeUpload'>, image: Image): ImageEvent[] => {
+  if (image.status !== 'saving' || image.uploadId !== data.uploadId) throw new ImageGone(data.imageId);
+  return [{ type: 'ImageDataUploaded', data }];
+};
+
+/** An upload that ended otherwise already is nobody's business any more. */
+const endUpload = (
+  { kind, imageId, uploadId, reason }: Of<'refuseUpload' | 'failUpload'>,
+  image: Image,
+): ImageEvent[] =>
+  image.status === 'saving' && image.uploadId === uploadId
+    ? [
+        {
+          type: kind === 'refuseUpload' ? 'ImageUploadRefused' : 'ImageUploadFailed',
+          data: { imageId, uploadId, reason: reason.slice(0, 1_000) },
+        },
+      ]
+    : [];
+
+const activate = (
+  { kind, imageId }: { kind: 'deactivate' | 'reactivate'; imageId: ImageId },
+  image: Image,
+): ImageEvent[] => {
+  const wanted = kind === 'deactivate' ? 'deactivated' : 'active';
+  if (image.status === wanted) return [];
+  if (image.status !== 'active' && image.status !== 'deactivated')
+    throw forbidden(`Not allowed to ${kind} image in status '${image.status}'`);
+  return [{ type: kind === 'deactivate' ? 'ImageDeactivated' : 'ImageReactivated', data: { imageId } }];
+};
+
+const tag = ({ kind, imageId, tag: text }: Of<'addTag' | 'removeTag'>, image: Image): ImageEvent[] => {
+  const before = image.attributes.tags;
+  if (kind === 'removeTag') {
+    if (!before.includes(text)) throw notFound('The resource could not be found.');
+    return updated(imageId, image, { tags: before.filter((t) => t !== text) }, {});
+  }
+  const tags = tagSet([...before, text]);
+  if (tags.length > before.length) assertWithin('tags', tags.length);
+  return updated(imageId, image, { tags }, {});
+};
+
+const membership = (command: Of<'addMember' | 'removeMember'> | Of<'setMemberStatus'>, image: Image): ImageEvent[] => {
+  const { imageId, memberId } = command;
+  if (image.attributes.visibility !== 'shared') throw forbidden('Only shared images have members.');
+  const status = Object.hasOwn(image.members, memberId) ? image.members[memberId] : undefined;
+  if (command.kind === 'addMember') {
+    if (status !== undefined) throw conflict(`Member ${memberId} is duplicated for image ${imageId}`);
+    assertWithin('members', Object.keys(image.members).length + 1);
+    return [{ type: 'ImageMemberAdded', data: { imageId, memberId } }];
+  }
+  if (status === undefined) throw notFound(`${memberId} not found in the member list of the image ${imageId}.`);
+  if (command.kind === 'setMemberStatus')
+    return status === command.status
+      ? []
+      : [{ type: 'ImageMemberStatusChanged', data: { imageId, memberId, status: command.status } }];
+  return [{ type: 'ImageMemberRemoved', data: { imageId, memberId } }];
+};
+
+export const decideImage = (command: ImageCommand, image: ImageState): ImageEvent[] => {
+  const { imageId } = command;
+  if (command.kind === 'create') {
+    if (image) throw conflict(`Image ID ${imageId} already exists!`);
+    return create(command);
+  }
+  if (!image || image.status === 'deleted') {
+    if (command.kind === 'refuseUpload' || command.kind === 'failUpload') return [];
+    throw command.kind === 'completeUpload' ? new ImageGone(imageId) : imageNotFound(imageId);
+  }
+  switch (command.kind) {
+    case 'patch':
+      return patchImage(imageId, image, command.changes, command.isAdmin);
+    case 'addTag':
+    case 'removeTag':
+      return tag(command as Of<'addTag' | 'removeTag'>, image);
+    case 'startUpload':
+      return startUpload(command, image);
+    case 'completeUpload':
+      return completeUpload(command, image);
+    case 'refuseUpload':
+    case 'failUpload':
+      return endUpload(command as Of<'refuseUpload' | 'failUpload'>, image);
+    case 'deactivate':
+    case 'reactivate':
+      return activate({ kind: command.kind, imageId }, image);
+    case 'delete':
+      if (image.attributes.protected) throw forbidden(`Image ${imageId} is protected and cannot be deleted.`);
+      return [{ type: 'ImageDeleted', data: { imageId } }];
+    default:
+      return membership(command as Of<'addMember' | 'removeMember'> | Of<'setMemberStatus'>, image);
+  }
+};
+
+export const imageAggregate: Aggregate<ImageState, ImageCommand, ImageEvent> = {
+  events: imageEvents,
+  initial: null,
+  decide: decideImage,
+  evolve: evolveImage,
+};
