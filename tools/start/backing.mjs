@@ -1,0 +1,110 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { natsServerBinary, startNats } from '../services/nats.mjs';
+import { postgresBinaries, startPostgres } from '../services/postgres.mjs';
+import { freePort } from '../services/process.mjs';
+import { file } from './home.mjs';
+import { Refused, ROOT } from './options.mjs';
+
+/** A port of 127.0.0.1 that stays the same over restarts, unless somebody else took it meanwhile. */
+const lastingPort = async (home, name) => {
+  const path = join(home.data, `${name}.port`);
+  if (existsSync(path)) {
+    const port = Number(readFileSync(path, 'utf8'));
+    const taken = await new Promise((resolve) => {
+      const socket = connect({ port, host: '127.0.0.1' });
+      socket.once('connect', () => resolve(true));
+      socket.once('error', () => resolve(false));
+      socket.once('close', () => socket.destroy());
+    });
+    if (!taken) return port;
+  }
+  const port = await freePort();
+  file(path, `${port}\n`, 0o644, home.user);
+  return port;
+};
+
+const ROLES = [
+  { service: 'api-gateway', role: 'omnivisor_gateway', schema: 'gateway' },
+  { service: 'scheduler', role: 'omnivisor_scheduler', schema: 'scheduler' },
+  { service: 'image-service', role: 'omnivisor_image', schema: 'image' },
+];
+
+/**
+ * PostgreSQL with the log and one login for each service.
+ * @param {import('./home.mjs').Home} home
+ * @param {import('./supervisor.mjs').Supervisor} supervisor
+ * @returns {Promise<Record<string, string>>} address by service
+ */
+export const postgres = async (home, supervisor) => {
+  const port = await lastingPort(home, 'postgres');
+  const binaries = postgresBinaries(ROOT);
+  let server;
+  await supervisor.run({
+    name: 'postgres',
+    start: async () => {
+      server = await startPostgres({
+        dir: join(home.data, 'postgres'),
+        binaries,
+        port,
+        detached: true,
+        ...(home.user ? { user: home.user } : {}),
+      });
+      return server;
+    },
+  });
+  const { default: pg } = await import('pg');
+  const client = new pg.Client({ connectionString: server.url });
+  await client.connect();
+  const { rowCount } = await client.query("select 1 from pg_database where datname = 'omnivisor'");
+  if (rowCount === 0) await client.query('create database omnivisor');
+  await client.end();
+  const { migrate } = await import(`${ROOT}/libs/eventsourcing/dist/postgres/index.js`);
+  const roles = ROLES.map((r) => ({ ...r, password: home.secretText(`${r.role}.password`) }));
+  await migrate(server.urlOf('omnivisor'), roles);
+  return Object.fromEntries(roles.map((r) => [r.service, server.urlOf('omnivisor', r.role, r.password)]));
+};
+
+/**
+ * NATS: the one at NATS_URL, or one of our own whose keys are made here.
+ * @returns {Promise<{ url: string, accountSeedFile: string, credentials: (service: string) => Promise<string> }>} `credentials` gives a file
+ */
+export const nats = async (home, supervisor) => {
+  const platform = await import(`${ROOT}/libs/platform/dist/index.js`);
+  const credentialsBy = (accountSeed) => async (service) => {
+    const path = join(home.secrets, `${service}.creds`);
+    if (!existsSync(path)) file(path, await platform.serviceCredentials({ accountSeed }, service), 0o600, home.user);
+    return path;
+  };
+  const external = process.env.NATS_URL;
+  if (external) {
+    const seedFile = process.env.OMNIVISOR_NATS_ACCOUNT_SEED_FILE;
+    if (!seedFile)
+      throw new Refused(
+        'NATS_URL is set: OMNIVISOR_NATS_ACCOUNT_SEED_FILE has to name the seed of the account that signs users there',
+      );
+    const seed = readFileSync(seedFile, 'utf8').trim();
+    return {
+      url: external,
+      accountSeedFile: home.secret('nats-account.seed', () => seed),
+      credentials: credentialsBy(seed),
+    };
+  }
+  const path = join(home.secrets, 'nats-authority.json');
+  if (!existsSync(path)) file(path, JSON.stringify(await platform.createAuthority('omnivisor')), 0o600, undefined);
+  const authority = JSON.parse(readFileSync(path, 'utf8'));
+  const binary = await natsServerBinary(join(home.data, 'cache'));
+  const port = await lastingPort(home, 'nats');
+  const dir = join(home.data, 'nats');
+  const config = platform.natsServerConfig({ authority, storeDir: join(dir, 'jetstream'), serverName: 'omnivisor' });
+  await supervisor.run({
+    name: 'nats',
+    start: () => startNats({ dir, binary, config, port, detached: true, ...(home.user ? { user: home.user } : {}) }),
+  });
+  return {
+    url: `nats://127.0.0.1:${port}`,
+    accountSeedFile: home.secret('nats-account.seed', () => authority.accountSeed),
+    credentials: credentialsBy(authority.accountSeed),
+  };
+};

@@ -1,0 +1,47 @@
+import { readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
+import { join } from 'node:path';
+import { adminClient } from './client.mjs';
+import { beganAt, endAll, isAlive } from './processes.mjs';
+
+/** Guests of this cloud on this machine: processes that work inside our agents' folders. @param {string} home */
+export const guestProcesses = (home) => {
+  let agents;
+  try {
+    agents = `${realpathSync(join(home, 'data', 'agents'))}/`;
+  } catch {
+    return [];
+  }
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => {
+      try {
+        const inside = readlinkSync(`/proc/${pid}/cwd`).startsWith(agents);
+        const qemu = /^qemu-system-/.test(
+          readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')[0]?.split('/').pop() ?? '',
+        );
+        return inside && qemu ? [{ pid: Number(pid), began: beganAt(Number(pid)) }] : [];
+      } catch {
+        return []; // ended meanwhile, or not ours to see
+      }
+    });
+};
+
+/** Asks the API to stop every server, so that the log knows; then ends what is left. */
+export const powerOffGuests = async (home, state, say) => {
+  if (state && isAlive(state.supervisor)) {
+    const client = await adminClient(home);
+    const { servers } = await client.get('compute', '/servers/detail?all_tenants=1');
+    const running = servers.filter((s) => s.status === 'ACTIVE' || s.status === 'PAUSED');
+    say(`powering off ${running.length} servers`);
+    for (const server of running) await client.post('compute', `/servers/${server.id}/action`, { 'os-stop': null });
+    await client.until('servers to be off', 90_000, async () => {
+      const now = (await client.get('compute', '/servers/detail?all_tenants=1')).servers;
+      return now.every((s) => s['OS-EXT-STS:power_state'] !== 1);
+    });
+  }
+  const left = guestProcesses(home);
+  if (left.length > 0) {
+    say(`ending ${left.length} guests that the control plane does not answer for`);
+    await endAll(left, 10_000);
+  }
+};

@@ -1,0 +1,59 @@
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
+
+/** A problem the caller can solve; its text says how. Shown without a stack trace. */
+export class Refused extends Error {}
+
+/** The folder that holds all that a cloud on this machine keeps. */
+export const homeFolder = () => resolve(process.env.OMNIVISOR_HOME || `${ROOT}/.omnivisor`);
+
+export const USAGE = `npm start -- [options]
+  --detach          return once the cloud can be used; npm stop ends it
+  --agents N        compute agents with real hypervisors (1)
+  --fake-hosts N    compute agents that only pretend, for tests and the bench (0)
+  --gateways N      replicas of the API, on the ports after --port (1)
+  --listen ADDRESS  where the API listens (127.0.0.1)
+  --port N          port of the API (8780)
+  --skip-bootstrap  make no demo project, network, flavors or image`;
+
+const whole = (name, text, least, most) => {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < least || value > most)
+    throw new Refused(`--${name} ${text}: a whole number from ${least} to ${most} is needed`);
+  return value;
+};
+
+/** @param {string[]} argv */
+export const startOptions = (argv) => {
+  let values;
+  try {
+    ({ values } = parseArgs({
+      args: argv,
+      options: {
+        detach: { type: 'boolean', default: false },
+        agents: { type: 'string', default: '1' },
+        'fake-hosts': { type: 'string', default: '0' },
+        gateways: { type: 'string', default: '1' },
+        listen: { type: 'string', default: '127.0.0.1' },
+        port: { type: 'string', default: '8780' },
+        'skip-bootstrap': { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    }));
+  } catch (error) {
+    throw new Refused(`${error.message}\n${USAGE}`);
+  }
+  return {
+    detach: values.detach,
+    agents: whole('agents', values.agents, 0, 64),
+    fakeHosts: whole('fake-hosts', values['fake-hosts'], 0, 64),
+    gateways: whole('gateways', values.gateways, 1, 16),
+    listen: values.listen,
+    port: whole('port', values.port, 1, 65_535 - 16),
+    bootstrap: !values['skip-bootstrap'],
+    help: values.help,
+  };
+};

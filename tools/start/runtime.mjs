@@ -1,0 +1,116 @@
+import { createHash } from 'node:crypto';
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { run } from '../services/process.mjs';
+import { reachablePlace, searchable } from './home.mjs';
+import { ROOT } from './options.mjs';
+
+/** Folders of node_modules that a service may need: those that package-lock.json does not keep for development. */
+const runtimePackages = () => {
+  const { packages } = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8'));
+  return Object.entries(packages)
+    .filter(
+      ([path, p]) =>
+        path.startsWith('node_modules/') && !p.link && !p.dev && !p.devOptional && existsSync(join(ROOT, path)),
+    )
+    .map(([path]) => path)
+    .filter((path, _, all) => !all.some((other) => path.startsWith(`${other}/node_modules/`)));
+};
+
+/** Hard links where the file system allows it, copies elsewhere. */
+const link = (from, to) => {
+  mkdirSync(to, { recursive: true });
+  chmodSync(to, 0o755);
+  for (const entry of readdirSync(from, { withFileTypes: true })) {
+    const [source, target] = [join(from, entry.name), join(to, entry.name)];
+    if (entry.isDirectory()) link(source, target);
+    else if (entry.isSymbolicLink()) symlinkSync(readlinkSync(source), target);
+    else
+      try {
+        linkSync(source, target);
+      } catch {
+        copyFileSync(source, target);
+      }
+  }
+};
+
+const workspaces = () =>
+  ['apps', 'libs']
+    .flatMap((top) => readdirSync(join(ROOT, top)).map((name) => `${top}/${name}`))
+    .filter((p) => existsSync(join(ROOT, p, 'dist')));
+
+const place = (to) => {
+  const fresh = `${to}.new`;
+  rmSync(fresh, { recursive: true, force: true });
+  for (const path of workspaces()) {
+    cpSync(join(ROOT, path, 'dist'), join(fresh, path, 'dist'), { recursive: true });
+    cpSync(join(ROOT, path, 'package.json'), join(fresh, path, 'package.json'));
+  }
+  cpSync(join(ROOT, 'package.json'), join(fresh, 'package.json'));
+  const lock = createHash('sha256')
+    .update(readFileSync(join(ROOT, 'package-lock.json')))
+    .digest('hex');
+  const kept = existsSync(join(to, 'lock')) && readFileSync(join(to, 'lock'), 'utf8') === lock;
+  if (kept) renameSync(join(to, 'node_modules'), join(fresh, 'node_modules'));
+  else {
+    for (const path of runtimePackages()) link(join(ROOT, path), join(fresh, path));
+    mkdirSync(join(fresh, 'node_modules', '@omnivisor'), { recursive: true });
+    for (const path of workspaces())
+      symlinkSync(`../../${path}`, join(fresh, 'node_modules', '@omnivisor', dirname(`${path}/x`).split('/')[1]));
+  }
+  writeFileSync(join(fresh, 'lock'), lock);
+  rmSync(to, { recursive: true, force: true });
+  renameSync(fresh, to);
+};
+
+const runs = async (node, user) => {
+  try {
+    return (await run(node, ['--version'], { user, cwd: '/' })).code === 0;
+  } catch {
+    return false;
+  }
+};
+
+/**
+ * Where the services' user finds the program: the clone itself, or a copy under /var/lib when that user cannot pass the
+ * folders above the clone.
+ * @param {import('./home.mjs').User | undefined} user
+ * @returns {Promise<{ root: string, node: string }>}
+ */
+export const runtime = async (user) => {
+  if (!user) return { root: ROOT, node: process.execPath };
+  let root = ROOT;
+  const elsewhere = reachablePlace(ROOT);
+  const prepare = () => {
+    mkdirSync(elsewhere, { recursive: true });
+    chmodSync(dirname(elsewhere), 0o755);
+    chmodSync(elsewhere, 0o755);
+  };
+  if (!searchable(ROOT, user)) {
+    prepare();
+    root = join(elsewhere, 'runtime');
+    place(root);
+  }
+  if (await runs(process.execPath, user)) return { root, node: process.execPath };
+  prepare();
+  const node = join(elsewhere, 'node');
+  cpSync(process.execPath, `${node}.new`);
+  chmodSync(`${node}.new`, 0o755);
+  renameSync(`${node}.new`, node);
+  if (!(await runs(node, user))) throw new Error(`${process.execPath} does not run as uid ${user.uid}, nor as a copy`);
+  return { root, node };
+};

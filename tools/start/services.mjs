@@ -1,0 +1,144 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { freePort } from '../services/process.mjs';
+import { folder } from './home.mjs';
+import { program } from './supervisor.mjs';
+
+/** Asks a service whether it is ready. @param {string} url */
+export const answers = async (url) => {
+  try {
+    return (await fetch(url, { signal: AbortSignal.timeout(2_000) })).ok;
+  } catch {
+    return false;
+  }
+};
+
+/**
+ * How each of our own services is started. What they are told is their environment, and nothing else
+ * (docs/operating/configuration.md).
+ */
+export class Services {
+  /** @param {{ home: import('./home.mjs').Home, runtime: { root: string, node: string }, nats: any, databases: Record<string, string>, options: any }} parts */
+  constructor(parts) {
+    Object.assign(this, parts);
+    this.publicUrl = `http://${parts.options.listen === '0.0.0.0' ? '127.0.0.1' : parts.options.listen}:${parts.options.port}`;
+  }
+
+  async #common(service) {
+    return {
+      PATH: process.env.PATH,
+      NODE_ENV: 'production',
+      OMNIVISOR_LOG_LEVEL: process.env.OMNIVISOR_LOG_LEVEL ?? 'info',
+      OMNIVISOR_NATS_URL: this.nats.url,
+      OMNIVISOR_NATS_CREDS: await this.nats.credentials(service),
+      OMNIVISOR_CLOUD_ID: this.home.id('cloud-id'),
+      ...(this.databases[service] ? { OMNIVISOR_DATABASE_URL: this.databases[service] } : {}),
+    };
+  }
+
+  #program(name, app, env, user, ready) {
+    return {
+      ...program({
+        name,
+        log: this.home.log,
+        command: this.runtime.node,
+        args: ['--enable-source-maps', join(this.runtime.root, 'apps', app, 'dist', 'main.js')],
+        env,
+        user,
+        cwd: '/',
+      }),
+      ready,
+    };
+  }
+
+  async scheduler() {
+    this.placementPort = await freePort();
+    const health = await freePort();
+    return this.#program(
+      'scheduler',
+      'scheduler',
+      {
+        ...(await this.#common('scheduler')),
+        OMNIVISOR_LISTEN: '127.0.0.1',
+        OMNIVISOR_PORT: String(this.placementPort),
+        OMNIVISOR_HEALTH_PORT: String(health),
+        OMNIVISOR_PUBLIC_URL: this.publicUrl,
+        OMNIVISOR_NATS_ACCOUNT_SEED_FILE: this.nats.accountSeedFile,
+      },
+      this.home.user,
+      () => answers(`http://127.0.0.1:${health}/health/ready`),
+    );
+  }
+
+  async imageService() {
+    this.imagePort = await freePort();
+    const health = await freePort();
+    return this.#program(
+      'image-service',
+      'image-service',
+      {
+        ...(await this.#common('image-service')),
+        OMNIVISOR_LISTEN: '127.0.0.1',
+        OMNIVISOR_PORT: String(this.imagePort),
+        OMNIVISOR_HEALTH_PORT: String(health),
+        OMNIVISOR_PUBLIC_URL: this.publicUrl,
+        OMNIVISOR_IMAGE_URL: `http://127.0.0.1:${this.imagePort}`,
+        OMNIVISOR_IMAGE_DIR: folder(join(this.home.data, 'images'), 0o700, this.home.user),
+        OMNIVISOR_IMAGE_HMAC_KEY_FILE: this.home.secret('image-hmac.key'),
+      },
+      this.home.user,
+      () => answers(`http://127.0.0.1:${health}/health/ready`),
+    );
+  }
+
+  async gateway(index) {
+    const port = this.options.port + index;
+    const health = await freePort();
+    const { listen } = this.options;
+    return this.#program(
+      `api-gateway-${index + 1}`,
+      'api-gateway',
+      {
+        ...(await this.#common('api-gateway')),
+        OMNIVISOR_LISTEN: listen,
+        OMNIVISOR_PORT: String(port),
+        OMNIVISOR_HEALTH_PORT: String(health),
+        OMNIVISOR_PUBLIC_URL: this.publicUrl,
+        OMNIVISOR_IMAGE_URL: `http://127.0.0.1:${this.imagePort}`,
+        OMNIVISOR_PLACEMENT_URL: `http://127.0.0.1:${this.placementPort}`,
+        OMNIVISOR_MASTER_KEY_FILE: this.home.secret('master.key'),
+        OMNIVISOR_ADMIN_PASSWORD_FILE: this.home.secret('admin.password'),
+      },
+      this.home.user,
+      () => answers(`http://127.0.0.1:${health}/health/ready`),
+    );
+  }
+
+  /** @param {{ name: string, hostId: string, credentials: string, backends: string }} host */
+  async agent({ name, hostId, credentials, backends }) {
+    const fake = backends === 'fake';
+    const user = fake ? this.home.user : undefined;
+    const health = await freePort();
+    const state = folder(join(this.home.data, 'agents', name), fake ? 0o700 : 0o711, user);
+    if (!existsSync(credentials)) throw new Error(`${credentials} is not there`);
+    return this.#program(
+      name,
+      'compute-agent',
+      {
+        PATH: `${process.env.PATH}:/usr/sbin:/sbin`,
+        NODE_ENV: 'production',
+        OMNIVISOR_LOG_LEVEL: process.env.OMNIVISOR_LOG_LEVEL ?? 'info',
+        OMNIVISOR_NATS_URL: this.nats.url,
+        OMNIVISOR_HOST_CREDS: credentials,
+        OMNIVISOR_HOST_ID: hostId,
+        OMNIVISOR_CLOUD_ID: this.home.id('cloud-id'),
+        OMNIVISOR_STATE_DIR: state,
+        OMNIVISOR_BACKENDS: backends,
+        OMNIVISOR_NODE: name,
+        OMNIVISOR_HEALTH_PORT: String(health),
+      },
+      user,
+      () => answers(`http://127.0.0.1:${health}/health/ready`),
+    );
+  }
+}
