@@ -5,6 +5,7 @@ import {
   type Position,
   type RecordedEvent,
   type Revision,
+  unavailable,
 } from '@omnivisor/contracts';
 import { type Aggregate, streamOf } from './decider.js';
 import { type EventStore, WrongExpectedRevision } from './event-store.js';
@@ -22,7 +23,8 @@ interface Cached {
   revision: Revision;
 }
 
-const MAX_CONFLICTS = 20;
+/** Each conflict means that another process got through; so many in a row mean a stream that is fought over. */
+const MAX_CONFLICTS = 50;
 
 /**
  * Loads a stream, decides, appends at the expected revision; on a conflict it loads what is new and decides again.
@@ -38,7 +40,7 @@ export class CommandHandler {
     private readonly cacheSize = 5_000,
   ) {}
 
-  /** @throws DomainError as the decider refuses; EventStoreUnavailable */
+  /** @throws DomainError as the decider refuses, `unavailable` after too many conflicts; EventStoreUnavailable */
   execute<S, C, E extends DomainEvent>(
     aggregate: Aggregate<S, C, E>,
     key: string,
@@ -62,7 +64,7 @@ export class CommandHandler {
   /** The folded state of a stream as it stands in the log now. */
   async load<S, C, E extends DomainEvent>(aggregate: Aggregate<S, C, E>, key: string): Promise<S> {
     const stream = streamOf(aggregate.events, key);
-    return (await this.refresh(aggregate, stream)).state as S;
+    return (await this.refresh(aggregate, stream, this.cache.get(stream))).state as S;
   }
 
   private async attempt<S, C, E extends DomainEvent>(
@@ -71,44 +73,37 @@ export class CommandHandler {
     command: C,
     context: CommandContext,
   ): Promise<Outcome<S>> {
-    let current = this.cache.get(stream) ?? (await this.refresh(aggregate, stream));
-    for (let conflicts = 0; ; conflicts++) {
-      const fresh = conflicts > 0;
-      let decided: E[];
-      try {
-        decided = aggregate.decide(command, current.state as S);
-      } catch (error) {
-        // A refusal must rest on the log as it is, not on a state this process remembers.
-        if (fresh || !(await this.movedOn(aggregate, stream, current))) throw error;
-        current = this.cache.get(stream) ?? current;
-        continue;
-      }
-      if (decided.length === 0) {
-        if (!fresh && (await this.movedOn(aggregate, stream, current))) {
-          current = this.cache.get(stream) ?? current;
-          continue;
-        }
+    const known = this.cache.get(stream);
+    let current = known ?? (await this.refresh(aggregate, stream, undefined));
+    let fresh = known === undefined;
+    for (let conflicts = 0; ; ) {
+      const decided = decide(aggregate, command, current.state as S);
+      if ('refused' in decided || decided.events.length === 0) {
+        // It must rest on the log as it is, not on a state that this process remembers.
+        const before = current.revision;
+        if (!fresh) current = await this.refresh(aggregate, stream, current);
+        fresh = true;
+        if (current.revision !== before) continue;
+        if ('refused' in decided) throw decided.refused;
         return { state: current.state as S, revision: current.revision, position: 0, events: [] };
       }
       try {
         const result = await this.store.append(
           stream,
           current.revision,
-          decided.map((e) => ({
+          decided.events.map((e) => ({
             type: e.type,
             data: e.data,
             schemaVersion: aggregate.events.events[e.type]?.version ?? 1,
             context,
           })),
         );
-        if (result.duplicate) current = await this.refresh(aggregate, stream);
-        else {
-          current = {
-            state: result.events.reduce((s, e) => aggregate.evolve(s, e as unknown as E), current.state as S),
-            revision: result.revision,
-          };
-          this.remember(stream, current);
-        }
+        current = result.duplicate
+          ? await this.refresh(aggregate, stream, current)
+          : this.remember(stream, {
+              state: result.events.reduce((s, e) => aggregate.evolve(s, e as unknown as E), current.state as S),
+              revision: result.revision,
+            });
         return {
           state: current.state as S,
           revision: current.revision,
@@ -116,40 +111,51 @@ export class CommandHandler {
           events: result.events,
         };
       } catch (error) {
-        this.cache.delete(stream);
-        if (!(error instanceof WrongExpectedRevision) || conflicts >= MAX_CONFLICTS) throw error;
-        current = await this.refresh(aggregate, stream);
+        if (!(error instanceof WrongExpectedRevision)) throw error;
+        if (++conflicts > MAX_CONFLICTS) throw unavailable('too many changes at the same time', error);
+        // A log that is behind what this process remembers is another log: one that was restored.
+        if (error.actual < current.revision) this.cache.delete(stream);
+        current = await this.refresh(aggregate, stream, error.actual < current.revision ? undefined : current);
+        fresh = true;
       }
     }
   }
 
-  private async movedOn<S, C, E extends DomainEvent>(
+  /** @param known what to go on from; undefined to read the stream from its start */
+  private async refresh<S, C, E extends DomainEvent>(
     aggregate: Aggregate<S, C, E>,
     stream: string,
-    seen: Cached,
-  ): Promise<boolean> {
-    return (await this.refresh(aggregate, stream)).revision !== seen.revision;
-  }
-
-  private async refresh<S, C, E extends DomainEvent>(aggregate: Aggregate<S, C, E>, stream: string): Promise<Cached> {
-    const known = this.cache.get(stream) ?? { state: aggregate.initial, revision: NO_STREAM };
+    known: Cached = { state: aggregate.initial, revision: NO_STREAM },
+  ): Promise<Cached> {
     const news = await this.store.readStream(stream, known.revision + 1);
     const last = news.at(-1);
     if (!last) return known;
-    const current = {
+    return this.remember(stream, {
       state: news.reduce((s, e) => aggregate.evolve(s, e as unknown as E), known.state as S),
       revision: last.revision,
-    };
-    this.remember(stream, current);
-    return current;
+    });
   }
 
-  private remember(stream: string, state: Cached): void {
+  private remember(stream: string, state: Cached): Cached {
+    const known = this.cache.get(stream);
     this.cache.delete(stream);
-    this.cache.set(stream, state);
+    this.cache.set(stream, known && known.revision > state.revision ? known : state);
     if (this.cache.size > this.cacheSize) {
       const oldest = this.cache.keys().next().value;
       if (oldest !== undefined) this.cache.delete(oldest);
     }
+    return state;
   }
 }
+
+const decide = <S, C, E extends DomainEvent>(
+  aggregate: Aggregate<S, C, E>,
+  command: C,
+  state: S,
+): { readonly events: E[] } | { readonly refused: unknown } => {
+  try {
+    return { events: aggregate.decide(command, state) };
+  } catch (refused) {
+    return { refused };
+  }
+};

@@ -1,5 +1,5 @@
 import { after, type Instant, type Milliseconds, ms, seconds } from '@omnivisor/contracts';
-import type { ReadModel } from './read-model.js';
+import type { DueWork, ReadModel } from './read-model.js';
 
 /** The part of the clock that a process needs; `libs/platform` has the port and its adapters. */
 export interface ProcessClock {
@@ -29,11 +29,15 @@ export interface ProcessRunnerOptions {
 }
 
 const BACKOFF: readonly number[] = [200, 500, 1_000, 2_000, 5_000];
+/** Steps of one id that may follow each other at once while its due time stays the same. */
+const MAX_REPEATS = 20;
+const MAX_REMEMBERED = 10_000;
 
 /** Runs one process in one replica: leases due work, steps through it, sleeps until the next falls due. */
 export class ProcessRunner {
   private readonly failures = new Map<string, number>();
-  private running = 0;
+  private readonly repeats = new Map<string, { dueAt: Instant; times: number }>();
+  private readonly running = new Map<string, Promise<void>>();
   private active: Promise<void> | undefined;
   private again = false;
   private stopped = false;
@@ -67,64 +71,75 @@ export class ProcessRunner {
     this.stopped = true;
     this.cancelTimer();
     await this.active;
+    this.cancelTimer();
+    await Promise.all(this.running.values());
   }
 
   private async poll(): Promise<void> {
     const concurrency = this.options.concurrency ?? 32;
-    const steps: Promise<void>[] = [];
     try {
       for (;;) {
-        const free = concurrency - this.running;
-        if (free <= 0 || this.stopped) break;
+        const free = concurrency - this.running.size;
+        // With no hands free, the end of a step is what wakes.
+        if (free <= 0 || this.stopped) return;
         const now = this.clock.now();
-        const due = await this.readModel.lease(
-          this.process.name,
-          now,
-          after(now, this.options.lease ?? seconds(30)),
-          Math.min(free, concurrency),
-        );
-        if (due.length === 0) break;
-        for (const work of due) {
-          this.running++;
-          steps.push(
-            this.run(work.id).finally(() => {
-              this.running--;
-              this.wake();
-            }),
-          );
-        }
+        const until = after(now, this.options.lease ?? seconds(30));
+        const due = await this.readModel.lease(this.process.name, now, until, free);
+        // A step that outlasts its lease goes on with a new one.
+        for (const work of due) if (!this.running.has(work.id)) this.take(work);
+        if (due.length < free) break;
       }
       await this.sleepUntilDue();
     } catch (error) {
       this.options.onError(this.process.name, '', error);
       this.sleep(seconds(1));
     }
-    if (this.stopped) await Promise.all(steps);
   }
 
-  private async run(id: string): Promise<void> {
+  private take(work: DueWork): void {
+    const run = this.run(work).finally(() => {
+      this.running.delete(work.id);
+      this.wake();
+    });
+    this.running.set(work.id, run);
+  }
+
+  private async run({ id, dueAt }: DueWork): Promise<void> {
+    let pause = 0;
     try {
       await this.process.step(id);
       this.failures.delete(id);
+      pause = this.pauseOf(id, dueAt);
       await this.options.catchUp();
-      await this.readModel.unlease(this.process.name, id, this.clock.now());
     } catch (error) {
       this.options.onError(this.process.name, id, error);
       const failures = this.failures.get(id) ?? 0;
-      this.failures.set(id, failures + 1);
-      const delay = BACKOFF[Math.min(failures, BACKOFF.length - 1)]! * (0.5 + this.options.random());
-      try {
-        await this.readModel.unlease(this.process.name, id, after(this.clock.now(), ms(delay)));
-      } catch {
-        // The store is away: the lease runs out by itself and the work is taken up again.
-      }
+      remember(this.failures, id, failures + 1);
+      pause = this.backoff(failures);
     }
+    try {
+      await this.readModel.unlease(this.process.name, id, after(this.clock.now(), ms(pause)));
+    } catch (error) {
+      // The lease runs out by itself, and the work is taken up again.
+      this.options.onError(this.process.name, id, error);
+    }
+  }
+
+  /** A process whose step changes nothing, while its work stays due, must not go round and round. */
+  private pauseOf(id: string, dueAt: Instant): number {
+    const last = this.repeats.get(id);
+    const times = last?.dueAt === dueAt ? last.times + 1 : 0;
+    remember(this.repeats, id, { dueAt, times });
+    return times < MAX_REPEATS ? 0 : this.backoff(times - MAX_REPEATS);
+  }
+
+  private backoff(tries: number): number {
+    return BACKOFF[Math.min(tries, BACKOFF.length - 1)]! * (0.5 + this.options.random());
   }
 
   private async sleepUntilDue(): Promise<void> {
     const next = await this.readModel.nextDue(this.process.name);
-    if (next === null) return;
-    this.sleep(ms(Math.max(10, Date.parse(next) - Date.parse(this.clock.now()))));
+    if (next !== null) this.sleep(ms(Math.max(10, Date.parse(next) - Date.parse(this.clock.now()))));
   }
 
   private sleep(duration: Milliseconds): void {
@@ -133,3 +148,9 @@ export class ProcessRunner {
     this.cancelTimer = this.clock.after(duration, () => this.wake());
   }
 }
+
+const remember = <V>(map: Map<string, V>, id: string, value: V): void => {
+  map.delete(id);
+  map.set(id, value);
+  if (map.size > MAX_REMEMBERED) map.delete(map.keys().next().value!);
+};

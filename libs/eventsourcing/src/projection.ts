@@ -1,5 +1,5 @@
 import { type DomainEvent, definitionOf, type Position, type RecordedEvent } from '@omnivisor/contracts';
-import type { EventStore } from './event-store.js';
+import { type EventStore, EventStoreUnavailable } from './event-store.js';
 import type { ReadModel, RowChange, RowReader, Table } from './read-model.js';
 
 /** Rows of one table as a pure fold of events. */
@@ -60,28 +60,54 @@ export const assertKnown = (event: RecordedEvent): void => {
   if (!definition || event.schemaVersion > definition.version) throw new UnknownEvent(event);
 };
 
-/** Folds events into row changes; `before` has the rows as they are. Pure but for `before`'s reading. */
+/**
+ * Folds events into row changes; `before` has the rows as they are. Pure but for `before`'s reading. Rows that stay the
+ * same give no change; neither do derived rows that followed from the row before just as they do now.
+ */
 export const project = async (
   projections: readonly Projection[],
   events: readonly RecordedEvent[],
   before: RowReader,
 ): Promise<RowChange[]> => {
-  const changes: RowChange[] = [];
-  for (const p of projections) {
-    const touched: (readonly [RecordedEvent, string])[] = [];
-    for (const event of events) for (const key of p.keys(event)) touched.push([event, key]);
-    if (touched.length === 0) continue;
-    const rows: Map<string, object | undefined> = new Map(
-      await before.getMany(p.table, [...new Set(touched.map(([, key]) => key))]),
-    );
-    for (const [event, key] of touched) rows.set(key, p.evolve(rows.get(key), event, key));
-    for (const key of new Set(touched.map(([, key]) => key))) {
-      const row = rows.get(key);
-      changes.push({ table: p.table as Table<never>, key, row });
-      if (p.derive) changes.push(...p.derive(key, row));
-    }
+  const touched = projections.map((p) => ({
+    p,
+    steps: events.flatMap((event) => p.keys(event).map((key) => ({ event, key }))),
+  }));
+  const keysOf = new Map<Table<object>, Set<string>>();
+  for (const { p, steps } of touched) {
+    if (steps.length === 0) continue;
+    const keys = keysOf.get(p.table) ?? new Set();
+    for (const { key } of steps) keys.add(key);
+    keysOf.set(p.table, keys);
   }
+  const old = new Map(
+    await Promise.all(
+      [...keysOf].map(async ([table, keys]) => [table, await before.getMany(table, [...keys])] as const),
+    ),
+  );
+  const rows = new Map([...old].map(([table, found]) => [table, new Map<string, object | undefined>(found)]));
+  for (const { p, steps } of touched)
+    for (const { event, key } of steps) {
+      const table = rows.get(p.table)!;
+      table.set(key, p.evolve(table.get(key), event, key));
+    }
+  const changes: RowChange[] = [];
+  for (const [table, keys] of keysOf)
+    for (const key of keys) {
+      const row = rows.get(table)!.get(key);
+      if (row !== old.get(table)!.get(key)) changes.push({ table: table as Table<never>, key, row });
+    }
+  for (const { p, steps } of touched)
+    if (p.derive)
+      for (const key of new Set(steps.map((step) => step.key)))
+        changes.push(...news(p.derive(key, old.get(p.table)!.get(key)), p.derive(key, rows.get(p.table)!.get(key))));
   return changes;
+};
+
+const news = (before: readonly RowChange[], now: readonly RowChange[]): RowChange[] => {
+  const text = ({ table, key, row }: RowChange) => JSON.stringify([table.name, key, row ?? null]);
+  const known = new Set(before.map(text));
+  return now.filter((change) => !known.has(text(change)));
 };
 
 export interface ProjectorOptions {
@@ -93,7 +119,7 @@ export interface ProjectorOptions {
 /** Keeps one app's read model up to date with the log. */
 export class Projector {
   private running: Promise<Position> | undefined;
-  private again = false;
+  private wanted: Position = 0;
   /** Set when the projector stopped for good, e.g. on an unknown event. */
   failure: Error | undefined;
   /** True once the read model has caught up with the log since the start. */
@@ -108,37 +134,30 @@ export class Projector {
 
   /**
    * Brings the read model at least to `to`, or to where the log is now.
-   * @throws UnknownEvent; EventStoreUnavailable
+   * @throws UnknownEvent; EventStoreUnavailable, also when the log ends before `to`
    */
   async catchUp(to?: Position): Promise<Position> {
     if (this.failure) throw this.failure;
     const target = to ?? (await this.store.head());
-    let at = await this.advance();
-    while (at < target) at = await this.advance();
+    this.wanted = Math.max(this.wanted, target);
+    let at = this.running ? await this.running : await this.readModel.checkpoint();
+    while (at < target) {
+      if (this.failure) throw this.failure;
+      // A run that had begun before may end before `target`; one that begins now may not.
+      const own = this.running === undefined;
+      at = await (this.running ?? this.start());
+      if (own && at < target) {
+        this.wanted = 0;
+        throw new EventStoreUnavailable(`the log ends at position ${at}, before ${target}`);
+      }
+    }
     this.caughtUp = true;
     return at;
   }
 
-  /** One run at a time; whoever asks during a run gets the end of the next one. */
-  private advance(): Promise<Position> {
-    if (this.running) {
-      if (!this.again) {
-        this.again = true;
-        const next = this.running.then(
-          () => this.start(),
-          () => this.start(),
-        );
-        this.running = next;
-      }
-      return this.running;
-    }
-    return this.start();
-  }
-
   private start(): Promise<Position> {
-    this.again = false;
     const run = this.drain().finally(() => {
-      if (this.running === run) this.running = undefined;
+      this.running = undefined;
     });
     this.running = run;
     return run;
@@ -149,19 +168,30 @@ export class Projector {
     for (;;) {
       let seen: readonly RecordedEvent[] = [];
       const at = await this.readModel.advance(async (from, rows) => {
-        seen = await this.store.readAll(from, limit);
-        try {
-          for (const event of seen) assertKnown(event);
-        } catch (error) {
-          this.failure = error as Error;
-          throw error;
-        }
+        seen = [];
+        // Another replica has done it while this one waited for its turn.
+        if (from >= this.wanted) return { to: from, changes: [] };
+        const read = await this.store.readAll(from, limit);
+        seen = this.known(read);
         const last = seen.at(-1);
         if (!last) return { to: from, changes: [] };
         return { to: last.position, changes: await project(this.projections, seen, rows) };
       });
       if (seen.length > 0) this.options.onAdvanced?.(seen);
-      if (seen.length < limit) return at;
+      if (at >= this.wanted || seen.length === 0) return at;
     }
+  }
+
+  /** The events before the first unknown one; when that is the first, the projector stops. */
+  private known(events: readonly RecordedEvent[]): readonly RecordedEvent[] {
+    for (const [i, event] of events.entries())
+      try {
+        assertKnown(event);
+      } catch (error) {
+        if (i > 0) return events.slice(0, i);
+        this.failure = error as Error;
+        throw error;
+      }
+    return events;
   }
 }

@@ -11,6 +11,7 @@ import {
 import { checkStream, commandOf, textsOf } from '../canonical.js';
 import { type AppendResult, type EventStore, EventStoreUnavailable, WrongExpectedRevision } from '../event-store.js';
 import { ConnectionLost, Link } from './link.js';
+import { sharedAnswer } from './shared-answer.js';
 
 export interface PostgresEventStoreOptions {
   /** Login of the service's role. */
@@ -138,10 +139,10 @@ export class PostgresEventStore implements EventStore {
     });
   }
 
-  async head(): Promise<Position> {
+  readonly head = sharedAnswer(async (): Promise<Position> => {
     const [row] = await this.read<[number]>(this.reader, { name: 'head', text: 'select position from log.head' });
     return row![0];
-  }
+  });
 
   subscribe(listener: () => void): () => void {
     this.listeners.add(listener);

@@ -13,6 +13,7 @@ import { decodeDocument, encodeDocument, originalText, scalarText, storedText } 
 import { ConnectionLost, Link, type Statement } from './link.js';
 import { columnOf, Parameters, type PhysicalTable, physicalTable, QueryText } from './query.js';
 import { generationOf, prepareSchema } from './read-model-schema.js';
+import { sharedAnswer } from './shared-answer.js';
 
 export interface PostgresReadModelOptions {
   /** Login of the service's role. */
@@ -132,10 +133,10 @@ export class PostgresReadModel implements ReadModel {
     this.generation = generation;
   }
 
-  async checkpoint(): Promise<Position> {
+  readonly checkpoint = sharedAnswer(async (): Promise<Position> => {
     const [row] = await this.read<[number]>(this.checkpointStatement(''));
     return row![0];
-  }
+  });
 
   advance(
     work: (from: Position, rows: RowReader) => Promise<{ to: Position; changes: readonly RowChange[] }>,
