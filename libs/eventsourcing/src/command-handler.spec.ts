@@ -1,0 +1,108 @@
+import { conflict, eventSet } from '@omnivisor/contracts';
+import { RandomIds, SystemClock } from '@omnivisor/platform/ports';
+import { describe, expect, it } from 'vitest';
+import { CommandHandler } from './command-handler.js';
+import type { Aggregate } from './decider.js';
+import { EventStoreUnavailable } from './event-store.js';
+import { MemoryEventStore } from './memory/index.js';
+import { contextOf } from './testing/event-store-suite.js';
+
+type Taken = { readonly type: 'Taken'; readonly data: { readonly by: string } };
+interface Places {
+  readonly taken: readonly string[];
+}
+
+/** Three places; who has one keeps it. */
+const places: Aggregate<Places, string, Taken> = {
+  events: eventSet({ stream: 'places', writer: 'api-gateway', events: {} }),
+  initial: { taken: [] },
+  decide: (by, { taken }) => {
+    if (taken.includes(by)) return [];
+    if (taken.length >= 3) throw conflict('no place is left');
+    return [{ type: 'Taken', data: { by } }];
+  },
+  evolve: ({ taken }, { data }) => ({ taken: [...taken, data.by] }),
+};
+
+const setup = (replicas = 2) => {
+  const store = new MemoryEventStore(new SystemClock(), new RandomIds());
+  const reads: [string, number | undefined][] = [];
+  const readStream = store.readStream.bind(store);
+  store.readStream = (stream, from) => {
+    reads.push([stream, from]);
+    return readStream(stream, from);
+  };
+  return { store, reads, handlers: Array.from({ length: replicas }, () => new CommandHandler(store)) };
+};
+
+describe('CommandHandler', () => {
+  it('keeps a limit over replicas, whatever they remember', async () => {
+    const { store, handlers } = setup(4);
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 40 }, (_, n) => handlers[n % 4]!.execute(places, 'x', `u${n}`, contextOf())),
+    );
+    expect(outcomes.filter((o) => o.status === 'fulfilled')).toHaveLength(3);
+    for (const o of outcomes) if (o.status === 'rejected') expect(o.reason).toMatchObject({ kind: 'conflict' });
+    expect(await store.readStream('places-x')).toHaveLength(3);
+  });
+
+  it('gives state, revision, position and events of the command', async () => {
+    const { handlers } = setup();
+    await handlers[0]!.execute(places, 'y', 'a', contextOf());
+    const outcome = await handlers[1]!.execute(places, 'x', 'a', contextOf());
+    expect(outcome).toMatchObject({ state: { taken: ['a'] }, revision: 0, position: 2, events: [{ type: 'Taken' }] });
+    const again = await handlers[0]!.execute(places, 'x', 'a', contextOf());
+    expect(again).toMatchObject({ revision: 0, position: 0, events: [] });
+  });
+
+  it('goes on from what it has after a conflict', async () => {
+    const { handlers, reads } = setup();
+    const [a, b] = handlers as [CommandHandler, CommandHandler];
+    await a.execute(places, 'x', 'a', contextOf());
+    await b.execute(places, 'x', 'b', contextOf());
+    reads.length = 0;
+    await a.execute(places, 'x', 'c', contextOf());
+    expect(reads).toEqual([['places-x', 1]]);
+    expect(await b.load(places, 'x')).toEqual({ taken: ['a', 'b', 'c'] });
+  });
+
+  it('refuses on the log as it is, not on what it remembers', async () => {
+    const { handlers } = setup();
+    const [a, b] = handlers as [CommandHandler, CommandHandler];
+    const once: Aggregate<{ open: boolean }, 'open' | 'close' | 'use', { type: string; data: object }> = {
+      events: eventSet({ stream: 'door', writer: 'api-gateway', events: {} }),
+      initial: { open: false },
+      decide: (command, { open }) => {
+        if (command === 'use' && !open) throw conflict('closed');
+        return [{ type: command, data: {} }];
+      },
+      evolve: (state, { type }) => (type === 'use' ? state : { open: type === 'open' }),
+    };
+    await a.execute(once, 'x', 'close', contextOf());
+    await b.execute(once, 'x', 'open', contextOf());
+    expect(await a.execute(once, 'x', 'use', contextOf())).toMatchObject({ revision: 2 });
+  });
+
+  it('gives the first result again when a command of unknown outcome is sent again', async () => {
+    const { store, handlers } = setup(1);
+    const append = store.append.bind(store);
+    store.append = async (...args) => {
+      await append(...args);
+      throw new EventStoreUnavailable('lost');
+    };
+    const context = contextOf();
+    const always: typeof places = { ...places, decide: (by) => [{ type: 'Taken', data: { by } }] };
+    await expect(handlers[0]!.execute(always, 'x', 'a', context)).rejects.toBeInstanceOf(EventStoreUnavailable);
+    store.append = append;
+    expect(await handlers[0]!.execute(always, 'x', 'a', context)).toMatchObject({ revision: 0, position: 1 });
+    expect(await store.readStream('places-x')).toHaveLength(1);
+  });
+
+  it('follows a log that was restored to an earlier state', async () => {
+    const { handlers } = setup(1);
+    await handlers[0]!.execute(places, 'x', 'a', contextOf());
+    const restored = new MemoryEventStore(new SystemClock(), new RandomIds());
+    Object.assign(handlers[0]!, { store: restored });
+    expect(await handlers[0]!.execute(places, 'x', 'b', contextOf())).toMatchObject({ state: { taken: ['b'] } });
+  });
+});

@@ -1,0 +1,168 @@
+import { type Instant, seconds } from '@omnivisor/contracts';
+import { VirtualClock } from '@omnivisor/platform/testing';
+import { describe, expect, it } from 'vitest';
+import { MemoryReadModel } from './memory/index.js';
+import { type Process, ProcessRunner, type ProcessRunnerOptions } from './process-manager.js';
+import { dueTable, type RowChange, type Table } from './read-model.js';
+
+const setup = (step: Process['step'], options: Partial<ProcessRunnerOptions> = {}) => {
+  const clock = new VirtualClock();
+  const readModel = new MemoryReadModel();
+  const errors: unknown[] = [];
+  const process = { name: 'build', step };
+  const runner = () =>
+    new ProcessRunner(process, readModel, clock, {
+      catchUp: async () => {},
+      onError: (_, id, error) => errors.push([id, (error as Error).message]),
+      random: () => 0.5,
+      ...options,
+    });
+  const change = async (id: string, dueAt: Instant | undefined) => {
+    const row = dueAt && { process: 'build', id, dueAt };
+    const changes: RowChange[] = [{ table: dueTable as Table<never>, key: `build/${id}`, row }];
+    await readModel.advance(async (from) => ({ to: from + 1, changes }));
+  };
+  const later = (ms: number) => new Date(Date.parse(clock.now()) + ms).toISOString() as Instant;
+  return { clock, readModel, errors, runner, change, later };
+};
+
+describe('ProcessRunner', () => {
+  it('steps when work falls due, not before', async () => {
+    const done: string[] = [];
+    const t = setup(async (id) => {
+      done.push(`${id} ${t.clock.now()}`);
+      await t.change(id, undefined);
+    });
+    await t.change('a', t.later(5_000));
+    t.runner().wake();
+    await t.clock.advance(seconds(4));
+    expect(done).toEqual([]);
+    await t.clock.advance(seconds(2));
+    expect(done).toEqual(['a 2026-01-01T00:00:05.000Z']);
+  });
+
+  it('tries a failing step again, with growing pauses', async () => {
+    const tries: number[] = [];
+    const t = setup(async (id) => {
+      tries.push(Date.parse(t.clock.now()) % 1_000_000);
+      if (tries.length < 5) throw new Error('not yet');
+      await t.change(id, undefined);
+    });
+    await t.change('a', t.clock.now());
+    t.runner().wake();
+    await t.clock.runUntil(() => tries.length === 5);
+    const start = tries[0]!;
+    expect(tries.map((at) => at - start)).toEqual([0, 200, 700, 1_700, 3_700]);
+    expect(t.errors).toEqual(Array(4).fill(['a', 'not yet']));
+  });
+
+  it('takes up work of a replica that crashed, when its lease has run out', async () => {
+    const by: string[] = [];
+    const t = setup(async (id) => {
+      by.push(id);
+      await t.change(id, undefined);
+    });
+    await t.change('a', t.clock.now());
+    // A replica leases and is never heard of again.
+    expect(await t.readModel.lease('build', t.clock.now(), t.later(30_000), 1)).toHaveLength(1);
+    t.runner().wake();
+    await t.clock.advance(seconds(29));
+    expect(by).toEqual([]);
+    await t.clock.advance(seconds(2));
+    expect(by).toEqual(['a']);
+  });
+
+  it('does each piece of work in one of two replicas', async () => {
+    const done: string[] = [];
+    const t = setup(async (id) => {
+      done.push(id);
+      await t.clock.sleep(seconds(1));
+      await t.change(id, undefined);
+    });
+    for (let n = 0; n < 50; n++) await t.change(`s${n}`, t.clock.now());
+    const replicas = [t.runner(), t.runner()];
+    for (const replica of replicas) replica.wake();
+    await t.clock.advance(seconds(5));
+    expect(done.toSorted()).toEqual(Array.from({ length: 50 }, (_, n) => `s${n}`).toSorted());
+  });
+
+  it('keeps to its concurrency, and does one step of an id at a time', async () => {
+    let running = 0;
+    let most = 0;
+    const t = setup(
+      async (id) => {
+        most = Math.max(most, ++running);
+        // Outlasts its lease.
+        await t.clock.sleep(seconds(8));
+        running--;
+        await t.change(id, undefined);
+      },
+      { concurrency: 3, lease: seconds(2) },
+    );
+    for (let n = 0; n < 7; n++) await t.change(`s${n}`, t.clock.now());
+    const runner = t.runner();
+    runner.wake();
+    const poll = setInterval(() => runner.wake(), 0);
+    await t.clock.advance(seconds(60));
+    clearInterval(poll);
+    expect(most).toBe(3);
+    expect(running).toBe(0);
+    expect(await t.readModel.nextDue('build')).toBeNull();
+  });
+
+  it('does not go round and round when a step changes nothing', async () => {
+    let steps = 0;
+    const t = setup(async () => {
+      steps++;
+    });
+    await t.change('a', t.clock.now());
+    t.runner().wake();
+    await t.clock.advance(seconds(60));
+    expect(steps).toBeGreaterThan(20);
+    expect(steps).toBeLessThan(50);
+  });
+
+  it('waits for what runs when it stops, and takes up nothing more', async () => {
+    let finished = 0;
+    const t = setup(
+      async (id) => {
+        await t.clock.sleep(seconds(1));
+        await t.change(id, undefined);
+        finished++;
+      },
+      { concurrency: 2 },
+    );
+    for (const id of ['a', 'b', 'c']) await t.change(id, t.clock.now());
+    const runner = t.runner();
+    runner.wake();
+    await t.clock.advance(seconds(0));
+    let stopped = false;
+    const stopping = runner.stop().then(() => {
+      stopped = true;
+    });
+    await t.clock.advance(seconds(0));
+    expect(stopped).toBe(false);
+    await t.clock.advance(seconds(60));
+    await stopping;
+    expect(finished).toBe(2);
+  });
+
+  it('outlives a read model that is away', async () => {
+    let done = 0;
+    const t = setup(async (id) => {
+      done++;
+      await t.change(id, undefined);
+    });
+    await t.change('a', t.clock.now());
+    const lease = t.readModel.lease.bind(t.readModel);
+    t.readModel.lease = async () => {
+      throw new Error('away');
+    };
+    t.runner().wake();
+    await t.clock.advance(seconds(3));
+    expect(done).toBe(0);
+    t.readModel.lease = lease;
+    await t.clock.advance(seconds(2));
+    expect(done).toBe(1);
+  });
+});
