@@ -1,0 +1,153 @@
+import {
+  AdminReply,
+  AdminRequest,
+  adminSubject,
+  conflict,
+  endpoint,
+  HostId,
+  invalid,
+  notFound,
+  type ProviderId,
+  ServerId,
+} from '@omnivisor/contracts';
+import { hostInbox, hostPermissions, signUser, uuidV5 } from '@omnivisor/platform';
+import type { Subscription } from '@omnivisor/platform/ports';
+import { z } from 'zod';
+import type { ActivePart, SchedulerCore } from '../core/scheduler-core.js';
+import type { Host } from '../scheduling/host/host.js';
+import { type HostCommand, hostAggregate } from '../scheduling/host/host-lifecycle.js';
+
+/** Parent of host ids: the n-th host of a name always has the same id, so that two of them cannot both be enrolled. */
+const HOSTS = '5f2c7f5e-3c37-4f6f-9d6f-2b1a5f0c9a11';
+
+const HostName = z.string().regex(/^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$/, 'is no host name');
+const Named = z.object({ host: z.string().min(1) });
+const Guest = Named.extend({ serverId: ServerId });
+const Enroll = z.object({
+  name: HostName,
+  availabilityZone: z
+    .string()
+    .regex(/^[^:\s]{1,255}$/)
+    .default('nova'),
+  publicKey: z.string().regex(/^U[A-Z2-7]{55}$/, 'is no NATS user key'),
+});
+
+type Command = (args: Record<string, unknown>) => Promise<unknown>;
+
+const hostView = (host: Host, quarantined: number) => ({
+  id: host.id,
+  name: host.name,
+  availabilityZone: host.availabilityZone,
+  state: host.retired ? 'retired' : host.fenced ? 'fenced' : host.up ? 'up' : 'down',
+  enabled: host.enabled,
+  disabledReason: host.disabledReason,
+  session: host.session,
+  hypervisor: host.facts?.hypervisorType ?? null,
+  node: host.facts?.node ?? null,
+  quarantined,
+});
+
+/** What operators ask of the scheduler over NATS: `admin.scheduler.<command>`. */
+export class Admin implements ActivePart {
+  readonly name = 'admin';
+  private subscriptions: Subscription[] = [];
+  private readonly commands: Readonly<Record<string, Command>> = {
+    'host-list': () => this.list(),
+    'host-enroll': (args) => this.enroll(parse(Enroll, args)),
+    'host-enable': (args) => this.change(args, (hostId) => ({ type: 'enable', hostId })),
+    'host-disable': (args) =>
+      this.change(args, (hostId) => ({ type: 'disable', hostId, reason: textOf(args.reason) || null })),
+    'host-fence': (args) =>
+      this.change(args, (hostId) => ({
+        type: 'fence',
+        hostId,
+        reason: textOf(args.reason) || 'fenced by an operator',
+      })),
+    'host-retire': (args) => this.change(args, (hostId) => ({ type: 'retire', hostId })),
+    'host-quarantine-list': () => this.quarantined(),
+    'host-quarantine-keep': (args) => this.settle(args, 'keep'),
+    'host-quarantine-discard': (args) => this.settle(args, 'discard'),
+  };
+
+  constructor(
+    private readonly core: SchedulerCore,
+    private readonly accountSeed: string | undefined,
+  ) {}
+
+  async start(): Promise<void> {
+    for (const [name, command] of Object.entries(this.commands)) {
+      const served = endpoint(adminSubject('scheduler', name), AdminRequest, AdminReply);
+      this.subscriptions.push(
+        await this.core.bus.respond(served, async ({ args }) => ({ ok: true, result: await command(args) })),
+      );
+    }
+  }
+
+  async stop(): Promise<void> {
+    for (const subscription of this.subscriptions.splice(0)) await subscription.close();
+  }
+
+  private async list() {
+    const { hosts } = await this.core.fresh();
+    return [...hosts.values()]
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
+      .map((host) => hostView(host, Object.keys(host.quarantine).length));
+  }
+
+  private async enroll({ name, availabilityZone, publicKey }: z.output<typeof Enroll>) {
+    const { hosts } = await this.core.fresh();
+    const former = [...hosts.values()].filter((h) => h.name === name);
+    if (former.some((h) => h.publicKey === publicKey && h.retired))
+      throw conflict('this key belonged to a retired host; make a new one');
+    const n = former.filter((h) => h.retired).length;
+    const hostId = HostId.parse(uuidV5(HOSTS, `${name}#${n}`));
+    const providerId = hostId as string as ProviderId;
+    await this.send(hostId, { type: 'enroll', hostId, name, availabilityZone, publicKey, providerId });
+    const jwt = this.accountSeed ? await signUser(this.accountSeed, name, publicKey, hostPermissions(hostId)) : null;
+    return { hostId, name, availabilityZone, jwt, inboxPrefix: hostInbox(hostId) };
+  }
+
+  private async change(args: Record<string, unknown>, command: (hostId: HostId) => HostCommand) {
+    const host = await this.find(parse(Named, args).host);
+    const after = await this.send(host.id!, command(host.id!));
+    return hostView(after, Object.keys(after.quarantine).length);
+  }
+
+  private async quarantined() {
+    const { hosts } = await this.core.fresh();
+    return [...hosts.values()].flatMap((host) =>
+      Object.entries(host.quarantine).map(([serverId, guest]) => ({ host: host.name, serverId, ...guest })),
+    );
+  }
+
+  private async settle(args: Record<string, unknown>, verdict: 'keep' | 'discard') {
+    const { host: name, serverId } = parse(Guest, args);
+    const host = await this.find(name);
+    const after = await this.send(host.id!, { type: 'settleQuarantine', hostId: host.id!, serverId, verdict });
+    return { host: after.name, serverId, ...after.quarantine[serverId] };
+  }
+
+  /** By id, or by the name of a host that is not retired. */
+  private async find(nameOrId: string): Promise<Host> {
+    const world = await this.core.fresh();
+    const host = world.hosts.get(nameOrId) ?? world.hostByName(nameOrId);
+    if (!host) throw notFound(`no host ${nameOrId}`);
+    return host;
+  }
+
+  private async send(hostId: HostId, command: HostCommand): Promise<Host> {
+    const context = this.core.context(this.core.ids.uuid());
+    const by = { ...context, actor: { kind: 'service' as const, service: 'omnivisor-cli' } };
+    const { state } = await this.core.commands.execute(hostAggregate, hostId, command, by);
+    return state;
+  }
+}
+
+const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
+
+const parse = <S extends z.ZodType>(schema: S, args: unknown): z.output<S> => {
+  const parsed = schema.safeParse(args);
+  if (parsed.success) return parsed.data as z.output<S>;
+  const issue = parsed.error.issues[0];
+  throw invalid(`${issue?.path.join('.') || 'arguments'}: ${issue?.message ?? 'not valid'}`);
+};

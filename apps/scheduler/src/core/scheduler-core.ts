@@ -1,0 +1,206 @@
+import {
+  type CommandContext,
+  type CommandId,
+  DomainError,
+  type EventId,
+  ms,
+  type Position,
+  type RequestId,
+  unavailable,
+} from '@omnivisor/contracts';
+import { assertKnown, CommandHandler, type EventStore, LOG_APPENDED } from '@omnivisor/eventsourcing';
+import type { Bus, Clock, Ids } from '@omnivisor/platform/ports';
+import { ProviderWriter } from '../scheduling/provider/provider-writer.js';
+import type { Leadership } from './leadership.js';
+import type { SchedulerSettings } from './settings.js';
+import { World } from './world.js';
+
+export interface SchedulerPorts {
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly bus: Bus;
+  readonly store: EventStore;
+  readonly leadership: Leadership;
+}
+
+/** Something only the active scheduler does. */
+export interface ActivePart {
+  readonly name: string;
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const BATCH = 1_000;
+const READ_DEADLINE = ms(1_000);
+const POLL = ms(1_000);
+
+/** What every part of the scheduler stands on: the world folded from the log, commands, and who is active. */
+export class SchedulerCore {
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly bus: Bus;
+  readonly world = new World();
+  readonly commands: CommandHandler;
+  readonly providers: ProviderWriter;
+  /** True once the world has caught up with the log since the start. */
+  caughtUp = false;
+  /** True while this scheduler holds the lead. */
+  active = false;
+  /** Set when the log has something this release does not know; nothing is decided from then on. */
+  failure: Error | undefined;
+  private readonly store: EventStore;
+  private readonly parts: ActivePart[] = [];
+  private readonly observers: (() => void)[] = [];
+  private readonly stops: (() => unknown)[] = [];
+  private reading: Promise<void> | undefined;
+  private nextRead: Promise<void> | undefined;
+  private stopped = false;
+  private cancelPoll = () => {};
+
+  constructor(
+    private readonly ports: SchedulerPorts,
+    readonly settings: SchedulerSettings,
+    readonly onError: (where: string, error: unknown) => void,
+  ) {
+    this.clock = ports.clock;
+    this.ids = ports.ids;
+    this.bus = ports.bus;
+    this.store = ports.store;
+    this.commands = new CommandHandler(ports.store);
+    this.providers = new ProviderWriter(ports.store);
+  }
+
+  /** Adds a part that runs while this scheduler is the active one; call before `start`. */
+  whileActive(part: ActivePart): void {
+    this.parts.push(part);
+  }
+
+  /** Calls `observer` after the world moved. */
+  observe(observer: () => void): void {
+    this.observers.push(observer);
+  }
+
+  async start(): Promise<void> {
+    this.stops.push(
+      this.store.subscribe(() => {
+        this.bus.publish(LOG_APPENDED, {});
+        this.kick();
+      }),
+    );
+    const subscription = await this.bus.subscribe(LOG_APPENDED, () => this.kick());
+    this.stops.push(() => subscription.close());
+    this.poll();
+    this.kick();
+    this.ports.leadership.campaign(
+      () => this.lead(),
+      () => this.follow(),
+    );
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    this.cancelPoll();
+    await this.ports.leadership.stop();
+    for (const stop of this.stops) await stop();
+    await this.reading?.catch(() => {});
+  }
+
+  /**
+   * The world as of now: it holds everything that was acknowledged before this call.
+   * @throws DomainError `unavailable` when it cannot get there within a second
+   */
+  async fresh(): Promise<World> {
+    let cancel = () => {};
+    const late = new Promise<never>((_, reject) => {
+      cancel = this.clock.after(READ_DEADLINE, () => reject(unavailable('the scheduler is behind the log')));
+    });
+    try {
+      await Promise.race([this.read(), late]);
+      return this.world;
+    } catch (error) {
+      if (error instanceof DomainError) throw error;
+      throw unavailable('the scheduler cannot reach its store', error);
+    } finally {
+      cancel();
+    }
+  }
+
+  kick(): void {
+    if (!this.stopped) this.read().catch((error) => this.onError('following the log', error));
+  }
+
+  /** Context of what the scheduler does by itself. The same name gives the same command. */
+  context(name: string, cause?: { readonly id: EventId; readonly context: CommandContext }): CommandContext {
+    const requestId = cause?.context.requestId ?? (`req-${this.ids.uuid()}` as RequestId);
+    return {
+      actor: { kind: 'service', service: 'scheduler' },
+      requestId,
+      correlationId: cause?.context.correlationId ?? requestId,
+      causationId: cause?.id ?? null,
+      commandId: name.slice(0, 128) as CommandId,
+    };
+  }
+
+  /** One reading at a time; whoever asks during one waits for the next, which all of them share. */
+  private read(): Promise<void> {
+    if (!this.reading) {
+      const run = this.drain().finally(() => {
+        if (this.reading === run) this.reading = undefined;
+      });
+      this.reading = run;
+      return run;
+    }
+    this.nextRead ??= this.reading
+      .catch(() => {})
+      .then(() => {
+        this.nextRead = undefined;
+        return this.read();
+      });
+    return this.nextRead;
+  }
+
+  private async drain(): Promise<void> {
+    if (this.failure) throw this.failure;
+    const before: Position = this.world.position;
+    for (;;) {
+      const events = await this.store.readAll(this.world.position, BATCH);
+      for (const event of events) {
+        try {
+          assertKnown(event);
+        } catch (error) {
+          this.failure = error as Error;
+          throw error;
+        }
+        this.world.apply(event);
+      }
+      if (events.length < BATCH) break;
+    }
+    this.caughtUp = true;
+    if (this.world.position !== before) for (const observer of this.observers) observer();
+  }
+
+  private poll(): void {
+    if (this.stopped) return;
+    this.cancelPoll = this.clock.after(POLL, () => {
+      this.kick();
+      this.poll();
+    });
+  }
+
+  private async lead(): Promise<void> {
+    await this.read();
+    this.active = true;
+    for (const part of this.parts) await part.start();
+  }
+
+  private async follow(): Promise<void> {
+    this.active = false;
+    for (const part of [...this.parts].reverse()) {
+      try {
+        await part.stop();
+      } catch (error) {
+        this.onError(`stopping ${part.name}`, error);
+      }
+    }
+  }
+}

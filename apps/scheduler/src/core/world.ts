@@ -1,0 +1,206 @@
+import {
+  type HostId,
+  type Position,
+  type ProviderId,
+  type RecordedEvent,
+  type ServerEvent,
+  type ServerId,
+  serverEvents,
+} from '@omnivisor/contracts';
+import { evolveHost, type Host, isHostEvent, noHost } from '../scheduling/host/host.js';
+import { PlacementIndex } from '../scheduling/index/placement-index.js';
+import {
+  claimKey,
+  evolveProvider,
+  isProviderEvent,
+  noProvider,
+  type Provider,
+} from '../scheduling/provider/provider.js';
+import type { ReleaseReason } from '../scheduling/provider/provider-lifecycle.js';
+
+export interface ProviderView extends Provider {
+  /** Revision of the newest event of its stream. */
+  readonly revision: number;
+  readonly updatedAt: string;
+  readonly createdAt: string;
+}
+
+/** A claim that has to end, because the log says so. */
+export interface Release {
+  readonly providerId: ProviderId;
+  readonly serverId: ServerId;
+  readonly attempt: number;
+  readonly reason: ReleaseReason;
+  /** The event that ended it. */
+  readonly cause: RecordedEvent;
+}
+
+interface KnownServer {
+  /** Attempts that ended without a guest, or whose guest is gone. */
+  readonly ended: Set<number>;
+  /** Where the server's own stream says it is. */
+  scheduled: { attempt: number; providerId: string } | null;
+}
+
+const serverTypes = new Set(Object.keys(serverEvents.events));
+const isServerEvent = (event: { readonly type: string }): event is ServerEvent => serverTypes.has(event.type);
+
+/** All that the scheduler knows, as a fold of the log. */
+export class World {
+  position: Position = 0;
+  readonly index = new PlacementIndex();
+  readonly hosts = new Map<string, Host>();
+  readonly providers = new Map<string, ProviderView>();
+  /** Live claims by server, then by `provider`. */
+  readonly claims = new Map<string, Map<string, { providerId: ProviderId; attempt: number }>>();
+  /** Claims to release, by provider, server and attempt. */
+  readonly releases = new Map<string, Release>();
+  private readonly servers = new Map<string, KnownServer>();
+  private readonly hostOfProvider = new Map<string, HostId>();
+  private readonly holds = new Map<string, { hostId: HostId }>();
+
+  apply(event: RecordedEvent): void {
+    this.position = event.position;
+    if (isProviderEvent(event)) this.applyProvider(event);
+    else if (isHostEvent(event)) this.applyHost(event);
+    else if (isServerEvent(event)) this.applyServer(event as RecordedEvent & ServerEvent);
+  }
+
+  hostByName(name: string): Host | undefined {
+    for (const host of this.hosts.values()) if (host.name === name && !host.retired) return host;
+    return undefined;
+  }
+
+  /** True while the log has a server that wants this attempt. */
+  wants(serverId: string, attempt: number): boolean {
+    const server = this.servers.get(serverId);
+    return server !== undefined && !server.ended.has(attempt);
+  }
+
+  claimOf(serverId: string, attempt: number): ProviderId | undefined {
+    for (const claim of this.claims.get(serverId)?.values() ?? [])
+      if (claim.attempt === attempt) return claim.providerId;
+    return undefined;
+  }
+
+  hostsOf(serverId: string): HostId[] {
+    return [...(this.claims.get(serverId)?.values() ?? [])].flatMap((c) => this.hostOfProvider.get(c.providerId) ?? []);
+  }
+
+  hostOf(providerId: string): Host | undefined {
+    const id = this.hostOfProvider.get(providerId);
+    return id && this.hosts.get(id);
+  }
+
+  /** Takes room for a decision until its event is folded or it is dropped. */
+  hold(hostId: HostId, key: string, resources: Readonly<Record<string, number>>): void {
+    this.holds.set(key, { hostId });
+    this.index.hold(hostId, key, resources);
+  }
+
+  unhold(key: string): void {
+    const hold = this.holds.get(key);
+    if (!hold) return;
+    this.holds.delete(key);
+    this.index.unhold(hold.hostId, key);
+  }
+
+  private applyHost(event: Parameters<typeof evolveHost>[1] & RecordedEvent): void {
+    const { hostId } = event.data;
+    const host = evolveHost(this.hosts.get(hostId) ?? noHost, event);
+    this.hosts.set(hostId, host);
+    if (event.type === 'HostEnrolled') this.hostOfProvider.set(event.data.providerId, hostId);
+    const provider = host.providerId && this.providers.get(host.providerId);
+    this.index.put(host, provider || undefined);
+    if (event.type === 'HostFenced' || event.type === 'HostRetired') {
+      const reason = event.type === 'HostFenced' ? 'fenced' : 'retired';
+      for (const claim of provider ? provider.claims.values() : [])
+        this.release(host.providerId!, claim.serverId, claim.attempt, reason, event);
+    }
+  }
+
+  private applyProvider(event: Parameters<typeof evolveProvider>[1] & RecordedEvent): void {
+    const { providerId } = event.data;
+    const before = this.providers.get(providerId);
+    const provider: ProviderView = {
+      ...evolveProvider(before ?? noProvider, event),
+      revision: event.revision,
+      createdAt: before?.createdAt ?? event.recordedAt,
+      updatedAt: event.recordedAt,
+    };
+    this.providers.set(providerId, provider);
+    if (event.type === 'ProviderCreated') this.hostOfProvider.set(providerId, event.data.hostId);
+    if (event.type === 'AllocationClaimed') this.claimed(event);
+    if (event.type === 'AllocationReleased') this.released(event.data);
+    const host = this.hostOf(providerId);
+    if (host) this.index.put(host, provider);
+  }
+
+  private claimed(event: Extract<Parameters<typeof evolveProvider>[1], { type: 'AllocationClaimed' }> & RecordedEvent) {
+    const { providerId, serverId, attempt } = event.data;
+    const key = claimKey(serverId, attempt);
+    this.unhold(key);
+    const claims = this.claims.get(serverId) ?? new Map();
+    claims.set(`${providerId}/${attempt}`, { providerId, attempt });
+    this.claims.set(serverId, claims);
+    const server = this.servers.get(serverId);
+    const other = server?.scheduled?.attempt === attempt && server.scheduled.providerId !== providerId;
+    if (!this.wants(serverId, attempt) || other) this.release(providerId, serverId, attempt, 'abandoned', event);
+    else if (this.hostOf(providerId)?.retired) this.release(providerId, serverId, attempt, 'retired', event);
+  }
+
+  private released({ providerId, serverId, attempt }: { providerId: string; serverId: string; attempt: number }): void {
+    this.releases.delete(`${providerId}/${claimKey(serverId, attempt)}`);
+    const claims = this.claims.get(serverId);
+    claims?.delete(`${providerId}/${attempt}`);
+    if (claims?.size === 0) this.claims.delete(serverId);
+  }
+
+  private applyServer(event: ServerEvent & RecordedEvent): void {
+    const { serverId } = event.data;
+    switch (event.type) {
+      case 'ServerCreateRequested':
+        this.servers.set(serverId, { ended: new Set(), scheduled: null });
+        return;
+      case 'ServerScheduled': {
+        const { attempt, providerId } = event.data;
+        const server = this.servers.get(serverId);
+        if (server) server.scheduled = { attempt, providerId };
+        for (const claim of this.claims.get(serverId)?.values() ?? [])
+          if (claim.attempt === attempt && claim.providerId !== providerId)
+            this.release(claim.providerId, serverId, attempt, 'abandoned', event);
+        return;
+      }
+      case 'ServerAttemptAbandoned':
+        return this.end(serverId, event.data.attempt, 'abandoned', event);
+      case 'ServerGuestAbsent':
+      case 'ServerSpawnFailed':
+        return this.end(serverId, event.data.attempt, 'absent', event, event.data.host);
+      case 'ServerCreateAbandoned':
+      case 'ServerResourcesReleased':
+        // A claim that is left goes when its host confirms that the guest is gone.
+        this.servers.delete(serverId);
+        return;
+      default:
+        return;
+    }
+  }
+
+  private end(serverId: ServerId, attempt: number, reason: ReleaseReason, event: RecordedEvent, host?: string): void {
+    this.servers.get(serverId)?.ended.add(attempt);
+    for (const claim of this.claims.get(serverId)?.values() ?? [])
+      if (claim.attempt === attempt && (host === undefined || this.hostOfProvider.get(claim.providerId) === host))
+        this.release(claim.providerId, serverId, attempt, reason, event);
+  }
+
+  private release(
+    providerId: ProviderId,
+    serverId: ServerId,
+    attempt: number,
+    reason: ReleaseReason,
+    cause: RecordedEvent,
+  ): void {
+    const key = `${providerId}/${claimKey(serverId, attempt)}`;
+    if (!this.releases.has(key)) this.releases.set(key, { providerId, serverId, attempt, reason, cause });
+  }
+}

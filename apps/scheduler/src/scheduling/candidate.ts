@@ -1,0 +1,68 @@
+import type { HostId, Inventory, ProviderId, ReserveRequest, ResourceAmounts } from '@omnivisor/contracts';
+
+/** What many hosts have in common: decided once for all of them. */
+export interface HostClass {
+  readonly availabilityZone: string;
+  readonly traits: ReadonlySet<string>;
+  /** Nova's `hypervisor_type`, e.g. `QEMU`. */
+  readonly hypervisorType: string;
+  readonly architecture: string | null;
+  readonly up: boolean;
+  readonly enabled: boolean;
+  readonly healthy: boolean;
+  /** For people: availability zone and hypervisor. */
+  readonly label: string;
+}
+
+/** One host as placement sees it. */
+export interface Candidate {
+  readonly hostId: HostId;
+  readonly providerId: ProviderId;
+  readonly name: string;
+  readonly node: string;
+  readonly machineId: string;
+  readonly hostClass: HostClass;
+  readonly inventories: Readonly<Record<string, Inventory>>;
+  /** Claimed by the log and by decisions on their way to it. */
+  used(resource: string): number;
+}
+
+/** A request for a place, with its wants worked out once. */
+export interface Wanted {
+  readonly request: Omit<ReserveRequest, 'context'>;
+  /** VCPU, MEMORY_MB, DISK_GB first; no zero amounts. */
+  readonly resources: ResourceAmounts;
+  readonly requiredTraits: readonly string[];
+  readonly forbiddenTraits: readonly string[];
+  /** Hosts of the servers that the hints name. */
+  readonly differentHosts: ReadonlySet<string>;
+  readonly sameHosts: ReadonlySet<string> | null;
+}
+
+/** Why a host cannot take it. */
+export interface Refusal {
+  readonly constraint: string;
+  readonly wanted: string;
+  readonly had: string;
+  /** The best of several refusals of one constraint is the one with the greatest rank. */
+  readonly rank: number;
+}
+
+/** Holds or fails for a whole class of hosts. Pure. */
+export interface ClassFilter {
+  readonly name: string;
+  check(wanted: Wanted, hostClass: HostClass): Refusal | null;
+}
+
+/** Holds or fails for one host. Pure. */
+export interface HostFilter {
+  readonly name: string;
+  check(wanted: Wanted, host: Candidate): Refusal | null;
+}
+
+export const refusal = (constraint: string, wanted: string, had: string, rank = 0): Refusal => ({
+  constraint,
+  wanted,
+  had,
+  rank,
+});

@@ -1,0 +1,9 @@
+import { type HostFilter, refusal } from '../candidate.js';
+
+export const differentHost: HostFilter = {
+  name: 'different_host',
+  check: ({ differentHosts }, host) =>
+    differentHosts.has(host.hostId)
+      ? refusal('different_host', 'a host without the named servers', 'has one of them')
+      : null,
+};

@@ -1,0 +1,22 @@
+import type { ClassFilter, HostFilter } from '../candidate.js';
+import { availabilityZone } from './availability-zone.js';
+import { capacity } from './capacity.js';
+import { computeStatus } from './compute-status.js';
+import { differentHost } from './different-host.js';
+import { excludedHosts } from './excluded-hosts.js';
+import { imageProperties } from './image-properties.js';
+import { machine } from './machine.js';
+import { requestedHost } from './requested-host.js';
+import { sameHost } from './same-host.js';
+import { traits } from './traits.js';
+
+/** In the order in which they are asked: an explanation names the first that fails. */
+export const classFilters: readonly ClassFilter[] = [computeStatus, availabilityZone, traits, imageProperties];
+export const hostFilters: readonly HostFilter[] = [
+  requestedHost,
+  capacity,
+  excludedHosts,
+  machine,
+  differentHost,
+  sameHost,
+];

@@ -1,0 +1,9 @@
+import { type HostFilter, refusal } from '../candidate.js';
+
+export const sameHost: HostFilter = {
+  name: 'same_host',
+  check: ({ sameHosts }, host) =>
+    sameHosts === null || sameHosts.has(host.hostId)
+      ? null
+      : refusal('same_host', 'the host of the named servers', 'has none of them'),
+};

@@ -1,0 +1,72 @@
+import type { HostEvent } from '@omnivisor/contracts';
+import { describe, expect, it } from 'vitest';
+import { facts } from '../../testing/simulation.js';
+import { type HostCommand, hostAggregate } from './host-lifecycle.js';
+
+const hostId = 'h' as never;
+const enrolled: HostEvent = {
+  type: 'HostEnrolled',
+  data: { hostId, name: 'a', availabilityZone: 'nova', publicKey: 'U1', providerId: 'h' as never },
+};
+const session = (n: number): HostEvent => ({
+  type: 'HostSessionStarted',
+  data: { hostId, session: n, facts: facts('a') },
+});
+const down: HostEvent = { type: 'HostWentDown', data: { hostId, session: 1, missedBeats: 3 } };
+const retired: HostEvent = { type: 'HostRetired', data: { hostId } };
+const given = (...events: HostEvent[]) => ({
+  when: (command: HostCommand) =>
+    hostAggregate.decide(command, events.reduce(hostAggregate.evolve, hostAggregate.initial)),
+});
+const types = (events: HostEvent[]) => events.map((e) => e.type);
+const guest = (serverId: string, attempt = 1) => ({ serverId: serverId as never, attempt, reason: 'no tombstone' });
+
+describe('a host', () => {
+  it('is enrolled once, with one key', () => {
+    const command = { type: 'enroll' as const, ...enrolled.data } as HostCommand;
+    expect(given().when(command)).toEqual([enrolled]);
+    expect(given(enrolled).when(command)).toEqual([]);
+    expect(() => given(enrolled).when({ ...command, publicKey: 'U2' } as HostCommand)).toThrow('another key');
+  });
+  it('starts the next session at each hello', () => {
+    const hello = { type: 'hello', hostId, facts: facts('a') } as const;
+    expect(given(enrolled, session(1)).when(hello)).toMatchObject([{ data: { session: 2 } }]);
+    expect(() => given().when(hello)).toThrow('not enrolled');
+    expect(() => given(enrolled, retired).when(hello)).toThrow('retired');
+  });
+  it('goes down for its own session only, and once', () => {
+    const command = { type: 'down', hostId, session: 1, missedBeats: 3 } as const;
+    expect(types(given(enrolled, session(1)).when(command))).toEqual(['HostWentDown']);
+    expect(given(enrolled, session(1), session(2)).when(command)).toEqual([]);
+    expect(given(enrolled, session(1), down).when(command)).toEqual([]);
+  });
+  it('is neither fenced nor retired while it is up', () => {
+    const fence = { type: 'fence', hostId, reason: 'x' } as const;
+    expect(() => given(enrolled, session(1)).when(fence)).toThrow('is up');
+    expect(types(given(enrolled, session(1), down).when(fence))).toEqual(['HostFenced']);
+    expect(() => given(enrolled, session(1)).when({ type: 'retire', hostId })).toThrow('is up');
+    expect(given(enrolled, retired).when({ type: 'retire', hostId })).toEqual([]);
+  });
+  it('does not come up by the beat of a fenced session', () => {
+    const fenced: HostEvent = { type: 'HostFenced', data: { hostId, reason: 'x' } };
+    expect(given(enrolled, session(1), down, fenced).when({ type: 'up', hostId, session: 1 })).toEqual([]);
+  });
+  it('reports quarantined guests as they come and go', () => {
+    const report = (...guests: ReturnType<typeof guest>[]) =>
+      ({ type: 'reportQuarantine', hostId, session: 1, guests }) as const;
+    const found: HostEvent = { type: 'HostQuarantineReported', data: { hostId, ...guest('s1') } };
+    expect(given(enrolled, session(1)).when(report(guest('s1')))).toEqual([found]);
+    expect(given(enrolled, session(1), found).when(report(guest('s1')))).toEqual([]);
+    expect(types(given(enrolled, session(1), found).when(report(guest('s2'))))).toEqual([
+      'HostQuarantineReported',
+      'HostQuarantineCleared',
+    ]);
+    expect(() => given(enrolled, session(2)).when(report())).toThrow('session');
+  });
+  it('has a verdict only for a guest that is there', () => {
+    const settle = { type: 'settleQuarantine', hostId, serverId: 's1' as never, verdict: 'discard' } as const;
+    const found: HostEvent = { type: 'HostQuarantineReported', data: { hostId, ...guest('s1') } };
+    expect(types(given(enrolled, session(1), found).when(settle))).toEqual(['HostQuarantineSettled']);
+    expect(() => given(enrolled).when(settle)).toThrow('quarantine');
+  });
+});

@@ -1,0 +1,110 @@
+import {
+  conflict,
+  type HostEvent,
+  type HostFacts,
+  type HostId,
+  hostEvents,
+  notFound,
+  type ProviderId,
+  type ServerId,
+} from '@omnivisor/contracts';
+import type { Aggregate } from '@omnivisor/eventsourcing';
+import { evolveHost, type Host, noHost } from './host.js';
+
+export type HostCommand =
+  | {
+      readonly type: 'enroll';
+      readonly hostId: HostId;
+      readonly name: string;
+      readonly availabilityZone: string;
+      readonly publicKey: string;
+      readonly providerId: ProviderId;
+    }
+  | { readonly type: 'hello'; readonly hostId: HostId; readonly facts: HostFacts }
+  | { readonly type: 'up'; readonly hostId: HostId; readonly session: number }
+  | { readonly type: 'down'; readonly hostId: HostId; readonly session: number; readonly missedBeats: number }
+  | { readonly type: 'enable'; readonly hostId: HostId }
+  | { readonly type: 'disable'; readonly hostId: HostId; readonly reason: string | null }
+  | { readonly type: 'fence'; readonly hostId: HostId; readonly reason: string }
+  | { readonly type: 'retire'; readonly hostId: HostId }
+  | {
+      readonly type: 'reportQuarantine';
+      readonly hostId: HostId;
+      readonly session: number;
+      readonly guests: readonly { readonly serverId: ServerId; readonly attempt: number; readonly reason: string }[];
+    }
+  | {
+      readonly type: 'settleQuarantine';
+      readonly hostId: HostId;
+      readonly serverId: ServerId;
+      readonly verdict: 'keep' | 'discard';
+    };
+
+const enroll = (command: Extract<HostCommand, { type: 'enroll' }>, host: Host): HostEvent[] => {
+  const { type: _, ...data } = command;
+  if (!host.exists) return [{ type: 'HostEnrolled', data }];
+  if (host.publicKey === command.publicKey && !host.retired) return [];
+  throw conflict(`host ${command.name} is enrolled already; retire it first to enroll it with another key`);
+};
+
+const reportQuarantine = (
+  { hostId, session, guests }: Extract<HostCommand, { type: 'reportQuarantine' }>,
+  host: Host,
+): HostEvent[] => {
+  if (session !== host.session) throw conflict('this session of the host has ended');
+  const here = new Set<string>(guests.map((g) => g.serverId));
+  const found = guests.filter((g) => host.quarantine[g.serverId]?.attempt !== g.attempt);
+  return [
+    ...found.map((guest): HostEvent => ({ type: 'HostQuarantineReported', data: { hostId, ...guest } })),
+    ...Object.keys(host.quarantine)
+      .filter((id) => !here.has(id))
+      .map((id): HostEvent => ({ type: 'HostQuarantineCleared', data: { hostId, serverId: id as ServerId } })),
+  ];
+};
+
+const decide = (command: HostCommand, host: Host): HostEvent[] => {
+  if (command.type === 'enroll') return enroll(command, host);
+  if (!host.exists) throw notFound('this host is not enrolled');
+  const { hostId } = command;
+  if (command.type === 'retire') {
+    if (host.retired) return [];
+    if (host.up) throw conflict(`host ${host.name} is up; stop its agent first`);
+    return [{ type: 'HostRetired', data: { hostId } }];
+  }
+  if (host.retired) throw conflict(`host ${host.name} is retired`);
+  switch (command.type) {
+    case 'hello':
+      return [{ type: 'HostSessionStarted', data: { hostId, session: host.session + 1, facts: command.facts } }];
+    case 'up':
+      if (command.session !== host.session || host.up || host.fenced) return [];
+      return [{ type: 'HostWentUp', data: { hostId, session: host.session } }];
+    case 'down':
+      if (command.session !== host.session || !host.up) return [];
+      return [{ type: 'HostWentDown', data: { hostId, session: host.session, missedBeats: command.missedBeats } }];
+    case 'enable':
+      return host.enabled ? [] : [{ type: 'HostEnabled', data: { hostId } }];
+    case 'disable':
+      if (!host.enabled && host.disabledReason === command.reason) return [];
+      return [{ type: 'HostDisabled', data: { hostId, reason: command.reason } }];
+    case 'fence':
+      if (host.fenced) return [];
+      if (host.up) throw conflict(`host ${host.name} is up; a host that answers cannot be declared fenced`);
+      return [{ type: 'HostFenced', data: { hostId, reason: command.reason } }];
+    case 'reportQuarantine':
+      return reportQuarantine(command, host);
+    case 'settleQuarantine': {
+      const guest = host.quarantine[command.serverId];
+      if (!guest) throw notFound('no such guest in quarantine on this host');
+      if (guest.verdict === command.verdict) return [];
+      const { serverId, verdict } = command;
+      return [{ type: 'HostQuarantineSettled', data: { hostId, serverId, verdict } }];
+    }
+  }
+};
+
+export const hostAggregate: Aggregate<Host, HostCommand, HostEvent> = {
+  events: hostEvents,
+  initial: noHost,
+  decide,
+  evolve: evolveHost,
+};

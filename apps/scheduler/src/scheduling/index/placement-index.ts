@@ -1,0 +1,178 @@
+import type { HostId, ResourceAmounts } from '@omnivisor/contracts';
+import type { Candidate, HostClass } from '../candidate.js';
+import type { Host } from '../host/host.js';
+import type { Provider } from '../provider/provider.js';
+import { freeOf } from '../weighers/best-fit.js';
+
+const TOP_BUCKET = 4_095;
+
+/** Hosts of one class, in lists by free VCPU: a search begins where the first host may fit. */
+export class ClassBuckets {
+  size = 0;
+  private readonly buckets: (Set<Slot> | undefined)[] = [];
+
+  constructor(readonly hostClass: HostClass) {}
+
+  add(slot: Slot): void {
+    let bucket = this.buckets[slot.bucket];
+    if (!bucket) this.buckets[slot.bucket] = bucket = new Set();
+    bucket.add(slot);
+    this.size++;
+  }
+
+  remove(slot: Slot): void {
+    if (this.buckets[slot.bucket]?.delete(slot)) this.size--;
+  }
+
+  /** How many hosts have less than `vcpus` free, and the most that any of them has. */
+  below(vcpus: number): { hosts: number; best: number } {
+    let hosts = 0;
+    let best = 0;
+    const end = Math.min(vcpus, TOP_BUCKET, this.buckets.length);
+    for (let i = 0; i < end; i++) {
+      const size = this.buckets[i]?.size ?? 0;
+      if (size === 0) continue;
+      hosts += size;
+      best = i;
+    }
+    return { hosts, best };
+  }
+
+  /** Hosts with at least `vcpus` free, fewest first. */
+  *from(vcpus: number): Iterable<Candidate> {
+    for (let i = Math.min(vcpus, TOP_BUCKET); i < this.buckets.length; i++) {
+      const bucket = this.buckets[i];
+      if (bucket) yield* bucket;
+    }
+  }
+}
+
+class Slot implements Candidate {
+  bucket = 0;
+  readonly held = new Map<string, ResourceAmounts>();
+
+  constructor(
+    public host: Host,
+    public provider: Provider,
+    public hostClass: HostClass,
+  ) {}
+
+  get hostId() {
+    return this.host.id!;
+  }
+  get providerId() {
+    return this.provider.id!;
+  }
+  get name() {
+    return this.host.name;
+  }
+  get node() {
+    return this.host.facts?.node ?? this.provider.name;
+  }
+  get machineId() {
+    return this.host.facts?.machineId ?? '';
+  }
+  get inventories() {
+    return this.provider.inventories;
+  }
+  used(resource: string): number {
+    let sum = this.provider.used[resource] ?? 0;
+    for (const amounts of this.held.values()) sum += amounts[resource] ?? 0;
+    return sum;
+  }
+}
+
+/** Every host that may get servers, by class and free VCPU. A fold of the log plus the decisions on their way to it. */
+export class PlacementIndex {
+  private readonly slots = new Map<string, Slot>();
+  private readonly classes = new Map<string, ClassBuckets>();
+  private readonly classKeys = new Map<HostClass, string>();
+
+  get size(): number {
+    return this.slots.size;
+  }
+
+  *hosts(): Iterable<Candidate> {
+    yield* this.slots.values();
+  }
+
+  *byClass(): Iterable<ClassBuckets> {
+    for (const buckets of this.classes.values()) if (buckets.size > 0) yield buckets;
+  }
+
+  get(hostId: string): Candidate | undefined {
+    return this.slots.get(hostId);
+  }
+
+  /** A host as it stands now; a retired one leaves, and one without provider has not come yet. */
+  put(host: Host, provider: Provider | undefined): void {
+    const known = this.slots.get(host.id!);
+    if (known) this.classes.get(this.classKeys.get(known.hostClass)!)?.remove(known);
+    if (host.retired || !provider?.exists || host.facts === null) {
+      this.slots.delete(host.id!);
+      return;
+    }
+    const hostClass = this.classOf(host, provider);
+    const slot = known ?? new Slot(host, provider, hostClass);
+    slot.host = host;
+    slot.provider = provider;
+    slot.hostClass = hostClass;
+    this.slots.set(host.id!, slot);
+    this.place(slot);
+  }
+
+  /** Takes amounts for a decision whose event is not in the log yet. */
+  hold(hostId: HostId, key: string, resources: ResourceAmounts): void {
+    const slot = this.slots.get(hostId);
+    if (!slot) return;
+    slot.held.set(key, resources);
+    this.move(slot);
+  }
+
+  unhold(hostId: string, key: string): void {
+    const slot = this.slots.get(hostId);
+    if (slot?.held.delete(key)) this.move(slot);
+  }
+
+  private move(slot: Slot): void {
+    this.classes.get(this.classKeys.get(slot.hostClass)!)?.remove(slot);
+    this.place(slot);
+  }
+
+  private place(slot: Slot): void {
+    slot.bucket = Math.min(TOP_BUCKET, freeOf(slot, 'VCPU'));
+    this.classes.get(this.classKeys.get(slot.hostClass)!)!.add(slot);
+  }
+
+  private classOf(host: Host, provider: Provider): HostClass {
+    const facts = host.facts!;
+    const healthy =
+      facts.probes.length === 0 || facts.probes.some((p) => p.backend === facts.backend && p.health === 'healthy');
+    const architecture = typeof facts.cpuInfo.arch === 'string' ? facts.cpuInfo.arch.toLowerCase() : null;
+    const { up, enabled, availabilityZone } = host;
+    const key = JSON.stringify([
+      availabilityZone,
+      facts.hypervisorType,
+      architecture,
+      up,
+      enabled,
+      healthy,
+      provider.traits,
+    ]);
+    const known = this.classes.get(key);
+    if (known) return known.hostClass;
+    const hostClass: HostClass = {
+      availabilityZone,
+      hypervisorType: facts.hypervisorType,
+      architecture,
+      up,
+      enabled,
+      healthy,
+      traits: new Set(provider.traits),
+      label: `${facts.hypervisorType} in ${availabilityZone}`,
+    };
+    this.classes.set(key, new ClassBuckets(hostClass));
+    this.classKeys.set(hostClass, key);
+    return hostClass;
+  }
+}

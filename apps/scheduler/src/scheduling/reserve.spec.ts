@@ -1,0 +1,234 @@
+import { type ServerId } from '@omnivisor/contracts';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Simulation } from '../testing/simulation.js';
+
+let sim: Simulation;
+beforeEach(() => {
+  sim = new Simulation();
+});
+afterEach(async () => {
+  await sim.stop();
+  expect(sim.errors).toEqual([]);
+});
+
+describe('reserving a place', () => {
+  it('claims a host and says why', async () => {
+    const s = await sim.scheduler();
+    const small = await sim.host(s, 'small', { vcpus: 2 });
+    await sim.host(s, 'large', { vcpus: 16 });
+    const server = await sim.server();
+    const reply = await s.reserve.reserve(sim.request(server, { vcpus: 2 }));
+    expect(reply).toMatchObject({ kind: 'claimed', hostId: small, hostName: 'small', availabilityZone: 'nova' });
+    const [claimed] = (await sim.store.readStream(`provider-${small}`)).slice(-1);
+    expect(claimed).toMatchObject({
+      type: 'AllocationClaimed',
+      data: {
+        resources: { VCPU: 2, MEMORY_MB: 1_024, DISK_GB: 1 },
+        explanation: { hostsConsidered: 2, hostsFitting: 2, smallestChange: null, weigher: 'best fit' },
+      },
+    });
+  });
+
+  it('gives the same answer to the same attempt, whenever it comes', async () => {
+    const s = await sim.scheduler();
+    const host = await sim.host(s, 'a');
+    const request = sim.request(await sim.server());
+    const answers = await Promise.all([s.reserve.reserve(request), s.reserve.reserve(request)]);
+    answers.push(await s.reserve.reserve(request));
+    expect(new Set(answers.map((a) => JSON.stringify(a))).size).toBe(1);
+    expect((await sim.typesOf(`provider-${host}`)).filter((t) => t === 'AllocationClaimed')).toHaveLength(1);
+  });
+
+  it('gives the last slot to exactly one of 64 at once, from two schedulers that both think they lead', async () => {
+    const [one, two] = [await sim.scheduler(), await sim.scheduler(undefined, true)];
+    const host = await sim.host(one, 'a', { vcpus: 1 });
+    const servers: ServerId[] = [];
+    for (let i = 0; i < 64; i++) servers.push(await sim.server());
+    const replies = await Promise.all(
+      servers.map((id, i) => (i % 2 ? one : two).reserve.reserve(sim.request(id, { memory: 1 }))),
+    );
+    expect(replies.filter((r) => r.kind === 'claimed')).toHaveLength(1);
+    expect((await sim.typesOf(`provider-${host}`)).filter((t) => t === 'AllocationClaimed')).toHaveLength(1);
+  });
+
+  it('sends claims that wait for one provider to the log together', async () => {
+    const s = await sim.scheduler();
+    const host = await sim.host(s, 'a', { vcpus: 64 });
+    let [under, most] = [0, 0];
+    const { append } = sim.store;
+    sim.store.append = async (stream, ...rest) => {
+      const counted = stream === `provider-${host}` ? 1 : 0;
+      under += counted;
+      most = Math.max(most, under);
+      try {
+        return await append.call(sim.store, stream, ...rest);
+      } finally {
+        under -= counted;
+      }
+    };
+    const servers: ServerId[] = [];
+    for (let i = 0; i < 32; i++) servers.push(await sim.server());
+    const replies = await Promise.all(servers.map((id) => s.reserve.reserve(sim.request(id, { memory: 1 }))));
+    expect(replies.every((r) => r.kind === 'claimed')).toBe(true);
+    expect(most).toBeGreaterThan(8);
+  });
+
+  it('tells an owner the constraint, the numbers and the smallest change, and no host names', async () => {
+    const s = await sim.scheduler();
+    await sim.host(s, 'alpha-secret', { memoryMib: 2_048 });
+    await sim.host(s, 'beta-secret', { memoryMib: 4_096 });
+    const server = await sim.server();
+    const reply = await s.reserve.reserve(sim.request(server, { memory: 9_000 }));
+    expect(reply).toMatchObject({ kind: 'refused' });
+    const { message } = reply as { message: string };
+    expect(message).toBe(
+      'No valid host was found. Of 2 hosts, 2 fail MEMORY_MB (wanted 9000, best 4096). It would fit with at most 4096 MEMORY_MB.',
+    );
+    expect(await sim.typesOf(`placement-${server}`)).toEqual(['PlacementRefused']);
+  });
+
+  it('says so when there is no host at all', async () => {
+    const s = await sim.scheduler();
+    const reply = await s.reserve.reserve(sim.request(await sim.server()));
+    expect(reply).toMatchObject({ kind: 'refused', message: 'No valid host was found. There is no compute host.' });
+  });
+
+  it.each([
+    ['a required trait', { image: { properties: { 'trait:CUSTOM_GOLD': 'required' } } }, 'gold'],
+    ['a forbidden trait', { extraSpecs: { 'trait:CUSTOM_GOLD': 'forbidden' } }, 'plain'],
+    ['an availability zone', { availabilityZone: 'az2' }, 'plain'],
+    ['the host asked for', { requestedHost: 'gold.example' }, 'gold'],
+    ['the hypervisor of the image', { image: { properties: { img_hv_type: 'xen' } } }, 'plain'],
+    ['the machine of its networks', { machineIds: ['machine-gold'] }, 'gold'],
+  ])('obeys %s', async (_, change, chosen) => {
+    const s = await sim.scheduler();
+    await sim.host(s, 'gold', { traits: ['CUSTOM_GOLD'], hypervisorType: 'QEMU' }, 'az1');
+    await sim.host(s, 'plain', { hypervisorType: 'Xen' }, 'az2');
+    const request = sim.request(await sim.server());
+    const { image, extraSpecs, ...rest } = change as Record<string, never>;
+    const reply = await s.reserve.reserve({
+      ...request,
+      ...rest,
+      image: { ...request.image, ...(image as object) },
+      flavor: { ...request.flavor, extraSpecs: extraSpecs ?? {} },
+    });
+    expect(reply).toMatchObject({ kind: 'claimed', hostName: chosen });
+  });
+
+  it('obeys different_host and same_host, and avoids hosts that failed it before', async () => {
+    const s = await sim.scheduler();
+    const [a, b] = [await sim.host(s, 'a'), await sim.host(s, 'b')];
+    const first = await sim.server();
+    const placed = await s.reserve.reserve(sim.request(first));
+    const at = (placed as { hostId: string }).hostId;
+    const ask = async (change: object) => s.reserve.reserve(sim.request(await sim.server(), change));
+    expect(await ask({ hints: { same_host: [first] } })).toMatchObject({ hostId: at });
+    expect(await ask({ hints: { different_host: first } })).toMatchObject({ hostId: at === a ? b : a });
+    expect(await ask({ excludeHosts: [a] })).toMatchObject({ hostId: b });
+    expect(await ask({ excludeHosts: [a, b] })).toMatchObject({ kind: 'refused' });
+  });
+
+  it('uses no host that is disabled, and one again that was enabled', async () => {
+    const s = await sim.scheduler();
+    const hostId = await sim.host(s, 'a');
+    const { hostAggregate } = await import('./host/host-lifecycle.js');
+    const send = (type: 'enable' | 'disable') =>
+      s.core.commands.execute(hostAggregate, hostId, { type, hostId, reason: null } as never, sim.context());
+    await send('disable');
+    const reply = await s.reserve.reserve(sim.request(await sim.server()));
+    expect(reply).toMatchObject({ kind: 'refused' });
+    expect((reply as { message: string }).message).toContain('It would fit once a host is enabled again.');
+    await send('enable');
+    expect(await s.reserve.reserve(sim.request(await sim.server()))).toMatchObject({ kind: 'claimed' });
+  });
+
+  it("follows Nova's multipliers when they are set", async () => {
+    const { plainSettings } = await import('../testing/simulation.js');
+    const s = await sim.scheduler({ ...plainSettings, ramWeightMultiplier: 1 });
+    await sim.host(s, 'small', { memoryMib: 2_048 });
+    await sim.host(s, 'large', { memoryMib: 65_536 });
+    expect(await s.reserve.reserve(sim.request(await sim.server()))).toMatchObject({ hostName: 'large' });
+  });
+});
+
+describe('releasing a claim', () => {
+  const claimed = async () => {
+    const s = await sim.scheduler();
+    const host = await sim.host(s, 'a');
+    const server = await sim.server();
+    await s.reserve.reserve(sim.request(server));
+    return { s, host, server };
+  };
+  const releases = async (host: string) =>
+    (await sim.store.readStream(`provider-${host}`))
+      .filter((e) => e.type === 'AllocationReleased')
+      .map((e) => (e.data as { reason: string }).reason);
+
+  it('follows the confirmation of its host', async () => {
+    const { host, server } = await claimed();
+    await sim.serverEvent(server, 'ServerGuestAbsent', { host, attempt: 1 });
+    await sim.settle();
+    expect(await releases(host)).toEqual(['absent']);
+  });
+
+  it('does not follow the word of another host, or of another attempt', async () => {
+    const { host, server } = await claimed();
+    await sim.serverEvent(server, 'ServerGuestAbsent', { host: sim.ids.uuid(), attempt: 1 });
+    await sim.serverEvent(server, 'ServerGuestAbsent', { host, attempt: 2 });
+    await sim.settle();
+    expect(await releases(host)).toEqual([]);
+  });
+
+  it('follows an abandoned attempt, which then cannot claim again', async () => {
+    const { s, host, server } = await claimed();
+    await sim.serverEvent(server, 'ServerAttemptAbandoned', { attempt: 1, reason: 'late' });
+    await sim.settle();
+    expect(await releases(host)).toEqual(['abandoned']);
+    await expect(s.reserve.reserve(sim.request(server))).rejects.toMatchObject({ kind: 'conflict' });
+  });
+
+  it('waits, however old the claim, while nobody said that it ended', async () => {
+    const { host } = await claimed();
+    await sim.clock.advance(3_600_000 as never);
+    expect(await releases(host)).toEqual([]);
+  });
+
+  it('goes on after a restart with what the log says is due', async () => {
+    const { s, host, server } = await claimed();
+    await s.stop();
+    await sim.serverEvent(server, 'ServerGuestAbsent', { host, attempt: 1 });
+    await sim.scheduler();
+    expect(await releases(host)).toEqual(['absent']);
+  });
+
+  it('follows a fenced host', async () => {
+    const { s, host } = await claimed();
+    await sim.clock.advance(60_000 as never);
+    expect(s.core.world.hosts.get(host)?.up).toBe(false);
+    const { hostAggregate } = await import('./host/host-lifecycle.js');
+    await s.core.commands.execute(hostAggregate, host, { type: 'fence', hostId: host, reason: 'burnt' }, sim.context());
+    await sim.settle();
+    expect(await releases(host)).toEqual(['fenced']);
+  });
+
+  it('ends a second claim of one attempt once the server is scheduled elsewhere', async () => {
+    const one = await sim.scheduler();
+    const two = await sim.scheduler(undefined, true);
+    const [a, b] = [await sim.host(one, 'a', { vcpus: 1 }), await sim.host(one, 'b', { vcpus: 1 })];
+    const server = await sim.server();
+    await one.reserve.reserve(sim.request(server));
+    await two.core.providers.execute(
+      {
+        type: 'claim',
+        providerId: b as never,
+        claim: { serverId: server, attempt: 1, projectId: 'p' as never, userId: 'u' as never, resources: { VCPU: 1 } },
+        explanation: {} as never,
+      },
+      sim.context(),
+    );
+    await sim.serverEvent(server, 'ServerScheduled', { host: a, attempt: 1, providerId: a });
+    await sim.settle();
+    expect(await releases(b)).toEqual(['abandoned']);
+    expect(await releases(a)).toEqual([]);
+  });
+});

@@ -1,0 +1,124 @@
+import {
+  conflict,
+  DomainError,
+  notFound,
+  type PlacementEvent,
+  placementEvents,
+  type ReserveReply,
+  type ReserveRequest,
+  reserve,
+  unavailable,
+} from '@omnivisor/contracts';
+import type { Aggregate } from '@omnivisor/eventsourcing';
+import type { Subscription } from '@omnivisor/platform/ports';
+import type { ActivePart, SchedulerCore } from '../core/scheduler-core.js';
+import type { World } from '../core/world.js';
+import { type Decision, decidePlacement, refusalMessage } from './decision.js';
+import { claimKey } from './provider/provider.js';
+import { NO_ROOM } from './provider/provider-lifecycle.js';
+import { wantedOf } from './wanted.js';
+
+type Refused = Extract<PlacementEvent, { type: 'PlacementRefused' }>['data'];
+
+/** Refusals of one server: each attempt is refused once. */
+const refusals: Aggregate<ReadonlySet<number>, Refused, PlacementEvent> = {
+  events: placementEvents,
+  initial: new Set(),
+  decide: (data, seen) => (seen.has(data.attempt) ? [] : [{ type: 'PlacementRefused', data }]),
+  evolve: (seen, event) => new Set([...seen, event.data.attempt]),
+};
+
+const MAX_RACES = 10;
+const MAX_WAITING = 5_000;
+
+/** Finds a host for an attempt of a server and claims it there, durably, before it answers. */
+export class Reserve implements ActivePart {
+  readonly name = 'reserve';
+  private readonly running = new Map<string, Promise<ReserveReply>>();
+  private subscription: Subscription | undefined;
+
+  constructor(private readonly core: SchedulerCore) {}
+
+  async start(): Promise<void> {
+    this.subscription = await this.core.bus.respond(reserve, (request) => this.reserve(request));
+  }
+
+  async stop(): Promise<void> {
+    await this.subscription?.close();
+    await Promise.allSettled(this.running.values());
+  }
+
+  /** Asking again for the same attempt gives the same answer; both of two calls at once get it. */
+  reserve(request: ReserveRequest): Promise<ReserveReply> {
+    const key = claimKey(request.serverId, request.attempt);
+    const known = this.running.get(key);
+    if (known) return known;
+    if (this.running.size >= MAX_WAITING) return Promise.reject(unavailable('too many servers wait for a place'));
+    const run = this.attempt(request, key).finally(() => {
+      this.running.delete(key);
+      this.core.world.unhold(key);
+    });
+    this.running.set(key, run);
+    return run;
+  }
+
+  private async attempt(request: ReserveRequest, key: string): Promise<ReserveReply> {
+    for (let race = 0; race < MAX_RACES; race++) {
+      const world = await this.core.fresh();
+      const existing = world.claimOf(request.serverId, request.attempt);
+      if (existing) return this.claimed(world, existing);
+      if (!world.wants(request.serverId, request.attempt))
+        throw conflict('the server does not want this attempt any more');
+      const { context: _, ...plain } = request;
+      const wanted = wantedOf(plain, (id) => world.hostsOf(id));
+      const decision = decidePlacement(world.index, wanted, this.core.settings, world.position);
+      if (!decision.chosen) return this.refuse(request, decision);
+      const { hostId, providerId } = decision.chosen;
+      world.hold(hostId, key, wanted.resources);
+      try {
+        await this.core.providers.execute(
+          {
+            type: 'claim',
+            providerId,
+            claim: {
+              serverId: request.serverId,
+              attempt: request.attempt,
+              projectId: request.projectId,
+              userId: request.userId,
+              resources: wanted.resources,
+            },
+            explanation: decision.explanation,
+          },
+          request.context,
+        );
+        return this.claimed(world, providerId);
+      } catch (error) {
+        world.unhold(key);
+        // Another scheduler was faster: look again at what is left.
+        if (!(error instanceof DomainError && error.name === NO_ROOM)) throw error;
+      }
+    }
+    throw unavailable('others were faster on each host that fitted');
+  }
+
+  private async refuse(request: ReserveRequest, { explanation }: Decision): Promise<ReserveReply> {
+    const { serverId, attempt, context } = request;
+    const message = refusalMessage(explanation);
+    await this.core.commands.execute(refusals, serverId, { serverId, attempt, message, explanation }, context);
+    return { kind: 'refused', message, explanation };
+  }
+
+  private claimed(world: World, providerId: string): ReserveReply {
+    const provider = world.providers.get(providerId);
+    const host = world.hostOf(providerId);
+    if (!provider || !host) throw notFound('the claimed host is not known any more');
+    return {
+      kind: 'claimed',
+      hostId: host.id!,
+      hostName: host.name,
+      node: host.facts?.node ?? provider.name,
+      providerId: provider.id!,
+      availabilityZone: host.availabilityZone,
+    };
+  }
+}

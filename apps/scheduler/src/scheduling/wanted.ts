@@ -1,0 +1,45 @@
+import type { ReserveRequest, ResourceAmounts } from '@omnivisor/contracts';
+import type { Wanted } from './candidate.js';
+
+const TRAIT = 'trait:';
+const RESOURCE = 'resources:';
+
+/** What a flavor takes of a provider, as Nova counts it; `resources:X` in the extra specs overrides. */
+export const resourcesOf = (flavor: ReserveRequest['flavor'], image: ReserveRequest['image']): ResourceAmounts => {
+  const root = flavor.disk > 0 ? flavor.disk : image.minDisk;
+  const amounts: Record<string, number> = {
+    VCPU: flavor.vcpus,
+    MEMORY_MB: flavor.memory,
+    DISK_GB: root + flavor.ephemeral + Math.ceil(flavor.swap / 1024),
+  };
+  for (const [key, value] of Object.entries(flavor.extraSpecs))
+    if (key.startsWith(RESOURCE) && /^\d+$/.test(value)) amounts[key.slice(RESOURCE.length)] = Number(value);
+  return Object.fromEntries(Object.entries(amounts).filter(([, amount]) => amount > 0));
+};
+
+const traitsOf = (specs: Readonly<Record<string, string>>, verdict: string): string[] =>
+  Object.entries(specs)
+    .filter(([key, value]) => key.startsWith(TRAIT) && value === verdict)
+    .map(([key]) => key.slice(TRAIT.length));
+
+const serverIds = (hint: unknown): string[] =>
+  (Array.isArray(hint) ? hint : [hint]).filter((id): id is string => typeof id === 'string');
+
+/** @param hostsOf the hosts that hold claims of a server now */
+export const wantedOf = (
+  request: Omit<ReserveRequest, 'context'>,
+  hostsOf: (serverId: string) => readonly string[],
+): Wanted => {
+  const { flavor, image, hints } = request;
+  const hosts = (ids: string[]) => new Set(ids.flatMap((id) => [...hostsOf(id)]));
+  return {
+    request,
+    resources: resourcesOf(flavor, image),
+    requiredTraits: [
+      ...new Set([...traitsOf(flavor.extraSpecs, 'required'), ...traitsOf(image.properties, 'required')]),
+    ].sort(),
+    forbiddenTraits: traitsOf(flavor.extraSpecs, 'forbidden').sort(),
+    differentHosts: hosts(serverIds(hints.different_host)),
+    sameHosts: hints.same_host === undefined ? null : hosts(serverIds(hints.same_host)),
+  };
+};
