@@ -1,4 +1,4 @@
-import type { RequestedNetwork, SecurityGroupId, ServerPort, VaultRef } from '@omnivisor/contracts';
+import type { CommandContext, RequestedNetwork, SecurityGroupId, ServerPort, VaultRef } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
 
 /** A security group of a server as Nova shows it. */
@@ -29,6 +29,8 @@ export abstract class ComputeNetwork {
     isAdmin: boolean,
     requested: 'auto' | 'none' | readonly RequestedNetwork[],
   ): Promise<void>;
+  /** Gives the ports of a server these security groups. */
+  abstract regroup(serverId: string, groups: readonly SecurityGroupId[], context: CommandContext): Promise<void>;
   /** Neutron's status of ports by id. */
   abstract portStates(rows: RowReader, ports: readonly ServerPort[]): Promise<Map<string, string>>;
 }

@@ -36,13 +36,14 @@ export const nextLink = (
   name: string,
   page: readonly unknown[],
   lastKey: string | undefined,
+  key = `${name}_links`,
 ): Record<string, unknown> => {
   const query = call.query as Query;
   if (lastKey === undefined || page.length === 0 || page.length < pageSize(query)) return {};
   const [path = '', search = ''] = call.path.split('?', 2);
   const parameters = new URLSearchParams(search);
   parameters.set('marker', lastKey);
-  return { [`${name}_links`]: [{ rel: 'next', href: `${call.publicUrl}${path}?${parameters}` }] };
+  return { [key]: [{ rel: 'next', href: `${call.publicUrl}${path}?${parameters}` }] };
 };
 
 /** `self` and `bookmark` links of a resource. */

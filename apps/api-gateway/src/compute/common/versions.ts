@@ -84,3 +84,9 @@ export class View<Row, Context = undefined> {
     return fields;
   }
 }
+
+/** A query without keys: what is in it is ignored, until a microversion refuses it. */
+export const strictFrom = (version: string): ByVersion<z.ZodType> => [
+  ['2.1', z.looseObject({})],
+  [version, z.strictObject({})],
+];

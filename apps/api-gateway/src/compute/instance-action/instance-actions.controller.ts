@@ -1,0 +1,120 @@
+import { Controller } from '@nestjs/common';
+import { invalid, notFound } from '@omnivisor/contracts';
+import { type Call, Operation } from '@omnivisor/openstack';
+import { GatewayCore } from '../../core/gateway-core.js';
+import { serverOf } from '../common/access.js';
+import { isoNaive, last, nextLink, pageOf, type Query } from '../common/paging.js';
+import * as t from '../common/parameters.js';
+import { queryByVersion, View } from '../common/versions.js';
+import { hiddenHost } from '../server/server.view.js';
+import {
+  type ServerActionRow,
+  type ServerActionStep,
+  serverActionKey,
+  serverActionTable,
+} from './instance-action.projection.js';
+
+const compute = 'compute' as const;
+
+const actionView = new View<ServerActionRow>([
+  ['action', '2.1', null, (r) => r.action],
+  ['instance_uuid', '2.1', null, (r) => r.serverId],
+  ['request_id', '2.1', null, (r) => r.requestId],
+  ['user_id', '2.1', null, (r) => r.userId],
+  ['project_id', '2.1', null, (r) => r.projectId],
+  ['start_time', '2.1', null, (r) => isoNaive(r.startTime)],
+  ['message', '2.1', null, (r) => r.message],
+  ['updated_at', '2.58', null, (r) => isoNaive(r.updatedAt)],
+]);
+
+interface StepContext {
+  readonly projectId: string;
+  readonly showHost: boolean;
+  readonly showTraceback: boolean;
+}
+
+const stepView = new View<ServerActionStep, StepContext>([
+  ['event', '2.1', null, (s) => s.event],
+  ['start_time', '2.1', null, (s) => isoNaive(s.startTime)],
+  ['finish_time', '2.1', null, (s) => (s.finishTime ? isoNaive(s.finishTime) : null)],
+  ['result', '2.1', null, (s) => s.result],
+  // Errors of ours stay in our own log.
+  ['traceback', '2.1', null, (_, c) => (c.showTraceback ? null : undefined)],
+  ['hostId', '2.62', null, (s, c) => hiddenHost(c.projectId, s.host)],
+  ['host', '2.62', null, (s, c) => (c.showHost ? s.host : undefined)],
+  ['details', '2.84', null, (s) => s.details],
+]);
+
+const list = queryByVersion({
+  limit: [['2.58', t.limit]],
+  marker: [['2.58', t.anyText]],
+  'changes-since': [['2.58', t.dateTime]],
+  'changes-before': [['2.66', t.dateTime]],
+});
+
+/** What was asked of a server, also after it is gone. */
+@Controller()
+export class InstanceActionsController {
+  constructor(private readonly core: GatewayCore) {}
+
+  @Operation({
+    service: compute,
+    method: 'GET',
+    path: '/v2.1/servers/:id/os-instance-actions',
+    policy: 'os_compute_api:os-instance-actions:list',
+    query: list,
+  })
+  async list(call: Call) {
+    const rows = await this.core.fresh();
+    const server = await serverOf(call, rows, call.params.id!, 'os_compute_api:os-instance-actions:list', {
+      deleted: call.since('2.21'),
+    });
+    const query = call.query as Query;
+    const since = timeOf(query, 'changes-since');
+    const before = timeOf(query, 'changes-before');
+    if (since && before && before < since)
+      throw invalid('The value of changes-since must be less than or equal to changes-before.');
+    const found = (
+      await rows.find(serverActionTable, { where: { serverId: server.id }, orderBy: [['startTime', 'desc']] })
+    ).filter((a) => (!since || a.updatedAt >= since) && (!before || a.updatedAt <= before));
+    const page = call.since('2.58') ? pageOf(found, query, (a) => a.requestId) : found;
+    return {
+      instanceActions: page.map((a) => actionView.render(call.version, a, undefined)),
+      ...(call.since('2.58') ? nextLink(call, '', page, page.at(-1)?.requestId, 'links') : {}),
+    };
+  }
+
+  @Operation({
+    service: compute,
+    method: 'GET',
+    path: '/v2.1/servers/:id/os-instance-actions/:request',
+    policy: 'os_compute_api:os-instance-actions:show',
+  })
+  async show(call: Call) {
+    const rows = await this.core.fresh();
+    const server = await serverOf(call, rows, call.params.id!, 'os_compute_api:os-instance-actions:show', {
+      deleted: call.since('2.21'),
+    });
+    const request = call.params.request!;
+    const action = await rows.get(serverActionTable, serverActionKey(server.id, request));
+    if (!action) throw notFound(`Action for request_id ${request.slice(0, 255)} on instance ${server.id} not found`);
+    const details = call.can('os_compute_api:os-instance-actions:events:details');
+    const traceback = call.can('os_compute_api:os-instance-actions:events');
+    const context: StepContext = { projectId: server.projectId, showHost: details, showTraceback: traceback };
+    const { updated_at, ...shown } = actionView.render(call.version, action, undefined);
+    return {
+      instanceAction: {
+        ...shown,
+        ...(call.since('2.58') ? { updated_at } : {}),
+        ...(traceback || call.since('2.51')
+          ? { events: action.steps.map((s) => stepView.render(call.version, s, context)) }
+          : {}),
+      },
+    };
+  }
+}
+
+const timeOf = (query: Query, key: string) => {
+  const raw = last(query, key);
+  return raw === undefined ? null : t.parseTime(raw);
+};

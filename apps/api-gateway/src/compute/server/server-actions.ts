@@ -1,0 +1,196 @@
+import {
+  conflict,
+  type DomainError,
+  invalid,
+  type PowerOperation,
+  type ServerId,
+  unsupported,
+} from '@omnivisor/contracts';
+import type { ByVersion, Call } from '@omnivisor/openstack';
+import { z } from 'zod';
+import * as t from '../common/parameters.js';
+import type { ServerRow } from './server.projection.js';
+import type { ServerCommand } from './server-lifecycle.js';
+
+/** An action of `POST /servers/{id}/action`. */
+export interface ServerActionSpec {
+  readonly policy: string;
+  /** First and last microversion that know it. */
+  readonly versions?: readonly [from: string, to?: string];
+  /** Schema of the value beside the action's name. */
+  readonly value: ByVersion<z.ZodType>;
+  readonly run: Run;
+}
+
+/** Commands to send, a question to the host, or a refusal before anything is accepted. */
+export type Run =
+  | { readonly kind: 'command'; readonly command: (call: Call, row: ServerRow, value: never) => ServerCommand }
+  | { readonly kind: 'securityGroup'; readonly change: 'add' | 'remove' }
+  | { readonly kind: 'consoleOutput' }
+  | { readonly kind: 'console'; readonly protocol: 'vnc' | 'serial' | 'spice' | 'rdp' }
+  | { readonly kind: 'unsupported' };
+
+const anything: ByVersion<z.ZodType> = [['2.1', z.unknown()]];
+
+const power = (operation: PowerOperation): Run => ({
+  kind: 'command',
+  command: (call, row) => ({ type: 'power', serverId: row.id, operation, asAdmin: call.isAdmin }),
+});
+const unbuilt = (policy: string, versions?: readonly [string, string?]): ServerActionSpec => ({
+  policy: `os_compute_api:${policy}`,
+  value: anything,
+  run: { kind: 'unsupported' },
+  ...(versions ? { versions } : {}),
+});
+
+const reboot = z.strictObject({ type: z.enum(['HARD', 'Hard', 'hard', 'SOFT', 'Soft', 'soft']) });
+const groupName = z.strictObject({ name: t.name });
+const lockReason = z.strictObject({ locked_reason: z.string().min(1).max(255).optional() });
+const console = (...types: [string, ...string[]]): ByVersion<z.ZodType> => [
+  ['2.1', z.strictObject({ type: z.enum(types) })],
+];
+const consoleLength = z
+  .union([z.int().min(-1), z.string().regex(/^-?[0-9]+$/), z.null()])
+  .transform((n) => (n === null ? null : Number(n)));
+
+/** Every action that Compute knows, and what becomes of it. Source: Nova's routes, 2026. */
+export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
+  'os-start': { policy: 'os_compute_api:servers:start', value: anything, run: power('start') },
+  'os-stop': { policy: 'os_compute_api:servers:stop', value: anything, run: power('stop') },
+  reboot: {
+    policy: 'os_compute_api:servers:reboot',
+    value: [['2.1', reboot]],
+    run: {
+      kind: 'command',
+      command: (call, row, value: z.infer<typeof reboot>) => ({
+        type: 'power',
+        serverId: row.id,
+        operation: value.type.toUpperCase() === 'HARD' ? 'hardReboot' : 'softReboot',
+        asAdmin: call.isAdmin,
+      }),
+    } as Run,
+  },
+  pause: { policy: 'os_compute_api:os-pause-server:pause', value: anything, run: power('pause') },
+  unpause: { policy: 'os_compute_api:os-pause-server:unpause', value: anything, run: power('unpause') },
+  lock: {
+    policy: 'os_compute_api:os-lock-server:lock',
+    value: [
+      ['2.1', z.unknown()],
+      ['2.73', lockReason.nullable()],
+    ],
+    run: {
+      kind: 'command',
+      command: (call, row, value: z.infer<typeof lockReason> | null) => ({
+        type: 'lock',
+        serverId: row.id,
+        reason: (call.since('2.73') && value?.locked_reason) || null,
+        by: call.token.projectId === row.projectId ? 'owner' : 'admin',
+      }),
+    } as Run,
+  },
+  unlock: {
+    policy: 'os_compute_api:os-lock-server:unlock',
+    value: anything,
+    run: {
+      kind: 'command',
+      command: (call, row) => {
+        if (row.lockedBy !== null && row.lockedBy !== (call.token.projectId === row.projectId ? 'owner' : 'admin'))
+          call.enforce('os_compute_api:os-lock-server:unlock:unlock_override', {
+            project_id: row.projectId,
+            user_id: row.userId,
+          });
+        return { type: 'unlock', serverId: row.id };
+      },
+    },
+  },
+  'os-resetState': {
+    policy: 'os_compute_api:os-admin-actions:reset_state',
+    value: [['2.1', z.strictObject({ state: z.enum(['active', 'error']) })]],
+    run: {
+      kind: 'command',
+      command: (_, row, value: { state: 'active' | 'error' }) => ({
+        type: 'resetState',
+        serverId: row.id,
+        state: value.state,
+      }),
+    } as Run,
+  },
+  addSecurityGroup: {
+    policy: 'os_compute_api:os-security-groups:add',
+    value: [['2.1', groupName]],
+    run: { kind: 'securityGroup', change: 'add' },
+  },
+  removeSecurityGroup: {
+    policy: 'os_compute_api:os-security-groups:remove',
+    value: [['2.1', groupName]],
+    run: { kind: 'securityGroup', change: 'remove' },
+  },
+  'os-getConsoleOutput': {
+    policy: 'os_compute_api:os-console-output',
+    value: [['2.1', z.strictObject({ length: consoleLength.optional() })]],
+    run: { kind: 'consoleOutput' },
+  },
+  'os-getVNCConsole': {
+    policy: 'os_compute_api:os-remote-consoles',
+    versions: ['2.1', '2.5'],
+    value: console('novnc', 'xvpvnc'),
+    run: { kind: 'console', protocol: 'vnc' },
+  },
+  'os-getSerialConsole': {
+    policy: 'os_compute_api:os-remote-consoles',
+    versions: ['2.1', '2.5'],
+    value: console('serial'),
+    run: { kind: 'console', protocol: 'serial' },
+  },
+  'os-getSPICEConsole': {
+    policy: 'os_compute_api:os-remote-consoles',
+    versions: ['2.1', '2.5'],
+    value: console('spice-html5'),
+    run: { kind: 'console', protocol: 'spice' },
+  },
+  'os-getRDPConsole': {
+    policy: 'os_compute_api:os-remote-consoles',
+    versions: ['2.1', '2.5'],
+    value: console('rdp-html5'),
+    run: { kind: 'console', protocol: 'rdp' },
+  },
+  rebuild: unbuilt('servers:rebuild'),
+  resize: unbuilt('servers:resize'),
+  confirmResize: unbuilt('servers:confirm_resize'),
+  revertResize: unbuilt('servers:revert_resize'),
+  migrate: unbuilt('os-migrate-server:migrate'),
+  'os-migrateLive': unbuilt('os-migrate-server:migrate_live'),
+  evacuate: unbuilt('os-evacuate'),
+  suspend: unbuilt('os-suspend-server:suspend'),
+  resume: unbuilt('os-suspend-server:resume'),
+  rescue: unbuilt('os-rescue'),
+  unrescue: unbuilt('os-unrescue'),
+  shelve: unbuilt('os-shelve:shelve'),
+  shelveOffload: unbuilt('os-shelve:shelve_offload'),
+  unshelve: unbuilt('os-shelve:unshelve'),
+  createImage: unbuilt('servers:create_image'),
+  createBackup: unbuilt('os-create-backup'),
+  changePassword: unbuilt('os-admin-password'),
+  trigger_crash_dump: unbuilt('servers:trigger_crash_dump', ['2.17']),
+  restore: unbuilt('os-deferred-delete:restore'),
+  injectNetworkInfo: unbuilt('os-admin-actions:inject_network_info'),
+  addFixedIp: unbuilt('os-multinic:add', ['2.1', '2.43']),
+  removeFixedIp: unbuilt('os-multinic:remove', ['2.1', '2.43']),
+  addFloatingIp: unbuilt('os-floating-ips:add', ['2.1', '2.43']),
+  removeFloatingIp: unbuilt('os-floating-ips:remove', ['2.1', '2.43']),
+};
+
+/** Removes a server whatever it does. Apart from the table, because it needs the time. */
+export const FORCE_DELETE = 'forceDelete';
+export const forceDeletePolicy = 'os_compute_api:os-deferred-delete:force';
+
+/** The one action that a body names. @throws DomainError `invalid` */
+export const namedAction = (body: Readonly<Record<string, unknown>>): string => {
+  const names = Object.keys(body);
+  if (names.length !== 1) throw invalid(`Malformed request body: ${names.length === 0 ? 'no' : 'too many'} body keys`);
+  return names[0]!;
+};
+
+export const noSuchAction = (name: string): DomainError => invalid(`There is no such action: ${name.slice(0, 255)}`);
+export const notBuilt = (): DomainError => unsupported('The requested functionality is not supported.');
+export const notReady = (id: ServerId): DomainError => conflict(`Instance ${id} is not ready`);

@@ -1,0 +1,76 @@
+import { Injectable } from '@nestjs/common';
+import { DomainError } from '@omnivisor/contracts';
+import type { RowReader } from '@omnivisor/eventsourcing';
+import type { Call } from '@omnivisor/openstack';
+import { ComputeNetwork, ComputeSecrets } from '../compute-ports.js';
+import { hostTable } from '../host/host.projection.js';
+import { serverGroupTable } from '../server-group/server-group.projection.js';
+import type { ServerRow } from './server.projection.js';
+import type { ServerViewContext } from './server.view.js';
+
+/** Gathers what views of servers need beside their rows: a few reads for a whole page. */
+@Injectable()
+export class ServerPresenter {
+  constructor(
+    private readonly network: ComputeNetwork,
+    private readonly secrets: ComputeSecrets,
+  ) {}
+
+  async context(
+    call: Call,
+    rows: RowReader,
+    servers: readonly ServerRow[],
+    groups: boolean,
+  ): Promise<ServerViewContext> {
+    const can = (rule: string) => call.can(`os_compute_api:${rule}`);
+    const extendedAttributes = can('os-extended-server-attributes');
+    const hostStatus = can('servers:show:host_status')
+      ? 'all'
+      : can('servers:show:host_status:unknown-only')
+        ? 'unknown'
+        : 'none';
+    return {
+      publicUrl: call.publicUrl,
+      extendedAttributes,
+      extraSpecs: can('servers:show:flavor-extra-specs'),
+      hostStatus,
+      isAdmin: call.isAdmin,
+      groupNames: await this.network.groupNames(rows, [...new Set(servers.flatMap((s) => s.securityGroups))]),
+      hostStates: hostStatus === 'none' || !call.since('2.16') ? new Map() : await this.hostStates(rows, servers),
+      userData: extendedAttributes && call.since('2.3') ? await this.userData(servers) : new Map(),
+      serverGroups: groups && call.since('2.71') ? await this.groups(rows, servers) : new Map(),
+    };
+  }
+
+  private async hostStates(rows: RowReader, servers: readonly ServerRow[]) {
+    const hosts = await rows.getMany(hostTable, [...new Set(servers.flatMap((s) => s.hostId ?? []))]);
+    return new Map(
+      [...hosts].map(([id, host]) => [id, host.enabled ? (host.up ? 'UP' : 'DOWN') : 'MAINTENANCE'] as const),
+    );
+  }
+
+  private async userData(servers: readonly ServerRow[]): Promise<Map<string, string>> {
+    const found = new Map<string, string>();
+    for (const server of servers) {
+      if (!server.userData) continue;
+      try {
+        found.set(server.id, await this.secrets.open(server.userData));
+      } catch (error) {
+        // It is erased when its server is.
+        if (!(error instanceof DomainError && error.kind === 'notFound')) throw error;
+      }
+    }
+    return found;
+  }
+
+  private async groups(rows: RowReader, servers: readonly ServerRow[]): Promise<Map<string, string>> {
+    const ids = new Map(
+      servers.flatMap((s) => {
+        const hint = Array.isArray(s.hints.group) ? s.hints.group[0] : s.hints.group;
+        return typeof hint === 'string' ? [[s.id as string, hint] as const] : [];
+      }),
+    );
+    const known = await rows.getMany(serverGroupTable, [...new Set(ids.values())]);
+    return new Map([...ids].filter(([, group]) => known.has(group)));
+  }
+}
