@@ -35,11 +35,12 @@ const ROLES = [
  * PostgreSQL with the log and one login for each service.
  * @param {import('./home.mjs').Home} home
  * @param {import('./supervisor.mjs').Supervisor} supervisor
+ * @param {string} root where its user finds node_modules
  * @returns {Promise<Record<string, string>>} address by service
  */
-export const postgres = async (home, supervisor) => {
+export const postgres = async (home, supervisor, root) => {
   const port = await lastingPort(home, 'postgres');
-  const binaries = postgresBinaries(ROOT);
+  const binaries = postgresBinaries(root);
   let server;
   await supervisor.run({
     name: 'postgres',

@@ -6,6 +6,7 @@ import {
   lstatSync,
   mkdirSync,
   readFileSync,
+  realpathSync,
   renameSync,
   statSync,
   symlinkSync,
@@ -86,6 +87,8 @@ export class Home {
       symlinkSync(place, this.data);
     }
     if (!existsSync(this.data) || !lstatSync(this.data).isSymbolicLink()) folder(this.data, 0o755, this.user);
+    // Services cannot pass the folders above a link either: they are told where it leads.
+    this.data = realpathSync(this.data);
     folder(this.secrets, 0o700, this.user);
     folder(join(this.data, 'cache'), 0o755, undefined);
     folder(join(this.data, 'agents'), 0o711, undefined);

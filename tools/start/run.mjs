@@ -81,7 +81,7 @@ export const bringUp = async (options, homePath, progress, stoppable) => {
   try {
     const needsImage = options.bootstrap && options.agents > 0;
     const image = needsImage ? buildImage(home) : undefined;
-    const databases = await progress.step('PostgreSQL', () => postgres(home, supervisor));
+    const databases = await progress.step('PostgreSQL', () => postgres(home, supervisor, where.root));
     const bus = await progress.step('NATS', () => nats(home, supervisor));
     state.natsUrl = bus.url;
     const services = new Services({ home, runtime: where, nats: bus, databases, options });
