@@ -1,0 +1,32 @@
+import type { GuestNic } from '../drivers/hypervisor-driver.js';
+import type { InspectableNetworkPlug, NetworkPlan, PortPlug } from './network-plug.js';
+
+/** Networks of hosts that have none: remembers what it was asked for. */
+export class FakeNetworkPlug implements InspectableNetworkPlug {
+  readonly networks = new Map<string, NetworkPlan>();
+  readonly ports = new Map<string, PortPlug>();
+
+  async ensureNetworks(plans: readonly NetworkPlan[]): Promise<void> {
+    for (const plan of plans) this.networks.set(plan.networkId, plan);
+  }
+
+  async plug(port: PortPlug): Promise<GuestNic> {
+    this.ports.set(port.portId, port);
+    const tap = `tap${port.portId.slice(0, 11)}`;
+    return { portId: port.portId, mac: port.mac, mtu: port.mtu, tap, netns: null, model: null };
+  }
+
+  async unplug(portId: string): Promise<void> {
+    this.ports.delete(portId);
+  }
+
+  async list(): Promise<string[]> {
+    return [...this.ports.keys()];
+  }
+
+  reach(): readonly string[] {
+    return [];
+  }
+
+  async close(): Promise<void> {}
+}

@@ -1,0 +1,21 @@
+import type { NetworkPlan, NetworkPlug, PortPlug } from '../agent/ports.js';
+
+export type { NetworkPlan, NetworkPlug, PortPlug };
+
+/** What the metadata service answered. */
+export interface MetadataReply {
+  readonly status: number;
+  readonly contentType: string;
+  readonly body: string;
+}
+
+/** Asks for what a guest wants of 169.254.169.254; the source address is sure, anti-spoofing pins it to its port. */
+export type OnMetadata = (networkId: string, sourceAddress: string, path: string) => Promise<MetadataReply>;
+
+/** A plug with what operators and tests look at. */
+export interface InspectableNetworkPlug extends NetworkPlug {
+  /** Ids of the ports that this agent has plugged on this machine, also before a restart of the agent. */
+  list(): Promise<string[]>;
+  /** Command prefix that runs a program where the guests of a network are reachable: `ip netns exec <ns>`. */
+  reach(networkId: string): readonly string[];
+}
