@@ -21,7 +21,7 @@ const lastingPort = async (home, name) => {
     if (!taken) return port;
   }
   const port = await freePort();
-  file(path, `${port}\n`, 0o644, home.user);
+  file(path, `${port}\n`, 0o644, undefined);
   return port;
 };
 

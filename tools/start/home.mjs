@@ -83,13 +83,14 @@ export class Home {
       const place = join(reachablePlace(this.path), 'data');
       folder(dirname(dirname(place)), 0o755, undefined);
       folder(dirname(place), 0o755, undefined);
-      folder(place, 0o755, this.user);
+      folder(place, 0o755, undefined);
       symlinkSync(place, this.data);
     }
-    if (!existsSync(this.data) || !lstatSync(this.data).isSymbolicLink()) folder(this.data, 0o755, this.user);
+    if (!existsSync(this.data) || !lstatSync(this.data).isSymbolicLink()) folder(this.data, 0o755, undefined);
     // Services cannot pass the folders above a link either: they are told where it leads.
     this.data = realpathSync(this.data);
-    folder(this.secrets, 0o700, this.user);
+    // Owned by root, so that a service that is taken over cannot plant links for root to follow; each file is its reader's.
+    folder(this.secrets, 0o711, undefined);
     folder(join(this.data, 'cache'), 0o755, undefined);
     folder(join(this.data, 'agents'), 0o711, undefined);
   }
