@@ -1,0 +1,28 @@
+import { AppCore } from '@omnivisor/eventsourcing';
+import type { Bus, Clock, Ids } from '@omnivisor/platform';
+import type { ImageStore } from './store/index.js';
+
+/** Commands, linearizable reads and wake-ups of the image service. */
+export class ImageCore extends AppCore<Clock, Bus, Ids> {}
+
+export interface ImageSettings {
+  /** The largest image in bytes. */
+  readonly maxImageSize: number;
+  /** Uploads at work at one time in this process; more are answered 503. */
+  readonly maxUploads: number;
+  /** Milliseconds an upload may stand still. */
+  readonly idleTimeout: number;
+  /** Key of the signatures on byte URLs; the same in every replica. */
+  readonly signingKey: Buffer;
+  /** Where compute agents reach this service, without a trailing slash. */
+  readonly internalUrl: string;
+}
+
+/** What the controllers stand on. */
+export class ImageContext {
+  constructor(
+    readonly core: ImageCore,
+    readonly store: ImageStore,
+    readonly settings: ImageSettings,
+  ) {}
+}

@@ -1,0 +1,106 @@
+import type { Readable } from 'node:stream';
+import { Controller } from '@nestjs/common';
+import { DomainError, forbidden, invalid, unavailable } from '@omnivisor/contracts';
+import { type Call, Operation, Reply } from '@omnivisor/openstack';
+import { ImageContext } from '../core.js';
+import type { ByteRange } from '../store/index.js';
+import { imageOf } from './image-access.js';
+import { ImageGone } from './image-lifecycle.js';
+import { ImageUploads } from './image-uploads.js';
+import { wsgiFault } from './wsgi-fault.js';
+
+/** A range of a Range header; undefined when there is none, null when it cannot be satisfied. @throws invalid */
+export const rangeOf = (header: string | undefined, size: number): ByteRange | undefined | null => {
+  if (header === undefined) return undefined;
+  if (header.includes(','))
+    throw invalid(
+      'Requests with multiple ranges are not supported in Glance. You may make multiple single-range requests instead.',
+    );
+  const match = /^\s*bytes\s*=\s*(\d{0,15})\s*-\s*(\d{0,15})\s*$/i.exec(header);
+  const [, first = '', last = ''] = match ?? [];
+  if (!match || (first === '' && last === '')) return null;
+  if (first === '')
+    return Number(last) === 0 || size === 0 ? null : { start: Math.max(0, size - Number(last)), end: size - 1 };
+  const start = Number(first);
+  const end = last === '' ? size - 1 : Math.min(Number(last), size - 1);
+  return start >= size || (last !== '' && Number(last) < start) ? null : { start, end };
+};
+
+const sizeIn = (headers: Call['headers']): number | undefined => {
+  const text = headers['x-openstack-image-size'] ?? headers['content-length'];
+  if (text === undefined) return undefined;
+  if (!/^\d{1,15}$/.test(text)) throw invalid('Invalid or missing image size in request headers.');
+  return Number(text);
+};
+
+@Controller()
+export class ImageDataController {
+  constructor(
+    private readonly images: ImageContext,
+    private readonly uploads: ImageUploads,
+  ) {}
+
+  @Operation({
+    service: 'image',
+    method: 'PUT',
+    path: '/v2/images/:id/file',
+    policy: 'authenticated',
+    stream: true,
+    status: 204,
+  })
+  async upload(call: Call<Readable>) {
+    const type = (call.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase();
+    if (type !== 'application/octet-stream')
+      throw new DomainError('unsupportedMedia', `Invalid content type ${type.slice(0, 200)}`);
+    const declared = sizeIn(call.headers);
+    const image = await imageOf(call as Call, await this.images.core.fresh(), 'upload_image');
+    try {
+      await this.uploads.receive(image, call.body, declared, (step) => call.context(step));
+      return undefined;
+    } catch (error) {
+      if (error instanceof ImageGone) return wsgiFault(call.headers.accept, 410, 'Gone', error.message);
+      throw error;
+    }
+  }
+
+  @Operation({ service: 'image', method: 'GET', path: '/v2/images/:id/file', policy: 'authenticated' })
+  async download(call: Call) {
+    if (call.query.prefer?.some((p) => p.trim() !== ''))
+      throw invalid('Store selection for download is not available when multiple backends are not enabled.');
+    const image = await imageOf(call, await this.images.core.fresh());
+    if (image.status === 'deactivated' && !call.isAdmin)
+      throw forbidden('The requested image has been deactivated. Image data download is forbidden.');
+    await imageOf(call, await this.images.core.fresh(), 'download_image');
+    if (image.uploadId === null || image.size === null) return new Reply(undefined, { status: 204 });
+    const range = rangeOf(call.headers.range, image.size);
+    if (range === null)
+      return wsgiFault(
+        call.headers.accept,
+        416,
+        'Requested Range Not Satisfiable',
+        'The range asked for cannot be served.',
+        {
+          'content-range': `bytes */${image.size}`,
+        },
+      );
+    const bytes = await this.open(image.uploadId, range);
+    const length = range ? range.end - range.start + 1 : image.size;
+    return new Reply(bytes, {
+      status: range ? 206 : 200,
+      headers: {
+        'content-type': 'application/octet-stream',
+        'content-length': String(length),
+        ...(image.checksum === null ? {} : { 'content-md5': image.checksum }),
+        ...(range ? { 'content-range': `bytes ${range.start}-${range.end}/${image.size}` } : {}),
+      },
+    });
+  }
+
+  private async open(key: string, range: ByteRange | undefined): Promise<Readable> {
+    try {
+      return await this.images.store.read(key, range);
+    } catch (error) {
+      throw unavailable('The image data cannot be read now.', error);
+    }
+  }
+}
