@@ -7,6 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { adminBus } from '../start/admin.mjs';
 import { IMAGE_NAME, NETWORK_NAME } from '../start/bootstrap.mjs';
 import { demoClient } from '../start/client.mjs';
@@ -65,6 +66,8 @@ const sshThrough = (address, networkId, key) => {
   return null;
 };
 
+const printable = (text) => [...stripVTControlCharacters(text)].filter((c) => c === '\n' || c >= ' ').join('');
+
 /** Prints what the guest wrote to its console since the last time. */
 const consoleFollower = (demo, serverId) => {
   let seen = 0;
@@ -77,10 +80,7 @@ const consoleFollower = (demo, serverId) => {
       throw error;
     }
     const whole = output.slice(0, output.lastIndexOf('\n') + 1);
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: a console has them
-    for (const line of whole.slice(seen).split('\n'))
-      if (line.trim() !== '')
-        console.log(`         | ${line.replace(/\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f]/g, '')}`);
+    for (const line of printable(whole.slice(seen)).split('\n')) if (line !== '') console.log(`         | ${line}`);
     seen = Math.max(seen, whole.length);
     return output;
   };

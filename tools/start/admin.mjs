@@ -7,12 +7,7 @@ import { ROOT } from './options.mjs';
  */
 export const adminBus = async ({ url, credentialsFile }) => {
   const { NatsBus } = await import(`${ROOT}/libs/platform/dist/index.js`);
-  const { AdminReply, AdminRequest, adminSubject, endpoint } = await import(
-    `${ROOT}/libs/contracts/dist/index.js`
-  ).then((m) => ({
-    ...m,
-    ...(m.servicesBus ?? {}),
-  }));
+  const { AdminReply, AdminRequest, adminSubject, endpoint } = await import(`${ROOT}/libs/contracts/dist/index.js`);
   const bus = await NatsBus.connect({
     servers: url,
     name: 'start',
