@@ -58,6 +58,10 @@ describe('a config drive', () => {
     expect(Object.keys(readBack(image, 16))).toContain('OPENSTACK/LATEST/META_DATA.JSON;1');
   });
 
+  it('is longer than what readers of labels read at once', () => {
+    expect(writeConfigDrive(new Map()).length).toBeGreaterThan(0x11000);
+  });
+
   it('is the same for the same files', () => {
     expect(writeConfigDrive(files).equals(image)).toBe(true);
   });

@@ -6,6 +6,8 @@ import { HypervisorError } from '../hypervisor-driver.js';
  */
 
 const SECTOR = 2048;
+/** Empty sectors at the end, as mkisofs writes them: readers look further ahead than a small image is long. */
+const PADDING = 150;
 
 interface Node {
   readonly name: string;
@@ -45,6 +47,8 @@ export const writeConfigDrive = (files: ReadonlyMap<string, Uint8Array>, label =
     file.at.joliet = next;
     next += Math.max(1, Math.ceil(file.bytes!.length / SECTOR));
   }
+
+  next += PADDING;
 
   const image = Buffer.alloc(next * SECTOR);
   const put = (sector: number, bytes: Uint8Array) => image.set(bytes, sector * SECTOR);

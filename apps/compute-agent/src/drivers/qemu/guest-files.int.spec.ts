@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ms, ServerId } from '@omnivisor/contracts';
+import { gib, ms, ServerId } from '@omnivisor/contracts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { testGuest } from '../common/test-guest.js';
 import type { GuestSpec } from '../hypervisor-driver.js';
@@ -122,6 +122,28 @@ describe('guests of QEMU on their host', () => {
     });
     await theirs.close();
     expect(await power()).toBe('running');
+  });
+
+  it.each(['vmdk', 'vhdx', 'vdi', 'vhd', 'qcow2'])('boot an image of format %s', async (diskFormat) => {
+    const imagePath = join(stateDir, `image.${diskFormat}`);
+    const format = diskFormat === 'vhd' ? ['vpc', '-o', 'force_size=on'] : [diskFormat];
+    execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', ...format, spec.imagePath, imagePath]);
+    await driver.spawn({ ...spec, imagePath, image: { ...spec.image, diskFormat } }, never);
+    const said = async () => (await driver.consoleLog.tail(id, 1 << 16)).toString('latin1');
+    await expect.poll(said, { timeout: 10_000, interval: 20 }).toContain('is up');
+  });
+
+  it('boot an ISO image from a CD, with an empty disk beside it', async () => {
+    const tree = join(stateDir, 'tree');
+    mkdirSync(tree);
+    writeFileSync(join(tree, 'boot.img'), Buffer.concat([tinyGuest('from the CD is up\r\n')], 2048));
+    const imagePath = join(stateDir, 'image.iso');
+    const boot = ['-b', 'boot.img', '-no-emul-boot', '-boot-load-size', '4'];
+    execFileSync('xorriso', ['-as', 'mkisofs', '-quiet', '-o', imagePath, ...boot, tree], { stdio: 'ignore' });
+    const flavor = { ...spec.flavor, disk: gib(1) };
+    await driver.spawn({ ...spec, imagePath, flavor, image: { ...spec.image, diskFormat: 'iso' } }, never);
+    const said = async () => (await driver.consoleLog.tail(id, 1 << 16)).toString('latin1');
+    await expect.poll(said, { timeout: 10_000, interval: 20 }).toContain('from the CD is up');
   });
 
   it.each([
