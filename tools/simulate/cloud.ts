@@ -1,0 +1,290 @@
+import {
+  AdminReply,
+  AdminRequest,
+  adminSubject,
+  type CommandContext,
+  type CommandId,
+  type EventData,
+  endpoint,
+  type HostId,
+  type ProjectId,
+  type RequestId,
+  type ServerId,
+  seconds,
+  type serverEvents,
+  signImageUrl,
+} from '@omnivisor/contracts';
+import { MemoryEventStore, MemoryReadModel } from '@omnivisor/eventsourcing/memory';
+import { MemoryVault } from '@omnivisor/eventsourcing/vault';
+import { MemoryBus, SeededIds, VirtualClock } from '@omnivisor/platform/testing';
+import { quotaAggregate } from '../../apps/api-gateway/src/compute/quota/quota.js';
+import { ownerOf } from '../../apps/api-gateway/src/compute/server/reservation.process.js';
+import { type ServerRow, serverTable } from '../../apps/api-gateway/src/compute/server/server.projection.js';
+import { type ServerCommand, serverAggregate } from '../../apps/api-gateway/src/compute/server/server-lifecycle.js';
+import { Gateway } from '../../apps/api-gateway/src/gateway.js';
+import { Agent } from '../../apps/compute-agent/src/agent/agent.js';
+import { FakeDriver, FakeHypervisor } from '../../apps/compute-agent/src/drivers/fake/index.js';
+import { hostFacts } from '../../apps/compute-agent/src/host/host-facts.js';
+import { noImageBytes } from '../../apps/compute-agent/src/images/image-cache.js';
+import { noNetwork } from '../../apps/compute-agent/src/network/no-network.js';
+import { MemoryLeadership, MemorySeat } from '../../apps/scheduler/src/core/leadership.js';
+import { Scheduler } from '../../apps/scheduler/src/scheduler.js';
+
+const CLOUD = 'simulated';
+const PROJECT = 'p1' as ProjectId;
+
+interface SimulatedHost {
+  readonly id: HostId;
+  readonly name: string;
+  readonly machine: FakeHypervisor;
+  bootId: string;
+  agent: Agent;
+}
+
+export interface SimulationOptions {
+  readonly seed?: number;
+  readonly hosts?: number;
+  readonly gateways?: number;
+  readonly schedulers?: number;
+  readonly vcpus?: number;
+}
+
+/**
+ * A whole cloud in one process: the real deciders, processes, scheduler and agents on a simulated clock, bus, store and
+ * hypervisor.
+ */
+export class SimulatedCloud {
+  readonly clock = new VirtualClock();
+  readonly ids: SeededIds;
+  readonly bus = new MemoryBus(this.clock);
+  readonly store: MemoryEventStore;
+  readonly readModel = new MemoryReadModel();
+  readonly vault: MemoryVault;
+  readonly errors: { where: string; error: unknown }[] = [];
+  readonly gateways: Gateway[] = [];
+  readonly schedulers: Scheduler[] = [];
+  readonly hosts: SimulatedHost[] = [];
+  private readonly seat = new MemorySeat();
+  private requests = 0;
+
+  private constructor(private readonly options: Required<SimulationOptions>) {
+    this.ids = new SeededIds(options.seed);
+    this.store = new MemoryEventStore(this.clock, this.ids);
+    this.vault = new MemoryVault();
+  }
+
+  static async start(options: SimulationOptions = {}): Promise<SimulatedCloud> {
+    const cloud = new SimulatedCloud({ seed: 1, hosts: 3, gateways: 2, schedulers: 1, vcpus: 16, ...options });
+    await cloud.bus.respond(signImageUrl, async ({ imageId }) => ({ url: `memory:${imageId}` }));
+    for (let i = 0; i < cloud.options.gateways; i++) await cloud.addGateway();
+    for (let i = 0; i < cloud.options.schedulers; i++) await cloud.addScheduler();
+    await cloud.clock.runUntil(() =>
+      cloud.admin('host-list', {}).then(
+        () => true,
+        () => false,
+      ),
+    );
+    for (let i = 0; i < cloud.options.hosts; i++) await cloud.addHost(`compute-${i + 1}`);
+    return cloud;
+  }
+
+  async addGateway(): Promise<Gateway> {
+    const gateway = new Gateway(
+      { ...this.world, readModel: this.readModel, random: () => 0.5 },
+      this.vault,
+      this.note('gateway'),
+    );
+    await gateway.start();
+    this.gateways.push(gateway);
+    return gateway;
+  }
+
+  async addScheduler(): Promise<Scheduler> {
+    const scheduler = new Scheduler(
+      { ...this.world, leadership: new MemoryLeadership(this.seat) },
+      { cloudId: CLOUD, onError: this.note('scheduler') },
+    );
+    await scheduler.start();
+    this.schedulers.push(scheduler);
+    return scheduler;
+  }
+
+  async addHost(name: string): Promise<SimulatedHost> {
+    const key = Buffer.from(name)
+      .toString('hex')
+      .toUpperCase()
+      .replace(/[^A-Z2-7]/g, 'A');
+    const { hostId } = (await this.admin('host-enroll', {
+      name,
+      publicKey: `U${key.padEnd(55, 'B').slice(0, 55)}`,
+    })) as { hostId: HostId };
+    const machine = new FakeHypervisor({
+      clock: this.clock,
+      inventory: { vcpus: this.options.vcpus, memoryMib: 65_536, diskGib: 1_000 },
+      delays: { spawn: seconds(2) },
+    });
+    const host: SimulatedHost = { id: hostId, name, machine, bootId: 'boot-1', agent: undefined as never };
+    this.hosts.push(host);
+    await this.startAgent(host);
+    return host;
+  }
+
+  /** A new agent process on the host; the one before must have been stopped, or is ended by the newer session. */
+  async startAgent(host: SimulatedHost): Promise<void> {
+    const driver = new FakeDriver(host.machine, { cloudId: CLOUD });
+    host.agent = new Agent({
+      hostId: host.id,
+      cloudId: CLOUD,
+      clock: this.clock,
+      bus: this.bus,
+      driver,
+      network: noNetwork,
+      images: noImageBytes,
+      facts: async () =>
+        hostFacts(driver, await driver.probe(AbortSignal.abort()), [], {
+          node: host.name,
+          hostIp: '127.0.0.1',
+          machineId: 'machine-1',
+          bootId: host.bootId,
+        }),
+      onError: this.note(host.name),
+    });
+    await this.clock.runUntil(
+      (() => {
+        let started = false;
+        void host.agent.start().then(() => {
+          started = true;
+        });
+        return () => started;
+      })(),
+    );
+  }
+
+  admin(command: string, args: Record<string, unknown>): Promise<unknown> {
+    return this.bus
+      .request(endpoint(adminSubject('scheduler', command), AdminRequest, AdminReply), { args })
+      .then((reply) => reply.result);
+  }
+
+  /** Asks for a server as the API does: quota first, then the request. */
+  async create(change: { vcpus?: number; memory?: number } = {}): Promise<ServerId> {
+    const serverId = this.ids.uuid() as ServerId;
+    const context = this.context();
+    const { commands } = this.gateways[this.requests % this.gateways.length]!.core;
+    const { vcpus = 1, memory = 128 } = change;
+    await commands.execute(
+      quotaAggregate,
+      PROJECT,
+      {
+        type: 'reserve',
+        projectId: PROJECT,
+        reservations: [{ owner: ownerOf(serverId), amounts: { instances: 1, cores: vcpus, ram: memory } }],
+        atLeast: 1,
+        defaults: {},
+      },
+      context,
+    );
+    await commands.execute(
+      serverAggregate,
+      serverId,
+      { type: 'create', request: request(serverId, vcpus, memory) },
+      context,
+    );
+    return serverId;
+  }
+
+  async send(command: ServerCommand & { readonly serverId: ServerId }): Promise<void> {
+    const { commands } = this.gateways[this.requests % this.gateways.length]!.core;
+    await commands.execute(serverAggregate, command.serverId, command, this.context());
+  }
+
+  delete(serverId: ServerId): Promise<void> {
+    return this.send({ type: 'delete', serverId, asAdmin: false, now: this.clock.now() });
+  }
+
+  async server(id: ServerId): Promise<ServerRow> {
+    const row = await (await this.gateways[0]!.core.fresh()).get(serverTable, id);
+    if (!row) throw new Error(`no server ${id}`);
+    return row;
+  }
+
+  async until(id: ServerId, holds: (server: ServerRow) => boolean, minutes = 30): Promise<ServerRow> {
+    await this.clock.runUntil(async () => holds(await this.server(id)), seconds(minutes * 60));
+    return this.server(id);
+  }
+
+  /** The host's guest of a server, on whatever host it is. */
+  guests(id: ServerId) {
+    return this.hosts.flatMap((h) => h.machine.all().filter((g) => g.mark.serverId === id));
+  }
+
+  /** Amounts that servers hold on each host, as the scheduler sees them. */
+  async claims(): Promise<number> {
+    const log = await this.store.readAll(0, 1_000_000);
+    const count = (type: string) => log.filter((e) => e.type === type).length;
+    return count('AllocationClaimed') - count('AllocationReleased');
+  }
+
+  async stop(): Promise<void> {
+    for (const host of this.hosts) await host.agent.stop();
+    for (const scheduler of this.schedulers) await scheduler.stop();
+    for (const gateway of this.gateways) await gateway.stop();
+  }
+
+  private get world() {
+    return { clock: this.clock, ids: this.ids, bus: this.bus, store: this.store };
+  }
+
+  private note(who: string) {
+    return (where: string, error: unknown) => {
+      this.errors.push({ where: `${who}: ${where}`, error });
+    };
+  }
+
+  private context(): CommandContext {
+    this.requests++;
+    const requestId = `req-${this.ids.uuid()}` as RequestId;
+    return {
+      actor: { kind: 'user', userId: 'u1', projectId: PROJECT, roles: ['member'], address: '127.0.0.1' },
+      requestId,
+      correlationId: requestId,
+      causationId: null,
+      commandId: requestId as string as CommandId,
+    };
+  }
+}
+
+const request = (serverId: ServerId, vcpus: number, memory: number) =>
+  ({
+    serverId,
+    projectId: PROJECT,
+    userId: 'u1',
+    name: 'simulated',
+    hostname: 'simulated',
+    description: null,
+    image: {
+      id: 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b01',
+      name: 'tiny',
+      diskFormat: 'qcow2',
+      containerFormat: 'bare',
+      size: 1,
+      minDisk: 0,
+      minRam: 0,
+      sha512: '0'.repeat(128),
+      properties: {},
+    },
+    flavor: { id: '1', name: 'm1.tiny', vcpus, memory, disk: 1, ephemeral: 0, swap: 0, extraSpecs: {} },
+    keyName: null,
+    publicKey: null,
+    networks: 'none',
+    securityGroups: [],
+    metadata: {},
+    tags: [],
+    availabilityZone: null,
+    requestedHost: null,
+    hints: {},
+    configDrive: false,
+    userData: null,
+    reservationId: 'r-1',
+    launchIndex: 0,
+  }) as unknown as EventData<typeof serverEvents, 'ServerCreateRequested'>;
