@@ -140,7 +140,8 @@ export class Projector {
     if (this.failure) throw this.failure;
     const target = to ?? (await this.store.head());
     this.wanted = Math.max(this.wanted, target);
-    let at = this.running ? await this.running : await this.readModel.checkpoint();
+    // Who names a position has just appended it: the read model will not be there yet.
+    let at = this.running ? await this.running : to === undefined ? await this.readModel.checkpoint() : -1;
     while (at < target) {
       if (this.failure) throw this.failure;
       // A run that had begun before may end before `target`; one that begins now may not.

@@ -68,8 +68,8 @@ export const dueTable = table<DueWork>('process_due_v1', ['process', 'dueAt']);
 export interface ReadModel extends RowReader {
   checkpoint(): Promise<Position>;
   /**
-   * Runs `work` while holding the checkpoint, then stores its rows and the new checkpoint together or not at all.
-   * Any replica may do so; they take turns.
+   * Runs `work` from the checkpoint, then stores its rows and the new checkpoint together or not at all. Any replica may
+   * do so; when another one was faster, `work` is run again from where that one came to.
    * @returns the checkpoint afterwards
    */
   advance(

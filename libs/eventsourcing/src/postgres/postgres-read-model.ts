@@ -26,6 +26,11 @@ const PAGE = 500;
 /** Statements that a connection keeps planned; rarer ones beyond it are planned each time. */
 const MAX_STATEMENTS = 400;
 
+/** How long replicas take turns after one got in between another, in milliseconds. */
+const CONTENTION = 5_000;
+
+type Work = (from: Position, rows: RowReader) => Promise<{ to: Position; changes: readonly RowChange[] }>;
+
 /** Rows by a connection: inside a transaction, or each query by itself. */
 class Rows implements RowReader {
   constructor(
@@ -100,6 +105,9 @@ export class PostgresReadModel implements ReadModel {
   private readonly tables = new Map<string, PhysicalTable>();
   private generation: string | undefined;
   private turn: Promise<unknown> = Promise.resolve();
+  /** Where this replica left the checkpoint. */
+  private known: Position | undefined;
+  private lockUntil = 0;
 
   constructor(options: PostgresReadModelOptions) {
     if (!/^[a-z][a-z0-9_]{0,39}$/.test(options.schema)) throw new Error(`not a schema name: ${options.schema}`);
@@ -138,11 +146,11 @@ export class PostgresReadModel implements ReadModel {
     return row![0];
   });
 
-  advance(
-    work: (from: Position, rows: RowReader) => Promise<{ to: Position; changes: readonly RowChange[] }>,
-  ): Promise<Position> {
+  advance(work: Work): Promise<Position> {
     const run = this.turn.then(() => this.foreseen(() => this.advanceNow(work)));
-    this.turn = run.catch(() => {});
+    this.turn = run.catch(() => {
+      this.known = undefined;
+    });
     return run;
   }
 
@@ -257,9 +265,34 @@ export class PostgresReadModel implements ReadModel {
     ]);
   }
 
-  private async advanceNow(
-    work: (from: Position, rows: RowReader) => Promise<{ to: Position; changes: readonly RowChange[] }>,
-  ): Promise<Position> {
+  /**
+   * Alone, a replica need not lock: it knows where the checkpoint is, and its write says so and has no effect when that
+   * was wrong. Once another replica got in between, they take turns for a while, so that neither works in vain.
+   */
+  private async advanceNow(work: Work): Promise<Position> {
+    if (this.known !== undefined && Date.now() >= this.lockUntil) {
+      const to = await this.advanceAlone(work, this.known);
+      if (to !== undefined) return to;
+      this.lockUntil = Date.now() + CONTENTION;
+    }
+    this.known = undefined;
+    this.known = await this.advanceInTurn(work);
+    return this.known;
+  }
+
+  /** @returns undefined when the checkpoint is not where this replica left it, and nothing was written */
+  private async advanceAlone(work: Work, from: Position): Promise<Position | undefined> {
+    const connection = this.writer.pin();
+    const { to, changes } = await work(from, new Rows(this, (statement) => connection.query(statement)));
+    const unchanged = to === from && changes.length === 0;
+    const statement = unchanged ? this.checkpointStatement('') : this.write(to, changes, from);
+    const [row] = await connection.query<[number]>(statement);
+    if (row?.[0] !== to) return undefined;
+    this.known = to;
+    return to;
+  }
+
+  private async advanceInTurn(work: Work): Promise<Position> {
     const lock = this.checkpointStatement(' for update');
     const transaction = this.writer.pin();
     // One trip for both, here and at the end: the connection is a pipeline.
@@ -270,7 +303,7 @@ export class PostgresReadModel implements ReadModel {
     try {
       const { to, changes } = await work(from, new Rows(this, (statement) => transaction.query(statement)));
       if (to === from && changes.length === 0) return from;
-      write = this.write(to, changes);
+      write = this.write(to, changes, from);
       const written = transaction.query(write);
       // After a write that failed, a commit is a rollback.
       const committed = transaction.query({ text: 'commit' });
@@ -282,7 +315,7 @@ export class PostgresReadModel implements ReadModel {
   }
 
   /** All changes and the checkpoint in one statement. The last change of a row is the one that counts. */
-  private write(to: Position, changes: readonly RowChange[]): Statement {
+  private write(to: Position, changes: readonly RowChange[], from: Position): Statement {
     const byTable = new Map<PhysicalTable, Map<string, object | undefined>>();
     for (const { table, key, row } of changes) {
       const physical = this.table(table);
@@ -294,17 +327,21 @@ export class PostgresReadModel implements ReadModel {
       rows.set(storedText(key), row);
     }
     const parameters = new Parameters();
-    const steps: string[] = [];
+    const steps = [
+      `update ${this.quotedSchema}.checkpoint set position = ${parameters.add(to, 'bigint')}, used_at = now()
+       where generation = ${parameters.add(this.generation)} and position = ${parameters.add(from, 'bigint')} returning position`,
+    ];
     for (const [table, rows] of byTable) {
       const removed = [...rows].filter(([, row]) => row === undefined).map(([key]) => key);
       const kept = [...rows].filter((entry): entry is [string, object] => entry[1] !== undefined);
-      if (removed.length > 0) steps.push(`delete from ${table.name} where key = any(${parameters.add(removed)}[])`);
+      if (removed.length > 0)
+        steps.push(
+          `delete from ${table.name} where key = any(${parameters.add(removed)}[]) and exists (select from c0)`,
+        );
       if (kept.length > 0) steps.push(this.upsert(table, kept, parameters));
     }
-    const position = parameters.add(to, 'bigint');
-    const generation = parameters.add(this.generation);
     return this.statement(
-      `${steps.length > 0 ? `with ${steps.map((step, i) => `c${i} as (${step})`).join(', ')} ` : ''}update ${this.quotedSchema}.checkpoint set position = ${position}, used_at = now() where generation = ${generation}`,
+      `with ${steps.map((step, i) => `c${i} as (${step})`).join(', ')} select position from c0`,
       parameters.values,
     );
   }
@@ -318,7 +355,7 @@ export class PostgresReadModel implements ReadModel {
       ...table.fields.map((field) => list(rows.map(([, row]) => scalarText((row as Record<string, unknown>)[field])))),
     ];
     return `insert into ${table.name} (key, doc${columns.map((c) => `, ${c}`).join('')})
-      select k, d::json${columns.map((c) => `, ${c}`).join('')} from unnest(${sources.join(', ')}) as u(k, d${columns.map((c) => `, ${c}`).join('')})
+      select k, d::json${columns.map((c) => `, ${c}`).join('')} from unnest(${sources.join(', ')}) as u(k, d${columns.map((c) => `, ${c}`).join('')}) where exists (select from c0)
       on conflict (key) do update set doc = excluded.doc${columns.map((c) => `, ${c} = excluded.${c}`).join('')}`;
   }
 
