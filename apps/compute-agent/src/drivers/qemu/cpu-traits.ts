@@ -42,7 +42,7 @@ const TRAITS: Readonly<Record<string, string>> = {
   ssse3: 'SSSE3',
   svm: 'SVM',
   tbm: 'TBM',
-  tsx: 'TSX',
+  rtm: 'TSX',
   vaes: 'AVX512VAES',
   vpclmulqdq: 'AVX512VPCLMULQDQ',
   vmx: 'VMX',

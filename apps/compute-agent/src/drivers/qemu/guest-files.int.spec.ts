@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gib, ms, ServerId } from '@omnivisor/contracts';
@@ -86,6 +86,15 @@ describe('guests of QEMU on their host', () => {
     await driver.powerOn(id, []);
     const said = async () => (await driver.consoleLog.tail(id, 1 << 16)).toString('latin1');
     await expect.poll(said, { timeout: 10_000, interval: 20 }).toMatch(/is up[\s\S]*is up|is up/);
+  });
+
+  it('cannot fill the disk with what they write to the console', async () => {
+    await driver.spawn(spec, never);
+    writeFileSync(file('console.log'), Buffer.alloc(5 << 20, 'x'), { flag: 'a' });
+    writeFileSync(file('console.log'), 'the newest', { flag: 'a' });
+    await driver.list();
+    expect(statSync(file('console.log')).size).toBeLessThan(2 << 20);
+    expect((await driver.consoleLog.tail(id, 10)).toString()).toBe('the newest');
   });
 
   it('do not hide each other when one hangs', async () => {

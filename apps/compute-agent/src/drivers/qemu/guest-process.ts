@@ -74,18 +74,26 @@ export const launch = async ({ dir, guest, qemu, args, ready, timeout, signal }:
   child.once('exit', (code, by) => {
     ended = `ended with ${by ?? `code ${code}`}`;
   });
-  const deadline = Date.now() + timeout;
-  for (;;) {
-    if (failure) throw asHypervisorError(failure, 'QEMU');
-    if (ended) {
-      const words = (text(join(dir, FILES.stderr)) ?? '').trim();
-      throw asHypervisorError(new Error(ended), 'starting the guest', words || ended);
+  const comesUp = async () => {
+    const deadline = Date.now() + timeout;
+    while (!(await ready())) {
+      if (failure) throw asHypervisorError(failure, 'QEMU');
+      if (ended) {
+        const words = (text(join(dir, FILES.stderr)) ?? '').trim();
+        throw asHypervisorError(new Error(ended), 'starting the guest', words || ended);
+      }
+      if (signal.aborted) throw new HypervisorError('fault', 'starting the guest was aborted');
+      if (Date.now() > deadline)
+        throw new HypervisorError('unavailable', 'the QEMU process does not answer', `in ${timeout} ms`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
     }
-    if (signal.aborted) throw new HypervisorError('fault', 'starting the guest was aborted');
-    if (await ready()) break;
-    if (Date.now() > deadline)
-      throw new HypervisorError('unavailable', 'the QEMU process does not answer', `in ${timeout} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
+  };
+  try {
+    await comesUp();
+  } catch (error) {
+    // It may not have written its pid yet, so nobody else could find it.
+    child.kill('SIGKILL');
+    throw error;
   }
   const pid = findProcess(dir, guest);
   if (pid !== null) ownCgroup(guest.mark.serverId, pid);

@@ -15,6 +15,8 @@ const netns = `omv-e2e-${process.pid}`;
 const mac = 'fa:16:3e:00:00:01';
 const never = new AbortController().signal;
 const builder = new URL('../../../../../tools/image/image.mjs', import.meta.url).pathname;
+const cache = join(tmpdir(), 'omnivisor-test-image');
+const nic = { portId: id, mac, mtu: 1400, tap: 'tap-a', netns, model: null };
 const ip = (...args: string[]) => execFileSync('ip', args, { stdio: 'pipe' });
 const inside = (...args: string[]) => ip('netns', 'exec', netns, ...args);
 
@@ -41,6 +43,7 @@ describe.runIf(process.getuid?.() === 0)('a Linux guest on QEMU', () => {
     const range = [
       '--dhcp-range=10.77.0.10,10.77.0.20,1h',
       '--dhcp-option=26,1400',
+      '--dhcp-option=121,169.254.169.254/32,10.77.0.1',
       `--dhcp-leasefile=${join(stateDir, 'leases')}`,
     ];
     dhcp = spawn('ip', ['netns', 'exec', netns, 'dnsmasq', '--user=root', '--pid-file', ...settings, ...range]);
@@ -66,7 +69,6 @@ describe.runIf(process.getuid?.() === 0)('a Linux guest on QEMU', () => {
   it('boots the test image, reads its config drive, gets an address, and follows the power button', {
     timeout: 180_000,
   }, async () => {
-    const cache = join(tmpdir(), 'omnivisor-test-image');
     const imagePath = execFileSync('node', [builder, '--cache', cache], { encoding: 'utf8' }).trim();
     const text = (value: string) => Buffer.from(value);
     const small = testGuest(id, cloudId);
@@ -75,7 +77,7 @@ describe.runIf(process.getuid?.() === 0)('a Linux guest on QEMU', () => {
       imagePath,
       image: { ...small.image, diskFormat: 'qcow2' },
       flavor: { ...small.flavor, memory: mib(128), disk: gib(1), ephemeral: gib(1), swap: mib(16) },
-      nics: [{ portId: id, mac, mtu: 1400, tap: 'tap-a', netns, model: null }],
+      nics: [nic],
       configDrive: new Map([
         [
           'openstack/latest/meta_data.json',
@@ -106,5 +108,36 @@ describe.runIf(process.getuid?.() === 0)('a Linux guest on QEMU', () => {
     expect(performance.now() - asked).toBeLessThan(60_000);
     expect(await console()).toContain('power button, shutting down');
     expect((await driver.inspect(id)).power).toBe('shutdown');
+  });
+
+  it('takes its name and key from the metadata service, and lets their owner in by ssh', {
+    timeout: 180_000,
+  }, async () => {
+    await driver.destroy(id);
+    inside('ip', 'addr', 'add', '169.254.169.254/32', 'dev', 'tap-a');
+    const key = join(stateDir, 'key');
+    execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', key]);
+    const metadata = { uuid: id, hostname: 'second', public_keys: { mine: readFileSync(`${key}.pub`, 'utf8') } };
+    const service = `require('http').createServer((q, a) => q.url.endsWith('/openstack/latest/meta_data.json')
+      ? a.end(${JSON.stringify(JSON.stringify(metadata))}) : a.writeHead(404).end()).listen(80, '169.254.169.254')`;
+    const server = spawn('ip', ['netns', 'exec', netns, 'node', '-e', service]);
+    try {
+      const imagePath = execFileSync('node', [builder, '--cache', cache], { encoding: 'utf8' }).trim();
+      const small = testGuest(id, cloudId);
+      const image = { ...small.image, diskFormat: 'qcow2' };
+      const flavor = { ...small.flavor, memory: mib(128) };
+      await driver.spawn({ ...small, imagePath, image, flavor, nics: [nic] }, never);
+      await expect
+        .poll(console, { timeout: 120_000, interval: 200 })
+        .toContain('finished: Datasource MetadataService. hostname=second');
+      const address = /ci-info: eth0 ([\d.]+)\//.exec(await console())![1]!;
+      const options = ['StrictHostKeyChecking=no', 'UserKnownHostsFile=/dev/null', 'LogLevel=ERROR'].flatMap((o) => [
+        '-o',
+        o,
+      ]);
+      expect(inside('ssh', '-i', key, ...options, `root@${address}`, 'hostname').toString()).toBe('second\n');
+    } finally {
+      server.kill();
+    }
   });
 });

@@ -1,5 +1,4 @@
-import { closeSync, fstatSync, openSync, readFileSync, readSync, statfsSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Milliseconds, mib, type PowerState, type ServerId } from '@omnivisor/contracts';
 import { EventChannel } from '../common/event-channel.js';
@@ -16,12 +15,14 @@ import {
   type ProbeReport,
 } from '../hypervisor-driver.js';
 import { FILES } from './command-line.js';
+import { consoleTail, trimConsole } from './console-file.js';
 import { CloudId, GuestDefinition } from './definition.js';
 import { devicesFor } from './devices.js';
-import { disksFor, makeDisks, promisedBytes } from './disks.js';
+import { disksFor, makeDisks } from './disks.js';
 import { kill } from './guest-process.js';
 import { GuestStore } from './guest-store.js';
 import { guestUser } from './guest-user.js';
+import { hostInventory, refuseBeyondCapacity } from './host-resources.js';
 import { asHypervisorError } from './native-command.js';
 import { type Capabilities, findCapabilities, reportOf } from './probe.js';
 import { QemuGuest, type RunState } from './qemu-guest.js';
@@ -84,13 +85,8 @@ export class QemuDriver implements HypervisorDriver {
   }
 
   async inventory(): Promise<HostInventory> {
-    const { blocks, bsize } = statfsSync(this.options.stateDir);
-    return {
-      vcpus: availableParallelism(),
-      memoryMib: Math.max(0, memory('MemTotal') - (this.options.reservedMemoryMib ?? 512)),
-      diskGib: Math.floor((blocks * bsize) / 1024 ** 3),
-      ...this.options.inventory,
-    };
+    const { stateDir, reservedMemoryMib = 512, inventory } = this.options;
+    return { ...hostInventory(stateDir, reservedMemoryMib), ...inventory };
   }
 
   async list(): Promise<FoundGuest[]> {
@@ -123,7 +119,7 @@ export class QemuDriver implements HypervisorDriver {
       refuseAborted(signal);
       const { machines, execution } = await this.ability();
       const guest = defined(spec, machines);
-      await this.refuseBeyondCapacity(spec);
+      refuseBeyondCapacity(spec, this.options.stateDir, await this.promisedMemory());
       this.building.set(id, spec.flavor.memory);
       try {
         this.store.create(guest);
@@ -217,17 +213,8 @@ export class QemuDriver implements HypervisorDriver {
   private async tail(id: ServerId, maxBytes: number): Promise<Buffer> {
     this.definition(id);
     try {
-      const file = openSync(this.store.path(id, FILES.console), 'r');
-      try {
-        const { size } = fstatSync(file);
-        const length = Math.min(size, maxBytes);
-        const bytes = Buffer.alloc(length);
-        return bytes.subarray(0, readSync(file, bytes, 0, length, size - length));
-      } finally {
-        closeSync(file);
-      }
+      return consoleTail(this.store.path(id, FILES.console), maxBytes);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return Buffer.alloc(0);
       throw asHypervisorError(error, 'reading the console log');
     }
   }
@@ -249,6 +236,7 @@ export class QemuDriver implements HypervisorDriver {
     if (guest.phase === 'building') return { ...sizes(guest), power: 'noState' };
     const state = await this.live(id).state(guest);
     if (state === 'shutdown') this.settle(guest);
+    trimConsole(this.store.path(id, FILES.console));
     return { ...sizes(guest), power: this.powerOf(guest, state) };
   }
 
@@ -294,18 +282,11 @@ export class QemuDriver implements HypervisorDriver {
     this.store.remove(id);
   }
 
-  private async refuseBeyondCapacity(spec: GuestSpec): Promise<void> {
-    const { memoryMib } = await this.inventory();
+  private async promisedMemory(): Promise<{ total: number; used: number }> {
     let used = 0;
     for (const [, memory] of this.building) used += memory;
     for (const id of this.store.ids()) if (!this.building.has(id)) used += this.store.read(id)?.memoryMib ?? 0;
-    const free = Math.min(memoryMib - used, memory('MemAvailable'));
-    if (spec.flavor.memory > free)
-      throw new HypervisorError('noResources', `not enough memory: ${spec.flavor.memory} MiB wanted, ${free} MiB free`);
-    const { bavail, bsize } = statfsSync(this.options.stateDir);
-    const wanted = promisedBytes(spec);
-    if (wanted > bavail * bsize)
-      throw new HypervisorError('noResources', `not enough disk: ${wanted} bytes wanted, ${bavail * bsize} bytes free`);
+    return { total: (await this.inventory()).memoryMib, used };
   }
 
   /** Shared by all who need it, so nobody's abort ends it. */
@@ -412,11 +393,6 @@ const sizes = (guest: GuestDefinition) => ({
   memory: mib(guest.memoryMib),
   vcpus: guest.vcpus,
 });
-
-const memory = (field: string): number =>
-  Math.floor(
-    Number(new RegExp(`^${field}:\\s+(\\d+)`, 'm').exec(readFileSync('/proc/meminfo', 'utf8'))?.[1] ?? 0) / 1024,
-  );
 
 const refuseAborted = (signal: AbortSignal): void => {
   if (signal.aborted) throw new HypervisorError('fault', 'the spawn was aborted');

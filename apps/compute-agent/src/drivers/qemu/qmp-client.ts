@@ -114,7 +114,11 @@ export class QmpClient {
   private read(text: string): void {
     const lines = (this.buffer + text).split('\n');
     this.buffer = lines.pop() ?? '';
-    for (const line of lines) if (line.trim()) this.take(JSON.parse(line));
+    for (const line of lines) {
+      const message = parse(line);
+      if (message) this.take(message);
+      else if (line.trim()) this.close();
+    }
   }
 
   private take(message: Record<string, unknown>): void {
@@ -142,6 +146,14 @@ export class QmpClient {
     for (const listener of this.closeListeners) listener();
   }
 }
+
+const parse = (line: string): Record<string, unknown> | null => {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return null;
+  }
+};
 
 const gone = () => new HypervisorError('unavailable', 'the QEMU process closed its control connection');
 const silent = (what: string, timeout: number) =>
