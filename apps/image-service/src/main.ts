@@ -1,1 +1,77 @@
-export {};
+import 'reflect-metadata';
+import { hostname } from 'node:os';
+import { PostgresEventStore, PostgresReadModel } from '@omnivisor/eventsourcing/postgres';
+import { BusTokenValidator } from '@omnivisor/openstack';
+import {
+  Health,
+  HealthServer,
+  Lifecycle,
+  loadConfig,
+  logger,
+  metricsRegistry,
+  NatsBus,
+  RandomIds,
+  readCredentials,
+  SystemClock,
+} from '@omnivisor/platform';
+import { imageServiceConfig, readSigningKey } from './config.js';
+import { imageProjections } from './image/image.projection.js';
+import { startImageService } from './image-service.js';
+import { FileImageStore } from './store/index.js';
+
+const config = loadConfig(imageServiceConfig, process.env);
+const log = logger('image-service', config.OMNIVISOR_LOG_LEVEL);
+const lifecycle = new Lifecycle({ logger: log });
+const ids = new RandomIds();
+
+const bus = await NatsBus.connect({
+  servers: config.OMNIVISOR_NATS_URL,
+  name: `image-service ${hostname()}`,
+  ...(config.OMNIVISOR_NATS_CREDS ? { credentials: await readCredentials(config.OMNIVISOR_NATS_CREDS) } : {}),
+  onError: (where, err) => log.error({ err }, where),
+});
+lifecycle.onStop('NATS', () => bus.close());
+const store = new PostgresEventStore({ url: config.OMNIVISOR_DATABASE_URL, ids });
+lifecycle.onStop('event store', () => store.close());
+const readModel = new PostgresReadModel({
+  url: config.OMNIVISOR_DATABASE_URL,
+  schema: config.OMNIVISOR_DATABASE_SCHEMA,
+});
+lifecycle.onStop('read model', () => readModel.close());
+await readModel.prepare(imageProjections.map((p) => p.table as never));
+
+const service = await startImageService({
+  ports: { clock: new SystemClock(), bus, ids, store, readModel, random: Math.random },
+  store: await FileImageStore.open(config.OMNIVISOR_IMAGE_DIR),
+  settings: {
+    maxImageSize: config.OMNIVISOR_IMAGE_MAX_BYTES,
+    maxUploads: config.OMNIVISOR_IMAGE_MAX_UPLOADS,
+    idleTimeout: config.OMNIVISOR_IMAGE_IDLE_SECONDS * 1_000,
+    signingKey: readSigningKey(config.OMNIVISOR_IMAGE_HMAC_KEY_FILE),
+    internalUrl: config.OMNIVISOR_IMAGE_URL.replace(/\/+$/, ''),
+  },
+  tokens: new BusTokenValidator(bus),
+  logger: log,
+  publicUrl: config.OMNIVISOR_PUBLIC_URL,
+  trustedProxies: config.OMNIVISOR_TRUSTED_PROXIES.split(',').filter((p) => p !== ''),
+});
+lifecycle.onStop('image service', () => service.stop());
+
+const health = new Health('image-service', [
+  { name: 'nats', probe: () => bus.connected() },
+  { name: 'store', probe: async () => (await store.head()) >= 0 },
+]);
+const healthServer = await HealthServer.listen(
+  health,
+  metricsRegistry('image-service'),
+  config.OMNIVISOR_LISTEN,
+  config.OMNIVISOR_HEALTH_PORT,
+);
+lifecycle.onStop('health', () => {
+  health.markStopping();
+  return healthServer.close();
+});
+await service.core.projector.catchUp();
+const port = await service.app.listen(config.OMNIVISOR_PORT, config.OMNIVISOR_LISTEN);
+health.markReady();
+log.info({ port }, 'image service is ready');

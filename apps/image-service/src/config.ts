@@ -1,0 +1,41 @@
+import { readFileSync } from 'node:fs';
+import { count, port, secret } from '@omnivisor/platform';
+import { z } from 'zod';
+
+/** The image service's environment. */
+export const imageServiceConfig = z.object({
+  OMNIVISOR_NATS_URL: z.string(),
+  /** File with the service's NATS credentials; none for a server that asks for none. */
+  OMNIVISOR_NATS_CREDS: z.string().optional(),
+  /** Login of the service's PostgreSQL role. */
+  OMNIVISOR_DATABASE_URL: secret(z.string()),
+  OMNIVISOR_DATABASE_SCHEMA: z.string().default('image'),
+  OMNIVISOR_LISTEN: z.string().default('127.0.0.1'),
+  OMNIVISOR_PORT: port.default(9292),
+  OMNIVISOR_HEALTH_PORT: port.default(0),
+  /** The root all services share as clients see it. */
+  OMNIVISOR_PUBLIC_URL: z.string().optional(),
+  /** Addresses and networks of proxies whose forwarding headers are believed, separated by commas. */
+  OMNIVISOR_TRUSTED_PROXIES: z.string().default(''),
+  /** Where compute agents reach this service. */
+  OMNIVISOR_IMAGE_URL: z.url(),
+  /** Folder of the image bytes; all replicas share it. */
+  OMNIVISOR_IMAGE_DIR: z.string(),
+  /** File with the key that signs byte URLs, at least 32 bytes; the same in all replicas. */
+  OMNIVISOR_IMAGE_HMAC_KEY_FILE: z.string(),
+  /** The largest image in bytes; 1 TiB when not given. */
+  OMNIVISOR_IMAGE_MAX_BYTES: count.default(1024 ** 4),
+  /** Uploads at one time in one process. */
+  OMNIVISOR_IMAGE_MAX_UPLOADS: count.default(16),
+  /** Seconds an upload may stand still. */
+  OMNIVISOR_IMAGE_IDLE_SECONDS: count.default(60),
+  OMNIVISOR_LOG_LEVEL: z.string().default('info'),
+});
+export type ImageServiceConfig = z.output<typeof imageServiceConfig>;
+
+/** @throws Error for a key that is too short, without the key */
+export const readSigningKey = (path: string): Buffer => {
+  const key = readFileSync(path);
+  if (key.length < 32) throw new Error(`${path}: the key has fewer than 32 bytes`);
+  return key;
+};
