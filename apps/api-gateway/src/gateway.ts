@@ -10,6 +10,7 @@ import { ServerProcess } from './compute/server/server.process.js';
 import type { ServerRow } from './compute/server/server.projection.js';
 import { GatewayCore, type GatewayPorts } from './core/gateway-core.js';
 import { GuestDesk } from './metadata/guest-desk.js';
+import { PortReservationProcess } from './network/port/port-reservation.process.js';
 import { ServerPorts } from './network/server-ports.js';
 import { gatewayProjections } from './projections.js';
 
@@ -56,6 +57,7 @@ export class Gateway {
       }),
     );
     this.core.run(new ReservationProcess(this.core));
+    this.core.run(new PortReservationProcess(this.core));
   }
 
   async start(): Promise<void> {
@@ -78,7 +80,10 @@ export class Gateway {
         serverId: server.id,
         projectId: server.projectId,
         hostname: server.hostname,
-        requested: typeof server.networks === 'string' ? [] : [...server.networks],
+        requested:
+          typeof server.networks === 'string'
+            ? await this.serverPorts.resolve(server.projectId, false, server.networks)
+            : [...server.networks],
         securityGroups: [...server.securityGroups],
       },
       context,

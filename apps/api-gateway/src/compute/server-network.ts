@@ -1,0 +1,82 @@
+import type { CommandContext, PortId, RequestedNetwork, SecurityGroupId, ServerPort } from '@omnivisor/contracts';
+import type { RowReader } from '@omnivisor/eventsourcing';
+import type { GatewayCore } from '../core/gateway-core.js';
+import { step } from '../network/common/context.js';
+import { port } from '../network/port/port.js';
+import { portTable } from '../network/port/port.projection.js';
+import { type SecurityGroupRow, securityGroupTable } from '../network/security-group/security-group.projection.js';
+import type { ServerPorts } from '../network/server-ports.js';
+import { ComputeNetwork } from './compute-ports.js';
+
+/** The Compute API's view of our own network part. */
+export class ServerNetwork extends ComputeNetwork {
+  constructor(
+    private readonly core: GatewayCore,
+    private readonly ports: ServerPorts,
+  ) {
+    super();
+  }
+
+  securityGroups(projectId: string, refs: readonly string[]): Promise<SecurityGroupId[]> {
+    return this.ports.resolveSecurityGroups(projectId, refs);
+  }
+
+  async groupNames(rows: RowReader, ids: readonly string[]): Promise<Map<string, string>> {
+    return new Map([...(await rows.getMany(securityGroupTable, ids))].map(([id, group]) => [id, group.name]));
+  }
+
+  async groupDetails(rows: RowReader, ids: readonly string[]): Promise<Record<string, unknown>[]> {
+    const groups = await rows.getMany(securityGroupTable, ids);
+    const remotes = await this.groupNames(
+      rows,
+      [...groups.values()].flatMap((g) => [...g.remoteGroups]),
+    );
+    return [...groups.values()].map((group) => groupView(group, remotes));
+  }
+
+  async check(
+    projectId: string,
+    isAdmin: boolean,
+    requested: 'auto' | 'none' | readonly RequestedNetwork[],
+  ): Promise<void> {
+    await this.ports.resolve(projectId, isAdmin, requested);
+  }
+
+  async regroup(serverId: string, groups: readonly SecurityGroupId[], context: CommandContext): Promise<void> {
+    const rows = await this.core.fresh();
+    for (const { id } of await rows.find(portTable, { where: { serverId } }))
+      await this.core.commands.execute(
+        port,
+        id as PortId,
+        { type: 'change', portId: id as PortId, changes: { securityGroups: [...groups] } },
+        step(context, `${id} groups`),
+      );
+  }
+
+  async portStates(rows: RowReader, ports: readonly ServerPort[]): Promise<Map<string, string>> {
+    const found = await rows.getMany(
+      portTable,
+      ports.map((p) => p.portId),
+    );
+    return new Map([...found].map(([id, row]) => [id, row.host ? 'ACTIVE' : 'DOWN']));
+  }
+}
+
+/** Nova's old form of a group: only ingress rules, protocol and addresses in its own words. */
+const groupView = (group: SecurityGroupRow, remotes: ReadonlyMap<string, string>) => ({
+  id: group.id,
+  name: group.name,
+  description: group.description,
+  tenant_id: group.projectId,
+  rules: group.rules
+    .filter((rule) => rule.direction === 'ingress')
+    .map((rule) => ({
+      id: rule.id,
+      parent_group_id: group.id,
+      ip_protocol: rule.protocol,
+      from_port: rule.portMin,
+      to_port: rule.portMax,
+      ip_range: rule.remoteGroup === null && rule.remotePrefix !== null ? { cidr: rule.remotePrefix } : {},
+      group: rule.remoteGroup === null ? {} : { name: remotes.get(rule.remoteGroup) ?? '', tenant_id: group.projectId },
+    })),
+});
