@@ -1,0 +1,42 @@
+import { AvailabilityZonesController } from './availability-zone/availability-zones.controller.js';
+import { FlavorsController } from './flavor/flavors.controller.js';
+import { HypervisorsController } from './hypervisor/hypervisors.controller.js';
+import { InstanceActionsController } from './instance-action/instance-actions.controller.js';
+import { KeypairsController } from './keypair/keypairs.controller.js';
+import { LimitsController } from './limits/limits.controller.js';
+import { SmallController } from './misc/small.controller.js';
+import { QuotaSetsController } from './quota/quota-sets.controller.js';
+import { ServerActionsController } from './server/server-actions.controller.js';
+import { ServerCreation } from './server/server-create.js';
+import { ServerMetadataController } from './server/server-metadata.controller.js';
+import { ServerNetworkController } from './server/server-network.controller.js';
+import { ServerPresenter } from './server/server-presenter.js';
+import { ServerTagsController } from './server/server-tags.controller.js';
+import { ServersController } from './server/servers.controller.js';
+import { ServerGroupsController } from './server-group/server-groups.controller.js';
+import { ServicesController } from './service/services.controller.js';
+import { TenantUsageController } from './usage/tenant-usage.controller.js';
+
+/**
+ * The Compute API for a Nest module. Beside these it provides `GatewayCore`, `LiveAnswers`, and the ports
+ * `ComputeNetwork`, `ComputeSecrets` and `ComputeSettings`.
+ */
+export const computeControllers = [
+  ServersController,
+  ServerActionsController,
+  ServerMetadataController,
+  ServerTagsController,
+  ServerNetworkController,
+  InstanceActionsController,
+  FlavorsController,
+  KeypairsController,
+  QuotaSetsController,
+  LimitsController,
+  ServerGroupsController,
+  AvailabilityZonesController,
+  ServicesController,
+  HypervisorsController,
+  TenantUsageController,
+  SmallController,
+];
+export const computeProviders = [ServerCreation, ServerPresenter];

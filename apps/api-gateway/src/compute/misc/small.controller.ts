@@ -1,0 +1,95 @@
+import { Controller } from '@nestjs/common';
+import { notFound } from '@omnivisor/contracts';
+import { type Call, Operation } from '@omnivisor/openstack';
+import * as t from '../common/parameters.js';
+import { type FieldHistory, queryByVersion } from '../common/versions.js';
+
+const compute = 'compute' as const;
+const any: FieldHistory = [['2.1', t.anyText]];
+
+/** Extensions of before 2.1 that are part of the API for good, as far as they are served. */
+const extensions = [
+  ['ExtendedServerAttributes', 'OS-EXT-SRV-ATTR'],
+  ['ExtendedStatus', 'OS-EXT-STS'],
+  ['ExtendedAvailabilityZone', 'OS-EXT-AZ'],
+  ['ServerUsage', 'OS-SRV-USG'],
+  ['DiskConfig', 'OS-DCF'],
+  ['FlavorExtraData', 'OS-FLV-EXT-DATA'],
+  ['FlavorAccess', 'os-flavor-access'],
+  ['FlavorExtraSpecs', 'os-flavor-extra-specs'],
+  ['FlavorManage', 'os-flavor-manage'],
+  ['Keypairs', 'os-keypairs'],
+  ['Quotas', 'os-quota-sets'],
+  ['UsedLimits', 'os-used-limits'],
+  ['AvailabilityZone', 'os-availability-zone'],
+  ['Services', 'os-services'],
+  ['Hypervisors', 'os-hypervisors'],
+  ['ServerGroups', 'os-server-groups'],
+  ['SimpleTenantUsage', 'os-simple-tenant-usage'],
+  ['InstanceActions', 'os-instance-actions'],
+  ['AttachInterfaces', 'os-attach-interfaces'],
+  ['ConsoleOutput', 'os-console-output'],
+  ['SchedulerHints', 'OS-SCH-HNT'],
+  ['MultipleCreate', 'os-multiple-create'],
+  ['UserData', 'os-user-data'],
+  ['ConfigDrive', 'os-config-drive'],
+].map(([name, alias]) => ({
+  name,
+  alias,
+  description: `${name} of the Compute API.`,
+  namespace: 'http://docs.openstack.org/compute/ext/fake_xml',
+  updated: '2014-12-03T00:00:00Z',
+  links: [],
+}));
+
+/** Small parts of the API that have nothing to keep. */
+@Controller()
+export class SmallController {
+  @Operation({ service: compute, method: 'GET', path: '/v2.1/extensions', policy: 'os_compute_api:extensions' })
+  extensions() {
+    return { extensions };
+  }
+
+  @Operation({ service: compute, method: 'GET', path: '/v2.1/extensions/:alias', policy: 'os_compute_api:extensions' })
+  extension(call: Call) {
+    const extension = extensions.find((e) => e.alias === call.params.alias);
+    if (!extension) throw notFound(`Could not find extension ${call.params.alias!.slice(0, 255)}`);
+    return { extension };
+  }
+
+  /** Servers do not migrate yet, so none ever has. */
+  @Operation({
+    service: compute,
+    method: 'GET',
+    path: '/v2.1/os-migrations',
+    policy: 'os_compute_api:os-migrations:index',
+    query: queryByVersion({
+      hidden: any,
+      host: any,
+      instance_uuid: any,
+      source_compute: any,
+      status: any,
+      migration_type: any,
+      limit: [['2.59', t.limit]],
+      marker: [['2.59', t.anyText]],
+      'changes-since': [['2.59', t.dateTime]],
+      'changes-before': [['2.66', t.dateTime]],
+      user_id: [['2.80', t.anyText]],
+      project_id: [['2.80', t.anyText]],
+    }),
+  })
+  migrations() {
+    return { migrations: [] };
+  }
+
+  /** Hosts are not grouped: there is no way to make a host aggregate yet. */
+  @Operation({
+    service: compute,
+    method: 'GET',
+    path: '/v2.1/os-aggregates',
+    policy: 'os_compute_api:os-aggregates:index',
+  })
+  aggregates() {
+    return { aggregates: [] };
+  }
+}
