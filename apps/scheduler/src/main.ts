@@ -1,1 +1,100 @@
-export {};
+import { readFile } from 'node:fs/promises';
+import { PostgresEventStore } from '@omnivisor/eventsourcing/postgres';
+import { BusTokenValidator, createOpenStackApp } from '@omnivisor/openstack';
+import {
+  Health,
+  HealthServer,
+  Lifecycle,
+  loadConfig,
+  logger,
+  metricsRegistry,
+  NatsBus,
+  RandomIds,
+  readCredentials,
+  SystemClock,
+  serveConfig,
+} from '@omnivisor/platform';
+import { SchedulerConfig } from './config.js';
+import { PgLeadership } from './core/pg-leadership.js';
+import { SchedulerSettings } from './core/settings.js';
+import { schedulerMetrics } from './metrics.js';
+import { placementModule } from './placement/placement.module.js';
+import { Scheduler } from './scheduler.js';
+
+const config = loadConfig(SchedulerConfig, process.env);
+const log = logger('scheduler', config.OMNIVISOR_LOG_LEVEL);
+const lifecycle = new Lifecycle({ logger: log });
+const onError = (where: string, err: unknown) => log.error({ err }, where);
+
+const bus = await NatsBus.connect({
+  servers: config.OMNIVISOR_NATS_URL,
+  name: 'scheduler',
+  ...(config.OMNIVISOR_NATS_CREDS ? { credentials: await readCredentials(config.OMNIVISOR_NATS_CREDS) } : {}),
+  onError,
+  onStatus: (status) => log.debug(`bus: ${status}`),
+});
+lifecycle.onStop('bus', () => bus.close());
+const ids = new RandomIds();
+const store = new PostgresEventStore({ url: config.OMNIVISOR_DATABASE_URL, ids });
+lifecycle.onStop('store', () => store.close());
+
+const seedFile = config.OMNIVISOR_NATS_ACCOUNT_SEED_FILE;
+const scheduler = new Scheduler(
+  {
+    clock: new SystemClock(),
+    ids,
+    bus,
+    store,
+    leadership: new PgLeadership(config.OMNIVISOR_DATABASE_URL, onError),
+  },
+  {
+    cloudId: config.OMNIVISOR_CLOUD_ID,
+    onError,
+    settings: SchedulerSettings.parse({
+      version: config.OMNIVISOR_SCHEDULER_SETTINGS_VERSION,
+      cpuWeightMultiplier: config.OMNIVISOR_CPU_WEIGHT_MULTIPLIER ?? null,
+      ramWeightMultiplier: config.OMNIVISOR_RAM_WEIGHT_MULTIPLIER ?? null,
+      diskWeightMultiplier: config.OMNIVISOR_DISK_WEIGHT_MULTIPLIER ?? null,
+      cpuAllocationRatio: config.OMNIVISOR_CPU_ALLOCATION_RATIO,
+      ramAllocationRatio: config.OMNIVISOR_RAM_ALLOCATION_RATIO,
+      diskAllocationRatio: config.OMNIVISOR_DISK_ALLOCATION_RATIO,
+      reservedHostMemoryMib: config.OMNIVISOR_RESERVED_HOST_MEMORY_MB,
+    }),
+    ...(seedFile ? { natsAccountSeed: (await readFile(seedFile, 'utf8')).trim() } : {}),
+  },
+);
+const health = new Health('scheduler', [
+  { name: 'nats', probe: () => bus.connected() },
+  { name: 'store', probe: async () => (await store.head()) >= 0 },
+  { name: 'log', probe: () => scheduler.core.failure === undefined },
+]);
+const metrics = metricsRegistry('scheduler');
+schedulerMetrics(metrics, scheduler);
+const probes = await HealthServer.listen(health, metrics, config.OMNIVISOR_LISTEN, config.OMNIVISOR_HEALTH_PORT);
+lifecycle.onStop('health', () => probes.close());
+
+lifecycle.onStop('scheduler', () => scheduler.stop());
+await scheduler.start();
+
+const shown = await serveConfig(bus, 'scheduler', SchedulerConfig, process.env);
+lifecycle.onStop('configuration', () => shown.close());
+
+const app = await createOpenStackApp({
+  module: placementModule(scheduler.core),
+  services: ['placement'],
+  tokens: () => new BusTokenValidator(bus),
+  logger: log,
+  publicUrl: config.OMNIVISOR_PUBLIC_URL,
+  trustedProxies: ['127.0.0.0/8', '::1'],
+});
+lifecycle.onStop('http', () => app.close());
+const port = await app.listen(config.OMNIVISOR_PORT, config.OMNIVISOR_LISTEN);
+log.info(`placement API on port ${port}, health on port ${probes.port}`);
+lifecycle.onStop('readiness', () => health.markStopping());
+
+/** Ready once the world has caught up with the log; the store may still be starting. */
+const becomeReady = (): void => {
+  if (scheduler.core.caughtUp) health.markReady();
+  else scheduler.core.fresh().then(becomeReady, () => setTimeout(becomeReady, 200));
+};
+becomeReady();

@@ -1,4 +1,5 @@
 export * from './config/config.js';
+export * from './config/config-desk.js';
 export * from './health/health.js';
 export * from './health/health-server.js';
 export * from './lifecycle/lifecycle.js';

@@ -172,10 +172,12 @@ export class World {
         return;
       }
       case 'ServerAttemptAbandoned':
-        return this.end(serverId, event.data.attempt, 'abandoned', event);
+        this.end(serverId, event.data.attempt, 'abandoned', event);
+        return;
       case 'ServerGuestAbsent':
       case 'ServerSpawnFailed':
-        return this.end(serverId, event.data.attempt, 'absent', event, event.data.host);
+        this.end(serverId, event.data.attempt, 'absent', event, event.data.host);
+        return;
       case 'ServerCreateAbandoned':
       case 'ServerResourcesReleased':
         // A claim that is left goes when its host confirms that the guest is gone.
