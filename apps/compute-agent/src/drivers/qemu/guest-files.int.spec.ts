@@ -118,6 +118,16 @@ describe('guests of QEMU on their host', () => {
     expect(pid()).not.toBe(before);
   });
 
+  it('are whole or not there when the agent ends while their folder is made or removed', async () => {
+    const half = join(stateDir, 'guests', `.unfinished-${id}`);
+    mkdirSync(half);
+    writeFileSync(join(half, 'disk.qcow2'), 'half');
+    const next = open();
+    expect(existsSync(half)).toBe(false);
+    await next.spawn(spec, never);
+    await next.close();
+  });
+
   it('of another cloud are neither shown nor touched', async () => {
     await driver.spawn(spec, never);
     const theirs = open({ cloudId: 'another-cloud' });

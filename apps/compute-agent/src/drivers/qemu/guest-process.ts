@@ -35,7 +35,12 @@ export const findProcess = (dir: string, guest: GuestDefinition): number | null 
 
 const isGuest = (pid: number, dir: string, guest: GuestDefinition): boolean => {
   const command = text(`/proc/${pid}/cmdline`)?.split('\0') ?? [];
-  if (!command.includes(`guest=${guestName(guest)}`) || isZombie(pid)) return false;
+  return command.includes(`guest=${guestName(guest)}`) && isAlive(pid, dir);
+};
+
+/** True also while the process ends: it has no command line any more, but still holds its files and devices. */
+const isAlive = (pid: number, dir: string): boolean => {
+  if (isZombie(pid)) return false;
   try {
     return readlinkSync(`/proc/${pid}/cwd`) === realpathSync(dir);
   } catch {
@@ -101,29 +106,30 @@ export const launch = async ({ dir, guest, qemu, args, ready, timeout, signal }:
 
 /** Ends a guest's process at once. Only after its identity has been checked, and never by its group. */
 export const kill = async (dir: string, guest: GuestDefinition, timeout: number): Promise<void> => {
-  const deadline = Date.now() + timeout;
-  for (let pid = findProcess(dir, guest); pid !== null; pid = findProcess(dir, guest)) {
+  const pid = findProcess(dir, guest);
+  if (pid !== null) {
     try {
       process.kill(pid, 'SIGKILL');
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw asHypervisorError(error, 'ending the guest');
     }
-    if (Date.now() > deadline)
+    if (!(await waitForEnd(pid, dir, timeout)))
       throw new HypervisorError('unavailable', 'the QEMU process cannot be ended', `pid ${pid}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
   }
-  for (const parent of CGROUPS) removeFolder(join(parent, `omnivisor-${guest.mark.serverId}`));
+  await removeCgroup(guest.mark.serverId);
 };
 
-/** Waits until the process is gone; false when it is still there. */
-export const waitForEnd = async (dir: string, guest: GuestDefinition, timeout: number): Promise<boolean> => {
+/** Waits until the process holds nothing any more; false when it still does. */
+export const waitForEnd = async (pid: number, dir: string, timeout: number): Promise<boolean> => {
   const deadline = Date.now() + timeout;
-  while (findProcess(dir, guest) !== null) {
+  while (isAlive(pid, dir)) {
     if (Date.now() > deadline) return false;
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await pause();
   }
   return true;
 };
+
+const pause = () => new Promise((resolve) => setTimeout(resolve, 5));
 
 const namespaceOf = ({ nics }: GuestDefinition): string[] => {
   const namespaces = new Set(nics.map((nic) => nic.netns));
@@ -156,10 +162,18 @@ const ownCgroup = (id: ServerId, pid: number): void => {
   }
 };
 
-const removeFolder = (path: string): void => {
+/** The kernel lets go of a group a moment after its last process has been reaped. */
+const removeCgroup = async (id: ServerId): Promise<void> => {
+  for (const parent of CGROUPS)
+    for (let tries = 0; tries < 40 && !removeFolder(join(parent, `omnivisor-${id}`)); tries++) await pause();
+};
+
+/** @returns true when it is not there any more */
+const removeFolder = (path: string): boolean => {
   try {
     rmdirSync(path);
-  } catch {
-    // Not there, or not empty: then it is not ours to remove.
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'EBUSY';
   }
 };

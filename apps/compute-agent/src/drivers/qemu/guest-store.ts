@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, rmSync } from 'node:fs';
+import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
@@ -15,6 +15,8 @@ export class GuestStore {
     private readonly bootId: string,
   ) {
     mkdirSync(dir, { recursive: true, mode: 0o711 });
+    for (const name of readdirSync(dir))
+      if (name.startsWith(UNFINISHED)) rmSync(join(dir, name), { recursive: true, force: true });
   }
 
   /** A path made of nothing but a server id. */
@@ -34,10 +36,14 @@ export class GuestStore {
     return parsed.success && parsed.data.mark.serverId === id ? parsed.data : null;
   }
 
-  /** Makes the folder with its mark; both are on the disk when this returns. */
+  /** Makes the folder with its mark in it, at once or not at all; both are on the disk when this returns. */
   create(definition: GuestDefinition): void {
-    mkdirSync(this.path(definition.mark.serverId), { mode: 0o700 });
-    this.write(definition);
+    const making = join(this.dir, `${UNFINISHED}${definition.mark.serverId}`);
+    rmSync(making, { recursive: true, force: true });
+    mkdirSync(making, { mode: 0o700 });
+    writeJson(join(making, FILES.definition), definition, true);
+    syncFolder(making);
+    renameSync(making, this.path(definition.mark.serverId));
     syncFolder(this.dir);
   }
 
@@ -47,8 +53,17 @@ export class GuestStore {
     syncFolder(this.path(serverId));
   }
 
+  /** The mark goes together with the rest: what is left after a crash is no guest any more. */
   remove(id: ServerId): void {
-    rmSync(this.path(id), { recursive: true, force: true });
+    const removing = join(this.dir, `${UNFINISHED}${ServerId.parse(id)}`);
+    rmSync(removing, { recursive: true, force: true });
+    try {
+      renameSync(this.path(id), removing);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+      throw error;
+    }
+    rmSync(removing, { recursive: true, force: true });
   }
 
   /** Says that the guest's process ends by intent; without it, a process that is gone has crashed. */
@@ -69,6 +84,8 @@ export class GuestStore {
   }
 }
 
+/** Folders that are being made or removed; none of them has a process. */
+const UNFINISHED = '.unfinished-';
 const STARTED = 'started.json';
 
 const syncFolder = (path: string) => {

@@ -115,10 +115,11 @@ export class QemuGuest {
 
   /** Ends the process, politely towards the disks when it answers, and by force when it does not. */
   async end(guest: GuestDefinition): Promise<void> {
-    if (findProcess(this.dir, guest) !== null) {
+    const pid = findProcess(this.dir, guest);
+    if (pid !== null) {
       this.settings.store.noteStopped(this.id);
       await this.call(guest, 'quit').catch(() => undefined);
-      await waitForEnd(this.dir, guest, this.settings.answerTimeout);
+      await waitForEnd(pid, this.dir, this.settings.answerTimeout);
     }
     await kill(this.dir, guest, this.settings.answerTimeout);
     this.disconnect();
