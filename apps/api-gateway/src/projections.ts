@@ -4,10 +4,12 @@ import { computeProjections } from './compute/projections.js';
 import { schedulingProjection } from './compute/scheduling/scheduling.projection.js';
 import { reservationProjection } from './compute/server/reservation.process.js';
 import { serverProjection } from './compute/server/server.projection.js';
+import { identityProjections } from './identity/record/tables.js';
 import { networkProjections } from './network/network.projections.js';
 
 /** Every table of the gateway's read model; one line per area. */
 export const gatewayProjections = [
+  ...identityProjections,
   serverProjection,
   reservationProjection,
   hostProjection,

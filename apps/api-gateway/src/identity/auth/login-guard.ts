@@ -1,0 +1,118 @@
+import { createHash } from 'node:crypto';
+import {
+  type CommandContext,
+  type CommandId,
+  DomainError,
+  type Instant,
+  type LoginEvent,
+  loginEvents,
+  type Milliseconds,
+  type RequestId,
+} from '@omnivisor/contracts';
+import type { Aggregate } from '@omnivisor/eventsourcing';
+import type { GatewayCore } from '../../core/gateway-core.js';
+
+interface Count {
+  readonly source: string;
+  readonly reason: string;
+  readonly minute: Instant;
+  readonly count: number;
+}
+
+const tallies: Aggregate<null, readonly Count[], LoginEvent> = {
+  events: loginEvents,
+  initial: null,
+  decide: (counts) => counts.map((data) => ({ type: 'LoginFailuresCounted', data })),
+  evolve: () => null,
+};
+
+const MINUTE = 60_000;
+/** Failures of one user from one source, and of one source altogether, that are let through within a minute. */
+const PER_USER = 10;
+const PER_SOURCE = 100;
+const MAX_KEYS = 10_000;
+const MAX_TALLIES = 500;
+
+/** Slows down whoever guesses, and counts failures for the log: one event per source, reason and minute. */
+export class LoginGuard {
+  private failures = new Map<string, number[]>();
+  private counts = new Map<string, Count>();
+  private cancel = () => {};
+
+  constructor(private readonly core: GatewayCore) {}
+
+  start(): void {
+    this.cancel = this.core.clock.after(MINUTE as Milliseconds, () => {
+      this.flush().catch(() => {});
+      this.start();
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.cancel();
+    await this.flush();
+  }
+
+  /** @throws DomainError `rateLimited` */
+  admit(source: string, user: string): void {
+    for (const [key, limit] of this.keys(source, user)) {
+      const recent = this.recent(key);
+      if (recent.length < limit) continue;
+      const wait = Math.ceil((recent[recent.length - limit]! + MINUTE - this.now()) / 1000);
+      throw new DomainError('rateLimited', 'Too many failed logins. Please try again later.', {
+        details: { retryAfter: Math.max(1, wait) },
+      });
+    }
+  }
+
+  failed(source: string, user: string, reason: string): void {
+    for (const [key] of this.keys(source, user)) {
+      const recent = [...this.recent(key), this.now()].slice(-PER_SOURCE);
+      this.failures.delete(key);
+      this.failures.set(key, recent);
+      if (this.failures.size > MAX_KEYS) this.failures.delete(this.failures.keys().next().value!);
+    }
+    const minute = new Date(Math.floor(this.now() / MINUTE) * MINUTE).toISOString() as Instant;
+    let from = source;
+    if (this.counts.size >= MAX_TALLIES && !this.counts.has(`${source} ${reason} ${minute}`)) from = 'others';
+    const key = `${from} ${reason} ${minute}`;
+    const count = (this.counts.get(key)?.count ?? 0) + 1;
+    this.counts.set(key, { source: from, reason, minute, count });
+  }
+
+  succeeded(source: string, user: string): void {
+    this.failures.delete(this.keys(source, user)[0][0]);
+  }
+
+  async flush(): Promise<void> {
+    if (this.counts.size === 0) return;
+    const batch = [...this.counts.values()];
+    this.counts = new Map();
+    const id = this.core.ids.uuid();
+    const context: CommandContext = {
+      actor: { kind: 'service', service: 'api-gateway' },
+      requestId: `req-${id}` as RequestId,
+      correlationId: `req-${id}` as RequestId,
+      causationId: null,
+      commandId: `login/${id}` as CommandId,
+    };
+    await this.core.commands.execute(tallies, id, batch, context);
+  }
+
+  private keys(source: string, user: string): [[string, number], [string, number]] {
+    const hashed = createHash('sha256').update(user).digest('base64').slice(0, 16);
+    return [
+      [`${source} ${hashed}`, PER_USER],
+      [source, PER_SOURCE],
+    ];
+  }
+
+  private recent(key: string): number[] {
+    const since = this.now() - MINUTE;
+    return (this.failures.get(key) ?? []).filter((t) => t > since);
+  }
+
+  private now(): number {
+    return Date.parse(this.core.clock.now());
+  }
+}

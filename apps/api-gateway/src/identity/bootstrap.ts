@@ -1,0 +1,157 @@
+import { createHash } from 'node:crypto';
+import type {
+  CommandContext,
+  CommandId,
+  IdentityDomainId,
+  ProjectId,
+  RequestId,
+  RoleId,
+  UserId,
+} from '@omnivisor/contracts';
+import { assignments } from './assignment/assignment.js';
+import type { IdentityDesk } from './desk.js';
+import { domains, projects, roles, users } from './record/aggregates.js';
+import { TOKEN_KEYS, tokenKeys } from './token/token-service.js';
+
+const idOf = (name: string): string =>
+  createHash('sha256').update(`omnivisor/bootstrap/${name}`).digest('hex').slice(0, 32);
+
+export const DEFAULT_DOMAIN = 'default' as IdentityDomainId;
+/** Each role implies the next. */
+const CHAIN = ['admin', 'manager', 'member', 'reader'];
+const ROLES = [...CHAIN, 'service'];
+
+export const bootstrapIds = {
+  project: (name: string) => idOf(`project/${name}`) as ProjectId,
+  user: (name: string) => idOf(`user/${name}`) as UserId,
+  role: (name: string) => idOf(`role/${name}`) as RoleId,
+};
+
+const contextOf = (step: string): CommandContext => {
+  const digest = createHash('sha256').update(`bootstrap/${step}`).digest('hex');
+  const uuid = `${digest.slice(0, 8)}-${digest.slice(8, 12)}-4${digest.slice(13, 16)}-8${digest.slice(17, 20)}-${digest.slice(20, 32)}`;
+  return {
+    actor: { kind: 'service', service: 'api-gateway' },
+    requestId: `req-${uuid}` as RequestId,
+    correlationId: `req-${uuid}` as RequestId,
+    causationId: null,
+    commandId: `bootstrap/${step}` as CommandId,
+  };
+};
+
+/**
+ * Makes what a new cloud needs before anyone can log in: the Default domain, the usual roles, project and user `admin`,
+ * a token key. What is there already is left as it is, a changed password too; several replicas may do so at once.
+ * @param adminPassword undefined makes no admin: somebody else did
+ */
+export const bootstrap = async (desk: IdentityDesk, adminPassword: string | undefined): Promise<void> => {
+  const { commands, clock } = desk.core;
+  const at = clock.now();
+  const taken = async () => true;
+  const name = (kind: string, scope: string, value: string, owner: string) =>
+    desk.names.take(kind, scope, value, owner, at, contextOf(`name/${kind}/${value}`), taken);
+
+  if ((await commands.load(tokenKeys, TOKEN_KEYS)).indexes.length === 0)
+    await desk.tokens.rotate((s) => contextOf(`key/${s}`));
+  if ((await commands.load(domains, DEFAULT_DOMAIN)).status === 'none') {
+    await name('domain', '', 'Default', DEFAULT_DOMAIN);
+    const attributes = {
+      name: 'Default',
+      description: 'The default domain',
+      enabled: true,
+      tags: [],
+      options: {},
+      extra: {},
+    };
+    await desk.execute(
+      domains,
+      DEFAULT_DOMAIN,
+      { type: 'create', id: DEFAULT_DOMAIN, attributes },
+      contextOf('domain'),
+    );
+  }
+  for (const role of ROLES) {
+    const id = bootstrapIds.role(role);
+    if ((await commands.load(roles, id)).status !== 'none') continue;
+    await name('role', '', role, id);
+    const attributes = { name: role, domainId: null, description: null, options: {}, extra: {} };
+    await desk.execute(roles, id, { type: 'create', id, attributes }, contextOf(`role/${role}`));
+    const implied = CHAIN[CHAIN.indexOf(role) + 1];
+    if (CHAIN.includes(role) && implied !== undefined)
+      await desk.execute(
+        roles,
+        id,
+        { type: 'imply', id, impliedId: bootstrapIds.role(implied) },
+        contextOf(`imply/${role}`),
+      );
+  }
+  if (adminPassword === undefined) return;
+  const project = await bootstrapProject(desk, 'admin', 'Bootstrap project for initializing the cloud.');
+  const admin = await bootstrapUser(desk, 'admin', adminPassword, project);
+  const scopes = [{ kind: 'project', id: project } as const, { kind: 'system', id: 'all' } as const];
+  await assign(
+    desk,
+    admin,
+    scopes.map((scope) => ({ scope, role: 'admin' })),
+  );
+};
+
+export const bootstrapProject = async (desk: IdentityDesk, name: string, description = ''): Promise<ProjectId> => {
+  const id = bootstrapIds.project(name);
+  if ((await desk.core.commands.load(projects, id)).status !== 'none') return id;
+  const at = desk.core.clock.now();
+  await desk.names.take('project', DEFAULT_DOMAIN, name, id, at, contextOf(`name/project/${name}`), async () => true);
+  const attributes = {
+    name,
+    domainId: DEFAULT_DOMAIN,
+    parentId: DEFAULT_DOMAIN as string,
+    description,
+    enabled: true,
+    tags: [],
+    options: {},
+    extra: {},
+  };
+  await desk.execute(projects, id, { type: 'create', id, attributes }, contextOf(`project/${name}`));
+  return id;
+};
+
+export const bootstrapUser = async (
+  desk: IdentityDesk,
+  name: string,
+  password: string,
+  projectId: ProjectId,
+): Promise<UserId> => {
+  const id = bootstrapIds.user(name);
+  if ((await desk.core.commands.load(users, id)).status !== 'none') return id;
+  const at = desk.core.clock.now();
+  await desk.names.take('user', DEFAULT_DOMAIN, name, id, at, contextOf(`name/user/${name}`), async () => true);
+  const attributes = {
+    name,
+    domainId: DEFAULT_DOMAIN,
+    description: null,
+    enabled: true,
+    defaultProjectId: projectId,
+    options: {},
+    extra: {},
+  };
+  const stored = await desk.passwords.store(password);
+  await desk.execute(users, id, { type: 'create', id, attributes }, contextOf(`user/${name}`));
+  const command = { type: 'setPassword' as const, id, password: stored, at, byUser: false };
+  await desk.execute(users, id, command, contextOf(`password/${name}`));
+  return id;
+};
+
+export const assign = async (
+  desk: IdentityDesk,
+  userId: UserId,
+  grants: readonly { scope: { kind: 'project'; id: ProjectId } | { kind: 'system'; id: 'all' }; role: string }[],
+): Promise<void> => {
+  const list = grants.map(({ scope, role }) => ({
+    actorKind: 'user' as const,
+    actorId: userId,
+    scope,
+    roleId: bootstrapIds.role(role),
+    inherited: false,
+  }));
+  await desk.execute(assignments, userId, { type: 'assign', assignments: list }, contextOf(`assign/${userId}`));
+};

@@ -1,0 +1,111 @@
+import { createHash } from 'node:crypto';
+import type { RowReader } from '@omnivisor/eventsourcing';
+import { endpointTable, serviceTable } from '../record/tables.js';
+
+/** A service that this cloud serves, as its configuration says. */
+export interface BuiltInService {
+  readonly type: string;
+  readonly name: string;
+  /** Below the root that all services share. */
+  readonly path: string;
+}
+
+export const builtInServices: readonly BuiltInService[] = [
+  { type: 'identity', name: 'keystone', path: '/identity' },
+  { type: 'compute', name: 'nova', path: '/compute/v2.1' },
+  { type: 'network', name: 'neutron', path: '/network' },
+  { type: 'image', name: 'glance', path: '/image' },
+  { type: 'placement', name: 'placement', path: '/placement' },
+];
+
+const INTERFACES = ['public', 'internal', 'admin'] as const;
+
+const fixedId = (text: string): string => createHash('sha256').update(`omnivisor/${text}`).digest('hex').slice(0, 32);
+
+export interface ServiceView {
+  readonly id: string;
+  readonly type: string;
+  readonly name: string;
+  readonly enabled: boolean;
+  readonly description: string;
+  readonly builtIn: boolean;
+  readonly extra: Record<string, unknown>;
+}
+export interface EndpointView {
+  readonly id: string;
+  readonly serviceId: string;
+  readonly interface: string;
+  readonly regionId: string | null;
+  readonly url: string;
+  readonly enabled: boolean;
+  readonly builtIn: boolean;
+  readonly extra: Record<string, unknown>;
+}
+
+/** The services of this cloud: what it serves itself, and what operators added. */
+export class Catalog {
+  constructor(
+    private readonly served: readonly BuiltInService[],
+    readonly region: string,
+  ) {}
+
+  async services(rows: RowReader): Promise<ServiceView[]> {
+    const own = this.served.map((s) => ({
+      id: fixedId(`service/${s.type}`),
+      type: s.type,
+      name: s.name,
+      enabled: true,
+      description: '',
+      builtIn: true,
+      extra: {},
+    }));
+    const added = (await rows.find(serviceTable)).map((s) => ({
+      ...s,
+      name: s.name ?? '',
+      description: s.description ?? '',
+      builtIn: false,
+    }));
+    return [...own, ...added];
+  }
+
+  /** @param root what all services share, as the client sees it */
+  async endpoints(rows: RowReader, root: string): Promise<EndpointView[]> {
+    const own = this.served.flatMap((s) =>
+      INTERFACES.map((i) => ({
+        id: fixedId(`endpoint/${s.type}/${i}`),
+        serviceId: fixedId(`service/${s.type}`),
+        interface: i,
+        regionId: this.region,
+        url: root + s.path,
+        enabled: true,
+        builtIn: true,
+        extra: {},
+      })),
+    );
+    return [...own, ...(await rows.find(endpointTable)).map((e) => ({ ...e, builtIn: false }))];
+  }
+
+  /** The catalog of a token. */
+  async of(rows: RowReader, root: string, projectId: string | null): Promise<unknown[]> {
+    const endpoints = (await this.endpoints(rows, root)).filter((e) => e.enabled);
+    return (await this.services(rows))
+      .filter((s) => s.enabled)
+      .map((s) => ({
+        id: s.id,
+        type: s.type,
+        name: s.name,
+        endpoints: endpoints
+          .filter((e) => e.serviceId === s.id)
+          .map((e) => ({
+            id: e.id,
+            interface: e.interface,
+            region_id: e.regionId,
+            url: substitute(e.url, projectId),
+            region: e.regionId,
+          })),
+      }));
+  }
+}
+
+const substitute = (url: string, projectId: string | null): string =>
+  url.replace(/[$%]\((?:tenant_id|project_id)\)s/g, projectId ?? '');

@@ -1,0 +1,34 @@
+import { type DynamicModule, Module } from '@nestjs/common';
+import { ApplicationCredentialsController } from './application-credential/application-credentials.controller.js';
+import { GrantsController } from './assignment/grants.controller.js';
+import { RoleAssignmentsController } from './assignment/role-assignments.controller.js';
+import { CatalogController } from './catalog/catalog.controller.js';
+import { IdentityDesk } from './desk.js';
+import { DomainsController } from './domain/domains.controller.js';
+import { GroupsController } from './group/groups.controller.js';
+import type { Identity } from './identity.js';
+import { ProjectsController } from './project/projects.controller.js';
+import { Removal } from './removal.js';
+import { RolesController } from './role/roles.controller.js';
+import { TokensController } from './token/tokens.controller.js';
+import { UsersController } from './user/users.controller.js';
+
+@Module({})
+class IdentityModule {}
+
+export const identityModule = (identity: Identity): DynamicModule => ({
+  module: IdentityModule,
+  providers: [{ provide: IdentityDesk, useValue: identity.desk }, Removal],
+  controllers: [
+    TokensController,
+    DomainsController,
+    ProjectsController,
+    UsersController,
+    GroupsController,
+    RolesController,
+    GrantsController,
+    RoleAssignmentsController,
+    ApplicationCredentialsController,
+    CatalogController,
+  ],
+});
