@@ -1,0 +1,42 @@
+import { readFileSync } from 'node:fs';
+import { count, port, secret } from '@omnivisor/platform';
+import { z } from 'zod';
+
+const list = z
+  .string()
+  .default('')
+  .transform((text) => text.split(',').filter((entry) => entry !== ''));
+
+/** Environment of the API gateway. */
+export const GatewayConfig = z.object({
+  OMNIVISOR_NATS_URL: z.string(),
+  /** File with the service's NATS credentials; none for a server that asks for none. */
+  OMNIVISOR_NATS_CREDS: z.string().optional(),
+  /** Login of the service's PostgreSQL role. */
+  OMNIVISOR_DATABASE_URL: secret(z.string()),
+  OMNIVISOR_DATABASE_SCHEMA: z.string().default('gateway'),
+  OMNIVISOR_LISTEN: z.string().default('127.0.0.1'),
+  OMNIVISOR_PORT: port.default(8774),
+  OMNIVISOR_HEALTH_PORT: port.default(0),
+  /** The root all services share as clients see it; taken from the request when not given. */
+  OMNIVISOR_PUBLIC_URL: z.string().optional(),
+  /** Addresses and networks of proxies whose forwarding headers are believed. */
+  OMNIVISOR_TRUSTED_PROXIES: list,
+  OMNIVISOR_IMAGE_URL: z.url(),
+  OMNIVISOR_PLACEMENT_URL: z.url(),
+  /** File with the keys that close the vault, the newest first. */
+  OMNIVISOR_MASTER_KEY_FILE: z.string(),
+  /** File with the first administrator's password; read only while the cloud has none. */
+  OMNIVISOR_ADMIN_PASSWORD_FILE: z.string().optional(),
+  OMNIVISOR_REGION: z.string().default('RegionOne'),
+  OMNIVISOR_TOKEN_SECONDS: count.default(3_600),
+  /** `ws://` root under which compute hosts reach this very replica; its own address when not given. */
+  OMNIVISOR_AGENT_URL: z.string().optional(),
+  /** Origins that browsers may open consoles from. */
+  OMNIVISOR_CONSOLE_ORIGINS: list,
+  OMNIVISOR_LOG_LEVEL: z.string().default('info'),
+});
+export type GatewayConfig = z.output<typeof GatewayConfig>;
+
+/** The first line of a secret's file. */
+export const readSecret = (path: string): string => readFileSync(path, 'utf8').trim();

@@ -1,0 +1,106 @@
+import type { Server } from 'node:http';
+import proxy from '@fastify/http-proxy';
+import { seconds } from '@omnivisor/contracts';
+import type { Vault } from '@omnivisor/eventsourcing/vault';
+import { createOpenStackApp, type EdgeLogger, type OpenStackApp } from '@omnivisor/openstack';
+import { AppModule } from './app.module.js';
+import { ConsoleProxy } from './console/console-proxy.js';
+import { grantedConsoles } from './console/granted-consoles.js';
+import type { GatewayPorts } from './core/gateway-core.js';
+import { Gateway } from './gateway.js';
+import { Identity } from './identity/identity.js';
+
+export interface GatewayAppOptions {
+  readonly ports: GatewayPorts;
+  readonly vault: Vault;
+  readonly logger: EdgeLogger;
+  readonly region: string;
+  readonly tokenSeconds: number;
+  readonly adminPassword: string | undefined;
+  /** Where images and placement are served; requests pass through, each service checks the token itself. */
+  readonly imageUrl: string;
+  readonly placementUrl: string;
+  readonly publicUrl: string | undefined;
+  readonly trustedProxies: readonly string[];
+  readonly consoleOrigins: readonly string[];
+  readonly onError: (where: string, error: unknown) => void;
+}
+
+/** One replica of the gateway with its HTTP; `start` before `app.listen`. */
+export interface GatewayApp {
+  readonly gateway: Gateway;
+  readonly identity: Identity;
+  readonly app: OpenStackApp;
+  /** @param agentUrl `ws://` root under which hosts reach this replica */
+  serveConsoles(agentUrl: string): void;
+  stop(): Promise<void>;
+}
+
+/** Passes requests of a service on, as a stream in both directions. */
+const PASSED = [
+  ['/image', 'imageUrl'],
+  ['/placement', 'placementUrl'],
+] as const;
+
+export const startGatewayApp = async (options: GatewayAppOptions): Promise<GatewayApp> => {
+  const gateway = new Gateway(options.ports, options.vault, options.onError);
+  const identity = new Identity(
+    gateway.core,
+    {
+      put: (secret) => options.vault.put('identity', secret),
+      get: (ref) => options.vault.get(ref),
+      erase: (ref) => options.vault.erase(ref),
+    },
+    { region: options.region, tokenLifetime: seconds(options.tokenSeconds), adminPassword: options.adminPassword },
+  );
+  await gateway.start();
+  await gateway.core.projector.catchUp();
+  await identity.start();
+  const publicUrl = options.publicUrl?.replace(/\/+$/, '');
+  const app = await createOpenStackApp({
+    module: AppModule.of({
+      gateway,
+      identity,
+      vault: options.vault,
+      compute: { quota: {}, consoleUrl: (publicUrl ?? 'http://127.0.0.1').replace(/^http/, 'ws') },
+    }),
+    services: ['identity', 'compute', 'network'],
+    tokens: () => identity.desk.tokens,
+    logger: options.logger,
+    publicUrl,
+    trustedProxies: options.trustedProxies,
+    extend: async (fastify) => {
+      for (const [prefix, key] of PASSED)
+        await fastify.register(proxy, {
+          upstream: options[key],
+          prefix,
+          rewritePrefix: prefix,
+          proxyPayloads: true,
+          replyOptions: {
+            rewriteRequestHeaders: (request, headers) => ({
+              ...headers,
+              'x-forwarded-for': request.ip,
+              'x-forwarded-proto': request.protocol,
+              'x-forwarded-host': request.host,
+            }),
+          },
+        });
+    },
+  });
+  return {
+    gateway,
+    identity,
+    app,
+    serveConsoles: (agentUrl) =>
+      new ConsoleProxy(gateway.core, grantedConsoles(gateway.core), gateway.live, {
+        agentUrl,
+        origins: options.consoleOrigins,
+        onError: options.onError,
+      }).attach(app.fastify.server as Server),
+    stop: async () => {
+      await app.close();
+      await identity.stop();
+      await gateway.stop();
+    },
+  };
+};

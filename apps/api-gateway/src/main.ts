@@ -1,0 +1,85 @@
+import 'reflect-metadata';
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { PostgresEventStore, PostgresReadModel } from '@omnivisor/eventsourcing/postgres';
+import { masterKeys, PostgresVault } from '@omnivisor/eventsourcing/vault';
+import {
+  Health,
+  HealthServer,
+  Lifecycle,
+  loadConfig,
+  logger,
+  metricsRegistry,
+  NatsBus,
+  RandomIds,
+  readCredentials,
+  SystemClock,
+} from '@omnivisor/platform';
+import { GatewayConfig, readSecret } from './config.js';
+import { startGatewayApp } from './gateway-app.js';
+import { gatewayProjections } from './projections.js';
+
+const config = loadConfig(GatewayConfig, process.env);
+const log = logger('api-gateway', config.OMNIVISOR_LOG_LEVEL);
+const lifecycle = new Lifecycle({ logger: log });
+const onError = (where: string, err: unknown) => log.error({ err }, where);
+const ids = new RandomIds();
+
+const bus = await NatsBus.connect({
+  servers: config.OMNIVISOR_NATS_URL,
+  name: `api-gateway ${hostname()}`,
+  ...(config.OMNIVISOR_NATS_CREDS ? { credentials: await readCredentials(config.OMNIVISOR_NATS_CREDS) } : {}),
+  onError,
+  onStatus: (status) => log.info(`bus: ${status}`),
+});
+lifecycle.onStop('bus', () => bus.close());
+const url = config.OMNIVISOR_DATABASE_URL;
+const schema = config.OMNIVISOR_DATABASE_SCHEMA;
+const store = new PostgresEventStore({ url, ids });
+lifecycle.onStop('event store', () => store.close());
+const readModel = new PostgresReadModel({ url, schema });
+lifecycle.onStop('read model', () => readModel.close());
+await readModel.prepare(gatewayProjections.map((p) => p.table as never));
+const vault = new PostgresVault({
+  url,
+  schema,
+  keys: masterKeys(readFileSync(config.OMNIVISOR_MASTER_KEY_FILE, 'utf8')),
+});
+lifecycle.onStop('vault', () => vault.close());
+await vault.prepare();
+
+const service = await startGatewayApp({
+  ports: { clock: new SystemClock(), ids, bus, store, readModel, random: Math.random },
+  vault,
+  logger: log,
+  region: config.OMNIVISOR_REGION,
+  tokenSeconds: config.OMNIVISOR_TOKEN_SECONDS,
+  adminPassword: config.OMNIVISOR_ADMIN_PASSWORD_FILE && readSecret(config.OMNIVISOR_ADMIN_PASSWORD_FILE),
+  imageUrl: config.OMNIVISOR_IMAGE_URL.replace(/\/+$/, ''),
+  placementUrl: config.OMNIVISOR_PLACEMENT_URL.replace(/\/+$/, ''),
+  publicUrl: config.OMNIVISOR_PUBLIC_URL,
+  trustedProxies: config.OMNIVISOR_TRUSTED_PROXIES,
+  consoleOrigins: config.OMNIVISOR_CONSOLE_ORIGINS,
+  onError,
+});
+lifecycle.onStop('gateway', () => service.stop());
+
+const health = new Health('api-gateway', [
+  { name: 'bus', probe: () => bus.connected() },
+  { name: 'event store', probe: async () => (await store.head()) >= 0 },
+  { name: 'read model', probe: () => service.gateway.core.projector.failure === undefined },
+]);
+const healthServer = await HealthServer.listen(
+  health,
+  metricsRegistry('api-gateway'),
+  config.OMNIVISOR_LISTEN,
+  config.OMNIVISOR_HEALTH_PORT,
+);
+lifecycle.onStop('health', () => {
+  health.markStopping();
+  return healthServer.close();
+});
+const port = await service.app.listen(config.OMNIVISOR_PORT, config.OMNIVISOR_LISTEN);
+service.serveConsoles(config.OMNIVISOR_AGENT_URL ?? `ws://127.0.0.1:${port}`);
+health.markReady();
+log.info({ port }, 'the gateway is ready');
