@@ -152,8 +152,20 @@ const build = () => {
   return place(built, options.out);
 };
 
+/** Two at once would download into the same folder, so one waits for the other. */
+const alone = (action) => {
+  const lock = join(cache, 'lock');
+  if (process.env.OMNIVISOR_IMAGE_LOCK === lock) return action();
+  mkdirSync(cache, { recursive: true });
+  const { status } = spawnSync('flock', [lock, process.execPath, ...process.argv.slice(1)], {
+    env: { ...process.env, OMNIVISOR_IMAGE_LOCK: lock },
+    stdio: 'inherit',
+  });
+  process.exitCode = status ?? 1;
+};
+
 try {
-  console.log(build());
+  alone(() => console.log(build()));
 } catch (error) {
   if (!(error instanceof Refused)) throw error;
   say(error.message);
