@@ -7,6 +7,7 @@ import {
   type ImageId,
   invalid,
   type Milliseconds,
+  seconds,
   unavailable,
 } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
@@ -17,6 +18,9 @@ import { imageAggregate } from './image-lifecycle.js';
 
 /** What is read and thrown away of a refused upload, so that its sender gets to hear the reason. */
 const MAX_DRAIN = 64 * 1024 * 1024 * 1024;
+
+/** Time for the answer to get through before the connection is cut. */
+const HANG_UP = seconds(1);
 
 /** The bytes are not what the image says, or refer to what is not theirs. */
 export class ImageDataRefused extends DomainError {
@@ -166,14 +170,15 @@ export class ImageUploads {
   private async drained<E>(body: Readable, error: E, limit = MAX_DRAIN): Promise<E> {
     let size = 0;
     try {
-      if (!body.readableEnded && !body.destroyed)
-        for await (const chunk of this.chunksOf(body)) {
-          size += chunk.length;
-          if (size > limit) break;
-        }
+      if (body.readableEnded || body.destroyed) return error;
+      for await (const chunk of this.chunksOf(body)) {
+        size += chunk.length;
+        if (size > limit) break;
+      }
     } catch {
-      // The client went away or stands still: it hears nothing anyhow.
+      // The client went away or stands still: it may hear the answer, nothing more is heard from it.
     }
+    if (!body.readableEnded) this.context.core.clock.after(HANG_UP, () => body.destroy());
     return error;
   }
 
