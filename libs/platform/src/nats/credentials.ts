@@ -53,6 +53,9 @@ export const createUserKey = (): UserKey => {
   return { publicKey: key.getPublicKey(), seed: seedOf(key) };
 };
 
+/** Public half of a user key. */
+export const publicKeyOf = (seed: string): string => keyOf(seed).getPublicKey();
+
 /** What one user may do; subjects as NATS writes them. */
 export interface SubjectPermissions {
   readonly publish: readonly string[];

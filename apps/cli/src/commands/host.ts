@@ -1,0 +1,159 @@
+import { closeSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { DomainError, invalid } from '@omnivisor/contracts';
+import { createUserKey, credsText, publicKeyOf } from '@omnivisor/platform';
+import type { Command } from 'commander';
+import { printJson, printLine, printTable } from '../output.js';
+import type { CommandContext } from './context.js';
+
+interface HostLine {
+  readonly id: string;
+  readonly name: string;
+  readonly availabilityZone: string;
+  readonly state: string;
+  readonly enabled: boolean;
+  readonly disabledReason: string | null;
+  readonly hypervisor: string | null;
+  readonly node: string | null;
+  readonly quarantined: number;
+}
+interface GuestLine {
+  readonly host: string;
+  readonly serverId: string;
+  readonly attempt: number;
+  readonly reason: string;
+  readonly verdict: string | null;
+}
+interface Enrolled {
+  readonly hostId: string;
+  readonly name: string;
+  readonly availabilityZone: string;
+  readonly jwt: string | null;
+}
+
+const APP = 'scheduler';
+
+/**
+ * Seed of the host's key, made and kept before anybody is asked: when the answer is lost, the same command goes on with
+ * the same key.
+ */
+const keptSeed = (file: string): string => {
+  try {
+    const handle = openSync(file, 'wx', 0o600);
+    const { seed } = createUserKey();
+    writeFileSync(handle, `${seed}\n`);
+    closeSync(handle);
+    return seed;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    const kept = readFileSync(file, 'utf8').trim();
+    if (!/^SU[A-Z2-7]{56}$/.test(kept)) throw invalid(`${file} is there already; name another file with --out`);
+    return kept;
+  }
+};
+
+export const hostCommands = (program: Command, context: CommandContext): void => {
+  const { out } = context;
+  const host = program.command('host').description('compute hosts');
+  const ask = async (command: string, args: Record<string, unknown> = {}) =>
+    (await context.client()).ask(APP, command, args);
+
+  const show = (hosts: readonly HostLine[]) =>
+    printTable(out, hosts, [
+      ['NAME', (h) => h.name],
+      ['ID', (h) => h.id],
+      ['ZONE', (h) => h.availabilityZone],
+      ['STATE', (h) => h.state],
+      ['ENABLED', (h) => (h.enabled ? 'yes' : `no${h.disabledReason ? ` (${h.disabledReason})` : ''}`)],
+      ['HYPERVISOR', (h) => h.hypervisor],
+      ['QUARANTINED', (h) => h.quarantined],
+    ]);
+
+  host
+    .command('list')
+    .description('all hosts')
+    .option('--json', 'as JSON')
+    .action(async ({ json }) => {
+      const hosts = (await ask('host-list')) as HostLine[];
+      if (json) printJson(out, hosts);
+      else show(hosts);
+    });
+
+  host
+    .command('enroll')
+    .argument('<name>', 'name of the host')
+    .description('let a host in; its key is made here and never leaves')
+    .option('--zone <zone>', 'availability zone', 'nova')
+    .option('--out <file>', 'where its credentials go (default: NAME.creds)')
+    .option('--json', 'as JSON')
+    .action(async (name: string, { zone, out: given, json }) => {
+      if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)) throw invalid(`${name} is no host name`);
+      const file: string = given ?? `${name}.creds`;
+      const seed = keptSeed(file);
+      let enrolled: Enrolled;
+      try {
+        enrolled = (await ask('host-enroll', {
+          name,
+          availabilityZone: zone,
+          publicKey: publicKeyOf(seed),
+        })) as Enrolled;
+        if (!enrolled.jwt) throw invalid('the scheduler signs no host keys: it was started without the account seed');
+      } catch (error) {
+        if (error instanceof DomainError && error.kind !== 'unavailable') rmSync(file);
+        throw error;
+      }
+      writeFileSync(`${file}.new`, credsText(enrolled.jwt, seed), { mode: 0o600 });
+      renameSync(`${file}.new`, file);
+      const { jwt: _, ...told } = enrolled;
+      if (json) return printJson(out, { ...told, credentials: file });
+      printLine(out, `host ${name} is enrolled; start its agent with`);
+      printLine(out, `  OMNIVISOR_HOST_ID=${enrolled.hostId}`);
+      printLine(out, `  OMNIVISOR_HOST_CREDS=${file}`);
+    });
+
+  const change = (verb: string, doc: string, reason: boolean) => {
+    const command = host.command(verb).argument('<host>', 'name or id').description(doc).option('--json', 'as JSON');
+    if (reason) command.option('--reason <text>', 'why');
+    command.action(async (name: string, { json, reason: why }) => {
+      const after = (await ask(`host-${verb}`, { host: name, ...(why ? { reason: why } : {}) })) as HostLine;
+      if (json) printJson(out, after);
+      else show([after]);
+    });
+  };
+  change('enable', 'let it get new servers', false);
+  change('disable', 'keep new servers away from it', true);
+  change('fence', 'vouch that nothing runs on it any more; what was claimed of it is released', true);
+  change('retire', 'it left for good; its key is refused from now on', false);
+
+  const quarantine = host.command('quarantine').description('guests with our mark that nothing asks for');
+  const guests = (lines: readonly GuestLine[]) =>
+    printTable(out, lines, [
+      ['HOST', (g) => g.host],
+      ['SERVER', (g) => g.serverId],
+      ['ATTEMPT', (g) => g.attempt],
+      ['VERDICT', (g) => g.verdict],
+      ['REASON', (g) => g.reason],
+    ]);
+  quarantine
+    .command('list')
+    .option('--json', 'as JSON')
+    .action(async ({ json }) => {
+      const lines = (await ask('host-quarantine-list')) as GuestLine[];
+      if (json) printJson(out, lines);
+      else guests(lines);
+    });
+  for (const [verdict, doc] of [
+    ['keep', 'leave it alone, and stop asking'],
+    ['discard', 'let its host destroy it'],
+  ] as const)
+    quarantine
+      .command(verdict)
+      .argument('<host>', 'name or id')
+      .argument('<server>', 'id of the server whose guest it is')
+      .description(doc)
+      .option('--json', 'as JSON')
+      .action(async (name: string, serverId: string, { json }) => {
+        const line = (await ask(`host-quarantine-${verdict}`, { host: name, serverId })) as GuestLine;
+        if (json) printJson(out, line);
+        else guests([line]);
+      });
+};

@@ -1,0 +1,138 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { conflict, notFound, unavailable } from '@omnivisor/contracts';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Client } from './client.js';
+import { exitCodes, run } from './program.js';
+
+type Answers = Record<string, unknown>;
+let lines: string[];
+let errors: string[];
+let asked: [string, unknown][];
+beforeEach(() => {
+  [lines, errors, asked] = [[], [], []];
+});
+
+const client = (answers: Answers): Client => ({
+  ask: async (app, command, args) => {
+    asked.push([`${app} ${command}`, args]);
+    const answer = answers[`${app} ${command}`] ?? unavailable('nobody answers');
+    if (answer instanceof Error) throw answer;
+    return answer;
+  },
+  close: async () => {},
+});
+const omnivisor = (argv: string, answers: Answers = {}) =>
+  run(argv.split(' '), { line: (l) => lines.push(l), error: (l) => errors.push(l) }, async () => client(answers));
+
+const host = {
+  id: 'h1',
+  name: 'alpha',
+  availabilityZone: 'nova',
+  state: 'up',
+  enabled: true,
+  disabledReason: null,
+  hypervisor: 'QEMU',
+  node: 'alpha',
+  quarantined: 0,
+};
+
+describe('the command line', () => {
+  it('prints a table, or JSON', async () => {
+    expect(await omnivisor('host list', { 'scheduler host-list': [host] })).toBe(exitCodes.ok);
+    expect(lines[0]).toMatch(/^NAME +ID +ZONE +STATE/);
+    expect(lines[1]).toMatch(/^alpha +h1 +nova +up/);
+    lines = [];
+    await omnivisor('host list --json', { 'scheduler host-list': [host] });
+    expect(JSON.parse(lines.join('\n'))).toEqual([host]);
+  });
+  it('says plainly that the cloud is away', async () => {
+    const code = await run(['host', 'list'], { line: () => {}, error: (l) => errors.push(l) }, async () => {
+      throw unavailable('the NATS server at nats://x does not answer; is the cloud running?');
+    });
+    expect(code).toBe(exitCodes.unavailable);
+    expect(errors).toEqual(['omnivisor: the NATS server at nats://x does not answer; is the cloud running?']);
+  });
+  it('ends non-zero with the words of the service that refuses', async () => {
+    expect(await omnivisor('audit why x', { 'api-gateway audit-why': notFound('no server x') })).toBe(1);
+    expect(errors).toEqual(['omnivisor: no server x']);
+  });
+  it('ends with 2 for what it does not know, and 0 for help', async () => {
+    expect(await omnivisor('dance')).toBe(exitCodes.usage);
+    expect(await omnivisor('audit list --limit many')).toBe(exitCodes.usage);
+    expect(await omnivisor('--help')).toBe(exitCodes.ok);
+    expect(asked).toEqual([]);
+  });
+  it('lets no text of others drive the terminal', async () => {
+    await omnivisor('host list', { 'scheduler host-list': [{ ...host, name: 'a\u001b[2J' }] });
+    expect(lines[1]).toMatch(/^a\?\[2J/);
+  });
+});
+
+describe('audit', () => {
+  it('tells a story with its reasons', async () => {
+    const story = [{ at: 't', who: 'user u', what: 'asked', requestId: 'req-1', reasons: ['2 hosts considered'] }];
+    await omnivisor('audit why s', { 'api-gateway audit-why': story });
+    expect(lines).toEqual(['t  user u: asked  (req-1)', '    2 hosts considered']);
+  });
+  it('fails when the replay differs', async () => {
+    const report = { equal: true, position: 7, tables: [{ table: 't', rows: 3 }], differences: [] };
+    expect(await omnivisor('audit replay', { 'api-gateway audit-replay': report })).toBe(0);
+    expect(lines).toEqual(['equal: 1 tables, 3 rows at position 7']);
+    expect(await omnivisor('audit replay', { 'api-gateway audit-replay': { ...report, equal: false } })).toBe(1);
+  });
+});
+
+describe('config and doctor', () => {
+  const well = {
+    'api-gateway config-check': [],
+    'scheduler config-check': [],
+    'image-service config-check': [],
+    'scheduler host-list': [host],
+  };
+  it('are content with a cloud that is well', async () => {
+    expect(await omnivisor('config check', well)).toBe(0);
+    expect(await omnivisor('doctor', well)).toBe(0);
+  });
+  it('tell every problem at once', async () => {
+    const ill = {
+      ...well,
+      'image-service config-check': unavailable('nobody answers'),
+      'scheduler config-check': [{ name: 'X', problem: 'is not set' }],
+    };
+    expect(await omnivisor('config check --json', ill)).toBe(1);
+    expect(JSON.parse(lines.join('\n'))).toHaveLength(2);
+    expect(await omnivisor('doctor', { ...well, 'scheduler host-list': [{ ...host, state: 'down' }] })).toBe(1);
+  });
+});
+
+describe('enrolling a host', () => {
+  let dir: string;
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), 'omnivisor-cli-'));
+  });
+  afterEach(() => rmSync(dir, { recursive: true }));
+  const enrolled = { hostId: 'h1', name: 'alpha', availabilityZone: 'nova', jwt: 'a.b.c' };
+  const keys = () => asked.map(([, args]) => (args as { publicKey: string }).publicKey);
+
+  it('keeps the key here and writes a credential that only its owner reads', async () => {
+    const file = join(dir, 'a.creds');
+    expect(await omnivisor(`host enroll alpha --out ${file}`, { 'scheduler host-enroll': enrolled })).toBe(0);
+    expect(readFileSync(file, 'utf8')).toContain('a.b.c');
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    expect(JSON.stringify(asked)).not.toMatch(/SU[A-Z2-7]{56}/);
+    expect(await omnivisor(`host enroll alpha --out ${file}`, { 'scheduler host-enroll': enrolled })).toBe(1);
+  });
+  it('goes on with the same key when the answer was lost', async () => {
+    const file = join(dir, 'a.creds');
+    expect(await omnivisor(`host enroll alpha --out ${file}`)).toBe(exitCodes.unavailable);
+    expect(await omnivisor(`host enroll alpha --out ${file}`, { 'scheduler host-enroll': enrolled })).toBe(0);
+    expect(new Set(keys()).size).toBe(1);
+  });
+  it('leaves no file behind when it is refused', async () => {
+    const file = join(dir, 'a.creds');
+    await omnivisor(`host enroll alpha --out ${file}`, { 'scheduler host-enroll': conflict('enrolled already') });
+    expect(existsSync(file)).toBe(false);
+  });
+});
