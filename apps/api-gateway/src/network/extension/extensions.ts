@@ -1,0 +1,132 @@
+/** The extensions of Neutron's API that are served: alias, name, what it is, when Neutron last changed it. */
+const EXTENSIONS: readonly (readonly [alias: string, name: string, description: string, updated: string])[] = [
+  ['agent', 'agent', 'The agent management extension.', '2013-02-03T10:00:00-00:00'],
+  ['allowed-address-pairs', 'Allowed Address Pairs', 'Provides allowed address pairs', '2013-07-23T10:00:00-00:00'],
+  ['availability_zone', 'Availability Zone', 'The availability zone extension.', '2015-01-01T10:00:00-00:00'],
+  [
+    'binding',
+    'Port Binding',
+    'Expose port bindings of a virtual port to external application',
+    '2014-02-03T10:00:00-00:00',
+  ],
+  [
+    'external-net',
+    'Neutron external network',
+    'Adds external network attribute to network resource.',
+    '2013-01-14T10:00:00-00:00',
+  ],
+  [
+    'extra_dhcp_opt',
+    'Neutron Extra DHCP options',
+    'Extra options configuration for DHCP.',
+    '2013-03-17T12:00:00-00:00',
+  ],
+  ['net-mtu', 'Network MTU', 'Provides MTU attribute for a network resource.', '2015-03-25T10:00:00-00:00'],
+  [
+    'net-mtu-writable',
+    'Network MTU (writable)',
+    'Provides a writable MTU attribute for a network resource.',
+    '2017-07-12T00:00:00-00:00',
+  ],
+  [
+    'network-ip-availability',
+    'Network IP Availability',
+    'Provides IP availability data for each network and subnet.',
+    '2015-09-24T00:00:00-00:00',
+  ],
+  [
+    'network_availability_zone',
+    'Network Availability Zone',
+    'Availability zone support for network.',
+    '2015-01-01T10:00:00-00:00',
+  ],
+  [
+    'pagination',
+    'Pagination support',
+    'Extension that indicates that pagination is enabled.',
+    '2016-06-12T00:00:00-00:00',
+  ],
+  ['port-security', 'Port Security', 'Provides port security', '2012-07-23T10:00:00-00:00'],
+  [
+    'project-id',
+    'project_id field enabled',
+    'Extension that indicates that project_id field is enabled.',
+    '2016-09-09T09:09:09-09:09',
+  ],
+  [
+    'provider',
+    'Provider Network',
+    'Expose mapping of virtual networks to physical networks',
+    '2012-09-07T10:00:00-00:00',
+  ],
+  [
+    'quota_details',
+    'Quota details management support',
+    'Expose functions for quotas usage statistics per project',
+    '2017-02-10T10:00:00-00:00',
+  ],
+  [
+    'quotas',
+    'Quota management support',
+    'Expose functions for quotas management per project',
+    '2012-07-29T10:00:00-00:00',
+  ],
+  [
+    'revision-if-match',
+    'If-Match constraints based on revision_number',
+    'Extension indicating that If-Match based on revision_number is supported.',
+    '2016-12-11T00:00:00-00:00',
+  ],
+  ['security-group', 'security-group', 'The security groups extension.', '2012-10-05T10:00:00-00:00'],
+  [
+    'service-type',
+    'Neutron Service Type Management',
+    'API for retrieving service providers for Neutron advanced services',
+    '2013-01-20T00:00:00-00:00',
+  ],
+  ['sorting', 'Sorting support', 'Extension that indicates that sorting is enabled.', '2016-06-12T00:00:00-00:00'],
+  [
+    'standard-attr-description',
+    'standard-attr-description',
+    'Extension to add descriptions to standard attributes',
+    '2016-02-10T10:00:00-00:00',
+  ],
+  [
+    'standard-attr-revisions',
+    'Resource revision numbers',
+    'This extension will display the revision number of neutron resources.',
+    '2016-04-11T10:00:00-00:00',
+  ],
+  [
+    'standard-attr-tag',
+    'Tag support for resources with standard attribute: network, subnet, port, security_group',
+    'Enables to set tag on resources with standard attribute.',
+    '2017-01-01T00:00:00-00:00',
+  ],
+  [
+    'standard-attr-timestamp',
+    'Resource timestamps',
+    'Adds created_at and updated_at fields to all Neutron resources that have Neutron standard attributes.',
+    '2016-09-12T10:00:00-00:00',
+  ],
+  [
+    'stateful-security-group',
+    'Stateful security group',
+    'Indicates if the security group is stateful or not',
+    '2019-11-26T09:00:00-00:00',
+  ],
+  [
+    'subnet-service-types',
+    'Subnet service types',
+    'Provides ability to set the subnet service_types field',
+    '2016-03-15T18:00:00-00:00',
+  ],
+];
+
+export const extensions = EXTENSIONS.map(([alias, name, description, updated]) => ({
+  alias,
+  name,
+  description,
+  updated,
+  links: [],
+}));
