@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { ROLES } from '../../deploy/roles.mjs';
 import { natsServerBinary, startNats } from '../services/nats.mjs';
 import { postgresBinaries, startPostgres } from '../services/postgres.mjs';
 import { freePort } from '../services/process.mjs';
@@ -24,12 +25,6 @@ const lastingPort = async (home, name) => {
   file(path, `${port}\n`, 0o644, undefined);
   return port;
 };
-
-const ROLES = [
-  { service: 'api-gateway', role: 'omnivisor_gateway', schema: 'gateway' },
-  { service: 'scheduler', role: 'omnivisor_scheduler', schema: 'scheduler' },
-  { service: 'image-service', role: 'omnivisor_image', schema: 'image' },
-];
 
 /**
  * PostgreSQL with the log and one login for each service.

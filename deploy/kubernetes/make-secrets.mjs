@@ -1,0 +1,53 @@
+#!/usr/bin/env node
+/**
+ * Makes the secrets of a new cloud and prints them as manifests:
+ *   node deploy/kubernetes/make-secrets.mjs [namespace] | kubectl apply -f -
+ * Each run makes new ones: run it once for a cloud, and keep the output where you keep secrets. Needs npm ci && npm run build.
+ */
+import { randomBytes, randomUUID } from 'node:crypto';
+import { createAuthority, natsServerConfig, serviceCredentials } from '../../libs/platform/dist/index.js';
+import { ROLES } from '../roles.mjs';
+
+const namespace = process.argv[2] ?? 'omnivisor';
+const random = () => randomBytes(32).toString('base64url');
+const authority = await createAuthority('omnivisor');
+const owner = random();
+
+const secret = (name, data) => ({
+  apiVersion: 'v1',
+  kind: 'Secret',
+  metadata: { name, namespace, labels: { 'app.kubernetes.io/part-of': 'omnivisor' } },
+  type: 'Opaque',
+  stringData: data,
+});
+
+const passwords = Object.fromEntries(ROLES.map((r) => [r.role, random()]));
+const manifests = [
+  secret('postgres-owner', {
+    password: owner,
+    url: `postgres://postgres:${owner}@postgres.${namespace}.svc:5432/omnivisor`,
+  }),
+  secret('database-roles', passwords),
+  secret('nats-server', {
+    'nats.conf': natsServerConfig({
+      authority,
+      listen: { host: '0.0.0.0', port: 4222 },
+      storeDir: '/data/jetstream',
+      serverName: 'nats-0',
+    }),
+  }),
+  secret('cloud', { id: randomUUID() }),
+];
+for (const { service, role } of ROLES)
+  manifests.push(
+    secret(service, {
+      'database-url': `postgres://${role}:${passwords[role]}@postgres.${namespace}.svc:5432/omnivisor`,
+      'nats.creds': await serviceCredentials(authority, service),
+      ...(service === 'scheduler' ? { 'nats-account.seed': authority.accountSeed } : {}),
+      ...(service === 'image-service' ? { 'image-hmac.key': random() } : {}),
+      ...(service === 'api-gateway' ? { 'master.key': random(), 'admin.password': random() } : {}),
+    }),
+  );
+manifests.push(secret('omnivisor-cli', { 'nats.creds': await serviceCredentials(authority, 'omnivisor-cli') }));
+
+console.log(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: manifests }, null, 2));

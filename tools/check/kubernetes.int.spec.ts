@@ -1,0 +1,151 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { GatewayConfig } from '../../apps/api-gateway/src/config.js';
+import { AgentConfig } from '../../apps/compute-agent/src/config.js';
+import { imageServiceConfig } from '../../apps/image-service/src/config.js';
+import { SchedulerConfig } from '../../apps/scheduler/src/config.js';
+import { containersOf, podOf, render, schemaProblems } from './kubernetes.mjs';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const overlay = join(root, 'k8s/overlays/single');
+// biome-ignore lint/suspicious/noExplicitAny: manifests are data of somebody else's shape; the schema check is the type
+const manifests: any[] = render(overlay);
+const named = (kind: string) => manifests.filter((m) => m.kind === kind);
+const workloads = manifests.filter((m) => podOf(m) !== undefined);
+const name = (m: { kind: string; metadata: { name: string } }) => `${m.kind}/${m.metadata.name}`;
+const appOf = (m: (typeof manifests)[number]) => m.spec.template.metadata.labels['app.kubernetes.io/name'];
+
+describe('the Kubernetes manifests', () => {
+  it.each(manifests.map((m) => [name(m), m]))('%s fits the schema of its kind', (_, manifest) =>
+    expect(schemaProblems(manifest)).toEqual([]),
+  );
+
+  it('are refused by that schema when a field is misspelt or of another type', () => {
+    const broken = structuredClone(named('Deployment')[0]);
+    const [container] = containersOf(broken);
+    container.readynessProbe = container.readinessProbe;
+    broken.spec.replicas = 'two';
+    expect(schemaProblems(broken)).toHaveLength(2);
+  });
+
+  it('has each name once', () => expect(new Set(manifests.map(name)).size).toBe(manifests.length));
+
+  it.each(workloads.map((m) => [name(m), m]))('%s keeps to Pod Security "restricted"', (_, manifest) => {
+    const pod = podOf(manifest);
+    expect(pod.securityContext).toMatchObject({ runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } });
+    expect(pod.securityContext.runAsUser).toBeGreaterThan(0);
+    expect(pod.automountServiceAccountToken).toBe(false);
+    expect([pod.hostNetwork, pod.hostPID, pod.hostIPC]).toEqual([undefined, undefined, undefined]);
+    for (const volume of pod.volumes ?? [])
+      expect(['secret', 'emptyDir', 'persistentVolumeClaim', 'configMap']).toContain(
+        Object.keys(volume).find((k) => k !== 'name'),
+      );
+    for (const container of containersOf(manifest)) {
+      expect(container.securityContext).toEqual({
+        allowPrivilegeEscalation: false,
+        readOnlyRootFilesystem: true,
+        capabilities: { drop: ['ALL'] },
+      });
+      expect(container.resources.requests).toMatchObject({ cpu: expect.anything(), memory: expect.anything() });
+      expect(container.resources.limits.memory).toBeDefined();
+    }
+  });
+
+  it.each(workloads.filter((m) => m.kind !== 'Job').map((m) => [name(m), m]))(
+    '%s has probes, a disruption budget and network policies',
+    (_, manifest) => {
+      for (const container of containersOf(manifest)) {
+        expect(Object.keys(container)).toEqual(
+          expect.arrayContaining(['startupProbe', 'livenessProbe', 'readinessProbe']),
+        );
+        const ports = container.ports.map((p: { name: string }) => p.name);
+        for (const probe of [container.startupProbe, container.livenessProbe, container.readinessProbe])
+          if (probe.httpGet) expect(ports).toContain(probe.httpGet.port);
+      }
+      const app = appOf(manifest);
+      const select = (m: (typeof manifests)[number], selector: 'selector' | 'podSelector') =>
+        m.spec[selector]?.matchLabels?.['app.kubernetes.io/name'] === app;
+      expect(named('PodDisruptionBudget').filter((m) => select(m, 'selector'))).toHaveLength(1);
+      expect(named('NetworkPolicy').filter((m) => select(m, 'podSelector'))).toHaveLength(1);
+      expect(manifest.spec.selector.matchLabels['app.kubernetes.io/name']).toBe(app);
+    },
+  );
+
+  it('let nothing speak that no policy names', () =>
+    expect(named('NetworkPolicy').find((m) => m.metadata.name === 'default-deny').spec).toEqual({
+      podSelector: {},
+      policyTypes: ['Ingress', 'Egress'],
+    }));
+
+  it('let in what each policy lets out', () => {
+    const policy = (app: string) => named('NetworkPolicy').find((m) => m.metadata.name === app);
+    for (const from of named('NetworkPolicy'))
+      for (const { to = [], ports } of from.spec.egress ?? [])
+        for (const { podSelector } of to) {
+          const target = podSelector?.matchLabels?.['app.kubernetes.io/name'];
+          if (!target) continue;
+          const open = policy(target).spec.ingress.some(
+            (rule: { from?: unknown[]; ports: { port: number }[] }) =>
+              rule.ports.some((p) => p.port === ports[0].port) &&
+              (rule.from === undefined || JSON.stringify(rule.from).includes(`"${from.metadata.name}"`)),
+          );
+          expect(open, `${from.metadata.name} -> ${target}:${ports[0].port}`).toBe(true);
+        }
+  });
+
+  it('set what each service knows, and all that it needs', () => {
+    const schemas = {
+      'api-gateway': GatewayConfig,
+      scheduler: SchedulerConfig,
+      'image-service': imageServiceConfig,
+      'remote-agent': AgentConfig,
+    };
+    const shared = named('ConfigMap')[0].data;
+    const everywhere = new Set(Object.values(schemas).flatMap((s) => Object.keys(s.shape)));
+    expect(Object.keys(shared).filter((k) => !everywhere.has(k))).toEqual([]);
+    for (const [app, schema] of Object.entries(schemas)) {
+      const [container] = containersOf(workloads.find((m) => m.metadata.name === app));
+      const own: string[] = container.env.map((e: { name: string }) => e.name);
+      expect(own.filter((k) => !(k in schema.shape))).toEqual([]);
+      const given = new Set([...own, ...Object.keys(shared)]);
+      const needed = Object.entries(schema.shape).filter(([, field]) => !field.safeParse(undefined).success);
+      expect(needed.map(([k]) => k).filter((k) => !given.has(k))).toEqual([]);
+    }
+  });
+
+  it('use only secrets that make-secrets makes, or an operator at enrolment', () => {
+    const source = readFileSync(join(root, 'deploy/kubernetes/make-secrets.mjs'), 'utf8');
+    const used = [
+      ...JSON.stringify(workloads).matchAll(/"secret(?:Name|KeyRef)":(?:"([^"]+)"|\{"name":"([^"]+)")/g),
+    ].map((m) => m[1] ?? m[2] ?? '');
+    const made = [...source.matchAll(/secret\('([^']+)'/g)].map((m) => m[1]);
+    expect(
+      [...new Set(used)].filter(
+        (s) => !made.includes(s) && !['api-gateway', 'scheduler', 'image-service', 'remote-agent'].includes(s),
+      ),
+    ).toEqual([]);
+  });
+
+  it('are rendered alike by kubectl, where there is one that knows how', (context) => {
+    const rendered = spawnSync('kubectl', ['kustomize', overlay], { encoding: 'utf8' });
+    if (rendered.error || rendered.status !== 0) return context.skip('no kubectl with kustomize here');
+    const kinds = [...rendered.stdout.matchAll(/^kind: (\w+)$/gm)].map((m) => m[1]).sort();
+    expect(kinds).toEqual(manifests.map((m) => m.kind).sort());
+    for (const { image } of workloads.flatMap(containersOf)) expect(rendered.stdout).toContain(`image: ${image}`);
+  });
+});
+
+describe('the unit of a compute host', () => {
+  it('is accepted by systemd', (context) => {
+    if (!existsSync('/usr/bin/systemd-analyze')) return context.skip('no systemd-analyze here');
+    const unit = join(root, 'deploy/host/omnivisor-agent.service');
+    const done = spawnSync('systemd-analyze', ['verify', '--man=no', unit], { encoding: 'utf8' });
+    const own = done.stderr
+      .split('\n')
+      .filter((line) => line.includes('omnivisor-agent') && !line.includes('is not executable'));
+    expect(own).toEqual([]);
+  });
+});
