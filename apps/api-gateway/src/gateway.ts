@@ -8,6 +8,7 @@ import { quotaAggregate } from './compute/quota/quota.js';
 import { ownerOf, ReservationProcess } from './compute/server/reservation.process.js';
 import { ServerProcess } from './compute/server/server.process.js';
 import type { ServerRow } from './compute/server/server.projection.js';
+import { leaveGroup } from './compute/server-group/leave-group.js';
 import { GatewayCore, type GatewayPorts } from './core/gateway-core.js';
 import { GuestDesk } from './metadata/guest-desk.js';
 import { PortReservationProcess } from './network/port/port-reservation.process.js';
@@ -107,6 +108,7 @@ export class Gateway {
       { type: 'release', projectId: server.projectId as ProjectId, owner: ownerOf(server.id) },
       context,
     );
+    await leaveGroup(this.core, server, context);
     if (server.userData) await this.vault.erase(server.userData.ref);
   }
 }

@@ -35,11 +35,11 @@ export abstract class ComputeNetwork {
   abstract portStates(rows: RowReader, ports: readonly ServerPort[]): Promise<Map<string, string>>;
 }
 
-/** Texts that must not stand in the log, e.g. user data. */
+/** What must not stand in the log, e.g. user data. */
 export abstract class ComputeSecrets {
-  abstract seal(text: string): Promise<VaultRef>;
+  abstract seal(secret: Uint8Array): Promise<VaultRef>;
   /** @throws DomainError `notFound` when it was erased */
-  abstract open(secret: VaultRef): Promise<string>;
+  abstract open(secret: VaultRef): Promise<Buffer>;
 }
 
 /** What of the Compute API an operator sets. */

@@ -6,7 +6,8 @@ import { KeypairsController } from './keypair/keypairs.controller.js';
 import { LimitsController } from './limits/limits.controller.js';
 import { SmallController } from './misc/small.controller.js';
 import { QuotaSetsController } from './quota/quota-sets.controller.js';
-import { ServerActionsController } from './server/server-actions.controller.js';
+import { SchedulingController } from './scheduling/scheduling.controller.js';
+import { ConsoleGrants, ServerActionsController } from './server/server-actions.controller.js';
 import { ServerCreation } from './server/server-create.js';
 import { ServerMetadataController } from './server/server-metadata.controller.js';
 import { ServerNetworkController } from './server/server-network.controller.js';
@@ -37,6 +38,7 @@ export const computeControllers = [
   ServicesController,
   HypervisorsController,
   TenantUsageController,
+  SchedulingController,
   SmallController,
 ];
-export const computeProviders = [ServerCreation, ServerPresenter];
+export const computeProviders = [ServerCreation, ServerPresenter, ConsoleGrants];

@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { Controller } from '@nestjs/common';
+import { Controller, Injectable } from '@nestjs/common';
 import {
   after,
   conflict,
@@ -241,6 +241,7 @@ export const openGrant = async (rows: RowReader, print: string, now: string) => 
 };
 
 /** What the console proxy asks. */
+@Injectable()
 export class ConsoleGrants {
   constructor(private readonly core: GatewayCore) {}
 

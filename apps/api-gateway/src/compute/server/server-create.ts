@@ -28,6 +28,7 @@ import { hostTable } from '../host/host.projection.js';
 import { keypairKey, keypairTable } from '../keypair/keypair.projection.js';
 import { defaultQuota, serverAmounts } from '../quota/defaults.js';
 import { limitOf, quotaAggregate, reservedBy } from '../quota/quota.js';
+import { groupOf } from '../server-group/leave-group.js';
 import { serverGroupAggregate, serverGroupNotFound } from '../server-group/server-group.js';
 import { serverGroupTable } from '../server-group/server-group.projection.js';
 import { ownerOf } from './reservation.process.js';
@@ -137,7 +138,7 @@ export class ServerCreation {
     const one = async (id: ServerId, index: number): Promise<Request> => {
       const name = several ? `${wanted.name.trim()}-${index + 1}` : wanted.name.trim();
       const userData: VaultRef | null =
-        wanted.user_data === undefined ? null : await this.secrets.seal(wanted.user_data);
+        wanted.user_data === undefined ? null : await this.secrets.seal(Buffer.from(wanted.user_data, 'base64'));
       return {
         serverId: id,
         projectId: projectId as ProjectId,
@@ -264,8 +265,8 @@ export class ServerCreation {
   }
 
   private async group(rows: RowReader, projectId: string, hints: Readonly<Record<string, unknown>>) {
-    const hint = Array.isArray(hints.group) ? hints.group[0] : hints.group;
-    if (typeof hint !== 'string') return null;
+    const hint = groupOf(hints);
+    if (hint === null) return null;
     const row = await rows.get(serverGroupTable, hint);
     if (!row || row.projectId !== projectId) throw invalid(serverGroupNotFound(hint).message);
     return hint;

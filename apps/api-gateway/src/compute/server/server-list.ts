@@ -85,6 +85,10 @@ const forEverybody: Readonly<Record<string, string>> = {
   user_id: '2.83',
 };
 
+/** An entry of a table; callers choose the key. */
+const own = <T>(record: Readonly<Record<string, T>>, key: string): T | undefined =>
+  Object.hasOwn(record, key) ? record[key] : undefined;
+
 const TRUE = new Set(['1', 't', 'true', 'on', 'y', 'yes']);
 const FALSE = new Set(['0', 'f', 'false', 'off', 'n', 'no']);
 
@@ -121,7 +125,7 @@ const usable = (call: Call, allFilters: boolean): Query => {
     if (!values) continue;
     if (key.startsWith('_') || (allFilters && joinedTables.includes(key)))
       throw invalid(`Invalid filter field: ${key.slice(0, 255)}.`);
-    const from = forEverybody[key];
+    const from = own(forEverybody, key);
     if (allFilters || (from !== undefined && call.since(from))) kept[key] = values;
   }
   return kept;
@@ -207,7 +211,7 @@ const select = async (call: Call, rows: RowReader, detail: boolean): Promise<Sel
   if (all) call.enforce(`os_compute_api:servers:${detail ? 'detail' : 'index'}:get_all_tenants`);
   const special = new Set(['flavor', 'locked', 'ip', 'ip6', ...(all ? [] : ['project_id', 'tenant_id'])]);
   for (const [key, values] of Object.entries(query)) {
-    const field = fields[key];
+    const field = own(fields, key);
     const wanted = values?.at(-1);
     if (!field || special.has(key) || wanted === undefined) continue;
     if (patternFilters.has(key)) {
@@ -233,7 +237,7 @@ const orderOf = (call: Call): Order | null => {
   if (keys.length === 0 && dirs.length === 0) return null;
   if (keys.length === 0) return [[fields.created_at!, dirs[0] === 'asc' ? 1 : -1]];
   return keys.flatMap((key, i) => {
-    const field = fields[key];
+    const field = own(fields, key);
     return field ? [[field, (dirs[i] ?? dirs.at(-1) ?? 'desc') === 'asc' ? 1 : -1] as const] : [];
   });
 };

@@ -4,6 +4,7 @@ import type { RowReader } from '@omnivisor/eventsourcing';
 import type { Call } from '@omnivisor/openstack';
 import { ComputeNetwork, ComputeSecrets } from '../compute-ports.js';
 import { hostTable } from '../host/host.projection.js';
+import { groupOf } from '../server-group/leave-group.js';
 import { serverGroupTable } from '../server-group/server-group.projection.js';
 import type { ServerRow } from './server.projection.js';
 import type { ServerViewContext } from './server.view.js';
@@ -54,7 +55,7 @@ export class ServerPresenter {
     for (const server of servers) {
       if (!server.userData) continue;
       try {
-        found.set(server.id, await this.secrets.open(server.userData));
+        found.set(server.id, (await this.secrets.open(server.userData)).toString('base64'));
       } catch (error) {
         // It is erased when its server is.
         if (!(error instanceof DomainError && error.kind === 'notFound')) throw error;
@@ -66,8 +67,8 @@ export class ServerPresenter {
   private async groups(rows: RowReader, servers: readonly ServerRow[]): Promise<Map<string, string>> {
     const ids = new Map(
       servers.flatMap((s) => {
-        const hint = Array.isArray(s.hints.group) ? s.hints.group[0] : s.hints.group;
-        return typeof hint === 'string' ? [[s.id as string, hint] as const] : [];
+        const group = groupOf(s.hints);
+        return group === null ? [] : [[s.id as string, group] as const];
       }),
     );
     const known = await rows.getMany(serverGroupTable, [...new Set(ids.values())]);

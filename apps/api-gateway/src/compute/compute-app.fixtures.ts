@@ -1,0 +1,243 @@
+import { Module } from '@nestjs/common';
+import {
+  type CommandId,
+  describeImage,
+  FLAVOR_CATALOG,
+  type FlavorId,
+  gib,
+  type HostId,
+  type ImageSnapshot,
+  mib,
+  notFound,
+  type RequestId,
+  type SecurityGroupId,
+  type ServerId,
+  type ServerPort,
+  type TokenContext,
+  type VaultRef,
+} from '@omnivisor/contracts';
+import { createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
+import { memoryCore } from '../core/gateway-core.fixtures.js';
+import type { GatewayCore as Core } from '../core/gateway-core.js';
+import { GatewayCore } from '../core/gateway-core.js';
+import { gatewayProjections } from '../projections.js';
+import { computeControllers, computeProviders } from './compute.api.js';
+import { ComputeNetwork, ComputeSecrets, ComputeSettings } from './compute-ports.js';
+import { flavorAggregate } from './flavor/flavor.js';
+import { LiveAnswers } from './host/live-answers.js';
+import { serverAggregate } from './server/server-lifecycle.js';
+
+const GROUP = '11111111-1111-4111-8111-111111111111' as SecurityGroupId;
+
+/** A network side that has one security group, `default`, and no opinion. */
+class QuietNetwork extends ComputeNetwork {
+  async securityGroups(_: string, refs: readonly string[]) {
+    const unknown = refs.find((r) => r !== 'default' && r !== GROUP);
+    if (unknown !== undefined) throw notFound(`Security group ${unknown} not found for project p1.`);
+    return [GROUP];
+  }
+  async groupNames(_: unknown, ids: readonly string[]) {
+    return new Map(ids.map((id) => [id, 'default']));
+  }
+  async groupDetails() {
+    return [{ id: GROUP, name: 'default', description: 'Default', tenant_id: 'p1', rules: [] }];
+  }
+  async check() {}
+  async portStates(_: unknown, ports: readonly ServerPort[]) {
+    return new Map(ports.map((p) => [p.portId as string, 'ACTIVE']));
+  }
+  async regroup() {}
+}
+
+class MemorySecrets extends ComputeSecrets {
+  private readonly texts = new Map<string, Buffer>();
+  async seal(secret: Uint8Array): Promise<VaultRef> {
+    const ref = `secret-${this.texts.size}`;
+    this.texts.set(ref, Buffer.from(secret));
+    return { ref, fingerprint: '00' };
+  }
+  async open(secret: VaultRef) {
+    return this.texts.get(secret.ref) ?? Buffer.alloc(0);
+  }
+}
+
+class TestSettings extends ComputeSettings {
+  readonly quota = { instances: 100, cores: 100 };
+  readonly consoleUrl = 'wss://cloud.example';
+}
+
+export const IMAGE = 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b01';
+const image = {
+  id: IMAGE,
+  name: 'tiny',
+  diskFormat: 'qcow2',
+  containerFormat: 'bare',
+  size: 20_000_000,
+  minDisk: 0,
+  minRam: 0,
+  sha512: '00',
+  properties: { os_type: 'linux' },
+} as unknown as ImageSnapshot;
+
+const token = (projectId: string, userId: string, roles: string[]): TokenContext => ({
+  userId,
+  userName: userId,
+  userDomainId: 'default',
+  userDomainName: 'Default',
+  projectId,
+  projectName: projectId,
+  projectDomainId: 'default',
+  projectDomainName: 'Default',
+  domainId: null,
+  domainName: null,
+  system: false,
+  roles: roles.map((name) => ({ id: name, name })),
+  methods: ['password'],
+  auditIds: [],
+  issuedAt: '',
+  expiresAt: '',
+  applicationCredentialId: null,
+  isAdminProject: false,
+});
+const tokens: Readonly<Record<string, TokenContext>> = {
+  member: token('p1', 'u1', ['member', 'reader']),
+  other: token('p2', 'u2', ['member', 'reader']),
+  reader: token('p1', 'u3', ['reader']),
+  admin: token('p0', 'root', ['admin', 'member', 'reader']),
+};
+
+export interface ComputeApp {
+  readonly app: OpenStackApp;
+  readonly core: Core;
+  /** Errors of the service itself: 500s and what led to them. */
+  readonly complaints: { message: string; fields: unknown }[];
+  call(
+    method: string,
+    path: string,
+    options?: { as?: keyof typeof tokens & string; version?: string; body?: unknown },
+  ): Promise<{ status: number; body: never; headers: Record<string, string>; text: string }>;
+  /** Takes a server to ACTIVE on a host, as its processes and its host would. */
+  activate(serverId: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The Compute API over memory adapters, with one flavor `1` (m1.tiny) and one image. */
+export const computeApp = async (): Promise<ComputeApp> => {
+  const { core, world } = memoryCore(gatewayProjections);
+  const live = new LiveAnswers(core);
+  const provide = <T>(type: abstract new (...args: never[]) => T, useValue: T) => ({ provide: type, useValue });
+  @Module({
+    controllers: computeControllers,
+    providers: [
+      ...computeProviders,
+      provide(GatewayCore, core),
+      provide(LiveAnswers, live),
+      provide(ComputeNetwork, new QuietNetwork()),
+      provide(ComputeSecrets, new MemorySecrets()),
+      provide(ComputeSettings, new TestSettings()),
+    ],
+  })
+  class TestModule {}
+  await world.bus.respond(describeImage, async ({ imageId }) => ({
+    image: imageId === IMAGE ? { ...image, status: 'active', visibility: 'public', owner: null } : null,
+  }));
+  const complaints: { message: string; fields: unknown }[] = [];
+  const complain = (fields: object, message: string) => void complaints.push({ message, fields });
+  const app = await createOpenStackApp({
+    module: TestModule,
+    services: ['compute'],
+    tokens: () => ({ validate: async (t: string) => tokens[t] ?? null }),
+    logger: { debug: () => {}, info: () => {}, warn: () => {}, error: complain },
+  });
+  let commands = 0;
+  const context = () => ({
+    actor: { kind: 'service' as const, service: 'test' },
+    requestId: 'req-00000000-0000-4000-8000-000000000000' as RequestId,
+    correlationId: 'req-00000000-0000-4000-8000-000000000000' as RequestId,
+    causationId: null,
+    commandId: `fixture-${commands++}` as CommandId,
+  });
+  await core.commands.execute(
+    flavorAggregate,
+    FLAVOR_CATALOG,
+    {
+      type: 'create',
+      flavor: {
+        flavorId: '1' as FlavorId,
+        name: 'm1.tiny',
+        vcpus: 1,
+        memory: mib(128),
+        disk: gib(1),
+        ephemeral: gib(0),
+        swap: mib(0),
+        rxtxFactor: 1,
+        isPublic: true,
+        description: null,
+      },
+    },
+    context(),
+  );
+  const host = '0a4b8f7e-16a1-4b93-8a5e-0d7a0c4f7a02' as HostId;
+  return {
+    app,
+    core,
+    complaints,
+    call: async (method, path, { as = 'member', version, body } = {}) => {
+      const answer = await app.fastify.inject({
+        method: method as 'GET',
+        url: `/compute${path}`,
+        headers: {
+          host: 'cloud.example',
+          'x-auth-token': as,
+          ...(version === undefined ? {} : { 'openstack-api-version': `compute ${version}` }),
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        },
+        ...(body === undefined ? {} : { payload: JSON.stringify(body) }),
+      });
+      const text = answer.body;
+      return {
+        status: answer.statusCode,
+        text,
+        headers: answer.headers as Record<string, string>,
+        body: (text.startsWith('{') ? JSON.parse(text) : undefined) as never,
+      };
+    },
+    activate: async (id) => {
+      const serverId = id as ServerId;
+      const send = (command: Parameters<typeof serverAggregate.decide>[0]) =>
+        core.commands.execute(serverAggregate, serverId, command, context());
+      await send({ type: 'allocatePorts', serverId, ports: [port] });
+      await send({
+        type: 'schedule',
+        schedule: {
+          serverId,
+          host,
+          attempt: 1,
+          hostName: 'compute-1',
+          node: 'compute-1',
+          providerId: host as never,
+          availabilityZone: 'nova',
+        },
+      });
+      await send({
+        type: 'report',
+        serverId,
+        host,
+        attempt: 1,
+        fact: { kind: 'spawned', power: 'running', bootId: 'b' },
+        now: core.clock.now(),
+      });
+    },
+    close: () => app.close(),
+  };
+};
+
+const port = {
+  portId: '22222222-2222-4222-8222-222222222222',
+  networkId: '33333333-3333-4333-8333-333333333333',
+  networkName: 'private',
+  mac: 'fa:16:3e:00:00:01',
+  fixedIps: [{ subnetId: '44444444-4444-4444-8444-444444444444', address: '10.0.0.5', version: 4 }],
+  ours: true,
+  tag: null,
+} as unknown as ServerPort;

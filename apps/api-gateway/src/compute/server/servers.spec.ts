@@ -1,0 +1,241 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type ComputeApp, computeApp, IMAGE } from '../compute-app.fixtures.js';
+
+let app: ComputeApp;
+beforeAll(async () => {
+  app = await computeApp();
+});
+afterAll(() => app?.close());
+
+type Json = Record<string, never> & { [key: string]: Json };
+const server = (over: Record<string, unknown> = {}) => ({
+  server: { name: 'web', flavorRef: '1', imageRef: IMAGE, networks: 'auto', ...over },
+});
+const create = async (over: Record<string, unknown> = {}, version = '2.104') => {
+  const answer = await app.call('POST', '/v2.1/servers', { version, body: server(over) });
+  expect(answer.status, answer.text).toBe(202);
+  return (answer.body as Json).server!.id as unknown as string;
+};
+
+describe('a server', () => {
+  it('is accepted, built, shown, and gone', async () => {
+    const posted = await app.call('POST', '/v2.1/servers', {
+      version: '2.104',
+      body: server({ user_data: 'aGVsbG8=' }),
+    });
+    expect(posted.status, posted.text).toBe(202);
+    const { id, adminPass } = (posted.body as Json).server as unknown as { id: string; adminPass: string };
+    expect(posted.headers.location).toBe(`http://cloud.example/compute/v2.1/servers/${id}`);
+    expect(adminPass).toMatch(/^\w{12}$/);
+    let shown = (await app.call('GET', `/v2.1/servers/${id}`)).body as Json;
+    expect(shown.server).toMatchObject({ status: 'BUILD', 'OS-EXT-STS:task_state': 'scheduling', addresses: {} });
+    await app.activate(id);
+    shown = (await app.call('GET', `/v2.1/servers/${id}`)).body as Json;
+    expect(shown.server).toMatchObject({ status: 'ACTIVE', 'OS-EXT-STS:power_state': 1 });
+    expect((await app.call('DELETE', `/v2.1/servers/${id}`)).status).toBe(204);
+    shown = (await app.call('GET', `/v2.1/servers/${id}`)).body as Json;
+    expect(shown.server).toMatchObject({ 'OS-EXT-STS:task_state': 'deleting' });
+  });
+
+  it.each(['2.1', '2.79', '2.100', '2.104'])('looks at %s as its version says', async (version) => {
+    const id = await create({ metadata: { a: 'b' }, description: 'text', tags: ['t'] });
+    await app.activate(id);
+    const look = async (as: 'member' | 'admin') => {
+      const answer = await app.call('GET', `/v2.1/servers/${id}`, { version, as });
+      return JSON.parse(
+        answer.text
+          .replaceAll(id, '<id>')
+          .replaceAll(id.slice(0, 8), '<short>')
+          .replace(/r-[a-z0-9]{8}/, '<reservation>'),
+      ) as Json;
+    };
+    expect((await look('member')).server).toMatchSnapshot('member');
+    expect(Object.keys((await look('admin')).server!).sort()).toMatchSnapshot('admin');
+    const list = (await app.call('GET', '/v2.1/servers/detail?limit=1', { version })).body as unknown as {
+      servers: Json[];
+      servers_links: unknown[];
+    };
+    expect(list.servers).toHaveLength(1);
+    expect(list.servers_links).toHaveLength(1);
+  });
+
+  it('is not there for others', async () => {
+    const id = await create();
+    const answer = await app.call('GET', `/v2.1/servers/${id}`, { as: 'other' });
+    expect(answer).toMatchObject({
+      status: 404,
+      body: { itemNotFound: { code: 404, message: `Instance ${id} could not be found.` } },
+    });
+  });
+
+  it('needs networks from 2.37 on', async () => {
+    const { networks: _, ...rest } = server().server;
+    expect((await app.call('POST', '/v2.1/servers', { version: '2.37', body: { server: rest } })).status).toBe(400);
+    expect((await app.call('POST', '/v2.1/servers', { version: '2.36', body: { server: rest } })).status).toBe(202);
+  });
+
+  it.each([
+    ['an unknown key', { colour: 'red' }, "Additional properties are not allowed ('colour' was unexpected)"],
+    ['an empty name', { name: '' }, 'name'],
+    ['an unknown flavor', { flavorRef: '99' }, 'Flavor 99 could not be found.'],
+    ['an unknown image', { imageRef: '5f3c7f0e-6f0c-4b32-9f0b-0d7a0c4f7a01' }, 'Can not find requested image'],
+    ['an unknown key pair', { key_name: 'none' }, 'Invalid key_name provided.'],
+    ['an unknown zone', { availability_zone: 'moon' }, 'The requested availability zone is not available'],
+    ['an unknown group', { security_groups: [{ name: 'none' }] }, 'Security group none not found'],
+    ['more at least than at most', { min_count: 3, max_count: 2 }, 'min_count must be <= max_count'],
+  ])('is refused for %s', async (_, over, message) => {
+    const answer = await app.call('POST', '/v2.1/servers', { version: '2.100', body: server(over) });
+    expect(answer.status, answer.text).toBe(400);
+    expect(((answer.body as Json).badRequest as unknown as { message: string }).message).toContain(message);
+  });
+
+  it('takes quota, and gives a text clients know when there is none', async () => {
+    const put = await app.call('PUT', '/v2.1/os-quota-sets/p2', { as: 'admin', body: { quota_set: { instances: 2 } } });
+    expect(put.status, put.text).toBe(200);
+    const post = (count: number) =>
+      app.call('POST', '/v2.1/servers', {
+        as: 'other',
+        body: server({ networks: undefined, max_count: count, min_count: count }),
+      });
+    expect((await post(2)).status).toBe(202);
+    expect(await post(1)).toMatchObject({
+      status: 403,
+      body: {
+        forbidden: { message: 'Quota exceeded for instances: Requested 1, but already used 2 of 2 instances' },
+      },
+    });
+  });
+
+  it('is found by filters', async () => {
+    const id = await create({ name: 'needle-7', tags: ['blue'] });
+    const names = async (query: string, version = '2.100') => {
+      const answer = await app.call('GET', `/v2.1/servers?${query}`, { version });
+      expect(answer.status, answer.text).toBe(200);
+      return ((answer.body as Json).servers as unknown as { id: string }[]).map((s) => s.id);
+    };
+    for (const query of ['name=needle', 'name=%5Eneedle-%5B0-9%5D%24', 'tags=blue', 'name=needle&status=build'])
+      expect(await names(query), query).toEqual([id]);
+    for (const query of ['name=needle&status=active', 'name=needle&flavor=9', 'tags=blue,red', 'name=needle&image=x'])
+      expect(await names(query), query).toEqual([]);
+    expect((await app.call('GET', '/v2.1/servers?status=odd', { version: '2.38' })).status).toBe(400);
+    expect(await names('status=odd', '2.37')).toEqual([]);
+    expect((await app.call('GET', '/v2.1/servers?odd=1', { version: '2.75' })).status).toBe(400);
+    expect((await app.call('GET', '/v2.1/servers?name=(', { version: '2.75' })).status).toBe(400);
+    expect((await app.call('GET', '/v2.1/servers?marker=none')).status).toBe(400);
+    expect((await app.call('GET', '/v2.1/servers?all_tenants=1')).status).toBe(403);
+    expect((await app.call('GET', '/v2.1/servers?all_tenants=1', { as: 'admin' })).status).toBe(200);
+  });
+});
+
+describe('an action', () => {
+  const act = (id: string, body: unknown, as: 'member' | 'admin' | 'other' = 'member', version = '2.100') =>
+    app.call('POST', `/v2.1/servers/${id}/action`, { as, version, body });
+
+  it('changes the power from the right states only', async () => {
+    const id = await create();
+    await app.activate(id);
+    expect(await act(id, { 'os-start': null })).toMatchObject({
+      status: 409,
+      body: {
+        conflictingRequest: { message: `Cannot 'start' instance ${id} while it is in vm_state active` },
+      },
+    });
+    const stop = await act(id, { 'os-stop': null });
+    expect(stop).toMatchObject({ status: 202, text: '' });
+    expect(await act(id, { pause: null })).toMatchObject({ status: 409 });
+  });
+
+  it('is refused when there is none like it, or two', async () => {
+    const id = await create();
+    expect(await act(id, { dance: null })).toMatchObject({
+      status: 400,
+      body: { badRequest: { message: 'There is no such action: dance' } },
+    });
+    expect((await act(id, { 'os-stop': null, 'os-start': null })).status).toBe(400);
+    expect((await act(id, {})).status).toBe(400);
+    expect((await act(id, { resize: { flavorRef: '1' } })).status).toBe(501);
+    expect((await act(id, { 'os-resetState': { state: 'active' } })).status).toBe(403);
+    expect((await act(id, { reboot: { type: 'odd' } })).status).toBe(400);
+    expect((await act(id, { 'os-stop': null }, 'other')).status).toBe(404);
+  });
+
+  it('is barred by a lock, but not for administrators', async () => {
+    const id = await create();
+    await app.activate(id);
+    expect((await act(id, { lock: { locked_reason: 'mine' } })).status).toBe(202);
+    expect(await act(id, { 'os-stop': null })).toMatchObject({
+      status: 409,
+      body: { conflictingRequest: { message: `Instance ${id} is locked` } },
+    });
+    const shown = (await app.call('GET', `/v2.1/servers/${id}`, { version: '2.73' })).body as Json;
+    expect(shown.server).toMatchObject({ locked: true, locked_reason: 'mine' });
+    expect((await act(id, { 'os-stop': null }, 'admin')).status).toBe(202);
+    expect((await act(id, { unlock: null })).status).toBe(202);
+  });
+
+  it('stays readable', async () => {
+    const id = await create();
+    await app.activate(id);
+    await act(id, { 'os-stop': null });
+    const list = (await app.call('GET', `/v2.1/servers/${id}/os-instance-actions`, { version: '2.84' }))
+      .body as unknown as { instanceActions: { action: string; request_id: string }[] };
+    expect(list.instanceActions.map((a) => a.action).sort()).toEqual(['create', 'stop']);
+    const one = await app.call(
+      'GET',
+      `/v2.1/servers/${id}/os-instance-actions/${list.instanceActions.find((a) => a.action === 'stop')!.request_id}`,
+      { version: '2.84' },
+    );
+    expect(one.body).toMatchObject({
+      instanceAction: { action: 'stop', events: [{ event: 'compute_stop_instance', result: null }] },
+    });
+  });
+});
+
+describe('what a server carries', () => {
+  it('is changed by update, metadata and tags', async () => {
+    const id = await create();
+    await app.activate(id);
+    const put = await app.call('PUT', `/v2.1/servers/${id}`, {
+      version: '2.104',
+      body: { server: { name: 'new', accessIPv4: '192.0.2.1', description: null } },
+    });
+    expect(put).toMatchObject({ status: 200, body: { server: { name: 'new', accessIPv4: '192.0.2.1' } } });
+    const path = `/v2.1/servers/${id}/metadata`;
+    expect(await app.call('PUT', path, { body: { metadata: { a: '1' } } })).toMatchObject({
+      body: { metadata: { a: '1' } },
+    });
+    expect(await app.call('POST', path, { body: { metadata: { b: '2' } } })).toMatchObject({
+      body: { metadata: { a: '1', b: '2' } },
+    });
+    expect((await app.call('DELETE', `${path}/a`)).status).toBe(204);
+    expect((await app.call('GET', `${path}/a`)).status).toBe(404);
+    expect((await app.call('PUT', `${path}/c`, { body: { meta: { d: '1' } } })).status).toBe(400);
+    const tags = `/v2.1/servers/${id}/tags`;
+    const version = '2.26';
+    expect((await app.call('PUT', `${tags}/x`, { version })).status).toBe(201);
+    expect((await app.call('PUT', `${tags}/x`, { version })).status).toBe(204);
+    expect((await app.call('GET', `${tags}/y`, { version })).status).toBe(404);
+    expect((await app.call('GET', tags, { version: '2.25' })).status).toBe(404);
+    expect((await app.call('GET', tags, { version })).body).toEqual({ tags: ['x'] });
+    expect((await app.call('GET', `/v2.1/servers/${id}/ips`)).body).toEqual({
+      addresses: { private: [{ version: 4, addr: '10.0.0.5' }] },
+    });
+    expect((await app.call('GET', `/v2.1/servers/${id}/os-interface`)).status).toBe(200);
+  });
+
+  it('opens its console for a while', async () => {
+    const id = await create();
+    await app.activate(id);
+    const asked = await app.call('POST', `/v2.1/servers/${id}/remote-consoles`, {
+      version: '2.6',
+      body: { remote_console: { protocol: 'vnc', type: 'novnc' } },
+    });
+    expect(asked.status, asked.text).toBe(200);
+    const { url } = (asked.body as Json).remote_console as unknown as { url: string };
+    const token = new URL(url).searchParams.get('token')!;
+    const show = () => app.call('GET', `/v2.1/os-console-auth-tokens/${token}`, { as: 'admin', version: '2.31' });
+    expect((await show()).status).toBe(200);
+    await app.call('POST', `/v2.1/servers/${id}/action`, { body: { 'os-stop': null } });
+    expect((await show()).status).toBe(404);
+  });
+});
