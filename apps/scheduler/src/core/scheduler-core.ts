@@ -49,6 +49,8 @@ export class SchedulerCore {
   /** Set when the log has something this release does not know; nothing is decided from then on. */
   failure: Error | undefined;
   private readonly store: EventStore;
+  /** Tells our own wake-ups from those of others. */
+  private readonly self: string;
   private readonly parts: ActivePart[] = [];
   private readonly observers: (() => void)[] = [];
   private readonly stops: (() => unknown)[] = [];
@@ -66,8 +68,9 @@ export class SchedulerCore {
     this.ids = ports.ids;
     this.bus = ports.bus;
     this.store = ports.store;
+    this.self = ports.ids.uuid();
     this.commands = new CommandHandler(ports.store);
-    this.providers = new ProviderWriter(ports.store);
+    this.providers = new ProviderWriter(ports.store, (id) => this.world.providers.get(id));
   }
 
   /** Adds a part that runs while this scheduler is the active one; call before `start`. */
@@ -83,11 +86,13 @@ export class SchedulerCore {
   async start(): Promise<void> {
     this.stops.push(
       this.store.subscribe(() => {
-        this.bus.publish(LOG_APPENDED, {});
+        this.bus.publish(LOG_APPENDED, { from: this.self });
         this.kick();
       }),
     );
-    const subscription = await this.bus.subscribe(LOG_APPENDED, () => this.kick());
+    const subscription = await this.bus.subscribe(LOG_APPENDED, (message) => {
+      if ((message as { from?: unknown } | null)?.from !== this.self) this.kick();
+    });
     this.stops.push(() => subscription.close());
     this.poll();
     this.kick();

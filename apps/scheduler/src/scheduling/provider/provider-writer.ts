@@ -35,13 +35,18 @@ const MAX_BATCH = 200;
 export class ProviderWriter {
   private readonly lines = new Map<string, Line>();
 
-  constructor(private readonly store: EventStore) {}
+  /** @param known a provider as it stood at a revision, to begin from instead of the start of its stream */
+  constructor(
+    private readonly store: EventStore,
+    private readonly known: (providerId: string) => (Provider & { readonly revision: Revision }) | undefined = () =>
+      undefined,
+  ) {}
 
   /** @throws DomainError as the decider refuses; `conflict` when this claim was made before and has ended */
   execute(command: ProviderCommand, context: CommandContext): Promise<Provider> {
     let line = this.lines.get(command.providerId);
     if (!line) {
-      line = { state: providerAggregate.initial, revision: NO_STREAM, waiting: [], running: false };
+      line = { ...this.begin(command.providerId), waiting: [], running: false };
       this.lines.set(command.providerId, line);
     }
     const queue = line;
@@ -49,6 +54,11 @@ export class ProviderWriter {
       queue.waiting.push({ command, context, done, refused });
       if (!queue.running) void this.run(command.providerId, queue);
     });
+  }
+
+  private begin(providerId: string): Pick<Line, 'state' | 'revision'> {
+    const state = this.known(providerId);
+    return state ? { state, revision: state.revision } : { state: providerAggregate.initial, revision: NO_STREAM };
   }
 
   private async run(providerId: string, line: Line): Promise<void> {
@@ -60,8 +70,7 @@ export class ProviderWriter {
       try {
         await this.write(providerId, line, batch);
       } catch (error) {
-        line.state = providerAggregate.initial;
-        line.revision = NO_STREAM;
+        Object.assign(line, this.begin(providerId));
         for (const w of batch) w.refused(error);
       }
     }
