@@ -2,7 +2,7 @@ import { ServerId } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
 import { HypervisorError } from '../hypervisor-driver.js';
 import { cpuTraits } from './cpu-traits.js';
-import { guestUser } from './guest-user.js';
+import { guestUser, hasUsers } from './guest-user.js';
 import { asHypervisorError } from './native-command.js';
 import { reportOf } from './probe.js';
 
@@ -51,4 +51,10 @@ it.runIf(process.getuid?.() === 0)('gives each guest a user of its own, always t
   expect(guestUser(a!)).toBe(guestUser(a!));
   expect(guestUser(a!)).not.toBe(guestUser(b!));
   expect(guestUser(a!)).toBeLessThan(2 ** 31);
+});
+
+it('knows from the user namespace whether there are users for guests', () => {
+  expect(hasUsers('         0          0 4294967295\n')).toBe(true);
+  expect(hasUsers('0 1000 1\n1 100000 65536\n')).toBe(false);
+  expect(hasUsers('')).toBe(false);
 });
