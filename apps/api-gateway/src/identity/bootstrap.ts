@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
-import type {
-  CommandContext,
-  CommandId,
-  IdentityDomainId,
-  ProjectId,
-  RequestId,
-  RoleId,
-  UserId,
+import {
+  type CommandContext,
+  type CommandId,
+  DomainError,
+  type IdentityDomainId,
+  type ProjectId,
+  type RequestId,
+  type RoleId,
+  type UserId,
 } from '@omnivisor/contracts';
 import { assignments } from './assignment/assignment.js';
 import type { IdentityDesk } from './desk.js';
@@ -25,6 +26,15 @@ export const bootstrapIds = {
   project: (name: string) => idOf(`project/${name}`) as ProjectId,
   user: (name: string) => idOf(`user/${name}`) as UserId,
   role: (name: string) => idOf(`role/${name}`) as RoleId,
+};
+
+/** Another replica may make the same thing at the same time: then it is there, and that is what was wanted. */
+const once = async (desk: IdentityDesk, ...args: Parameters<IdentityDesk['execute']>): Promise<void> => {
+  try {
+    await desk.execute(...args);
+  } catch (error) {
+    if (!(error instanceof DomainError) || error.kind !== 'conflict') throw error;
+  }
 };
 
 const contextOf = (step: string): CommandContext => {
@@ -63,22 +73,18 @@ export const bootstrap = async (desk: IdentityDesk, adminPassword: string | unde
       options: {},
       extra: {},
     };
-    await desk.execute(
-      domains,
-      DEFAULT_DOMAIN,
-      { type: 'create', id: DEFAULT_DOMAIN, attributes },
-      contextOf('domain'),
-    );
+    await once(desk, domains, DEFAULT_DOMAIN, { type: 'create', id: DEFAULT_DOMAIN, attributes }, contextOf('domain'));
   }
   for (const role of ROLES) {
     const id = bootstrapIds.role(role);
     if ((await commands.load(roles, id)).status !== 'none') continue;
     await name('role', '', role, id);
     const attributes = { name: role, domainId: null, description: null, options: {}, extra: {} };
-    await desk.execute(roles, id, { type: 'create', id, attributes }, contextOf(`role/${role}`));
+    await once(desk, roles, id, { type: 'create', id, attributes }, contextOf(`role/${role}`));
     const implied = CHAIN[CHAIN.indexOf(role) + 1];
     if (CHAIN.includes(role) && implied !== undefined)
-      await desk.execute(
+      await once(
+        desk,
         roles,
         id,
         { type: 'imply', id, impliedId: bootstrapIds.role(implied) },
@@ -111,7 +117,7 @@ export const bootstrapProject = async (desk: IdentityDesk, name: string, descrip
     options: {},
     extra: {},
   };
-  await desk.execute(projects, id, { type: 'create', id, attributes }, contextOf(`project/${name}`));
+  await once(desk, projects, id, { type: 'create', id, attributes }, contextOf(`project/${name}`));
   return id;
 };
 
@@ -135,9 +141,9 @@ export const bootstrapUser = async (
     extra: {},
   };
   const stored = await desk.passwords.store(password);
-  await desk.execute(users, id, { type: 'create', id, attributes }, contextOf(`user/${name}`));
+  await once(desk, users, id, { type: 'create', id, attributes }, contextOf(`user/${name}`));
   const command = { type: 'setPassword' as const, id, password: stored, at, byUser: false };
-  await desk.execute(users, id, command, contextOf(`password/${name}`));
+  await once(desk, users, id, command, contextOf(`password/${name}`));
   return id;
 };
 
@@ -153,5 +159,5 @@ export const assign = async (
     roleId: bootstrapIds.role(role),
     inherited: false,
   }));
-  await desk.execute(assignments, userId, { type: 'assign', assignments: list }, contextOf(`assign/${userId}`));
+  await once(desk, assignments, userId, { type: 'assign', assignments: list }, contextOf(`assign/${userId}`));
 };
