@@ -26,7 +26,7 @@ import { Agent } from '../../apps/compute-agent/src/agent/agent.js';
 import { FakeDriver, FakeHypervisor } from '../../apps/compute-agent/src/drivers/fake/index.js';
 import { hostFacts } from '../../apps/compute-agent/src/host/host-facts.js';
 import { noImageBytes } from '../../apps/compute-agent/src/images/image-cache.js';
-import { noNetwork } from '../../apps/compute-agent/src/network/no-network.js';
+import { FakeNetworkPlug } from '../../apps/compute-agent/src/network/index.js';
 import { MemoryLeadership, MemorySeat } from '../../apps/scheduler/src/core/leadership.js';
 import { Scheduler } from '../../apps/scheduler/src/scheduler.js';
 
@@ -138,7 +138,7 @@ export class SimulatedCloud {
       clock: this.clock,
       bus: this.bus,
       driver,
-      network: noNetwork,
+      network: new FakeNetworkPlug(),
       images: noImageBytes,
       facts: async () =>
         hostFacts(driver, await driver.probe(AbortSignal.abort()), [], {

@@ -24,6 +24,8 @@ export const AgentConfig = z.object({
   OMNIVISOR_SPAWNS: count.default(2),
   /** User that guest processes run as when the agent is root. */
   OMNIVISOR_GUEST_USER: z.string().optional(),
+  /** Addresses between the networks of this machine and the machine itself, two for each network. */
+  OMNIVISOR_OUTSIDE_POOL: z.string().default('100.64.0.0/16'),
   /** What a host of the backend `fake` pretends to have. */
   OMNIVISOR_FAKE_VCPUS: count.default(64),
   OMNIVISOR_FAKE_MEMORY_MIB: count.default(262_144),

@@ -57,7 +57,7 @@ const facts = async () =>
     bootId: await bootId(),
   });
 
-const network = await openNetwork(config, driver.backend, bus, onError);
+const network = await openNetwork(config, driver.backend, bus);
 const agent = new Agent({
   hostId: config.OMNIVISOR_HOST_ID,
   cloudId: config.OMNIVISOR_CLOUD_ID,

@@ -53,6 +53,8 @@ export class Agent {
   private readonly again = new Set<string>();
   /** Newest power operation per server that the log knows to be settled. */
   private readonly carriedOut = new Map<string, number>();
+  /** Ports as they were last plugged, so that only what changed is touched. */
+  private readonly plugged = new Map<string, string>();
   private readonly retries = new Map<string, () => void>();
   private readonly work: GuestWork;
   private readonly live: LiveQuestions;
@@ -179,6 +181,7 @@ export class Agent {
       for (const server of reply.servers) this.desired.set(server.serverId, server);
       for (const network of reply.networks) this.networks.set(network.networkId, network);
       await this.ports.network.ensureNetworks(reply.networks);
+      await this.refreshPlugs(reply.servers);
       if (reply.whole) await this.settle(found, reply.discard);
       const concerned = reply.whole
         ? new Set([...this.desired.keys(), ...found.map((g) => g.mark.serverId as string)])
@@ -187,6 +190,20 @@ export class Agent {
     } catch (error) {
       this.ports.onError('desired', error);
       this.retry('', () => this.refresh(whole ? 'whole' : 'changes'));
+    }
+  }
+
+  /** Brings the rules of ports that are plugged already up to date; new ones are plugged when their guest is made. */
+  private async refreshPlugs(servers: readonly DesiredServer[]): Promise<void> {
+    for (const server of servers) {
+      if (server.tombstone) for (const portId of server.portIds) this.plugged.delete(portId);
+      else if (server.spawned)
+        for (const port of server.ports) {
+          const text = JSON.stringify(port);
+          if (this.plugged.get(port.portId) === text) continue;
+          await this.ports.network.plug(port);
+          this.plugged.set(port.portId, text);
+        }
     }
   }
 

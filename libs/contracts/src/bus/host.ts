@@ -173,7 +173,7 @@ export const quarantine = endpoint(
  */
 export const metadata = endpoint(
   'host.*.metadata',
-  z.object({ session, networkId: NetworkId, sourceAddress: z.string(), path: z.string() }),
+  z.object({ networkId: NetworkId, sourceAddress: z.string(), path: z.string() }),
   z.object({ status: z.number().int(), contentType: z.string(), body: z.string() }),
 );
 
