@@ -1,14 +1,14 @@
 import type { Server } from 'node:http';
-import proxy from '@fastify/http-proxy';
 import { seconds } from '@omnivisor/contracts';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
-import { createOpenStackApp, type EdgeLogger, type OpenStackApp } from '@omnivisor/openstack';
+import { createOpenStackApp, type EdgeLogger, type OpenStackApp, trustOf } from '@omnivisor/openstack';
 import { AppModule } from './app.module.js';
 import { ConsoleProxy } from './console/console-proxy.js';
 import { grantedConsoles } from './console/granted-consoles.js';
 import type { GatewayPorts } from './core/gateway-core.js';
 import { Gateway } from './gateway.js';
 import { Identity } from './identity/identity.js';
+import { passThrough } from './pass-through.js';
 
 export interface GatewayAppOptions {
   readonly ports: GatewayPorts;
@@ -44,15 +44,11 @@ const PASSED = [
 
 export const startGatewayApp = async (options: GatewayAppOptions): Promise<GatewayApp> => {
   const gateway = new Gateway(options.ports, options.vault, options.onError);
-  const identity = new Identity(
-    gateway.core,
-    {
-      put: (secret) => options.vault.put('identity', secret),
-      get: (ref) => options.vault.get(ref),
-      erase: (ref) => options.vault.erase(ref),
-    },
-    { region: options.region, tokenLifetime: seconds(options.tokenSeconds), adminPassword: options.adminPassword },
-  );
+  const identity = new Identity(gateway.core, options.vault, {
+    region: options.region,
+    tokenLifetime: seconds(options.tokenSeconds),
+    adminPassword: options.adminPassword,
+  });
   await gateway.start();
   await gateway.core.projector.catchUp();
   await identity.start();
@@ -70,21 +66,8 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
     publicUrl,
     trustedProxies: options.trustedProxies,
     extend: async (fastify) => {
-      for (const [prefix, key] of PASSED)
-        await fastify.register(proxy, {
-          upstream: options[key],
-          prefix,
-          rewritePrefix: prefix,
-          proxyPayloads: true,
-          replyOptions: {
-            rewriteRequestHeaders: (request, headers) => ({
-              ...headers,
-              'x-forwarded-for': request.ip,
-              'x-forwarded-proto': request.protocol,
-              'x-forwarded-host': request.host,
-            }),
-          },
-        });
+      const passed = PASSED.map(([prefix, key]) => ({ prefix, upstream: options[key] }));
+      await passThrough(fastify, passed, trustOf(options.trustedProxies));
     },
   });
   return {

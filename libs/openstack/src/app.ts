@@ -56,7 +56,7 @@ class EdgeAdapter extends FastifyAdapter {
 }
 
 export const createOpenStackApp = async (options: OpenStackAppOptions): Promise<OpenStackApp> => {
-  const trusted = trust(options.trustedProxies ?? []);
+  const trusted = trustOf(options.trustedProxies ?? []);
   let edge: Edge | undefined;
   const instance = fastify({
     logger: false,
@@ -131,7 +131,8 @@ const assertPolicies = (served: readonly Served[], policies: Readonly<Record<Ser
       throw new Error(`${spec.method} ${spec.path}: ${spec.service} has no policy rule ${spec.policy}`);
 };
 
-const trust = (proxies: readonly string[]): ((address: string) => boolean) => {
+/** Whether an address is that of a trusted proxy: addresses and networks (CIDR). */
+export const trustOf = (proxies: readonly string[]): ((address: string) => boolean) => {
   const networks = proxies.map((p) => ipaddr.parseCIDR(p.includes('/') ? p : `${p}/${p.includes(':') ? 128 : 32}`));
   return (address) => {
     if (networks.length === 0 || !ipaddr.isValid(address)) return false;

@@ -76,6 +76,12 @@ const serviceOf = (url: string): ServiceType | undefined => {
   return Object.hasOwn(manners, service) ? service : undefined;
 };
 
+/** False for routes that others added: what is passed on is judged where it arrives. */
+const isOurs = (request: FastifyRequest): boolean => {
+  const config = request.routeOptions.config as { route?: Route; edge?: boolean };
+  return request.is404 || config.route !== undefined || config.edge === true;
+};
+
 /** Everything OpenStack's services have in common on their HTTP side, as Fastify hooks and handlers. */
 export class Edge {
   private inFlight = 0;
@@ -104,6 +110,7 @@ export class Edge {
     fastify.route({
       method,
       url: path,
+      config: { edge: true },
       handler: (request, reply) => {
         const service = this.stateOf(request).service!;
         const { wrongMethod, notFound } = manners[service];
@@ -137,7 +144,7 @@ export class Edge {
   private async arrive(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const state = this.stateOf(request);
     const { service } = state;
-    if (service === undefined) return;
+    if (service === undefined || !isOurs(request)) return;
     for (const name of manners[service].requestIdHeaders) reply.header(name, state.requestId);
     if (this.inFlight >= this.options.maxInFlight)
       throw new DomainError('unavailable', 'The service has too much to do. Please try again.');
@@ -263,7 +270,7 @@ export class Edge {
   private finish(request: FastifyRequest, reply: FastifyReply): void {
     const state = this.stateOf(request);
     if (state.counted) this.inFlight--;
-    if (state.service === undefined) return;
+    if (state.service === undefined || !isOurs(request)) return;
     const milliseconds = performance.now() - state.started;
     const fields = {
       ...this.fields(state, request),

@@ -1,0 +1,90 @@
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Module } from '@nestjs/common';
+import { createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { passThrough } from './pass-through.js';
+
+class Nothing {}
+Module({})(Nothing);
+
+const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+const seen: { url: string; headers: NodeJS.Dict<string | string[]>; bytes: number }[] = [];
+let upstream: Server;
+let app: OpenStackApp;
+let root: string;
+
+beforeAll(async () => {
+  upstream = createServer((request, response) => {
+    let bytes = 0;
+    request.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+    });
+    request.on('end', () => {
+      seen.push({ url: request.url ?? '', headers: request.headers, bytes });
+      response.writeHead(request.url === '/image/' ? 300 : 201, { 'x-openstack-request-id': 'req-upstream' });
+      response.end('from upstream');
+    });
+  });
+  await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve));
+  app = await createOpenStackApp({
+    module: Nothing,
+    services: ['identity'],
+    tokens: () => ({ validate: async () => null }),
+    logger: quiet,
+    extend: (fastify) =>
+      passThrough(
+        fastify,
+        [
+          { prefix: '/image', upstream: `http://127.0.0.1:${(upstream.address() as AddressInfo).port}` },
+          { prefix: '/placement', upstream: 'http://127.0.0.1:1' },
+        ],
+        () => false,
+      ),
+  });
+  root = `http://127.0.0.1:${await app.listen(0, '127.0.0.1')}`;
+});
+afterAll(async () => {
+  await app?.close();
+  upstream?.close();
+});
+
+it('passes what it does not judge, and tells where it came from', async () => {
+  const answer = await fetch(`${root}/image/`, {
+    headers: { 'x-auth-token': 't', 'x-forwarded-prefix': '/evil', 'x-forwarded-host': 'evil' },
+  });
+  expect([answer.status, await answer.text(), answer.headers.get('x-openstack-request-id')]).toEqual([
+    300,
+    'from upstream',
+    'req-upstream',
+  ]);
+  expect(seen.at(-1)?.headers).toMatchObject({
+    'x-auth-token': 't',
+    'x-forwarded-host': root.slice(7),
+    'x-forwarded-proto': 'http',
+  });
+  expect(seen.at(-1)?.headers).not.toHaveProperty('x-forwarded-prefix');
+});
+
+it.each(['application/octet-stream', 'application/json', undefined])(
+  'passes a body of type %s on that is larger than the limit of ours',
+  async (type) => {
+    const body = new Uint8Array(5 * 1024 * 1024);
+    const answer = await fetch(`${root}/image/v2/images/1/file`, {
+      method: 'PUT',
+      body,
+      headers: type ? { 'content-type': type } : {},
+    });
+    expect([answer.status, seen.at(-1)?.bytes, seen.at(-1)?.url]).toEqual([
+      201,
+      body.length,
+      '/image/v2/images/1/file',
+    ]);
+  },
+);
+
+it('says when the service is away', async () => {
+  const answer = await fetch(`${root}/placement/traits`);
+  expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '1']);
+  expect(await answer.text()).not.toContain('127.0.0.1:1');
+});
