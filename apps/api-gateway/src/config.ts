@@ -34,6 +34,8 @@ export const GatewayConfig = z.object({
   OMNIVISOR_AGENT_URL: z.string().optional(),
   /** Origins that browsers may open consoles from. */
   OMNIVISOR_CONSOLE_ORIGINS: list,
+  /** Folder of policy files, `<service>.yaml` each; OpenStack's default rules hold where they say nothing. */
+  OMNIVISOR_POLICY_DIR: z.string().optional(),
   OMNIVISOR_LOG_LEVEL: z.string().default('info'),
 });
 export type GatewayConfig = z.output<typeof GatewayConfig>;

@@ -1,7 +1,13 @@
 import type { Server } from 'node:http';
 import { seconds } from '@omnivisor/contracts';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
-import { createOpenStackApp, type EdgeLogger, type OpenStackApp, trustOf } from '@omnivisor/openstack';
+import {
+  createOpenStackApp,
+  type EdgeLogger,
+  type OpenStackApp,
+  type OpenStackAppOptions,
+  trustOf,
+} from '@omnivisor/openstack';
 import { AppModule } from './app.module.js';
 import { ConsoleProxy } from './console/console-proxy.js';
 import { grantedConsoles } from './console/granted-consoles.js';
@@ -23,6 +29,8 @@ export interface GatewayAppOptions {
   readonly publicUrl: string | undefined;
   readonly trustedProxies: readonly string[];
   readonly consoleOrigins: readonly string[];
+  /** Rules of an operator by service. */
+  readonly policies?: OpenStackAppOptions['policies'];
   readonly onError: (where: string, error: unknown) => void;
 }
 
@@ -65,6 +73,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
     logger: options.logger,
     publicUrl,
     trustedProxies: options.trustedProxies,
+    ...(options.policies ? { policies: options.policies } : {}),
     extend: async (fastify) => {
       const passed = PASSED.map(([prefix, key]) => ({ prefix, upstream: options[key] }));
       await passThrough(fastify, passed, trustOf(options.trustedProxies));

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { PostgresEventStore, PostgresReadModel } from '@omnivisor/eventsourcing/postgres';
 import { masterKeys, PostgresVault } from '@omnivisor/eventsourcing/vault';
+import { readPolicies } from '@omnivisor/openstack';
 import {
   Health,
   HealthServer,
@@ -60,6 +61,7 @@ const service = await startGatewayApp({
   publicUrl: config.OMNIVISOR_PUBLIC_URL,
   trustedProxies: config.OMNIVISOR_TRUSTED_PROXIES,
   consoleOrigins: config.OMNIVISOR_CONSOLE_ORIGINS,
+  ...(config.OMNIVISOR_POLICY_DIR ? { policies: readPolicies(config.OMNIVISOR_POLICY_DIR) } : {}),
   onError,
 });
 lifecycle.onStop('gateway', () => service.stop());

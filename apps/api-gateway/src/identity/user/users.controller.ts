@@ -196,7 +196,9 @@ export class UsersController {
     const stored = await this.desk.passwords.store(password);
     const at = this.desk.core.clock.now();
     const command = { type: 'setPassword' as const, id: row.id, password: stored, at, byUser };
-    await this.desk.execute(users, row.id, command, call.context('password'));
+    const context = call.context('password');
+    const self = { kind: 'user' as const, userId: row.id, projectId: null, roles: [], address: call.address };
+    await this.desk.execute(users, row.id, command, byUser ? { ...context, actor: self } : context);
     if (row.password) await this.desk.secrets.erase(row.password.ref);
   }
 
