@@ -41,7 +41,7 @@ const stepView = new View<ServerActionStep, StepContext>([
   // Errors of ours stay in our own log.
   ['traceback', '2.1', null, (_, c) => (c.showTraceback ? null : undefined)],
   ['hostId', '2.62', null, (s, c) => hiddenHost(c.projectId, s.host)],
-  ['host', '2.62', null, (s, c) => (c.showHost ? s.host : undefined)],
+  ['host', '2.62', null, (s, c) => (c.showHost ? (s.host ?? '') : undefined)],
   ['details', '2.84', null, (s) => s.details],
 ]);
 

@@ -204,10 +204,11 @@ export class ServerCreation {
           'One mechanism with host and/or hypervisor_hostname and another mechanism with zone:host:node are mutually exclusive.',
         );
     }
+    const named = node ?? host ?? asked;
+    if (zone === undefined && named === undefined) return { zone: null, host: null };
     const hosts = (await rows.find(hostTable)).filter((h) => !h.retired);
     if (zone !== undefined && !hosts.some((h) => h.availabilityZone === zone))
       throw invalid('The requested availability zone is not available');
-    const named = node ?? host ?? asked;
     if (
       named !== undefined &&
       !hosts.some((h) => h.name === named || h.facts?.node === named || h.facts?.hostname === named)

@@ -52,15 +52,17 @@ export class ServerPresenter {
 
   private async userData(servers: readonly ServerRow[]): Promise<Map<string, string>> {
     const found = new Map<string, string>();
-    for (const server of servers) {
-      if (!server.userData) continue;
-      try {
-        found.set(server.id, (await this.secrets.open(server.userData)).toString('base64'));
-      } catch (error) {
-        // It is erased when its server is.
-        if (!(error instanceof DomainError && error.kind === 'notFound')) throw error;
-      }
-    }
+    await Promise.all(
+      servers.map(async (server) => {
+        if (!server.userData) return;
+        try {
+          found.set(server.id, (await this.secrets.open(server.userData)).toString('base64'));
+        } catch (error) {
+          // It is erased when its server is.
+          if (!(error instanceof DomainError && error.kind === 'notFound')) throw error;
+        }
+      }),
+    );
     return found;
   }
 
