@@ -61,7 +61,7 @@ export class Client {
     const url = service?.endpoints.find((e) => e.interface === 'public')?.url;
     if (!url) throw new Error(`the catalog has no ${type} service`);
     const base = url.replace(/\/$/, '');
-    const versioned = { network: '/v2.0', image: '/v2' }[type];
+    const versioned = { identity: '/v3', network: '/v2.0', image: '/v2' }[type];
     return versioned && !/\/v\d/.test(base.slice(-6)) ? `${base}${versioned}` : base;
   }
 
