@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { controls, freePort, run, waitFor, which } from './process.mjs';
+import { controls, freePort, makeFolder, run, waitFor, which } from './process.mjs';
 
 /** @typedef {import('./process.mjs').User} User */
 /** @typedef {import('./process.mjs').Service} Service */
@@ -108,6 +108,22 @@ const greets = (port) =>
     socket.once('close', () => done(false));
   });
 
+/** A copy that `user` can execute, when the original lies where only others can search. @type {(binary: string, dir: string, user?: User) => Promise<string>} */
+const reachable = async (binary, dir, user) => {
+  if (!user) return binary;
+  const works = (/** @type {string} */ file) =>
+    run(file, ['--version'], { user, cwd: '/' }).then(
+      ({ code }) => code === 0,
+      () => false,
+    );
+  if (await works(binary)) return binary;
+  const copy = join(dir, 'nats-server');
+  cpSync(binary, `${copy}.new`);
+  renameSync(`${copy}.new`, copy);
+  if (await works(copy)) return copy;
+  throw new Error(`${binary} does not run as uid ${user.uid}, nor from ${copy}`);
+};
+
 /**
  * Starts a private NATS server on 127.0.0.1.
  * @param {object} options
@@ -121,15 +137,16 @@ const greets = (port) =>
  * @returns {Promise<Service>}
  */
 export const startNats = async ({ dir, binary, config, port = 0, user, detached = false, timeout = 20_000 }) => {
-  mkdirSync(dir, { recursive: true, mode: 0o755 });
-  const chosen = port === 0 ? await freePort() : port;
+  await makeFolder(dir, user);
+  const chosen = await freePort(port);
+  const program = await reachable(binary, dir, user);
   const file = join(dir, 'nats.conf');
   writeFileSync(file, config, { mode: 0o600 });
   const logFile = join(dir, 'nats.log');
   const log = openSync(logFile, 'a', 0o600);
   const from = readFileSync(logFile).length;
   if (user) for (const path of [dir, file, logFile]) chownSync(path, user.uid, user.gid);
-  const child = spawn(binary, ['-a', '127.0.0.1', '-p', String(chosen), '-c', file], {
+  const child = spawn(program, ['-a', '127.0.0.1', '-p', String(chosen), '-c', file], {
     stdio: ['ignore', log, log],
     cwd: dir,
     detached,

@@ -6,17 +6,17 @@ import {
   closeSync,
   cpSync,
   existsSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { controls, freePort, run, waitFor } from './process.mjs';
+import { controls, freePort, makeFolder, run, waitFor } from './process.mjs';
 
 /** @typedef {import('./process.mjs').User} User */
 /** @typedef {import('./process.mjs').Service} Service */
@@ -69,6 +69,21 @@ const reachable = async (binaries, dir, user) => {
   }
   if (await works(join(copy, 'bin'))) return join(copy, 'bin');
   throw new Error(`PostgreSQL in ${binaries} does not run${user ? ` as uid ${user.uid}, nor from ${copy}` : ''}`);
+};
+
+/** @param {string} data @throws when a PostgreSQL is at work there */
+const refuseSecond = (data) => {
+  const file = join(data, 'postmaster.pid');
+  if (!existsSync(file)) return;
+  const pid = Number(readFileSync(file, 'utf8').split('\n')[0]);
+  let folder;
+  try {
+    folder = readlinkSync(`/proc/${pid}/cwd`);
+  } catch {
+    // It is gone, and its file a leftover that PostgreSQL deals with.
+    return;
+  }
+  if (folder === data) throw new Error(`PostgreSQL is running in ${data} already, as process ${pid}`);
 };
 
 /** @param {{ port: number, socket: string, durable: boolean }} options */
@@ -125,8 +140,7 @@ export const startPostgres = async ({
   timeout = 60_000,
 }) => {
   if (process.getuid?.() === 0 && !user) throw new Error('PostgreSQL refuses to run as root: give it a user');
-  mkdirSync(dir, { recursive: true, mode: 0o755 });
-  if (user) chownSync(dir, user.uid, user.gid);
+  await makeFolder(dir, user);
   const bin = await reachable(binaries, dir, user);
   const data = join(dir, 'data');
   const secret = join(dir, 'password');
@@ -158,7 +172,8 @@ export const startPostgres = async ({
     renameSync(fresh, data);
   }
 
-  const chosen = port === 0 ? await freePort() : port;
+  refuseSecond(data);
+  const chosen = await freePort(port);
   // A unix socket's path may have 107 bytes.
   const socket = Buffer.byteLength(join(dir, `.s.PGSQL.${chosen}`)) < 104 ? dir : '';
   const logFile = join(dir, 'postgres.log');
@@ -196,6 +211,8 @@ export const startPostgres = async ({
   const { child, control } = await waitFor(
     () =>
       attempt().catch((error) => {
+        if (port === 0 && /Address already in use/.test(error.message))
+          throw new Error(`port ${chosen} of 127.0.0.1 was taken a moment ago: try again`);
         if (/shared memory block|lock file .* already exists/.test(error.message) && !/port/.test(error.message))
           return false;
         throw error;

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, chownSync, constants, mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
 
@@ -45,16 +45,37 @@ export const which = (name) =>
       }
     });
 
-/** @returns {Promise<number>} a TCP port of 127.0.0.1 that was free a moment ago */
-export const freePort = () =>
+/**
+ * @param {number} [wanted] 0 for any
+ * @returns {Promise<number>} a TCP port of 127.0.0.1 that was free a moment ago
+ */
+export const freePort = (wanted = 0) =>
   new Promise((resolve, reject) => {
     const server = createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
+    server.on('error', (error) =>
+      reject(
+        'code' in error && error.code === 'EADDRINUSE' ? new Error(`port ${wanted} of 127.0.0.1 is taken`) : error,
+      ),
+    );
+    server.listen(wanted, '127.0.0.1', () => {
       const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
       server.close(() => resolve(port));
     });
   });
+
+/**
+ * Makes a folder and gives it to a user, who must be able to get there.
+ * @param {string} dir
+ * @param {User} [user]
+ */
+export const makeFolder = async (dir, user) => {
+  mkdirSync(dir, { recursive: true, mode: 0o755 });
+  if (!user) return;
+  chownSync(dir, user.uid, user.gid);
+  const { code } = await run('/bin/sh', ['-c', 'test -w "$1"', 'sh', dir], { user, cwd: '/' });
+  if (code !== 0)
+    throw new Error(`uid ${user.uid} cannot get to ${dir}: each folder above it must let that user search it`);
+};
 
 /** @param {number} duration milliseconds */
 const pause = (duration) => new Promise((resolve) => setTimeout(resolve, duration));
