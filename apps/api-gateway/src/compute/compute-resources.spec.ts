@@ -72,6 +72,20 @@ describe('flavors', () => {
   });
 });
 
+describe('extra specs with a meaning', () => {
+  const set = async (version: string, extra_specs: Record<string, string>) =>
+    (await at('POST', '/v2.1/flavors/1/os-extra_specs', version, { as: 'admin', body: { extra_specs } })).status;
+
+  it('are checked from 2.86 on', async () => {
+    expect(await set('2.85', { 'hw:cpu_polcy': 'dedicated' })).toBe(200);
+    expect(await set('2.86', { 'hw:cpu_polcy': 'dedicated' })).toBe(400);
+    expect(await set('2.86', { 'hw:cpu_policy': 'odd' })).toBe(400);
+    expect(await set('2.86', { 'hw:cpu_policy': 'dedicated', 'trait:HW_CPU_X86_AVX': 'required' })).toBe(200);
+    expect(await set('2.86', { 'resources:VCPU': '-1' })).toBe(400);
+    expect(await set('2.86', { 'mine:anything': 'goes', plain: 'too' })).toBe(200);
+  });
+});
+
 describe('key pairs', () => {
   const body = (name: string, over = {}) => ({ keypair: { name, ...over } });
   const key = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me';

@@ -6,6 +6,7 @@ import type { z } from 'zod';
 import { GatewayCore } from '../../core/gateway-core.js';
 import { first, last, nextLink, pageOf, type Query } from '../common/paging.js';
 import { strictFrom } from '../common/versions.js';
+import { checkExtraSpecs } from './extra-specs.js';
 import { extraSpecNotFound, type FlavorCommand, flavorAggregate, flavorNotFound } from './flavor.js';
 import { type FlavorRow, flavorTable } from './flavor.projection.js';
 import {
@@ -119,6 +120,7 @@ export class FlavorsController {
   })
   async setExtraSpecs(call: Call) {
     const wanted = (call.body as z.infer<typeof setExtraSpecs>).extra_specs;
+    if (call.since('2.86')) checkExtraSpecs(wanted);
     await this.send(call, { type: 'setExtraSpecs', flavorId: call.params.id as FlavorId, extraSpecs: wanted });
     return { extra_specs: wanted };
   }
@@ -142,6 +144,7 @@ export class FlavorsController {
     const wanted = call.body as z.infer<typeof extraSpecs>;
     const keys = Object.keys(wanted);
     if (keys.length !== 1 || keys[0] !== call.params.key) throw invalid('Request body and URI mismatch');
+    if (call.since('2.86')) checkExtraSpecs(wanted);
     await this.send(call, { type: 'setExtraSpecs', flavorId: call.params.id as FlavorId, extraSpecs: wanted });
     return wanted;
   }
