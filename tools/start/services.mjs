@@ -135,6 +135,10 @@ export class Services {
         OMNIVISOR_STATE_DIR: state,
         OMNIVISOR_BACKENDS: backends,
         OMNIVISOR_NODE: name,
+        // What a pretended host pretends to have.
+        ...(fake
+          ? Object.fromEntries(Object.entries(process.env).filter(([k]) => k.startsWith('OMNIVISOR_FAKE_')))
+          : {}),
         OMNIVISOR_HEALTH_PORT: String(health),
       },
       user,
