@@ -17,6 +17,7 @@ import {
   type Provider,
 } from '../scheduling/provider/provider.js';
 import type { ReleaseReason } from '../scheduling/provider/provider-lifecycle.js';
+import { isServerGroupEvent, ServerGroups } from './server-groups.js';
 
 export interface ProviderView extends Provider {
   /** Revision of the newest event of its stream. */
@@ -49,6 +50,7 @@ const isServerEvent = (event: { readonly type: string }): event is ServerEvent =
 export class World {
   position: Position = 0;
   readonly index = new PlacementIndex();
+  readonly groups = new ServerGroups();
   readonly hosts = new Map<string, Host>();
   readonly providers = new Map<string, ProviderView>();
   /** Live claims by server, then by `provider`. */
@@ -57,13 +59,15 @@ export class World {
   readonly releases = new Map<string, Release>();
   private readonly servers = new Map<string, KnownServer>();
   private readonly hostOfProvider = new Map<string, HostId>();
-  private readonly holds = new Map<string, { hostId: HostId }>();
+  private readonly holds = new Map<string, { hostId: HostId; serverId: string }>();
+  private readonly holdsOf = new Map<string, Set<string>>();
 
   apply(event: RecordedEvent): void {
     this.position = event.position;
     if (isProviderEvent(event)) this.applyProvider(event);
     else if (isHostEvent(event)) this.applyHost(event);
     else if (isServerEvent(event)) this.applyServer(event as RecordedEvent & ServerEvent);
+    else if (isServerGroupEvent(event)) this.groups.apply(event);
   }
 
   hostByName(name: string): Host | undefined {
@@ -83,8 +87,11 @@ export class World {
     return undefined;
   }
 
+  /** Hosts where a server has claims, or is about to. */
   hostsOf(serverId: string): HostId[] {
-    return [...(this.claims.get(serverId)?.values() ?? [])].flatMap((c) => this.hostOfProvider.get(c.providerId) ?? []);
+    const claimed = [...(this.claims.get(serverId)?.values() ?? [])];
+    const held = [...(this.holdsOf.get(serverId) ?? [])].flatMap((key) => this.holds.get(key)?.hostId ?? []);
+    return [...claimed.flatMap((c) => this.hostOfProvider.get(c.providerId) ?? []), ...held];
   }
 
   hostOf(providerId: string): Host | undefined {
@@ -93,8 +100,10 @@ export class World {
   }
 
   /** Takes room for a decision until its event is folded or it is dropped. */
-  hold(hostId: HostId, key: string, resources: Readonly<Record<string, number>>): void {
-    this.holds.set(key, { hostId });
+  hold(hostId: HostId, serverId: string, attempt: number, resources: Readonly<Record<string, number>>): void {
+    const key = claimKey(serverId, attempt);
+    this.holds.set(key, { hostId, serverId });
+    this.holdsOf.set(serverId, (this.holdsOf.get(serverId) ?? new Set()).add(key));
     this.index.hold(hostId, key, resources);
   }
 
@@ -102,6 +111,9 @@ export class World {
     const hold = this.holds.get(key);
     if (!hold) return;
     this.holds.delete(key);
+    const others = this.holdsOf.get(hold.serverId);
+    others?.delete(key);
+    if (others?.size === 0) this.holdsOf.delete(hold.serverId);
     this.index.unhold(hold.hostId, key);
   }
 

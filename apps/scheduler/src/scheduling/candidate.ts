@@ -1,4 +1,11 @@
-import type { HostId, Inventory, ProviderId, ReserveRequest, ResourceAmounts } from '@omnivisor/contracts';
+import type {
+  HostId,
+  Inventory,
+  ProviderId,
+  ReserveRequest,
+  ResourceAmounts,
+  ServerGroupPolicy,
+} from '@omnivisor/contracts';
 
 /** What many hosts have in common: decided once for all of them. */
 export interface HostClass {
@@ -37,6 +44,12 @@ export interface Wanted {
   /** Hosts of the servers that the hints name. */
   readonly differentHosts: ReadonlySet<string>;
   readonly sameHosts: ReadonlySet<string> | null;
+  /** The group it belongs to, and how many other members each host has. */
+  readonly group: {
+    readonly policy: ServerGroupPolicy;
+    readonly maxPerHost: number;
+    readonly membersOn: ReadonlyMap<string, number>;
+  } | null;
 }
 
 /** Why a host cannot take it. */

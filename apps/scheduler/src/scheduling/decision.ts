@@ -6,6 +6,7 @@ import type { PlacementIndex } from './index/placement-index.js';
 import { smallestChange } from './smallest-change.js';
 import { bestFit } from './weighers/best-fit.js';
 import { novaWeights, usesMultipliers } from './weighers/nova.js';
+import { isSoft, softGroupOrder } from './weighers/soft-group.js';
 
 /** Best of this many per class: measured, it costs 0.4 % of the cores against the best of all. */
 const CHOICES = 8;
@@ -65,7 +66,7 @@ export const decidePlacement = (
   position: Position,
 ): Decision => {
   const findings = new Findings();
-  const whole = index.size <= settings.exactHosts || usesMultipliers(settings);
+  const whole = index.size <= settings.exactHosts || usesMultipliers(settings) || isSoft(wanted);
   const vcpus = wanted.request.requestedHost === null ? (wanted.resources.VCPU ?? 0) : 0;
   for (const buckets of index.byClass()) {
     const { hostClass } = buckets;
@@ -105,7 +106,12 @@ const conclude = (
   const multipliers = usesMultipliers(settings);
   const weights = multipliers ? novaWeights(fitting, settings) : null;
   const order = fitting.map((host, i) => ({ host, weight: weights?.[i] ?? null }));
-  order.sort((a, b) => (weights ? b.weight! - a.weight! : 0) || bestFit(a.host, b.host));
+  order.sort(
+    (a, b) =>
+      softGroupOrder(wanted, a.host) - softGroupOrder(wanted, b.host) ||
+      (weights ? b.weight! - a.weight! : 0) ||
+      bestFit(a.host, b.host),
+  );
   const chosen = order[0]?.host ?? null;
   const sample = order.slice(0, SAMPLE).map(
     ({ host, weight }): SampleLine => ({

@@ -151,6 +151,47 @@ describe('reserving a place', () => {
   });
 });
 
+describe('a server group', () => {
+  const groupId = '44444444-4444-4444-8444-444444444444';
+  const place = async (policy: string, n: number, maxServerPerHost: number | null = null) => {
+    const s = await sim.scheduler();
+    for (const name of ['a', 'b']) await sim.host(s, name);
+    const members: ServerId[] = [];
+    for (let i = 0; i < n; i++) members.push(await sim.server());
+    const events = [
+      {
+        type: 'ServerGroupCreated',
+        data: { projectId: 'p', groupId, userId: 'u', name: 'g', policy, maxServerPerHost },
+      },
+      ...members.map((serverId) => ({ type: 'ServerGroupMemberAdded', data: { projectId: 'p', groupId, serverId } })),
+    ];
+    const context = sim.context();
+    await sim.store.append(
+      'servergroup-p',
+      -1,
+      events.map((e) => ({ ...e, schemaVersion: 1, context })),
+    );
+    const replies = await Promise.all(
+      members.map((id) => s.reserve.reserve(sim.request(id, { hints: { group: groupId } }))),
+    );
+    return replies.map((r) => (r.kind === 'claimed' ? r.hostName : r.message));
+  };
+  it('keeps its members together, also when they come at once', async () => {
+    expect(new Set(await place('affinity', 3)).size).toBe(1);
+  });
+  it('keeps its members apart, also when they come at once', async () => {
+    const [one, two, three] = await place('anti-affinity', 3);
+    expect([one, two].sort()).toEqual(['a', 'b']);
+    expect(three).toContain('2 fail server group anti-affinity (wanted fewer than 1 members, best 1)');
+  });
+  it('lets as many share a host as it says', async () => {
+    expect((await place('anti-affinity', 4, 2)).sort()).toEqual(['a', 'a', 'b', 'b']);
+  });
+  it('prefers, when it is soft', async () => {
+    expect((await place('soft-anti-affinity', 4)).sort()).toEqual(['a', 'a', 'b', 'b']);
+  });
+});
+
 describe('releasing a claim', () => {
   const claimed = async () => {
     const s = await sim.scheduler();

@@ -56,7 +56,6 @@ export class Reserve implements ActivePart {
     if (this.running.size >= MAX_WAITING) return Promise.reject(unavailable('too many servers wait for a place'));
     const run = this.attempt(request, key).finally(() => {
       this.running.delete(key);
-      this.core.world.unhold(key);
     });
     this.running.set(key, run);
     return run;
@@ -70,11 +69,15 @@ export class Reserve implements ActivePart {
       if (!world.wants(request.serverId, request.attempt))
         throw conflict('the server does not want this attempt any more');
       const { context: _, ...plain } = request;
-      const wanted = wantedOf(plain, (id) => world.hostsOf(id));
+      const wanted = wantedOf(
+        plain,
+        (id) => world.hostsOf(id),
+        (id) => world.groups.get(id),
+      );
       const decision = decidePlacement(world.index, wanted, this.core.settings, world.position);
       if (!decision.chosen) return this.refuse(request, decision);
       const { hostId, providerId } = decision.chosen;
-      world.hold(hostId, key, wanted.resources);
+      world.hold(hostId, request.serverId, request.attempt, wanted.resources);
       try {
         await this.core.providers.execute(
           {

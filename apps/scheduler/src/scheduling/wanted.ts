@@ -1,4 +1,5 @@
 import type { ReserveRequest, ResourceAmounts } from '@omnivisor/contracts';
+import type { ServerGroup } from '../core/server-groups.js';
 import type { Wanted } from './candidate.js';
 
 const TRAIT = 'trait:';
@@ -29,6 +30,7 @@ const serverIds = (hint: unknown): string[] =>
 export const wantedOf = (
   request: Omit<ReserveRequest, 'context'>,
   hostsOf: (serverId: string) => readonly string[],
+  groupOf: (groupId: string) => ServerGroup | undefined = () => undefined,
 ): Wanted => {
   const { flavor, image, hints } = request;
   const hosts = (ids: string[]) => new Set(ids.flatMap((id) => [...hostsOf(id)]));
@@ -41,5 +43,22 @@ export const wantedOf = (
     forbiddenTraits: traitsOf(flavor.extraSpecs, 'forbidden').sort(),
     differentHosts: hosts(serverIds(hints.different_host)),
     sameHosts: hints.same_host === undefined ? null : hosts(serverIds(hints.same_host)),
+    group: groupFor(request, hostsOf, groupOf),
   };
+};
+
+const groupFor = (
+  { serverId, hints }: Omit<ReserveRequest, 'context'>,
+  hostsOf: (serverId: string) => readonly string[],
+  groupOf: (groupId: string) => ServerGroup | undefined,
+): Wanted['group'] => {
+  const [groupId] = serverIds(hints.group);
+  const group = groupId === undefined ? undefined : groupOf(groupId);
+  if (!group) return null;
+  const membersOn = new Map<string, number>();
+  for (const member of group.members) {
+    if (member === serverId) continue;
+    for (const host of new Set(hostsOf(member))) membersOn.set(host, (membersOn.get(host) ?? 0) + 1);
+  }
+  return { policy: group.policy, maxPerHost: group.maxPerHost, membersOn };
 };

@@ -8,6 +8,7 @@ import { imageProperties } from './image-properties.js';
 import { machine } from './machine.js';
 import { requestedHost } from './requested-host.js';
 import { sameHost } from './same-host.js';
+import { serverGroup } from './server-group.js';
 import { traits } from './traits.js';
 
 /** In the order in which they are asked: an explanation names the first that fails. */
@@ -19,4 +20,5 @@ export const hostFilters: readonly HostFilter[] = [
   machine,
   differentHost,
   sameHost,
+  serverGroup,
 ];
