@@ -12,6 +12,7 @@ import {
 import { assignments } from './assignment/assignment.js';
 import type { IdentityDesk } from './desk.js';
 import { domains, projects, roles, users } from './record/aggregates.js';
+import { userTable } from './record/tables.js';
 import { TOKEN_KEYS, tokenKeys } from './token/token-service.js';
 
 const idOf = (name: string): string =>
@@ -77,10 +78,14 @@ export const bootstrap = async (desk: IdentityDesk, adminPassword: string | unde
   }
   for (const role of ROLES) {
     const id = bootstrapIds.role(role);
-    if ((await commands.load(roles, id)).status !== 'none') continue;
-    await name('role', '', role, id);
-    const attributes = { name: role, domainId: null, description: null, options: {}, extra: {} };
-    await once(desk, roles, id, { type: 'create', id, attributes }, contextOf(`role/${role}`));
+    const { status } = await commands.load(roles, id);
+    if (status === 'deleted') continue;
+    if (status === 'none') {
+      await name('role', '', role, id);
+      const attributes = { name: role, domainId: null, description: null, options: {}, extra: {} };
+      await once(desk, roles, id, { type: 'create', id, attributes }, contextOf(`role/${role}`));
+    }
+    // The command's id keeps an implication that an operator took away from coming back.
     const implied = CHAIN[CHAIN.indexOf(role) + 1];
     if (CHAIN.includes(role) && implied !== undefined)
       await once(
@@ -128,7 +133,10 @@ export const bootstrapUser = async (
   projectId: ProjectId,
 ): Promise<UserId> => {
   const id = bootstrapIds.user(name);
-  if ((await desk.core.commands.load(users, id)).status !== 'none') return id;
+  const { status } = await desk.core.commands.load(users, id);
+  const row = status === 'present' ? await (await desk.fresh()).get(userTable, id) : undefined;
+  // A start that was interrupted may have left a user without a password.
+  if (status === 'deleted' || row?.password) return id;
   const at = desk.core.clock.now();
   await desk.names.take('user', DEFAULT_DOMAIN, name, id, at, contextOf(`name/user/${name}`), async () => true);
   const attributes = {
@@ -141,7 +149,7 @@ export const bootstrapUser = async (
     extra: {},
   };
   const stored = await desk.passwords.store(password);
-  await once(desk, users, id, { type: 'create', id, attributes }, contextOf(`user/${name}`));
+  if (status === 'none') await once(desk, users, id, { type: 'create', id, attributes }, contextOf(`user/${name}`));
   const command = { type: 'setPassword' as const, id, password: stored, at, byUser: false };
   await once(desk, users, id, command, contextOf(`password/${name}`));
   return id;
