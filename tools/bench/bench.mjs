@@ -145,7 +145,11 @@ const run = async () => {
 
   say(`${SERVERS} servers on one host, in batches of ${BATCH}`);
   const batches = [];
+  /** Of which, by service. */
+  const parts = [];
   for (let done = 0; done < SERVERS; done += BATCH) {
+    const before = cpuSeconds(services);
+    const from = performance.now();
     const cpu = await cost(services, BATCH, async () => {
       const made = [];
       await concurrently(BATCH, 16, async (i) => made.push((await create(`s-${done + i}`)).server.id));
@@ -158,7 +162,15 @@ const run = async () => {
       );
     });
     batches.push(round(cpu));
-    say(`  ${done + BATCH} servers: ${round(cpu)} ms CPU each`);
+    const after = cpuSeconds(services);
+    parts.push(Object.fromEntries(services.map(({ name }) => [name, round(ms(after[name] - before[name]) / BATCH)])));
+    say(
+      `  ${done + BATCH} servers: ${round(cpu)} ms CPU each, ${round((performance.now() - from) / 1_000, 1)} s; ${Object.entries(
+        parts.at(-1),
+      )
+        .map(([k, v]) => `${k} ${v}`)
+        .join(', ')}`,
+    );
   }
   const { servers } = await admin.get('compute', `/servers?limit=${SERVERS}&status=ERROR`);
   if (servers.length > 0) throw new Error(`${servers.length} servers are in ERROR`);
@@ -202,6 +214,7 @@ const run = async () => {
     server: {
       cpuMs: round(perServer),
       batches,
+      parts,
       flat: round(batches.at(-1) / batches[0]),
       p50Ms: round(p50),
       appends: round(p50 / append, 1),
