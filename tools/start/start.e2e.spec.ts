@@ -1,0 +1,121 @@
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { freePort, waitFor } from '../services/process.mjs';
+import { adminClient, demoClient } from './client.mjs';
+
+const above = mkdtempSync(join(tmpdir(), 'ov-start-'));
+chmodSync(above, 0o755);
+const home = join(above, 'home');
+const env = { ...process.env, OMNIVISOR_HOME: home };
+const here = fileURLToPath(new URL('.', import.meta.url));
+const tool = (name: string, ...args: string[]) =>
+  spawnSync(process.execPath, [join(here, name), ...args], { env, encoding: 'utf8', timeout: 120_000 });
+const start = (port: number, ...args: string[]) =>
+  tool('start.mjs', '--detach', '--agents', '0', '--fake-hosts', '1', '--port', String(port), ...args);
+const status = (): { name: string; pid: number | null; state: string; restarts: number }[] =>
+  JSON.parse(tool('status.mjs', '--json').stdout);
+const pidOf = (name: string): number => {
+  const pid = status().find((s) => s.name === name)?.pid;
+  if (!pid) throw new Error(`${name} does not run`);
+  return pid;
+};
+
+let port: number;
+
+beforeAll(async () => {
+  port = await freePort();
+});
+afterAll(() => {
+  tool('stop.mjs');
+  rmSync(above, { recursive: true, force: true });
+});
+
+describe('npm start', () => {
+  it('changes nothing when the port is taken', async () => {
+    const other = createServer();
+    await new Promise<void>((resolve) => other.listen(port, '127.0.0.1', resolve));
+    const refused = start(port);
+    await new Promise((resolve) => other.close(resolve));
+    expect(refused.status).not.toBe(0);
+    expect(refused.stderr).toContain(`port ${port} of 127.0.0.1 is taken`);
+    expect(existsSync(home)).toBe(false);
+  });
+
+  it('ends with a cloud that admin and demo can use', async () => {
+    const started = start(port);
+    expect(started.stdout + started.stderr).toContain('Omnivisor is ready');
+    expect(started.status).toBe(0);
+    const admin = await adminClient(home);
+    expect((await admin.get('compute', '/flavors')).flavors.map((f: { name: string }) => f.name)).toContain('m1.nano');
+    const demo = await demoClient(home);
+    expect((await demo.get('network', '/networks')).networks.map((n: { name: string }) => n.name)).toContain(
+      'demo-net',
+    );
+  }, 180_000);
+
+  it('keeps secrets to those they are for', () => {
+    for (const file of ['openrc', 'openrc-demo', 'clouds.yaml', 'cli.creds', 'data/secrets/admin.password'])
+      expect(statSync(join(home, file)).mode & 0o777, file).toBe(0o600);
+  });
+
+  it('runs nothing but the agent and its supervisor as root', () => {
+    if (process.getuid?.() !== 0) return;
+    for (const { name, pid } of status().filter((s) => s.name !== 'supervisor'))
+      expect(statSync(`/proc/${pid}`).uid, name).not.toBe(0);
+  });
+
+  it('refuses a second start of the same cloud', () => {
+    const refused = start(port);
+    expect(refused.status).not.toBe(0);
+    expect(refused.stderr).toContain('already');
+  });
+
+  it.each(['api-gateway-1', 'scheduler', 'image-service', 'fake-1', 'nats', 'postgres'])(
+    'starts %s again when it is killed',
+    async (name) => {
+      const before = pidOf(name);
+      process.kill(before, 'SIGKILL');
+      await waitFor(() => status().some((s) => s.name === name && s.pid !== null && s.pid !== before), {
+        what: `another ${name}`,
+        timeout: 20_000,
+        interval: 100,
+      });
+      await waitFor(
+        () =>
+          adminClient(home).then(
+            (a) => a.get('compute', '/servers').then(() => true),
+            () => false,
+          ),
+        {
+          what: 'the API to answer again',
+          timeout: 40_000,
+          interval: 200,
+        },
+      );
+    },
+    90_000,
+  );
+
+  it('tells of what a killed supervisor left, and stop ends it', () => {
+    process.kill(pidOf('supervisor'), 'SIGKILL');
+    const refused = start(port + 1);
+    expect(refused.stderr).toContain('end them with npm stop');
+    expect(tool('stop.mjs').status).toBe(0);
+    expect(status().filter((s) => s.pid !== null)).toEqual([]);
+  });
+
+  it('finds everything as it was', async () => {
+    expect(start(port).status).toBe(0);
+    const demo = await demoClient(home);
+    expect((await demo.get('network', '/networks')).networks.map((n: { name: string }) => n.name)).toContain(
+      'demo-net',
+    );
+    expect(tool('stop.mjs').status).toBe(0);
+    expect(tool('status.mjs', '--json').stdout.trim()).toBe('[]');
+  }, 120_000);
+});
