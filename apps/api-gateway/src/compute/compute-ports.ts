@@ -14,7 +14,11 @@ export abstract class ComputeNetwork {
    * asked for and missing.
    * @throws DomainError `notFound` for one that the project does not have; `conflict` for a name several have
    */
-  abstract securityGroups(projectId: string, refs: readonly string[]): Promise<SecurityGroupId[]>;
+  abstract securityGroups(
+    projectId: string,
+    refs: readonly string[],
+    context: CommandContext,
+  ): Promise<SecurityGroupId[]>;
   /** Names of groups by id; unknown ids are missing. */
   abstract groupNames(rows: RowReader, ids: readonly string[]): Promise<Map<string, string>>;
   /** Groups in the form of `os-security-groups`, rules included; unknown ids are missing. */

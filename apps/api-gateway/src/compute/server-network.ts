@@ -4,6 +4,7 @@ import type { GatewayCore } from '../core/gateway-core.js';
 import { step } from '../network/common/context.js';
 import { port } from '../network/port/port.js';
 import { portTable } from '../network/port/port.projection.js';
+import { ensureDefaultGroup } from '../network/security-group/default-group.js';
 import { type SecurityGroupRow, securityGroupTable } from '../network/security-group/security-group.projection.js';
 import type { ServerPorts } from '../network/server-ports.js';
 import { ComputeNetwork } from './compute-ports.js';
@@ -17,7 +18,13 @@ export class ServerNetwork extends ComputeNetwork {
     super();
   }
 
-  securityGroups(projectId: string, refs: readonly string[]): Promise<SecurityGroupId[]> {
+  async securityGroups(
+    projectId: string,
+    refs: readonly string[],
+    context: CommandContext,
+  ): Promise<SecurityGroupId[]> {
+    // A project's first server comes before its default group.
+    if (refs.includes('default')) await ensureDefaultGroup(this.core, projectId, context);
     return this.ports.resolveSecurityGroups(projectId, refs);
   }
 

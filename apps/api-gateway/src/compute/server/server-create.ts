@@ -99,7 +99,7 @@ export class ServerCreation {
     const most = limitOf(quota, defaults, 'metadata_items');
     if (most >= 0 && Object.keys(metadata).length > most)
       throw new DomainError('overQuota', `Maximum number of metadata items exceeds ${most}`);
-    const securityGroups = await this.securityGroups(projectId, wanted, networks);
+    const securityGroups = await this.securityGroups(call, projectId, wanted, networks);
     await this.network.check(projectId, call.isAdmin, networks);
 
     const reservationId = newReservationId();
@@ -283,11 +283,15 @@ export class ServerCreation {
       );
   }
 
-  private async securityGroups(projectId: string, wanted: Wanted, networks: Request['networks']) {
+  private async securityGroups(call: Call, projectId: string, wanted: Wanted, networks: Request['networks']) {
     const refs = [...new Set((wanted.security_groups ?? []).flatMap((g) => g.name ?? []))];
     if (refs.length === 0 && networks === 'none') return [];
     try {
-      return await this.network.securityGroups(projectId, refs.length === 0 ? ['default'] : refs);
+      return await this.network.securityGroups(
+        projectId,
+        refs.length === 0 ? ['default'] : refs,
+        call.context('default-group'),
+      );
     } catch (error) {
       if (error instanceof DomainError && (error.kind === 'notFound' || error.kind === 'conflict'))
         throw invalid(error.message);
