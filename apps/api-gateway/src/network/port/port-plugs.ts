@@ -1,5 +1,6 @@
 import type { hostBus } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
+import { serverTable } from '../../compute/server/server.projection.js';
 import { sumOfAddresses } from '../common/cidr-sum.js';
 import { networkTable } from '../network/network.projection.js';
 import { protocolNumber } from '../security-group/rules.js';
@@ -7,7 +8,7 @@ import { securityGroupTable } from '../security-group/security-group.projection.
 import { portTable } from './port.projection.js';
 import { groupPortsTable } from './port-outlines.projection.js';
 
-/** The ports of servers as their hosts plug them. */
+/** The ports of servers as their hosts plug them, in the order in which the servers got them. */
 export const portPlugs = async (
   rows: RowReader,
   serverIds: readonly string[],
@@ -15,6 +16,10 @@ export const portPlugs = async (
   const plugs = new Map<string, hostBus.PortPlug[]>();
   if (serverIds.length === 0) return plugs;
   const ports = await rows.find(portTable, { where: { serverId: { in: [...serverIds] } } });
+  const order = new Map<string, { readonly index: number; readonly tag: string | null }>();
+  for (const server of (await rows.getMany(serverTable, serverIds)).values())
+    for (const [index, { portId, tag }] of (server.ports ?? []).entries()) order.set(portId, { index, tag });
+  ports.sort((a, b) => (order.get(a.id)?.index ?? 0) - (order.get(b.id)?.index ?? 0));
   const groups = await rows.getMany(securityGroupTable, [...new Set(ports.flatMap((p) => [...p.securityGroups]))]);
   const networks = await rows.getMany(networkTable, [...new Set(ports.map((p) => p.networkId as string))]);
   const remote = [...new Set([...groups.values()].flatMap((g) => [...g.remoteGroups]))];
@@ -55,7 +60,7 @@ export const portPlugs = async (
       allowedPairs: attributes.allowedAddressPairs.map((p) => ({ mac: p.mac ?? attributes.mac, address: p.address })),
       securityGroups: attributes.securityGroups,
       rules: attributes.portSecurity ? rulesOf(port.securityGroups) : [],
-      tag: null,
+      tag: order.get(port.id)?.tag ?? null,
     };
     const list = plugs.get(port.serverId!) ?? [];
     list.push(plug);
