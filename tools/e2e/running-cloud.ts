@@ -1,0 +1,140 @@
+import { execFile } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { freePort } from '../services/process.mjs';
+import { Client, readOpenrc } from '../start/client.mjs';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const run = promisify(execFile);
+
+/** A server as the API shows it, as far as tests look. */
+export interface ApiServer {
+  readonly id: string;
+  readonly name: string;
+  readonly status: string;
+  readonly fault?: { readonly code: number; readonly message: string };
+  readonly addresses: Readonly<Record<string, readonly { readonly addr: string }[]>>;
+  readonly 'OS-EXT-STS:task_state': string | null;
+  readonly 'OS-EXT-SRV-ATTR:host': string | null;
+}
+
+export interface CloudOptions {
+  readonly agents?: number;
+  readonly fakeHosts?: number;
+  readonly gateways?: number;
+  /** False: no demo project, network, flavors and image. */
+  readonly bootstrap?: boolean;
+}
+
+/** A real cloud on this machine, started by `npm start` in a folder of its own. */
+export class RunningCloud {
+  private constructor(
+    readonly home: string,
+    readonly port: number,
+    readonly admin: InstanceType<typeof Client>,
+  ) {}
+
+  static async start(options: CloudOptions = {}): Promise<RunningCloud> {
+    const home = mkdtempSync(join(tmpdir(), 'ov-e2e-'));
+    const port = 20_000 + ((await freePort()) % 30_000);
+    const flags = ['--detach', '--port', `${port}`];
+    flags.push('--agents', `${options.agents ?? 0}`, '--fake-hosts', `${options.fakeHosts ?? 0}`);
+    flags.push('--gateways', `${options.gateways ?? 1}`);
+    if (options.bootstrap === false) flags.push('--skip-bootstrap');
+    await command(home, ['tools/start/start.mjs', ...flags]);
+    return new RunningCloud(home, port, await login(join(home, 'openrc')));
+  }
+
+  /** A client of the demo user. */
+  demo(): Promise<InstanceType<typeof Client>> {
+    return login(join(this.home, 'openrc-demo'));
+  }
+
+  /** The same API through another replica. */
+  async replica(index: number): Promise<InstanceType<typeof Client>> {
+    const {
+      OS_USERNAME: username = '',
+      OS_PASSWORD: password = '',
+      OS_PROJECT_NAME: project = '',
+    } = readOpenrc(join(this.home, 'openrc'));
+    return new Client({
+      authUrl: `http://127.0.0.1:${this.port + index}/identity/v3`,
+      username,
+      password,
+      project,
+    }).authenticate();
+  }
+
+  /** Pids by name of what runs. */
+  async pids(): Promise<Record<string, number>> {
+    const { stdout } = await command(this.home, ['tools/start/status.mjs', '--json']);
+    return Object.fromEntries((JSON.parse(stdout) as { name: string; pid: number }[]).map((p) => [p.name, p.pid]));
+  }
+
+  omnivisor(...args: string[]): Promise<{ stdout: string; stderr: string }> {
+    return command(this.home, ['tools/start/omnivisor.mjs', ...args]);
+  }
+
+  /** Ids of the servers whose guests a fake host has. */
+  fakeGuests(): string[] {
+    const agents = join(this.home, 'data', 'agents');
+    const folders = readdirSync(agents)
+      .map((agent) => join(agents, agent, 'fake-guests'))
+      .filter((folder) => existsSync(folder));
+    return folders.flatMap((folder) =>
+      readdirSync(folder)
+        .filter((file) => file.endsWith('.json'))
+        .map((file) => file.slice(0, -'.json'.length)),
+    );
+  }
+
+  async stop(): Promise<void> {
+    await command(this.home, ['tools/start/stop.mjs', '--guests']);
+    rmSync(this.home, { recursive: true, force: true });
+  }
+}
+
+const login = (openrc: string) => {
+  const env = readOpenrc(openrc);
+  return new Client({
+    authUrl: env.OS_AUTH_URL!,
+    username: env.OS_USERNAME!,
+    password: env.OS_PASSWORD!,
+    project: env.OS_PROJECT_NAME!,
+  }).authenticate();
+};
+
+const command = (home: string, args: string[]) =>
+  run(process.execPath, args, {
+    cwd: ROOT,
+    env: { ...process.env, OMNIVISOR_HOME: home },
+    timeout: 300_000,
+    maxBuffer: 64 * 1024 * 1024,
+  });
+
+/** Asks again until it holds. @throws Error with what was seen last */
+export const eventually = async <T>(
+  what: string,
+  look: () => Promise<T>,
+  holds: (seen: T) => boolean,
+  seconds = 60,
+): Promise<T> => {
+  const deadline = Date.now() + seconds * 1_000;
+  let seen: unknown;
+  while (Date.now() < deadline) {
+    try {
+      const now = await look();
+      seen = now;
+      if (holds(now)) return now;
+    } catch (error) {
+      seen = error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  throw new Error(
+    `not within ${seconds} s: ${what}; last seen: ${seen instanceof Error ? seen.message : JSON.stringify(seen)?.slice(0, 2_000)}`,
+  );
+};
