@@ -15,6 +15,7 @@ import {
   RandomIds,
   readCredentials,
   SystemClock,
+  serveConfig,
 } from '@omnivisor/platform';
 import { GatewayConfig, readSecret } from './config.js';
 import { startGatewayApp } from './gateway-app.js';
@@ -34,6 +35,8 @@ const bus = await NatsBus.connect({
   onStatus: (status) => log.info(`bus: ${status}`),
 });
 lifecycle.onStop('bus', () => bus.close());
+const shown = await serveConfig(bus, 'api-gateway', GatewayConfig, process.env);
+lifecycle.onStop('config', () => shown.close());
 const url = config.OMNIVISOR_DATABASE_URL;
 const schema = config.OMNIVISOR_DATABASE_SCHEMA;
 const store = new PostgresEventStore({ url, ids });

@@ -13,6 +13,7 @@ import {
   RandomIds,
   readCredentials,
   SystemClock,
+  serveConfig,
 } from '@omnivisor/platform';
 import { imageServiceConfig, readSigningKey } from './config.js';
 import { imageProjections } from './image/image.projection.js';
@@ -31,6 +32,8 @@ const bus = await NatsBus.connect({
   onError: (where, err) => log.error({ err }, where),
 });
 lifecycle.onStop('NATS', () => bus.close());
+const shown = await serveConfig(bus, 'image-service', imageServiceConfig, process.env);
+lifecycle.onStop('config', () => shown.close());
 const store = new PostgresEventStore({ url: config.OMNIVISOR_DATABASE_URL, ids });
 lifecycle.onStop('event store', () => store.close());
 const readModel = new PostgresReadModel({
