@@ -19,10 +19,10 @@ export const memoryWorld = (seed = 1) => {
 };
 
 export const memoryCore = (
-  projections: readonly Projection[],
+  projections: readonly object[],
   world = memoryWorld(),
   onError: (where: string, error: unknown) => void = () => {},
-) => ({ world, core: new GatewayCore(world, projections, onError) });
+) => ({ world, core: new GatewayCore(world, projections as readonly Projection[], onError) });
 
 let commands = 0;
 /** Context of a user's command; `commandId` as given, or one of its own. */

@@ -13,7 +13,7 @@ const server = {
   availabilityZone: 'nova',
   imageId: history.request.image.id,
   createdAt: '2026-01-01T00:00:00.000Z' as Instant,
-} as ServerRow;
+} as unknown as ServerRow;
 const port = {
   portId: '11111111-2222-4333-8444-555555555555',
   networkId: '99999999-2222-4333-8444-555555555555',

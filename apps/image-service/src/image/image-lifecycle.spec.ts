@@ -38,11 +38,11 @@ const set = (name: string, value: unknown, op = 'replace', draft = 10) => ({ op,
 
 describe('creating an image', () => {
   const create = {
-    kind: 'create',
+    kind: 'create' as const,
     imageId,
     attributes: { ...attributes, tags: ['b', 'a', 'b'] },
     properties: {},
-  } as const;
+  };
   it('keeps each tag once', () =>
     given()
       .when(create)

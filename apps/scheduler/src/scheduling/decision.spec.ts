@@ -62,7 +62,7 @@ const wanted = (w: typeof wantArb extends fc.Arbitrary<infer T> ? T : never): Wa
     ...(w.trait ? { [`trait:${w.trait}`]: 'required' } : {}),
   };
   return wantedOf(
-    { ...request, availabilityZone: w.zone, machineIds: w.machineIds, flavor: { ...request.flavor, extraSpecs } },
+    { ...request, availabilityZone: w.zone, machineIds: [...w.machineIds], flavor: { ...request.flavor, extraSpecs } },
     () => [],
   );
 };

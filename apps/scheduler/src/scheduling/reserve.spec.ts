@@ -105,11 +105,15 @@ describe('reserving a place', () => {
     await sim.host(s, 'gold', { traits: ['CUSTOM_GOLD'], hypervisorType: 'QEMU' }, 'az1');
     await sim.host(s, 'plain', { hypervisorType: 'Xen' }, 'az2');
     const request = sim.request(await sim.server());
-    const { image, extraSpecs, ...rest } = change as Record<string, never>;
+    const { image, extraSpecs, ...rest } = change as {
+      image?: object;
+      extraSpecs?: Record<string, string>;
+      availabilityZone?: string;
+    };
     const reply = await s.reserve.reserve({
       ...request,
       ...rest,
-      image: { ...request.image, ...(image as object) },
+      image: { ...request.image, ...image },
       flavor: { ...request.flavor, extraSpecs: extraSpecs ?? {} },
     });
     expect(reply).toMatchObject({ kind: 'claimed', hostName: chosen });
