@@ -4,7 +4,7 @@ import { CommandHandler } from './command-handler.js';
 import type { EventStore } from './event-store.js';
 import { type Process, type ProcessClock, ProcessRunner } from './process-manager.js';
 import { type Projection, Projector } from './projection.js';
-import type { ReadModel, RowReader } from './read-model.js';
+import { type DueWork, dueTable, type ReadModel, type RowChange, type RowReader } from './read-model.js';
 
 /** The part of the bus that wake-ups need; `libs/platform` has the port and its adapters. */
 export interface WakeUps {
@@ -27,6 +27,8 @@ export interface AppPorts<C extends ProcessClock = ProcessClock, B extends WakeU
 export const LOG_APPENDED = 'log.appended';
 
 const READ_DEADLINE = seconds(1);
+/** Seconds between looks at the whole worklist, for work that another replica left. */
+const RUNNER_ROUNDS = 5;
 
 /**
  * What every part of an app stands on: commands in, rows out, processes between. Plain code on ports, so that a
@@ -58,7 +60,7 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
     this.readModel = ports.readModel;
     this.commands = new CommandHandler(ports.store);
     this.projector = new Projector(ports.store, ports.readModel, projections, {
-      onAdvanced: (events) => this.advanced(events),
+      onAdvanced: (events, changes) => this.advanced(events, changes),
     });
   }
 
@@ -137,17 +139,21 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
   }
 
   /** The net below lost wake-ups. */
-  private poll(): void {
+  private poll(round = 0): void {
     if (this.stopped) return;
     this.cancelPoll = this.clock.after(seconds(1), () => {
       this.kick();
-      for (const runner of this.runners) runner.wake();
-      this.poll();
+      if (round % RUNNER_ROUNDS === 0) for (const runner of this.runners) runner.wake();
+      this.poll(round + 1);
     });
   }
 
-  private advanced(events: readonly RecordedEvent[]): void {
-    for (const runner of this.runners) runner.wake();
+  private advanced(events: readonly RecordedEvent[], changes: readonly RowChange[]): void {
+    for (const { table, row } of changes) {
+      if (table.name !== dueTable.name || !row) continue;
+      const due = row as DueWork;
+      for (const runner of this.runners) if (runner.name === due.process) runner.expect(due.dueAt);
+    }
     for (const event of events) for (const observer of this.observers) observer(event);
   }
 }

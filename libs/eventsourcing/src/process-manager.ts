@@ -42,6 +42,7 @@ export class ProcessRunner {
   private again = false;
   private stopped = false;
   private cancelTimer = () => {};
+  private timerAt: Instant | null = null;
 
   constructor(
     private readonly process: Process,
@@ -50,7 +51,17 @@ export class ProcessRunner {
     private readonly options: ProcessRunnerOptions,
   ) {}
 
-  /** Something may have fallen due. Cheap; call it after every advance of the read model. */
+  get name(): string {
+    return this.process.name;
+  }
+
+  /** Work falls due at `at`: this replica projected it. */
+  expect(at: Instant): void {
+    if (at <= this.clock.now()) this.wake();
+    else this.sleepUntil(at);
+  }
+
+  /** Something may have fallen due. */
   wake(): void {
     if (this.stopped) return;
     if (this.active) {
@@ -92,7 +103,7 @@ export class ProcessRunner {
       await this.sleepUntilDue();
     } catch (error) {
       this.options.onError(this.process.name, '', error);
-      this.sleep(seconds(1));
+      this.sleepUntil(after(this.clock.now(), seconds(1)));
     }
   }
 
@@ -138,14 +149,21 @@ export class ProcessRunner {
   }
 
   private async sleepUntilDue(): Promise<void> {
+    // While a timer runs, whatever falls due before it is told by `expect`.
+    if (this.timerAt !== null) return;
     const next = await this.readModel.nextDue(this.process.name);
-    if (next !== null) this.sleep(ms(Math.max(10, Date.parse(next) - Date.parse(this.clock.now()))));
+    if (next !== null) this.sleepUntil(next);
   }
 
-  private sleep(duration: Milliseconds): void {
+  private sleepUntil(at: Instant): void {
+    if (this.stopped || (this.timerAt !== null && this.timerAt <= at)) return;
     this.cancelTimer();
-    if (this.stopped) return;
-    this.cancelTimer = this.clock.after(duration, () => this.wake());
+    this.timerAt = at;
+    const duration = ms(Math.max(10, Date.parse(at) - Date.parse(this.clock.now())));
+    this.cancelTimer = this.clock.after(duration, () => {
+      this.timerAt = null;
+      this.wake();
+    });
   }
 }
 

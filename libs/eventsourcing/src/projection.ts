@@ -113,13 +113,15 @@ const news = (before: readonly RowChange[], now: readonly RowChange[]): RowChang
 export interface ProjectorOptions {
   readonly batch?: number;
   /** Called after each batch that moved the read model, in this replica. */
-  readonly onAdvanced?: (events: readonly RecordedEvent[]) => void;
+  readonly onAdvanced?: (events: readonly RecordedEvent[], changes: readonly RowChange[]) => void;
 }
 
 /** Keeps one app's read model up to date with the log. */
 export class Projector {
   private running: Promise<Position> | undefined;
   private wanted: Position = 0;
+  /** The read model is at least here; it never goes back. */
+  private known: Position = 0;
   /** Set when the projector stopped for good, e.g. on an unknown event. */
   failure: Error | undefined;
   /** True once the read model has caught up with the log since the start. */
@@ -139,6 +141,10 @@ export class Projector {
   async catchUp(to?: Position): Promise<Position> {
     if (this.failure) throw this.failure;
     const target = to ?? (await this.store.head());
+    if (this.known >= target) {
+      this.caughtUp = true;
+      return this.known;
+    }
     this.wanted = Math.max(this.wanted, target);
     // Who names a position has just appended it: the read model will not be there yet.
     let at = this.running ? await this.running : to === undefined ? await this.readModel.checkpoint() : -1;
@@ -152,6 +158,7 @@ export class Projector {
         throw new EventStoreUnavailable(`the log ends at position ${at}, before ${target}`);
       }
     }
+    this.known = Math.max(this.known, at);
     this.caughtUp = true;
     return at;
   }
@@ -168,23 +175,26 @@ export class Projector {
     const limit = this.options.batch ?? 500;
     for (;;) {
       let seen: readonly RecordedEvent[] = [];
+      let changes: readonly RowChange[] = [];
       const at = await this.readModel.advance(async (from, rows) => {
         seen = [];
         // Another replica has done it while this one waited for its turn.
         if (from >= this.wanted) return { to: from, changes: [] };
         const read = await this.store.readAll(from, limit);
-        seen = this.known(read);
+        seen = this.upToUnknown(read);
         const last = seen.at(-1);
         if (!last) return { to: from, changes: [] };
-        return { to: last.position, changes: await project(this.projections, seen, rows) };
+        changes = await project(this.projections, seen, rows);
+        return { to: last.position, changes };
       });
-      if (seen.length > 0) this.options.onAdvanced?.(seen);
+      this.known = Math.max(this.known, at);
+      if (seen.length > 0) this.options.onAdvanced?.(seen, changes);
       if (at >= this.wanted || seen.length === 0) return at;
     }
   }
 
   /** The events before the first unknown one; when that is the first, the projector stops. */
-  private known(events: readonly RecordedEvent[]): readonly RecordedEvent[] {
+  private upToUnknown(events: readonly RecordedEvent[]): readonly RecordedEvent[] {
     for (const [i, event] of events.entries())
       try {
         assertKnown(event);
