@@ -343,7 +343,19 @@ export class Agent {
       fact,
     });
     // The log knows better: ask it again what it wants.
-    if (!reply.accepted) this.refresh('whole');
+    if (!reply.accepted) return this.refresh('whole');
+    this.learn(desired, fact);
+  }
+
+  /** What the log has accepted is what it wants from now on. */
+  private learn({ serverId: id, attempt }: DesiredServer, fact: HostFact): void {
+    const wanted = this.desired.get(id);
+    if (wanted?.attempt !== attempt) return;
+    if (fact.kind === 'absent' || fact.kind === 'spawnFailed') this.desired.delete(id);
+    else if (fact.kind === 'spawned') this.desired.set(id, { ...wanted, spawned: true, power: fact.power });
+    else if (fact.kind === 'powerChanged') this.desired.set(id, { ...wanted, power: fact.power });
+    else if (fact.kind === 'operationDone' && wanted.operation?.generation === fact.generation)
+      this.desired.set(id, { ...wanted, operation: { ...wanted.operation, done: true }, power: fact.power });
   }
 
   private retry(id: string, action: () => void): void {

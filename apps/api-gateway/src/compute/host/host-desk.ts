@@ -40,6 +40,19 @@ export interface HostDeskPorts {
 
 const QUEUE = 'api-gateway';
 
+/** Events that ask something of a host; what it reported itself it knows. */
+const news = new Set<ServerEvent['type']>([
+  'ServerScheduled',
+  'ServerStartRequested',
+  'ServerStopRequested',
+  'ServerRebootRequested',
+  'ServerPauseRequested',
+  'ServerUnpauseRequested',
+  'ServerActionFailed',
+  'ServerStateReset',
+  'ServerDeleteRequested',
+]);
+
 /**
  * The one place where compute hosts are heard. A host is not trusted: the subject proves who speaks, the log says what
  * is its own, and the server's decider judges what it reports.
@@ -158,7 +171,7 @@ export class HostDesk {
   private async wake(event: RecordedEvent): Promise<void> {
     const wholly = await this.ports.hostsTouchedBy(event, this.core.readModel);
     for (const host of wholly) this.core.bus.publish(hostBus.wakeSubject(host), { kind: 'desired', whole: true });
-    const host = isServerEvent(event) && (await this.hostOf(event));
+    const host = isServerEvent(event) && news.has(event.type) && (await this.hostOf(event));
     if (host && !wholly.includes(host)) this.core.bus.publish(hostBus.wakeSubject(host), { kind: 'desired' });
   }
 
