@@ -72,6 +72,26 @@ describe('ProcessRunner', () => {
     expect(by).toEqual(['a']);
   });
 
+  it('takes up at once what was leased again while its step was ending', async () => {
+    const steps: string[] = [];
+    const t = setup(async (id) => {
+      steps.push(t.clock.now());
+      if (steps.length === 2) await t.change(id, undefined);
+    });
+    const runner = t.runner();
+    // The lease is given back, but its answer is still on the way when the worklist is looked at.
+    const unlease = t.readModel.unlease.bind(t.readModel);
+    t.readModel.unlease = async (...given) => {
+      await unlease(...given);
+      runner.wake();
+      await t.clock.sleep(seconds(1));
+    };
+    await t.change('a', t.clock.now());
+    runner.wake();
+    await t.clock.runUntil(() => steps.length === 2);
+    expect(steps).toEqual(['2026-01-01T00:00:00.000Z', '2026-01-01T00:00:01.000Z']);
+  });
+
   it('does each piece of work in one of two replicas', async () => {
     const done: string[] = [];
     const t = setup(async (id) => {

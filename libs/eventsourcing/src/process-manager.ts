@@ -38,6 +38,8 @@ export class ProcessRunner {
   private readonly failures = new Map<string, number>();
   private readonly repeats = new Map<string, { dueAt: Instant; times: number }>();
   private readonly running = new Map<string, Promise<void>>();
+  /** Work that was leased again while its step still ran. */
+  private readonly leasedAgain = new Map<string, DueWork>();
   private active: Promise<void> | undefined;
   private again = false;
   private stopped = false;
@@ -96,8 +98,10 @@ export class ProcessRunner {
         const now = this.clock.now();
         const until = after(now, this.options.lease ?? seconds(30));
         const due = await this.readModel.lease(this.process.name, now, until, free);
-        // A step that outlasts its lease goes on with a new one.
-        for (const work of due) if (!this.running.has(work.id)) this.take(work);
+        // Its step is just ending, or outlasts its lease: what it left due is taken up when it has ended.
+        for (const work of due)
+          if (this.running.has(work.id)) this.leasedAgain.set(work.id, work);
+          else this.take(work);
         if (due.length < free) break;
       }
       await this.sleepUntilDue();
@@ -110,7 +114,10 @@ export class ProcessRunner {
   private take(work: DueWork): void {
     const run = this.run(work).finally(() => {
       this.running.delete(work.id);
-      this.wake();
+      const again = this.leasedAgain.get(work.id);
+      this.leasedAgain.delete(work.id);
+      if (again && !this.stopped) this.take(again);
+      else this.wake();
     });
     this.running.set(work.id, run);
   }
