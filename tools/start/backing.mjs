@@ -59,7 +59,7 @@ export const postgres = async (home, supervisor, root) => {
   const { migrate } = await import(`${ROOT}/libs/eventsourcing/dist/postgres/index.js`);
   const roles = ROLES.map((r) => ({ ...r, password: home.secretText(`${r.role}.password`) }));
   await migrate(server.urlOf('omnivisor'), roles);
-  return Object.fromEntries(roles.map((r) => [r.service, server.urlOf('omnivisor', r.role, r.password)]));
+  return Object.fromEntries(roles.map((r) => [r.service, server.localUrlOf('omnivisor', r.role, r.password)]));
 };
 
 /**
