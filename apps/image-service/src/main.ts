@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import { hostname } from 'node:os';
+import { ms } from '@omnivisor/contracts';
 import { PostgresEventStore, PostgresReadModel } from '@omnivisor/eventsourcing/postgres';
 import { BusTokenValidator } from '@omnivisor/openstack';
 import {
@@ -44,7 +45,7 @@ lifecycle.onStop('read model', () => readModel.close());
 await readModel.prepare(imageProjections.map((p) => p.table as never));
 
 const service = await startImageService({
-  ports: { clock: new SystemClock(), bus, ids, store, readModel, random: Math.random },
+  ports: { clock: new SystemClock(), bus, ids, store, readModel, random: Math.random, lag: ms(200) },
   store: await FileImageStore.open(config.OMNIVISOR_IMAGE_DIR),
   settings: {
     maxImageSize: config.OMNIVISOR_IMAGE_MAX_BYTES,

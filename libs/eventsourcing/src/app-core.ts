@@ -1,4 +1,4 @@
-import type { Position, RecordedEvent } from '@omnivisor/contracts';
+import type { Milliseconds, Position, RecordedEvent } from '@omnivisor/contracts';
 import { DomainError, seconds, unavailable } from '@omnivisor/contracts';
 import { CommandHandler } from './command-handler.js';
 import type { EventStore } from './event-store.js';
@@ -9,7 +9,7 @@ import { type DueWork, dueTable, type ReadModel, type RowChange, type RowReader 
 /** The part of the bus that wake-ups need; `libs/platform` has the port and its adapters. */
 export interface WakeUps {
   publish(subject: string, message: unknown): void;
-  subscribe(subject: string, handler: () => void): Promise<{ close(): Promise<void> }>;
+  subscribe(subject: string, handler: (message: unknown) => void): Promise<{ close(): Promise<void> }>;
 }
 
 /** The ports of an app, of the kinds it uses: `AppPorts<Clock, Bus, Ids>`. */
@@ -21,6 +21,8 @@ export interface AppPorts<C extends ProcessClock = ProcessClock, B extends WakeU
   readonly readModel: ReadModel;
   /** A number in [0, 1). */
   readonly random: () => number;
+  /** How far the read model may stay behind what others append while nobody reads it; 0 when not given. */
+  readonly lag?: Milliseconds;
 }
 
 /** Subject of the wake-up after an append; it carries no truth. */
@@ -46,6 +48,9 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
   private readonly observers: ((event: RecordedEvent) => void)[] = [];
   private readonly stops: (() => unknown)[] = [];
   private stopped = false;
+  /** Position of the newest append of our own. */
+  private told: Position = 0;
+  private lagging = false;
   private cancelPoll = () => {};
 
   constructor(
@@ -83,12 +88,12 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
 
   async start(): Promise<void> {
     this.stops.push(
-      this.store.subscribe(() => {
-        this.bus.publish(LOG_APPENDED, {});
-        this.kick();
+      this.store.subscribe((position) => {
+        this.bus.publish(LOG_APPENDED, { position });
+        this.kick(position);
       }),
     );
-    const subscription = await this.bus.subscribe(LOG_APPENDED, () => this.kick());
+    const subscription = await this.bus.subscribe(LOG_APPENDED, (message) => this.heard(message));
     this.stops.push(() => subscription.close());
     this.poll();
     this.kick();
@@ -132,10 +137,25 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
     }
   }
 
-  /** Brings the read model up to date soon. */
-  kick(): void {
+  /** Somebody appended: what was told of here already needs no look at the log. */
+  private heard(message: unknown): void {
+    const position = (message as { position?: unknown } | null)?.position;
+    if (typeof position === 'number' && position <= Math.max(this.told, this.projector.position)) return;
+    const { lag } = this.ports;
+    if (!lag) return this.kick(typeof position === 'number' ? position : undefined);
+    if (this.lagging || this.stopped) return;
+    this.lagging = true;
+    this.clock.after(lag, () => {
+      this.lagging = false;
+      this.kick();
+    });
+  }
+
+  /** Brings the read model up to date soon, at least to `position`. */
+  kick(position?: Position): void {
     if (this.stopped) return;
-    this.projector.catchUp().catch((error) => this.onError('projector', error));
+    if (position !== undefined) this.told = Math.max(this.told, position);
+    this.projector.catchUp(position).catch((error) => this.onError('projector', error));
   }
 
   /** The net below lost wake-ups. */

@@ -56,7 +56,10 @@ export interface EventStore {
   readAll(after: Position, limit: number): Promise<RecordedEvent[]>;
   /** Position of the newest event; 0 for an empty log. Whatever was acknowledged before the call lies at or before it. */
   head(): Promise<Position>;
-  /** Calls `listener` after appends made through this object. A wake-up, not a delivery; the result ends it. */
-  subscribe(listener: () => void): () => void;
+  /**
+   * Calls `listener` after appends made through this object, with the position of the last. A wake-up, not a delivery;
+   * the result ends it.
+   */
+  subscribe(listener: (position: Position) => void): () => void;
   close(): Promise<void>;
 }

@@ -122,6 +122,11 @@ export class Projector {
   private wanted: Position = 0;
   /** The read model is at least here; it never goes back. */
   private known: Position = 0;
+
+  /** The read model is at least here. */
+  get position(): Position {
+    return this.known;
+  }
   /** Set when the projector stopped for good, e.g. on an unknown event. */
   failure: Error | undefined;
   /** True once the read model has caught up with the log since the start. */

@@ -85,8 +85,8 @@ export class SchedulerCore {
 
   async start(): Promise<void> {
     this.stops.push(
-      this.store.subscribe(() => {
-        this.bus.publish(LOG_APPENDED, { from: this.self });
+      this.store.subscribe((position) => {
+        this.bus.publish(LOG_APPENDED, { from: this.self, position });
         this.kick();
       }),
     );

@@ -77,7 +77,7 @@ const eventId = (stream: string, command: string, index: number): string => {
 export class KurrentEventStore implements EventStore {
   private client: KurrentDBClient;
   private readonly known = new Map<string, Known>();
-  private readonly listeners = new Set<() => void>();
+  private readonly listeners = new Set<(position: Position) => void>();
   private closed = false;
 
   constructor(private readonly options: KurrentEventStoreOptions) {
@@ -122,7 +122,7 @@ export class KurrentEventStore implements EventStore {
         const range: [Revision, Revision] = [expected + 1, expected + events.length];
         const result = await this.result(stream, range, false, attempt);
         this.remember(stream, result.events);
-        if (!result.duplicate) for (const listener of this.listeners) listener();
+        if (!result.duplicate) for (const listener of this.listeners) listener(result.position);
         return result;
       } catch (error) {
         if (!(error instanceof WrongExpectedVersionError)) throw error;
@@ -167,7 +167,7 @@ export class KurrentEventStore implements EventStore {
     });
   }
 
-  subscribe(listener: () => void): () => void {
+  subscribe(listener: (position: Position) => void): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
   }

@@ -14,7 +14,7 @@ import { type AppendResult, type EventStore, WrongExpectedRevision } from '../ev
 export class MemoryEventStore implements EventStore {
   private readonly log: RecordedEvent[] = [];
   private readonly streams = new Map<string, RecordedEvent[]>();
-  private readonly listeners = new Set<() => void>();
+  private readonly listeners = new Set<(position: Position) => void>();
 
   constructor(
     private readonly clock: { now(): Instant },
@@ -52,8 +52,8 @@ export class MemoryEventStore implements EventStore {
     });
     this.log.push(...recorded);
     this.streams.set(stream, [...past, ...recorded]);
-    for (const listener of this.listeners) listener();
     const last = recorded.at(-1)!;
+    for (const listener of this.listeners) listener(last.position);
     return { revision: last.revision, position: last.position, events: recorded, duplicate: false };
   }
 
@@ -70,7 +70,7 @@ export class MemoryEventStore implements EventStore {
     return this.log.length;
   }
 
-  subscribe(listener: () => void): () => void {
+  subscribe(listener: (position: Position) => void): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
   }

@@ -84,7 +84,7 @@ export class PostgresEventStore implements EventStore {
   private readonly writer: Link;
   private readonly reader: Link;
   private readonly follower: Link;
-  private readonly listeners = new Set<() => void>();
+  private readonly listeners = new Set<(position: Position) => void>();
   private readonly queue: Pending[] = [];
   private readonly retryFor: number;
   private flushing: Promise<void> | undefined;
@@ -144,7 +144,7 @@ export class PostgresEventStore implements EventStore {
     return row![0];
   });
 
-  subscribe(listener: () => void): () => void {
+  subscribe(listener: (position: Position) => void): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
   }
@@ -243,13 +243,13 @@ export class PostgresEventStore implements EventStore {
   }
 
   private settle(items: readonly Pending[], answers: readonly Answer[]): void {
-    let appended = false;
+    let appended: Position = 0;
     for (const [i, item] of items.entries()) {
       const [status, revision, position, at] = answers[i]!;
       if (status === 'conflict') item.reject(new WrongExpectedRevision(item.stream, item.expected, revision));
       else if (status === 'duplicate') this.firstResult(item).then(item.resolve, item.reject);
       else {
-        appended = true;
+        appended = Math.max(appended, position);
         const before = item.events.length - 1;
         const events = item.events.map((event, n) =>
           recorded(item.stream, revision - before + n, position - before + n, at, event),
@@ -257,7 +257,7 @@ export class PostgresEventStore implements EventStore {
         item.resolve({ revision, position, events, duplicate: false });
       }
     }
-    if (appended) for (const listener of this.listeners) listener();
+    if (appended > 0) for (const listener of this.listeners) listener(appended);
   }
 
   /** What the same command appended before. */
