@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { RowReader } from '@omnivisor/eventsourcing';
-import { endpointTable, serviceTable } from '../record/tables.js';
+import { type EndpointRow, endpointTable, type ServiceRow, serviceTable } from '../record/tables.js';
 
 /** A service that this cloud serves, as its configuration says. */
 export interface BuiltInService {
@@ -44,12 +44,24 @@ export interface EndpointView {
 
 /** The services of this cloud: what it serves itself, and what operators added. */
 export class Catalog {
+  private remembered:
+    | { readonly version: number | undefined; readonly services: ServiceRow[]; readonly endpoints: EndpointRow[] }
+    | undefined;
+
   constructor(
     private readonly served: readonly BuiltInService[],
     readonly region: string,
   ) {}
 
-  async services(rows: RowReader): Promise<ServiceView[]> {
+  /** What operators added, looked up once for each version of identity. */
+  private async added(rows: RowReader, version?: number) {
+    if (version !== undefined && this.remembered?.version === version) return this.remembered;
+    const added = { version, services: await rows.find(serviceTable), endpoints: await rows.find(endpointTable) };
+    if (version !== undefined) this.remembered = added;
+    return added;
+  }
+
+  async services(rows: RowReader, version?: number): Promise<ServiceView[]> {
     const own = this.served.map((s) => ({
       id: fixedId(`service/${s.type}`),
       type: s.type,
@@ -59,7 +71,7 @@ export class Catalog {
       builtIn: true,
       extra: {},
     }));
-    const added = (await rows.find(serviceTable)).map((s) => ({
+    const added = (await this.added(rows, version)).services.map((s) => ({
       ...s,
       name: s.name ?? '',
       description: s.description ?? '',
@@ -69,7 +81,7 @@ export class Catalog {
   }
 
   /** @param root what all services share, as the client sees it */
-  async endpoints(rows: RowReader, root: string): Promise<EndpointView[]> {
+  async endpoints(rows: RowReader, root: string, version?: number): Promise<EndpointView[]> {
     const own = this.served.flatMap((s) =>
       INTERFACES.map((i) => ({
         id: fixedId(`endpoint/${s.type}/${i}`),
@@ -82,13 +94,17 @@ export class Catalog {
         extra: {},
       })),
     );
-    return [...own, ...(await rows.find(endpointTable)).map((e) => ({ ...e, builtIn: false }))];
+    const { endpoints } = await this.added(rows, version);
+    return [...own, ...endpoints.map((e) => ({ ...e, builtIn: false }))];
   }
 
-  /** The catalog of a token. */
-  async of(rows: RowReader, root: string, projectId: string | null): Promise<unknown[]> {
-    const endpoints = (await this.endpoints(rows, root)).filter((e) => e.enabled);
-    return (await this.services(rows))
+  /**
+   * The catalog of a token.
+   * @param version of identity that the token was validated at; the same version has the same catalog
+   */
+  async of(rows: RowReader, root: string, projectId: string | null, version?: number): Promise<unknown[]> {
+    const endpoints = (await this.endpoints(rows, root, version)).filter((e) => e.enabled);
+    return (await this.services(rows, version))
       .filter((s) => s.enabled)
       .map((s) => ({
         id: s.id,

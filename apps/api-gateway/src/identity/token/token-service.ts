@@ -79,6 +79,8 @@ export class TokenService implements TokenValidator {
   private keys: { version: number; bytes: Uint8Array[] } | undefined;
   private pending: Promise<Position> | undefined;
   private next: Promise<Position> | undefined;
+  /** Version of identity that the newest validation found: what rests on it may be remembered under it. */
+  version = 0;
 
   constructor(
     private readonly core: GatewayCore,
@@ -91,9 +93,13 @@ export class TokenService implements TokenValidator {
     const id = createHash('sha256').update(token).digest('base64');
     const head = await this.head();
     const known = this.remembered.get(id);
-    if (known && known.position >= head) return this.unexpired(known.context);
+    if (known && known.position >= head) {
+      this.version = known.version;
+      return this.unexpired(known.context);
+    }
     const rows = await this.core.at(head);
     const version = (await rows.get(versionTable, VERSION_KEY))?.count ?? 0;
+    this.version = version;
     if (known?.version === version) {
       known.position = head;
       return this.unexpired(known.context);
@@ -109,6 +115,7 @@ export class TokenService implements TokenValidator {
   async issue(request: IssueRequest): Promise<{ token: string; context: TokenContext; payload: TokenPayload } | null> {
     const rows = await this.core.fresh();
     const version = (await rows.get(versionTable, VERSION_KEY))?.count ?? 0;
+    this.version = version;
     const now = Date.parse(this.core.clock.now());
     const { parent } = request;
     const payload: TokenPayload = {
