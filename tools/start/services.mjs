@@ -135,6 +135,7 @@ export class Services {
         OMNIVISOR_STATE_DIR: state,
         OMNIVISOR_BACKENDS: backends,
         OMNIVISOR_NODE: name,
+        OMNIVISOR_MACHINE_SHARES: String(Math.max(1, this.options.agents)),
         // What a pretended host pretends to have.
         ...(fake
           ? Object.fromEntries(Object.entries(process.env).filter(([k]) => k.startsWith('OMNIVISOR_FAKE_')))

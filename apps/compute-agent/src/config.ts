@@ -22,8 +22,8 @@ export const AgentConfig = z.object({
   OMNIVISOR_HOST_IP: z.string().default('127.0.0.1'),
   /** Guests that are made at the same time. */
   OMNIVISOR_SPAWNS: count.default(2),
-  /** User that guest processes run as when the agent is root. */
-  OMNIVISOR_GUEST_USER: z.string().optional(),
+  /** Agents that share this machine's processors, memory and disk, this one included. */
+  OMNIVISOR_MACHINE_SHARES: count.min(1).default(1),
   /** Addresses between the networks of this machine and the machine itself, two for each network. */
   OMNIVISOR_OUTSIDE_POOL: z.string().default('100.64.0.0/16'),
   /** What a host of the backend `fake` pretends to have. */

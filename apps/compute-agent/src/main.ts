@@ -55,6 +55,7 @@ const facts = async () =>
     hostIp: config.OMNIVISOR_HOST_IP,
     machineId: await machineId(),
     bootId: await bootId(),
+    shares: driver.backend === 'fake' ? 1 : config.OMNIVISOR_MACHINE_SHARES,
   });
 
 const network = await openNetwork(config, driver.backend, bus);

@@ -61,10 +61,12 @@ export class GuestWork {
         if (error instanceof DomainError && error.kind === 'unavailable') throw error;
         if (error instanceof HypervisorError && error.code === 'unavailable') throw error;
         this.ports.onError(`spawning server ${desired.serverId}`, error);
-        await driver.destroy(desired.serverId);
+        // A driver whose spawn failed has left nothing; the network side is ours.
         await this.unplug(desired);
-        return error instanceof HypervisorError && error.code === 'noResources'
-          ? 'The host has no room for it.'
+        const code = error instanceof HypervisorError ? error.code : 'fault';
+        if (code === 'noResources') return 'The host has no room for it.';
+        return code === 'unsupported'
+          ? 'The hypervisor does not support what its image or flavor asks for.'
           : 'The hypervisor could not start it.';
       }
     });

@@ -40,6 +40,8 @@ describe('closing the difference', () => {
       operation: 'stop',
       generation: 3,
     }));
+  it('takes a hypervisor that cannot say the power for no news', () =>
+    expect(nextAction(wanted(), guest('noState'))).toBeNull());
   it('reports a power that nobody asked for, and does not undo it', () =>
     expect(nextAction(wanted(), guest('shutdown'))).toEqual({ kind: 'reportPower' }));
 });

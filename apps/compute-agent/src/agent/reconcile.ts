@@ -47,5 +47,6 @@ export const nextAction = (desired: DesiredServer | undefined, found: FoundGuest
   // A guest that does not run and was never reported was left half made by a crash: `spawn` goes on with it.
   if (!desired.spawned) return { kind: found.power === 'running' ? 'reportSpawned' : 'spawn' };
   if (operation) return { kind: 'operate', operation: operation.kind, generation: operation.generation };
-  return found.power === desired.power ? null : { kind: 'reportPower' };
+  // `noState` means that the hypervisor cannot say now: no news is no change.
+  return found.power === 'noState' || found.power === desired.power ? null : { kind: 'reportPower' };
 };

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { featureTraits, type HostFacts, type ProbeResult } from '@omnivisor/contracts';
-import type { HypervisorDriver, ProbeReport } from '../drivers/hypervisor-driver.js';
+import type { HostInventory, HypervisorDriver, ProbeReport } from '../drivers/hypervisor-driver.js';
 
 const read = (path: string): Promise<string> => readFile(path, 'utf8').then((text) => text.trim());
 
@@ -19,12 +19,25 @@ const featureTraitsOf = (driver: HypervisorDriver): string[] =>
     .filter((feature) => driver[feature] !== undefined)
     .map((feature) => featureTraits[feature]);
 
+const shareOf = ({ vcpus, memoryMib, diskGib }: HostInventory, shares: number): HostInventory => ({
+  vcpus: Math.max(1, Math.floor(vcpus / shares)),
+  memoryMib: Math.floor(memoryMib / shares),
+  diskGib: Math.floor(diskGib / shares),
+});
+
 /** What the agent says of its host when a session starts. */
 export const hostFacts = async (
   driver: HypervisorDriver,
   report: ProbeReport,
   probes: readonly ProbeResult[],
-  options: { readonly node: string; readonly hostIp: string; readonly machineId: string; readonly bootId: string },
+  options: {
+    readonly node: string;
+    readonly hostIp: string;
+    readonly machineId: string;
+    readonly bootId: string;
+    /** Agents that share the machine; 1 when not given. */
+    readonly shares?: number;
+  },
 ): Promise<HostFacts> => ({
   hostname: hostname(),
   node: options.node,
@@ -35,7 +48,7 @@ export const hostFacts = async (
   hypervisorVersion: report.hypervisorVersion,
   hostIp: options.hostIp,
   cpuInfo: { ...report.cpuInfo },
-  ...(await driver.inventory()),
+  ...shareOf(await driver.inventory(), options.shares ?? 1),
   traits: [...new Set([...report.traits, ...featureTraitsOf(driver)])].sort(),
   probes: [...probes],
 });

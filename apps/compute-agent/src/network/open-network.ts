@@ -15,7 +15,6 @@ export const openNetwork = async (config: AgentConfig, backend: Backend, bus: Bu
     cloudId: config.OMNIVISOR_CLOUD_ID,
     agent: hostId,
     outsidePool: config.OMNIVISOR_OUTSIDE_POOL,
-    ...(config.OMNIVISOR_GUEST_USER === undefined ? {} : { guestUser: config.OMNIVISOR_GUEST_USER }),
     onMetadata: (networkId, sourceAddress, path) =>
       bus.request(
         hostBus.metadata,
