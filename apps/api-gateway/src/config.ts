@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { count, port, secret } from '@omnivisor/platform';
+import { count, flag, port, secret } from '@omnivisor/platform';
 import { z } from 'zod';
 
 const list = z
@@ -32,6 +32,12 @@ export const GatewayConfig = z.object({
   OMNIVISOR_TOKEN_SECONDS: count.default(3_600),
   /** `ws://` root under which compute hosts reach this very replica; its own address when not given. */
   OMNIVISOR_AGENT_URL: z.string().optional(),
+  /** Publishes the log to a JetStream stream, for the world outside. */
+  OMNIVISOR_RELAY: flag.default(true),
+  OMNIVISOR_RELAY_STREAM: z.string().default('OMNIVISOR_EVENTS'),
+  /** Days and MiB after which the stream forgets; the log does not. */
+  OMNIVISOR_RELAY_DAYS: count.default(7),
+  OMNIVISOR_RELAY_MIB: count.default(1_024),
   /** Origins that browsers may open consoles from. */
   OMNIVISOR_CONSOLE_ORIGINS: list,
   /** Folder of policy files, `<service>.yaml` each; OpenStack's default rules hold where they say nothing. */

@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { PostgresEventStore, PostgresReadModel } from '@omnivisor/eventsourcing/postgres';
+import { EventStream, Relay } from '@omnivisor/eventsourcing/relay';
 import { masterKeys, PostgresVault } from '@omnivisor/eventsourcing/vault';
 import { readPolicies } from '@omnivisor/openstack';
 import {
@@ -84,6 +85,17 @@ lifecycle.onStop('health', () => {
   health.markStopping();
   return healthServer.close();
 });
+if (config.OMNIVISOR_RELAY) {
+  const stream = new EventStream(bus.connection, {
+    name: config.OMNIVISOR_RELAY_STREAM,
+    subject: 'events',
+    maxAge: config.OMNIVISOR_RELAY_DAYS * 86_400_000,
+    maxBytes: config.OMNIVISOR_RELAY_MIB * 1024 * 1024,
+  });
+  const relay = new Relay({ store, stream, clock: new SystemClock(), onError: (error) => onError('relay', error) });
+  relay.start();
+  lifecycle.onStop('relay', () => relay.stop());
+}
 const port = await service.app.listen(config.OMNIVISOR_PORT, config.OMNIVISOR_LISTEN);
 service.serveConsoles(config.OMNIVISOR_AGENT_URL ?? `ws://127.0.0.1:${port}`);
 health.markReady();

@@ -36,7 +36,8 @@ export class NatsBus implements Bus {
   private closed = false;
 
   private constructor(
-    private readonly connection: NatsConnection,
+    /** For what the bus has no word for, such as JetStream. */
+    readonly connection: NatsConnection,
     private readonly options: NatsBusOptions,
   ) {
     void this.follow();
