@@ -142,7 +142,10 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
     const position = (message as { position?: unknown } | null)?.position;
     if (typeof position === 'number' && position <= Math.max(this.told, this.projector.position)) return;
     const { lag } = this.ports;
-    if (!lag) return this.kick(typeof position === 'number' ? position : undefined);
+    if (!lag) {
+      this.kick(typeof position === 'number' ? position : undefined);
+      return;
+    }
     if (this.lagging || this.stopped) return;
     this.lagging = true;
     this.clock.after(lag, () => {
