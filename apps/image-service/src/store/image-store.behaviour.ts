@@ -65,10 +65,11 @@ export const describeImageStore = (adapter: {
     });
     it('removes blobs, complete or not, and what is not there', async () => {
       await put('x');
-      await store.begin('0a1b2c3d-0000-4000-8000-000000000002');
+      const half = await store.begin('0a1b2c3d-0000-4000-8000-000000000002');
       await store.remove(key);
       await store.remove('0a1b2c3d-0000-4000-8000-000000000002');
       await store.remove(key);
+      await half.abort();
       expect(await listed()).toEqual([]);
     });
     it('refuses early what can never fit', async () => {
