@@ -3,36 +3,19 @@ import {
   at,
   DomainError,
   type HostFact,
-  type HostFacts,
   hostBus,
   invalid,
   type Milliseconds,
   type ServerId,
   seconds,
 } from '@omnivisor/contracts';
-import type { Bus, Clock, Subscription } from '@omnivisor/platform/ports';
+import type { Subscription } from '@omnivisor/platform/ports';
 import type { z } from 'zod';
-import { type FoundGuest, type HypervisorDriver, HypervisorError } from '../drivers/hypervisor-driver.js';
+import { type FoundGuest, HypervisorError } from '../drivers/hypervisor-driver.js';
 import { GuestWork } from './guest-work.js';
 import { LiveQuestions } from './live-questions.js';
-import type { ImageCache, NetworkPlan, NetworkPlug } from './ports.js';
+import type { AgentPorts, NetworkPlan } from './ports.js';
 import { type Action, type DesiredServer, nextAction } from './reconcile.js';
-
-export interface AgentPorts {
-  readonly hostId: string;
-  /** Marks our guests; an agent of another cloud is refused. */
-  readonly cloudId: string;
-  readonly clock: Clock;
-  readonly bus: Bus;
-  readonly driver: HypervisorDriver;
-  readonly network: NetworkPlug;
-  readonly images: ImageCache;
-  /** Facts of this host; called at the start of each session. */
-  readonly facts: () => Promise<HostFacts>;
-  readonly onError: (where: string, error: unknown) => void;
-  /** Guests that are made at the same time. */
-  readonly spawns?: number;
-}
 
 const WHOLE_ROUND = seconds(30);
 const BEAT = seconds(10);

@@ -2,7 +2,7 @@ import type { hostBus, Milliseconds, PowerOperation, PowerState, ServerId } from
 import { DomainError } from '@omnivisor/contracts';
 import type { z } from 'zod';
 import { type GuestNic, HypervisorError } from '../drivers/hypervisor-driver.js';
-import type { AgentPorts } from './agent.js';
+import type { AgentPorts } from './ports.js';
 import type { DesiredServer } from './reconcile.js';
 import { Semaphore } from './semaphore.js';
 

@@ -1,8 +1,8 @@
 import { at, hostBus } from '@omnivisor/contracts';
 import type { z } from 'zod';
 import { HypervisorError } from '../drivers/hypervisor-driver.js';
-import type { AgentPorts } from './agent.js';
 import { dialConsole } from './console-dial.js';
+import type { AgentPorts } from './ports.js';
 
 type Question = Exclude<z.output<typeof hostBus.Wake>, { kind: 'desired' }>;
 

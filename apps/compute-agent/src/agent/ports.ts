@@ -1,6 +1,7 @@
-import type { hostBus, ImageSnapshot } from '@omnivisor/contracts';
+import type { HostFacts, hostBus, ImageSnapshot } from '@omnivisor/contracts';
+import type { Bus, Clock } from '@omnivisor/platform/ports';
 import type { z } from 'zod';
-import type { GuestNic } from '../drivers/hypervisor-driver.js';
+import type { GuestNic, HypervisorDriver } from '../drivers/hypervisor-driver.js';
 
 export type PortPlug = z.output<typeof hostBus.PortPlug>;
 export type NetworkPlan = z.output<typeof hostBus.NetworkPlan>;
@@ -22,4 +23,21 @@ export interface ImageCache {
    * @throws DomainError `unavailable` when they cannot be had now
    */
   path(image: ImageSnapshot, url: string, signal: AbortSignal): Promise<string>;
+}
+
+/** What the agent stands on. */
+export interface AgentPorts {
+  readonly hostId: string;
+  /** Marks our guests; an agent of another cloud is refused. */
+  readonly cloudId: string;
+  readonly clock: Clock;
+  readonly bus: Bus;
+  readonly driver: HypervisorDriver;
+  readonly network: NetworkPlug;
+  readonly images: ImageCache;
+  /** Facts of this host; called at the start of each session. */
+  readonly facts: () => Promise<HostFacts>;
+  readonly onError: (where: string, error: unknown) => void;
+  /** Guests that are made at the same time. */
+  readonly spawns?: number;
 }
