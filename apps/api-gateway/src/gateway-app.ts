@@ -9,6 +9,7 @@ import {
   trustOf,
 } from '@omnivisor/openstack';
 import { AppModule } from './app.module.js';
+import { Refusals } from './audit/refusals.js';
 import { ConsoleProxy } from './console/console-proxy.js';
 import { grantedConsoles } from './console/granted-consoles.js';
 import type { GatewayPorts } from './core/gateway-core.js';
@@ -39,6 +40,7 @@ export interface GatewayApp {
   readonly gateway: Gateway;
   readonly identity: Identity;
   readonly app: OpenStackApp;
+  readonly refusals: Refusals;
   /** @param agentUrl `ws://` root under which hosts reach this replica */
   serveConsoles(agentUrl: string): void;
   stop(): Promise<void>;
@@ -60,6 +62,8 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
   await gateway.start();
   await gateway.core.projector.catchUp();
   await identity.start();
+  const refusals = new Refusals(gateway.core, options.onError);
+  refusals.start();
   const publicUrl = options.publicUrl?.replace(/\/+$/, '');
   const app = await createOpenStackApp({
     module: AppModule.of({
@@ -71,6 +75,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
     services: ['identity', 'compute', 'network'],
     tokens: () => identity.desk.tokens,
     logger: options.logger,
+    refused: (refusal) => refusals.record(refusal),
     publicUrl,
     trustedProxies: options.trustedProxies,
     ...(options.policies ? { policies: options.policies } : {}),
@@ -83,6 +88,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
     gateway,
     identity,
     app,
+    refusals,
     serveConsoles: (agentUrl) =>
       new ConsoleProxy(gateway.core, grantedConsoles(gateway.core), gateway.live, {
         agentUrl,
@@ -91,6 +97,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
       }).attach(app.fastify.server as Server),
     stop: async () => {
       await app.close();
+      await refusals.stop();
       await identity.stop();
       await gateway.stop();
     },

@@ -5,7 +5,14 @@ import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fa
 import { type FastifyInstance, fastify } from 'fastify';
 import ipaddr from 'ipaddr.js';
 import { discoveryOf } from './discovery.js';
-import { Edge, type EdgeLogger, type EdgeOptions, type RequestSummary, withoutProject } from './http/edge.js';
+import {
+  Edge,
+  type EdgeLogger,
+  type EdgeOptions,
+  type Refusal,
+  type RequestSummary,
+  withoutProject,
+} from './http/edge.js';
 import { routesOf, type Served, serve, wrongMethods } from './http/routes.js';
 import type { ServiceType } from './operation.js';
 import { Policy, type RuleTable } from './policy/engine.js';
@@ -28,6 +35,8 @@ export interface OpenStackAppOptions {
   /** Addresses and networks (CIDR) of proxies whose `X-Forwarded-*` headers are believed. */
   readonly trustedProxies?: readonly string[];
   readonly observe?: (summary: RequestSummary) => void;
+  /** Told of each request that somebody known was refused, once it is answered. */
+  readonly refused?: (refusal: Refusal) => void;
   /** Requests at work at one time; more are answered 503. 2,000 when not given. */
   readonly maxInFlight?: number;
   /** Adds routes that are no OpenStack operations: health, metrics, proxies. */
@@ -86,6 +95,7 @@ export const createOpenStackApp = async (options: OpenStackAppOptions): Promise<
     publicUrl: options.publicUrl?.replace(/\/+$/, ''),
     trusted,
     observe: options.observe,
+    refused: options.refused,
     maxInFlight: options.maxInFlight ?? 2_000,
   } satisfies EdgeOptions);
   edge.install(instance);

@@ -1,6 +1,6 @@
 import type { TokenContext } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createOpenStackApp, type OpenStackApp } from './index.js';
+import { createOpenStackApp, type OpenStackApp, type Refusal } from './index.js';
 import { ThingsModule } from './testing/things.js';
 
 const token = (roles: string[], projectId: string | null = 'p1'): TokenContext => ({
@@ -29,6 +29,7 @@ const log = (level: string) => (fields: object, message: string) => {
   lines.push({ level, fields: fields as Record<string, unknown>, message });
 };
 
+const refused: Refusal[] = [];
 let app: OpenStackApp;
 beforeAll(async () => {
   app = await createOpenStackApp({
@@ -40,6 +41,7 @@ beforeAll(async () => {
     }),
     logger: { debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') },
     trustedProxies: ['127.0.0.1'],
+    refused: (refusal) => refused.push(refusal),
   });
 });
 afterAll(() => app?.close());
@@ -245,6 +247,24 @@ describe('faults', () => {
       forbidden: { code: 403, message: "Policy doesn't allow os_compute_api:os-services:update to be performed." },
     });
     expect((await call('DELETE', '/compute/v2.1/things/1', { token: 'admin' })).statusCode).toBe(204);
+  });
+
+  it('tells of each refusal of somebody known, and of nothing else', async () => {
+    refused.length = 0;
+    await call('DELETE', '/compute/v2.1/things/1', { token: 'admin' });
+    await call('DELETE', '/compute/v2.1/things/1', { token: null });
+    await call('GET', '/compute/v2.1/things/none');
+    const answer = await call('DELETE', '/compute/v2.1/things/7');
+    expect(refused).toMatchObject([
+      {
+        requestId: answer.headers['x-openstack-request-id'],
+        operation: 'DELETE /compute/v2.1/things/:id',
+        rule: 'os_compute_api:os-services:update',
+        params: { id: '7' },
+        status: 403,
+        token: { userId: 'u1', projectId: 'p1' },
+      },
+    ]);
   });
   it("for a wrong method are each service's own", async () => {
     expect((await call('PUT', '/compute/v2.1/things')).statusCode).toBe(404);

@@ -2,7 +2,7 @@ export * from './app.js';
 export type { Fault } from './faults/fault.js';
 export { faultOf, unauthenticated } from './faults/from-error.js';
 export { collect, isStorable, parseJson } from './http/body.js';
-export type { EdgeLogger, RequestSummary } from './http/edge.js';
+export type { EdgeLogger, Refusal, RequestSummary } from './http/edge.js';
 export { newRequestId } from './http/request-id.js';
 export * from './issues.js';
 export * from './microversion.js';

@@ -15,6 +15,7 @@ import {
 } from './network.js';
 import { placementEvents, providerEvents } from './provider.js';
 import { quotaEvents } from './quota.js';
+import { refusalEvents } from './refusal.js';
 import { serverEvents } from './server.js';
 import { serverGroupEvents } from './server-group.js';
 
@@ -37,6 +38,7 @@ export const eventSets: readonly EventSet[] = [
   portEvents,
   securityGroupEvents,
   networkQuotaEvents,
+  refusalEvents,
 ];
 
 const byType = new Map<string, EventDefinition>();

@@ -28,6 +28,8 @@ export interface CallParts {
   readonly publicUrl: string;
   readonly path: string;
   readonly policy: Policy;
+  /** Told of each rule that says no. */
+  readonly onRefusal?: (rule: string) => void;
 }
 
 /** The `Call` of one HTTP request. */
@@ -112,10 +114,11 @@ export class HttpCall implements Call {
   }
 
   enforce(rule: string, target?: Target): void {
-    this.parts.policy.enforce(rule, this.bearer(), target ?? this.ownTarget());
+    if (!this.can(rule, target)) throw this.refusal(rule);
   }
 
   refusal(rule: string): DomainError {
+    this.parts.onRefusal?.(rule);
     return this.parts.policy.refusal(rule);
   }
 

@@ -35,11 +35,28 @@ export interface RequestSummary {
   readonly milliseconds: number;
 }
 
+/** A request of somebody known who asked for what he may not do. */
+export interface Refusal {
+  readonly requestId: RequestId;
+  readonly correlationId: RequestId;
+  readonly token: TokenContext;
+  readonly address: string;
+  /** Method and path with its parameters' names. */
+  readonly operation: string;
+  /** The rule that said no; null where no single rule did. */
+  readonly rule: string | null;
+  readonly params: Readonly<Record<string, string>>;
+  /** 403, or 404 where the target is hidden from the caller. */
+  readonly status: number;
+}
+
 export interface EdgeOptions extends PublicUrlOptions {
   readonly tokens: TokenValidator;
   readonly policies: Readonly<Record<ServiceType, Policy>>;
   readonly logger: EdgeLogger;
   readonly observe?: ((summary: RequestSummary) => void) | undefined;
+  /** Called once a refusal has been answered. */
+  readonly refused?: ((refusal: Refusal) => void) | undefined;
   /** Requests at work at one time; more are answered 503. */
   readonly maxInFlight: number;
 }
@@ -53,6 +70,9 @@ interface State {
   version: Microversion | undefined;
   token: TokenContext | undefined;
   counted: boolean;
+  /** The last rule that said no. */
+  rule: string | undefined;
+  forbidden: boolean;
 }
 
 const states = new WeakMap<object, State>();
@@ -135,6 +155,8 @@ export class Edge {
         version: undefined,
         token: undefined,
         counted: false,
+        rule: undefined,
+        forbidden: false,
       };
       states.set(request.raw, state);
     }
@@ -197,6 +219,9 @@ export class Edge {
       publicUrl: publicRoot(request, this.options) + mount,
       path: url.slice(mount.length),
       policy: this.options.policies[service],
+      onRefusal: (rule) => {
+        state.rule = rule;
+      },
     });
     const { policy } = served.spec;
     const enforce = () => {
@@ -236,6 +261,7 @@ export class Edge {
 
   private fail(error: unknown, request: FastifyRequest, reply: FastifyReply): unknown {
     const state = this.stateOf(request);
+    state.forbidden = error instanceof DomainError && error.kind === 'forbidden';
     const known = frameworkFault(error, state.service ?? 'identity');
     const fault = known ?? faultOf(error, state.service ?? 'identity');
     const fields = { ...this.fields(state, request), status: fault.status, err: error };
@@ -286,6 +312,19 @@ export class Edge {
       route: request.routeOptions.url,
       status: reply.statusCode,
       milliseconds,
+    });
+    const { statusCode: status } = reply;
+    const hidden = state.rule !== undefined && status === 404;
+    if (!state.token || !(state.forbidden || hidden)) return;
+    this.options.refused?.({
+      requestId: state.requestId,
+      correlationId: state.globalId ?? state.requestId,
+      token: state.token,
+      address: request.ip,
+      operation: `${request.method} ${request.routeOptions.url ?? ''}`,
+      rule: state.rule ?? null,
+      params: request.params as Record<string, string>,
+      status,
     });
   }
 
