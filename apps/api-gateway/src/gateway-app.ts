@@ -10,6 +10,7 @@ import {
 } from '@omnivisor/openstack';
 import { AppModule } from './app.module.js';
 import { Refusals } from './audit/refusals.js';
+import { refusalsBehind } from './audit/refusals-behind.js';
 import { ConsoleProxy } from './console/console-proxy.js';
 import { grantedConsoles } from './console/granted-consoles.js';
 import type { GatewayPorts } from './core/gateway-core.js';
@@ -81,6 +82,12 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
     ...(options.policies ? { policies: options.policies } : {}),
     extend: async (fastify) => {
       const passed = PASSED.map(([prefix, key]) => ({ prefix, upstream: options[key] }));
+      refusalsBehind(
+        fastify,
+        PASSED.map(([prefix]) => prefix),
+        identity.desk.tokens,
+        refusals,
+      );
       await passThrough(fastify, passed, trustOf(options.trustedProxies));
     },
   });

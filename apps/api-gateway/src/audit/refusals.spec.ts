@@ -1,9 +1,11 @@
 import type { RequestId, TokenContext } from '@omnivisor/contracts';
 import type { Refusal } from '@omnivisor/openstack';
+import { fastify } from 'fastify';
 import { describe, expect, it } from 'vitest';
 import { memoryCore, memoryWorld, minutes } from '../core/gateway-core.fixtures.js';
 import { IdentityCloud } from '../identity/testing/identity-cloud.js';
 import { Refusals } from './refusals.js';
+import { refusalsBehind } from './refusals-behind.js';
 
 const refusal = (n: number, userId = 'u1', projectId: string | null = 'p1'): Refusal => {
   const requestId = `req-00000000-0000-4000-8000-${String(n).padStart(12, '0')}` as RequestId;
@@ -95,6 +97,28 @@ describe('refused requests in the log', () => {
     expect(errors).toHaveLength(1);
     expect(refusals.totals).toMatchObject({ recorded: 1, dropped: 1 });
     expect(await log()).toHaveLength(1);
+  });
+});
+
+describe('refusals of services behind the gateway', () => {
+  it('are recorded with who asked, once the answer passed through', async () => {
+    const { refusals, log } = world();
+    const instance = fastify();
+    const tokens = { validate: async (t: string) => (t === 'known' ? refusal(1).token : null) };
+    refusalsBehind(instance, ['/image'], tokens, refusals);
+    const { requestId } = refusal(7);
+    instance.all('*', (_request, reply) => reply.code(403).header('x-openstack-request-id', requestId).send());
+    const ask = (url: string, token?: string) =>
+      instance.inject({ method: 'DELETE', url, headers: token === undefined ? {} : { 'x-auth-token': token } });
+    await ask('/image/v2/images/i1?x=1', 'known');
+    await ask('/image/v2/images/i2', 'unknown');
+    await ask('/image/v2/images/i3');
+    await ask('/imagery', 'known');
+    await refusals.settled();
+    expect((await log()).map((e) => e.data)).toMatchObject([
+      { requestId, operation: 'DELETE /image/v2/images/i1', rule: null, status: 403 },
+    ]);
+    await instance.close();
   });
 });
 

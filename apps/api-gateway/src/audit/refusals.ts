@@ -75,6 +75,13 @@ export class Refusals {
     while (this.working) await this.working;
   }
 
+  /** What could not even be told is counted with what was dropped. */
+  readonly failed = (error: unknown): null => {
+    this.totals.dropped++;
+    this.onError('recording a refusal', error);
+    return null;
+  };
+
   get waiting(): number {
     return this.queue.length;
   }
@@ -173,8 +180,7 @@ export class Refusals {
         await this.core.commands.execute(refusals, next.key, next.event, next.context);
         this.totals.recorded++;
       } catch (error) {
-        this.totals.dropped++;
-        this.onError('recording a refusal', error);
+        this.failed(error);
       }
       this.queue.shift();
     }

@@ -219,6 +219,19 @@ describe('projects, users and roles', () => {
     expect((await cloud.login('kim', 'two')).status).toBe(201);
   });
 
+  it('are found on all projects of a domain, which is the root of its projects', async () => {
+    const domain = await make('domain', { name: 'rooted' });
+    const project = await make('project', { name: 'leaf', domain_id: domain.id });
+    const user = await make('user', { name: 'mel', domain_id: domain.id });
+    const reader = await roleId('reader');
+    await call('PUT', `/v3/projects/${project.id}/users/${user.id}/roles/${reader}`);
+    const found = await call(
+      'GET',
+      `/v3/role_assignments?scope.project.id=${domain.id}&include_subtree&user.id=${user.id}`,
+    );
+    expect(found.body.role_assignments).toMatchObject([{ scope: { project: { id: project.id } } }]);
+  });
+
   it('get roles by groups and by inheritance', async () => {
     const domain = await make('domain', { name: 'org' });
     const project = await make('project', { name: 'below', domain_id: domain.id });

@@ -26,7 +26,10 @@ export class RoleAssignmentsController {
     const rows = await this.desk.fresh();
     const scope = projectId === undefined ? undefined : await rows.get(projectTable, projectId);
     const target = {
-      target: { domain_id: call.token.domainId ?? undefined, project: scope && { domain_id: scope.domainId } },
+      target: {
+        domain_id: call.token.domainId ?? undefined,
+        project: projectId === undefined ? undefined : { domain_id: scope?.domainId ?? projectId },
+      },
     };
     call.enforce(tree ? 'identity:list_role_assignments_for_tree' : 'identity:list_role_assignments', target);
     if (tree && projectId === undefined)
@@ -57,8 +60,10 @@ export class RoleAssignmentsController {
     const inheritedOnly = one(call, 'scope.OS-INHERIT:inherited_to') === 'projects';
     const projects = new Set(project === undefined ? [] : [project]);
     if (tree)
+      // A domain is the root of its projects.
       for (const row of await rows.find(projectTable))
-        if ((await ancestorsOf(rows, row)).some((p) => p.id === project)) projects.add(row.id);
+        if (row.domainId === project || (await ancestorsOf(rows, row)).some((p) => p.id === project))
+          projects.add(row.id);
     return list.filter(
       (a) =>
         (user === undefined || (a.actorKind === 'user' && a.actorId === user)) &&
