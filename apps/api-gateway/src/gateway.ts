@@ -50,8 +50,7 @@ export class Gateway {
     this.core.run(
       new ServerProcess(this.core, {
         allocatePorts: (server, context) => this.allocatePorts(server, context),
-        bindPorts: (server, context) =>
-          this.serverPorts.bind(server.id, server.placement!.host, server.placement!.hostName, context),
+        bindPorts: (server, { host, hostName }, context) => this.serverPorts.bind(server.id, host, hostName, context),
         machines: (ports) => this.machines(ports.map((p) => p.networkId)),
         release: (server, context) => this.release(server, context),
         reserve: (request) => this.core.bus.request(reserve, request),

@@ -4,14 +4,13 @@ import {
   type CommandId,
   DomainError,
   type EventId,
+  type HostId,
   type ReserveReply,
   type ReserveRequest,
-  type ServerId,
   type ServerPort,
 } from '@omnivisor/contracts';
 import type { Process } from '@omnivisor/eventsourcing';
 import type { GatewayCore } from '../../core/gateway-core.js';
-import { type Server } from './server.js';
 import { type ServerRow, serverTable } from './server.projection.js';
 import { taskDeadlines } from './server-deadlines.js';
 import { type ServerCommand, serverAggregate } from './server-lifecycle.js';
@@ -22,7 +21,11 @@ export interface ServerProcessPorts {
   /** Makes or takes over the ports of the server. @throws DomainError when that cannot be */
   allocatePorts(server: ServerRow, context: CommandContext): Promise<readonly ServerPort[]>;
   /** Tells the ports which host they are on. */
-  bindPorts(server: ServerRow, context: CommandContext): Promise<void>;
+  bindPorts(
+    server: ServerRow,
+    to: { readonly host: HostId; readonly hostName: string },
+    context: CommandContext,
+  ): Promise<void>;
   /** Machines that the networks of the ports are on already. */
   machines(ports: readonly ServerPort[]): Promise<string[]>;
   /** Gives back ports, quota and secrets of a deleted server. */
@@ -47,7 +50,8 @@ export class ServerProcess implements Process {
   ) {}
 
   async step(id: string): Promise<void> {
-    const server = await (await this.core.fresh()).get(serverTable, id);
+    // The row as this replica has it: a step on an older one is refused by the decider, and the newer row falls due.
+    const server = await this.core.readModel.get(serverTable, id);
     const next = server && nextStep(server);
     if (!server || !next) return;
     const now = this.core.clock.now();
@@ -68,13 +72,22 @@ export class ServerProcess implements Process {
 
   private async allocate(server: ServerRow): Promise<void> {
     const context = this.context(server, 'ports');
+    let allocated: ServerRow;
     try {
       const ports = await this.ports.allocatePorts(server, context);
-      await this.send(server, { type: 'allocatePorts', serverId: server.id, ports }, context);
+      const { state } = await this.core.commands.execute(
+        serverAggregate,
+        server.id,
+        { type: 'allocatePorts', serverId: server.id, ports },
+        context,
+      );
+      allocated = { ...server, ...state, id: server.id };
     } catch (error) {
       if (!isFinal(error)) throw error;
-      await this.fail(server, error.message);
+      return this.fail(server, error.message);
     }
+    // The next step needs no other look at the worklist; after a crash here it finds the same way.
+    if (allocated.taskState === 'scheduling' && allocated.ports) await this.schedule(allocated);
   }
 
   private async schedule(server: ServerRow): Promise<void> {
@@ -103,15 +116,13 @@ export class ServerProcess implements Process {
     if (reply.kind === 'refused') return this.fail(server, reply.message);
     const { kind: _, hostId: host, ...place } = reply;
     try {
-      const { state } = await this.core.commands.execute(
+      // Before the host hears of the server: a bind that fails is tried again with the whole step.
+      await this.ports.bindPorts(server, { host, hostName: place.hostName }, this.context(server, `bind-${attempt}`));
+      await this.core.commands.execute(
         serverAggregate,
         server.id,
         { type: 'schedule', schedule: { serverId: server.id, host, attempt, ...place } },
         this.context(server, `schedule-${attempt}`),
-      );
-      await this.ports.bindPorts(
-        { ...server, ...(state as Server & { id: ServerId }) },
-        this.context(server, `bind-${attempt}`),
       );
     } catch (error) {
       if (!isFinal(error)) throw error;
