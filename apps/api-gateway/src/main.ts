@@ -18,6 +18,7 @@ import {
   SystemClock,
   serveConfig,
 } from '@omnivisor/platform';
+import { refusalMetrics } from './audit/refusal-metrics.js';
 import { GatewayConfig, readSecret } from './config.js';
 import { startGatewayApp } from './gateway-app.js';
 import { gatewayProjections } from './projections.js';
@@ -75,12 +76,9 @@ const health = new Health('api-gateway', [
   { name: 'event store', probe: async () => (await store.head()) >= 0 },
   { name: 'read model', probe: () => service.gateway.core.projector.failure === undefined },
 ]);
-const healthServer = await HealthServer.listen(
-  health,
-  metricsRegistry('api-gateway'),
-  config.OMNIVISOR_LISTEN,
-  config.OMNIVISOR_HEALTH_PORT,
-);
+const metrics = metricsRegistry('api-gateway');
+refusalMetrics(metrics, service.refusals);
+const healthServer = await HealthServer.listen(health, metrics, config.OMNIVISOR_LISTEN, config.OMNIVISOR_HEALTH_PORT);
 lifecycle.onStop('health', () => {
   health.markStopping();
   return healthServer.close();

@@ -1,9 +1,11 @@
 import type { RequestId, TokenContext } from '@omnivisor/contracts';
 import type { Refusal } from '@omnivisor/openstack';
 import { fastify } from 'fastify';
+import { Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
 import { memoryCore, memoryWorld, minutes } from '../core/gateway-core.fixtures.js';
 import { IdentityCloud } from '../identity/testing/identity-cloud.js';
+import { refusalMetrics } from './refusal-metrics.js';
 import { Refusals } from './refusals.js';
 import { refusalsBehind } from './refusals-behind.js';
 
@@ -82,6 +84,9 @@ describe('refused requests in the log', () => {
     for (let n = 1; n <= 5; n++) refusals.record(refusal(n));
     await refusals.settled();
     expect(refusals.totals.dropped).toBe(3);
+    const registry = new Registry();
+    refusalMetrics(registry, refusals);
+    expect(await registry.metrics()).toMatch(/^omnivisor_gateway_refusals_dropped 3$/m);
     expect(await log()).toHaveLength(2);
   });
 
