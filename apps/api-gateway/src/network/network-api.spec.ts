@@ -146,6 +146,10 @@ describe('networks', () => {
     );
     expect(seen.map((n: { id: string }) => n.id)).not.toContain(secret.id);
     expect((await call('other', 'DELETE', `/networks/${shared.id}`)).status).toBe(403);
+    await call('admin', 'POST', '/subnets', {
+      subnet: { network_id: external.id, ip_version: 4, cidr: '192.0.2.0/24' },
+    });
+    expect((await call('other', 'GET', `/subnets?network_id=${external.id}`)).body.subnets).toEqual([]);
     await call('admin', 'DELETE', `/networks/${shared.id}`);
   });
 
@@ -419,6 +423,8 @@ describe('security groups', () => {
     ]);
     expect(await type({ ...ssh, port_range_min: 23 })).toEqual([400, 'SecurityGroupInvalidPortRange']);
     expect(await type({ protocol: 'nonsense' })).toEqual([400, 'SecurityGroupRuleInvalidProtocol']);
+    expect(await type({ ...ssh, port_range_min: -16 })).toEqual([400, 'SecurityGroupInvalidPortValue']);
+    expect((await type({ ...ssh, remote_group_id: 'nowhere' }))[0]).toBe(404);
     expect(await type({ protocol: 'icmp', port_range_min: 300 })).toEqual([400, 'SecurityGroupInvalidIcmpValue']);
     expect(await type({ remote_ip_prefix: 'fd00::/8' })).toEqual([400, 'SecurityGroupRuleParameterConflict']);
     expect(await type({ direction: 'up' })).toEqual([400, 'HTTPBadRequest']);

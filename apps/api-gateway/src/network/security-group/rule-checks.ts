@@ -24,6 +24,13 @@ export const protocolOf = (value: unknown): string | null => {
   return text;
 };
 
+/** A port number of a request. @throws DomainError `invalid` */
+export const portOf = (value: unknown): number => {
+  const number = typeof value === 'string' && /^\d{1,5}$/.test(value) ? Number(value) : value;
+  if (typeof number === 'number' && Number.isInteger(number) && number >= 0 && number <= 65_535) return number;
+  throw bad('SecurityGroupInvalidPortValue', `Invalid value for port ${`${value}`.slice(0, 50)}`);
+};
+
 /** What Neutron checks of a rule beyond the form of its fields. @throws DomainError `invalid` */
 export const checkRule = (rule: SecurityGroupRule): void => {
   const number = protocolNumber(rule.protocol);

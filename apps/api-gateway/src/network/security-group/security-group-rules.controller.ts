@@ -5,7 +5,6 @@ import { z } from 'zod';
 import { GatewayCore } from '../../core/gateway-core.js';
 import {
   type Attributes,
-  integer,
   oneOf,
   only,
   orNull,
@@ -20,7 +19,7 @@ import {
 import { list, present, show, type View, visible } from '../common/collection.js';
 import { step } from '../common/context.js';
 import { networkQuota } from '../quota/network-quota.js';
-import { checkRule, protocolOf } from './rule-checks.js';
+import { checkRule, portOf, protocolOf } from './rule-checks.js';
 import { securityGroup } from './security-group.js';
 import { securityGroupKind, securityGroupRuleKind } from './security-group.kind.js';
 import { securityGroupRuleTable } from './security-group.projection.js';
@@ -39,10 +38,10 @@ const attributes: Attributes = {
   direction: { post: lower('ingress', 'egress'), required: true },
   ethertype: postOnly((v) => (v === null ? 'IPv4' : lower('IPv4', 'IPv6')(v))),
   protocol: postOnly(protocolOf),
-  port_range_min: postOnly(orNull(integer(-1, 65535))),
-  port_range_max: postOnly(orNull(integer(-1, 65535))),
+  port_range_min: postOnly(orNull(portOf)),
+  port_range_max: postOnly(orNull(portOf)),
   remote_ip_prefix: postOnly((v) => (v === null || v === '' ? null : prefix(v))),
-  remote_group_id: postOnly(orNull(uuid)),
+  remote_group_id: postOnly(orNull(text())),
   remote_address_group_id: postOnly(only(null)),
   description: postOnly(textOrNone()),
   tenant_id: postOnly(text()),

@@ -25,7 +25,10 @@ export const subnetKind: Kind<SubnetRow> = {
   candidates: async (rows, call) => {
     const own = await ownOrAll(subnetTable, rows, call);
     if (call.isAdmin) return own;
-    const networks = (await networkKind.candidates(rows, call)).map((n) => n.id as string);
+    // An external network is seen by everybody, its subnets are not.
+    const networks = (await networkKind.candidates(rows, call))
+      .filter((n) => n.shared || n.projectId === call.token.projectId)
+      .map((n) => n.id as string);
     const others = await rows.find(subnetTable, { where: { networkId: { in: networks } } });
     return [...new Map([...own, ...others].map((s) => [s.id, s])).values()];
   },
