@@ -1,4 +1,5 @@
 import { isIPv4, isIPv6 } from 'node:net';
+import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
 
 /** The parameter types that bodies of the Compute API are made of. Source: its JSON schemas, 2.1 to 2.104. */
@@ -54,7 +55,11 @@ export const uuid = z
   });
 
 export const ipv4 = z.string().refine((text) => isIPv4(text), notA('ipv4'));
-export const ipv6 = z.string().refine((text) => isIPv6(text), notA('ipv6'));
+/** Kept in the short form of RFC 5952, as Nova shows it. */
+export const ipv6 = z
+  .string()
+  .refine((text) => isIPv6(text) && !text.includes('%'), notA('ipv6'))
+  .transform((text) => ipaddr.parse(text).toString());
 export const ipAddress = z.string().refine((text) => isIPv4(text) || isIPv6(text), notA('ip address'));
 
 export const metadataKey = z.string().regex(/^[a-zA-Z0-9\-_:. ]{1,255}$/);

@@ -68,6 +68,12 @@ describe('a server', () => {
     });
   });
 
+  it('shows its IPv6 access address in the short form', async () => {
+    const id = await create({ accessIPv6: '0000:0000:0000:0000:0000:babe:220.12.22.2' });
+    const { body } = await app.call('GET', `/v2.1/servers/${id}`);
+    expect((body as { server: object }).server).toMatchObject({ accessIPv6: '::babe:dc0c:1602' });
+  });
+
   it('needs networks from 2.37 on', async () => {
     const { networks: _, ...rest } = server().server;
     expect((await app.call('POST', '/v2.1/servers', { version: '2.37', body: { server: rest } })).status).toBe(400);
