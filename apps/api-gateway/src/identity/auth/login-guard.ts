@@ -36,13 +36,15 @@ const MAX_TALLIES = 500;
 /** Slows down whoever guesses, and counts failures for the log: one event per source, reason and minute. */
 export class LoginGuard {
   private failures = new Map<string, number[]>();
-  private counts = new Map<string, Count>();
+  private readonly counts = new Map<string, Count>();
+  private unwritten: { readonly id: string; readonly batch: Count[] } | undefined;
   private cancel = () => {};
 
   constructor(private readonly core: GatewayCore) {}
 
   start(): void {
     this.cancel = this.core.clock.after(MINUTE as Milliseconds, () => {
+      // What could not be written is kept, and written the next minute.
       this.flush().catch(() => {});
       this.start();
     });
@@ -50,7 +52,7 @@ export class LoginGuard {
 
   async stop(): Promise<void> {
     this.cancel();
-    await this.flush();
+    await this.flush(true);
   }
 
   /** @throws DomainError `rateLimited` */
@@ -84,11 +86,16 @@ export class LoginGuard {
     this.failures.delete(this.keys(source, user)[0][0]);
   }
 
-  async flush(): Promise<void> {
-    if (this.counts.size === 0) return;
-    const batch = [...this.counts.values()];
-    this.counts = new Map();
-    const id = this.core.ids.uuid();
+  /** Writes the minutes that are over, or `all`. A batch that fails is written again under the same command. */
+  async flush(all = false): Promise<void> {
+    if (!this.unwritten) {
+      const current = new Date(Math.floor(this.now() / MINUTE) * MINUTE).toISOString();
+      const over = [...this.counts].filter(([, count]) => all || count.minute < current);
+      if (over.length === 0) return;
+      for (const [key] of over) this.counts.delete(key);
+      this.unwritten = { id: this.core.ids.uuid(), batch: over.map(([, count]) => count) };
+    }
+    const { id, batch } = this.unwritten;
     const context: CommandContext = {
       actor: { kind: 'service', service: 'api-gateway' },
       requestId: `req-${id}` as RequestId,
@@ -97,6 +104,7 @@ export class LoginGuard {
       commandId: `login/${id}` as CommandId,
     };
     await this.core.commands.execute(tallies, id, batch, context);
+    this.unwritten = undefined;
   }
 
   private keys(source: string, user: string): [[string, number], [string, number]] {
