@@ -111,18 +111,30 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
    * @throws DomainError `unavailable` when it cannot get there within a second
    */
   async fresh(): Promise<RowReader> {
-    return this.at(await this.guarded(this.store.head()));
+    return this.at(await this.head());
+  }
+
+  /**
+   * Where the log is now.
+   * @throws DomainError `unavailable` when the store does not say so within a second
+   */
+  head(): Promise<Position> {
+    return this.inTime(this.store.head(), 'the log does not answer');
   }
 
   /** The read model at `position` or later. */
   async at(position: Position): Promise<RowReader> {
+    await this.inTime(this.projector.catchUp(position), 'the read model is behind the log');
+    return this.readModel;
+  }
+
+  private async inTime<T>(work: Promise<T>, late: string): Promise<T> {
     let cancel = () => {};
-    const late = new Promise<never>((_, reject) => {
-      cancel = this.clock.after(READ_DEADLINE, () => reject(unavailable('the read model is behind the log')));
+    const deadline = new Promise<never>((_, reject) => {
+      cancel = this.clock.after(READ_DEADLINE, () => reject(unavailable(late)));
     });
     try {
-      await Promise.race([this.guarded(this.projector.catchUp(position)), late]);
-      return this.readModel;
+      return await Promise.race([this.guarded(work), deadline]);
     } finally {
       cancel();
     }

@@ -200,14 +200,9 @@ export class TokenService implements TokenValidator {
   }
 
   private ask(): Promise<Position> {
-    const ask: Promise<Position> = this.core.store
-      .head()
-      .catch((error) => {
-        throw unavailable('the service cannot reach its store', error);
-      })
-      .finally(() => {
-        if (this.pending === ask) this.pending = undefined;
-      });
+    const ask: Promise<Position> = this.core.head().finally(() => {
+      if (this.pending === ask) this.pending = undefined;
+    });
     return ask;
   }
 }
