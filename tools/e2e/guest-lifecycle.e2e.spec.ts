@@ -1,0 +1,137 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { WebSocket } from 'ws';
+import { guestProcesses } from '../start/guests.mjs';
+import { GuestUser, guestPids, hostNetwork } from './guest.js';
+import { eventually, RunningCloud } from './running-cloud.js';
+
+/** What `send` makes the console answer; the HTTP status when it does not open. */
+const dial = (url: string, send: string, wanted: RegExp): Promise<string | number> =>
+  new Promise((resolve, reject) => {
+    const socket = new WebSocket(url, 'binary');
+    let seen = '';
+    const timer = setTimeout(() => {
+      socket.terminate();
+      reject(new Error(`the console said only ${JSON.stringify(seen)}`));
+    }, 20_000);
+    const end = (result: string | number) => {
+      clearTimeout(timer);
+      socket.close();
+      resolve(result);
+    };
+    socket.on('open', () => socket.send(Buffer.from(send)));
+    socket.on('message', (data: Buffer) => {
+      seen += data.toString();
+      if (wanted.test(seen)) end(seen);
+    });
+    socket.on('unexpected-response', (_, response) => end(response.statusCode ?? 0));
+    socket.on('error', () => undefined);
+  });
+
+describe.skipIf(process.getuid?.() !== 0)('a cloud with a real QEMU host (needs root)', () => {
+  let cloud: RunningCloud;
+  let user: GuestUser;
+  let network: string[];
+  let id: string;
+  let address: string;
+
+  beforeAll(async () => {
+    network = await hostNetwork();
+    cloud = await RunningCloud.start({ agents: 1 });
+    user = await GuestUser.of(await cloud.demo());
+  }, 300_000);
+  afterAll(async () => {
+    await user?.forget();
+    await cloud?.stop();
+  }, 120_000);
+
+  it('boots a guest that takes its address, key and name from the network', async () => {
+    id = await user.create('first');
+    const server = await user.reaches(id, 'ACTIVE');
+    address = Object.values(server.addresses).flat()[0]!.addr;
+    const output = await user.says(id, /finished: Datasource MetadataService/);
+    expect(output).toContain(address);
+    expect(await user.ssh(address, 'hostname')).toBe('first');
+  }, 120_000);
+
+  it('opens the serial console to who has a token, as long as the guest runs', async () => {
+    const { remote_console: opened } = await user.api.post('compute', `/servers/${id}/remote-consoles`, {
+      remote_console: { protocol: 'serial', type: 'serial' },
+    });
+    expect(await dial(opened.url, '\r', /[#$] /)).toMatch(/[#$] /);
+    const wrong = new URL(opened.url);
+    wrong.searchParams.set('token', '00000000-0000-4000-8000-000000000000');
+    expect(await dial(wrong.href, '\r', /./)).toBe(401);
+
+    await user.act(id, { 'os-stop': null });
+    await user.reaches(id, 'SHUTOFF', 90);
+    expect(await dial(opened.url, '\r', /./)).toBe(401);
+    expect(guestProcesses(cloud.home)).toEqual([]);
+  }, 150_000);
+
+  it('stops by the power button and starts from the same disk', async () => {
+    await user.act(id, { 'os-start': null });
+    await user.reaches(id, 'ACTIVE');
+    await user.ssh(address, 'echo kept >/root/kept; sync');
+    await user.act(id, { 'os-stop': null });
+    await user.reaches(id, 'SHUTOFF', 90);
+    expect(await user.console(id)).toContain('power button, shutting down');
+    await user.act(id, { 'os-start': null });
+    await user.reaches(id, 'ACTIVE');
+    expect(await user.ssh(address, 'cat /root/kept')).toBe('kept');
+  }, 200_000);
+
+  it.each(['SOFT', 'HARD'])(
+    'reboots: %s',
+    async (type) => {
+      const boot = () => user.ssh(address, 'cat /proc/sys/kernel/random/boot_id');
+      const before = await boot();
+      await user.act(id, { reboot: { type } });
+      await user.reaches(id, 'ACTIVE', 120);
+      await eventually('another boot', boot, (now) => now !== before, 60);
+    },
+    200_000,
+  );
+
+  it('pauses, unpauses, locks and unlocks', async () => {
+    const before = guestPids(cloud.home, [id]);
+    await user.act(id, { pause: null });
+    await user.reaches(id, 'PAUSED');
+    await user.act(id, { unpause: null });
+    await user.reaches(id, 'ACTIVE');
+    expect(await user.ssh(address, 'echo on')).toBe('on');
+    await user.act(id, { lock: null });
+    // Its owner's lock does not bind the owner, but everybody sees it.
+    expect((await user.show(id)) as unknown).toMatchObject({ locked: true });
+    await user.act(id, { unlock: null });
+    expect((await user.show(id)) as unknown).toMatchObject({ locked: false });
+    expect(guestPids(cloud.home, [id])).toEqual(before);
+  }, 120_000);
+
+  it('gives a guest its data on a config drive', async () => {
+    const script = '#!/bin/sh\necho user data ran >/root/ran\n';
+    const driven = await user.create('driven', {
+      config_drive: true,
+      user_data: Buffer.from(script).toString('base64'),
+    });
+    const server = await user.reaches(driven, 'ACTIVE');
+    await user.says(driven, /finished: Datasource ConfigDrive/);
+    expect(await user.ssh(Object.values(server.addresses).flat()[0]!.addr, 'cat /root/ran')).toBe('user data ran');
+    await user.remove(driven);
+  }, 120_000);
+
+  it('leaves nothing on the host', async () => {
+    await user.remove(id);
+    await eventually(
+      'no guest, file, namespace or tap is left',
+      async () => ({
+        guests: guestProcesses(cloud.home).length,
+        files: readdirSync(join(cloud.home, 'data/agents/agent-1/guests')),
+        network: (await hostNetwork()).filter((name) => !network.includes(name)),
+      }),
+      (left) => left.guests === 0 && left.files.length === 0 && left.network.length === 0,
+      20,
+    );
+  }, 90_000);
+});
