@@ -132,7 +132,7 @@ describe('failed logins in the log', () => {
     const cloud = await IdentityCloud.start();
     for (let n = 0; n < 5; n++) await cloud.login('admin', 'wrong');
     for (let n = 0; n < 2; n++) await cloud.login('nobody', 'wrong');
-    await cloud.identity.desk.guard.flush();
+    await cloud.identity.desk.guard.flush(true);
     const events = await cloud.shared.store.readAll(0, 1_000);
     const counted = events.filter((e) => e.type === 'LoginFailuresCounted');
     const kinds = counted.map((e) => e.data as { source: string; reason: string; minute: string });

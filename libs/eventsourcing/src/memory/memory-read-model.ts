@@ -11,13 +11,17 @@ import {
   type Table,
 } from '../read-model.js';
 
-const rank = (v: unknown): number =>
-  v === null || v === undefined ? 0 : typeof v === 'string' ? 1 : typeof v === 'number' ? 2 : 3;
+const rank = (v: unknown): number => {
+  if (v === null || v === undefined) return 0;
+  if (typeof v === 'string') return 1;
+  if (typeof v === 'number') return 2;
+  return typeof v === 'boolean' ? 3 : 4;
+};
 
-/** Null first, then by value; texts by code point. */
+/** Null first, then by value; texts by code point; lists and objects last, one like the other. */
 export const compareScalars = (a: unknown, b: unknown): number => {
   if (rank(a) !== rank(b)) return rank(a) - rank(b);
-  if (rank(a) === 0) return 0;
+  if (rank(a) === 0 || rank(a) === 4) return 0;
   if (typeof a === 'string') return Buffer.compare(Buffer.from(a), Buffer.from(b as string));
   return (a as number) < (b as number) ? -1 : (a as number) > (b as number) ? 1 : 0;
 };

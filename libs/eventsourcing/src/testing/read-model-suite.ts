@@ -159,6 +159,13 @@ export const describeReadModel = (name: string, make: () => Promise<ReadModelUnd
       expect(await model.checkpoint()).toBe(60);
     });
 
+    it('sorts lists after every scalar', async () => {
+      const model = await fresh(things);
+      await model.advance(async () => ({ to: 1, changes: [put('a', { name: 'x', tags: [] } as never)] }));
+      expect(await model.count(things, { tags: { lte: true } } as never)).toBe(0);
+      expect(await model.count(things, { tags: { gt: true } } as never)).toBe(1);
+    });
+
     it('answers as the memory twin does', async () => {
       const model = await fresh(things);
       const twin = new MemoryReadModel();
