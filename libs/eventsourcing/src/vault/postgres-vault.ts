@@ -40,11 +40,20 @@ export class PostgresVault implements Vault {
       text: 'select to_regnamespace($1) is not null',
       values: [this.schema],
     });
-    if (!schema) await this.run({ text: `create schema if not exists ${this.schema}` });
-    await this.run({
-      text: `create table if not exists ${this.schema}.vault (ref uuid primary key, kind text not null, key_id text not null,
+    if (!schema) await this.make(`create schema if not exists ${this.schema}`);
+    await this.make(
+      `create table if not exists ${this.schema}.vault (ref uuid primary key, kind text not null, key_id text not null,
         nonce bytea not null, body bytea not null, created_at timestamptz not null default now())`,
-    });
+    );
+  }
+
+  /** Replicas that start together make the same thing at the same moment: then it is there. */
+  private async make(text: string): Promise<void> {
+    try {
+      await this.run({ text });
+    } catch (error) {
+      if (!/refused: (23505|42710|42P06|42P07)$/.test((error as Error).message)) throw error;
+    }
   }
 
   async put(kind: string, secret: string | Uint8Array): Promise<VaultRef> {

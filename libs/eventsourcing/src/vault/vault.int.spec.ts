@@ -49,6 +49,20 @@ afterAll(async () => {
   await server?.stop();
 });
 
+it('is made once by replicas that start together', async () => {
+  for (let round = 0; round < 5; round++) {
+    const vaults = Array.from(
+      { length: 6 },
+      () => new PostgresVault({ url, schema: `together_${round}`, keys: masterKeys(one) }),
+    );
+    opened.push(...vaults);
+    await Promise.all(vaults.map((vault) => vault.prepare()));
+    const { ref } = await vaults[0]!.put('key', SECRET);
+    expect((await vaults[5]!.get(ref)).toString()).toBe(SECRET);
+    await Promise.all(vaults.map((vault) => vault.close()));
+  }
+});
+
 describeVault('memory', async () => new MemoryVault());
 describeVault('PostgreSQL', () => openVault(one));
 
