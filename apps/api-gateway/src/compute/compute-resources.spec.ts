@@ -104,6 +104,9 @@ describe('key pairs', () => {
     const secret = made.body.keypair!.private_key as unknown as string;
     expect(secret).toContain('OPENSSH PRIVATE KEY');
     const shown = await at('GET', '/v2.1/os-keypairs/once', '2.2');
+    const certified = await at('POST', '/v2.1/os-keypairs', '2.2', { body: body('winrm', { type: 'x509' }) });
+    expect(certified).toMatchObject({ status: 201, body: { keypair: { type: 'x509' } } });
+    expect(certified.body.keypair!.private_key).toMatch(/^-----BEGIN PRIVATE KEY-----/);
     expect(shown.body.keypair).not.toHaveProperty('private_key');
     const log = JSON.stringify(await app.core.store.readAll(0, 10_000));
     expect(log).not.toContain(secret.split('\n')[3]);

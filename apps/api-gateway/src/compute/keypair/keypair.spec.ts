@@ -1,6 +1,8 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import type { KeypairEvent, UserId } from '@omnivisor/contracts';
 import { specificationOf } from '@omnivisor/eventsourcing/testing';
 import { describe, expect, it } from 'vitest';
+import { generateX509Keypair } from './client-certificate.js';
 import { fingerprintOf, generateSshKeypair } from './key-formats.js';
 import { keypairAggregate } from './keypair.js';
 
@@ -38,6 +40,23 @@ describe('a generated key', () => {
     const secret = whole.subarray(at + blob.length + 4);
     expect(whole.readUInt32BE(at + blob.length)).toBe(secret.length);
     expect(secret.length % 8).toBe(0);
+  });
+});
+
+describe('a generated certificate', () => {
+  it('names the user, signs itself, is for ten years of client authentication, and fits its key', async () => {
+    const pair = await generateX509Keypair('u1', new Date('2045-01-02T03:04:05Z'));
+    const certificate = new X509Certificate(pair.publicKey);
+    expect(certificate.subject).toBe('CN=u1');
+    expect(certificate.issuer).toBe('CN=u1');
+    expect(certificate.verify(certificate.publicKey)).toBe(true);
+    expect(certificate.checkPrivateKey(createPrivateKey(pair.privateKey))).toBe(true);
+    expect(certificate.keyUsage).toEqual(['1.3.6.1.5.5.7.3.2']);
+    expect(certificate.subjectAltName).toMatch(/^othername:/);
+    expect(certificate.raw.includes('u1@localhost')).toBe(true);
+    expect(certificate.validFrom).toBe('Jan  2 03:04:05 2045 GMT');
+    expect(certificate.validTo).toBe('Dec 31 03:04:05 2054 GMT');
+    expect(fingerprintOf('x509', pair.publicKey)).toMatch(/^([0-9a-f]{2}:){19}[0-9a-f]{2}$/);
   });
 });
 

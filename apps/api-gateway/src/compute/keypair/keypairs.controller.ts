@@ -1,5 +1,5 @@
 import { Controller } from '@nestjs/common';
-import { invalid, type KeypairType, type UserId } from '@omnivisor/contracts';
+import type { KeypairType, UserId } from '@omnivisor/contracts';
 import { type ByVersion, type Call, Operation } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { GatewayCore } from '../../core/gateway-core.js';
@@ -9,6 +9,7 @@ import { queryByVersion, View, wrapped } from '../common/versions.js';
 import { ComputeSettings } from '../compute-ports.js';
 import { defaultQuota } from '../quota/defaults.js';
 import { limitOf, quotaAggregate } from '../quota/quota.js';
+import { generateX509Keypair } from './client-certificate.js';
 import { fingerprintOf, generateSshKeypair } from './key-formats.js';
 import { keypairAggregate, keypairNotFound } from './keypair.js';
 import { type KeypairRow, keypairKey, keypairTable } from './keypair.projection.js';
@@ -92,9 +93,9 @@ export class KeypairsController {
     const userId = this.user(call, 'create', keypair.user_id);
     const type = keypair.type ?? 'ssh';
     const generated = keypair.public_key === undefined;
-    if (generated && type === 'x509')
-      throw invalid('Keypair data is invalid: x509 keypairs cannot be generated here, only imported.');
-    const pair = generated ? generateSshKeypair() : null;
+    const now = this.core.clock.now();
+    const newPair = () => (type === 'ssh' ? generateSshKeypair() : generateX509Keypair(userId, new Date(now)));
+    const pair = generated ? await newPair() : null;
     const publicKey = pair?.publicKey ?? keypair.public_key!;
     const name = keypair.name.trim();
     const row = {
@@ -111,7 +112,7 @@ export class KeypairsController {
       { type: 'add', keypair: row, limit: await this.limit(call) },
       call.context(),
     );
-    const shown: KeypairRow = { ...row, number: 0, createdAt: this.core.clock.now() };
+    const shown: KeypairRow = { ...row, number: 0, createdAt: now };
     return { keypair: createView.render(call.version, shown, { privateKey: pair?.privateKey ?? null }) };
   }
 
