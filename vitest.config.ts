@@ -13,6 +13,7 @@ export default defineConfig({
   },
   test: {
     environment: 'node',
+    setupFiles: [fileURLToPath(new URL('./tools/test/fixed-seed.ts', import.meta.url))],
     include: ['{apps,libs,tools}/**/*.spec.ts'],
     exclude: ['**/node_modules/**', '**/dist/**'],
     testTimeout: 20_000,
