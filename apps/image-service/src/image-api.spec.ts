@@ -315,6 +315,9 @@ describe('images of others', () => {
       ]);
     expect((await call('GET', `/images/${id}`, { as: 'admin' })).status).toBe(200);
     expect((await call('GET', '/images/not-an-id')).status).toBe(404);
+    for (const method of ['GET', 'DELETE']) expect((await call(method, '/images/')).status).toBe(404);
+    expect((await call('GET', '/images?limit=1&name=a/')).status).toBe(200);
+    expect((await call('GET', '/images/', { as: null })).status).toBe(401);
   });
   it('that are public can be used and not changed', async () => {
     const { id } = await create({ visibility: 'public' }, 'admin');

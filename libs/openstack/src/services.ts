@@ -23,6 +23,8 @@ export interface ServiceManners {
   readonly wrongMethod: 404 | 405;
   /** HEAD is answered wherever GET is. */
   readonly head: boolean;
+  /** A slash at the end is answered with 404 where it follows a resource's path; the others overlook it. */
+  readonly exactPaths?: true;
   readonly malformed: string;
   readonly wrongType: { readonly status: 400 | 415; readonly message: string };
   readonly notFound: string;
@@ -69,6 +71,7 @@ export const manners: Readonly<Record<ServiceType, ServiceManners>> = {
   },
   image: {
     mount: '/image',
+    exactPaths: true,
     wording: imageWording,
     policyFirst: false,
     tokenFirst: true,

@@ -178,6 +178,8 @@ export class Edge {
     const negotiation = negotiate(service, request.headers);
     if (!negotiation.ok) return this.refuse(versionFault(service, negotiation), request, reply);
     state.version = negotiation.version;
+    if (!open && manners[service].exactPaths && /^[^?]*\/(?:\?|$)/.test(request.raw.url ?? '/'))
+      throw new DomainError('notFound', manners[service].notFound);
     if (route === undefined) return;
     versionHeaders(service, negotiation.version, reply);
     state.served = route.at(negotiation.version);
