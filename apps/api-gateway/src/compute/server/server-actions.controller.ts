@@ -20,6 +20,7 @@ import { consoleAggregate } from '../console/console.js';
 import { consoleGrantTable, consoleRevocationTable } from '../console/console.projection.js';
 import { hostTable } from '../host/host.projection.js';
 import { LiveAnswers } from '../host/live-answers.js';
+import { consoleText } from './console-text.js';
 import type { ServerRow } from './server.projection.js';
 import {
   FORCE_DELETE,
@@ -150,11 +151,7 @@ export class ServerActionsController {
     const answer = await this.live.ask(row.onHost, { kind: 'consoleLog', serverId: row.id, maxBytes });
     if (answer.unsupported) throw notBuilt();
     if (!answer.ok) throw conflict('Unable to get console');
-    // Control characters other than the usual ones do not survive in clients' terminals.
-    const text = answer.body.replace(/[^\t\n\r\x20-\x7e\x80-\u{10ffff}]/gu, '');
-    const parts = text.split('\n');
-    const count = lines === null || lines < 0 ? parts.length : lines + (text.endsWith('\n') ? 1 : 0);
-    return { output: lines === 0 ? '' : parts.slice(-count).join('\n') };
+    return { output: consoleText(answer.body, lines) };
   }
 
   @Operation({
