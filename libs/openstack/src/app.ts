@@ -5,14 +5,7 @@ import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fa
 import { type FastifyInstance, fastify } from 'fastify';
 import ipaddr from 'ipaddr.js';
 import { discoveryOf } from './discovery.js';
-import {
-  Edge,
-  type EdgeLogger,
-  type EdgeOptions,
-  type Refusal,
-  type RequestSummary,
-  withoutProject,
-} from './http/edge.js';
+import { Edge, type EdgeLogger, type EdgeOptions, plainUrl, type Refusal, type RequestSummary } from './http/edge.js';
 import { routesOf, type Served, serve, wrongMethods } from './http/routes.js';
 import type { ServiceType } from './operation.js';
 import { Policy, type RuleTable } from './policy/engine.js';
@@ -73,7 +66,7 @@ export const createOpenStackApp = async (options: OpenStackAppOptions): Promise<
     exposeHeadRoutes: false,
     forceCloseConnections: 'idle',
     return503OnClosing: true,
-    rewriteUrl: withoutProject,
+    rewriteUrl: plainUrl,
     frameworkErrors: (_error, request, reply) => {
       edge?.refuse({ status: 400, message: 'The URL of the request is malformed.' }, request as never, reply as never);
     },

@@ -222,6 +222,15 @@ describe('a body', () => {
   });
 });
 
+describe('a slash at the end', () => {
+  it('names a thing without an id, where Nova and Glance are meant', async () => {
+    expect((await call('GET', '/compute/v2.1/things/7/')).statusCode).toBe(404);
+    expect((await call('GET', '/compute/v2.1/things/7/?a=b')).statusCode).toBe(404);
+    expect((await call('GET', '/compute/v2.1/things/7?a=/')).statusCode).toBe(200);
+    expect((await call('GET', '/compute/v2.1/', { token: null })).statusCode).toBe(200);
+  });
+});
+
 describe('faults', () => {
   it('say what the domain says', async () => {
     expect((await call('GET', '/compute/v2.1/things/none')).json()).toEqual({

@@ -47,6 +47,7 @@ export const manners: Readonly<Record<ServiceType, ServiceManners>> = {
   },
   compute: {
     mount: '/compute',
+    exactPaths: true,
     wording: computeWording,
     policyFirst: false,
     tokenFirst: true,

@@ -107,6 +107,12 @@ const withSubnet = async (who: keyof typeof PROJECTS, cidr = '10.0.0.0/24', over
 };
 
 describe('networks', () => {
+  it('are found by URLs that name the format', async () => {
+    const { id } = await network('demo', { name: 'plain.json' });
+    expect((await call('demo', 'GET', `/networks/${id}.json`)).body.network.id).toBe(id);
+    const found = await call('demo', 'GET', '/networks.json?name=plain.json');
+    expect(found.body.networks.map((n: { id: string }) => n.id)).toEqual([id]);
+  });
   it('are made, shown, changed and deleted by their project', async () => {
     const made = await call('demo', 'POST', '/networks', { network: { name: 'mine' } });
     expect(made).toMatchObject({

@@ -80,7 +80,7 @@ const LEGACY_PROJECT = /^(\/compute\/v2\.1)\/([0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-
 const projectsInPath = new WeakMap<object, string>();
 
 /** Compute's older URLs name the project: `/v2.1/<project>/servers`. */
-export const withoutProject = (raw: { url?: string | undefined }): string => {
+const withoutProject = (raw: { url?: string | undefined }): string => {
   const url = raw.url ?? '/';
   if (!url.startsWith('/compute/v2.1/')) return url;
   const match = LEGACY_PROJECT.exec(url);
@@ -88,6 +88,13 @@ export const withoutProject = (raw: { url?: string | undefined }): string => {
   projectsInPath.set(raw, match[2]!);
   return match[1] + url.slice(match[0].length);
 };
+
+/** Networking's URLs may name the format: `/v2.0/networks.json`. */
+const withoutFormat = (url: string): string =>
+  url.startsWith('/network/v2.0/') ? url.replace(/^([^?]*)\.json(?=\?|$)/, '$1') : url;
+
+/** The URL that routes know, of the older spellings that clients still use. */
+export const plainUrl = (raw: { url?: string | undefined }): string => withoutFormat(withoutProject(raw));
 
 const serviceOf = (url: string): ServiceType | undefined => {
   const end = url.slice(1).search(/[/?]/);
