@@ -14,7 +14,7 @@ import {
   type serverEvents,
   signImageUrl,
 } from '@omnivisor/contracts';
-import { MemoryEventStore, MemoryReadModel } from '@omnivisor/eventsourcing/memory';
+import { MemoryEventStore, MemoryLeadership, MemoryReadModel, MemorySeat } from '@omnivisor/eventsourcing/memory';
 import { MemoryVault } from '@omnivisor/eventsourcing/vault';
 import { MemoryBus, SeededIds, VirtualClock } from '@omnivisor/platform/testing';
 import { quotaAggregate } from '../../apps/api-gateway/src/compute/quota/quota.js';
@@ -27,7 +27,6 @@ import { FakeDriver, FakeHypervisor } from '../../apps/compute-agent/src/drivers
 import { hostFacts } from '../../apps/compute-agent/src/host/host-facts.js';
 import { noImageBytes } from '../../apps/compute-agent/src/images/image-cache.js';
 import { FakeNetworkPlug } from '../../apps/compute-agent/src/network/index.js';
-import { MemoryLeadership, MemorySeat } from '../../apps/scheduler/src/core/leadership.js';
 import { Scheduler } from '../../apps/scheduler/src/scheduler.js';
 
 const CLOUD = 'simulated';

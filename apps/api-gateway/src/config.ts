@@ -9,6 +9,7 @@ const list = z
 
 /** Environment of the API gateway. */
 export const GatewayConfig = z.object({
+  OMNIVISOR_CLOUD_ID: z.string().regex(/^[^\s+]+$/),
   OMNIVISOR_NATS_URL: z.string(),
   /** File with the service's NATS credentials; none for a server that asks for none. */
   OMNIVISOR_NATS_CREDS: z.string().optional(),
@@ -38,6 +39,17 @@ export const GatewayConfig = z.object({
   /** Days and MiB after which the stream forgets; the log does not. */
   OMNIVISOR_RELAY_DAYS: count.default(7),
   OMNIVISOR_RELAY_MIB: count.default(1_024),
+  /** Days after which a new key signs the checkpoints of the log. */
+  OMNIVISOR_SEALING_KEY_DAYS: count.default(90),
+  /** Folder that checkpoints are written to; best on another machine's disk. */
+  OMNIVISOR_CHECKPOINT_DIR: z.string().optional(),
+  /** S3-compatible bucket, with a prefix when wanted, that checkpoints are written to. */
+  OMNIVISOR_CHECKPOINT_BUCKET_URL: z.url().optional(),
+  OMNIVISOR_CHECKPOINT_BUCKET_REGION: z.string().default('us-east-1'),
+  /** File with the access key id and the secret of the bucket, a line each. */
+  OMNIVISOR_CHECKPOINT_BUCKET_KEY_FILE: z.string().optional(),
+  /** Days for which an object cannot be removed; 0 for a bucket without object lock. */
+  OMNIVISOR_CHECKPOINT_RETENTION_DAYS: z.coerce.number().int().nonnegative().default(365),
   /** Origins that browsers may open consoles from. */
   OMNIVISOR_CONSOLE_ORIGINS: list,
   /** Folder of policy files, `<service>.yaml` each; OpenStack's default rules hold where they say nothing. */

@@ -9,6 +9,8 @@ import {
   trustOf,
 } from '@omnivisor/openstack';
 import { AppModule } from './app.module.js';
+import { Evidence, type EvidencePorts } from './audit/evidence/evidence.js';
+import { EvidenceDesk } from './audit/evidence/evidence-desk.js';
 import { Refusals } from './audit/refusals.js';
 import { refusalsBehind } from './audit/refusals-behind.js';
 import { ConsoleProxy } from './console/console-proxy.js';
@@ -21,6 +23,7 @@ import { passThrough } from './pass-through.js';
 export interface GatewayAppOptions {
   readonly ports: GatewayPorts;
   readonly vault: Vault;
+  readonly evidence: EvidencePorts;
   readonly logger: EdgeLogger;
   readonly region: string;
   readonly tokenSeconds: number;
@@ -42,6 +45,7 @@ export interface GatewayApp {
   readonly identity: Identity;
   readonly app: OpenStackApp;
   readonly refusals: Refusals;
+  readonly evidence: Evidence;
   /** @param agentUrl `ws://` root under which hosts reach this replica */
   serveConsoles(agentUrl: string): void;
   stop(): Promise<void>;
@@ -65,6 +69,10 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
   await identity.start();
   const refusals = new Refusals(gateway.core, options.onError);
   refusals.start();
+  const evidence = new Evidence(gateway.core, options.vault, options.evidence, options.onError);
+  const evidenceDesk = new EvidenceDesk(gateway.core, evidence);
+  await evidence.start();
+  await evidenceDesk.start();
   const publicUrl = options.publicUrl?.replace(/\/+$/, '');
   const app = await createOpenStackApp({
     module: AppModule.of({
@@ -96,6 +104,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
     identity,
     app,
     refusals,
+    evidence,
     serveConsoles: (agentUrl) =>
       new ConsoleProxy(gateway.core, grantedConsoles(gateway.core), gateway.live, {
         agentUrl,
@@ -105,6 +114,8 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
     stop: async () => {
       await app.close();
       await refusals.stop();
+      await evidenceDesk.stop();
+      await evidence.stop();
       await identity.stop();
       await gateway.stop();
     },

@@ -1,8 +1,9 @@
 import 'reflect-metadata';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { PostgresEventStore, PostgresReadModel } from '@omnivisor/eventsourcing/postgres';
+import { PgLeadership, PostgresEventStore, PostgresReadModel } from '@omnivisor/eventsourcing/postgres';
 import { EventStream, Relay } from '@omnivisor/eventsourcing/relay';
+import { PostgresSealStore } from '@omnivisor/eventsourcing/seal';
 import { masterKeys, PostgresVault } from '@omnivisor/eventsourcing/vault';
 import { readPolicies } from '@omnivisor/openstack';
 import {
@@ -18,6 +19,7 @@ import {
   SystemClock,
   serveConfig,
 } from '@omnivisor/platform';
+import { checkpointPlaces } from './audit/evidence/configured-places.js';
 import { refusalMetrics } from './audit/refusal-metrics.js';
 import { GatewayConfig, readSecret } from './config.js';
 import { startGatewayApp } from './gateway-app.js';
@@ -57,6 +59,13 @@ await vault.prepare();
 const service = await startGatewayApp({
   ports: { clock: new SystemClock(), ids, bus, store, readModel, random: Math.random },
   vault,
+  evidence: {
+    seals: new PostgresSealStore(url),
+    leadership: new PgLeadership(url, 'sealer', onError),
+    origin: `omnivisor/${config.OMNIVISOR_CLOUD_ID}`,
+    keyDays: config.OMNIVISOR_SEALING_KEY_DAYS,
+    places: checkpointPlaces(config, bus),
+  },
   logger: log,
   region: config.OMNIVISOR_REGION,
   tokenSeconds: config.OMNIVISOR_TOKEN_SECONDS,

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { PostgresEventStore } from '@omnivisor/eventsourcing/postgres';
+import { PgLeadership, PostgresEventStore } from '@omnivisor/eventsourcing/postgres';
 import { BusTokenValidator, createOpenStackApp } from '@omnivisor/openstack';
 import {
   Health,
@@ -15,7 +15,6 @@ import {
   serveConfig,
 } from '@omnivisor/platform';
 import { SchedulerConfig } from './config.js';
-import { PgLeadership } from './core/pg-leadership.js';
 import { SchedulerSettings } from './core/settings.js';
 import { schedulerMetrics } from './metrics.js';
 import { placementModule } from './placement/placement.module.js';
@@ -45,7 +44,7 @@ const scheduler = new Scheduler(
     ids,
     bus,
     store,
-    leadership: new PgLeadership(config.OMNIVISOR_DATABASE_URL, onError),
+    leadership: new PgLeadership(config.OMNIVISOR_DATABASE_URL, 'scheduler', onError),
   },
   {
     cloudId: config.OMNIVISOR_CLOUD_ID,

@@ -16,6 +16,7 @@ export * from './events/network.js';
 export * from './events/provider.js';
 export * from './events/quota.js';
 export * from './events/refusal.js';
+export * from './events/sealing.js';
 export * from './events/server.js';
 export * from './events/server-group.js';
 export * from './ids.js';

@@ -1,5 +1,13 @@
-import { DomainError, invalid, MAX_EVENT_DATA_BYTES, type NewEvent } from '@omnivisor/contracts';
+import {
+  type CommandContext,
+  DomainError,
+  invalid,
+  MAX_EVENT_DATA_BYTES,
+  type NewEvent,
+  type RecordedEvent,
+} from '@omnivisor/contracts';
 import canonicalize from 'canonicalize';
+import type { StoredEvent } from './event-store.js';
 
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
@@ -27,6 +35,19 @@ export const textsOf = (event: NewEvent): { payload: string; meta: string } => {
     throw new DomainError('tooLarge', `event ${event.type} exceeds ${MAX_EVENT_DATA_BYTES} bytes`);
   return { payload, meta: canonicalText({ schemaVersion: event.schemaVersion, ...event.context }) };
 };
+
+/** An event out of its texts. */
+export const recordedOf = ({ payload, meta, ...stored }: StoredEvent): RecordedEvent => {
+  const { schemaVersion, ...context } = JSON.parse(meta) as { schemaVersion: number } & CommandContext;
+  return { ...stored, data: JSON.parse(payload), schemaVersion, context };
+};
+
+/** The texts of an event that was read; the same as it is stored as. */
+export const storedOf = ({ data, schemaVersion, context, ...recorded }: RecordedEvent): StoredEvent => ({
+  ...recorded,
+  payload: canonicalText(data),
+  meta: canonicalText({ schemaVersion, ...context }),
+});
 
 /** The command that an append belongs to: one for all of its events. */
 export const commandOf = (events: readonly NewEvent[]): string => {

@@ -1,4 +1,4 @@
-import type { NewEvent, Position, RecordedEvent, Revision } from '@omnivisor/contracts';
+import type { EventId, Instant, NewEvent, Position, RecordedEvent, Revision } from '@omnivisor/contracts';
 
 export interface AppendResult {
   /** Revision of the last appended event. */
@@ -9,6 +9,18 @@ export interface AppendResult {
   readonly events: readonly RecordedEvent[];
   /** True when the command had been appended before: this is its first result. */
   readonly duplicate: boolean;
+}
+
+/** An event as it is stored: `payload` is its data, `meta` its schema version and context, as the texts that are hashed. */
+export interface StoredEvent {
+  readonly position: Position;
+  readonly stream: string;
+  readonly revision: Revision;
+  readonly id: EventId;
+  readonly type: string;
+  readonly recordedAt: Instant;
+  readonly payload: string;
+  readonly meta: string;
 }
 
 /** The stream has moved on. Read it again and decide again; never retry the same events blindly. */
@@ -34,6 +46,17 @@ export class EventStoreUnavailable extends Error {
   }
 }
 
+/** The log itself is not whole: something was taken out of it, or put into it. */
+export class LogDamaged extends Error {
+  constructor(
+    /** Of the first event that is not there. */
+    readonly position: Position,
+  ) {
+    super(`the log has no event at position ${position}, but later ones`);
+    this.name = 'LogDamaged';
+  }
+}
+
 /**
  * The log. One behaviour suite (`/testing`) runs over every adapter.
  *
@@ -54,6 +77,8 @@ export interface EventStore {
   readStream(stream: string, from?: Revision): Promise<RecordedEvent[]>;
   /** At most `limit` events of all streams after a position, in order, without gaps in time: what is read is final. */
   readAll(after: Position, limit: number): Promise<RecordedEvent[]>;
+  /** The same events as they are stored: what a seal is made of. */
+  readStored(after: Position, limit: number): Promise<StoredEvent[]>;
   /** Position of the newest event; 0 for an empty log. Whatever was acknowledged before the call lies at or before it. */
   head(): Promise<Position>;
   /**

@@ -1,18 +1,9 @@
-import {
-  AdminReply,
-  AdminRequest,
-  adminSubject,
-  endpoint,
-  invalid,
-  notFound,
-  type RecordedEvent,
-  serverEvents,
-} from '@omnivisor/contracts';
+import { invalid, notFound, type RecordedEvent, serverEvents } from '@omnivisor/contracts';
 import { type Projection, streamOf } from '@omnivisor/eventsourcing';
-import type { Subscription } from '@omnivisor/platform/ports';
 import { z } from 'zod';
 import { schedulingTable } from '../compute/scheduling/scheduling.projection.js';
 import type { GatewayCore } from '../core/gateway-core.js';
+import { AdminCommands } from './admin-commands.js';
 import { replay } from './replay.js';
 import { storyOf } from './story.js';
 
@@ -41,22 +32,25 @@ const fits = (event: RecordedEvent, args: z.output<typeof ListArguments>): boole
 
 /** Answers the command line's `audit …`: `admin.api-gateway.audit-<command>`. */
 export class AuditDesk {
-  private subscriptions: Subscription[] = [];
+  private readonly commands: AdminCommands;
 
   constructor(
     private readonly core: GatewayCore,
     private readonly projections: readonly Projection[],
-  ) {}
-
-  async start(): Promise<void> {
-    await this.serve('audit-list', (args) => this.list(ListArguments.parse(args)));
-    await this.serve('audit-show', (args) => this.show(String(args.id ?? '')));
-    await this.serve('audit-why', (args) => this.why(String(args.server ?? '')));
-    await this.serve('audit-replay', () => replay(this.core.store, this.core.readModel, this.projections), 600_000);
+  ) {
+    this.commands = new AdminCommands(core.bus);
   }
 
-  async stop(): Promise<void> {
-    for (const subscription of this.subscriptions) await subscription.close();
+  async start(): Promise<void> {
+    const { commands } = this;
+    await commands.serve('audit-list', (args) => this.list(ListArguments.parse(args)));
+    await commands.serve('audit-show', (args) => this.show(String(args.id ?? '')));
+    await commands.serve('audit-why', (args) => this.why(String(args.server ?? '')));
+    await commands.serve('audit-replay', () => replay(this.core.store, this.core.readModel, this.projections), 600_000);
+  }
+
+  stop(): Promise<void> {
+    return this.commands.stop();
   }
 
   private async list(args: z.output<typeof ListArguments>): Promise<RecordedEvent[]> {
@@ -94,18 +88,5 @@ export class AuditDesk {
       if (!last || events.length < SCAN) return;
       at = last.position;
     }
-  }
-
-  private async serve(
-    command: string,
-    handler: (args: Record<string, unknown>) => Promise<unknown>,
-    timeout?: number,
-  ): Promise<void> {
-    const e = endpoint(adminSubject('api-gateway', command), AdminRequest, AdminReply, timeout);
-    this.subscriptions.push(
-      await this.core.bus.respond(e, async ({ args }) => ({ ok: true, result: await handler(args) }), {
-        queue: 'api-gateway',
-      }),
-    );
   }
 }

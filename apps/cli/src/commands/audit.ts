@@ -1,6 +1,8 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { printJson, printLine, printTable } from '../output.js';
+import { count } from './arguments.js';
 import type { CommandContext } from './context.js';
+import { evidenceCommands } from './evidence.js';
 
 interface EventLine {
   readonly position: number;
@@ -26,11 +28,6 @@ interface ReplayReport {
 
 const APP = 'api-gateway';
 const REPLAY_TIMEOUT = 600_000;
-
-const count = (value: string): number => {
-  if (!/^\d+$/.test(value)) throw new InvalidArgumentError('must be a whole number.');
-  return Number(value);
-};
 
 const actorOf = ({ actor }: EventLine['context']): string =>
   actor.kind === 'user' ? `user ${actor.userId}` : (actor.service ?? actor.kind);
@@ -99,4 +96,5 @@ export const auditCommands = (program: Command, context: CommandContext): void =
       );
       for (const { table, key, problem } of report.differences) printLine(out, `  ${table} ${key}: ${problem}`);
     });
+  evidenceCommands(audit, context);
 };

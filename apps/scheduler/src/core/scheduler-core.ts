@@ -8,10 +8,9 @@ import {
   type RequestId,
   unavailable,
 } from '@omnivisor/contracts';
-import { assertKnown, CommandHandler, type EventStore, LOG_APPENDED } from '@omnivisor/eventsourcing';
+import { assertKnown, CommandHandler, type EventStore, type Leadership, LOG_APPENDED } from '@omnivisor/eventsourcing';
 import type { Bus, Clock, Ids } from '@omnivisor/platform/ports';
 import { ProviderWriter } from '../scheduling/provider/provider-writer.js';
-import type { Leadership } from './leadership.js';
 import type { SchedulerSettings } from './settings.js';
 import { World } from './world.js';
 

@@ -9,9 +9,8 @@ import {
   type ServerId,
   at as subjectAt,
 } from '@omnivisor/contracts';
-import { MemoryEventStore } from '@omnivisor/eventsourcing/memory';
+import { MemoryEventStore, MemoryLeadership, MemorySeat } from '@omnivisor/eventsourcing/memory';
 import { MemoryBus, SeededIds, VirtualClock } from '@omnivisor/platform/testing';
-import { MemoryLeadership, MemorySeat } from '../core/leadership.js';
 import { defaultSettings, type SchedulerSettings } from '../core/settings.js';
 import { Scheduler } from '../scheduler.js';
 import { hostAggregate } from '../scheduling/host/host-lifecycle.js';

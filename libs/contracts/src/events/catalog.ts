@@ -16,6 +16,7 @@ import {
 import { placementEvents, providerEvents } from './provider.js';
 import { quotaEvents } from './quota.js';
 import { refusalEvents } from './refusal.js';
+import { sealingEvents } from './sealing.js';
 import { serverEvents } from './server.js';
 import { serverGroupEvents } from './server-group.js';
 
@@ -39,6 +40,7 @@ export const eventSets: readonly EventSet[] = [
   securityGroupEvents,
   networkQuotaEvents,
   refusalEvents,
+  sealingEvents,
 ];
 
 const byType = new Map<string, EventDefinition>();

@@ -23,8 +23,14 @@ import {
   type RecordedEvent,
   type Revision,
 } from '@omnivisor/contracts';
-import { checkStream, commandOf, textsOf } from '../canonical.js';
-import { type AppendResult, type EventStore, EventStoreUnavailable, WrongExpectedRevision } from '../event-store.js';
+import { checkStream, commandOf, storedOf, textsOf } from '../canonical.js';
+import {
+  type AppendResult,
+  type EventStore,
+  EventStoreUnavailable,
+  type StoredEvent,
+  WrongExpectedRevision,
+} from '../event-store.js';
 
 export interface KurrentEventStoreOptions {
   /** `kurrentdb://user:password@host:2113?tls=true…` */
@@ -152,6 +158,11 @@ export class KurrentEventStore implements EventStore {
           events.push(recorded(event));
       return events;
     });
+  }
+
+  /** The server keeps its own text of what it was given; the canonical one is made again. */
+  async readStored(after: Position, limit: number): Promise<StoredEvent[]> {
+    return (await this.readAll(after, limit)).map(storedOf);
   }
 
   async head(): Promise<Position> {

@@ -1,2 +1,3 @@
 export * from './memory-event-store.js';
+export * from './memory-leadership.js';
 export * from './memory-read-model.js';

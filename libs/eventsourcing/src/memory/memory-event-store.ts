@@ -1,14 +1,6 @@
-import type {
-  CommandContext,
-  EventId,
-  Instant,
-  NewEvent,
-  Position,
-  RecordedEvent,
-  Revision,
-} from '@omnivisor/contracts';
-import { checkStream, commandOf, textsOf } from '../canonical.js';
-import { type AppendResult, type EventStore, WrongExpectedRevision } from '../event-store.js';
+import type { EventId, Instant, NewEvent, Position, RecordedEvent, Revision } from '@omnivisor/contracts';
+import { checkStream, commandOf, recordedOf, storedOf, textsOf } from '../canonical.js';
+import { type AppendResult, type EventStore, type StoredEvent, WrongExpectedRevision } from '../event-store.js';
 
 /** The log in memory, for specs and simulation. Keeps the texts, so that what is read has been through them. */
 export class MemoryEventStore implements EventStore {
@@ -36,20 +28,17 @@ export class MemoryEventStore implements EventStore {
     const latest = this.log.at(-1)?.recordedAt;
     const now = this.clock.now();
     const recordedAt = latest !== undefined && latest > now ? latest : now;
-    const recorded = events.map((event, i): RecordedEvent => {
-      const { schemaVersion, ...context } = JSON.parse(texts[i]!.meta) as { schemaVersion: number } & CommandContext;
-      return {
+    const recorded = events.map((event, i) =>
+      recordedOf({
         id: this.ids.ordered() as EventId,
         type: event.type,
-        data: JSON.parse(texts[i]!.payload),
-        schemaVersion,
         stream,
         revision: actual + 1 + i,
         position: this.log.length + 1 + i,
         recordedAt,
-        context,
-      };
-    });
+        ...texts[i]!,
+      }),
+    );
     this.log.push(...recorded);
     this.streams.set(stream, [...past, ...recorded]);
     const last = recorded.at(-1)!;
@@ -64,6 +53,10 @@ export class MemoryEventStore implements EventStore {
 
   async readAll(after: Position, limit: number): Promise<RecordedEvent[]> {
     return this.log.slice(after, after + limit);
+  }
+
+  async readStored(after: Position, limit: number): Promise<StoredEvent[]> {
+    return (await this.readAll(after, limit)).map(storedOf);
   }
 
   async head(): Promise<Position> {

@@ -1,4 +1,5 @@
 export { ConnectionLost } from './link.js';
 export * from './migrate.js';
+export * from './pg-leadership.js';
 export * from './postgres-event-store.js';
 export * from './postgres-read-model.js';

@@ -38,6 +38,27 @@ end $$;
 create trigger event_is_final before update or delete or truncate on log.event
   for each statement execute function log.refuse();
 `,
+  `
+-- What is hashed says milliseconds: so must what is stored.
+alter table log.event add check (recorded_at = date_trunc('milliseconds', recorded_at));
+
+create table log.checkpoint (
+  size bigint primary key,
+  position bigint not null unique,
+  note text not null
+);
+create trigger checkpoint_is_final before update or delete or truncate on log.checkpoint
+  for each statement execute function log.refuse();
+
+create table log.tile (
+  level integer not null,
+  index bigint not null,
+  hashes bytea not null,
+  primary key (level, index)
+);
+create trigger tile_stays before delete or truncate on log.tile
+  for each statement execute function log.refuse();
+`,
 ];
 
 /**
@@ -107,4 +128,31 @@ begin
   end if;
 end $$;
 revoke all on function log.append from public;
+
+-- Keeps a checkpoint and tiles that go on from those kept; a tile may only grow.
+create or replace function log.seal(
+  p_size bigint, p_position bigint, p_note text, p_level integer[], p_index bigint[], p_hashes bytea[])
+returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  t record;
+  v_kept bytea;
+begin
+  if session_user <> current_user
+    and (select k.writer from log.kind k where k.kind = 'sealing') is distinct from session_user::text then
+    raise exception 'role % may not seal', session_user using errcode = 'insufficient_privilege';
+  end if;
+  for t in select * from unnest(p_level, p_index, p_hashes) as u(level, index, hashes) order by 1, 2 loop
+    insert into log.tile as kept values (t.level, t.index, t.hashes) on conflict (level, index) do nothing;
+    continue when found;
+    select k.hashes into strict v_kept from log.tile k where k.level = t.level and k.index = t.index for update;
+    if substr(v_kept, 1, length(t.hashes)) <> substr(t.hashes, 1, length(v_kept)) then
+      raise exception 'tile %/% does not go on from what was sealed', t.level, t.index using errcode = 'data_corrupted';
+    end if;
+    if length(t.hashes) > length(v_kept) then
+      update log.tile k set hashes = t.hashes where k.level = t.level and k.index = t.index;
+    end if;
+  end loop;
+  insert into log.checkpoint values (p_size, p_position, p_note) on conflict (size) do nothing;
+end $$;
+revoke all on function log.seal from public;
 `;

@@ -24,8 +24,8 @@ const roleSteps = ({ role, password, schema }: ServiceRole): string[] => [
   `do $$ begin create role ${quoted(role)} login; exception when duplicate_object or unique_violation then null; end $$`,
   `alter role ${quoted(role)} with login nosuperuser nocreatedb nocreaterole noreplication password ${literal(password)}`,
   `grant usage on schema log to ${quoted(role)}`,
-  `grant select on log.event, log.head to ${quoted(role)}`,
-  `grant execute on function log.append to ${quoted(role)}`,
+  `grant select on log.event, log.head, log.checkpoint, log.tile to ${quoted(role)}`,
+  `grant execute on function log.append, log.seal to ${quoted(role)}`,
   ...(schema === undefined ? [] : [`create schema if not exists ${quoted(schema)} authorization ${quoted(role)}`]),
 ];
 

@@ -1,5 +1,4 @@
 import {
-  type CommandContext,
   type EventId,
   type Instant,
   type NewEvent,
@@ -8,8 +7,15 @@ import {
   type RecordedEvent,
   type Revision,
 } from '@omnivisor/contracts';
-import { checkStream, commandOf, textsOf } from '../canonical.js';
-import { type AppendResult, type EventStore, EventStoreUnavailable, WrongExpectedRevision } from '../event-store.js';
+import { checkStream, commandOf, recordedOf, textsOf } from '../canonical.js';
+import {
+  type AppendResult,
+  type EventStore,
+  EventStoreUnavailable,
+  LogDamaged,
+  type StoredEvent,
+  WrongExpectedRevision,
+} from '../event-store.js';
 import { ConnectionLost, Link } from './link.js';
 import { sharedAnswer } from './shared-answer.js';
 
@@ -52,29 +58,18 @@ const PAGE = 1_000;
 const COLUMNS =
   'position, stream, revision, id, type, payload, meta, (extract(epoch from recorded_at) * 1000)::bigint as at';
 
-const recorded = (
-  stream: string,
-  revision: Revision,
-  position: Position,
-  at: number,
-  { id, type, payload, meta }: Pending['events'][number],
-): RecordedEvent => {
-  const { schemaVersion, ...context } = JSON.parse(meta) as { schemaVersion: number } & CommandContext;
-  return {
-    id: id as EventId,
-    type,
-    data: JSON.parse(payload),
-    schemaVersion,
-    stream,
-    revision,
-    position,
-    recordedAt: new Date(at).toISOString() as Instant,
-    context,
-  };
-};
+const stored = ([position, stream, revision, id, type, payload, meta, at]: EventRow): StoredEvent => ({
+  id: id as EventId,
+  type,
+  stream,
+  revision,
+  position,
+  recordedAt: new Date(at).toISOString() as Instant,
+  payload,
+  meta,
+});
 
-const fromRow = ([position, stream, revision, id, type, payload, meta, at]: EventRow): RecordedEvent =>
-  recorded(stream, revision, position, at, { id, type, payload, meta });
+const fromRow = (row: EventRow): RecordedEvent => recordedOf(stored(row));
 
 /**
  * The log in PostgreSQL (`migrate` makes it). Appends queue up in the process and go out together in one durable
@@ -128,14 +123,18 @@ export class PostgresEventStore implements EventStore {
   }
 
   async readAll(after: Position, limit: number): Promise<RecordedEvent[]> {
+    return (await this.readStored(after, limit)).map(recordedOf);
+  }
+
+  async readStored(after: Position, limit: number): Promise<StoredEvent[]> {
     const rows = await this.read<EventRow>(this.follower, {
       name: 'all',
       text: `select ${COLUMNS} from log.event where position > $1 order by position limit $2`,
       values: [after, limit],
     });
     return rows.map((row, i) => {
-      if (row[0] !== after + 1 + i) throw new Error(`the log has a hole at position ${after + 1 + i}`);
-      return fromRow(row);
+      if (row[0] !== after + 1 + i) throw new LogDamaged(after + 1 + i);
+      return stored(row);
     });
   }
 
@@ -251,8 +250,8 @@ export class PostgresEventStore implements EventStore {
       else {
         appended = Math.max(appended, position);
         const before = item.events.length - 1;
-        const events = item.events.map((event, n) =>
-          recorded(item.stream, revision - before + n, position - before + n, at, event),
+        const events = item.events.map(({ id, type, payload, meta }, n) =>
+          fromRow([position - before + n, item.stream, revision - before + n, id, type, payload, meta, at]),
         );
         item.resolve({ revision, position, events, duplicate: false });
       }

@@ -1,18 +1,6 @@
-/**
- * Decides which scheduler is active. Losing it costs time, never a fact: every claim is guarded by its stream's
- * expected revision.
- */
-export interface Leadership {
-  /**
-   * Stands for election until `stop`. `gained` and `lost` alternate, starting with `gained`; a new term does not begin
-   * before `lost` of the last one has settled.
-   */
-  campaign(gained: () => Promise<void>, lost: () => Promise<void>): void;
-  /** Gives the lead back and stands no more. */
-  stop(): Promise<void>;
-}
+import type { Leadership } from '../leadership.js';
 
-/** One seat for the schedulers of one process. */
+/** One seat for the replicas of one process. */
 export class MemorySeat {
   private readonly line: MemoryLeadership[] = [];
 

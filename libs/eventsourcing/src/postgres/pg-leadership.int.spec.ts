@@ -1,6 +1,6 @@
-import { startTestPostgres, type TestPostgres } from '@omnivisor/eventsourcing/testing';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { startTestPostgres, type TestPostgres } from '../testing/index.js';
 import { PgLeadership } from './pg-leadership.js';
 
 let postgres: TestPostgres;
@@ -16,7 +16,7 @@ afterEach(async () => {
 afterAll(() => postgres?.stop());
 
 const candidate = (name: string, story: string[]) => {
-  const leadership = new PgLeadership(url, () => {});
+  const leadership = new PgLeadership(url, 'scheduler', () => {});
   open.push(leadership);
   leadership.campaign(
     async () => void story.push(`${name} leads`),

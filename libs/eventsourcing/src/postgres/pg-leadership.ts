@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import type { Leadership } from './leadership.js';
+import type { Leadership } from '../leadership.js';
 
-/** Any number will do as long as nothing else in this database uses it: "omni" in ASCII. */
-const LOCK = 0x6f6d6e69;
+/** Numbers of the locks; nothing else in the database may use them. "omni" in ASCII, and what follows. */
+const LOCKS = { scheduler: 0x6f6d6e69, sealer: 0x6f6d6e6a } as const;
 const RETRY = 1_000;
 const CHECK = 2_000;
 const CHECK_LIMIT = 3_000;
@@ -18,6 +18,7 @@ export class PgLeadership implements Leadership {
 
   constructor(
     private readonly connectionString: string,
+    private readonly office: keyof typeof LOCKS,
     private readonly onError: (where: string, error: unknown) => void,
   ) {}
 
@@ -44,7 +45,7 @@ export class PgLeadership implements Leadership {
   private async term(gained: () => Promise<void>, lost: () => Promise<void>): Promise<void> {
     const client = new pg.Client({
       connectionString: this.connectionString,
-      application_name: 'omnivisor scheduler leadership',
+      application_name: `omnivisor ${this.office} leadership`,
       connectionTimeoutMillis: CHECK_LIMIT,
       query_timeout: CHECK_LIMIT,
       keepAlive: true,
@@ -77,7 +78,9 @@ export class PgLeadership implements Leadership {
   }
 
   private async lock(client: pg.Client): Promise<boolean> {
-    const { rows } = await client.query<{ held: boolean }>('select pg_try_advisory_lock($1) as held', [LOCK]);
+    const { rows } = await client.query<{ held: boolean }>('select pg_try_advisory_lock($1) as held', [
+      LOCKS[this.office],
+    ]);
     return rows[0]?.held === true;
   }
 
