@@ -20,6 +20,7 @@ import {
   serveConfig,
 } from '@omnivisor/platform';
 import { checkpointPlaces } from './audit/evidence/configured-places.js';
+import { evidenceMetrics } from './audit/evidence/evidence-metrics.js';
 import { refusalMetrics } from './audit/refusal-metrics.js';
 import { GatewayConfig, readSecret } from './config.js';
 import { startGatewayApp } from './gateway-app.js';
@@ -84,9 +85,11 @@ const health = new Health('api-gateway', [
   { name: 'bus', probe: () => bus.connected() },
   { name: 'event store', probe: async () => (await store.head()) >= 0 },
   { name: 'read model', probe: () => service.gateway.core.projector.failure === undefined },
+  { name: 'seals', probe: () => service.evidence.failure === null },
 ]);
 const metrics = metricsRegistry('api-gateway');
 refusalMetrics(metrics, service.refusals);
+evidenceMetrics(metrics, service.evidence);
 const healthServer = await HealthServer.listen(health, metrics, config.OMNIVISOR_LISTEN, config.OMNIVISOR_HEALTH_PORT);
 lifecycle.onStop('health', () => {
   health.markStopping();

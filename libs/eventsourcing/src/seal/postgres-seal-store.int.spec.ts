@@ -37,7 +37,11 @@ beforeAll(async () => {
   for (let n = 0; n < 40; n++) await store.append(`quota-${n}`, -1, [newEvent('Happened', { n, text: `№ ${n}` })]);
   await seal();
   for (let n = 0; n < 300; n += 3)
-    await store.append(`flavor-${n}`, -1, Array.from({ length: 3 }, () => newEvent('Happened', { n }, contextOf(`c${n}`))));
+    await store.append(
+      `flavor-${n}`,
+      -1,
+      Array.from({ length: 3 }, () => newEvent('Happened', { n }, contextOf(`c${n}`))),
+    );
   await seal();
 });
 afterAll(async () => {
@@ -88,7 +92,12 @@ const tampered = async (sql: string, check: () => Promise<void>): Promise<void> 
 
 describe('seals in PostgreSQL', () => {
   it('hold what the log is', async () => {
-    expect(await verifyLog({ store, seals, keys })).toMatchObject({ ok: true, events: 340, checkpoints: 2, unsealed: 0 });
+    expect(await verifyLog({ store, seals, keys })).toMatchObject({
+      ok: true,
+      events: 340,
+      checkpoints: 2,
+      unsealed: 0,
+    });
     let proven = 0;
     for await (const { ok } of verifyRange({ store, seals, keys }, 100, 200)) proven += ok ? 1 : 0;
     expect(proven).toBe(200);
