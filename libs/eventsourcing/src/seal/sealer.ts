@@ -1,6 +1,6 @@
 import type { Milliseconds, Position } from '@omnivisor/contracts';
 import { seconds } from '@omnivisor/contracts';
-import type { EventStore } from '../event-store.js';
+import type { EventStore, StoredEvent } from '../event-store.js';
 import { type Checkpoint, signCheckpoint } from './checkpoint.js';
 import { leafOf } from './leaf.js';
 import { CompactRange } from './merkle.js';
@@ -23,6 +23,7 @@ export interface SealerOptions {
 
 /** A checkpoint covers at most so many new events. */
 const MAX_EVENTS = 1_000;
+const PAGE = 100;
 const INTERVAL = seconds(1);
 
 /** Where the sealed part of the log ends, with what is needed to go on. */
@@ -91,16 +92,25 @@ export class Sealer {
   private async step(): Promise<number> {
     const { store, seals, origin } = this.options;
     this.edge ??= await this.lookUp();
-    const { position, range, tiles } = this.edge;
-    const events = await store.readStored(position, MAX_EVENTS);
-    const last = events.at(-1);
+    const { range, tiles } = this.edge;
+    const before = range.size;
+    let last: StoredEvent | undefined;
+    while (range.size - before < MAX_EVENTS) {
+      // In small pages: others wait for this process meanwhile.
+      const events = await store.readStored(
+        last?.position ?? this.edge.position,
+        Math.min(PAGE, MAX_EVENTS - (range.size - before)),
+      );
+      for (const event of events)
+        range.append(leafOf(range.size, event), (level, index, hash) => tiles.add(level, index, hash));
+      last = events.at(-1) ?? last;
+      if (events.length < PAGE) break;
+    }
     if (!last) {
-      if (position > (await store.head()))
-        throw new SealBroken(`the log ends before position ${position}, which was sealed`);
+      if (this.edge.position > (await store.head()))
+        throw new SealBroken(`the log ends before position ${this.edge.position}, which was sealed`);
       return 0;
     }
-    for (const event of events)
-      range.append(leafOf(range.size, event), (level, index, hash) => tiles.add(level, index, hash));
     const checkpoint = signCheckpoint(
       { origin, size: range.size, root: range.root(), position: last.position, recordedAt: last.recordedAt },
       await this.options.signers(),
@@ -108,7 +118,7 @@ export class Sealer {
     await seals.seal(checkpoint, tiles.take());
     this.edge = { position: last.position, range, tiles };
     this.options.sealed(checkpoint);
-    return events.length;
+    return range.size - before;
   }
 
   private async lookUp(): Promise<Edge> {
