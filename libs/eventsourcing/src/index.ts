@@ -3,6 +3,7 @@ export * from './canonical.js';
 export * from './command-handler.js';
 export * from './decider.js';
 export * from './event-store.js';
+export * from './history.js';
 export * from './leadership.js';
 export * from './process-manager.js';
 export * from './projection.js';

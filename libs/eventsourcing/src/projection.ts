@@ -60,6 +60,18 @@ export const assertKnown = (event: RecordedEvent): void => {
   if (!definition || event.schemaVersion > definition.version) throw new UnknownEvent(event);
 };
 
+/** The events before the first unknown one. @throws UnknownEvent when that is the first */
+export const upToUnknown = (events: readonly RecordedEvent[]): readonly RecordedEvent[] => {
+  for (const [i, event] of events.entries())
+    try {
+      assertKnown(event);
+    } catch (error) {
+      if (i > 0) return events.slice(0, i);
+      throw error;
+    }
+  return events;
+};
+
 /**
  * Folds events into row changes; `before` has the rows as they are. Pure but for `before`'s reading. Rows that stay the
  * same give no change; neither do derived rows that followed from the row before just as they do now.
@@ -169,9 +181,14 @@ export class Projector {
   }
 
   private start(): Promise<Position> {
-    const run = this.drain().finally(() => {
-      this.running = undefined;
-    });
+    const run = this.drain()
+      .catch((error) => {
+        if (error instanceof UnknownEvent) this.failure = error;
+        throw error;
+      })
+      .finally(() => {
+        this.running = undefined;
+      });
     this.running = run;
     return run;
   }
@@ -186,7 +203,7 @@ export class Projector {
         // Another replica has done it while this one waited for its turn.
         if (from >= this.wanted) return { to: from, changes: [] };
         const read = await this.store.readAll(from, limit);
-        seen = this.upToUnknown(read);
+        seen = upToUnknown(read);
         const last = seen.at(-1);
         if (!last) return { to: from, changes: [] };
         changes = await project(this.projections, seen, rows);
@@ -196,18 +213,5 @@ export class Projector {
       if (seen.length > 0) this.options.onAdvanced?.(seen, changes);
       if (at >= this.wanted || seen.length === 0) return at;
     }
-  }
-
-  /** The events before the first unknown one; when that is the first, the projector stops. */
-  private upToUnknown(events: readonly RecordedEvent[]): readonly RecordedEvent[] {
-    for (const [i, event] of events.entries())
-      try {
-        assertKnown(event);
-      } catch (error) {
-        if (i > 0) return events.slice(0, i);
-        this.failure = error as Error;
-        throw error;
-      }
-    return events;
   }
 }

@@ -1,4 +1,4 @@
-import { type Instant, invalid, type Position, unavailable } from '@omnivisor/contracts';
+import { type Instant, type Position, unavailable } from '@omnivisor/contracts';
 import pg from 'pg';
 import {
   type DueWork,
@@ -9,10 +9,11 @@ import {
   type RowReader,
   type Table,
 } from '../read-model.js';
-import { decodeDocument, encodeDocument, originalText, scalarText, storedText } from './codec.js';
+import { decodeDocument, originalText, scalarText, storedText } from './codec.js';
 import { ConnectionLost, Link, type Statement } from './link.js';
-import { columnOf, Parameters, type PhysicalTable, physicalTable, QueryText } from './query.js';
-import { generationOf, prepareSchema } from './read-model-schema.js';
+import { Parameters, type PhysicalTable, physicalTable } from './query.js';
+import { documentColumns, generationOf, prepareSchema } from './read-model-schema.js';
+import { Rows, type RowTables, Statements } from './rows.js';
 import { sharedAnswer } from './shared-answer.js';
 
 export interface PostgresReadModelOptions {
@@ -23,85 +24,24 @@ export interface PostgresReadModelOptions {
 }
 
 const PAGE = 500;
-/** Statements that a connection keeps planned; rarer ones beyond it are planned each time. */
-const MAX_STATEMENTS = 400;
 
 /** How long replicas take turns after one got in between another, in milliseconds. */
 const CONTENTION = 5_000;
 
 type Work = (from: Position, rows: RowReader) => Promise<{ to: Position; changes: readonly RowChange[] }>;
 
-/** Rows by a connection: inside a transaction, or each query by itself. */
-class Rows implements RowReader {
-  constructor(
-    protected readonly model: PostgresReadModel,
-    protected readonly run: <Row extends readonly unknown[]>(statement: Statement) => Promise<Row[]>,
-  ) {}
-
-  async get<Row extends object>(table: Table<Row>, key: string): Promise<Row | undefined> {
-    return (await this.getMany(table, [key])).get(key);
-  }
-
-  async getMany<Row extends object>(table: Table<Row>, keys: readonly string[]): Promise<Map<string, Row>> {
-    if (keys.length === 0) return new Map();
-    const one = keys.length === 1;
-    const rows = await this.run<[string, string]>(
-      this.model.statement(
-        `select key, doc from ${this.model.table(table).name} where key = ${one ? '$1' : 'any($1)'}`,
-        [one ? storedText(keys[0]!) : keys.map(storedText)],
-      ),
-    );
-    return new Map(rows.map(([key, doc]) => [originalText(key), decodeDocument<Row>(doc)]));
-  }
-
-  async find<Row extends object>(table: Table<Row>, query: Query<Row> = {}): Promise<Row[]> {
-    const physical = this.model.table(table);
-    const order = query.orderBy ?? [];
-    const text = new QueryText(this.model.quotedSchema, physical);
-    const conditions = text.where(query.where);
-    if (query.after !== undefined) {
-      const key = query.after;
-      const marker = await this.get(table, key);
-      if (!marker) throw invalid(`marker [${key}] not found`);
-      const scalars = order.map(([field]) => scalarText(marker[field]));
-      conditions.push(text.after(order, { key, scalars }));
-    }
-    const limit = query.limit === undefined ? '' : ` limit ${text.parameters.add(query.limit, 'bigint')}`;
-    const rows = await this.run<[string]>(
-      this.model.statement(
-        `select doc from ${physical.name}${conditions.length > 0 ? ` where ${conditions.join(' and ')}` : ''} order by ${text.orderBy(order)}${limit}`,
-        text.parameters.values,
-      ),
-    );
-    return rows.map(([doc]) => decodeDocument<Row>(doc));
-  }
-
-  async count<Row extends object>(table: Table<Row>, where?: Query<Row>['where']): Promise<number> {
-    const physical = this.model.table(table);
-    const text = new QueryText(this.model.quotedSchema, physical);
-    const conditions = text.where(where);
-    const [row] = await this.run<[number]>(
-      this.model.statement(
-        `select count(*) from ${physical.name}${conditions.length > 0 ? ` where ${conditions.join(' and ')}` : ''}`,
-        text.parameters.values,
-      ),
-    );
-    return row![0];
-  }
-}
-
 /**
  * The read model of one app in its own PostgreSQL schema. A table holds documents, and a column for each indexed
  * field. It is derived from the log, so its commits do not wait for the disk; checkpoint and rows move together.
  */
-export class PostgresReadModel implements ReadModel {
+export class PostgresReadModel implements ReadModel, RowTables {
   /** @internal */
   readonly quotedSchema: string;
   private readonly readers: readonly Link[];
   private readonly writer: Link;
   private readonly rows: Rows;
   private readonly inFlight = [0, 0];
-  private readonly statements = new Map<string, string>();
+  private readonly statements = new Statements();
   private readonly tables = new Map<string, PhysicalTable>();
   private generation: string | undefined;
   private turn: Promise<unknown> = Promise.resolve();
@@ -248,14 +188,9 @@ export class PostgresReadModel implements ReadModel {
     return physical;
   }
 
-  /** @internal Gives a statement the name under which connections keep its plan. */
+  /** @internal */
   statement(text: string, values: readonly unknown[]): Statement {
-    let name = this.statements.get(text);
-    if (name === undefined && this.statements.size < MAX_STATEMENTS) {
-      name = `s${this.statements.size}`;
-      this.statements.set(text, name);
-    }
-    return name === undefined ? { text, values } : { name, text, values };
+    return this.statements.named(text, values);
   }
 
   private checkpointStatement(lock: string): Statement {
@@ -347,15 +282,11 @@ export class PostgresReadModel implements ReadModel {
   }
 
   private upsert(table: PhysicalTable, rows: readonly (readonly [string, object])[], parameters: Parameters): string {
-    const columns = table.fields.map(columnOf);
-    const list = (values: readonly unknown[]) => `${parameters.add(values)}[]`;
-    const sources = [
-      list(rows.map(([key]) => key)),
-      list(rows.map(([, row]) => encodeDocument(row))),
-      ...table.fields.map((field) => list(rows.map(([, row]) => scalarText((row as Record<string, unknown>)[field])))),
-    ];
-    return `insert into ${table.name} (key, doc${columns.map((c) => `, ${c}`).join('')})
-      select k, d::json${columns.map((c) => `, ${c}`).join('')} from unnest(${sources.join(', ')}) as u(k, d${columns.map((c) => `, ${c}`).join('')}) where exists (select from c0)
+    const { columns, values } = documentColumns(table, rows);
+    const sources = values.map((list) => `${parameters.add(list)}[]`);
+    const named = columns.map((c) => `, ${c}`).join('');
+    return `insert into ${table.name} (key, doc${named})
+      select k, d::json${named} from unnest(${sources.join(', ')}) as u(k, d${named}) where exists (select from c0)
       on conflict (key) do update set doc = excluded.doc${columns.map((c) => `, ${c} = excluded.${c}`).join('')}`;
   }
 

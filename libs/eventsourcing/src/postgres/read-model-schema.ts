@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Table } from '../read-model.js';
-import { scalarFunction } from './codec.js';
+import { encodeDocument, scalarFunction, scalarText } from './codec.js';
 import type { Link } from './link.js';
 import { columnOf, type PhysicalTable } from './query.js';
 
@@ -15,6 +15,21 @@ export const generationOf = (tables: readonly Table<never>[]): string => {
   const shapes = tables.map((t) => `${t.name}:${JSON.stringify(t.indexes)}`).sort();
   return createHash('sha256').update(shapes.join('\n')).digest('hex').slice(0, 8);
 };
+
+/** Key, document and indexed fields of rows, a list each, and the names of the fields' columns. */
+export const documentColumns = (
+  table: PhysicalTable,
+  rows: readonly (readonly [key: string, row: object | undefined])[],
+): { columns: string[]; values: (string | null)[][] } => ({
+  columns: table.fields.map(columnOf),
+  values: [
+    rows.map(([key]) => key),
+    rows.map(([, row]) => (row === undefined ? null : encodeDocument(row))),
+    ...table.fields.map((field) =>
+      rows.map(([, row]) => (row === undefined ? null : scalarText((row as Record<string, unknown>)[field]))),
+    ),
+  ],
+});
 
 const tableSteps = (table: PhysicalTable): string[] => [
   `create table if not exists ${table.name} (key text collate "C" primary key, doc json not null${table.fields
@@ -37,6 +52,7 @@ export const prepareSchema = async (
   schema: string,
   generation: string,
   tables: readonly PhysicalTable[],
+  stepsOf: (table: PhysicalTable) => string[] = tableSteps,
 ): Promise<void> => {
   const transaction = link.pin();
   const run = <Row extends readonly unknown[]>(text: string, values?: readonly unknown[]) =>
@@ -57,7 +73,7 @@ export const prepareSchema = async (
         until text collate "C" not null, primary key (generation, process, key))`,
     );
     await run(scalarFunction(schema));
-    for (const table of tables) for (const step of tableSteps(table)) await run(step);
+    for (const table of tables) for (const step of stepsOf(table)) await run(step);
     await run(
       `insert into ${schema}.checkpoint (generation, position, tables) values ($1, 0, $2)
        on conflict (generation) do update set used_at = now()`,

@@ -1,0 +1,148 @@
+import type { Milliseconds, Position, RecordedEvent } from '@omnivisor/contracts';
+import { seconds } from '@omnivisor/contracts';
+import { type EventStore, EventStoreUnavailable } from './event-store.js';
+import { type Projection, UnknownEvent, upToUnknown } from './projection.js';
+import type { RowReader, Table } from './read-model.js';
+
+/** A row as it is from one event on, until its next version. */
+export interface RowVersion {
+  readonly table: Table<never>;
+  readonly key: string;
+  readonly position: Position;
+  /** Undefined: from here on there is none. */
+  readonly row: object | undefined;
+}
+
+/** Every version of every row of some tables: the read model as it was at any moment. */
+export interface History {
+  /** Makes the tables that are missing. */
+  prepare(tables: readonly Table<never>[]): Promise<void>;
+  checkpoint(): Promise<Position>;
+  /**
+   * Runs `work` from the checkpoint, with the newest rows, then keeps its versions and the new checkpoint together or not
+   * at all. Any replica may do so; when another one was faster, `work` is run again from where that one came to.
+   * @returns the checkpoint afterwards
+   */
+  advance(
+    work: (from: Position, newest: RowReader) => Promise<{ to: Position; versions: readonly RowVersion[] }>,
+  ): Promise<Position>;
+  /** The rows as they were when the event at `position` was the newest; at or before the checkpoint. */
+  at(position: Position): RowReader;
+  close(): Promise<void>;
+}
+
+/** Folds events into versions, one for each event that changes a row. */
+export const versionsOf = async (
+  projections: readonly Projection[],
+  events: readonly RecordedEvent[],
+  newest: RowReader,
+): Promise<RowVersion[]> => {
+  const steps = events.flatMap((event) => projections.flatMap((p) => p.keys(event).map((key) => ({ p, event, key }))));
+  const keys = new Map<Table<object>, Set<string>>();
+  for (const { p, key } of steps) keys.set(p.table, (keys.get(p.table) ?? new Set()).add(key));
+  const rows = new Map<Table<object>, Map<string, object | undefined>>();
+  for (const [table, wanted] of keys) rows.set(table, new Map(await newest.getMany(table, [...wanted])));
+  const versions: RowVersion[] = [];
+  for (const { p, event, key } of steps) {
+    const known = rows.get(p.table)!;
+    const before = known.get(key);
+    const row = p.evolve(before, event, key);
+    if (row === before) continue;
+    known.set(key, row);
+    // Two projections of one table may speak of the same event: the row after both is the version.
+    let at = versions.length;
+    while (versions[at - 1]?.position === event.position) {
+      at--;
+      if (versions[at]!.table === p.table && versions[at]!.key === key) break;
+    }
+    const isSame = versions[at]?.table === p.table && versions[at]?.key === key;
+    const version = { table: p.table as Table<never>, key, position: event.position, row };
+    versions.splice(isSame ? at : versions.length, isSame ? 1 : 0, version);
+  }
+  return versions;
+};
+
+export interface HistorianOptions {
+  readonly store: EventStore;
+  readonly history: History;
+  readonly projections: readonly Projection[];
+  readonly clock: { after(duration: Milliseconds, action: () => void): () => void };
+  readonly onError: (error: unknown) => void;
+  readonly batch?: number;
+}
+
+/** Nobody waits for the past: it is written in larger pieces, and at once when somebody asks. */
+const INTERVAL = seconds(5);
+const BATCH = 500;
+
+/** Keeps the history up to date with the log, behind everybody's back. */
+export class Historian {
+  /** Set when it stopped for good, e.g. on an unknown event. */
+  failure: Error | undefined;
+  private running: Promise<Position> | undefined;
+  private cancel = () => {};
+  private stopped = true;
+
+  constructor(private readonly options: HistorianOptions) {}
+
+  start(): void {
+    this.stopped = false;
+    this.later();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    this.cancel();
+    await this.running?.catch(() => {});
+  }
+
+  /** The rows as they were at `position`, once the history has come that far. */
+  async at(position: Position): Promise<RowReader> {
+    for (let tries = 0; (await this.options.history.checkpoint()) < position; tries++) {
+      if (this.failure) throw this.failure;
+      // A run that had begun before may end before `position`; one that begins now does not.
+      if (tries > 1) throw new EventStoreUnavailable(`the log ends before position ${position}`);
+      await this.drain();
+    }
+    return this.options.history.at(position);
+  }
+
+  private later(): void {
+    if (this.stopped) return;
+    this.cancel = this.options.clock.after(INTERVAL, () => {
+      this.drain()
+        .catch((error) => this.options.onError(error))
+        .finally(() => this.later());
+    });
+  }
+
+  private drain(): Promise<Position> {
+    this.running ??= this.run()
+      .catch((error) => {
+        if (error instanceof UnknownEvent) this.failure = error;
+        throw error;
+      })
+      .finally(() => {
+        this.running = undefined;
+      });
+    return this.running;
+  }
+
+  private async run(): Promise<Position> {
+    const { store, history, projections } = this.options;
+    const limit = this.options.batch ?? BATCH;
+    for (;;) {
+      let read = 0;
+      const at = await history.advance(async (from, newest) => {
+        const page = await store.readAll(from, limit);
+        read = page.length;
+        const events = upToUnknown(page);
+        const last = events.at(-1);
+        return last === undefined
+          ? { to: from, versions: [] }
+          : { to: last.position, versions: await versionsOf(projections, events, newest) };
+      });
+      if (read < limit || this.stopped) return at;
+    }
+  }
+}

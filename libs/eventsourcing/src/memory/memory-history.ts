@@ -1,0 +1,50 @@
+import type { Position } from '@omnivisor/contracts';
+import type { History, RowVersion } from '../history.js';
+import type { Query, RowReader, Table } from '../read-model.js';
+import { MemoryReadModel } from './memory-read-model.js';
+
+/** The history in memory, for specs and simulation. */
+export class MemoryHistory implements History {
+  private readonly versions: RowVersion[] = [];
+  private position: Position = 0;
+  private turn: Promise<unknown> = Promise.resolve();
+
+  async prepare(): Promise<void> {}
+
+  async checkpoint(): Promise<Position> {
+    return this.position;
+  }
+
+  advance(
+    work: (from: Position, newest: RowReader) => Promise<{ to: Position; versions: readonly RowVersion[] }>,
+  ): Promise<Position> {
+    const run = this.turn.then(async () => {
+      const { to, versions } = await work(this.position, this.at(this.position));
+      this.versions.push(...versions.map((v) => ({ ...v, row: v.row && structuredClone(v.row) })));
+      this.position = to;
+      return to;
+    });
+    this.turn = run.catch(() => {});
+    return run;
+  }
+
+  at(position: Position): RowReader {
+    const past = this.rowsAt(position);
+    return {
+      get: async <Row extends object>(table: Table<Row>, key: string) => (await past).get(table, key),
+      getMany: async <Row extends object>(table: Table<Row>, keys: readonly string[]) =>
+        (await past).getMany(table, keys),
+      find: async <Row extends object>(table: Table<Row>, query?: Query<Row>) => (await past).find(table, query),
+      count: async <Row extends object>(table: Table<Row>, where?: Query<Row>['where']) =>
+        (await past).count(table, where),
+    };
+  }
+
+  async close(): Promise<void> {}
+
+  private async rowsAt(position: Position): Promise<RowReader> {
+    const rows = new MemoryReadModel();
+    await rows.advance(async () => ({ to: position, changes: this.versions.filter((v) => v.position <= position) }));
+    return rows;
+  }
+}
