@@ -85,6 +85,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
     tokens: () => identity.desk.tokens,
     logger: options.logger,
     refused: (refusal) => refusals.record(refusal),
+    lookingBack: (moment, read) => gateway.core.lookingBack(moment, read),
     publicUrl,
     trustedProxies: options.trustedProxies,
     ...(options.policies ? { policies: options.policies } : {}),

@@ -1,7 +1,12 @@
 import 'reflect-metadata';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { PgLeadership, PostgresEventStore, PostgresReadModel } from '@omnivisor/eventsourcing/postgres';
+import {
+  PgLeadership,
+  PostgresEventStore,
+  PostgresHistory,
+  PostgresReadModel,
+} from '@omnivisor/eventsourcing/postgres';
 import { EventStream, Relay } from '@omnivisor/eventsourcing/relay';
 import { PostgresSealStore } from '@omnivisor/eventsourcing/seal';
 import { masterKeys, PostgresVault } from '@omnivisor/eventsourcing/vault';
@@ -48,7 +53,11 @@ const store = new PostgresEventStore({ url, ids });
 lifecycle.onStop('event store', () => store.close());
 const readModel = new PostgresReadModel({ url, schema });
 lifecycle.onStop('read model', () => readModel.close());
-await readModel.prepare(gatewayProjections.map((p) => p.table as never));
+const tables = gatewayProjections.map((p) => p.table as never);
+await readModel.prepare(tables);
+const history = new PostgresHistory({ url, schema });
+lifecycle.onStop('history', () => history.close());
+await history.prepare(tables);
 const vault = new PostgresVault({
   url,
   schema,
@@ -58,7 +67,7 @@ lifecycle.onStop('vault', () => vault.close());
 await vault.prepare();
 
 const service = await startGatewayApp({
-  ports: { clock: new SystemClock(), ids, bus, store, readModel, random: Math.random },
+  ports: { clock: new SystemClock(), ids, bus, store, readModel, history, random: Math.random },
   vault,
   evidence: {
     seals: new PostgresSealStore(url),

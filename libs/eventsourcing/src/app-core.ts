@@ -1,7 +1,10 @@
-import type { Milliseconds, Position, RecordedEvent } from '@omnivisor/contracts';
-import { DomainError, seconds, unavailable } from '@omnivisor/contracts';
+import type { DomainEvent, Milliseconds, Position, RecordedEvent } from '@omnivisor/contracts';
+import { DomainError, seconds, unavailable, unsupported } from '@omnivisor/contracts';
 import { CommandHandler } from './command-handler.js';
+import { type Aggregate, streamOf } from './decider.js';
 import type { EventStore } from './event-store.js';
+import { Historian, type History } from './history.js';
+import { Moment, positionAt } from './moment.js';
 import { type Process, type ProcessClock, ProcessRunner } from './process-manager.js';
 import { type Projection, Projector } from './projection.js';
 import { type DueWork, dueTable, type ReadModel, type RowChange, type RowReader } from './read-model.js';
@@ -19,6 +22,8 @@ export interface AppPorts<C extends ProcessClock = ProcessClock, B extends WakeU
   readonly ids: I;
   readonly store: EventStore;
   readonly readModel: ReadModel;
+  /** The read model's past; without one nothing is answered for it. */
+  readonly history?: History;
   /** A number in [0, 1). */
   readonly random: () => number;
   /** How far the read model may stay behind what others append while nobody reads it; 0 when not given. */
@@ -44,6 +49,8 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
   readonly readModel: ReadModel;
   readonly commands: CommandHandler;
   readonly projector: Projector;
+  private readonly historian: Historian | undefined;
+  private readonly moment = new Moment();
   private readonly runners: ProcessRunner[] = [];
   private readonly observers: ((event: RecordedEvent) => void)[] = [];
   private readonly stops: (() => unknown)[] = [];
@@ -67,6 +74,15 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
     this.projector = new Projector(ports.store, ports.readModel, projections, {
       onAdvanced: (events, changes) => this.advanced(events, changes),
     });
+    this.historian =
+      ports.history &&
+      new Historian({
+        store: ports.store,
+        history: ports.history,
+        projections,
+        clock: ports.clock,
+        onError: (error) => onError('historian', error),
+      });
   }
 
   /** Adds a process manager; call before `start`. */
@@ -95,6 +111,7 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
     );
     const subscription = await this.bus.subscribe(LOG_APPENDED, (message) => this.heard(message));
     this.stops.push(() => subscription.close());
+    this.historian?.start();
     this.poll();
     this.kick();
   }
@@ -103,15 +120,43 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
     this.stopped = true;
     this.cancelPoll();
     for (const stop of this.stops) await stop();
+    await this.historian?.stop();
     await Promise.all(this.runners.map((r) => r.stop()));
   }
 
   /**
-   * The read model as of now: it holds everything that was acknowledged before this call, by any replica.
+   * Lets `work` see the rows as they were at a moment: a position of the log or a time (RFC 3339).
+   * @throws DomainError `invalid` for a moment that is none or still to come, `unsupported` where no past is kept
+   */
+  async lookingBack<T>(moment: string, work: () => Promise<T>): Promise<T> {
+    if (!this.historian) throw unsupported('The past is not kept here.');
+    const position = await this.guarded(positionAt(this.store, moment, Date.parse(this.clock.now())));
+    return this.moment.run(position, work);
+  }
+
+  /** True while the work at hand looks back: then nothing may be changed. */
+  get isLookingBack(): boolean {
+    return this.moment.position !== undefined;
+  }
+
+  /**
+   * The read model as of now, or as of the moment that the work at hand looks back to: it holds everything that was acknowledged before this call, by any replica.
    * @throws DomainError `unavailable` when it cannot get there within a second
    */
   async fresh(): Promise<RowReader> {
+    const moment = this.moment.position;
+    if (moment !== undefined) return this.guarded(this.historian!.at(moment));
     return this.at(await this.head());
+  }
+
+  /** The folded state of a stream as it stands now, or stood at the moment that the work at hand looks back to. */
+  async load<S, C, E extends DomainEvent>(aggregate: Aggregate<S, C, E>, key: string): Promise<S> {
+    const moment = this.moment.position;
+    if (moment === undefined) return this.commands.load(aggregate, key);
+    const events = await this.guarded(this.store.readStream(streamOf(aggregate.events, key)));
+    return events
+      .filter((event) => event.position <= moment)
+      .reduce((state, event) => aggregate.evolve(state, event as unknown as E), aggregate.initial);
   }
 
   /**

@@ -5,6 +5,7 @@ export * from './decider.js';
 export * from './event-store.js';
 export * from './history.js';
 export * from './leadership.js';
+export * from './moment.js';
 export * from './process-manager.js';
 export * from './projection.js';
 export * from './read-model.js';

@@ -30,6 +30,8 @@ export interface OpenStackAppOptions {
   readonly observe?: (summary: RequestSummary) => void;
   /** Told of each request that somebody known was refused, once it is answered. */
   readonly refused?: (refusal: Refusal) => void;
+  /** Answers reads as of a moment; see `EdgeOptions`. */
+  readonly lookingBack?: EdgeOptions['lookingBack'];
   /** Requests at work at one time; more are answered 503. 2,000 when not given. */
   readonly maxInFlight?: number;
   /** Adds routes that are no OpenStack operations: health, metrics, proxies. */
@@ -89,6 +91,7 @@ export const createOpenStackApp = async (options: OpenStackAppOptions): Promise<
     trusted,
     observe: options.observe,
     refused: options.refused,
+    lookingBack: options.lookingBack,
     maxInFlight: options.maxInFlight ?? 2_000,
   } satisfies EdgeOptions);
   edge.install(instance);

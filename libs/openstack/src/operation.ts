@@ -33,6 +33,8 @@ export interface OperationSpec {
   readonly status?: ByVersion<number> | number;
   /** Largest body in bytes; 1 MiB when not given. */
   readonly bodyLimit?: number;
+  /** The answer comes from elsewhere than the read model, so that it has no past. */
+  readonly live?: boolean;
   /** The handler gets the body as a `Readable`, unread, unlimited and of any type: uploads. */
   readonly stream?: boolean;
 }

@@ -17,7 +17,7 @@ import {
   type VaultRef,
 } from '@omnivisor/contracts';
 import { createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
-import { memoryCore } from '../core/gateway-core.fixtures.js';
+import { memoryCore, memoryWorld } from '../core/gateway-core.fixtures.js';
 import type { GatewayCore as Core } from '../core/gateway-core.js';
 import { GatewayCore } from '../core/gateway-core.js';
 import { gatewayProjections } from '../projections.js';
@@ -121,9 +121,12 @@ export interface ComputeApp {
   close(): Promise<void>;
 }
 
-/** The Compute API over memory adapters, with one flavor `1` (m1.tiny) and one image. */
-export const computeApp = async (): Promise<ComputeApp> => {
-  const { core, world } = memoryCore(gatewayProjections);
+/**
+ * The Compute API over memory adapters, with one flavor `1` (m1.tiny) and one image.
+ * @param given a world whose log is not empty any more
+ */
+export const computeApp = async (given?: ReturnType<typeof memoryWorld>): Promise<ComputeApp> => {
+  const { core, world } = memoryCore(gatewayProjections, given ?? memoryWorld());
   const live = new LiveAnswers(core);
   const provide = <T>(type: abstract new (...args: never[]) => T, useValue: T) => ({ provide: type, useValue });
   @Module({
@@ -148,6 +151,7 @@ export const computeApp = async (): Promise<ComputeApp> => {
     services: ['compute'],
     tokens: () => ({ validate: async (t: string) => tokens[t] ?? null }),
     logger: { debug: () => {}, info: () => {}, warn: () => {}, error: complain },
+    lookingBack: (moment, read) => core.lookingBack(moment, read),
   });
   let commands = 0;
   const context = () => ({
@@ -157,26 +161,27 @@ export const computeApp = async (): Promise<ComputeApp> => {
     causationId: null,
     commandId: `fixture-${commands++}` as CommandId,
   });
-  await core.commands.execute(
-    flavorAggregate,
-    FLAVOR_CATALOG,
-    {
-      type: 'create',
-      flavor: {
-        flavorId: '1' as FlavorId,
-        name: 'm1.tiny',
-        vcpus: 1,
-        memory: mib(128),
-        disk: gib(1),
-        ephemeral: gib(0),
-        swap: mib(0),
-        rxtxFactor: 1,
-        isPublic: true,
-        description: null,
+  if (!given)
+    await core.commands.execute(
+      flavorAggregate,
+      FLAVOR_CATALOG,
+      {
+        type: 'create',
+        flavor: {
+          flavorId: '1' as FlavorId,
+          name: 'm1.tiny',
+          vcpus: 1,
+          memory: mib(128),
+          disk: gib(1),
+          ephemeral: gib(0),
+          swap: mib(0),
+          rxtxFactor: 1,
+          isPublic: true,
+          description: null,
+        },
       },
-    },
-    context(),
-  );
+      context(),
+    );
   const host = '0a4b8f7e-16a1-4b93-8a5e-0d7a0c4f7a02' as HostId;
   return {
     app,
@@ -228,7 +233,10 @@ export const computeApp = async (): Promise<ComputeApp> => {
         now: core.clock.now(),
       });
     },
-    close: () => app.close(),
+    close: async () => {
+      await app.close();
+      await core.stop();
+    },
   };
 };
 

@@ -1,6 +1,6 @@
 import { type CommandContext, type CommandId, ms, type RequestId } from '@omnivisor/contracts';
 import type { Projection } from '@omnivisor/eventsourcing';
-import { MemoryEventStore, MemoryReadModel } from '@omnivisor/eventsourcing/memory';
+import { MemoryEventStore, MemoryHistory, MemoryReadModel } from '@omnivisor/eventsourcing/memory';
 import { MemoryBus, SeededIds, VirtualClock } from '@omnivisor/platform/testing';
 import { GatewayCore } from './gateway-core.js';
 
@@ -14,6 +14,7 @@ export const memoryWorld = (seed = 1) => {
     bus: new MemoryBus(clock),
     store: new MemoryEventStore(clock, ids),
     readModel: new MemoryReadModel(),
+    history: new MemoryHistory(),
     random: () => 0.5,
   };
 };

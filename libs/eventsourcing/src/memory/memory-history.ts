@@ -8,6 +8,8 @@ export class MemoryHistory implements History {
   private readonly versions: RowVersion[] = [];
   private position: Position = 0;
   private turn: Promise<unknown> = Promise.resolve();
+  /** The moment asked for last: a later one goes on from there. */
+  private past: { position: Position; versions: number; rows: MemoryReadModel } | undefined;
 
   async prepare(): Promise<void> {}
 
@@ -43,8 +45,13 @@ export class MemoryHistory implements History {
   async close(): Promise<void> {}
 
   private async rowsAt(position: Position): Promise<RowReader> {
-    const rows = new MemoryReadModel();
-    await rows.advance(async () => ({ to: position, changes: this.versions.filter((v) => v.position <= position) }));
+    if (!this.past || this.past.position > position)
+      this.past = { position: 0, versions: 0, rows: new MemoryReadModel() };
+    const { versions, rows } = this.past;
+    const later = this.versions.findIndex((v, i) => i >= versions && v.position > position);
+    const end = later < 0 ? this.versions.length : later;
+    this.past = { position, versions: end, rows };
+    await rows.advance(async () => ({ to: position, changes: this.versions.slice(versions, end) }));
     return rows;
   }
 }

@@ -57,6 +57,8 @@ export interface EdgeOptions extends PublicUrlOptions {
   readonly observe?: ((summary: RequestSummary) => void) | undefined;
   /** Called once a refusal has been answered. */
   readonly refused?: ((refusal: Refusal) => void) | undefined;
+  /** Answers a read as of a moment that the caller names by `?at=`; not given: `at` is a parameter like any other. */
+  readonly lookingBack?: (<T>(moment: string, read: () => Promise<T>) => Promise<T>) | undefined;
   /** Requests at work at one time; more are answered 503. */
   readonly maxInFlight: number;
 }
@@ -239,13 +241,25 @@ export class Edge {
     if (policyFirst) enforce();
     const query = queryOf(url);
     if (!query) throw new DomainError('invalid', 'The query string of the request is malformed.');
+    const moment = this.momentOf(served, query);
     const querySchema = served.query?.at(call.version);
     call.query = querySchema ? (valid(querySchema, query, service, 'query') as Record<string, string[]>) : query;
     if (served.spec.stream) call.body = request.body ?? Readable.from([]);
     else if (served.body) call.body = await this.readBody(request, served, call, service);
     if (!policyFirst) enforce();
-    const result = await served.handle(call as Call);
+    const read = async () => served.handle(call as Call);
+    const result = moment === undefined ? await read() : await this.options.lookingBack!(moment, read);
     return send(result, served.status.at(call.version) ?? 200, service, reply);
+  }
+
+  /** The moment a read asks for, taken out of its query. */
+  private momentOf({ spec }: Served, query: Record<string, string[]>): string | undefined {
+    if (!this.options.lookingBack || spec.method !== 'GET' || query.at === undefined) return undefined;
+    const [moment, ...more] = query.at;
+    delete query.at;
+    if (more.length > 0) throw new DomainError('invalid', 'One moment can be asked for at a time.');
+    if (spec.live) throw new DomainError('invalid', 'This can only be answered for the present.');
+    return moment;
   }
 
   private async readBody(request: FastifyRequest, served: Served, call: Call, service: ServiceType): Promise<unknown> {

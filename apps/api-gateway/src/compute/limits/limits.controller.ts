@@ -71,7 +71,7 @@ export class LimitsController {
     const projectId = asked ?? call.token.projectId;
     const quota =
       projectId !== null && ProjectId.safeParse(projectId).success
-        ? await this.core.commands.load(quotaAggregate, projectId)
+        ? await this.core.load(quotaAggregate, projectId)
         : quotaAggregate.initial;
     const defaults = { ...defaultQuota, ...this.settings.quota };
     const serverGroups =

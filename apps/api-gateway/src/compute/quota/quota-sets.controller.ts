@@ -130,7 +130,7 @@ export class QuotaSetsController {
   }
 
   private quota(projectId: string): Promise<Quota> {
-    return this.core.commands.load(quotaAggregate, projectId);
+    return this.core.load(quotaAggregate, projectId);
   }
 
   private limit(quota: Quota, resource: string): number {

@@ -30,7 +30,7 @@ export class TokensController {
     return this.answer(call, token, context);
   }
 
-  @Operation({ service, method: 'GET', path: tokens, policy: 'authenticated' })
+  @Operation({ service, method: 'GET', path: tokens, policy: 'authenticated', live: true })
   async validate(call: Call) {
     const { token, context } = await this.subject(call, 'identity:validate_token');
     return this.answer(call, token, context);

@@ -18,7 +18,7 @@ export const ensureDefaultGroup = async (
   context: CommandContext,
 ): Promise<SecurityGroupId> => {
   const id = defaultGroupId(projectId);
-  if (await core.readModel.get(securityGroupTable, id)) return id;
+  if (core.isLookingBack || (await core.readModel.get(securityGroupTable, id))) return id;
   const rule = (name: string) => uuidV5(id, name);
   await core.commands.execute(
     securityGroup,

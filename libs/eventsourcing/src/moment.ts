@@ -1,0 +1,60 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { invalid, type Position } from '@omnivisor/contracts';
+import type { EventStore } from './event-store.js';
+
+/**
+ * Lets work see the read model as it was at one moment, however deep it asks for rows. Node pays for this only while such
+ * work is under way.
+ */
+export class Moment {
+  private readonly storage = new AsyncLocalStorage<Position>();
+  private running = 0;
+
+  /** The position that the work at hand looks back to; undefined for the present. */
+  get position(): Position | undefined {
+    return this.running > 0 ? this.storage.getStore() : undefined;
+  }
+
+  async run<T>(position: Position, work: () => Promise<T>): Promise<T> {
+    this.running++;
+    try {
+      return await this.storage.run(position, work);
+    } finally {
+      if (--this.running === 0) this.storage.disable();
+    }
+  }
+}
+
+/** A moment as callers name it: a position of the log, or a time with its offset (RFC 3339). */
+const POSITION = /^\d{1,15}$/;
+const TIME = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/;
+
+/**
+ * The position of the newest event at that moment; 0 before the first.
+ * @throws DomainError `invalid` for a text that names no moment, or one that is still to come
+ */
+export const positionAt = async (store: EventStore, moment: string, now: number): Promise<Position> => {
+  const head = await store.head();
+  if (POSITION.test(moment)) {
+    if (Number(moment) > head) throw invalid(`The log ends at position ${head}.`);
+    return Number(moment);
+  }
+  const time = TIME.test(moment) ? Date.parse(moment) : Number.NaN;
+  if (Number.isNaN(time))
+    throw invalid(`'${moment.slice(0, 64)}' is neither a position of the log nor a time (RFC 3339).`);
+  if (time > now) throw invalid('That moment is still to come.');
+  return newestUntil(store, time, head);
+};
+
+/** Halves the log until one event is left: times never go back in it. */
+const newestUntil = async (store: EventStore, time: number, head: Position): Promise<Position> => {
+  let [known, beyond] = [0, head + 1];
+  while (beyond - known > 1) {
+    const middle = Math.floor((known + beyond) / 2);
+    // Positions may have holes: the first event from `middle` on.
+    const [event] = await store.readAll(middle - 1, 1);
+    if (!event || event.position >= beyond || Date.parse(event.recordedAt) > time) beyond = middle;
+    else known = event.position;
+  }
+  return known;
+};
