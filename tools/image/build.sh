@@ -4,8 +4,8 @@
 #
 #   build.sh OUT.qcow2 PACKAGES
 #
-# PACKAGES is a folder with the .deb files of the kernel, shim-signed and grub-efi-amd64-signed: they are unpacked and
-# never installed. It needs no mount and no loop device, but has to see itself as root (fakeroot or a user namespace
+# PACKAGES is a folder with the .deb files of the kernel, shim-signed, grub-efi-amd64-signed and busybox-static: they are
+# unpacked and never installed. It needs no mount and no loop device, but has to see itself as root (fakeroot or a user namespace
 # will do), so that the files in the image belong to root.
 set -euo pipefail
 out=$1 packages=$2
@@ -30,6 +30,7 @@ KERNEL_ARGS=$(echo $KERNEL_ARGS)
 unpack() {
   for package in "$packages"/*.deb; do dpkg-deb -x "$package" "$work/packages"; done
   kernel=$(ls "$work/packages/lib/modules")
+  busybox=$work/packages/bin/busybox
 }
 
 # A driver that is built in has no path; one that the kernel lacks stops the build.
@@ -50,7 +51,7 @@ make_initramfs() {
   copy_modules
   install -m755 "$here/initramfs/init" "$tree/init"
   cp "$here/initramfs/coldplug" "$tree/"
-  cp /bin/busybox "$tree/bin/"
+  cp "$busybox" "$tree/bin/"
   for applet in sh mount modprobe findfs switch_root sleep cat find sort ls uname; do
     ln -s busybox "$tree/bin/$applet"
   done
@@ -65,8 +66,8 @@ make_root() {
   cp "$here/initramfs/coldplug" "$tree/etc/"
   cp -a "$work/initramfs/lib/modules" "$tree/lib/"
   chmod 755 "$tree"/bin/* "$tree"/etc/{rcS,udhcpc.sh} "$tree"/etc/acpi/PWRF/*
-  cp /bin/busybox "$tree/bin/"
-  for applet in $(/bin/busybox --list); do
+  cp "$busybox" "$tree/bin/"
+  for applet in $("$busybox" --list); do
     [ -e "$tree/bin/$applet" ] || ln -s busybox "$tree/bin/$applet"
   done
   for program in /usr/sbin/dropbear /usr/bin/dropbearkey; do

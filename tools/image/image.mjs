@@ -11,25 +11,12 @@ import { copyFileSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSyn
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { install, missing, packagesOf } from '../services/debian.mjs';
+import { Refused } from '../services/process.mjs';
+import { IMAGE_NEEDS, whyNoImage } from './needs.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const isRoot = process.getuid() === 0;
-
-/** Debian package and a file by which to see that it is there. */
-const TOOLS = {
-  'busybox-static': '/bin/busybox',
-  'dropbear-bin': '/usr/sbin/dropbear',
-  syslinux: '/usr/bin/syslinux',
-  'syslinux-common': '/usr/lib/syslinux/mbr/gptmbr.bin',
-  mtools: '/usr/bin/mcopy',
-  dosfstools: '/sbin/mkfs.vfat',
-  e2fsprogs: '/sbin/mke2fs',
-  fdisk: '/sbin/sfdisk',
-  kmod: '/sbin/depmod',
-  cpio: '/usr/bin/cpio',
-  zstd: '/usr/bin/zstd',
-  'qemu-utils': '/usr/bin/qemu-img',
-};
 
 const { values: options } = parseArgs({ options: { out: { type: 'string' }, cache: { type: 'string' } } });
 const home = process.env.OMNIVISOR_HOME ?? resolve(here, '../../.omnivisor');
@@ -40,8 +27,6 @@ const env = {
   DEBIAN_FRONTEND: 'noninteractive',
   PATH: `${process.env.PATH}:/usr/sbin:/sbin`,
 };
-
-class Refused extends Error {}
 
 const say = (text) => process.stderr.write(`${text}\n`);
 const read = (command, ...args) =>
@@ -57,18 +42,10 @@ const run = (command, args, cwd) => {
     throw new Refused(`${command} ${args[0]} failed: ${(error?.message ?? stderr).trim().slice(-2000)}`);
 };
 
-const requireDebian = () => {
-  if (process.arch !== 'x64' || !existsSync('/usr/bin/apt-get'))
-    throw new Refused('the test image is built from Debian packages: this needs Debian 12 or its like on x86-64');
-};
-
-const installTools = () => {
-  const missing = Object.keys(TOOLS).filter((name) => !existsSync(TOOLS[name]));
-  if (missing.length === 0) return;
-  if (!isRoot) throw new Refused(`to build the test image, install: ${missing.join(' ')}`);
-  say(`installing ${missing.join(' ')}`);
-  run('apt-get', ['update', '-q']);
-  run('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...missing]);
+const installTools = async () => {
+  const packages = packagesOf(missing(IMAGE_NEEDS));
+  if (packages.length > 0 && !isRoot) throw new Refused(`to build the test image, install: ${packages.join(' ')}`);
+  await install(packages, say);
 };
 
 /** The kernel that carries Debian's signature, as secure boot demands; the meta package names the newest. */
@@ -130,30 +107,41 @@ const place = (built, out) => {
   return path;
 };
 
-const build = () => {
-  requireDebian();
-  installTools();
-  let kernel = kernelPackage();
-  if (!kernel && isRoot) {
-    run('apt-get', ['update', '-q']);
-    kernel = kernelPackage();
-  }
+/** Name and version of what the image is made of, as the package lists have it. */
+const ingredients = () => {
+  const kernel = kernelPackage();
   if (!kernel) throw new Refused('the package linux-image-cloud-amd64 is not known here: run apt-get update as root');
-  const packages = [kernel, 'shim-signed', 'grub-efi-amd64-signed'].map((name) => [name, candidate(name)]);
+  return [kernel, 'shim-signed', 'grub-efi-amd64-signed', 'busybox-static'].map((name) => [name, candidate(name)]);
+};
+
+const imageOf = (packages) => {
   const built = join(cache, `omnivisor-test-${recipe(packages)}.qcow2`);
-  if (!existsSync(built)) {
-    const dir = download(packages);
-    say(`building the test image with ${kernel}`);
-    const [command, ...args] = [...asRoot(), 'bash', join(here, 'build.sh'), built, dir];
-    run(command, args);
-    for (const file of readdirSync(cache))
-      if (file.startsWith('omnivisor-test-') && join(cache, file) !== built) rmSync(join(cache, file));
+  if (existsSync(built)) return built;
+  const dir = download(packages);
+  say(`building the test image with ${packages[0][0]}`);
+  const [command, ...args] = [...asRoot(), 'bash', join(here, 'build.sh'), built, dir];
+  run(command, args);
+  for (const file of readdirSync(cache))
+    if (file.startsWith('omnivisor-test-') && join(cache, file) !== built) rmSync(join(cache, file));
+  return built;
+};
+
+const build = async () => {
+  const reason = whyNoImage();
+  if (reason) throw new Refused(reason);
+  await installTools();
+  try {
+    return place(imageOf(ingredients()), options.out);
+  } catch (error) {
+    // Old package lists name versions that the mirror no longer has, and none names nothing.
+    if (!isRoot || !(error instanceof Refused)) throw error;
+    run('apt-get', ['update', '-q']);
+    return place(imageOf(ingredients()), options.out);
   }
-  return place(built, options.out);
 };
 
 /** Two at once would download into the same folder, so one waits for the other. */
-const alone = (action) => {
+const alone = async (action) => {
   const lock = join(cache, 'lock');
   if (process.env.OMNIVISOR_IMAGE_LOCK === lock) return action();
   mkdirSync(cache, { recursive: true });
@@ -165,7 +153,7 @@ const alone = (action) => {
 };
 
 try {
-  alone(() => console.log(build()));
+  await alone(async () => console.log(await build()));
 } catch (error) {
   if (!(error instanceof Refused)) throw error;
   say(error.message);

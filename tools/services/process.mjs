@@ -3,6 +3,18 @@ import { accessSync, chownSync, constants, mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
 
+/** A problem the caller can solve; its text says how. Shown without a stack trace. */
+export class Refused extends Error {}
+
+/** What to tell of an error: its words, and where it came from when it is a mistake of the program's own. @param {unknown} error */
+export const explain = (error) =>
+  error instanceof TypeError ||
+  error instanceof RangeError ||
+  error instanceof ReferenceError ||
+  !(error instanceof Error)
+    ? `${/** @type {Error} */ (error)?.stack ?? error}`
+    : error.message;
+
 /**
  * A user to run as; only root may give one.
  * @typedef {{ uid: number, gid: number }} User
@@ -12,12 +24,15 @@ import { delimiter, join } from 'node:path';
  * Runs a command to its end.
  * @param {string} command
  * @param {readonly string[]} args
- * @param {{ user?: User, cwd?: string, env?: NodeJS.ProcessEnv, timeout?: number }} [options] timeout in milliseconds
+ * @param {{ user?: User, cwd?: string, env?: NodeJS.ProcessEnv, timeout?: number, detached?: boolean, signal?: AbortSignal }} [options]
+ *   timeout in milliseconds; detached: out of the caller's process group; signal: ends it
  * @returns {Promise<{ code: number | null, stdout: string, stderr: string }>}
  */
-export const run = (command, args, { user, cwd, env, timeout = 300_000 } = {}) =>
+export const run = (command, args, { user, timeout = 300_000, ...options } = {}) =>
   new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], cwd, env, timeout, ...user });
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options, ...user });
+    // Not spawn's own timeout: its timer goes on after a command that is not there.
+    const timer = setTimeout(() => child.kill('SIGTERM'), timeout);
     let stdout = '';
     let stderr = '';
     child.stdout.on('data', (chunk) => {
@@ -26,8 +41,14 @@ export const run = (command, args, { user, cwd, env, timeout = 300_000 } = {}) =
     child.stderr.on('data', (chunk) => {
       stderr += chunk;
     });
-    child.on('error', reject);
-    child.on('close', (code) => resolve({ code, stdout, stderr }));
+    child.on('error', (error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
+    child.on('close', (code) => {
+      clearTimeout(timer);
+      resolve({ code, stdout, stderr });
+    });
   });
 
 /** @param {string} name @returns {string | undefined} the first executable of this name on PATH */

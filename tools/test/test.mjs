@@ -155,7 +155,7 @@ try {
   const endToEnd = fast ? [] : chosen('.e2e.spec.ts');
   const specs = chosen('.spec.ts').filter((file) => !/\.(int|e2e)\.spec\.ts$/.test(file));
   if (!fast && integration.length + endToEnd.length > 0) {
-    const missing = installPackages(console.log);
+    const missing = await installPackages(console.log);
     if (missing) notes.push(`${missing}: tests that need it are skipped`);
   }
   if (specs.length > 0) await vitest('specs', specs);

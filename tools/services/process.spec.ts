@@ -1,0 +1,23 @@
+import { describe, expect, it } from 'vitest';
+import { explain, Refused, run } from './process.mjs';
+
+describe('a command that is run', () => {
+  it('leaves no timer behind when it is not there: a program that ran it could not end', async () => {
+    const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+    const before = timers();
+    await expect(run('omnivisor-no-such-command', [])).rejects.toThrow('ENOENT');
+    expect(timers()).toBe(before);
+  });
+
+  it('is ended when its time is up', async () => {
+    const done = await run('sleep', ['60'], { timeout: 20 });
+    expect(done.code).toBeNull();
+  });
+});
+
+describe('an error', () => {
+  it('is told in its own words, a mistake of the program with where it came from', () => {
+    expect(explain(new Refused('install nftables'))).toBe('install nftables');
+    expect(explain(new TypeError('x is not a function'))).toContain('process.spec.ts');
+  });
+});
