@@ -6,6 +6,7 @@ import type { GuestNic } from '../../drivers/hypervisor-driver.js';
 import type { InspectableNetworkPlug, NetworkPlan, OnMetadata, PortPlug } from '../network-plug.js';
 import { addressesChangedHands, dnsmasqConfiguration, dnsmasqHosts, reachableResolvers } from './dnsmasq.js';
 import { type FilteredPort, networkFilter } from './filter.js';
+import { loadModules, namespaceSettings } from './kernel.js';
 import { METADATA_PROXY } from './metadata-proxy.js';
 import { Names } from './names.js';
 import { Outside } from './outside.js';
@@ -60,8 +61,10 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
       ['ip', '-V'],
       ['nft', '--version'],
       ['dnsmasq', '--version'],
+      ['sysctl', '--version'],
     ])
       await run(tool);
+    await loadModules();
     await plug.answerMetadata();
     return plug;
   }
@@ -167,15 +170,6 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     }
     const inside = (...args: string[]) => run(['ip', '-n', netns, ...args]);
     await inside('link', 'set', 'dev', 'lo', 'up');
-    // Off until the filter stands: nothing is forwarded in between.
-    const settings = {
-      'net.ipv4.ip_forward': '1',
-      'net.ipv6.conf.all.accept_ra': '0',
-      'net.ipv6.conf.default.accept_ra': '0',
-      'net.bridge.bridge-nf-call-iptables': '1',
-      'net.bridge.bridge-nf-call-ip6tables': '1',
-      'net.bridge.bridge-nf-call-arptables': '0',
-    };
     if (!(await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', 'br0'])))
       await inside(
         'link',
@@ -189,15 +183,7 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
         'forward_delay',
         '0',
       );
-    await run([
-      'ip',
-      'netns',
-      'exec',
-      netns,
-      'sysctl',
-      '-qw',
-      ...Object.entries(settings).map(([k, v]) => `${k}=${v}`),
-    ]);
+    await run(['ip', 'netns', 'exec', netns, 'sysctl', '-qw', ...namespaceSettings()]);
     await inside('link', 'set', 'dev', 'br0', 'mtu', `${mtu(plan.mtu)}`, 'up');
     const wanted = new Set([
       `${METADATA_ADDRESS}/32`,
