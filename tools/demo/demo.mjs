@@ -8,10 +8,11 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
+import { explain, Refused } from '../services/process.mjs';
 import { adminBus } from '../start/admin.mjs';
 import { IMAGE_NAME, NETWORK_NAME } from '../start/bootstrap.mjs';
 import { demoClient } from '../start/client.mjs';
-import { homeFolder, Refused } from '../start/options.mjs';
+import { homeFolder } from '../start/options.mjs';
 import { isAlive } from '../start/processes.mjs';
 import { readState } from '../start/state.mjs';
 
@@ -183,7 +184,7 @@ let status = 0;
 try {
   await demonstrate();
 } catch (error) {
-  console.error(`\n${error instanceof Refused ? error.message : (error.stack ?? error)}`);
+  console.error(`\n${explain(error)}`);
   status = 1;
 }
 for (const step of undo.reverse())

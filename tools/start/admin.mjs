@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs';
-import { ROOT } from './options.mjs';
+import { built } from './options.mjs';
 
 /**
  * Says admin commands to the services, as the command line does.
  * @param {{ url: string, credentialsFile: string }} nats
  */
 export const adminBus = async ({ url, credentialsFile }) => {
-  const { NatsBus } = await import(`${ROOT}/libs/platform/dist/index.js`);
-  const { AdminReply, AdminRequest, adminSubject, endpoint } = await import(`${ROOT}/libs/contracts/dist/index.js`);
+  const { NatsBus } = await built('libs/platform/dist/index.js');
+  const { AdminReply, AdminRequest, adminSubject, endpoint } = await built('libs/contracts/dist/index.js');
   const bus = await NatsBus.connect({
     servers: url,
     name: 'start',

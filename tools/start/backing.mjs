@@ -6,7 +6,7 @@ import { natsServerBinary, startNats } from '../services/nats.mjs';
 import { postgresBinaries, startPostgres } from '../services/postgres.mjs';
 import { freePort } from '../services/process.mjs';
 import { file } from './home.mjs';
-import { Refused, ROOT } from './options.mjs';
+import { built } from './options.mjs';
 
 /** A port of 127.0.0.1 that stays the same over restarts, unless somebody else took it meanwhile. */
 const lastingPort = async (home, name) => {
@@ -56,7 +56,7 @@ export const postgres = async (home, supervisor, root) => {
   const { rowCount } = await client.query("select 1 from pg_database where datname = 'omnivisor'");
   if (rowCount === 0) await client.query('create database omnivisor');
   await client.end();
-  const { migrate } = await import(`${ROOT}/libs/eventsourcing/dist/postgres/index.js`);
+  const { migrate } = await built('libs/eventsourcing/dist/postgres/index.js');
   const roles = ROLES.map((r) => ({ ...r, password: home.secretText(`${r.role}.password`) }));
   await migrate(server.urlOf('omnivisor'), roles);
   return Object.fromEntries(roles.map((r) => [r.service, server.localUrlOf('omnivisor', r.role, r.password)]));
@@ -67,7 +67,7 @@ export const postgres = async (home, supervisor, root) => {
  * @returns {Promise<{ url: string, accountSeedFile: string, credentials: (service: string) => Promise<string> }>} `credentials` gives a file
  */
 export const nats = async (home, supervisor) => {
-  const platform = await import(`${ROOT}/libs/platform/dist/index.js`);
+  const platform = await built('libs/platform/dist/index.js');
   const credentialsBy = (accountSeed) => async (service) => {
     const path = join(home.secrets, `${service}.creds`);
     if (!existsSync(path)) file(path, await platform.serviceCredentials({ accountSeed }, service), 0o600, home.user);
@@ -75,12 +75,7 @@ export const nats = async (home, supervisor) => {
   };
   const external = process.env.NATS_URL;
   if (external) {
-    const seedFile = process.env.OMNIVISOR_NATS_ACCOUNT_SEED_FILE;
-    if (!seedFile)
-      throw new Refused(
-        'NATS_URL is set: OMNIVISOR_NATS_ACCOUNT_SEED_FILE has to name the seed of the account that signs users there',
-      );
-    const seed = readFileSync(seedFile, 'utf8').trim();
+    const seed = readFileSync(process.env.OMNIVISOR_NATS_ACCOUNT_SEED_FILE ?? '', 'utf8').trim();
     return {
       url: external,
       accountSeedFile: home.secret('nats-account.seed', () => seed),

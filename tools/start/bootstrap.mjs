@@ -18,6 +18,16 @@ const FLAVORS = [
 
 export const IMAGE_NAME = 'omnivisor-test';
 export const NETWORK_NAME = 'demo-net';
+const STEPS = 'bootstrap.json';
+
+/** @param {string} data @returns {Record<string, boolean>} */
+const stepsDone = (data) => {
+  const path = join(data, STEPS);
+  return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : {};
+};
+
+/** Whether a step of the bootstrap is behind this cloud. @param {string} data its data folder @param {string} step */
+export const bootstrapDone = (data, step) => stepsDone(data)[step] === true;
 
 /**
  * What a new cloud has so that it can be used at once. Everything goes through the public API. Each step is done once
@@ -29,8 +39,8 @@ export class Bootstrap {
     this.home = home;
     this.publicUrl = publicUrl;
     this.logins = { admin, demo };
-    this.path = join(home.data, 'bootstrap.json');
-    this.done = existsSync(this.path) ? JSON.parse(readFileSync(this.path, 'utf8')) : {};
+    this.path = join(home.data, STEPS);
+    this.done = stepsDone(home.data);
   }
 
   #login(name) {

@@ -9,6 +9,12 @@ export class ApiError extends Error {
   }
 }
 
+/** @param {string} url @param {RequestInit & { duplex?: 'half' }} request */
+const call = (url, request) =>
+  fetch(url, request).catch((error) => {
+    throw new Error(`${url} does not answer: ${error.cause?.message ?? error.message}`, { cause: error });
+  });
+
 /** `export NAME='value'` lines of an openrc. @param {string} file */
 export const readOpenrc = (file) =>
   Object.fromEntries(
@@ -36,7 +42,7 @@ export class Client {
         scope: { project: { name: project, domain: { name: domain } } },
       },
     };
-    const answer = await fetch(`${authUrl}/auth/tokens`, {
+    const answer = await call(`${authUrl}/auth/tokens`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify(body),
@@ -70,7 +76,7 @@ export class Client {
       body instanceof Uint8Array ||
       (body !== null && typeof body?.pipe === 'function') ||
       body instanceof ReadableStream;
-    const answer = await fetch(`${this.endpoint(type)}${path}`, {
+    const answer = await call(`${this.endpoint(type)}${path}`, {
       method,
       headers: {
         'x-auth-token': this.#token,

@@ -1,6 +1,6 @@
-import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Refused, run } from '../services/process.mjs';
 
 const packagesOf = (file) => JSON.parse(readFileSync(file, 'utf8')).packages ?? {};
 
@@ -27,21 +27,14 @@ export const dependenciesInstalled = (root) => {
 /**
  * Runs `npm ci` when it is needed.
  * @param {string} root
- * @param {{ say?: (line: string) => void }} [options]
+ * @param {{ say?: (line: string) => void, signal?: AbortSignal, env?: NodeJS.ProcessEnv, user?: import('../services/process.mjs').User }} [options]
+ *   signal: ends it; user: whose packages they are
  */
-export const installDependencies = async (root, { say = console.log } = {}) => {
+export const installDependencies = async (root, { say = console.log, ...options } = {}) => {
   if (dependenciesInstalled(root)) return;
   say('npm ci: installing the packages of package-lock.json');
-  const output = [];
-  const child = spawn('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
-    cwd: root,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  child.stdout.on('data', (chunk) => output.push(chunk));
-  child.stderr.on('data', (chunk) => output.push(chunk));
-  const code = await new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', resolve);
-  });
-  if (code !== 0) throw new Error(`npm ci failed (exit ${code}):\n${Buffer.concat(output).toString().trim()}`);
+  const args = ['ci', '--no-audit', '--no-fund', '--loglevel=error'];
+  const done = await run('npm', args, { cwd: root, timeout: 3_600_000, ...options });
+  if (done.code !== 0)
+    throw new Refused(`npm ci failed (exit ${done.code}):\n${`${done.stdout}${done.stderr}`.trim()}`);
 };

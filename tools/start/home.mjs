@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { isRoot } from './preflight.mjs';
+import { isRoot } from './sudo.mjs';
 import { caller } from './system.mjs';
 
 /** @typedef {{ uid: number, gid: number }} User */

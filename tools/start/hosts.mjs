@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { file, folder } from './home.mjs';
-import { ROOT } from './options.mjs';
+import { built } from './options.mjs';
 
 /**
  * Lets a host of this machine into the cloud once; its key stays in the folder of its agent.
@@ -17,7 +17,7 @@ export const enroll = async (home, admin, name, user) => {
   const idFile = join(place, 'host-id');
   if (existsSync(credentials) && existsSync(idFile))
     return { hostId: readFileSync(idFile, 'utf8').trim(), credentials };
-  const { createUserKey, credsText } = await import(`${ROOT}/libs/platform/dist/index.js`);
+  const { createUserKey, credsText } = await built('libs/platform/dist/index.js');
   const keyFile = join(place, 'key.json');
   // Kept before it is used: a start that breaks off here goes on with the same key.
   if (!existsSync(keyFile)) file(keyFile, JSON.stringify(createUserKey()), 0o600, user);

@@ -1,11 +1,19 @@
-import { resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
+import { Refused } from '../services/process.mjs';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
 
-/** A problem the caller can solve; its text says how. Shown without a stack trace. */
-export class Refused extends Error {}
+/** Something of ours, once it has been built. @param {string} path below the root */
+export const built = (path) => import(pathToFileURL(join(ROOT, path)).href);
+
+/** What clients see of the API. @param {{ listen: string, port: number, publicUrl?: string | undefined }} options */
+export const publicUrlOf = ({ listen, port, publicUrl }) => {
+  if (publicUrl) return publicUrl.replace(/\/+$/, '');
+  const host = { '0.0.0.0': '127.0.0.1', '::': '[::1]' }[listen] ?? (listen.includes(':') ? `[${listen}]` : listen);
+  return `http://${host}:${port}`;
+};
 
 /** The folder that holds all that a cloud on this machine keeps. */
 export const homeFolder = () => resolve(process.env.OMNIVISOR_HOME || `${ROOT}/.omnivisor`);
@@ -17,6 +25,7 @@ export const USAGE = `npm start -- [options]
   --gateways N      replicas of the API, on the ports after --port (1)
   --listen ADDRESS  where the API listens (127.0.0.1)
   --port N          port of the API (8780)
+  --public-url URL  what clients see of the API, when that is not its address
   --skip-bootstrap  make no demo project, network, flavors or image`;
 
 const whole = (name, text, least, most) => {
@@ -24,6 +33,12 @@ const whole = (name, text, least, most) => {
   if (!/^\d+$/.test(text) || value < least || value > most)
     throw new Refused(`--${name} ${text}: a whole number from ${least} to ${most} is needed`);
   return value;
+};
+
+const url = (name, text) => {
+  if (text !== undefined && !/^https?:$/.test(URL.canParse(text) ? new URL(text).protocol : ''))
+    throw new Refused(`--${name} ${text}: an address that begins with http:// or https:// is needed`);
+  return text;
 };
 
 /** @param {string[]} argv */
@@ -39,6 +54,7 @@ export const startOptions = (argv) => {
         gateways: { type: 'string', default: '1' },
         listen: { type: 'string', default: '127.0.0.1' },
         port: { type: 'string', default: '8780' },
+        'public-url': { type: 'string' },
         'skip-bootstrap': { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
       },
@@ -53,6 +69,7 @@ export const startOptions = (argv) => {
     gateways: whole('gateways', values.gateways, 1, 16),
     listen: values.listen,
     port: whole('port', values.port, 1, 65_535 - 16),
+    publicUrl: url('public-url', values['public-url']),
     bootstrap: !values['skip-bootstrap'],
     help: values.help,
   };

@@ -1,45 +1,48 @@
+/** Where progress is shown. @typedef {{ isTTY?: boolean, write: (text: string) => unknown }} Out */
+
+const FRAMES = '⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏';
+
 /** Tells how far a start is: one moving line on a terminal, plain lines elsewhere. */
 export class Progress {
-  #terminal;
-  #out;
-  #timer;
+  #outs;
   #began = Date.now();
 
-  /** @param {NodeJS.WriteStream} [out] */
-  constructor(out = process.stdout) {
-    this.#out = out;
-    this.#terminal = out.isTTY === true;
+  /** @param {readonly Out[]} outs */
+  constructor(...outs) {
+    this.#outs = outs;
   }
 
   /** Runs one step under its name. @template T @param {string} name @param {() => Promise<T> | T} work @returns {Promise<T>} */
   async step(name, work) {
     const from = Date.now();
     const seconds = () => `${((Date.now() - from) / 1000).toFixed(1)} s`;
-    const frames = '⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏';
     let frame = 0;
-    const draw = () => this.#out.write(`\r\x1b[2K${frames[frame++ % frames.length]} ${name} ${seconds()}`);
-    if (this.#terminal) {
-      draw();
-      this.#timer = setInterval(draw, 120);
-    }
+    const draw = () => this.#write(`\r\x1b[2K${FRAMES[frame++ % FRAMES.length]} ${name} ${seconds()}`, '');
+    draw();
+    const timer = setInterval(draw, 120);
+    const end = (mark, words) => {
+      clearInterval(timer);
+      this.#write(`\r\x1b[2K${mark} ${name} (${seconds()})\n`, `${name}: ${words} ${seconds()}\n`);
+    };
     try {
       const result = await work();
-      this.#end(`✓ ${name} (${seconds()})`, `${name}: done in ${seconds()}`);
+      end('✓', 'done in');
       return result;
     } catch (error) {
-      this.#end(`✗ ${name} (${seconds()})`, `${name}: failed after ${seconds()}`);
+      end('✗', 'failed after');
       throw error;
     }
   }
 
-  #end(onTerminal, elsewhere) {
-    clearInterval(this.#timer);
-    if (this.#terminal) this.#out.write(`\r\x1b[2K${onTerminal}\n`);
-    else this.#out.write(`${elsewhere}\n`);
+  say(line) {
+    this.#write(`\r\x1b[2K${line}\n`, `${line}\n`);
   }
 
-  say(line) {
-    this.#out.write(this.#terminal ? `\r\x1b[2K${line}\n` : `${line}\n`);
+  #write(onTerminal, elsewhere) {
+    for (const out of this.#outs) {
+      const text = out.isTTY ? onTerminal : elsewhere;
+      if (text !== '') out.write(text);
+    }
   }
 
   get elapsed() {

@@ -1,30 +1,38 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { run } from '../services/process.mjs';
+import { whyNoImage } from '../image/needs.mjs';
+import { install } from '../services/debian.mjs';
+import { Refused, run } from '../services/process.mjs';
 import { adminBus } from './admin.mjs';
 import { nats, postgres } from './backing.mjs';
 import { Bootstrap } from './bootstrap.mjs';
 import { cloudsYaml, openrc } from './clients.mjs';
+import { installDependencies } from './dependencies.mjs';
 import { Home } from './home.mjs';
 import { enroll } from './hosts.mjs';
-import { Refused, ROOT } from './options.mjs';
-import { isRoot } from './preflight.mjs';
+import { hold } from './lock.mjs';
+import { missingPackages, wantsImage } from './needs.mjs';
+import { publicUrlOf, ROOT } from './options.mjs';
+import { refuseSecond } from './preflight.mjs';
 import { beganAt } from './processes.mjs';
 import { runtime } from './runtime.mjs';
 import { Services } from './services.mjs';
 import { clearState, writeState } from './state.mjs';
 import { Supervisor } from './supervisor.mjs';
-import { installPackages, serviceUser } from './system.mjs';
+import { ownerOf, serviceUser } from './system.mjs';
 
-const build = async () => {
-  const done = await run(join(ROOT, 'node_modules/.bin/tsc'), ['-b'], { cwd: ROOT });
-  if (done.code !== 0) throw new Refused(`the build failed:\n${done.stdout.trim()}`);
+/** Seconds that one start waits for another of the same clone to have installed and built. */
+const CLONE_PATIENCE = 600;
+
+const build = async (owner, signal) => {
+  const done = await run(join(ROOT, 'node_modules/.bin/tsc'), ['-b'], { cwd: ROOT, signal, ...owner });
+  if (done.code !== 0) throw new Refused(`the build failed:\n${`${done.stdout}${done.stderr}`.trim()}`);
 };
 
 /** Builds the image in the background; its file, or why there is none, comes with the promise. */
-const buildImage = (home) => {
+const buildImage = (home, signal) => {
   const args = [join(ROOT, 'tools/image/image.mjs'), '--cache', join(home.data, 'cache', 'image')];
-  const built = run(process.execPath, args, { env: { ...process.env, OMNIVISOR_HOME: home.path } }).then((done) => {
+  const built = run(process.execPath, args, { signal, detached: true }).then((done) => {
     if (done.code !== 0) throw new Refused(`the test image could not be built: ${done.stderr.trim()}`);
     return done.stdout.trim().split('\n').at(-1);
   });
@@ -32,25 +40,38 @@ const buildImage = (home) => {
   return () => built;
 };
 
+/** Rejects as soon as the signal says so. */
+const orEnd = (work, signal) =>
+  new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+    work.then(resolve, reject);
+  });
+
 /**
- * A running cloud on this machine.
+ * A running cloud on this machine. When the start fails, or is ended by `signal`, nothing of it goes on running.
  * @param {any} options see startOptions
  * @param {string} homePath
  * @param {import('./progress.mjs').Progress} progress
- * @param {(stop: () => Promise<void>) => void} stoppable told how to end what has been started so far
+ * @param {AbortSignal} signal
  */
-export const bringUp = async (options, homePath, progress, stoppable) => {
-  if (isRoot() && options.agents > 0)
-    await progress.step('Debian packages', () => installPackages((line) => progress.say(line)));
-  await progress.step('build', build);
+export const bringUp = async (options, homePath, progress, signal) => {
+  /** A step that is left when the start is to end; `whole`: one that has to be waited for. */
+  const step = async (name, work, { whole = false } = {}) => {
+    signal.throwIfAborted();
+    const result = await progress.step(name, () => (whole ? work() : orEnd(Promise.resolve().then(work), signal)));
+    signal.throwIfAborted();
+    return result;
+  };
   const user = await serviceUser();
   const home = new Home(homePath, user);
   home.prepare();
-  const where = await progress.step('program', () => runtime(user));
+  const letGo = await hold(homePath);
+  if (!letGo) throw new Refused(`another start of the cloud in ${homePath} is under way`);
+  refuseSecond(homePath);
 
   const state = {
     supervisor: { pid: process.pid, began: /** @type {string} */ (beganAt(process.pid)) },
-    endpoint: `http://${options.listen}:${options.port}`,
+    endpoint: publicUrlOf(options),
     ready: false,
     /** @type {import('./state.mjs').ServiceState[]} */
     services: [],
@@ -74,18 +95,31 @@ export const bringUp = async (options, homePath, progress, stoppable) => {
   const stop = async () => {
     await supervisor.stop();
     clearState(homePath);
+    await letGo();
   };
 
-  stoppable(stop);
-
   try {
-    const needsImage = options.bootstrap && options.agents > 0;
-    const image = needsImage ? buildImage(home) : undefined;
-    const databases = await progress.step('PostgreSQL', () => postgres(home, supervisor, where.root));
-    const bus = await progress.step('NATS', () => nats(home, supervisor));
+    const packages = await missingPackages(homePath, options);
+    if (packages.length > 0)
+      await step('Debian packages', () => install(packages, (line) => progress.say(line)), { whole: true });
+    const owner = ownerOf(ROOT);
+    const done = await hold(ROOT, { wait: CLONE_PATIENCE });
+    if (!done) throw new Refused(`another start installs and builds in ${ROOT}: try again when it is done`);
+    const where = await (async () => {
+      try {
+        await step('npm packages', () => installDependencies(ROOT, { say: () => {}, signal, ...owner }));
+        await step('build', () => build(owner, signal));
+        return await step('program', () => runtime(user));
+      } finally {
+        await done();
+      }
+    })();
+    const image = wantsImage(homePath, options) && whyNoImage() === null ? buildImage(home, signal) : undefined;
+    const databases = await step('PostgreSQL', () => postgres(home, supervisor, where.root));
+    const bus = await step('NATS', () => nats(home, supervisor));
     state.natsUrl = bus.url;
     const services = new Services({ home, runtime: where, nats: bus, databases, options });
-    await progress.step('services', async () => {
+    await step('services', async () => {
       await Promise.all([
         services.scheduler().then((s) => supervisor.run(s)),
         services.imageService().then((s) => supervisor.run(s)),
@@ -93,10 +127,9 @@ export const bringUp = async (options, homePath, progress, stoppable) => {
       const gateways = Array.from({ length: options.gateways }, (_, i) => services.gateway(i));
       await Promise.all(gateways.map(async (s) => supervisor.run(await s)));
     });
-    state.endpoint = services.publicUrl;
 
     const cli = home.forCaller('cli.creds', readFileSync(await bus.credentials('omnivisor-cli'), 'utf8'));
-    await progress.step('hosts', async () => {
+    await step('hosts', async () => {
       const admin = await adminBus({ url: bus.url, credentialsFile: cli });
       try {
         const hosts = [
@@ -123,18 +156,19 @@ export const bringUp = async (options, homePath, progress, stoppable) => {
     home.forCaller('openrc-demo', openrc(services.publicUrl, demo));
     home.forCaller('clouds.yaml', cloudsYaml(services.publicUrl, { admin, demo }));
     const bootstrap = new Bootstrap({ home, publicUrl: services.publicUrl, admin, demo });
-    const client = await progress.step('first answer', () => bootstrap.answers());
+    const client = await step('first answer', () => bootstrap.answers());
     if (options.bootstrap) {
-      await progress.step('demo project and flavors', async () => {
+      await step('demo project and flavors', async () => {
         await bootstrap.demoProject(client);
         await bootstrap.flavors(client);
       });
-      await progress.step('demo network', () => bootstrap.network());
-      if (image) await progress.step('test image', () => bootstrap.image(client, image));
+      await step('demo network', () => bootstrap.network());
     }
+    if (image) await step('test image', () => bootstrap.image(client, image));
+    else if (wantsImage(homePath, options)) progress.say(`no test image: ${whyNoImage()}`);
     state.ready = true;
     keep();
-    return { endpoint: services.publicUrl };
+    return { endpoint: services.publicUrl, stop };
   } catch (error) {
     await stop();
     throw error;

@@ -11,12 +11,13 @@ import {
   readlinkSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { run } from '../services/process.mjs';
-import { reachablePlace, searchable } from './home.mjs';
+import { reachablePlace } from './home.mjs';
 import { ROOT } from './options.mjs';
 
 /** Folders of node_modules that a service may need: those that package-lock.json does not keep for development. */
@@ -31,21 +32,29 @@ const runtimePackages = () => {
     .filter((path, _, all) => !all.some((other) => path.startsWith(`${other}/node_modules/`)));
 };
 
-/** Hard links where the file system allows it, copies elsewhere. */
-const link = (from, to) => {
+/** A tree that everybody may read, whatever the umask of the clone was. `share`: hard links where that goes. */
+const copy = (from, to, { share }) => {
   mkdirSync(to, { recursive: true });
   chmodSync(to, 0o755);
   for (const entry of readdirSync(from, { withFileTypes: true })) {
     const [source, target] = [join(from, entry.name), join(to, entry.name)];
-    if (entry.isDirectory()) link(source, target);
+    if (entry.isDirectory()) copy(source, target, { share });
     else if (entry.isSymbolicLink()) symlinkSync(readlinkSync(source), target);
-    else
-      try {
-        linkSync(source, target);
-      } catch {
-        copyFileSync(source, target);
-      }
+    else copyOpen(source, target, share);
   }
+};
+
+const copyOpen = (source, target, share = false) => {
+  const { mode } = statSync(source);
+  const open = (mode & 0o777) | 0o444 | (mode & 0o100 ? 0o111 : 0);
+  if (share && open === (mode & 0o777))
+    try {
+      return linkSync(source, target);
+    } catch {
+      // Another file system: a copy then.
+    }
+  copyFileSync(source, target);
+  chmodSync(target, open);
 };
 
 const workspaces = () =>
@@ -57,17 +66,20 @@ const place = (to) => {
   const fresh = `${to}.new`;
   rmSync(fresh, { recursive: true, force: true });
   for (const path of workspaces()) {
-    cpSync(join(ROOT, path, 'dist'), join(fresh, path, 'dist'), { recursive: true });
-    cpSync(join(ROOT, path, 'package.json'), join(fresh, path, 'package.json'));
+    copy(join(ROOT, path, 'dist'), join(fresh, path, 'dist'), { share: false });
+    copyOpen(join(ROOT, path, 'package.json'), join(fresh, path, 'package.json'));
   }
-  cpSync(join(ROOT, 'package.json'), join(fresh, 'package.json'));
+  copyOpen(join(ROOT, 'package.json'), join(fresh, 'package.json'));
   const lock = createHash('sha256')
     .update(readFileSync(join(ROOT, 'package-lock.json')))
     .digest('hex');
-  const kept = existsSync(join(to, 'lock')) && readFileSync(join(to, 'lock'), 'utf8') === lock;
+  const kept =
+    existsSync(join(to, 'node_modules')) &&
+    existsSync(join(to, 'lock')) &&
+    readFileSync(join(to, 'lock'), 'utf8') === lock;
   if (kept) renameSync(join(to, 'node_modules'), join(fresh, 'node_modules'));
   else {
-    for (const path of runtimePackages()) link(join(ROOT, path), join(fresh, path));
+    for (const path of runtimePackages()) copy(join(ROOT, path), join(fresh, path), { share: true });
     mkdirSync(join(fresh, 'node_modules', '@omnivisor'), { recursive: true });
     for (const path of workspaces())
       symlinkSync(`../../${path}`, join(fresh, 'node_modules', '@omnivisor', dirname(`${path}/x`).split('/')[1]));
@@ -77,12 +89,25 @@ const place = (to) => {
   renameSync(fresh, to);
 };
 
-const runs = async (node, user) => {
-  try {
-    return (await run(node, ['--version'], { user, cwd: '/' })).code === 0;
-  } catch {
-    return false;
-  }
+/** @param {string} command @param {readonly string[]} args */
+const works = (command, args, user) =>
+  run(command, args, { user, cwd: '/' }).then(
+    ({ code }) => code === 0,
+    () => false,
+  );
+
+const runs = (node, user) => works(node, ['--version'], user);
+
+/** Whether a user gets at the program where it is: the folders above may be closed, or the files by a umask. */
+const reads = (user) => {
+  const some = [
+    'apps/api-gateway/dist/main.js',
+    'libs/contracts/dist/index.js',
+    'package.json',
+    'node_modules/zod/package.json',
+  ];
+  const test = 'for file; do test -r "$file" || exit 1; done';
+  return works('/bin/sh', ['-c', test, 'sh', ...some.map((file) => join(ROOT, file))], user);
 };
 
 /**
@@ -100,7 +125,7 @@ export const runtime = async (user) => {
     chmodSync(dirname(elsewhere), 0o755);
     chmodSync(elsewhere, 0o755);
   };
-  if (!searchable(ROOT, user)) {
+  if (!(await reads(user))) {
     prepare();
     root = join(elsewhere, 'runtime');
     place(root);

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort } from '../services/process.mjs';
 import { folder } from './home.mjs';
+import { publicUrlOf } from './options.mjs';
 import { program } from './supervisor.mjs';
 
 /** Asks a service whether it is ready. @param {string} url */
@@ -21,7 +22,7 @@ export class Services {
   /** @param {{ home: import('./home.mjs').Home, runtime: { root: string, node: string }, nats: any, databases: Record<string, string>, options: any }} parts */
   constructor(parts) {
     Object.assign(this, parts);
-    this.publicUrl = `http://${parts.options.listen === '0.0.0.0' ? '127.0.0.1' : parts.options.listen}:${parts.options.port}`;
+    this.publicUrl = publicUrlOf(parts.options);
   }
 
   async #common(service) {

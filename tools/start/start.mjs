@@ -4,34 +4,44 @@ import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { installDependencies } from './dependencies.mjs';
-import { homeFolder, Refused, ROOT, startOptions, USAGE } from './options.mjs';
-import { preflight, throughSudo } from './preflight.mjs';
+import { explain } from '../services/process.mjs';
+import { homeFolder, startOptions, USAGE } from './options.mjs';
+import { preflight } from './preflight.mjs';
 import { Progress } from './progress.mjs';
+import { bringUp, farewell } from './run.mjs';
+import { againAsRoot, canSudo, isRoot, onCallerGone } from './sudo.mjs';
 
 const self = fileURLToPath(import.meta.url);
-const inBackground = process.env.OMNIVISOR_DETACHED === '1';
+/** How the one in the background tells the one that waits for it: `tty` or `plain`. */
+const background = process.env.OMNIVISOR_DETACHED;
+
+/** Calls `then` with the reason when this start is to end. */
+const onEnd = (then) => {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => then(signal));
+  onCallerGone(() => then('the caller has ended'));
+};
 
 /** Starts this program again in a session of its own and tells what it says until it is ready or has failed. */
 const detach = (home) =>
   new Promise((resolve) => {
+    const log = join(home, 'log', 'supervisor.log');
     mkdirSync(join(home, 'log'), { recursive: true });
-    const log = openSync(join(home, 'log', 'supervisor.log'), 'a', 0o600);
-    const args = process.argv.slice(2).filter((a) => a !== '--detach');
-    const child = spawn(process.execPath, [self, ...args], {
+    const output = openSync(log, 'a', 0o600);
+    const child = spawn(process.execPath, [self, ...process.argv.slice(2)], {
       detached: true,
-      stdio: ['ignore', log, log, 'ipc'],
-      env: { ...process.env, OMNIVISOR_DETACHED: '1' },
+      stdio: ['ignore', output, output, 'ipc'],
+      env: { ...process.env, OMNIVISOR_DETACHED: process.stdout.isTTY ? 'tty' : 'plain' },
     });
-    closeSync(log);
+    closeSync(output);
+    onEnd(() => child.kill('SIGTERM'));
     const end = (code) => {
       child.removeAllListeners();
       if (child.connected) child.disconnect();
       child.unref();
       resolve(code);
     };
-    child.on('message', ({ line, ready, failed }) => {
-      if (line) process.stdout.write(line);
+    child.on('message', ({ text, ready, failed }) => {
+      if (text) process.stdout.write(text);
       if (failed) console.error(failed);
       if (ready) end(0);
     });
@@ -40,7 +50,7 @@ const detach = (home) =>
       end(1);
     });
     child.on('exit', (code) => {
-      if (code !== 0) console.error(`the start failed; see ${join(home, 'log', 'supervisor.log')}`);
+      console.error(`the start failed; see ${log}`);
       end(code || 1);
     });
   });
@@ -50,65 +60,45 @@ const tell = (message) => {
   if (process.connected) process.send?.(message, undefined, undefined, () => {});
 };
 
+const start = async (options, home) => {
+  const waiting = { isTTY: background === 'tty', write: (text) => tell({ text }) };
+  const outs = background ? [{ write: (text) => process.stdout.write(text) }, waiting] : [process.stdout];
+  const progress = new Progress(...outs);
+  const ending = new AbortController();
+  const started = bringUp(options, home, progress, ending.signal);
+  onEnd(async (reason) => {
+    if (ending.signal.aborted) return;
+    progress.say(`${reason}: stopping; guests go on running`);
+    ending.abort(new Error('stopped before the cloud was ready'));
+    const cloud = await started.catch(() => null); // a start that fails has cleaned up after itself
+    if (!cloud) return;
+    await cloud.stop();
+    process.exit(0);
+  });
+  const cloud = await started;
+  for (const out of outs) out.write(farewell(home, cloud.endpoint, progress.elapsed, background !== undefined));
+  tell({ ready: true });
+};
+
 const main = async () => {
   const options = startOptions(process.argv.slice(2));
   if (options.help) return console.log(USAGE);
   const home = homeFolder();
-  if (!inBackground) {
-    const status = throughSudo(options, process.argv.slice(1));
-    if (status !== null) {
-      process.exitCode = status;
-      return;
-    }
-    await preflight(home, options);
-  }
-  const out = inBackground
-    ? {
-        isTTY: false,
-        write: (text) => {
-          process.stdout.write(text);
-          tell({ line: text });
-        },
-      }
-    : process.stdout;
-  const progress = new Progress(/** @type {any} */ (out));
-  if (!inBackground) await progress.step('npm packages', () => installDependencies(ROOT, { say: () => {} }));
-  if (options.detach) {
-    process.exitCode = await detach(home);
+  if (options.agents > 0 && !isRoot() && canSudo()) {
+    process.exitCode = await againAsRoot(process.argv.slice(1));
     return;
   }
-
-  let stopCloud = async () => {};
-  let stopping = false;
-  const stop = async (signal) => {
-    if (stopping) return;
-    stopping = true;
-    progress.say(`${signal}: stopping; guests go on running`);
-    try {
-      await stopCloud();
-      process.exit(0);
-    } catch (error) {
-      console.error(`stopping: ${error.message}`);
-      process.exit(1);
-    }
-  };
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => void stop(signal));
-  const { bringUp, farewell } = await import('./run.mjs');
-  const cloud = await bringUp(options, home, progress, (how) => {
-    stopCloud = how;
-  }).catch((error) => {
-    if (stopping) return new Promise(() => {}); // the stop in progress ends this process
-    throw error;
-  });
-  out.write(farewell(home, cloud.endpoint, progress.elapsed, inBackground));
-  tell({ ready: true });
+  process.umask(0o022); // what others have to read, they can; secrets have modes of their own
+  if (background) return start(options, home);
+  await preflight(home, options);
+  if (!options.detach) return start(options, home);
+  process.exitCode = await detach(home);
 };
 
 try {
   await main();
 } catch (error) {
-  const text = error instanceof Refused ? error.message : `${error.stack ?? error}`;
-  console.error(`\n${text}`);
-  tell({ failed: text });
+  console.error(`\n${explain(error)}`);
+  tell({ failed: explain(error) });
   process.exit(1);
 }

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { isAlive } from './processes.mjs';
 
@@ -30,11 +30,14 @@ export const readState = (home) => {
 /** @param {string} home @param {RunState} state */
 export const writeState = (home, state) => {
   mkdirSync(dirname(file(home)), { recursive: true });
-  writeFileSync(`${file(home)}.new`, `${JSON.stringify(state, null, 1)}\n`);
+  writeFileSync(`${file(home)}.new`, `${JSON.stringify(state, null, 1)}\n`, { mode: 0o644 });
   renameSync(`${file(home)}.new`, file(home));
 };
 
 export const clearState = (home) => rmSync(file(home), { force: true });
+
+/** Uid of whoever runs the cloud there; null when there is none. @param {string} home */
+export const startedBy = (home) => statSync(dirname(file(home)), { throwIfNoEntry: false })?.uid ?? null;
 
 /** Processes of a run that are still there, its supervisor included. @param {RunState | null} state @returns {ProcessIdentity[]} */
 export const livingProcesses = (state) => (state ? [state.supervisor, ...state.services].filter(isAlive) : []);

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync, copyFileSync, openSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
+import { Refused } from '../services/process.mjs';
 import { beganAt } from './processes.mjs';
 
 const LOG_LIMIT = 16 * 1024 * 1024;
@@ -36,6 +37,7 @@ export const program = ({ name, log, command, args, env, user, cwd }) => ({
       pid: /** @type {number} */ (child.pid),
       exited,
       stop: async () => {
+        if (child.exitCode !== null || child.signalCode !== null) return;
         child.kill('SIGTERM');
         const force = setTimeout(() => child.kill('SIGKILL'), 20_000);
         await exited;
@@ -76,6 +78,7 @@ export class Supervisor {
    * @param {number} timeout
    */
   async run(service, timeout = 60_000) {
+    if (this.#stopping) throw new Error('stopped');
     const entry = {
       service,
       pid: null,
@@ -84,6 +87,7 @@ export class Supervisor {
       restarts: 0,
       delay: FIRST_DELAY,
       process: null,
+      beginning: null,
     };
     this.#services.push(entry);
     await this.#start(entry);
@@ -91,14 +95,15 @@ export class Supervisor {
     while (service.ready && !(await service.ready())) {
       if (this.#stopping) throw new Error('stopped');
       if (entry.restarts >= 3 || Date.now() > end)
-        throw new Error(`${service.name} does not come up; see ${join(this.log, `${service.name}.log`)}`);
+        throw new Refused(`${service.name} does not come up; see ${join(this.log, `${service.name}.log`)}`);
       await new Promise((resolve) => setTimeout(resolve, 60));
     }
     this.#set(entry, 'running');
   }
 
   async #start(entry) {
-    entry.process = await entry.service.start();
+    entry.beginning = entry.service.start();
+    entry.process = await entry.beginning;
     entry.pid = entry.process.pid;
     entry.began = beganAt(entry.pid);
     entry.since = Date.now();
@@ -133,6 +138,13 @@ export class Supervisor {
     }
   }
 
+  /** Ends one, also one that is just being started. */
+  async #end(entry) {
+    await entry.beginning?.catch(() => {});
+    if (entry.process) await entry.process.stop();
+    this.#set(entry, 'stopped');
+  }
+
   /** Ends all, the last one first; those of one kind together. */
   async stop() {
     this.#stopping = true;
@@ -143,10 +155,7 @@ export class Supervisor {
       if (groups.at(-1)?.kind === kind) groups.at(-1).entries.push(entry);
       else groups.push({ kind, entries: [entry] });
     }
-    for (const { entries } of groups)
-      await Promise.all(
-        entries.filter((e) => e.pid !== null).map((e) => e.process.stop().then(() => this.#set(e, 'stopped'))),
-      );
+    for (const { entries } of groups) await Promise.all(entries.map((entry) => this.#end(entry)));
   }
 
   /** Output is appended to open files, so a log is copied away and cut, never moved. */

@@ -1,37 +1,27 @@
-import { readFileSync } from 'node:fs';
-import { run } from '../services/process.mjs';
-import { Refused } from './options.mjs';
-import { isRoot, missingCommands } from './preflight.mjs';
+import { readFileSync, statSync } from 'node:fs';
+import { Refused, run } from '../services/process.mjs';
+import { isRoot } from './sudo.mjs';
 
 const USER = 'omnivisor';
-const env = () => ({ ...process.env, DEBIAN_FRONTEND: 'noninteractive', PATH: `${process.env.PATH}:/usr/sbin:/sbin` });
+const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
 
-/** Installs the Debian packages whose commands are missing. @param {(line: string) => void} say */
-export const installPackages = async (say) => {
-  const names = missingCommands().map(([, name]) => name);
-  if (names.length === 0) return;
-  say(`apt-get install ${names.join(' ')}`);
-  const install = ['install', '-y', '-q', '--no-install-recommends', ...names];
-  const apt = (args) => run('apt-get', args, { env: env() });
-  if ((await apt(install)).code === 0) return;
-  const lists = await apt(['update', '-q']);
-  if (lists.code !== 0) throw new Refused(`apt-get update failed:\n${lists.stderr.trim()}`);
-  const done = await apt(install);
-  if (done.code !== 0) throw new Refused(`apt-get install ${names.join(' ')} failed:\n${done.stderr.trim()}`);
-};
-
-const userInfo = (name) => {
-  const line = readFileSync('/etc/passwd', 'utf8')
+/** The lines of /etc/passwd. */
+const accounts = () =>
+  readFileSync('/etc/passwd', 'utf8')
     .split('\n')
-    .find((l) => l.startsWith(`${name}:`));
-  const [, , uid, gid] = line?.split(':') ?? [];
-  return uid === undefined ? null : { uid: Number(uid), gid: Number(gid) };
+    .map((line) => line.split(':'))
+    .map(([name, , uid, gid, , home]) => ({ name, uid: Number(uid), gid: Number(gid), home }));
+
+/** @returns {import('./home.mjs').User | undefined} the services' user, where it has been made */
+export const knownUser = () => {
+  const found = accounts().find(({ name }) => name === USER);
+  return found && { uid: found.uid, gid: found.gid };
 };
 
 /** The user that everything but the agent runs as; undefined when the caller is not root: then it is the caller. */
 export const serviceUser = async () => {
   if (!isRoot()) return undefined;
-  const known = userInfo(USER);
+  const known = knownUser();
   if (known) return known;
   const args = [
     '--system',
@@ -43,8 +33,8 @@ export const serviceUser = async () => {
     '/usr/sbin/nologin',
     USER,
   ];
-  const done = await run('useradd', args, { env: env() });
-  const made = userInfo(USER);
+  const done = await run('useradd', args, { env });
+  const made = knownUser();
   if (!made) throw new Refused(`useradd ${USER} failed: ${done.stderr.trim()}`);
   return made;
 };
@@ -54,4 +44,15 @@ export const caller = () => {
   const uid = Number(process.env.SUDO_UID ?? process.getuid?.());
   const gid = Number(process.env.SUDO_GID ?? process.getgid?.());
   return { uid, gid };
+};
+
+/**
+ * Whom a folder belongs to, as somebody to run as: what root makes in a clone of somebody else is theirs too.
+ * @param {string} folder @returns {{ user?: import('./home.mjs').User, env: NodeJS.ProcessEnv }}
+ */
+export const ownerOf = (folder) => {
+  const { uid, gid } = statSync(folder);
+  if (!isRoot() || uid === 0) return { env: process.env };
+  const account = accounts().find((a) => a.uid === uid);
+  return { user: { uid, gid }, env: { ...process.env, ...(account && { HOME: account.home, USER: account.name }) } };
 };
