@@ -1,14 +1,5 @@
 import { spawn } from 'node:child_process';
-import {
-  closeSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  readlinkSync,
-  realpathSync,
-  rmdirSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ServerId } from '@omnivisor/contracts';
 import { HypervisorError } from '../hypervisor-driver.js';
@@ -38,11 +29,16 @@ const isGuest = (pid: number, dir: string, guest: GuestDefinition): boolean => {
   return command.includes(`guest=${guestName(guest)}`) && isAlive(pid, dir);
 };
 
-/** True also while the process ends: it has no command line any more, but still holds its files and devices. */
+/**
+ * True also while the process ends: it has no command line any more, but still holds its files and devices. The folder
+ * itself is compared, not its path: seen through the mounts of another namespace, as `ip netns exec` makes one, a folder
+ * may have another path.
+ */
 const isAlive = (pid: number, dir: string): boolean => {
   if (isZombie(pid)) return false;
   try {
-    return readlinkSync(`/proc/${pid}/cwd`) === realpathSync(dir);
+    const [works, own] = [statSync(`/proc/${pid}/cwd`), statSync(dir)];
+    return works.ino === own.ino && works.dev === own.dev;
   } catch {
     return false;
   }
