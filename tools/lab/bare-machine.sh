@@ -78,7 +78,11 @@ first_process='
   mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
   hostname bare
   ip link set lo up
-  touch "$root/run/booted"
+  mkdir -p "$root/mnt/outside"
+  cd "$root"
+  pivot_root . mnt/outside
+  umount -l /mnt/outside
+  touch /run/booted
   while :; do sleep 3600 & wait $! || true; done'
 
 boot() {
@@ -87,7 +91,7 @@ boot() {
   local outer=$! pid=
   for _ in $(seq 100); do
     pid=$(cat "/proc/$outer/task/$outer/children" 2>/dev/null | tr -d ' ') || true
-    [ -n "$pid" ] && [ -e "/proc/$pid/root$root/run/booted" ] && break
+    [ -n "$pid" ] && booted "$pid" && break
     kill -0 $outer 2>/dev/null || { cat "$folder/boot.log"; exit 1; }
     sleep 0.1
   done
@@ -102,7 +106,8 @@ boot() {
   echo 'nameserver 10.0.2.3' >"$root/etc/resolv.conf"
 }
 
-running() { [ -f "$folder/pid" ] && [ -e "/proc/$(cat "$folder/pid")/root$root/run/booted" ]; }
+booted() { [ "$(readlink "/proc/$1/root")" = / ] && [ -e "/proc/$1/root/run/booted" ] && [ ! -e "/proc/$1/root/$root" ]; }
+running() { [ -f "$folder/pid" ] && booted "$(cat "$folder/pid")"; }
 
 # A login like that of a person: their own environment and nothing of ours.
 run() {
@@ -111,7 +116,7 @@ run() {
   if [ "$1" = -u ]; then user=$2 home=/home/$2; shift 2; fi
   local environment
   mapfile -t environment <"$folder/environment"
-  nsenter -t "$(cat "$folder/pid")" -m -p -n -u -i -- chroot "$root" env -i "${environment[@]}" \
+  nsenter -t "$(cat "$folder/pid")" -m -p -n -u -i -- env -i "${environment[@]}" \
     HOME=$home USER="$user" LOGNAME="$user" TERM="${TERM:-dumb}" LANG=C.UTF-8 \
     setpriv --reuid="$user" --regid="$user" --init-groups bash -c 'cd "$HOME" && exec "$@"' bash "$@"
 }

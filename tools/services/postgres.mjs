@@ -16,7 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { controls, freePort, makeFolder, run, waitFor } from './process.mjs';
+import { controls, freePort, makeFolder, Refused, run, waitFor } from './process.mjs';
 
 /** @typedef {import('./process.mjs').User} User */
 /** @typedef {import('./process.mjs').Service} Service */
@@ -49,7 +49,17 @@ export const postgresBinaries = (root) => {
   const versions = existsSync(debian) ? readdirSync(debian).map(Number) : [];
   const newest = Math.max(0, ...versions.filter((v) => v >= OLDEST && existsSync(`${debian}/${v}/bin/postgres`)));
   if (newest > 0) return `${debian}/${newest}/bin`;
-  throw new Error(`no PostgreSQL ${OLDEST} or newer: run npm install, or install the package postgresql`);
+  throw new Refused(`no PostgreSQL ${OLDEST} or newer: npm has none for this machine, install the package postgresql`);
+};
+
+/** Debian packages that have to be installed for `postgresBinaries` to find something. @param {string} root @returns {string[]} */
+export const postgresPackages = (root) => {
+  try {
+    postgresBinaries(root);
+    return [];
+  } catch {
+    return ['postgresql'];
+  }
 };
 
 /** A copy that `user` can execute, when the original lies where only others can search. @type {(binaries: string, dir: string, user?: User) => Promise<string>} */

@@ -1,27 +1,22 @@
-import { readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { adminClient } from './client.mjs';
 import { beganAt, endAll, isAlive } from './processes.mjs';
 
-/** Guests of this cloud on this machine: processes that work inside our agents' folders. @param {string} home */
+/** Guests of this cloud on this machine: QEMU processes that carry its mark. @param {string} home */
 export const guestProcesses = (home) => {
-  let agents;
-  try {
-    agents = `${realpathSync(join(home, 'data', 'agents'))}/`;
-  } catch {
-    return [];
-  }
+  const file = join(home, 'data', 'secrets', 'cloud-id');
+  if (!existsSync(file)) return [];
+  const mark = `guest=${readFileSync(file, 'utf8').trim()}/`;
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .flatMap((pid) => {
       try {
-        const inside = readlinkSync(`/proc/${pid}/cwd`).startsWith(agents);
-        const qemu = /^qemu-system-/.test(
-          readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')[0]?.split('/').pop() ?? '',
-        );
-        return inside && qemu ? [{ pid: Number(pid), began: beganAt(Number(pid)) }] : [];
+        const [program = '', ...args] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+        const ours = basename(program).startsWith('qemu-system-') && args.some((arg) => arg.startsWith(mark));
+        return ours ? [{ pid: Number(pid), began: beganAt(Number(pid)) }] : [];
       } catch {
-        return []; // ended meanwhile, or not ours to see
+        return []; // ended meanwhile
       }
     });
 };

@@ -55,6 +55,16 @@ export const file = (path, text, mode, user) => {
   return path;
 };
 
+/** Makes the folder of a cloud, with what its supervisor writes: it belongs to the caller. @param {string} path */
+export const makeHome = (path) => {
+  if (!existsSync(path)) {
+    mkdirSync(path, { recursive: true });
+    chmodSync(path, 0o755);
+    give(path, caller());
+  }
+  for (const name of ['log', 'run']) folder(join(path, name), 0o755, undefined);
+};
+
 /**
  * What a cloud keeps on this machine:
  *   openrc, openrc-demo, clouds.yaml   for the caller, 0600
@@ -71,14 +81,7 @@ export class Home {
   }
 
   prepare() {
-    const fresh = !existsSync(this.path);
-    mkdirSync(this.path, { recursive: true });
-    if (fresh) {
-      chmodSync(this.path, 0o755);
-      give(this.path, caller());
-    }
-    folder(this.log, 0o755, undefined);
-    folder(join(this.path, 'run'), 0o755, undefined);
+    makeHome(this.path);
     if (!existsSync(this.data) && !searchable(this.path, this.user)) {
       const place = join(reachablePlace(this.path), 'data');
       folder(dirname(dirname(place)), 0o755, undefined);

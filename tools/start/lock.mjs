@@ -22,6 +22,7 @@ export const hold = async (folder, { wait = 0 } = {}) => {
   if (!held) return null;
   holder.unref();
   return async () => {
+    holder.ref();
     holder.stdin.end();
     await ended;
   };

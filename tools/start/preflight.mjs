@@ -25,8 +25,6 @@ const portFree = (host, port) =>
     const server = createServer();
     server.once('error', (error) => {
       if (error.code === 'EADDRINUSE') resolve(false);
-      else if (error.code === 'EACCES')
-        reject(new Refused(`port ${port} needs more rights than this user has; choose one above 1023 with --port`));
       else reject(new Refused(`cannot listen on ${host}: ${error.message}`));
     });
     server.listen({ host, port, exclusive: true }, () => server.close(() => resolve(true)));
@@ -105,6 +103,13 @@ const requireNats = () => {
   }
 };
 
+/** Services are not root, whoever starts them. @param {{ port: number }} options */
+const requireHighPort = ({ port }) => {
+  const lowest = Number(readFileSync('/proc/sys/net/ipv4/ip_unprivileged_port_start', 'utf8'));
+  if (port < lowest)
+    throw new Refused(`port ${port} is for root only, and the API does not run as root: choose one from ${lowest} on`);
+};
+
 /**
  * Everything that would make a start fail half way, found before anything is changed.
  * @throws Refused with what to do about it
@@ -114,6 +119,7 @@ export const preflight = async (home, options) => {
   refuseSecond(home);
   requireRights(home, options);
   requireNats();
+  requireHighPort(options);
   const packages = await missingPackages(home, options);
   if (packages.length > 0 && !hasApt()) throw new Refused(howToInstall(packages));
   requireRoom(home);

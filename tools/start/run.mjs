@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { whyNoImage } from '../image/needs.mjs';
 import { install } from '../services/debian.mjs';
+import { postgresPackages } from '../services/postgres.mjs';
 import { Refused, run } from '../services/process.mjs';
 import { adminBus } from './admin.mjs';
 import { nats, postgres } from './backing.mjs';
@@ -65,7 +66,7 @@ export const bringUp = async (options, homePath, progress, signal) => {
   const user = await serviceUser();
   const home = new Home(homePath, user);
   home.prepare();
-  const letGo = await hold(homePath);
+  const letGo = await hold(home.data);
   if (!letGo) throw new Refused(`another start of the cloud in ${homePath} is under way`);
   refuseSecond(homePath);
 
@@ -108,6 +109,8 @@ export const bringUp = async (options, homePath, progress, signal) => {
     const where = await (async () => {
       try {
         await step('npm packages', () => installDependencies(ROOT, { say: () => {}, signal, ...owner }));
+        const database = postgresPackages(ROOT);
+        if (database.length > 0) await step('PostgreSQL of Debian', () => install(database), { whole: true });
         await step('build', () => build(owner, signal));
         return await step('program', () => runtime(user));
       } finally {
@@ -176,14 +179,17 @@ export const bringUp = async (options, homePath, progress, signal) => {
 };
 
 /** The last words of a start. */
-export const farewell = (home, endpoint, seconds, detached) => `
+export const farewell = (home, endpoint, seconds, detached) => {
+  const file = (name) => (/^[\w./-]+$/.test(home) ? `${home}/${name}` : `'${home}/${name}'`);
+  return `
 Omnivisor is ready at ${endpoint} (${seconds} s)
 
-  . ${home}/openrc        the admin          openstack server list --all-projects
-  . ${home}/openrc-demo   a demo user        npm run demo
-  OS_CLIENT_CONFIG_FILE=${home}/clouds.yaml  clouds omnivisor-admin and omnivisor-demo
+  . ${file('openrc')}        the admin          openstack server list --all-projects
+  . ${file('openrc-demo')}   a demo user        npm run demo
+  OS_CLIENT_CONFIG_FILE=${file('clouds.yaml')}  clouds omnivisor-admin and omnivisor-demo
 
   logs      ${home}/log/
   status    npm run status
   stop      ${detached ? 'npm stop' : 'Ctrl-C, or npm stop'}; guests go on running (npm stop -- --guests powers them off)
 `;
+};

@@ -15,7 +15,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { run } from '../services/process.mjs';
 import { reachablePlace } from './home.mjs';
 import { ROOT } from './options.mjs';
@@ -62,29 +62,51 @@ const workspaces = () =>
     .flatMap((top) => readdirSync(join(ROOT, top)).map((name) => `${top}/${name}`))
     .filter((p) => existsSync(join(ROOT, p, 'dist')));
 
+const filesOf = (folder) =>
+  readdirSync(folder, { withFileTypes: true }).flatMap((e) =>
+    e.isDirectory() ? filesOf(join(folder, e.name)) : [join(folder, e.name)],
+  );
+
+const sha256 = (text) => createHash('sha256').update(text).digest('hex');
+
+/** One word for the packages, one for the build: a part whose word is the same is there already. */
+const words = () => {
+  const built = workspaces().flatMap((path) => [
+    ...filesOf(join(ROOT, path, 'dist')),
+    join(ROOT, path, 'package.json'),
+  ]);
+  const stats = built.map((file) => [file, statSync(file).size, statSync(file).mtimeMs]);
+  return { packages: sha256(readFileSync(join(ROOT, 'package-lock.json'))), build: sha256(JSON.stringify(stats)) };
+};
+
+/** @returns {{ packages?: string, build?: string }} */
+const readWords = (file) => {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch {
+    return {};
+  }
+};
+
 const place = (to) => {
   const fresh = `${to}.new`;
   rmSync(fresh, { recursive: true, force: true });
+  const wanted = words();
+  const here = existsSync(join(to, 'node_modules')) ? readWords(join(to, 'words')) : {};
+  if (here.packages === wanted.packages && here.build === wanted.build) return;
   for (const path of workspaces()) {
     copy(join(ROOT, path, 'dist'), join(fresh, path, 'dist'), { share: false });
     copyOpen(join(ROOT, path, 'package.json'), join(fresh, path, 'package.json'));
   }
   copyOpen(join(ROOT, 'package.json'), join(fresh, 'package.json'));
-  const lock = createHash('sha256')
-    .update(readFileSync(join(ROOT, 'package-lock.json')))
-    .digest('hex');
-  const kept =
-    existsSync(join(to, 'node_modules')) &&
-    existsSync(join(to, 'lock')) &&
-    readFileSync(join(to, 'lock'), 'utf8') === lock;
-  if (kept) renameSync(join(to, 'node_modules'), join(fresh, 'node_modules'));
+  if (here.packages === wanted.packages) renameSync(join(to, 'node_modules'), join(fresh, 'node_modules'));
   else {
     for (const path of runtimePackages()) copy(join(ROOT, path), join(fresh, path), { share: true });
     mkdirSync(join(fresh, 'node_modules', '@omnivisor'), { recursive: true });
     for (const path of workspaces())
-      symlinkSync(`../../${path}`, join(fresh, 'node_modules', '@omnivisor', dirname(`${path}/x`).split('/')[1]));
+      symlinkSync(`../../${path}`, join(fresh, 'node_modules', '@omnivisor', basename(path)));
   }
-  writeFileSync(join(fresh, 'lock'), lock);
+  writeFileSync(join(fresh, 'words'), JSON.stringify(wanted));
   rmSync(to, { recursive: true, force: true });
   renameSync(fresh, to);
 };

@@ -1,10 +1,11 @@
 #!/usr/bin/env node
 /** npm start: a cloud on this machine. See `npm start -- --help`. Uses only Node's own modules until npm ci has run. */
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { explain } from '../services/process.mjs';
+import { makeHome } from './home.mjs';
 import { homeFolder, startOptions, USAGE } from './options.mjs';
 import { preflight } from './preflight.mjs';
 import { Progress } from './progress.mjs';
@@ -25,7 +26,7 @@ const onEnd = (then) => {
 const detach = (home) =>
   new Promise((resolve) => {
     const log = join(home, 'log', 'supervisor.log');
-    mkdirSync(join(home, 'log'), { recursive: true });
+    makeHome(home);
     const output = openSync(log, 'a', 0o600);
     const child = spawn(process.execPath, [self, ...process.argv.slice(2)], {
       detached: true,
@@ -55,13 +56,15 @@ const detach = (home) =>
     });
   });
 
-/** Tells the process that waits for us, as long as it does. */
-const tell = (message) => {
-  if (process.connected) process.send?.(message, undefined, undefined, () => {});
-};
+/** Tells the process that waits for us, as long as it does. @returns {Promise<void>} */
+const tell = (message) =>
+  new Promise((resolve) => {
+    if (process.connected) process.send?.(message, undefined, undefined, () => resolve());
+    else resolve();
+  });
 
 const start = async (options, home) => {
-  const waiting = { isTTY: background === 'tty', write: (text) => tell({ text }) };
+  const waiting = { isTTY: background === 'tty', write: (text) => void tell({ text }) };
   const outs = background ? [{ write: (text) => process.stdout.write(text) }, waiting] : [process.stdout];
   const progress = new Progress(...outs);
   const ending = new AbortController();
@@ -77,7 +80,7 @@ const start = async (options, home) => {
   });
   const cloud = await started;
   for (const out of outs) out.write(farewell(home, cloud.endpoint, progress.elapsed, background !== undefined));
-  tell({ ready: true });
+  await tell({ ready: true });
 };
 
 const main = async () => {
@@ -99,6 +102,6 @@ try {
   await main();
 } catch (error) {
   console.error(`\n${explain(error)}`);
-  tell({ failed: explain(error) });
+  await tell({ failed: explain(error) });
   process.exit(1);
 }

@@ -5,6 +5,8 @@ export const isRoot = () => process.getuid?.() === 0;
 
 /** Says to the program behind sudo that its caller may be gone one day: then its standard input ends. */
 const BEHIND = 'OMNIVISOR_BEHIND_SUDO';
+const isBehind = process.env[BEHIND] !== undefined;
+delete process.env[BEHIND]; // true of this process, not of those it starts
 
 /** What the program has to know although sudo forgets it: our own settings, and how this machine reaches the world. */
 const KEPT = /^(OMNIVISOR_\w+|NATS_URL|PATH|\w+_proxy|npm_config_\w+|PIP_\w+|SSL_CERT_\w+|NODE_EXTRA_CA_CERTS)$/i;
@@ -32,8 +34,7 @@ export const againAsRoot = (argv) => {
 
 /** @param {() => void} then called when the caller on the other side of sudo has ended, or wants us to end */
 export const onCallerGone = (then) => {
-  if (!process.env[BEHIND]) return;
-  delete process.env[BEHIND];
+  if (!isBehind) return;
   process.stdin.once('end', then).once('error', then).resume();
   process.stdin.unref?.();
 };
