@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { ConfigError, checkConfig, flag, loadConfig, port, secret, showConfig } from './config.js';
@@ -25,6 +28,18 @@ describe('configuration', () => {
     expect(() => loadConfig(schema, bad)).toThrow(ConfigError);
     expect(JSON.stringify(checkConfig(schema, bad))).not.toContain('short"');
     expect(checkConfig(schema, bad)).toContainEqual({ name: 'DATABASE_URL', problem: 'is not set' });
+  });
+  it('takes a value from the file that NAME_FILE names, and says when it cannot', () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'config-')), 'key');
+    writeFileSync(file, 'out of a file\n');
+    const { MASTER_KEY: _, ...rest } = good;
+    expect(loadConfig(schema, { ...rest, MASTER_KEY_FILE: file }).MASTER_KEY).toBe('out of a file');
+    const shown = showConfig(schema, { ...rest, MASTER_KEY_FILE: file });
+    expect(shown).toContainEqual({ name: 'MASTER_KEY', value: '***', source: 'file' });
+    expect(checkConfig(schema, { ...rest, MASTER_KEY_FILE: `${file}.none` })).toEqual([
+      { name: 'MASTER_KEY', problem: `cannot be read from ${file}.none` },
+    ]);
+    rmSync(dirname(file), { recursive: true });
   });
   it('masks secrets, also those in a URL', () => {
     const shown = showConfig(schema, good);

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 
 /**
@@ -33,17 +34,41 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 const present = (env: Environment): Record<string, string> =>
   Object.fromEntries(Object.entries(env).filter((e): e is [string, string] => e[1] !== undefined && e[1] !== ''));
 
-const describe = (issue: z.core.$ZodIssue, env: Record<string, string>): string =>
-  issue.path.length > 0 && env[String(issue.path[0])] === undefined ? 'is not set' : issue.message;
+/** What is given: a variable itself, or where `<variable>_FILE` names a file, the text in it. */
+const given = (schema: z.ZodObject, env: Environment): Record<string, string> => {
+  const values = present(env);
+  for (const name of Object.keys(schema.shape)) {
+    const file = values[`${name}_FILE`];
+    if (values[name] === undefined && file !== undefined) {
+      const text = textOf(file);
+      if (text !== undefined) values[name] = text;
+    }
+  }
+  return values;
+};
+
+const textOf = (file: string): string | undefined => {
+  try {
+    return readFileSync(file, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+};
+
+const describe = (issue: z.core.$ZodIssue, env: Record<string, string>): string => {
+  const name = String(issue.path[0] ?? '');
+  if (name === '' || env[name] !== undefined) return issue.message;
+  return env[`${name}_FILE`] === undefined ? 'is not set' : `cannot be read from ${env[`${name}_FILE`]}`;
+};
 
 export const checkConfig = (schema: z.ZodObject, env: Environment): ConfigProblem[] => {
-  const given = present(env);
-  const result = schema.safeParse(given);
+  const values = given(schema, env);
+  const result = schema.safeParse(values);
   return result.success
     ? []
     : result.error.issues.map((issue) => ({
         name: issue.path.join('.') || 'configuration',
-        problem: describe(issue, given),
+        problem: describe(issue, values),
       }));
 };
 
@@ -51,14 +76,14 @@ export const checkConfig = (schema: z.ZodObject, env: Environment): ConfigProble
 export const loadConfig = <S extends z.ZodObject>(schema: S, env: Environment): z.output<S> => {
   const problems = checkConfig(schema, env);
   if (problems.length > 0) throw new ConfigError(problems);
-  return schema.parse(present(env)) as z.output<S>;
+  return schema.parse(given(schema, env)) as z.output<S>;
 };
 
 export interface ConfigEntry {
   readonly name: string;
   /** `***` for a secret that is set. */
   readonly value: unknown;
-  readonly source: 'environment' | 'default';
+  readonly source: 'environment' | 'file' | 'default';
 }
 
 const isSecret = (schema: z.ZodType): boolean => {
@@ -73,11 +98,11 @@ const masked = (value: unknown): unknown =>
 
 /** What is in force, with secrets masked; for `config show`. */
 export const showConfig = <S extends z.ZodObject>(schema: S, env: Environment): ConfigEntry[] => {
-  const given = present(env);
+  const set = given(schema, env);
   const values = loadConfig(schema, env) as Record<string, unknown>;
   return Object.entries(schema.shape as Record<string, z.ZodType>).map(([name, field]) => ({
     name,
     value: values[name] === undefined ? null : isSecret(field) ? '***' : masked(values[name]),
-    source: given[name] === undefined ? 'default' : 'environment',
+    source: set[name] === undefined ? 'default' : present(env)[name] === undefined ? 'file' : 'environment',
   }));
 };
