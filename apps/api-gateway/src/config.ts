@@ -18,6 +18,8 @@ export const GatewayConfig = z.object({
   OMNIVISOR_DATABASE_SCHEMA: z.string().default('gateway'),
   OMNIVISOR_LISTEN: z.string().default('127.0.0.1'),
   OMNIVISOR_PORT: port.default(8774),
+  /** Health and metrics, which are not for clients. */
+  OMNIVISOR_HEALTH_LISTEN: z.string().default('127.0.0.1'),
   OMNIVISOR_HEALTH_PORT: port.default(0),
   /** The root all services share as clients see it; taken from the request when not given. */
   OMNIVISOR_PUBLIC_URL: z.string().optional(),

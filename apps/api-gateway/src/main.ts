@@ -99,7 +99,12 @@ const health = new Health('api-gateway', [
 const metrics = metricsRegistry('api-gateway');
 refusalMetrics(metrics, service.refusals);
 evidenceMetrics(metrics, service.evidence);
-const healthServer = await HealthServer.listen(health, metrics, config.OMNIVISOR_LISTEN, config.OMNIVISOR_HEALTH_PORT);
+const healthServer = await HealthServer.listen(
+  health,
+  metrics,
+  config.OMNIVISOR_HEALTH_LISTEN,
+  config.OMNIVISOR_HEALTH_PORT,
+);
 lifecycle.onStop('health', () => {
   health.markStopping();
   return healthServer.close();

@@ -32,6 +32,8 @@ export const AgentConfig = z.object({
   OMNIVISOR_FAKE_DISK_GIB: count.default(4_000),
   /** Milliseconds that a fake spawn takes. */
   OMNIVISOR_FAKE_SPAWN_MS: count.default(0),
+  /** Where health and metrics are answered; nothing else listens. */
+  OMNIVISOR_HEALTH_LISTEN: z.string().default('127.0.0.1'),
   OMNIVISOR_HEALTH_PORT: count.default(0),
   OMNIVISOR_LOG_LEVEL: z.string().default('info'),
 });

@@ -38,6 +38,17 @@ const open = async () => {
   }
 };
 
+// Answers before a hypervisor was found: an agent that looks for one is alive, and not ready.
+let connected = () => false;
+const health = new Health('compute-agent', [{ name: 'bus', probe: () => connected() }]);
+const server = await HealthServer.listen(
+  health,
+  metricsRegistry('compute-agent'),
+  config.OMNIVISOR_HEALTH_LISTEN,
+  config.OMNIVISOR_HEALTH_PORT,
+);
+lifecycle.onStop('health', () => server.close());
+
 const { driver, report, probes } = await open();
 const bus = await NatsBus.connect({
   servers: config.OMNIVISOR_NATS_URL,
@@ -48,6 +59,7 @@ const bus = await NatsBus.connect({
   onStatus: (status) => log.info(`bus: ${status}`),
 });
 lifecycle.onStop('bus', () => bus.close());
+connected = () => bus.connected();
 
 const facts = async () =>
   hostFacts(driver, report, probes, {
@@ -72,15 +84,6 @@ const agent = new Agent({
   spawns: driver.backend === 'fake' ? 64 : config.OMNIVISOR_SPAWNS,
 });
 lifecycle.onStop('agent', () => agent.stop());
-
-const health = new Health('compute-agent', [{ name: 'bus', probe: () => bus.connected() }]);
-const server = await HealthServer.listen(
-  health,
-  metricsRegistry('compute-agent'),
-  '127.0.0.1',
-  config.OMNIVISOR_HEALTH_PORT,
-);
-lifecycle.onStop('health', () => server.close());
 
 await agent.start();
 health.markReady();

@@ -12,6 +12,8 @@ export const imageServiceConfig = z.object({
   OMNIVISOR_DATABASE_SCHEMA: z.string().default('image'),
   OMNIVISOR_LISTEN: z.string().default('127.0.0.1'),
   OMNIVISOR_PORT: port.default(9292),
+  /** Health and metrics, which are not for clients. */
+  OMNIVISOR_HEALTH_LISTEN: z.string().default('127.0.0.1'),
   OMNIVISOR_HEALTH_PORT: port.default(0),
   /** The root all services share as clients see it. */
   OMNIVISOR_PUBLIC_URL: z.string().optional(),

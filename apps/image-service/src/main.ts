@@ -68,7 +68,7 @@ const health = new Health('image-service', [
 const healthServer = await HealthServer.listen(
   health,
   metricsRegistry('image-service'),
-  config.OMNIVISOR_LISTEN,
+  config.OMNIVISOR_HEALTH_LISTEN,
   config.OMNIVISOR_HEALTH_PORT,
 );
 lifecycle.onStop('health', () => {

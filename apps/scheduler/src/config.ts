@@ -15,6 +15,8 @@ export const SchedulerConfig = z.object({
   OMNIVISOR_CLOUD_ID: z.string().min(1),
   OMNIVISOR_LISTEN: z.string().default('127.0.0.1'),
   OMNIVISOR_PORT: port.default(8778),
+  /** Health and metrics, which are not for clients. */
+  OMNIVISOR_HEALTH_LISTEN: z.string().default('127.0.0.1'),
   OMNIVISOR_HEALTH_PORT: port.default(0),
   OMNIVISOR_PUBLIC_URL: z.string().optional(),
   OMNIVISOR_LOG_LEVEL: z.string().default('info'),

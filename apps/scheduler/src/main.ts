@@ -69,7 +69,7 @@ const health = new Health('scheduler', [
 ]);
 const metrics = metricsRegistry('scheduler');
 schedulerMetrics(metrics, scheduler);
-const probes = await HealthServer.listen(health, metrics, config.OMNIVISOR_LISTEN, config.OMNIVISOR_HEALTH_PORT);
+const probes = await HealthServer.listen(health, metrics, config.OMNIVISOR_HEALTH_LISTEN, config.OMNIVISOR_HEALTH_PORT);
 lifecycle.onStop('health', () => probes.close());
 
 lifecycle.onStop('scheduler', () => scheduler.stop());
