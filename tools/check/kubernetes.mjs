@@ -2,23 +2,38 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parse, parseAllDocuments } from 'yaml';
 
-/** As much of kustomize as k8s/ uses: resources, namespace, images, replicas. Anything else is refused. */
-const KNOWN = ['apiVersion', 'kind', 'namespace', 'resources', 'images', 'replicas'];
+/** As much of kustomize as k8s/ uses: these, and of patches those of RFC 6902 that replace. Anything else is refused. */
+const KNOWN = ['apiVersion', 'kind', 'namespace', 'resources', 'images', 'replicas', 'patches'];
+/** Kubernetes reads the older YAML, where 0440 is octal. */
+const YAML = { version: '1.1' };
 const CLUSTER_WIDE = ['Namespace'];
+
+const patched = (manifests, { target, patch }) => {
+  const found = manifests.find((m) => m.kind === target.kind && m.metadata.name === target.name);
+  if (!found) throw new Error(`a patch for ${target.kind}/${target.name}, which is not there`);
+  for (const { op, path, value } of parse(patch, YAML)) {
+    const steps = path.split('/').slice(1);
+    const last = steps.pop();
+    const parent = steps.reduce((at, step) => at?.[step], found);
+    if (op !== 'replace' || parent?.[last] === undefined) throw new Error(`cannot ${op} ${path} of ${target.name}`);
+    parent[last] = value;
+  }
+};
 
 /** @param {string} folder of a kustomization @returns {any[]} its manifests */
 export const render = (folder) => {
-  const kustomization = parse(readFileSync(join(folder, 'kustomization.yaml'), 'utf8'));
+  const kustomization = parse(readFileSync(join(folder, 'kustomization.yaml'), 'utf8'), YAML);
   const unknown = Object.keys(kustomization).filter((k) => !KNOWN.includes(k));
   if (unknown.length > 0) throw new Error(`${folder}: this renderer does not know ${unknown.join(', ')}`);
   const manifests = kustomization.resources.flatMap((name) =>
     name.endsWith('.yaml')
-      ? parseAllDocuments(readFileSync(join(folder, name), 'utf8')).map((d) => {
+      ? parseAllDocuments(readFileSync(join(folder, name), 'utf8'), YAML).map((d) => {
           if (d.errors.length > 0) throw new Error(`${join(folder, name)}: ${d.errors[0].message}`);
           return d.toJS();
         })
       : render(join(folder, name)),
   );
+  for (const patch of kustomization.patches ?? []) patched(manifests, patch);
   for (const m of manifests) {
     if (kustomization.namespace && !CLUSTER_WIDE.includes(m.kind)) m.metadata.namespace = kustomization.namespace;
     for (const { name, count } of kustomization.replicas ?? [])
