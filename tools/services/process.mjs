@@ -25,14 +25,21 @@ export const explain = (error) =>
  * @param {string} command
  * @param {readonly string[]} args
  * @param {{ user?: User, cwd?: string, env?: NodeJS.ProcessEnv, timeout?: number, detached?: boolean, signal?: AbortSignal }} [options]
- *   timeout in milliseconds; detached: out of the caller's process group; signal: ends it
+ *   timeout in milliseconds; detached: in a process group of its own; signal: ends it
  * @returns {Promise<{ code: number | null, stdout: string, stderr: string }>}
  */
-export const run = (command, args, { user, timeout = 300_000, ...options } = {}) =>
+export const run = (command, args, { user, timeout = 300_000, signal, ...options } = {}) =>
   new Promise((resolve, reject) => {
     const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options, ...user });
+    const end = () => endOf(child, options.detached === true);
     // Not spawn's own timeout: its timer goes on after a command that is not there.
-    const timer = setTimeout(() => child.kill('SIGTERM'), timeout);
+    const timer = setTimeout(end, timeout);
+    const done = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', end);
+    };
+    if (signal?.aborted) end();
+    else signal?.addEventListener('abort', end);
     let stdout = '';
     let stderr = '';
     child.stdout.on('data', (chunk) => {
@@ -42,14 +49,24 @@ export const run = (command, args, { user, timeout = 300_000, ...options } = {})
       stderr += chunk;
     });
     child.on('error', (error) => {
-      clearTimeout(timer);
+      done();
       reject(error);
     });
     child.on('close', (code) => {
-      clearTimeout(timer);
+      done();
       resolve({ code, stdout, stderr });
     });
   });
+
+/** Ends a command; one with a group of its own with all that it started. @param {import('node:child_process').ChildProcess} child @param {boolean} group */
+const endOf = (child, group) => {
+  if (child.pid === undefined) return;
+  try {
+    process.kill(group ? -child.pid : child.pid, 'SIGTERM');
+  } catch (error) {
+    if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ESRCH') throw error;
+  }
+};
 
 /** @param {string} name @returns {string | undefined} the first executable of this name on PATH */
 export const which = (name) =>

@@ -13,6 +13,15 @@ describe('a command that is run', () => {
     const done = await run('sleep', ['60'], { timeout: 20 });
     expect(done.code).toBeNull();
   });
+
+  it('is ended with all that it started when it has a group of its own', async () => {
+    const end = new AbortController();
+    const marker = `${process.pid}.125`;
+    const running = run('sh', ['-c', `sleep ${marker} & wait`], { detached: true, signal: end.signal });
+    setTimeout(() => end.abort(), 50);
+    expect((await running).code).toBeNull();
+    expect((await run('pgrep', ['-f', `^sleep ${marker}$`])).stdout).toBe('');
+  });
 });
 
 describe('an error', () => {

@@ -93,7 +93,9 @@ export const bringUp = async (options, homePath, progress, signal) => {
       keep();
     },
   });
+  const ended = new AbortController();
   const stop = async () => {
+    ended.abort();
     await supervisor.stop();
     clearState(homePath);
     await letGo();
@@ -117,7 +119,7 @@ export const bringUp = async (options, homePath, progress, signal) => {
         await done();
       }
     })();
-    const image = wantsImage(homePath, options) && whyNoImage() === null ? buildImage(home, signal) : undefined;
+    const image = wantsImage(homePath, options) && whyNoImage() === null ? buildImage(home, ended.signal) : undefined;
     const databases = await step('PostgreSQL', () => postgres(home, supervisor, where.root));
     const bus = await step('NATS', () => nats(home, supervisor));
     state.natsUrl = bus.url;
@@ -180,7 +182,8 @@ export const bringUp = async (options, homePath, progress, signal) => {
 
 /** The last words of a start. */
 export const farewell = (home, endpoint, seconds, detached) => {
-  const file = (name) => (/^[\w./-]+$/.test(home) ? `${home}/${name}` : `'${home}/${name}'`);
+  const file = (name) =>
+    /^[\w./-]+$/.test(home) ? `${home}/${name}` : `'${`${home}/${name}`.replaceAll("'", "'\\''")}'`;
   return `
 Omnivisor is ready at ${endpoint} (${seconds} s)
 
