@@ -104,6 +104,36 @@ describe('the import check', () => {
     ],
     ['a compute host with a store', 'apps/compute-agent/src/x.ts', "import pg from 'pg';", 'no key to a store'],
     [
+      'a command line that reads the log',
+      'apps/cli/src/x.ts',
+      "import { a } from '@omnivisor/eventsourcing';",
+      'no key to a store',
+    ],
+    [
+      'a log that knows OpenStack',
+      'libs/eventsourcing/src/x.ts',
+      "import { a } from '@omnivisor/openstack';",
+      'neither HTTP nor Nest',
+    ],
+    [
+      'OpenStack forms that know the platform',
+      'libs/openstack/src/x.ts',
+      "import { a } from '@omnivisor/platform';",
+      'contracts only',
+    ],
+    [
+      'a decider that imports a process',
+      `${SERVER}/port-lifecycle.ts`,
+      "import { a } from '@omnivisor/platform';",
+      'Decider type only',
+    ],
+    [
+      'a log on a driver of databases outside its adapters',
+      'libs/eventsourcing/src/x.ts',
+      "import pg from 'pg';",
+      'runs on ports',
+    ],
+    [
       'a decider with Nest',
       `${SERVER}/port-lifecycle.ts`,
       "import { a } from '@nestjs/common';",
@@ -161,6 +191,18 @@ describe('the import check', () => {
     [
       'a driver that imports another',
       'apps/compute-agent/src/drivers/xen/x.ts',
+      "import { a } from '../qemu/a.js';",
+      'drivers/common',
+    ],
+    [
+      'an agent that knows a driver from inside',
+      'apps/compute-agent/src/agent/x.ts',
+      "import { a } from '../drivers/qemu/qmp-client.js';",
+      'native names',
+    ],
+    [
+      'what drivers share, when it knows one of them',
+      'apps/compute-agent/src/drivers/common/x.ts',
       "import { a } from '../qemu/a.js';",
       'drivers/common',
     ],

@@ -58,6 +58,13 @@ const isPure = (file) =>
 const isOnPorts = (file) =>
   /\.(process|projection)\.ts$/.test(file) || /^libs\/eventsourcing\/src\/[^/]+\.ts$/.test(file);
 
+/** They ask the services, and reach neither the log nor a database. */
+const STORELESS = ['apps/compute-agent', 'apps/cli'];
+
+const DRIVERS = 'apps/compute-agent/src/drivers';
+/** The backend whose folder a file lies in. @param {string} file */
+const backendOf = (file) => new RegExp(`^${DRIVERS}/([a-z]+)/`).exec(file)?.[1];
+
 const walk = (folder) =>
   readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
     if (entry.name === 'node_modules' || entry.name === 'dist') return [];
@@ -138,11 +145,10 @@ export const violations = (root) => {
         say(line, `the platform knows nothing of clouds: ${from}`);
       if (project === 'libs/eventsourcing' && (own === 'openstack' || from.startsWith('@nestjs/')))
         say(line, `the log knows neither HTTP nor Nest: ${from}`);
-      if (
-        project === 'apps/compute-agent' &&
-        (own === 'eventsourcing' || /^(pg|@kurrent\/|@nats-io\/jetstream)/.test(from))
-      )
-        say(line, `a compute host holds no key to a store: ${from}`);
+      if (project === 'libs/openstack' && own !== undefined && own !== 'contracts' && own !== 'openstack')
+        say(line, `the OpenStack forms know contracts only: ${from}`);
+      if (STORELESS.includes(project) && (own === 'eventsourcing' || /^(pg|@kurrent\/|@nats-io\/jetstream)/.test(from)))
+        say(line, `a compute host and the command line hold no key to a store: ${from}`);
 
       if (pure.has(file) && project !== 'libs/contracts') {
         const contracts = from === '@omnivisor/contracts';
@@ -157,13 +163,18 @@ export const violations = (root) => {
       )
         say(line, `runs on ports, so that it can be simulated; not on ${from}`);
 
-      const driver = /^apps\/compute-agent\/src\/drivers\/([a-z]+)\//.exec(file)?.[1];
+      const driver = backendOf(file);
       if (driver !== undefined && relativeTarget !== null) {
-        const inside = relativeTarget.startsWith(`apps/compute-agent/src/drivers/${driver}/`);
-        const shared = relativeTarget.startsWith('apps/compute-agent/src/drivers/common/');
-        const port = relativeTarget === 'apps/compute-agent/src/drivers/hypervisor-driver.ts';
+        const inside = backendOf(relativeTarget) === driver;
+        const shared = backendOf(relativeTarget) === 'common';
+        const port = relativeTarget === `${DRIVERS}/hypervisor-driver.ts`;
         if (!inside && !shared && !port)
           say(line, `a driver imports drivers/common and the driver interface only, not ${from}`);
+      }
+      if (project === 'apps/compute-agent' && !file.startsWith(`${DRIVERS}/`) && relativeTarget !== null) {
+        const backend = backendOf(relativeTarget);
+        if (backend !== undefined && backend !== 'common')
+          say(line, `native names stay in the folder of their driver; the agent knows the interface only, not ${from}`);
       }
     }
     if (!spec && (pure.has(file) || isOnPorts(file)))

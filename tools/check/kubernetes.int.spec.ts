@@ -157,13 +157,27 @@ describe.each(overlays)('the Kubernetes manifests of %s', (overlay) => {
 });
 
 describe('the unit of a compute host', () => {
+  const unit = join(root, 'deploy/host/omnivisor-agent.service');
+  const text = readFileSync(unit, 'utf8');
+
   it('is accepted by systemd', (context) => {
     if (!existsSync('/usr/bin/systemd-analyze')) return context.skip('no systemd-analyze here');
-    const unit = join(root, 'deploy/host/omnivisor-agent.service');
     const done = spawnSync('systemd-analyze', ['verify', '--man=no', unit], { encoding: 'utf8' });
     const own = done.stderr
       .split('\n')
       .filter((line) => line.includes('omnivisor-agent') && !line.includes('is not executable'));
     expect(own).toEqual([]);
+  });
+
+  it('gives the agent no mounts of its own: the next one would not find the network namespaces', () =>
+    expect(text).not.toMatch(
+      /^(Protect(Home|System|KernelLogs|KernelTunables|KernelModules|ControlGroups|Hostname|Proc)|Private\w+|ProcSubset|(ReadOnly|ReadWrite|Inaccessible|Bind|Temporary)\w*)=/m,
+    ));
+
+  it('has the capabilities that SECURITY.md tells, and no other', () => {
+    const has = /^CapabilityBoundingSet=(.*)$/m.exec(text)?.[1]?.split(' ').sort();
+    const told = readFileSync(join(root, 'SECURITY.md'), 'utf8').match(/^\| CAP_.*$/gm) ?? [];
+    const named = told.flatMap((line) => line.split('|')[1]?.match(/CAP_\w+/g) ?? []);
+    expect(has).toEqual(named.sort());
   });
 });

@@ -147,7 +147,7 @@ try {
   await installDependencies(root);
   await check('build (tsc -b)', bin('tsc'), ['-b']);
   await check('types of the specs', bin('tsc'), ['-p', 'tools/test/tsconfig.json']);
-  await check('format and lint (biome)', bin('biome'), ['check', '.']);
+  await check('format and lint (biome)', bin('biome'), ['check', '--error-on-warnings', '.']);
   await check('boundaries', process.execPath, ['tools/check/boundaries.mjs']);
 
   const guests = /\/drivers\/(?!fake\/)/;
