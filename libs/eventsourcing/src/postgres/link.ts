@@ -39,10 +39,13 @@ export class ConnectionLost extends Error {
   }
 }
 
+/** Classes of SQLSTATE by which a database says that it cannot work now: connections, resources (disk full), shutdown, I/O. */
+const CANNOT_NOW = /^(08|53|57P|58|25006)/;
+
 /** True when the database itself refused the statement, so that it had no effect. */
-const isRefusal = (error: unknown): boolean => {
+export const isRefusal = (error: unknown): boolean => {
   const code = error instanceof pg.DatabaseError ? error.code : undefined;
-  return code !== undefined && !/^(08|57P|53300|25006)/.test(code);
+  return code !== undefined && !CANNOT_NOW.test(code);
 };
 
 /** A connection that is made when first needed, and again after it was lost. */
