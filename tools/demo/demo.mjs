@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /**
  * npm run demo: a first server, the way a user gets one. Keypair, security group and server through the public API, the
- * guest's own console, a login by ssh, and at the end the story of the server out of the log. `-- --keep` leaves it there.
+ * guest's own console, a login by ssh, and at the end the story of the server out of the log. `-- --keep` leaves it
+ * there; otherwise all of it is removed, also when the demo fails or is interrupted.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -15,6 +16,7 @@ import { demoClient } from '../start/client.mjs';
 import { homeFolder } from '../start/options.mjs';
 import { isAlive } from '../start/processes.mjs';
 import { readState } from '../start/state.mjs';
+import { cleanUp } from './clean-up.mjs';
 
 const LIMIT = 85_000;
 const began = Date.now();
@@ -24,8 +26,24 @@ const say = (line) => console.log(`${seconds()} s  ${line}`);
 const keep = process.argv.includes('--keep');
 const home = homeFolder();
 const folder = mkdtempSync(join(tmpdir(), 'omnivisor-demo-'));
-/** What to remove at the end, the last thing first. */
-const undo = [];
+const name = `demo-${began.toString(36)}`;
+
+let interrupted = false;
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
+  process.on(signal, () => {
+    if (interrupted) process.exit(130);
+    interrupted = true;
+    say(`${signal}: cleaning up; once more leaves it all there`);
+  });
+
+/** A client whose next request fails once the demo is interrupted. */
+const interruptible = (client) =>
+  Object.assign(Object.create(client), {
+    request: async (...args) => {
+      if (interrupted) throw new Refused('interrupted');
+      return client.request(...args);
+    },
+  });
 
 const command = (name, args, options = {}) => spawnSync(name, args, { encoding: 'utf8', ...options });
 
@@ -104,11 +122,14 @@ const printStory = async (serverId, natsUrl) => {
   }
 };
 
-const demonstrate = async () => {
+const running = () => {
   const state = readState(home);
   if (!state || !isAlive(state.supervisor) || !state.ready)
     throw new Refused('no cloud is running here: npm start first');
-  const demo = await demoClient(home);
+  return state;
+};
+
+const demonstrate = async (demo, state) => {
   say(`logged in as demo at ${state.endpoint}`);
 
   const [image] = (await demo.get('image', `/images?name=${IMAGE_NAME}`)).images;
@@ -118,18 +139,15 @@ const demonstrate = async () => {
   const [network] = (await demo.get('network', `/networks?name=${NETWORK_NAME}`)).networks;
   if (!network) throw new Refused(`there is no network ${NETWORK_NAME}`);
 
-  const name = `demo-${began.toString(36)}`;
   const key = join(folder, 'key');
   const made = command('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', name, '-f', key]);
   if (made.status !== 0) throw new Refused(`ssh-keygen: ${made.stderr || made.error?.message}`);
   await demo.post('compute', '/os-keypairs', {
     keypair: { name, type: 'ssh', public_key: readFileSync(`${key}.pub`, 'utf8') },
   });
-  undo.push(() => demo.delete('compute', `/os-keypairs/${name}`));
   say(`keypair ${name}`);
 
   const group = (await demo.post('network', '/security-groups', { security_group: { name } })).security_group;
-  undo.push(() => demo.delete('network', `/security-groups/${group.id}`));
   for (const rule of [{ protocol: 'tcp', port_range_min: 22, port_range_max: 22 }, { protocol: 'icmp' }])
     await demo.post('network', '/security-group-rules', {
       security_group_rule: { security_group_id: group.id, direction: 'ingress', ethertype: 'IPv4', ...rule },
@@ -145,15 +163,6 @@ const demonstrate = async () => {
       networks: [{ uuid: network.id }],
       security_groups: [{ name }],
     },
-  });
-  undo.push(async () => {
-    await demo.delete('compute', `/servers/${server.id}`);
-    await demo.until('the server to be gone', 30_000, () =>
-      demo.get('compute', `/servers/${server.id}`).then(
-        () => false,
-        (error) => error.status === 404,
-      ),
-    );
   });
   say(`server ${server.id} accepted`);
 
@@ -174,26 +183,27 @@ const demonstrate = async () => {
   say(`ssh root@${address}: ${greeting}`);
   const from = await printStory(server.id, state.natsUrl);
   console.log(`  +${((firstLine - from) / 1000).toFixed(3)} s  the guest's console said that its boot had finished`);
-  if (keep) {
-    undo.length = 0;
-    console.log(`\nThe server stays: . ${home}/openrc-demo; openstack server show ${name}`);
-  }
+  if (keep) console.log(`\nThe server stays: . ${home}/openrc-demo; openstack server show ${name}`);
 };
 
 let status = 0;
-try {
-  await demonstrate();
-} catch (error) {
-  console.error(`\n${explain(error)}`);
-  status = 1;
-}
-for (const step of undo.reverse())
+const attempt = async (what, work) => {
   try {
-    await step();
+    await work();
+    return true;
   } catch (error) {
-    console.error(`cleaning up: ${error.message}`);
+    console.error(`\n${what}${explain(error)}`);
     status = 1;
+    return false;
   }
+};
+
+await attempt('', async () => {
+  const state = running();
+  const demo = await demoClient(home);
+  const succeeded = await attempt('', () => demonstrate(interruptible(demo), state));
+  if (!succeeded || !keep) await attempt('cleaning up: ', () => cleanUp(demo, name));
+});
 rmSync(folder, { recursive: true, force: true });
 if (status === 0) say(`done${keep ? '' : ', and cleaned up'}`);
 process.exit(status);
