@@ -1,8 +1,10 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort, waitFor } from '../services/process.mjs';
@@ -15,8 +17,9 @@ const env = { ...process.env, OMNIVISOR_HOME: home };
 const here = fileURLToPath(new URL('.', import.meta.url));
 const tool = (name: string, ...args: string[]) =>
   spawnSync(process.execPath, [join(here, name), ...args], { env, encoding: 'utf8', timeout: 120_000 });
-const start = (port: number, ...args: string[]) =>
-  tool('start.mjs', '--detach', '--agents', '0', '--fake-hosts', '1', '--port', String(port), ...args);
+const startOptions = (port: number) => ['--detach', '--agents', '0', '--fake-hosts', '1', '--port', String(port)];
+const startArguments = (port: number) => [join(here, 'start.mjs'), ...startOptions(port)];
+const start = (port: number) => tool('start.mjs', ...startOptions(port));
 const status = (): { name: string; pid: number | null; state: string; restarts: number }[] =>
   JSON.parse(tool('status.mjs', '--json').stdout);
 const pidOf = (name: string): number => {
@@ -46,10 +49,27 @@ describe('npm start', () => {
     expect(existsSync(home)).toBe(false);
   });
 
-  it('ends with a cloud that admin and demo can use', async () => {
-    const started = start(port);
-    expect(started.stdout + started.stderr).toContain('Omnivisor is ready');
-    expect(started.status).toBe(0);
+  it('leaves nothing running when it is ended in the middle, and says so by its exit', async () => {
+    const child = spawn(process.execPath, startArguments(port), { env, stdio: 'ignore' });
+    const ended = once(child, 'exit');
+    const services = await waitFor(() => status().some((s) => s.name === 'postgres') && status(), {
+      what: 'PostgreSQL to be started',
+      timeout: 60_000,
+    });
+    child.kill('SIGTERM');
+    expect((await ended)[0]).not.toBe(0);
+    expect(services.filter((s) => s.pid !== null && existsSync(`/proc/${s.pid}`))).toEqual([]);
+    expect(status()).toEqual([]);
+  }, 120_000);
+
+  it('ends with a cloud that admin and demo can use, once, of two at the same moment', async () => {
+    const both = [1, 2].map(() =>
+      spawn(process.execPath, startArguments(port), { env, stdio: ['ignore', 'pipe', 'inherit'] }),
+    );
+    const said = both.map((child) => text(child.stdout));
+    const codes = await Promise.all(both.map(async (child) => (await once(child, 'exit'))[0]));
+    expect(codes.filter((code) => code === 0)).toHaveLength(1);
+    expect(await said[codes.indexOf(0)]).toContain('Omnivisor is ready');
     const admin = await adminClient(home);
     expect((await admin.get('compute', '/flavors')).flavors.map((f: { name: string }) => f.name)).toContain('m1.nano');
     const demo = await demoClient(home);

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { cloudsYaml, openrc } from './clients.mjs';
-import { startOptions } from './options.mjs';
+import { howToInstall } from './needs.mjs';
+import { publicUrlOf, startOptions } from './options.mjs';
 import { isAlive } from './processes.mjs';
+import { Progress } from './progress.mjs';
 import { currentServices } from './state.mjs';
 
 const login = { username: 'demo', password: "p-w'_1", project: 'demo' };
@@ -19,6 +21,45 @@ describe('options of npm start', () => {
     'refuse %s %s with the reason',
     (...args) => expect(() => startOptions(args.filter((a) => a !== undefined))).toThrow(args[0]!.replace(/^-+/, '')),
   );
+});
+
+describe('what clients see of the API', () => {
+  it.each([
+    [{ listen: '127.0.0.1' }, 'http://127.0.0.1:8780'],
+    [{ listen: '0.0.0.0' }, 'http://127.0.0.1:8780'],
+    [{ listen: '::1' }, 'http://[::1]:8780'],
+    [{ listen: '0.0.0.0', publicUrl: 'https://cloud.example/' }, 'https://cloud.example'],
+  ])('of %j is %s', (options, url) => expect(publicUrlOf({ port: 8780, ...options })).toBe(url));
+  it('is an address of the web', () =>
+    expect(() => startOptions(['--public-url', 'ftp://cloud.example'])).toThrow('http'));
+});
+
+describe('what is missing on a system without apt', () => {
+  const packages = ['procps', 'nftables', 'python3-pip'];
+  it('is told by the names it has there', () => {
+    expect(howToInstall(packages, 'ID=fedora\n')).toContain('dnf install procps-ng nftables python3-pip');
+    expect(howToInstall(packages, 'NAME=x\nID="arch"\n')).toContain('pacman -S procps-ng nftables python-pip');
+  });
+  it('is told by the names of Debian where others are not known', () =>
+    expect(howToInstall(packages, 'ID=plan9\n')).toContain('procps nftables python3-pip (names of Debian)'));
+});
+
+describe('progress', () => {
+  const shown = async (isTTY: boolean) => {
+    const texts: string[] = [];
+    const progress = new Progress({ isTTY, write: (text: string) => texts.push(text) });
+    await progress.step('build', () => {});
+    progress.say('said');
+    await progress.step('start', () => Promise.reject(new Error('no'))).catch(() => {});
+    return texts.join('');
+  };
+  it('is plain lines in a pipe', async () =>
+    expect(await shown(false)).toMatch(/^build: done in \d\.\d s\nsaid\nstart: failed after \d\.\d s\n$/));
+  it('is a moving line on a terminal', async () => {
+    const text = await shown(true);
+    expect(text).toContain('⠋ build');
+    expect(text).toMatch(/✓ build \(\d\.\d s\)\n/);
+  });
 });
 
 describe('files for clients', () => {
