@@ -52,6 +52,7 @@ export const postgres = async (home, supervisor, root) => {
   });
   const { default: pg } = await import('pg');
   const client = new pg.Client({ connectionString: server.url });
+  client.on('error', () => {}); // a start that is ended takes the server from under it; its queries say so
   await client.connect();
   const { rowCount } = await client.query("select 1 from pg_database where datname = 'omnivisor'");
   if (rowCount === 0) await client.query('create database omnivisor');

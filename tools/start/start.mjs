@@ -69,14 +69,21 @@ const start = async (options, home) => {
   const progress = new Progress(...outs);
   const ending = new AbortController();
   const started = bringUp(options, home, progress, ending.signal);
-  onEnd(async (reason) => {
-    if (ending.signal.aborted) return;
-    progress.say(`${reason}: stopping; guests go on running`);
+  const end = async (status) => {
     ending.abort(new Error('stopped before the cloud was ready'));
     const cloud = await started.catch(() => null); // a start that fails has cleaned up after itself
-    if (!cloud) return;
-    await cloud.stop();
-    process.exit(0);
+    if (!cloud && status === 0) return; // and says why by itself
+    await cloud?.stop();
+    process.exit(status);
+  };
+  onEnd((reason) => {
+    if (ending.signal.aborted) return;
+    progress.say(`${reason}: stopping; guests go on running`);
+    void end(0);
+  });
+  process.on('uncaughtException', (error) => {
+    console.error(error);
+    if (!ending.signal.aborted) void end(1);
   });
   const cloud = await started;
   for (const out of outs) out.write(farewell(home, cloud.endpoint, progress.elapsed, background !== undefined));

@@ -1,5 +1,6 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { Refused } from '../services/process.mjs';
 import { isAlive } from './processes.mjs';
 
 /**
@@ -18,6 +19,8 @@ export const readState = (home) => {
     text = readFileSync(file(home), 'utf8');
   } catch (error) {
     if (error.code === 'ENOENT') return null;
+    if (error.code === 'EACCES')
+      throw new Refused(`no right to look into ${home}: choose a folder of yours, or use sudo`);
     throw error;
   }
   try {
