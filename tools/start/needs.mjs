@@ -6,7 +6,7 @@ import { natsPackages } from '../services/nats.mjs';
 import { bootstrapDone } from './bootstrap.mjs';
 
 /** What a host with real guests runs. @type {import('../services/debian.mjs').Need[]} */
-const HOST = [
+export const HOST = [
   ['qemu-system-x86_64', 'qemu-system-x86'],
   ['qemu-img', 'qemu-utils'],
   ['dnsmasq', 'dnsmasq-base'],

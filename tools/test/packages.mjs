@@ -1,20 +1,8 @@
 import { install, missing, packagesOf } from '../services/debian.mjs';
+import { HOST } from '../start/needs.mjs';
 
 /** What integration and end-to-end tests run. @type {import('../services/debian.mjs').Need[]} */
-const NEEDS = [
-  ['qemu-system-x86_64', 'qemu-system-x86'],
-  ['qemu-img', 'qemu-utils'],
-  ['dnsmasq', 'dnsmasq-base'],
-  ['nft', 'nftables'],
-  ['ip', 'iproute2'],
-  ['sysctl', 'procps'],
-  ['xorriso', 'xorriso'],
-  ['mcopy', 'mtools'],
-  ['mke2fs', 'e2fsprogs'],
-  ['cpio', 'cpio'],
-  ['zstd', 'zstd'],
-  ['ssh', 'openssh-client'],
-];
+const NEEDS = [...HOST, ['xorriso', 'xorriso'], ['mcopy', 'mtools'], ['cpio', 'cpio'], ['zstd', 'zstd']];
 
 /**
  * Installs them.
