@@ -106,10 +106,10 @@ export const natsServerBinary = async (cacheDir) => {
   return file;
 };
 
-/** The first line a server sends is `INFO {…}`. @param {number} port @returns {Promise<boolean>} */
-const greets = (port) =>
+/** The first line a server sends is `INFO {…}`. @param {number} port @param {string} [host] @returns {Promise<boolean>} */
+export const greets = (port, host = '127.0.0.1') =>
   new Promise((resolve) => {
-    const socket = connect({ port, host: '127.0.0.1' });
+    const socket = connect({ port, host });
     const done = (/** @type {boolean} */ answer) => {
       socket.destroy();
       resolve(answer);

@@ -2,9 +2,9 @@ import { existsSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { ROLES } from '../../deploy/roles.mjs';
-import { natsServerBinary, startNats } from '../services/nats.mjs';
+import { greets, natsServerBinary, startNats } from '../services/nats.mjs';
 import { postgresBinaries, startPostgres } from '../services/postgres.mjs';
-import { freePort } from '../services/process.mjs';
+import { freePort, Refused } from '../services/process.mjs';
 import { file } from './home.mjs';
 import { built } from './options.mjs';
 
@@ -63,6 +63,14 @@ export const postgres = async (home, supervisor, root) => {
   return Object.fromEntries(roles.map((r) => [r.service, server.localUrlOf('omnivisor', r.role, r.password)]));
 };
 
+/** @param {string} url @returns {[port: number, host: string]} */
+const addressOf = (url) => {
+  const whole = url.includes('://') ? url : `nats://${url}`;
+  if (!URL.canParse(whole)) throw new Refused(`NATS_URL: ${url} is no address`);
+  const { hostname, port } = new URL(whole);
+  return [Number(port || 4222), hostname.replace(/^\[|\]$/g, '')];
+};
+
 /**
  * NATS: the one at NATS_URL, or one of our own whose keys are made here.
  * @returns {Promise<{ url: string, accountSeedFile: string, credentials: (service: string) => Promise<string> }>} `credentials` gives a file
@@ -76,6 +84,8 @@ export const nats = async (home, supervisor) => {
   };
   const external = process.env.NATS_URL;
   if (external) {
+    const answering = await Promise.all(external.split(',').map((url) => greets(...addressOf(url))));
+    if (!answering.includes(true)) throw new Refused(`no NATS server answers at NATS_URL, ${external}`);
     const seed = readFileSync(process.env.OMNIVISOR_NATS_ACCOUNT_SEED_FILE ?? '', 'utf8').trim();
     return {
       url: external,
