@@ -44,8 +44,9 @@ const buildImage = (home, signal) => {
 /** Rejects as soon as the signal says so. */
 const orEnd = (work, signal) =>
   new Promise((resolve, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-    work.then(resolve, reject);
+    const end = () => reject(signal.reason);
+    signal.addEventListener('abort', end);
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', end));
   });
 
 /**
