@@ -85,9 +85,19 @@ first_process='
   touch /run/booted
   while :; do sleep 3600 & wait $! || true; done'
 
+# In a session of its own, with no file of the caller's: a lock that is held meanwhile must not be held for ever.
+apart() {
+  local fd
+  for fd in /proc/"$BASHPID"/fd/*; do
+    fd=${fd##*/}
+    if [ "$fd" -gt 2 ]; then eval "exec $fd>&-"; fi
+  done
+  exec setsid "$@"
+}
+
 boot() {
   ! running || { echo 'it runs already'; exit 1; }
-  setsid unshare --mount --pid --net --uts --ipc --fork bash -c "$first_process" bash "$root" </dev/null >"$folder/boot.log" 2>&1 &
+  apart unshare --mount --pid --net --uts --ipc --fork bash -c "$first_process" bash "$root" </dev/null >"$folder/boot.log" 2>&1 &
   local outer=$! pid=
   for _ in $(seq 100); do
     pid=$(cat "/proc/$outer/task/$outer/children" 2>/dev/null | tr -d ' ') || true
@@ -97,7 +107,7 @@ boot() {
   done
   echo "$pid" >"$folder/pid"
   # Its own network with a way out through a process of ours: no address, rule or route of this machine changes.
-  setsid slirp4netns --configure --mtu=1500 --disable-host-loopback "$pid" tap0 </dev/null >"$folder/network.log" 2>&1 &
+  apart slirp4netns --configure --mtu=1500 --disable-host-loopback "$pid" tap0 </dev/null >"$folder/network.log" 2>&1 &
   for _ in $(seq 100); do
     nsenter -t "$pid" -n ip route | grep -q default && break
     sleep 0.1
