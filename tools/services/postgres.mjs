@@ -81,6 +81,18 @@ const reachable = async (binaries, dir, user) => {
   throw new Error(`PostgreSQL in ${binaries} does not run${user ? ` as uid ${user.uid}, nor from ${copy}` : ''}`);
 };
 
+/** @param {string} data @param {string} bin @throws when another major version has made the data */
+const refuseOther = async (data, bin) => {
+  const file = join(data, 'PG_VERSION');
+  if (!existsSync(file)) return;
+  const made = readFileSync(file, 'utf8').trim();
+  const here = /(\d+)/.exec((await run(join(bin, 'postgres'), ['--version'])).stdout)?.[1];
+  if (made !== here)
+    throw new Refused(
+      `${data} was made by PostgreSQL ${made}, and here is ${here}: take it over with pg_upgrade first`,
+    );
+};
+
 /** @param {string} data @throws when a PostgreSQL is at work there */
 const refuseSecond = (data) => {
   const file = join(data, 'postmaster.pid');
@@ -183,6 +195,7 @@ export const startPostgres = async ({
     renameSync(fresh, data);
   }
 
+  await refuseOther(data, bin);
   refuseSecond(data);
   const chosen = await freePort(port);
   // A unix socket's path may have 107 bytes.

@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -47,6 +47,14 @@ describe('PostgreSQL', () => {
     } finally {
       await server.stop();
     }
+  });
+
+  it('leaves the data of another major version alone', async () => {
+    const data = join(dir, 'pg4', 'data');
+    mkdirSync(data, { recursive: true });
+    writeFileSync(join(data, 'PG_VERSION'), '9\n');
+    const other = startPostgres({ dir: join(dir, 'pg4'), binaries: postgresBinaries(root), ...user });
+    await expect(other).rejects.toThrow('was made by PostgreSQL 9');
   });
 
   it.runIf(asRoot)('does not run as root, nor where its user cannot get to', async () => {
