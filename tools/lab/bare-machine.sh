@@ -108,6 +108,7 @@ boot() {
   echo "$pid" >"$folder/pid"
   # Its own network with a way out through a process of ours: no address, rule or route of this machine changes.
   apart slirp4netns --configure --mtu=1500 --disable-host-loopback "$pid" tap0 </dev/null >"$folder/network.log" 2>&1 &
+  echo $! >"$folder/network.pid"
   for _ in $(seq 100); do
     nsenter -t "$pid" -n ip route | grep -q default && break
     sleep 0.1
@@ -133,6 +134,7 @@ run() {
 
 halt() {
   running || return 0
+  kill "$(cat "$folder/network.pid")" || true
   kill -9 "$(cat "$folder/pid")"
   while [ -e "/proc/$(cat "$folder/pid")" ]; do sleep 0.1; done
   rm -f "$folder/pid"
