@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { HostFacts } from '../events/host.js';
 import { FlavorSnapshot, ImageSnapshot, PowerOperation, PowerState } from '../events/server.js';
 import { ImageId, NetworkId, PortId, ProjectId, SecurityGroupId, ServerId, SubnetId } from '../ids.js';
+import { ImageFormat } from '../image-format.js';
 import { endpoint } from './endpoint.js';
 
 /**
@@ -114,11 +115,19 @@ export const desired = endpoint(
 /** To the gateway, one server at a time: what only its own host may know, for as long as it needs it. */
 export const serverBoot = endpoint(
   'host.*.server-boot',
-  z.object({ session, serverId: ServerId, attempt: z.number().int() }),
+  z.object({
+    session,
+    serverId: ServerId,
+    attempt: z.number().int(),
+    /** What the host's driver takes, best first; absent for the image's own form. */
+    imageFormats: z.array(ImageFormat).min(1).optional(),
+  }),
   z.object({
     /** Signed for this image and host, and expiring. */
     imageUrl: z.string(),
     imageId: ImageId,
+    /** The form of the bytes behind the URL; absent for the image's own. */
+    imageFormat: ImageFormat.optional(),
     /** Files of a config drive, path to contents in base64; null when the server has none. */
     configDrive: z.record(z.string(), z.string()).nullable(),
   }),
