@@ -1,3 +1,4 @@
+import type { ImageFormat } from '@omnivisor/contracts';
 import type { ByteWindows } from './windows.js';
 
 /** A format as the bytes show it. `raw` is what nobody recognizes; `gpt` a raw disk with an MBR or GPT label. */
@@ -12,7 +13,8 @@ export type DetectedFormat =
   | 'iso'
   | 'ploop'
   | 'luks'
-  | 'qed';
+  | 'qed'
+  | 'ova';
 
 /** Reads one format from what was seen of the stream. It is asked again as more comes in. */
 export interface FormatReader {
@@ -22,6 +24,8 @@ export interface FormatReader {
   problems(seen: ByteWindows): string[];
   /** Size of the disk inside in bytes; null when it cannot be told. */
   virtualSize(seen: ByteWindows): number | null;
+  /** The exact form, where the format has several. */
+  form?(seen: ByteWindows): ImageFormat;
   /** Asks for a further region of the stream, once the head is complete. */
   prepare?(seen: ByteWindows): void;
 }

@@ -78,6 +78,15 @@ const footerProblems = (seen: ByteWindows, header: SparseHeader): string[] => {
   return same && marked ? [] : ['its footer does not match its header'];
 };
 
+const descriptorOf = (seen: ByteWindows): string => {
+  const end = SECTOR + Number(sparseHeader(seen.head).descriptorSize) * SECTOR;
+  const bytes = seen.head.subarray(SECTOR, end);
+  const zero = bytes.indexOf(0);
+  return (zero < 0 ? bytes : bytes.subarray(0, zero)).toString('latin1').toLowerCase();
+};
+
+const formOf = (seen: ByteWindows) => (descriptorOf(seen).includes('"streamoptimized"') ? 'vmdk' : 'vmdk-sparse');
+
 /** VMware's VMDK: only what holds its own data, monolithicSparse and streamOptimized. */
 export const vmdk: FormatReader = {
   format: 'vmdk',
@@ -91,12 +100,10 @@ export const vmdk: FormatReader = {
     if (header.descriptorOffset !== 1n || header.descriptorSize === 0n || end > HEAD)
       return ['its descriptor is missing or misplaced'];
     if (seen.head.length < end) return seen.ended ? ['its descriptor is cut off'] : [];
-    const bytes = seen.head.subarray(SECTOR, end);
-    const zero = bytes.indexOf(0);
-    const text = (zero < 0 ? bytes : bytes.subarray(0, zero)).toString('latin1').toLowerCase();
-    const problems = descriptorProblems(text);
+    const problems = descriptorProblems(descriptorOf(seen));
     if (header.grainDirectory === GD_AT_END) problems.push(...footerProblems(seen, header));
     return [...new Set(problems)];
   },
+  form: (seen) => (sparseHeader(seen.head).grainDirectory === GD_AT_END ? 'vmdk' : formOf(seen)),
   virtualSize: (seen) => (isSparse(seen) ? safeSize(sparseHeader(seen.head).capacity * 512n) : null),
 };
