@@ -12,6 +12,16 @@ export interface ImageSettings {
   readonly maxUploads: number;
   /** Milliseconds an upload may stand still. */
   readonly idleTimeout: number;
+  /** Conversions at work at one time in this process. */
+  readonly conversions: number;
+  /** Bytes that derived forms may take; the least recently used go. */
+  readonly formsCapacity: number;
+  /** Milliseconds after which an unused derived form goes. */
+  readonly formsMaxAge: number;
+  /** Milliseconds without a write after which a conversion of another replica counts as dead. */
+  readonly standstill: number;
+  /** Milliseconds that a request for bytes waits for their conversion. */
+  readonly patience: number;
   /** Key of the signatures on byte URLs; the same in every replica. */
   readonly signingKey: Buffer;
   /** Where compute agents reach this service, without a trailing slash. */

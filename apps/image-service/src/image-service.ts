@@ -3,7 +3,11 @@ import type { AppPorts } from '@omnivisor/eventsourcing';
 import { createOpenStackApp, type EdgeLogger, type OpenStackApp, type TokenValidator } from '@omnivisor/openstack';
 import type { Bus, Clock, Ids } from '@omnivisor/platform';
 import { ImageContext, ImageCore, type ImageSettings } from './core.js';
+import { FormCollector } from './forms/form-collector.js';
+import { FormMaker } from './forms/form-maker.js';
+import { ImageForms } from './forms/image-forms.js';
 import { mountByteRoute } from './image/byte-route.js';
+import { mountUploadRoute } from './image/host-uploads.js';
 import { imageProjections } from './image/image.projection.js';
 import { ImageDataController } from './image/image-data.controller.js';
 import { openImageDesk } from './image/image-desk.js';
@@ -13,6 +17,7 @@ import { ImagePartsController } from './image/image-parts.controller.js';
 import { ImageSweeper } from './image/image-sweeper.js';
 import { ImageUploads } from './image/image-uploads.js';
 import { ImagesController } from './image/images.controller.js';
+import type { Sandbox } from './sandbox/sandbox.js';
 import type { ImageStore } from './store/index.js';
 
 export interface ImageServiceParts {
@@ -21,6 +26,8 @@ export interface ImageServiceParts {
   readonly settings: ImageSettings;
   readonly tokens: TokenValidator;
   readonly logger: EdgeLogger;
+  /** Where tools run that read images; without it none is converted or looked into. */
+  readonly sandbox: Sandbox | null;
   readonly publicUrl?: string | undefined;
   readonly trustedProxies?: readonly string[];
 }
@@ -29,6 +36,7 @@ export interface ImageService {
   readonly app: OpenStackApp;
   readonly core: ImageCore;
   readonly sweeper: ImageSweeper;
+  readonly forms: ImageForms;
   stop(): Promise<void>;
 }
 
@@ -41,6 +49,7 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
   const core = new ImageCore(parts.ports, imageProjections, onError);
   const context = new ImageContext(core, parts.store, parts.settings);
   const uploads = new ImageUploads(context);
+  const forms = new ImageForms(context, new FormMaker(parts.store, parts.sandbox), onError);
   const app = await createOpenStackApp({
     module: {
       module: ImageModule,
@@ -54,6 +63,7 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
       providers: [
         { provide: ImageContext, useValue: context },
         { provide: ImageUploads, useValue: uploads },
+        { provide: ImageForms, useValue: forms },
       ],
     },
     services: ['image'],
@@ -61,16 +71,20 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
     logger: parts.logger,
     publicUrl: parts.publicUrl,
     trustedProxies: parts.trustedProxies ?? [],
-    extend: (fastify) => mountByteRoute(fastify, context),
+    extend: (fastify) => {
+      mountByteRoute(fastify, context, forms);
+      mountUploadRoute(fastify, context, uploads);
+    },
   });
   await core.start();
-  const desk = await openImageDesk(context);
-  const sweeper = new ImageSweeper(context, uploads, onError);
+  const desk = await openImageDesk(context, forms);
+  const sweeper = new ImageSweeper(context, uploads, new FormCollector(context, forms), onError);
   sweeper.start();
   return {
     app,
     core,
     sweeper,
+    forms,
     stop: async () => {
       for (const subscription of desk) await subscription.close();
       await app.close();

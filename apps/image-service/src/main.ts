@@ -19,6 +19,7 @@ import {
 import { imageServiceConfig, readSigningKey } from './config.js';
 import { imageProjections } from './image/image.projection.js';
 import { startImageService } from './image-service.js';
+import { Sandbox } from './sandbox/sandbox.js';
 import { FileImageStore } from './store/index.js';
 
 const config = loadConfig(imageServiceConfig, process.env);
@@ -44,6 +45,17 @@ const readModel = new PostgresReadModel({
 lifecycle.onStop('read model', () => readModel.close());
 await readModel.prepare(imageProjections.map((p) => p.table as never));
 
+/** Without one, images are served as they came and no tool ever sees them. */
+const sandbox = (() => {
+  try {
+    const found = Sandbox.detect();
+    log.info({ isolation: found.isolation }, 'converters run in a sandbox');
+    return found;
+  } catch (err) {
+    log.warn({ err }, 'images cannot be converted here');
+    return null;
+  }
+})();
 const service = await startImageService({
   ports: { clock: new SystemClock(), bus, ids, store, readModel, random: Math.random, lag: ms(200) },
   store: await FileImageStore.open(config.OMNIVISOR_IMAGE_DIR),
@@ -51,11 +63,17 @@ const service = await startImageService({
     maxImageSize: config.OMNIVISOR_IMAGE_MAX_BYTES,
     maxUploads: config.OMNIVISOR_IMAGE_MAX_UPLOADS,
     idleTimeout: config.OMNIVISOR_IMAGE_IDLE_SECONDS * 1_000,
+    conversions: config.OMNIVISOR_IMAGE_CONVERSIONS,
+    formsCapacity: config.OMNIVISOR_IMAGE_FORMS_BYTES,
+    formsMaxAge: config.OMNIVISOR_IMAGE_FORMS_DAYS * 86_400_000,
+    standstill: 15 * 60_000,
+    patience: 20_000,
     signingKey: readSigningKey(config.OMNIVISOR_IMAGE_HMAC_KEY_FILE),
     internalUrl: config.OMNIVISOR_IMAGE_URL.replace(/\/+$/, ''),
   },
   tokens: new BusTokenValidator(bus),
   logger: log,
+  sandbox,
   publicUrl: config.OMNIVISOR_PUBLIC_URL,
   trustedProxies: config.OMNIVISOR_TRUSTED_PROXIES.split(',').filter((p) => p !== ''),
 });

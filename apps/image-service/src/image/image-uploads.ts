@@ -4,6 +4,7 @@ import {
   type Bytes,
   type CommandContext,
   DomainError,
+  type ImageFormat,
   type ImageId,
   invalid,
   type Milliseconds,
@@ -33,11 +34,13 @@ interface Received {
   readonly size: Bytes;
   readonly checksum: string;
   readonly sha512: string;
+  readonly sha256: string;
   readonly virtualSize: Bytes | null;
   readonly detectedFormat: string;
+  readonly format?: ImageFormat;
 }
 
-/** Takes uploads in: inspects, hashes and stores in one pass; leaves nothing behind when one fails. */
+/** Takes bytes in: inspects, hashes and stores in one pass; leaves nothing behind when one fails. */
 export class ImageUploads {
   private readonly active = new Set<string>();
 
@@ -51,83 +54,143 @@ export class ImageUploads {
   /**
    * @param declared size in bytes as the client says, if it does
    * @param step gives the context of each of the commands
+   * @param limit the most bytes that this sender may send
    * @throws DomainError `unsupportedMedia` for bytes that are refused, `tooLarge`, `conflict`, `unavailable`
    */
-  async receive(
+  receive(
+    image: ImageRow,
+    body: Readable,
+    declared: number | undefined,
+    step: (name: string) => CommandContext,
+    limit = this.context.settings.maxImageSize,
+  ): Promise<void> {
+    const most = Math.min(limit, this.context.settings.maxImageSize);
+    return this.arriving(image, body, declared, step, most, 'startUpload', async (uploadId, writer) => {
+      const received = await this.pump(image, this.chunksOf(body), writer, declared, most);
+      await writer.commit();
+      const complete = { kind: 'completeUpload', imageId: image.id, uploadId, ...received } as const;
+      await this.context.core.commands.execute(imageAggregate, image.id, complete, step('complete'));
+    });
+  }
+
+  /** Keeps bytes for a later import; they are looked at then. Fails as `receive` does. */
+  stage(
     image: ImageRow,
     body: Readable,
     declared: number | undefined,
     step: (name: string) => CommandContext,
   ): Promise<void> {
-    const { core, settings } = this.context;
-    if (declared !== undefined && declared > settings.maxImageSize) throw await this.drained(body, this.tooLarge());
-    if (this.active.size >= settings.maxUploads)
-      throw await this.drained(body, unavailable('Too many uploads are under way. Please try again.'), 0);
-    const uploadId = core.ids.uuid();
+    const most = this.context.settings.maxImageSize;
+    return this.arriving(image, body, declared, step, most, 'startStaging', async (uploadId, writer) => {
+      let size = 0;
+      for await (const chunk of this.chunksOf(body)) {
+        size += chunk.length;
+        if (size > most) throw this.tooLarge();
+        await writer.write(chunk);
+      }
+      assertDeclared(size, declared);
+      await writer.commit();
+      const complete = { kind: 'completeStaging', imageId: image.id, uploadId } as const;
+      await this.context.core.commands.execute(imageAggregate, image.id, complete, step('complete'));
+    });
+  }
+
+  /**
+   * The bytes of an import that began: staged ones, or those of `open`, which are stored on the way.
+   * @throws what went wrong; nothing is kept then, and the log is told by the caller
+   */
+  async import(
+    image: ImageRow,
+    uploadId: string,
+    open: (() => Promise<Readable>) | null,
+    step: (name: string) => CommandContext,
+  ): Promise<void> {
+    const { core, store, settings } = this.context;
+    const most = settings.maxImageSize;
     this.active.add(uploadId);
+    let writer: ImageWriter | undefined;
+    let body: Readable | undefined;
     try {
-      const start = { kind: 'startUpload', imageId: image.id, uploadId } as const;
-      await core.commands
-        .execute(imageAggregate, image.id, start, step('start'))
-        .catch(async (error) => Promise.reject(await this.drained(body, error)));
-      await this.take(image, uploadId, body, declared, step);
+      writer = open ? await store.begin(uploadId) : undefined;
+      body = open ? await open() : await store.read(uploadId);
+      const received = await this.pump(image, this.chunksOf(body), writer, undefined, most);
+      await writer?.commit();
+      const complete = { kind: 'completeUpload', imageId: image.id, uploadId, ...received } as const;
+      await core.commands.execute(imageAggregate, image.id, complete, step('complete'));
+    } catch (error) {
+      body?.destroy();
+      await writer?.abort();
+      const state = await core.commands.load(imageAggregate, image.id);
+      if (state?.uploadId !== uploadId || state.status !== 'active') await store.remove(uploadId);
+      throw error;
     } finally {
       this.active.delete(uploadId);
     }
   }
 
-  private async take(
+  /** What uploads and staging have in common: turns, the start, and the end of one that fails. */
+  private async arriving(
     image: ImageRow,
-    uploadId: string,
     body: Readable,
     declared: number | undefined,
     step: (name: string) => CommandContext,
+    most: number,
+    kind: 'startUpload' | 'startStaging',
+    take: (uploadId: string, writer: ImageWriter) => Promise<void>,
   ): Promise<void> {
-    const { core, store } = this.context;
+    const { core, store, settings } = this.context;
+    if (declared !== undefined && declared > most) throw await this.drained(body, this.tooLarge());
+    if (this.active.size >= settings.maxUploads)
+      throw await this.drained(body, unavailable('Too many uploads are under way. Please try again.'), 0);
+    const uploadId = core.ids.uuid();
+    this.active.add(uploadId);
     let writer: ImageWriter | undefined;
     try {
-      writer = await store.begin(uploadId, declared);
-      const received = await this.pump(image, body, writer, declared);
-      await writer.commit();
-      const complete = { kind: 'completeUpload', imageId: image.id, uploadId, ...received } as const;
-      await core.commands.execute(imageAggregate, image.id, complete, step('complete'));
-    } catch (error) {
-      await writer?.abort();
-      await this.giveUp(image.id, uploadId, error, step('fail'));
-      throw await this.drained(body, error);
+      await core.commands
+        .execute(imageAggregate, image.id, { kind, imageId: image.id, uploadId }, step('start'))
+        .catch(async (error) => Promise.reject(await this.drained(body, error)));
+      try {
+        writer = await store.begin(uploadId, declared);
+        await take(uploadId, writer);
+      } catch (error) {
+        await writer?.abort();
+        await this.giveUp(image.id, uploadId, error, step('fail'));
+        throw await this.drained(body, error);
+      }
+    } finally {
+      this.active.delete(uploadId);
     }
   }
 
-  /** One pass over the body. */
+  /** One pass over the bytes. */
   private async pump(
     image: ImageRow,
-    body: Readable,
-    writer: ImageWriter,
+    chunks: AsyncIterable<Buffer>,
+    writer: ImageWriter | undefined,
     declared: number | undefined,
+    most: number,
   ): Promise<Received> {
     const inspector = new ImageInspector(image.diskFormat ?? '', image.containerFormat ?? '');
-    const md5 = createHash('md5');
-    const sha512 = createHash('sha512');
+    const hashes = { checksum: createHash('md5'), sha512: createHash('sha512'), sha256: createHash('sha256') };
     let size = 0;
-    for await (const chunk of this.chunksOf(body)) {
+    for await (const chunk of chunks) {
       size += chunk.length;
-      if (size > this.context.settings.maxImageSize) throw this.tooLarge();
+      if (size > most) throw this.tooLarge();
       const refusal = inspector.feed(chunk);
       if (refusal !== null) throw new ImageDataRefused(refusal);
-      md5.update(chunk);
-      sha512.update(chunk);
-      await writer.write(chunk);
+      for (const hash of Object.values(hashes)) hash.update(chunk);
+      await writer?.write(chunk);
     }
-    if (declared !== undefined && size !== declared)
-      throw invalid(`The image has ${size} bytes and not ${declared} as the request says.`);
+    assertDeclared(size, declared);
     const verdict = inspector.end();
     if (verdict.refusal !== null) throw new ImageDataRefused(verdict.refusal);
     return {
       size: size as Bytes,
-      checksum: md5.digest('hex'),
-      sha512: sha512.digest('hex'),
+      ...{ checksum: hashes.checksum.digest('hex'), sha512: hashes.sha512.digest('hex') },
+      sha256: hashes.sha256.digest('hex'),
       virtualSize: verdict.virtualSize as Bytes | null,
       detectedFormat: verdict.format,
+      ...(verdict.form === null ? {} : { format: verdict.form }),
     };
   }
 
@@ -189,6 +252,11 @@ export class ImageUploads {
     );
   }
 }
+
+const assertDeclared = (size: number, declared: number | undefined): void => {
+  if (declared !== undefined && size !== declared)
+    throw invalid(`The image has ${size} bytes and not ${declared} as the request says.`);
+};
 
 const invalidBody = (cause: unknown): DomainError =>
   new DomainError('invalid', 'The image data could not be read to its end.', { cause });

@@ -126,7 +126,8 @@ export class ImagesController {
       call.context(),
     );
     // An upload under way finds out by itself; what is left by a crash here the sweeper removes.
-    if (state?.uploadId && image.status !== 'saving') await store.remove(state.uploadId);
+    if (state?.uploadId && (image.status === 'active' || image.status === 'deactivated'))
+      await store.remove(state.uploadId);
   }
 
   /** What a create request asks for. @throws DomainError as Glance refuses */

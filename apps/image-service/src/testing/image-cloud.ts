@@ -5,6 +5,7 @@ import { type Clock, RandomIds, SystemClock } from '@omnivisor/platform';
 import { MemoryBus } from '@omnivisor/platform/testing';
 import type { ImageSettings } from '../core.js';
 import { type ImageService, startImageService } from '../image-service.js';
+import type { Sandbox } from '../sandbox/sandbox.js';
 import { type ImageStore, MemoryImageStore } from '../store/index.js';
 
 const person = (projectId: string | null, ...roles: string[]): TokenContext => ({
@@ -44,7 +45,7 @@ export interface ImageCloud extends ImageService {
 
 /** An image service on ports in memory. */
 export const startImageCloud = async (
-  options: { settings?: Partial<ImageSettings>; store?: ImageStore; clock?: Clock } = {},
+  options: { settings?: Partial<ImageSettings>; store?: ImageStore; clock?: Clock; sandbox?: Sandbox } = {},
 ): Promise<ImageCloud> => {
   const clock = options.clock ?? new SystemClock();
   const ids = new RandomIds();
@@ -59,11 +60,17 @@ export const startImageCloud = async (
       maxImageSize: 64 * 1024 * 1024,
       maxUploads: 4,
       idleTimeout: 60_000,
+      conversions: 2,
+      formsCapacity: 1024 ** 3,
+      formsMaxAge: 86_400_000,
+      standstill: 60_000,
+      patience: 10_000,
       signingKey: randomBytes(32),
       internalUrl: 'http://image.internal',
       ...options.settings,
     },
     tokens: { validate: async (token) => people[token] ?? null },
+    sandbox: options.sandbox ?? null,
     logger: { debug: quiet, info: quiet, warn: quiet, error: (fields) => console.error(fields) },
   });
   return { ...service, bus, store, log };
