@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { type HostId, type hostBus, invalid, signImageUrl } from '@omnivisor/contracts';
+import { type HostId, type hostBus, type ImageFormat, invalid, signImageUrl } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
 import type { z } from 'zod';
@@ -28,11 +28,17 @@ export class GuestDesk {
     private readonly vault: Vault,
   ) {}
 
-  async boot(server: ServerRow, hostId: HostId): Promise<z.input<typeof hostBus.serverBoot.reply>> {
-    const { url } = await this.core.bus.request(signImageUrl, {
+  /** @param formats what the host's driver takes, best first; undefined for the image's own */
+  async boot(
+    server: ServerRow,
+    hostId: HostId,
+    formats?: readonly ImageFormat[],
+  ): Promise<z.input<typeof hostBus.serverBoot.reply>> {
+    const { url, format } = await this.core.bus.request(signImageUrl, {
       imageId: server.image.id,
       hostId,
       expiresIn: IMAGE_URL_LIFETIME,
+      ...(formats ? { formats: [...formats] } : {}),
     });
     const files = server.configDrive
       ? configDriveFiles(server, await this.guestPorts(this.core.readModel, server), await this.secrets(server))
@@ -40,6 +46,7 @@ export class GuestDesk {
     return {
       imageUrl: url,
       imageId: server.image.id,
+      ...(format ? { imageFormat: format } : {}),
       configDrive:
         files && Object.fromEntries([...files].map(([path, contents]) => [path, contents.toString('base64')])),
     };

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
+import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,6 +21,7 @@ describe('image bytes on a host', () => {
   let server: Server;
   let requests = 0;
   let body = bytes;
+  let answer: (response: ServerResponse) => boolean;
   const url = () => `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
   const never = new AbortController().signal;
 
@@ -28,8 +29,10 @@ describe('image bytes on a host', () => {
     folder = await mkdtemp(join(tmpdir(), 'image-cache-'));
     requests = 0;
     body = bytes;
+    answer = () => false;
     server = createServer((_, response) => {
       requests++;
+      if (answer(response)) return;
       response.end(body);
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -62,5 +65,51 @@ describe('image bytes on a host', () => {
     const cache = new FileImageCache(folder);
     await expect(cache.path(image, 'http://127.0.0.1:1/', never)).rejects.toMatchObject({ kind: 'unavailable' });
     expect(await cache.path(image, url(), never)).toContain(image.sha512);
+  });
+
+  describe('in another form', () => {
+    const derived =
+      (bytes: Buffer, sent = bytes) =>
+      (response: ServerResponse) => {
+        response.setHeader('x-image-derived', 'true');
+        response.setHeader('etag', `"sha256:${createHash('sha256').update(bytes).digest('hex')}"`);
+        response.setHeader('content-length', sent.length);
+        response.end(sent);
+        return true;
+      };
+    const vhdx = Buffer.from('the same disk as VHDX');
+
+    it('are waited for while they are made, and kept beside the own form', async () => {
+      answer = (response) => {
+        if (requests > 2) return derived(vhdx)(response);
+        response.writeHead(503, { 'retry-after': '0' }).end();
+        return true;
+      };
+      const cache = new FileImageCache(folder);
+      const got = await cache.get(image, `${url()}?format=vhdx`, never);
+      expect([got.format, await readFile(got.path)]).toEqual(['vhdx', vhdx]);
+      expect(requests).toBe(3);
+      answer = () => false;
+      expect(await readFile(await cache.path(image, `${url()}?format=qcow2`, never))).toEqual(bytes);
+      expect(await readFile((await cache.get(image, `${url()}?format=vhdx`, never)).path)).toEqual(vhdx);
+      expect(requests).toBe(4);
+    });
+    it('must fit the hash that comes with them', async () => {
+      answer = derived(vhdx, Buffer.from('the same disk as vhdx'));
+      await expect(new FileImageCache(folder).get(image, `${url()}?format=vhdx`, never)).rejects.toMatchObject({
+        kind: 'unavailable',
+      });
+      expect(await readdir(folder)).toEqual([]);
+    });
+    it('that cannot be had are unavailable at once', async () => {
+      answer = (response) => {
+        response.writeHead(501).end();
+        return true;
+      };
+      await expect(new FileImageCache(folder).get(image, `${url()}?format=vhdx`, never)).rejects.toMatchObject({
+        kind: 'unavailable',
+      });
+      expect(requests).toBe(1);
+    });
   });
 });

@@ -43,6 +43,7 @@ export const mountByteRoute = (fastify: FastifyInstance, context: ImageContext, 
       if (!form) return say(reply.header('retry-after', String(RETRY_AFTER)), 503, 'The bytes are being converted.');
       reply.header('x-image-format', form.format);
       reply.header('accept-ranges', 'bytes');
+      if (format !== formOf(row)) reply.header('x-image-derived', 'true');
       if (form.sha256 !== null) reply.header('etag', `"sha256:${form.sha256}"`);
       const range = rangeOf(request.headers.range, form.size);
       if (range === null) return say(reply.header('content-range', `bytes */${form.size}`), 416);

@@ -13,7 +13,8 @@ const expiresIn = z.number().int().positive();
  * `formats` are those the host's driver takes, best first. The image's own form wins when it is among them, else the
  * first that can be made of it; that is begun at once. `HEAD` of the URL tells size (`content-length`), form
  * (`x-image-format`) and SHA-256 (`etag: "sha256:…"`, missing for images uploaded before these were kept); while the
- * form is being made it waits for a while and then answers 503 with Retry-After. `GET` takes one range.
+ * form is being made it waits for a while and then answers 503 with Retry-After. `x-image-derived` marks a form that is
+ * not the image's own, whose SHA-512 is in the image's snapshot. `GET` says the same and takes one range.
  * @throws DomainError `notFound`; `unsupported` when none of the formats can be made of the image
  */
 export const signImageUrl = endpoint(

@@ -5,6 +5,7 @@ import {
   type HostId,
   hostBus,
   hostOf,
+  type ImageFormat,
   invalid,
   type Position,
   type RecordedEvent,
@@ -28,7 +29,11 @@ export interface HostDeskPorts {
   plugs(rows: RowReader, serverIds: string[]): Promise<Map<string, Plug[]>>;
   plans(rows: RowReader, networkIds: string[]): Promise<Plan[]>;
   /** Everything a server's own host may know of it, for one spawn. */
-  boot(server: ServerRow, host: HostId): Promise<z.input<typeof hostBus.serverBoot.reply>>;
+  boot(
+    server: ServerRow,
+    host: HostId,
+    formats?: readonly ImageFormat[],
+  ): Promise<z.input<typeof hostBus.serverBoot.reply>>;
   metadata(
     rows: RowReader,
     host: HostId,
@@ -155,7 +160,7 @@ export class HostDesk {
     const placed = server?.placement?.host === hostId && server.placement.attempt === request.attempt;
     if (!server || !placed || server.spawned || server.deleteRequested || request.session !== host.session)
       throw invalid('this host has no such server to spawn');
-    return this.ports.boot(server, hostId);
+    return this.ports.boot(server, hostId, request.imageFormats);
   }
 
   private async metadata(
