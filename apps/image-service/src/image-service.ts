@@ -6,11 +6,13 @@ import { ImageContext, ImageCore, type ImageSettings } from './core.js';
 import { FormCollector } from './forms/form-collector.js';
 import { FormMaker } from './forms/form-maker.js';
 import { ImageForms } from './forms/image-forms.js';
+import { GuestDisks, GuestInspections } from './guest/guest-inspections.js';
 import { mountByteRoute } from './image/byte-route.js';
 import { mountUploadRoute } from './image/host-uploads.js';
 import { imageProjections } from './image/image.projection.js';
 import { ImageDataController } from './image/image-data.controller.js';
 import { openImageDesk } from './image/image-desk.js';
+import { ImageFormsController } from './image/image-forms.controller.js';
 import { ImageInfoController } from './image/image-info.controller.js';
 import { ImageMembersController } from './image/image-members.controller.js';
 import { ImagePartsController } from './image/image-parts.controller.js';
@@ -37,6 +39,7 @@ export interface ImageService {
   readonly core: ImageCore;
   readonly sweeper: ImageSweeper;
   readonly forms: ImageForms;
+  readonly guests: GuestInspections | null;
   stop(): Promise<void>;
 }
 
@@ -49,7 +52,9 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
   const core = new ImageCore(parts.ports, imageProjections, onError);
   const context = new ImageContext(core, parts.store, parts.settings);
   const uploads = new ImageUploads(context);
-  const forms = new ImageForms(context, new FormMaker(parts.store, parts.sandbox), onError);
+  const disks = parts.sandbox && new GuestDisks(context, parts.sandbox);
+  const forms = new ImageForms(context, new FormMaker(parts.store, parts.sandbox, disks), onError);
+  const guests = disks && new GuestInspections(context, disks, onError);
   const app = await createOpenStackApp({
     module: {
       module: ImageModule,
@@ -59,6 +64,7 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
         ImagePartsController,
         ImageMembersController,
         ImageInfoController,
+        ImageFormsController,
       ],
       providers: [
         { provide: ImageContext, useValue: context },
@@ -76,18 +82,22 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
       mountUploadRoute(fastify, context, uploads);
     },
   });
+  guests?.watch();
   await core.start();
   const desk = await openImageDesk(context, forms);
   const sweeper = new ImageSweeper(context, uploads, new FormCollector(context, forms), onError);
   sweeper.start();
+  guests?.start();
   return {
     app,
     core,
     sweeper,
     forms,
+    guests,
     stop: async () => {
       for (const subscription of desk) await subscription.close();
       await app.close();
+      await guests?.stop();
       await sweeper.stop();
       await core.stop();
     },

@@ -36,7 +36,7 @@ export class FormMaker {
     private readonly sandbox: Sandbox | null,
     /** Makes what lies in the guest's file systems: kernel and initial RAM disk. */
     private readonly guestFiles: {
-      write(row: ImageRow, form: ImageFormat, what: 'aki' | 'ari', to: ImageWriter): Promise<void>;
+      write(row: ImageRow, what: 'aki' | 'ari', to: ImageWriter): Promise<void>;
     } | null = null,
   ) {}
 
@@ -64,7 +64,7 @@ export class FormMaker {
     try {
       writer = await store.begin(derivationId, row.size ?? 0);
       if (!writer.file) throw unsupported('The image store of this service keeps no files for a converter.');
-      if (to === 'aki' || to === 'ari') await this.guestFiles!.write(row, from, to, writer);
+      if (to === 'aki' || to === 'ari') await this.guestFiles!.write(row, to, writer);
       else await this.convert(sandbox, row, from, to, writer.file);
       await writer.file.chmod(0o600);
       const made = await hashOf(writer.file);
