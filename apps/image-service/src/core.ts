@@ -1,5 +1,6 @@
 import { AppCore } from '@omnivisor/eventsourcing';
 import type { Bus, Clock, Ids } from '@omnivisor/platform';
+import type { ImportRules } from './download/guarded-uri.js';
 import type { ImageStore } from './store/index.js';
 
 /** Commands, linearizable reads and wake-ups of the image service. */
@@ -22,6 +23,7 @@ export interface ImageSettings {
   readonly standstill: number;
   /** Milliseconds that a request for bytes waits for their conversion. */
   readonly patience: number;
+  readonly imports: ImportRules;
   /** Key of the signatures on byte URLs; the same in every replica. */
   readonly signingKey: Buffer;
   /** Where compute agents reach this service, without a trailing slash. */

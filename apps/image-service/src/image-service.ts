@@ -3,6 +3,7 @@ import type { AppPorts } from '@omnivisor/eventsourcing';
 import { createOpenStackApp, type EdgeLogger, type OpenStackApp, type TokenValidator } from '@omnivisor/openstack';
 import type { Bus, Clock, Ids } from '@omnivisor/platform';
 import { ImageContext, ImageCore, type ImageSettings } from './core.js';
+import type { Resolve } from './download/guarded-fetch.js';
 import { FormCollector } from './forms/form-collector.js';
 import { FormMaker } from './forms/form-maker.js';
 import { ImageForms } from './forms/image-forms.js';
@@ -13,6 +14,8 @@ import { imageProjections } from './image/image.projection.js';
 import { ImageDataController } from './image/image-data.controller.js';
 import { openImageDesk } from './image/image-desk.js';
 import { ImageFormsController } from './image/image-forms.controller.js';
+import { ImageImportsController } from './image/image-imports.controller.js';
+import { ImageImports } from './image/image-imports.js';
 import { ImageInfoController } from './image/image-info.controller.js';
 import { ImageMembersController } from './image/image-members.controller.js';
 import { ImagePartsController } from './image/image-parts.controller.js';
@@ -30,6 +33,8 @@ export interface ImageServiceParts {
   readonly logger: EdgeLogger;
   /** Where tools run that read images; without it none is converted or looked into. */
   readonly sandbox: Sandbox | null;
+  /** Name server of imports; the system's when not given. */
+  readonly resolve?: Resolve;
   readonly publicUrl?: string | undefined;
   readonly trustedProxies?: readonly string[];
 }
@@ -52,6 +57,7 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
   const core = new ImageCore(parts.ports, imageProjections, onError);
   const context = new ImageContext(core, parts.store, parts.settings);
   const uploads = new ImageUploads(context);
+  const imports = new ImageImports(context, uploads, parts.settings.imports, onError, parts.resolve);
   const disks = parts.sandbox && new GuestDisks(context, parts.sandbox);
   const forms = new ImageForms(context, new FormMaker(parts.store, parts.sandbox, disks), onError);
   const guests = disks && new GuestInspections(context, disks, onError);
@@ -65,10 +71,12 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
         ImageMembersController,
         ImageInfoController,
         ImageFormsController,
+        ImageImportsController,
       ],
       providers: [
         { provide: ImageContext, useValue: context },
         { provide: ImageUploads, useValue: uploads },
+        { provide: ImageImports, useValue: imports },
         { provide: ImageForms, useValue: forms },
       ],
     },
@@ -97,6 +105,7 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
     stop: async () => {
       for (const subscription of desk) await subscription.close();
       await app.close();
+      await imports.stop();
       await guests?.stop();
       await sweeper.stop();
       await core.stop();

@@ -68,6 +68,10 @@ const service = await startImageService({
     formsMaxAge: config.OMNIVISOR_IMAGE_FORMS_DAYS * 86_400_000,
     standstill: 15 * 60_000,
     patience: 20_000,
+    imports: {
+      ports: config.OMNIVISOR_IMPORT_PORTS.split(',').map(Number),
+      networks: config.OMNIVISOR_IMPORT_NETWORKS.split(',').filter((n) => n !== ''),
+    },
     signingKey: readSigningKey(config.OMNIVISOR_IMAGE_HMAC_KEY_FILE),
     internalUrl: config.OMNIVISOR_IMAGE_URL.replace(/\/+$/, ''),
   },

@@ -13,7 +13,7 @@ export class Turns {
   /** @throws DomainError `unavailable` when too many wait already */
   async take<T>(work: () => Promise<T>): Promise<T> {
     if (this.working >= this.width) {
-      if (this.waiting.length >= this.room) throw unavailable('Too many conversions wait already. Please try again.');
+      if (this.waiting.length >= this.room) throw unavailable('Too much waits already. Please try again.');
       await new Promise<void>((resolve) => this.waiting.push(resolve));
     } else this.working++;
     try {

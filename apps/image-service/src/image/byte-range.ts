@@ -1,4 +1,5 @@
 import { invalid } from '@omnivisor/contracts';
+import type { Call } from '@omnivisor/openstack';
 import type { ByteRange } from '../store/index.js';
 
 /** A range of a Range header; undefined when there is none, null when it cannot be satisfied. @throws invalid */
@@ -16,4 +17,12 @@ export const rangeOf = (header: string | undefined, size: number): ByteRange | u
   const start = Number(first);
   const end = last === '' ? size - 1 : Math.min(Number(last), size - 1);
   return start >= size || (last !== '' && Number(last) < start) ? null : { start, end };
+};
+
+/** The size that an upload says it has. @throws invalid */
+export const sizeIn = (headers: Call['headers']): number | undefined => {
+  const text = headers['x-openstack-image-size'] ?? headers['content-length'];
+  if (text === undefined) return undefined;
+  if (!/^\d{1,15}$/.test(text)) throw invalid('Invalid or missing image size in request headers.');
+  return Number(text);
 };

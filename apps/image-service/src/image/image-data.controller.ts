@@ -4,18 +4,11 @@ import { DomainError, forbidden, invalid, unavailable } from '@omnivisor/contrac
 import { type Call, Operation, Reply } from '@omnivisor/openstack';
 import { ImageContext } from '../core.js';
 import type { ByteRange } from '../store/index.js';
-import { rangeOf } from './byte-range.js';
+import { rangeOf, sizeIn } from './byte-range.js';
 import { imageOf } from './image-access.js';
 import { ImageGone } from './image-lifecycle.js';
 import { ImageUploads } from './image-uploads.js';
 import { wsgiFault } from './wsgi-fault.js';
-
-const sizeIn = (headers: Call['headers']): number | undefined => {
-  const text = headers['x-openstack-image-size'] ?? headers['content-length'];
-  if (text === undefined) return undefined;
-  if (!/^\d{1,15}$/.test(text)) throw invalid('Invalid or missing image size in request headers.');
-  return Number(text);
-};
 
 @Controller()
 export class ImageDataController {

@@ -13,12 +13,16 @@ import {
 } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
 import { ImageInspector } from '../formats/index.js';
+import { Turns } from '../forms/turns.js';
 import type { ImageWriter } from '../store/index.js';
 import type { ImageRow } from './image.projection.js';
 import { imageAggregate } from './image-lifecycle.js';
 
 /** What is read and thrown away of a refused upload, so that its sender gets to hear the reason. */
 const MAX_DRAIN = 64 * 1024 * 1024 * 1024;
+
+/** Imports that may wait for their turn. */
+const WAITING = 256;
 
 /** Time for the answer to get through before the connection is cut. */
 const HANG_UP = seconds(1);
@@ -44,7 +48,11 @@ interface Received {
 export class ImageUploads {
   private readonly active = new Set<string>();
 
-  constructor(private readonly context: ImageContext) {}
+  private readonly imports: Turns;
+
+  constructor(private readonly context: ImageContext) {
+    this.imports = new Turns(context.settings.maxUploads, WAITING);
+  }
 
   /** True while this process receives the upload. */
   isActive(uploadId: string): boolean {
@@ -105,9 +113,22 @@ export class ImageUploads {
     open: (() => Promise<Readable>) | null,
     step: (name: string) => CommandContext,
   ): Promise<void> {
+    this.active.add(uploadId);
+    try {
+      await this.imports.take(() => this.importNow(image, uploadId, open, step));
+    } finally {
+      this.active.delete(uploadId);
+    }
+  }
+
+  private async importNow(
+    image: ImageRow,
+    uploadId: string,
+    open: (() => Promise<Readable>) | null,
+    step: (name: string) => CommandContext,
+  ): Promise<void> {
     const { core, store, settings } = this.context;
     const most = settings.maxImageSize;
-    this.active.add(uploadId);
     let writer: ImageWriter | undefined;
     let body: Readable | undefined;
     try {
@@ -123,8 +144,6 @@ export class ImageUploads {
       const state = await core.commands.load(imageAggregate, image.id);
       if (state?.uploadId !== uploadId || state.status !== 'active') await store.remove(uploadId);
       throw error;
-    } finally {
-      this.active.delete(uploadId);
     }
   }
 

@@ -1,6 +1,6 @@
-import { conflict, type ImageEvent, type ImageId } from '@omnivisor/contracts';
+import { conflict, type ImageEvent, type ImageId, invalid } from '@omnivisor/contracts';
 import type { Image } from './image.js';
-import { assertFormats, transition } from './image-status.js';
+import { transition } from './image-status.js';
 
 export type ImportMethod = 'glance-direct' | 'web-download';
 
@@ -22,10 +22,14 @@ const startImport = (imageId: ImageId, command: Of<'startImport'>, image: Image)
   const { taskId, method, source, owner } = command;
   if (image.taskId === taskId) return [];
   if (method === 'glance-direct' && !(image.status === 'uploading' && image.staged))
-    throw conflict(`Image is not in status uploading: its data must be staged before it is imported`);
+    throw conflict("Image needs to be in 'uploading' state to use 'glance-direct' method");
   if (method === 'web-download' && image.status !== 'queued')
-    throw conflict(`Image needs to be in status queued to use the web-download method`);
-  assertFormats(image);
+    throw conflict("Image needs to be in 'queued' state to use 'web-download' method");
+  for (const [field, name] of [
+    ['containerFormat', 'container_format'],
+    ['diskFormat', 'disk_format'],
+  ] as const)
+    if (!image.attributes[field]) throw invalid(`'${name}' needs to be set before import`);
   const uploadId = method === 'glance-direct' ? image.uploadId! : command.uploadId;
   return [{ type: 'ImageImportStarted', data: { imageId, taskId, uploadId, method, source, owner } }];
 };

@@ -15,8 +15,10 @@ export interface TaskRow {
   readonly message: string;
   readonly createdAt: string;
   readonly updatedAt: string;
+  /** Position of its first event: the order of tasks. */
+  readonly created: number;
 }
-export const tasksTable = table<TaskRow>('image_tasks_v1', ['imageId', 'createdAt'], ['createdAt']);
+export const tasksTable = table<TaskRow>('image_tasks_v1', ['imageId', 'created'], ['created']);
 
 const ended =
   (status: TaskRow['status']) =>
@@ -33,7 +35,7 @@ const key = (event: { data: { taskId: string } }) => event.data.taskId;
 export const taskProjection = projection<ImageEvent, TaskRow>(tasksTable, {
   ImageImportStarted: {
     key,
-    row: (_, { data, context, recordedAt }) => ({
+    row: (_, { data, context, recordedAt, position }) => ({
       id: data.taskId,
       imageId: data.imageId,
       status: 'processing',
@@ -45,6 +47,7 @@ export const taskProjection = projection<ImageEvent, TaskRow>(tasksTable, {
       message: '',
       createdAt: second(recordedAt),
       updatedAt: second(recordedAt),
+      created: position,
     }),
   },
   ImageImportSucceeded: { key, row: ended('success') },
