@@ -36,11 +36,14 @@ export const SECTOR = 512;
 export const safeSize = (value: bigint): number | null =>
   value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : null;
 
-/** True when the head has `magic` at `offset`, and a whole sector was seen: shorter files are nothing but raw bytes. */
-export const magicAt = (seen: ByteWindows, offset: number, magic: Buffer | string): boolean => {
+/**
+ * True when the head has `magic` at `offset`, and a whole sector was seen: shorter files are nothing but raw bytes.
+ * @param least bytes that must have been seen, where another number holds
+ */
+export const magicAt = (seen: ByteWindows, offset: number, magic: Buffer | string, least = SECTOR): boolean => {
   const bytes = typeof magic === 'string' ? Buffer.from(magic, 'latin1') : magic;
   return (
-    seen.head.length >= Math.max(SECTOR, offset + bytes.length) &&
+    seen.head.length >= Math.max(least, offset + bytes.length) &&
     seen.head.subarray(offset, offset + bytes.length).equals(bytes)
   );
 };

@@ -51,7 +51,7 @@ const complete = (seen: ByteWindows) => seen.ended || seen.wantedBytes.length ==
 /** Microsoft's VHDX (MS-VHDX). */
 export const vhdx: FormatReader = {
   format: 'vhdx',
-  detect: (seen) => magicAt(seen, 0, 'vhdxfile'),
+  detect: (seen) => magicAt(seen, 0, 'vhdxfile', 8),
   prepare: (seen) => {
     const offset = metadataOffset(seen.head);
     if (offset !== null && offset >= HEAD) seen.want(offset, METADATA_BYTES);

@@ -38,7 +38,10 @@ const isText = (seen: ByteWindows): boolean => {
 };
 
 const descriptorProblems = (text: string): string[] => {
+  if (!/^[\t-\r -~]*$/.test(text)) return ['its descriptor is not valid'];
   const type = /^createtype="([^"\n]{0,63})"/m.exec(text)?.[1] ?? 'unknown';
+  // Some readers take the first one, wherever it stands.
+  if (/createtype="([^"]*)/.exec(text)?.[1] !== type) return ['its descriptor is not valid'];
   if (type !== 'monolithicsparse' && type !== 'streamoptimized')
     return [`VMDK of the type ${/^[a-z0-9]+$/.test(type) ? type : 'unknown'} is not supported`];
   const problems: string[] = [];
@@ -51,7 +54,7 @@ const descriptorProblems = (text: string): string[] => {
     } else if (/^parentfilenamehint\s*=/.test(line)) problems.push('it has a backing file');
     else if (/^parentcid\s*=/.test(line)) {
       if (!/^parentcid\s*=\s*ffffffff$/.test(line)) problems.push('it has a backing file');
-    } else if (!/^[^\s=]+\s*=/.test(line)) problems.push('its descriptor is not valid');
+    } else if (!/^[^\s=]+=/.test(line)) problems.push('its descriptor is not valid');
   }
   if (extents !== 1) problems.push('its descriptor must name exactly one extent');
   return problems;

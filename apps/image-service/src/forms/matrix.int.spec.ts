@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ImageInspector } from '../formats/index.js';
 import { mutated, seeded } from '../formats/mutations.js';
 import { ovf, tarImage } from '../formats/vectors.js';
-import { imagesTable } from '../image/image.projection.js';
+import { type ImageRow, imagesTable } from '../image/image.projection.js';
 import { Sandbox } from '../sandbox/sandbox.js';
 import { FileImageStore } from '../store/index.js';
 import { type ImageCloud, startImageCloud } from '../testing/image-cloud.js';
@@ -45,9 +45,9 @@ describe.skipIf(!hasTool)('the forms of an image', () => {
     await mkdir(path('store'));
     cloud = await startImageCloud({ store: await FileImageStore.open(path('store')), sandbox: Sandbox.detect() });
     // Data, a hole, data again, and a tail of zeros: what sparse formats treat in different ways.
-    disk = Buffer.alloc(5 * MIB);
+    disk = Buffer.alloc(3 * MIB);
     const random = seeded(7);
-    for (let i = 0; i < MIB; i += 4) disk.writeUInt32LE(random(2 ** 32), i + (i > MIB / 2 ? 3 * MIB : 0));
+    for (let i = 0; i < MIB / 2; i += 4) disk.writeUInt32LE(random(2 ** 32), i + (i > MIB / 4 ? 2 * MIB : 0));
     await writeFile(path('disk.raw'), disk);
   });
   afterAll(async () => {
@@ -62,7 +62,8 @@ describe.skipIf(!hasTool)('the forms of an image', () => {
     qemuImg('convert', '-f', 'raw', '-O', driver, ...(options ? ['-o', options] : []), path('disk.raw'), path('made'));
     return readFile(path('made'));
   };
-  const upload = async (bytes: Buffer, form: ImageFormat) => {
+  /** Null when it is refused. */
+  const tried = async (bytes: Buffer, form: ImageFormat) => {
     const { disk: disk_format, container: container_format } = glanceFormat(form);
     const headers = { 'x-auth-token': 'p1' };
     const { fastify } = cloud.app;
@@ -75,10 +76,12 @@ describe.skipIf(!hasTool)('the forms of an image', () => {
       ...{ method: 'PUT', url: `/image/v2/images/${id}/file`, payload: bytes },
       headers: { ...headers, 'content-type': 'application/octet-stream' },
     });
+    if (put.statusCode === 415) return null;
     expect(put.statusCode, put.body).toBe(204);
     return (await (await cloud.core.fresh()).get(imagesTable, id))!;
   };
-  const fetched = async (row: Awaited<ReturnType<typeof upload>>, form: ImageFormat): Promise<Buffer> => {
+  const upload = async (bytes: Buffer, form: ImageFormat): Promise<ImageRow> => (await tried(bytes, form))!;
+  const fetched = async (row: ImageRow, form: ImageFormat): Promise<Buffer> => {
     const ready = await cloud.forms.ready(row, form, ms(60_000));
     const bytes = await buffer(await cloud.forms.read(ready!));
     expect([bytes.length, sha256(bytes)]).toEqual([ready!.size, ready!.sha256]);
@@ -167,18 +170,22 @@ describe.skipIf(!hasTool)('the forms of an image', () => {
   it('of a damaged image fail within bounds, say so, and leave nothing', async () => {
     const good = await made('qcow2');
     const random = seeded(11);
-    for (let round = 0; round < 12; round++) {
+    let judged = 0;
+    for (let round = 0; round < 30 && judged < 4; round++) {
       const bytes = mutated(good, good, random);
       const inspector = new ImageInspector('qcow2', 'bare');
       inspector.feed(bytes);
       const verdict = inspector.end();
       if (verdict.refusal !== null || (verdict.virtualSize ?? 0) > 1024 * MIB) continue;
-      const row = await upload(bytes, 'qcow2');
+      const row = await tried(bytes, 'qcow2');
+      if (!row) continue;
+      judged++;
       await cloud.forms.ready(row, 'raw', ms(60_000)).then(
         (form) => expect(form!.size).toBe(row.virtualSize),
         (error) => expect(error).toMatchObject({ kind: 'conflict' }),
       );
     }
+    expect(judged).toBeGreaterThan(1);
     expect(await readdir(path('store/incoming'))).toEqual([]);
   });
 
@@ -195,8 +202,9 @@ describe.skipIf(!hasTool)('the forms of an image', () => {
         cloud.forms,
       );
     await new Promise((resolve) => setTimeout(resolve, 20));
-    await cloud.forms.read((await cloud.forms.ready(row, 'qcow2', ms(0)))!).then((s) => s.destroy());
-    await collector(2 * MIB, 86_400_000).collect();
+    const used = (await cloud.forms.ready(row, 'qcow2', ms(0)))!;
+    (await cloud.forms.read(used)).destroy();
+    await collector(used.size, 86_400_000).collect();
     expect(await known()).toEqual(['qcow2', 'raw']);
     await collector(1024 * MIB, 0).collect();
     expect(await known()).toEqual(['raw']);

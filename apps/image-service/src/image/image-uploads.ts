@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import {
   type Bytes,
@@ -13,6 +14,7 @@ import {
 } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
 import { ImageInspector } from '../formats/index.js';
+import { type StoredBytes, tablesProblem } from '../formats/tables.js';
 import { Turns } from '../forms/turns.js';
 import type { ImageWriter } from '../store/index.js';
 import type { ImageRow } from './image.projection.js';
@@ -74,7 +76,7 @@ export class ImageUploads {
   ): Promise<void> {
     const most = Math.min(limit, this.context.settings.maxImageSize);
     return this.arriving(image, body, declared, step, most, 'startUpload', async (uploadId, writer) => {
-      const received = await this.pump(image, this.chunksOf(body), writer, declared, most);
+      const received = await this.pump(image, this.chunksOf(body), writer, writer.file, declared, most);
       await writer.commit();
       const complete = { kind: 'completeUpload', imageId: image.id, uploadId, ...received } as const;
       await this.context.core.commands.execute(imageAggregate, image.id, complete, step('complete'));
@@ -131,10 +133,13 @@ export class ImageUploads {
     const most = settings.maxImageSize;
     let writer: ImageWriter | undefined;
     let body: Readable | undefined;
+    let staged: FileHandle | null = null;
     try {
       writer = open ? await store.begin(uploadId) : undefined;
       body = open ? await open() : await store.read(uploadId);
-      const received = await this.pump(image, this.chunksOf(body), writer, undefined, most);
+      staged = open ? null : await store.openFile(uploadId);
+      const file = writer ? writer.file : (staged ?? undefined);
+      const received = await this.pump(image, this.chunksOf(body), writer, file, undefined, most);
       await writer?.commit();
       const complete = { kind: 'completeUpload', imageId: image.id, uploadId, ...received } as const;
       await core.commands.execute(imageAggregate, image.id, complete, step('complete'));
@@ -144,6 +149,8 @@ export class ImageUploads {
       const state = await core.commands.load(imageAggregate, image.id);
       if (state?.uploadId !== uploadId || state.status !== 'active') await store.remove(uploadId);
       throw error;
+    } finally {
+      await staged?.close();
     }
   }
 
@@ -186,6 +193,7 @@ export class ImageUploads {
     image: ImageRow,
     chunks: AsyncIterable<Buffer>,
     writer: ImageWriter | undefined,
+    file: FileHandle | undefined,
     declared: number | undefined,
     most: number,
   ): Promise<Received> {
@@ -203,6 +211,8 @@ export class ImageUploads {
     assertDeclared(size, declared);
     const verdict = inspector.end();
     if (verdict.refusal !== null) throw new ImageDataRefused(verdict.refusal);
+    const cutOff = verdict.form && file ? await tablesProblem(verdict.form, storedBytes(file, size)) : null;
+    if (cutOff !== null) throw new ImageDataRefused(cutOff);
     return {
       size: size as Bytes,
       ...{ checksum: hashes.checksum.digest('hex'), sha512: hashes.sha512.digest('hex') },
@@ -271,6 +281,14 @@ export class ImageUploads {
     );
   }
 }
+
+const storedBytes = (file: FileHandle, size: number): StoredBytes => ({
+  size,
+  read: async (offset, length) => {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, offset);
+    return buffer.subarray(0, bytesRead);
+  },
+});
 
 const assertDeclared = (size: number, declared: number | undefined): void => {
   if (declared !== undefined && size !== declared)
