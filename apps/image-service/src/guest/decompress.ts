@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import type { ReadableStream } from 'node:stream/web';
 import { createGunzip } from 'node:zlib';
 import { Decompress } from 'fzstd';
-import { XzReadableStream } from 'xz-decompress';
+import xzDecompress from 'xz-decompress';
 import { Unreadable } from './disk.js';
 import { lz4Legacy } from './lz4.js';
 
@@ -92,7 +92,7 @@ async function* xz(bytes: Bytes): Bytes {
     for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value;
   };
   const source = Readable.toWeb(Readable.from(whole())) as ReadableStream<Uint8Array>;
-  const output = new XzReadableStream(source as never) as unknown as ReadableStream<Uint8Array>;
+  const output = new xzDecompress.XzReadableStream(source as never) as unknown as ReadableStream<Uint8Array>;
   yield* foreseen(output as unknown as AsyncIterable<Uint8Array>);
 }
 
