@@ -22,6 +22,7 @@ import { ImagePartsController } from './image/image-parts.controller.js';
 import { ImageSweeper } from './image/image-sweeper.js';
 import { ImageUploads } from './image/image-uploads.js';
 import { ImagesController } from './image/images.controller.js';
+import { ImageInjections } from './injection/image-injections.js';
 import type { Sandbox } from './sandbox/sandbox.js';
 import type { ImageStore } from './store/index.js';
 
@@ -61,6 +62,7 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
   const disks = parts.sandbox && new GuestDisks(context, parts.sandbox);
   const forms = new ImageForms(context, new FormMaker(parts.store, parts.sandbox, disks), onError);
   const guests = disks && new GuestInspections(context, disks, onError);
+  const injections = new ImageInjections(context, uploads, parts.sandbox, disks, onError);
   const app = await createOpenStackApp({
     module: {
       module: ImageModule,
@@ -77,6 +79,7 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
         { provide: ImageContext, useValue: context },
         { provide: ImageUploads, useValue: uploads },
         { provide: ImageImports, useValue: imports },
+        { provide: ImageInjections, useValue: injections },
         { provide: ImageForms, useValue: forms },
       ],
     },
@@ -106,6 +109,7 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
       for (const subscription of desk) await subscription.close();
       await app.close();
       await imports.stop();
+      await injections.stop();
       await guests?.stop();
       await sweeper.stop();
       await core.stop();

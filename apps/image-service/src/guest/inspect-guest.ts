@@ -122,6 +122,12 @@ const whyUnknown = (volumes: readonly FoundVolume[]): string => {
   return 'it has no kernel that was found';
 };
 
+const findRoot = async (trees: readonly FileTree[]): Promise<FileTree | undefined> => {
+  for (const tree of trees)
+    if ((await distributionOf(tree)) !== null || (await tree.names('/lib/modules')).length > 0) return tree;
+  return undefined;
+};
+
 const lookInto = async (disk: Disk): Promise<GuestFacts> => {
   const table = await readPartitions(disk);
   const volumes = await findVolumes(disk, table);
@@ -132,14 +138,8 @@ const lookInto = async (disk: Disk): Promise<GuestFacts> => {
     firmware: [...(table.bootSector ? (['bios'] as const) : []), ...(await efiLoaders(volumes))],
     fileSystems: volumes.map((v) => v.kind),
   };
-  let root: FileTree | undefined;
-  let distribution: GuestFacts['distribution'] = null;
-  for (const tree of trees) {
-    distribution = await distributionOf(tree);
-    if (distribution === null && (await tree.names('/lib/modules')).length === 0) continue;
-    root = tree;
-    break;
-  }
+  const root = await findRoot(trees);
+  const distribution = root ? await distributionOf(root) : null;
   const agents = root ? await agentsIn(root) : [];
   const boot = await findBootFiles(trees);
   const told = boot && kernelFacts((await boot.tree.read(boot.kernel, KERNEL_HEAD)) ?? Buffer.alloc(0));
@@ -170,13 +170,56 @@ export const inspectGuest = async (disk: Disk): Promise<GuestFacts> => {
   }
 };
 
+/** What has to be known to start the guest's kernel and to find its file systems then. */
+export interface BootPlan {
+  readonly kernel: AsyncIterable<Buffer>;
+  readonly initramfs: AsyncIterable<Buffer>;
+  /** Path of the initial RAM disk as the running guest sees it. */
+  readonly initramfsPath: string;
+  readonly release: string;
+  readonly root: { readonly kind: string; readonly partition: number };
+  /** Where /boot is, when it is a file system of its own. */
+  readonly bootPartition: { readonly kind: string; readonly partition: number } | null;
+}
+
+const bootFilesOf = async (disk: Disk) => {
+  const volumes = await findVolumes(disk, await readPartitions(disk));
+  const trees = volumes.flatMap((v) => (v.tree ? [v.tree] : []));
+  const boot = await findBootFiles(trees);
+  return { volumes, trees, boot };
+};
+
+const bytesAt = async (tree: FileTree, path: string | null): Promise<AsyncIterable<Buffer> | null> => {
+  const node = path === null ? undefined : await tree.find(path);
+  return node?.kind === 'file' ? tree.volume.bytes(node) : null;
+};
+
+/** @throws Unreadable when there is no root file system, kernel or initial RAM disk */
+export const bootPlan = async (disk: Disk): Promise<BootPlan> => {
+  const { volumes, trees, boot } = await bootFilesOf(new BoundedDisk(disk, LIMITS));
+  const root = await findRoot(trees);
+  const kernel = boot && (await bytesAt(boot.tree, boot.kernel));
+  const initramfs = boot && (await bytesAt(boot.tree, boot.initramfs));
+  if (!root || !kernel || !initramfs || !boot.initramfs) throw new Unreadable(whyUnknown(volumes));
+  const told = kernelFacts((await boot.tree.read(boot.kernel, KERNEL_HEAD)) ?? Buffer.alloc(0));
+  const release = await releaseOf(boot, root, told?.release ?? null);
+  if (release === null || !/^[\w.+~-]{1,64}$/.test(release))
+    throw new Unreadable('its kernel does not say its release');
+  const place = (tree: FileTree) => {
+    const { kind, number } = volumes.find((v) => v.tree === tree)!;
+    return { kind, partition: number };
+  };
+  const apart = boot.tree !== root;
+  return {
+    ...{ kernel, initramfs, release, root: place(root), bootPartition: apart ? place(boot.tree) : null },
+    initramfsPath: apart && !boot.initramfs.startsWith('/boot/') ? `/boot${boot.initramfs}` : boot.initramfs,
+  };
+};
+
 /** The guest's kernel or initial RAM disk. @throws Unreadable when there is none */
 export const guestFile = async (disk: Disk, what: 'aki' | 'ari'): Promise<AsyncIterable<Buffer>> => {
-  const bounded = new BoundedDisk(disk, LIMITS);
-  const volumes = await findVolumes(bounded, await readPartitions(bounded));
-  const boot = await findBootFiles(volumes.flatMap((v) => (v.tree ? [v.tree] : [])));
-  const path = what === 'aki' ? boot?.kernel : boot?.initramfs;
-  const node = path && boot ? await boot.tree.find(path) : undefined;
-  if (!boot || node?.kind !== 'file') throw new Unreadable(whyUnknown(volumes));
-  return boot.tree.volume.bytes(node);
+  const { volumes, boot } = await bootFilesOf(new BoundedDisk(disk, LIMITS));
+  const bytes = boot && (await bytesAt(boot.tree, what === 'aki' ? boot.kernel : boot.initramfs));
+  if (!bytes) throw new Unreadable(whyUnknown(volumes));
+  return bytes;
 };

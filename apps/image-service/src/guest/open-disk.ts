@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { chown, type FileHandle, mkdtemp, rm, stat } from 'node:fs/promises';
+import { chown, type FileHandle, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -58,13 +58,15 @@ export const withDisk = async <T>(
   });
   const closed = once(child, 'close');
   try {
-    await listening(socket, child, () => words);
-    const disk = await NbdDisk.connect(socket);
+    const disk = await connected(socket, child, () => words);
     try {
       return await look(disk);
     } finally {
       disk.close();
     }
+  } catch (error) {
+    if (error instanceof Unreadable || child.exitCode === null) throw error;
+    throw new Error(`qemu-nbd ended with ${child.signalCode ?? child.exitCode}: ${words}`, { cause: error });
   } finally {
     killGroup(child);
     await closed;
@@ -72,17 +74,22 @@ export const withDisk = async <T>(
   }
 };
 
-const listening = async (
+/** It is there some time after its process, and listens some time after its socket. */
+const connected = async (
   socket: string,
   child: { exitCode: number | null; signalCode: string | null },
   words: () => string,
-): Promise<void> => {
+): Promise<NbdDisk> => {
   const deadline = Date.now() + START_DEADLINE;
   for (;;) {
-    if (await stat(socket).catch(() => null)) return;
-    if (child.exitCode !== null || child.signalCode !== null)
-      throw new Unreadable('its format is damaged', { cause: words() });
-    if (Date.now() > deadline) throw unavailable('qemu-nbd does not start', words());
-    await pause(5);
+    try {
+      return await NbdDisk.connect(socket);
+    } catch (error) {
+      if (child.exitCode !== null || child.signalCode !== null)
+        throw new Unreadable('its format is damaged', { cause: words() });
+      const early = ['ENOENT', 'ECONNREFUSED'].includes((error as NodeJS.ErrnoException).code ?? '');
+      if (!early || Date.now() > deadline) throw unavailable('qemu-nbd does not start', { error, words: words() });
+      await pause(5);
+    }
   }
 };

@@ -8,6 +8,8 @@ const EFI_GUID = 'c12a7328-f81f-11d2-ba4b-00a0c93ec93b';
 export interface Partition {
   readonly offset: number;
   readonly size: number;
+  /** As Linux counts: from 1, logical ones of an MBR from 5. */
+  readonly number: number;
   /** An EFI system partition. */
   readonly efi: boolean;
 }
@@ -45,7 +47,7 @@ const gpt = async (disk: Disk): Promise<Partition[] | null> => {
     if (/^[0-]+$/.test(type)) continue;
     const first = Number(entry.readBigUInt64LE(32));
     const last = Number(entry.readBigUInt64LE(40));
-    found.push({ offset: first * SECTOR, size: (last - first + 1) * SECTOR, efi: type === EFI_GUID });
+    found.push({ offset: first * SECTOR, size: (last - first + 1) * SECTOR, number: i + 1, efi: type === EFI_GUID });
   }
   return found;
 };
@@ -59,12 +61,13 @@ const entriesOf = (sector: Buffer) =>
 /** Primary partitions, and those in the chain of an extended one. */
 const mbr = async (disk: Disk, sector: Buffer): Promise<Partition[]> => {
   const found: Partition[] = [];
-  const add = (type: number, start: number, count: number) =>
-    found.push({ offset: start * SECTOR, size: count * SECTOR, efi: type === 0xef });
-  for (const { type, start, count } of entriesOf(sector)) {
+  let logical = 5;
+  const add = (number: number, type: number, start: number, count: number) =>
+    found.push({ offset: start * SECTOR, size: count * SECTOR, number, efi: type === 0xef });
+  for (const [i, { type, start, count }] of entriesOf(sector).entries()) {
     if (type === 0) continue;
     if (!EXTENDED.has(type)) {
-      add(type, start, count);
+      add(i + 1, type, start, count);
       continue;
     }
     let at = start;
@@ -72,7 +75,7 @@ const mbr = async (disk: Disk, sector: Buffer): Promise<Partition[]> => {
       const table = await disk.read(at * SECTOR, SECTOR);
       if (table.readUInt16LE(510) !== 0xaa55) break;
       const [own, next] = entriesOf(table) as [ReturnType<typeof entriesOf>[0], ReturnType<typeof entriesOf>[0]];
-      if (own.type !== 0) add(own.type, at + own.start, own.count);
+      if (own.type !== 0) add(logical++, own.type, at + own.start, own.count);
       at = next.type === 0 || next.start === 0 ? 0 : start + next.start;
     }
   }

@@ -11,6 +11,8 @@ export interface FoundVolume {
   /** Undefined when it cannot be read. */
   readonly tree: FileTree | undefined;
   readonly efi: boolean;
+  /** Of its partition; 0 for a disk without any. */
+  readonly number: number;
   readonly problem: string | null;
 }
 
@@ -25,28 +27,29 @@ const OTHERS: readonly (readonly [kind: string, offset: number, magic: string])[
 ];
 const READERS = [ExtVolume, XfsVolume, FatVolume];
 
-const volumeOn = async (disk: Disk, efi: boolean): Promise<FoundVolume> => {
+const volumeOn = async (disk: Disk, { efi, number }: { efi: boolean; number: number }): Promise<FoundVolume> => {
   for (const [kind, offset, magic] of OTHERS)
     if (disk.size >= offset + magic.length)
       if ((await disk.read(offset, magic.length)).toString('latin1') === magic)
-        return { kind, efi, tree: undefined, problem: null };
+        return { kind, efi, number, tree: undefined, problem: null };
   for (const reader of READERS)
     if (await reader.detect(disk)) {
       try {
         const volume = await reader.open(disk);
-        return { kind: volume.kind, efi, tree: new FileTree(volume), problem: null };
+        return { kind: volume.kind, efi, number, tree: new FileTree(volume), problem: null };
       } catch (error) {
         if (!(error instanceof Unreadable)) throw error;
-        return { kind: 'damaged', efi, tree: undefined, problem: error.message };
+        return { kind: 'damaged', efi, number, tree: undefined, problem: error.message };
       }
     }
-  return { kind: 'unknown', efi, tree: undefined, problem: null };
+  return { kind: 'unknown', efi, number, tree: undefined, problem: null };
 };
 
 /** The file systems of a disk, in the order of its partitions. */
 export const findVolumes = async (disk: Disk, table: PartitionTable): Promise<FoundVolume[]> => {
-  if (table.style === 'none') return [await volumeOn(disk, false)];
+  if (table.style === 'none') return [await volumeOn(disk, { efi: false, number: 0 })];
   const found: FoundVolume[] = [];
-  for (const { offset, size, efi } of table.partitions) found.push(await volumeOn(stretchOf(disk, offset, size), efi));
+  for (const partition of table.partitions)
+    found.push(await volumeOn(stretchOf(disk, partition.offset, partition.size), partition));
   return found;
 };

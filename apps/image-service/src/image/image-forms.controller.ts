@@ -1,8 +1,18 @@
 import { Controller } from '@nestjs/common';
-import { DomainError, forbidden, ImageFormat, invalid, type Milliseconds, notFound } from '@omnivisor/contracts';
+import {
+  DomainError,
+  forbidden,
+  HypervisorKind,
+  ImageFormat,
+  invalid,
+  type Milliseconds,
+  notFound,
+} from '@omnivisor/contracts';
 import { type Call, Operation, Reply } from '@omnivisor/openstack';
+import { z } from 'zod';
 import { ImageContext } from '../core.js';
 import { ImageForms } from '../forms/image-forms.js';
+import { ImageInjections } from '../injection/image-injections.js';
 import { rangeOf } from './byte-range.js';
 import { guestsTable } from './image.projection.js';
 import { imageOf } from './image-access.js';
@@ -16,6 +26,7 @@ export class ImageFormsController {
   constructor(
     private readonly images: ImageContext,
     private readonly forms: ImageForms,
+    private readonly injections: ImageInjections,
   ) {}
 
   /** Formats in which the image can be had, with what is known of those that are there. */
@@ -67,6 +78,27 @@ export class ImageFormsController {
         ...(range ? { 'content-range': `bytes ${range.start}-${range.end}/${form.size}` } : {}),
       },
     });
+  }
+
+  /** A new image whose guest starts on these hypervisors too; its task tells how it goes. */
+  @Operation({
+    ...{ service: 'image', method: 'POST', path: '/v2/images/:id/actions/os-omnivisor-inject' },
+    policy: 'authenticated',
+    body: z.object({ hypervisors: z.array(HypervisorKind).min(1).max(5) }),
+    status: 202,
+  })
+  async inject(call: Call<{ hypervisors: HypervisorKind[] }>) {
+    const asked = call as Call;
+    const rows = await this.images.core.fresh();
+    await imageOf(asked, rows, 'download_image');
+    const image = await imageOf(asked, rows, 'os_omnivisor_inject_image');
+    const { projectId } = call.token;
+    if (projectId === null) throw forbidden('Images are made in a project.');
+    const owned = { project_id: projectId, owner: projectId, visibility: 'private' };
+    call.enforce('add_image', owned);
+    const hypervisors = [...new Set(call.body.hypervisors)];
+    const id = await this.injections.begin(image, hypervisors, projectId, (step) => call.context(step));
+    return { image_id: id };
   }
 
   /** On which hypervisors the guest starts, and what was found of it. */

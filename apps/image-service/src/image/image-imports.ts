@@ -7,10 +7,10 @@ import { imageAggregate } from './image-lifecycle.js';
 import type { ImageUploads } from './image-uploads.js';
 import type { ImportMethod } from './import-lifecycle.js';
 
-export const IMPORT_METHODS: readonly ImportMethod[] = ['glance-direct', 'web-download'];
+export const IMPORT_METHODS = ['glance-direct', 'web-download'] as const satisfies readonly ImportMethod[];
 
 export interface ImportRequest {
-  readonly method: ImportMethod;
+  readonly method: (typeof IMPORT_METHODS)[number];
   /** Only of web-download; checked here. */
   readonly uri?: unknown;
 }

@@ -49,6 +49,7 @@ interface Received {
 /** Takes bytes in: inspects, hashes and stores in one pass; leaves nothing behind when one fails. */
 export class ImageUploads {
   private readonly active = new Set<string>();
+  private readonly held = new Set<string>();
 
   private readonly imports: Turns;
 
@@ -58,7 +59,7 @@ export class ImageUploads {
 
   /** True while this process receives the upload. */
   isActive(uploadId: string): boolean {
-    return this.active.has(uploadId);
+    return this.active.has(uploadId) || this.held.has(uploadId);
   }
 
   /**
@@ -151,6 +152,16 @@ export class ImageUploads {
       throw error;
     } finally {
       await staged?.close();
+    }
+  }
+
+  /** Counts an upload as alive while `work` makes its bytes. */
+  async holding(uploadId: string, work: () => Promise<void>): Promise<void> {
+    this.held.add(uploadId);
+    try {
+      await work();
+    } finally {
+      this.held.delete(uploadId);
     }
   }
 

@@ -2,7 +2,7 @@ import { conflict, type ImageEvent, type ImageId, invalid } from '@omnivisor/con
 import type { Image } from './image.js';
 import { transition } from './image-status.js';
 
-export type ImportMethod = 'glance-direct' | 'web-download';
+export type ImportMethod = 'glance-direct' | 'web-download' | 'os-omnivisor-inject';
 
 export type ImportCommand =
   | { readonly kind: 'startStaging' | 'completeStaging'; readonly uploadId: string }
@@ -23,8 +23,8 @@ const startImport = (imageId: ImageId, command: Of<'startImport'>, image: Image)
   if (image.taskId === taskId) return [];
   if (method === 'glance-direct' && !(image.status === 'uploading' && image.staged))
     throw conflict("Image needs to be in 'uploading' state to use 'glance-direct' method");
-  if (method === 'web-download' && image.status !== 'queued')
-    throw conflict("Image needs to be in 'queued' state to use 'web-download' method");
+  if (method !== 'glance-direct' && image.status !== 'queued')
+    throw conflict(`Image needs to be in 'queued' state to use '${method}' method`);
   for (const [field, name] of [
     ['containerFormat', 'container_format'],
     ['diskFormat', 'disk_format'],

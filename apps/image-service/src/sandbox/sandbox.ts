@@ -107,7 +107,8 @@ export class Sandbox {
     const command = [...bounds, ...this.wrapper, tool, ...args];
     const child = spawn('prlimit', command, {
       cwd: '/',
-      env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin', LC_ALL: 'C' },
+      // An arena for each thread would use up the address space, and nothing else.
+      env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin', LC_ALL: 'C', MALLOC_ARENA_MAX: '2' },
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe', ...files.map((f) => f.handle.fd)],
     });

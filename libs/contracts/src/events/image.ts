@@ -98,7 +98,7 @@ export const imageEvents = eventSet({
       z.object({
         ...task,
         ...upload,
-        method: z.enum(['glance-direct', 'web-download']),
+        method: z.enum(['glance-direct', 'web-download', 'os-omnivisor-inject']),
         /** Where the bytes come from, without its query, which may hold a secret; null for staged bytes. */
         source: z.string().nullable(),
         /** Who asked for it, as tasks show it. */

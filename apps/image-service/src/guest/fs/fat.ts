@@ -5,6 +5,7 @@ const ENTRY = 32;
 const LONG_NAME = 0x0f;
 const FOLDER = 0x10;
 const LABEL = 0x08;
+const FAT_WINDOW = 32 * 1024;
 const MAX_FOLDER = 4 * 1024 * 1024;
 const POWERS = new Set([1, 2, 4, 8, 16, 32, 64, 128]);
 
@@ -45,6 +46,7 @@ const layoutOf = (b: Buffer): Layout | null => {
 export class FatVolume implements Volume {
   readonly kind = 'vfat';
   readonly root: Node;
+  private fatWindow: { at: number; bytes: Buffer } = { at: 0, bytes: Buffer.alloc(0) };
 
   private constructor(
     private readonly disk: Disk,
@@ -130,7 +132,8 @@ export class FatVolume implements Volume {
       let run = 1;
       let next = await this.next(cluster);
       while (next === cluster + run && run < most && next < clusters + 2) {
-        next = await this.next(next);
+        const following = this.next(next);
+        next = typeof following === 'number' ? following : await following;
         run++;
       }
       seen += run;
@@ -140,12 +143,24 @@ export class FatVolume implements Volume {
     }
   }
 
-  private async next(cluster: number): Promise<number> {
-    const { bits, fat } = this.layout;
-    if (bits === 32) return (await this.disk.read(fat + cluster * 4, 4)).readUInt32LE(0) & 0x0fffffff;
-    if (bits === 16) return (await this.disk.read(fat + cluster * 2, 2)).readUInt16LE(0);
-    const pair = (await this.disk.read(fat + Math.floor(cluster * 1.5), 2)).readUInt16LE(0);
-    return cluster & 1 ? pair >> 4 : pair & 0xfff;
+  private next(cluster: number): Promise<number> | number {
+    const { bits } = this.layout;
+    const at = bits === 12 ? Math.floor(cluster * 1.5) : cluster * (bits / 8);
+    const value = (b: Buffer) => {
+      if (bits === 32) return b.readUInt32LE(0) & 0x0fffffff;
+      const pair = b.readUInt16LE(0);
+      return bits === 16 ? pair : cluster & 1 ? pair >> 4 : pair & 0xfff;
+    };
+    const near = at - this.fatWindow.at;
+    if (near >= 0 && near + 4 <= this.fatWindow.bytes.length) return value(this.fatWindow.bytes.subarray(near));
+    return this.moveWindow(at).then(() => value(this.fatWindow.bytes));
+  }
+
+  /** Files lie mostly in one piece, so the next entry is mostly the one beside. */
+  private async moveWindow(at: number): Promise<void> {
+    const { fat } = this.layout;
+    const length = Math.min(FAT_WINDOW, this.disk.size - fat - at);
+    this.fatWindow = { at, bytes: await this.disk.read(fat + at, Math.max(length, 4)) };
   }
 }
 
