@@ -110,6 +110,7 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
       await app.close();
       await imports.stop();
       await injections.stop();
+      await forms.stop();
       await guests?.stop();
       await sweeper.stop();
       await core.stop();

@@ -66,7 +66,7 @@ const service = await startImageService({
     conversions: config.OMNIVISOR_IMAGE_CONVERSIONS,
     formsCapacity: config.OMNIVISOR_IMAGE_FORMS_BYTES,
     formsMaxAge: config.OMNIVISOR_IMAGE_FORMS_DAYS * 86_400_000,
-    standstill: 15 * 60_000,
+    standstill: 3 * 60_000,
     patience: 20_000,
     imports: {
       ports: config.OMNIVISOR_IMPORT_PORTS.split(',').map(Number),

@@ -1,4 +1,5 @@
 import type { ImageFormat } from '@omnivisor/contracts';
+import { guidAt } from './guid.js';
 
 /** Bytes of a stored image at any place. */
 export interface StoredBytes {
@@ -78,22 +79,22 @@ const vhd = async (tables: Tables): Promise<void> => {
 };
 
 const REGIONS = 192 * 1024;
-const BLOCK_MAP = Buffer.from('6677c22d23f600429d64115e9bfd4a08', 'hex');
-const METADATA = Buffer.from('06a27c8b90479a4bb8fe575f050f886e', 'hex');
-const FILE_PARAMETERS = Buffer.from('3767a1ca36fa434db3b633f0aa44e76b', 'hex');
+const BLOCK_MAP = '2dc27766-f623-4200-9d64-115e9bfd4a08';
+const METADATA = '8b7ca206-4790-4b9a-b8fe-575f050f886e';
+const FILE_PARAMETERS = 'caa16737-fa36-4d43-b3b6-33f0aa44e76b';
 
 /** Entries of 32 bytes, each of which begins with a GUID. */
-const entryOf = (table: Buffer, from: number, count: number, guid: Buffer): Buffer => {
+const entryOf = (table: Buffer, from: number, count: number, guid: string): Buffer => {
   for (let i = 0; i < Math.min(count, 2_047); i++) {
     const entry = table.subarray(from + i * 32, from + (i + 1) * 32);
-    if (entry.subarray(0, 16).equals(guid)) return entry;
+    if (guidAt(entry, 0) === guid) return entry;
   }
   throw new CutOff();
 };
 
 const vhdx = async (tables: Tables): Promise<void> => {
   const regions = await tables.get(REGIONS, 64 * 1024);
-  const region = (guid: Buffer) => {
+  const region = (guid: string) => {
     const entry = entryOf(regions, 16, regions.readUInt32LE(8), guid);
     return tables.get(Number(entry.readBigUInt64LE(16)), entry.readUInt32LE(24));
   };

@@ -2,7 +2,8 @@ import type { ImageFormat } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
 import { type FormsRow, formsTable } from '../image/forms.projection.js';
 import { imageAggregate } from '../image/image-lifecycle.js';
-import { type ImageForms, serviceContext } from './image-forms.js';
+import { serviceContext } from '../service-context.js';
+import type { ImageForms } from './image-forms.js';
 
 const BATCH = 500;
 

@@ -15,6 +15,7 @@ export interface MadeForm {
 }
 
 const CHUNK = 1024 * 1024;
+const ALIVE = 1024 * CHUNK;
 
 const hashOf = async (file: FileHandle): Promise<MadeForm> => {
   const hash = createHash('sha256');
@@ -22,13 +23,15 @@ const hashOf = async (file: FileHandle): Promise<MadeForm> => {
   for await (const chunk of file.createReadStream({ start: 0, autoClose: false, highWaterMark: CHUNK })) {
     hash.update(chunk as Buffer);
     size += (chunk as Buffer).length;
+    // Other replicas see by the time of the file that it is alive.
+    if (size % ALIVE < CHUNK) await file.utimes(new Date(), new Date());
   }
   return { size: size as Bytes, sha256: hash.digest('hex') };
 };
 
 /** Makes forms that cannot be put together from what is there: by qemu-img, in the sandbox, into the store. */
 export class FormMaker {
-  private readonly active = new Set<string>();
+  private readonly ending = new AbortController();
 
   constructor(
     private readonly store: ImageStore,
@@ -40,8 +43,8 @@ export class FormMaker {
     } | null = null,
   ) {}
 
-  isActive(derivationId: string): boolean {
-    return this.active.has(derivationId);
+  stop(): void {
+    this.ending.abort();
   }
 
   /** Why one form cannot be made of another; null when it can. */
@@ -59,7 +62,6 @@ export class FormMaker {
   async make(row: ImageRow, from: ImageFormat, to: ImageFormat, derivationId: string): Promise<MadeForm> {
     const { sandbox, store } = this;
     if (!sandbox) throw unsupported('This service has no converter.');
-    this.active.add(derivationId);
     let writer: ImageWriter | undefined;
     try {
       writer = await store.begin(derivationId, row.size ?? 0);
@@ -73,8 +75,6 @@ export class FormMaker {
     } catch (error) {
       await writer?.abort();
       throw error;
-    } finally {
-      this.active.delete(derivationId);
     }
   }
 
@@ -91,7 +91,12 @@ export class FormMaker {
       const stretch = from === 'ova' ? await ovaDisk(handle) : undefined;
       if (stretch === null) throw unsupported('An OVA with several disks cannot be converted.');
       const source = { handle, form: from, size: row.size!, virtualSize: row.virtualSize! };
-      await convert(sandbox, { ...source, ...(stretch ? { stretch } : {}) }, { handle: target, form: to });
+      await convert(
+        sandbox,
+        { ...source, ...(stretch ? { stretch } : {}) },
+        { handle: target, form: to },
+        this.ending.signal,
+      );
     } finally {
       await handle.close();
     }

@@ -1,15 +1,12 @@
 import { createHash } from 'node:crypto';
 import {
   type Bytes,
-  type CommandContext,
-  type CommandId,
   conflict,
   DomainError,
   type ImageFormat,
   type Milliseconds,
   ms,
   notFound,
-  type RequestId,
   unavailable,
   unsupported,
 } from '@omnivisor/contracts';
@@ -18,8 +15,10 @@ import { sizeProblem } from '../formats/limits.js';
 import { type FormRow, formsTable } from '../image/forms.projection.js';
 import type { ImageRow } from '../image/image.projection.js';
 import { imageAggregate } from '../image/image-lifecycle.js';
+import { serviceContext } from '../service-context.js';
 import { type Base, baseOf, compose, isPlain } from './compositions.js';
 import type { FormMaker } from './form-maker.js';
+import { limitsFor } from './qemu-img.js';
 import { readSegments, type Segment, sizeOf } from './segments.js';
 import { Turns } from './turns.js';
 
@@ -49,6 +48,7 @@ export const formOf = (row: ImageRow): ImageFormat | null => {
 /** The forms of images: which there can be, and the one that is asked for, made at most once and kept for others. */
 export class ImageForms {
   private readonly running = new Map<string, Promise<ReadyForm>>();
+  private readonly active = new Set<string>();
   private readonly turns: Turns;
 
   constructor(
@@ -61,7 +61,13 @@ export class ImageForms {
 
   /** True while this process makes it. */
   isActive(derivationId: string): boolean {
-    return this.maker.isActive(derivationId);
+    return this.active.has(derivationId);
+  }
+
+  /** Ends what is being made; the log says so. */
+  async stop(): Promise<void> {
+    this.maker.stop();
+    await Promise.allSettled(this.running.values());
   }
 
   /** Why an image cannot be had in a form, for the caller; null when it can. */
@@ -218,6 +224,7 @@ export class ImageForms {
     const start = { kind: 'startDerivation', imageId: row.id, derivationId, format } as const;
     const { events, position } = await core.commands.execute(imageAggregate, row.id, start, context('start'));
     if (events.length === 0) return this.fromOthers(row, format);
+    this.active.add(derivationId);
     await core.at(position);
     try {
       const made = await this.bytesOf(row, format, under, derivationId);
@@ -228,6 +235,8 @@ export class ImageForms {
       await this.giveUp(row, format, derivationId, error);
       if (error instanceof DomainError) throw error;
       throw conflict(`The image could not be converted to ${format}.`);
+    } finally {
+      this.active.delete(derivationId);
     }
     return (await this.there(row, format)) ?? this.gone();
   }
@@ -244,10 +253,13 @@ export class ImageForms {
 
   /** Another replica makes it: its end is in the log. */
   private async fromOthers(row: ImageRow, format: ImageFormat): Promise<ReadyForm> {
+    const { clock } = this.context.core;
+    const until = Date.parse(clock.now()) + 2 * limitsFor(row.virtualSize ?? 0, 0).wall;
     for (;;) {
       const form = (await (await this.context.core.fresh()).get(formsTable, row.id))?.forms[format];
       if (form?.state !== 'running') return (await this.there(row, format)) ?? this.gone();
-      await this.context.core.clock.sleep(POLL);
+      if (Date.parse(clock.now()) > until) throw unavailable('The image is being converted. Please try again.');
+      await clock.sleep(POLL);
     }
   }
 
@@ -284,14 +296,3 @@ const baseFrom = (format: ImageFormat, form: FormRow, row: ImageRow): Base => ({
 });
 
 const identityOf = (row: ImageRow) => ({ id: row.uploadId!, at: row.createdAt });
-
-export const serviceContext = (id: string, step: string): CommandContext => {
-  const requestId = `req-${id}` as RequestId;
-  return {
-    actor: { kind: 'service', service: 'image-service' },
-    requestId,
-    correlationId: requestId,
-    causationId: null,
-    commandId: `${requestId}/${step}` as CommandId,
-  };
-};

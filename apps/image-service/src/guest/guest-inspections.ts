@@ -1,12 +1,13 @@
 import type { GuestFacts, ImageId } from '@omnivisor/contracts';
 import { seconds } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
-import { formOf, serviceContext } from '../forms/image-forms.js';
+import { formOf } from '../forms/image-forms.js';
 import { ovaDisk } from '../forms/ova-disk.js';
 import { canRead } from '../forms/qemu-img.js';
 import { guestsTable, type ImageRow, imagesTable } from '../image/image.projection.js';
 import { imageAggregate } from '../image/image-lifecycle.js';
 import type { Sandbox } from '../sandbox/sandbox.js';
+import { serviceContext } from '../service-context.js';
 import type { ImageWriter } from '../store/index.js';
 import { type Disk, Unreadable } from './disk.js';
 import { guestFile, inspectGuest } from './inspect-guest.js';

@@ -1,3 +1,4 @@
+import { guidAt } from '../formats/guid.js';
 import { type Disk, Unreadable } from './disk.js';
 
 const SECTOR = 512;
@@ -21,15 +22,6 @@ export interface PartitionTable {
   readonly bootSector: boolean;
 }
 
-export const guidText = (b: Buffer, at: number): string => {
-  const le = (from: number, bytes: number) =>
-    b
-      .readUIntLE(at + from, bytes)
-      .toString(16)
-      .padStart(bytes * 2, '0');
-  return `${le(0, 4)}-${le(4, 2)}-${le(6, 2)}-${b.toString('hex', at + 8, at + 10)}-${b.toString('hex', at + 10, at + 16)}`;
-};
-
 const fits = (disk: Disk, { offset, size }: Partition): boolean => offset > 0 && size > 0 && offset + size <= disk.size;
 
 const gpt = async (disk: Disk): Promise<Partition[] | null> => {
@@ -43,7 +35,7 @@ const gpt = async (disk: Disk): Promise<Partition[] | null> => {
   const found: Partition[] = [];
   for (let i = 0; i < count && found.length < MAX_PARTITIONS; i++) {
     const entry = entries.subarray(i * size, i * size + 128);
-    const type = guidText(entry, 0);
+    const type = guidAt(entry, 0);
     if (/^[0-]+$/.test(type)) continue;
     const first = Number(entry.readBigUInt64LE(32));
     const last = Number(entry.readBigUInt64LE(40));

@@ -19,7 +19,7 @@ import {
 import type { Subscription } from '@omnivisor/platform';
 import type { FastifyInstance } from 'fastify';
 import type { ImageContext } from '../core.js';
-import { serviceContext } from '../forms/image-forms.js';
+import { serviceContext } from '../service-context.js';
 import { bytesRow, queryOf, say } from './byte-route.js';
 import { BYTES_PATH, grantedBy, signedUrl } from './byte-urls.js';
 import { expiryOf } from './image-desk.js';

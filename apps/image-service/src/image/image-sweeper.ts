@@ -1,6 +1,7 @@
-import { type CommandContext, type CommandId, type Milliseconds, type RequestId, seconds } from '@omnivisor/contracts';
+import { type Milliseconds, seconds } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
 import type { FormCollector } from '../forms/form-collector.js';
+import { serviceContext } from '../service-context.js';
 import { blobsTable, deletedImagesTable, type ImageRow, imagesTable, transfersTable } from './image.projection.js';
 import { imageAggregate } from './image-lifecycle.js';
 import type { ImageUploads } from './image-uploads.js';
@@ -53,7 +54,7 @@ export class ImageSweeper {
     const { core } = this.context;
     const where = { transferExpiresAt: { lt: core.clock.now() } };
     for (const { id } of await (await core.fresh()).find(transfersTable, { where, limit: BATCH }))
-      await core.commands.execute(imageAggregate, id, { kind: 'delete', imageId: id }, this.contextFor(id));
+      await core.commands.execute(imageAggregate, id, { kind: 'delete', imageId: id }, serviceContext(id, 'expired'));
   }
 
   private async endStandingUploads(): Promise<void> {
@@ -84,7 +85,7 @@ export class ImageSweeper {
     const command = taskId
       ? ({ kind: 'failImport', imageId: id, taskId, reason } as const)
       : ({ kind: 'failUpload', imageId: id, uploadId: uploadId!, reason } as const);
-    await this.context.core.commands.execute(imageAggregate, id, command, this.contextFor(uploadId!));
+    await this.context.core.commands.execute(imageAggregate, id, command, serviceContext(uploadId!, 'sweep'));
   }
 
   private async removeDeadBytes(): Promise<void> {
@@ -107,16 +108,5 @@ export class ImageSweeper {
       if (keys.length >= BATCH) await remove();
     }
     await remove();
-  }
-
-  private contextFor(uploadId: string): CommandContext {
-    const requestId = `req-${uploadId}` as RequestId;
-    return {
-      actor: { kind: 'service', service: 'image-service' },
-      requestId,
-      correlationId: requestId,
-      causationId: null,
-      commandId: `sweep/${uploadId}` as CommandId,
-    };
   }
 }
