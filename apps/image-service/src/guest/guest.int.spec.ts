@@ -98,12 +98,16 @@ describe.skipIf(!complete)('a look at a guest', () => {
   const look = (bytes: Buffer): Promise<GuestFacts> => inspectGuest(diskOf(bytes));
 
   /** For disks that are large and mostly holes. */
-  const lookAt = async (path: string): Promise<GuestFacts> => {
+  const lookAt = async (path: string, changes = new Map<number, number>()): Promise<GuestFacts> => {
     const file = await open(path);
     try {
       return await inspectGuest({
         size: (await file.stat()).size,
-        read: async (offset, length) => (await file.read(Buffer.alloc(length), 0, length, offset)).buffer,
+        read: async (offset, length) => {
+          const { buffer } = await file.read(Buffer.alloc(length), 0, length, offset);
+          for (const [at, byte] of changes) if (at >= offset && at < offset + length) buffer[at - offset] = byte;
+          return buffer;
+        },
       });
     } finally {
       await file.close();
@@ -175,6 +179,15 @@ describe.skipIf(!complete)('a look at a guest', () => {
       run('sfdisk', ['-q', at('disk')], { input: 'label: gpt\nsize=300M\nsize=300M\n' });
       for (const [i, part] of [xfs('boot'), xfs('root')].entries())
         run('dd', [`if=${part}`, `of=${at('disk')}`, 'bs=1M', `seek=${1 + i * 300}`, 'conv=notrunc,sparse']);
+      const random = seeded(8);
+      const head = run('head', ['-c', String(2 * MIB), at('root.xfs')], { maxBuffer: 4 * MIB });
+      const used = [...head.keys()].filter((i) => head[i] !== 0);
+      for (let round = 0; round < 30; round++) {
+        const changes = new Map(
+          Array.from({ length: 1 + random(30) }, () => [used[random(used.length)]!, random(256)]),
+        );
+        readinessOf(await lookAt(at('root.xfs'), changes));
+      }
       const both = await lookAt(at('disk'));
       expect(both).toMatchObject({ ...whole, fileSystems: ['xfs', 'xfs'], partitions: 'gpt' });
       rmSync(at('disk'));
