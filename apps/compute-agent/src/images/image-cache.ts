@@ -35,18 +35,17 @@ export class FileImageCache implements ImageCache {
   }
 
   /** @throws DomainError `unavailable` when the bytes cannot be had now */
-  async get(image: ImageSnapshot, url: string, _signal: AbortSignal): Promise<CachedImage> {
+  async get(image: ImageSnapshot, url: string, signal: AbortSignal): Promise<CachedImage> {
     if (!HASH.test(image.sha512)) throw unavailable(`image ${image.id} has no bytes yet`);
     const format = (new URL(url).searchParams.get('format') ?? image.diskFormat).replace(/[^a-z0-9-]/g, '');
     const path = join(this.folder, `${image.sha512}.${format}`);
-    // What others wait for is not given up because one of them did.
     const running = this.fetching.get(path);
-    if (running) return running;
+    if (running) return unlessAborted(running, signal);
     const run = this.ensure(path, image, url)
       .then(() => ({ path, format }))
       .finally(() => this.fetching.delete(path));
     this.fetching.set(path, run);
-    return run;
+    return unlessAborted(run, signal);
   }
 
   private async ensure(path: string, image: ImageSnapshot, url: string): Promise<void> {
@@ -109,6 +108,15 @@ const expectedOf = (headers: Headers, image: ImageSnapshot) => {
   if (hash === undefined || !Number.isSafeInteger(size)) throw new Error('the image service did not say their hash');
   return { algorithm: 'sha256', hash, size };
 };
+
+/** What others wait for is not given up because one of them did: only this wait ends. */
+const unlessAborted = <T>(work: Promise<T>, signal: AbortSignal): Promise<T> =>
+  new Promise<T>((resolve, reject) => {
+    const giveUp = () => reject(signal.reason);
+    if (signal.aborted) giveUp();
+    signal.addEventListener('abort', giveUp);
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', giveUp));
+  });
 
 /** For hypervisors that keep no bytes (the fake one): every image is there. */
 export const noImageBytes: ImageCache = { path: async (image) => `/nonexistent/${image.id}` };

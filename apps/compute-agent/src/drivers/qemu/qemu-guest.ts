@@ -86,20 +86,24 @@ export class QemuGuest {
 
   /**
    * Presses the power button, again every few seconds as a guest that is still booting misses it, and waits.
-   * @returns false when the guest did not react in time
+   * @returns false when the guest did not react in time, or the wait was aborted
    */
-  async shutDown(guest: GuestDefinition, patience: number): Promise<boolean> {
+  async shutDown(guest: GuestDefinition, patience: number, signal: AbortSignal): Promise<boolean> {
+    if (signal.aborted) return false;
     const qmp = await this.connect(guest);
     let stop = () => {};
     let again: NodeJS.Timeout | undefined;
     const isDown = new Promise<boolean>((resolve) => {
-      const timer = setTimeout(() => resolve(false), patience);
+      const giveUp = () => resolve(false);
+      const timer = setTimeout(giveUp, patience);
+      signal.addEventListener('abort', giveUp);
       const unlisten = qmp.onEvent(({ event }) => {
         if (event === 'SHUTDOWN') resolve(true);
       });
       qmp.onClose(() => resolve(true));
       stop = () => {
         clearTimeout(timer);
+        signal.removeEventListener('abort', giveUp);
         unlisten();
       };
     });

@@ -144,27 +144,29 @@ export class QemuDriver implements HypervisorDriver {
     });
   }
 
-  powerOn(id: ServerId, nics: readonly GuestNic[]): Promise<void> {
-    return this.alone(id, () => this.turnOn(id, nics));
+  powerOn(id: ServerId, nics: readonly GuestNic[], signal: AbortSignal = NEVER): Promise<void> {
+    return this.alone(id, () => this.turnOn(id, nics, signal));
   }
 
-  powerOff(id: ServerId, grace: Milliseconds): Promise<void> {
+  powerOff(id: ServerId, grace: Milliseconds, signal: AbortSignal = NEVER): Promise<void> {
     return this.alone(id, async () => {
       const guest = this.definition(id);
       const state = await this.live(id).state(guest);
-      if (state === 'running' && grace > 0) await this.live(id).shutDown(guest, grace);
+      if (state === 'running' && grace > 0) await this.live(id).shutDown(guest, grace, signal);
+      refuseAborted(signal);
       await this.turnOff(guest, state);
     });
   }
 
-  reboot(id: ServerId, kind: 'soft' | 'hard', nics: readonly GuestNic[]): Promise<void> {
+  reboot(id: ServerId, kind: 'soft' | 'hard', nics: readonly GuestNic[], signal: AbortSignal = NEVER): Promise<void> {
     return this.alone(id, async () => {
       const guest = this.definition(id);
       const state = await this.live(id).state(guest);
       const patience = this.options.softRebootPatience ?? 60_000;
-      if (kind === 'soft' && state === 'running') await this.live(id).shutDown(guest, patience);
+      if (kind === 'soft' && state === 'running') await this.live(id).shutDown(guest, patience, signal);
+      refuseAborted(signal);
       await this.turnOff(guest, state);
-      await this.turnOn(id, nics);
+      await this.turnOn(id, nics, signal);
     });
   }
 
@@ -174,7 +176,8 @@ export class QemuDriver implements HypervisorDriver {
     this.guests.clear();
   }
 
-  private async turnOn(id: ServerId, nics: readonly GuestNic[]): Promise<void> {
+  private async turnOn(id: ServerId, nics: readonly GuestNic[], signal: AbortSignal): Promise<void> {
+    refuseAborted(signal);
     const guest = this.definition(id);
     const state = await this.live(id).state(guest);
     if (state === 'running') return;
@@ -184,7 +187,7 @@ export class QemuDriver implements HypervisorDriver {
     const next = GuestDefinition.parse({ ...guest, phase: 'spawned', nics: nicsOf(nics) });
     this.store.write(next);
     try {
-      await this.live(id).start(next, { ...execution, runAs: guestUser(id) }, NEVER);
+      await this.live(id).start(next, { ...execution, runAs: guestUser(id) }, signal);
       await this.live(id).call(next, 'cont');
     } catch (error) {
       await this.live(id).end(next);
@@ -395,5 +398,5 @@ const sizes = (guest: GuestDefinition) => ({
 });
 
 const refuseAborted = (signal: AbortSignal): void => {
-  if (signal.aborted) throw new HypervisorError('fault', 'the spawn was aborted');
+  if (signal.aborted) throw new HypervisorError('fault', 'the call was aborted');
 };
