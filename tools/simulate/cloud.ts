@@ -32,12 +32,14 @@ import { Scheduler } from '../../apps/scheduler/src/scheduler.js';
 const CLOUD = 'simulated';
 const PROJECT = 'p1' as ProjectId;
 
-interface SimulatedHost {
+export interface SimulatedHost {
   readonly id: HostId;
   readonly name: string;
   readonly machine: FakeHypervisor;
   bootId: string;
   agent: Agent;
+  /** Driver of the agent. */
+  driver: FakeDriver;
 }
 
 export interface SimulationOptions {
@@ -122,7 +124,14 @@ export class SimulatedCloud {
       inventory: { vcpus: this.options.vcpus, memoryMib: 65_536, diskGib: 1_000 },
       delays: { spawn: seconds(2) },
     });
-    const host: SimulatedHost = { id: hostId, name, machine, bootId: 'boot-1', agent: undefined as never };
+    const host: SimulatedHost = {
+      id: hostId,
+      name,
+      machine,
+      bootId: 'boot-1',
+      agent: undefined as never,
+      driver: undefined as never,
+    };
     this.hosts.push(host);
     await this.startAgent(host);
     return host;
@@ -131,6 +140,7 @@ export class SimulatedCloud {
   /** A new agent process on the host; the one before must have been stopped, or is ended by the newer session. */
   async startAgent(host: SimulatedHost): Promise<void> {
     const driver = new FakeDriver(host.machine, { cloudId: CLOUD });
+    host.driver = driver;
     host.agent = new Agent({
       hostId: host.id,
       cloudId: CLOUD,
@@ -147,6 +157,7 @@ export class SimulatedCloud {
           bootId: host.bootId,
         }),
       onError: this.note(host.name),
+      random: () => 0.5,
     });
     await this.clock.runUntil(
       (() => {

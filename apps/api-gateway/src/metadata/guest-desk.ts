@@ -33,7 +33,7 @@ export class GuestDesk {
     server: ServerRow,
     hostId: HostId,
     formats?: readonly ImageFormat[],
-  ): Promise<z.input<typeof hostBus.serverBoot.reply>> {
+  ): Promise<NonNullable<z.input<typeof hostBus.serverBoot.reply>>> {
     const { url, format } = await this.core.bus.request(signImageUrl, {
       imageId: server.image.id,
       hostId,

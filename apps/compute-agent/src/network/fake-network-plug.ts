@@ -6,8 +6,8 @@ export class FakeNetworkPlug implements InspectableNetworkPlug {
   readonly networks = new Map<string, NetworkPlan>();
   readonly ports = new Map<string, PortPlug>();
 
-  async ensureNetworks(plans: readonly NetworkPlan[]): Promise<void> {
-    for (const plan of plans) this.networks.set(plan.networkId, plan);
+  async ensure(plan: NetworkPlan): Promise<void> {
+    this.networks.set(plan.networkId, plan);
   }
 
   async plug(port: PortPlug): Promise<GuestNic> {

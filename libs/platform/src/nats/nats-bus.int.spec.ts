@@ -116,14 +116,14 @@ describe("a compute host's key", () => {
 
   it('lets it speak as itself and be answered', async () => {
     const gateway = await service('gateway');
-    await gateway.respond(hostBus.beat, async () => ({ superseded: false }));
+    await gateway.respond(hostBus.beat, async () => ({}));
     const host = await NatsBus.connect({
       servers: nats.url,
       name: 'agent',
       credentials: { kind: 'creds', text: await hostCreds(mine) },
       inboxPrefix: hostInbox(mine),
     });
-    expect(await host.request(hostBus.beat, { session: 1 }, `host.${mine}.beat`)).toEqual({ superseded: false });
+    expect(await host.request(hostBus.beat, { session: 1 }, `host.${mine}.beat`)).toEqual({});
     const woken: unknown[] = [];
     await host.subscribe(hostBus.wakeSubject(mine), (m) => woken.push(m));
     gateway.publish(hostBus.wakeSubject(mine), { kind: 'desired' });
@@ -170,7 +170,7 @@ describe("a compute host's key", () => {
     let asked = 0;
     await gateway.respond(hostBus.beat, async () => {
       asked++;
-      return { superseded: false };
+      return {};
     });
     const said: string[] = [];
     for (const subject of [`wake.${other}`, 'log.appended', 'scheduler.reserve'])

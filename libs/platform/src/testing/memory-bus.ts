@@ -23,6 +23,8 @@ export class MemoryBus implements Bus {
   private entries: Entry[] = [];
   private turn = 0;
   private up = true;
+  /** Says which published messages never arrive. */
+  loses: (subject: string) => boolean = () => false;
 
   constructor(private readonly clock: Clock) {}
 
@@ -67,7 +69,7 @@ export class MemoryBus implements Bus {
   }
 
   publish(subject: string, message: unknown): void {
-    if (!this.up) return;
+    if (!this.up || this.loses(subject)) return;
     const text = JSON.stringify(message);
     const seen = new Set<string>();
     for (const entry of this.matching(subject)) {

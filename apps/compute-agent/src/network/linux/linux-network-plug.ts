@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { chmod, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { dirname, join } from 'node:path';
+import { KeyedMutex } from '../../drivers/common/keyed-mutex.js';
 import type { GuestNic } from '../../drivers/hypervisor-driver.js';
 import type { InspectableNetworkPlug, NetworkPlan, OnMetadata, PortPlug } from '../network-plug.js';
 import { addressesChangedHands, dnsmasqConfiguration, dnsmasqHosts, reachableResolvers } from './dnsmasq.js';
@@ -46,6 +47,7 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
   private readonly names: Names;
   private readonly plans = new Map<string, NetworkPlan>();
   private readonly outside: Outside;
+  private readonly oneAtATime = new KeyedMutex<string>();
   private metadata: Server | undefined;
 
   private constructor(private readonly options: LinuxNetworkOptions) {
@@ -69,21 +71,19 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     return plug;
   }
 
-  async ensureNetworks(plans: readonly NetworkPlan[]): Promise<void> {
-    for (const plan of plans) {
-      this.plans.set(plan.networkId, plan);
-      await withLock(this.names.lock(plan.networkId), () => this.ensure(plan));
-    }
+  async ensure(plan: NetworkPlan): Promise<void> {
+    this.plans.set(plan.networkId, plan);
+    await this.alone(plan.networkId, () => this.bring(plan));
   }
 
   async plug(port: PortPlug): Promise<GuestNic> {
     const { networkId, portId } = port;
     const tap = this.names.tap(portId);
     const netns = this.names.netns(networkId);
-    await withLock(this.names.lock(networkId), async () => {
+    await this.alone(networkId, async () => {
       const plan = this.plans.get(networkId) ?? (await this.storedPlan(networkId));
       if (!plan) throw new Error(`network ${networkId} has no plan on this machine`);
-      if (!(await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', 'br0']))) await this.ensure(plan);
+      if (!(await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', 'br0']))) await this.bring(plan);
       const file: PortFile = { plug: port, tap, agent: this.names.agentSocket(this.options.agent) };
       const changed = await this.store(this.names.portFile(networkId, portId), JSON.stringify(file));
       const there = await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', tap]);
@@ -104,7 +104,7 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     for (const networkId of await this.networksHere()) {
       const path = this.names.portFile(networkId, portId);
       if ((await this.read(path)) === null) continue;
-      await withLock(this.names.lock(networkId), async () => {
+      await this.alone(networkId, async () => {
         const netns = this.names.netns(networkId);
         await succeeds(['ip', '-n', netns, 'link', 'delete', 'dev', this.names.tap(portId)]);
         await rm(path, { force: true });
@@ -138,14 +138,14 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
 
   /** Removes everything of the cloud on this machine, of all agents: only when no guest is left. */
   async removeAll(): Promise<void> {
-    for (const networkId of await this.networksHere())
-      await withLock(this.names.lock(networkId), () => this.remove(networkId));
+    for (const networkId of await this.networksHere()) await this.alone(networkId, () => this.remove(networkId));
     await this.outside.removeTable();
     await this.close();
     await rm(this.names.directory, { recursive: true, force: true });
   }
 
-  private async ensure(plan: NetworkPlan): Promise<void> {
+  /** Makes the network, or brings it up to date. Under its lock. */
+  private async bring(plan: NetworkPlan): Promise<void> {
     const { networkId } = plan;
     const netns = this.names.netns(networkId);
     const folder = this.names.networkDirectory(networkId);
@@ -309,6 +309,11 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     await chmod(path, 0o600);
     server.unref();
     this.metadata = server;
+  }
+
+  /** One change at a time per network: in this process by a queue, among those of the machine by a lock. */
+  private alone<T>(networkId: string, work: () => Promise<T>): Promise<T> {
+    return this.oneAtATime.run(networkId, () => withLock(this.names.lock(networkId), work));
   }
 
   private async networksHere(): Promise<string[]> {

@@ -117,7 +117,7 @@ describe.skipIf(reason !== null)('a network of Linux', () => {
     names = new Names(cloudId, folder);
     first = await agent('first');
     second = await agent('second');
-    await Promise.all([first.ensureNetworks([plan]), second.ensureNetworks([plan])]);
+    await Promise.all([first.ensure(plan), second.ensure(plan)]);
     for (const [i, port] of ports.entries()) {
       await pose(i + 1, port);
       await (i === 0 ? first : second).plug(port);
@@ -281,7 +281,7 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
     expect(await pings(2, '10.77.0.11')).toBe(true);
     first = await agent('first');
     second = await agent('second');
-    await first.ensureNetworks([plan]);
+    await first.ensure(plan);
     expect(await first.list()).toEqual([ports[0].portId]);
     expect(await second.list()).toEqual([ports[1].portId]);
     expect(await inGuest(1, 'curl', '-s', '--max-time', '10', 'http://169.254.169.254/')).toBe('first says 10.77.0.11');
