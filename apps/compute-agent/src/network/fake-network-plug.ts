@@ -5,12 +5,16 @@ import type { InspectableNetworkPlug, NetworkPlan, PortPlug } from './network-pl
 export class FakeNetworkPlug implements InspectableNetworkPlug {
   readonly networks = new Map<string, NetworkPlan>();
   readonly ports = new Map<string, PortPlug>();
+  /** Ids of ports and networks that cannot be made now. */
+  readonly broken = new Set<string>();
 
   async ensure(plan: NetworkPlan): Promise<void> {
+    this.refuse(plan.networkId);
     this.networks.set(plan.networkId, plan);
   }
 
   async plug(port: PortPlug): Promise<GuestNic> {
+    this.refuse(port.portId);
     this.ports.set(port.portId, port);
     const tap = `tap${port.portId.slice(0, 11)}`;
     return { portId: port.portId, mac: port.mac, mtu: port.mtu, tap, netns: null, model: null };
@@ -29,4 +33,8 @@ export class FakeNetworkPlug implements InspectableNetworkPlug {
   }
 
   async close(): Promise<void> {}
+
+  private refuse(id: string): void {
+    if (this.broken.has(id)) throw new Error(`${id} is broken on demand`);
+  }
 }
