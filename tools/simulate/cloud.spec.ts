@@ -230,6 +230,40 @@ describe('deletion wins', () => {
   });
 });
 
+describe('a lost wake-up', () => {
+  it('costs no more than a beat', async () => {
+    const cloud = await SimulatedCloud.start({ hosts: 1 });
+    const id = await cloud.create();
+    await cloud.until(id, (s) => s.vmState === 'active');
+    await cloud.clock.advance(seconds(61));
+    cloud.bus.loses = (subject) => subject.startsWith('wake.');
+    for (const operation of ['stop', 'start'] as const) {
+      const asked = Date.parse(cloud.clock.now());
+      await cloud.send({ type: 'power', serverId: id, operation, asAdmin: false });
+      await cloud.until(id, (s) => s.taskState === null);
+      expect(Date.parse(cloud.clock.now()) - asked).toBeLessThanOrEqual(10_000);
+    }
+    await cloud.stop();
+  });
+
+  it.each(['the bus comes back', 'a gateway starts'])('is made good at once when %s', async (what) => {
+    const cloud = await SimulatedCloud.start({ hosts: 1 });
+    const id = await cloud.create();
+    await cloud.until(id, (s) => s.vmState === 'active');
+    cloud.bus.loses = (subject) => subject.startsWith('wake.');
+    await cloud.send({ type: 'power', serverId: id, operation: 'stop', asAdmin: false });
+    await cloud.clock.advance(seconds(1));
+    cloud.bus.loses = () => false;
+    if (what === 'a gateway starts') await cloud.addGateway();
+    else {
+      cloud.bus.setConnected(false);
+      cloud.bus.setConnected(true);
+    }
+    await cloud.clock.runUntil(() => cloud.guests(id)[0]?.power === 'shutdown', seconds(2));
+    await cloud.stop();
+  });
+});
+
 describe('the bus is away for a minute', () => {
   it('and everything that was accepted comes to rest', async () => {
     const cloud = await SimulatedCloud.start();

@@ -30,7 +30,7 @@ class Desk {
   async open(bus: MemoryBus): Promise<void> {
     const boot = { imageUrl: 'memory:', imageId: id(9) as string as ImageId, configDrive: null };
     await bus.respond(hostBus.hello, async () => ({ session: 1, cloudId, hostName: 'h' }));
-    await bus.respond(hostBus.beat, async () => ({}));
+    await bus.respond(hostBus.beat, async () => ({ changedAt: 0 }));
     await bus.respond(hostBus.quarantine, async () => ({}));
     await bus.respond(hostBus.confirm, async ({ changes }) => ({ confirmed: changes.map(() => true) }));
     await bus.respond(hostBus.serverBoot, async () => boot);

@@ -5,6 +5,7 @@ import {
   hostBus,
   invalid,
   type Milliseconds,
+  ms,
   type ServerId,
   seconds,
 } from '@omnivisor/contracts';
@@ -21,6 +22,7 @@ import { NotAskedFor, Session } from './session.js';
 
 const WHOLE_ROUND = seconds(30);
 const BEAT = seconds(10);
+const SPREAD = seconds(2);
 /** How long a guest may take to shut down by itself before its power is cut. */
 const GRACE = seconds(60);
 /** Networks that are built or brought up to date at the same time. */
@@ -82,6 +84,8 @@ export class Agent {
       if (wake.data.kind === 'desired') this.refresh(wake.data.whole ? 'whole' : 'changes');
       else void live.answer(wake.data);
     });
+    const forget = this.ports.bus.onRestored(() => this.comeBack());
+    this.abort.signal.addEventListener('abort', forget);
     this.every(BEAT, () => void this.beat());
     this.every(WHOLE_ROUND, () => this.refresh('whole'));
     void this.watch();
@@ -134,9 +138,18 @@ export class Agent {
     this.abort.signal.addEventListener('abort', () => cancel());
   }
 
+  /** What was said while the bus was away is lost. Agents that lost it together do not ask together. */
+  private comeBack(): void {
+    this.ports.clock.after(ms(SPREAD * this.ports.random()), () => {
+      this.retries.now();
+      this.refresh('whole');
+    });
+  }
+
   private async beat(): Promise<void> {
     try {
-      await this.session.ask(hostBus.beat, {});
+      const { changedAt } = await this.session.ask(hostBus.beat, {});
+      if (changedAt > this.version) this.refresh('changes');
     } catch (error) {
       this.failed('beat', error);
     }

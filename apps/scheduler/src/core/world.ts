@@ -61,6 +61,8 @@ export class World {
   private readonly hostOfProvider = new Map<string, HostId>();
   private readonly holds = new Map<string, { hostId: HostId; serverId: string }>();
   private readonly holdsOf = new Map<string, Set<string>>();
+  /** By provider. */
+  private readonly newest = new Map<string, Position>();
 
   apply(event: RecordedEvent): void {
     this.position = event.position;
@@ -73,6 +75,11 @@ export class World {
   hostByName(name: string): Host | undefined {
     for (const host of this.hosts.values()) if (host.name === name && !host.retired) return host;
     return undefined;
+  }
+
+  /** Position of the newest event of a server that is placed on the provider; 0 when there is none. */
+  changedAt(providerId: string): Position {
+    return this.newest.get(providerId) ?? 0;
   }
 
   /** True while the log has a server that wants this attempt. */
@@ -170,6 +177,8 @@ export class World {
 
   private applyServer(event: ServerEvent & RecordedEvent): void {
     const { serverId } = event.data;
+    const placed = event.type === 'ServerScheduled' ? event.data : this.servers.get(serverId)?.scheduled;
+    if (placed) this.newest.set(placed.providerId, event.position);
     switch (event.type) {
       case 'ServerCreateRequested':
         this.servers.set(serverId, { ended: new Set(), scheduled: null });

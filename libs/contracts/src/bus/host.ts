@@ -33,7 +33,12 @@ export const hello = endpoint(
   z.object({ session, cloudId: z.string(), hostName: z.string() }),
 );
 /** To the scheduler, every 10 s. */
-export const beat = endpoint('host.*.beat', z.object({ session }), z.object({}));
+export const beat = endpoint(
+  'host.*.beat',
+  z.object({ session }),
+  /** Position of the newest event of the host's servers: an agent with an older version has missed a wake-up. */
+  z.object({ changedAt: z.number().int().nonnegative() }),
+);
 
 export const SecurityRule = z.object({
   direction: z.enum(['ingress', 'egress']),

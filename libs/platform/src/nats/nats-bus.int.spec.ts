@@ -49,11 +49,14 @@ describe('a lost NATS server', () => {
     const ask = endpoint('lost.ask', z.object({}), z.object({ n: z.number() }));
     const [a, b] = await Promise.all([service('a'), service('b')]);
     await a.respond(ask, async () => ({ n: 1 }));
+    let restored = 0;
+    b.onRestored(() => restored++);
     await nats.stop();
     await vi.waitFor(() => expect(b.connected()).toBe(false));
     await expect(b.request({ ...ask, timeout: 60_000 }, {})).rejects.toMatchObject({ kind: 'unavailable' });
     await nats.start();
     await vi.waitFor(async () => expect(await b.request(ask, {})).toEqual({ n: 1 }), { timeout: 15_000 });
+    expect(restored).toBe(1);
     await Promise.all([a.close(), b.close()]);
   });
 
@@ -116,14 +119,14 @@ describe("a compute host's key", () => {
 
   it('lets it speak as itself and be answered', async () => {
     const gateway = await service('gateway');
-    await gateway.respond(hostBus.beat, async () => ({}));
+    await gateway.respond(hostBus.beat, async () => ({ changedAt: 3 }));
     const host = await NatsBus.connect({
       servers: nats.url,
       name: 'agent',
       credentials: { kind: 'creds', text: await hostCreds(mine) },
       inboxPrefix: hostInbox(mine),
     });
-    expect(await host.request(hostBus.beat, { session: 1 }, `host.${mine}.beat`)).toEqual({});
+    expect(await host.request(hostBus.beat, { session: 1 }, `host.${mine}.beat`)).toEqual({ changedAt: 3 });
     const woken: unknown[] = [];
     await host.subscribe(hostBus.wakeSubject(mine), (m) => woken.push(m));
     gateway.publish(hostBus.wakeSubject(mine), { kind: 'desired' });
@@ -170,7 +173,7 @@ describe("a compute host's key", () => {
     let asked = 0;
     await gateway.respond(hostBus.beat, async () => {
       asked++;
-      return {};
+      return { changedAt: 0 };
     });
     const said: string[] = [];
     for (const subject of [`wake.${other}`, 'log.appended', 'scheduler.reserve'])

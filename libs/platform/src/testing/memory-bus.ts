@@ -23,6 +23,7 @@ export class MemoryBus implements Bus {
   private entries: Entry[] = [];
   private turn = 0;
   private up = true;
+  private readonly restored = new Set<() => void>();
   /** Says which published messages never arrive. */
   loses: (subject: string) => boolean = () => false;
 
@@ -96,7 +97,14 @@ export class MemoryBus implements Bus {
 
   /** Cuts or restores the wire: while cut, requests fail and messages are lost. */
   setConnected(up: boolean): void {
+    const restored = up && !this.up;
     this.up = up;
+    if (restored) for (const action of this.restored) action();
+  }
+
+  onRestored(action: () => void): () => void {
+    this.restored.add(action);
+    return () => this.restored.delete(action);
   }
 
   async close(): Promise<void> {

@@ -8,6 +8,7 @@ import {
   hostOf,
   type ImageFormat,
   invalid,
+  ms,
   type Position,
   type RecordedEvent,
   type RequestId,
@@ -46,6 +47,8 @@ export interface HostDeskPorts {
 }
 
 const QUEUE = 'api-gateway';
+/** Milliseconds between the hosts when all are woken. */
+const BETWEEN_WAKES = 5;
 
 /** Events of a server that ask something of its host; what it reported itself it knows. */
 const news = new Set<ServerEvent['type']>([
@@ -69,6 +72,7 @@ const hostNews = new Set<HostEvent['type']>(['HostSessionStarted', 'HostRetired'
  */
 export class HostDesk {
   private subscriptions: Subscription[] = [];
+  private forget = () => {};
 
   constructor(
     private readonly core: GatewayCore,
@@ -89,9 +93,13 @@ export class HostDesk {
     this.core.observe((event) => {
       this.wake(event).catch((error) => this.onError('wake-up', error));
     });
+    // What this replica, or one before it, projected and could not tell.
+    this.forget = bus.onRestored(() => void this.wakeAll());
+    void this.wakeAll();
   }
 
   async stop(): Promise<void> {
+    this.forget();
     for (const subscription of this.subscriptions) await subscription.close();
   }
 
@@ -193,6 +201,19 @@ export class HostDesk {
     for (const host of wholly) this.core.bus.publish(hostBus.wakeSubject(host), { kind: 'desired', whole: true });
     const host = await this.hostOf(event);
     if (host && !wholly.includes(host)) this.core.bus.publish(hostBus.wakeSubject(host), { kind: 'desired' });
+  }
+
+  /** Wakes every host, one after the other, so that they do not all ask at once. */
+  private async wakeAll(): Promise<void> {
+    try {
+      const hosts = await (await this.core.fresh()).find(hostTable, { where: { retired: false } });
+      for (const [i, { id }] of hosts.entries())
+        this.core.clock.after(ms(i * BETWEEN_WAKES), () =>
+          this.core.bus.publish(hostBus.wakeSubject(id), { kind: 'desired', whole: true }),
+        );
+    } catch (error) {
+      this.onError('waking all hosts', error);
+    }
   }
 
   private async hostOf(event: RecordedEvent): Promise<string | null> {

@@ -57,7 +57,7 @@ export class HostDesk implements ActivePart {
       throw hostBus.sessionEnded(session, host?.session ?? 0);
     this.watch.heard(hostId);
     if (!host.up && !host.fenced) await this.send(hostId, { type: 'up', hostId, session });
-    return {};
+    return { changedAt: this.core.world.changedAt(host.providerId ?? '') };
   }
 
   private async quarantine(
