@@ -71,6 +71,15 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     return plug;
   }
 
+  /**
+   * Removes everything of a cloud on this machine: only when no guest and no agent of it is left there.
+   * @returns whether there was anything
+   */
+  static async removeNetworks(options: Pick<LinuxNetworkOptions, 'cloudId' | 'stateDirectory'>): Promise<boolean> {
+    const onMetadata = () => Promise.reject(new Error('all networks are being removed'));
+    return new LinuxNetworkPlug({ ...options, agent: 'none', onMetadata }).removeAll();
+  }
+
   async ensure(plan: NetworkPlan): Promise<void> {
     this.plans.set(plan.networkId, plan);
     await this.alone(plan.networkId, () => this.bring(plan));
@@ -134,14 +143,6 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     if (!server) return;
     server.closeAllConnections();
     await new Promise<void>((resolve) => server.close(() => resolve()));
-  }
-
-  /** Removes everything of the cloud on this machine, of all agents: only when no guest is left. */
-  async removeAll(): Promise<void> {
-    for (const networkId of await this.networksHere()) await this.alone(networkId, () => this.remove(networkId));
-    await this.outside.removeTable();
-    await this.close();
-    await rm(this.names.directory, { recursive: true, force: true });
   }
 
   /** Makes the network, or brings it up to date. Under its lock. */
@@ -269,18 +270,30 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
   private async remove(networkId: string): Promise<void> {
     const netns = this.names.netns(networkId);
     const folder = this.names.networkDirectory(networkId);
-    for (const [file, mark] of [
-      ['dnsmasq.pid', 'dnsmasq'],
-      ['metadata.pid', networkId],
-    ] as const) {
-      const pid = await this.running(join(folder, file), netns, mark);
-      if (pid !== null) await end(pid);
-    }
+    // DHCP and metadata name the folder; guests run in this namespace too and do not.
+    const inside = (await run(['ip', 'netns', 'pids', netns]).catch(() => '')).split('\n').map(Number);
+    for (const pid of inside)
+      if (pid > 1 && (await this.read(`/proc/${pid}/cmdline`))?.includes(folder)) await end(pid);
     for (const { tap } of await this.ports(networkId))
       await succeeds(['ip', '-n', netns, 'link', 'delete', 'dev', tap]);
     await this.outside.disconnect(networkId);
     await succeeds(['ip', 'netns', 'delete', netns]);
     await rm(folder, { recursive: true, force: true });
+  }
+
+  private async removeAll(): Promise<boolean> {
+    const namespaces = (await run(['ip', 'netns', 'list']).catch(() => ''))
+      .split('\n')
+      .map((l) => l.split(' ')[0] ?? '');
+    const lost = namespaces
+      .filter((n) => n.startsWith(this.names.prefix))
+      .map((n) => n.slice(this.names.prefix.length));
+    const networks = new Set([...(await this.networksHere()), ...lost]);
+    await mkdir(this.names.directory, { recursive: true });
+    for (const networkId of networks) await this.alone(networkId, () => this.remove(networkId));
+    const filtered = await this.outside.removeTable();
+    await rm(this.names.directory, { recursive: true, force: true });
+    return networks.size > 0 || filtered;
   }
 
   private async answerMetadata(): Promise<void> {
@@ -368,13 +381,4 @@ const end = async (pid: number): Promise<void> => {
   const deadline = Date.now() + 3_000;
   while (isAlive(pid) && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
   if (isAlive(pid)) process.kill(pid, 'SIGKILL');
-};
-
-/** Removes everything of a cloud on this machine. */
-export const removeNetworks = async (
-  options: Pick<LinuxNetworkOptions, 'cloudId' | 'stateDirectory'>,
-): Promise<void> => {
-  const onMetadata = async () => ({ status: 404, contentType: 'text/plain', body: '' });
-  const plug = await LinuxNetworkPlug.open({ ...options, agent: 'cleanup', onMetadata });
-  await plug.removeAll();
 };

@@ -139,7 +139,8 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
   afterAll(async () => {
     for (const n of [1, 2]) await succeeds(['ip', 'netns', 'delete', guest(n)]);
     await second?.close();
-    await first?.removeAll();
+    await first?.close();
+    await LinuxNetworkPlug.removeNetworks({ cloudId, stateDirectory: folder });
     await rm(folder, { recursive: true, force: true });
   });
 
@@ -298,7 +299,10 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
   });
 
   it('leaves nothing behind when everything is removed', async () => {
-    await first.removeAll();
+    await first.close();
+    // Also what the files in the state directory do not tell of.
+    await rm(names.networkDirectory(networkId), { recursive: true });
+    await LinuxNetworkPlug.removeNetworks({ cloudId, stateDirectory: folder });
     expect(await run(['ip', 'netns', 'list'])).not.toContain(names.prefix);
     expect(await run(['ip', 'link'])).not.toContain(names.outsidePrefix);
     expect(await run(['nft', 'list', 'tables'])).not.toContain(names.rootTable);
