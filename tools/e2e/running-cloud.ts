@@ -34,7 +34,8 @@ export class RunningCloud {
   private constructor(
     readonly home: string,
     readonly port: number,
-    readonly admin: InstanceType<typeof Client>,
+    private readonly flags: readonly string[],
+    public admin: InstanceType<typeof Client>,
   ) {}
 
   static async start(options: CloudOptions = {}): Promise<RunningCloud> {
@@ -45,7 +46,17 @@ export class RunningCloud {
     flags.push('--gateways', `${options.gateways ?? 1}`);
     if (options.bootstrap === false) flags.push('--skip-bootstrap');
     await command(home, ['tools/start/start.mjs', ...flags]);
-    return new RunningCloud(home, port, await login(join(home, 'openrc')));
+    return new RunningCloud(home, port, flags, await login(join(home, 'openrc')));
+  }
+
+  /** `npm stop`; `resume` starts it again with all it has. */
+  async halt(options: { readonly guests?: boolean } = {}): Promise<void> {
+    await command(this.home, ['tools/start/stop.mjs', ...(options.guests ? ['--guests'] : [])]);
+  }
+
+  async resume(): Promise<void> {
+    await command(this.home, ['tools/start/start.mjs', ...this.flags]);
+    this.admin = await login(join(this.home, 'openrc'));
   }
 
   /** A client of the demo user. */
@@ -92,7 +103,7 @@ export class RunningCloud {
   }
 
   async stop(): Promise<void> {
-    await command(this.home, ['tools/start/stop.mjs', '--guests']);
+    await this.halt({ guests: true });
     rmSync(this.home, { recursive: true, force: true });
   }
 }
