@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -85,6 +85,19 @@ export class RunningCloud {
     return Object.fromEntries((JSON.parse(stdout) as { name: string; pid: number }[]).map((p) => [p.name, p.pid]));
   }
 
+  /** An image of zeros, enough for hosts that only pretend. @returns its id */
+  async emptyImage(): Promise<string> {
+    const { id } = await this.admin.post('image', '/images', {
+      name: 'zero',
+      disk_format: 'raw',
+      container_format: 'bare',
+    });
+    await this.admin.put('image', `/images/${id}/file`, Buffer.alloc(1024 * 1024), {
+      'content-type': 'application/octet-stream',
+    });
+    return id;
+  }
+
   omnivisor(...args: string[]): Promise<{ stdout: string; stderr: string }> {
     return command(this.home, ['tools/start/omnivisor.mjs', ...args]);
   }
@@ -107,6 +120,20 @@ export class RunningCloud {
     rmSync(this.home, { recursive: true, force: true });
   }
 }
+
+/** Pids of a process and everything below it. */
+export const family = (pid: number): number[] => {
+  const children = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((name) => {
+      try {
+        return Number(readFileSync(`/proc/${name}/stat`, 'utf8').split(') ')[1]?.split(' ')[1]) === pid;
+      } catch {
+        return false; // ended meanwhile
+      }
+    });
+  return [pid, ...children.flatMap((child) => family(Number(child)))];
+};
 
 const login = (openrc: string) => {
   const env = readOpenrc(openrc);
