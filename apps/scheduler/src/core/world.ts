@@ -53,6 +53,8 @@ export class World {
   readonly groups = new ServerGroups();
   readonly hosts = new Map<string, Host>();
   readonly providers = new Map<string, ProviderView>();
+  /** Keys of hosts that have left for good. */
+  readonly retiredKeys = new Set<string>();
   /** Live claims by server, then by `provider`. */
   readonly claims = new Map<string, Map<string, { providerId: ProviderId; attempt: number }>>();
   /** Claims to release, by provider, server and attempt. */
@@ -128,6 +130,7 @@ export class World {
     const { hostId } = event.data;
     const host = evolveHost(this.hosts.get(hostId) ?? noHost, event);
     this.hosts.set(hostId, host);
+    if (event.type === 'HostRetired') this.retiredKeys.add(host.publicKey);
     if (event.type === 'HostEnrolled') this.hostOfProvider.set(event.data.providerId, hostId);
     const provider = host.providerId && this.providers.get(host.providerId);
     this.index.put(host, provider || undefined);
