@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { DomainError } from '../errors.js';
 import { HostFacts } from '../events/host.js';
+import { Ipv6Mode } from '../events/network.js';
 import { FlavorSnapshot, ImageSnapshot, PowerOperation, PowerState } from '../events/server.js';
 import { ImageId, NetworkId, PortId, ProjectId, SecurityGroupId, ServerId, SubnetId } from '../ids.js';
 import { ImageFormat } from '../image-format.js';
@@ -80,8 +81,11 @@ export const NetworkPlan = z.object({
       cidr: z.string(),
       gateway: z.string().nullable(),
       dhcp: z.boolean(),
-      /** Address the DHCP and metadata side of the network uses on this machine. */
-      serviceAddress: z.string(),
+      /** Address the DHCP and metadata side of the network uses on this machine; null where there is neither. */
+      serviceAddress: z.string().nullable(),
+      /** How ports get their IPv6 addresses, and what the network's router advertises; both null for IPv4. */
+      ipv6AddressMode: Ipv6Mode.nullable(),
+      ipv6RaMode: Ipv6Mode.nullable(),
       dnsNameservers: z.array(z.string()),
       hostRoutes: z.array(z.object({ destination: z.string(), nexthop: z.string() })),
     }),

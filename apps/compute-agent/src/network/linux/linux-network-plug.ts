@@ -5,14 +5,15 @@ import { dirname, join } from 'node:path';
 import { KeyedMutex } from '../../drivers/common/keyed-mutex.js';
 import type { GuestNic } from '../../drivers/hypervisor-driver.js';
 import type { InspectableNetworkPlug, NetworkPlan, OnMetadata, PortPlug } from '../network-plug.js';
+import { type FilteredPort, linkLocal } from './anti-spoofing.js';
 import { addressesChangedHands, dnsmasqConfiguration, dnsmasqHosts, reachableResolvers } from './dnsmasq.js';
-import { type FilteredPort, networkFilter } from './filter.js';
+import { METADATA_ADDRESS, METADATA_ADDRESS_6, networkFilter } from './filter.js';
 import { loadModules, namespaceSettings } from './kernel.js';
-import { METADATA_PROXY } from './metadata-proxy.js';
+import { METADATA_PROXY, METADATA_PROXY_VERSION } from './metadata-proxy.js';
 import { Names } from './names.js';
 import { Outside } from './outside.js';
 import { isAlive, run, succeeds, withLock } from './run.js';
-import { address, cidr, mac, mtu, uuid } from './values.js';
+import { address, cidr, isV6, mac, mtu, uuid } from './values.js';
 
 export interface LinuxNetworkOptions {
   readonly cloudId: string;
@@ -31,12 +32,12 @@ export interface LinuxNetworkOptions {
 
 interface PortFile {
   readonly plug: PortPlug;
+  /** The address that its guest makes of the MAC. */
+  readonly linkLocal: string;
   readonly tap: string;
   /** Socket of the agent that plugged it. */
   readonly agent: string;
 }
-
-const METADATA_ADDRESS = '169.254.169.254';
 
 /**
  * Networks of Linux: each is a network namespace of our own with a bridge, the taps of its guests, DHCP, metadata and a
@@ -93,7 +94,12 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
       const plan = this.plans.get(networkId) ?? (await this.storedPlan(networkId));
       if (!plan) throw new Error(`network ${networkId} has no plan on this machine`);
       if (!(await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', 'br0']))) await this.bring(plan);
-      const file: PortFile = { plug: port, tap, agent: this.names.agentSocket(this.options.agent) };
+      const file: PortFile = {
+        plug: port,
+        linkLocal: linkLocal(port.mac),
+        tap,
+        agent: this.names.agentSocket(this.options.agent),
+      };
       const changed = await this.store(this.names.portFile(networkId, portId), JSON.stringify(file));
       const there = await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', tap]);
       if (there && !changed) return;
@@ -161,7 +167,7 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
       await this.store(join(folder, 'shape.json'), shape);
     }
     await this.serveDhcp(plan, netns, folder);
-    await this.serveMetadata(networkId, netns, folder);
+    await this.serveMetadata(plan, netns, folder);
   }
 
   private async build(plan: NetworkPlan, netns: string): Promise<void> {
@@ -173,28 +179,26 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     await inside('link', 'set', 'dev', 'lo', 'up');
     if (!(await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', 'br0'])))
       await inside(
-        'link',
-        'add',
-        'name',
-        'br0',
-        'address',
-        bridgeMac(plan.networkId),
+        ...['link', 'add', 'name', 'br0', 'address', bridgeMac(plan.networkId)],
         'type',
         'bridge',
         'forward_delay',
         '0',
       );
-    await run(['ip', 'netns', 'exec', netns, 'sysctl', '-qw', ...namespaceSettings()]);
+    const has = (version: 4 | 6) => plan.subnets.filter((s) => s.version === version);
+    await run(['ip', 'netns', 'exec', netns, 'sysctl', '-qw', ...namespaceSettings(has(6).length > 0)]);
     await inside('link', 'set', 'dev', 'br0', 'mtu', `${mtu(plan.mtu)}`, 'up');
     const wanted = new Set([
       `${METADATA_ADDRESS}/32`,
-      ...plan.subnets
-        .filter((s) => s.version === 4)
-        .map((s) => `${address(s.serviceAddress)}/${cidr(s.cidr).split('/')[1]}`),
+      ...(has(6).length > 0 ? [`${METADATA_ADDRESS_6}/64`] : []),
+      ...[...has(4), ...has(6)].flatMap(({ serviceAddress: own, cidr: range }) =>
+        own === null ? [] : [`${address(own)}/${cidr(range).split('/')[1]}`],
+      ),
     ]);
     const here = await addressesOf(netns, 'br0');
     for (const a of here) if (!wanted.has(a)) await inside('addr', 'del', a, 'dev', 'br0');
-    for (const a of wanted) if (!here.includes(a)) await inside('addr', 'add', a, 'dev', 'br0');
+    for (const a of wanted)
+      if (!here.includes(a)) await inside('addr', 'add', a, 'dev', 'br0', ...(isV6(a) ? ['nodad'] : []));
     await this.outside.connect(plan.networkId, netns);
   }
 
@@ -228,9 +232,16 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     await run(['ip', 'netns', 'exec', netns, 'dnsmasq', `--conf-file=${configuration}`]);
   }
 
-  private async serveMetadata(networkId: string, netns: string, folder: string): Promise<void> {
+  private async serveMetadata({ networkId, subnets }: NetworkPlan, netns: string, folder: string): Promise<void> {
+    const addresses = [
+      METADATA_ADDRESS,
+      ...(subnets.some((s) => s.version === 6) ? [`${METADATA_ADDRESS_6}%br0`] : []),
+    ];
+    const mark = `${METADATA_PROXY_VERSION} ${addresses.join(',')}`;
     const pidFile = join(folder, 'metadata.pid');
-    if ((await this.running(pidFile, netns, networkId)) !== null) return;
+    if ((await this.running(pidFile, netns, mark)) !== null) return;
+    const older = await this.running(pidFile, netns, networkId);
+    if (older !== null) await end(older);
     const child = spawn(
       'ip',
       [
@@ -243,6 +254,8 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
         '--eval',
         METADATA_PROXY,
         '--',
+        METADATA_PROXY_VERSION,
+        addresses.join(','),
         uuid(networkId),
         join(folder, 'ports'),
       ],
@@ -261,7 +274,7 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
   private async running(pidFile: string, netns: string, mark: string): Promise<number | null> {
     const pid = Number((await this.read(pidFile))?.trim());
     if (!Number.isInteger(pid) || pid <= 1 || !isAlive(pid)) return null;
-    const line = (await this.read(`/proc/${pid}/cmdline`)) ?? '';
+    const line = ((await this.read(`/proc/${pid}/cmdline`)) ?? '').replaceAll('\0', ' ');
     if (!line.includes(mark)) return null;
     const inside = (await run(['ip', 'netns', 'identify', `${pid}`])).trim().split('\n');
     return inside.includes(netns) || line.includes(netns) ? pid : null;
@@ -362,10 +375,17 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
   }
 }
 
+/** Addresses that were given to a device; not the one that it has made itself. */
 const addressesOf = async (netns: string, device: string): Promise<string[]> => {
-  const text = await run(['ip', '-n', netns, '-j', '-4', 'addr', 'show', 'dev', device]).catch(() => '[]');
-  const links = JSON.parse(text || '[]') as { addr_info?: { local: string; prefixlen: number }[] }[];
-  return links.flatMap((l) => (l.addr_info ?? []).map((a) => `${a.local}/${a.prefixlen}`));
+  const text = await run(['ip', '-n', netns, '-j', 'addr', 'show', 'dev', device]).catch(() => '[]');
+  const links = JSON.parse(text || '[]') as {
+    addr_info?: { local: string; prefixlen: number; scope: string; family: string }[];
+  }[];
+  return links.flatMap((link) =>
+    (link.addr_info ?? [])
+      .filter((a) => a.family === 'inet' || a.scope !== 'link' || a.local === METADATA_ADDRESS_6)
+      .map((a) => `${a.local}/${a.prefixlen}`),
+  );
 };
 
 /** The same MAC whenever the bridge is made anew: guests that live on keep their gateway. */
