@@ -6,7 +6,7 @@ import { guestName } from './definition.js';
 import { findProcess, kill, launch, waitForEnd } from './guest-process.js';
 import type { GuestStore } from './guest-store.js';
 import { QmpClient, type QmpEvent } from './qmp-client.js';
-import { requireTaps } from './taps.js';
+import { gatherTaps } from './taps.js';
 
 /** QEMU's own word for how a guest stands, or `gone` when there is no process. */
 export type RunState = string;
@@ -63,21 +63,25 @@ export class QemuGuest {
   async start(guest: GuestDefinition, execution: Execution, signal: AbortSignal): Promise<void> {
     const { store, qemu, startTimeout } = this.settings;
     this.disconnect();
-    await requireTaps(guest);
+    const putTapsBack = await gatherTaps(guest);
     store.noteStarted(this.id);
-    await launch({
-      dir: this.dir,
-      guest,
-      qemu,
-      args: argumentsFor(guest, execution),
-      timeout: startTimeout,
-      signal,
-      ready: () =>
-        this.connect(guest).then(
-          () => true,
-          () => false,
-        ),
-    });
+    try {
+      await launch({
+        dir: this.dir,
+        guest,
+        qemu,
+        args: argumentsFor(guest, execution),
+        timeout: startTimeout,
+        signal,
+        ready: () =>
+          this.connect(guest).then(
+            () => true,
+            () => false,
+          ),
+      });
+    } finally {
+      await putTapsBack();
+    }
   }
 
   async call(guest: GuestDefinition, command: string, args?: Record<string, unknown>): Promise<void> {

@@ -27,6 +27,7 @@ import { asHypervisorError } from './native-command.js';
 import { type Capabilities, findCapabilities, reportOf } from './probe.js';
 import { QemuGuest, type RunState } from './qemu-guest.js';
 import { connectUnix } from './qmp-client.js';
+import { isSpread } from './taps.js';
 
 export interface QemuDriverOptions {
   /** Folder for guests; whatever lies in it survives the agent and the host. */
@@ -181,7 +182,9 @@ export class QemuDriver implements HypervisorDriver {
     const guest = this.definition(id);
     const state = await this.live(id).state(guest);
     if (state === 'running') return;
-    if (RESUMABLE.has(state)) return this.live(id).call(guest, 'cont');
+    // A start that was cut off may have left devices away from their networks.
+    const isCutOff = state === 'prelaunch' && isSpread(guest);
+    if (RESUMABLE.has(state) && !isCutOff) return this.live(id).call(guest, 'cont');
     await this.turnOff(guest, state);
     const { execution } = await this.ability();
     const next = GuestDefinition.parse({ ...guest, phase: 'spawned', nics: nicsOf(nics) });
