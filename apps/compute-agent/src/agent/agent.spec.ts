@@ -156,6 +156,20 @@ describe('an agent', () => {
     await clock.runUntil(() => network.networks.has(id(1)), seconds(30));
   });
 
+  it('takes out ports that neither the log nor a guest has any use for', async () => {
+    await spawned(1);
+    await spawned(2);
+    desk.want(3);
+    await agent.start();
+    await clock.runUntil(() => network.ports.size === 3);
+    // The log forgets two of them; one of these still has its guest.
+    for (const n of [1, 2]) desk.servers.delete(id(n));
+    machine.vanish(id(2));
+    await clock.runUntil(() => network.ports.size === 2, seconds(31));
+    await clock.advance(seconds(60));
+    expect([...network.ports.keys()].sort()).toEqual([id(1), id(3)]);
+  });
+
   it('tries what fails again and again, at a slowing pace', async () => {
     await spawned(1);
     network.broken.add(id(1));

@@ -190,7 +190,10 @@ export class Agent {
       this.retries.succeeded('desired');
       this.take(reply);
       for (const { networkId } of reply.networks) void this.ensureNetwork(networkId);
-      if (whole) await this.reportQuarantine(found);
+      if (whole) {
+        void this.dropOrphans(found);
+        await this.reportQuarantine(found);
+      }
       const changed = reply.servers.map((s) => s.serverId as string);
       const others = reply.whole ? [...this.desired.keys(), ...found.map((g) => g.mark.serverId as string)] : [];
       for (const id of new Set([...changed, ...others, ...this.discards.keys()])) this.reconcile(id);
@@ -227,6 +230,19 @@ export class Agent {
       this.retries.succeeded(key);
     } catch (error) {
       this.failed(key, error, () => void this.ensureNetwork(networkId));
+    }
+  }
+
+  /** Takes out ports whose server the log does not place here, and that has no guest here either. */
+  private async dropOrphans(found: readonly FoundGuest[]): Promise<void> {
+    try {
+      const guests = new Set<string>(found.map((g) => g.mark.serverId));
+      const isOrphan = (id: string) => !this.desired.has(id) && !guests.has(id) && !this.busy.has(id);
+      const leave = this.session.leave();
+      for (const { portId, serverId } of await this.ports.network.list())
+        if (isOrphan(serverId)) await this.work.unplug([portId], leave);
+    } catch (error) {
+      this.failed('ports that nothing uses', error);
     }
   }
 
@@ -320,15 +336,15 @@ export class Agent {
         const failure = await this.work.spawn(desired, boot, leave);
         if (failure === null) return tell({ kind: 'spawned', power: 'running', bootId: this.bootId });
         // A driver whose spawn failed has left nothing; the network side is ours.
-        await this.work.unplug(desired, leave);
+        await this.work.unplug(desired.portIds, leave);
         return tell({ kind: 'spawnFailed', reason: failure });
       }
       case 'destroy':
         await this.work.destroy(serverId, destroy);
-        await this.work.unplug(desired, destroy);
+        await this.work.unplug(desired.portIds, destroy);
         return tell({ kind: 'absent' });
       case 'reportAbsent':
-        await this.work.unplug(desired, destroy);
+        await this.work.unplug(desired.portIds, destroy);
         return tell({ kind: 'absent' });
       case 'reportSpawned':
         return tell({ kind: 'spawned', power: found!.power, bootId: this.bootId });

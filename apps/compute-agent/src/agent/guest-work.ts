@@ -84,8 +84,8 @@ export class GuestWork {
     await this.ports.driver.destroy(id);
   }
 
-  async unplug(desired: DesiredServer, leave: Leave): Promise<void> {
-    for (const portId of desired.portIds) {
+  async unplug(portIds: readonly string[], leave: Leave): Promise<void> {
+    for (const portId of portIds) {
       await leave.step();
       this.plugged.delete(portId);
       await this.ports.network.unplug(portId);
@@ -98,12 +98,12 @@ export class GuestWork {
   }
 
   /** Plugs what changed. One port that cannot be plugged does not keep the others back. */
-  async refreshPorts({ ports }: DesiredServer, leave: Leave): Promise<void> {
+  async refreshPorts({ ports, serverId }: DesiredServer, leave: Leave): Promise<void> {
     const failures: unknown[] = [];
     for (const port of ports) {
       if (this.plugged.get(port.portId) === JSON.stringify(port)) continue;
       await leave.step();
-      await this.plug(port).catch((error) => failures.push(error));
+      await this.plug(port, serverId).catch((error) => failures.push(error));
     }
     if (failures.length > 0) throw failures.length === 1 ? failures[0] : new AggregateError(failures, 'plugging ports');
   }
@@ -156,13 +156,13 @@ export class GuestWork {
     const nics: GuestNic[] = [];
     for (const port of desired.ports) {
       await leave.step();
-      nics.push(await this.plug(port));
+      nics.push(await this.plug(port, desired.serverId));
     }
     return nics;
   }
 
-  private async plug(port: PortPlug): Promise<GuestNic> {
-    const nic = await this.ports.network.plug(port);
+  private async plug(port: PortPlug, serverId: ServerId): Promise<GuestNic> {
+    const nic = await this.ports.network.plug(port, serverId);
     this.plugged.set(port.portId, JSON.stringify(port));
     return nic;
   }

@@ -1,10 +1,10 @@
 import type { GuestNic } from '../drivers/hypervisor-driver.js';
-import type { InspectableNetworkPlug, NetworkPlan, PortPlug } from './network-plug.js';
+import type { InspectableNetworkPlug, NetworkPlan, PluggedPort, PortPlug } from './network-plug.js';
 
 /** Networks of hosts that have none: remembers what it was asked for. */
 export class FakeNetworkPlug implements InspectableNetworkPlug {
   readonly networks = new Map<string, NetworkPlan>();
-  readonly ports = new Map<string, PortPlug>();
+  readonly ports = new Map<string, { readonly port: PortPlug; readonly serverId: string }>();
   /** Ids of ports and networks that cannot be made now. */
   readonly broken = new Set<string>();
 
@@ -13,9 +13,9 @@ export class FakeNetworkPlug implements InspectableNetworkPlug {
     this.networks.set(plan.networkId, plan);
   }
 
-  async plug(port: PortPlug): Promise<GuestNic> {
+  async plug(port: PortPlug, serverId: string): Promise<GuestNic> {
     this.refuse(port.portId);
-    this.ports.set(port.portId, port);
+    this.ports.set(port.portId, { port, serverId });
     const tap = `tap${port.portId.slice(0, 11)}`;
     return { portId: port.portId, mac: port.mac, mtu: port.mtu, tap, netns: null, model: null };
   }
@@ -24,8 +24,8 @@ export class FakeNetworkPlug implements InspectableNetworkPlug {
     this.ports.delete(portId);
   }
 
-  async list(): Promise<string[]> {
-    return [...this.ports.keys()];
+  async list(): Promise<PluggedPort[]> {
+    return [...this.ports].map(([portId, { serverId }]) => ({ portId, serverId }));
   }
 
   reach(): readonly string[] {

@@ -51,6 +51,12 @@ describe('the filter of a network', () => {
     const pairs = { allowedPairs: [{ mac: 'fa:16:3e:00:00:01', address: '10.0.0.99' }] };
     expect(text(pairs)).toContain('ip saddr 10.0.0.99 jump out_00000000_0000_4000_8000_000000000001');
   });
+  it('gives an address that was left behind to the port that has it now', () => {
+    const [older, newer] = [plug(), { ...plug(), portId: '00000000-0000-4000-8000-000000000002' } as PortPlug];
+    const ports = [older, newer].map((one, i) => ({ plug: one, tap: `tap${i}` }));
+    const elements = networkFilter(plan, ports, '100.64.0.1').match(/10\.0\.0\.5 : jump in_\w+/g);
+    expect(elements).toEqual([`10.0.0.5 : jump in_${newer.portId.replaceAll('-', '_')}`]);
+  });
   it('takes no text that is not what it should be', () => {
     const hostile = '10.0.0.1; flush ruleset';
     expect(() => text({ fixedIps: [{ address: hostile }] })).toThrow('not a address');

@@ -7,12 +7,16 @@ import { address, cidr, isV6 } from './values.js';
 export const METADATA_ADDRESS = '169.254.169.254';
 export const METADATA_ADDRESS_6 = 'fe80::a9fe:a9fe';
 
-const verdicts = (name: string, family: 'ipv4_addr' | 'ipv6_addr', entries: readonly (readonly [string, string])[]) => [
-  `map ${name} {`,
-  `type ${family} : verdict`,
-  ...(entries.length > 0 ? [`elements = ${set(entries.map(([key, chain]) => `${key} : jump ${chain}`))}`] : []),
-  '}',
-];
+/** An address that a port left behind and another one has now is the newer one's. */
+const verdicts = (name: string, family: 'ipv4_addr' | 'ipv6_addr', entries: readonly (readonly [string, string])[]) => {
+  const elements = [...new Map(entries)].map(([key, chain]) => `${key} : jump ${chain}`);
+  return [
+    `map ${name} {`,
+    `type ${family} : verdict`,
+    ...(elements.length > 0 ? [`elements = ${set(elements)}`] : []),
+    '}',
+  ];
+};
 
 /**
  * The whole filter of one network's namespace: anti-spoofing in the bridge family, stateful security groups in the inet

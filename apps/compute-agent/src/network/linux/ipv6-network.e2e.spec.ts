@@ -73,7 +73,7 @@ describe.skipIf(reason !== null)('an IPv6 network of Linux', () => {
     await Promise.all([first.ensure(plan), second.ensure(plan)]);
     for (const [i, port] of ports.entries()) {
       await guests.pose(i + 1, port);
-      await (i === 0 ? first : second).plug(port);
+      await (i === 0 ? first : second).plug(port, 's');
     }
   }, 60_000);
   afterAll(() => guests?.close());

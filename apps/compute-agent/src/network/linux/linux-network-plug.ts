@@ -1,18 +1,18 @@
-import { spawn } from 'node:child_process';
-import { chmod, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
-import { dirname, join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import type { Server } from 'node:http';
+import { join } from 'node:path';
 import { KeyedMutex } from '../../drivers/common/keyed-mutex.js';
 import type { GuestNic } from '../../drivers/hypervisor-driver.js';
-import type { InspectableNetworkPlug, NetworkPlan, OnMetadata, PortPlug } from '../network-plug.js';
-import { type FilteredPort, linkLocal } from './anti-spoofing.js';
-import { addressesChangedHands, dnsmasqConfiguration, dnsmasqHosts, reachableResolvers } from './dnsmasq.js';
+import type { InspectableNetworkPlug, NetworkPlan, OnMetadata, PluggedPort, PortPlug } from '../network-plug.js';
 import { METADATA_ADDRESS, METADATA_ADDRESS_6, networkFilter } from './filter.js';
 import { loadModules, namespaceSettings } from './kernel.js';
-import { METADATA_PROXY, METADATA_PROXY_VERSION } from './metadata-proxy.js';
+import { listenForMetadata } from './metadata-socket.js';
 import { Names } from './names.js';
+import { NetworkFiles, read, store } from './network-files.js';
+import { NetworkProcesses } from './network-processes.js';
 import { Outside } from './outside.js';
-import { isAlive, run, succeeds, withLock } from './run.js';
+import { run, succeeds, withLock } from './run.js';
 import { address, cidr, isV6, mac, mtu, uuid } from './values.js';
 
 export interface LinuxNetworkOptions {
@@ -30,29 +30,32 @@ export interface LinuxNetworkOptions {
   readonly guestUser?: string;
 }
 
-interface PortFile {
-  readonly plug: PortPlug;
-  /** The address that its guest makes of the MAC. */
-  readonly linkLocal: string;
-  readonly tap: string;
-  /** Socket of the agent that plugged it. */
-  readonly agent: string;
+interface Plugging {
+  readonly port: PortPlug;
+  readonly serverId: string;
+  readonly resolve: () => void;
+  readonly reject: (reason: unknown) => void;
 }
 
 /**
  * Networks of Linux: each is a network namespace of our own with a bridge, the taps of its guests, DHCP, metadata and a
- * way out. Agents of one machine share them under a lock file for each network; the files in the state directory say
- * what is there, so that any agent can bring the whole network's filter up to date. Everything outlives the agents.
+ * way out. Agents of one machine share them under lock files; the files in the state directory say what is there, so
+ * that any agent can bring the whole network's filter up to date. Everything outlives the agents.
  */
 export class LinuxNetworkPlug implements InspectableNetworkPlug {
   private readonly names: Names;
+  private readonly files: NetworkFiles;
   private readonly plans = new Map<string, NetworkPlan>();
+  /** Plans as they were last brought about by this agent, as text. */
+  private readonly brought = new Map<string, string>();
+  private readonly plugging = new Map<string, Plugging[]>();
   private readonly outside: Outside;
   private readonly oneAtATime = new KeyedMutex<string>();
   private metadata: Server | undefined;
 
   private constructor(private readonly options: LinuxNetworkOptions) {
     this.names = new Names(options.cloudId, options.stateDirectory ?? '/run/omnivisor/network');
+    this.files = new NetworkFiles(this.names);
     this.outside = new Outside(this.names, options.outsidePool ?? '100.64.0.0/16');
   }
 
@@ -68,7 +71,7 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     ])
       await run(tool);
     await loadModules();
-    await plug.answerMetadata();
+    plug.metadata = await listenForMetadata(plug.socket, options.onMetadata);
     return plug;
   }
 
@@ -82,60 +85,54 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
   }
 
   async ensure(plan: NetworkPlan): Promise<void> {
-    this.plans.set(plan.networkId, plan);
-    await this.alone(plan.networkId, () => this.bring(plan));
+    const { networkId } = plan;
+    this.plans.set(networkId, plan);
+    const isThere = existsSync(`/run/netns/${this.names.netns(networkId)}`);
+    if (
+      isThere &&
+      this.brought.get(networkId) === JSON.stringify(plan) &&
+      (await this.processes(networkId).areServing(plan))
+    )
+      return;
+    await this.alone(networkId, () => this.bring(plan));
   }
 
-  async plug(port: PortPlug): Promise<GuestNic> {
+  /** Ports that come while others of their network wait are plugged together: each has the whole filter written anew. */
+  async plug(port: PortPlug, serverId: string): Promise<GuestNic> {
     const { networkId, portId } = port;
-    const tap = this.names.tap(portId);
-    const netns = this.names.netns(networkId);
-    await this.alone(networkId, async () => {
-      const plan = this.plans.get(networkId) ?? (await this.storedPlan(networkId));
-      if (!plan) throw new Error(`network ${networkId} has no plan on this machine`);
-      if (!(await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', 'br0']))) await this.bring(plan);
-      const file: PortFile = {
-        plug: port,
-        linkLocal: linkLocal(port.mac),
-        tap,
-        agent: this.names.agentSocket(this.options.agent),
-      };
-      const changed = await this.store(this.names.portFile(networkId, portId), JSON.stringify(file));
-      const there = await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', tap]);
-      if (there && !changed) return;
-      // The filter stands before the device can carry anything.
-      await this.filter(plan);
-      if (!there) {
-        const owner = this.options.guestUser === undefined ? [] : ['user', this.options.guestUser];
-        await run(['ip', '-n', netns, 'tuntap', 'add', 'dev', tap, 'mode', 'tap', ...owner]);
-      }
-      const state = port.adminUp ? 'up' : 'down';
-      await run(['ip', '-n', netns, 'link', 'set', 'dev', tap, 'mtu', `${mtu(port.mtu)}`, 'master', 'br0', state]);
+    await new Promise<void>((resolve, reject) => {
+      const waiting = this.plugging.get(networkId) ?? [];
+      this.plugging.set(networkId, waiting);
+      waiting.push({ port, serverId, resolve, reject });
+      if (waiting.length > 1) return;
+      this.alone(networkId, () => this.plugWaiting(networkId)).catch((error) => {
+        for (const one of this.plugging.get(networkId) ?? []) one.reject(error);
+        this.plugging.delete(networkId);
+      });
     });
+    const [tap, netns] = [this.names.tap(portId), this.names.netns(networkId)];
     return { portId, mac: mac(port.mac), mtu: port.mtu, tap, netns, model: null };
   }
 
   async unplug(portId: string): Promise<void> {
-    for (const networkId of await this.networksHere()) {
-      const path = this.names.portFile(networkId, portId);
-      if ((await this.read(path)) === null) continue;
+    for (const networkId of await this.files.networks()) {
+      if (!(await this.files.has(networkId, portId))) continue;
       await this.alone(networkId, async () => {
-        const netns = this.names.netns(networkId);
-        await succeeds(['ip', '-n', netns, 'link', 'delete', 'dev', this.names.tap(portId)]);
-        await rm(path, { force: true });
-        const plan = await this.storedPlan(networkId);
-        if ((await this.ports(networkId)).length === 0) await this.remove(networkId);
+        await succeeds(['ip', '-n', this.names.netns(networkId), 'link', 'delete', 'dev', this.names.tap(portId)]);
+        await this.files.removePort(networkId, portId);
+        const plan = await this.files.plan(networkId);
+        if ((await this.files.ports(networkId)).length === 0) await this.remove(networkId);
         else if (plan) await this.filter(plan);
       });
     }
   }
 
-  async list(): Promise<string[]> {
-    const own = this.names.agentSocket(this.options.agent);
-    const found: string[] = [];
-    for (const networkId of await this.networksHere())
-      for (const file of await this.ports(networkId)) if (file.agent === own) found.push(file.plug.portId);
-    return found.sort();
+  async list(): Promise<PluggedPort[]> {
+    const found: PluggedPort[] = [];
+    for (const networkId of await this.files.networks())
+      for (const { agent, plug, serverId } of await this.files.ports(networkId))
+        if (agent === this.socket) found.push({ portId: plug.portId, serverId });
+    return found;
   }
 
   reach(networkId: string): readonly string[] {
@@ -151,23 +148,92 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     await new Promise<void>((resolve) => server.close(() => resolve()));
   }
 
+  private get socket(): string {
+    return this.names.agentSocket(this.options.agent);
+  }
+
+  private processes(networkId: string): NetworkProcesses {
+    const folder = this.names.networkDirectory(networkId);
+    return new NetworkProcesses(folder, this.names.netns(networkId), this.options.dnsmasqUser ?? 'nobody');
+  }
+
+  private async plugWaiting(networkId: string): Promise<void> {
+    const waiting = this.plugging.get(networkId) ?? [];
+    this.plugging.delete(networkId);
+    try {
+      await this.plugAll(networkId, waiting);
+      for (const { resolve } of waiting) resolve();
+    } catch {
+      // One of them may have spoilt it for the others.
+      for (const one of waiting) await this.plugAll(networkId, [one]).then(one.resolve, one.reject);
+    }
+  }
+
+  private async plugAll(networkId: string, ports: readonly Pick<Plugging, 'port' | 'serverId'>[]): Promise<void> {
+    const netns = this.names.netns(networkId);
+    const plan = this.plans.get(networkId) ?? (await this.files.plan(networkId));
+    if (!plan) throw new Error(`network ${networkId} has no plan on this machine`);
+    if (!(await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', 'br0']))) await this.bring(plan);
+    await this.files.prepare(networkId);
+    const undo: (() => Promise<void>)[] = [];
+    const changed = new Set<string>();
+    try {
+      for (const { port, serverId } of ports) {
+        const back = await this.files.storePort(port, serverId, this.socket);
+        if (!back) continue;
+        undo.push(back);
+        changed.add(port.portId);
+      }
+      // The filter stands before a device can carry anything.
+      if (!(await this.files.isFiltered(networkId))) await this.filter(plan);
+    } catch (error) {
+      for (const back of undo) await back();
+      throw error;
+    }
+    const links = JSON.parse(await run(['ip', '-n', netns, '-j', 'link', 'show'])) as {
+      ifname: string;
+      master?: string;
+    }[];
+    const devices = new Map(links.map((link) => [link.ifname, link.master]));
+    const owner = this.options.guestUser === undefined ? '' : ` user ${this.options.guestUser}`;
+    const commands = ports.flatMap(({ port }) => {
+      const tap = this.names.tap(port.portId);
+      if (devices.get(tap) === 'br0' && !changed.has(port.portId)) return [];
+      return [
+        ...(devices.has(tap) ? [] : [`tuntap add dev ${tap} mode tap${owner}`]),
+        `link set dev ${tap} mtu ${mtu(port.mtu)} master br0 ${port.adminUp ? 'up' : 'down'}`,
+      ];
+    });
+    if (commands.length > 0) await run(['ip', '-n', netns, '-batch', '-'], `${commands.join('\n')}\n`);
+  }
+
+  private async removeAll(): Promise<boolean> {
+    const listed = (await run(['ip', 'netns', 'list']).catch(() => '')).split('\n').map((l) => l.split(' ')[0] ?? '');
+    const lost = listed.filter((n) => n.startsWith(this.names.prefix)).map((n) => n.slice(this.names.prefix.length));
+    const networks = new Set([...(await this.files.networks()), ...lost]);
+    await mkdir(this.names.directory, { recursive: true });
+    for (const networkId of networks) await this.alone(networkId, () => this.remove(networkId));
+    const filtered = await this.outside.removeTable();
+    await rm(this.names.directory, { recursive: true, force: true });
+    return networks.size > 0 || filtered;
+  }
+
   /** Makes the network, or brings it up to date. Under its lock. */
   private async bring(plan: NetworkPlan): Promise<void> {
     const { networkId } = plan;
     const netns = this.names.netns(networkId);
-    const folder = this.names.networkDirectory(networkId);
-    await mkdir(join(folder, 'ports'), { recursive: true, mode: 0o755 });
+    const folder = await this.files.prepare(networkId);
     const shape = JSON.stringify({ ...plan, leases: [] });
-    const built = await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', 'br0']);
-    const reshaped = (await this.read(join(folder, 'shape.json'))) !== shape;
-    await this.store(join(folder, 'plan.json'), JSON.stringify(plan));
-    if (!built || reshaped) {
+    const isBuilt = await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', 'br0']);
+    const isReshaped = (await read(join(folder, 'shape.json'))) !== shape;
+    await store(join(folder, 'plan.json'), JSON.stringify(plan));
+    if (!isBuilt || isReshaped) {
       await this.build(plan, netns);
       await this.filter(plan);
-      await this.store(join(folder, 'shape.json'), shape);
+      await store(join(folder, 'shape.json'), shape);
     }
-    await this.serveDhcp(plan, netns, folder);
-    await this.serveMetadata(plan, netns, folder);
+    await this.processes(networkId).serve(plan);
+    this.brought.set(networkId, JSON.stringify(plan));
   }
 
   private async build(plan: NetworkPlan, netns: string): Promise<void> {
@@ -179,7 +245,12 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     await inside('link', 'set', 'dev', 'lo', 'up');
     if (!(await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', 'br0'])))
       await inside(
-        ...['link', 'add', 'name', 'br0', 'address', bridgeMac(plan.networkId)],
+        'link',
+        'add',
+        'name',
+        'br0',
+        'address',
+        bridgeMac(plan.networkId),
         'type',
         'bridge',
         'forward_delay',
@@ -205,173 +276,27 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
   /** The whole filter of the network, in one transaction. */
   private async filter(plan: NetworkPlan): Promise<void> {
     const netns = this.names.netns(plan.networkId);
-    const ports: FilteredPort[] = await this.ports(plan.networkId);
-    const [outside = ''] = (await addressesOf(netns, 'outside')).map((a) => a.split('/')[0] ?? '');
+    const ports = await this.files.ports(plan.networkId);
+    const [outside = ''] = (await addressesOf(netns, 'outside'))
+      .map((a) => a.split('/')[0] ?? '')
+      .filter((a) => !isV6(a));
     await run(['ip', 'netns', 'exec', netns, 'nft', '-f', '-'], networkFilter(plan, ports, outside));
-  }
-
-  private async serveDhcp(plan: NetworkPlan, netns: string, folder: string): Promise<void> {
-    const files = {
-      hosts: join(folder, 'hosts'),
-      pid: join(folder, 'dnsmasq.pid'),
-      leases: join(folder, 'leases'),
-    };
-    const resolvers = reachableResolvers((await this.read('/etc/resolv.conf')) ?? '');
-    const user = this.options.dnsmasqUser ?? 'nobody';
-    const configuration = join(folder, 'dnsmasq.conf');
-    const before = (await this.read(files.hosts)) ?? '';
-    const hosts = dnsmasqHosts(plan);
-    const hostsChanged = await this.store(files.hosts, hosts);
-    const changed = await this.store(configuration, dnsmasqConfiguration(plan, files, { user, resolvers }));
-    const pid = await this.running(files.pid, netns, 'dnsmasq');
-    if (pid !== null && !changed && !addressesChangedHands(before, hosts)) {
-      if (hostsChanged) process.kill(pid, 'SIGHUP');
-      return;
-    }
-    if (pid !== null) await end(pid);
-    await run(['ip', 'netns', 'exec', netns, 'dnsmasq', `--conf-file=${configuration}`]);
-  }
-
-  private async serveMetadata({ networkId, subnets }: NetworkPlan, netns: string, folder: string): Promise<void> {
-    const addresses = [
-      METADATA_ADDRESS,
-      ...(subnets.some((s) => s.version === 6) ? [`${METADATA_ADDRESS_6}%br0`] : []),
-    ];
-    const mark = `${METADATA_PROXY_VERSION} ${addresses.join(',')}`;
-    const pidFile = join(folder, 'metadata.pid');
-    if ((await this.running(pidFile, netns, mark)) !== null) return;
-    const older = await this.running(pidFile, netns, networkId);
-    if (older !== null) await end(older);
-    const child = spawn(
-      'ip',
-      [
-        'netns',
-        'exec',
-        netns,
-        process.execPath,
-        '--max-old-space-size=32',
-        '--input-type=module',
-        '--eval',
-        METADATA_PROXY,
-        '--',
-        METADATA_PROXY_VERSION,
-        addresses.join(','),
-        uuid(networkId),
-        join(folder, 'ports'),
-      ],
-      { detached: true, stdio: 'ignore', cwd: '/', env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } },
-    );
-    await new Promise<void>((resolve, reject) => {
-      child.once('spawn', () => resolve());
-      child.once('error', reject);
-    });
-    child.unref();
-    // `ip netns exec` becomes the program: the process keeps its id.
-    await this.store(pidFile, `${child.pid}\n`);
-  }
-
-  /** Process of a pid file, when it is alive and really the one: its command line has `mark` in it. */
-  private async running(pidFile: string, netns: string, mark: string): Promise<number | null> {
-    const pid = Number((await this.read(pidFile))?.trim());
-    if (!Number.isInteger(pid) || pid <= 1 || !isAlive(pid)) return null;
-    const line = ((await this.read(`/proc/${pid}/cmdline`)) ?? '').replaceAll('\0', ' ');
-    if (!line.includes(mark)) return null;
-    const inside = (await run(['ip', 'netns', 'identify', `${pid}`])).trim().split('\n');
-    return inside.includes(netns) || line.includes(netns) ? pid : null;
+    await this.files.setFiltered(plan.networkId, true);
   }
 
   private async remove(networkId: string): Promise<void> {
     const netns = this.names.netns(networkId);
-    const folder = this.names.networkDirectory(networkId);
-    // DHCP and metadata name the folder; guests run in this namespace too and do not.
-    const inside = (await run(['ip', 'netns', 'pids', netns]).catch(() => '')).split('\n').map(Number);
-    for (const pid of inside)
-      if (pid > 1 && (await this.read(`/proc/${pid}/cmdline`))?.includes(folder)) await end(pid);
-    for (const { tap } of await this.ports(networkId))
+    await this.processes(networkId).end();
+    for (const { tap } of await this.files.ports(networkId))
       await succeeds(['ip', '-n', netns, 'link', 'delete', 'dev', tap]);
     await this.outside.disconnect(networkId);
     await succeeds(['ip', 'netns', 'delete', netns]);
-    await rm(folder, { recursive: true, force: true });
-  }
-
-  private async removeAll(): Promise<boolean> {
-    const namespaces = (await run(['ip', 'netns', 'list']).catch(() => ''))
-      .split('\n')
-      .map((l) => l.split(' ')[0] ?? '');
-    const lost = namespaces
-      .filter((n) => n.startsWith(this.names.prefix))
-      .map((n) => n.slice(this.names.prefix.length));
-    const networks = new Set([...(await this.networksHere()), ...lost]);
-    await mkdir(this.names.directory, { recursive: true });
-    for (const networkId of networks) await this.alone(networkId, () => this.remove(networkId));
-    const filtered = await this.outside.removeTable();
-    await rm(this.names.directory, { recursive: true, force: true });
-    return networks.size > 0 || filtered;
-  }
-
-  private async answerMetadata(): Promise<void> {
-    const path = this.names.agentSocket(this.options.agent);
-    await mkdir(dirname(path), { recursive: true, mode: 0o755 });
-    await rm(path, { force: true });
-    const server = createServer({ requestTimeout: 10_000 }, (request, response) => {
-      const networkId = `${request.headers['x-omnivisor-network'] ?? ''}`;
-      const source = `${request.headers['x-omnivisor-source'] ?? ''}`;
-      this.options.onMetadata(networkId, source, (request.url ?? '/').slice(0, 2_048)).then(
-        (reply) => {
-          response.writeHead(reply.status, { 'content-type': reply.contentType });
-          response.end(request.method === 'HEAD' ? undefined : reply.body);
-        },
-        () => {
-          response.writeHead(503, { 'content-type': 'text/plain', 'retry-after': '1' });
-          response.end();
-        },
-      );
-    });
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(path, () => resolve());
-    });
-    // Only root writes to it: guests reach it through the proxy alone.
-    await chmod(path, 0o600);
-    server.unref();
-    this.metadata = server;
+    await rm(this.names.networkDirectory(networkId), { recursive: true, force: true });
   }
 
   /** One change at a time per network: in this process by a queue, among those of the machine by a lock. */
   private alone<T>(networkId: string, work: () => Promise<T>): Promise<T> {
     return this.oneAtATime.run(networkId, () => withLock(this.names.lock(networkId), work));
-  }
-
-  private async networksHere(): Promise<string[]> {
-    const entries = await readdir(this.names.directory, { withFileTypes: true }).catch(() => []);
-    return entries.filter((e) => e.isDirectory()).map((e) => e.name);
-  }
-
-  private async ports(networkId: string): Promise<PortFile[]> {
-    const folder = join(this.names.networkDirectory(networkId), 'ports');
-    const found: PortFile[] = [];
-    for (const name of (await readdir(folder).catch(() => [])).sort()) {
-      const text = name.endsWith('.json') ? await this.read(join(folder, name)) : null;
-      if (text !== null) found.push(JSON.parse(text) as PortFile);
-    }
-    return found;
-  }
-
-  private async storedPlan(networkId: string): Promise<NetworkPlan | null> {
-    const text = await this.read(join(this.names.networkDirectory(networkId), 'plan.json'));
-    return text === null ? null : (JSON.parse(text) as NetworkPlan);
-  }
-
-  private read(path: string): Promise<string | null> {
-    return readFile(path, 'utf8').catch(() => null);
-  }
-
-  /** Replaces a file in one step. @returns whether its text is another now */
-  private async store(path: string, text: string): Promise<boolean> {
-    if ((await this.read(path)) === text) return false;
-    await writeFile(`${path}.new`, text, { mode: 0o644 });
-    await rename(`${path}.new`, path);
-    return true;
   }
 }
 
@@ -391,14 +316,3 @@ const addressesOf = async (netns: string, device: string): Promise<string[]> => 
 /** The same MAC whenever the bridge is made anew: guests that live on keep their gateway. */
 const bridgeMac = (networkId: string): string =>
   ['fe', '16', '3e', ...(uuid(networkId).replaceAll('-', '').slice(0, 6).match(/../g) ?? [])].join(':');
-
-const end = async (pid: number): Promise<void> => {
-  try {
-    process.kill(pid, 'SIGTERM');
-  } catch {
-    return; // gone already
-  }
-  const deadline = Date.now() + 3_000;
-  while (isAlive(pid) && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
-  if (isAlive(pid)) process.kill(pid, 'SIGKILL');
-};

@@ -1,4 +1,4 @@
-import { rm, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -38,7 +38,7 @@ describe.skipIf(reason !== null)('a network of Linux', () => {
     await Promise.all([first.ensure(plan), second.ensure(plan)]);
     for (const [i, port] of ports.entries()) {
       await guests.pose(i + 1, port);
-      await (i === 0 ? first : second).plug(port);
+      await (i === 0 ? first : second).plug(port, 's');
     }
     const script = join(folder, 'dhcp.sh');
     await writeFile(
@@ -139,26 +139,29 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
   });
 
   it('takes up changed rules at once', async () => {
-    await second.plug({ ...ports[1], rules: [egress, ingress({ protocol: '1' })] } as PortPlug);
+    await second.plug({ ...ports[1]!, rules: [egress, ingress({ protocol: '1' })] }, 's');
     expect(await pings(1, '10.77.0.12')).toBe(true);
-    await second.plug({
-      ...ports[1],
-      rules: [egress, ingress({ protocol: '1', remotePrefixes: ['10.77.0.50/32'] })],
-    } as PortPlug);
+    await second.plug(
+      {
+        ...ports[1]!,
+        rules: [egress, ingress({ protocol: '1', remotePrefixes: ['10.77.0.50/32'] })],
+      },
+      's',
+    );
     expect(await pings(1, '10.77.0.12')).toBe(false);
   });
 
   it('lets no group be passed by what is sent to all', async () => {
     const toAll = () => guests.sends(1, { address: '10.77.0.255', port: 9_999 }, 'to all');
     const listening = ingress({ protocol: '17', portMin: 9_999, portMax: 9_999 });
-    await second.plug({ ...ports[1]!, rules: [egress] });
+    await second.plug({ ...ports[1]!, rules: [egress] }, 's');
     expect(await guests.hears(2, 9_999, toAll)).toBe('');
     // Neither by an address that is none of the port's in a frame that is.
     await inGuest(1, 'ip', 'neigh', 'replace', '10.77.0.200', 'lladdr', ports[1]!.mac, 'dev', 'eth0');
     await inGuest(2, 'ip', 'addr', 'add', '10.77.0.200/32', 'dev', 'lo');
     const elsewhere = () => guests.sends(1, { address: '10.77.0.200', port: 9_999 }, 'elsewhere');
     expect(await guests.hears(2, 9_999, elsewhere)).toBe('');
-    await second.plug({ ...ports[1]!, rules: [egress, listening] });
+    await second.plug({ ...ports[1]!, rules: [egress, listening] }, 's');
     expect(await guests.hears(2, 9_999, toAll)).toBe('to all');
   });
 
@@ -200,20 +203,49 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
     first = await guests.agent('first');
     second = await guests.agent('second');
     await first.ensure(plan);
-    expect(await first.list()).toEqual([ports[0]!.portId]);
-    expect(await second.list()).toEqual([ports[1]!.portId]);
+    expect(await first.list()).toEqual([{ portId: ports[0]!.portId, serverId: 's' }]);
+    expect(await second.list()).toEqual([{ portId: ports[1]!.portId, serverId: 's' }]);
     expect(await inGuest(1, 'curl', '-s', '--max-time', '10', 'http://169.254.169.254/')).toBe('first says 10.77.0.11');
   });
 
   it('makes a tap device for a guest, and the network anew when its namespace is gone', async () => {
     const { names } = guests;
     const extra = guests.port(3, ['10.77.0.13'], []);
-    const nic = await first.plug(extra);
+    const nic = await first.plug(extra, 'another');
     expect(nic).toMatchObject({ mac: extra.mac, netns: names.netns(guests.networkId), tap: names.tap(extra.portId) });
     expect(await run(['ip', '-n', nic.netns!, 'link', 'show', 'dev', nic.tap])).toContain('master br0');
     await first.unplug(extra.portId);
     await first.unplug(extra.portId);
     expect(await succeeds(['ip', '-n', nic.netns!, 'link', 'show', 'dev', nic.tap])).toBe(false);
+  });
+
+  it('plugs many ports together, and those that can be when one cannot', async () => {
+    const many = Array.from({ length: 20 }, (_, i) => guests.port(3, [`10.77.0.${100 + i}`], [egress]));
+    const bad = { ...guests.port(4, ['10.77.0.99'], []), mac: 'no MAC; flush ruleset' };
+    const began = performance.now();
+    const results = await Promise.allSettled([...many, bad].map((port) => first.plug(port, 'many')));
+    expect(results.map((r) => r.status)).toEqual([...many.map(() => 'fulfilled'), 'rejected']);
+    expect(performance.now() - began).toBeLessThan(10_000);
+    const { names } = guests;
+    const netns = names.netns(guests.networkId);
+    const links = await run(['ip', '-n', netns, 'link', 'show', 'master', 'br0']);
+    for (const { portId } of many) expect(links).toContain(names.tap(portId));
+    expect((await first.list()).filter((p) => p.serverId === 'many')).toHaveLength(many.length);
+    for (const { portId } of many) await first.unplug(portId);
+  });
+
+  it('brings the filter up to date that an agent was cut off from writing', async () => {
+    const { names } = guests;
+    const { portId } = ports[1]!;
+    const inForce = () => run([...first.reach(guests.networkId), 'nft', 'list', 'table', 'inet', 'omnivisor']);
+    const changed = { ...ports[1]!, rules: [ingress({ protocol: '132' })] };
+    const file = names.portFile(guests.networkId, portId);
+    // What is left behind between the port's file and the filter.
+    await writeFile(join(names.networkDirectory(guests.networkId), 'filter.stale'), '');
+    await writeFile(file, JSON.stringify({ ...JSON.parse(await readFile(file, 'utf8')), plug: changed }));
+    expect(await inForce()).not.toContain('sctp');
+    await second.plug(changed, 's');
+    expect(await inForce()).toMatch(/132|sctp/);
   });
 
   it('leaves nothing behind when everything is removed', async () => {
