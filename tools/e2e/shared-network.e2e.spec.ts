@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { guestProcesses } from '../start/guests.mjs';
-import { cloudNetwork, GuestUser, hostNetwork } from './guest.js';
+import { cloudNetwork, GuestUser, guestPids, hostNetwork } from './guest.js';
 import { eventually, RunningCloud } from './running-cloud.js';
 
 describe.skipIf(process.getuid?.() !== 0)('three agents on one machine (needs root)', () => {
@@ -42,6 +42,25 @@ describe.skipIf(process.getuid?.() !== 0)('three agents on one machine (needs ro
     expect(new Set(hosts).size).toBe(2);
     expect((await hostNetwork()).filter((name) => name.endsWith(user.network))).toHaveLength(1);
     await reaches();
+  }, 120_000);
+
+  it('come to rest when one of them is killed in the middle of four new guests', async () => {
+    const victim = (await cloud.pids())['agent-2']!;
+    const four = await Promise.all(['a', 'b', 'c', 'd'].map((name) => user.create(name)));
+    await eventually(
+      'agent-2 spawns',
+      async () => readdirSync(join(cloud.home, 'data/agents/agent-2/guests')),
+      (g) => g.length > 0,
+    );
+    process.kill(victim, 'SIGKILL');
+    for (const id of four) await user.reaches(id, 'ACTIVE');
+    expect(Object.keys(guestPids(cloud.home, four)).sort()).toEqual([...four].sort());
+    for (const id of four) await user.remove(id);
+    await eventually(
+      'they are gone',
+      async () => guestPids(cloud.home, four),
+      (left) => Object.keys(left).length === 0,
+    );
   }, 120_000);
 
   it('leave nothing when the cloud is stopped with its guests, and make it all anew', async () => {

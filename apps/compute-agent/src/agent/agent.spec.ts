@@ -156,6 +156,18 @@ describe('an agent', () => {
     await clock.runUntil(() => network.networks.has(id(1)), seconds(30));
   });
 
+  it('gives up a spawn that the log does not ask for any more', async () => {
+    desk.want(1);
+    machine.slow('spawn', seconds(3_600));
+    await agent.start();
+    await clock.runUntil(() => network.ports.size === 1);
+    desk.servers.delete(id(1));
+    // Its port goes in the round after.
+    await clock.runUntil(() => network.ports.size === 0, seconds(61));
+    expect(machine.all()).toEqual([]);
+    expect(desk.facts).toEqual([]);
+  });
+
   it('takes out ports that neither the log nor a guest has any use for', async () => {
     await spawned(1);
     await spawned(2);

@@ -195,7 +195,9 @@ export class Agent {
         await this.reportQuarantine(found);
       }
       const changed = reply.servers.map((s) => s.serverId as string);
-      const others = reply.whole ? [...this.desired.keys(), ...found.map((g) => g.mark.serverId as string)] : [];
+      const others = reply.whole
+        ? [...this.desired.keys(), ...found.map((g) => g.mark.serverId as string), ...this.busy.keys()]
+        : [];
       for (const id of new Set([...changed, ...others, ...this.discards.keys()])) this.reconcile(id);
       // The log is another one than we knew: what is here was not looked at yet.
       if (reply.whole && !whole) this.refresh('whole');
@@ -274,7 +276,8 @@ export class Agent {
     const running = this.busy.get(id);
     if (running) {
       this.again.add(id);
-      if (this.desired.get(id)?.tombstone) running.abort.abort();
+      const wanted = this.desired.get(id);
+      if (wanted ? wanted.tombstone : !this.discards.has(id)) running.abort.abort();
       return;
     }
     const abort = new AbortController();
