@@ -3,6 +3,7 @@ import {
   DomainError,
   type HostFact,
   hostBus,
+  type Instant,
   invalid,
   type Milliseconds,
   ms,
@@ -39,6 +40,8 @@ interface Work {
  */
 export class Agent {
   private version = 0;
+  /** When the newest answer to `desired` was asked for. */
+  private toldAt: Instant | undefined;
   private readonly desired = new Map<string, DesiredServer>();
   private readonly networks = new Map<string, NetworkPlan>();
   /** Attempts of guests in quarantine that an operator gave up, by server. */
@@ -186,7 +189,9 @@ export class Agent {
     try {
       // The guests first: whatever is here now was known to the log before we ask it.
       const found = whole ? (await this.ports.driver.list()).filter((g) => g.mark.cloudId === this.ports.cloudId) : [];
+      const askedAt = this.ports.clock.now();
       const reply = await this.session.ask(hostBus.desired, { since: whole ? 0 : this.version });
+      this.toldAt = askedAt;
       this.retries.succeeded('desired');
       this.take(reply);
       for (const { networkId } of reply.networks) void this.ensureNetwork(networkId);
@@ -222,7 +227,7 @@ export class Agent {
     const key = `network ${networkId}`;
     try {
       const leave = this.session.leave();
-      leave.given();
+      leave.given(this.toldAt);
       await this.networking.use(async () => {
         const plan = this.networks.get(networkId);
         if (!plan) return;
@@ -318,6 +323,7 @@ export class Agent {
     const desired = this.desired.get(id);
     if (!desired?.spawned || desired.tombstone || !this.work.hasStalePorts(desired)) return;
     const leave = this.session.leaveFor({ kind: 'plug', serverId: id, attempt: desired.attempt }, signal);
+    if (this.toldAt) leave.given(this.toldAt);
     await this.work.refreshPorts(desired, leave);
   }
 

@@ -1,4 +1,4 @@
-import { seconds } from '@omnivisor/contracts';
+import { type Instant, seconds } from '@omnivisor/contracts';
 import type { Clock } from '@omnivisor/platform/ports';
 
 /** How long an answer of the log counts: work of several steps asks again after this. */
@@ -15,9 +15,9 @@ export class Leave {
     readonly signal: AbortSignal,
   ) {}
 
-  /** Another question has just brought the same answer. */
-  given(): void {
-    this.until = Date.parse(this.clock.now()) + FRESH;
+  /** Another question, asked at `at` (now, when not told), has brought the same answer. */
+  given(at: Instant = this.clock.now()): void {
+    this.until = Date.parse(at) + FRESH;
   }
 
   /**
