@@ -114,10 +114,10 @@ export class Agent {
 
   /** Takes up the host. @returns undefined when the agent was stopped meanwhile */
   private async hello(): Promise<Session | undefined> {
-    const facts = await this.ports.facts();
-    this.bootId = facts.bootId;
     while (!this.abort.signal.aborted) {
       try {
+        const facts = await this.ports.facts();
+        this.bootId = facts.bootId;
         const reply = await this.ports.bus.request(hostBus.hello, { facts }, at(hostBus.hello, this.ports.hostId));
         if (reply.cloudId !== this.ports.cloudId) throw invalid('this host belongs to another cloud');
         return new Session(this.ports, reply.session);

@@ -94,14 +94,14 @@ export class GuestWork {
 
   /** True when ports of the server are not as the log wants them. */
   hasStalePorts({ ports }: DesiredServer): boolean {
-    return ports.some((port) => this.plugged.get(port.portId) !== JSON.stringify(port));
+    return ports.some((port) => this.plugged.get(port.portId) !== textOf(port));
   }
 
   /** Plugs what changed. One port that cannot be plugged does not keep the others back. */
   async refreshPorts({ ports, serverId }: DesiredServer, leave: Leave): Promise<void> {
     const failures: unknown[] = [];
     for (const port of ports) {
-      if (this.plugged.get(port.portId) === JSON.stringify(port)) continue;
+      if (this.plugged.get(port.portId) === textOf(port)) continue;
       await leave.step();
       await this.plug(port, serverId).catch((error) => failures.push(error));
     }
@@ -163,7 +163,17 @@ export class GuestWork {
 
   private async plug(port: PortPlug, serverId: ServerId): Promise<GuestNic> {
     const nic = await this.ports.network.plug(port, serverId);
-    this.plugged.set(port.portId, JSON.stringify(port));
+    this.plugged.set(port.portId, textOf(port));
     return nic;
   }
 }
+
+const texts = new WeakMap<PortPlug, string>();
+/** Made once for each port of an answer: all of them are compared in each round. */
+const textOf = (port: PortPlug): string => {
+  const known = texts.get(port);
+  if (known !== undefined) return known;
+  const text = JSON.stringify(port);
+  texts.set(port, text);
+  return text;
+};
