@@ -30,9 +30,14 @@ export interface LinuxNetworkOptions {
   readonly guestUser?: string;
 }
 
-interface Plugging {
-  readonly port: PortPlug;
-  readonly serverId: string;
+/** What is to become of a port: plugged so, or taken out. */
+interface PortChange {
+  readonly portId: string;
+  readonly wanted: { readonly port: PortPlug; readonly serverId: string } | null;
+}
+
+interface Waiting {
+  readonly change: PortChange;
   readonly resolve: () => void;
   readonly reject: (reason: unknown) => void;
 }
@@ -48,7 +53,7 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
   private readonly plans = new Map<string, NetworkPlan>();
   /** Plans as they were last brought about by this agent, as text. */
   private readonly brought = new Map<string, string>();
-  private readonly plugging = new Map<string, Plugging[]>();
+  private readonly waiting = new Map<string, Waiting[]>();
   private readonly outside: Outside;
   private readonly oneAtATime = new KeyedMutex<string>();
   private metadata: Server | undefined;
@@ -97,34 +102,16 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     await this.alone(networkId, () => this.bring(plan));
   }
 
-  /** Ports that come while others of their network wait are plugged together: each has the whole filter written anew. */
   async plug(port: PortPlug, serverId: string): Promise<GuestNic> {
     const { networkId, portId } = port;
-    await new Promise<void>((resolve, reject) => {
-      const waiting = this.plugging.get(networkId) ?? [];
-      this.plugging.set(networkId, waiting);
-      waiting.push({ port, serverId, resolve, reject });
-      if (waiting.length > 1) return;
-      this.alone(networkId, () => this.plugWaiting(networkId)).catch((error) => {
-        for (const one of this.plugging.get(networkId) ?? []) one.reject(error);
-        this.plugging.delete(networkId);
-      });
-    });
+    await this.change(networkId, { portId, wanted: { port, serverId } });
     const [tap, netns] = [this.names.tap(portId), this.names.netns(networkId)];
     return { portId, mac: mac(port.mac), mtu: port.mtu, tap, netns, model: null };
   }
 
   async unplug(portId: string): Promise<void> {
-    for (const networkId of await this.files.networks()) {
-      if (!(await this.files.has(networkId, portId))) continue;
-      await this.alone(networkId, async () => {
-        await succeeds(['ip', '-n', this.names.netns(networkId), 'link', 'delete', 'dev', this.names.tap(portId)]);
-        await this.files.removePort(networkId, portId);
-        const plan = await this.files.plan(networkId);
-        if ((await this.files.ports(networkId)).length === 0) await this.remove(networkId);
-        else if (plan) await this.filter(plan);
-      });
-    }
+    for (const networkId of await this.files.networks())
+      if (await this.files.has(networkId, portId)) await this.change(networkId, { portId, wanted: null });
   }
 
   async list(): Promise<PluggedPort[]> {
@@ -157,19 +144,49 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     return new NetworkProcesses(folder, this.names.netns(networkId), this.options.dnsmasqUser ?? 'nobody');
   }
 
-  private async plugWaiting(networkId: string): Promise<void> {
-    const waiting = this.plugging.get(networkId) ?? [];
-    this.plugging.delete(networkId);
+  /** Changes that come while others of their network wait are made together: each has the whole filter written anew. */
+  private change(networkId: string, change: PortChange): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      const waiting = this.waiting.get(networkId) ?? [];
+      this.waiting.set(networkId, waiting);
+      waiting.push({ change, resolve, reject });
+      if (waiting.length > 1) return;
+      this.alone(networkId, () => this.changeWaiting(networkId)).catch((error) => {
+        for (const one of this.waiting.get(networkId) ?? []) one.reject(error);
+        this.waiting.delete(networkId);
+      });
+    });
+  }
+
+  private async changeWaiting(networkId: string): Promise<void> {
+    const waiting = this.waiting.get(networkId) ?? [];
+    this.waiting.delete(networkId);
+    // Of two changes of a port the later one counts.
+    const changes = new Map(waiting.map(({ change }) => [change.portId, change]));
     try {
-      await this.plugAll(networkId, waiting);
+      await this.changeAll(networkId, [...changes.values()]);
       for (const { resolve } of waiting) resolve();
     } catch {
       // One of them may have spoilt it for the others.
-      for (const one of waiting) await this.plugAll(networkId, [one]).then(one.resolve, one.reject);
+      for (const { change, resolve, reject } of waiting)
+        await this.changeAll(networkId, [change]).then(resolve, reject);
     }
   }
 
-  private async plugAll(networkId: string, ports: readonly Pick<Plugging, 'port' | 'serverId'>[]): Promise<void> {
+  private async changeAll(networkId: string, changes: readonly PortChange[]): Promise<void> {
+    for (const { portId, wanted } of changes) {
+      if (wanted) continue;
+      await succeeds(['ip', '-n', this.names.netns(networkId), 'link', 'delete', 'dev', this.names.tap(portId)]);
+      await this.files.removePort(networkId, portId);
+    }
+    const plugs = changes.flatMap(({ wanted }) => (wanted ? [wanted] : []));
+    if (plugs.length > 0) return this.plugAll(networkId, plugs);
+    if ((await this.files.ports(networkId)).length === 0) return this.remove(networkId);
+    const plan = await this.files.plan(networkId);
+    if (plan && !(await this.files.isFiltered(networkId))) await this.filter(plan);
+  }
+
+  private async plugAll(networkId: string, plugs: readonly NonNullable<PortChange['wanted']>[]): Promise<void> {
     const netns = this.names.netns(networkId);
     const plan = this.plans.get(networkId) ?? (await this.files.plan(networkId));
     if (!plan) throw new Error(`network ${networkId} has no plan on this machine`);
@@ -178,7 +195,7 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     const undo: (() => Promise<void>)[] = [];
     const changed = new Set<string>();
     try {
-      for (const { port, serverId } of ports) {
+      for (const { port, serverId } of plugs) {
         const back = await this.files.storePort(port, serverId, this.socket);
         if (!back) continue;
         undo.push(back);
@@ -196,7 +213,7 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     }[];
     const devices = new Map(links.map((link) => [link.ifname, link.master]));
     const owner = this.options.guestUser === undefined ? '' : ` user ${this.options.guestUser}`;
-    const commands = ports.flatMap(({ port }) => {
+    const commands = plugs.flatMap(({ port }) => {
       const tap = this.names.tap(port.portId);
       if (devices.get(tap) === 'br0' && !changed.has(port.portId)) return [];
       return [

@@ -231,7 +231,9 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
     const links = await run(['ip', '-n', netns, 'link', 'show', 'master', 'br0']);
     for (const { portId } of many) expect(links).toContain(names.tap(portId));
     expect((await first.list()).filter((p) => p.serverId === 'many')).toHaveLength(many.length);
-    for (const { portId } of many) await first.unplug(portId);
+    await Promise.all(many.map(({ portId }) => first.unplug(portId)));
+    expect(await run(['ip', '-n', netns, 'link', 'show', 'master', 'br0'])).not.toContain(names.tap(many[0]!.portId));
+    expect((await first.list()).map((p) => p.serverId)).not.toContain('many');
   });
 
   it('brings the filter up to date that an agent was cut off from writing', async () => {
