@@ -17,7 +17,7 @@ const randomOf = (seed: number) => {
 
 /** What was done on hosts, and when, as the machines saw it. */
 class Witness {
-  readonly made: string[] = [];
+  readonly made: { readonly id: ServerId; readonly attempt: number; readonly at: string }[] = [];
   readonly removed: { readonly id: ServerId; readonly at: string }[] = [];
   private accident = false;
 
@@ -25,7 +25,7 @@ class Witness {
     for (const { machine } of cloud.hosts) {
       const [complete, remove] = [machine.complete.bind(machine), machine.remove.bind(machine)];
       vi.spyOn(machine, 'complete').mockImplementation((spec) => {
-        this.made.push(`${spec.mark.serverId} ${spec.mark.attempt}`);
+        this.made.push({ id: spec.mark.serverId, attempt: spec.mark.attempt, at: cloud.clock.now() });
         complete(spec);
       });
       vi.spyOn(machine, 'remove').mockImplementation((id) => {
@@ -133,8 +133,16 @@ describe.each(SEEDS)('with accidents of all kinds, seed %i', (seed) => {
       if (server.vmState === 'error') expect(server.fault?.message).toBeTruthy();
       expect(guests.length).toBeLessThanOrEqual(1);
     }
-    expect(new Set(witness.made).size).toBe(witness.made.length);
     const log = await cloud.store.readAll(0, 1_000_000);
+    for (const { id, attempt, at } of witness.made) {
+      const spawned = log.find(
+        (e) =>
+          e.stream === `server-${id}` &&
+          e.type === 'ServerSpawned' &&
+          (e.data as { attempt: number }).attempt === attempt,
+      );
+      expect(spawned === undefined || spawned.recordedAt >= at, `${id} was made again`).toBe(true);
+    }
     for (const { id, at } of witness.removed) {
       const asked = log.find((e) => e.stream === `server-${id}` && e.type === 'ServerDeleteRequested');
       expect(asked !== undefined && asked.recordedAt <= at, `${id} was destroyed`).toBe(true);

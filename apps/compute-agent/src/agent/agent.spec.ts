@@ -6,6 +6,7 @@ import {
   type ProjectId,
   type ServerId,
   seconds,
+  unavailable,
 } from '@omnivisor/contracts';
 import { MemoryBus, VirtualClock } from '@omnivisor/platform/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -26,12 +27,19 @@ class Desk {
   readonly servers = new Map<string, Desired>();
   readonly networks = new Map<string, hostBus.NetworkPlan>();
   readonly facts: { serverId: string; kind: string }[] = [];
+  readonly quarantined: string[] = [];
+  /** Nobody hears of guests that the log does not ask for. */
+  deaf = false;
 
   async open(bus: MemoryBus): Promise<void> {
     const boot = { imageUrl: 'memory:', imageId: id(9) as string as ImageId, configDrive: null };
     await bus.respond(hostBus.hello, async () => ({ session: 1, cloudId, hostName: 'h' }));
     await bus.respond(hostBus.beat, async () => ({ changedAt: 0 }));
-    await bus.respond(hostBus.quarantine, async () => ({}));
+    await bus.respond(hostBus.quarantine, async ({ guests }) => {
+      if (this.deaf) throw unavailable('no scheduler');
+      this.quarantined.splice(0, this.quarantined.length, ...guests.map((g) => g.serverId));
+      return {};
+    });
     await bus.respond(hostBus.confirm, async ({ changes }) => ({ confirmed: changes.map(() => true) }));
     await bus.respond(hostBus.serverBoot, async () => boot);
     await bus.respond(hostBus.desired, async () => ({
@@ -154,6 +162,19 @@ describe('an agent', () => {
     await clock.runUntil(() => network.networks.has(id(2)) && machine.all().length === 2, seconds(1));
     network.broken.clear();
     await clock.runUntil(() => network.networks.has(id(1)), seconds(30));
+  });
+
+  it('serves its host while nobody hears of a guest that the log does not ask for', async () => {
+    await spawned(1);
+    desk.servers.delete(id(1));
+    desk.want(2);
+    desk.deaf = true;
+    await agent.start();
+    await clock.runUntil(() => machine.all().length === 2, seconds(1));
+    expect(errors).toContain('what nobody asks for');
+    desk.deaf = false;
+    await clock.runUntil(() => desk.quarantined.length === 1, seconds(31));
+    expect(desk.quarantined).toEqual([id(1)]);
   });
 
   it('gives up a spawn that the log does not ask for any more', async () => {

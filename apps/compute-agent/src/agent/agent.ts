@@ -1,10 +1,8 @@
 import {
-  at,
-  DomainError,
+  type DomainError,
   type HostFact,
   hostBus,
   type Instant,
-  invalid,
   type Milliseconds,
   ms,
   type ServerId,
@@ -19,7 +17,9 @@ import type { AgentPorts, NetworkPlan } from './ports.js';
 import { type Action, type DesiredServer, nextAction } from './reconcile.js';
 import { Retries } from './retries.js';
 import { Semaphore } from './semaphore.js';
-import { NotAskedFor, Session } from './session.js';
+import { NotAskedFor, type Session } from './session.js';
+import { Strays } from './strays.js';
+import { takeUp } from './take-up.js';
 
 const WHOLE_ROUND = seconds(30);
 const BEAT = seconds(10);
@@ -53,6 +53,7 @@ export class Agent {
   private readonly networking = new Semaphore(NETWORKS_AT_ONCE);
   private readonly abort = new AbortController();
   private session!: Session;
+  private strays!: Strays;
   private subscription: Subscription | undefined;
   private refreshing: Promise<void> | undefined;
   private wanted: 'nothing' | 'changes' | 'whole' = 'nothing';
@@ -71,9 +72,15 @@ export class Agent {
 
   /** Takes up the host; resolves when the first whole round has begun. */
   async start(): Promise<void> {
-    const session = await this.hello();
-    if (!session) return;
+    const taken = await takeUp(this.ports, this.retries, this.abort.signal);
+    if (!taken) return;
+    const { session } = taken;
+    this.bootId = taken.bootId;
     this.session = session;
+    this.strays = new Strays(this.ports, session, this.work, {
+      desired: (id) => this.desired.get(id),
+      isBusy: (id) => this.busy.has(id),
+    });
     session.signal.addEventListener('abort', () => {
       if (this.abort.signal.aborted) return;
       void this.stop()
@@ -110,24 +117,6 @@ export class Agent {
     await Promise.all([...this.busy.values()].map((work) => work.done));
     await this.ports.network.close();
     await this.ports.driver.close();
-  }
-
-  /** Takes up the host. @returns undefined when the agent was stopped meanwhile */
-  private async hello(): Promise<Session | undefined> {
-    while (!this.abort.signal.aborted) {
-      try {
-        const facts = await this.ports.facts();
-        this.bootId = facts.bootId;
-        const reply = await this.ports.bus.request(hostBus.hello, { facts }, at(hostBus.hello, this.ports.hostId));
-        if (reply.cloudId !== this.ports.cloudId) throw invalid('this host belongs to another cloud');
-        return new Session(this.ports, reply.session);
-      } catch (error) {
-        if (error instanceof DomainError && error.kind !== 'unavailable') throw error;
-        this.ports.onError('hello', error);
-        await this.ports.clock.sleep(this.retries.pause('hello'), this.abort.signal);
-      }
-    }
-    return undefined;
   }
 
   private every(interval: Milliseconds, action: () => void): void {
@@ -195,10 +184,7 @@ export class Agent {
       this.retries.succeeded('desired');
       this.take(reply);
       for (const { networkId } of reply.networks) void this.ensureNetwork(networkId);
-      if (whole) {
-        void this.dropOrphans(found);
-        await this.reportQuarantine(found);
-      }
+      if (whole) void this.strays.settle(found).catch((error) => this.failed('what nobody asks for', error));
       const changed = reply.servers.map((s) => s.serverId as string);
       const others = reply.whole
         ? [...this.desired.keys(), ...found.map((g) => g.mark.serverId as string), ...this.busy.keys()]
@@ -238,31 +224,6 @@ export class Agent {
     } catch (error) {
       this.failed(key, error, () => void this.ensureNetwork(networkId));
     }
-  }
-
-  /** Takes out ports whose server the log does not place here, and that has no guest here either. */
-  private async dropOrphans(found: readonly FoundGuest[]): Promise<void> {
-    try {
-      const guests = new Set<string>(found.map((g) => g.mark.serverId));
-      const isOrphan = (id: string) => !this.desired.has(id) && !guests.has(id) && !this.busy.has(id);
-      const leave = this.session.leave();
-      for (const { portId, serverId } of await this.ports.network.list())
-        if (isOrphan(serverId)) await this.work.unplug([portId], leave);
-    } catch (error) {
-      this.failed('ports that nothing uses', error);
-    }
-  }
-
-  /** Reports guests that carry our mark although the log does not ask for them. They stay as they are. */
-  private async reportQuarantine(found: readonly FoundGuest[]): Promise<void> {
-    const guests: { serverId: ServerId; attempt: number; reason: string }[] = [];
-    for (const guest of found) {
-      const { serverId, attempt } = guest.mark;
-      const action = nextAction(this.desired.get(serverId), guest);
-      if (action?.kind !== 'quarantine' || this.busy.has(serverId)) continue;
-      if (await this.look(serverId)) guests.push({ serverId, attempt, reason: action.reason });
-    }
-    await this.session.ask(hostBus.quarantine, { guests });
   }
 
   private async look(id: string): Promise<FoundGuest | undefined> {
