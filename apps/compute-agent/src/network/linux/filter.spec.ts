@@ -23,7 +23,7 @@ describe('the filter of a network', () => {
   });
   it('pins a tap to its MAC and addresses, and a group to those', () => {
     expect(text()).toContain('ether saddr != { fa:16:3e:00:00:01 } counter drop');
-    expect(text()).toContain('10.0.0.5 : jump in_00000000_0000_4000_8000_000000000001');
+    expect(text()).toContain('10.0.0.5 : goto in_00000000_0000_4000_8000_000000000001');
   });
   it('leaves a port without port security alone', () => {
     expect(text({ portSecurity: false })).not.toContain('iifname "tap1"');
@@ -54,8 +54,8 @@ describe('the filter of a network', () => {
   it('gives an address that was left behind to the port that has it now', () => {
     const [older, newer] = [plug(), { ...plug(), portId: '00000000-0000-4000-8000-000000000002' } as PortPlug];
     const ports = [older, newer].map((one, i) => ({ plug: one, tap: `tap${i}` }));
-    const elements = networkFilter(plan, ports, '100.64.0.1').match(/10\.0\.0\.5 : jump in_\w+/g);
-    expect(elements).toEqual([`10.0.0.5 : jump in_${newer.portId.replaceAll('-', '_')}`]);
+    const elements = networkFilter(plan, ports, '100.64.0.1').match(/10\.0\.0\.5 : goto in_\w+/g);
+    expect(elements).toEqual([`10.0.0.5 : goto in_${newer.portId.replaceAll('-', '_')}`]);
   });
   it('takes no text that is not what it should be', () => {
     const hostile = '10.0.0.1; flush ruleset';

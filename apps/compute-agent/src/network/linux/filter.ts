@@ -9,7 +9,7 @@ export const METADATA_ADDRESS_6 = 'fe80::a9fe:a9fe';
 
 /** An address that a port left behind and another one has now is the newer one's. */
 const verdicts = (name: string, family: 'ipv4_addr' | 'ipv6_addr', entries: readonly (readonly [string, string])[]) => {
-  const elements = [...new Map(entries)].map(([key, chain]) => `${key} : jump ${chain}`);
+  const elements = [...new Map(entries)].map(([key, chain]) => `${key} : goto ${chain}`);
   return [
     `map ${name} {`,
     `type ${family} : verdict`,
@@ -36,16 +36,22 @@ export const networkFilter = (plan: NetworkPlan, ports: readonly FilteredPort[],
         .map((a) => [a, `${prefix}_${chainId(plug.portId)}`] as const),
     );
   const subnets = plan.subnets.filter((s) => s.version === 4).map((s) => cidr(s.cidr));
-  const jumps = (prefix: 'in' | 'out') => {
+  /** The rules of the port whose address it is; of an address that several ports may share (VRRP), those of each of them. */
+  const judge = (prefix: 'in' | 'out') => {
     const side = prefix === 'out' ? 'saddr' : 'daddr';
-    // Addresses that several ports may share (VRRP) have to pass the rules of each of them.
     const shared = guarded.flatMap(({ plug }) => {
       const { v4, v6 } = ownOf(plug);
       return [...v4, ...v6]
         .filter((a) => !alone(plug).includes(a))
         .map((a) => `${isV6(a) ? 'ip6' : 'ip'} ${side} ${a} jump ${prefix}_${chainId(plug.portId)}`);
     });
-    return [`ip ${side} vmap @${prefix}4`, `ip6 ${side} vmap @${prefix}6`, ...new Set(shared)];
+    return [
+      `chain judge_${prefix} {`,
+      `ip ${side} vmap @${prefix}4`,
+      `ip6 ${side} vmap @${prefix}6`,
+      ...new Set(shared),
+      '}',
+    ];
   };
   return [
     'add table bridge omnivisor',
@@ -70,14 +76,16 @@ export const networkFilter = (plan: NetworkPlan, ports: readonly FilteredPort[],
     ...verdicts('in4', 'ipv4_addr', entries('in', false)),
     ...verdicts('out6', 'ipv6_addr', entries('out', true)),
     ...verdicts('in6', 'ipv6_addr', entries('in', true)),
+    ...judge('out'),
+    ...judge('in'),
     'chain forward {',
     'type filter hook forward priority 0; policy drop;',
     'ct state established,related accept',
     'ct state invalid drop',
     'ip saddr 0.0.0.0 drop',
     'icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept',
-    ...jumps('out'),
-    ...jumps('in'),
+    'jump judge_out',
+    'jump judge_in',
     'accept',
     '}',
     // The network's own side: DHCP, names, metadata and echo, nothing else.
@@ -99,7 +107,7 @@ export const networkFilter = (plan: NetworkPlan, ports: readonly FilteredPort[],
     'udp sport 67 udp dport 68 accept',
     'udp sport 547 udp dport 546 accept',
     'icmpv6 type { nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept',
-    ...jumps('in'),
+    'jump judge_in',
     '}',
     'chain postrouting {',
     'type nat hook postrouting priority 100; policy accept;',

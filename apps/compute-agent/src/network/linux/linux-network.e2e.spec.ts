@@ -165,22 +165,35 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
     expect(await guests.hears(2, 9_999, toAll)).toBe('to all');
   });
 
+  it('judges what goes to a port by its own rules, although another may use its range', async () => {
+    const wide = { mac: ports[0]!.mac, address: '10.77.0.0/24' };
+    await first.plug({ ...ports[0]!, allowedPairs: [wide], rules: [egress] }, 's');
+    await second.plug({ ...ports[1]!, rules: [egress, ingress({ protocol: '1' })] }, 's');
+    expect(await pings(1, '10.77.0.12')).toBe(true);
+    expect(await pings(2, '10.77.0.11')).toBe(false);
+    await first.plug(ports[0]!, 's');
+    await second.plug(ports[1]!, 's');
+    expect(await pings(2, '10.77.0.11')).toBe(true);
+  });
+
   it("lets guests out under the machine's addresses, and into nothing that listens on it", async () => {
     const outside = `omv-world-${process.pid}`;
     await run(['ip', 'netns', 'add', outside]);
     const device = `ovw${process.pid}`.slice(0, 15);
+    // Of its own, where several of these run on one machine.
+    const world = `100.127.${194 + (process.pid % 60)}`;
     let inner: Server | undefined;
     try {
       await run(['ip', 'link', 'add', 'name', device, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', outside]);
-      await run(['ip', 'addr', 'add', '100.127.200.1/24', 'dev', device]);
+      await run(['ip', 'addr', 'add', `${world}.1/24`, 'dev', device]);
       await run(['ip', 'link', 'set', 'dev', device, 'up']);
-      await run(['ip', '-n', outside, 'addr', 'add', '100.127.200.2/24', 'dev', 'eth0']);
+      await run(['ip', '-n', outside, 'addr', 'add', `${world}.2/24`, 'dev', 'eth0']);
       await run(['ip', '-n', outside, 'link', 'set', 'dev', 'eth0', 'up']);
-      expect(await pings(1, '100.127.200.2')).toBe(true);
+      expect(await pings(1, `${world}.2`)).toBe(true);
       inner = createServer((_, response) => response.end('secret'));
-      await new Promise<void>((resolve) => inner!.listen(0, '100.127.200.1', () => resolve()));
+      await new Promise<void>((resolve) => inner!.listen(0, `${world}.1`, () => resolve()));
       const { port } = inner.address() as { port: number };
-      const url = `http://100.127.200.1:${port}/`;
+      const url = `http://${world}.1:${port}/`;
       expect(await guests.can(1, 'curl', '-s', '--max-time', '2', url)).toBe(false);
       expect(await succeeds(['ip', 'netns', 'exec', outside, 'curl', '-s', '--max-time', '2', url])).toBe(true);
     } finally {

@@ -48,13 +48,16 @@ export const groupChain = (prefix: 'in' | 'out', port: FilteredPort): string[] =
 export const reachChain = (port: FilteredPort): string[] => {
   const { v4, v6 } = ownOf(port.plug);
   return [
+    `chain many_${chainId(port.plug.portId)} {`,
+    ...lines(port, 'ingress', 'accept'),
+    'counter drop',
+    '}',
     `chain to_${chainId(port.plug.portId)} {`,
     'ether type arp accept',
-    ...v4.map((a) => `ether type ip ip daddr ${a} accept`),
     'ether type ip6 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept',
+    `meta pkttype { broadcast, multicast } goto many_${chainId(port.plug.portId)}`,
+    ...v4.map((a) => `ether type ip ip daddr ${a} accept`),
     ...v6.map((a) => `ether type ip6 ip6 daddr ${a} accept`),
-    'meta pkttype != { broadcast, multicast } counter drop',
-    ...lines(port, 'ingress', 'accept'),
     'counter drop',
     '}',
   ];
