@@ -160,6 +160,9 @@ describe('an action', () => {
     expect((await act(id, { 'os-stop': null, 'os-start': null })).status).toBe(400);
     expect((await act(id, {})).status).toBe(400);
     expect((await act(id, { resize: { flavorRef: '1' } })).status).toBe(501);
+    expect((await act(id, { resize: { flavorRef: null } })).status).toBe(400);
+    expect((await act(id, { unshelve: {} }, 'member', '2.77')).status).toBe(400);
+    expect((await act(id, { unshelve: null }, 'member', '2.77')).status).toBe(501);
     expect((await act(id, { 'os-resetState': { state: 'active' } })).status).toBe(403);
     expect((await act(id, { reboot: { type: 'odd' } })).status).toBe(400);
     expect((await act(id, { 'os-stop': null }, 'other')).status).toBe(404);
