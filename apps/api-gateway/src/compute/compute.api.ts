@@ -12,6 +12,7 @@ import { ServerCreation } from './server/server-create.js';
 import { ServerMetadataController } from './server/server-metadata.controller.js';
 import { ServerNetworkController } from './server/server-network.controller.js';
 import { ServerPresenter } from './server/server-presenter.js';
+import { ServerSidelinesController } from './server/server-sidelines.controller.js';
 import { ServerTagsController } from './server/server-tags.controller.js';
 import { ServersController } from './server/servers.controller.js';
 import { ServerGroupsController } from './server-group/server-groups.controller.js';
@@ -28,6 +29,7 @@ export const computeControllers = [
   ServerMetadataController,
   ServerTagsController,
   ServerNetworkController,
+  ServerSidelinesController,
   InstanceActionsController,
   FlavorsController,
   KeypairsController,
