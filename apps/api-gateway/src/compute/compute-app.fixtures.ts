@@ -16,13 +16,13 @@ import {
   type TokenContext,
   type VaultRef,
 } from '@omnivisor/contracts';
-import { createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
+import { type Call, createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
 import { memoryCore, memoryWorld } from '../core/gateway-core.fixtures.js';
 import type { GatewayCore as Core } from '../core/gateway-core.js';
 import { GatewayCore } from '../core/gateway-core.js';
 import { gatewayProjections } from '../projections.js';
 import { computeControllers, computeProviders } from './compute.api.js';
-import { ComputeNetwork, ComputeSecrets, ComputeSettings } from './compute-ports.js';
+import { ComputeImages, ComputeNetwork, ComputeSecrets, ComputeSettings } from './compute-ports.js';
 import { flavorAggregate } from './flavor/flavor.js';
 import { LiveAnswers } from './host/live-answers.js';
 import { serverAggregate } from './server/server-lifecycle.js';
@@ -47,6 +47,23 @@ class QuietNetwork extends ComputeNetwork {
     return new Map(ports.map((p) => [p.portId as string, 'ACTIVE']));
   }
   async regroup() {}
+}
+
+/** An image service that knows `IMAGE`, and answers a change with what was asked for. */
+class OneImage extends ComputeImages {
+  private properties: Readonly<Record<string, string>> = { os_type: 'linux' };
+  async ask(call: Call, method: string, path: string, patch: readonly object[] = []) {
+    const shown = () => ({ ...glanceImage, ...this.properties });
+    if (path.startsWith('/v2/images?')) return { status: 200, body: { images: [shown()] } };
+    if (!path.endsWith(IMAGE) || call.token.projectId === 'p2') return { status: 404, body: undefined };
+    if (method === 'DELETE') return { status: 403, body: undefined };
+    const changed = { ...this.properties };
+    for (const { op, path: at, value } of patch as { op: string; path: string; value: string }[])
+      if (op === 'remove') delete changed[at.slice(1)];
+      else changed[at.slice(1)] = value;
+    this.properties = changed;
+    return { status: 200, body: shown() };
+  }
 }
 
 class MemorySecrets extends ComputeSecrets {
@@ -78,6 +95,20 @@ const image = {
   sha512: '00',
   properties: { os_type: 'linux' },
 } as unknown as ImageSnapshot;
+
+const glanceImage = {
+  id: IMAGE,
+  name: 'tiny',
+  status: 'active',
+  size: 20_000_000,
+  min_ram: 0,
+  min_disk: 1,
+  created_at: '2026-01-31T12:00:00Z',
+  updated_at: '2026-01-31T12:00:01Z',
+  visibility: 'public',
+  os_hidden: false,
+  tags: [],
+};
 
 const token = (projectId: string, userId: string, roles: string[]): TokenContext => ({
   userId,
@@ -136,6 +167,7 @@ export const computeApp = async (given?: ReturnType<typeof memoryWorld>): Promis
       provide(GatewayCore, core),
       provide(LiveAnswers, live),
       provide(ComputeNetwork, new QuietNetwork()),
+      provide(ComputeImages, new OneImage()),
       provide(ComputeSecrets, new MemorySecrets()),
       provide(ComputeSettings, new TestSettings()),
     ],

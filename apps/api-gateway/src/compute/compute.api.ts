@@ -1,6 +1,7 @@
 import { AvailabilityZonesController } from './availability-zone/availability-zones.controller.js';
 import { FlavorsController } from './flavor/flavors.controller.js';
 import { HypervisorsController } from './hypervisor/hypervisors.controller.js';
+import { ImageProxyController } from './image/image-proxy.controller.js';
 import { InstanceActionsController } from './instance-action/instance-actions.controller.js';
 import { KeypairsController } from './keypair/keypairs.controller.js';
 import { LimitsController } from './limits/limits.controller.js';
@@ -21,7 +22,7 @@ import { TenantUsageController } from './usage/tenant-usage.controller.js';
 
 /**
  * The Compute API for a Nest module. Beside these it provides `GatewayCore`, `LiveAnswers`, and the ports
- * `ComputeNetwork`, `ComputeSecrets` and `ComputeSettings`.
+ * `ComputeNetwork`, `ComputeImages`, `ComputeSecrets` and `ComputeSettings`.
  */
 export const computeControllers = [
   ServersController,
@@ -41,6 +42,7 @@ export const computeControllers = [
   HypervisorsController,
   TenantUsageController,
   SchedulingController,
+  ImageProxyController,
   SmallController,
 ];
 export const computeProviders = [ServerCreation, ServerPresenter, ConsoleGrants];

@@ -2,7 +2,7 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
 import type { Gateway } from '../gateway.js';
 import { computeControllers, computeProviders } from './compute.api.js';
-import { ComputeNetwork, ComputeSecrets, ComputeSettings } from './compute-ports.js';
+import { ComputeImages, ComputeNetwork, ComputeSecrets, ComputeSettings } from './compute-ports.js';
 import { LiveAnswers } from './host/live-answers.js';
 import { ServerNetwork } from './server-network.js';
 
@@ -14,11 +14,12 @@ const secretsIn = (vault: Vault): ComputeSecrets => ({
 
 @Module({})
 export class ComputeModule {
-  static of(gateway: Gateway, vault: Vault, settings: ComputeSettings): DynamicModule {
+  static of(gateway: Gateway, vault: Vault, images: ComputeImages, settings: ComputeSettings): DynamicModule {
     return {
       module: ComputeModule,
       providers: [
         { provide: ComputeNetwork, useValue: new ServerNetwork(gateway.core, gateway.serverPorts) },
+        { provide: ComputeImages, useValue: images },
         { provide: ComputeSecrets, useValue: secretsIn(vault) },
         { provide: ComputeSettings, useValue: settings },
         { provide: LiveAnswers, useValue: gateway.live },
