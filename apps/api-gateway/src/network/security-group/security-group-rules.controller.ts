@@ -1,6 +1,6 @@
 import { Controller } from '@nestjs/common';
 import type { SecurityGroupId, SecurityGroupRule, SecurityGroupRuleId } from '@omnivisor/contracts';
-import { type Call, Operation, Reply } from '@omnivisor/openstack';
+import { type Call, Operation, pythonStr, Reply } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { GatewayCore } from '../../core/gateway-core.js';
 import {
@@ -27,7 +27,7 @@ import { securityGroupRuleTable } from './security-group.projection.js';
 const lower =
   (...values: string[]) =>
   (v: unknown) =>
-    oneOf(...values)(values.find((x) => x.toLowerCase() === `${v}`.toLowerCase()) ?? v);
+    oneOf(...values)(values.find((x) => x.toLowerCase() === pythonStr(v).toLowerCase()) ?? v);
 
 const attributes: Attributes = {
   id: readOnly,
