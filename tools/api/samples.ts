@@ -56,6 +56,20 @@ export const samples: Readonly<Record<string, Bodies>> = {
   'compute POST /v2.1/os-server-groups': () => [
     { server_group: { name: 'new', policy: 'anti-affinity', rules: { max_server_per_host: 2 } } },
   ],
+  'compute POST /v2.1/os-security-groups': () => [{ security_group: { name: 'new', description: 'x' } }],
+  'compute PUT /v2.1/os-security-groups/:id': () => [{ security_group: { name: 'x', description: 'x' } }],
+  'compute POST /v2.1/os-security-group-rules': (of) => [
+    {
+      security_group_rule: {
+        parent_group_id: of.group,
+        ip_protocol: 'tcp',
+        from_port: 80,
+        to_port: 81,
+        cidr: '192.0.2.0/24',
+      },
+    },
+    { security_group_rule: { parent_group_id: of.group, group_id: of.group, ip_protocol: 'udp' } },
+  ],
   'compute PUT /v2.1/os-services/:id': () => [{ status: 'disabled', disabled_reason: 'x' }],
 
   'identity POST /v3/users/:user_id/application_credentials': () => [

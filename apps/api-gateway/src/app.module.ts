@@ -1,7 +1,7 @@
 import { type DynamicModule, Global, Module } from '@nestjs/common';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
-import { ComputeModule } from './compute/compute.module.js';
-import type { ComputeImages, ComputeSettings } from './compute/compute-ports.js';
+import { ComputeModule, type ComputeNeighbours } from './compute/compute.module.js';
+import type { ComputeSettings } from './compute/compute-ports.js';
 import { GatewayCore } from './core/gateway-core.js';
 import type { Gateway } from './gateway.js';
 import type { Identity } from './identity/identity.js';
@@ -12,7 +12,7 @@ export interface GatewayParts {
   readonly gateway: Gateway;
   readonly identity: Identity;
   readonly vault: Vault;
-  readonly images: ComputeImages;
+  readonly neighbours: ComputeNeighbours;
   readonly compute: ComputeSettings;
 }
 
@@ -31,13 +31,13 @@ class CoreModule {
 /** The HTTP side of one replica: a module for each area. */
 @Module({})
 export class AppModule {
-  static of({ gateway, identity, vault, images, compute }: GatewayParts): DynamicModule {
+  static of({ gateway, identity, vault, neighbours, compute }: GatewayParts): DynamicModule {
     return {
       module: AppModule,
       imports: [
         CoreModule.of(gateway.core),
         identityModule(identity),
-        ComputeModule.of(gateway, vault, images, compute),
+        ComputeModule.of(gateway, vault, neighbours, compute),
         NetworkModule,
       ],
     };

@@ -15,6 +15,7 @@ import { Refusals } from './audit/refusals.js';
 import { refusalsBehind } from './audit/refusals-behind.js';
 import type { ComputeImages } from './compute/compute-ports.js';
 import { HttpImages } from './compute/image/http-images.js';
+import { OwnNetworkApi } from './compute/network/own-network-api.js';
 import { ConsoleProxy } from './console/console-proxy.js';
 import { grantedConsoles } from './console/granted-consoles.js';
 import type { GatewayPorts } from './core/gateway-core.js';
@@ -78,12 +79,15 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
   await evidence.start();
   await evidenceDesk.start();
   const publicUrl = options.publicUrl?.replace(/\/+$/, '');
-  const app = await createOpenStackApp({
+  const app: OpenStackApp = await createOpenStackApp({
     module: AppModule.of({
       gateway,
       identity,
       vault: options.vault,
-      images: options.images ?? new HttpImages(options.imageUrl),
+      neighbours: {
+        images: options.images ?? new HttpImages(options.imageUrl),
+        network: new OwnNetworkApi(() => app.fastify),
+      },
       compute: { quota: {}, consoleUrl: (publicUrl ?? 'http://127.0.0.1').replace(/^http/, 'ws') },
     }),
     services: ['identity', 'compute', 'network'],

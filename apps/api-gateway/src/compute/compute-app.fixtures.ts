@@ -14,6 +14,7 @@ import {
   type ServerId,
   type ServerPort,
   type TokenContext,
+  unavailable,
   type VaultRef,
 } from '@omnivisor/contracts';
 import { type Call, createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
@@ -22,7 +23,7 @@ import type { GatewayCore as Core } from '../core/gateway-core.js';
 import { GatewayCore } from '../core/gateway-core.js';
 import { gatewayProjections } from '../projections.js';
 import { computeControllers, computeProviders } from './compute.api.js';
-import { ComputeImages, ComputeNetwork, ComputeSecrets, ComputeSettings } from './compute-ports.js';
+import { ComputeImages, ComputeNetwork, ComputeNetworkApi, ComputeSecrets, ComputeSettings } from './compute-ports.js';
 import { flavorAggregate } from './flavor/flavor.js';
 import { LiveAnswers } from './host/live-answers.js';
 import { serverAggregate } from './server/server-lifecycle.js';
@@ -47,6 +48,13 @@ class QuietNetwork extends ComputeNetwork {
     return new Map(ports.map((p) => [p.portId as string, 'ACTIVE']));
   }
   async regroup() {}
+}
+
+/** What needs a whole Network is tried with a whole API, not here. */
+class NoNetworkApi extends ComputeNetworkApi {
+  async ask(): Promise<never> {
+    throw unavailable('there is no Network');
+  }
 }
 
 /** An image service that knows `IMAGE`, and answers a change with what was asked for. */
@@ -168,6 +176,7 @@ export const computeApp = async (given?: ReturnType<typeof memoryWorld>): Promis
       provide(LiveAnswers, live),
       provide(ComputeNetwork, new QuietNetwork()),
       provide(ComputeImages, new OneImage()),
+      provide(ComputeNetworkApi, new NoNetworkApi()),
       provide(ComputeSecrets, new MemorySecrets()),
       provide(ComputeSettings, new TestSettings()),
     ],

@@ -55,6 +55,17 @@ export abstract class ComputeImages {
   ): Promise<{ readonly status: number; readonly body: unknown }>;
 }
 
+/** The Network API, as the caller of a request may use it. */
+export abstract class ComputeNetworkApi {
+  /** @param path below `/v2.0`, with its query */
+  abstract ask(
+    call: Call,
+    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+    path: string,
+    body?: unknown,
+  ): Promise<{ readonly status: number; readonly body: unknown }>;
+}
+
 /** What must not stand in the log, e.g. user data. */
 export abstract class ComputeSecrets {
   abstract seal(secret: Uint8Array): Promise<VaultRef>;

@@ -6,6 +6,8 @@ import { InstanceActionsController } from './instance-action/instance-actions.co
 import { KeypairsController } from './keypair/keypairs.controller.js';
 import { LimitsController } from './limits/limits.controller.js';
 import { SmallController } from './misc/small.controller.js';
+import { NetworkProxyController } from './network/network-proxy.controller.js';
+import { SecurityGroupProxyController } from './network/security-group-proxy.controller.js';
 import { QuotaSetsController } from './quota/quota-sets.controller.js';
 import { SchedulingController } from './scheduling/scheduling.controller.js';
 import { ConsoleGrants, ServerActionsController } from './server/server-actions.controller.js';
@@ -22,7 +24,7 @@ import { TenantUsageController } from './usage/tenant-usage.controller.js';
 
 /**
  * The Compute API for a Nest module. Beside these it provides `GatewayCore`, `LiveAnswers`, and the ports
- * `ComputeNetwork`, `ComputeImages`, `ComputeSecrets` and `ComputeSettings`.
+ * `ComputeNetwork`, `ComputeNetworkApi`, `ComputeImages`, `ComputeSecrets` and `ComputeSettings`.
  */
 export const computeControllers = [
   ServersController,
@@ -43,6 +45,8 @@ export const computeControllers = [
   TenantUsageController,
   SchedulingController,
   ImageProxyController,
+  SecurityGroupProxyController,
+  NetworkProxyController,
   SmallController,
 ];
 export const computeProviders = [ServerCreation, ServerPresenter, ConsoleGrants];

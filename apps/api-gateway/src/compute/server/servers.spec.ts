@@ -99,7 +99,7 @@ describe('a server', () => {
     const file = (over = {}) => ({ path: '/etc/motd', contents: 'aGVsbG8=', ...over });
     const post = async (personality: unknown, version = '2.56') => {
       const answer = await app.call('POST', '/v2.1/servers', { version, body: server({ personality }) });
-      return [answer.status, Object.values(answer.body as Json)[0]!.message as unknown];
+      return [answer.status, (Object.values(answer.body as Json)[0] as unknown as { message?: string }).message];
     };
     expect((await post([file()]))[0]).toBe(202);
     expect((await post([file()], '2.57'))[0]).toBe(400);
