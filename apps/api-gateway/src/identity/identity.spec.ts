@@ -61,6 +61,20 @@ describe('a token', () => {
     await other.stop();
   });
 
+  it('is not found by whoever asks about it once it is revoked', async () => {
+    const body = { user: { name: 'ann', password: 'pw' } };
+    expect((await cloud.call('POST', '/v3/users', { token: admin, body })).status).toBe(201);
+    const login = async () => (await cloud.login('ann', 'pw')).headers['x-subject-token']!;
+    const [mine, gone] = [await login(), await login()];
+    const about = (subject: string) =>
+      cloud.call('GET', '/v3/auth/tokens', { token: mine, headers: { 'x-subject-token': subject } });
+    expect((await about(gone)).status).toBe(200);
+    expect((await about(admin)).status).toBe(403);
+    await cloud.call('DELETE', '/v3/auth/tokens', { token: mine, headers: { 'x-subject-token': gone } });
+    expect(await about(gone)).toMatchObject({ status: 404, body: { error: { code: 404 } } });
+    expect((await about('gAAAA')).status).toBe(404);
+  });
+
   it.each(['', 'x', 'gAAAAA', 'a'.repeat(3000), `${'A'.repeat(180)}`])('that is forged is refused', async (token) => {
     expect((await cloud.call('GET', '/v3/users', { token })).status).toBe(401);
   });

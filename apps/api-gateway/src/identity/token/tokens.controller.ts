@@ -101,7 +101,8 @@ export class TokensController {
   private async subject(call: Call, rule: string): Promise<{ token: string; context: TokenContext }> {
     const token = call.headers['x-subject-token'];
     const context = token === undefined ? null : await this.desk.tokens.validate(token);
-    // A stranger learns nothing, not even whether the token is good.
+    // Whoever has a token can find out by using it whether it is good: clients are told that it is gone.
+    if (token !== undefined && !context) throw notFound('Could not find token.');
     call.enforce(rule, context ? { target: { token: { user_id: context.userId } } } : {});
     if (token === undefined || !context) throw notFound('Could not find token.');
     return { token, context };
