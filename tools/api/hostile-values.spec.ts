@@ -4,7 +4,7 @@ import type { z } from 'zod';
 import { type ApiAnswer, ApiCloud } from '../simulate/api-cloud.js';
 import { everyRoute, filled, nameOf, ownNames, type Route } from './paths.js';
 import { type Belongings, settle } from './people.js';
-import { bodiesOf, contentType } from './samples.js';
+import { bodiesOf, contentType, SEALED, SECRET } from './samples.js';
 
 let api: ApiCloud;
 /** May do everything, so that policy hides nothing. */
@@ -98,6 +98,7 @@ class Watch {
     if (answer.status >= 500 && answer.status !== 501) say('an error of the service');
     if (/\bat .*\.[mc]?[tj]s:\d|node_modules/.test(answer.text)) say('shows its insides');
     if (answer.status < 400) return;
+    if ([SECRET, SEALED].some((secret) => answer.text.includes(secret))) say('repeats a secret');
     this.refused.add(answer.headers['x-openstack-request-id']!);
     if (method !== 'HEAD' && typeof faultIn(service, answer) !== 'string') say('not a fault of the service');
   }

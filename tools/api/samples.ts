@@ -1,5 +1,9 @@
 import type { Belongings } from './people.js';
 
+/** Every secret in a sample; no answer may repeat it. */
+export const SECRET = 'hush-hush-hush';
+export const SEALED = Buffer.from(SECRET).toString('base64');
+
 /** Bodies that an operation takes, with the names of what they are about from somebody's belongings. */
 type Bodies = (of: Belongings) => readonly unknown[];
 
@@ -47,6 +51,8 @@ export const samples: Readonly<Record<string, Bodies>> = {
     server(of, { networks: [{ port: of.port }] }),
     server(of, { networks: [{ uuid: of.network, fixed_ip: of.serverAddress }], key_name: of.keypair }),
     server(of, { networks: 'none', security_groups: [{ name: of.group }], metadata: { a: 'b' }, tags: ['t'] }),
+    server(of, { networks: 'none', adminPass: SECRET, user_data: SEALED, config_drive: true }),
+    { server: { ...server(of, { personality: [{ path: '/x', contents: SEALED }] }).server, adminPass: SECRET } },
     { ...server(of, { networks: 'none', description: 'x' }), 'os:scheduler_hints': { group: of.serverGroup } },
     { ...server(of, { networks: 'none' }), 'os:scheduler_hints': { same_host: [of.server] } },
   ],
@@ -73,7 +79,7 @@ export const samples: Readonly<Record<string, Bodies>> = {
   'compute PUT /v2.1/os-services/:id': () => [{ status: 'disabled', disabled_reason: 'x' }],
 
   'identity POST /v3/users/:user_id/application_credentials': () => [
-    { application_credential: { name: 'new', description: 'x', secret: 's', roles: [{ name: 'member' }] } },
+    { application_credential: { name: 'new', description: 'x', secret: SECRET, roles: [{ name: 'member' }] } },
   ],
   'identity POST /v3/roles': () => [{ role: { name: 'new', description: 'x', options: {} } }],
   'identity PATCH /v3/roles/:role_id': () => [{ role: { name: 'new', description: 'x' } }],
@@ -97,7 +103,7 @@ export const samples: Readonly<Record<string, Bodies>> = {
   'identity POST /v3/auth/tokens': (of) => [
     {
       auth: {
-        identity: { methods: ['password'], password: { user: { id: of.userId, password: 'wrong' } } },
+        identity: { methods: ['password'], password: { user: { id: of.userId, password: SECRET } } },
         scope: { project: { id: of.projectId } },
       },
     },
@@ -105,16 +111,16 @@ export const samples: Readonly<Record<string, Bodies>> = {
       auth: {
         identity: {
           methods: ['application_credential'],
-          application_credential: { id: of.credential, secret: 'wrong' },
+          application_credential: { id: of.credential, secret: SECRET },
         },
       },
     },
   ],
   'identity POST /v3/users': (of) => [
-    { user: { name: 'new', password: 'x', default_project_id: of.projectId, email: 'x@x.example', enabled: true } },
+    { user: { name: 'new', password: SECRET, default_project_id: of.projectId, email: 'x@x.example', enabled: true } },
   ],
   'identity PATCH /v3/users/:user_id': () => [{ user: { name: 'new', description: 'x' } }],
-  'identity POST /v3/users/:user_id/password': () => [{ user: { original_password: 'wrong', password: 'x' } }],
+  'identity POST /v3/users/:user_id/password': () => [{ user: { original_password: SECRET, password: SECRET } }],
 
   'network PUT /v2.0/:kind/:id/tags': tags,
   'network POST /v2.0/:kind/:id/tags': tags,
