@@ -378,7 +378,7 @@ const send = (result: unknown, status: number, service: ServiceType, reply: Fast
   if (body === undefined || body === null) {
     // A WSGI server names its default type even when there is no body.
     if (reply.statusCode !== 204 && service === 'compute') reply.header('content-type', 'text/html; charset=UTF-8');
-    return reply.send('');
+    return reply.send();
   }
   if (body instanceof Readable || Buffer.isBuffer(body) || typeof body === 'string') return reply.send(body);
   return reply.header('content-type', 'application/json').send(JSON.stringify(body));
