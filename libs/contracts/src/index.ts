@@ -17,6 +17,7 @@ export * from './events/network.js';
 export * from './events/provider.js';
 export * from './events/quota.js';
 export * from './events/refusal.js';
+export * from './events/resource-registry.js';
 export * from './events/sealing.js';
 export * from './events/server.js';
 export * from './events/server-group.js';

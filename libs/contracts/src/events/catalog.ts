@@ -16,6 +16,7 @@ import {
 import { placementEvents, providerEvents } from './provider.js';
 import { quotaEvents } from './quota.js';
 import { refusalEvents } from './refusal.js';
+import { resourceRegistryEvents } from './resource-registry.js';
 import { sealingEvents } from './sealing.js';
 import { serverEvents } from './server.js';
 import { serverGroupEvents } from './server-group.js';
@@ -32,6 +33,7 @@ export const eventSets: readonly EventSet[] = [
   hostEvents,
   providerEvents,
   placementEvents,
+  resourceRegistryEvents,
   imageEvents,
   networkEvents,
   subnetEvents,
