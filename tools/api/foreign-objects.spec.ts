@@ -94,13 +94,20 @@ describe.each(named(withReferences))('%s', (_, route) => {
 const references = (mine: unknown, foreign: unknown, unknown: unknown): (readonly [unknown, unknown])[] => {
   if (JSON.stringify(foreign) === JSON.stringify(unknown)) return [];
   if (typeof foreign !== 'object' || foreign === null) return [[foreign, unknown]];
-  return Object.keys(foreign).flatMap((key) => {
-    const [a, b, c] = [mine, foreign, unknown].map((body) => (body as Record<string, unknown>)[key]);
-    const put = (value: unknown) => {
-      if (!Array.isArray(mine)) return { ...(mine as object), [key]: value };
-      return mine.map((own, i) => (String(i) === key ? value : own));
+  const [own, theirs, nobodys] = [mine, foreign, unknown].map((body) => Object.entries(body as object)) as [
+    [string, unknown][],
+    [string, unknown][],
+    [string, unknown][],
+  ];
+  return own.flatMap(([key, value], i) => {
+    const [[theirKey, theirValue], [nobodysKey, nobodysValue]] = [theirs[i]!, nobodys[i]!];
+    const put = (name: string, other: unknown) => {
+      if (Array.isArray(mine)) return mine.map((one, at) => (at === i ? other : one));
+      return Object.fromEntries(own.map((entry, at) => (at === i ? [name, other] : entry)));
     };
-    return references(a, b, c).map(([one, other]) => [put(one), put(other)] as const);
+    const renamed = theirKey === nobodysKey ? [] : [[put(theirKey, value), put(nobodysKey, value)] as const];
+    const below = references(value, theirValue, nobodysValue);
+    return [...renamed, ...below.map(([one, other]) => [put(key, one), put(key, other)] as const)];
   });
 };
 

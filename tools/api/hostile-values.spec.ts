@@ -12,9 +12,11 @@ let mighty: Belongings;
 beforeAll(async () => {
   api = await ApiCloud.start();
   const member = await settle(api, 'alpha');
-  const { roles } = await api.does('identity', 'GET', '/v3/roles?name=admin', { token: api.admin });
-  const grant = `/v3/projects/${member.projectId}/users/${member.userId}/roles/${roles[0].id}`;
-  await api.does('identity', 'PUT', grant, { token: api.admin });
+  for (const name of ['admin', 'service']) {
+    const { roles } = await api.does('identity', 'GET', `/v3/roles?name=${name}`, { token: api.admin });
+    const grant = `/v3/projects/${member.projectId}/users/${member.userId}/roles/${roles[0].id}`;
+    await api.does('identity', 'PUT', grant, { token: api.admin });
+  }
   await api.does('compute', 'PUT', `/v2.1/os-quota-sets/${member.projectId}`, {
     token: api.admin,
     body: { quota_set: { instances: -1, cores: -1, ram: -1, server_groups: -1, key_pairs: -1 } },
@@ -125,10 +127,14 @@ const TAKEN_BACK = [
 const routes = everyRoute();
 const named = (list: readonly Route[]) => list.map((route) => [nameOf(route), route] as const);
 
-/** At the first microversion too: its schema is another one. */
+const FIRST: Readonly<Record<string, string>> = { compute: '2.1', placement: '1.0' };
+/** At the first microversion too, where its schema is another one. */
 const withBody = routes
   .filter((r) => r.spec.body || r.spec.method === 'PATCH')
-  .flatMap((r) => (r.spec.service === 'compute' ? [{ ...r, version: r.spec.versions?.[0] ?? '2.1' }, r] : [r]));
+  .flatMap((r) => {
+    const first = r.spec.versions?.[0] ?? FIRST[r.spec.service];
+    return first !== undefined && Array.isArray(r.spec.body) ? [{ ...r, version: first }, r] : [r];
+  });
 describe.each(withBody.map((route) => [`${nameOf(route)} at ${route.version ?? 'its version'}`, route] as const))(
   '%s',
   (_, route) => {

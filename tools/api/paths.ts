@@ -68,6 +68,8 @@ const objects: Readonly<Record<string, Of>> = {
   'image tags': word,
   'image members': (who) => who.projectId,
   'placement allocations': (who) => who.server,
+  'placement resource_providers': (who) => who.provider,
+  'placement inventories': () => 'VCPU',
 };
 
 /** What belongs to nobody: it is the cloud's. */
@@ -75,7 +77,7 @@ const common = new Set([
   ...['extensions', 'os-hypervisors', 'os-services'].map((s) => `compute ${s}`),
   ...['domains', 'roles', 'groups', 'regions', 'services', 'endpoints', 'implies'].map((s) => `identity ${s}`),
   ...['extensions', 'agents', 'availability_zones'].map((s) => `network ${s}`),
-  ...['resource_providers', 'inventories', 'traits', 'resource_classes'].map((s) => `placement ${s}`),
+  ...['traits', 'resource_classes'].map((s) => `placement ${s}`),
 ]);
 
 interface Name {

@@ -24,6 +24,8 @@ export interface Belongings {
   readonly request: string;
   readonly serverGroup: string;
   readonly console: string;
+  /** A resource provider that the cloud's admin registered. */
+  readonly provider: string;
   /** Occurs in names, tags and texts of all of it, and nowhere else. */
   readonly word: string;
 }
@@ -91,6 +93,16 @@ export const settle = async (api: ApiCloud, word: string, subnet24 = '10.9.0'): 
     token: admin,
     body: { addTenantAccess: { tenant: project.id } },
   });
+  const provider = await api.does('placement', 'POST', '/resource_providers', {
+    token: admin,
+    body: { name: `${word}-provider` },
+    version: '1.39',
+  });
+  await api.does('placement', 'POST', `/resource_providers/${provider.uuid}/inventories`, {
+    token: admin,
+    body: { resource_class: 'VCPU', total: 8 },
+    version: '1.39',
+  });
   const { server_group } = await make(
     'compute',
     '/v2.1/os-server-groups',
@@ -147,6 +159,7 @@ export const settle = async (api: ApiCloud, word: string, subnet24 = '10.9.0'): 
     request: instanceActions[0].request_id,
     serverGroup: server_group.id,
     console: new URL(remote_console.url).searchParams.get('token')!,
+    provider: provider.uuid,
     word,
   };
 };

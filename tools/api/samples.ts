@@ -190,7 +190,48 @@ export const samples: Readonly<Record<string, Bodies>> = {
   'image PUT /v2/images/:id/file': () => ['bytes'],
   'image POST /v2/images/:id/members': (of) => [{ member: of.projectId }],
   'image PUT /v2/images/:id/members/:member': () => [{ status: 'accepted' }],
+
+  'placement POST /resource_providers': (of) => [{ name: 'new', parent_provider_uuid: of.provider }],
+  'placement PUT /resource_providers/:uuid': () => [{ name: 'new', parent_provider_uuid: null }],
+  'placement POST /resource_providers/:uuid/inventories': () => [{ resource_class: 'DISK_GB', ...inventory }],
+  'placement PUT /resource_providers/:uuid/inventories': () => [
+    { resource_provider_generation: 1, inventories: { VCPU: inventory } },
+  ],
+  'placement PUT /resource_providers/:uuid/inventories/:resource_class': () => [
+    { resource_provider_generation: 1, ...inventory },
+  ],
+  'placement PUT /resource_providers/:uuid/aggregates': () => [
+    { resource_provider_generation: 1, aggregates: [AGGREGATE] },
+    [AGGREGATE],
+  ],
+  'placement PUT /resource_providers/:uuid/traits': () => [
+    { resource_provider_generation: 1, traits: ['HW_CPU_X86_AVX'] },
+  ],
+  'placement POST /resource_classes': () => [{ name: 'CUSTOM_NEW' }],
+  'placement PUT /resource_classes/:name': () => [{ name: 'CUSTOM_NEW' }],
+  'placement PUT /allocations/:consumer': (of) => [
+    allocations(of),
+    { allocations: [{ resource_provider: { uuid: of.provider }, resources: { VCPU: 1 } }] },
+  ],
+  'placement POST /allocations': (of) => [{ [of.server]: allocations(of) }, { [of.network]: allocations(of) }],
+  'placement POST /reshaper': (of) => [
+    {
+      inventories: { [of.provider]: { resource_provider_generation: 1, inventories: { VCPU: inventory } } },
+      allocations: { [of.network]: allocations(of) },
+    },
+  ],
 };
+
+const AGGREGATE = '11111111-1111-4111-8111-111111111111';
+const inventory = { total: 9, reserved: 1, min_unit: 1, max_unit: 9, step_size: 1, allocation_ratio: 1.5 };
+const allocations = (of: Belongings) => ({
+  allocations: { [of.provider]: { resources: { VCPU: 1 } } },
+  project_id: of.projectId,
+  user_id: of.userId,
+  consumer_generation: null,
+  consumer_type: 'THING',
+  mappings: { '': [of.provider] },
+});
 
 const server = (of: Belongings, more: object) => ({
   server: { name: 'new', imageRef: of.image, flavorRef: of.flavor, ...more },

@@ -1,0 +1,62 @@
+import type { TokenContext } from '@omnivisor/contracts';
+import { createOpenStackApp } from '@omnivisor/openstack';
+import type { SchedulerCore } from '../core/scheduler-core.js';
+import { placementModule } from '../placement/placement.module.js';
+
+const token = (roles: readonly string[]): TokenContext =>
+  ({
+    userId: 'u1',
+    userName: 'u',
+    userDomainId: 'default',
+    userDomainName: 'Default',
+    projectId: 'p1',
+    projectName: 'p',
+    projectDomainId: 'default',
+    projectDomainName: 'Default',
+    domainId: null,
+    domainName: null,
+    system: false,
+    roles: roles.map((name) => ({ id: name, name })),
+    methods: ['password'],
+    auditIds: [],
+    issuedAt: '',
+    expiresAt: '',
+    applicationCredentialId: null,
+    isAdminProject: false,
+  }) as TokenContext;
+
+type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
+interface Wish {
+  readonly version?: string;
+  /** A role, or nobody. */
+  readonly as?: string;
+  readonly body?: unknown;
+}
+
+/** The Placement API of one scheduler, for callers of one role each. */
+export const placementApi = async (core: SchedulerCore) => {
+  const nothing = () => {};
+  const app = await createOpenStackApp({
+    module: placementModule(core),
+    services: ['placement'],
+    tokens: () => ({ validate: async (role) => (role === 'nobody' ? null : token([role])) }),
+    logger: { debug: nothing, info: nothing, warn: nothing, error: nothing } as never,
+    publicUrl: 'http://cloud.example/prefix',
+  });
+  const call = async (method: Method, url: string, { version = '1.39', as = 'admin', body }: Wish = {}) => {
+    const reply = await app.fastify.inject({
+      method,
+      url: `/placement${url}`,
+      headers: {
+        'x-auth-token': as,
+        'openstack-api-version': `placement ${version}`,
+        'content-type': 'application/json',
+      },
+      ...(body === undefined ? {} : { payload: JSON.stringify(body) }),
+    });
+    const { statusCode: status, headers } = reply;
+    return { status, headers, json: reply.body ? JSON.parse(reply.body) : undefined };
+  };
+  return { call, close: () => app.close() };
+};
+export type PlacementApi = Awaited<ReturnType<typeof placementApi>>;
