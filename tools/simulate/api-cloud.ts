@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { MemoryReadModel } from '@omnivisor/eventsourcing/memory';
+import { MemoryLeadership, MemoryReadModel, MemorySeat } from '@omnivisor/eventsourcing/memory';
+import { MemorySealStore } from '@omnivisor/eventsourcing/seal';
 import { BusTokenValidator, type Call, createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
 import { ComputeImages } from '../../apps/api-gateway/src/compute/compute-ports.js';
 import { type GatewayApp, startGatewayApp } from '../../apps/api-gateway/src/gateway-app.js';
@@ -74,6 +75,13 @@ export class ApiCloud {
     const gateway = await startGatewayApp({
       ports: { ...world, readModel: cloud.readModel },
       vault: cloud.vault,
+      evidence: {
+        seals: new MemorySealStore(),
+        leadership: new MemoryLeadership(new MemorySeat()),
+        origin: 'omnivisor/spec',
+        keyDays: 365,
+        places: [],
+      },
       logger,
       region: 'RegionOne',
       tokenSeconds: 86_400,
