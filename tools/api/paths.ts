@@ -55,6 +55,8 @@ const objects: Readonly<Record<string, Of>> = {
   'identity users': (who) => who.userId,
   'identity projects': (who) => who.projectId,
   'identity application_credentials': (who) => who.credential,
+  'identity credentials': (who) => who.stored,
+  'identity OS-EC2': (who) => who.key,
   'identity tags': word,
   'network networks': (who) => who.network,
   'network network-ip-availabilities': (who) => who.network,

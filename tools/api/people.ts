@@ -10,6 +10,9 @@ export interface Belongings {
   /** Of a member of the project. */
   readonly token: string;
   readonly credential: string;
+  /** A credential that Identity keeps for other services, and the name of an EC2 key. */
+  readonly stored: string;
+  readonly key: string;
   readonly network: string;
   readonly subnet: string;
   readonly port: string;
@@ -52,6 +55,12 @@ export const settle = async (api: ApiCloud, word: string, subnet24 = '10.9.0'): 
 
   const { application_credential } = await make('identity', `/v3/users/${user.id}/application_credentials`, {
     application_credential: { name: `${word}-credential`, secret: `${word}-secret` },
+  });
+  const { credential: stored } = await make('identity', '/v3/credentials', {
+    credential: { type: 'totp', blob: `${word}-blob`, user_id: user.id },
+  });
+  const { credential: key } = await make('identity', `/v3/users/${user.id}/credentials/OS-EC2`, {
+    tenant_id: project.id,
   });
   const { network } = await make('network', '/v2.0/networks', { network: { name: `${word}-network` } });
   const { subnet } = await make('network', '/v2.0/subnets', {
@@ -145,6 +154,8 @@ export const settle = async (api: ApiCloud, word: string, subnet24 = '10.9.0'): 
     password,
     token,
     credential: application_credential.id,
+    stored: stored.id,
+    key: key.access,
     network: network.id,
     subnet: subnet.id,
     port: port.id,

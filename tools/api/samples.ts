@@ -81,6 +81,27 @@ export const samples: Readonly<Record<string, Bodies>> = {
   'identity POST /v3/users/:user_id/application_credentials': () => [
     { application_credential: { name: 'new', description: 'x', secret: SECRET, roles: [{ name: 'member' }] } },
   ],
+  'identity POST /v3/credentials': (of) => [
+    { credential: { type: 'totp', blob: SECRET, user_id: of.userId, project_id: null } },
+    { credential: { type: 'cert', blob: SECRET, user_id: of.userId, project_id: of.projectId } },
+  ],
+  'identity PATCH /v3/credentials/:credential_id': (of) => [{ credential: { blob: SECRET, project_id: of.projectId } }],
+  'identity POST /v3/users/:user_id/credentials/OS-EC2': (of) => [{ tenant_id: of.projectId }],
+  'identity POST /v3/ec2tokens': (of) => [
+    {
+      credentials: {
+        access: of.key,
+        signature: SEALED,
+        host: 'cloud.example',
+        verb: 'GET',
+        path: '/',
+        params: { SignatureVersion: '2', Timestamp: '2026-01-31T12:00:00Z' },
+        headers: { Authorization: 'AWS4-HMAC-SHA256 Credential=x/20260131/R/ec2/aws4_request, SignedHeaders=host' },
+        body_hash: 'x',
+      },
+    },
+  ],
+  'identity POST /v3/s3tokens': (of) => [{ credentials: { access: of.key, signature: SEALED, token: SEALED } }],
   'identity POST /v3/roles': () => [{ role: { name: 'new', description: 'x', options: {} } }],
   'identity PATCH /v3/roles/:role_id': () => [{ role: { name: 'new', description: 'x' } }],
   'identity POST /v3/regions': () => [{ region: { id: 'new', description: 'x', parent_region_id: 'RegionOne' } }],

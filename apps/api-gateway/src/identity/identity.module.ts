@@ -3,6 +3,9 @@ import { ApplicationCredentialsController } from './application-credential/appli
 import { GrantsController } from './assignment/grants.controller.js';
 import { RoleAssignmentsController } from './assignment/role-assignments.controller.js';
 import { CatalogController } from './catalog/catalog.controller.js';
+import { CredentialsController } from './credential/credentials.controller.js';
+import { Ec2CredentialsController } from './credential/ec2-credentials.controller.js';
+import { Ec2TokensController } from './credential/ec2-tokens.controller.js';
 import { IdentityDesk } from './desk.js';
 import { DomainsController } from './domain/domains.controller.js';
 import { GroupsController } from './group/groups.controller.js';
@@ -29,6 +32,9 @@ export const identityModule = (identity: Identity): DynamicModule => ({
     GrantsController,
     RoleAssignmentsController,
     ApplicationCredentialsController,
+    CredentialsController,
+    Ec2CredentialsController,
+    Ec2TokensController,
     CatalogController,
   ],
 });

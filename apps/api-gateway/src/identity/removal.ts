@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { CommandContext } from '@omnivisor/contracts';
 import { IdentityDesk } from './desk.js';
-import { applicationCredentials, groups, projects, roles, users } from './record/aggregates.js';
+import { applicationCredentials, groups, projects, roles, storedCredentials, users } from './record/aggregates.js';
 import {
   type CredentialRow,
   credentialTable,
@@ -10,6 +10,8 @@ import {
   type ProjectRow,
   type RoleRow,
   roleTable,
+  type StoredCredentialRow,
+  storedCredentialTable,
   type UserRow,
 } from './record/tables.js';
 
@@ -72,8 +74,16 @@ export class Removal {
     await this.desk.secrets.erase(row.secret.ref);
   }
 
+  async storedCredential(row: StoredCredentialRow, context: Context): Promise<void> {
+    const { id, blob } = row;
+    await this.desk.execute(storedCredentials, id, { type: 'delete', id }, context(`delete-${id}`));
+    await this.desk.secrets.erase(blob.ref);
+  }
+
   private async credentials(where: object, context: Context): Promise<void> {
-    const rows = await (await this.desk.fresh()).find(credentialTable, { where: where as never });
-    for (const row of rows) await this.credential(row, context);
+    const rows = await this.desk.fresh();
+    for (const row of await rows.find(credentialTable, { where: where as never })) await this.credential(row, context);
+    for (const row of await rows.find(storedCredentialTable, { where: where as never }))
+      await this.storedCredential(row, context);
   }
 }

@@ -1,5 +1,6 @@
 import type { EventDefinition, EventSet } from '../event-set.js';
 import { consoleEvents } from './console.js';
+import { credentialEvents } from './credential.js';
 import { flavorEvents } from './flavor.js';
 import { hostEvents } from './host.js';
 import { identityEventSets } from './identity.js';
@@ -24,6 +25,7 @@ import { serverGroupEvents } from './server-group.js';
 /** Every kind of stream, in the order of the event catalog. */
 export const eventSets: readonly EventSet[] = [
   ...identityEventSets,
+  credentialEvents,
   serverEvents,
   serverGroupEvents,
   keypairEvents,

@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 import { Controller } from '@nestjs/common';
 import {
   type ApplicationCredentialAttributes,
-  forbidden,
   type Instant,
   invalid,
   type ProjectId,
@@ -12,6 +11,7 @@ import {
 import { type Call, Operation } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { collection, filtered, Name, selfLink } from '../common.js';
+import { refuseRestricted } from '../credential/delegation.js';
 import { IdentityDesk } from '../desk.js';
 import { applicationCredentials } from '../record/aggregates.js';
 import { missing } from '../record/record.js';
@@ -55,7 +55,7 @@ export class ApplicationCredentialsController {
   async create(call: Call) {
     const userId = call.params.user_id!;
     call.enforce('identity:create_application_credential', { user_id: userId });
-    await this.refuseRestricted(call);
+    await refuseRestricted(this.desk, call, 'application credentials');
     const { application_credential: asked } = call.body as z.infer<typeof CreateBody>;
     const projectId = call.token.projectId;
     if (projectId === null)
@@ -93,7 +93,7 @@ export class ApplicationCredentialsController {
   @Operation({ service, method: 'DELETE', path: `${all}/:id`, policy: 'authenticated', status: 204 })
   async remove(call: Call) {
     const row = await this.load(call, 'identity:delete_application_credential');
-    await this.refuseRestricted(call);
+    await refuseRestricted(this.desk, call, 'application credentials');
     await this.removal.credential(row, (step) => call.context(step));
   }
 
@@ -115,17 +115,6 @@ export class ApplicationCredentialsController {
         );
       return role.id as RoleId;
     });
-  }
-
-  /** What a program was lent it cannot lend on, unless it may. */
-  private async refuseRestricted(call: Call): Promise<void> {
-    const id = call.token.applicationCredentialId;
-    if (id === null) return;
-    const credential = await (await this.desk.fresh()).get(credentialTable, id);
-    if (!credential?.unrestricted)
-      throw forbidden(
-        "Using method 'application_credential' is not allowed for managing additional application credentials.",
-      );
   }
 
   private async load(call: Call, rule: string): Promise<CredentialRow> {

@@ -2,8 +2,10 @@ import {
   type ApplicationCredentialAttributes,
   applicationCredentialEvents,
   type CatalogServiceAttributes,
+  type CredentialAttributes,
   catalogServiceEvents,
   conflict,
+  credentialEvents,
   type DomainEvent,
   type EndpointAttributes,
   endpointEvents,
@@ -50,6 +52,14 @@ export const projectNames: RecordNames = {
   deleted: 'ProjectDeleted',
 };
 export const projects = recordAggregate<ProjectAttributes>(projectEvents, projectNames);
+
+export const storedCredentialNames: RecordNames = {
+  label: 'credential',
+  created: 'CredentialCreated',
+  updated: 'CredentialUpdated',
+  deleted: 'CredentialDeleted',
+};
+export const storedCredentials = recordAggregate<CredentialAttributes>(credentialEvents, storedCredentialNames);
 
 export const credentialNames: RecordNames = {
   label: 'Application Credential',

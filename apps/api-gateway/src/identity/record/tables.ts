@@ -2,6 +2,7 @@ import {
   type ApplicationCredentialAttributes,
   after,
   type CatalogServiceAttributes,
+  type CredentialAttributes,
   type EndpointAttributes,
   type GroupAttributes,
   type IdentityDomainAttributes,
@@ -30,6 +31,7 @@ import {
   regionNames,
   roleNames,
   serviceNames,
+  storedCredentialNames,
   userNames,
 } from './aggregates.js';
 import type { RecordNames } from './record.js';
@@ -47,6 +49,7 @@ export type DomainRow = IdentityDomainAttributes & Kept & Revocable;
 export type ProjectRow = ProjectAttributes & Kept & Revocable;
 export type UserRow = UserAttributes & Kept & Revocable & { readonly password: VaultRef | null };
 export type CredentialRow = ApplicationCredentialAttributes & Kept;
+export type StoredCredentialRow = CredentialAttributes & Kept;
 export type RoleRow = RoleAttributes & Kept & { readonly implies: readonly string[] };
 export type GroupRow = GroupAttributes & Kept & { readonly members: readonly string[] };
 export type RegionRow = z.infer<typeof RegionAttributes> & Kept;
@@ -57,6 +60,7 @@ export const domainTable = table<DomainRow>('identity_domains_v1', ['name']);
 export const projectTable = table<ProjectRow>('projects_v1', ['name'], ['domainId'], ['parentId']);
 export const userTable = table<UserRow>('users_v1', ['name'], ['domainId']);
 export const credentialTable = table<CredentialRow>('application_credentials_v1', ['userId'], ['projectId']);
+export const storedCredentialTable = table<StoredCredentialRow>('credentials_v1', ['userId'], ['projectId']);
 export const roleTable = table<RoleRow>('roles_v1', ['name']);
 export const groupTable = table<GroupRow>('groups_v1', ['name'], ['domainId']);
 export const regionTable = table<RegionRow>('regions_v1');
@@ -168,6 +172,7 @@ const versionProjection: Projection<IdentityVersion> = {
 };
 
 export const identityProjections = [
+  record(storedCredentialTable, storedCredentialNames),
   record(domainTable, domainNames, revocable),
   record(projectTable, projectNames, revocable),
   record(

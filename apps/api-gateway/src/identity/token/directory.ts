@@ -122,6 +122,7 @@ export const contextOf = async (rows: RowReader, payload: TokenPayload, now: str
   if (payload.applicationCredentialId !== null) {
     const credential = await rows.get(credentialTable, payload.applicationCredentialId);
     if (!credential || (credential.expiresAt !== null && credential.expiresAt <= now)) return null;
+    if (scope.kind !== 'project' || scope.id !== credential.projectId) return null;
     const lent = new Set((await withImplied(rows, credential.roleIds)).map((r) => r.id));
     // A credential is worth nothing once its user lost one of the roles it lends.
     if (!credential.roleIds.every((id) => roles.some((r) => r.id === id))) return null;
