@@ -57,6 +57,7 @@ const objects: Readonly<Record<string, Of>> = {
   'identity application_credentials': (who) => who.credential,
   'identity credentials': (who) => who.stored,
   'identity OS-EC2': (who) => who.key,
+  'identity limits': (who) => who.limit,
   'identity tags': word,
   'network networks': (who) => who.network,
   'network network-ip-availabilities': (who) => who.network,
@@ -77,7 +78,9 @@ const objects: Readonly<Record<string, Of>> = {
 /** What belongs to nobody: it is the cloud's. */
 const common = new Set([
   ...['extensions', 'os-hypervisors', 'os-services'].map((s) => `compute ${s}`),
-  ...['domains', 'roles', 'groups', 'regions', 'services', 'endpoints', 'implies'].map((s) => `identity ${s}`),
+  ...['domains', 'roles', 'groups', 'regions', 'services', 'endpoints', 'implies', 'registered_limits'].map(
+    (s) => `identity ${s}`,
+  ),
   ...['extensions', 'agents', 'availability_zones'].map((s) => `network ${s}`),
   ...['traits', 'resource_classes'].map((s) => `placement ${s}`),
 ]);

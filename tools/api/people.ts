@@ -13,6 +13,8 @@ export interface Belongings {
   /** A credential that Identity keeps for other services, and the name of an EC2 key. */
   readonly stored: string;
   readonly key: string;
+  /** Of the project, set by the cloud's admin. */
+  readonly limit: string;
   readonly network: string;
   readonly subnet: string;
   readonly port: string;
@@ -61,6 +63,16 @@ export const settle = async (api: ApiCloud, word: string, subnet24 = '10.9.0'): 
   });
   const { credential: key } = await make('identity', `/v3/users/${user.id}/credentials/OS-EC2`, {
     tenant_id: project.id,
+  });
+  const { services } = await api.does('identity', 'GET', '/v3/services', { token: admin });
+  const resource = { service_id: services[0].id, resource_name: `${word}-resource` };
+  await api.does('identity', 'POST', '/v3/registered_limits', {
+    token: admin,
+    body: { registered_limits: [{ ...resource, default_limit: 1 }] },
+  });
+  const { limits } = await api.does('identity', 'POST', '/v3/limits', {
+    token: admin,
+    body: { limits: [{ ...resource, resource_limit: 2, project_id: project.id }] },
   });
   const { network } = await make('network', '/v2.0/networks', { network: { name: `${word}-network` } });
   const { subnet } = await make('network', '/v2.0/subnets', {
@@ -156,6 +168,7 @@ export const settle = async (api: ApiCloud, word: string, subnet24 = '10.9.0'): 
     credential: application_credential.id,
     stored: stored.id,
     key: key.access,
+    limit: limits[0].id,
     network: network.id,
     subnet: subnet.id,
     port: port.id,

@@ -102,6 +102,14 @@ export const samples: Readonly<Record<string, Bodies>> = {
     },
   ],
   'identity POST /v3/s3tokens': (of) => [{ credentials: { access: of.key, signature: SEALED, token: SEALED } }],
+  'identity POST /v3/registered_limits': (of) => [
+    { registered_limits: [{ ...limited(of), default_limit: 1, description: 'x' }] },
+  ],
+  'identity PATCH /v3/registered_limits/:id': () => [{ registered_limit: { default_limit: 2, description: 'x' } }],
+  'identity POST /v3/limits': (of) => [
+    { limits: [{ ...limited(of), resource_limit: 1, description: 'x', project_id: of.projectId, domain_id: null }] },
+  ],
+  'identity PATCH /v3/limits/:limit_id': () => [{ limit: { resource_limit: 2, description: 'x' } }],
   'identity POST /v3/roles': () => [{ role: { name: 'new', description: 'x', options: {} } }],
   'identity PATCH /v3/roles/:role_id': () => [{ role: { name: 'new', description: 'x' } }],
   'identity POST /v3/regions': () => [{ region: { id: 'new', description: 'x', parent_region_id: 'RegionOne' } }],
@@ -243,6 +251,11 @@ export const samples: Readonly<Record<string, Bodies>> = {
   ],
 };
 
+const limited = (of: Belongings) => ({
+  service_id: 'a'.repeat(32),
+  region_id: null,
+  resource_name: `${of.word}-resource`,
+});
 const AGGREGATE = '11111111-1111-4111-8111-111111111111';
 const inventory = { total: 9, reserved: 1, min_unit: 1, max_unit: 9, step_size: 1, allocation_ratio: 1.5 };
 const allocations = (of: Belongings) => ({

@@ -22,6 +22,7 @@ export * from './events/resource-registry.js';
 export * from './events/sealing.js';
 export * from './events/server.js';
 export * from './events/server-group.js';
+export * from './events/unified-limit.js';
 export * from './ids.js';
 export * from './image-format.js';
 export * from './image-readiness.js';

@@ -10,6 +10,7 @@ import { IdentityDesk } from './desk.js';
 import { DomainsController } from './domain/domains.controller.js';
 import { GroupsController } from './group/groups.controller.js';
 import type { Identity } from './identity.js';
+import { LimitsController } from './limit/limits.controller.js';
 import { ProjectsController } from './project/projects.controller.js';
 import { Removal } from './removal.js';
 import { RolesController } from './role/roles.controller.js';
@@ -33,6 +34,7 @@ export const identityModule = (identity: Identity): DynamicModule => ({
     RoleAssignmentsController,
     ApplicationCredentialsController,
     CredentialsController,
+    LimitsController,
     Ec2CredentialsController,
     Ec2TokensController,
     CatalogController,

@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { CommandContext } from '@omnivisor/contracts';
 import { IdentityDesk } from './desk.js';
+import { LIMITS, unifiedLimits } from './limit/unified-limits.js';
 import { applicationCredentials, groups, projects, roles, storedCredentials, users } from './record/aggregates.js';
 import {
   type CredentialRow,
@@ -25,6 +26,7 @@ export class Removal {
   async project(row: ProjectRow, context: Context): Promise<void> {
     await this.desk.unassign({ scopeId: row.id, scopeKind: 'project' }, (s) => context(`${s}-${row.id}`));
     await this.credentials({ projectId: row.id }, context);
+    await this.limits(row.id, context);
     await this.desk.execute(projects, row.id, { type: 'delete', id: row.id }, context(`delete-${row.id}`));
     await this.desk.names.giveBack('project', row.domainId, row.name, row.id, context(row.id));
   }
@@ -78,6 +80,10 @@ export class Removal {
     const { id, blob } = row;
     await this.desk.execute(storedCredentials, id, { type: 'delete', id }, context(`delete-${id}`));
     await this.desk.secrets.erase(blob.ref);
+  }
+
+  async limits(ownerId: string, context: Context): Promise<void> {
+    await this.desk.execute(unifiedLimits, LIMITS, { type: 'deleteOf', ownerId }, context(`limits-${ownerId}`));
   }
 
   private async credentials(where: object, context: Context): Promise<void> {

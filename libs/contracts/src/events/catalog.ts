@@ -21,11 +21,13 @@ import { resourceRegistryEvents } from './resource-registry.js';
 import { sealingEvents } from './sealing.js';
 import { serverEvents } from './server.js';
 import { serverGroupEvents } from './server-group.js';
+import { unifiedLimitEvents } from './unified-limit.js';
 
 /** Every kind of stream, in the order of the event catalog. */
 export const eventSets: readonly EventSet[] = [
   ...identityEventSets,
   credentialEvents,
+  unifiedLimitEvents,
   serverEvents,
   serverGroupEvents,
   keypairEvents,

@@ -123,6 +123,7 @@ export class DomainsController {
     for (const project of await rows.find(projectTable, where)) await this.removal.project(project, context);
     for (const role of (await rows.find(roleTable)).filter((r) => r.domainId === row.id))
       await this.removal.role(role, context);
+    await this.removal.limits(row.id, context);
     await this.desk.unassign({ scopeId: row.id, scopeKind: 'domain' }, context);
     await this.desk.execute(domains, row.id, { type: 'delete', id: row.id }, call.context());
     await this.desk.names.giveBack('domain', '', row.name, row.id, call.context());

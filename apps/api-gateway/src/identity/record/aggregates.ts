@@ -61,6 +61,19 @@ export const storedCredentialNames: RecordNames = {
 };
 export const storedCredentials = recordAggregate<CredentialAttributes>(credentialEvents, storedCredentialNames);
 
+export const registeredLimitNames: RecordNames = {
+  label: 'registered limit',
+  created: 'RegisteredLimitCreated',
+  updated: 'RegisteredLimitUpdated',
+  deleted: 'RegisteredLimitDeleted',
+};
+export const limitNames: RecordNames = {
+  label: 'limit',
+  created: 'LimitCreated',
+  updated: 'LimitUpdated',
+  deleted: 'LimitDeleted',
+};
+
 export const credentialNames: RecordNames = {
   label: 'Application Credential',
   created: 'ApplicationCredentialCreated',

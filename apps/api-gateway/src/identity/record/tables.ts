@@ -9,11 +9,13 @@ import {
   type Instant,
   identityEventSets,
   identityNameEvents,
+  type LimitAttributes,
   loginEvents,
   ms,
   type ProjectAttributes,
   type RecordedEvent,
   type RegionAttributes,
+  type RegisteredLimitAttributes,
   type RoleAssignment,
   type RoleAttributes,
   type UserAttributes,
@@ -27,8 +29,10 @@ import {
   domainNames,
   endpointNames,
   groupNames,
+  limitNames,
   projectNames,
   regionNames,
+  registeredLimitNames,
   roleNames,
   serviceNames,
   storedCredentialNames,
@@ -50,6 +54,8 @@ export type ProjectRow = ProjectAttributes & Kept & Revocable;
 export type UserRow = UserAttributes & Kept & Revocable & { readonly password: VaultRef | null };
 export type CredentialRow = ApplicationCredentialAttributes & Kept;
 export type StoredCredentialRow = CredentialAttributes & Kept;
+export type RegisteredLimitRow = RegisteredLimitAttributes & Kept;
+export type LimitRow = LimitAttributes & Kept;
 export type RoleRow = RoleAttributes & Kept & { readonly implies: readonly string[] };
 export type GroupRow = GroupAttributes & Kept & { readonly members: readonly string[] };
 export type RegionRow = z.infer<typeof RegionAttributes> & Kept;
@@ -61,6 +67,8 @@ export const projectTable = table<ProjectRow>('projects_v1', ['name'], ['domainI
 export const userTable = table<UserRow>('users_v1', ['name'], ['domainId']);
 export const credentialTable = table<CredentialRow>('application_credentials_v1', ['userId'], ['projectId']);
 export const storedCredentialTable = table<StoredCredentialRow>('credentials_v1', ['userId'], ['projectId']);
+export const registeredLimitTable = table<RegisteredLimitRow>('registered_limits_v1');
+export const limitTable = table<LimitRow>('limits_v1', ['projectId']);
 export const roleTable = table<RoleRow>('roles_v1', ['name']);
 export const groupTable = table<GroupRow>('groups_v1', ['name'], ['domainId']);
 export const regionTable = table<RegionRow>('regions_v1');
@@ -173,6 +181,8 @@ const versionProjection: Projection<IdentityVersion> = {
 
 export const identityProjections = [
   record(storedCredentialTable, storedCredentialNames),
+  record(registeredLimitTable, registeredLimitNames),
+  record(limitTable, limitNames),
   record(domainTable, domainNames, revocable),
   record(projectTable, projectNames, revocable),
   record(
