@@ -57,6 +57,7 @@ const objects: Readonly<Record<string, Of>> = {
   'identity application_credentials': (who) => who.credential,
   'identity credentials': (who) => who.stored,
   'identity OS-EC2': (who) => who.key,
+  'identity access_rules': (who) => who.accessRule,
   'identity limits': (who) => who.limit,
   'identity tags': word,
   'network networks': (who) => who.network,

@@ -13,6 +13,8 @@ export interface Belongings {
   /** A credential that Identity keeps for other services, and the name of an EC2 key. */
   readonly stored: string;
   readonly key: string;
+  /** An access rule of the user's programs. */
+  readonly accessRule: string;
   /** Of the project, set by the cloud's admin. */
   readonly limit: string;
   readonly network: string;
@@ -56,7 +58,11 @@ export const settle = async (api: ApiCloud, word: string, subnet24 = '10.9.0'): 
     api.does(service, 'POST', path, { token, body, version });
 
   const { application_credential } = await make('identity', `/v3/users/${user.id}/application_credentials`, {
-    application_credential: { name: `${word}-credential`, secret: `${word}-secret` },
+    application_credential: {
+      name: `${word}-credential`,
+      secret: `${word}-secret`,
+      access_rules: [{ service: 'compute', method: 'GET', path: `/v2.1/${word}` }],
+    },
   });
   const { credential: stored } = await make('identity', '/v3/credentials', {
     credential: { type: 'totp', blob: `${word}-blob`, user_id: user.id },
@@ -169,6 +175,7 @@ export const settle = async (api: ApiCloud, word: string, subnet24 = '10.9.0'): 
     stored: stored.id,
     key: key.access,
     limit: limits[0].id,
+    accessRule: application_credential.access_rules[0].id,
     network: network.id,
     subnet: subnet.id,
     port: port.id,

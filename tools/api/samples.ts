@@ -78,8 +78,15 @@ export const samples: Readonly<Record<string, Bodies>> = {
   ],
   'compute PUT /v2.1/os-services/:id': () => [{ status: 'disabled', disabled_reason: 'x' }],
 
-  'identity POST /v3/users/:user_id/application_credentials': () => [
+  'identity POST /v3/users/:user_id/application_credentials': (of) => [
     { application_credential: { name: 'new', description: 'x', secret: SECRET, roles: [{ name: 'member' }] } },
+    {
+      application_credential: {
+        name: 'bound',
+        secret: SECRET,
+        access_rules: [{ service: 'compute', method: 'GET', path: '/v2.1/servers' }, { id: of.accessRule }],
+      },
+    },
   ],
   'identity POST /v3/credentials': (of) => [
     { credential: { type: 'totp', blob: SECRET, user_id: of.userId, project_id: null } },

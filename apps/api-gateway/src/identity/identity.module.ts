@@ -1,4 +1,5 @@
 import { type DynamicModule, Module } from '@nestjs/common';
+import { AccessRulesController } from './application-credential/access-rules.controller.js';
 import { ApplicationCredentialsController } from './application-credential/application-credentials.controller.js';
 import { GrantsController } from './assignment/grants.controller.js';
 import { RoleAssignmentsController } from './assignment/role-assignments.controller.js';
@@ -33,6 +34,7 @@ export const identityModule = (identity: Identity): DynamicModule => ({
     GrantsController,
     RoleAssignmentsController,
     ApplicationCredentialsController,
+    AccessRulesController,
     CredentialsController,
     LimitsController,
     Ec2CredentialsController,

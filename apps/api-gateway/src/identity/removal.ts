@@ -2,8 +2,17 @@ import { Injectable } from '@nestjs/common';
 import type { CommandContext } from '@omnivisor/contracts';
 import { IdentityDesk } from './desk.js';
 import { LIMITS, unifiedLimits } from './limit/unified-limits.js';
-import { applicationCredentials, groups, projects, roles, storedCredentials, users } from './record/aggregates.js';
 import {
+  accessRules,
+  applicationCredentials,
+  groups,
+  projects,
+  roles,
+  storedCredentials,
+  users,
+} from './record/aggregates.js';
+import {
+  accessRuleTable,
   type CredentialRow,
   credentialTable,
   type GroupRow,
@@ -34,6 +43,7 @@ export class Removal {
   async user(row: UserRow, context: Context): Promise<void> {
     await this.desk.unassign({ actorId: row.id }, (s) => context(`${s}-${row.id}`));
     await this.credentials({ userId: row.id }, context);
+    await this.accessRules(row.id, context);
     const member = await (await this.desk.fresh()).find(groupTable, {
       where: { members: { contains: row.id } } as never,
     });
@@ -84,6 +94,12 @@ export class Removal {
 
   async limits(ownerId: string, context: Context): Promise<void> {
     await this.desk.execute(unifiedLimits, LIMITS, { type: 'deleteOf', ownerId }, context(`limits-${ownerId}`));
+  }
+
+  private async accessRules(userId: string, context: Context): Promise<void> {
+    const rows = await (await this.desk.fresh()).find(accessRuleTable, { where: { userId } as never });
+    for (const { id } of rows)
+      await this.desk.execute(accessRules, id, { type: 'delete', id }, context(`access-rule-${id}`));
   }
 
   private async credentials(where: object, context: Context): Promise<void> {

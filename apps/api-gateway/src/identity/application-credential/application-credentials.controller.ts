@@ -17,7 +17,8 @@ import { applicationCredentials } from '../record/aggregates.js';
 import { missing } from '../record/record.js';
 import { type CredentialRow, credentialTable, roleTable } from '../record/tables.js';
 import { Removal } from '../removal.js';
-import { rolesOn } from '../token/directory.js';
+import { rolesOn, rulesOf } from '../token/directory.js';
+import { AccessRuleWish, makeRules, planRules } from './access-rules.js';
 
 const RoleRef = z.looseObject({ id: z.string().optional(), name: z.string().optional() });
 const CreateBody = z.looseObject({
@@ -28,7 +29,7 @@ const CreateBody = z.looseObject({
     expires_at: z.string().nullable().optional(),
     roles: z.array(RoleRef).optional(),
     unrestricted: z.boolean().nullable().optional(),
-    access_rules: z.array(z.unknown()).optional(),
+    access_rules: z.array(AccessRuleWish).optional(),
   }),
 });
 
@@ -62,8 +63,7 @@ export class ApplicationCredentialsController {
       throw invalid(
         'Invalid application credential: The application credential must be made with a project-scoped token.',
       );
-    if (asked.access_rules && asked.access_rules.length > 0)
-      throw invalid('Invalid application credential: access rules are not supported.');
+    const rules = await planRules(this.desk, userId, asked.access_rules ?? []);
     const secret = asked.secret ?? randomBytes(64).toString('base64url');
     const id = this.desk.core.ids.hex();
     const at = this.desk.core.clock.now();
@@ -78,7 +78,12 @@ export class ApplicationCredentialsController {
     };
     const kind = 'application credential';
     await this.desk.names.take(kind, userId, asked.name, id, at, call.context(), (o) => this.exists(o));
-    const attributes: ApplicationCredentialAttributes = { ...rest, secret: await this.desk.passwords.store(secret) };
+    const accessRuleIds = await makeRules(this.desk, call, rules);
+    const attributes: ApplicationCredentialAttributes = {
+      ...rest,
+      ...(accessRuleIds.length > 0 ? { accessRuleIds } : {}),
+      secret: await this.desk.passwords.store(secret),
+    };
     await this.desk.execute(applicationCredentials, id, { type: 'create', id, attributes }, call.context());
     return { application_credential: { ...(await this.view(call, { ...attributes, id, createdAt: at })), secret } };
   }
@@ -126,7 +131,9 @@ export class ApplicationCredentialsController {
   }
 
   private async view(call: Call, row: CredentialRow) {
-    const roles = await (await this.desk.fresh()).getMany(roleTable, row.roleIds);
+    const rows = await this.desk.fresh();
+    const roles = await rows.getMany(roleTable, row.roleIds);
+    const rules = await rulesOf(rows, row);
     return {
       id: row.id,
       name: row.name,
@@ -136,6 +143,7 @@ export class ApplicationCredentialsController {
       roles: [...roles.values()].map((r) => ({ id: r.id, name: r.name, domain_id: r.domainId })),
       expires_at: row.expiresAt === null ? null : `${row.expiresAt.slice(0, -1)}000`,
       unrestricted: row.unrestricted,
+      ...(rules ? { access_rules: rules } : {}),
       system: null,
       links: selfLink(call, `users/${row.userId}/application_credentials/${row.id}`),
     };

@@ -1,5 +1,7 @@
 import {
+  type AccessRuleAttributes,
   type ApplicationCredentialAttributes,
+  accessRuleEvents,
   applicationCredentialEvents,
   type CatalogServiceAttributes,
   type CredentialAttributes,
@@ -60,6 +62,14 @@ export const storedCredentialNames: RecordNames = {
   deleted: 'CredentialDeleted',
 };
 export const storedCredentials = recordAggregate<CredentialAttributes>(credentialEvents, storedCredentialNames);
+
+export const accessRuleNames: RecordNames = {
+  label: 'Access Rule',
+  created: 'AccessRuleCreated',
+  updated: '',
+  deleted: 'AccessRuleDeleted',
+};
+export const accessRules = recordAggregate<AccessRuleAttributes>(accessRuleEvents, accessRuleNames);
 
 export const registeredLimitNames: RecordNames = {
   label: 'registered limit',

@@ -1,4 +1,5 @@
 import {
+  type AccessRuleAttributes,
   type ApplicationCredentialAttributes,
   after,
   type CatalogServiceAttributes,
@@ -25,6 +26,7 @@ import { type Projection, type Table, table } from '@omnivisor/eventsourcing';
 import type { z } from 'zod';
 import { assignmentKey } from '../assignment/assignment.js';
 import {
+  accessRuleNames,
   credentialNames,
   domainNames,
   endpointNames,
@@ -56,6 +58,7 @@ export type CredentialRow = ApplicationCredentialAttributes & Kept;
 export type StoredCredentialRow = CredentialAttributes & Kept;
 export type RegisteredLimitRow = RegisteredLimitAttributes & Kept;
 export type LimitRow = LimitAttributes & Kept;
+export type AccessRuleRow = AccessRuleAttributes & Kept;
 export type RoleRow = RoleAttributes & Kept & { readonly implies: readonly string[] };
 export type GroupRow = GroupAttributes & Kept & { readonly members: readonly string[] };
 export type RegionRow = z.infer<typeof RegionAttributes> & Kept;
@@ -69,6 +72,7 @@ export const credentialTable = table<CredentialRow>('application_credentials_v1'
 export const storedCredentialTable = table<StoredCredentialRow>('credentials_v1', ['userId'], ['projectId']);
 export const registeredLimitTable = table<RegisteredLimitRow>('registered_limits_v1');
 export const limitTable = table<LimitRow>('limits_v1', ['projectId']);
+export const accessRuleTable = table<AccessRuleRow>('access_rules_v1', ['userId']);
 export const roleTable = table<RoleRow>('roles_v1', ['name']);
 export const groupTable = table<GroupRow>('groups_v1', ['name'], ['domainId']);
 export const regionTable = table<RegionRow>('regions_v1');
@@ -180,6 +184,7 @@ const versionProjection: Projection<IdentityVersion> = {
 };
 
 export const identityProjections = [
+  record(accessRuleTable, accessRuleNames),
   record(storedCredentialTable, storedCredentialNames),
   record(registeredLimitTable, registeredLimitNames),
   record(limitTable, limitNames),

@@ -41,6 +41,7 @@ export const tokenView = async (desk: IdentityDesk, call: Call, context: TokenCo
       id: context.applicationCredentialId,
       name: credential?.name ?? '',
       restricted: !credential?.unrestricted,
+      ...(context.accessRules ? { access_rules: context.accessRules } : {}),
     };
   }
   return { token: body };
