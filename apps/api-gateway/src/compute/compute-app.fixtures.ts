@@ -18,6 +18,7 @@ import {
   type VaultRef,
 } from '@omnivisor/contracts';
 import { type Call, createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
+import { person } from '@omnivisor/openstack/testing';
 import { memoryCore, memoryWorld } from '../core/gateway-core.fixtures.js';
 import type { GatewayCore as Core } from '../core/gateway-core.js';
 import { GatewayCore } from '../core/gateway-core.js';
@@ -118,31 +119,11 @@ const glanceImage = {
   tags: [],
 };
 
-const token = (projectId: string, userId: string, roles: string[]): TokenContext => ({
-  userId,
-  userName: userId,
-  userDomainId: 'default',
-  userDomainName: 'Default',
-  projectId,
-  projectName: projectId,
-  projectDomainId: 'default',
-  projectDomainName: 'Default',
-  domainId: null,
-  domainName: null,
-  system: false,
-  roles: roles.map((name) => ({ id: name, name })),
-  methods: ['password'],
-  auditIds: [],
-  issuedAt: '',
-  expiresAt: '',
-  applicationCredentialId: null,
-  isAdminProject: false,
-});
 const tokens: Readonly<Record<string, TokenContext>> = {
-  member: token('p1', 'u1', ['member', 'reader']),
-  other: token('p2', 'u2', ['member', 'reader']),
-  reader: token('p1', 'u3', ['reader']),
-  admin: token('p0', 'root', ['admin', 'member', 'reader']),
+  member: person('p1', 'u1', ['member', 'reader']),
+  other: person('p2', 'u2', ['member', 'reader']),
+  reader: person('p1', 'u3', ['reader']),
+  admin: person('p0', 'root', ['admin', 'member', 'reader']),
 };
 
 export interface ComputeApp {

@@ -1,29 +1,7 @@
-import type { TokenContext } from '@omnivisor/contracts';
 import { createOpenStackApp } from '@omnivisor/openstack';
+import { person } from '@omnivisor/openstack/testing';
 import type { SchedulerCore } from '../core/scheduler-core.js';
 import { placementModule } from '../placement/placement.module.js';
-
-const token = (roles: readonly string[]): TokenContext =>
-  ({
-    userId: 'u1',
-    userName: 'u',
-    userDomainId: 'default',
-    userDomainName: 'Default',
-    projectId: 'p1',
-    projectName: 'p',
-    projectDomainId: 'default',
-    projectDomainName: 'Default',
-    domainId: null,
-    domainName: null,
-    system: false,
-    roles: roles.map((name) => ({ id: name, name })),
-    methods: ['password'],
-    auditIds: [],
-    issuedAt: '',
-    expiresAt: '',
-    applicationCredentialId: null,
-    isAdminProject: false,
-  }) as TokenContext;
 
 type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
 interface Wish {
@@ -39,7 +17,7 @@ export const placementApi = async (core: SchedulerCore) => {
   const app = await createOpenStackApp({
     module: placementModule(core),
     services: ['placement'],
-    tokens: () => ({ validate: async (role) => (role === 'nobody' ? null : token([role])) }),
+    tokens: () => ({ validate: async (role) => (role === 'nobody' ? null : person('p1', 'u1', [role])) }),
     logger: { debug: nothing, info: nothing, warn: nothing, error: nothing } as never,
     publicUrl: 'http://cloud.example/prefix',
   });
