@@ -131,6 +131,8 @@ describe('an EC2 key', () => {
     const { access } = await make(ann);
     const theft = { type: 'ec2', project_id: bob.projectId, blob: JSON.stringify({ access, secret: 's' }) };
     expect((await keep(bob, theft)).status).toBe(409);
+    await call(ann.token, 'DELETE', `${keys(ann)}/${access}`);
+    expect((await keep(bob, theft)).status).toBe(201);
     expect((await keep(bob, { type: 'ec2', blob: '{"access":"b"}' })).status).toBe(400);
     expect((await keep(bob, { type: 'ec2', project_id: bob.projectId, blob: 'x' })).status).toBe(400);
   });
