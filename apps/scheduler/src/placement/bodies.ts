@@ -6,10 +6,8 @@ import { uuidOf } from './providers.js';
 const MAX_INT = 2_147_483_647;
 const count = (least: number) => z.number().int().min(least).max(MAX_INT);
 const generation = z.number().int();
-const uuid = z
-  .string()
-  .refine((text) => uuidOf(text) !== undefined, 'is not a uuid')
-  .transform((text) => uuidOf(text)!);
+const anyUuid = z.string().refine((text) => uuidOf(text) !== undefined, 'is not a uuid');
+const uuid = anyUuid.transform((text) => uuidOf(text)!);
 const id = z.string().min(1).max(255);
 const className = z.string().regex(/^[A-Z0-9_]+$/);
 
@@ -63,7 +61,8 @@ export const inventoryIn = (body: InventoryBody): Inventory => ({
 });
 
 const unique = (list: readonly string[]): boolean => new Set(list).size === list.length;
-const AGGREGATES = z.array(uuid).refine(unique, 'has non-unique elements');
+/** Kept as their makers spell them. */
+const AGGREGATES = z.array(anyUuid).refine(unique, 'has non-unique elements');
 export const SET_AGGREGATES: ByVersion<z.ZodType> = [
   ['1.1', AGGREGATES],
   ['1.19', z.strictObject({ aggregates: AGGREGATES, resource_provider_generation: generation })],

@@ -98,18 +98,15 @@ const aggregatesIn = (values: readonly string[], suffix: string, since: Since) =
       );
     const not = text.startsWith('!');
     const uuids = text.replace(/^!?(?:in:)?/, '').split(',');
-    const known = uuids.map((uuid) => {
-      const id = uuidOf(uuid);
-      if (id === undefined)
-        throw badQuery(
-          `Invalid query string parameters: Expected 'member_of' parameter to contain valid UUID(s). Got: ${uuid}`,
-        );
-      return id;
-    });
+    const bad = uuids.find((uuid) => uuidOf(uuid) === undefined);
+    if (bad !== undefined)
+      throw badQuery(
+        `Invalid query string parameters: Expected 'member_of' parameter to contain valid UUID(s). Got: ${bad}`,
+      );
     if (not && !since('1.32'))
       throw badQuery(`Forbidden member_of${suffix} parameters are not supported in the specified microversion`);
-    if (not) notMemberOf.push(...known);
-    else memberOf.push(known);
+    if (not) notMemberOf.push(...uuids);
+    else memberOf.push(uuids);
   }
   return { memberOf, notMemberOf };
 };

@@ -88,7 +88,7 @@ describe('a provider that a client registers', () => {
     expect((await traits(0, 'CUSTOM_NEVER')).json.errors[0].detail).toContain('No such trait CUSTOM_NEVER');
     expect((await traits(0, 'CUSTOM_A')).json).toEqual({ traits: ['CUSTOM_A'], resource_provider_generation: 1 });
     expect((await traits(0)).status).toBe(409);
-    const aggregate = uuid();
+    const aggregate = uuid().replaceAll('-', '');
     const aggregates = `/resource_providers/${id}/aggregates`;
     expect((await put(aggregates, [aggregate], '1.18')).json).toEqual({ aggregates: [aggregate] });
     const body = { aggregates: [], resource_provider_generation: 1 };
