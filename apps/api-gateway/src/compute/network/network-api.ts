@@ -6,6 +6,9 @@ interface Refusal {
   readonly NeutronError?: { readonly type: string; readonly message: string };
 }
 
+/** What Network calls a conflict and Compute a bad request. */
+const AS_INVALID = new Set(['SecurityGroupRuleExists', 'SecurityGroupInUse', 'SecurityGroupCannotRemoveDefault']);
+
 /** An answer of Network that went well. @throws DomainError what Compute says of one that did not */
 export const asked = async <T>(
   network: ComputeNetworkApi,
@@ -24,7 +27,7 @@ export const asked = async <T>(
       throw notFound(message);
     case 409:
       if (type === 'OverQuota') throw new DomainError('overQuota', message);
-      if (type === 'SecurityGroupRuleExists' || type === 'SecurityGroupInUse') throw invalid(message);
+      if (AS_INVALID.has(type)) throw invalid(message);
       throw conflict(message);
     default:
       throw invalid(message);

@@ -1,5 +1,5 @@
 import { Controller } from '@nestjs/common';
-import type { ProjectId, SecurityGroupId } from '@omnivisor/contracts';
+import type { CommandContext, ProjectId, SecurityGroupId } from '@omnivisor/contracts';
 import { type Call, Operation, Reply } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { GatewayCore } from '../../core/gateway-core.js';
@@ -20,6 +20,7 @@ import { neutronError, securityGroupInUse } from '../common/errors.js';
 import { groupPortsTable } from '../port/port-outlines.projection.js';
 import { networkQuota } from '../quota/network-quota.js';
 import { ensureDefaultGroup } from './default-group.js';
+import { removeRule } from './remove-rule.js';
 import { egressRules } from './rules.js';
 import { securityGroup } from './security-group.js';
 import { securityGroupKind } from './security-group.kind.js';
@@ -165,6 +166,15 @@ export class SecurityGroupsController {
         { type: 'giveBack', projectId, resource, ids },
         step(context, resource),
       );
+    await this.removeRulesTo(row.id, context);
     return new Reply(undefined);
+  }
+
+  /** Rules of other groups that named the members of one that is gone go too. */
+  private async removeRulesTo(id: SecurityGroupId, context: CommandContext): Promise<void> {
+    const where = { remoteGroups: { contains: id } } as never;
+    for (const group of await (await this.core.fresh()).find(securityGroupTable, { where }))
+      for (const rule of group.rules.filter((r) => r.remoteGroup === id))
+        await removeRule(this.core, group.id, group.projectId, rule.id, step(context, rule.id));
   }
 }
