@@ -120,6 +120,7 @@ export const samples: Readonly<Record<string, Bodies>> = {
   'identity POST /v3/roles': () => [{ role: { name: 'new', description: 'x', options: {} } }],
   'identity PATCH /v3/roles/:role_id': () => [{ role: { name: 'new', description: 'x' } }],
   'identity POST /v3/regions': () => [{ region: { id: 'new', description: 'x', parent_region_id: 'RegionOne' } }],
+  'identity PUT /v3/regions/:id': () => [{ region: { description: 'x', parent_region_id: 'RegionOne' } }],
   'identity PATCH /v3/regions/:id': () => [{ region: { description: 'x' } }],
   'identity POST /v3/services': () => [{ service: { name: 'new', type: 'x', description: 'x', enabled: true } }],
   'identity PATCH /v3/services/:id': () => [{ service: { name: 'new' } }],

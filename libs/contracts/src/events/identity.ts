@@ -130,6 +130,8 @@ export const ApplicationCredentialAttributes = z.object({
   description: z.string().nullable(),
   roleIds: z.array(RoleId),
   expiresAt: Instant.nullable(),
+  /** Microseconds beyond the millisecond, as they were asked for. */
+  expiresMicros: z.string().optional(),
   /** True: its tokens may manage application credentials too. */
   unrestricted: z.boolean(),
   /** Access rules that bound it; none: it may ask everything that its roles allow. */

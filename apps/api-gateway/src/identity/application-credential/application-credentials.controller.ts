@@ -73,7 +73,7 @@ export class ApplicationCredentialsController {
       name: asked.name,
       description: asked.description ?? null,
       roleIds: await this.rolesFor(call, asked.roles, projectId),
-      expiresAt: expiry(asked.expires_at, at),
+      ...expiry(asked.expires_at, at),
       unrestricted: asked.unrestricted ?? false,
     };
     const kind = 'application credential';
@@ -141,7 +141,7 @@ export class ApplicationCredentialsController {
       project_id: row.projectId,
       user_id: row.userId,
       roles: [...roles.values()].map((r) => ({ id: r.id, name: r.name, domain_id: r.domainId })),
-      expires_at: row.expiresAt === null ? null : `${row.expiresAt.slice(0, -1)}000`,
+      expires_at: row.expiresAt === null ? null : `${row.expiresAt.slice(0, -1)}${row.expiresMicros ?? '000'}`,
       unrestricted: row.unrestricted,
       ...(rules ? { access_rules: rules } : {}),
       system: null,
@@ -157,11 +157,15 @@ export class ApplicationCredentialsController {
 const ASSUMED =
   'The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error.';
 
-const expiry = (text: string | null | undefined, now: Instant): Instant | null => {
-  if (text === null || text === undefined) return null;
+const expiry = (
+  text: string | null | undefined,
+  now: Instant,
+): Pick<ApplicationCredentialAttributes, 'expiresAt' | 'expiresMicros'> => {
+  if (text === null || text === undefined) return { expiresAt: null };
   const time = Date.parse(/(?:Z|[+-]\d\d:?\d\d)$/.test(text) ? text : `${text}Z`);
   if (Number.isNaN(time) || text.length > 40) throw invalid(`Timestamp not in expected format. ${ASSUMED}`);
-  const at = new Date(time).toISOString() as Instant;
-  if (at <= now) throw invalid(`The 'expires_at' must not be before now. ${ASSUMED}`);
-  return at;
+  const expiresAt = new Date(time).toISOString() as Instant;
+  if (expiresAt <= now) throw invalid(`The 'expires_at' must not be before now. ${ASSUMED}`);
+  const micros = /\.\d{3}(\d{1,3})/.exec(text)?.[1];
+  return micros === undefined ? { expiresAt } : { expiresAt, expiresMicros: micros.padEnd(3, '0') };
 };

@@ -96,12 +96,11 @@ export class CredentialsController {
     await this.removal.storedCredential(await this.load(call, 'delete_credential'), (step) => call.context(step));
   }
 
-  /** An EC2 key stays what it is named and what it was lent by: its id and its reach come from there. */
+  /** What an EC2 key was lent by it stays lent by: its reach comes from there. */
   private keepKey(row: StoredCredentialRow, type: string, blob: string | undefined): void {
     if (row.accessKey === null && type.toLowerCase() === EC2) throw invalid('type can not be updated for credential');
     if (row.accessKey === null || blob === undefined) return;
     const key = keyIn(blob);
-    if (key.access !== row.accessKey) throw invalid('access can not be updated for credential');
     if ((key.app_cred_id ?? null) !== row.applicationCredentialId)
       throw invalid('app_cred_id can not be updated for credential');
   }

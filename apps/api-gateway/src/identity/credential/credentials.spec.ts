@@ -88,14 +88,14 @@ describe('an EC2 key', () => {
     const path = `${keys(ann)}/${key.access}`;
     expect((await call(ann.token, 'GET', path)).body.credential).toEqual(key);
     expect((await call(ann.token, 'GET', keys(ann))).body.credentials).toEqual([key]);
-    expect((await call(bob.token, 'GET', path)).status).toBe(403);
+    expect((await call(bob.token, 'GET', path)).status).toBe(404);
     expect((await call(bob.token, 'GET', keys(ann))).status).toBe(403);
-    expect((await call(bob.token, 'GET', `${keys(bob)}/${key.access}`)).status).toBe(403);
+    expect((await call(bob.token, 'GET', `${keys(bob)}/${key.access}`)).status).toBe(404);
     const { credentials } = (await call(ann.token, 'GET', '/v3/credentials?type=ec2')).body;
     expect(JSON.parse(credentials[0].blob)).toMatchObject({ access: key.access, secret: key.secret });
     expect((await call(ann.token, 'DELETE', path)).status).toBe(204);
-    expect((await call(ann.token, 'GET', path)).status).toBe(403);
-    expect((await call(admin, 'GET', path)).status).toBe(401);
+    expect((await call(ann.token, 'GET', path)).status).toBe(404);
+    expect((await call(admin, 'GET', path)).status).toBe(404);
   });
   it('opens its project for requests that it signed, when a service asks', async () => {
     const { access, secret } = await make(ann);

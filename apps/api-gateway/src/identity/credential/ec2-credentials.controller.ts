@@ -1,5 +1,5 @@
 import { Controller } from '@nestjs/common';
-import { type Call, Operation, unauthenticated } from '@omnivisor/openstack';
+import { type Call, Operation } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { collection, selfLink } from '../common.js';
 import { IdentityDesk } from '../desk.js';
@@ -76,10 +76,10 @@ export class Ec2CredentialsController {
 
   private async load(call: Call, rule: string): Promise<StoredCredentialRow> {
     const { user_id: userId, access } = call.params;
-    const found = await (await this.desk.fresh()).get(storedCredentialTable, idOfKey(access!));
-    const row = found?.type === EC2 && found.userId === userId ? found : undefined;
-    call.enforce(rule, row ? target(row.userId) : {});
-    if (!row) throw unauthenticated('EC2 access key not found.');
+    const id = idOfKey(access!);
+    const row = await (await this.desk.fresh()).get(storedCredentialTable, id);
+    const mine = row?.type === EC2 && row.userId === userId && call.can(rule, target(row.userId));
+    if (!mine) throw missing('credential', id);
     stayWithinLent(call, row.projectId);
     return row;
   }
