@@ -403,6 +403,9 @@ describe('security groups', () => {
       'SecurityGroupCannotRemoveDefault',
     ]);
     expect((await call('other', 'POST', '/security-groups', { security_group: { name: 'default' } })).status).toBe(409);
+    const { security_group: second } = (await call('other', 'POST', '/security-groups', { security_group: {} })).body;
+    const named = { security_group: { name: 'default' } };
+    expect((await call('other', 'PUT', `/security-groups/${second.id}`, named)).status).toBe(409);
   });
 
   it('get rules once, and refuse senseless ones', async () => {

@@ -41,6 +41,11 @@ const attributes: Attributes = {
   project_id: postOnly(text()),
 };
 
+/** The name of the group that every project has. */
+const DEFAULT = 'default';
+const defaultExists = () =>
+  neutronError('conflict', 'SecurityGroupDefaultAlreadyExists', 'Default security group already exists.');
+
 @Controller()
 export class SecurityGroupsController {
   constructor(private readonly core: GatewayCore) {}
@@ -70,8 +75,7 @@ export class SecurityGroupsController {
     const { bulk, items } = parseCreate(call.body, 'security_group', 'security_groups', attributes);
     for (const given of items) {
       call.enforce('create_security_group', owned(`${given.project_id ?? call.token.projectId ?? ''}`));
-      if (given.name === 'default')
-        throw neutronError('conflict', 'SecurityGroupDefaultAlreadyExists', 'Default security group already exists.');
+      if (given.name === DEFAULT) throw defaultExists();
     }
     await this.core.fresh();
     const views: View[] = [];
@@ -118,6 +122,7 @@ export class SecurityGroupsController {
   async update(call: Call) {
     const row = await permitted(securityGroupKind, await this.core.fresh(), call, call.params.id ?? '', 'update');
     const given = parseUpdate(call.body, 'security_group', attributes);
+    if (given.name === DEFAULT && !row.isDefault) throw defaultExists();
     await this.core.commands.execute(
       securityGroup,
       row.id,
