@@ -71,6 +71,7 @@ const objects: Readonly<Record<string, Of>> = {
   'image images': (who) => who.image,
   'image tags': word,
   'image members': (who) => who.projectId,
+  'image os-omnivisor-export': () => 'raw',
   'placement allocations': (who) => who.server,
   'placement resource_providers': (who) => who.provider,
   'placement inventories': () => 'VCPU',
@@ -83,6 +84,7 @@ const common = new Set([
     (s) => `identity ${s}`,
   ),
   ...['extensions', 'agents', 'availability_zones'].map((s) => `network ${s}`),
+  'image tasks',
   ...['traits', 'resource_classes'].map((s) => `placement ${s}`),
 ]);
 

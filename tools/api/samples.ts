@@ -225,6 +225,12 @@ export const samples: Readonly<Record<string, Bodies>> = {
   ],
   'image PATCH /v2/images/:id': () => [[{ op: 'replace', path: '/name', value: 'x' }]],
   'image PUT /v2/images/:id/file': () => ['bytes'],
+  'image PUT /v2/images/:id/stage': () => ['bytes'],
+  'image POST /v2/images/:id/import': () => [
+    { method: { name: 'glance-direct' } },
+    { method: { name: 'web-download', uri: 'ftp://192.0.2.1/x' } },
+  ],
+  'image POST /v2/images/:id/actions/os-omnivisor-inject': () => [{ hypervisors: ['kvm'] }],
   'image POST /v2/images/:id/members': (of) => [{ member: of.projectId }],
   'image PUT /v2/images/:id/members/:member': () => [{ status: 'accepted' }],
 

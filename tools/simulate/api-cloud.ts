@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { MemoryLeadership, MemoryReadModel, MemorySeat } from '@omnivisor/eventsourcing/memory';
 import { MemorySealStore } from '@omnivisor/eventsourcing/seal';
 import { BusTokenValidator, type Call, createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
@@ -6,6 +5,7 @@ import { ComputeImages } from '../../apps/api-gateway/src/compute/compute-ports.
 import { type GatewayApp, startGatewayApp } from '../../apps/api-gateway/src/gateway-app.js';
 import { type ImageService, startImageService } from '../../apps/image-service/src/image-service.js';
 import { MemoryImageStore } from '../../apps/image-service/src/store/index.js';
+import { settings } from '../../apps/image-service/src/testing/image-cloud.js';
 import { placementModule } from '../../apps/scheduler/src/placement/placement.module.js';
 import { SimulatedCloud } from './cloud.js';
 
@@ -56,13 +56,8 @@ export class ApiCloud {
     const image = await startImageService({
       ports: { ...world, readModel: new MemoryReadModel() },
       store: new MemoryImageStore(),
-      settings: {
-        maxImageSize: 64 * 1024 * 1024,
-        maxUploads: 4,
-        idleTimeout: 60_000,
-        signingKey: randomBytes(32),
-        internalUrl: 'http://image.internal',
-      },
+      settings: settings(),
+      sandbox: null,
       tokens,
       logger,
     });

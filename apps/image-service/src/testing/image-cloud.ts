@@ -20,6 +20,21 @@ const people: Readonly<Record<string, TokenContext>> = {
   reader: token('p1', 'reader'),
 };
 
+/** Settings of a service for specs. */
+export const settings = (): ImageSettings => ({
+  maxImageSize: 64 * 1024 * 1024,
+  maxUploads: 4,
+  idleTimeout: 60_000,
+  conversions: 2,
+  formsCapacity: 1024 ** 3,
+  formsMaxAge: 86_400_000,
+  standstill: 60_000,
+  patience: 10_000,
+  imports: { ports: [80, 443], networks: [] },
+  signingKey: randomBytes(32),
+  internalUrl: 'http://image.internal',
+});
+
 export interface ImageCloud extends ImageService {
   readonly bus: MemoryBus;
   readonly store: ImageStore;
@@ -45,20 +60,7 @@ export const startImageCloud = async (
   const service = await startImageService({
     ports: { clock, bus, ids, store: log, readModel: new MemoryReadModel(), random: Math.random },
     store,
-    settings: {
-      maxImageSize: 64 * 1024 * 1024,
-      maxUploads: 4,
-      idleTimeout: 60_000,
-      conversions: 2,
-      formsCapacity: 1024 ** 3,
-      formsMaxAge: 86_400_000,
-      standstill: 60_000,
-      patience: 10_000,
-      imports: { ports: [80, 443], networks: [] },
-      signingKey: randomBytes(32),
-      internalUrl: 'http://image.internal',
-      ...options.settings,
-    },
+    settings: { ...settings(), ...options.settings },
     tokens: { validate: async (token) => people[token] ?? null },
     sandbox: options.sandbox ?? null,
     ...(options.resolve ? { resolve: options.resolve } : {}),

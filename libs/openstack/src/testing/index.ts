@@ -1,2 +1,1 @@
 export * from './person.js';
-export * from './things.js';
