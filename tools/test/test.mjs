@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { installDependencies } from '../start/dependencies.mjs';
+import { installClients } from './clients.mjs';
 import { endProcessesOf, RUN_VARIABLE } from './own-processes.mjs';
 import { installPackages } from './packages.mjs';
 
@@ -157,6 +158,8 @@ try {
   if (!fast && integration.length + endToEnd.length > 0) {
     const missing = await installPackages(console.log);
     if (missing) notes.push(`${missing}: tests that need it are skipped`);
+    if (endToEnd.some((file) => file.includes('openstack-clients')))
+      for (const problem of installClients(console.log)) notes.push(`${problem}: its tests are skipped`);
   }
   if (specs.length > 0) await vitest('specs', specs);
   if (integration.length > 0) await vitest('integration', ['--maxWorkers=1', ...integration]);

@@ -1,6 +1,6 @@
 import { type DynamicModule, Global, Module } from '@nestjs/common';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
-import { ComputeModule } from './compute/compute.module.js';
+import { ComputeModule, type ComputeNeighbours } from './compute/compute.module.js';
 import type { ComputeSettings } from './compute/compute-ports.js';
 import { GatewayCore } from './core/gateway-core.js';
 import type { Gateway } from './gateway.js';
@@ -12,6 +12,7 @@ export interface GatewayParts {
   readonly gateway: Gateway;
   readonly identity: Identity;
   readonly vault: Vault;
+  readonly neighbours: ComputeNeighbours;
   readonly compute: ComputeSettings;
 }
 
@@ -30,13 +31,13 @@ class CoreModule {
 /** The HTTP side of one replica: a module for each area. */
 @Module({})
 export class AppModule {
-  static of({ gateway, identity, vault, compute }: GatewayParts): DynamicModule {
+  static of({ gateway, identity, vault, neighbours, compute }: GatewayParts): DynamicModule {
     return {
       module: AppModule,
       imports: [
         CoreModule.of(gateway.core),
         identityModule(identity),
-        ComputeModule.of(gateway, vault, compute),
+        ComputeModule.of(gateway, vault, neighbours, compute),
         NetworkModule,
       ],
     };

@@ -108,6 +108,6 @@ export class Gateway {
       context,
     );
     await leaveGroup(this.core, server, context);
-    if (server.userData) await this.vault.erase(server.userData.ref);
+    for (const secret of [server.userData, server.injectedFiles]) if (secret) await this.vault.erase(secret.ref);
   }
 }

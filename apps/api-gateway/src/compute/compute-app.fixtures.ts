@@ -14,15 +14,17 @@ import {
   type ServerId,
   type ServerPort,
   type TokenContext,
+  unavailable,
   type VaultRef,
 } from '@omnivisor/contracts';
-import { createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
+import { type Call, createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
+import { person } from '@omnivisor/openstack/testing';
 import { memoryCore, memoryWorld } from '../core/gateway-core.fixtures.js';
 import type { GatewayCore as Core } from '../core/gateway-core.js';
 import { GatewayCore } from '../core/gateway-core.js';
 import { gatewayProjections } from '../projections.js';
 import { computeControllers, computeProviders } from './compute.api.js';
-import { ComputeNetwork, ComputeSecrets, ComputeSettings } from './compute-ports.js';
+import { ComputeImages, ComputeNetwork, ComputeNetworkApi, ComputeSecrets, ComputeSettings } from './compute-ports.js';
 import { flavorAggregate } from './flavor/flavor.js';
 import { LiveAnswers } from './host/live-answers.js';
 import { serverAggregate } from './server/server-lifecycle.js';
@@ -47,6 +49,30 @@ class QuietNetwork extends ComputeNetwork {
     return new Map(ports.map((p) => [p.portId as string, 'ACTIVE']));
   }
   async regroup() {}
+}
+
+/** What needs a whole Network is tried with a whole API, not here. */
+class NoNetworkApi extends ComputeNetworkApi {
+  async ask(): Promise<never> {
+    throw unavailable('there is no Network');
+  }
+}
+
+/** An image service that knows `IMAGE`, and answers a change with what was asked for. */
+class OneImage extends ComputeImages {
+  private properties: Readonly<Record<string, string>> = { os_type: 'linux' };
+  async ask(call: Call, method: string, path: string, patch: readonly object[] = []) {
+    const shown = () => ({ ...glanceImage, ...this.properties });
+    if (path.startsWith('/v2/images?')) return { status: 200, body: { images: [shown()] } };
+    if (!path.endsWith(IMAGE) || call.token.projectId === 'p2') return { status: 404, body: undefined };
+    if (method === 'DELETE') return { status: 403, body: undefined };
+    const changed = { ...this.properties };
+    for (const { op, path: at, value } of patch as { op: string; path: string; value: string }[])
+      if (op === 'remove') delete changed[at.slice(1)];
+      else changed[at.slice(1)] = value;
+    this.properties = changed;
+    return { status: 200, body: shown() };
+  }
 }
 
 class MemorySecrets extends ComputeSecrets {
@@ -79,31 +105,25 @@ const image = {
   properties: { os_type: 'linux' },
 } as unknown as ImageSnapshot;
 
-const token = (projectId: string, userId: string, roles: string[]): TokenContext => ({
-  userId,
-  userName: userId,
-  userDomainId: 'default',
-  userDomainName: 'Default',
-  projectId,
-  projectName: projectId,
-  projectDomainId: 'default',
-  projectDomainName: 'Default',
-  domainId: null,
-  domainName: null,
-  system: false,
-  roles: roles.map((name) => ({ id: name, name })),
-  methods: ['password'],
-  auditIds: [],
-  issuedAt: '',
-  expiresAt: '',
-  applicationCredentialId: null,
-  isAdminProject: false,
-});
+const glanceImage = {
+  id: IMAGE,
+  name: 'tiny',
+  status: 'active',
+  size: 20_000_000,
+  min_ram: 0,
+  min_disk: 1,
+  created_at: '2026-01-31T12:00:00Z',
+  updated_at: '2026-01-31T12:00:01Z',
+  visibility: 'public',
+  os_hidden: false,
+  tags: [],
+};
+
 const tokens: Readonly<Record<string, TokenContext>> = {
-  member: token('p1', 'u1', ['member', 'reader']),
-  other: token('p2', 'u2', ['member', 'reader']),
-  reader: token('p1', 'u3', ['reader']),
-  admin: token('p0', 'root', ['admin', 'member', 'reader']),
+  member: person('p1', 'u1', ['member', 'reader']),
+  other: person('p2', 'u2', ['member', 'reader']),
+  reader: person('p1', 'u3', ['reader']),
+  admin: person('p0', 'root', ['admin', 'member', 'reader']),
 };
 
 export interface ComputeApp {
@@ -136,6 +156,8 @@ export const computeApp = async (given?: ReturnType<typeof memoryWorld>): Promis
       provide(GatewayCore, core),
       provide(LiveAnswers, live),
       provide(ComputeNetwork, new QuietNetwork()),
+      provide(ComputeImages, new OneImage()),
+      provide(ComputeNetworkApi, new NoNetworkApi()),
       provide(ComputeSecrets, new MemorySecrets()),
       provide(ComputeSettings, new TestSettings()),
     ],

@@ -1,5 +1,6 @@
 import type { CommandContext, RequestedNetwork, SecurityGroupId, ServerPort, VaultRef } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
+import type { Call } from '@omnivisor/openstack';
 
 /** A security group of a server as Nova shows it. */
 export interface GroupName {
@@ -37,6 +38,32 @@ export abstract class ComputeNetwork {
   abstract regroup(serverId: string, groups: readonly SecurityGroupId[], context: CommandContext): Promise<void>;
   /** Neutron's status of ports by id. */
   abstract portStates(rows: RowReader, ports: readonly ServerPort[]): Promise<Map<string, string>>;
+}
+
+/** The Image API, as the caller of a request may use it. */
+export abstract class ComputeImages {
+  /**
+   * @param path below the service's root, with its query
+   * @param patch JSON patch, for PATCH
+   * @throws DomainError `unavailable`
+   */
+  abstract ask(
+    call: Call,
+    method: 'GET' | 'PATCH' | 'DELETE',
+    path: string,
+    patch?: readonly object[],
+  ): Promise<{ readonly status: number; readonly body: unknown }>;
+}
+
+/** The Network API, as the caller of a request may use it. */
+export abstract class ComputeNetworkApi {
+  /** @param path below `/v2.0`, with its query */
+  abstract ask(
+    call: Call,
+    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+    path: string,
+    body?: unknown,
+  ): Promise<{ readonly status: number; readonly body: unknown }>;
 }
 
 /** What must not stand in the log, e.g. user data. */

@@ -69,6 +69,11 @@ export class ServerNetwork extends ComputeNetwork {
   }
 }
 
+const portsOf = ({ protocol, portMin, portMax }: SecurityGroupRow['rules'][number]) => {
+  if (protocol === null || portMin !== null || portMax !== null) return { from_port: portMin, to_port: portMax };
+  return /^(?:tcp|udp)$/.test(protocol) ? { from_port: 1, to_port: 65_535 } : { from_port: -1, to_port: -1 };
+};
+
 /** Nova's old form of a group: only ingress rules, protocol and addresses in its own words. */
 const groupView = (group: SecurityGroupRow, remotes: ReadonlyMap<string, string>) => ({
   id: group.id,
@@ -81,9 +86,8 @@ const groupView = (group: SecurityGroupRow, remotes: ReadonlyMap<string, string>
       id: rule.id,
       parent_group_id: group.id,
       ip_protocol: rule.protocol,
-      from_port: rule.portMin,
-      to_port: rule.portMax,
-      ip_range: rule.remoteGroup === null && rule.remotePrefix !== null ? { cidr: rule.remotePrefix } : {},
+      ...portsOf(rule),
+      ip_range: rule.remoteGroup === null ? { cidr: rule.remotePrefix ?? '0.0.0.0/0' } : {},
       group: rule.remoteGroup === null ? {} : { name: remotes.get(rule.remoteGroup) ?? '', tenant_id: group.projectId },
     })),
 });

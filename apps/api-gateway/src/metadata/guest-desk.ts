@@ -3,6 +3,7 @@ import { type HostId, type hostBus, type ImageFormat, invalid, signImageUrl } fr
 import type { RowReader } from '@omnivisor/eventsourcing';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
 import type { z } from 'zod';
+import { openedFiles } from '../compute/server/injected-files.js';
 import { type ServerRow, serverTable } from '../compute/server/server.projection.js';
 import type { GatewayCore } from '../core/gateway-core.js';
 import { answerMetadata, configDriveFiles, type GuestSecrets } from './instance-documents.js';
@@ -79,8 +80,11 @@ export class GuestDesk {
   }
 
   private async secrets(server: ServerRow): Promise<GuestSecrets> {
+    const { userData, injectedFiles } = server;
+    const files = injectedFiles ? openedFiles(await this.vault.get(injectedFiles)) : [];
     return {
-      userData: server.userData ? Buffer.from(await this.vault.get(server.userData.ref)) : null,
+      userData: userData ? Buffer.from(await this.vault.get(userData.ref)) : null,
+      files: files.map(({ path, contents }) => ({ path, contents: Buffer.from(contents, 'base64') })),
       randomSeed: randomBytes(512),
     };
   }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { CommandContext } from '../envelope.js';
+import { AccessRule } from '../events/identity.js';
 import { PlacementExplanation } from '../events/provider.js';
 import { FlavorSnapshot, ImageSnapshot } from '../events/server.js';
 import { HostId, ImageId, ProjectId, ProviderId, ServerId, UserId } from '../ids.js';
@@ -26,6 +27,8 @@ export const TokenContext = z.object({
   issuedAt: z.string(),
   expiresAt: z.string(),
   applicationCredentialId: z.string().nullable(),
+  /** What its bearer may ask, when not everything. */
+  accessRules: z.array(AccessRule).optional(),
   isAdminProject: z.boolean(),
 });
 export type TokenContext = z.infer<typeof TokenContext>;

@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 import { DomainError, type RequestId, type TokenContext } from '@omnivisor/contracts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
+import { isPermitted } from '../access-rules.js';
 import type { Fault } from '../faults/fault.js';
 import { faultOf, unauthenticated } from '../faults/from-error.js';
 import { renderers } from '../faults/renderers.js';
@@ -201,6 +202,7 @@ export class Edge {
     if (typeof token !== 'string' || token === '' || token.length > MAX_TOKEN_LENGTH) throw unauthenticated();
     const context = await this.options.tokens.validate(token);
     if (!context) throw unauthenticated();
+    this.checkRules(request, state.service!, context);
     state.token = context;
     const named = projectsInPath.get(request.raw);
     if (named !== undefined && named !== context.projectId)
@@ -208,6 +210,17 @@ export class Edge {
         'invalid',
         `Malformed request URL: URL's project_id '${named}' doesn't match Context's project_id '${context.projectId}'`,
       );
+  }
+
+  /** A token that may ask some things only is none for all others. */
+  private checkRules(request: FastifyRequest, service: ServiceType, { accessRules }: TokenContext): void {
+    if (accessRules === undefined) return;
+    const [own, plain] = [request.originalUrl, request.raw.url ?? '/'].map((url) => url.split('?', 1)[0]!);
+    const { mount } = manners[service];
+    const paths = [own!, plain!].flatMap((path) => [path, path.slice(mount.length)]);
+    // Whoever has a token may ask what it is worth.
+    const isOwn = service === 'identity' && request.method === 'GET' && plain === `${mount}/v3/auth/tokens`;
+    if (!isOwn && !isPermitted(accessRules, { service, method: request.method, paths })) throw unauthenticated();
   }
 
   private async answer(request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
@@ -378,7 +391,7 @@ const send = (result: unknown, status: number, service: ServiceType, reply: Fast
   if (body === undefined || body === null) {
     // A WSGI server names its default type even when there is no body.
     if (reply.statusCode !== 204 && service === 'compute') reply.header('content-type', 'text/html; charset=UTF-8');
-    return reply.send('');
+    return reply.send();
   }
   if (body instanceof Readable || Buffer.isBuffer(body) || typeof body === 'string') return reply.send(body);
   return reply.header('content-type', 'application/json').send(JSON.stringify(body));

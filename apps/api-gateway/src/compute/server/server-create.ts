@@ -31,6 +31,7 @@ import { limitOf, quotaAggregate, reservedBy } from '../quota/quota.js';
 import { groupOf } from '../server-group/leave-group.js';
 import { serverGroupAggregate, serverGroupNotFound } from '../server-group/server-group.js';
 import { serverGroupTable } from '../server-group/server-group.projection.js';
+import { checkInjectedFiles, sealedFiles } from './injected-files.js';
 import { ownerOf } from './reservation.process.js';
 import type { CreateServerBody } from './server.schema.js';
 import { serverAggregate } from './server-lifecycle.js';
@@ -99,6 +100,8 @@ export class ServerCreation {
     const most = limitOf(quota, defaults, 'metadata_items');
     if (most >= 0 && Object.keys(metadata).length > most)
       throw new DomainError('overQuota', `Maximum number of metadata items exceeds ${most}`);
+    const files = wanted.personality ?? [];
+    checkInjectedFiles(files, (resource) => limitOf(quota, defaults, resource));
     const securityGroups = await this.securityGroups(call, projectId, wanted, networks);
     await this.network.check(projectId, call.isAdmin, networks);
 
@@ -159,6 +162,7 @@ export class ServerCreation {
         hints: { ...hints },
         configDrive: wanted.config_drive ?? false,
         userData,
+        ...(files.length === 0 ? {} : { injectedFiles: await this.secrets.seal(sealedFiles(files)) }),
         reservationId,
         launchIndex: index,
         ...(wanted.accessIPv4 === undefined ? {} : { accessIpV4: wanted.accessIPv4 }),
@@ -304,7 +308,6 @@ export class ServerCreation {
 const MAX_AT_ONCE = 1_000;
 
 const refuseUnserved = (wanted: Wanted): void => {
-  if ((wanted.personality ?? []).length > 0) throw unsupported('Injecting files into a server is not supported.');
   if (wanted.trusted_image_certificates) throw unsupported('Trusted image certificates are not supported.');
   if ((wanted.block_device_mapping ?? []).length > 0) throw unsupported('Booting from a volume is not supported.');
   const devices = wanted.block_device_mapping_v2 ?? [];

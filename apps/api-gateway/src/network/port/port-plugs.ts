@@ -3,7 +3,7 @@ import type { RowReader } from '@omnivisor/eventsourcing';
 import { serverTable } from '../../compute/server/server.projection.js';
 import { sumOfAddresses } from '../common/cidr-sum.js';
 import { networkTable } from '../network/network.projection.js';
-import { protocolNumber } from '../security-group/rules.js';
+import { protocolNumber, rangeOf } from '../security-group/rules.js';
 import { securityGroupTable } from '../security-group/security-group.projection.js';
 import { portTable } from './port.projection.js';
 import { groupPortsTable } from './port-outlines.projection.js';
@@ -42,7 +42,7 @@ export const portPlugs = async (
           remotePrefixes:
             rule.remoteGroup !== null
               ? (members.get(rule.remoteGroup) ?? []).filter((p) => p.includes(':') === isV6)
-              : [rule.remotePrefix ?? (isV6 ? '::/0' : '0.0.0.0/0')],
+              : [rangeOf(rule) ?? (isV6 ? '::/0' : '0.0.0.0/0')],
         };
       }),
     );

@@ -22,6 +22,7 @@ export type ProviderCommand =
       readonly inventories: Readonly<Record<string, Inventory>>;
     }
   | { readonly type: 'setTraits'; readonly providerId: ProviderId; readonly traits: readonly string[] }
+  | { readonly type: 'setCustomTraits'; readonly providerId: ProviderId; readonly traits: readonly string[] }
   | { readonly type: 'setAggregates'; readonly providerId: ProviderId; readonly aggregates: readonly string[] }
   | {
       readonly type: 'claim';
@@ -77,7 +78,13 @@ const decide = (command: ProviderCommand, provider: Provider): ProviderEvent[] =
     }
     case 'setTraits': {
       const traits = sorted(command.traits);
-      return same(traits, provider.traits) ? [] : [{ type: 'ProviderTraitsSet', data: { providerId, traits } }];
+      return same(traits, provider.reportedTraits) ? [] : [{ type: 'ProviderTraitsSet', data: { providerId, traits } }];
+    }
+    case 'setCustomTraits': {
+      // What the host has it has by itself.
+      const traits = sorted(command.traits.filter((t) => !provider.reportedTraits.includes(t)));
+      if (same(traits, provider.customTraits)) return [];
+      return [{ type: 'ProviderCustomTraitsSet', data: { providerId, traits } }];
     }
     case 'setAggregates': {
       const aggregates = sorted(command.aggregates);

@@ -25,7 +25,10 @@ export interface Provider {
   readonly name: string;
   readonly hostId: HostId | null;
   readonly inventories: Readonly<Record<string, Inventory>>;
+  /** What its host has, and what operators gave it. */
   readonly traits: readonly string[];
+  readonly reportedTraits: readonly string[];
+  readonly customTraits: readonly string[];
   readonly aggregates: readonly string[];
   /** By `claimKey`. */
   readonly claims: ReadonlyMap<string, Claim>;
@@ -39,6 +42,8 @@ export const noProvider: Provider = {
   hostId: null,
   inventories: {},
   traits: [],
+  reportedTraits: [],
+  customTraits: [],
   aggregates: [],
   claims: new Map(),
   used: {},
@@ -52,6 +57,13 @@ const add = (used: Readonly<Record<string, number>>, amounts: ResourceAmounts, s
   return sum;
 };
 
+const withTraits = (provider: Provider, reported: readonly string[], custom: readonly string[]): Provider => ({
+  ...provider,
+  reportedTraits: reported,
+  customTraits: custom,
+  traits: [...new Set([...reported, ...custom])],
+});
+
 export const evolveProvider = (provider: Provider, event: ProviderEvent): Provider => {
   switch (event.type) {
     case 'ProviderCreated': {
@@ -61,7 +73,9 @@ export const evolveProvider = (provider: Provider, event: ProviderEvent): Provid
     case 'ProviderInventorySet':
       return { ...provider, inventories: event.data.inventories };
     case 'ProviderTraitsSet':
-      return { ...provider, traits: event.data.traits };
+      return withTraits(provider, event.data.traits, provider.customTraits);
+    case 'ProviderCustomTraitsSet':
+      return withTraits(provider, provider.reportedTraits, event.data.traits);
     case 'ProviderAggregatesSet':
       return { ...provider, aggregates: event.data.aggregates };
     case 'AllocationClaimed': {
