@@ -70,7 +70,7 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
     this.bus = ports.bus;
     this.store = ports.store;
     this.readModel = ports.readModel;
-    this.commands = new CommandHandler(ports.store);
+    this.commands = new CommandHandler(ports.store, { clock: ports.clock });
     this.projector = new Projector(ports.store, ports.readModel, projections, {
       onAdvanced: (events, changes) => this.advanced(events, changes),
     });

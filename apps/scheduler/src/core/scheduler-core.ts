@@ -10,7 +10,8 @@ import {
 } from '@omnivisor/contracts';
 import { assertKnown, CommandHandler, type EventStore, type Leadership, LOG_APPENDED } from '@omnivisor/eventsourcing';
 import type { Bus, Clock, Ids } from '@omnivisor/platform/ports';
-import { ProviderWriter } from '../scheduling/provider/provider-writer.js';
+import type { Provider } from '../scheduling/provider/provider.js';
+import { type ProviderCommand, providerAggregate } from '../scheduling/provider/provider-lifecycle.js';
 import type { SchedulerSettings } from './settings.js';
 import { World } from './world.js';
 
@@ -40,7 +41,11 @@ export class SchedulerCore {
   readonly bus: Bus;
   readonly world = new World();
   readonly commands: CommandHandler;
-  readonly providers: ProviderWriter;
+  /** Commands to providers: those that wait for one share an append. */
+  readonly providers = {
+    execute: async (command: ProviderCommand, context: CommandContext): Promise<Provider> =>
+      (await this.commands.execute(providerAggregate, command.providerId, command, context)).state,
+  };
   /** True once the world has caught up with the log since the start. */
   caughtUp = false;
   /** True while this scheduler holds the lead. */
@@ -68,8 +73,10 @@ export class SchedulerCore {
     this.bus = ports.bus;
     this.store = ports.store;
     this.self = ports.ids.uuid();
-    this.commands = new CommandHandler(ports.store);
-    this.providers = new ProviderWriter(ports.store, (id) => this.world.providers.get(id));
+    this.commands = new CommandHandler(ports.store, {
+      clock: ports.clock,
+      known: (stream) => this.world.providerOf(stream),
+    });
   }
 
   /** Adds a part that runs while this scheduler is the active one; call before `start`. */

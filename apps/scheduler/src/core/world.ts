@@ -2,7 +2,9 @@ import {
   type HostId,
   type Position,
   type ProviderId,
+  providerEvents,
   type RecordedEvent,
+  type Revision,
   type ServerEvent,
   type ServerId,
   serverEvents,
@@ -43,6 +45,7 @@ interface KnownServer {
   scheduled: { attempt: number; providerId: string } | null;
 }
 
+const PROVIDERS = `${providerEvents.stream}-`;
 const serverTypes = new Set(Object.keys(serverEvents.events));
 const isServerEvent = (event: { readonly type: string }): event is ServerEvent => serverTypes.has(event.type);
 
@@ -97,6 +100,12 @@ export class World {
   hostOf(providerId: string): Host | undefined {
     const id = this.hostOfProvider.get(providerId);
     return id && this.hosts.get(id);
+  }
+
+  /** A provider's stream as it is folded here; undefined for other streams. */
+  providerOf(stream: string): { readonly state: Provider; readonly revision: Revision } | undefined {
+    const state = stream.startsWith(PROVIDERS) ? this.providers.get(stream.slice(PROVIDERS.length)) : undefined;
+    return state && { state, revision: state.revision };
   }
 
   /** Takes room for a decision until its event is folded or it is dropped. */

@@ -79,7 +79,7 @@ export class Reserve implements ActivePart {
       const { hostId, providerId } = decision.chosen;
       world.hold(hostId, request.serverId, request.attempt, wanted.resources);
       try {
-        await this.core.providers.execute(
+        const provider = await this.core.providers.execute(
           {
             type: 'claim',
             providerId,
@@ -94,6 +94,7 @@ export class Reserve implements ActivePart {
           },
           request.context,
         );
+        if (!provider.claims.has(key)) throw conflict('this claim was made before and has ended');
         return this.claimed(world, providerId);
       } catch (error) {
         world.unhold(key);
