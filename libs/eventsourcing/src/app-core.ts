@@ -70,7 +70,12 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
     this.bus = ports.bus;
     this.store = ports.store;
     this.readModel = ports.readModel;
-    this.commands = new CommandHandler(ports.store, { clock: ports.clock });
+    this.commands = new CommandHandler(ports.store, {
+      clock: ports.clock,
+      onAppended: (event) => {
+        for (const runner of this.runners) runner.appended(event);
+      },
+    });
     this.projector = new Projector(ports.store, ports.readModel, projections, {
       onAdvanced: (events, changes) => this.advanced(events, changes),
     });

@@ -30,6 +30,8 @@ export interface StreamState {
 
 export interface CommandHandlerOptions {
   readonly clock: { after(duration: Milliseconds, action: () => void): () => void };
+  /** Told of each event that this process appended, in the order of its stream. */
+  readonly onAppended?: (event: RecordedEvent) => void;
   /** A stream as something else knows it, to go on from when this process has not read it yet. */
   readonly known?: (stream: string) => StreamState | undefined;
   /** Streams whose state is remembered. */
@@ -192,6 +194,7 @@ export class CommandHandler {
       if (result) {
         const folded = fold(waiting.aggregate, state.state, result.events);
         state = this.remember(stream, { state: folded, revision: result.revision });
+        if (this.options.onAppended) for (const event of result.events) this.options.onAppended(event);
       }
       if (refusal) waiting.reject(refusal.error);
       else waiting.resolve(outcomeOf(state, result));
