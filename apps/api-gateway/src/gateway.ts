@@ -1,4 +1,10 @@
-import { type ProjectId, reserve } from '@omnivisor/contracts';
+import {
+  type CommandContext,
+  type ProjectId,
+  type RequestedNetwork,
+  reserve,
+  type ServerPort,
+} from '@omnivisor/contracts';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
 import { AuditDesk } from './audit/audit-desk.js';
 import { hostTable } from './compute/host/host.projection.js';
@@ -6,13 +12,12 @@ import { HostDesk } from './compute/host/host-desk.js';
 import { LiveAnswers } from './compute/host/live-answers.js';
 import { quotaAggregate } from './compute/quota/quota.js';
 import { ownerOf, ReservationProcess } from './compute/server/reservation.process.js';
-import { ServerProcess } from './compute/server/server.process.js';
-import type { ServerRow } from './compute/server/server.projection.js';
+import { type BuildServer, ServerProcess } from './compute/server/server.process.js';
 import { leaveGroup } from './compute/server-group/leave-group.js';
 import { GatewayCore, type GatewayPorts } from './core/gateway-core.js';
 import { GuestDesk } from './metadata/guest-desk.js';
 import { PortReservationProcess } from './network/port/port-reservation.process.js';
-import { ServerPorts } from './network/server-ports.js';
+import { type PlugRequest, ServerPorts } from './network/server-ports.js';
 import { gatewayProjections } from './projections.js';
 
 /**
@@ -49,11 +54,10 @@ export class Gateway {
     );
     this.core.run(
       new ServerProcess(this.core, {
-        allocatePorts: (server, context) => this.allocatePorts(server, context),
-        bindPorts: (server, { host, hostName }, context) => this.serverPorts.bind(server.id, host, hostName, context),
-        machines: (ports) => this.machines(ports.map((p) => p.networkId)),
-        release: (server, context) => this.release(server, context),
+        machines: (server) => this.machines(server),
         reserve: (request) => this.core.bus.request(reserve, request),
+        plug: (server, host, context) => this.plug(server, host, context),
+        release: (server, context) => this.release(server, context),
       }),
     );
     this.core.run(new ReservationProcess(this.core));
@@ -74,32 +78,40 @@ export class Gateway {
     await this.core.stop();
   }
 
-  private async allocatePorts(server: ServerRow, context: Parameters<ServerPorts['allocate']>[1]) {
-    return this.serverPorts.allocate(
-      {
-        serverId: server.id,
-        projectId: server.projectId,
-        hostname: server.hostname,
-        requested:
-          typeof server.networks === 'string'
-            ? await this.serverPorts.resolve(server.projectId, false, server.networks)
-            : [...server.networks],
-        securityGroups: [...server.securityGroups],
-      },
-      context,
-    );
+  /** The networks that a server asks for; servers of older releases left the choice to their build. */
+  private async networksOf({ networks, projectId }: BuildServer): Promise<readonly RequestedNetwork[]> {
+    return typeof networks === 'string'
+      ? this.serverPorts.resolve(await this.core.fresh(), projectId, false, networks)
+      : networks;
   }
 
-  /** Machines that these networks are on: a network cannot span machines yet. */
-  private async machines(networkIds: string[]): Promise<string[]> {
-    const rows = await this.core.fresh();
-    return this.serverPorts.machinesOf(rows, networkIds, async (hostId: string) => {
+  private async plug(
+    server: BuildServer,
+    host: PlugRequest['host'],
+    context: CommandContext,
+  ): Promise<readonly ServerPort[]> {
+    const { id: serverId, projectId, hostname, securityGroups, ports } = server;
+    if (ports) {
+      await this.serverPorts.move(ports, { serverId, host }, context);
+      return ports;
+    }
+    const requested = await this.networksOf(server);
+    return this.serverPorts.plug({ serverId, projectId, hostname, requested, securityGroups, host }, context);
+  }
+
+  /** Machines that the networks of a server are on: a network cannot span machines yet. */
+  private async machines(server: BuildServer): Promise<string[]> {
+    const rows = this.core.readModel;
+    const ids = server.ports
+      ? server.ports.map((p) => p.networkId)
+      : (await this.networksOf(server)).flatMap((n) => n.networkId ?? []);
+    return this.serverPorts.machinesOf(rows, ids, async (hostId: string) => {
       const host = await rows.get(hostTable, hostId);
       return host?.facts?.machineId ?? null;
     });
   }
 
-  private async release(server: ServerRow, context: Parameters<ServerPorts['release']>[1]): Promise<void> {
+  private async release(server: BuildServer, context: CommandContext): Promise<void> {
     await this.serverPorts.release(server.id, context);
     await this.core.commands.execute(
       quotaAggregate,

@@ -1,4 +1,4 @@
-import type { CommandContext, NetworkId, PortId, ProjectId, SubnetId } from '@omnivisor/contracts';
+import type { CommandContext, HostId, NetworkId, PortId, ProjectId, SubnetId } from '@omnivisor/contracts';
 import { MemoryEventStore, MemoryReadModel } from '@omnivisor/eventsourcing/memory';
 import { MemoryBus, SeededIds, VirtualClock } from '@omnivisor/platform/testing';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -14,7 +14,8 @@ import { subnet } from './subnet/subnet.js';
 
 const projectId = '11111111111111111111111111111111' as ProjectId;
 const serverId = '7f0e1f6e-0d3b-4a59-8f3c-2a3c4f4b9a01';
-const hostId = '3c0f4a52-51a0-4f0b-9a6c-6d0c6a8f1b02';
+const hostId = '3c0f4a52-51a0-4f0b-9a6c-6d0c6a8f1b02' as HostId;
+const host = { id: hostId, name: 'node1' };
 let core: GatewayCore;
 let ports: ServerPorts;
 let clock: VirtualClock;
@@ -100,6 +101,7 @@ const request = (networkId: NetworkId | null, over: object = {}) => ({
   hostname: 'web',
   requested: [{ networkId, portId: null, fixedIp: null, tag: null }],
   securityGroups: [],
+  host,
   ...over,
 });
 
@@ -125,30 +127,35 @@ beforeEach(() => {
 
 describe('networks of a new server', () => {
   it('are the only network of the project when it leaves the choice', async () => {
-    expect(await ports.resolve(projectId, false, 'auto')).toEqual([]);
+    const resolve = async () => ports.resolve(await core.fresh(), projectId, false, 'auto');
+    expect(await resolve()).toEqual([]);
     const networkId = await makeNetwork('10.0.0.0/24');
-    expect(await ports.resolve(projectId, false, 'auto')).toMatchObject([{ networkId }]);
+    expect(await resolve()).toMatchObject([{ networkId }]);
   });
 
   it('are ambiguous when there are several', async () => {
     await makeNetwork('10.0.0.0/24');
     await makeNetwork('10.1.0.0/24', true);
-    await expect(ports.resolve(projectId, false, 'auto')).rejects.toThrow('Multiple possible networks found');
+    await expect(ports.resolve(await core.fresh(), projectId, false, 'auto')).rejects.toThrow(
+      'Multiple possible networks found',
+    );
   });
 
   it('of others are as if they did not exist', async () => {
     const networkId = await makeNetwork('10.0.0.0/24');
     const wanted = [{ networkId, portId: null, fixedIp: null, tag: null }];
-    await expect(ports.resolve('other', false, wanted)).rejects.toThrow(`Network ${networkId} could not be found.`);
+    await expect(ports.resolve(await core.fresh(), 'other', false, wanted)).rejects.toThrow(
+      `Network ${networkId} could not be found.`,
+    );
   });
 });
 
 describe('ports of a server', () => {
   it('are the same when allocated twice, and in the default group', async () => {
     const networkId = await makeNetwork('10.0.0.0/24');
-    const first = await ports.allocate(request(networkId), context('a'));
+    const first = await ports.plug(request(networkId), context('a'));
     expect(first).toMatchObject([{ networkId, ours: true, fixedIps: [{ address: '10.0.0.2', version: 4 }] }]);
-    expect(await ports.allocate(request(networkId), context('b'))).toEqual(first);
+    expect(await ports.plug(request(networkId), context('b'))).toEqual(first);
     const plugs = (await ports.plugs(await core.fresh(), [serverId])).get(serverId)!;
     expect(plugs[0]!.securityGroups).toEqual([defaultGroupId(projectId)]);
     expect(plugs[0]!.rules.filter((r) => r.direction === 'ingress' && r.ethertype === 'IPv4')).toMatchObject([
@@ -158,8 +165,7 @@ describe('ports of a server', () => {
 
   it('are bound to a host, found by address, and gone after release with their addresses', async () => {
     const networkId = await makeNetwork('10.0.0.0/24');
-    await ports.allocate(request(networkId), context());
-    await ports.bind(serverId, hostId, 'node1', context());
+    await ports.plug(request(networkId), context());
     const rows = await core.fresh();
     expect(await ports.serverAt(rows, networkId, '10.0.0.2')).toBe(serverId);
     expect(await ports.machinesOf(rows, [networkId], async (h) => `machine of ${h}`)).toEqual([`machine of ${hostId}`]);
@@ -174,11 +180,21 @@ describe('ports of a server', () => {
     expect(await ports.serverAt(await core.fresh(), networkId, '10.0.0.2')).toBeNull();
   });
 
+  it('move to another host with the next attempt', async () => {
+    const networkId = await makeNetwork('10.0.0.0/24');
+    const made = await ports.plug(request(networkId), context());
+    const other = { id: '3c0f4a52-51a0-4f0b-9a6c-6d0c6a8f1b03' as HostId, name: 'node2' };
+    for (let twice = 0; twice < 2; twice++) await ports.move(made, { serverId, host: other }, context());
+    const types = (await core.store.readStream(`port-${made[0]!.portId}`)).map((e) => e.type);
+    expect(types).toEqual(['PortCreated', 'PortBound']);
+    expect(await ports.machinesOf(await core.fresh(), [networkId], async (h) => h)).toEqual([other.id]);
+  });
+
   it('are refused when the network has no address left, and hold nothing then', async () => {
     const networkId = await makeNetwork('10.0.0.0/24');
     const server = (n: number) => `7f0e1f6e-0d3b-4a59-8f3c-2a3c4f4b9a1${n}`;
     const all = await Promise.allSettled(
-      [1, 2, 3, 4, 5, 6].map((n) => ports.allocate(request(networkId, { serverId: server(n) }), context())),
+      [1, 2, 3, 4, 5, 6].map((n) => ports.plug(request(networkId, { serverId: server(n) }), context())),
     );
     expect(all.filter((r) => r.status === 'fulfilled')).toHaveLength(4);
     expect((await core.commands.load(addressPool, networkId)).holdings.size).toBe(4);
@@ -186,8 +202,7 @@ describe('ports of a server', () => {
 
   it('wake the hosts of servers that trust their group', async () => {
     const networkId = await makeNetwork('10.0.0.0/24');
-    await ports.allocate(request(networkId), context());
-    await ports.bind(serverId, hostId, 'node1', context());
+    await ports.plug(request(networkId), context());
     const group = defaultGroupId(projectId);
     const rule = {
       id: core.ids.uuid() as never,

@@ -2,7 +2,6 @@ import {
   type CommandContext,
   conflict,
   DomainError,
-  type HostId,
   type hostBus,
   type NetworkId,
   type PortId,
@@ -16,6 +15,7 @@ import {
 import type { RowReader } from '@omnivisor/eventsourcing';
 import { uuidV5 } from '@omnivisor/platform/ports';
 import type { GatewayCore } from '../core/gateway-core.js';
+import { settled } from '../core/settled.js';
 import { canonicalAddress } from './common/addresses.js';
 import { step } from './common/context.js';
 import { hostsTouchedBy } from './hosts-touched.js';
@@ -32,6 +32,16 @@ import { subnetTable } from './subnet/subnet.projection.js';
 
 const bad = (name: string, message: string) => new DomainError('invalid', message, { name });
 
+export interface PlugRequest {
+  readonly serverId: string;
+  readonly projectId: string;
+  readonly hostname: string;
+  readonly requested: readonly RequestedNetwork[];
+  readonly securityGroups: readonly string[];
+  /** Where the server has a place. */
+  readonly host: NonNullable<Port['host']>;
+}
+
 /** What a server needs of the network, from its request to its deletion. */
 export class ServerPorts {
   private readonly ports: Ports;
@@ -41,16 +51,16 @@ export class ServerPorts {
   }
 
   /**
-   * Checks a request's networks before it is accepted. 'auto' is the only usable network of the project, or none.
+   * Checks a request's networks, and says which they are. 'auto' is the only usable network of the project, or none.
    * @throws DomainError in Nova's words
    */
   async resolve(
+    rows: RowReader,
     projectId: string,
     isAdmin: boolean,
     networks: 'auto' | 'none' | readonly RequestedNetwork[],
   ): Promise<RequestedNetwork[]> {
     if (networks === 'none') return [];
-    const rows = await this.core.fresh();
     if (networks === 'auto') {
       const usable = await this.usableNetworks(rows, projectId);
       if (usable.length > 1)
@@ -60,23 +70,23 @@ export class ServerPorts {
       return usable.map((n) => ({ networkId: n.id, portId: null, fixedIp: null, tag: null }));
     }
     const seen = new Set<string>();
-    const resolved: RequestedNetwork[] = [];
-    for (const wanted of networks) {
-      if (wanted.portId !== null) {
-        if (seen.has(wanted.portId)) throw bad('PortInUse', `Port ${wanted.portId} is still in use.`);
-        seen.add(wanted.portId);
+    for (const { portId } of networks)
+      if (portId !== null) {
+        if (seen.has(portId)) throw bad('PortInUse', `Port ${portId} is still in use.`);
+        seen.add(portId);
       }
-      resolved.push(await this.check(rows, projectId, isAdmin, wanted));
-    }
-    return resolved;
+    return settled(networks.map((wanted) => this.check(rows, projectId, isAdmin, wanted)));
   }
 
   /**
-   * Security groups of a request by name or id. `[]` leaves the choice of the default group to `allocate`.
+   * Security groups of a request by name or id. `[]` leaves the choice of the default group to `plug`.
    * @throws DomainError `invalid` in Nova's words
    */
-  async resolveSecurityGroups(projectId: string, names: readonly string[]): Promise<SecurityGroupId[]> {
-    const rows = await this.core.fresh();
+  async resolveSecurityGroups(
+    rows: RowReader,
+    projectId: string,
+    names: readonly string[],
+  ): Promise<SecurityGroupId[]> {
     const found = new Set<SecurityGroupId>();
     for (const name of names) {
       const byId = await rows.get(securityGroupTable, name);
@@ -99,69 +109,58 @@ export class ServerPorts {
   }
 
   /**
-   * Makes (id = uuidV5(serverId, index)) or takes over the ports of a server. Doing it twice gives the same ports.
+   * Makes (id = uuidV5(serverId, index)) or takes over the ports of a server, on the host that it has a place on. Doing
+   * it twice gives the same ports.
    * @throws DomainError when a network, port or address is not to be had
    */
-  async allocate(
-    request: {
-      readonly serverId: string;
-      readonly projectId: string;
-      readonly hostname: string;
-      readonly requested: readonly RequestedNetwork[];
-      readonly securityGroups: readonly string[];
-    },
-    context: CommandContext,
-  ): Promise<ServerPort[]> {
-    if (request.requested.length === 0) return [];
-    const rows = await this.core.fresh();
-    const allocated: ServerPort[] = [];
-    for (const [index, wanted] of request.requested.entries()) {
-      const made =
-        wanted.portId === null
-          ? await this.make(rows, request, index, wanted, context)
-          : await this.take(request, wanted.portId, context);
-      const network = await rows.get(networkTable, made.networkId);
-      allocated.push({
-        portId: made.id!,
-        networkId: made.networkId,
-        networkName: network?.name ?? '',
-        mac: made.attributes.mac,
-        fixedIps: made.attributes.fixedIps.map((ip) => ({ ...ip, version: ip.address.includes(':') ? 6 : 4 })),
-        ours: made.madeFor === request.serverId,
-        tag: wanted.tag,
-      });
-    }
-    return allocated;
+  async plug(request: PlugRequest, context: CommandContext): Promise<ServerPort[]> {
+    const rows = this.core.readModel;
+    return settled(
+      request.requested.map(async (wanted, index): Promise<ServerPort> => {
+        const made =
+          wanted.portId === null
+            ? await this.make(rows, request, index, wanted, context)
+            : await this.take(request, wanted.portId, context);
+        const { networkId } = made;
+        await this.bind(made, request, context);
+        return {
+          portId: made.id!,
+          networkId,
+          networkName: (await rows.get(networkTable, networkId))?.name ?? '',
+          mac: made.attributes.mac,
+          fixedIps: made.attributes.fixedIps.map((ip) => ({ ...ip, version: ip.address.includes(':') ? 6 : 4 })),
+          ours: made.madeFor === request.serverId,
+          tag: wanted.tag,
+        };
+      }),
+    );
   }
 
-  /** Binds the server's ports to the host it was scheduled on. Idempotent. */
-  async bind(serverId: string, hostId: string, hostName: string, context: CommandContext): Promise<void> {
-    const rows = await this.core.fresh();
-    await Promise.all(
-      (await rows.find(portTable, { where: { serverId } })).map((row) =>
-        this.core.commands.execute(
-          port,
-          row.id,
-          { type: 'bind', portId: row.id, serverId: serverId as ServerId, hostId: hostId as HostId, hostName },
-          step(context, `${row.id} bind ${hostId}`),
-        ),
-      ),
-    );
+  /** Moves the ports of a server, as an earlier attempt left them, to another host. */
+  async move(
+    ports: readonly ServerPort[],
+    to: Pick<PlugRequest, 'serverId' | 'host'>,
+    context: CommandContext,
+  ): Promise<void> {
+    await settled(ports.map(async ({ portId }) => this.bind(await this.core.commands.load(port, portId), to, context)));
   }
 
   /** Deletes the ports that the server's build made, gives the others back to their owner. Idempotent. */
   async release(serverId: string, context: CommandContext): Promise<void> {
     const rows = await this.core.fresh();
-    for (const row of await rows.find(portTable, { where: { serverId } })) {
-      if (row.madeFor === serverId) await this.ports.delete(row.id, context);
-      else
-        await this.core.commands.execute(
-          port,
-          row.id,
-          { type: 'detach', portId: row.id, serverId: serverId as ServerId },
-          step(context, `${row.id} detach`),
-        );
-    }
+    const ports = await rows.find(portTable, { where: { serverId } });
+    await settled(
+      ports.map(({ id, madeFor }) =>
+        madeFor === serverId
+          ? this.ports.delete(id, context)
+          : this.core.commands.execute(
+              port,
+              id,
+              { type: 'detach', portId: id, serverId: serverId as ServerId },
+              step(context, `${id} detach`),
+            ),
+      ),
+    );
   }
 
   /** What the host needs of each server's ports, security rules resolved. Servers without ports are missing. */
@@ -205,8 +204,10 @@ export class ServerPorts {
   }
 
   private async usableNetworks(rows: RowReader, projectId: string): Promise<NetworkRow[]> {
-    const own = await rows.find(networkTable, { where: { projectId, external: false } });
-    const shared = await rows.find(networkTable, { where: { shared: true, external: false } });
+    const [own, shared] = await settled([
+      rows.find(networkTable, { where: { projectId, external: false } }),
+      rows.find(networkTable, { where: { shared: true, external: false } }),
+    ]);
     const all = new Map([...own, ...shared].map((n) => [n.id, n]));
     // Nova passes over networks without a subnet only once it has chosen; a network that is all there is must have one.
     return [...all.values()];
@@ -250,12 +251,13 @@ export class ServerPorts {
 
   private async make(
     rows: RowReader,
-    request: Parameters<ServerPorts['allocate']>[0],
+    request: PlugRequest,
     index: number,
     wanted: RequestedNetwork,
     context: CommandContext,
   ): Promise<Port> {
-    const network = await rows.get(networkTable, wanted.networkId ?? '');
+    const id = wanted.networkId ?? '';
+    const network = (await rows.get(networkTable, id)) ?? (await (await this.core.fresh()).get(networkTable, id));
     if (!network) throw conflict(`Network ${wanted.networkId} could not be found.`);
     const { portSecurity } = network.attributes;
     const groups = !portSecurity
@@ -272,6 +274,7 @@ export class ServerPorts {
         fixedIps: wanted.fixedIp === null ? 'any' : [{ address: wanted.fixedIp }],
         madeFor: request.serverId as ServerId,
         hostname: request.hostname,
+        host: request.host,
         attributes: {
           name: '',
           description: '',
@@ -292,11 +295,7 @@ export class ServerPorts {
     );
   }
 
-  private async take(
-    request: Parameters<ServerPorts['allocate']>[0],
-    portId: PortId,
-    context: CommandContext,
-  ): Promise<Port> {
+  private async take(request: PlugRequest, portId: PortId, context: CommandContext): Promise<Port> {
     const { state } = await this.core.commands.execute(
       port,
       portId,
@@ -310,5 +309,19 @@ export class ServerPorts {
       step(context, `${portId} attach`),
     );
     return state;
+  }
+
+  private async bind(
+    { id, host: now }: Port,
+    { serverId, host }: Pick<PlugRequest, 'serverId' | 'host'>,
+    context: CommandContext,
+  ): Promise<void> {
+    if (id === null || now?.id === host.id) return;
+    await this.core.commands.execute(
+      port,
+      id,
+      { type: 'bind', portId: id, serverId: serverId as ServerId, hostId: host.id, hostName: host.name },
+      step(context, `${id} bind ${host.id}`),
+    );
   }
 }

@@ -200,6 +200,8 @@ export const portEvents = eventSet({
         /** The server whose build made the port; its deletion removes it. */
         madeFor: ServerId.nullable(),
         hostname: z.string(),
+        /** The host that its server has a place on; without one the port is bound later, or never. */
+        host: z.object({ id: HostId, name: z.string() }).optional(),
       }),
     ),
     PortCreateAbandoned: event(

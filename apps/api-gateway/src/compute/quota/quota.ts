@@ -16,6 +16,8 @@ export type QuotaCommand =
       readonly projectId: ProjectId;
       readonly reservations: readonly Reservation[];
       readonly atLeast: number;
+      /** Metadata items of each owner: limited, but not taken from anything. */
+      readonly metadataItems?: number;
       readonly defaults: QuotaAmounts;
     }
   | { readonly type: 'release'; readonly projectId: ProjectId; readonly owner: string };
@@ -60,7 +62,10 @@ const over = (quota: Quota, defaults: QuotaAmounts, used: QuotaAmounts, asked: Q
     .sort();
 
 const reserve = (command: Extract<QuotaCommand, { type: 'reserve' }>, quota: Quota): QuotaEvent[] => {
-  const { projectId, reservations, defaults } = command;
+  const { projectId, reservations, defaults, metadataItems = 0 } = command;
+  const most = limitOf(quota, defaults, 'metadata_items');
+  if (most >= 0 && metadataItems > most)
+    throw new DomainError('overQuota', `Maximum number of metadata items exceeds ${most}`);
   const events: QuotaEvent[] = [];
   let used = quota.used;
   let had = 0;

@@ -21,10 +21,11 @@ export const outlinesOf = (recorded: RecordedEvent): Outlines | null => {
   const event = recorded as unknown as PortEvent;
   switch (event.type) {
     case 'PortCreated': {
-      const { portId, networkId, attributes, hostname } = event.data;
+      const { portId, networkId, attributes, hostname, host } = event.data;
       const addresses = attributes.fixedIps.map((ip) => ip.address);
       const { securityGroups, mac } = attributes;
-      return { portId, before: null, after: { networkId, securityGroups, mac, addresses, hostname, hostId: null } };
+      const hostId = host?.id ?? null;
+      return { portId, before: null, after: { networkId, securityGroups, mac, addresses, hostname, hostId } };
     }
     case 'PortChanged':
     case 'PortAttached':

@@ -1,5 +1,6 @@
 import type { CommandContext, NetworkId, PortAttributes, PortId, ProjectId, ServerId } from '@omnivisor/contracts';
 import type { GatewayCore } from '../../core/gateway-core.js';
+import { settled } from '../../core/settled.js';
 import { addressPool, type WantedIp } from '../address-pool/address-pool.js';
 import { step } from '../common/context.js';
 import { networkQuota } from '../quota/network-quota.js';
@@ -15,6 +16,7 @@ export interface NewPort {
   readonly attributes: Omit<PortAttributes, 'mac' | 'fixedIps'>;
   readonly madeFor: ServerId | null;
   readonly hostname: string;
+  readonly host?: Port['host'];
 }
 
 /** Making and removing ports, in the order that lets `PortReservationProcess` clean up after a crash at any point. */
@@ -23,28 +25,30 @@ export class Ports {
 
   /** Doing it twice gives the same port. @throws DomainError */
   async create(wanted: NewPort, context: CommandContext): Promise<Port> {
-    const { portId, networkId, projectId, attributes, madeFor, hostname } = wanted;
+    const { portId, networkId, projectId, attributes, madeFor, hostname, host } = wanted;
     const { commands } = this.core;
-    const { state: pool } = await commands.execute(
-      addressPool,
-      networkId,
-      {
-        type: 'allocate',
-        networkId,
-        portId,
-        projectId,
-        mac: wanted.mac ?? macCandidates(portId),
-        fixedIps: wanted.fixedIps,
-      },
-      step(context, `${portId} addresses`),
-    );
     try {
-      await commands.execute(
-        networkQuota,
-        projectId,
-        { type: 'take', projectId, resource: 'port', ids: [portId] },
-        step(context, `${portId} quota`),
-      );
+      const [{ state: pool }] = await settled([
+        commands.execute(
+          addressPool,
+          networkId,
+          {
+            type: 'allocate',
+            networkId,
+            portId,
+            projectId,
+            mac: wanted.mac ?? macCandidates(portId),
+            fixedIps: wanted.fixedIps,
+          },
+          step(context, `${portId} addresses`),
+        ),
+        commands.execute(
+          networkQuota,
+          projectId,
+          { type: 'take', projectId, resource: 'port', ids: [portId] },
+          step(context, `${portId} quota`),
+        ),
+      ]);
       const { mac, fixedIps } = pool.holdings.get(portId)!;
       const { state } = await commands.execute(
         port,
@@ -57,6 +61,7 @@ export class Ports {
           madeFor,
           hostname,
           attributes: { ...attributes, mac, fixedIps: [...fixedIps] },
+          ...(host ? { host } : {}),
         },
         step(context, `${portId} create`),
       );
@@ -86,17 +91,19 @@ export class Ports {
     context: CommandContext,
   ): Promise<void> {
     const { commands } = this.core;
-    await commands.execute(
-      networkQuota,
-      projectId,
-      { type: 'giveBack', projectId, resource: 'port', ids: [portId] },
-      step(context, `${portId} quota back`),
-    );
-    await commands.execute(
-      addressPool,
-      networkId,
-      { type: 'release', networkId, portId },
-      step(context, `${portId} addresses back`),
-    );
+    await settled([
+      commands.execute(
+        networkQuota,
+        projectId,
+        { type: 'giveBack', projectId, resource: 'port', ids: [portId] },
+        step(context, `${portId} quota back`),
+      ),
+      commands.execute(
+        addressPool,
+        networkId,
+        { type: 'release', networkId, portId },
+        step(context, `${portId} addresses back`),
+      ),
+    ]);
   }
 }
