@@ -44,9 +44,13 @@ export class Gateway {
     this.hosts = new HostDesk(
       this.core,
       {
-        plugs: (rows, serverIds) => this.serverPorts.plugs(rows, serverIds),
+        plugs: (rows, servers) => this.serverPorts.plugs(rows, servers),
         plans: (rows, networkIds) => this.serverPorts.plans(rows, networkIds),
+        members: (rows, host, since) => this.serverPorts.members(rows, host, since),
+        serversWithNews: (rows, host, since) => this.serverPorts.serversWithNews(rows, host, since),
         hostsTouchedBy: (event, rows) => this.serverPorts.hostsTouchedBy(event, rows),
+        regroupedBy: (event) => this.serverPorts.regroupedBy(event),
+        hostsThatTrust: (rows, groups) => this.serverPorts.hostsThatTrust(rows, groups),
         boot: (server, host) => guests.boot(server, host),
         metadata: (rows, host, request) => guests.metadata(rows, host, request),
       },

@@ -1,7 +1,7 @@
 import type { Projection } from '@omnivisor/eventsourcing';
 import { networkProjection } from './network/network.projection.js';
 import { portProjection } from './port/port.projection.js';
-import { groupPortsProjection, networkPortsProjection } from './port/port-outlines.projection.js';
+import { addressProjection, groupMemberProjection, portHostProjection } from './port/port-outlines.projection.js';
 import { portReservationProjection } from './port/port-reservation.process.js';
 import { networkQuotaProjection } from './quota/network-quota.projection.js';
 import { securityGroupProjection, securityGroupRuleProjection } from './security-group/security-group.projection.js';
@@ -11,8 +11,9 @@ export const networkProjections: readonly Projection[] = [
   networkProjection,
   subnetProjection,
   portProjection,
-  networkPortsProjection,
-  groupPortsProjection,
+  portHostProjection,
+  groupMemberProjection,
+  addressProjection,
   portReservationProjection,
   securityGroupProjection,
   securityGroupRuleProjection,

@@ -1,4 +1,4 @@
-import type { CommandContext, HostId, NetworkId, PortId, ProjectId, SubnetId } from '@omnivisor/contracts';
+import type { CommandContext, HostId, NetworkId, PortId, ProjectId, ServerId, SubnetId } from '@omnivisor/contracts';
 import { MemoryEventStore, MemoryReadModel } from '@omnivisor/eventsourcing/memory';
 import { MemoryBus, SeededIds, VirtualClock } from '@omnivisor/platform/testing';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -156,10 +156,10 @@ describe('ports of a server', () => {
     const first = await ports.plug(request(networkId), context('a'));
     expect(first).toMatchObject([{ networkId, ours: true, fixedIps: [{ address: '10.0.0.2', version: 4 }] }]);
     expect(await ports.plug(request(networkId), context('b'))).toEqual(first);
-    const plugs = (await ports.plugs(await core.fresh(), [serverId])).get(serverId)!;
+    const plugs = (await ports.plugs(await core.fresh(), [{ id: serverId as ServerId, ports: first }])).get(serverId)!;
     expect(plugs[0]!.securityGroups).toEqual([defaultGroupId(projectId)]);
     expect(plugs[0]!.rules.filter((r) => r.direction === 'ingress' && r.ethertype === 'IPv4')).toMatchObject([
-      { remotePrefixes: ['10.0.0.2/32'] },
+      { remotePrefixes: [], remoteGroup: defaultGroupId(projectId) },
     ]);
   });
 
@@ -170,7 +170,6 @@ describe('ports of a server', () => {
     expect(await ports.serverAt(rows, networkId, '10.0.0.2')).toBe(serverId);
     expect(await ports.machinesOf(rows, [networkId], async (h) => `machine of ${h}`)).toEqual([`machine of ${hostId}`]);
     expect((await ports.plans(rows, [networkId]))[0]).toMatchObject({
-      leases: [{ address: '10.0.0.2', hostname: 'web' }],
       subnets: [{ serviceAddress: '10.0.0.1' }],
     });
     await ports.release(serverId, context());
@@ -221,7 +220,44 @@ describe('ports of a server', () => {
       { type: 'addRule', securityGroupId: group, rule },
       context(),
     );
-    expect(await ports.hostsTouchedBy(events[0]!, await core.fresh())).toEqual([hostId]);
+    expect(await ports.hostsTouchedBy(events[0]!, await core.fresh())).toEqual({ whole: [hostId], changes: [] });
+  });
+
+  it('join and leave their groups for the hosts that trust those, each change told once', async () => {
+    const networkId = await makeNetwork('10.0.0.0/24');
+    const group = defaultGroupId(projectId);
+    const other = '7f0e1f6e-0d3b-4a59-8f3c-2a3c4f4b9a02';
+    const members = async (since: number) => ports.members(await core.fresh(), hostId, since);
+    await ports.plug(request(networkId), context());
+    expect(await members(0)).toMatchObject([
+      { securityGroupId: group, whole: true, members: [{ addresses: ['10.0.0.2'] }] },
+    ]);
+    const known = await core.store.head();
+    const [joined] = await ports.plug(request(networkId, { serverId: other }), context());
+    expect(await members(known)).toEqual([
+      { securityGroupId: group, whole: false, members: [{ portId: joined!.portId, addresses: ['10.0.0.3'] }] },
+    ]);
+    expect(await ports.serversWithNews(await core.fresh(), hostId, known)).toEqual([other]);
+    const later = await core.store.head();
+    await ports.release(other, context());
+    expect(await members(later)).toMatchObject([{ whole: false, members: [{ addresses: [] }] }]);
+    expect((await members(0))[0]!.members).toHaveLength(1);
+    expect(await members(await core.store.head())).toEqual([]);
+    const left = (await core.store.readStream(`port-${joined!.portId}`)).at(-1)!;
+    expect(ports.regroupedBy(left)).toEqual([group]);
+    expect(await ports.hostsThatTrust(await core.fresh(), [group])).toEqual([hostId]);
+  });
+
+  it('tell a host all members of a group that is new to it', async () => {
+    const networkId = await makeNetwork('10.0.0.0/24');
+    await ports.plug(request(networkId), context());
+    const known = await core.store.head();
+    const host2 = { id: '3c0f4a52-51a0-4f0b-9a6c-6d0c6a8f1b03' as HostId, name: 'node2' };
+    const second = request(networkId, { serverId: '7f0e1f6e-0d3b-4a59-8f3c-2a3c4f4b9a02', host: host2 });
+    await ports.plug(second, context());
+    const [group] = await ports.members(await core.fresh(), host2.id, known);
+    expect(group).toMatchObject({ whole: true });
+    expect(group!.members.map((m) => m.addresses)).toEqual([['10.0.0.2'], ['10.0.0.3']]);
   });
 });
 

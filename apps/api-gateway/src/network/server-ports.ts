@@ -5,6 +5,7 @@ import {
   type hostBus,
   type NetworkId,
   type PortId,
+  type Position,
   type ProjectId,
   type RecordedEvent,
   type RequestedNetwork,
@@ -18,15 +19,16 @@ import type { GatewayCore } from '../core/gateway-core.js';
 import { settled } from '../core/settled.js';
 import { canonicalAddress } from './common/addresses.js';
 import { step } from './common/context.js';
-import { hostsTouchedBy } from './hosts-touched.js';
+import { type HostsTouched, hostsThatTrust, hostsTouchedBy, regroupedBy } from './hosts-touched.js';
 import { type NetworkRow, networkTable } from './network/network.projection.js';
 import { networkPlans } from './network/network-plans.js';
 import { type Port, port } from './port/port.js';
 import { portTable } from './port/port.projection.js';
-import { networkPortsTable } from './port/port-outlines.projection.js';
+import { addressKey, addressTable, portHostTable } from './port/port-outlines.projection.js';
 import { portPlugs } from './port/port-plugs.js';
 import { Ports } from './port/ports.js';
 import { ensureDefaultGroup } from './security-group/default-group.js';
+import { membersForHost } from './security-group/group-members.js';
 import { securityGroupTable } from './security-group/security-group.projection.js';
 import { subnetTable } from './subnet/subnet.projection.js';
 
@@ -163,9 +165,9 @@ export class ServerPorts {
     );
   }
 
-  /** What the host needs of each server's ports, security rules resolved. Servers without ports are missing. */
-  plugs(rows: RowReader, serverIds: readonly string[]): Promise<Map<string, hostBus.PortPlug[]>> {
-    return portPlugs(rows, serverIds);
+  /** What the host needs of each server's ports. Servers without ports are missing. */
+  plugs(rows: RowReader, servers: Parameters<typeof portPlugs>[1]): Promise<Map<string, hostBus.PortPlug[]>> {
+    return portPlugs(rows, servers);
   }
 
   /** What a machine needs to build these networks. */
@@ -173,12 +175,22 @@ export class ServerPorts {
     return networkPlans(rows, networkIds);
   }
 
+  /** Members of the security groups that rules on a host name, as far as they changed. */
+  members(rows: RowReader, hostId: string, since: Position): Promise<hostBus.GroupMembers[]> {
+    return membersForHost(rows, hostId, since);
+  }
+
+  /** Servers whose ports on a host changed. */
+  async serversWithNews(rows: RowReader, hostId: string, since: Position): Promise<string[]> {
+    const ports = await rows.find(portTable, { where: { hostId, changedAt: { gt: since } } });
+    return [...new Set(ports.flatMap((p) => p.serverId ?? []))];
+  }
+
   /** The server that has this address on this network. */
   async serverAt(rows: RowReader, networkId: string, address: string): Promise<string | null> {
     const wanted = canonicalAddress(address);
-    const ports = (await rows.get(networkPortsTable, networkId))?.ports ?? {};
-    const id = Object.keys(ports).find((key) => wanted !== null && ports[key]!.addresses.includes(wanted));
-    return id === undefined ? null : ((await rows.get(portTable, id))?.serverId ?? null);
+    const found = wanted === null ? undefined : await rows.get(addressTable, addressKey(networkId, wanted));
+    return found ? ((await rows.get(portTable, found.portId))?.serverId ?? null) : null;
   }
 
   /** Machines that these networks are on: those of the hosts their ports are bound to. */
@@ -187,20 +199,23 @@ export class ServerPorts {
     networkIds: readonly string[],
     machineOf: (hostId: string) => Promise<string | null>,
   ): Promise<string[]> {
-    const hosts = new Set<string>();
-    for (const row of (await rows.getMany(networkPortsTable, [...new Set(networkIds)])).values())
-      for (const { hostId } of Object.values(row.ports)) if (hostId !== null) hosts.add(hostId);
-    const machines = new Set<string>();
-    for (const host of hosts) {
-      const machine = await machineOf(host);
-      if (machine !== null) machines.add(machine);
-    }
-    return [...machines];
+    if (networkIds.length === 0) return [];
+    const places = await rows.find(portHostTable, { where: { of: { in: [...new Set(networkIds)] } } });
+    const machines = await settled([...new Set(places.map((place) => place.hostId))].map(machineOf));
+    return [...new Set(machines.filter((machine) => machine !== null))];
   }
 
   /** Hosts that have to look again because of an event of the network; a hint for wake-ups. */
-  hostsTouchedBy(event: RecordedEvent, rows: RowReader): Promise<string[]> {
+  hostsTouchedBy(event: RecordedEvent, rows: RowReader): Promise<HostsTouched> {
     return hostsTouchedBy(event, rows);
+  }
+
+  regroupedBy(event: RecordedEvent): string[] {
+    return regroupedBy(event);
+  }
+
+  hostsThatTrust(rows: RowReader, groups: readonly string[]): Promise<string[]> {
+    return hostsThatTrust(rows, groups);
   }
 
   private async usableNetworks(rows: RowReader, projectId: string): Promise<NetworkRow[]> {
@@ -240,11 +255,9 @@ export class ServerPorts {
     if ((await rows.count(subnetTable, { networkId: id })) === 0)
       throw bad('NetworkRequiresSubnet', `Network ${id} requires a subnet in order to boot instances on.`);
     if (wanted.fixedIp !== null) {
-      const address = canonicalAddress(wanted.fixedIp);
-      const inUse = Object.values((await rows.get(networkPortsTable, id))?.ports ?? {}).some((p) =>
-        p.addresses.includes(address ?? ''),
-      );
-      if (inUse) throw bad('FixedIpAlreadyInUse', `Fixed IP address ${wanted.fixedIp} is already in use.`);
+      const address = canonicalAddress(wanted.fixedIp) ?? '';
+      if (await rows.get(addressTable, addressKey(id, address)))
+        throw bad('FixedIpAlreadyInUse', `Fixed IP address ${wanted.fixedIp} is already in use.`);
     }
     return wanted;
   }

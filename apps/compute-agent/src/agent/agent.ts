@@ -156,7 +156,6 @@ export class Agent {
       const found = whole ? (await this.ports.driver.list()).filter((g) => g.mark.cloudId === this.ports.cloudId) : [];
       const reply = await this.ask(hostBus.desired, { session: this.session, since: whole ? 0 : this.version });
       if (reply.session !== this.session) return this.end();
-      this.version = reply.version;
       if (reply.whole) {
         this.desired.clear();
         this.networks.clear();
@@ -164,7 +163,9 @@ export class Agent {
       for (const server of reply.servers) this.desired.set(server.serverId, server);
       for (const network of reply.networks) this.networks.set(network.networkId, network);
       await this.ports.network.ensureNetworks(reply.networks);
+      await this.ports.network.regroup(reply.groups);
       await this.refreshPlugs(reply.servers);
+      this.version = reply.version;
       if (reply.whole) await this.settle(found, reply.discard);
       const concerned = reply.whole
         ? new Set([...this.desired.keys(), ...found.map((g) => g.mark.serverId as string)])

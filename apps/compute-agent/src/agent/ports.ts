@@ -5,11 +5,14 @@ import type { GuestNic, HypervisorDriver } from '../drivers/hypervisor-driver.js
 
 export type PortPlug = z.output<typeof hostBus.PortPlug>;
 export type NetworkPlan = z.output<typeof hostBus.NetworkPlan>;
+export type GroupMembers = z.output<typeof hostBus.GroupMembers>;
 
 /** The host side of networks. Everything may be asked for again; what is there already stays as it is. */
 export interface NetworkPlug {
-  /** Makes the networks and brings their leases and rules up to date. */
+  /** Makes the networks, or brings them up to date. */
   ensureNetworks(plans: readonly NetworkPlan[]): Promise<void>;
+  /** Takes up who is in the security groups that rules name. Members are kept; a change that comes twice is one. */
+  regroup(groups: readonly GroupMembers[]): Promise<void>;
   /** Makes the device of a port, with its anti-spoofing and security rules; again to bring the rules up to date. */
   plug(port: PortPlug): Promise<GuestNic>;
   unplug(portId: string): Promise<void>;

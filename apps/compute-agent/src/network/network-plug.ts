@@ -1,6 +1,6 @@
-import type { NetworkPlan, NetworkPlug, PortPlug } from '../agent/ports.js';
+import type { GroupMembers, NetworkPlan, NetworkPlug, PortPlug } from '../agent/ports.js';
 
-export type { NetworkPlan, NetworkPlug, PortPlug };
+export type { GroupMembers, NetworkPlan, NetworkPlug, PortPlug };
 
 /** What the metadata service answered. */
 export interface MetadataReply {

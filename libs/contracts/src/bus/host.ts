@@ -26,8 +26,10 @@ export const SecurityRule = z.object({
   protocol: z.string().nullable(),
   portMin: z.number().int().nullable(),
   portMax: z.number().int().nullable(),
-  /** CIDRs that may talk; an empty list with `remoteGroup` means that the group has no members now. */
+  /** CIDRs that may talk; none when `remoteGroup` says who. */
   remotePrefixes: z.array(z.string()),
+  /** The group whose members may talk. */
+  remoteGroup: SecurityGroupId.nullable(),
 });
 export type SecurityRule = z.infer<typeof SecurityRule>;
 
@@ -39,6 +41,8 @@ export const PortPlug = z.object({
   mtu: z.number().int(),
   adminUp: z.boolean(),
   portSecurity: z.boolean(),
+  /** The name that DHCP gives the guest. */
+  hostname: z.string(),
   fixedIps: z.array(z.object({ subnetId: SubnetId, address: z.string() })),
   /** Further addresses the guest may use (allowed_address_pairs). */
   allowedPairs: z.array(z.object({ mac: z.string(), address: z.string() })),
@@ -66,10 +70,18 @@ export const NetworkPlan = z.object({
       hostRoutes: z.array(z.object({ destination: z.string(), nexthop: z.string() })),
     }),
   ),
-  /** Every port of the network that DHCP has to know, with the name the guest gets. */
-  leases: z.array(z.object({ mac: z.string(), address: z.string(), hostname: z.string() })),
 });
 export type NetworkPlan = z.infer<typeof NetworkPlan>;
+
+/** Members of a security group that rules on the host name. */
+export const GroupMembers = z.object({
+  securityGroupId: SecurityGroupId,
+  /** False: only those that changed. */
+  whole: z.boolean(),
+  /** No addresses: not a member any more. */
+  members: z.array(z.object({ portId: PortId, addresses: z.array(z.string()) })),
+});
+export type GroupMembers = z.infer<typeof GroupMembers>;
 
 /** What the log wants of one server on one host. */
 export const DesiredServer = z.object({
@@ -105,7 +117,10 @@ export const desired = endpoint(
     /** False: `servers` has only what changed since `since`. */
     whole: z.boolean(),
     servers: z.array(DesiredServer),
+    /** Those of the servers named. */
     networks: z.array(NetworkPlan),
+    /** Those that the host does not know yet, or whose members changed. */
+    groups: z.array(GroupMembers),
     /** Quarantined guests an operator decided about. */
     discard: z.array(z.object({ serverId: ServerId, attempt: z.number().int() })),
   }),

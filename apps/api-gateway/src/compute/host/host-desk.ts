@@ -7,26 +7,30 @@ import {
   hostOf,
   invalid,
   type Position,
-  type RecordedEvent,
   type RequestId,
-  type ServerEvent,
 } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
 import type { Subscription } from '@omnivisor/platform/ports';
 import type { z } from 'zod';
 import type { GatewayCore } from '../../core/gateway-core.js';
-import { isServerEvent, type ServerRow, serverTable } from '../server/server.projection.js';
+import { settled } from '../../core/settled.js';
+import { type ServerRow, serverTable } from '../server/server.projection.js';
 import { serverAggregate } from '../server/server-lifecycle.js';
 import { desiredOf } from './desired.js';
 import { type HostRow, hostTable } from './host.projection.js';
+import { HostWakes, type HostWakesPorts } from './host-wakes.js';
 
 type Plug = z.input<typeof hostBus.PortPlug>;
 type Plan = z.input<typeof hostBus.NetworkPlan>;
 
 /** What the desk needs of the rest of the gateway to answer a host. */
-export interface HostDeskPorts {
-  plugs(rows: RowReader, serverIds: string[]): Promise<Map<string, Plug[]>>;
+export interface HostDeskPorts extends HostWakesPorts {
+  plugs(rows: RowReader, servers: readonly ServerRow[]): Promise<Map<string, Plug[]>>;
   plans(rows: RowReader, networkIds: string[]): Promise<Plan[]>;
+  /** Members of the security groups that rules on a host name, as far as they changed. */
+  members(rows: RowReader, hostId: string, since: Position): Promise<z.input<typeof hostBus.GroupMembers>[]>;
+  /** Servers whose ports on a host changed. */
+  serversWithNews(rows: RowReader, hostId: string, since: Position): Promise<string[]>;
   /** Everything a server's own host may know of it, for one spawn. */
   boot(server: ServerRow, host: HostId): Promise<z.input<typeof hostBus.serverBoot.reply>>;
   metadata(
@@ -34,37 +38,24 @@ export interface HostDeskPorts {
     host: HostId,
     request: z.output<typeof hostBus.metadata.request>,
   ): Promise<z.input<typeof hostBus.metadata.reply>>;
-  /** Hosts whose network changes with an event. */
-  hostsTouchedBy(event: RecordedEvent, rows: RowReader): Promise<string[]>;
 }
 
 const QUEUE = 'api-gateway';
-
-/** Events that ask something of a host; what it reported itself it knows. */
-const news = new Set<ServerEvent['type']>([
-  'ServerScheduled',
-  'ServerStartRequested',
-  'ServerStopRequested',
-  'ServerRebootRequested',
-  'ServerPauseRequested',
-  'ServerUnpauseRequested',
-  'ServerActionFailed',
-  'ServerStateReset',
-  'ServerDeleteRequested',
-]);
-
 /**
  * The one place where compute hosts are heard. A host is not trusted: the subject proves who speaks, the log says what
  * is its own, and the server's decider judges what it reports.
  */
 export class HostDesk {
   private subscriptions: Subscription[] = [];
+  private readonly wakes: HostWakes;
 
   constructor(
     private readonly core: GatewayCore,
     private readonly ports: HostDeskPorts,
-    private readonly onError: (where: string, error: unknown) => void,
-  ) {}
+    onError: (where: string, error: unknown) => void,
+  ) {
+    this.wakes = new HostWakes(core, ports, onError);
+  }
 
   async start(): Promise<void> {
     const { bus } = this.core;
@@ -75,12 +66,11 @@ export class HostDesk {
       await bus.respond(hostBus.serverBoot, (q, s) => this.boot(hostOf(s) as HostId, q), queue),
       await bus.respond(hostBus.metadata, (q, s) => this.metadata(hostOf(s) as HostId, q), queue),
     ];
-    this.core.observe((event) => {
-      this.wake(event).catch((error) => this.onError('wake-up', error));
-    });
+    this.wakes.start();
   }
 
   async stop(): Promise<void> {
+    this.wakes.stop();
     for (const subscription of this.subscriptions) await subscription.close();
   }
 
@@ -89,29 +79,41 @@ export class HostDesk {
     { since }: { since: Position },
   ): Promise<z.input<typeof hostBus.desired.reply>> {
     const rows = await this.core.fresh();
-    // Read first: what changes while we read is asked for again next time.
-    const version = await this.core.readModel.checkpoint();
-    const host = await this.known(rows, hostId);
+    // What changes while we read is asked for again next time.
+    const version = this.core.projector.position;
     const whole = since === 0;
-    const servers = await rows.find(serverTable, {
-      where: { onHost: hostId, ...(whole ? {} : { changedAt: { gt: since } }) },
-    });
+    const [host, changed, touched, groups] = await settled([
+      this.known(rows, hostId),
+      rows.find(serverTable, { where: { onHost: hostId, ...(whole ? {} : { changedAt: { gt: since } }) } }),
+      whole ? [] : this.ports.serversWithNews(rows, hostId, since),
+      this.ports.members(rows, hostId, since),
+    ]);
+    const servers = [...changed, ...(await this.others(rows, hostId, changed, touched))];
     const placed = servers.filter((s) => !s.deleteRequested);
-    const plugs = await this.ports.plugs(
-      rows,
-      placed.map((s) => s.id),
-    );
     const networkIds = [...new Set(placed.flatMap((s) => (s.ports ?? []).map((p) => p.networkId as string)))];
+    const [plugs, networks] = await settled([this.ports.plugs(rows, placed), this.ports.plans(rows, networkIds)]);
     return {
       version,
       session: host.session,
       whole,
       servers: servers.map((s) => desiredOf(s, plugs.get(s.id) ?? [])),
-      networks: await this.ports.plans(rows, networkIds),
+      networks,
+      groups,
       discard: Object.entries(host.quarantine)
         .filter(([, q]) => q.verdict === 'discard')
         .map(([serverId, q]) => ({ serverId, attempt: q.attempt })),
     };
+  }
+
+  /** Servers on the host that did not change themselves, but something of theirs did. */
+  private async others(
+    rows: RowReader,
+    hostId: string,
+    changed: readonly ServerRow[],
+    touched: readonly string[],
+  ): Promise<ServerRow[]> {
+    const others = touched.filter((id) => !changed.some((server) => server.id === id));
+    return [...(await rows.getMany(serverTable, others)).values()].filter((server) => server.onHost === hostId);
   }
 
   private async report(
@@ -165,19 +167,6 @@ export class HostDesk {
     const rows = await this.core.fresh();
     await this.known(rows, hostId);
     return this.ports.metadata(rows, hostId, request);
-  }
-
-  /** Tells the hosts concerned that something changed. A lost wake-up costs at most one round of the agent. */
-  private async wake(event: RecordedEvent): Promise<void> {
-    const wholly = await this.ports.hostsTouchedBy(event, this.core.readModel);
-    for (const host of wholly) this.core.bus.publish(hostBus.wakeSubject(host), { kind: 'desired', whole: true });
-    const host = isServerEvent(event) && news.has(event.type) && (await this.hostOf(event));
-    if (host && !wholly.includes(host)) this.core.bus.publish(hostBus.wakeSubject(host), { kind: 'desired' });
-  }
-
-  private async hostOf(event: ServerEvent): Promise<string | null> {
-    if ('host' in event.data) return event.data.host;
-    return (await this.core.readModel.get(serverTable, event.data.serverId))?.onHost ?? null;
   }
 
   private async known(rows: RowReader, hostId: string): Promise<HostRow> {

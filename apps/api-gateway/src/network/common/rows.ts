@@ -1,4 +1,11 @@
-import { type DomainEvent, type EventSet, eventSets, type Instant, type RecordedEvent } from '@omnivisor/contracts';
+import {
+  type DomainEvent,
+  type EventSet,
+  eventSets,
+  type Instant,
+  type Position,
+  type RecordedEvent,
+} from '@omnivisor/contracts';
 import type { Projection, Table } from '@omnivisor/eventsourcing';
 
 export interface Times {
@@ -17,7 +24,7 @@ export const rowsOf = <
   readonly key: (event: Event) => string;
   readonly initial: State;
   readonly evolve: (state: State, event: Event) => State;
-  readonly row: (state: State, times: Times) => Row;
+  readonly row: (state: State, times: Times, position: Position) => Row;
 }): Projection<Row> => {
   const set = eventSets.find((s) => s.stream === options.stream) as EventSet;
   return {
@@ -26,7 +33,8 @@ export const rowsOf = <
     evolve: (before, event) => {
       const state = options.evolve(before ?? options.initial, event as unknown as Event);
       if (state.id === null || state.deleted) return undefined;
-      return options.row(state, { createdAt: before?.createdAt ?? event.recordedAt, updatedAt: event.recordedAt });
+      const { recordedAt: updatedAt, position } = event;
+      return options.row(state, { createdAt: before?.createdAt ?? updatedAt, updatedAt }, position);
     },
   };
 };

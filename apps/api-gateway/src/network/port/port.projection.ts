@@ -1,4 +1,4 @@
-import { type Instant, type PortEvent, type PortId, portEvents } from '@omnivisor/contracts';
+import { type Instant, type PortEvent, type PortId, type Position, portEvents } from '@omnivisor/contracts';
 import { type Projection, type Table, table } from '@omnivisor/eventsourcing';
 import { rowsOf } from '../common/rows.js';
 import { evolvePort, noPort, type Port } from './port.js';
@@ -9,11 +9,20 @@ export interface PortRow extends Port {
   readonly name: string;
   readonly securityGroups: readonly string[];
   readonly addresses: readonly string[];
+  readonly hostId: string | null;
   readonly createdAt: Instant;
   readonly updatedAt: Instant;
+  readonly changedAt: Position;
 }
 
-export const portTable: Table<PortRow> = table('ports_v1', ['projectId'], ['networkId'], ['deviceId'], ['serverId']);
+export const portTable: Table<PortRow> = table(
+  'ports_v2',
+  ['projectId'],
+  ['networkId'],
+  ['deviceId'],
+  ['serverId'],
+  ['hostId', 'changedAt'],
+);
 
 export const portProjection: Projection<PortRow> = rowsOf<Port, PortEvent, PortRow>({
   table: portTable,
@@ -21,13 +30,15 @@ export const portProjection: Projection<PortRow> = rowsOf<Port, PortEvent, PortR
   key: (event) => event.data.portId,
   initial: noPort,
   evolve: evolvePort,
-  row: (state, times) => ({
+  row: (state, times, changedAt) => ({
     ...state,
     id: state.id!,
     deviceId: state.attributes.deviceId,
     name: state.attributes.name,
     securityGroups: state.attributes.securityGroups,
     addresses: state.attributes.fixedIps.map((ip) => ip.address),
+    hostId: state.host?.id ?? null,
+    changedAt,
     ...times,
   }),
 });

@@ -47,6 +47,7 @@ export const securityGroupRuleTable: Table<SecurityGroupRuleRow> = table(
   'security_group_rules_v1',
   ['projectId'],
   ['securityGroupId'],
+  ['remoteGroup'],
 );
 
 export const securityGroupRuleProjection = projection<SecurityGroupEvent, SecurityGroupRuleRow>(

@@ -1,4 +1,4 @@
-import type { NetworkPlan } from '../network-plug.js';
+import type { NetworkPlan, PortPlug } from '../network-plug.js';
 import { address, cidr, hostname, isV6, mac, mtu, netmask } from './values.js';
 
 /** dnsmasq's own configuration for one network; a change of it needs a restart. */
@@ -49,14 +49,17 @@ export const dnsmasqConfiguration = (
   return `${lines.join('\n')}\n`;
 };
 
-/** The ports that DHCP knows, one line each; read again at SIGHUP. */
-export const dnsmasqHosts = (plan: NetworkPlan): string =>
-  plan.leases
-    .filter((lease) => !isV6(lease.address))
-    .map((lease) => {
-      const name = hostname(lease.hostname);
-      return `${mac(lease.mac)},${address(lease.address)}${name === null ? '' : `,${name}`}\n`;
-    })
+/** The ports that DHCP knows: those that are plugged here, one line for each address; read again at SIGHUP. */
+export const dnsmasqHosts = (plugs: readonly PortPlug[]): string =>
+  plugs
+    .flatMap((plug) =>
+      plug.fixedIps
+        .filter((ip) => !isV6(ip.address))
+        .map((ip) => {
+          const name = hostname(plug.hostname);
+          return `${mac(plug.mac)},${address(ip.address)}${name === null ? '' : `,${name}`}\n`;
+        }),
+    )
     .sort()
     .join('');
 

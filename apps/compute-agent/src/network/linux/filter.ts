@@ -7,6 +7,9 @@ export interface FilteredPort {
   readonly tap: string;
 }
 
+/** Addresses of the members of security groups. */
+export type GroupAddresses = ReadonlyMap<string, readonly string[]>;
+
 type Rule = PortPlug['rules'][number];
 
 const id = (portId: string) => uuid(portId).replaceAll('-', '_');
@@ -69,14 +72,33 @@ const ruleLines = (rule: Rule): string[] => {
     const [low, high] = [portNumber(portMin ?? 0), portNumber(portMax ?? 65535)];
     match += ` th dport ${low === high ? low : `${low}-${high}`}`;
   }
+  const line = (from: string) => `meta nfproto ${isSix ? 'ipv6' : 'ipv4'}${from}${match} return`;
+  if (rule.remoteGroup !== null) return [line(` ${family} ${side} @${groupSet(rule.remoteGroup, isSix)}`)];
   return rule.remotePrefixes
     .map(cidr)
     .filter((p) => isV6(p) === isSix)
-    .map((prefix) => {
-      const from = prefix.endsWith('/0') ? '' : ` ${family} ${side} ${prefix}`;
-      return `meta nfproto ${isSix ? 'ipv6' : 'ipv4'}${from}${match} return`;
-    });
+    .map((prefix) => line(prefix.endsWith('/0') ? '' : ` ${family} ${side} ${prefix}`));
 };
+
+const groupSet = (groupId: string, isSix: boolean): string => `group${isSix ? 6 : 4}_${id(groupId)}`;
+
+/** Groups that rules of these ports name. */
+export const groupsNamed = (ports: readonly { readonly plug: PortPlug }[]): string[] => [
+  ...new Set(ports.flatMap(({ plug }) => plug.rules.flatMap((rule) => rule.remoteGroup ?? []))),
+];
+
+const groupSets = (ports: readonly FilteredPort[], members: GroupAddresses): string[] =>
+  groupsNamed(ports).flatMap((group) =>
+    [false, true].flatMap((isSix) => {
+      const addresses = [...new Set((members.get(group) ?? []).map(address))].filter((a) => isV6(a) === isSix);
+      return [
+        `set ${groupSet(group, isSix)} {`,
+        `type ${isSix ? 'ipv6_addr' : 'ipv4_addr'}`,
+        ...(addresses.length > 0 ? [`elements = ${set(addresses)}`] : []),
+        '}',
+      ];
+    }),
+  );
 
 /** A rule that fits returns to the hook; what reaches the end of the chain is dropped. */
 const groupChain = (prefix: 'in' | 'out', { plug }: FilteredPort): string[] => [
@@ -97,7 +119,12 @@ const verdicts = (name: string, family: 'ipv4_addr' | 'ipv6_addr', entries: read
  * The whole filter of one network's namespace: anti-spoofing in the bridge family, stateful security groups in the inet
  * family. The old tables go and the new ones come in one transaction; tracked connections stay.
  */
-export const networkFilter = (plan: NetworkPlan, ports: readonly FilteredPort[], outsideAddress: string): string => {
+export const networkFilter = (
+  plan: NetworkPlan,
+  ports: readonly FilteredPort[],
+  outsideAddress: string,
+  members: GroupAddresses,
+): string => {
   const guarded = ports.filter((p) => p.plug.portSecurity);
   const entries = (prefix: 'in' | 'out', six: boolean) =>
     guarded.flatMap(({ plug }) =>
@@ -131,6 +158,7 @@ export const networkFilter = (plan: NetworkPlan, ports: readonly FilteredPort[],
     'add table inet omnivisor',
     'delete table inet omnivisor',
     'table inet omnivisor {',
+    ...groupSets(guarded, members),
     ...guarded.flatMap((p) => [...groupChain('out', p), ...groupChain('in', p)]),
     ...verdicts('out4', 'ipv4_addr', entries('out', false)),
     ...verdicts('in4', 'ipv4_addr', entries('in', false)),

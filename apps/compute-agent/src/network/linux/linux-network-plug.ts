@@ -1,11 +1,13 @@
 import { spawn } from 'node:child_process';
-import { chmod, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { dirname, join } from 'node:path';
 import type { GuestNic } from '../../drivers/hypervisor-driver.js';
-import type { InspectableNetworkPlug, NetworkPlan, OnMetadata, PortPlug } from '../network-plug.js';
+import type { GroupMembers, InspectableNetworkPlug, NetworkPlan, OnMetadata, PortPlug } from '../network-plug.js';
 import { addressesChangedHands, dnsmasqConfiguration, dnsmasqHosts, reachableResolvers } from './dnsmasq.js';
-import { type FilteredPort, networkFilter } from './filter.js';
+import { readText, storeText } from './files.js';
+import { type FilteredPort, groupsNamed, networkFilter } from './filter.js';
+import { Groups } from './groups.js';
 import { METADATA_PROXY } from './metadata-proxy.js';
 import { Names } from './names.js';
 import { Outside } from './outside.js';
@@ -45,10 +47,12 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
   private readonly names: Names;
   private readonly plans = new Map<string, NetworkPlan>();
   private readonly outside: Outside;
+  private readonly groups: Groups;
   private metadata: Server | undefined;
 
   private constructor(private readonly options: LinuxNetworkOptions) {
     this.names = new Names(options.cloudId, options.stateDirectory ?? '/run/omnivisor/network');
+    this.groups = new Groups(this.names);
     this.outside = new Outside(this.names, options.outsidePool ?? '100.64.0.0/16');
   }
 
@@ -73,6 +77,17 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     }
   }
 
+  async regroup(groups: readonly GroupMembers[]): Promise<void> {
+    if (groups.length === 0) return;
+    await this.groups.take(groups);
+    const changed = new Set<string>(groups.map((group) => group.securityGroupId));
+    for (const networkId of await this.networksHere())
+      await withLock(this.names.lock(networkId), async () => {
+        const plan = await this.storedPlan(networkId);
+        if (plan && groupsNamed(await this.ports(networkId)).some((id) => changed.has(id))) await this.filter(plan);
+      });
+  }
+
   async plug(port: PortPlug): Promise<GuestNic> {
     const { networkId, portId } = port;
     const tap = this.names.tap(portId);
@@ -82,9 +97,10 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
       if (!plan) throw new Error(`network ${networkId} has no plan on this machine`);
       if (!(await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', 'br0']))) await this.ensure(plan);
       const file: PortFile = { plug: port, tap, agent: this.names.agentSocket(this.options.agent) };
-      const changed = await this.store(this.names.portFile(networkId, portId), JSON.stringify(file));
+      const changed = await storeText(this.names.portFile(networkId, portId), JSON.stringify(file));
       const there = await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', tap]);
       if (there && !changed) return;
+      await this.serveDhcp(plan, netns, this.names.networkDirectory(networkId));
       // The filter stands before the device can carry anything.
       await this.filter(plan);
       if (!there) {
@@ -100,7 +116,7 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
   async unplug(portId: string): Promise<void> {
     for (const networkId of await this.networksHere()) {
       const path = this.names.portFile(networkId, portId);
-      if ((await this.read(path)) === null) continue;
+      if ((await readText(path)) === null) continue;
       await withLock(this.names.lock(networkId), async () => {
         const netns = this.names.netns(networkId);
         await succeeds(['ip', '-n', netns, 'link', 'delete', 'dev', this.names.tap(portId)]);
@@ -140,6 +156,7 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     await this.outside.removeTable();
     await this.close();
     await rm(this.names.directory, { recursive: true, force: true });
+    await this.groups.removeAll();
   }
 
   private async ensure(plan: NetworkPlan): Promise<void> {
@@ -147,14 +164,14 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     const netns = this.names.netns(networkId);
     const folder = this.names.networkDirectory(networkId);
     await mkdir(join(folder, 'ports'), { recursive: true, mode: 0o755 });
-    const shape = JSON.stringify({ ...plan, leases: [] });
+    const shape = JSON.stringify(plan);
     const built = await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', 'br0']);
-    const reshaped = (await this.read(join(folder, 'shape.json'))) !== shape;
-    await this.store(join(folder, 'plan.json'), JSON.stringify(plan));
+    const reshaped = (await readText(join(folder, 'shape.json'))) !== shape;
+    await storeText(join(folder, 'plan.json'), JSON.stringify(plan));
     if (!built || reshaped) {
       await this.build(plan, netns);
       await this.filter(plan);
-      await this.store(join(folder, 'shape.json'), shape);
+      await storeText(join(folder, 'shape.json'), shape);
     }
     await this.serveDhcp(plan, netns, folder);
     await this.serveMetadata(networkId, netns, folder);
@@ -216,7 +233,8 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     const netns = this.names.netns(plan.networkId);
     const ports: FilteredPort[] = await this.ports(plan.networkId);
     const [outside = ''] = (await addressesOf(netns, 'outside')).map((a) => a.split('/')[0] ?? '');
-    await run(['ip', 'netns', 'exec', netns, 'nft', '-f', '-'], networkFilter(plan, ports, outside));
+    const members = await this.groups.addresses(groupsNamed(ports));
+    await run(['ip', 'netns', 'exec', netns, 'nft', '-f', '-'], networkFilter(plan, ports, outside, members));
   }
 
   private async serveDhcp(plan: NetworkPlan, netns: string, folder: string): Promise<void> {
@@ -225,18 +243,22 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
       pid: join(folder, 'dnsmasq.pid'),
       leases: join(folder, 'leases'),
     };
-    const resolvers = reachableResolvers((await this.read('/etc/resolv.conf')) ?? '');
+    const resolvers = reachableResolvers((await readText('/etc/resolv.conf')) ?? '');
     const user = this.options.dnsmasqUser ?? 'nobody';
     const configuration = join(folder, 'dnsmasq.conf');
-    const before = (await this.read(files.hosts)) ?? '';
-    const hosts = dnsmasqHosts(plan);
-    const hostsChanged = await this.store(files.hosts, hosts);
-    const changed = await this.store(configuration, dnsmasqConfiguration(plan, files, { user, resolvers }));
+    const served = join(folder, 'served');
+    const before = (await readText(served)) ?? '';
+    const hosts = dnsmasqHosts((await this.ports(plan.networkId)).map((file) => file.plug));
+    const hostsChanged = await storeText(files.hosts, hosts);
+    const changed = await storeText(configuration, dnsmasqConfiguration(plan, files, { user, resolvers }));
     const pid = await this.running(files.pid, netns, 'dnsmasq');
     if (pid !== null && !changed && !addressesChangedHands(before, hosts)) {
+      // dnsmasq remembers the leases of ports that are gone until it is started again.
+      await storeText(served, [...new Set(`${before}${hosts}`.split(/(?<=\n)/))].join(''));
       if (hostsChanged) process.kill(pid, 'SIGHUP');
       return;
     }
+    await storeText(served, hosts);
     if (pid !== null) await end(pid);
     await run(['ip', 'netns', 'exec', netns, 'dnsmasq', `--conf-file=${configuration}`]);
   }
@@ -267,14 +289,14 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     });
     child.unref();
     // `ip netns exec` becomes the program: the process keeps its id.
-    await this.store(pidFile, `${child.pid}\n`);
+    await storeText(pidFile, `${child.pid}\n`);
   }
 
   /** Process of a pid file, when it is alive and really the one: its command line has `mark` in it. */
   private async running(pidFile: string, netns: string, mark: string): Promise<number | null> {
-    const pid = Number((await this.read(pidFile))?.trim());
+    const pid = Number((await readText(pidFile))?.trim());
     if (!Number.isInteger(pid) || pid <= 1 || !isAlive(pid)) return null;
-    const line = (await this.read(`/proc/${pid}/cmdline`)) ?? '';
+    const line = (await readText(`/proc/${pid}/cmdline`)) ?? '';
     if (!line.includes(mark)) return null;
     const inside = (await run(['ip', 'netns', 'identify', `${pid}`])).trim().split('\n');
     return inside.includes(netns) || line.includes(netns) ? pid : null;
@@ -334,27 +356,15 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     const folder = join(this.names.networkDirectory(networkId), 'ports');
     const found: PortFile[] = [];
     for (const name of (await readdir(folder).catch(() => [])).sort()) {
-      const text = name.endsWith('.json') ? await this.read(join(folder, name)) : null;
+      const text = name.endsWith('.json') ? await readText(join(folder, name)) : null;
       if (text !== null) found.push(JSON.parse(text) as PortFile);
     }
     return found;
   }
 
   private async storedPlan(networkId: string): Promise<NetworkPlan | null> {
-    const text = await this.read(join(this.names.networkDirectory(networkId), 'plan.json'));
+    const text = await readText(join(this.names.networkDirectory(networkId), 'plan.json'));
     return text === null ? null : (JSON.parse(text) as NetworkPlan);
-  }
-
-  private read(path: string): Promise<string | null> {
-    return readFile(path, 'utf8').catch(() => null);
-  }
-
-  /** Replaces a file in one step. @returns whether its text is another now */
-  private async store(path: string, text: string): Promise<boolean> {
-    if ((await this.read(path)) === text) return false;
-    await writeFile(`${path}.new`, text, { mode: 0o644 });
-    await rename(`${path}.new`, path);
-    return true;
   }
 }
 

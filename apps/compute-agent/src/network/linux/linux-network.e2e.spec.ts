@@ -23,14 +23,9 @@ if (reason) console.log(`the Linux network was not tried: ${reason}`);
 const cloudId = `e2e-${process.pid}`;
 const networkId = randomUUID();
 const any = { protocol: null, portMin: null, portMax: null } as const;
-const egress = { ...any, direction: 'egress', ethertype: 'IPv4', remotePrefixes: ['0.0.0.0/0'] } as const;
-const ingress = (over: object) => ({
-  ...any,
-  direction: 'ingress',
-  ethertype: 'IPv4',
-  remotePrefixes: ['0.0.0.0/0'],
-  ...over,
-});
+const everybody = { ethertype: 'IPv4', remotePrefixes: ['0.0.0.0/0'], remoteGroup: null } as const;
+const egress = { ...any, ...everybody, direction: 'egress' } as const;
+const ingress = (over: object) => ({ ...any, ...everybody, direction: 'ingress', ...over });
 
 const portOf = (n: number, rules: unknown[]): PortPlug =>
   ({
@@ -40,6 +35,7 @@ const portOf = (n: number, rules: unknown[]): PortPlug =>
     mtu: 1400,
     adminUp: true,
     portSecurity: true,
+    hostname: `guest-${n}`,
     fixedIps: [{ subnetId: networkId, address: `10.77.0.1${n}` }],
     allowedPairs: [],
     securityGroups: [],
@@ -72,7 +68,6 @@ describe.skipIf(reason !== null)('a network of Linux', () => {
         hostRoutes: [{ destination: '192.0.2.0/24', nexthop: '10.77.0.9' }],
       },
     ],
-    leases: ports.map((p, i) => ({ mac: p.mac, address: p.fixedIps[0]!.address, hostname: `guest-${i + 1}` })),
   } as unknown as NetworkPlan;
   const guest = (n: number) => `omv-guest-${process.pid}-${n}`;
   const inGuest = (n: number, ...command: string[]) => run(['ip', 'netns', 'exec', guest(n), ...command]);
@@ -242,6 +237,24 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
       rules: [egress, ingress({ protocol: '1', remotePrefixes: ['10.77.0.50/32'] })],
     } as PortPlug);
     expect(await pings(1, '10.77.0.12')).toBe(false);
+  });
+
+  it('lets in who is in a group that a rule names, for as long as it is', async () => {
+    const securityGroupId = randomUUID();
+    const joined = (addresses: string[], whole = false) =>
+      first.regroup([{ securityGroupId, whole, members: [{ portId: ports[0].portId, addresses }] }] as never);
+    const trusting = [egress, ingress({ protocol: '1', remotePrefixes: [], remoteGroup: securityGroupId })];
+    await second.plug({ ...ports[1], rules: trusting } as PortPlug);
+    expect(await pings(1, '10.77.0.12')).toBe(false);
+    await joined(['10.77.0.11'], true);
+    expect(await pings(1, '10.77.0.12')).toBe(true);
+    await joined([]);
+    // What was let in stays tracked: another ping is another connection.
+    expect(await pings(1, '10.77.0.12')).toBe(false);
+    await second.plug({
+      ...ports[1],
+      rules: [egress, ingress({ protocol: '1', remotePrefixes: ['10.77.0.50/32'] })],
+    } as PortPlug);
   });
 
   it("lets guests out under the machine's addresses, and into nothing that listens on it", async () => {

@@ -1,0 +1,98 @@
+import { hostBus, ms, type Position, type RecordedEvent, type ServerEvent } from '@omnivisor/contracts';
+import type { RowReader } from '@omnivisor/eventsourcing';
+import type { z } from 'zod';
+import type { GatewayCore } from '../../core/gateway-core.js';
+import { isServerEvent, serverTable } from '../server/server.projection.js';
+
+/** What wake-ups need to know of the network. */
+export interface HostWakesPorts {
+  /** Hosts whose network changes with an event, and whether they should look at everything. */
+  hostsTouchedBy(
+    event: RecordedEvent,
+    rows: RowReader,
+  ): Promise<{ readonly whole: readonly string[]; readonly changes: readonly string[] }>;
+  /** Security groups whose members an event changes. */
+  regroupedBy(event: RecordedEvent): readonly string[];
+  /** Hosts with rules that name the members of these groups. */
+  hostsThatTrust(rows: RowReader, groups: readonly string[]): Promise<readonly string[]>;
+}
+
+/** How long hosts may go on with members of security groups that have changed since. */
+const REGROUPING = ms(100);
+
+/** Events that ask something of a host; what it reported itself it knows. */
+const news = new Set<ServerEvent['type']>([
+  'ServerScheduled',
+  'ServerStartRequested',
+  'ServerStopRequested',
+  'ServerRebootRequested',
+  'ServerPauseRequested',
+  'ServerUnpauseRequested',
+  'ServerActionFailed',
+  'ServerStateReset',
+  'ServerDeleteRequested',
+]);
+
+/** Wakes hosts when the log wants something else of them. A lost wake-up costs at most one round of the agent. */
+export class HostWakes {
+  /** Position of the newest event that a host was woken for. */
+  private readonly told = new Map<string, Position>();
+  /** Security groups with changes that hosts were not told of yet, and where the newest is. */
+  private readonly regroupings = new Map<string, Position>();
+  private cancelRegrouping = () => {};
+
+  constructor(
+    private readonly core: GatewayCore,
+    private readonly ports: HostWakesPorts,
+    private readonly onError: (where: string, error: unknown) => void,
+  ) {}
+
+  start(): void {
+    this.core.observe((event) => {
+      this.wake(event).catch((error) => this.onError('wake-up', error));
+    });
+  }
+
+  stop(): void {
+    this.cancelRegrouping();
+  }
+
+  private async wake(event: RecordedEvent): Promise<void> {
+    this.regrouped(event);
+    const { whole, changes } = await this.ports.hostsTouchedBy(event, this.core.readModel);
+    for (const host of whole) this.tell(host, event, { kind: 'desired', whole: true });
+    const own = isServerEvent(event) && news.has(event.type) ? await this.hostOf(event) : null;
+    for (const host of new Set([...changes, ...(own === null ? [] : [own])]))
+      if (!whole.includes(host)) this.tell(host, event, { kind: 'desired' });
+  }
+
+  private tell(host: string, { position }: { position: Position }, wake: z.input<typeof hostBus.Wake>): void {
+    this.told.set(host, position);
+    this.core.bus.publish(hostBus.wakeSubject(host), wake);
+  }
+
+  /** Changes of groups come in numbers: one wake-up tells a host of many, or one that it got anyway since. */
+  private regrouped(event: RecordedEvent): void {
+    const groups = this.ports.regroupedBy(event);
+    if (groups.length === 0) return;
+    const begun = this.regroupings.size === 0;
+    for (const group of groups) this.regroupings.set(group, event.position);
+    if (begun)
+      this.cancelRegrouping = this.core.clock.after(REGROUPING, () => {
+        this.tellRegroupings().catch((error) => this.onError('wake-up', error));
+      });
+  }
+
+  private async tellRegroupings(): Promise<void> {
+    const groups = [...this.regroupings.keys()];
+    const position = Math.max(...this.regroupings.values());
+    this.regroupings.clear();
+    for (const host of await this.ports.hostsThatTrust(this.core.readModel, groups))
+      if ((this.told.get(host) ?? 0) < position) this.tell(host, { position }, { kind: 'desired' });
+  }
+
+  private async hostOf(event: ServerEvent): Promise<string | null> {
+    if ('host' in event.data) return event.data.host;
+    return (await this.core.readModel.get(serverTable, event.data.serverId))?.onHost ?? null;
+  }
+}
