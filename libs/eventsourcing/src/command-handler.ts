@@ -239,11 +239,11 @@ const outcomeOf = ({ state, revision }: StreamState, appended: AppendResult | un
 
 const decideAll = (batch: readonly Waiting[], { state: from }: StreamState): Decided[] => {
   let state = from;
-  return batch.map((waiting) => {
+  return batch.map((waiting, i) => {
     const { aggregate, command, context } = waiting;
     try {
       const decided: DomainEvent[] = aggregate.decide(command, state);
-      state = fold(aggregate, state, decided);
+      if (i < batch.length - 1) state = fold(aggregate, state, decided);
       return { waiting, events: decided.map((event) => newEvent(aggregate, event, context)) };
     } catch (error) {
       return { waiting, events: [], refusal: { error } };

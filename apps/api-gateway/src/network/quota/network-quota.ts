@@ -1,5 +1,6 @@
 import { type NetworkQuotaEvent, networkQuotaEvents, type ProjectId } from '@omnivisor/contracts';
 import type { Aggregate } from '@omnivisor/eventsourcing';
+import { Set as ImmutableSet } from 'immutable';
 import { overQuota } from '../common/errors.js';
 
 /** Neutron's own defaults; the resources served here. */
@@ -15,7 +16,7 @@ export const QUOTA_RESOURCES = Object.keys(DEFAULT_LIMITS) as QuotaResource[];
 
 export interface NetworkQuota {
   readonly limits: Readonly<Record<string, number>>;
-  readonly taken: Readonly<Record<string, ReadonlySet<string>>>;
+  readonly taken: Readonly<Record<string, ImmutableSet<string>>>;
 }
 
 export type NetworkQuotaCommand =
@@ -71,13 +72,14 @@ const evolve = (quota: NetworkQuota, event: NetworkQuotaEvent): NetworkQuota => 
       return { ...quota, limits: {} };
     case 'NetworkQuotaTaken': {
       const { resource, ids } = event.data;
-      return { ...quota, taken: { ...quota.taken, [resource]: new Set([...(quota.taken[resource] ?? []), ...ids]) } };
+      return { ...quota, taken: { ...quota.taken, [resource]: (quota.taken[resource] ?? ImmutableSet()).union(ids) } };
     }
     case 'NetworkQuotaReturned': {
       const { resource, ids } = event.data;
-      const left = new Set(quota.taken[resource]);
-      for (const id of ids) left.delete(id);
-      return { ...quota, taken: { ...quota.taken, [resource]: left } };
+      return {
+        ...quota,
+        taken: { ...quota.taken, [resource]: (quota.taken[resource] ?? ImmutableSet()).subtract(ids) },
+      };
     }
   }
 };

@@ -9,6 +9,7 @@ import {
   type ServerId,
   type UserId,
 } from '@omnivisor/contracts';
+import { Map as ImmutableMap } from 'immutable';
 
 export interface Claim {
   readonly serverId: ServerId;
@@ -28,7 +29,7 @@ export interface Provider {
   readonly traits: readonly string[];
   readonly aggregates: readonly string[];
   /** By `claimKey`. */
-  readonly claims: ReadonlyMap<string, Claim>;
+  readonly claims: ImmutableMap<string, Claim>;
   readonly used: Readonly<Record<string, number>>;
 }
 
@@ -40,7 +41,7 @@ export const noProvider: Provider = {
   inventories: {},
   traits: [],
   aggregates: [],
-  claims: new Map(),
+  claims: ImmutableMap(),
   used: {},
 };
 
@@ -56,7 +57,7 @@ export const evolveProvider = (provider: Provider, event: ProviderEvent): Provid
   switch (event.type) {
     case 'ProviderCreated': {
       const { providerId: id, name, hostId } = event.data;
-      return { ...noProvider, claims: new Map(), exists: true, id, name, hostId };
+      return { ...noProvider, exists: true, id, name, hostId };
     }
     case 'ProviderInventorySet':
       return { ...provider, inventories: event.data.inventories };
@@ -66,17 +67,15 @@ export const evolveProvider = (provider: Provider, event: ProviderEvent): Provid
       return { ...provider, aggregates: event.data.aggregates };
     case 'AllocationClaimed': {
       const { serverId, attempt, projectId, userId, resources } = event.data;
-      const claims = new Map(provider.claims);
-      claims.set(claimKey(serverId, attempt), { serverId, attempt, projectId, userId, resources });
+      const claim = { serverId, attempt, projectId, userId, resources };
+      const claims = provider.claims.set(claimKey(serverId, attempt), claim);
       return { ...provider, claims, used: add(provider.used, resources, 1) };
     }
     case 'AllocationReleased': {
       const key = claimKey(event.data.serverId, event.data.attempt);
       const claim = provider.claims.get(key);
       if (!claim) return provider;
-      const claims = new Map(provider.claims);
-      claims.delete(key);
-      return { ...provider, claims, used: add(provider.used, claim.resources, -1) };
+      return { ...provider, claims: provider.claims.delete(key), used: add(provider.used, claim.resources, -1) };
     }
     case 'ProviderRemoved':
       return { ...noProvider, id: provider.id };
