@@ -1,5 +1,6 @@
 import {
   type CommandContext,
+  type HostId,
   type ProjectId,
   type RequestedNetwork,
   reserve,
@@ -7,7 +8,6 @@ import {
 } from '@omnivisor/contracts';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
 import { AuditDesk } from './audit/audit-desk.js';
-import { hostTable } from './compute/host/host.projection.js';
 import { HostDesk } from './compute/host/host-desk.js';
 import { LiveAnswers } from './compute/host/live-answers.js';
 import { quotaAggregate } from './compute/quota/quota.js';
@@ -58,7 +58,7 @@ export class Gateway {
     );
     this.core.run(
       new ServerProcess(this.core, {
-        machines: (server) => this.machines(server),
+        networkHosts: (server) => this.networkHosts(server),
         reserve: (request) => this.core.bus.request(reserve, request),
         plug: (server, host, context) => this.plug(server, host, context),
         release: (server, context) => this.release(server, context),
@@ -103,16 +103,11 @@ export class Gateway {
     return this.serverPorts.plug({ serverId, projectId, hostname, requested, securityGroups, host }, context);
   }
 
-  /** Machines that the networks of a server are on: a network cannot span machines yet. */
-  private async machines(server: BuildServer): Promise<string[]> {
-    const rows = this.core.readModel;
+  private async networkHosts(server: BuildServer): Promise<HostId[]> {
     const ids = server.ports
       ? server.ports.map((p) => p.networkId)
       : (await this.networksOf(server)).flatMap((n) => n.networkId ?? []);
-    return this.serverPorts.machinesOf(rows, ids, async (hostId: string) => {
-      const host = await rows.get(hostTable, hostId);
-      return host?.facts?.machineId ?? null;
-    });
+    return this.serverPorts.hostsOf(this.core.readModel, ids);
   }
 
   private async release(server: BuildServer, context: CommandContext): Promise<void> {

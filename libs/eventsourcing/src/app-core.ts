@@ -53,6 +53,7 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
   private readonly moment = new Moment();
   private readonly runners: ProcessRunner[] = [];
   private readonly observers: ((event: RecordedEvent) => void)[] = [];
+  private readonly appendObservers: ((event: RecordedEvent) => void)[] = [];
   private readonly stops: (() => unknown)[] = [];
   private stopped = false;
   /** Position of the newest append of our own. */
@@ -74,6 +75,7 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
       clock: ports.clock,
       onAppended: (event) => {
         for (const runner of this.runners) runner.appended(event);
+        for (const observer of this.appendObservers) observer(event);
       },
     });
     this.projector = new Projector(ports.store, ports.readModel, projections, {
@@ -100,6 +102,11 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
         ...(concurrency === undefined ? {} : { concurrency }),
       }),
     );
+  }
+
+  /** Tells `observer` of each event that a command in this replica appended, before it is projected. */
+  observeAppends(observer: (event: RecordedEvent) => void): void {
+    this.appendObservers.push(observer);
   }
 
   /** Tells `observer` of each event that this replica projected: a hint, other replicas project too. */

@@ -15,7 +15,7 @@ export interface HostsTouched {
 const none: HostsTouched = { whole: [], changes: [] };
 
 /** Hosts with ports of these networks or security groups. */
-const hostsOf = async (rows: RowReader, of: readonly string[]): Promise<string[]> => {
+export const hostsOf = async (rows: RowReader, of: readonly string[]): Promise<string[]> => {
   if (of.length === 0) return [];
   const found = await rows.find(portHostTable, { where: { of: { in: [...of] } } });
   return [...new Set(found.map((row) => row.hostId))];

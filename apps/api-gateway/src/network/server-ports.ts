@@ -2,6 +2,7 @@ import {
   type CommandContext,
   conflict,
   DomainError,
+  type HostId,
   type hostBus,
   type NetworkId,
   type PortId,
@@ -19,12 +20,12 @@ import type { GatewayCore } from '../core/gateway-core.js';
 import { settled } from '../core/settled.js';
 import { canonicalAddress } from './common/addresses.js';
 import { step } from './common/context.js';
-import { type HostsTouched, hostsThatTrust, hostsTouchedBy, regroupedBy } from './hosts-touched.js';
+import { type HostsTouched, hostsOf, hostsThatTrust, hostsTouchedBy, regroupedBy } from './hosts-touched.js';
 import { type NetworkRow, networkTable } from './network/network.projection.js';
 import { networkPlans } from './network/network-plans.js';
 import { type Port, port } from './port/port.js';
 import { portTable } from './port/port.projection.js';
-import { addressKey, addressTable, portHostTable } from './port/port-outlines.projection.js';
+import { addressKey, addressTable } from './port/port-outlines.projection.js';
 import { portPlugs } from './port/port-plugs.js';
 import { Ports } from './port/ports.js';
 import { ensureDefaultGroup } from './security-group/default-group.js';
@@ -119,16 +120,16 @@ export class ServerPorts {
     const rows = this.core.readModel;
     return settled(
       request.requested.map(async (wanted, index): Promise<ServerPort> => {
+        const network = await this.networkOf(rows, wanted.networkId ?? '');
         const made =
           wanted.portId === null
-            ? await this.make(rows, request, index, wanted, context)
+            ? await this.make(network, request, index, wanted, context)
             : await this.take(request, wanted.portId, context);
-        const { networkId } = made;
         await this.bind(made, request, context);
         return {
           portId: made.id!,
-          networkId,
-          networkName: (await rows.get(networkTable, networkId))?.name ?? '',
+          networkId: made.networkId,
+          networkName: network.name,
           mac: made.attributes.mac,
           fixedIps: made.attributes.fixedIps.map((ip) => ({ ...ip, version: ip.address.includes(':') ? 6 : 4 })),
           ours: made.madeFor === request.serverId,
@@ -193,16 +194,9 @@ export class ServerPorts {
     return found ? ((await rows.get(portTable, found.portId))?.serverId ?? null) : null;
   }
 
-  /** Machines that these networks are on: those of the hosts their ports are bound to. */
-  async machinesOf(
-    rows: RowReader,
-    networkIds: readonly string[],
-    machineOf: (hostId: string) => Promise<string | null>,
-  ): Promise<string[]> {
-    if (networkIds.length === 0) return [];
-    const places = await rows.find(portHostTable, { where: { of: { in: [...new Set(networkIds)] } } });
-    const machines = await settled([...new Set(places.map((place) => place.hostId))].map(machineOf));
-    return [...new Set(machines.filter((machine) => machine !== null))];
+  /** Hosts that have ports of these networks. */
+  async hostsOf(rows: RowReader, networkIds: readonly string[]): Promise<HostId[]> {
+    return (await hostsOf(rows, networkIds)) as HostId[];
   }
 
   /** Hosts that have to look again because of an event of the network; a hint for wake-ups. */
@@ -262,16 +256,19 @@ export class ServerPorts {
     return wanted;
   }
 
+  private async networkOf(rows: RowReader, id: string): Promise<NetworkRow> {
+    const network = (await rows.get(networkTable, id)) ?? (await (await this.core.fresh()).get(networkTable, id));
+    if (!network) throw conflict(`Network ${id} could not be found.`);
+    return network;
+  }
+
   private async make(
-    rows: RowReader,
+    network: NetworkRow,
     request: PlugRequest,
     index: number,
     wanted: RequestedNetwork,
     context: CommandContext,
   ): Promise<Port> {
-    const id = wanted.networkId ?? '';
-    const network = (await rows.get(networkTable, id)) ?? (await (await this.core.fresh()).get(networkTable, id));
-    if (!network) throw conflict(`Network ${wanted.networkId} could not be found.`);
     const { portSecurity } = network.attributes;
     const groups = !portSecurity
       ? []

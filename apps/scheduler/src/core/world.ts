@@ -116,6 +116,12 @@ export class World {
     this.index.hold(hostId, key, resources);
   }
 
+  /** Provider of a claim that is in the log, but not folded yet. */
+  heldOf(key: string): ProviderId | undefined {
+    const hold = this.holds.get(key);
+    return (hold && this.hosts.get(hold.hostId)?.providerId) ?? undefined;
+  }
+
   unhold(key: string): void {
     const hold = this.holds.get(key);
     if (!hold) return;

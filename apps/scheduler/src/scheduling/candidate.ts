@@ -44,6 +44,8 @@ export interface Wanted {
   /** Hosts of the servers that the hints name. */
   readonly differentHosts: ReadonlySet<string>;
   readonly sameHosts: ReadonlySet<string> | null;
+  /** Machines that its networks are on. */
+  readonly machines: readonly string[];
   /** The group it belongs to, and how many other members each host has. */
   readonly group: {
     readonly policy: ServerGroupPolicy;

@@ -93,20 +93,22 @@ describe('reserving a place', () => {
     ['an availability zone', { availabilityZone: 'az2' }, 'plain'],
     ['the host asked for', { requestedHost: 'gold.example' }, 'gold'],
     ['the hypervisor of the image', { image: { properties: { img_hv_type: 'xen' } } }, 'plain'],
-    ['the machine of its networks', { machineIds: ['machine-gold'] }, 'gold'],
+    ['the machine of its networks', { networkHosts: ['gold'] }, 'gold'],
   ])('obeys %s', async (_, change, chosen) => {
     const s = await sim.scheduler();
-    await sim.host(s, 'gold', { traits: ['CUSTOM_GOLD'], hypervisorType: 'QEMU' }, 'az1');
+    const gold = await sim.host(s, 'gold', { traits: ['CUSTOM_GOLD'], hypervisorType: 'QEMU' }, 'az1');
     await sim.host(s, 'plain', { hypervisorType: 'Xen' }, 'az2');
     const request = sim.request(await sim.server());
-    const { image, extraSpecs, ...rest } = change as {
+    const { image, extraSpecs, networkHosts, ...rest } = change as {
       image?: object;
       extraSpecs?: Record<string, string>;
+      networkHosts?: string[];
       availabilityZone?: string;
     };
     const reply = await s.reserve.reserve({
       ...request,
       ...rest,
+      networkHosts: networkHosts ? [gold as HostId] : [],
       image: { ...request.image, ...image },
       flavor: { ...request.flavor, extraSpecs: extraSpecs ?? {} },
     });

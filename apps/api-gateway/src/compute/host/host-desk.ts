@@ -81,21 +81,15 @@ export class HostDesk {
     const rows = await this.core.fresh();
     // What changes while we read is asked for again next time.
     const version = this.core.projector.position;
-    const whole = since === 0;
-    const [host, changed, touched, groups] = await settled([
+    const [host, groups, { servers, plugs, networks }] = await settled([
       this.known(rows, hostId),
-      rows.find(serverTable, { where: { onHost: hostId, ...(whole ? {} : { changedAt: { gt: since } }) } }),
-      whole ? [] : this.ports.serversWithNews(rows, hostId, since),
       this.ports.members(rows, hostId, since),
+      this.serversFor(rows, hostId, since),
     ]);
-    const servers = [...changed, ...(await this.others(rows, hostId, changed, touched))];
-    const placed = servers.filter((s) => !s.deleteRequested);
-    const networkIds = [...new Set(placed.flatMap((s) => (s.ports ?? []).map((p) => p.networkId as string)))];
-    const [plugs, networks] = await settled([this.ports.plugs(rows, placed), this.ports.plans(rows, networkIds)]);
     return {
       version,
       session: host.session,
-      whole,
+      whole: since === 0,
       servers: servers.map((s) => desiredOf(s, plugs.get(s.id) ?? [])),
       networks,
       groups,
@@ -103,6 +97,18 @@ export class HostDesk {
         .filter(([, q]) => q.verdict === 'discard')
         .map(([serverId, q]) => ({ serverId, attempt: q.attempt })),
     };
+  }
+
+  private async serversFor(rows: RowReader, hostId: string, since: Position) {
+    const [changed, touched] = await settled([
+      rows.find(serverTable, { where: { onHost: hostId, ...(since === 0 ? {} : { changedAt: { gt: since } }) } }),
+      since === 0 ? [] : this.ports.serversWithNews(rows, hostId, since),
+    ]);
+    const servers = [...changed, ...(await this.others(rows, hostId, changed, touched))];
+    const placed = servers.filter((s) => !s.deleteRequested);
+    const networkIds = [...new Set(placed.flatMap((s) => (s.ports ?? []).map((p) => p.networkId as string)))];
+    const [plugs, networks] = await settled([this.ports.plugs(rows, placed), this.ports.plans(rows, networkIds)]);
+    return { servers, plugs, networks };
   }
 
   /** Servers on the host that did not change themselves, but something of theirs did. */
@@ -121,10 +127,9 @@ export class HostDesk {
     request: z.output<typeof hostBus.report.request>,
   ): Promise<z.input<typeof hostBus.report.reply>> {
     const rows = await this.core.fresh();
-    const host = await this.known(rows, hostId);
+    const [host, server] = await settled([this.known(rows, hostId), rows.get(serverTable, request.serverId)]);
     const refused = (reason: string) => ({ accepted: false, reason });
     if (request.session !== host.session) return refused('this session of the host has ended');
-    const server = await rows.get(serverTable, request.serverId);
     if (!server) return refused('no such server');
     const pending = server.pending!;
     const { fact } = request;
@@ -152,8 +157,7 @@ export class HostDesk {
     request: z.output<typeof hostBus.serverBoot.request>,
   ): Promise<z.input<typeof hostBus.serverBoot.reply>> {
     const rows = await this.core.fresh();
-    const host = await this.known(rows, hostId);
-    const server = await rows.get(serverTable, request.serverId);
+    const [host, server] = await settled([this.known(rows, hostId), rows.get(serverTable, request.serverId)]);
     const placed = server?.placement?.host === hostId && server.placement.attempt === request.attempt;
     if (!server || !placed || server.spawned || server.deleteRequested || request.session !== host.session)
       throw invalid('this host has no such server to spawn');

@@ -3,6 +3,7 @@ import type { RowReader } from '@omnivisor/eventsourcing';
 import type { z } from 'zod';
 import type { GatewayCore } from '../../core/gateway-core.js';
 import { isServerEvent, serverTable } from '../server/server.projection.js';
+import { serverAggregate } from '../server/server-lifecycle.js';
 
 /** What wake-ups need to know of the network. */
 export interface HostWakesPorts {
@@ -48,6 +49,11 @@ export class HostWakes {
   ) {}
 
   start(): void {
+    // The host asks while the event is projected, and its question waits for that.
+    this.core.observeAppends((event) => {
+      const host = this.askedBy(event);
+      if (host) this.tell(host, event, { kind: 'desired' });
+    });
     this.core.observe((event) => {
       this.wake(event).catch((error) => this.onError('wake-up', error));
     });
@@ -62,12 +68,13 @@ export class HostWakes {
     const { whole, changes } = await this.ports.hostsTouchedBy(event, this.core.readModel);
     for (const host of whole) this.tell(host, event, { kind: 'desired', whole: true });
     const own = isServerEvent(event) && news.has(event.type) ? await this.hostOf(event) : null;
-    for (const host of new Set([...changes, ...(own === null ? [] : [own])]))
+    const isTold = own !== null && (this.told.get(own) ?? 0) >= event.position;
+    for (const host of new Set([...changes, ...(own === null || isTold ? [] : [own])]))
       if (!whole.includes(host)) this.tell(host, event, { kind: 'desired' });
   }
 
   private tell(host: string, { position }: { position: Position }, wake: z.input<typeof hostBus.Wake>): void {
-    this.told.set(host, position);
+    this.told.set(host, Math.max(position, this.told.get(host) ?? 0));
     this.core.bus.publish(hostBus.wakeSubject(host), wake);
   }
 
@@ -89,6 +96,13 @@ export class HostWakes {
     this.regroupings.clear();
     for (const host of await this.ports.hostsThatTrust(this.core.readModel, groups))
       if ((this.told.get(host) ?? 0) < position) this.tell(host, { position }, { kind: 'desired' });
+  }
+
+  /** The host that an event of our own asks something of, as far as that is known without looking. */
+  private askedBy(event: RecordedEvent): string | undefined {
+    if (!isServerEvent(event) || !news.has(event.type)) return undefined;
+    if ('host' in event.data) return event.data.host;
+    return this.core.commands.remembered(serverAggregate, event.data.serverId)?.placement?.host;
   }
 
   private async hostOf(event: ServerEvent): Promise<string | null> {

@@ -22,12 +22,12 @@ import { beginsWork, begunBy, nextStep, SERVER_PROCESS } from './server-next-ste
 
 /** A server as a step takes it up: from the read model, or as this replica has just appended it. */
 export type BuildServer = Server &
-  Pick<ServerRow, 'updatedAt' | 'taskSince'> & { readonly id: ServerId; readonly pending: Pending };
+  Pick<ServerRow, 'updatedAt' | 'changedAt' | 'taskSince'> & { readonly id: ServerId; readonly pending: Pending };
 
 /** What the process needs of other parts of the cloud. Each call may be repeated. */
 export interface ServerProcessPorts {
-  /** Machines that the networks a server asks for are on already. */
-  machines(server: BuildServer): Promise<string[]>;
+  /** Hosts that have ports of the networks a server asks for. */
+  networkHosts(server: BuildServer): Promise<HostId[]>;
   reserve(request: ReserveRequest): Promise<ReserveReply>;
   /** Makes or takes over the ports of the server on this host. @throws DomainError when that cannot be */
   plug(
@@ -83,10 +83,10 @@ export class ServerProcess implements Process {
     const state = this.core.commands.remembered(serverAggregate, id);
     const step = state && begunBy(cause, state);
     if (!step) return;
-    const { recordedAt: at, context } = cause;
+    const { recordedAt: at, position: changedAt, context } = cause;
     const { requestId, correlationId } = context;
     const pending = { requestId, correlationId, eventId: cause.id };
-    const server: BuildServer = { ...state, id: id as ServerId, updatedAt: at, taskSince: at, pending };
+    const server: BuildServer = { ...state, id: id as ServerId, changedAt, updatedAt: at, taskSince: at, pending };
     return step === 'schedule' ? this.schedule(server) : this.release(server);
   }
 
@@ -105,7 +105,8 @@ export class ServerProcess implements Process {
         requestedHost: server.requestedHost,
         hints: { ...server.hints },
         excludeHosts: [...server.failedHosts],
-        machineIds: await this.ports.machines(server),
+        networkHosts: await this.ports.networkHosts(server),
+        position: server.changedAt,
         context: this.context(server, `reserve-${attempt}`),
       });
     } catch (error) {
