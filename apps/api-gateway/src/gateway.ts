@@ -11,14 +11,15 @@ import { AuditDesk } from './audit/audit-desk.js';
 import { HostDesk } from './compute/host/host-desk.js';
 import { LiveAnswers } from './compute/host/live-answers.js';
 import { quotaAggregate } from './compute/quota/quota.js';
-import { ownerOf, ReservationProcess } from './compute/server/reservation.process.js';
 import { type BuildServer, ServerProcess } from './compute/server/server.process.js';
+import { ownerOf, serverReservation } from './compute/server/server.reservation.js';
 import { leaveGroup } from './compute/server-group/leave-group.js';
 import { GatewayCore, type GatewayPorts } from './core/gateway-core.js';
 import { GuestDesk } from './metadata/guest-desk.js';
-import { PortReservationProcess } from './network/port/port-reservation.process.js';
+import { networkReservations } from './network/network.reservations.js';
 import { type PlugRequest, ServerPorts } from './network/server-ports.js';
 import { gatewayProjections } from './projections.js';
+import { ReservationProcess } from './reservation/reservation.process.js';
 
 /**
  * One replica of the gateway without its HTTP: commands, processes and what hosts and operators are answered. Plain code
@@ -64,8 +65,7 @@ export class Gateway {
         release: (server, context) => this.release(server, context),
       }),
     );
-    this.core.run(new ReservationProcess(this.core));
-    this.core.run(new PortReservationProcess(this.core));
+    this.core.run(new ReservationProcess(this.core, { server: serverReservation, ...networkReservations }));
   }
 
   async start(): Promise<void> {

@@ -2,7 +2,6 @@ import type { Projection } from '@omnivisor/eventsourcing';
 import { networkProjection } from './network/network.projection.js';
 import { portProjection } from './port/port.projection.js';
 import { addressProjection, groupMemberProjection, portHostProjection } from './port/port-outlines.projection.js';
-import { portReservationProjection } from './port/port-reservation.process.js';
 import { networkQuotaProjection } from './quota/network-quota.projection.js';
 import { securityGroupProjection, securityGroupRuleProjection } from './security-group/security-group.projection.js';
 import { subnetProjection } from './subnet/subnet.projection.js';
@@ -14,7 +13,6 @@ export const networkProjections: readonly Projection[] = [
   portHostProjection,
   groupMemberProjection,
   addressProjection,
-  portReservationProjection,
   securityGroupProjection,
   securityGroupRuleProjection,
   networkQuotaProjection,

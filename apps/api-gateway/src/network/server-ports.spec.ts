@@ -6,7 +6,6 @@ import { GatewayCore } from '../core/gateway-core.js';
 import { addressPool } from './address-pool/address-pool.js';
 import { network } from './network/network.js';
 import { networkProjections } from './network.projections.js';
-import { PortReservationProcess, portReservationTable } from './port/port-reservation.process.js';
 import { defaultGroupId } from './security-group/default-group.js';
 import { securityGroup } from './security-group/security-group.js';
 import { ServerPorts } from './server-ports.js';
@@ -258,23 +257,5 @@ describe('ports of a server', () => {
     const [group] = await ports.members(await core.fresh(), host2.id, known);
     expect(group).toMatchObject({ whole: true });
     expect(group!.members.map((m) => m.addresses)).toEqual([['10.0.0.2'], ['10.0.0.3']]);
-  });
-});
-
-describe('addresses of a port that never came', () => {
-  it('are given back after a while, and the port is barred', async () => {
-    const networkId = await makeNetwork('10.0.0.0/24');
-    const portId = core.ids.uuid() as PortId;
-    await core.commands.execute(
-      addressPool,
-      networkId,
-      { type: 'allocate', networkId, portId, projectId, mac: 'fa:16:3e:00:00:01', fixedIps: 'any' },
-      context(),
-    );
-    core.run(new PortReservationProcess(core));
-    await core.start();
-    await clock.runUntil(async () => (await core.readModel.get(portReservationTable, portId)) === undefined);
-    expect((await core.commands.load(addressPool, networkId)).holdings.size).toBe(0);
-    await core.stop();
   });
 });

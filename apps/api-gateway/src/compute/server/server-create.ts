@@ -32,7 +32,7 @@ import { limitOf, quotaAggregate, reservedBy } from '../quota/quota.js';
 import { groupOf } from '../server-group/leave-group.js';
 import { serverGroupAggregate, serverGroupNotFound } from '../server-group/server-group.js';
 import { serverGroupTable } from '../server-group/server-group.projection.js';
-import { ownerOf } from './reservation.process.js';
+import { ownerOf } from './server.reservation.js';
 import type { CreateServerBody } from './server.schema.js';
 import { serverAggregate } from './server-lifecycle.js';
 

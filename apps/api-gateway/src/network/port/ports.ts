@@ -1,4 +1,12 @@
-import type { CommandContext, NetworkId, PortAttributes, PortId, ProjectId, ServerId } from '@omnivisor/contracts';
+import {
+  type CommandContext,
+  DomainError,
+  type NetworkId,
+  type PortAttributes,
+  type PortId,
+  type ProjectId,
+  type ServerId,
+} from '@omnivisor/contracts';
 import type { GatewayCore } from '../../core/gateway-core.js';
 import { settled } from '../../core/settled.js';
 import { addressPool, type WantedIp } from '../address-pool/address-pool.js';
@@ -19,7 +27,7 @@ export interface NewPort {
   readonly host?: Port['host'];
 }
 
-/** Making and removing ports, in the order that lets `PortReservationProcess` clean up after a crash at any point. */
+/** Making and removing ports, in the order that lets `ReservationProcess` clean up after a crash at any point. */
 export class Ports {
   constructor(private readonly core: GatewayCore) {}
 
@@ -27,29 +35,31 @@ export class Ports {
   async create(wanted: NewPort, context: CommandContext): Promise<Port> {
     const { portId, networkId, projectId, attributes, madeFor, hostname, host } = wanted;
     const { commands } = this.core;
-    try {
-      const [{ state: pool }] = await settled([
-        commands.execute(
-          addressPool,
+    const [pool, quota] = await Promise.allSettled([
+      commands.execute(
+        addressPool,
+        networkId,
+        {
+          type: 'allocate',
           networkId,
-          {
-            type: 'allocate',
-            networkId,
-            portId,
-            projectId,
-            mac: wanted.mac ?? macCandidates(portId),
-            fixedIps: wanted.fixedIps,
-          },
-          step(context, `${portId} addresses`),
-        ),
-        commands.execute(
-          networkQuota,
+          portId,
           projectId,
-          { type: 'take', projectId, resource: 'port', ids: [portId] },
-          step(context, `${portId} quota`),
-        ),
-      ]);
-      const { mac, fixedIps } = pool.holdings.get(portId)!;
+          mac: wanted.mac ?? macCandidates(portId),
+          fixedIps: wanted.fixedIps,
+        },
+        step(context, `${portId} addresses`),
+      ),
+      commands.execute(
+        networkQuota,
+        projectId,
+        { type: 'take', projectId, resource: 'port', ids: [portId] },
+        step(context, `${portId} quota`),
+      ),
+    ]);
+    try {
+      if (pool.status === 'rejected') throw pool.reason;
+      if (quota.status === 'rejected') throw quota.reason;
+      const { mac, fixedIps } = pool.value.state.holdings.get(portId)!;
       const { state } = await commands.execute(
         port,
         portId,
@@ -67,13 +77,31 @@ export class Ports {
       );
       return state;
     } catch (error) {
-      const made = await commands.load(port, portId);
-      if (made.id === null) await this.giveBack(portId, networkId, projectId, step(context, 'undo'));
+      // What the log does not tell now is left to `ReservationProcess`.
+      const isFinal = error instanceof DomainError && error.kind !== 'unavailable';
+      if (isFinal && [pool, quota].some((taken) => taken.status === 'fulfilled'))
+        await this.abandon(portId, networkId, projectId, step(context, 'undo'));
       throw error;
     }
   }
 
-  /** Removes the port and gives back what it held; what is cut off here is done by `PortReservationProcess`. */
+  /** Gives back what a port took that was not made, and cannot be made any more then. */
+  private async abandon(
+    portId: PortId,
+    networkId: NetworkId,
+    projectId: ProjectId,
+    context: CommandContext,
+  ): Promise<void> {
+    const { state } = await this.core.commands.execute(
+      port,
+      portId,
+      { type: 'abandon', portId },
+      step(context, `${portId} abandon`),
+    );
+    if (state.id === null) await this.giveBack(portId, networkId, projectId, context);
+  }
+
+  /** Removes the port and gives back what it held; what is cut off here is done by `ReservationProcess`. */
   async delete(portId: PortId, context: CommandContext, ifRevision?: number): Promise<void> {
     const { state } = await this.core.commands.execute(
       port,

@@ -27,6 +27,8 @@ export type NetworkQuotaCommand =
       readonly projectId: ProjectId;
       readonly resource: QuotaResource;
       readonly ids: readonly string[];
+      /** What they are parts of, where they have no streams of their own. */
+      readonly parent?: string;
     }
   | {
       readonly type: 'giveBack';
@@ -49,12 +51,12 @@ const decide = (command: NetworkQuotaCommand, quota: NetworkQuota): NetworkQuota
     case 'resetLimits':
       return Object.keys(quota.limits).length === 0 ? [] : [{ type: 'NetworkQuotaLimitsReset', data: { projectId } }];
     case 'take': {
-      const { resource } = command;
+      const { resource, parent } = command;
       const ids = command.ids.filter((id) => !quota.taken[resource]?.has(id));
       if (ids.length === 0) return [];
       const limit = limitOf(quota, resource);
       if (limit >= 0 && usedOf(quota, resource) + ids.length > limit) throw overQuota([resource]);
-      return [{ type: 'NetworkQuotaTaken', data: { projectId, resource, ids } }];
+      return [{ type: 'NetworkQuotaTaken', data: { projectId, resource, ids, ...(parent ? { parent } : {}) } }];
     }
     case 'giveBack': {
       const { resource } = command;
