@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { SchedulerCore } from '../core/scheduler-core.js';
 import type { ProviderView } from '../core/world.js';
 import { badQuery, grants, hasRoom, type ProviderWish, traitsIn, wishIn } from './query.js';
-import { dated, summaryView } from './views.js';
+import { dated, summariesFor } from './views.js';
 
 const one = z.array(z.string());
 const limit = z.array(z.string().regex(/^[1-9]\d{0,9}$/));
@@ -75,22 +75,39 @@ export class CandidatesController {
       root.required.every((any) => any.some((t) => p.traits.includes(t))) &&
       !root.forbidden.some((t) => p.traits.includes(t));
     const most = Number(call.query.limit?.at(-1) ?? Number.MAX_SAFE_INTEGER);
-    const found = isolated(call, asked) ? [] : [...world.providers.values()].filter(suits).slice(0, most);
+    const found = isolated(call, asked) ? [] : first(world.providers.values(), most, suits);
+    const summary = summariesFor(total, call);
     return dated(call, {
-      allocation_requests: found.map((p) => this.request(call, p, asked, total)),
-      provider_summaries: Object.fromEntries(found.map((p) => [p.id, summaryView(p, total, call)])),
+      allocation_requests: found.map(requestsFor(call, asked, total)),
+      provider_summaries: Object.fromEntries(found.map((p) => [p.id, summary(p)])),
     });
   }
-
-  private request(call: Call, p: ProviderView, asked: readonly Group[], resources: ResourceAmounts) {
-    if (!call.since('1.12')) return { allocations: [{ resource_provider: { uuid: p.id }, resources }] };
-    const mapped = asked.filter((g) => Object.keys(g.wish.resources).length > 0);
-    return {
-      allocations: { [p.id!]: { resources } },
-      ...(call.since('1.34') ? { mappings: Object.fromEntries(mapped.map((g) => [g.suffix, [p.id]])) } : {}),
-    };
-  }
 }
+
+const first = <T>(items: Iterable<T>, most: number, suits: (item: T) => boolean): T[] => {
+  const found: T[] = [];
+  for (const item of items) {
+    if (found.length >= most) break;
+    if (suits(item)) found.push(item);
+  }
+  return found;
+};
+
+/** Allocation requests of one answer: there may be thousands, so what depends on the call alone is asked once. */
+const requestsFor = (
+  call: Call,
+  asked: readonly Group[],
+  resources: ResourceAmounts,
+): ((provider: ProviderView) => Record<string, unknown>) => {
+  if (!call.since('1.12'))
+    return ({ id }: ProviderView) => ({ allocations: [{ resource_provider: { uuid: id }, resources }] });
+  const suffixes = asked.filter((g) => Object.keys(g.wish.resources).length > 0).map((g) => g.suffix);
+  const hasMappings = call.since('1.34');
+  return ({ id }: ProviderView) => ({
+    allocations: { [id!]: { resources } },
+    ...(hasMappings ? { mappings: Object.fromEntries(suffixes.map((suffix) => [suffix, [id]])) } : {}),
+  });
+};
 
 /** Suffixes of the request groups; the main group's is empty. */
 const groupsIn = (call: Call): string[] => {

@@ -3,7 +3,7 @@ import { DomainError } from '@omnivisor/contracts';
 import { type Call, Operation } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { SchedulerCore } from '../core/scheduler-core.js';
-import { allClasses, allTraits, isTrait, traitsInUse } from './catalog.js';
+import { allClasses, allTraits, isClass, isTrait, traitsInUse } from './catalog.js';
 import { badQuery } from './query.js';
 import { classView, dated } from './views.js';
 
@@ -23,8 +23,7 @@ export class CatalogController {
   @Operation({ ...base, path: '/resource_classes/:name', versions: ['1.2'], policy: 'placement:resource_classes:show' })
   async resourceClass(call: Call) {
     const name = call.params.name!;
-    if (!allClasses(await this.core.fresh()).includes(name))
-      throw new DomainError('notFound', `No such resource class ${name}.`);
+    if (!isClass(await this.core.fresh(), name)) throw new DomainError('notFound', `No such resource class ${name}.`);
     return dated(call, classView(name, call));
   }
 

@@ -1,4 +1,4 @@
-import type { World } from '../core/world.js';
+import type { ProviderView, World } from '../core/world.js';
 import { standardTraits } from './standard-traits.js';
 
 /** os-resource-classes 1.1, in its order. */
@@ -33,8 +33,16 @@ export const traitsInUse = (world: World): Set<string> =>
 
 export const allTraits = (world: World): Set<string> => new Set([...standardTraits, ...traitsInUse(world)]);
 
+const some = (world: World, has: (provider: ProviderView) => boolean): boolean => {
+  for (const provider of world.providers.values()) if (has(provider)) return true;
+  return false;
+};
+
 export const isTrait = (world: World, name: string): boolean =>
-  standardTraitSet.has(name) || traitsInUse(world).has(name);
+  standardTraitSet.has(name) || some(world, (p) => p.exists && p.traits.includes(name));
+
+export const isClass = (world: World, name: string): boolean =>
+  standardClasses.includes(name) || some(world, (p) => Object.hasOwn(p.inventories, name));
 
 export const allClasses = (world: World): string[] => {
   const custom = [...world.providers.values()].flatMap((p) => Object.keys(p.inventories));

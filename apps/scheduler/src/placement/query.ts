@@ -1,7 +1,7 @@
 import { DomainError, type ResourceAmounts } from '@omnivisor/contracts';
 import type { ProviderView, World } from '../core/world.js';
 import { capacityOf } from '../scheduling/provider/provider.js';
-import { allClasses, isTrait } from './catalog.js';
+import { isClass, isTrait } from './catalog.js';
 
 const BAD_VALUE = 'placement.query.bad_value';
 export const badQuery = (message: string, code = BAD_VALUE) =>
@@ -26,14 +26,13 @@ export const resourcesIn = (text: string, world: World, key = 'resources'): Reso
   const form = `Expected resources query string parameter in form: ?resources=VCPU:2,MEMORY_MB:1024. Got: ${text}.`;
   const amounts: Record<string, number> = {};
   if (text.trim() === '') throw badQuery(`Badly formed resources parameter. ${form} Empty string.`);
-  const classes = new Set(allClasses(world));
   for (const part of text.split(',')) {
     const [name, amount, ...rest] = part.split(':');
     if (!name || amount === undefined || rest.length > 0) throw badQuery(`Badly formed resources parameter. ${form}`);
     if (!/^\d+$/.test(amount))
       throw badQuery(`Requested resource ${name} expected positive integer amount. Got: ${amount}.`);
     if (Number(amount) < 1) throw badQuery(`Requested resource ${name} requires amount >= 1. Got: ${amount}.`);
-    if (!classes.has(name))
+    if (!isClass(world, name))
       throw badQuery(`Invalid resource class in ${key} parameter: No such resource class ${name}.`);
     amounts[name] = Number(amount);
   }
@@ -115,14 +114,17 @@ export const wishIn = (
   };
 };
 
-export const hasRoom = (provider: ProviderView, resources: ResourceAmounts): boolean =>
-  Object.entries(resources).every(([name, amount]) => {
+export const hasRoom = (provider: ProviderView, resources: ResourceAmounts): boolean => {
+  for (const name in resources) {
+    const amount = resources[name]!;
     const inventory = provider.inventories[name];
     if (!inventory) return false;
     const { minUnit, maxUnit, stepSize } = inventory;
     const free = capacityOf(inventory) - (provider.used[name] ?? 0);
-    return amount <= free && amount >= minUnit && amount <= maxUnit && amount % stepSize === 0;
-  });
+    if (amount > free || amount < minUnit || amount > maxUnit || amount % stepSize !== 0) return false;
+  }
+  return true;
+};
 
 /** Our trees have one provider each: a wish about the tree is a wish about its root. */
 export const grants = (provider: ProviderView, wish: ProviderWish): boolean =>

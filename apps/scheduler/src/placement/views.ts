@@ -64,23 +64,26 @@ export const classView = (name: string, call: Call) => ({
   links: [{ rel: 'self', href: `${mount(call)}/resource_classes/${name}` }],
 });
 
-/** @param wanted only these classes before 1.27 */
-export const summaryView = (provider: ProviderView, wanted: ResourceAmounts, call: Call) =>
-  view<ProviderView>([
-    [
-      '1.10',
-      'resources',
-      (p) =>
-        Object.fromEntries(
-          Object.entries(p.inventories)
-            .filter(([name]) => call.since('1.27') || wanted[name] !== undefined)
-            .map(([name, i]) => [name, { capacity: capacityOf(i), used: p.used[name] ?? 0 }]),
-        ),
-    ],
-    ['1.17', 'traits', (p) => p.traits],
-    ['1.29', 'parent_provider_uuid', () => null],
-    ['1.29', 'root_provider_uuid', (p) => p.id],
-  ])(provider, call);
+/**
+ * Summaries of providers for one answer: there may be thousands, so what depends on the call alone is asked once.
+ * @param wanted only these classes before 1.27
+ */
+export const summariesFor = (wanted: ResourceAmounts, call: Call) => {
+  const hasAll = call.since('1.27');
+  const hasTraits = call.since('1.17');
+  const hasTree = call.since('1.29');
+  return ({ id, inventories, used, traits }: ProviderView) => {
+    const resources: Record<string, { capacity: number; used: number }> = {};
+    for (const name in inventories)
+      if (hasAll || wanted[name] !== undefined)
+        resources[name] = { capacity: capacityOf(inventories[name]!), used: used[name] ?? 0 };
+    return {
+      resources,
+      ...(hasTraits ? { traits } : {}),
+      ...(hasTree ? { parent_provider_uuid: null, root_provider_uuid: id } : {}),
+    };
+  };
+};
 
 /** From 1.15 on answers say how old they are, and that they must not be kept. */
 export const dated = (call: Call, body: unknown, at?: string, status?: number): Reply =>

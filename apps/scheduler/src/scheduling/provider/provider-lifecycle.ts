@@ -53,7 +53,10 @@ const ordered = (inventories: Readonly<Record<string, Inventory>>): Record<strin
 const claim = (command: Extract<ProviderCommand, { type: 'claim' }>, provider: Provider): ProviderEvent[] => {
   const { providerId, claim: wanted, explanation } = command;
   if (provider.claims.has(claimKey(wanted.serverId, wanted.attempt))) return [];
-  const shortage = shortageOf(wanted.resources, provider.inventories, (r) => provider.used[r] ?? 0);
+  const shortage = shortageOf(wanted.resources, {
+    inventories: provider.inventories,
+    used: (r) => provider.used[r] ?? 0,
+  });
   if (shortage) {
     const { constraint, wanted: amount, had } = shortage;
     const error = conflict(`the provider has no room: ${constraint} ${amount} wanted, ${had} left`, { ...shortage });

@@ -98,17 +98,19 @@ export interface Shortage {
   readonly constraint: string;
 }
 
-/** The first resource, in the given order, that an inventory with `used` taken cannot give. */
-export const shortageOf = (
-  resources: ResourceAmounts,
-  inventories: Readonly<Record<string, Inventory>>,
-  used: (resource: string) => number,
-): Shortage | null => {
-  for (const [resource, wanted] of Object.entries(resources)) {
+interface Stock {
+  readonly inventories: Readonly<Record<string, Inventory>>;
+  used(resource: string): number;
+}
+
+/** The first resource, in the given order, that a stock cannot give. */
+export const shortageOf = (resources: ResourceAmounts, stock: Stock): Shortage | null => {
+  for (const resource in resources) {
+    const wanted = resources[resource]!;
     if (wanted === 0) continue;
-    const inventory = inventories[resource];
+    const inventory = stock.inventories[resource];
     if (!inventory) return { resource, wanted, had: 0, constraint: resource };
-    const free = Math.max(0, capacityOf(inventory) - used(resource));
+    const free = Math.max(0, capacityOf(inventory) - stock.used(resource));
     if (wanted > free) return { resource, wanted, had: free, constraint: resource };
     if (wanted > inventory.maxUnit)
       return { resource, wanted, had: inventory.maxUnit, constraint: `${resource} max_unit` };
