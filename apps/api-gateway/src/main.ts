@@ -68,7 +68,17 @@ lifecycle.onStop('vault', () => vault.close());
 await vault.prepare();
 
 const service = await startGatewayApp({
-  ports: { clock: new SystemClock(), ids, bus, store, readModel, history, random: Math.random, lag: ms(50) },
+  ports: {
+    clock: new SystemClock(),
+    ids,
+    bus,
+    store,
+    readModel,
+    history,
+    random: Math.random,
+    lag: ms(50),
+    gather: ms(5),
+  },
   vault,
   evidence: {
     seals: new PostgresSealStore(url),

@@ -28,6 +28,8 @@ export interface AppPorts<C extends ProcessClock = ProcessClock, B extends WakeU
   readonly random: () => number;
   /** How far the read model may stay behind what others append while nobody reads it; 0 when not given. */
   readonly lag?: Milliseconds;
+  /** How long appends of our own are gathered before they are projected and others told; 0 when not given. */
+  readonly gather?: Milliseconds;
 }
 
 /** Subject of the wake-up after an append; it carries no truth. */
@@ -59,6 +61,7 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
   /** Position of the newest append of our own. */
   private told: Position = 0;
   private lagging = false;
+  private gathering = false;
   private cancelPoll = () => {};
 
   constructor(
@@ -115,12 +118,7 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
   }
 
   async start(): Promise<void> {
-    this.stops.push(
-      this.store.subscribe((position) => {
-        this.bus.publish(LOG_APPENDED, { position });
-        this.kick(position);
-      }),
-    );
+    this.stops.push(this.store.subscribe((position) => this.appended(position)));
     const subscription = await this.bus.subscribe(LOG_APPENDED, (message) => this.heard(message));
     this.stops.push(() => subscription.close());
     this.historian?.start();
@@ -203,6 +201,21 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
     } catch (error) {
       if (error instanceof DomainError) throw error;
       throw unavailable('the service cannot reach its store', error);
+    }
+  }
+
+  private appended(position: Position): void {
+    const { gather } = this.ports;
+    this.told = Math.max(this.told, position);
+    const tell = () => {
+      this.gathering = false;
+      this.bus.publish(LOG_APPENDED, { position: this.told });
+      this.kick(this.told);
+    };
+    if (!gather) tell();
+    else if (!this.gathering) {
+      this.gathering = true;
+      this.clock.after(gather, tell);
     }
   }
 
