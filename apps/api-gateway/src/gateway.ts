@@ -47,7 +47,7 @@ export class Gateway {
       {
         plugs: (rows, servers) => this.serverPorts.plugs(rows, servers),
         plans: (rows, networkIds) => this.serverPorts.plans(rows, networkIds),
-        members: (rows, host, since) => this.serverPorts.members(rows, host, since),
+        news: (rows, host, since) => this.serverPorts.news(rows, host, since),
         serversWithNews: (rows, host, since) => this.serverPorts.serversWithNews(rows, host, since),
         hostsTouchedBy: (event, rows) => this.serverPorts.hostsTouchedBy(event, rows),
         regroupedBy: (event) => this.serverPorts.regroupedBy(event),

@@ -4,16 +4,6 @@ import { outlinesOf, portHostTable } from './port/port-outlines.projection.js';
 import { securityGroupRuleTable } from './security-group/security-group.projection.js';
 import { subnetTable } from './subnet/subnet.projection.js';
 
-/** Hosts that have to look again because of an event. */
-export interface HostsTouched {
-  /** At everything: something changed under what they have. */
-  readonly whole: readonly string[];
-  /** At what changed. */
-  readonly changes: readonly string[];
-}
-
-const none: HostsTouched = { whole: [], changes: [] };
-
 /** Hosts with ports of these networks or security groups. */
 export const hostsOf = async (rows: RowReader, of: readonly string[]): Promise<string[]> => {
   if (of.length === 0) return [];
@@ -38,28 +28,25 @@ export const regroupedBy = (recorded: RecordedEvent): string[] => {
 };
 
 /** Hosts that an event of the network concerns, but for members of groups; none for events of others. */
-export const hostsTouchedBy = async (recorded: RecordedEvent, rows: RowReader): Promise<HostsTouched> => {
+export const hostsTouchedBy = async (recorded: RecordedEvent, rows: RowReader): Promise<string[]> => {
   const event = recorded as unknown as PortEvent | NetworkEvent | SubnetEvent | SecurityGroupEvent;
   switch (event.type) {
     case 'PortChanged':
     case 'PortAttached':
-      return { ...none, changes: event.data.after.hostId === null ? [] : [event.data.after.hostId] };
-    // What left a host is in no answer about what changed.
-    case 'PortBound':
     case 'PortDetached':
-      return { ...none, whole: event.data.before.hostId === null ? [] : [event.data.before.hostId] };
+      return event.data.before.hostId === null ? [] : [event.data.before.hostId];
     case 'NetworkChanged':
     case 'SubnetCreated':
-      return { ...none, whole: await hostsOf(rows, [event.data.networkId]) };
+      return hostsOf(rows, [event.data.networkId]);
     case 'SubnetChanged': {
       const subnet = await rows.get(subnetTable, event.data.subnetId);
-      return subnet ? { ...none, whole: await hostsOf(rows, [subnet.networkId]) } : none;
+      return subnet ? hostsOf(rows, [subnet.networkId]) : [];
     }
     case 'SecurityGroupRuleAdded':
     case 'SecurityGroupRuleRemoved':
     case 'SecurityGroupDeleted':
-      return { ...none, whole: await hostsOf(rows, [event.data.securityGroupId]) };
+      return hostsOf(rows, [event.data.securityGroupId]);
     default:
-      return none;
+      return [];
   }
 };

@@ -1,4 +1,4 @@
-import type { CommandContext, HostId, NetworkId, PortId, ProjectId, ServerId, SubnetId } from '@omnivisor/contracts';
+import type { CommandContext, HostId, NetworkId, ProjectId, ServerId, SubnetId } from '@omnivisor/contracts';
 import { MemoryEventStore, MemoryReadModel } from '@omnivisor/eventsourcing/memory';
 import { MemoryBus, SeededIds, VirtualClock } from '@omnivisor/platform/testing';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -8,8 +8,10 @@ import { network } from './network/network.js';
 import { networkProjections } from './network.projections.js';
 import { defaultGroupId } from './security-group/default-group.js';
 import { securityGroup } from './security-group/security-group.js';
+import { securityGroupRuleTable } from './security-group/security-group.projection.js';
 import { ServerPorts } from './server-ports.js';
 import { subnet } from './subnet/subnet.js';
+import { subnetTable } from './subnet/subnet.projection.js';
 
 const projectId = '11111111111111111111111111111111' as ProjectId;
 const serverId = '7f0e1f6e-0d3b-4a59-8f3c-2a3c4f4b9a01';
@@ -219,14 +221,49 @@ describe('ports of a server', () => {
       { type: 'addRule', securityGroupId: group, rule },
       context(),
     );
-    expect(await ports.hostsTouchedBy(events[0]!, await core.fresh())).toEqual({ whole: [hostId], changes: [] });
+    expect(await ports.hostsTouchedBy(events[0]!, await core.fresh())).toEqual([hostId]);
+  });
+
+  it('are told of anew when their network, a subnet or a rule changes under them', async () => {
+    const networkId = await makeNetwork('10.0.0.0/24');
+    const elsewhere = await makeNetwork('10.1.0.0/24');
+    await ports.plug(request(networkId), context());
+    const isAnew = async (change: () => Promise<unknown>) => {
+      const known = await core.store.head();
+      await change();
+      return (await ports.news(await core.fresh(), hostId, known)).everything;
+    };
+    const rename = (id: NetworkId) => () =>
+      core.commands.execute(network, id, { type: 'change', networkId: id, changes: { mtu: 1400 } }, context());
+    const [row] = await (await core.fresh()).find(subnetTable, { where: { networkId } });
+    const serve = () =>
+      core.commands.execute(
+        subnet,
+        row!.id,
+        { type: 'change', subnetId: row!.id, changes: { dnsNameservers: ['192.0.2.53'] } },
+        context(),
+      );
+    const close = async () => {
+      const securityGroupId = defaultGroupId(projectId);
+      const [rule] = await core.readModel.find(securityGroupRuleTable, { where: { securityGroupId } });
+      await core.commands.execute(
+        securityGroup,
+        securityGroupId,
+        { type: 'removeRule', securityGroupId, ruleId: rule!.id },
+        context(),
+      );
+    };
+    expect(await isAnew(async () => {})).toBe(false);
+    expect(await isAnew(rename(elsewhere))).toBe(false);
+    for (const change of [rename(networkId), serve, close]) expect(await isAnew(change)).toBe(true);
+    expect((await ports.news(await core.fresh(), hostId, 0)).everything).toBe(false);
   });
 
   it('join and leave their groups for the hosts that trust those, each change told once', async () => {
     const networkId = await makeNetwork('10.0.0.0/24');
     const group = defaultGroupId(projectId);
     const other = '7f0e1f6e-0d3b-4a59-8f3c-2a3c4f4b9a02';
-    const members = async (since: number) => ports.members(await core.fresh(), hostId, since);
+    const members = async (since: number) => (await ports.news(await core.fresh(), hostId, since)).members;
     await ports.plug(request(networkId), context());
     expect(await members(0)).toMatchObject([
       { securityGroupId: group, whole: true, members: [{ addresses: ['10.0.0.2'] }] },
@@ -254,7 +291,7 @@ describe('ports of a server', () => {
     const host2 = { id: '3c0f4a52-51a0-4f0b-9a6c-6d0c6a8f1b03' as HostId, name: 'node2' };
     const second = request(networkId, { serverId: '7f0e1f6e-0d3b-4a59-8f3c-2a3c4f4b9a02', host: host2 });
     await ports.plug(second, context());
-    const [group] = await ports.members(await core.fresh(), host2.id, known);
+    const [group] = (await ports.news(await core.fresh(), host2.id, known)).members;
     expect(group).toMatchObject({ whole: true });
     expect(group!.members.map((m) => m.addresses)).toEqual([['10.0.0.2'], ['10.0.0.3']]);
   });

@@ -20,7 +20,8 @@ import type { GatewayCore } from '../core/gateway-core.js';
 import { settled } from '../core/settled.js';
 import { canonicalAddress } from './common/addresses.js';
 import { step } from './common/context.js';
-import { type HostsTouched, hostsOf, hostsThatTrust, hostsTouchedBy, regroupedBy } from './hosts-touched.js';
+import { type HostNetworkNews, newsForHost } from './host-network-news.js';
+import { hostsOf, hostsThatTrust, hostsTouchedBy, regroupedBy } from './hosts-touched.js';
 import { type NetworkRow, networkTable } from './network/network.projection.js';
 import { networkPlans } from './network/network-plans.js';
 import { type Port, port } from './port/port.js';
@@ -29,7 +30,6 @@ import { addressKey, addressTable } from './port/port-outlines.projection.js';
 import { portPlugs } from './port/port-plugs.js';
 import { Ports } from './port/ports.js';
 import { ensureDefaultGroup } from './security-group/default-group.js';
-import { membersForHost } from './security-group/group-members.js';
 import { securityGroupTable } from './security-group/security-group.projection.js';
 import { subnetTable } from './subnet/subnet.projection.js';
 
@@ -176,9 +176,9 @@ export class ServerPorts {
     return networkPlans(rows, networkIds);
   }
 
-  /** Members of the security groups that rules on a host name, as far as they changed. */
-  members(rows: RowReader, hostId: string, since: Position): Promise<hostBus.GroupMembers[]> {
-    return membersForHost(rows, hostId, since);
+  /** What changed of the network around the ports of a host. */
+  news(rows: RowReader, hostId: string, since: Position): Promise<HostNetworkNews> {
+    return newsForHost(rows, hostId, since);
   }
 
   /** Servers whose ports on a host changed. */
@@ -200,7 +200,7 @@ export class ServerPorts {
   }
 
   /** Hosts that have to look again because of an event of the network; a hint for wake-ups. */
-  hostsTouchedBy(event: RecordedEvent, rows: RowReader): Promise<HostsTouched> {
+  hostsTouchedBy(event: RecordedEvent, rows: RowReader): Promise<string[]> {
     return hostsTouchedBy(event, rows);
   }
 

@@ -17,11 +17,17 @@ import { LiveQuestions } from './live-questions.js';
 import type { AgentPorts, NetworkPlan } from './ports.js';
 import { type Action, type DesiredServer, nextAction } from './reconcile.js';
 
-const WHOLE_ROUND = seconds(30);
+const ROUND = seconds(30);
+/** Answers about changes do not tell that a subnet is gone. */
+const WHOLE_ROUND = seconds(600);
 const BEAT = seconds(10);
 const RETRY = seconds(2);
 /** How long a guest may take to shut down by itself before its power is cut. */
 const GRACE = seconds(60);
+
+/** What is looked at: servers that changed; all guests against what is known; or everything anew. */
+const LOOKS = ['changes', 'round', 'whole'] as const;
+type Look = (typeof LOOKS)[number];
 
 /**
  * Compares what the log wants of this host with what is on it, and closes the difference; one action at a time for each
@@ -44,7 +50,7 @@ export class Agent {
   private readonly abort = new AbortController();
   private subscription: Subscription | undefined;
   private refreshing: Promise<void> | undefined;
-  private wanted: 'nothing' | 'changes' | 'whole' = 'nothing';
+  private wanted: 'nothing' | Look = 'nothing';
   private bootId = '';
   private ended: () => void = () => {};
   /** Resolves when a newer session of this host has taken over. */
@@ -77,9 +83,10 @@ export class Agent {
     this.subscription = await this.ports.bus.subscribe(hostBus.wakeSubject(this.ports.hostId), (message) => {
       const wake = hostBus.Wake.safeParse(message);
       if (!wake.success) return;
-      if (wake.data.kind === 'desired') this.refresh(wake.data.whole ? 'whole' : 'changes');
+      if (wake.data.kind === 'desired') this.refresh('changes');
       else void this.live.answer(wake.data);
     });
+    this.every(ROUND, () => this.refresh('round'));
     this.every(WHOLE_ROUND, () => this.refresh('whole'));
     this.every(BEAT, () => void this.beat());
     void this.watch();
@@ -138,9 +145,9 @@ export class Agent {
     }
   }
 
-  private refresh(how: 'changes' | 'whole'): void {
+  private refresh(how: Look): void {
     if (this.abort.signal.aborted) return;
-    if (this.wanted !== 'whole') this.wanted = how;
+    if (this.wanted === 'nothing' || LOOKS.indexOf(how) > LOOKS.indexOf(this.wanted)) this.wanted = how;
     if (this.refreshing) return;
     this.refreshing = this.drain().finally(() => {
       this.refreshing = undefined;
@@ -149,12 +156,16 @@ export class Agent {
   }
 
   private async drain(): Promise<void> {
-    const whole = this.wanted === 'whole' || this.version === 0;
+    const look: Look = this.wanted === 'nothing' || this.version === 0 ? 'whole' : this.wanted;
+    const all = look !== 'changes';
     this.wanted = 'nothing';
     try {
       // The guests first: whatever is here now was known to the log before we ask it.
-      const found = whole ? (await this.ports.driver.list()).filter((g) => g.mark.cloudId === this.ports.cloudId) : [];
-      const reply = await this.ask(hostBus.desired, { session: this.session, since: whole ? 0 : this.version });
+      const found = all ? (await this.ports.driver.list()).filter((g) => g.mark.cloudId === this.ports.cloudId) : [];
+      const reply = await this.ask(hostBus.desired, {
+        session: this.session,
+        since: look === 'whole' ? 0 : this.version,
+      });
       if (reply.session !== this.session) return this.end();
       if (reply.whole) {
         this.desired.clear();
@@ -166,14 +177,15 @@ export class Agent {
       await this.ports.network.regroup(reply.groups);
       await this.refreshPlugs(reply.servers);
       this.version = reply.version;
-      if (reply.whole) await this.settle(found, reply.discard);
-      const concerned = reply.whole
-        ? new Set([...this.desired.keys(), ...found.map((g) => g.mark.serverId as string)])
-        : new Set(reply.servers.map((s) => s.serverId as string));
+      if (all) await this.settle(found, reply.discard);
+      const concerned =
+        reply.whole || all
+          ? new Set([...this.desired.keys(), ...found.map((g) => g.mark.serverId as string)])
+          : new Set(reply.servers.map((s) => s.serverId as string));
       for (const id of concerned) this.reconcile(id);
     } catch (error) {
       this.ports.onError('desired', error);
-      this.retry('', () => this.refresh(whole ? 'whole' : 'changes'));
+      this.retry('', () => this.refresh(look));
     }
   }
 

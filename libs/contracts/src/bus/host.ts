@@ -105,7 +105,7 @@ export const DesiredServer = z.object({
 });
 export type DesiredServer = z.infer<typeof DesiredServer>;
 
-/** To the gateway, at each wake-up and every 30 s. `since` 0 asks for everything. */
+/** To the gateway, at each wake-up and every 30 s. `since` 0 asks for everything, as a host does that knows nothing. */
 export const desired = endpoint(
   'host.*.desired',
   z.object({ session, since: z.number().int() }),
@@ -114,7 +114,7 @@ export const desired = endpoint(
     version: z.number().int(),
     /** Current session of the host by the log; an agent with an older one stops. */
     session,
-    /** False: `servers` has only what changed since `since`. */
+    /** False: only what changed since `since`. True also when networks or rules changed under what did not. */
     whole: z.boolean(),
     servers: z.array(DesiredServer),
     /** Those of the servers named. */
@@ -196,8 +196,7 @@ export const metadata = endpoint(
 export const wakeSubject = (hostId: string) => `wake.${hostId}`;
 /** What a wake-up says: 'desired', or a live question for the agent with where to send its answer. */
 export const Wake = z.discriminatedUnion('kind', [
-  /** `whole`: rules or addresses changed too, so what did not change itself has to be asked for again. */
-  z.object({ kind: z.literal('desired'), whole: z.boolean().optional() }),
+  z.object({ kind: z.literal('desired') }),
   /** The agent publishes the tail of the console log on `host.<h>.answer.<question>`. */
   z.object({ kind: z.literal('consoleLog'), question: z.string(), serverId: ServerId, maxBytes: z.number().int() }),
   /** The agent dials `url` and joins it to the server's console. */

@@ -27,8 +27,12 @@ type Plan = z.input<typeof hostBus.NetworkPlan>;
 export interface HostDeskPorts extends HostWakesPorts {
   plugs(rows: RowReader, servers: readonly ServerRow[]): Promise<Map<string, Plug[]>>;
   plans(rows: RowReader, networkIds: string[]): Promise<Plan[]>;
-  /** Members of the security groups that rules on a host name, as far as they changed. */
-  members(rows: RowReader, hostId: string, since: Position): Promise<z.input<typeof hostBus.GroupMembers>[]>;
+  /** Members of the security groups that rules on a host name, as far as they changed, and whether more did. */
+  news(
+    rows: RowReader,
+    hostId: string,
+    since: Position,
+  ): Promise<{ readonly everything: boolean; readonly members: z.input<typeof hostBus.GroupMembers>[] }>;
   /** Servers whose ports on a host changed. */
   serversWithNews(rows: RowReader, hostId: string, since: Position): Promise<string[]>;
   /** Everything a server's own host may know of it, for one spawn. */
@@ -81,18 +85,20 @@ export class HostDesk {
     const rows = await this.core.fresh();
     // What changes while we read is asked for again next time.
     const version = this.core.projector.position;
-    const [host, groups, { servers, plugs, networks }] = await settled([
+    const [host, news, { servers, plugs, networks }] = await settled([
       this.known(rows, hostId),
-      this.ports.members(rows, hostId, since),
+      this.ports.news(rows, hostId, since),
       this.serversFor(rows, hostId, since),
     ]);
+    // A version that is not reached yet is of another log than this one.
+    if (news.everything || since > version) return this.desired(hostId, { since: 0 });
     return {
       version,
       session: host.session,
       whole: since === 0,
       servers: servers.map((s) => desiredOf(s, plugs.get(s.id) ?? [])),
       networks,
-      groups,
+      groups: news.members,
       discard: Object.entries(host.quarantine)
         .filter(([, q]) => q.verdict === 'discard')
         .map(([serverId, q]) => ({ serverId, attempt: q.attempt })),

@@ -15,7 +15,7 @@ const setup = async (ports: Partial<HostWakesPorts>) => {
   const wakes = new HostWakes(
     core,
     {
-      hostsTouchedBy: async () => ({ whole: [], changes: [] }),
+      hostsTouchedBy: async () => [],
       regroupedBy: () => [],
       hostsThatTrust: async () => [],
       ...ports,
@@ -40,10 +40,10 @@ const setup = async (ports: Partial<HostWakesPorts>) => {
 
 describe('wake-ups', () => {
   it('go to the host that an event names, and to those it touches, once', async () => {
-    const { happened, after } = await setup({ hostsTouchedBy: async () => ({ whole: ['b'], changes: ['a', 'b'] }) });
+    const { happened, after } = await setup({ hostsTouchedBy: async () => ['b', 'a'] });
     happened('ServerScheduled', { host: 'a' });
     expect(await after(0)).toEqual([
-      ['b', { kind: 'desired', whole: true }],
+      ['b', { kind: 'desired' }],
       ['a', { kind: 'desired' }],
     ]);
   });

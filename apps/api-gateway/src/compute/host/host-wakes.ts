@@ -1,17 +1,13 @@
 import { hostBus, ms, type Position, type RecordedEvent, type ServerEvent } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
-import type { z } from 'zod';
 import type { GatewayCore } from '../../core/gateway-core.js';
 import { isServerEvent, serverTable } from '../server/server.projection.js';
 import { serverAggregate } from '../server/server-lifecycle.js';
 
 /** What wake-ups need to know of the network. */
 export interface HostWakesPorts {
-  /** Hosts whose network changes with an event, and whether they should look at everything. */
-  hostsTouchedBy(
-    event: RecordedEvent,
-    rows: RowReader,
-  ): Promise<{ readonly whole: readonly string[]; readonly changes: readonly string[] }>;
+  /** Hosts whose network changes with an event. */
+  hostsTouchedBy(event: RecordedEvent, rows: RowReader): Promise<readonly string[]>;
   /** Security groups whose members an event changes. */
   regroupedBy(event: RecordedEvent): readonly string[];
   /** Hosts with rules that name the members of these groups. */
@@ -52,7 +48,7 @@ export class HostWakes {
     // The host asks while the event is projected, and its question waits for that.
     this.core.observeAppends((event) => {
       const host = this.askedBy(event);
-      if (host) this.tell(host, event, { kind: 'desired' });
+      if (host) this.tell(host, event);
     });
     this.core.observe((event) => {
       this.wake(event).catch((error) => this.onError('wake-up', error));
@@ -65,17 +61,15 @@ export class HostWakes {
 
   private async wake(event: RecordedEvent): Promise<void> {
     this.regrouped(event);
-    const { whole, changes } = await this.ports.hostsTouchedBy(event, this.core.readModel);
-    for (const host of whole) this.tell(host, event, { kind: 'desired', whole: true });
+    const touched = await this.ports.hostsTouchedBy(event, this.core.readModel);
     const own = isServerEvent(event) && news.has(event.type) ? await this.hostOf(event) : null;
     const isTold = own !== null && (this.told.get(own) ?? 0) >= event.position;
-    for (const host of new Set([...changes, ...(own === null || isTold ? [] : [own])]))
-      if (!whole.includes(host)) this.tell(host, event, { kind: 'desired' });
+    for (const host of new Set([...touched, ...(own === null || isTold ? [] : [own])])) this.tell(host, event);
   }
 
-  private tell(host: string, { position }: { position: Position }, wake: z.input<typeof hostBus.Wake>): void {
+  private tell(host: string, { position }: { readonly position: Position }): void {
     this.told.set(host, Math.max(position, this.told.get(host) ?? 0));
-    this.core.bus.publish(hostBus.wakeSubject(host), wake);
+    this.core.bus.publish(hostBus.wakeSubject(host), { kind: 'desired' });
   }
 
   /** Changes of groups come in numbers: one wake-up tells a host of many, or one that it got anyway since. */
@@ -95,7 +89,7 @@ export class HostWakes {
     const position = Math.max(...this.regroupings.values());
     this.regroupings.clear();
     for (const host of await this.ports.hostsThatTrust(this.core.readModel, groups))
-      if ((this.told.get(host) ?? 0) < position) this.tell(host, { position }, { kind: 'desired' });
+      if ((this.told.get(host) ?? 0) < position) this.tell(host, { position });
   }
 
   /** The host that an event of our own asks something of, as far as that is known without looking. */

@@ -11,6 +11,8 @@ import type { Projection, Table } from '@omnivisor/eventsourcing';
 export interface Times {
   readonly createdAt: Instant;
   readonly updatedAt: Instant;
+  /** Position of the newest event of the thing. */
+  readonly changedAt: Position;
 }
 
 /** One row for each living thing: the state of its stream, with times. A deleted thing has no row. */
@@ -24,7 +26,7 @@ export const rowsOf = <
   readonly key: (event: Event) => string;
   readonly initial: State;
   readonly evolve: (state: State, event: Event) => State;
-  readonly row: (state: State, times: Times, position: Position) => Row;
+  readonly row: (state: State, times: Times) => Row;
 }): Projection<Row> => {
   const set = eventSets.find((s) => s.stream === options.stream) as EventSet;
   return {
@@ -33,8 +35,8 @@ export const rowsOf = <
     evolve: (before, event) => {
       const state = options.evolve(before ?? options.initial, event as unknown as Event);
       if (state.id === null || state.deleted) return undefined;
-      const { recordedAt: updatedAt, position } = event;
-      return options.row(state, { createdAt: before?.createdAt ?? updatedAt, updatedAt }, position);
+      const { recordedAt: updatedAt, position: changedAt } = event;
+      return options.row(state, { createdAt: before?.createdAt ?? updatedAt, updatedAt, changedAt });
     },
   };
 };

@@ -1,18 +1,15 @@
-import { type Instant, type PortEvent, type PortId, type Position, portEvents } from '@omnivisor/contracts';
+import { type PortEvent, type PortId, portEvents } from '@omnivisor/contracts';
 import { type Projection, type Table, table } from '@omnivisor/eventsourcing';
-import { rowsOf } from '../common/rows.js';
+import { rowsOf, type Times } from '../common/rows.js';
 import { evolvePort, noPort, type Port } from './port.js';
 
-export interface PortRow extends Port {
+export interface PortRow extends Port, Times {
   readonly id: PortId;
   readonly deviceId: string;
   readonly name: string;
   readonly securityGroups: readonly string[];
   readonly addresses: readonly string[];
   readonly hostId: string | null;
-  readonly createdAt: Instant;
-  readonly updatedAt: Instant;
-  readonly changedAt: Position;
 }
 
 export const portTable: Table<PortRow> = table(
@@ -30,7 +27,7 @@ export const portProjection: Projection<PortRow> = rowsOf<Port, PortEvent, PortR
   key: (event) => event.data.portId,
   initial: noPort,
   evolve: evolvePort,
-  row: (state, times, changedAt) => ({
+  row: (state, times) => ({
     ...state,
     id: state.id!,
     deviceId: state.attributes.deviceId,
@@ -38,7 +35,6 @@ export const portProjection: Projection<PortRow> = rowsOf<Port, PortEvent, PortR
     securityGroups: state.attributes.securityGroups,
     addresses: state.attributes.fixedIps.map((ip) => ip.address),
     hostId: state.host?.id ?? null,
-    changedAt,
     ...times,
   }),
 });
