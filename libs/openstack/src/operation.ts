@@ -1,5 +1,6 @@
 import type { CommandContext, DomainError, RequestId, TokenContext } from '@omnivisor/contracts';
 import type { z } from 'zod';
+import type { Arrival } from './token.js';
 
 export type ServiceType = 'identity' | 'compute' | 'network' | 'image' | 'placement' | 'volume';
 
@@ -52,6 +53,7 @@ export interface Call<Body = unknown, Query = Record<string, string[]>> {
   readonly body: Body;
   readonly headers: Readonly<Record<string, string | undefined>>;
   readonly requestId: RequestId;
+  readonly arrival: Arrival;
   /** Source address of the client. */
   readonly address: string;
   /** Aborted when the client goes away before it has its answer. */

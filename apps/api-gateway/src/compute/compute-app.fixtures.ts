@@ -9,6 +9,7 @@ import {
   type ImageSnapshot,
   mib,
   notFound,
+  type RequestedNetwork,
   type RequestId,
   type SecurityGroupId,
   type ServerId,
@@ -33,7 +34,7 @@ const GROUP = '11111111-1111-4111-8111-111111111111' as SecurityGroupId;
 
 /** A network side that has one security group, `default`, and no opinion. */
 class QuietNetwork extends ComputeNetwork {
-  async securityGroups(_: string, refs: readonly string[]) {
+  async securityGroups(_: unknown, __: string, refs: readonly string[]) {
     const unknown = refs.find((r) => r !== 'default' && r !== GROUP);
     if (unknown !== undefined) throw notFound(`Security group ${unknown} not found for project p1.`);
     return [GROUP];
@@ -44,7 +45,9 @@ class QuietNetwork extends ComputeNetwork {
   async groupDetails() {
     return [{ id: GROUP, name: 'default', description: 'Default', tenant_id: 'p1', rules: [] }];
   }
-  async check() {}
+  async resolve(_: unknown, __: string, ___: boolean, requested: 'auto' | readonly RequestedNetwork[]) {
+    return requested === 'auto' ? [] : [...requested];
+  }
   async portStates(_: unknown, ports: readonly ServerPort[]) {
     return new Map(ports.map((p) => [p.portId as string, 'ACTIVE']));
   }
@@ -233,9 +236,9 @@ export const computeApp = async (given?: ReturnType<typeof memoryWorld>): Promis
       const serverId = id as ServerId;
       const send = (command: Parameters<typeof serverAggregate.decide>[0]) =>
         core.commands.execute(serverAggregate, serverId, command, context());
-      await send({ type: 'allocatePorts', serverId, ports: [port] });
       await send({
         type: 'schedule',
+        ports: [port],
         schedule: {
           serverId,
           host,

@@ -16,6 +16,7 @@ export abstract class ComputeNetwork {
    * @throws DomainError `notFound` for one that the project does not have; `conflict` for a name several have
    */
   abstract securityGroups(
+    rows: RowReader,
     projectId: string,
     refs: readonly string[],
     context: CommandContext,
@@ -25,15 +26,16 @@ export abstract class ComputeNetwork {
   /** Groups in the form of `os-security-groups`, rules included; unknown ids are missing. */
   abstract groupDetails(rows: RowReader, ids: readonly string[]): Promise<Record<string, unknown>[]>;
   /**
-   * Checks what a server asks to be plugged into: networks and ports exist for the project, ports are free, addresses
-   * fit. Without a list: at most one network can be meant.
+   * Checks what a server asks to be plugged into, and says what that is: networks and ports exist for the project, ports
+   * are free, addresses fit. Without a list: at most one network can be meant.
    * @throws DomainError `invalid` or `conflict` in Nova's words
    */
-  abstract check(
+  abstract resolve(
+    rows: RowReader,
     projectId: string,
     isAdmin: boolean,
-    requested: 'auto' | 'none' | readonly RequestedNetwork[],
-  ): Promise<void>;
+    requested: 'auto' | readonly RequestedNetwork[],
+  ): Promise<RequestedNetwork[]>;
   /** Gives the ports of a server these security groups. */
   abstract regroup(serverId: string, groups: readonly SecurityGroupId[], context: CommandContext): Promise<void>;
   /** Neutron's status of ports by id. */

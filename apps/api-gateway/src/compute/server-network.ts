@@ -19,13 +19,15 @@ export class ServerNetwork extends ComputeNetwork {
   }
 
   async securityGroups(
+    rows: RowReader,
     projectId: string,
     refs: readonly string[],
     context: CommandContext,
   ): Promise<SecurityGroupId[]> {
     // A project's first server comes before its default group.
-    if (refs.includes('default')) await ensureDefaultGroup(this.core, projectId, context);
-    return this.ports.resolveSecurityGroups(projectId, refs);
+    const id = refs.includes('default') ? await ensureDefaultGroup(this.core, projectId, context) : null;
+    if (refs.length === 1 && id !== null) return [id];
+    return this.ports.resolveSecurityGroups(id === null ? rows : await this.core.fresh(), projectId, refs);
   }
 
   async groupNames(rows: RowReader, ids: readonly string[]): Promise<Map<string, string>> {
@@ -41,12 +43,13 @@ export class ServerNetwork extends ComputeNetwork {
     return [...groups.values()].map((group) => groupView(group, remotes));
   }
 
-  async check(
+  resolve(
+    rows: RowReader,
     projectId: string,
     isAdmin: boolean,
-    requested: 'auto' | 'none' | readonly RequestedNetwork[],
-  ): Promise<void> {
-    await this.ports.resolve(projectId, isAdmin, requested);
+    requested: 'auto' | readonly RequestedNetwork[],
+  ): Promise<RequestedNetwork[]> {
+    return this.ports.resolve(rows, projectId, isAdmin, requested);
   }
 
   async regroup(serverId: string, groups: readonly SecurityGroupId[], context: CommandContext): Promise<void> {

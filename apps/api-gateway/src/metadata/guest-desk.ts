@@ -14,7 +14,7 @@ type Plan = z.input<typeof hostBus.NetworkPlan>;
 
 /** What guests may know of themselves, from the network's side. */
 export interface GuestNetwork {
-  plugs(rows: RowReader, serverIds: string[]): Promise<Map<string, Plug[]>>;
+  plugs(rows: RowReader, servers: readonly ServerRow[]): Promise<Map<string, Plug[]>>;
   plans(rows: RowReader, networkIds: string[]): Promise<Plan[]>;
   serverAt(rows: RowReader, networkId: string, address: string): Promise<string | null>;
 }
@@ -67,7 +67,7 @@ export class GuestDesk {
   }
 
   private async guestPorts(rows: RowReader, server: ServerRow): Promise<GuestPort[]> {
-    const plugs = (await this.network.plugs(rows, [server.id])).get(server.id) ?? [];
+    const plugs = (await this.network.plugs(rows, [server])).get(server.id) ?? [];
     const plans = await this.network.plans(rows, [...new Set(plugs.map((p) => p.networkId as string))]);
     return plugs.map((plug) => {
       const subnets = plans.find((p) => p.networkId === plug.networkId)?.subnets ?? [];

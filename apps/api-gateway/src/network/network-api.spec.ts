@@ -376,6 +376,7 @@ describe('ports', () => {
     const { network: home } = await withSubnet('demo');
     const serverId = core.ids.uuid();
     const requested = [{ networkId: home.id, portId: null, fixedIp: null, tag: null }];
+    const host = { id: core.ids.uuid() as never, name: 'node1' };
     const context = {
       actor: { kind: 'service', service: 's' },
       requestId: 'req-1',
@@ -383,8 +384,8 @@ describe('ports', () => {
       causationId: null,
       commandId: serverId,
     };
-    const [made] = await new ServerPorts(core).allocate(
-      { serverId, projectId: project('demo'), hostname: 'h', requested, securityGroups: [] },
+    const [made] = await new ServerPorts(core).plug(
+      { serverId, projectId: project('demo'), hostname: 'h', requested, securityGroups: [], host },
       context as never,
     );
     expect((await problem(call('demo', 'DELETE', `/ports/${made!.portId}`))).slice(0, 2)).toEqual([409, 'PortInUse']);

@@ -1,16 +1,28 @@
 import type { GuestNic } from '../drivers/hypervisor-driver.js';
-import type { InspectableNetworkPlug, NetworkPlan, PluggedPort, PortPlug } from './network-plug.js';
+import type { GroupMembers, InspectableNetworkPlug, NetworkPlan, PluggedPort, PortPlug } from './network-plug.js';
 
 /** Networks of hosts that have none: remembers what it was asked for. */
 export class FakeNetworkPlug implements InspectableNetworkPlug {
   readonly networks = new Map<string, NetworkPlan>();
   readonly ports = new Map<string, { readonly port: PortPlug; readonly serverId: string }>();
+  /** Addresses by group and port. */
+  readonly groups = new Map<string, Map<string, readonly string[]>>();
   /** Ids of ports and networks that cannot be made now. */
   readonly broken = new Set<string>();
 
   async ensure(plan: NetworkPlan): Promise<void> {
     this.refuse(plan.networkId);
     this.networks.set(plan.networkId, plan);
+  }
+
+  async regroup(groups: readonly GroupMembers[]): Promise<void> {
+    for (const { securityGroupId, whole, members } of groups) {
+      const known = (!whole && this.groups.get(securityGroupId)) || new Map<string, readonly string[]>();
+      for (const { portId, addresses } of members)
+        if (addresses.length === 0) known.delete(portId);
+        else known.set(portId, addresses);
+      this.groups.set(securityGroupId, known);
+    }
   }
 
   async plug(port: PortPlug, serverId: string): Promise<GuestNic> {

@@ -2,8 +2,10 @@ import {
   type HostId,
   type Position,
   type ProviderId,
+  providerEvents,
   type RecordedEvent,
   type ResourceRegistryEvent,
+  type Revision,
   resourceRegistryEvents,
   type ServerEvent,
   type ServerId,
@@ -50,6 +52,7 @@ const registryTypes = new Set(Object.keys(resourceRegistryEvents.events));
 const isRegistryEvent = (event: { readonly type: string }): event is ResourceRegistryEvent =>
   registryTypes.has(event.type);
 
+const PROVIDERS = `${providerEvents.stream}-`;
 const serverTypes = new Set(Object.keys(serverEvents.events));
 const isServerEvent = (event: { readonly type: string }): event is ServerEvent => serverTypes.has(event.type);
 
@@ -119,12 +122,24 @@ export class World {
     return id && this.hosts.get(id);
   }
 
+  /** A provider's stream as it is folded here; undefined for other streams. */
+  providerOf(stream: string): { readonly state: Provider; readonly revision: Revision } | undefined {
+    const state = stream.startsWith(PROVIDERS) ? this.providers.get(stream.slice(PROVIDERS.length)) : undefined;
+    return state && { state, revision: state.revision };
+  }
+
   /** Takes room for a decision until its event is folded or it is dropped. */
   hold(hostId: HostId, serverId: string, attempt: number, resources: Readonly<Record<string, number>>): void {
     const key = claimKey(serverId, attempt);
     this.holds.set(key, { hostId, serverId });
     this.holdsOf.set(serverId, (this.holdsOf.get(serverId) ?? new Set()).add(key));
     this.index.hold(hostId, key, resources);
+  }
+
+  /** Provider of a claim that is in the log, but not folded yet. */
+  heldOf(key: string): ProviderId | undefined {
+    const hold = this.holds.get(key);
+    return (hold && this.hosts.get(hold.hostId)?.providerId) ?? undefined;
   }
 
   unhold(key: string): void {

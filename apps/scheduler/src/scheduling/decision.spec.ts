@@ -62,8 +62,13 @@ const wanted = (w: typeof wantArb extends fc.Arbitrary<infer T> ? T : never): Wa
     ...(w.trait ? { [`trait:${w.trait}`]: 'required' } : {}),
   };
   return wantedOf(
-    { ...request, availabilityZone: w.zone, machineIds: [...w.machineIds], flavor: { ...request.flavor, extraSpecs } },
-    () => [],
+    {
+      ...request,
+      availabilityZone: w.zone,
+      networkHosts: [...w.machineIds] as HostId[],
+      flavor: { ...request.flavor, extraSpecs },
+    },
+    { hostsOf: () => [], groupOf: () => undefined, machineOf: (host) => host },
   );
 };
 

@@ -53,8 +53,10 @@ export const reserve = endpoint(
     hints: z.record(z.string(), z.unknown()),
     /** Hosts that failed earlier attempts. */
     excludeHosts: z.array(HostId),
-    /** Machines the server's networks are already on; a network cannot span machines yet. */
-    machineIds: z.array(z.string()),
+    /** Hosts that have ports of the server's networks; a network cannot span machines yet. */
+    networkHosts: z.array(HostId),
+    /** Where the log asks for the attempt: the scheduler decides on the log up to there, or later. */
+    position: z.number().int(),
     context: CommandContext,
   }),
   z.discriminatedUnion('kind', [

@@ -12,6 +12,8 @@ export interface RelayOptions {
   readonly batch?: number;
   /** How many of the log's newest events a stream begins with that had to be made. */
   readonly history?: number;
+  /** How long it waits for more to publish after an append; 50 ms when not given. */
+  readonly gather?: Milliseconds;
   /** The net below lost wake-ups. */
   readonly poll?: Milliseconds;
 }
@@ -38,6 +40,8 @@ export class Relay {
   private again = false;
   private stopped = true;
   private cancel = () => {};
+  private gathering = false;
+  private cancelGathering = () => {};
   private unsubscribe = () => {};
   /** Where the stream stands; undefined when that must be looked up. */
   private at: Position | undefined;
@@ -47,7 +51,7 @@ export class Relay {
 
   start(): void {
     this.stopped = false;
-    this.unsubscribe = this.options.store.subscribe(() => this.wake());
+    this.unsubscribe = this.options.store.subscribe(() => this.wakeSoon());
     this.wake();
   }
 
@@ -70,9 +74,21 @@ export class Relay {
     });
   }
 
+  /** The world outside may hear of many appends at once. */
+  private wakeSoon(): void {
+    if (this.gathering || this.stopped) return;
+    this.gathering = true;
+    this.cancelGathering = this.options.clock.after(this.options.gather ?? ms(50), () => {
+      this.gathering = false;
+      this.wake();
+    });
+  }
+
   async stop(): Promise<void> {
     this.stopped = true;
     this.unsubscribe();
+    this.cancelGathering();
+    this.gathering = false;
     await this.running;
     this.cancel();
   }

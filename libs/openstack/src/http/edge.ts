@@ -11,7 +11,7 @@ import { microversions, negotiate, versionText } from '../microversion.js';
 import { type Call, type Microversion, Reply, type ServiceType } from '../operation.js';
 import type { Policy } from '../policy/engine.js';
 import { manners } from '../services.js';
-import { MAX_TOKEN_LENGTH, type TokenValidator } from '../token.js';
+import { type Arrival, MAX_TOKEN_LENGTH, type TokenValidator } from '../token.js';
 import { collect, DEFAULT_BODY_LIMIT, isStorable, parseJson } from './body.js';
 import { HttpCall, queryOf } from './call.js';
 import { type PublicUrlOptions, publicRoot } from './public-url.js';
@@ -69,6 +69,7 @@ interface State {
   readonly service: ServiceType | undefined;
   readonly requestId: RequestId;
   readonly globalId: RequestId | undefined;
+  readonly arrival: Arrival;
   served: Served | undefined;
   version: Microversion | undefined;
   token: TokenContext | undefined;
@@ -161,6 +162,7 @@ export class Edge {
         service: serviceOf(request.raw.url ?? '/'),
         requestId: newRequestId(),
         globalId: globalRequestId(request.headers['x-openstack-request-id']),
+        arrival: {},
         served: undefined,
         version: undefined,
         token: undefined,
@@ -200,7 +202,7 @@ export class Edge {
   private async authenticate(request: FastifyRequest, state: State): Promise<void> {
     const token = request.headers['x-auth-token'];
     if (typeof token !== 'string' || token === '' || token.length > MAX_TOKEN_LENGTH) throw unauthenticated();
-    const context = await this.options.tokens.validate(token);
+    const context = await this.options.tokens.validate(token, state.arrival);
     if (!context) throw unauthenticated();
     this.checkRules(request, state.service!, context);
     state.token = context;
@@ -240,6 +242,7 @@ export class Edge {
       version: state.version!,
       requestId: state.requestId,
       correlationId: state.globalId ?? state.requestId,
+      arrival: state.arrival,
       publicUrl: publicRoot(request, this.options) + mount,
       path: url.slice(mount.length),
       policy: this.options.policies[service],

@@ -311,7 +311,7 @@ export class CatalogController {
     return row;
   }
 
-  private async allServices(): Promise<ServiceView[]> {
+  private async allServices(): Promise<readonly ServiceView[]> {
     return this.desk.catalog.services(await this.desk.fresh());
   }
 

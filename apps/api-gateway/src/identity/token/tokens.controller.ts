@@ -101,7 +101,7 @@ export class TokensController {
   /** The token the request is about, if the caller may know of it. */
   private async subject(call: Call, rule: string): Promise<{ token: string; context: TokenContext }> {
     const token = call.headers['x-subject-token'];
-    const context = token === undefined ? null : await this.desk.tokens.validate(token);
+    const context = token === undefined ? null : await this.desk.tokens.validate(token, call.arrival);
     // Whoever has a token can find out by using it whether it is good: clients are told that it is gone.
     if (token !== undefined && !context) throw notFound('Could not find token.');
     call.enforce(rule, context ? { target: { token: { user_id: context.userId } } } : {});

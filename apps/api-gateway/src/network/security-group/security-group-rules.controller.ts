@@ -108,7 +108,12 @@ export class SecurityGroupRulesController {
       const { projectId } = group;
       const quota = { projectId, resource: 'security_group_rule' as const, ids: [rule.id] };
       const { commands } = this.core;
-      await commands.execute(networkQuota, projectId, { type: 'take', ...quota }, step(context, 'quota'));
+      await commands.execute(
+        networkQuota,
+        projectId,
+        { type: 'take', ...quota, parent: group.id },
+        step(context, 'quota'),
+      );
       try {
         await commands.execute(
           securityGroup,

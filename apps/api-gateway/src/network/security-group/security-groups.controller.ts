@@ -17,7 +17,7 @@ import {
 import { ifRevision, list, owned, permitted, present, show, type View } from '../common/collection.js';
 import { step } from '../common/context.js';
 import { neutronError, securityGroupInUse } from '../common/errors.js';
-import { groupPortsTable } from '../port/port-outlines.projection.js';
+import { groupMemberTable } from '../port/port-outlines.projection.js';
 import { networkQuota } from '../quota/network-quota.js';
 import { ensureDefaultGroup } from './default-group.js';
 import { removeRule } from './remove-rule.js';
@@ -152,7 +152,7 @@ export class SecurityGroupsController {
   async remove(call: Call) {
     const rows = await this.core.fresh();
     const row = await permitted(securityGroupKind, rows, call, call.params.id ?? '', 'delete');
-    if (await rows.get(groupPortsTable, row.id)) throw securityGroupInUse(row.id);
+    if ((await rows.count(groupMemberTable, { groupId: row.id, member: true })) > 0) throw securityGroupInUse(row.id);
     const context = call.context();
     const { projectId } = row;
     await this.core.commands.execute(

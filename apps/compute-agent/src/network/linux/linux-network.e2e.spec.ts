@@ -1,6 +1,8 @@
+import { randomUUID } from 'node:crypto';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
+import type { SecurityGroupId } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { NetworkPlan, PortPlug } from '../network-plug.js';
 import type { LinuxNetworkPlug } from './linux-network-plug.js';
@@ -34,7 +36,7 @@ describe.skipIf(reason !== null)('a network of Linux', () => {
       guests.port(2, ['10.77.0.12'], [egress]),
     ];
     const [dnsNameservers, hostRoutes] = [['192.0.2.53'], [{ destination: '192.0.2.0/24', nexthop: '10.77.0.9' }]];
-    plan = guests.plan([{ version: 4, cidr: '10.77.0.0/24', gateway: '10.77.0.1', dnsNameservers, hostRoutes }], ports);
+    plan = guests.plan([{ version: 4, cidr: '10.77.0.0/24', gateway: '10.77.0.1', dnsNameservers, hostRoutes }]);
     await Promise.all([first.ensure(plan), second.ensure(plan)]);
     for (const [i, port] of ports.entries()) {
       await guests.pose(i + 1, port);
@@ -174,6 +176,21 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
     await first.plug(ports[0]!, 's');
     await second.plug(ports[1]!, 's');
     expect(await pings(2, '10.77.0.11')).toBe(true);
+  });
+
+  it('lets in who is in a group that a rule names, for as long as it is', async () => {
+    const securityGroupId = randomUUID() as SecurityGroupId;
+    const joined = (addresses: string[], whole = false) =>
+      first.regroup([{ securityGroupId, whole, members: [{ portId: ports[0]!.portId, addresses }] }]);
+    const trusting = [egress, ingress({ protocol: '1', remotePrefixes: [], remoteGroup: securityGroupId })];
+    await second.plug({ ...ports[1]!, rules: trusting }, 's');
+    expect(await pings(1, '10.77.0.12')).toBe(false);
+    await joined(['10.77.0.11'], true);
+    expect(await pings(1, '10.77.0.12')).toBe(true);
+    await joined([]);
+    // What was let in stays tracked: another ping is another connection.
+    expect(await pings(1, '10.77.0.12')).toBe(false);
+    await second.plug({ ...ports[1]!, rules: [egress] }, 's');
   });
 
   it("lets guests out under the machine's addresses, and into nothing that listens on it", async () => {
