@@ -114,9 +114,10 @@ class Watch {
         theirs.splice(theirs.indexOf(taken), 1);
         theirs.splice(theirs.indexOf(returned), 1);
       }
-    return theirs.filter((type) => !/^Re(?:questRefused|fusalsCounted)$/.test(type));
+    return theirs.filter((type) => !SAYS_NOTHING_WAS_MADE.test(type));
   }
 }
+const SAYS_NOTHING_WAS_MADE = /^(?:RequestRefused|RefusalsCounted|[A-Z]\w*CreateAbandoned)$/;
 /** What is taken before it is known whether a request can be granted, and how it is given back. */
 const TAKEN_BACK = [
   ['QuotaReserved', 'QuotaReleased'],
