@@ -2,6 +2,7 @@ import type { hostBus, Milliseconds, PowerOperation, PowerState, ServerId } from
 import { DomainError } from '@omnivisor/contracts';
 import type { z } from 'zod';
 import { type GuestNic, HypervisorError } from '../drivers/hypervisor-driver.js';
+import { imageSource } from '../images/image-source.js';
 import type { AgentPorts } from './ports.js';
 import type { DesiredServer } from './reconcile.js';
 import { Semaphore } from './semaphore.js';
@@ -38,17 +39,25 @@ export class GuestWork {
   ): Promise<string | null> {
     return this.spawning.use(async () => {
       const { driver, images, network } = this.ports;
-      const imagePath = await images.path(desired.image, boot.imageUrl, signal);
+      const { flavor } = desired;
+      // Bytes that cannot be had now are asked for before anything is made.
+      await images.path(desired.image, boot.imageUrl, signal);
       try {
         const nics: GuestNic[] = [];
         for (const port of desired.ports) nics.push(await network.plug(port));
         await driver.spawn(
           {
-            mark: { cloudId, serverId: desired.serverId, attempt: desired.attempt },
+            mark: { cloudId, serverId: desired.serverId, attempt: desired.attempt, build: 0 },
             name: desired.name,
-            flavor: desired.flavor,
+            flavor,
             image: desired.image,
-            imagePath,
+            disks: {
+              root: { source: imageSource(images, desired.image, boot.imageUrl), size: flavor.disk },
+              ephemeral: flavor.ephemeral > 0 ? { size: flavor.ephemeral, source: null } : null,
+              swap: flavor.swap,
+            },
+            directBoot: null,
+            powerOn: true,
             nics,
             configDrive:
               boot.configDrive &&

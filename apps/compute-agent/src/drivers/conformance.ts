@@ -124,6 +124,16 @@ export const describeHypervisorDriver = (under: DriverUnderTest): void => {
         await discard(spec.mark.serverId);
       });
 
+      it('leaves it off when told so, and it can be switched on', slow, async () => {
+        const spec = { ...(await under.guest(newId())), powerOn: false };
+        made.add(spec.mark.serverId);
+        await driver.spawn(spec, never);
+        expect(await power(spec.mark.serverId)).toBe('shutdown');
+        await driver.powerOn(spec.mark.serverId, spec.nics);
+        expect(await power(spec.mark.serverId)).toBe('running');
+        await discard(spec.mark.serverId);
+      });
+
       it('makes one guest when asked twice, also at once', slow, async () => {
         const spec = await under.guest(newId());
         made.add(spec.mark.serverId);

@@ -1,10 +1,39 @@
 import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { bytes, FlavorId, gib, ImageId, mib, type ServerId } from '@omnivisor/contracts';
-import type { GuestSpec } from '../hypervisor-driver.js';
+import type { DiskFormat, GuestNic, GuestSpec, ImageSource, LocalDisks } from '../hypervisor-driver.js';
+
+/** A file of this machine as the bytes of a disk. */
+export const fileSource = (path: string, format: DiskFormat = 'raw'): ImageSource => ({
+  format,
+  path: async () => path,
+  url: `http://127.0.0.1:1/nothing/${format}`,
+  digest: async () => {
+    const content = await readFile(path);
+    return { sha256: createHash('sha256').update(content).digest('hex'), size: content.length };
+  },
+});
+
+/** A root disk as long as its source, and nothing else. */
+export const rootFrom = (source: ImageSource, size = gib(0)): LocalDisks => ({
+  root: { source, size },
+  ephemeral: null,
+  swap: mib(0),
+});
+
+export const tapNic = (portId: string, tap: string, change: Partial<GuestNic> = {}): GuestNic => ({
+  portId,
+  mac: 'fa:16:3e:00:00:01',
+  mtu: 1500,
+  model: null,
+  attachment: { kind: 'tap', tap, netns: null },
+  guard: null,
+  ...change,
+});
 
 /** A small guest for specs; `change` overrides members. */
 export const testGuest = (serverId: ServerId, cloudId: string, change: Partial<GuestSpec> = {}): GuestSpec => ({
-  mark: { cloudId, serverId, attempt: 1 },
+  mark: { cloudId, serverId, attempt: 1, build: 0 },
   name: `test-${serverId.slice(0, 8)}`,
   flavor: {
     id: FlavorId.parse('test.tiny'),
@@ -27,8 +56,10 @@ export const testGuest = (serverId: ServerId, cloudId: string, change: Partial<G
     sha512: createHash('sha512').digest('hex'),
     properties: {},
   },
-  imagePath: '/nonexistent',
+  disks: rootFrom(fileSource('/nonexistent')),
+  directBoot: null,
   nics: [],
   configDrive: null,
+  powerOn: true,
   ...change,
 });

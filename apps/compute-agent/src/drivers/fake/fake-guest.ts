@@ -6,7 +6,7 @@ export interface FakeGuest extends HostInventory {
   readonly mark: GuestMark;
   readonly name: string;
   readonly power: PowerState;
-  /** Devices of its network interfaces. */
+  /** Ports of its network interfaces. */
   readonly nics: readonly string[];
   /** The newest text of its first serial port. */
   readonly console: string;

@@ -142,15 +142,15 @@ export class FakeHypervisor {
     this.building.set(spec.mark.serverId, spec);
   }
 
-  /** The guest is complete and runs. */
+  /** The guest is complete. */
   complete(spec: GuestSpec): void {
     this.store({
       mark: spec.mark,
       name: spec.name,
-      power: 'running',
+      power: spec.powerOn ? 'running' : 'shutdown',
       ...demandOf(spec),
-      nics: spec.nics.map((nic) => nic.tap),
-      console: bootText(spec.name, spec.mark),
+      nics: spec.nics.map((nic) => nic.portId),
+      console: spec.powerOn ? bootText(spec.name, spec.mark) : '',
     });
     this.building.delete(spec.mark.serverId);
   }
@@ -193,10 +193,10 @@ export class FakeHypervisor {
 
 const CONSOLE_KEPT = 65_536;
 
-const demandOf = ({ flavor }: GuestSpec): HostInventory => ({
+const demandOf = ({ flavor, disks }: GuestSpec): HostInventory => ({
   vcpus: flavor.vcpus,
   memoryMib: flavor.memory,
-  diskGib: flavor.disk + flavor.ephemeral + Math.ceil(flavor.swap / 1024),
+  diskGib: disks.root.size + (disks.ephemeral?.size ?? 0) + Math.ceil(disks.swap / 1024),
 });
 
 /** What every fake guest prints when its power comes on. */

@@ -3,6 +3,7 @@ import { type Milliseconds, mib, ms, type PowerState, type ServerId } from '@omn
 import { KeyedMutex } from '../common/keyed-mutex.js';
 import {
   type ConsoleStream,
+  DISK_FORMATS,
   type DriverEvent,
   type FoundGuest,
   type GuestNic,
@@ -24,6 +25,7 @@ export interface FakeDriverOptions {
 /** Drives a `FakeHypervisor`. It promises what every driver promises, and takes its time from the machine's clock. */
 export class FakeDriver implements HypervisorDriver {
   readonly backend = 'fake';
+  readonly imageFormats = DISK_FORMATS;
   readonly pausing?: NonNullable<HypervisorDriver['pausing']>;
   readonly consoleLog?: NonNullable<HypervisorDriver['consoleLog']>;
   readonly consoles?: NonNullable<HypervisorDriver['consoles']>;
@@ -42,7 +44,8 @@ export class FakeDriver implements HypervisorDriver {
         unpause: (id) => this.setPaused(id, 'unpause', 'paused', 'running'),
       };
     if (has('consoleLog')) this.consoleLog = { tail: (id, maxBytes) => this.tail(id, maxBytes) };
-    if (has('consoles')) this.consoles = { open: (id) => this.openConsole(id) };
+    if (has('consoles'))
+      this.consoles = { kinds: new Set(['vnc', 'serial'] as const), open: (id) => this.openConsole(id) };
   }
 
   async probe(signal: AbortSignal): Promise<ProbeReport> {
@@ -59,6 +62,10 @@ export class FakeDriver implements HypervisorDriver {
     } catch (error) {
       return { ...facts, health: 'unhealthy', reason: (error as Error).message };
     }
+  }
+
+  async check(): Promise<void> {
+    await this.machine.work('list');
   }
 
   async inventory(): Promise<HostInventory> {
@@ -172,7 +179,7 @@ export class FakeDriver implements HypervisorDriver {
   private start(id: ServerId, nics: readonly GuestNic[]): void {
     const guest = this.guest(id);
     if (!isOff(guest.power)) return;
-    this.machine.change(id, { power: 'running', nics: nics.map((nic) => nic.tap) });
+    this.machine.change(id, { power: 'running', nics: nics.map((nic) => nic.portId) });
     this.machine.print(id, bootText(guest.name, guest.mark));
   }
 
@@ -205,6 +212,7 @@ const refuseAborted = (signal: AbortSignal): void => {
 
 const found = ({ mark, power, memoryMib, vcpus }: FakeGuest): FoundGuest => ({
   mark,
+  stage: 'settled',
   power,
   memory: mib(memoryMib),
   vcpus,

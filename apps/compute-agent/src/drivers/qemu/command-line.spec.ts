@@ -5,7 +5,7 @@ import { GuestDefinition } from './definition.js';
 
 const id = ServerId.parse('0c2c7a4e-52a3-4b8e-8f4d-000000000001');
 const guest = (change: Partial<GuestDefinition> = {}): GuestDefinition => ({
-  mark: { cloudId: 'cloud', serverId: id, attempt: 3 },
+  mark: { cloudId: 'cloud', serverId: id, attempt: 3, build: 0 },
   phase: 'spawned',
   vcpus: 2,
   memoryMib: 512,

@@ -25,7 +25,12 @@ export type Disk = z.infer<typeof Disk>;
 
 /** What a guest is made of, as it was decided when it was spawned: it starts the same after every stop. */
 export const GuestDefinition = z.object({
-  mark: z.object({ cloudId: CloudId, serverId: ServerId, attempt: z.number().int().positive() }),
+  mark: z.object({
+    cloudId: CloudId,
+    serverId: ServerId,
+    attempt: z.number().int().positive(),
+    build: z.number().int().nonnegative().default(0),
+  }),
   /** `building` until the guest is whole: what an agent left behind in the middle of a spawn. */
   phase: z.enum(['building', 'spawned']),
   vcpus: z.number().int().positive().max(255),

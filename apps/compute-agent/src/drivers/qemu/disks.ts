@@ -1,6 +1,6 @@
 import { constants, copyFile, link, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
+import { type DiskFormat, type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
 import { FILES, FIRMWARE } from './command-line.js';
 import { writeConfigDrive } from './config-drive.js';
 import type { Disk, GuestDefinition } from './definition.js';
@@ -8,36 +8,33 @@ import { run } from './native-command.js';
 
 const GIB = 1024 ** 3;
 
-/** Glance's disk formats and the driver of QEMU that reads each. */
-const DRIVERS: Readonly<Record<string, string>> = {
-  raw: 'raw',
-  ami: 'raw',
-  iso: 'raw',
+/** The driver of QEMU that reads each disk format. */
+const DRIVERS: Readonly<Record<DiskFormat, string>> = {
   qcow2: 'qcow2',
-  vhd: 'vpc',
-  vhdx: 'vhdx',
+  raw: 'raw',
   vmdk: 'vmdk',
+  vhdx: 'vhdx',
+  vhd: 'vpc',
   vdi: 'vdi',
+  iso: 'raw',
 };
 
-export const imageDriver = (format: string): string => {
-  const driver = DRIVERS[format];
-  if (!driver) throw new HypervisorError('unsupported', `this host cannot boot an image of disk format ${format}`);
-  return driver;
-};
+/** Those that an overlay can lie over come first, the others are converted. */
+export const IMAGE_FORMATS = Object.keys(DRIVERS) as DiskFormat[];
 
-/** Bytes that the flavor promises, apart from what the image itself takes. */
-export const promisedBytes = ({ flavor }: GuestSpec): number =>
-  (flavor.disk + flavor.ephemeral) * GIB + flavor.swap * 1024 ** 2;
+/** Bytes that are promised to the guest, apart from what the image itself takes. */
+export const promisedBytes = ({ disks }: GuestSpec): number =>
+  (disks.root.size + (disks.ephemeral?.size ?? 0)) * GIB + disks.swap * 1024 ** 2;
 
 export const disksFor = (spec: GuestSpec): Pick<GuestDefinition, 'disks' | 'cdroms'> => {
   const { serverId } = spec.mark;
   const serial = (kind: string) => `${kind}-${serverId.slice(0, 13)}`.slice(0, 20);
-  const isIso = spec.image.diskFormat === 'iso';
+  const { root, ephemeral, swap } = spec.disks;
+  const isIso = root.source.format === 'iso';
   const disks: Disk[] = [];
-  if (!isIso || spec.flavor.disk > 0) disks.push({ file: FILES.root, format: 'qcow2', serial: serial('root') });
-  if (spec.flavor.ephemeral > 0) disks.push({ file: FILES.ephemeral, format: 'raw', serial: serial('eph') });
-  if (spec.flavor.swap > 0) disks.push({ file: FILES.swap, format: 'raw', serial: serial('swap') });
+  if (!isIso || root.size > 0) disks.push({ file: FILES.root, format: 'qcow2', serial: serial('root') });
+  if (ephemeral) disks.push({ file: FILES.ephemeral, format: 'raw', serial: serial('eph') });
+  if (swap > 0) disks.push({ file: FILES.swap, format: 'raw', serial: serial('swap') });
   return {
     disks,
     cdroms: [
@@ -49,20 +46,20 @@ export const disksFor = (spec: GuestSpec): Pick<GuestDefinition, 'disks' | 'cdro
 
 /** Makes all files that the guest's drives need, in its folder. */
 export const makeDisks = async (dir: string, spec: GuestSpec, guest: GuestDefinition, signal: AbortSignal) => {
-  const driver = imageDriver(spec.image.diskFormat);
+  const { root, ephemeral, swap } = spec.disks;
   const command = (name: string, ...args: string[]) => run(name, args, { cwd: dir, signal });
-  await keepImage(spec.imagePath, join(dir, FILES.base));
-  if (spec.image.diskFormat === 'iso') {
-    if (spec.flavor.disk > 0)
-      await command('qemu-img', 'create', '-q', '-f', 'qcow2', FILES.root, `${spec.flavor.disk}G`);
-  } else await makeRoot(spec, driver, command);
+  await keepImage(await root.source.path(signal), join(dir, FILES.base));
+  if (root.source.format === 'iso') {
+    if (root.size > 0) await command('qemu-img', 'create', '-q', '-f', 'qcow2', FILES.root, `${root.size}G`);
+  } else await makeRoot(root, command);
 
-  if (spec.flavor.ephemeral > 0) {
-    await sparse(join(dir, FILES.ephemeral), spec.flavor.ephemeral * GIB);
+  if (ephemeral) {
+    if (ephemeral.source) throw new HypervisorError('unsupported', 'an ephemeral disk cannot be taken over yet');
+    await sparse(join(dir, FILES.ephemeral), ephemeral.size * GIB);
     await command('mkfs.ext4', '-q', '-F', '-L', 'ephemeral0', '-E', 'lazy_itable_init=1', FILES.ephemeral);
   }
-  if (spec.flavor.swap > 0) {
-    await sparse(join(dir, FILES.swap), spec.flavor.swap * 1024 ** 2);
+  if (swap > 0) {
+    await sparse(join(dir, FILES.swap), swap * 1024 ** 2);
     await command('mkswap', '-q', FILES.swap);
   }
   if (spec.configDrive)
@@ -89,14 +86,15 @@ const keepImage = async (imagePath: string, kept: string) => {
 
 type Command = (name: string, ...args: string[]) => Promise<string>;
 
-const makeRoot = async (spec: GuestSpec, driver: string, command: Command) => {
+const makeRoot = async ({ source, size: promisedGib }: GuestSpec['disks']['root'], command: Command) => {
+  const driver = DRIVERS[source.format];
   const info = await command('qemu-img', 'info', '--output=json', '-f', driver, FILES.base);
   const { 'virtual-size': needed } = JSON.parse(info) as { 'virtual-size': number };
-  const promised = spec.flavor.disk * GIB;
+  const promised = promisedGib * GIB;
   if (promised > 0 && needed > promised)
     throw new HypervisorError(
       'fault',
-      `the image needs ${Math.ceil(needed / GIB)} GiB, the flavor's root disk has ${spec.flavor.disk} GiB`,
+      `the image needs ${Math.ceil(needed / GIB)} GiB, the root disk has ${promisedGib} GiB`,
     );
   // A disk is a whole number of sectors; a raw image need not be.
   const size = String(Math.max(promised, Math.ceil(needed / 512) * 512));

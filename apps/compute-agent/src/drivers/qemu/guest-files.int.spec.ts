@@ -5,20 +5,27 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gib, ms, ServerId } from '@omnivisor/contracts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { testGuest } from '../common/test-guest.js';
-import type { GuestSpec } from '../hypervisor-driver.js';
+import { fileSource, rootFrom, tapNic, testGuest } from '../common/test-guest.js';
+import type { DiskFormat, GuestSpec, NicAttachment } from '../hypervisor-driver.js';
 import { QemuDriver } from './qemu.driver.js';
 import { tinyGuest } from './tiny-guest.js';
 
 const cloudId = 'test-cloud';
 const never = new AbortController().signal;
 const isRoot = process.getuid?.() === 0;
+const SWITCH: NicAttachment = {
+  kind: 'provider',
+  networkType: 'flat',
+  physicalNetwork: 'physnet1',
+  segmentationId: null,
+};
 
 /** What becomes of guests when processes, hosts, disks and image caches go away under them. */
 describe('guests of QEMU on their host', () => {
   let stateDir: string;
   let driver: QemuDriver;
   let spec: GuestSpec;
+  let image: string;
   let id: ServerId;
   const file = (name: string) => join(stateDir, 'guests', id, name);
   const pid = () => Number(readFileSync(file('qemu.pid'), 'utf8'));
@@ -29,9 +36,9 @@ describe('guests of QEMU on their host', () => {
   beforeEach(() => {
     stateDir = mkdtempSync(join(tmpdir(), 'omnivisor-guests-'));
     id = ServerId.parse(randomUUID());
-    const imagePath = join(stateDir, 'image');
-    writeFileSync(imagePath, Buffer.concat([tinyGuest()], 1 << 20));
-    spec = testGuest(id, cloudId, { imagePath });
+    image = join(stateDir, 'image');
+    writeFileSync(image, Buffer.concat([tinyGuest()], 1 << 20));
+    spec = testGuest(id, cloudId, { disks: rootFrom(fileSource(image)) });
     driver = open();
   });
   afterEach(async () => {
@@ -82,7 +89,7 @@ describe('guests of QEMU on their host', () => {
 
   it('keep their image when the image cache drops it', async () => {
     await driver.spawn(spec, never);
-    unlinkSync(spec.imagePath);
+    unlinkSync(image);
     await driver.powerOff(id, ms(0));
     await driver.powerOn(id, []);
     const said = async () => (await driver.consoleLog.tail(id, 1 << 16)).toString('latin1');
@@ -144,11 +151,11 @@ describe('guests of QEMU on their host', () => {
     expect(await power()).toBe('running');
   });
 
-  it.each(['vmdk', 'vhdx', 'vdi', 'vhd', 'qcow2'])('boot an image of format %s', async (diskFormat) => {
-    const imagePath = join(stateDir, `image.${diskFormat}`);
-    const format = diskFormat === 'vhd' ? ['vpc', '-o', 'force_size=on'] : [diskFormat];
-    execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', ...format, spec.imagePath, imagePath]);
-    await driver.spawn({ ...spec, imagePath, image: { ...spec.image, diskFormat } }, never);
+  it.each(['vmdk', 'vhdx', 'vdi', 'vhd', 'qcow2'] as const)('boot an image of format %s', async (format) => {
+    const converted = join(stateDir, `image.${format}`);
+    const option = format === 'vhd' ? ['vpc', '-o', 'force_size=on'] : [format];
+    execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', ...option, image, converted]);
+    await driver.spawn({ ...spec, disks: rootFrom(fileSource(converted, format)) }, never);
     const said = async () => (await driver.consoleLog.tail(id, 1 << 16)).toString('latin1');
     await expect.poll(said, { timeout: 10_000, interval: 20 }).toContain('is up');
   });
@@ -157,26 +164,30 @@ describe('guests of QEMU on their host', () => {
     const tree = join(stateDir, 'tree');
     mkdirSync(tree);
     writeFileSync(join(tree, 'boot.img'), Buffer.concat([tinyGuest('from the CD is up\r\n')], 2048));
-    const imagePath = join(stateDir, 'image.iso');
+    const iso = join(stateDir, 'image.iso');
     const boot = ['-b', 'boot.img', '-no-emul-boot', '-boot-load-size', '4'];
-    execFileSync('xorriso', ['-as', 'mkisofs', '-quiet', '-o', imagePath, ...boot, tree], { stdio: 'ignore' });
-    const flavor = { ...spec.flavor, disk: gib(1) };
-    await driver.spawn({ ...spec, imagePath, flavor, image: { ...spec.image, diskFormat: 'iso' } }, never);
+    execFileSync('xorriso', ['-as', 'mkisofs', '-quiet', '-o', iso, ...boot, tree], { stdio: 'ignore' });
+    await driver.spawn({ ...spec, disks: rootFrom(fileSource(iso, 'iso'), gib(1)) }, never);
     const said = async () => (await driver.consoleLog.tail(id, 1 << 16)).toString('latin1');
     await expect.poll(said, { timeout: 10_000, interval: 20 }).toContain('from the CD is up');
   });
 
-  it.each([
-    ['an image that is not what it says', { image: { diskFormat: 'qcow2' } }, 'fault'],
-    ['a disk format that nothing here reads', { image: { diskFormat: 'ploop' } }, 'unsupported'],
-    ['a disk bus that does not exist', { image: { properties: { hw_disk_bus: 'fdc' } } }, 'unsupported'],
+  it.each<[string, Partial<GuestSpec> & { as?: DiskFormat; properties?: Record<string, string> }, string]>([
+    ['an image that is not what it says', { as: 'qcow2' }, 'fault'],
+    ['a disk bus that does not exist', { properties: { hw_disk_bus: 'fdc' } }, 'unsupported'],
     ['a config drive with a path that leads out', { configDrive: new Map([['../../x', new Uint8Array()]]) }, 'fault'],
-    ['an image that is not there', { imagePath: '/nonexistent/image' }, 'fault'],
-    ['a network device that is not there', { nics: [nic('no-such-tap')] }, 'fault'],
-    ['a network device whose name is an option', { nics: [nic('x,script=/bin/sh')] }, 'fault'],
-  ])('are refused for %s, with nothing left', async (_what, change, code) => {
-    const image = { ...spec.image, ...('image' in change ? change.image : {}) } as GuestSpec['image'];
-    await expect(driver.spawn({ ...spec, ...change, image } as GuestSpec, never)).rejects.toMatchObject({ code });
+    ['an image that is not there', { disks: rootFrom(fileSource('/nonexistent/image')) }, 'fault'],
+    ['a network device that is not there', { nics: [tapNic('p', 'no-such-tap')] }, 'fault'],
+    ['a network device whose name is an option', { nics: [tapNic('p', 'x,script=/bin/sh')] }, 'fault'],
+    ['a port of a switch that is not here', { nics: [tapNic('p', '', { attachment: SWITCH })] }, 'unsupported'],
+  ])('are refused for %s, with nothing left', async (_what, { as, properties, ...change }, code) => {
+    const asked = {
+      ...spec,
+      ...(as ? { disks: rootFrom(fileSource(image, as)) } : {}),
+      ...(properties ? { image: { ...spec.image, properties } } : {}),
+      ...change,
+    };
+    await expect(driver.spawn(asked, never)).rejects.toMatchObject({ code });
     expect(existsSync(file(''))).toBe(false);
   });
 
@@ -214,7 +225,3 @@ describe('guests of QEMU on their host', () => {
     expect(traits).not.toContain(kvm ? 'CUSTOM_ACCEL_TCG' : 'CUSTOM_ACCEL_KVM');
   });
 });
-
-function nic(tap: string) {
-  return { portId: 'p', mac: 'fa:16:3e:00:00:01', mtu: 1500, tap, netns: null, model: null };
-}

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { mib, ServerId } from '@omnivisor/contracts';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
-import { testGuest } from '../common/test-guest.js';
+import { fileSource, rootFrom, testGuest } from '../common/test-guest.js';
 import { FIRMWARE } from './command-line.js';
 import { QemuDriver } from './qemu.driver.js';
 
@@ -28,13 +28,13 @@ describe('the test image on QEMU', () => {
   /** What it wrote to its console until it was up. */
   const boot = async (memory: number, properties: Record<string, string>): Promise<string> => {
     const cache = join(tmpdir(), 'omnivisor-test-image');
-    const imagePath = execFileSync('node', [builder, '--cache', cache], { encoding: 'utf8' }).trim();
+    const path = execFileSync('node', [builder, '--cache', cache], { encoding: 'utf8' }).trim();
     const small = testGuest(id, cloudId);
     const metadata = Buffer.from(JSON.stringify({ uuid: id, hostname: 'firm' }));
     const spec = {
       ...small,
-      imagePath,
-      image: { ...small.image, diskFormat: 'qcow2', properties },
+      disks: rootFrom(fileSource(path, 'qcow2')),
+      image: { ...small.image, properties },
       flavor: { ...small.flavor, memory: mib(memory) },
       configDrive: new Map([['openstack/latest/meta_data.json', metadata]]),
     };

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { mib, type ServerId } from '@omnivisor/contracts';
 import { afterAll } from 'vitest';
-import { testGuest } from '../common/test-guest.js';
+import { fileSource, rootFrom, tapNic, testGuest } from '../common/test-guest.js';
 import { describeHypervisorDriver } from '../conformance.js';
 import { QemuDriver } from './qemu.driver.js';
 import { connectUnix } from './qmp-client.js';
@@ -20,7 +20,7 @@ writeFileSync(imagePath, Buffer.concat([tinyGuest()], 1 << 20));
 const folder = (id: ServerId) => join(stateDir, 'guests', id);
 const openDriver = async () =>
   new QemuDriver({ stateDir, cloudId, accel: 'tcg', answerTimeout: 1_000, softRebootPatience: 5_000 });
-const guest = async (id: ServerId) => testGuest(id, cloudId, { imagePath });
+const guest = async (id: ServerId) => testGuest(id, cloudId, { disks: rootFrom(fileSource(imagePath)) });
 
 const type = async (id: ServerId, key: string) => {
   const serial = await connectUnix(join(folder(id), 'serial.sock'));
@@ -64,10 +64,7 @@ describeHypervisorDriver({
   },
   failing: async (id) => {
     const spec = await guest(id);
-    return {
-      ...spec,
-      nics: [{ portId: id, mac: 'fa:16:3e:00:00:01', mtu: 1500, tap: '-', netns: 'no-such-ns', model: null }],
-    };
+    return { ...spec, nics: [tapNic(id, '-', { attachment: { kind: 'tap', tap: '-', netns: 'no-such-ns' } })] };
   },
   leftovers: async (id) => [...(existsSync(folder(id)) ? [folder(id)] : []), ...processesOf(id)],
   shutDownFromInside: (id) => typeOnceUp(id, 'q'),

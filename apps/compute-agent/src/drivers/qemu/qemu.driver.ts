@@ -4,6 +4,7 @@ import { type Milliseconds, mib, type PowerState, type ServerId } from '@omnivis
 import { EventChannel } from '../common/event-channel.js';
 import { KeyedMutex } from '../common/keyed-mutex.js';
 import {
+  type ConsoleKind,
   type ConsoleStream,
   type DriverEvent,
   type FoundGuest,
@@ -18,7 +19,7 @@ import { FILES } from './command-line.js';
 import { consoleTail, trimConsole } from './console-file.js';
 import { CloudId, GuestDefinition } from './definition.js';
 import { devicesFor } from './devices.js';
-import { disksFor, makeDisks } from './disks.js';
+import { disksFor, IMAGE_FORMATS, makeDisks } from './disks.js';
 import { kill } from './guest-process.js';
 import { GuestStore } from './guest-store.js';
 import { guestUser } from './guest-user.js';
@@ -51,12 +52,16 @@ export interface QemuDriverOptions {
  */
 export class QemuDriver implements HypervisorDriver {
   readonly backend = 'qemu';
+  readonly imageFormats = IMAGE_FORMATS;
   readonly pausing = {
     pause: (id: ServerId) => this.setRunning(id, false),
     unpause: (id: ServerId) => this.setRunning(id, true),
   };
   readonly consoleLog = { tail: (id: ServerId, maxBytes: number) => this.tail(id, maxBytes) };
-  readonly consoles = { open: (id: ServerId, protocol: 'vnc' | 'serial') => this.openConsole(id, protocol) };
+  readonly consoles = {
+    kinds: new Set(['vnc', 'serial'] as const),
+    open: (id: ServerId, kind: ConsoleKind) => this.openConsole(id, kind),
+  };
 
   private readonly store: GuestStore;
   private readonly guests = new Map<ServerId, QemuGuest>();
@@ -82,6 +87,11 @@ export class QemuDriver implements HypervisorDriver {
     } catch (error) {
       return reportOf(asHypervisorError(error, 'probing QEMU'));
     }
+  }
+
+  /** QEMU has no service of its own: what could fail is each guest's process, and `list` tells of those. */
+  async check(): Promise<void> {
+    await this.ability();
   }
 
   async inventory(): Promise<HostInventory> {
@@ -117,6 +127,7 @@ export class QemuDriver implements HypervisorDriver {
     return this.alone(id, async () => {
       if (await this.isThere(spec)) return;
       refuseAborted(signal);
+      if (spec.directBoot) throw new HypervisorError('unsupported', 'a kernel cannot be started directly yet');
       const { machines, execution } = await this.ability();
       const guest = defined(spec, machines);
       refuseBeyondCapacity(spec, this.options.stateDir, await this.promisedMemory());
@@ -124,10 +135,11 @@ export class QemuDriver implements HypervisorDriver {
       try {
         this.store.create(guest);
         await makeDisks(this.store.path(id), spec, guest, signal);
-        await this.live(id).start(guest, { ...execution, runAs: guestUser(id) }, signal);
+        if (spec.powerOn) await this.live(id).start(guest, { ...execution, runAs: guestUser(id) }, signal);
+        else this.store.noteStopped(id);
         refuseAborted(signal);
         this.store.write({ ...guest, phase: 'spawned' });
-        await this.live(id).call(guest, 'cont');
+        if (spec.powerOn) await this.live(id).call(guest, 'cont');
       } catch (error) {
         await this.wipe(id, guest);
         throw asHypervisorError(error, 'spawning the guest');
@@ -219,10 +231,10 @@ export class QemuDriver implements HypervisorDriver {
     }
   }
 
-  private async openConsole(id: ServerId, protocol: 'vnc' | 'serial'): Promise<ConsoleStream> {
+  private async openConsole(id: ServerId, kind: ConsoleKind): Promise<ConsoleStream> {
     const guest = this.definition(id);
     if ((await this.live(id).state(guest)) === 'gone') throw new HypervisorError('unavailable', 'the guest is off');
-    const socket = await connectUnix(this.store.path(id, FILES[protocol])).catch((error: unknown) => {
+    const socket = await connectUnix(this.store.path(id, FILES[kind])).catch((error: unknown) => {
       throw new HypervisorError('unavailable', 'the console does not answer', (error as Error).message, {
         cause: error,
       });
@@ -386,10 +398,15 @@ const defined = (spec: GuestSpec, machines: Capabilities['machines']): GuestDefi
 };
 
 const nicsOf = (nics: readonly GuestNic[]) =>
-  nics.map(({ portId, mac, mtu, tap, netns, model }) => ({ portId, mac, mtu, tap, netns, model }));
+  nics.map(({ portId, mac, mtu, model, attachment }) => {
+    if (attachment.kind !== 'tap')
+      throw new HypervisorError('unsupported', `a port on a ${attachment.networkType} network needs a device here`);
+    return { portId, mac, mtu, model, tap: attachment.tap, netns: attachment.netns };
+  });
 
 const sizes = (guest: GuestDefinition) => ({
   mark: guest.mark,
+  stage: guest.phase === 'building' ? ('building' as const) : ('settled' as const),
   memory: mib(guest.memoryMib),
   vcpus: guest.vcpus,
 });

@@ -4,6 +4,7 @@ import { createServer, type Server } from 'node:http';
 import { dirname, join } from 'node:path';
 import type { GuestNic } from '../../drivers/hypervisor-driver.js';
 import type { InspectableNetworkPlug, NetworkPlan, OnMetadata, PortPlug } from '../network-plug.js';
+import { guardOf } from '../port-guard.js';
 import { addressesChangedHands, dnsmasqConfiguration, dnsmasqHosts, reachableResolvers } from './dnsmasq.js';
 import { type FilteredPort, networkFilter } from './filter.js';
 import { loadModules, namespaceSettings } from './kernel.js';
@@ -97,7 +98,14 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
       const state = port.adminUp ? 'up' : 'down';
       await run(['ip', '-n', netns, 'link', 'set', 'dev', tap, 'mtu', `${mtu(port.mtu)}`, 'master', 'br0', state]);
     });
-    return { portId, mac: mac(port.mac), mtu: port.mtu, tap, netns, model: null };
+    return {
+      portId,
+      mac: mac(port.mac),
+      mtu: port.mtu,
+      model: null,
+      attachment: { kind: 'tap', tap, netns },
+      guard: guardOf(port),
+    };
   }
 
   async unplug(portId: string): Promise<void> {

@@ -290,11 +290,12 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
   it('makes a tap device for a guest, and the network anew when its namespace is gone', async () => {
     const extra = portOf(3, []);
     const nic = await first.plug(extra);
-    expect(nic).toMatchObject({ mac: extra.mac, netns: names.netns(networkId), tap: names.tap(extra.portId) });
-    expect(await run(['ip', '-n', nic.netns!, 'link', 'show', 'dev', nic.tap])).toContain('master br0');
+    const [netns, tap] = [names.netns(networkId), names.tap(extra.portId)];
+    expect(nic).toMatchObject({ mac: extra.mac, attachment: { kind: 'tap', netns, tap } });
+    expect(await run(['ip', '-n', netns, 'link', 'show', 'dev', tap])).toContain('master br0');
     await first.unplug(extra.portId);
     await first.unplug(extra.portId);
-    expect(await succeeds(['ip', '-n', nic.netns!, 'link', 'show', 'dev', nic.tap])).toBe(false);
+    expect(await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', tap])).toBe(false);
   });
 
   it('leaves nothing behind when everything is removed', async () => {
