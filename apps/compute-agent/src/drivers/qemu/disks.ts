@@ -1,10 +1,10 @@
 import { constants, copyFile, link, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { writeConfigDrive } from '../common/config-drive.js';
+import { run } from '../common/native-command.js';
 import { type DiskFormat, type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
 import { FILES, FIRMWARE } from './command-line.js';
-import { writeConfigDrive } from './config-drive.js';
 import type { Disk, GuestDefinition } from './definition.js';
-import { run } from './native-command.js';
 
 const GIB = 1024 ** 3;
 

@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { gib, ms, ServerId } from '@omnivisor/contracts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { fileSource, rootFrom, tapNic, testGuest } from '../common/test-guest.js';
+import { tinyGuest } from '../common/tiny-guest.js';
 import type { DiskFormat, GuestSpec, NicAttachment } from '../hypervisor-driver.js';
 import { QemuDriver } from './qemu.driver.js';
-import { tinyGuest } from './tiny-guest.js';
 
 const cloudId = 'test-cloud';
 const never = new AbortController().signal;

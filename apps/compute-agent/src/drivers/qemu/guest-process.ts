@@ -2,10 +2,10 @@ import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ServerId } from '@omnivisor/contracts';
+import { asHypervisorError } from '../common/native-command.js';
 import { HypervisorError } from '../hypervisor-driver.js';
 import { FILES } from './command-line.js';
 import { type GuestDefinition, guestName } from './definition.js';
-import { asHypervisorError } from './native-command.js';
 
 const text = (path: string): string | null => {
   try {

@@ -1,9 +1,9 @@
 import { ServerId } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
+import { cpuTraits } from '../common/cpu-traits.js';
+import { asHypervisorError } from '../common/native-command.js';
 import { HypervisorError } from '../hypervisor-driver.js';
-import { cpuTraits } from './cpu-traits.js';
 import { guestUser, hasUsers } from './guest-user.js';
-import { asHypervisorError } from './native-command.js';
 import { reportOf } from './probe.js';
 
 describe('traits of a CPU', () => {

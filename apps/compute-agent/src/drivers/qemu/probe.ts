@@ -2,12 +2,12 @@ import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { cpuTraits } from '../common/cpu-traits.js';
+import { run } from '../common/native-command.js';
+import { PROBE_EXIT_CODE, probeGuest } from '../common/tiny-guest.js';
 import { HypervisorError, type ProbeReport } from '../hypervisor-driver.js';
 import { type Execution, FIRMWARE } from './command-line.js';
-import { cpuTraits } from './cpu-traits.js';
 import type { MachineTypes } from './devices.js';
-import { run } from './native-command.js';
-import { PROBE_EXIT_CODE, probeGuest } from './tiny-guest.js';
 
 /** What QEMU can do on this host, found out by running guests. */
 export interface Capabilities {

@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { mib, type ServerId } from '@omnivisor/contracts';
 import { afterAll } from 'vitest';
 import { fileSource, rootFrom, tapNic, testGuest } from '../common/test-guest.js';
+import { tinyGuest } from '../common/tiny-guest.js';
 import { describeHypervisorDriver } from '../conformance.js';
 import { QemuDriver } from './qemu.driver.js';
 import { connectUnix } from './qmp-client.js';
-import { tinyGuest } from './tiny-guest.js';
 
 const cloudId = 'test-cloud';
 const stateDir = mkdtempSync(

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { type Milliseconds, mib, type PowerState, type ServerId } from '@omnivisor/contracts';
 import { EventChannel } from '../common/event-channel.js';
 import { KeyedMutex } from '../common/keyed-mutex.js';
+import { asHypervisorError } from '../common/native-command.js';
 import {
   type ConsoleKind,
   type ConsoleStream,
@@ -24,7 +25,6 @@ import { kill } from './guest-process.js';
 import { GuestStore } from './guest-store.js';
 import { guestUser } from './guest-user.js';
 import { hostInventory, refuseBeyondCapacity } from './host-resources.js';
-import { asHypervisorError } from './native-command.js';
 import { type Capabilities, findCapabilities, reportOf } from './probe.js';
 import { QemuGuest, type RunState } from './qemu-guest.js';
 import { connectUnix } from './qmp-client.js';

@@ -1,6 +1,6 @@
+import { run } from '../common/native-command.js';
 import { HypervisorError } from '../hypervisor-driver.js';
 import type { GuestDefinition } from './definition.js';
-import { run } from './native-command.js';
 
 /**
  * QEMU with enough rights makes a tap device that is missing: one without bridge and without filter. So they have to be
