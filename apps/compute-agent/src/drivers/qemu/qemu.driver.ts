@@ -275,8 +275,8 @@ export class QemuDriver implements HypervisorDriver {
     }
     if (guest.mark.cloudId !== mark.cloudId || mark.cloudId !== this.options.cloudId)
       throw new HypervisorError('fault', `a guest of another cloud has the place of server ${mark.serverId}`);
-    if (guest.mark.attempt !== mark.attempt)
-      throw new HypervisorError('fault', `another attempt of server ${mark.serverId} is on this host`);
+    if (guest.mark.attempt !== mark.attempt || guest.mark.build !== mark.build)
+      throw new HypervisorError('fault', `another attempt or build of server ${mark.serverId} is on this host`);
     if (guest.phase === 'building') {
       await this.wipe(mark.serverId, guest);
       return false;

@@ -1,0 +1,144 @@
+import type { Backend, Feature, FlavorSnapshot, GiB, Milliseconds, ServerId } from '@omnivisor/contracts';
+import type {
+  DiskFormat,
+  GuestDisk,
+  GuestNic,
+  GuestSpec,
+  HypervisorDriver,
+  ImageSource,
+} from '../hypervisor-driver.js';
+import type { Basic } from './proof.js';
+
+/** How real the thing was that the suite ran over: see docs/support-matrix.md. */
+export type Level = 'L0' | 'L1' | 'L2' | 'L3';
+
+/** A change of a guest that a crash may cut off. */
+export type Change =
+  | 'spawn'
+  | 'powerOff'
+  | 'powerOn'
+  | 'reboot'
+  | 'suspend'
+  | 'resume'
+  | 'rebuild'
+  | 'rescue'
+  | 'unrescue'
+  | 'resize'
+  | 'confirmResize'
+  | 'revertResize'
+  | 'attachDisk'
+  | 'detachDisk'
+  | 'destroy';
+
+/** What the suite does inside a test guest. A letter is one of A to Z. */
+export interface Inside {
+  /** Resolves when the guest of a start that was not waited for yet hears what follows. */
+  up(id: ServerId): Promise<void>;
+  switchOff(id: ServerId): Promise<void>;
+  readonly ignorePowerButton?: (id: ServerId) => Promise<void>;
+  /** Memory that is lost when the power goes. */
+  readonly memory?: {
+    write(id: ServerId, letter: string): Promise<void>;
+    read(id: ServerId): Promise<string>;
+  };
+  /** Disks in the order in which firmware or kernel count them; `read` gives what is no letter for an empty disk. */
+  readonly disk?: {
+    write(id: ServerId, disk: number, letter: string): Promise<void>;
+    read(id: ServerId, disk: number): Promise<string>;
+  };
+}
+
+/** A guest with Linux in it; commands run in a root shell there. */
+export interface LinuxGuest {
+  /** With at least one network interface, a config drive whose `hostname` is `conformance`, and a guest agent. */
+  spec(id: ServerId): Promise<GuestSpec>;
+  /** Resolves when its shell can be used after a start. */
+  up(id: ServerId): Promise<void>;
+  /** What the command wrote. */
+  run(id: ServerId, command: string): Promise<string>;
+}
+
+/**
+ * A backend under test, and what the suite has to do behind the driver's back. Where a hook is missing the behaviours that
+ * need it are skipped, and the results say so.
+ */
+export interface DriverUnderTest {
+  readonly backend: Backend;
+  /** What was run, and what of it was more or less real than the rest. */
+  readonly level: Level;
+  readonly levels?: Partial<Record<Feature | Basic, Level>>;
+  /** Command that runs this suite; results of any other than `npm test` carry a hash of what they were made with. */
+  readonly command?: string;
+  /** This host lacks what others have (rights, packages), so that hooks are missing that the committed results had. */
+  readonly incomplete?: boolean;
+  /** Optional members that have to be there; the others have to be absent. */
+  readonly supports: readonly Feature[];
+
+  /** The driver under test; the suite closes it. */
+  open(): Promise<HypervisorDriver>;
+  /** A second driver over the same host, as a restarted agent makes it. */
+  reopen(): Promise<HypervisorDriver>;
+  /** A driver of another cloud over the same host. */
+  readonly openOtherCloud?: () => Promise<HypervisorDriver>;
+
+  /** A small guest of this server that the host can carry. */
+  guest(id: ServerId): Promise<GuestSpec>;
+  /** The same, but with more memory than the host has. */
+  tooBig(id: ServerId): Promise<GuestSpec>;
+  /** A flavor for that guest with twice its memory and vCPUs. */
+  bigger(flavor: FlavorSnapshot): FlavorSnapshot;
+  /** Makes the next spawn of this guest fail halfway. */
+  failing(id: ServerId): Promise<GuestSpec>;
+  /** The bytes of an image that needs so much disk. */
+  readonly imageOf?: (size: GiB) => Promise<ImageSource>;
+  /** What of the server is on the host, natively: files, processes, objects. Empty when nothing is. */
+  leftovers(id: ServerId): Promise<string[]>;
+
+  readonly inside?: Inside;
+  readonly linux?: LinuxGuest;
+  /** Something the guest writes to its serial port when it starts. */
+  readonly firstConsoleText?: RegExp;
+  /** Names of the files on the guest's config drive, read from what the driver made. */
+  readonly configDriveFiles?: (id: ServerId) => Promise<string[]>;
+
+  /** Makes a guest without our mark; tells whether it is still as it was. */
+  readonly foreignGuest?: () => Promise<{ untouched(): Promise<boolean>; remove(): Promise<void> }>;
+  /** Puts something that is not ours where the driver would put this server; tells whether it is still as it was. */
+  readonly inTheWay?: (id: ServerId) => Promise<{ untouched(): Promise<boolean>; remove(): Promise<void> }>;
+  /** The backend stops answering for this guest until the result is called. */
+  readonly makeUnreachable?: (id: ServerId) => Promise<() => Promise<void>>;
+  /** The whole hypervisor stops answering, so that `check` has to see it. */
+  readonly stopHypervisor?: () => Promise<() => Promise<void>>;
+  /**
+   * Does the change in a process of its own, which is killed after that time.
+   * @returns true when the kill came before the change was done
+   */
+  readonly crashDuring?: (change: Change, id: ServerId, after: Milliseconds) => Promise<boolean>;
+
+  /** An empty disk of 1 MiB that outlives guests, and how to see that it is there. */
+  readonly disk?: () => Promise<{ disk: GuestDisk; exists(): Promise<boolean>; remove(): Promise<void> }>;
+  /** False: the test guest never lets go of a device that is unplugged while it runs. */
+  readonly guestUnplugs?: boolean;
+  /** One more network interface for this guest. */
+  readonly nic?: (id: ServerId) => Promise<GuestNic>;
+  /** The letter that `inside.disk.write` has put on a disk's first free place, read from a file of that format. */
+  readonly letterOf?: (file: string, format: DiskFormat) => Promise<string>;
+  /** Another host of the same backend, and the spec of a guest of this one as it is plugged there. */
+  readonly otherHost?: {
+    open(): Promise<HypervisorDriver>;
+    spec(spec: GuestSpec): GuestSpec;
+    leftovers(id: ServerId): Promise<string[]>;
+    /** Both hosts have guests of this kind on the same storage. */
+    readonly sharedGuest?: (id: ServerId) => Promise<GuestSpec>;
+  };
+  /** Whether a guest that `adoption` found may be one of `foreignGuest`. */
+  readonly adoptable?: () => Promise<{
+    nativeId: string;
+    nics: readonly GuestNic[];
+    untouched(): Promise<boolean>;
+    remove(): Promise<void>;
+  }>;
+
+  /** How long a guest of the test may take for anything; 10 s unless told. */
+  readonly patience?: number;
+}
