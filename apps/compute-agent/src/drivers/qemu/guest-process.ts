@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { ServerId } from '@omnivisor/contracts';
 import { asHypervisorError } from '../common/native-command.js';
 import { HypervisorError } from '../hypervisor-driver.js';
-import { FILES } from './command-line.js';
+import { enterGroups, leaveGroups, scopeProperties } from './cgroups.js';
 import { type GuestDefinition, guestName } from './definition.js';
+import { starting, tapsOf } from './descriptors.js';
+import { FILES } from './files.js';
 
 const text = (path: string): string | null => {
   try {
@@ -19,12 +20,12 @@ const text = (path: string): string | null => {
  * The process that is this guest, or null. A pid alone proves nothing, it may have been given to another: the process
  * has to run in the guest's folder and carry the guest's name.
  */
-export const findProcess = (dir: string, guest: GuestDefinition): number | null => {
+export const findProcess = (dir: string, guest: Pick<GuestDefinition, 'mark'>): number | null => {
   const pid = Number.parseInt(text(join(dir, FILES.pid)) ?? '', 10);
   return Number.isInteger(pid) && pid > 1 && isGuest(pid, dir, guest) ? pid : null;
 };
 
-const isGuest = (pid: number, dir: string, guest: GuestDefinition): boolean => {
+const isGuest = (pid: number, dir: string, guest: Pick<GuestDefinition, 'mark'>): boolean => {
   const command = text(`/proc/${pid}/cmdline`)?.split('\0') ?? [];
   return command.includes(`guest=${guestName(guest)}`) && isAlive(pid, dir);
 };
@@ -62,11 +63,14 @@ export interface Launch {
  * @throws HypervisorError with QEMU's own words in `native` when it does not come up
  */
 export const launch = async ({ dir, guest, qemu, args, ready, timeout, signal }: Launch): Promise<void> => {
-  const [command, ...rest] = [...systemdScope(guest), ...namespaceOf(guest), qemu, ...args] as [string, ...string[]];
+  const plain = [qemu, ...args];
+  // Only root can open network devices and take a process's network away.
+  const command = isRoot() ? starting(tapsOf(guest.nics), plain) : plain;
+  const [program, ...rest] = [...systemdScope(guest), ...command] as [string, ...string[]];
   const log = openSync(join(dir, FILES.stderr), 'w', 0o600);
   let ended: string | null = null;
   let failure: Error | null = null;
-  const child = spawn(command, rest, { cwd: dir, detached: true, stdio: ['ignore', log, log] });
+  const child = spawn(program, rest, { cwd: dir, detached: true, stdio: ['ignore', log, log] });
   closeSync(log);
   child.unref();
   child.once('error', (error) => {
@@ -79,14 +83,11 @@ export const launch = async ({ dir, guest, qemu, args, ready, timeout, signal }:
     const deadline = Date.now() + timeout;
     while (!(await ready())) {
       if (failure) throw asHypervisorError(failure, 'QEMU');
-      if (ended) {
-        const words = (text(join(dir, FILES.stderr)) ?? '').trim();
-        throw asHypervisorError(new Error(ended), 'starting the guest', words || ended);
-      }
+      if (ended) throw startFailure(ended, (text(join(dir, FILES.stderr)) ?? '').trim());
       if (signal.aborted) throw new HypervisorError('fault', 'starting the guest was aborted');
       if (Date.now() > deadline)
         throw new HypervisorError('unavailable', 'the QEMU process does not answer', `in ${timeout} ms`);
-      await new Promise((resolve) => setTimeout(resolve, 10));
+      await new Promise((resolve) => setTimeout(resolve, 5));
     }
   };
   try {
@@ -97,11 +98,21 @@ export const launch = async ({ dir, guest, qemu, args, ready, timeout, signal }:
     throw error;
   }
   const pid = findProcess(dir, guest);
-  if (pid !== null) ownCgroup(guest.mark.serverId, pid);
+  if (pid !== null && !isSystemd()) enterGroups(guest.mark.serverId, pid, guest);
+};
+
+/** QEMU that is not installed is told by the helper that would have started it. */
+const startFailure = (ended: string, words: string): HypervisorError => {
+  const native = words || ended;
+  if (/^exec: No such file/m.test(words))
+    return new HypervisorError('unsupported', 'QEMU is not installed on this host', native);
+  if (/^no network (device|namespace): /m.test(words))
+    return new HypervisorError('fault', 'a network device of the guest is not there', native);
+  return asHypervisorError(new Error(ended), 'starting the guest', native);
 };
 
 /** Ends a guest's process at once. Only after its identity has been checked, and never by its group. */
-export const kill = async (dir: string, guest: GuestDefinition, timeout: number): Promise<void> => {
+export const kill = async (dir: string, guest: Pick<GuestDefinition, 'mark'>, timeout: number): Promise<void> => {
   const pid = findProcess(dir, guest);
   if (pid !== null) {
     try {
@@ -112,7 +123,7 @@ export const kill = async (dir: string, guest: GuestDefinition, timeout: number)
     if (!(await waitForEnd(pid, dir, timeout)))
       throw new HypervisorError('unavailable', 'the QEMU process cannot be ended', `pid ${pid}`);
   }
-  await removeCgroup(guest.mark.serverId);
+  await leaveGroups(guest.mark.serverId);
 };
 
 /** Waits until the process holds nothing any more; false when it still does. */
@@ -120,56 +131,18 @@ export const waitForEnd = async (pid: number, dir: string, timeout: number): Pro
   const deadline = Date.now() + timeout;
   while (isAlive(pid, dir)) {
     if (Date.now() > deadline) return false;
-    await pause();
+    await new Promise((resolve) => setTimeout(resolve, 5));
   }
   return true;
 };
 
-const pause = () => new Promise((resolve) => setTimeout(resolve, 5));
+const isRoot = () => process.getuid?.() === 0;
+const isSystemd = () => text('/proc/1/comm')?.trim() === 'systemd';
 
-const namespaceOf = ({ nics }: GuestDefinition): string[] => {
-  const namespaces = new Set(nics.map((nic) => nic.netns));
-  if (namespaces.size > 1)
-    throw new HypervisorError('unsupported', 'all network devices of a guest have to be in one network namespace');
-  const [namespace] = namespaces;
-  return namespace ? ['ip', 'netns', 'exec', namespace] : [];
-};
-
-const systemdScope = ({ mark }: GuestDefinition): string[] =>
-  text('/proc/1/comm')?.trim() === 'systemd' && process.getuid?.() === 0
-    ? ['systemd-run', '--quiet', '--scope', '--collect', `--unit=omnivisor-guest-${mark.serverId}-${Date.now()}`, '--']
+const systemdScope = (guest: GuestDefinition): string[] =>
+  isSystemd() && isRoot()
+    ? [
+        ...['systemd-run', '--quiet', '--scope', '--collect'],
+        ...[`--unit=omnivisor-guest-${guest.mark.serverId}-${Date.now()}`, ...scopeProperties(guest), '--'],
+      ]
     : [];
-
-/** Where PID 1 is not systemd: a group per guest in the hierarchies that a stop of the agent's container may walk. */
-const CGROUPS = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified', '/sys/fs/cgroup/systemd'];
-
-const ownCgroup = (id: ServerId, pid: number): void => {
-  if (text('/proc/1/comm')?.trim() === 'systemd') return;
-  for (const parent of CGROUPS) {
-    if (text(join(parent, 'cgroup.procs')) === null) continue;
-    const group = join(parent, `omnivisor-${id}`);
-    try {
-      mkdirSync(group, { recursive: true });
-      writeFileSync(join(group, 'cgroup.procs'), String(pid));
-    } catch {
-      // Without the right to make groups the guest stays in the agent's; its session and process group are its own.
-      removeFolder(group);
-    }
-  }
-};
-
-/** The kernel lets go of a group a moment after its last process has been reaped. */
-const removeCgroup = async (id: ServerId): Promise<void> => {
-  for (const parent of CGROUPS)
-    for (let tries = 0; tries < 40 && !removeFolder(join(parent, `omnivisor-${id}`)); tries++) await pause();
-};
-
-/** @returns true when it is not there any more */
-const removeFolder = (path: string): boolean => {
-  try {
-    rmdirSync(path);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'EBUSY';
-  }
-};

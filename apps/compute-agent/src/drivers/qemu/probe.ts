@@ -6,6 +6,7 @@ import { cpuTraits } from '../common/cpu-traits.js';
 import { run } from '../common/native-command.js';
 import { PROBE_EXIT_CODE, probeGuest } from '../common/tiny-guest.js';
 import { HypervisorError, type ProbeReport } from '../hypervisor-driver.js';
+import { limitsHere } from './cgroups.js';
 import { type Execution, FIRMWARE } from './command-line.js';
 import type { MachineTypes } from './devices.js';
 
@@ -52,7 +53,7 @@ export const findCapabilities = async (options: ProbeOptions, signal: AbortSigna
     const execution: Execution = { accel, cpuModel, runAs: options.runAs };
     const failure = await tryGuest(options, execution, signal);
     tried.push(`${accel} with CPU ${cpuModel}: ${failure ?? 'a guest ran'}`);
-    if (failure === null) return { execution, machines, version, tried };
+    if (failure === null) return { execution, machines, version, tried: [...tried, limitsHere()] };
   }
   throw new HypervisorError('unavailable', tried.join('; '));
 };

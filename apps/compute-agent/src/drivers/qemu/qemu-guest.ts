@@ -1,12 +1,11 @@
 import type { ServerId } from '@omnivisor/contracts';
 import { HypervisorError } from '../hypervisor-driver.js';
-import { argumentsFor, type Execution, FILES } from './command-line.js';
-import type { GuestDefinition } from './definition.js';
-import { guestName } from './definition.js';
+import { argumentsFor, type Execution } from './command-line.js';
+import { type GuestDefinition, guestName } from './definition.js';
+import { FILES } from './files.js';
 import { findProcess, kill, launch, waitForEnd } from './guest-process.js';
 import type { GuestStore } from './guest-store.js';
 import { QmpClient, type QmpEvent } from './qmp-client.js';
-import { requireTaps } from './taps.js';
 
 /** QEMU's own word for how a guest stands, or `gone` when there is no process. */
 export type RunState = string;
@@ -60,16 +59,20 @@ export class QemuGuest {
   }
 
   /** Starts the process with the guest's CPUs halted. */
-  async start(guest: GuestDefinition, execution: Execution, signal: AbortSignal): Promise<void> {
+  async start(
+    guest: GuestDefinition,
+    execution: Execution,
+    signal: AbortSignal,
+    extra: readonly string[] = [],
+  ): Promise<void> {
     const { store, qemu, startTimeout } = this.settings;
     this.disconnect();
-    await requireTaps(guest);
     store.noteStarted(this.id);
     await launch({
       dir: this.dir,
       guest,
       qemu,
-      args: argumentsFor(guest, execution),
+      args: argumentsFor(guest, execution, extra),
       timeout: startTimeout,
       signal,
       ready: () =>
@@ -80,8 +83,8 @@ export class QemuGuest {
     });
   }
 
-  async call(guest: GuestDefinition, command: string, args?: Record<string, unknown>): Promise<void> {
-    await (await this.connect(guest)).call(command, args);
+  async call<T>(guest: GuestDefinition, command: string, args?: Readonly<Record<string, unknown>>): Promise<T> {
+    return (await this.connect(guest)).call<T>(command, args);
   }
 
   /**
@@ -134,7 +137,8 @@ export class QemuGuest {
     );
   }
 
-  private connect(guest: GuestDefinition): Promise<QmpClient> {
+  /** @throws HypervisorError `unavailable` when the process does not answer */
+  connect(guest: GuestDefinition): Promise<QmpClient> {
     this.connecting ??= this.open(guest).catch((error: unknown) => {
       this.connecting = null;
       throw error instanceof HypervisorError

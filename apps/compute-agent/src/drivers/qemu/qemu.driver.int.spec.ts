@@ -1,45 +1,95 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { mib, type ServerId } from '@omnivisor/contracts';
-import { afterAll } from 'vitest';
+import { afterAll, beforeAll } from 'vitest';
 import { fileSource, tapNic } from '../common/test-guest.js';
+import { TINY_GUEST_LETTER } from '../common/tiny-guest.js';
 import { describeHypervisorDriver } from '../conformance/index.js';
+import { BLOCK_DRIVERS } from './blocks.js';
 import { QemuDriver } from './qemu.driver.js';
 import { CLOUD, processesIn, TinyGuests } from './testing/tiny-guests.js';
 
 const stateDir = mkdtempSync(
   join(tmpdir(), 'omnivisor-qemu-with-a-folder-name-that-is-longer-than-a-unix-socket-path-may-be-'),
 );
+const isRoot = process.getuid?.() === 0;
 const tiny = new TinyGuests([stateDir]);
 const folder = (id: ServerId) => join(stateDir, 'guests', id);
+/** The program by another name, which can be taken away. */
+const qemu = join(stateDir, 'qemu');
+const netns = `omv-suite-${process.pid}`;
 const open = async (cloudId = CLOUD) =>
-  new QemuDriver({ stateDir, cloudId, accel: 'tcg', answerTimeout: 1_000, softRebootPatience: 5_000 });
+  new QemuDriver({
+    stateDir,
+    cloudId,
+    qemu,
+    accel: 'tcg',
+    answerTimeout: 2_000,
+    softRebootPatience: 5_000,
+    unplugPatience: 500,
+  });
+let made = 0;
 
 /** A process and files that are not ours, in the place of a server. */
 const somebodyElse = async (id: string) => {
   const dir = join(stateDir, 'guests', id);
   mkdirSync(dir);
   writeFileSync(join(dir, 'theirs'), 'untouched');
-  const qemu = spawn('qemu-system-x86_64', ['-accel', 'tcg', '-m', '16', '-nodefaults', '-display', 'none', '-S'], {
+  const guest = spawn('qemu-system-x86_64', ['-accel', 'tcg', '-m', '16', '-nodefaults', '-display', 'none', '-S'], {
     cwd: dir,
   });
   return {
-    untouched: async () => qemu.exitCode === null && readFileSync(join(dir, 'theirs'), 'utf8') === 'untouched',
+    untouched: async () => guest.exitCode === null && readFileSync(join(dir, 'theirs'), 'utf8') === 'untouched',
     remove: async () => {
-      qemu.kill('SIGKILL');
+      guest.kill('SIGKILL');
       rmSync(dir, { recursive: true });
     },
   };
 };
 
-afterAll(() => rmSync(stateDir, { recursive: true }));
+beforeAll(() => {
+  symlinkSync(execFileSync('which', ['qemu-system-x86_64'], { encoding: 'utf8' }).trim(), qemu);
+  if (isRoot) execFileSync('ip', ['netns', 'add', netns]);
+});
+afterAll(() => {
+  rmSync(stateDir, { recursive: true });
+  if (isRoot) execFileSync('ip', ['netns', 'delete', netns]);
+});
 
 describeHypervisorDriver({
   backend: 'qemu',
   level: 'L2',
-  supports: ['pausing', 'consoleLog', 'consoles.vnc', 'consoles.serial'],
+  incomplete: !isRoot,
+  supports: [
+    'pausing',
+    'suspending',
+    'rebuilding',
+    'rescuing',
+    'resizing',
+    'crashDumps',
+    'snapshots',
+    'disks',
+    'diskGrowing',
+    'nics',
+    'consoleLog',
+    'consoles.vnc',
+    'consoles.serial',
+    'statistics',
+    'guestAgent',
+  ],
   open,
   reopen: open,
   openOtherCloud: () => open('another-cloud'),
@@ -51,7 +101,7 @@ describeHypervisorDriver({
   bigger: (flavor) => ({ ...flavor, vcpus: flavor.vcpus * 2, memory: mib(flavor.memory * 2) }),
   failing: async (id) => ({
     ...tiny.spec(id),
-    nics: [tapNic(id, '-', { attachment: { kind: 'tap', tap: '-', netns: 'no-such-ns' } })],
+    nics: [tapNic(id, 'none', { attachment: { kind: 'tap', tap: 'none', netns: 'no-such-ns' } })],
   }),
   imageOf: async (size) => {
     const path = join(stateDir, `image-${size}.raw`);
@@ -61,11 +111,58 @@ describeHypervisorDriver({
   leftovers: async (id) => [...(existsSync(folder(id)) ? [folder(id)] : []), ...processesIn(folder(id))],
   inside: tiny.inside,
   firstConsoleText: /tiny guest is up/,
+  configDriveFiles: async (id) =>
+    execFileSync('xorriso', ['-indev', join(folder(id), 'disks/config.iso'), '-find', '/', '-type', 'f'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+      .trim()
+      .split('\n')
+      .map((path) => path.replace(/^'\/|'$/g, '')),
   foreignGuest: () => somebodyElse('11111111-2222-4333-8444-555555555555'),
   inTheWay: somebodyElse,
   makeUnreachable: async (id) => {
     const pid = readFileSync(join(folder(id), 'qemu.pid'), 'utf8').trim();
     execFileSync('kill', ['-STOP', pid]);
     return async () => void execFileSync('kill', ['-CONT', pid]);
+  },
+  stopHypervisor: async () => {
+    renameSync(qemu, `${qemu}.away`);
+    return async () => renameSync(`${qemu}.away`, qemu);
+  },
+  disk: async () => {
+    const path = join(stateDir, `volume-${++made}`);
+    writeFileSync(path, '');
+    truncateSync(path, 1 << 20);
+    return {
+      disk: {
+        diskId: randomUUID(),
+        connection: { kind: 'file', path },
+        format: 'raw',
+        readOnly: false,
+        bus: null,
+        serial: `volume-${made}`,
+        // So that the firmware shows it to the guest.
+        bootIndex: 1,
+      },
+      exists: async () => existsSync(path),
+      remove: async () => rmSync(path),
+    };
+  },
+  guestUnplugs: false,
+  ...(isRoot
+    ? {
+        nic: async () => {
+          const tap = `tap${++made}`;
+          execFileSync('ip', ['-n', netns, 'tuntap', 'add', 'dev', tap, 'mode', 'tap']);
+          const mac = `fa:16:3e:00:01:${made.toString(16).padStart(2, '0')}`;
+          return tapNic(randomUUID(), tap, { mac, attachment: { kind: 'tap', tap, netns } });
+        },
+      }
+    : {}),
+  letterOf: async (file, format) => {
+    const raw = `${file}.letter`;
+    execFileSync('qemu-img', ['convert', '-f', BLOCK_DRIVERS[format], '-O', 'raw', file, raw]);
+    return String.fromCharCode(readFileSync(raw)[TINY_GUEST_LETTER]!);
   },
 });

@@ -65,7 +65,7 @@ export class QmpClient {
   }
 
   /** @throws HypervisorError `unavailable` when the connection is gone or silent, `fault` when QEMU refuses */
-  call<T = unknown>(command: string, args?: Record<string, unknown>): Promise<T> {
+  call<T = unknown>(command: string, args?: Readonly<Record<string, unknown>>): Promise<T> {
     if (this.ended) return Promise.reject(gone());
     const id = ++this.lastId;
     return new Promise<T>((resolve, reject) => {
@@ -80,12 +80,14 @@ export class QmpClient {
 
   onEvent(listener: (event: QmpEvent) => void): () => void {
     this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
+    return () => void this.listeners.delete(listener);
   }
 
-  onClose(listener: () => void): void {
-    if (this.ended) listener();
+  /** @returns takes the listener off again */
+  onClose(listener: () => void): () => void {
+    if (this.ended) queueMicrotask(listener);
     else this.closeListeners.add(listener);
+    return () => void this.closeListeners.delete(listener);
   }
 
   get closed(): boolean {
