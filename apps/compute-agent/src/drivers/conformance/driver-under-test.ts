@@ -1,4 +1,4 @@
-import type { Backend, Feature, FlavorSnapshot, GiB, Milliseconds, ServerId } from '@omnivisor/contracts';
+import type { Backend, Feature, GiB, Milliseconds, ServerId } from '@omnivisor/contracts';
 import type {
   DiskFormat,
   GuestDisk,
@@ -26,8 +26,6 @@ export type Change =
   | 'resize'
   | 'confirmResize'
   | 'revertResize'
-  | 'attachDisk'
-  | 'detachDisk'
   | 'destroy';
 
 /** What the suite does inside a test guest. A letter is one of A to Z. */
@@ -85,8 +83,6 @@ export interface DriverUnderTest {
   guest(id: ServerId): Promise<GuestSpec>;
   /** The same, but with more memory than the host has. */
   tooBig(id: ServerId): Promise<GuestSpec>;
-  /** A flavor for that guest with twice its memory and vCPUs. */
-  bigger(flavor: FlavorSnapshot): FlavorSnapshot;
   /** Makes the next spawn of this guest fail halfway. */
   failing(id: ServerId): Promise<GuestSpec>;
   /** The bytes of an image that needs so much disk. */

@@ -56,7 +56,6 @@ describeHypervisorDriver({
     const guest = testGuest(serverId, cloudId);
     return { ...guest, flavor: { ...guest.flavor, memory: mib(machine.inventory.memoryMib + 1) } };
   },
-  bigger: (flavor) => ({ ...flavor, vcpus: flavor.vcpus * 2, memory: mib(flavor.memory * 2) }),
   failing: async (serverId) => {
     machine.failNext('spawn');
     return testGuest(serverId, cloudId);

@@ -17,9 +17,10 @@ import { mib, type ServerId } from '@omnivisor/contracts';
 import { afterAll, beforeAll } from 'vitest';
 import { fileSource, tapNic } from '../common/test-guest.js';
 import { TINY_GUEST_LETTER } from '../common/tiny-guest.js';
+import { crashIn } from '../conformance/crash-in.js';
 import { describeHypervisorDriver } from '../conformance/index.js';
 import { BLOCK_DRIVERS } from './blocks.js';
-import { QemuDriver } from './qemu.driver.js';
+import { QemuDriver, type QemuDriverOptions } from './qemu.driver.js';
 import { CLOUD, processesIn, TinyGuests } from './testing/tiny-guests.js';
 
 const stateDir = mkdtempSync(
@@ -31,16 +32,16 @@ const folder = (id: ServerId) => join(stateDir, 'guests', id);
 /** The program by another name, which can be taken away. */
 const qemu = join(stateDir, 'qemu');
 const netns = `omv-suite-${process.pid}`;
-const open = async (cloudId = CLOUD) =>
-  new QemuDriver({
-    stateDir,
-    cloudId,
-    qemu,
-    accel: 'tcg',
-    answerTimeout: 2_000,
-    softRebootPatience: 5_000,
-    unplugPatience: 500,
-  });
+const options = (cloudId = CLOUD): QemuDriverOptions => ({
+  stateDir,
+  cloudId,
+  qemu,
+  accel: 'tcg',
+  answerTimeout: 2_000,
+  softRebootPatience: 5_000,
+  unplugPatience: 500,
+});
+const open = async (cloudId = CLOUD) => new QemuDriver(options(cloudId));
 let made = 0;
 
 /** A process and files that are not ours, in the place of a server. */
@@ -60,11 +61,14 @@ const somebodyElse = async (id: string) => {
   };
 };
 
+const mortal = await crashIn(new URL('./testing/mortal-qemu-agent.ts', import.meta.url), options());
+
 beforeAll(() => {
   symlinkSync(execFileSync('which', ['qemu-system-x86_64'], { encoding: 'utf8' }).trim(), qemu);
   if (isRoot) execFileSync('ip', ['netns', 'add', netns]);
 });
 afterAll(() => {
+  mortal.remove();
   rmSync(stateDir, { recursive: true });
   if (isRoot) execFileSync('ip', ['netns', 'delete', netns]);
 });
@@ -98,7 +102,6 @@ describeHypervisorDriver({
     const spec = tiny.spec(id);
     return { ...spec, flavor: { ...spec.flavor, memory: mib(1 << 30) } };
   },
-  bigger: (flavor) => ({ ...flavor, vcpus: flavor.vcpus * 2, memory: mib(flavor.memory * 2) }),
   failing: async (id) => ({
     ...tiny.spec(id),
     nics: [tapNic(id, 'none', { attachment: { kind: 'tap', tap: 'none', netns: 'no-such-ns' } })],
@@ -149,6 +152,7 @@ describeHypervisorDriver({
       remove: async () => rmSync(path),
     };
   },
+  crashDuring: mortal.crashDuring,
   guestUnplugs: false,
   ...(isRoot
     ? {

@@ -1,84 +1,40 @@
-import { ms, type ServerId } from '@omnivisor/contracts';
+import { type Feature, ms, type ServerId } from '@omnivisor/contracts';
 import { describe, expect } from 'vitest';
-import type { GuestSpec } from '../../hypervisor-driver.js';
 import type { Change } from '../driver-under-test.js';
+import { perform, twice } from '../perform.js';
 import { never, newId, type Stage } from '../stage.js';
 
 interface Course {
-  /** Before the change that is cut off. */
-  readonly before?: (spec: GuestSpec) => Promise<unknown>;
+  /** Changes before the one that is cut off. */
+  readonly before?: readonly Change[];
   /** The change is one of a guest that is off. */
   readonly off?: true;
-  /** The change again, as a new agent asks for it. */
-  readonly again: (spec: GuestSpec) => Promise<unknown>;
+  /** The optional member that it needs. */
+  readonly needs?: Feature;
+  /** What the guest is when a new agent has asked for the change again; null: gone. */
   readonly expected: Readonly<Record<string, unknown>> | null;
 }
 
-/** How each change is begun, and what the guest is when a new agent has asked for it again. */
-const courses = (stage: Stage): Partial<Record<Change, Course>> => {
-  const { under } = stage;
-  const at = (spec: GuestSpec) => spec.mark.serverId;
-  const rebuilt = (spec: GuestSpec) => ({ ...spec, mark: { ...spec.mark, build: 1 } });
-  const off = (spec: GuestSpec) => stage.driver.powerOff(at(spec), ms(0));
-  const resize = (spec: GuestSpec) => stage.driver.resizing!.resize(at(spec), under.bigger(spec.flavor), never);
-  const settled = (power: string) => ({ stage: 'settled', power });
-  return {
-    spawn: { again: (spec) => stage.driver.spawn(spec, never), expected: settled('running') },
-    powerOff: { again: off, expected: settled('shutdown') },
-    powerOn: { before: off, again: (spec) => stage.driver.powerOn(at(spec), spec.nics), expected: settled('running') },
-    reboot: { again: (spec) => stage.driver.reboot(at(spec), 'hard', spec.nics), expected: settled('running') },
-    destroy: { again: (spec) => stage.driver.destroy(at(spec)), expected: null },
-    ...(stage.driver.suspending && {
-      suspend: { again: (spec) => stage.driver.suspending!.suspend(at(spec)), expected: settled('suspended') },
-      resume: {
-        before: (spec) => stage.driver.suspending!.suspend(at(spec)),
-        again: (spec) => stage.driver.suspending!.resume(at(spec), spec.nics),
-        expected: settled('running'),
-      },
-    }),
-    ...(stage.driver.rebuilding && {
-      rebuild: {
-        again: (spec) => stage.driver.rebuilding!.rebuild(rebuilt(spec), never),
-        expected: { ...settled('running'), mark: { build: 1 } },
-      },
-    }),
-    ...(stage.driver.rescuing && {
-      rescue: {
-        again: (spec) => stage.driver.rescuing!.rescue(spec, never),
-        expected: { stage: 'rescued', power: 'running' },
-      },
-      unrescue: {
-        before: (spec) => stage.driver.rescuing!.rescue(spec, never),
-        again: (spec) => stage.driver.rescuing!.unrescue(at(spec), spec.nics),
-        expected: settled('running'),
-      },
-    }),
-    ...(stage.driver.resizing && {
-      resize: { before: off, off: true, again: resize, expected: { stage: 'resized', power: 'shutdown' } },
-      confirmResize: {
-        before: async (spec) => {
-          await off(spec);
-          await resize(spec);
-        },
-        off: true,
-        again: (spec) => stage.driver.resizing!.confirmResize(at(spec)),
-        expected: settled('shutdown'),
-      },
-      revertResize: {
-        before: async (spec) => {
-          await off(spec);
-          await resize(spec);
-        },
-        off: true,
-        again: (spec) => stage.driver.resizing!.revertResize(at(spec)),
-        expected: settled('shutdown'),
-      },
-    }),
-  };
+const settled = (power: string) => ({ stage: 'settled', power });
+
+const COURSES: Readonly<Record<Change, Course>> = {
+  spawn: { expected: settled('running') },
+  powerOff: { expected: settled('shutdown') },
+  powerOn: { before: ['powerOff'], expected: settled('running') },
+  reboot: { expected: settled('running') },
+  suspend: { needs: 'suspending', expected: settled('suspended') },
+  resume: { needs: 'suspending', before: ['suspend'], expected: settled('running') },
+  rebuild: { needs: 'rebuilding', expected: { ...settled('running'), mark: { build: 1 } } },
+  rescue: { needs: 'rescuing', expected: { stage: 'rescued', power: 'running' } },
+  unrescue: { needs: 'rescuing', before: ['rescue'], expected: settled('running') },
+  resize: { needs: 'resizing', before: ['powerOff'], off: true, expected: { stage: 'resized', power: 'shutdown' } },
+  confirmResize: { needs: 'resizing', before: ['powerOff', 'resize'], off: true, expected: settled('shutdown') },
+  revertResize: { needs: 'resizing', before: ['powerOff', 'resize'], off: true, expected: settled('shutdown') },
+  destroy: { expected: null },
 };
 
 /** Milliseconds from the start of the change to the death of the agent; the last one comes too late for most changes. */
-const MOMENTS = [0, 20, 60, 120, 250];
+const MOMENTS = [0, 25, 70, 180];
 
 export const describeRecovery = (stage: Stage) =>
   describe('an agent that ends', () => {
@@ -108,53 +64,40 @@ export const describeRecovery = (stage: Stage) =>
       { 'a test guest that can be talked to': under.inside },
     );
 
-    const changes: readonly Change[] = [
-      'spawn',
-      'powerOff',
-      'powerOn',
-      'reboot',
-      'suspend',
-      'resume',
-      'rebuild',
-      'rescue',
-      'unrescue',
-      'resize',
-      'confirmResize',
-      'revertResize',
-      'destroy',
-    ];
-    for (const change of changes)
+    for (const [change, course] of Object.entries(COURSES) as [Change, Course][])
       stage.behaviour(
         'recovery',
         `in the middle of ${change} leaves what can be gone on with`,
         async () => {
-          const course = courses(stage)[change];
-          if (!course) return;
+          const isThere = change !== 'spawn' && change !== 'destroy';
           let cut = 0;
           for (const [i, moment] of MOMENTS.entries()) {
             const id: ServerId = newId();
             stage.own(id);
             const spec = await under.guest(id);
             if (change !== 'spawn') await stage.driver.spawn(spec, never);
-            await course.before?.(spec);
+            for (const before of course.before ?? []) await perform(stage.driver, before, spec);
             await stage.restart(async () => {
               if (await under.crashDuring!(change, id, ms(moment))) cut++;
             });
             await stage.driver.list();
             // The change may also never be asked for again, and the guest has to be of use all the same.
-            if (i % 2 === 1 && change !== 'spawn' && change !== 'destroy') {
-              await stage.driver.reboot(id, 'hard', spec.nics);
+            if (i % 2 === 1 && isThere) {
+              await perform(stage.driver, 'reboot', spec);
               expect(await stage.power(id)).toBe('running');
-              if (course.off) await stage.driver.powerOff(id, ms(0));
-              if (change === 'resume') await stage.driver.suspending!.suspend(id);
+              if (course.off) await perform(stage.driver, 'powerOff', spec);
+              if (change === 'resume') await perform(stage.driver, 'suspend', spec);
             }
-            await course.again(spec);
+            await perform(stage.driver, change, spec);
             if (course.expected) expect(await stage.driver.inspect(id)).toMatchObject(course.expected);
             await stage.discard(id);
             await stage.leavesNothing(id);
           }
           expect(cut).toBeGreaterThan(0);
         },
-        { 'an agent in a process of its own': under.crashDuring },
+        {
+          'an agent in a process of its own': under.crashDuring,
+          ...(course.needs ? { [`a backend with ${course.needs}`]: under.supports.includes(course.needs) } : {}),
+        },
       );
   });

@@ -1,5 +1,6 @@
 import { gib, mib, ms } from '@omnivisor/contracts';
 import { describe, expect } from 'vitest';
+import { twice } from '../perform.js';
 import { never, refusal, type Stage } from '../stage.js';
 
 export const describeResizing = (stage: Stage) =>
@@ -9,7 +10,7 @@ export const describeResizing = (stage: Stage) =>
     const resizing = () => stage.driver.resizing!;
     const resized = async () => {
       const spec = await stage.off();
-      const flavor = under.bigger(spec.flavor);
+      const flavor = twice(spec.flavor);
       await resizing().resize(spec.id, flavor, never);
       return { ...spec, before: spec.flavor, flavor };
     };
@@ -44,7 +45,7 @@ export const describeResizing = (stage: Stage) =>
         const spec = await stage.up();
         await under.inside!.disk!.write(spec.id, 0, 'A');
         await stage.driver.powerOff(spec.id, ms(0));
-        await resizing().resize(spec.id, under.bigger(spec.flavor), never);
+        await resizing().resize(spec.id, twice(spec.flavor), never);
         await stage.driver.powerOn(spec.id, spec.nics);
         await under.inside!.up(spec.id);
         expect(await under.inside!.disk!.read(spec.id, 0)).toBe('A');
@@ -77,7 +78,7 @@ export const describeResizing = (stage: Stage) =>
       'refuses a smaller disk and what the host cannot carry, and changes nothing',
       async () => {
         const spec = await stage.off();
-        const grown = { ...under.bigger(spec.flavor), disk: gib(2) };
+        const grown = { ...twice(spec.flavor), disk: gib(2) };
         await resizing().resize(spec.id, grown, never);
         await resizing().confirmResize(spec.id);
         expect(await refusal(resizing().resize(spec.id, { ...grown, disk: gib(1) }, never))).toBe('unsupported');

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ServerId } from '@omnivisor/contracts';
 import { fileSource, rootFrom, testGuest } from '../../common/test-guest.js';
@@ -20,8 +20,8 @@ export class TinyGuests {
   constructor(private readonly stateDirs: readonly [string, ...string[]]) {
     for (const dir of stateDirs) mkdirSync(join(dir, 'guests'), { recursive: true, mode: 0o711 });
     this.image = join(stateDirs[0], 'tiny.img');
-    // The firmware does not boot a virtio disk of one sector.
-    writeFileSync(this.image, Buffer.concat([tinyGuest()], 1 << 20));
+    // The firmware does not boot a virtio disk of one sector. Guests lie over the file, so it is written once.
+    if (!existsSync(this.image)) writeFileSync(this.image, Buffer.concat([tinyGuest()], 1 << 20));
   }
 
   spec(id: ServerId): GuestSpec {
