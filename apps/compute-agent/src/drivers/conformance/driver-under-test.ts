@@ -124,8 +124,8 @@ export interface DriverUnderTest {
     open(): Promise<HypervisorDriver>;
     spec(spec: GuestSpec): GuestSpec;
     leftovers(id: ServerId): Promise<string[]>;
-    /** Both hosts have guests of this kind on the same storage. */
-    readonly sharedGuest?: (id: ServerId) => Promise<GuestSpec>;
+    /** Two drivers whose hosts have the disks of guests on the same storage. */
+    readonly shared?: () => Promise<{ here: HypervisorDriver; there: HypervisorDriver }>;
   };
   /** Whether a guest that `adoption` found may be one of `foreignGuest`. */
   readonly adoptable?: () => Promise<{

@@ -77,7 +77,7 @@ export const liveMigrationOf = (host: FakeHost): LiveMigration => {
         if (power !== 'running') throw new HypervisorError('fault', `cannot migrate a guest that is ${power}`);
         return JSON.stringify({ fake: id });
       }),
-    receive: (spec, offer, _disks, signal) =>
+    receive: (spec, offer, _options, signal) =>
       host.oneAtATime.run(spec.mark.serverId, async () => {
         await machine.work('migrate', signal);
         refuseAborted(signal);

@@ -112,7 +112,7 @@ describeHypervisorDriver({
     open: async () => new FakeDriver(other, { cloudId }),
     spec: (spec) => spec,
     leftovers: leftovers(other),
-    sharedGuest: async (serverId) => testGuest(serverId, cloudId),
+    shared: async () => ({ here: await openDriver(), there: new FakeDriver(other, { cloudId }) }),
   },
   adoptable: somebodyElse,
 });

@@ -1,10 +1,18 @@
 import type { MiB, PowerState, ServerId } from '@omnivisor/contracts';
+import type { GuestDisk } from './device-members.js';
 import type { FoundGuest, GuestMark, GuestNic, GuestSpec } from './guest.js';
 
 export interface MigrationProgress {
   /** Bytes of memory, and of disks where they are copied. */
   readonly memory: { readonly total: number; readonly remaining: number };
   readonly disk: { readonly total: number; readonly remaining: number };
+}
+
+export interface ReceiveOptions {
+  /** `shared`: both hosts have the guest's own disks in the same place; `copied`: their contents come with the memory. */
+  readonly disks: 'shared' | 'copied';
+  /** Where the target finds the disks that are attached to the guest. */
+  readonly attached: readonly GuestDisk[];
 }
 
 /**
@@ -18,10 +26,10 @@ export interface LiveMigration {
   offer(id: ServerId): Promise<string>;
   /**
    * Target: makes a shell that waits, `incoming`. `spec` says what the guest may be and where its network devices are
-   * here; the offer is checked against it. Again: a fresh shell, older tickets are void.
-   * @param disks `shared`: both hosts have them in the same place; `copied`: their contents come with the memory
+   * here; the offer comes from a host that is not trusted, and is checked against it. Again: a fresh shell, older tickets
+   * are void.
    */
-  receive(spec: GuestSpec, offer: string, disks: 'shared' | 'copied', signal: AbortSignal): Promise<string>;
+  receive(spec: GuestSpec, offer: string, options: ReceiveOptions, signal: AbortSignal): Promise<string>;
   /**
    * Source: resolves when the guest runs on the target; here it is `moved`. Encrypted and authenticated between machines.
    * When it rejects, also by abort, the guest still runs here. After a crash of the agent: again with the same ticket goes
@@ -32,11 +40,17 @@ export interface LiveMigration {
     ticket: string,
     options: { readonly onProgress?: (progress: MigrationProgress) => void; readonly signal: AbortSignal },
   ): Promise<void>;
-  /** Target, after `send`: the shell is a guest like any other. Again: succeeds. Before its memory is there: `fault`. */
+  /**
+   * Target, once `send` has succeeded: the shell is a guest like any other, and runs. Again: succeeds. Before its memory is
+   * there: `fault`.
+   */
   accept(id: ServerId): Promise<void>;
-  /** Target: removes a shell. Without one: succeeds. Of a guest that runs here already: `fault`. */
+  /**
+   * Target: removes a shell that waits. Without one: succeeds. Once the guest's memory is here: `fault`; `accept` or
+   * `destroy` then, as the source is `moved` or not.
+   */
   cancel(id: ServerId): Promise<void>;
-  /** Source: makes a guest whose `send` was cut off run here again. `fault` when it is `moved`. */
+  /** Source, unless `send` has succeeded: makes a guest whose `send` was cut off run here again. `fault` when it is `moved`. */
   recover(id: ServerId): Promise<void>;
 }
 

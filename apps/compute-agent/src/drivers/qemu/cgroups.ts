@@ -1,6 +1,6 @@
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import type { ServerId } from '@omnivisor/contracts';
+import { basename, join } from 'node:path';
 import type { Size } from './definition.js';
 
 const ROOT = '/sys/fs/cgroup';
@@ -60,12 +60,17 @@ const files = (size: Size): Record<string, string> => {
       };
 };
 
-const group = (parent: string, id: ServerId) => join(parent, `omnivisor-${id}`);
+/** A guest that moves from one agent of a machine to another has two processes for a while, so the folder tells them apart. */
+const group = (parent: string, guestFolder: string) =>
+  join(
+    parent,
+    `omnivisor-${basename(guestFolder)}-${createHash('sha256').update(guestFolder).digest('hex').slice(0, 8)}`,
+  );
 
 /** Puts a process into groups of its own with the limits of its size, as far as this host lets us make any. */
-export const enterGroups = (id: ServerId, pid: number, size: Size): void => {
+export const enterGroups = (guestFolder: string, pid: number, size: Size): void => {
   for (const parent of hierarchies()) {
-    const folder = group(parent, id);
+    const folder = group(parent, guestFolder);
     try {
       mkdirSync(folder, { recursive: true });
       for (const [file, value] of Object.entries(files(size)))
@@ -79,9 +84,9 @@ export const enterGroups = (id: ServerId, pid: number, size: Size): void => {
 };
 
 /** The kernel lets go of a group a moment after its last process has been reaped. */
-export const leaveGroups = async (id: ServerId): Promise<void> => {
+export const leaveGroups = async (guestFolder: string): Promise<void> => {
   for (const parent of hierarchies())
-    for (let tries = 0; tries < 40 && !removeFolder(group(parent, id)); tries++)
+    for (let tries = 0; tries < 40 && !removeFolder(group(parent, guestFolder)); tries++)
       await new Promise((resolve) => setTimeout(resolve, 5));
 };
 

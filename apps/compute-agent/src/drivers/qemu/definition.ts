@@ -26,7 +26,7 @@ export const DiskBus = z.enum(['virtio', 'scsi', 'ide', 'sata']);
 export type DiskBus = z.infer<typeof DiskBus>;
 
 /** A disk of the guest's own, in its folder. */
-const LocalDisk = z.object({
+export const LocalDisk = z.object({
   name: z.enum(['root', 'ephemeral', 'swap', 'rescue']),
   /** Relative to the guest's folder. */
   file: z.string(),
@@ -62,7 +62,7 @@ const Cdrom = z.object({ file: z.string(), boot: z.boolean() });
 const Topology = z.object({ sockets: z.number(), cores: z.number(), threads: z.number() });
 
 /** What a resize changes, and its revert brings back. */
-const Size = z.object({
+export const Size = z.object({
   vcpus: z.number().int().positive().max(255),
   memoryMib: z.number().int().positive(),
   topology: Topology,
@@ -72,7 +72,7 @@ const Size = z.object({
 export type Size = z.infer<typeof Size>;
 
 /** Hardware as it was decided when the guest was spawned: it starts the same after every stop. */
-const Hardware = z.object({
+export const Hardware = z.object({
   /** A versioned machine type: the guest sees the same hardware after QEMU is upgraded. */
   machine: z.string(),
   firmware: z.enum(['bios', 'uefi', 'secureBoot']),

@@ -133,6 +133,12 @@ export const devicesFor = (
   };
 };
 
+/** Whether hardware that another host tells of is such as this one makes. */
+export const isKnownHardware = ({ nicModel, video, scsiController }: Hardware): boolean =>
+  Object.values(NIC_MODELS).includes(nicModel) &&
+  Object.values(VIDEO_MODELS).includes(video) &&
+  Object.values(SCSI_CONTROLLERS).includes(scsiController);
+
 /** The bus for a disk. @throws HypervisorError `unsupported` when the machine has none of that kind */
 export const diskBus = (property: string, wanted: string, isQ35: boolean): DiskBus => {
   const bus = DiskBus.safeParse(wanted);

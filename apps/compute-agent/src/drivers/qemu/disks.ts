@@ -1,6 +1,6 @@
 import { chownSync, constants, truncateSync, writeFileSync } from 'node:fs';
 import { copyFile, link, mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { writeConfigDrive } from '../common/config-drive.js';
 import { run } from '../common/native-command.js';
 import { type DiskFormat, type GuestSpec, HypervisorError, type ImageSource } from '../hypervisor-driver.js';
@@ -156,10 +156,37 @@ export const makeDrives = async (
     await makeOverlay(making, sources.ephemeral, DISK_FILES.ephemeralBase, DISK_FILES.ephemeral, ephemeral);
   }
   if (swap !== undefined) await makeSwap(making, swap);
-  if (spec.configDrive)
-    await writeFile(join(folder, DISK_FILES.configDrive), writeConfigDrive(spec.configDrive), { mode: 0o600 });
-  if (sources.kernel) await keep(sources.kernel, join(folder, DISK_FILES.kernel));
-  if (sources.ramdisk) await keep(sources.ramdisk, join(folder, DISK_FILES.ramdisk));
+  await makeOthers(spec, sources, firmware, making);
+};
+
+/** Disks as long as they were elsewhere, for their contents to come; what is read only is made as on a spawn. */
+export const makeEmptyDrives = async (
+  spec: GuestSpec,
+  sources: Sources | null,
+  guest: Pick<GuestDefinition, 'disks' | 'firmware' | 'cdroms'>,
+  making: Making,
+): Promise<void> => {
+  const { folder } = making;
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  for (const { file, format, size } of guest.disks) {
+    await command(making, 'qemu-img', 'create', '-q', '-f', format, basename(file), `${size}`);
+    giveTo(making, basename(file));
+  }
+  if (sources && guest.cdroms.some(({ boot }) => boot)) await keep(sources.root.path, join(folder, DISK_FILES.base));
+  await makeOthers(spec, sources, guest.firmware, making);
+};
+
+/** Config drive, kernel and the variables of the firmware. */
+const makeOthers = async (
+  { configDrive }: GuestSpec,
+  sources: Pick<Sources, 'kernel' | 'ramdisk'> | null,
+  firmware: Hardware['firmware'],
+  { folder }: Making,
+): Promise<void> => {
+  if (configDrive)
+    await writeFile(join(folder, DISK_FILES.configDrive), writeConfigDrive(configDrive), { mode: 0o600 });
+  if (sources?.kernel) await keep(sources.kernel, join(folder, DISK_FILES.kernel));
+  if (sources?.ramdisk) await keep(sources.ramdisk, join(folder, DISK_FILES.ramdisk));
   if (firmware !== 'bios') await copyVariables(folder, firmware);
 };
 

@@ -1,10 +1,10 @@
 import { randomInt } from 'node:crypto';
 import type { Socket } from 'node:net';
+import { connectUnix } from '../common/unix-socket.js';
 import { HypervisorError } from '../hypervisor-driver.js';
 import type { GuestDefinition } from './definition.js';
 import { FILES } from './files.js';
 import type { QemuHost } from './qemu-host.js';
-import { connectUnix } from './qmp-client.js';
 
 const FREEZE_PATIENCE = 10_000;
 

@@ -98,7 +98,7 @@ export const launch = async ({ dir, guest, qemu, args, ready, timeout, signal }:
     throw error;
   }
   const pid = findProcess(dir, guest);
-  if (pid !== null && !isSystemd()) enterGroups(guest.mark.serverId, pid, guest);
+  if (pid !== null && !isSystemd()) enterGroups(dir, pid, guest);
 };
 
 /** QEMU that is not installed is told by the helper that would have started it. */
@@ -123,7 +123,7 @@ export const kill = async (dir: string, guest: Pick<GuestDefinition, 'mark'>, ti
     if (!(await waitForEnd(pid, dir, timeout)))
       throw new HypervisorError('unavailable', 'the QEMU process cannot be ended', `pid ${pid}`);
   }
-  await leaveGroups(guest.mark.serverId);
+  await leaveGroups(dir);
 };
 
 /** Waits until the process holds nothing any more; false when it still does. */

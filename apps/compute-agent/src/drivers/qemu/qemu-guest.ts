@@ -16,6 +16,8 @@ export interface QemuGuestSettings {
   /** Milliseconds until a silent QEMU counts as not answering. */
   readonly answerTimeout: number;
   readonly startTimeout: number;
+  /** True once the driver was closed: nothing connects to guests any more. */
+  isClosed(): boolean;
   /** A guest changed by itself. */
   changed(id: ServerId): void;
 }
@@ -139,6 +141,7 @@ export class QemuGuest {
 
   /** @throws HypervisorError `unavailable` when the process does not answer */
   connect(guest: GuestDefinition): Promise<QmpClient> {
+    if (this.settings.isClosed()) return Promise.reject(new HypervisorError('unavailable', 'the driver was closed'));
     this.connecting ??= this.open(guest).catch((error: unknown) => {
       this.connecting = null;
       throw error instanceof HypervisorError

@@ -64,7 +64,11 @@ export class QemuHost {
   /** Spawns of this object that are under way; what is `building` otherwise was left behind. */
   readonly building = new Map<ServerId, number>();
   private readonly guests = new Map<ServerId, QemuGuest>();
+  /** What listens for guests that come, and carries those that go: both end with this object. */
+  private readonly relays = new Map<ServerId, { close(): void }>();
+  private readonly sendings = new Map<ServerId, { close(): void }>();
   private readonly oneAtATime = new KeyedMutex<ServerId>();
+  private isClosed = false;
   private capabilities: Promise<Capabilities> | null = null;
 
   constructor(readonly options: QemuDriverOptions) {
@@ -111,6 +115,7 @@ export class QemuHost {
       qemu: this.qemu,
       answerTimeout: this.answerTimeout,
       startTimeout: START_TIMEOUT,
+      isClosed: () => this.isClosed,
       changed: (changed) => {
         this.channel.publish(changed);
         const definition = this.read(changed);
@@ -119,6 +124,15 @@ export class QemuHost {
     });
     this.guests.set(id, guest);
     return guest;
+  }
+
+  /** What listens for the guest; null when it is here. */
+  keepRelay(id: ServerId, relay: { close(): void } | null): void {
+    replace(this.relays, id, relay);
+  }
+
+  keepSending(id: ServerId, sending: { close(): void } | null): void {
+    replace(this.sendings, id, sending);
   }
 
   qmp(guest: GuestDefinition): Promise<QmpClient> {
@@ -241,6 +255,7 @@ export class QemuHost {
     const folder = this.store.path(id);
     await kill(folder, guest, this.answerTimeout);
     await endTpm(folder);
+    this.keepRelay(id, null);
     this.live(id).disconnect();
     this.guests.delete(id);
     const disks = sharedFolder(this.store.path(id, FILES.disks));
@@ -270,7 +285,9 @@ export class QemuHost {
   }
 
   async close(): Promise<void> {
+    this.isClosed = true;
     this.channel.close();
+    for (const carrier of [...this.relays.values(), ...this.sendings.values()]) carrier.close();
     for (const guest of this.guests.values()) await guest.quietly(async () => guest.disconnect());
     this.guests.clear();
   }
@@ -292,6 +309,13 @@ export class QemuHost {
       await this.live(id).call(guest, 'block_set_io_throttle', { id: `dev-${name}`, ...limits });
   }
 }
+
+const replace = <V extends { close(): void }>(all: Map<ServerId, V>, id: ServerId, next: V | null): void => {
+  const before = all.get(id);
+  if (before !== next) before?.close();
+  if (next) all.set(id, next);
+  else all.delete(id);
+};
 
 const POWER: Readonly<Record<RunState, PowerState>> = {
   running: 'running',

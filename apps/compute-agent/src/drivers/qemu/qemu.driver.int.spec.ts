@@ -27,21 +27,30 @@ const stateDir = mkdtempSync(
   join(tmpdir(), 'omnivisor-qemu-with-a-folder-name-that-is-longer-than-a-unix-socket-path-may-be-'),
 );
 const isRoot = process.getuid?.() === 0;
-const tiny = new TinyGuests([stateDir]);
-const folder = (id: ServerId) => join(stateDir, 'guests', id);
+/** A second host: another agent on this machine. */
+const otherDir = mkdtempSync(join(tmpdir(), 'omnivisor-qemu-other-'));
+const sharedDisks = mkdtempSync(join(tmpdir(), 'omnivisor-qemu-shared-'));
+const tiny = new TinyGuests([stateDir, otherDir]);
+const folder = (id: ServerId, dir = stateDir) => join(dir, 'guests', id);
+const leftovers = async (id: ServerId, dir = stateDir) => [
+  ...(existsSync(folder(id, dir)) ? [folder(id, dir)] : []),
+  ...processesIn(folder(id, dir)),
+  ...(existsSync(join(sharedDisks, id)) ? ['shared disks'] : []),
+];
 /** The program by another name, which can be taken away. */
 const qemu = join(stateDir, 'qemu');
 const netns = `omv-suite-${process.pid}`;
-const options = (cloudId = CLOUD): QemuDriverOptions => ({
+const options = (change: Partial<QemuDriverOptions> = {}): QemuDriverOptions => ({
   stateDir,
-  cloudId,
+  cloudId: CLOUD,
   qemu,
   accel: 'tcg',
   answerTimeout: 2_000,
   softRebootPatience: 5_000,
   unplugPatience: 500,
+  ...change,
 });
-const open = async (cloudId = CLOUD) => new QemuDriver(options(cloudId));
+const open = async (change: Partial<QemuDriverOptions> = {}) => new QemuDriver(options(change));
 let made = 0;
 
 /** A process and files that are not ours, in the place of a server. */
@@ -69,7 +78,7 @@ beforeAll(() => {
 });
 afterAll(() => {
   mortal.remove();
-  rmSync(stateDir, { recursive: true });
+  for (const dir of [stateDir, otherDir, sharedDisks]) rmSync(dir, { recursive: true });
   if (isRoot) execFileSync('ip', ['netns', 'delete', netns]);
 });
 
@@ -88,6 +97,7 @@ describeHypervisorDriver({
     'disks',
     'diskGrowing',
     'nics',
+    'liveMigration',
     'consoleLog',
     'consoles.vnc',
     'consoles.serial',
@@ -96,7 +106,7 @@ describeHypervisorDriver({
   ],
   open,
   reopen: open,
-  openOtherCloud: () => open('another-cloud'),
+  openOtherCloud: () => open({ cloudId: 'another-cloud' }),
   guest: async (id) => tiny.spec(id),
   tooBig: async (id) => {
     const spec = tiny.spec(id);
@@ -111,7 +121,7 @@ describeHypervisorDriver({
     execFileSync('qemu-img', ['create', '-q', '-f', 'raw', path, `${size}G`]);
     return fileSource(path);
   },
-  leftovers: async (id) => [...(existsSync(folder(id)) ? [folder(id)] : []), ...processesIn(folder(id))],
+  leftovers,
   inside: tiny.inside,
   firstConsoleText: /tiny guest is up/,
   configDriveFiles: async (id) =>
@@ -153,6 +163,16 @@ describeHypervisorDriver({
     };
   },
   crashDuring: mortal.crashDuring,
+  otherHost: {
+    // Bytes go over TLS between them, as if they were two machines.
+    open: () => open({ stateDir: otherDir, migrationAddress: '127.0.0.1' }),
+    spec: (spec) => spec,
+    leftovers: (id) => leftovers(id, otherDir),
+    shared: async () => ({
+      here: await open({ sharedDisks }),
+      there: await open({ sharedDisks, stateDir: otherDir }),
+    }),
+  },
   guestUnplugs: false,
   ...(isRoot
     ? {

@@ -16,6 +16,7 @@ import type { GuestDefinition } from './definition.js';
 import { IMAGE_FORMATS } from './disks.js';
 import { settleInterrupted } from './interrupted.js';
 import { diskGrowingOf, disksOf } from './members/disks.js';
+import { liveMigrationOf } from './members/live-migration.js';
 import { nicsOf } from './members/nics.js';
 import { consoleLogOf, consolesOf, guestAgentOf, statisticsOf } from './members/observation.js';
 import { rebuildingOf } from './members/rebuilding.js';
@@ -48,6 +49,7 @@ export class QemuDriver implements HypervisorDriver {
   readonly disks;
   readonly diskGrowing;
   readonly nics;
+  readonly liveMigration;
   readonly consoleLog;
   readonly consoles;
   readonly statistics;
@@ -66,6 +68,7 @@ export class QemuDriver implements HypervisorDriver {
     this.disks = disksOf(host);
     this.diskGrowing = diskGrowingOf(host);
     this.nics = nicsOf(host);
+    this.liveMigration = liveMigrationOf(host);
     this.consoleLog = consoleLogOf(host);
     this.consoles = consolesOf(host);
     this.statistics = statisticsOf(host);

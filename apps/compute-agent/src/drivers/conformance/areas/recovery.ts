@@ -1,7 +1,7 @@
 import { type Feature, ms, type ServerId } from '@omnivisor/contracts';
 import { describe, expect } from 'vitest';
 import type { Change } from '../driver-under-test.js';
-import { perform, twice } from '../perform.js';
+import { perform } from '../perform.js';
 import { never, newId, type Stage } from '../stage.js';
 
 interface Course {

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { mib } from '@omnivisor/contracts';
 import { asHypervisorError, run } from '../../common/native-command.js';
+import { connectUnix } from '../../common/unix-socket.js';
 import {
   type ConsoleLog,
   type Consoles,
@@ -16,7 +17,6 @@ import { FILES } from '../files.js';
 import { withAgent } from '../guest-agent-client.js';
 import { findProcess } from '../guest-process.js';
 import type { QemuHost } from '../qemu-host.js';
-import { connectUnix } from '../qmp-client.js';
 
 export const consoleLogOf = (host: QemuHost): ConsoleLog => ({
   tail: async (id, maxBytes) => {

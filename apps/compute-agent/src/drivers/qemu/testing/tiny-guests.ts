@@ -1,11 +1,11 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ServerId } from '@omnivisor/contracts';
 import { fileSource, rootFrom, testGuest } from '../../common/test-guest.js';
 import { tinyGuest } from '../../common/tiny-guest.js';
+import { connectUnix } from '../../common/unix-socket.js';
 import type { Inside } from '../../conformance/driver-under-test.js';
 import type { GuestSpec } from '../../hypervisor-driver.js';
-import { connectUnix } from '../qmp-client.js';
 
 export const CLOUD = 'test-cloud';
 const PATIENCE = 10_000;
@@ -13,8 +13,8 @@ const PATIENCE = 10_000;
 /** Guests of 512 bytes in the state folders of one or more drivers, and how to talk to them over their serial ports. */
 export class TinyGuests {
   readonly image: string;
-  /** Times that a guest was waited for: its log goes on after a reboot. */
-  private readonly starts = new Map<ServerId, number>();
+  /** Times that a guest was waited for, by its log: that goes on after a reboot, and begins anew on another host. */
+  private readonly starts = new Map<string, number>();
 
   /** @param stateDirs a guest may move from one to the other; where it runs it is talked to */
   constructor(private readonly stateDirs: readonly [string, ...string[]]) {
@@ -44,25 +44,28 @@ export class TinyGuests {
 
   /** Folder of the guest on the host where it runs, or lies. */
   folder(id: ServerId): string {
-    const [first, ...others] = this.stateDirs.map((dir) => join(dir, 'guests', id));
-    return others.find((dir) => processesIn(dir).length > 0) ?? first!;
+    const folders = this.stateDirs.map((dir) => join(dir, 'guests', id));
+    return folders.find((dir) => processesIn(dir).length > 0) ?? folders[0]!;
   }
 
   private async up(id: ServerId): Promise<void> {
-    const before = this.starts.get(id) ?? 0;
     const deadline = Date.now() + PATIENCE;
-    while (this.timesUp(id) <= before) {
+    for (;;) {
+      const { log, times } = this.timesUp(id);
+      if (times > (this.starts.get(log) ?? 0)) return void this.starts.set(log, times);
       if (Date.now() > deadline) throw new Error(`the guest is not up after ${PATIENCE} ms`);
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
-    this.starts.set(id, this.timesUp(id));
   }
 
-  private timesUp(id: ServerId): number {
+  private timesUp(id: ServerId): { log: string; times: number } {
+    const path = join(this.folder(id), 'console.log');
     try {
-      return readFileSync(join(this.folder(id), 'console.log'), 'latin1').split('is up').length - 1;
+      // Inodes are used again.
+      const { ino, birthtimeMs } = statSync(path);
+      return { log: `${ino} ${birthtimeMs}`, times: readFileSync(path, 'latin1').split('is up').length - 1 };
     } catch {
-      return 0;
+      return { log: '', times: 0 };
     }
   }
 
