@@ -14,13 +14,14 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { mib, type ServerId } from '@omnivisor/contracts';
-import { afterAll, beforeAll } from 'vitest';
+import { afterAll } from 'vitest';
 import { fileSource, tapNic } from '../common/test-guest.js';
 import { TINY_GUEST_LETTER } from '../common/tiny-guest.js';
 import { crashIn } from '../conformance/crash-in.js';
 import { describeHypervisorDriver } from '../conformance/index.js';
 import { BLOCK_DRIVERS } from './blocks.js';
 import { QemuDriver, type QemuDriverOptions } from './qemu.driver.js';
+import { GuestNetwork, linuxOn, testImage } from './testing/linux-guest.js';
 import { CLOUD, processesIn, TinyGuests } from './testing/tiny-guests.js';
 
 const stateDir = mkdtempSync(
@@ -72,11 +73,12 @@ const somebodyElse = async (id: string) => {
 
 const mortal = await crashIn(new URL('./testing/mortal-qemu-agent.ts', import.meta.url), options());
 
-beforeAll(() => {
-  symlinkSync(execFileSync('which', ['qemu-system-x86_64'], { encoding: 'utf8' }).trim(), qemu);
-  if (isRoot) execFileSync('ip', ['netns', 'add', netns]);
-});
-afterAll(() => {
+symlinkSync(execFileSync('which', ['qemu-system-x86_64'], { encoding: 'utf8' }).trim(), qemu);
+if (isRoot) execFileSync('ip', ['netns', 'add', netns]);
+const network = isRoot ? await GuestNetwork.open(netns, 'tap-linux', 'fa:16:3e:00:02:01') : null;
+
+afterAll(async () => {
+  await network?.close();
   mortal.remove();
   for (const dir of [stateDir, otherDir, sharedDisks]) rmSync(dir, { recursive: true });
   if (isRoot) execFileSync('ip', ['netns', 'delete', netns]);
@@ -123,6 +125,7 @@ describeHypervisorDriver({
   },
   leftovers,
   inside: tiny.inside,
+  ...(network ? { linux: linuxOn(stateDir, testImage, [network.nic]) } : {}),
   firstConsoleText: /tiny guest is up/,
   configDriveFiles: async (id) =>
     execFileSync('xorriso', ['-indev', join(folder(id), 'disks/config.iso'), '-find', '/', '-type', 'f'], {

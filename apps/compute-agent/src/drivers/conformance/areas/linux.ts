@@ -3,6 +3,9 @@ import { afterAll, beforeAll, describe, expect } from 'vitest';
 import type { GuestSpec } from '../../hypervisor-driver.js';
 import { never, newId, type Stage } from '../stage.js';
 
+/** An image may have to be built, and every instruction of its first boot be emulated. */
+const BOOT_LIMIT = 300_000;
+
 /** What only an operating system shows; one guest for all of it, as booting takes longest. */
 export const describeLinux = (stage: Stage) =>
   describe('a guest with Linux', () => {
@@ -23,7 +26,7 @@ export const describeLinux = (stage: Stage) =>
       spec = { ...(await linux.spec(id)), id };
       await stage.driver.spawn(spec, never);
       await linux.up(id);
-    }, patience * 3);
+    }, BOOT_LIMIT);
     afterAll(async () => {
       if (spec) await stage.discard(spec.id);
     });
