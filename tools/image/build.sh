@@ -6,8 +6,7 @@
 #
 # PACKAGES is a folder with the .deb files of the kernel, shim-signed, grub-efi-amd64-signed, busybox-static and
 # qemu-guest-agent with its libraries: they are unpacked and never installed. It needs no mount and no loop device, but
-# has to see itself as root (fakeroot or a user namespace
-# will do), so that the files in the image belong to root.
+# has to see itself as root (fakeroot or a user namespace will do), so that the files in the image belong to root.
 set -euo pipefail
 out=$1 packages=$2
 here=$(dirname "$(realpath "$0")")

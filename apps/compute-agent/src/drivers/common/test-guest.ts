@@ -1,7 +1,15 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { bytes, FlavorId, gib, ImageId, mib, type ServerId } from '@omnivisor/contracts';
-import type { DiskFormat, GuestNic, GuestSpec, ImageSource, LocalDisks } from '../hypervisor-driver.js';
+import {
+  type DiskFormat,
+  type GuestDisk,
+  type GuestNic,
+  type GuestSpec,
+  HypervisorError,
+  type ImageSource,
+  type LocalDisks,
+} from '../hypervisor-driver.js';
 
 /** A file of this machine as the bytes of a disk. */
 export const fileSource = (path: string, format: DiskFormat = 'raw'): ImageSource => ({
@@ -30,6 +38,27 @@ export const tapNic = (portId: string, tap: string, change: Partial<GuestNic> = 
   guard: null,
   ...change,
 });
+
+/** A raw disk that outlives guests, as a path of the hypervisor's storage. */
+export const fileDisk = (path: string, serial: string, change: Partial<GuestDisk> = {}): GuestDisk => ({
+  diskId: randomUUID(),
+  connection: { kind: 'file', path },
+  format: 'raw',
+  readOnly: false,
+  bus: null,
+  serial,
+  bootIndex: null,
+  ...change,
+});
+
+/** The same guest, but the bytes of its root cannot be had. */
+export const withoutBytes = <S extends GuestSpec>(spec: S): S => {
+  const fail = async () => {
+    throw new HypervisorError('unavailable', 'the bytes cannot be had now');
+  };
+  const source: ImageSource = { ...spec.disks.root.source, path: fail, digest: fail };
+  return { ...spec, disks: { ...spec.disks, root: { ...spec.disks.root, source } } };
+};
 
 /** A small guest for specs; `change` overrides members. */
 export const testGuest = (serverId: ServerId, cloudId: string, change: Partial<GuestSpec> = {}): GuestSpec => ({

@@ -66,3 +66,27 @@ export const tinyGuest = (text = 'tiny guest is up\r\n'): Buffer => {
 
 /** Where `w` writes and `r` reads: the first byte of the second sector. */
 export const TINY_GUEST_LETTER = 512;
+
+/**
+ * A kernel of the Multiboot kind, for hypervisors that start one directly: says `a kernel is up:` and its command line on
+ * the first serial port.
+ */
+export const tinyKernel = (): Buffer =>
+  Buffer.concat([
+    Buffer.from([
+      ...[0x02, 0xb0, 0xad, 0x1b, 0x00, 0x00, 0x01, 0x00, 0xfe, 0x4f, 0x51, 0xe4], // 00 magic, addresses follow, checksum
+      ...[0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x10, 0x00, 0, 0, 0, 0, 0, 0, 0, 0], // 0c header and load address, all of it
+      ...[0x20, 0x00, 0x10, 0x00], //             1c entry
+      ...[0xbc, 0x00, 0x7c, 0x00, 0x00], //       20 mov esp, 0x7c00
+      ...[0xbe, 0x53, 0x00, 0x10, 0x00], //       25 mov esi, text
+      ...[0xe8, 0x12, 0x00, 0x00, 0x00], //       2a call 41
+      ...[0x8b, 0x73, 0x10], //                   2f mov esi, [ebx + 16], the command line
+      ...[0xe8, 0x0a, 0x00, 0x00, 0x00], //       32 call 41
+      ...[0xb0, 0x0a, 0xe8, 0x0f, 0x00, 0x00, 0x00], // 37 mov al, 10; call 4d
+      ...[0xf4, 0xeb, 0xfd], //                   3e hlt; jmp 3e
+      ...[0xac, 0x84, 0xc0, 0x74, 0x0c], //       41 say [esi]: lodsb; test al, al; jz 52
+      ...[0xe8, 0x02, 0x00, 0x00, 0x00, 0xeb, 0xf4], // 46 call 4d; jmp 41
+      ...[0x66, 0xba, 0xf8, 0x03, 0xee, 0xc3], // 4d say al: out 0x3f8, al; ret
+    ]),
+    Buffer.from('a kernel is up: \0'),
+  ]);

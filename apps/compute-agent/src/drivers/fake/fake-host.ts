@@ -21,6 +21,7 @@ export class FakeHost {
     signal?: AbortSignal,
   ): Promise<T> {
     return this.oneAtATime.run(id, async () => {
+      refuseAborted(signal);
       await this.machine.work(operation, signal);
       refuseAborted(signal);
       return action(this.guest(id));

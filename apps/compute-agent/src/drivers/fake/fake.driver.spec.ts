@@ -4,7 +4,7 @@ import { type Feature, features, mib, ms, ServerId } from '@omnivisor/contracts'
 import { SystemClock } from '@omnivisor/platform';
 import { VirtualClock } from '@omnivisor/platform/testing';
 import { describe, expect, it } from 'vitest';
-import { tapNic, testGuest } from '../common/test-guest.js';
+import { fileDisk, tapNic, testGuest } from '../common/test-guest.js';
 import { describeHypervisorDriver } from '../conformance/index.js';
 import { type ForeignGuest, HypervisorError } from '../hypervisor-driver.js';
 import { FakeDriver } from './fake.driver.js';
@@ -93,15 +93,7 @@ describeHypervisorDriver({
     const path = `/volumes/${++made}`;
     machine.volumes.set(path, { letter: '-', size: 1 << 20 });
     return {
-      disk: {
-        diskId: randomUUID(),
-        connection: { kind: 'file', path },
-        format: 'raw',
-        readOnly: false,
-        bus: null,
-        serial: `volume-${made}`,
-        bootIndex: null,
-      },
+      disk: fileDisk(path, `volume-${made}`),
       exists: async () => machine.volumes.has(path),
       remove: async () => void machine.volumes.delete(path),
     };

@@ -148,38 +148,42 @@ export class FakeDriver implements HypervisorDriver {
     });
   }
 
-  powerOn(id: ServerId, nics: readonly GuestNic[]): Promise<void> {
-    return this.host.onGuest(id, 'powerOn', (guest) => {
+  powerOn(id: ServerId, nics: readonly GuestNic[], signal?: AbortSignal): Promise<void> {
+    const start = (guest: FakeGuest) => {
       refuseAway(guest);
       if (guest.power === 'suspended') throw new HypervisorError('fault', 'cannot start a guest that is suspended');
       if (isOff(guest)) this.machine.start(id, { nics: nicsFrom(nics) });
-    });
+    };
+    return this.host.onGuest(id, 'powerOn', start, signal);
   }
 
-  powerOff(id: ServerId, grace: Milliseconds): Promise<void> {
-    return this.host.onGuest(id, 'powerOff', async (guest) => {
+  powerOff(id: ServerId, grace: Milliseconds, signal?: AbortSignal): Promise<void> {
+    const stop = async (guest: FakeGuest) => {
       refuseAway(guest);
       if (isOff(guest)) return;
-      if (guest.power === 'running') await this.shutDown(id, grace);
+      if (guest.power === 'running') await this.shutDown(id, grace, signal);
       this.machine.change(id, { power: 'shutdown', startedAt: null, memory: NOTHING });
-    });
+    };
+    return this.host.onGuest(id, 'powerOff', stop, signal);
   }
 
-  reboot(id: ServerId, kind: 'soft' | 'hard', nics: readonly GuestNic[]): Promise<void> {
-    return this.host.onGuest(id, 'reboot', async (guest) => {
+  reboot(id: ServerId, kind: 'soft' | 'hard', nics: readonly GuestNic[], signal?: AbortSignal): Promise<void> {
+    const restart = async (guest: FakeGuest) => {
       refuseAway(guest);
-      if (kind === 'soft' && guest.power === 'running') await this.shutDown(id, SOFT_REBOOT_WAIT);
+      if (kind === 'soft' && guest.power === 'running') await this.shutDown(id, SOFT_REBOOT_WAIT, signal);
       this.machine.start(id, { nics: nicsFrom(nics) });
-    });
+    };
+    return this.host.onGuest(id, 'reboot', restart, signal);
   }
 
   async close(): Promise<void> {
     this.closing.abort();
   }
 
-  private async shutDown(id: ServerId, grace: Milliseconds): Promise<void> {
+  private async shutDown(id: ServerId, grace: Milliseconds, signal?: AbortSignal): Promise<void> {
     const reacts = !this.machine.ignoringAcpi.has(id) && this.machine.shutdownTime <= grace;
-    await this.machine.clock.sleep(ms(reacts ? this.machine.shutdownTime : grace));
+    await this.machine.clock.sleep(ms(reacts ? this.machine.shutdownTime : grace), signal);
+    refuseAborted(signal);
   }
 
   private readonly found = (guest: FakeGuest): FoundGuest => {

@@ -45,6 +45,7 @@ const guest = (change: Partial<GuestDefinition> = {}): GuestDefinition => ({
   directBoot: null,
   rescue: null,
   before: null,
+  adopted: null,
   shared: false,
   wishes: { properties: {}, extraSpecs: {} },
   ...change,

@@ -1,6 +1,6 @@
 import { attachedName, attachedNode, Channels, diskDevice, localNode, type Properties, romNode } from './blocks.js';
 import { type GuestDefinition, guestName, type LocalDisk, type Nic } from './definition.js';
-import { DISK_FILES, FILES } from './files.js';
+import { DISK_FILES, FILES, TPM_SOCKET } from './files.js';
 import { fixedPlace, isQ35, placeOf, portArguments } from './slots.js';
 
 /** How this host runs guests now, whatever the guest is made of. */
@@ -58,7 +58,7 @@ export const argumentsFor = (guest: GuestDefinition, execution: Execution, extra
     ...(guest.watchdog === null
       ? []
       : ['-device', `i6300esb,${fixedPlace(guest, 'watchdog')}`, '-action', `watchdog=${guest.watchdog}`]),
-    ...['-device', `virtio-balloon-pci,id=balloon0,${fixedPlace(guest, 'balloon')},guest-stats-polling-interval=0`],
+    ...['-device', `virtio-balloon-pci,id=balloon0,${fixedPlace(guest, 'balloon')}`],
     ...['-device', `virtio-rng-pci,${fixedPlace(guest, 'random')}`],
     ...extra,
   ];
@@ -180,7 +180,7 @@ const agentArguments = (guest: GuestDefinition): string[] => [
 ];
 
 const tpmArguments = (model: NonNullable<GuestDefinition['tpm']>): string[] => [
-  ...['-chardev', `socket,id=tpm0,path=${FILES.tpm}`],
+  ...['-chardev', `socket,id=tpm0,path=${FILES.tpm}/${TPM_SOCKET}`],
   ...['-tpmdev', 'emulator,id=tpm,chardev=tpm0'],
   ...['-device', `${model},tpmdev=tpm`],
 ];

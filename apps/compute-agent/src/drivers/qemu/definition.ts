@@ -1,6 +1,6 @@
 import { ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
-import { DISK_FORMATS } from '../hypervisor-driver.js';
+import { DISK_FORMATS, type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
 
 /** Cloud ids go into file contents, argument lists and QMP names, so their letters are few. */
 export const CloudId = z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/);
@@ -117,11 +117,31 @@ export const GuestDefinition = Hardware.extend(Size.shape).extend({
   before: z.object({ size: Size, disks: z.array(LocalDisk) }).nullable(),
   /** The disks lie on storage that other hosts have too. */
   shared: z.boolean(),
+  /** Somebody else made it: how it is started, and the ports that its interfaces stand for. */
+  adopted: z
+    .object({
+      nativeId: z.string(),
+      command: z.array(z.string()).nonempty(),
+      folder: z.string(),
+      user: z.number().int().nonnegative(),
+      name: z.string(),
+      ports: z.array(z.object({ portId: z.string(), mac: z.string() })),
+    })
+    .nullable(),
   /** What image and flavor asked for, for the next resize. */
   wishes: z.object({ properties: z.record(z.string(), z.string()), extraSpecs: z.record(z.string(), z.string()) }),
 });
 export type GuestDefinition = z.infer<typeof GuestDefinition>;
 
 /** Name of the guest inside QEMU; with the folder it runs in, it tells whose process that is. */
-export const guestName = ({ mark }: Pick<GuestDefinition, 'mark'>): string =>
-  `${mark.cloudId}/${mark.serverId}/${mark.attempt}`;
+export const guestName = ({ mark, adopted }: Pick<GuestDefinition, 'mark' | 'adopted'>): string =>
+  adopted?.name ?? `${mark.cloudId}/${mark.serverId}/${mark.attempt}`;
+
+/** @throws HypervisorError `fault` when something in it cannot be */
+export const checked = (guest: GuestDefinition): GuestDefinition => {
+  const parsed = GuestDefinition.safeParse(guest);
+  if (parsed.success) return parsed.data;
+  throw new HypervisorError('fault', 'the guest cannot be defined', parsed.error.message);
+};
+
+export const markOf = ({ mark }: GuestSpec): GuestDefinition['mark'] => ({ ...mark });

@@ -109,6 +109,9 @@ export const starting = (items: readonly Item[], command: readonly string[]): st
   ...command,
 ];
 
+/** Milliseconds; an image on a network may take some of them to be opened. */
+const PATIENCE = 30_000;
+
 export interface QmpCommand {
   readonly execute: string;
   readonly arguments?: Readonly<Record<string, unknown>>;
@@ -124,7 +127,7 @@ export const giveDescriptors = async (
   commands: readonly QmpCommand[] = [],
 ): Promise<void> => {
   const lines = commands.map((command) => JSON.stringify(command));
-  await run('perl', ['-e', HELPER, 'send', ...words(items), '--', ...lines], { cwd: folder }).catch(
+  await run('perl', ['-e', HELPER, 'send', ...words(items), '--', ...lines], { cwd: folder, timeout: PATIENCE }).catch(
     (error: HypervisorError) => {
       if (error.code !== 'fault') throw error;
       throw new HypervisorError('fault', 'the guest could not be given what it asked for', error.native, {

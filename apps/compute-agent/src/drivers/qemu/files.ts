@@ -9,8 +9,8 @@ export const FILES = {
   vnc: 'vnc.sock',
   serial: 'serial.sock',
   agent: 'agent.sock',
-  tpm: 'tpm.sock',
-  tpmState: 'tpm',
+  /** State, socket and pid of the emulated TPM; its process runs in this folder. */
+  tpm: 'tpm',
   console: 'console.log',
   pid: 'qemu.pid',
   stderr: 'qemu.log',
@@ -36,3 +36,6 @@ export const DISK_FILES = {
   ramdisk: 'ramdisk',
   firmwareVariables: 'firmware.vars',
 } as const;
+
+/** In the folder of the TPM. */
+export const TPM_SOCKET = 'control.sock';

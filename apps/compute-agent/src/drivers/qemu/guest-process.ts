@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { asHypervisorError } from '../common/native-command.js';
 import { HypervisorError } from '../hypervisor-driver.js';
@@ -7,6 +7,30 @@ import { enterGroups, leaveGroups, scopeProperties } from './cgroups.js';
 import { type GuestDefinition, guestName } from './definition.js';
 import { starting, tapsOf } from './descriptors.js';
 import { FILES } from './files.js';
+import { commandOf, isZombie, worksIn } from './processes.js';
+
+type Guest = Pick<GuestDefinition, 'mark' | 'adopted'>;
+
+/**
+ * The process that is this guest, or null. A pid alone proves nothing, it may have been given to another: the process
+ * has to run in the guest's folder and carry the guest's name; of an adopted guest, it has to be started as that was.
+ */
+export const findProcess = (dir: string, guest: Guest): number | null => {
+  const pid = Number.parseInt(text(join(dir, FILES.pid)) ?? '', 10);
+  return Number.isInteger(pid) && pid > 1 && isGuest(pid, dir, guest) ? pid : null;
+};
+
+const isGuest = (pid: number, dir: string, guest: Guest): boolean => {
+  const command = commandOf(pid);
+  const isNamed = guest.adopted
+    ? command.join('\0') === guest.adopted.command.join('\0')
+    : command.includes(`guest=${guestName(guest)}`);
+  return isNamed && isAlive(pid, dir, guest);
+};
+
+/** True also while the process ends: it has no command line any more, but still holds its files and devices. */
+const isAlive = (pid: number, dir: string, { adopted }: Guest): boolean =>
+  !isZombie(pid) && worksIn(pid, adopted?.folder ?? dir);
 
 const text = (path: string): string | null => {
   try {
@@ -15,37 +39,6 @@ const text = (path: string): string | null => {
     return null;
   }
 };
-
-/**
- * The process that is this guest, or null. A pid alone proves nothing, it may have been given to another: the process
- * has to run in the guest's folder and carry the guest's name.
- */
-export const findProcess = (dir: string, guest: Pick<GuestDefinition, 'mark'>): number | null => {
-  const pid = Number.parseInt(text(join(dir, FILES.pid)) ?? '', 10);
-  return Number.isInteger(pid) && pid > 1 && isGuest(pid, dir, guest) ? pid : null;
-};
-
-const isGuest = (pid: number, dir: string, guest: Pick<GuestDefinition, 'mark'>): boolean => {
-  const command = text(`/proc/${pid}/cmdline`)?.split('\0') ?? [];
-  return command.includes(`guest=${guestName(guest)}`) && isAlive(pid, dir);
-};
-
-/**
- * True also while the process ends: it has no command line any more, but still holds its files and devices. The folder
- * itself is compared, not its path: seen through the mounts of another namespace, as `ip netns exec` makes one, a folder
- * may have another path.
- */
-const isAlive = (pid: number, dir: string): boolean => {
-  if (isZombie(pid)) return false;
-  try {
-    const [works, own] = [statSync(`/proc/${pid}/cwd`), statSync(dir)];
-    return works.ino === own.ino && works.dev === own.dev;
-  } catch {
-    return false;
-  }
-};
-
-const isZombie = (pid: number): boolean => /^State:\s+[ZX]/m.test(text(`/proc/${pid}/status`) ?? 'State: X');
 
 export interface Launch {
   readonly dir: string;
@@ -63,14 +56,17 @@ export interface Launch {
  * @throws HypervisorError with QEMU's own words in `native` when it does not come up
  */
 export const launch = async ({ dir, guest, qemu, args, ready, timeout, signal }: Launch): Promise<void> => {
-  const plain = [qemu, ...args];
-  // Only root can open network devices and take a process's network away.
-  const command = isRoot() ? starting(tapsOf(guest.nics), plain) : plain;
-  const [program, ...rest] = [...systemdScope(guest), ...command] as [string, ...string[]];
+  const [program, ...rest] = [...systemdScope(guest), ...commandFor(guest, qemu, args)] as [string, ...string[]];
   const log = openSync(join(dir, FILES.stderr), 'w', 0o600);
   let ended: string | null = null;
   let failure: Error | null = null;
-  const child = spawn(program, rest, { cwd: dir, detached: true, stdio: ['ignore', log, log] });
+  const child = spawn(program, rest, {
+    cwd: guest.adopted?.folder ?? dir,
+    detached: true,
+    stdio: ['ignore', log, log],
+    ...(guest.adopted && isRoot() ? { uid: guest.adopted.user, gid: guest.adopted.user } : {}),
+  });
+  if (guest.adopted) writeFileSync(join(dir, FILES.pid), `${child.pid}`, { mode: 0o600 });
   closeSync(log);
   child.unref();
   child.once('error', (error) => {
@@ -101,6 +97,12 @@ export const launch = async ({ dir, guest, qemu, args, ready, timeout, signal }:
   if (pid !== null && !isSystemd()) enterGroups(dir, pid, guest);
 };
 
+/** Only root can open network devices and take a process's network away; an adopted guest has its own. */
+const commandFor = ({ adopted, nics }: GuestDefinition, qemu: string, args: readonly string[]): string[] => {
+  if (adopted) return adopted.command;
+  return isRoot() ? starting(tapsOf(nics), [qemu, ...args]) : [qemu, ...args];
+};
+
 /** QEMU that is not installed is told by the helper that would have started it. */
 const startFailure = (ended: string, words: string): HypervisorError => {
   const native = words || ended;
@@ -112,7 +114,7 @@ const startFailure = (ended: string, words: string): HypervisorError => {
 };
 
 /** Ends a guest's process at once. Only after its identity has been checked, and never by its group. */
-export const kill = async (dir: string, guest: Pick<GuestDefinition, 'mark'>, timeout: number): Promise<void> => {
+export const kill = async (dir: string, guest: Guest, timeout: number): Promise<void> => {
   const pid = findProcess(dir, guest);
   if (pid !== null) {
     try {
@@ -120,16 +122,16 @@ export const kill = async (dir: string, guest: Pick<GuestDefinition, 'mark'>, ti
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw asHypervisorError(error, 'ending the guest');
     }
-    if (!(await waitForEnd(pid, dir, timeout)))
+    if (!(await waitForEnd(pid, dir, guest, timeout)))
       throw new HypervisorError('unavailable', 'the QEMU process cannot be ended', `pid ${pid}`);
   }
   await leaveGroups(dir);
 };
 
 /** Waits until the process holds nothing any more; false when it still does. */
-export const waitForEnd = async (pid: number, dir: string, timeout: number): Promise<boolean> => {
+export const waitForEnd = async (pid: number, dir: string, guest: Guest, timeout: number): Promise<boolean> => {
   const deadline = Date.now() + timeout;
-  while (isAlive(pid, dir)) {
+  while (isAlive(pid, dir, guest)) {
     if (Date.now() > deadline) return false;
     await new Promise((resolve) => setTimeout(resolve, 5));
   }

@@ -36,11 +36,12 @@ export class GuestStore {
     return parsed.success && parsed.data.mark.serverId === id ? parsed.data : null;
   }
 
-  /** Makes the folder with its mark in it, at once or not at all; both are on the disk when this returns. */
-  create(definition: GuestDefinition): void {
+  /** Makes the folder with its mark in it, and what else it needs, at once or not at all; it is on the disk afterwards. */
+  create(definition: GuestDefinition, furnish: (folder: string) => void = () => {}): void {
     const making = join(this.dir, `${UNFINISHED}${definition.mark.serverId}`);
     rmSync(making, { recursive: true, force: true });
     mkdirSync(making, { mode: 0o700 });
+    furnish(making);
     writeJson(join(making, FILES.definition), definition, true);
     syncFolder(making);
     renameSync(making, this.path(definition.mark.serverId));

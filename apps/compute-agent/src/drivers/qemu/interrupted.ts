@@ -3,8 +3,8 @@ import type { ServerId } from '@omnivisor/contracts';
 import type { GuestDefinition } from './definition.js';
 import { FILES } from './files.js';
 import { type GuestStore, syncFolder } from './guest-store.js';
-import { takeBack } from './members/resizing.js';
 import type { QemuHost } from './qemu-host.js';
+import { takeBack } from './resized-disks.js';
 
 /** Folders that are being made, and those whose place they take. */
 const NEXT = '.next';

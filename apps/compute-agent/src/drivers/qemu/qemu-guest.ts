@@ -91,20 +91,24 @@ export class QemuGuest {
 
   /**
    * Presses the power button, again every few seconds as a guest that is still booting misses it, and waits.
-   * @returns false when the guest did not react in time
+   * @returns false when the guest did not react in time, or the wait was aborted
    */
-  async shutDown(guest: GuestDefinition, patience: number): Promise<boolean> {
+  async shutDown(guest: GuestDefinition, patience: number, signal: AbortSignal): Promise<boolean> {
+    if (signal.aborted) return false;
     const qmp = await this.connect(guest);
     let stop = () => {};
     let again: NodeJS.Timeout | undefined;
     const isDown = new Promise<boolean>((resolve) => {
-      const timer = setTimeout(() => resolve(false), patience);
+      const giveUp = () => resolve(false);
+      const timer = setTimeout(giveUp, patience);
+      signal.addEventListener('abort', giveUp);
       const unlisten = qmp.onEvent(({ event }) => {
         if (event === 'SHUTDOWN') resolve(true);
       });
       qmp.onClose(() => resolve(true));
       stop = () => {
         clearTimeout(timer);
+        signal.removeEventListener('abort', giveUp);
         unlisten();
       };
     });
@@ -124,7 +128,7 @@ export class QemuGuest {
     if (pid !== null) {
       this.settings.store.noteStopped(this.id);
       await this.call(guest, 'quit').catch(() => undefined);
-      await waitForEnd(pid, this.dir, this.settings.answerTimeout);
+      await waitForEnd(pid, this.dir, guest, this.settings.answerTimeout);
     }
     await kill(this.dir, guest, this.settings.answerTimeout);
     this.disconnect();
@@ -156,7 +160,7 @@ export class QemuGuest {
   private async open(guest: GuestDefinition): Promise<QmpClient> {
     const qmp = await QmpClient.connect(this.settings.store.path(this.id, FILES.qmp), this.settings.answerTimeout);
     const { name } = await qmp.call<{ name?: string }>('query-name');
-    if (name !== guestName(guest)) {
+    if ((name ?? '') !== guestName(guest)) {
       qmp.close();
       throw new HypervisorError('fault', 'another process answers in the place of the guest', `name ${name}`);
     }

@@ -4,52 +4,23 @@ import { mib, type PowerState, ServerId } from '@omnivisor/contracts';
 import { EventChannel } from '../common/event-channel.js';
 import { KeyedMutex } from '../common/keyed-mutex.js';
 import { asHypervisorError } from '../common/native-command.js';
-import {
-  type FoundGuest,
-  type GuestNic,
-  type GuestSpec,
-  type GuestStage,
-  type HostInventory,
-  HypervisorError,
-} from '../hypervisor-driver.js';
+import { type FoundGuest, type HostInventory, HypervisorError } from '../hypervisor-driver.js';
 import type { Execution } from './command-line.js';
 import { trimConsole } from './console-file.js';
-import { CloudId, GuestDefinition, type Nic } from './definition.js';
-import { NIC_MODELS } from './devices.js';
+import { CloudId, type GuestDefinition } from './definition.js';
 import { DiskTools } from './disk-tools.js';
 import { FILES } from './files.js';
 import { kill } from './guest-process.js';
 import { GuestStore } from './guest-store.js';
 import { guestUser } from './guest-user.js';
 import { hostInventory } from './host-resources.js';
+import type { QemuDriverOptions } from './options.js';
 import { type Capabilities, findCapabilities } from './probe.js';
 import { QemuGuest, type RunState } from './qemu-guest.js';
 import type { QmpClient } from './qmp-client.js';
-import { freeSlot } from './slots.js';
+import { POWER, refuseAborted, refuseAway, stageOf } from './states.js';
 import { endTpm, startTpm } from './tpm.js';
-
-export interface QemuDriverOptions {
-  /** Folder for guests; whatever lies in it survives the agent and the host. */
-  readonly stateDir: string;
-  readonly cloudId: string;
-  readonly qemu?: string;
-  /** Only this accelerator is tried; otherwise KVM, then TCG. */
-  readonly accel?: 'kvm' | 'tcg';
-  /** Folder for the disks of guests, on storage that other hosts have in the same place. */
-  readonly sharedDisks?: string;
-  /** Address where other hosts reach this one to send it guests; without it they come from this machine only. */
-  readonly migrationAddress?: string;
-  /** Memory of the host that guests do not get. */
-  readonly reservedMemoryMib?: number;
-  /** Overrides what the host has, where several agents share one machine. */
-  readonly inventory?: Partial<HostInventory>;
-  /** Milliseconds until a silent QEMU counts as not answering. */
-  readonly answerTimeout?: number;
-  /** Milliseconds a guest gets to follow a soft reboot. */
-  readonly softRebootPatience?: number;
-  /** Milliseconds a running guest gets to let go of a device. */
-  readonly unplugPatience?: number;
-}
+import { tune } from './tuning.js';
 
 export const NEVER: AbortSignal = new AbortController().signal;
 const START_TIMEOUT = 30_000;
@@ -89,8 +60,10 @@ export class QemuHost {
   promisedMemory(beside: ServerId): { total: number; used: number } {
     let used = 0;
     for (const [id, memory] of this.building) if (id !== beside) used += memory;
-    for (const id of this.store.ids())
-      if (id !== beside && !this.building.has(id)) used += this.store.read(id)?.memoryMib ?? 0;
+    for (const id of this.store.ids()) {
+      const guest = id === beside || this.building.has(id) ? null : this.store.read(id);
+      if (guest && guest.phase !== 'moved') used += guest.memoryMib;
+    }
     return { total: this.inventory().memoryMib, used };
   }
 
@@ -166,6 +139,15 @@ export class QemuHost {
     });
   }
 
+  /** A change that needs to know what the guest is made of. @throws HypervisorError `unsupported` of an adopted one */
+  onOwnGuest<T>(id: ServerId, action: (guest: GuestDefinition) => Promise<T>): Promise<T> {
+    return this.onGuest(id, async (guest) => {
+      if (guest.adopted)
+        throw new HypervisorError('unsupported', 'a guest that was adopted keeps its disks and devices');
+      return action(guest);
+    });
+  }
+
   /** A change of a guest that is ours and whole. @throws HypervisorError `fault` of one that is on its way */
   onGuest<T>(id: ServerId, action: (guest: GuestDefinition) => Promise<T>): Promise<T> {
     return this.alone(id, async () => action(refuseAway(this.definition(id))));
@@ -223,7 +205,7 @@ export class QemuHost {
     if (!guest.suspended) rmSync(this.store.path(id, FILES.memory), { force: true });
     if (guest.tpm) await startTpm(this.store.path(id), guestUser(id), this.answerTimeout);
     await this.live(id).start(guest, await this.execution(id), signal, extra);
-    await this.throttle(guest);
+    if (!guest.adopted) await tune(this.live(id), guest);
   }
 
   /** Starts a guest whose definition is written when its process stands, so that a crash shows what was meant. */
@@ -231,7 +213,7 @@ export class QemuHost {
     const { serverId: id } = guest.mark;
     try {
       await this.begin(guest, signal);
-      if (signal.aborted) throw new HypervisorError('fault', 'starting the guest was aborted');
+      refuseAborted(signal);
       this.store.write({ ...guest, change: null, phase: 'spawned', suspended: false });
       await this.live(id).call(guest, 'cont');
     } catch (error) {
@@ -291,23 +273,6 @@ export class QemuHost {
     for (const guest of this.guests.values()) await guest.quietly(async () => guest.disconnect());
     this.guests.clear();
   }
-
-  /** Limits of the flavor for each of the guest's own disks. */
-  private async throttle(guest: GuestDefinition): Promise<void> {
-    const limit = (name: string) => guest.limits[`disk_${name}`] ?? 0;
-    const limits = {
-      bps: limit('total_bytes_sec'),
-      bps_rd: limit('read_bytes_sec'),
-      bps_wr: limit('write_bytes_sec'),
-      iops: limit('total_iops_sec'),
-      iops_rd: limit('read_iops_sec'),
-      iops_wr: limit('write_iops_sec'),
-    };
-    if (!Object.values(limits).some((value) => value > 0)) return;
-    const { serverId: id } = guest.mark;
-    for (const { name } of guest.disks)
-      await this.live(id).call(guest, 'block_set_io_throttle', { id: `dev-${name}`, ...limits });
-  }
 }
 
 const replace = <V extends { close(): void }>(all: Map<ServerId, V>, id: ServerId, next: V | null): void => {
@@ -315,39 +280,6 @@ const replace = <V extends { close(): void }>(all: Map<ServerId, V>, id: ServerI
   if (before !== next) before?.close();
   if (next) all.set(id, next);
   else all.delete(id);
-};
-
-const POWER: Readonly<Record<RunState, PowerState>> = {
-  running: 'running',
-  paused: 'paused',
-  prelaunch: 'paused',
-  postmigrate: 'paused',
-  'finish-migrate': 'paused',
-  'save-vm': 'paused',
-  'restore-vm': 'paused',
-  'io-error': 'paused',
-  watchdog: 'paused',
-  suspended: 'suspended',
-  shutdown: 'shutdown',
-  'guest-panicked': 'crashed',
-  'internal-error': 'crashed',
-};
-
-const stageOf = (guest: GuestDefinition): GuestStage => {
-  if (guest.phase === 'building' || guest.change !== null) return 'building';
-  if (guest.phase === 'incoming' || guest.phase === 'moved') return guest.phase;
-  if (guest.rescue) return 'rescued';
-  return guest.before ? 'resized' : 'settled';
-};
-
-/** Another host has it, or it has not come yet. */
-export const refuseAway = (guest: GuestDefinition): GuestDefinition => {
-  if (guest.phase === 'incoming' || guest.phase === 'moved')
-    throw new HypervisorError(
-      'fault',
-      guest.phase === 'moved' ? 'the guest has moved away' : 'the guest is on its way',
-    );
-  return guest;
 };
 
 /** Where the disks are when they are not in the guest's folder. */
@@ -358,32 +290,3 @@ const sharedFolder = (disks: string): string | null => {
     return null;
   }
 };
-
-/** Network devices as the guest has them from now on; one that it had before keeps its place. */
-export const withNics = (guest: GuestDefinition, nics: readonly GuestNic[]): GuestDefinition => {
-  const made: Nic[] = [];
-  for (const nic of nics) {
-    const before = guest.nics.find(({ portId }) => portId === nic.portId);
-    const slot = before?.slot ?? freeSlot({ ...guest, nics: [...guest.nics, ...made] });
-    made.push(nicOf(guest, nic, slot));
-  }
-  return { ...guest, nics: made };
-};
-
-export const nicOf = (guest: GuestDefinition, nic: GuestNic, slot: number): Nic => {
-  const { portId, mac, mtu, model, attachment } = nic;
-  if (attachment.kind !== 'tap')
-    throw new HypervisorError('unsupported', `a port on a ${attachment.networkType} network needs a device here`);
-  const device = model === null ? guest.nicModel : Object.hasOwn(NIC_MODELS, model) ? NIC_MODELS[model] : undefined;
-  if (!device) throw new HypervisorError('unsupported', `this host has no network interface of model ${model}`);
-  return { portId, mac, mtu, model: device, tap: attachment.tap, netns: attachment.netns, slot };
-};
-
-/** @throws HypervisorError `fault` when something in it cannot be */
-export const checked = (guest: GuestDefinition): GuestDefinition => {
-  const parsed = GuestDefinition.safeParse(guest);
-  if (parsed.success) return parsed.data;
-  throw new HypervisorError('fault', 'the guest cannot be defined', parsed.error.message);
-};
-
-export const markOf = ({ mark }: GuestSpec): GuestDefinition['mark'] => ({ ...mark });

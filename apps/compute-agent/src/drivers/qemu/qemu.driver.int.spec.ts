@@ -5,6 +5,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  realpathSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -15,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { mib, type ServerId } from '@omnivisor/contracts';
 import { afterAll } from 'vitest';
-import { fileSource, tapNic } from '../common/test-guest.js';
+import { fileDisk, fileSource, tapNic } from '../common/test-guest.js';
 import { TINY_GUEST_LETTER } from '../common/tiny-guest.js';
 import { crashIn } from '../conformance/crash-in.js';
 import { describeHypervisorDriver } from '../conformance/index.js';
@@ -100,6 +101,7 @@ describeHypervisorDriver({
     'diskGrowing',
     'nics',
     'liveMigration',
+    'adoption',
     'consoleLog',
     'consoles.vnc',
     'consoles.serial',
@@ -151,16 +153,8 @@ describeHypervisorDriver({
     writeFileSync(path, '');
     truncateSync(path, 1 << 20);
     return {
-      disk: {
-        diskId: randomUUID(),
-        connection: { kind: 'file', path },
-        format: 'raw',
-        readOnly: false,
-        bus: null,
-        serial: `volume-${made}`,
-        // So that the firmware shows it to the guest.
-        bootIndex: 1,
-      },
+      // So that the firmware shows it to the guest.
+      disk: fileDisk(path, `volume-${made}`, { bootIndex: 1 }),
       exists: async () => existsSync(path),
       remove: async () => rmSync(path),
     };
@@ -175,6 +169,27 @@ describeHypervisorDriver({
       here: await open({ sharedDisks }),
       there: await open({ sharedDisks, stateDir: otherDir }),
     }),
+  },
+  adoptable: async () => {
+    made++;
+    const short = mkdtempSync(join(tmpdir(), 'ov-theirs-'));
+    const drive = `file=${tiny.image},format=raw,if=virtio,snapshot=on`;
+    const args = ['-accel', 'tcg', '-m', '16', '-nodefaults', '-display', 'none', '-name', `theirs-${made}`];
+    const guest = spawn(realpathSync(qemu), [...args, '-drive', drive, '-qmp', 'unix:qmp.sock,server=on,wait=off'], {
+      cwd: short,
+      stdio: 'ignore',
+    });
+    while (!existsSync(join(short, 'qmp.sock'))) await new Promise((resolve) => setTimeout(resolve, 5));
+    const started = readFileSync(`/proc/${guest.pid}/stat`, 'latin1').split(') ').at(-1)!.split(' ')[19];
+    return {
+      nativeId: `${guest.pid}@${started}`,
+      nics: [],
+      untouched: async () => guest.exitCode === null && guest.signalCode === null,
+      remove: async () => {
+        guest.kill('SIGKILL');
+        rmSync(short, { recursive: true });
+      },
+    };
   },
   guestUnplugs: false,
   ...(isRoot

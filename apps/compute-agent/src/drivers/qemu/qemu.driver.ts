@@ -13,8 +13,10 @@ import {
   type ProbeReport,
 } from '../hypervisor-driver.js';
 import type { GuestDefinition } from './definition.js';
+import { checked } from './definition.js';
 import { IMAGE_FORMATS } from './disks.js';
 import { settleInterrupted } from './interrupted.js';
+import { adoptionOf } from './members/adoption.js';
 import { diskGrowingOf, disksOf } from './members/disks.js';
 import { liveMigrationOf } from './members/live-migration.js';
 import { nicsOf } from './members/nics.js';
@@ -25,11 +27,14 @@ import { resizingOf } from './members/resizing.js';
 import { snapshotsOf } from './members/snapshots.js';
 import { spawn } from './members/spawning.js';
 import { crashDumpsOf, pausingOf, suspendingOf } from './members/suspending.js';
+import { withNics } from './nic-plan.js';
+import { type QemuDriverOptions } from './options.js';
 import { reportOf } from './probe.js';
 import type { RunState } from './qemu-guest.js';
-import { checked, NEVER, type QemuDriverOptions, QemuHost, refuseAway, withNics } from './qemu-host.js';
+import { NEVER, QemuHost } from './qemu-host.js';
+import { refuseAborted } from './states.js';
 
-export type { QemuDriverOptions } from './qemu-host.js';
+export type { QemuDriverOptions } from './options.js';
 
 /**
  * QEMU processes, driven over QMP. Guests are processes in sessions of their own; what they are made of lies in
@@ -50,6 +55,7 @@ export class QemuDriver implements HypervisorDriver {
   readonly diskGrowing;
   readonly nics;
   readonly liveMigration;
+  readonly adoption;
   readonly consoleLog;
   readonly consoles;
   readonly statistics;
@@ -69,6 +75,7 @@ export class QemuDriver implements HypervisorDriver {
     this.diskGrowing = diskGrowingOf(host);
     this.nics = nicsOf(host);
     this.liveMigration = liveMigrationOf(host);
+    this.adoption = adoptionOf(host);
     this.consoleLog = consoleLogOf(host);
     this.consoles = consolesOf(host);
     this.statistics = statisticsOf(host);
@@ -140,33 +147,38 @@ export class QemuDriver implements HypervisorDriver {
     });
   }
 
-  powerOn(id: ServerId, nics: readonly GuestNic[]): Promise<void> {
+  powerOn(id: ServerId, nics: readonly GuestNic[], signal: AbortSignal = NEVER): Promise<void> {
     return this.host.onGuest(id, async (found) => {
+      refuseAborted(signal);
       const guest = await settleInterrupted(this.host, found);
       if (guest.suspended) throw new HypervisorError('fault', 'a guest that is suspended is resumed, not started');
       const state = await this.host.state(guest);
       if (state === 'running') return;
       if (RESUMABLE.has(state)) return this.host.live(id).call<void>(guest, 'cont');
-      await this.start(guest, nics);
+      await this.start(guest, nics, signal);
     });
   }
 
-  powerOff(id: ServerId, grace: Milliseconds): Promise<void> {
+  powerOff(id: ServerId, grace: Milliseconds, signal: AbortSignal = NEVER): Promise<void> {
     return this.host.onGuest(id, async (found) => {
+      refuseAborted(signal);
       const guest = await this.awake(found);
       const state = await this.host.state(guest);
-      if (state === 'running' && grace > 0) await this.host.live(id).shutDown(guest, grace);
+      if (state === 'running' && grace > 0) await this.host.live(id).shutDown(guest, grace, signal);
+      refuseAborted(signal);
       await this.host.turnOff(guest);
     });
   }
 
-  reboot(id: ServerId, kind: 'soft' | 'hard', nics: readonly GuestNic[]): Promise<void> {
+  reboot(id: ServerId, kind: 'soft' | 'hard', nics: readonly GuestNic[], signal: AbortSignal = NEVER): Promise<void> {
     return this.host.onGuest(id, async (found) => {
+      refuseAborted(signal);
       const guest = await this.awake(found);
       const patience = this.host.options.softRebootPatience ?? 60_000;
       if (kind === 'soft' && (await this.host.state(guest)) === 'running')
-        await this.host.live(id).shutDown(guest, patience);
-      await this.start(guest, nics);
+        await this.host.live(id).shutDown(guest, patience, signal);
+      refuseAborted(signal);
+      await this.start(guest, nics, signal);
     });
   }
 
@@ -174,10 +186,11 @@ export class QemuDriver implements HypervisorDriver {
     await this.host.close();
   }
 
-  private async start(guest: GuestDefinition, nics: readonly GuestNic[]): Promise<void> {
-    const next = checked(withNics(refuseAway(guest), nics));
+  private async start(guest: GuestDefinition, nics: readonly GuestNic[], signal: AbortSignal): Promise<void> {
+    // An adopted guest's devices are part of its command.
+    const next = guest.adopted ? guest : checked(withNics(guest, nics));
     await this.host.turnOff(guest);
-    await this.host.bringUp(next, NEVER);
+    await this.host.bringUp(next, signal);
   }
 
   /** Whole, and what it remembered in a suspend given up. */

@@ -3,27 +3,32 @@ import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, readlinkSync
 import { join } from 'node:path';
 import { run } from '../common/native-command.js';
 import { HypervisorError } from '../hypervisor-driver.js';
-import { FILES } from './files.js';
+import { FILES, TPM_SOCKET } from './files.js';
+
+const PID = 'swtpm.pid';
 
 /**
  * The emulated TPM of a guest: a process of its own beside QEMU's, as the same user. Its state lies in the guest's folder;
  * it ends by itself when QEMU does.
  */
-export const startTpm = async (folder: string, owner: number | null, timeout: number): Promise<void> => {
-  const state = join(folder, FILES.tpmState);
-  await endTpm(folder);
-  mkdirSync(state, { recursive: true, mode: 0o700 });
-  chmodSync(state, 0o700);
-  if (owner !== null) chownSync(state, owner, owner);
-  const socket = join(folder, FILES.tpm);
+export const startTpm = async (guestFolder: string, owner: number | null, timeout: number): Promise<void> => {
+  const folder = join(guestFolder, FILES.tpm);
+  await endTpm(guestFolder);
+  mkdirSync(folder, { recursive: true });
+  chmodSync(folder, 0o700);
+  if (owner !== null) chownSync(folder, owner, owner);
+  const socket = join(folder, TPM_SOCKET);
   rmSync(socket, { force: true });
   const args = [
-    ...['socket', '--tpm2', '--terminate', '--tpmstate', `dir=${FILES.tpmState}`],
-    ...['--ctrl', `type=unixio,path=${FILES.tpm}`, '--flags', 'startup-clear'],
-    ...['--pid', `file=${PID}`],
-    ...(owner === null ? [] : ['--runas', String(owner)]),
+    ...['socket', '--tpm2', '--terminate', '--tpmstate', 'dir=.'],
+    ...['--ctrl', `type=unixio,path=${TPM_SOCKET}`, '--flags', 'startup-clear', '--pid', `file=${PID}`],
   ];
-  const child = spawn('swtpm', args, { cwd: folder, detached: true, stdio: 'ignore' });
+  const child = spawn('swtpm', args, {
+    cwd: folder,
+    detached: true,
+    stdio: 'ignore',
+    ...(owner === null ? {} : { uid: owner, gid: owner }),
+  });
   child.unref();
   const failed = new Promise<string>((resolve) => {
     child.once('error', () => resolve('missing'));
@@ -38,10 +43,9 @@ export const startTpm = async (folder: string, owner: number | null, timeout: nu
   }
 };
 
-const PID = 'tpm.pid';
-
 /** Ends what is left of it, when QEMU never came to use it. */
-export const endTpm = async (folder: string): Promise<void> => {
+export const endTpm = async (guestFolder: string): Promise<void> => {
+  const folder = join(guestFolder, FILES.tpm);
   let pid: number;
   try {
     pid = Number(readFileSync(join(folder, PID), 'utf8'));

@@ -1,7 +1,7 @@
 import { HypervisorError } from '../hypervisor-driver.js';
-import { hasDevice } from './members/disks.js';
 import type { QmpClient } from './qmp-client.js';
 import { nextEvent } from './qmp-jobs.js';
+import { hasDevice } from './qmp-queries.js';
 
 const AGAIN = 5_000;
 

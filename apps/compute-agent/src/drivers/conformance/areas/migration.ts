@@ -221,6 +221,27 @@ export const describeAdoption = (stage: Stage) =>
 
     stage.behaviour(
       'adoption',
+      'makes it a guest that goes off and on like any other',
+      async () => {
+        const foreign = await under.adoptable!();
+        const { mark } = await stage.spec();
+        const { serverId: id } = mark;
+        await stage.driver.adoption!.adopt(foreign.nativeId, mark, foreign.nics);
+        await stage.driver.powerOff(id, ms(0));
+        expect(await stage.power(id)).toBe('shutdown');
+        await stage.driver.powerOn(id, foreign.nics);
+        expect(await stage.power(id)).toBe('running');
+        await stage.driver.reboot(id, 'hard', foreign.nics);
+        expect(await stage.power(id)).toBe('running');
+        await stage.discard(id);
+        await stage.leavesNothing(id);
+        await foreign.remove();
+      },
+      hook,
+    );
+
+    stage.behaviour(
+      'adoption',
       'is refused of what is not there or already ours',
       async () => {
         const foreign = await under.adoptable!();

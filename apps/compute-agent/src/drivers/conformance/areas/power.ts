@@ -38,6 +38,28 @@ export const describePower = (stage: Stage): void => {
       { 'a test guest that ignores its power button': under.inside?.ignorePowerButton },
     );
 
+    stage.behaviour(
+      'power',
+      'is not cut when the wait for the guest is given up',
+      async () => {
+        const { id, nics } = await stage.up();
+        await under.inside!.ignorePowerButton!(id);
+        for (const call of [
+          (signal: AbortSignal) => stage.driver.powerOff(id, ms(stage.patience * 3), signal),
+          (signal: AbortSignal) => stage.driver.reboot(id, 'soft', nics, signal),
+        ]) {
+          const abort = new AbortController();
+          const refused = refusal(call(abort.signal));
+          setTimeout(() => abort.abort(), 50);
+          expect(await refused).toBe('fault');
+          expect(await refusal(call(abort.signal))).toBe('fault');
+          expect(await stage.power(id)).toBe('running');
+        }
+        await stage.discard(id);
+      },
+      { 'a test guest that ignores its power button': under.inside?.ignorePowerButton },
+    );
+
     stage.behaviour('power', 'comes back on, and twice is once', async () => {
       const spec = await stage.running();
       await stage.driver.powerOff(spec.id, ms(0));

@@ -1,20 +1,13 @@
 import { ms } from '@omnivisor/contracts';
 import { describe, expect } from 'vitest';
-import { type GuestSpec, HypervisorError, type ImageSource } from '../../hypervisor-driver.js';
+import { withoutBytes } from '../../common/test-guest.js';
+import type { GuestSpec } from '../../hypervisor-driver.js';
 import { never, refusal, type Stage } from '../stage.js';
 
 const again = <S extends GuestSpec>(spec: S, build = spec.mark.build + 1): S => ({
   ...spec,
   mark: { ...spec.mark, build },
 });
-
-const withoutBytes = <S extends GuestSpec>(spec: S): S => {
-  const fail = async () => {
-    throw new HypervisorError('unavailable', 'the bytes cannot be had now');
-  };
-  const source: ImageSource = { ...spec.disks.root.source, path: fail, digest: fail };
-  return { ...spec, disks: { ...spec.disks, root: { ...spec.disks.root, source } } };
-};
 
 export const describeRebuilding = (stage: Stage) =>
   describe('rebuilding', () => {

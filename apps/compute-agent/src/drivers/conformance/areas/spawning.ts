@@ -1,15 +1,7 @@
 import { gib } from '@omnivisor/contracts';
 import { describe, expect } from 'vitest';
-import { HypervisorError, type ImageSource } from '../../hypervisor-driver.js';
+import { withoutBytes } from '../../common/test-guest.js';
 import { never, refusal, type Stage } from '../stage.js';
-
-/** Bytes that cannot be had. */
-const missing = (source: ImageSource): ImageSource => {
-  const fail = async () => {
-    throw new HypervisorError('unavailable', 'the bytes cannot be had now');
-  };
-  return { ...source, path: fail, digest: fail };
-};
 
 export const describeSpawning = (stage: Stage) =>
   describe('spawning', () => {
@@ -72,9 +64,7 @@ export const describeSpawning = (stage: Stage) =>
       'says `unavailable` and leaves nothing when the image cannot be fetched',
       async () => {
         const spec = await stage.spec();
-        const { root } = spec.disks;
-        const disks = { ...spec.disks, root: { ...root, source: missing(root.source) } };
-        expect(await refusal(stage.driver.spawn({ ...spec, disks }, never))).toBe('unavailable');
+        expect(await refusal(stage.driver.spawn(withoutBytes(spec), never))).toBe('unavailable');
         await stage.leavesNothing(spec.mark.serverId);
       },
       { 'a backend that fetches images': under.backend !== 'fake' },

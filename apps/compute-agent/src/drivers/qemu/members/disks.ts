@@ -5,11 +5,13 @@ import { type DiskGrowing, type Disks, type GuestDisk, HypervisorError } from '.
 import { attachedName, attachedNode, BLOCK_DRIVERS, type Properties } from '../blocks.js';
 import { attachedDevice } from '../command-line.js';
 import type { AttachedDisk, GuestDefinition } from '../definition.js';
+import { checked } from '../definition.js';
 import { giveDescriptors } from '../descriptors.js';
 import { diskBus } from '../devices.js';
 import { settleInterrupted } from '../interrupted.js';
-import { checked, type QemuHost } from '../qemu-host.js';
+import { type QemuHost } from '../qemu-host.js';
 import type { QmpClient } from '../qmp-client.js';
+import { dropNode, dropSet, findNode, hasDevice, virtualSize } from '../qmp-queries.js';
 import { freeSlot, isQ35 } from '../slots.js';
 import { unplug } from '../unplug.js';
 
@@ -59,7 +61,7 @@ export const disksOf = (host: QemuHost): Disks => {
     const qmp = await host.qmp(guest);
     if (disk.bus === 'scsi' && !(await hasDevice(qmp, 'scsi0')))
       throw new HypervisorError('unsupported', 'a guest that was started without SCSI takes no SCSI disk');
-    if (!(await hasNode(qmp, attachedName(disk)))) await open(guest, disk);
+    if (!(await findNode(qmp, attachedName(disk)))) await open(guest, disk);
     if (await hasDevice(qmp, `dev-${attachedName(disk)}`)) return;
     try {
       await qmp.call('device_add', attachedDevice(guest, disk, null));
@@ -103,25 +105,14 @@ export const disksOf = (host: QemuHost): Disks => {
   };
 
   return {
-    attach: (id, disk) => host.onGuest(id, (guest) => attach(guest, disk)),
-    detach: (id, diskId) => host.onGuest(id, (guest) => detach(guest, diskId)),
+    attach: (id, disk) => host.onOwnGuest(id, (guest) => attach(guest, disk)),
+    detach: (id, diskId) => host.onOwnGuest(id, (guest) => detach(guest, diskId)),
   };
 };
 
-const hasNode = async (qmp: QmpClient, name: string): Promise<boolean> => {
-  const nodes = await qmp.call<{ 'node-name': string }[]>('query-named-block-nodes', { flat: true });
-  return nodes.some((node) => node['node-name'] === name);
-};
-
-export const hasDevice = async (qmp: QmpClient, id: string): Promise<boolean> => {
-  const devices = await qmp.call<{ name: string }[]>('qom-list', { path: '/machine/peripheral' });
-  return devices.some(({ name }) => name === id);
-};
-
 const close = async (qmp: QmpClient, disk: AttachedDisk): Promise<void> => {
-  if (await hasNode(qmp, attachedName(disk))) await qmp.call('blockdev-del', { 'node-name': attachedName(disk) });
-  const sets = await qmp.call<{ 'fdset-id': number }[]>('query-fdsets');
-  if (sets.some((set) => set['fdset-id'] === setOf(disk))) await qmp.call('remove-fd', { 'fdset-id': setOf(disk) });
+  await dropNode(qmp, attachedName(disk));
+  await dropSet(qmp, setOf(disk));
 };
 
 export const diskGrowingOf = (host: QemuHost): DiskGrowing => {
@@ -147,13 +138,5 @@ export const diskGrowingOf = (host: QemuHost): DiskGrowing => {
     if (driver === 'raw') truncateSync(path, size);
     else if (size > current) await run('qemu-img', ['resize', '-q', '-f', driver, path, `${size}`]);
   };
-  return { grow: (id: ServerId, diskId, size) => host.onGuest(id, (guest) => grow(guest, diskId, size)) };
-};
-
-export const virtualSize = async (qmp: QmpClient, node: string): Promise<number> => {
-  type Node = { 'node-name': string; image: { 'virtual-size': number } };
-  const nodes = await qmp.call<Node[]>('query-named-block-nodes', { flat: true });
-  const found = nodes.find((known) => known['node-name'] === node);
-  if (!found) throw new HypervisorError('fault', 'the disk is not open', node);
-  return found.image['virtual-size'];
+  return { grow: (id: ServerId, diskId, size) => host.onOwnGuest(id, (guest) => grow(guest, diskId, size)) };
 };

@@ -53,7 +53,7 @@ export const liveMigrationOf = (host: QemuHost): LiveMigration => {
   };
 
   return {
-    offer: (id) => host.onGuest(id, offer),
+    offer: (id) => host.onOwnGuest(id, offer),
     receive: (spec, text, options, signal) =>
       host.alone(spec.mark.serverId, () => receive(host, spec, text, options, signal)),
     send: (id, ticket, options) => host.alone(id, () => send(id, ticket, options)),

@@ -1,13 +1,16 @@
 import { type GuestNic, HypervisorError, type Nics } from '../../hypervisor-driver.js';
 import { netdevName, nicDevice } from '../command-line.js';
 import type { GuestDefinition, Nic } from '../definition.js';
+import { checked } from '../definition.js';
 import { giveDescriptors, tapsOf } from '../descriptors.js';
 import { settleInterrupted } from '../interrupted.js';
-import { checked, nicOf, type QemuHost } from '../qemu-host.js';
+import { nicOf } from '../nic-plan.js';
+import { type QemuHost } from '../qemu-host.js';
 import type { QmpClient } from '../qmp-client.js';
+import { hasDevice } from '../qmp-queries.js';
 import { freeSlot } from '../slots.js';
 import { unplug } from '../unplug.js';
-import { hasDevice, runningState } from './disks.js';
+import { runningState } from './disks.js';
 
 export const nicsOf = (host: QemuHost): Nics => {
   const attach = async (found: GuestDefinition, asked: GuestNic) => {
@@ -56,8 +59,8 @@ export const nicsOf = (host: QemuHost): Nics => {
   };
 
   return {
-    attach: (id, nic) => host.onGuest(id, (guest) => attach(guest, nic)),
-    detach: (id, portId) => host.onGuest(id, (guest) => detach(guest, portId)),
+    attach: (id, nic) => host.onOwnGuest(id, (guest) => attach(guest, nic)),
+    detach: (id, portId) => host.onOwnGuest(id, (guest) => detach(guest, portId)),
   };
 };
 

@@ -16,7 +16,9 @@ import type { GuestDefinition, Nic } from '../definition.js';
 import { FILES } from '../files.js';
 import { withAgent } from '../guest-agent-client.js';
 import { findProcess } from '../guest-process.js';
+import { startOf, statFields } from '../processes.js';
 import type { QemuHost } from '../qemu-host.js';
+import type { QmpClient } from '../qmp-client.js';
 
 export const consoleLogOf = (host: QemuHost): ConsoleLog => ({
   tail: async (id, maxBytes) => {
@@ -44,6 +46,8 @@ export const consolesOf = (host: QemuHost): Consoles => ({
 });
 
 interface BlockStatistics {
+  readonly device?: string;
+  readonly qdev?: string;
   readonly 'node-name'?: string;
   readonly stats: Readonly<
     Record<
@@ -64,15 +68,16 @@ export const statisticsOf = (host: QemuHost): Statistics => ({
       throw new HypervisorError('fault', 'a guest that is off counts nothing');
     const qmp = await host.qmp(guest);
     const cpus = await qmp.call<{ 'cpu-index': number; 'thread-id': number }[]>('query-cpus-fast');
-    const balloon = await qmp.call<{ actual: number }>('query-balloon');
     const blocks = await qmp.call<BlockStatistics[]>('query-blockstats');
     return {
       uptime: uptime(pid),
       cpus: cpus.map((cpu) => ({ time: threadTime(pid, cpu['thread-id']) })),
-      memory: { maximum: mib(guest.memoryMib), used: mib(residentMib(pid, balloon.actual)) },
-      nics: await Promise.all(guest.nics.map(traffic)),
+      memory: { maximum: mib(guest.memoryMib), used: mib(await usedMemory(qmp, pid, guest)) },
+      nics: guest.adopted
+        ? guest.adopted.ports.map((port) => ({ ...port, received: null, sent: null }))
+        : await Promise.all(guest.nics.map(traffic)),
       disks: blocks.flatMap((block) => {
-        const disk = diskOf(guest, block['node-name'] ?? '');
+        const disk = guest.adopted ? (block.qdev ?? block.device ?? null) : diskOf(guest, block['node-name'] ?? '');
         if (disk === null) return [];
         const { stats } = block;
         return [
@@ -97,23 +102,39 @@ const diskOf = (guest: GuestDefinition, node: string): string | null => {
   return guest.attached.find((disk) => attachedName(disk) === node)?.diskId ?? null;
 };
 
-/** Fields of /proc/PID/stat after the name of the program, which may hold anything. */
-const statFields = (path: string): number[] => readFileSync(path, 'latin1').split(') ').at(-1)!.split(' ').map(Number);
-
 const threadTime = (pid: number, thread: number): number => {
-  const fields = statFields(`/proc/${pid}/task/${thread}/stat`);
-  return Math.round(((fields[11]! + fields[12]!) * 1e9) / TICKS_PER_SECOND);
+  const [user, system] = statFields(pid, thread).slice(11, 13).map(Number);
+  return Math.round(((user! + system!) * 1e9) / TICKS_PER_SECOND);
 };
 
 const uptime = (pid: number): number => {
   const now = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]);
-  return Math.max(0, Math.floor(now - statFields(`/proc/${pid}/stat`)[19]! / TICKS_PER_SECOND));
+  return Math.max(0, Math.floor(now - Number(startOf(pid)) / TICKS_PER_SECOND));
 };
 
-/** Memory that the guest has touched: what its process holds, but no more than the guest can have. */
-const residentMib = (pid: number, most: number): number => {
+const MIB = 1024 ** 2;
+
+/**
+ * What the guest itself says by its balloon driver; of one that has none, what it has touched: what its process holds, but
+ * no more than the guest can have. MiB.
+ */
+const usedMemory = async (
+  qmp: QmpClient,
+  pid: number,
+  { memoryMib: most, adopted }: GuestDefinition,
+): Promise<number> => {
+  interface Balloon {
+    readonly 'last-update': number;
+    readonly stats: { readonly 'stat-total-memory': number; readonly 'stat-available-memory': number };
+  }
+  const path = '/machine/peripheral/balloon0';
+  if (!adopted) {
+    const told = await qmp.call<Balloon>('qom-get', { path, property: 'guest-stats' });
+    const { 'stat-total-memory': total, 'stat-available-memory': available } = told.stats;
+    if (told['last-update'] > 0 && total > available) return Math.floor((total - available) / MIB);
+  }
   const kib = Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
-  return Math.floor(Math.min(kib * 1024, most) / 1024 ** 2);
+  return Math.min(Math.floor(kib / 1024), most);
 };
 
 type Counters = Readonly<Record<'bytes' | 'packets' | 'errors' | 'dropped', number>>;

@@ -1,14 +1,17 @@
 import { rmSync } from 'node:fs';
 import { type GuestSpec, HypervisorError, type Rebuilding } from '../../hypervisor-driver.js';
 import type { GuestDefinition } from '../definition.js';
+import { checked } from '../definition.js';
 import { devicesFor } from '../devices.js';
 import { fetchSources, makeDrives, planDrives } from '../disks.js';
 import { FILES } from '../files.js';
 import { guestUser } from '../guest-user.js';
 import { refuseBeyondCapacity } from '../host-resources.js';
 import { nextFolder, settleInterrupted, takePlace } from '../interrupted.js';
-import { checked, type QemuHost, withNics } from '../qemu-host.js';
+import { withNics } from '../nic-plan.js';
+import { type QemuHost } from '../qemu-host.js';
 import { sizeOf } from '../sizes.js';
+import { refuseAborted } from '../states.js';
 
 /** New disks beside the old ones while the guest goes on, and in their place when it is off. */
 export const rebuildingOf = (host: QemuHost): Rebuilding => {
@@ -55,7 +58,7 @@ export const rebuildingOf = (host: QemuHost): Rebuilding => {
     rmSync(folder, { recursive: true, force: true });
     try {
       await makeDrives(spec, sources, plan, hardware.firmware, { folder, owner: guestUser(id), signal });
-      if (signal.aborted) throw new HypervisorError('fault', 'the rebuild was aborted');
+      refuseAborted(signal);
     } catch (error) {
       rmSync(folder, { recursive: true, force: true });
       throw error;
@@ -67,13 +70,13 @@ export const rebuildingOf = (host: QemuHost): Rebuilding => {
   };
 
   const finish = async (guest: GuestDefinition, spec: GuestSpec, signal: AbortSignal) => {
-    rmSync(host.store.path(guest.mark.serverId, FILES.tpmState), { recursive: true, force: true });
+    rmSync(host.store.path(guest.mark.serverId, FILES.tpm), { recursive: true, force: true });
     if (spec.powerOn) await host.bringUp(guest, signal);
     else host.store.write({ ...guest, change: null });
   };
 
   return {
-    rebuild: (spec, signal) => host.onGuest(spec.mark.serverId, (guest) => rebuild(guest, spec, signal)),
+    rebuild: (spec, signal) => host.onOwnGuest(spec.mark.serverId, (guest) => rebuild(guest, spec, signal)),
   };
 };
 

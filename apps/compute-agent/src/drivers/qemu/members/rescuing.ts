@@ -1,11 +1,14 @@
 import { rmSync } from 'node:fs';
 import { type GuestSpec, HypervisorError, type Rescuing } from '../../hypervisor-driver.js';
 import type { GuestDefinition } from '../definition.js';
+import { checked } from '../definition.js';
 import { fetchSources, makeDrives, planRescue } from '../disks.js';
 import { FILES } from '../files.js';
 import { guestUser } from '../guest-user.js';
 import { nextFolder, settleInterrupted, takePlace } from '../interrupted.js';
-import { checked, NEVER, type QemuHost, withNics } from '../qemu-host.js';
+import { withNics } from '../nic-plan.js';
+import { NEVER, type QemuHost } from '../qemu-host.js';
+import { refuseAborted } from '../states.js';
 
 export const rescuingOf = (host: QemuHost): Rescuing => {
   const rescue = async (found: GuestDefinition, spec: GuestSpec, signal: AbortSignal) => {
@@ -20,7 +23,7 @@ export const rescuingOf = (host: QemuHost): Rescuing => {
     try {
       // Its firmware keeps its own variables: it is the same machine.
       await makeDrives(spec, sources, { disks: [plan.disk] }, 'bios', { folder, owner: guestUser(id), signal });
-      if (signal.aborted) throw new HypervisorError('fault', 'the rescue was aborted');
+      refuseAborted(signal);
     } catch (error) {
       rmSync(folder, { recursive: true, force: true });
       throw error;
@@ -48,7 +51,7 @@ export const rescuingOf = (host: QemuHost): Rescuing => {
   };
 
   return {
-    rescue: (spec, signal) => host.onGuest(spec.mark.serverId, (guest) => rescue(guest, spec, signal)),
-    unrescue: (id, nics) => host.onGuest(id, (guest) => unrescue(guest, nics)),
+    rescue: (spec, signal) => host.onOwnGuest(spec.mark.serverId, (guest) => rescue(guest, spec, signal)),
+    unrescue: (id, nics) => host.onOwnGuest(id, (guest) => unrescue(guest, nics)),
   };
 };

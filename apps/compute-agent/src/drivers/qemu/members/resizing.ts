@@ -1,20 +1,16 @@
-import { renameSync, statfsSync } from 'node:fs';
+import { statfsSync } from 'node:fs';
 import type { FlavorSnapshot } from '@omnivisor/contracts';
 import { HypervisorError, type Resizing } from '../../hypervisor-driver.js';
 import type { GuestDefinition, LocalDisk } from '../definition.js';
 import { refuseWishes } from '../devices.js';
-import { makeSwap } from '../disks.js';
-import { FILES } from '../files.js';
-import { guestUser } from '../guest-user.js';
 import { settleInterrupted } from '../interrupted.js';
-import { NEVER, type QemuHost } from '../qemu-host.js';
+import type { QemuHost } from '../qemu-host.js';
+import { forget, growDisks } from '../resized-disks.js';
 import { sizeOf } from '../sizes.js';
+import { refuseAborted } from '../states.js';
 
 const GIB = 1024 ** 3;
 const MIB = 1024 ** 2;
-
-/** A moment inside the guest's disks, to which a revert goes back: it costs no copy. */
-const MOMENT = 'before-resize';
 
 /** Disks as the flavor wants them: what is there grows, or stays. */
 const resizedDisks = ({ disks }: GuestDefinition, flavor: FlavorSnapshot): LocalDisk[] => {
@@ -41,8 +37,6 @@ const sizeFields = ({ vcpus, memoryMib, topology, hugePages, limits }: GuestDefi
 
 const isSame = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
 
-const overlays = (disks: readonly LocalDisk[]) => disks.filter((disk) => disk.format === 'qcow2');
-
 const refuseRunning = async (host: QemuHost, guest: GuestDefinition) => {
   const power = host.powerOf(guest, await host.state(guest));
   if (power !== 'shutdown' && power !== 'crashed')
@@ -63,29 +57,6 @@ const refuseBeyond = (host: QemuHost, guest: GuestDefinition, next: GuestDefinit
   if (more > bavail * bsize) throw new HypervisorError('noResources', `not enough disk: ${more} bytes more wanted`);
 };
 
-const remakeSwap = async (host: QemuHost, guest: GuestDefinition, disks: readonly LocalDisk[]) => {
-  const [old, wanted] = [guest.disks, disks].map((all) => all.find((disk) => disk.name === 'swap'));
-  if (!old || !wanted) return;
-  const { serverId: id } = guest.mark;
-  const folder = host.store.path(id, FILES.disks);
-  await makeSwap({ folder, owner: guestUser(id), signal: NEVER }, wanted.size, 'swap.next');
-  renameSync(`${folder}/swap.next`, host.store.path(id, wanted.file));
-};
-
-/** The guest as it was before; its disks go back to the moment that was marked. */
-export const takeBack = async (host: QemuHost, guest: GuestDefinition): Promise<Partial<GuestDefinition>> => {
-  if (!guest.before) return {};
-  const { size, disks } = guest.before;
-  const tools = host.tools(guest);
-  for (const disk of overlays(disks)) {
-    if (!(await tools.snapshots(disk)).includes(MOMENT)) continue;
-    await tools.revert(disk, MOMENT);
-    await tools.forget(disk, MOMENT);
-  }
-  await remakeSwap(host, guest, disks);
-  return { ...size, disks, before: null };
-};
-
 export const resizingOf = (host: QemuHost): Resizing => {
   const resize = async (found: GuestDefinition, flavor: FlavorSnapshot, signal: AbortSignal) => {
     const guest = found.change === 'resize' ? found : await settleInterrupted(host, found);
@@ -101,7 +72,7 @@ export const resizingOf = (host: QemuHost): Resizing => {
     if (guest.rescue) throw new HypervisorError('fault', 'a guest that is rescued cannot be resized');
     await refuseRunning(host, guest);
     refuseBeyond(host, old, next);
-    if (signal.aborted) throw new HypervisorError('fault', 'the resize was aborted');
+    refuseAborted(signal);
     const begun: GuestDefinition = {
       ...next,
       before: { size: sizeFields(old), disks: old.disks },
@@ -111,13 +82,8 @@ export const resizingOf = (host: QemuHost): Resizing => {
     if (guest.change === null) await forget(host, guest);
     host.store.write(begun);
     try {
-      const tools = host.tools(begun);
-      for (const disk of overlays(begun.disks)) {
-        if (!(await tools.snapshots(disk)).includes(MOMENT)) await tools.snapshot(disk, MOMENT);
-        await tools.grow(disk, disk.size);
-      }
-      await remakeSwap(host, { ...begun, disks: old.disks }, begun.disks);
-      if (signal.aborted) throw new HypervisorError('fault', 'the resize was aborted');
+      await growDisks(host, begun, old.disks);
+      refuseAborted(signal);
       host.store.write({ ...begun, change: null });
     } catch (error) {
       await settleInterrupted(host, begun);
@@ -141,24 +107,8 @@ export const resizingOf = (host: QemuHost): Resizing => {
   };
 
   return {
-    resize: (id, flavor, signal) => host.onGuest(id, (guest) => resize(guest, flavor, signal)),
-    confirmResize: (id) => host.onGuest(id, confirm),
-    revertResize: (id) => host.onGuest(id, revert),
+    resize: (id, flavor, signal) => host.onOwnGuest(id, (guest) => resize(guest, flavor, signal)),
+    confirmResize: (id) => host.onOwnGuest(id, confirm),
+    revertResize: (id) => host.onOwnGuest(id, revert),
   };
-};
-
-/** Lets go of the moment that was marked, in files or in the process that has them open. */
-const forget = async (host: QemuHost, guest: GuestDefinition): Promise<void> => {
-  const disks = overlays(guest.disks);
-  if ((await host.state(guest)) === 'gone') {
-    const tools = host.tools(guest);
-    for (const disk of disks) if ((await tools.snapshots(disk)).includes(MOMENT)) await tools.forget(disk, MOMENT);
-    return;
-  }
-  const qmp = await host.qmp(guest);
-  type Node = { 'node-name': string; image: { snapshots?: { name: string }[] } };
-  const nodes = await qmp.call<Node[]>('query-named-block-nodes', { flat: true });
-  for (const { name } of disks)
-    if (nodes.some((node) => node['node-name'] === name && node.image.snapshots?.some((s) => s.name === MOMENT)))
-      await qmp.call('blockdev-snapshot-delete-internal-sync', { device: name, name: MOMENT });
 };

@@ -5,10 +5,11 @@ import { type DiskExport, type DiskFormat, HypervisorError, type Snapshots } fro
 import type { GuestDefinition, LocalDisk } from '../definition.js';
 import { giveDescriptors } from '../descriptors.js';
 import { frozen } from '../guest-agent-client.js';
-import type { QemuHost } from '../qemu-host.js';
+import { type QemuHost } from '../qemu-host.js';
 import type { QmpClient } from '../qmp-client.js';
 import { endJob, runJob } from '../qmp-jobs.js';
-import { virtualSize } from './disks.js';
+import { dropNode, dropSet, virtualSize } from '../qmp-queries.js';
+import { refuseAborted } from '../states.js';
 
 const FORMATS: readonly DiskFormat[] = ['qcow2', 'raw', 'vmdk', 'vhd', 'vhdx', 'vdi'];
 const SET = 2;
@@ -29,7 +30,7 @@ export const snapshotsOf = (host: QemuHost): Snapshots => {
     if (!FORMATS.includes(format)) throw new HypervisorError('unsupported', `disks are not exported as ${format} here`);
     const disk = guest.disks.find((known) => known.name === name);
     if (!disk) throw new HypervisorError('unsupported', `the guest has no ${name} disk`);
-    if (signal.aborted) throw new HypervisorError('fault', 'the export was aborted');
+    refuseAborted(signal);
     const { serverId: id } = guest.mark;
     refuseFull(host, disk);
     const remove = () => {
@@ -78,7 +79,7 @@ export const snapshotsOf = (host: QemuHost): Snapshots => {
   return {
     formats: FORMATS,
     exportDisk: (id, disk, format, signal) =>
-      host.onGuest(id, (guest) => {
+      host.onOwnGuest(id, (guest) => {
         if (guest.change) throw new HypervisorError('fault', 'the guest is in the middle of a change');
         return exportDisk(guest, disk, format, signal);
       }),
@@ -87,10 +88,8 @@ export const snapshotsOf = (host: QemuHost): Snapshots => {
 
 const clear = async (qmp: QmpClient): Promise<void> => {
   await endJob(qmp, JOB);
-  const nodes = await qmp.call<{ 'node-name': string }[]>('query-named-block-nodes', { flat: true });
-  if (nodes.some((node) => node['node-name'] === NODE)) await qmp.call('blockdev-del', { 'node-name': NODE });
-  const sets = await qmp.call<{ 'fdset-id': number }[]>('query-fdsets');
-  if (sets.some((set) => set['fdset-id'] === SET)) await qmp.call('remove-fd', { 'fdset-id': SET });
+  await dropNode(qmp, NODE);
+  await dropSet(qmp, SET);
 };
 
 /** What the disk takes may be needed once more, while it is copied. */

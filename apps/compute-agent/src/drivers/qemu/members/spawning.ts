@@ -1,12 +1,15 @@
 import { asHypervisorError } from '../../common/native-command.js';
 import { type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
 import type { GuestDefinition } from '../definition.js';
+import { checked, markOf } from '../definition.js';
 import { devicesFor, type MachineTypes } from '../devices.js';
 import { fetchSources, makeDrives, planDrives, type Sources } from '../disks.js';
 import { guestUser } from '../guest-user.js';
 import { refuseBeyondCapacity } from '../host-resources.js';
-import { checked, markOf, type QemuHost, withNics } from '../qemu-host.js';
+import { withNics } from '../nic-plan.js';
+import { type QemuHost } from '../qemu-host.js';
 import { sizeOf } from '../sizes.js';
+import { refuseAborted } from '../states.js';
 import { directBootOf } from './rebuilding.js';
 
 /** The guest that a spec asks for, before anything of it is there. */
@@ -25,6 +28,7 @@ const defined = (host: QemuHost, spec: GuestSpec, machines: MachineTypes, source
     directBoot: directBootOf(spec),
     rescue: null,
     before: null,
+    adopted: null,
     shared: host.options.sharedDisks !== undefined,
     wishes: { properties: spec.image.properties, extraSpecs: spec.flavor.extraSpecs },
   };
@@ -85,8 +89,4 @@ const isThere = async (host: QemuHost, { mark }: GuestSpec): Promise<boolean> =>
   // The agent ended between the last two steps of the spawn.
   if ((await host.state(guest)) === 'prelaunch') await host.live(id).call(guest, 'cont');
   return true;
-};
-
-const refuseAborted = (signal: AbortSignal): void => {
-  if (signal.aborted) throw new HypervisorError('fault', 'the spawn was aborted');
 };

@@ -9,12 +9,15 @@ import {
 } from '../../hypervisor-driver.js';
 import { MEMORY_NODE } from '../command-line.js';
 import type { GuestDefinition } from '../definition.js';
+import { checked } from '../definition.js';
 import { giveDescriptors } from '../descriptors.js';
 import { FILES } from '../files.js';
 import { settleInterrupted } from '../interrupted.js';
-import { checked, NEVER, type QemuHost, withNics } from '../qemu-host.js';
+import { withNics } from '../nic-plan.js';
+import { NEVER, type QemuHost } from '../qemu-host.js';
 import type { QmpClient } from '../qmp-client.js';
 import { runJob } from '../qmp-jobs.js';
+import { dropNode, dropSet } from '../qmp-queries.js';
 
 export const pausingOf = (host: QemuHost): Pausing => {
   const setRunning = (id: Parameters<Pausing['pause']>[0], run: boolean) =>
@@ -113,16 +116,13 @@ export const suspendingOf = (host: QemuHost): Suspending => {
   };
 
   return {
-    suspend: (id) => host.onGuest(id, suspend),
-    resume: (id, nics) => host.onGuest(id, (guest) => resume(guest, nics)),
+    suspend: (id) => host.onOwnGuest(id, suspend),
+    resume: (id, nics) => host.onOwnGuest(id, (guest) => resume(guest, nics)),
   };
 };
 
 /** What a suspend before this one has left in the process. */
 const dropMemory = async (qmp: QmpClient): Promise<void> => {
-  const nodes = await qmp.call<{ 'node-name': string }[]>('query-named-block-nodes', { flat: true });
-  if (nodes.some((node) => node['node-name'] === MEMORY_NODE))
-    await qmp.call('blockdev-del', { 'node-name': MEMORY_NODE });
-  const sets = await qmp.call<{ 'fdset-id': number }[]>('query-fdsets');
-  if (sets.some((set) => set['fdset-id'] === MEMORY_SET)) await qmp.call('remove-fd', { 'fdset-id': MEMORY_SET });
+  await dropNode(qmp, MEMORY_NODE);
+  await dropSet(qmp, MEMORY_SET);
 };

@@ -4,7 +4,7 @@ import { tapNic, testGuest } from '../../common/test-guest.js';
 import type { GuestDisk, GuestSpec } from '../../hypervisor-driver.js';
 import type { GuestDefinition } from '../definition.js';
 import { devicesFor } from '../devices.js';
-import { withNics } from '../qemu-host.js';
+import { withNics } from '../nic-plan.js';
 import { sizeOf } from '../sizes.js';
 import { guestFromOffer, offerOf } from './offer.js';
 
@@ -59,6 +59,7 @@ const source = (): GuestDefinition =>
       directBoot: null,
       rescue: null,
       before: null,
+      adopted: null,
       shared: false,
       wishes: { properties: {}, extraSpecs: {} },
     },

@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { type GuestSpec, HypervisorError, type ReceiveOptions } from '../../hypervisor-driver.js';
-import { type AttachedDisk, DiskBus, type GuestDefinition, Hardware, LocalDisk, Size } from '../definition.js';
+import { type AttachedDisk, DiskBus, type GuestDefinition, Hardware, LocalDisk, markOf, Size } from '../definition.js';
 import { devicesFor, isKnownHardware, type MachineTypes } from '../devices.js';
 import { DISK_FILES, FILES } from '../files.js';
 import { directBootOf } from '../members/rebuilding.js';
-import { markOf, nicOf } from '../qemu-host.js';
+import { nicOf } from '../nic-plan.js';
 import { isQ35 } from '../slots.js';
 
 const slot = z.number().int().nonnegative().max(31);
@@ -93,6 +93,7 @@ const common = (spec: GuestSpec) => ({
   directBoot: directBootOf(spec),
   rescue: null,
   before: null,
+  adopted: null,
   shared: false,
   wishes: { properties: spec.image.properties, extraSpecs: spec.flavor.extraSpecs },
 });

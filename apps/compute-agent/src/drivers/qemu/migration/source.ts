@@ -7,6 +7,7 @@ import { FILES } from '../files.js';
 import type { QemuHost } from '../qemu-host.js';
 import type { QmpClient } from '../qmp-client.js';
 import { endJob, jobReady, nextEvent } from '../qmp-jobs.js';
+import { dropNode } from '../qmp-queries.js';
 import { dial, join, rendezvous } from './relay.js';
 import { capabilities } from './target.js';
 import { bootId, type Ticket } from './ticket.js';
@@ -207,8 +208,7 @@ const dropMirror = async (qmp: QmpClient, name: string, force: boolean): Promise
     if (error) throw new HypervisorError('fault', 'a disk of the guest could not be copied', error);
   }
   await endJob(qmp, id);
-  const nodes = await qmp.call<{ 'node-name': string }[]>('query-named-block-nodes', { flat: true });
-  if (nodes.some((node) => node['node-name'] === id)) await qmp.call('blockdev-del', { 'node-name': id });
+  await dropNode(qmp, id);
 };
 
 /** What a migration before this one has left. */

@@ -6,12 +6,13 @@ import { type ServerId, ServerId as ServerIdSchema } from '@omnivisor/contracts'
 import { connectUnix } from '../../common/unix-socket.js';
 import { type GuestSpec, HypervisorError, type ReceiveOptions } from '../../hypervisor-driver.js';
 import type { GuestDefinition } from '../definition.js';
+import { checked } from '../definition.js';
 import { giveDescriptors, type QmpCommand } from '../descriptors.js';
 import { fetchSources, makeEmptyDrives } from '../disks.js';
 import { FILES } from '../files.js';
 import { guestUser } from '../guest-user.js';
 import { refuseBeyondCapacity } from '../host-resources.js';
-import { checked, type QemuHost } from '../qemu-host.js';
+import { type QemuHost } from '../qemu-host.js';
 import { guestFromOffer } from './offer.js';
 import { IncomingRelay, join, rendezvous } from './relay.js';
 import { bootId, type Ticket } from './ticket.js';
