@@ -67,6 +67,11 @@ export const features = {
   'consoleTickets.rdp': { trait: 'CUSTOM_OMNIVISOR_CONSOLE_RDP', title: 'RDP console', nova: ['console.rdp'] },
   'consoleTickets.mks': { trait: 'CUSTOM_OMNIVISOR_CONSOLE_MKS', title: 'MKS console', nova: [] },
   statistics: { trait: 'CUSTOM_OMNIVISOR_STATISTICS', title: 'Statistics of a guest', nova: [] },
+  guestIntegration: {
+    trait: 'CUSTOM_OMNIVISOR_GUEST_INTEGRATION',
+    title: "Facts from the hypervisor's integration services",
+    nova: [],
+  },
   guestAgent: {
     trait: 'CUSTOM_OMNIVISOR_GUEST_AGENT',
     title: 'Guest agent: password, quiesce',

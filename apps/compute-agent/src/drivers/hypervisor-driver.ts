@@ -5,7 +5,14 @@ import type { HostInventory, Maintenance, ProbeReport } from './interface/host.j
 import type { DiskFormat } from './interface/image-source.js';
 import type { CrashDumps, Pausing, Rebuilding, Rescuing, Resizing, Suspending } from './interface/lifecycle-members.js';
 import type { Adoption, LiveMigration } from './interface/migration-members.js';
-import type { ConsoleLog, Consoles, ConsoleTickets, GuestAgent, Statistics } from './interface/observation-members.js';
+import type {
+  ConsoleLog,
+  Consoles,
+  ConsoleTickets,
+  GuestAgent,
+  GuestIntegration,
+  Statistics,
+} from './interface/observation-members.js';
 
 export * from './interface/device-members.js';
 export * from './interface/errors.js';
@@ -87,6 +94,7 @@ export interface HypervisorDriver {
   readonly consoleTickets?: ConsoleTickets;
   readonly statistics?: Statistics;
   readonly guestAgent?: GuestAgent;
+  readonly guestIntegration?: GuestIntegration;
 
   /** Lets go of connections and watchers; guests go on. */
   close(): Promise<void>;

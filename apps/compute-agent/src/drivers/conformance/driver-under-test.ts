@@ -69,6 +69,8 @@ export interface DriverUnderTest {
   readonly command?: string;
   /** This host lacks what others have (rights, packages), so that hooks are missing that the committed results had. */
   readonly incomplete?: boolean;
+  /** False: what this run shows is looked at and not compared with committed results. */
+  readonly recorded?: boolean;
   /** Optional members that have to be there; the others have to be absent. */
   readonly supports: readonly Feature[];
 
@@ -87,6 +89,8 @@ export interface DriverUnderTest {
   failing(id: ServerId): Promise<GuestSpec>;
   /** The bytes of an image that needs so much disk. */
   readonly imageOf?: (size: GiB) => Promise<ImageSource>;
+  /** A file of the suite as an image that the host can have; a file of the agent's machine unless told. */
+  readonly sourceOf?: (file: string, format: DiskFormat) => ImageSource;
   /** What of the server is on the host, natively: files, processes, objects. Empty when nothing is. */
   leftovers(id: ServerId): Promise<string[]>;
 
@@ -111,8 +115,16 @@ export interface DriverUnderTest {
    */
   readonly crashDuring?: (change: Change, id: ServerId, after: Milliseconds) => Promise<boolean>;
 
-  /** An empty disk of 1 MiB that outlives guests, and how to see that it is there. */
+  /** An empty disk of `diskUnit` that outlives guests, and how to see that it is there. */
   readonly disk?: () => Promise<{ disk: GuestDisk; exists(): Promise<boolean>; remove(): Promise<void> }>;
+  /** Bytes of the smallest disk that the backend makes; 1 MiB unless told. */
+  readonly diskUnit?: number;
+  /** False: the guest sees no serial number of a disk that was attached. */
+  readonly diskSerials?: boolean;
+  /** False: the backend has no disks that cannot be written, and refuses them. */
+  readonly readOnlyDisks?: boolean;
+  /** False: statistics are too coarse to show one write. */
+  readonly countsRequests?: boolean;
   /** False: the test guest never lets go of a device that is unplugged while it runs. */
   readonly guestUnplugs?: boolean;
   /** One more network interface for this guest. */
@@ -126,6 +138,8 @@ export interface DriverUnderTest {
     leftovers(id: ServerId): Promise<string[]>;
     /** Two drivers whose hosts have the disks of guests on the same storage. */
     readonly shared?: () => Promise<{ here: HypervisorDriver; there: HypervisorDriver }>;
+    /** False: a host takes what is sent with an older ticket too. */
+    readonly voidsTickets?: boolean;
   };
   /** Whether a guest that `adoption` found may be one of `foreignGuest`. */
   readonly adoptable?: () => Promise<{
@@ -134,6 +148,9 @@ export interface DriverUnderTest {
     untouched(): Promise<boolean>;
     remove(): Promise<void>;
   }>;
+
+  /** Makes the guest tell its hostname by integration services, and gives the name. */
+  readonly tellsHostname?: (id: ServerId) => Promise<string>;
 
   /** How long a guest of the test may take for anything; 10 s unless told. */
   readonly patience?: number;

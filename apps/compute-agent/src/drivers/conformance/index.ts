@@ -48,9 +48,12 @@ export const describeHypervisorDriver = (under: DriverUnderTest): void => {
     describeRecovery(stage);
     describeLinux(stage);
 
-    it('shows what its committed results say; OMNIVISOR_WRITE_RESULTS=1 writes them anew', () => {
-      if (process.env.OMNIVISOR_WRITE_RESULTS === '1') results.write();
-      expect(compare(results.committed(), results.fresh, under.incomplete === true)).toEqual([]);
-    });
+    it.runIf(under.recorded !== false)(
+      'shows what its committed results say; OMNIVISOR_WRITE_RESULTS=1 writes them anew',
+      () => {
+        if (process.env.OMNIVISOR_WRITE_RESULTS === '1') results.write();
+        expect(compare(results.committed(), results.fresh, under.incomplete === true)).toEqual([]);
+      },
+    );
   });
 };

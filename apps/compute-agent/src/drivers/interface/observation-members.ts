@@ -84,6 +84,20 @@ export interface GuestAgentInfo {
   readonly operatingSystem: string | null;
 }
 
+/** What a guest tells of itself through the hypervisor's own integration services; nothing has to be installed for it. */
+export interface GuestIntegrationInfo {
+  readonly hostname: string | null;
+  readonly operatingSystem: string | null;
+  readonly addresses: readonly string[];
+  /** By the hypervisor's names; `answers` when the guest's side of it runs. */
+  readonly services: readonly { readonly name: string; readonly answers: boolean }[];
+}
+
+export interface GuestIntegration {
+  /** What is not told is null or empty. @throws HypervisorError `fault` of a guest that does not run */
+  read(id: ServerId): Promise<GuestIntegrationInfo>;
+}
+
 /** An agent inside the guest. All calls: `unavailable` while none answers, `fault` of a guest that does not run. */
 export interface GuestAgent {
   info(id: ServerId): Promise<GuestAgentInfo>;

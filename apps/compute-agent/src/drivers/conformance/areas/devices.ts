@@ -2,10 +2,9 @@ import { bytes, ms } from '@omnivisor/contracts';
 import { describe, expect } from 'vitest';
 import { never, newId, refusal, type Stage } from '../stage.js';
 
-const MIB = 1 << 20;
-
 export const describeDevices = (stage: Stage): void => {
   const { under } = stage;
+  const unit = under.diskUnit ?? 1 << 20;
   const disk = { 'a disk to attach': under.disk };
   const seen = { ...disk, 'a test guest with disks': under.inside?.disk };
 
@@ -112,7 +111,7 @@ export const describeDevices = (stage: Stage): void => {
         await stage.discard(spec.id);
         await made.remove();
       },
-      seen,
+      { ...seen, 'read-only disks': under.readOnlyDisks !== false },
     );
 
     stage.behaviour(
@@ -162,11 +161,11 @@ export const describeDevices = (stage: Stage): void => {
         const spec = await stage.up();
         const grow = (size: number) => stage.driver.diskGrowing!.grow(spec.id, made.disk.diskId, bytes(size));
         await disks().attach(spec.id, made.disk);
-        for (let i = 0; i < 2; i++) await grow(2 * MIB);
-        expect(await refusal(grow(MIB))).toBe('unsupported');
+        for (let i = 0; i < 2; i++) await grow(2 * unit);
+        expect(await refusal(grow(unit))).toBe('unsupported');
         await stage.driver.powerOff(spec.id, ms(0));
-        await grow(3 * MIB);
-        expect(await refusal(grow(2 * MIB))).toBe('unsupported');
+        await grow(3 * unit);
+        expect(await refusal(grow(2 * unit))).toBe('unsupported');
         await stage.driver.powerOn(spec.id, spec.nics);
         expect(await stage.power(spec.id)).toBe('running');
         await stage.discard(spec.id);

@@ -30,6 +30,7 @@ const callsAbout = (driver: HypervisorDriver, id: ServerId): Record<string, () =
     ...(consoleTickets && { consoleTicket: () => consoleTickets.open(id, [...consoleTickets.kinds][0]!) }),
     ...(statistics && { statistics: () => statistics.read(id) }),
     ...(guestAgent && { guestAgent: () => guestAgent.info(id) }),
+    ...(driver.guestIntegration && { guestIntegration: () => driver.guestIntegration!.read(id) }),
   };
 };
 

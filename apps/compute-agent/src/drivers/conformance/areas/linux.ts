@@ -64,7 +64,7 @@ export const describeLinux = (stage: Stage) =>
         await hides(find, made.disk.serial);
         await made.remove();
       },
-      { ...inside, 'a disk to attach': under.disk },
+      { ...inside, 'a disk to attach': under.disk, 'serial numbers of disks': under.diskSerials !== false },
     );
 
     stage.behaviour(
@@ -95,7 +95,7 @@ export const describeLinux = (stage: Stage) =>
         expect(after.memory.used!).toBeGreaterThan(0);
         expect(after.nics[0]).toMatchObject({ portId: spec.nics[0]!.portId, mac: spec.nics[0]!.mac });
       },
-      inside,
+      { ...inside, 'counters of single writes': under.countsRequests !== false },
     );
 
     stage.behaviour(

@@ -135,7 +135,8 @@ export const describeMigration = (stage: Stage) =>
         const spec = await stage.up();
         const old = await invited(spec);
         await invited(spec);
-        for (const ticket of [old, '{}', 'no ticket at all'])
+        const older = under.otherHost!.voidsTickets === false ? [] : [old];
+        for (const ticket of [...older, '{}', 'no ticket at all'])
           expect(['fault', 'unavailable']).toContain(await refusal(here().send(spec.id, ticket, { signal: never })));
         expect(await refusal(there().accept(spec.id))).toBe('fault');
         expect(await stage.driver.inspect(spec.id)).toMatchObject({ stage: 'settled', power: 'running' });

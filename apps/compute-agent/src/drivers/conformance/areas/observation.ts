@@ -145,12 +145,34 @@ export const describeObservation = (stage: Stage): void => {
         expect(after.writeBytes!).toBeGreaterThan(before.writeBytes!);
         await stage.discard(id);
       },
-      { 'a test guest with a disk': under.inside?.disk },
+      { 'a test guest with a disk': under.inside?.disk, 'counters of single writes': under.countsRequests !== false },
     );
 
     stage.behaviour('statistics', 'are refused of a guest that is off', async () => {
       const { id } = await stage.off();
       expect(await refusal(stage.driver.statistics!.read(id))).toBe('fault');
+      await stage.discard(id);
+    });
+  });
+
+  describe('guest integration', () => {
+    stage.behaviour(
+      'guestIntegration',
+      'tells what the guest says of itself',
+      async () => {
+        const { id } = await stage.up();
+        const hostname = await under.tellsHostname!(id);
+        await expect
+          .poll(async () => (await stage.driver.guestIntegration!.read(id)).hostname, { timeout: stage.patience })
+          .toBe(hostname);
+        await stage.discard(id);
+      },
+      { 'a guest that tells of itself': under.tellsHostname },
+    );
+
+    stage.behaviour('guestIntegration', 'is not asked of a guest that is off', async () => {
+      const { id } = await stage.off();
+      expect(await refusal(stage.driver.guestIntegration!.read(id))).toBe('fault');
       await stage.discard(id);
     });
   });

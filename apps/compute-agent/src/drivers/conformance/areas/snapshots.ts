@@ -89,7 +89,7 @@ export const describeSnapshots = (stage: Stage) =>
         const format = formats().find((known) => stage.driver.imageFormats.includes(known))!;
         const file = await save(await exported(id, format));
         await stage.discard(id);
-        const copy = await stage.up({ disks: rootFrom(fileSource(file, format)) });
+        const copy = await stage.up({ disks: rootFrom((under.sourceOf ?? fileSource)(file, format)) });
         expect(await under.inside!.disk!.read(copy.id, 0)).toBe('Q');
         await stage.discard(copy.id);
       },
