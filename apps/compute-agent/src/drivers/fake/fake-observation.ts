@@ -5,6 +5,7 @@ import {
   type Consoles,
   type ConsoleTickets,
   type GuestAgent,
+  type GuestIntegration,
   HypervisorError,
   type Statistics,
 } from '../hypervisor-driver.js';
@@ -84,6 +85,16 @@ export const statisticsOf = (host: FakeHost): Statistics => ({
         ...guest.attached.map(({ diskId }) => ({ disk: diskId, ...counters(0) })),
       ],
     };
+  },
+});
+
+/** A fake guest that runs tells its name by itself. */
+export const guestIntegrationOf = (host: FakeHost): GuestIntegration => ({
+  read: async (id) => {
+    await host.machine.work('statistics');
+    const guest = host.guest(id);
+    if (guest.power !== 'running') throw new HypervisorError('fault', `a guest that is ${guest.power} tells nothing`);
+    return { hostname: guest.name, operatingSystem: null, addresses: [], services: [{ name: 'fake', answers: true }] };
   },
 });
 

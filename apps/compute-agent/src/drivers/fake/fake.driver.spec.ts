@@ -47,9 +47,7 @@ const somebodyElse = async () => {
 describeHypervisorDriver({
   backend: 'fake',
   level: 'L0',
-  supports: (Object.keys(features) as Feature[]).filter(
-    (feature) => feature !== 'maintenance' && feature !== 'guestIntegration',
-  ),
+  supports: (Object.keys(features) as Feature[]).filter((feature) => feature !== 'maintenance'),
   open: openDriver,
   reopen: openDriver,
   openOtherCloud: async () => new FakeDriver(machine, { cloudId: 'another-cloud' }),
@@ -76,6 +74,7 @@ describeHypervisorDriver({
       read: async (serverId, disk) => inside(serverId).read(serverId, disk),
     },
   },
+  tellsHostname: async (serverId) => machine.guest(serverId)!.name,
   firstConsoleText: /fake guest .*: power on/,
   configDriveFiles: async (serverId) => [...machine.guest(serverId)!.configDrive],
   foreignGuest: somebodyElse,

@@ -16,7 +16,14 @@ import { type FakeGuest, isOff, NOTHING } from './fake-guest.js';
 import { FakeHost, nicsFrom, refuseAborted, refuseHardware } from './fake-host.js';
 import { type FakeHypervisor, guestFrom } from './fake-hypervisor.js';
 import { adoptionOf, liveMigrationOf, unpack } from './fake-migration.js';
-import { consoleLogOf, consolesOf, consoleTicketsOf, guestAgentOf, statisticsOf } from './fake-observation.js';
+import {
+  consoleLogOf,
+  consolesOf,
+  consoleTicketsOf,
+  guestAgentOf,
+  guestIntegrationOf,
+  statisticsOf,
+} from './fake-observation.js';
 
 /** The optional members, each made over the machine. */
 const MEMBERS = {
@@ -37,6 +44,7 @@ const MEMBERS = {
   consoleTickets: consoleTicketsOf,
   statistics: statisticsOf,
   guestAgent: guestAgentOf,
+  guestIntegration: guestIntegrationOf,
 } satisfies { [M in keyof HypervisorDriver]?: (host: FakeHost) => NonNullable<HypervisorDriver[M]> };
 type Member = keyof typeof MEMBERS;
 
@@ -67,6 +75,7 @@ export class FakeDriver implements HypervisorDriver {
   declare readonly consoleTickets?: NonNullable<HypervisorDriver['consoleTickets']>;
   declare readonly statistics?: NonNullable<HypervisorDriver['statistics']>;
   declare readonly guestAgent?: NonNullable<HypervisorDriver['guestAgent']>;
+  declare readonly guestIntegration?: NonNullable<HypervisorDriver['guestIntegration']>;
 
   private readonly host: FakeHost;
   private readonly closing = new AbortController();
