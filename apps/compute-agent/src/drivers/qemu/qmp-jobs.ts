@@ -52,7 +52,7 @@ export const runJob = async (
   begun: () => Promise<void> = async () => {},
 ): Promise<void> => {
   await endJob(qmp, id);
-  const concluded = nextEvent(qmp, isState(id, ['concluded']));
+  const concluded = jobConcluded(qmp, id);
   concluded.catch(() => undefined);
   const cancel = () => void qmp.call('job-cancel', { id }).catch(() => undefined);
   await qmp.call(command, { 'job-id': id, ...args });
@@ -70,6 +70,10 @@ export const runJob = async (
   if (job?.error) throw new HypervisorError('fault', `the ${id} failed`, job.error);
 };
 
+/** Listens from the call on. */
+export const jobConcluded = (qmp: QmpClient, id: string): Promise<unknown> =>
+  nextEvent(qmp, isState(id, ['concluded']));
+
 /** Waits for a job that copies until source and target are the same. */
 export const jobReady = (qmp: QmpClient, id: string): Promise<unknown> =>
   nextEvent(qmp, isState(id, ['ready', 'concluded']));
@@ -82,7 +86,7 @@ export const endJob = async (qmp: QmpClient, id: string): Promise<void> => {
   const job = await findJob(qmp, id);
   if (!job) return;
   if (job.status !== 'concluded') {
-    const concluded = nextEvent(qmp, isState(id, ['concluded']));
+    const concluded = jobConcluded(qmp, id);
     concluded.catch(() => undefined);
     await qmp.call('job-cancel', { id });
     if ((await findJob(qmp, id))?.status !== 'concluded') await concluded;

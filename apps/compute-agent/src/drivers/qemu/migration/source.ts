@@ -6,7 +6,7 @@ import { giveDescriptors, type QmpCommand } from '../descriptors.js';
 import { FILES } from '../files.js';
 import type { QemuHost } from '../qemu-host.js';
 import type { QmpClient } from '../qmp-client.js';
-import { endJob, jobReady, nextEvent } from '../qmp-jobs.js';
+import { endJob, findJob, jobConcluded, jobReady, nextEvent } from '../qmp-jobs.js';
 import { dropNode } from '../qmp-queries.js';
 import { dial, join, rendezvous } from './relay.js';
 import { capabilities } from './target.js';
@@ -58,7 +58,8 @@ export class Sending {
       if (this.ticket.disks === 'copied') for (const { name } of this.guest.disks) await this.mirror(qmp, name);
       await this.moveMemory(qmp, ended.signal);
     } catch (error) {
-      await this.takeBack(qmp);
+      this.close();
+      await runHere(qmp, this.guest);
       if (signal.aborted) throw new HypervisorError('fault', 'the migration was aborted');
       throw error;
     } finally {
@@ -125,13 +126,9 @@ export class Sending {
       'auto-dismiss': false,
     });
     await ready;
-    const { status, error } = await this.job(qmp, job);
-    if (status !== 'ready') throw new HypervisorError('fault', 'a disk of the guest could not be copied', error);
-  }
-
-  private async job(qmp: QmpClient, id: string) {
-    const jobs = await qmp.call<{ id: string; status: string; error?: string }[]>('query-jobs');
-    return jobs.find((job) => job.id === id) ?? { status: 'gone', error: 'the job is gone' };
+    const found = await findJob(qmp, job);
+    if (found?.status !== 'ready')
+      throw new HypervisorError('fault', 'a disk of the guest could not be copied', found?.error);
   }
 
   private async moveMemory(qmp: QmpClient, ended: AbortSignal): Promise<void> {
@@ -148,7 +145,7 @@ export class Sending {
     void this.report(qmp, ended);
     if ((await switchover).data?.status === 'pre-switchover') {
       // The guest stands still: what was mirrored is all there is.
-      for (const { name } of this.guest.disks) await this.endMirror(qmp, name, false);
+      for (const { name } of this.guest.disks) await dropMirror(qmp, name, false);
       await qmp.call('migrate-continue', { state: 'pre-switchover' });
     }
     await completed;
@@ -178,33 +175,17 @@ export class Sending {
     for (const { name } of this.guest.disks)
       await qmp.call('job-cancel', { id: mirrorOf(name) }).catch(() => undefined);
   }
-
-  /** The guest goes on here, whatever has become of the way there. */
-  private async takeBack(qmp: QmpClient): Promise<void> {
-    this.close();
-    await runHere(qmp, this.guest);
-  }
-
-  private async endMirror(qmp: QmpClient, name: string, force: boolean): Promise<void> {
-    await dropMirror(qmp, name, force);
-  }
 }
 
+/** @param force false: what was copied is kept, as one that is ready then ends with both sides the same */
 const dropMirror = async (qmp: QmpClient, name: string, force: boolean): Promise<void> => {
   const id = mirrorOf(name);
-  const jobs = await qmp.call<{ id: string; status: string }[]>('query-jobs');
-  const job = jobs.find((known) => known.id === id);
-  if (job && !force && job.status === 'ready') {
-    const concluded = nextEvent(
-      qmp,
-      ({ event, data }) => event === 'JOB_STATUS_CHANGE' && data?.id === id && data.status === 'concluded',
-    );
+  if (!force && (await findJob(qmp, id))?.status === 'ready') {
+    const concluded = jobConcluded(qmp, id);
     concluded.catch(() => undefined);
     await qmp.call('block-job-cancel', { device: id, force: false });
     await concluded;
-    const { error } = (await qmp.call<{ id: string; error?: string }[]>('query-jobs')).find(
-      (known) => known.id === id,
-    )!;
+    const error = (await findJob(qmp, id))?.error;
     if (error) throw new HypervisorError('fault', 'a disk of the guest could not be copied', error);
   }
   await endJob(qmp, id);
