@@ -20,6 +20,7 @@ import { tinyGuest, tinyKernel } from '../common/tiny-guest.js';
 import type { DiskFormat, GuestSpec, NicAttachment } from '../hypervisor-driver.js';
 import { QemuDriver } from './qemu.driver.js';
 import { QmpClient } from './qmp-client.js';
+import { processesIn } from './testing/tiny-guests.js';
 
 const cloudId = 'test-cloud';
 const never = new AbortController().signal;
@@ -102,6 +103,18 @@ describe('guests of QEMU on their host', () => {
     await driver.destroy(id);
     // The process that had the pid in the file is this one, and it goes on.
     await expect.poll(() => existsSync(`/proc/${guest}`)).toBe(false);
+  });
+
+  it('are one process, also when an agent ended before their pid was written', async () => {
+    await driver.spawn(spec, never);
+    const first = pid();
+    unlinkSync(file('qemu.pid'));
+    await driver.reboot(id, 'hard', []);
+    expect(existsSync(`/proc/${first}`)).toBe(false);
+    expect(pid()).not.toBe(first);
+    unlinkSync(file('qemu.pid'));
+    await driver.destroy(id);
+    expect(processesIn(join(stateDir, 'guests', id))).toEqual([]);
   });
 
   it('keep their image when the image cache drops it', async () => {

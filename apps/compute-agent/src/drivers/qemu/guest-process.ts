@@ -7,7 +7,7 @@ import { enterGroups, leaveGroups, scopeProperties } from './cgroups.js';
 import { type GuestDefinition, guestName } from './definition.js';
 import { starting, tapsOf } from './descriptors.js';
 import { FILES } from './files.js';
-import { commandOf, isZombie, worksIn } from './processes.js';
+import { commandOf, isZombie, processes, worksIn } from './processes.js';
 
 type Guest = Pick<GuestDefinition, 'mark' | 'adopted'>;
 
@@ -113,10 +113,12 @@ const startFailure = (ended: string, words: string): HypervisorError => {
   return asHypervisorError(new Error(ended), 'starting the guest', native);
 };
 
-/** Ends a guest's process at once. Only after its identity has been checked, and never by its group. */
+/**
+ * Ends a guest's process at once, also one that an agent began to start and that has not written its pid yet. Only after
+ * its identity has been checked, and never by its group.
+ */
 export const kill = async (dir: string, guest: Guest, timeout: number): Promise<void> => {
-  const pid = findProcess(dir, guest);
-  if (pid !== null) {
+  for (const pid of processes().filter((known) => isGuest(known, dir, guest))) {
     try {
       process.kill(pid, 'SIGKILL');
     } catch (error) {

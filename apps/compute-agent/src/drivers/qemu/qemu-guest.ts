@@ -69,6 +69,8 @@ export class QemuGuest {
   ): Promise<void> {
     const { store, qemu, startTimeout } = this.settings;
     this.disconnect();
+    // What an agent began to start that ended meanwhile.
+    await kill(this.dir, guest, this.settings.answerTimeout);
     store.noteStarted(this.id);
     await launch({
       dir: this.dir,
@@ -158,7 +160,7 @@ export class QemuGuest {
   }
 
   private async open(guest: GuestDefinition): Promise<QmpClient> {
-    const qmp = await QmpClient.connect(this.settings.store.path(this.id, FILES.qmp), this.settings.answerTimeout);
+    const qmp = await this.dial(guest);
     const { name } = await qmp.call<{ name?: string }>('query-name');
     if ((name ?? '') !== guestName(guest)) {
       qmp.close();
@@ -170,6 +172,22 @@ export class QemuGuest {
       this.report();
     });
     return qmp;
+  }
+
+  /** A process that was just started does not listen yet. */
+  private async dial(guest: GuestDefinition): Promise<QmpClient> {
+    const { store, answerTimeout } = this.settings;
+    const deadline = Date.now() + answerTimeout;
+    for (;;) {
+      try {
+        return await QmpClient.connect(store.path(this.id, FILES.qmp), answerTimeout);
+      } catch (error) {
+        const { code } = error as NodeJS.ErrnoException;
+        if (code !== 'ECONNREFUSED' && code !== 'ENOENT') throw error;
+        if (Date.now() > deadline || findProcess(this.dir, guest) === null) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    }
   }
 
   private heard({ event }: QmpEvent): void {
