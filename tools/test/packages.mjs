@@ -1,9 +1,10 @@
 import { install, missing, packagesOf } from '../services/debian.mjs';
-import { HOST } from '../start/needs.mjs';
+import { FIRMWARE, HOST } from '../start/needs.mjs';
 
 /** What integration and end-to-end tests run. @type {import('../services/debian.mjs').Need[]} */
 const NEEDS = [
   ...HOST,
+  ...FIRMWARE,
   ['xorriso', 'xorriso'],
   ['mcopy', 'mtools'],
   ['cpio', 'cpio'],

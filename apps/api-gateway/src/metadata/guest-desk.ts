@@ -5,7 +5,8 @@ import type { Vault } from '@omnivisor/eventsourcing/vault';
 import type { z } from 'zod';
 import { type ServerRow, serverTable } from '../compute/server/server.projection.js';
 import type { GatewayCore } from '../core/gateway-core.js';
-import { answerMetadata, configDriveFiles, type GuestPort, type GuestSecrets } from './instance-documents.js';
+import { answerMetadata, configDriveFiles, type GuestSecrets } from './instance-documents.js';
+import type { GuestPort } from './network-data.js';
 
 type Plug = z.input<typeof hostBus.PortPlug>;
 type Plan = z.input<typeof hostBus.NetworkPlan>;
@@ -33,7 +34,7 @@ export class GuestDesk {
     server: ServerRow,
     hostId: HostId,
     formats?: readonly ImageFormat[],
-  ): Promise<z.input<typeof hostBus.serverBoot.reply>> {
+  ): Promise<NonNullable<z.input<typeof hostBus.serverBoot.reply>>> {
     const { url, format } = await this.core.bus.request(signImageUrl, {
       imageId: server.image.id,
       hostId,
@@ -69,15 +70,11 @@ export class GuestDesk {
     const plans = await this.network.plans(rows, [...new Set(plugs.map((p) => p.networkId as string))]);
     return plugs.map((plug) => {
       const subnets = plans.find((p) => p.networkId === plug.networkId)?.subnets ?? [];
-      const own = subnets.filter((s) => plug.fixedIps.some((ip) => ip.subnetId === s.subnetId));
-      return {
-        portId: plug.portId,
-        networkId: plug.networkId,
-        mac: plug.mac,
-        mtu: plug.mtu,
-        ipv4: own.some((s) => s.version === 4),
-        dnsNameservers: own.flatMap((s) => s.dnsNameservers),
-      };
+      const addresses = plug.fixedIps.flatMap(({ address, subnetId }) => {
+        const subnet = subnets.find((s) => s.subnetId === subnetId);
+        return subnet ? [{ address, subnet }] : [];
+      });
+      return { portId: plug.portId, networkId: plug.networkId, mac: plug.mac, mtu: plug.mtu, addresses };
     });
   }
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { link, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -59,6 +59,32 @@ describe('image bytes on a host', () => {
     body = wrong;
     await expect(new FileImageCache(folder).path(image, url(), never)).rejects.toMatchObject({ kind: 'unavailable' });
     expect(await readdir(folder)).toEqual([]);
+  });
+
+  it('go a day after the last guest was made of them, unless one still needs them', async () => {
+    const cache = new FileImageCache(folder);
+    const old = new Date(Date.now() - 25 * 3_600_000);
+    const files = ['needed', 'unneeded', 'recent', 'cut-off.7.part'].map((name) => join(folder, name));
+    for (const file of files) await writeFile(file, 'x');
+    await link(files[0]!, join(folder, '..', `${folder.split('/').pop()}-guest`));
+    for (const file of files.slice(0, 2)) await utimes(file, old, old);
+    const path = await cache.path(image, url(), never);
+    expect((await readdir(folder)).map((name) => join(folder, name)).sort()).toEqual([files[0], files[2], path].sort());
+    await rm(join(folder, '..', `${folder.split('/').pop()}-guest`));
+    // What is asked for again is in use.
+    await utimes(path, old, old);
+    await cache.path(image, url(), never);
+    await cache.path({ ...image, diskFormat: 'raw' }, url(), never);
+    expect(await readdir(folder)).toContain(path.split('/').pop());
+  });
+
+  it('are not waited for by who gives up, and still come for the others', async () => {
+    const cache = new FileImageCache(folder);
+    const abort = new AbortController();
+    const [given, kept] = [cache.path(image, url(), abort.signal), cache.path(image, url(), never)];
+    abort.abort(new Error('given up'));
+    await expect(given).rejects.toThrow('given up');
+    expect(await readFile(await kept)).toEqual(bytes);
   });
 
   it('of a service that is away are unavailable, and come later', async () => {

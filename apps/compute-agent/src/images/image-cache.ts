@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { chmod, mkdir, rename, rm, stat } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -14,6 +14,11 @@ const HASH = /^[0-9a-f]{128}$/;
 /** How long a form of an image may take to be made before the spawn is given up. */
 const CONVERSION = 30 * 60_000;
 const TRANSFER = 600_000;
+/** How long an image stays that no guest of this host uses: as long as Nova keeps it. */
+const UNUSED = 24 * 3_600_000;
+/** Who was given a path has its link by then. */
+const JUST_USED = 10 * 60_000;
+const PARTIAL = '.part';
 
 export interface CachedImage {
   readonly path: string;
@@ -23,7 +28,8 @@ export interface CachedImage {
 
 /**
  * Image bytes under the SHA-512 of the image and the form they have here: one file, read only, fetched once however many
- * servers wait for it. A file is there whole or not at all.
+ * servers wait for it. A file is there whole or not at all, and as long as a guest needs it (guests have links to it) or
+ * has needed it in the last day.
  */
 export class FileImageCache implements ImageCache {
   private readonly fetching = new Map<string, Promise<CachedImage>>();
@@ -35,32 +41,47 @@ export class FileImageCache implements ImageCache {
   }
 
   /** @throws DomainError `unavailable` when the bytes cannot be had now */
-  async get(image: ImageSnapshot, url: string, _signal: AbortSignal): Promise<CachedImage> {
+  async get(image: ImageSnapshot, url: string, signal: AbortSignal): Promise<CachedImage> {
     if (!HASH.test(image.sha512)) throw unavailable(`image ${image.id} has no bytes yet`);
     const format = (new URL(url).searchParams.get('format') ?? image.diskFormat).replace(/[^a-z0-9-]/g, '');
     const path = join(this.folder, `${image.sha512}.${format}`);
-    // What others wait for is not given up because one of them did.
     const running = this.fetching.get(path);
-    if (running) return running;
+    if (running) return unlessAborted(running, signal);
     const run = this.ensure(path, image, url)
       .then(() => ({ path, format }))
       .finally(() => this.fetching.delete(path));
     this.fetching.set(path, run);
-    return run;
+    return unlessAborted(run, signal);
   }
 
   private async ensure(path: string, image: ImageSnapshot, url: string): Promise<void> {
-    if (await stat(path).catch(() => null)) return;
+    if (await stat(path).catch(() => null)) return utimes(path, new Date(), new Date());
     await mkdir(this.folder, { recursive: true });
-    const partial = `${path}.${process.pid}.part`;
+    await this.removeUnused(UNUSED);
+    const partial = `${path}.${process.pid}${PARTIAL}`;
     try {
-      await this.fetch(partial, image, url);
+      await this.fetch(partial, image, url).catch(async (error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOSPC') throw error;
+        await this.removeUnused(JUST_USED);
+        await this.fetch(partial, image, url);
+      });
       await chmod(partial, 0o444);
       await rename(partial, path);
     } catch (error) {
       throw unavailable(`the bytes of image ${image.id} cannot be had now`, error);
     } finally {
       await rm(partial, { force: true });
+    }
+  }
+
+  /** Images that nobody has asked for since `age` milliseconds and no guest has a link to, and what a crash left. */
+  private async removeUnused(age: number): Promise<void> {
+    const before = Date.now() - age;
+    for (const name of await readdir(this.folder)) {
+      const path = join(this.folder, name);
+      const isOurs = [...this.fetching.keys()].some((key) => path.startsWith(key));
+      const { nlink, mtimeMs } = await stat(path).catch(() => ({ nlink: 2, mtimeMs: 0 }));
+      if (!isOurs && nlink === 1 && (mtimeMs < before || name.endsWith(PARTIAL))) await rm(path, { force: true });
     }
   }
 
@@ -109,6 +130,15 @@ const expectedOf = (headers: Headers, image: ImageSnapshot) => {
   if (hash === undefined || !Number.isSafeInteger(size)) throw new Error('the image service did not say their hash');
   return { algorithm: 'sha256', hash, size };
 };
+
+/** What others wait for is not given up because one of them did: only this wait ends. */
+const unlessAborted = <T>(work: Promise<T>, signal: AbortSignal): Promise<T> =>
+  new Promise<T>((resolve, reject) => {
+    const giveUp = () => reject(signal.reason);
+    if (signal.aborted) giveUp();
+    signal.addEventListener('abort', giveUp);
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', giveUp));
+  });
 
 /** For hypervisors that keep no bytes (the fake one): every image is there. */
 export const noImageBytes: ImageCache = { path: async (image) => `/nonexistent/${image.id}` };

@@ -19,6 +19,7 @@ export const imageSource = (images: ImageCache, image: ImageSnapshot, url: strin
     try {
       return await images.path(image, url, signal);
     } catch (error) {
+      if (signal.aborted) throw new HypervisorError('fault', 'the call was aborted', undefined, { cause: error });
       if (!(error instanceof DomainError) || error.kind !== 'unavailable') throw error;
       throw new HypervisorError('unavailable', error.message, undefined, { cause: error });
     }
