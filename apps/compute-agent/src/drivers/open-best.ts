@@ -10,7 +10,13 @@ import { QemuDriver } from './qemu/qemu.driver.js';
 const PROBE_LIMIT = seconds(30);
 
 const makers: Partial<Record<Backend, (config: AgentConfig, clock: Clock) => HypervisorDriver>> = {
-  qemu: (config) => new QemuDriver({ stateDir: config.OMNIVISOR_STATE_DIR, cloudId: config.OMNIVISOR_CLOUD_ID }),
+  qemu: ({ OMNIVISOR_MIGRATION_ADDRESS: migrationAddress, OMNIVISOR_SHARED_DISKS: sharedDisks, ...config }) =>
+    new QemuDriver({
+      stateDir: config.OMNIVISOR_STATE_DIR,
+      cloudId: config.OMNIVISOR_CLOUD_ID,
+      ...(migrationAddress === undefined ? {} : { migrationAddress }),
+      ...(sharedDisks === undefined ? {} : { sharedDisks }),
+    }),
   fake: (config, clock) =>
     new FakeDriver(
       new FakeHypervisor({

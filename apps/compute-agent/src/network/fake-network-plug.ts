@@ -1,5 +1,6 @@
 import type { GuestNic } from '../drivers/hypervisor-driver.js';
 import type { GroupMembers, InspectableNetworkPlug, NetworkPlan, PluggedPort, PortPlug } from './network-plug.js';
+import { guardOf } from './port-guard.js';
 
 /** Networks of hosts that have none: remembers what it was asked for. */
 export class FakeNetworkPlug implements InspectableNetworkPlug {
@@ -28,8 +29,14 @@ export class FakeNetworkPlug implements InspectableNetworkPlug {
   async plug(port: PortPlug, serverId: string): Promise<GuestNic> {
     this.refuse(port.portId);
     this.ports.set(port.portId, { port, serverId });
-    const tap = `tap${port.portId.slice(0, 11)}`;
-    return { portId: port.portId, mac: port.mac, mtu: port.mtu, tap, netns: null, model: null };
+    return {
+      portId: port.portId,
+      mac: port.mac,
+      mtu: port.mtu,
+      model: null,
+      attachment: { kind: 'tap', tap: `tap${port.portId.slice(0, 11)}`, netns: null },
+      guard: guardOf(port),
+    };
   }
 
   async unplug(portId: string): Promise<void> {

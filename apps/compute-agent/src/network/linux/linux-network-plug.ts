@@ -12,6 +12,7 @@ import type {
   PluggedPort,
   PortPlug,
 } from '../network-plug.js';
+import { guardOf } from '../port-guard.js';
 import { METADATA_ADDRESS, METADATA_ADDRESS_6, networkFilter } from './filter.js';
 import { Groups } from './groups.js';
 import { loadModules, namespaceSettings } from './kernel.js';
@@ -128,8 +129,14 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
   async plug(port: PortPlug, serverId: string): Promise<GuestNic> {
     const { networkId, portId } = port;
     await this.change(networkId, { portId, wanted: { port, serverId } });
-    const [tap, netns] = [this.names.tap(portId), this.names.netns(networkId)];
-    return { portId, mac: mac(port.mac), mtu: port.mtu, tap, netns, model: null };
+    return {
+      portId,
+      mac: mac(port.mac),
+      mtu: port.mtu,
+      model: null,
+      attachment: { kind: 'tap', tap: this.names.tap(portId), netns: this.names.netns(networkId) },
+      guard: guardOf(port),
+    };
   }
 
   async unplug(portId: string): Promise<void> {

@@ -242,11 +242,12 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
     const { names } = guests;
     const extra = guests.port(3, ['10.77.0.13'], []);
     const nic = await first.plug(extra, 'another');
-    expect(nic).toMatchObject({ mac: extra.mac, netns: names.netns(guests.networkId), tap: names.tap(extra.portId) });
-    expect(await run(['ip', '-n', nic.netns!, 'link', 'show', 'dev', nic.tap])).toContain('master br0');
+    const [netns, tap] = [names.netns(guests.networkId), names.tap(extra.portId)];
+    expect(nic).toMatchObject({ mac: extra.mac, attachment: { kind: 'tap', netns, tap } });
+    expect(await run(['ip', '-n', netns, 'link', 'show', 'dev', tap])).toContain('master br0');
     await first.unplug(extra.portId);
     await first.unplug(extra.portId);
-    expect(await succeeds(['ip', '-n', nic.netns!, 'link', 'show', 'dev', nic.tap])).toBe(false);
+    expect(await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', tap])).toBe(false);
   });
 
   it('plugs many ports together, and those that can be when one cannot', async () => {

@@ -3,12 +3,13 @@ import { HypervisorError } from '../hypervisor-driver.js';
 
 /**
  * Runs a tool of the host to its end.
- * @throws HypervisorError `unsupported` when the tool is missing, `noResources` when the disk is full, else `fault`
+ * @throws HypervisorError `unsupported` when the tool is missing, `noResources` when the disk is full, `unavailable` when
+ *   it was ended after `timeout` milliseconds, else `fault`
  */
 export const run = (
   command: string,
   args: readonly string[],
-  options: { cwd?: string; signal?: AbortSignal } = {},
+  options: { cwd?: string; signal?: AbortSignal; timeout?: number } = {},
 ): Promise<string> =>
   new Promise((resolve, reject) => {
     const settings = {
@@ -19,6 +20,8 @@ export const run = (
     };
     execFile(command, args, settings, (error, stdout, stderr) => {
       if (!error) resolve(stdout);
+      else if (error.killed && options.timeout !== undefined && !options.signal?.aborted)
+        reject(new HypervisorError('unavailable', `${command} does not end`, stderr, { cause: error }));
       else reject(asHypervisorError(error, command, stderr));
     });
   });
