@@ -87,7 +87,7 @@ const table = (head, rows) => [
 ];
 
 const section = (results, titles) => {
-  const { backend, command, proofs } = results;
+  const { backend, command, proofs, remarks = [] } = results;
   const all = Object.values(proofs);
   const passed = all.reduce((n, p) => n + p.passed.length, 0);
   const byReason = new Map();
@@ -99,6 +99,7 @@ const section = (results, titles) => {
     `### ${backend}`,
     '',
     `${plural(passed, 'behaviour')} shown by \`${command}\`.`,
+    ...remarks.flatMap((remark) => ['', remark]),
     ...[...byReason]
       .sort()
       .flatMap(([why, list]) => ['', `Not tried, for want of ${why}:`, '', ...list.sort().map((line) => `- ${line}`)]),

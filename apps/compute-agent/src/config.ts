@@ -1,6 +1,7 @@
 import { Backend, HostId } from '@omnivisor/contracts';
 import { count } from '@omnivisor/platform';
 import { z } from 'zod';
+import { HyperVSettings } from './drivers/hyperv/hyperv-config.js';
 
 /** Environment of a compute agent. It has no credential of a database: only the key of its own host. */
 export const AgentConfig = z.object({
@@ -38,6 +39,7 @@ export const AgentConfig = z.object({
   OMNIVISOR_FAKE_SPAWN_MS: count.default(0),
   /** Where health and metrics are answered; nothing else listens. */
   OMNIVISOR_HEALTH_LISTEN: z.string().default('127.0.0.1'),
+  ...HyperVSettings.shape,
   OMNIVISOR_HEALTH_PORT: count.default(0),
   OMNIVISOR_LOG_LEVEL: z.string().default('info'),
 });

@@ -3,6 +3,8 @@ import { type Backend, ms, type ProbeResult, seconds } from '@omnivisor/contract
 import { type Clock, SystemClock } from '@omnivisor/platform/ports';
 import type { AgentConfig } from '../config.js';
 import { FakeDriver, FakeHypervisor } from './fake/index.js';
+import { HyperVDriver } from './hyperv/hyperv.driver.js';
+import { hypervOptions } from './hyperv/hyperv-config.js';
 import type { HypervisorDriver, ProbeReport } from './hypervisor-driver.js';
 import { QemuDriver } from './qemu/qemu.driver.js';
 
@@ -17,6 +19,7 @@ const makers: Partial<Record<Backend, (config: AgentConfig, clock: Clock) => Hyp
       ...(migrationAddress === undefined ? {} : { migrationAddress }),
       ...(sharedDisks === undefined ? {} : { sharedDisks }),
     }),
+  hyperv: (config) => new HyperVDriver(hypervOptions(config, config.OMNIVISOR_CLOUD_ID)),
   fake: (config, clock) =>
     new FakeDriver(
       new FakeHypervisor({

@@ -65,6 +65,8 @@ export interface DriverUnderTest {
   /** What was run, and what of it was more or less real than the rest. */
   readonly level: Level;
   readonly levels?: Partial<Record<Feature | Basic, Level>>;
+  /** Sentences for the support matrix: what was proven beside this suite, and what was not. */
+  readonly remarks?: readonly string[];
   /** Command that runs this suite; results of any other than `npm test` carry a hash of what they were made with. */
   readonly command?: string;
   /** This host lacks what others have (rights, packages), so that hooks are missing that the committed results had. */

@@ -18,6 +18,8 @@ export interface SuiteResults {
   readonly command: string;
   /** Of the suite and the driver; null where each `npm test` runs the suite anyway. */
   readonly sources: string | null;
+  /** What the levels leave open. */
+  readonly remarks?: readonly string[];
   readonly proofs: Readonly<Partial<Record<Proof, ProofResult>>>;
 }
 
@@ -39,7 +41,7 @@ export class Results {
   }
 
   get fresh(): SuiteResults {
-    const { backend, level, levels = {}, command = NPM_TEST, supports } = this.under;
+    const { backend, level, levels = {}, command = NPM_TEST, supports, remarks } = this.under;
     const proven = PROOFS.filter((proof) => !isFeature(proof) || supports.includes(proof)).map((proof) => [
       proof,
       {
@@ -49,7 +51,7 @@ export class Results {
       },
     ]);
     const sources = command === NPM_TEST ? null : sourcesHash(backend);
-    return { backend, command, sources, proofs: Object.fromEntries(proven) };
+    return { backend, command, sources, ...(remarks ? { remarks } : {}), proofs: Object.fromEntries(proven) };
   }
 
   get path(): string {
