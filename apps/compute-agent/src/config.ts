@@ -39,8 +39,8 @@ export const AgentConfig = z.object({
   OMNIVISOR_FAKE_SPAWN_MS: count.default(0),
   /** Where health and metrics are answered; nothing else listens. */
   OMNIVISOR_HEALTH_LISTEN: z.string().default('127.0.0.1'),
-  ...HyperVSettings.shape,
   OMNIVISOR_HEALTH_PORT: count.default(0),
   OMNIVISOR_LOG_LEVEL: z.string().default('info'),
+  ...HyperVSettings.shape,
 });
 export type AgentConfig = z.output<typeof AgentConfig>;

@@ -159,7 +159,7 @@ export class HyperVHost extends EventEmitter {
     await this.machines.close();
     this.removeAllListeners();
     const goesOn = [...this.vms.values()].some((vm) => vm.State === 'Running' || vm.State === 'Paused');
-    if (!goesOn) rmSync(this.pipes, { recursive: true, force: true });
+    if (!goesOn || !this.machines.outliveTheDouble) rmSync(this.pipes, { recursive: true, force: true });
   }
 }
 

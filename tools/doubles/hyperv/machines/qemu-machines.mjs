@@ -85,6 +85,8 @@ const platform = (vm, folder) => {
 
 /** Guests that really run. They outlive the double, as guests of Hyper-V outlive whoever manages them. */
 export class QemuMachines {
+  outliveTheDouble = true;
+
   constructor(host) {
     this.host = host;
     this.running = new Map();

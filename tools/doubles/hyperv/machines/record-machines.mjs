@@ -6,6 +6,8 @@ import { createServer } from 'node:net';
  * the shutdown request.
  */
 export class RecordMachines {
+  outliveTheDouble = false;
+
   constructor(host) {
     this.host = host;
     this.ports = new Map();
