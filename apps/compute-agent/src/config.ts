@@ -1,7 +1,7 @@
 import { Backend, HostId } from '@omnivisor/contracts';
 import { count } from '@omnivisor/platform';
 import { z } from 'zod';
-import { HyperVSettings } from './drivers/hyperv/hyperv-config.js';
+import { driverSettings } from './drivers/settings.js';
 
 /** Environment of a compute agent. It has no credential of a database: only the key of its own host. */
 export const AgentConfig = z.object({
@@ -41,6 +41,6 @@ export const AgentConfig = z.object({
   OMNIVISOR_HEALTH_LISTEN: z.string().default('127.0.0.1'),
   OMNIVISOR_HEALTH_PORT: count.default(0),
   OMNIVISOR_LOG_LEVEL: z.string().default('info'),
-  ...HyperVSettings.shape,
+  ...driverSettings,
 });
 export type AgentConfig = z.output<typeof AgentConfig>;

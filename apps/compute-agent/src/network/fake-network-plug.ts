@@ -35,7 +35,7 @@ export class FakeNetworkPlug implements InspectableNetworkPlug {
       mtu: port.mtu,
       model: null,
       attachment: { kind: 'tap', tap: `tap${port.portId.slice(0, 11)}`, netns: null },
-      guard: guardOf(port),
+      guard: guardOf(port, (group) => [...(this.groups.get(group)?.values() ?? [])].flat()),
     };
   }
 

@@ -47,10 +47,10 @@ describe('the test image on the double of Hyper-V', () => {
     });
   });
   afterAll(async () => {
-    delete process.env.OMNIVISOR_HYPERV_DOUBLE;
     // Of a boot that failed.
     for (const { mark } of await driver.list()) await driver.destroy(mark.serverId);
     await driver.close();
+    delete process.env.OMNIVISOR_HYPERV_DOUBLE;
     await server.close();
     await host.close();
     images.close();

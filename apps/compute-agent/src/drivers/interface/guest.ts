@@ -23,12 +23,15 @@ export type NicAttachment =
       readonly segmentationId: number | null;
     };
 
+/** A rule of a security group with the members of the group that it names as prefixes. */
+export type GuardRule = Omit<hostBus.SecurityRule, 'remoteGroup'>;
+
 /** What may pass a port: anti-spoofing and security groups. */
 export interface PortGuard {
   /** The only senders the guest may be; `ip` is an address or a CIDR. */
   readonly addresses: readonly { readonly mac: string; readonly ip: string }[];
   /** What is let through, stateful; everything else is dropped. */
-  readonly rules: readonly hostBus.SecurityRule[];
+  readonly rules: readonly GuardRule[];
 }
 
 export interface GuestNic {

@@ -129,13 +129,14 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
   async plug(port: PortPlug, serverId: string): Promise<GuestNic> {
     const { networkId, portId } = port;
     await this.change(networkId, { portId, wanted: { port, serverId } });
+    const members = await this.groups.addresses(groupsNamed([{ plug: port }]));
     return {
       portId,
       mac: mac(port.mac),
       mtu: port.mtu,
       model: null,
       attachment: { kind: 'tap', tap: this.names.tap(portId), netns: this.names.netns(networkId) },
-      guard: guardOf(port),
+      guard: guardOf(port, (group) => members.get(group) ?? []),
     };
   }
 
