@@ -47,14 +47,25 @@ describe.skipIf(!which('qemu-system-x86_64') || !which('qemu-img'))('guests in Q
   const power = () => pool.call<string>('VM.get_power_state', vm);
   const saysUp = () => pool.double.serialLog(uuid).split('is up').length - 1;
   const up = (times = 1) => expect.poll(saysUp, { timeout: 10_000, interval: 20 }).toBe(times);
-  const type = async (key: string) => {
+  const open = async () => {
     const consoles = await pool.call<string[]>('VM.get_consoles', vm);
     const url = new URL(pool.double.url());
     const socket = connect(Number(url.port), url.hostname);
     socket.write(`CONNECT /console?ref=${consoles[1]}&session_id=${pool.session} HTTP/1.0\r\n\r\n`);
     await new Promise((resolve) => socket.once('data', resolve));
-    socket.end(key);
-    await new Promise((resolve) => socket.resume().once('close', resolve));
+    return socket;
+  };
+  /** What the guest answers in brackets: then it has heard. */
+  const ask = async (keys: string): Promise<string> => {
+    const socket = await open();
+    let text = '';
+    socket.on('data', (bytes) => {
+      text += bytes.toString('latin1');
+    });
+    socket.write(keys);
+    await expect.poll(() => text, { timeout: 10_000, interval: 20 }).toMatch(/\[.\]/);
+    socket.destroy();
+    return /\[(.)\]/.exec(text)![1]!;
   };
 
   it('boot the disk that was uploaded, and switch off when asked', async () => {
@@ -67,18 +78,22 @@ describe.skipIf(!which('qemu-system-x86_64') || !which('qemu-img'))('guests in Q
   it('that switch themselves off are followed', async () => {
     await pool.call('VM.start', vm, false, false);
     await up();
-    await type('q');
-    await expect.poll(power, { timeout: 5_000 }).toBe('Halted');
+    const socket = await open();
+    socket.write('q');
+    await expect.poll(power, { timeout: 10_000 }).toBe('Halted');
+    socket.destroy();
   });
 
   it('keep their memory while suspended', async () => {
     await pool.call('VM.start', vm, false, false);
     await up();
-    await type('i');
+    expect(await ask('sM')).toBe('M');
     await pool.call('VM.suspend', vm);
     expect(await power()).toBe('Suspended');
     await pool.call('VM.resume', vm, false, false);
-    // It still ignores the power button, as it was told before.
+    expect(await ask('g')).toBe('M');
+    // `i`: from now on it ignores the power button.
+    await ask('ig');
     expect(await pool.refusal('VM.clean_shutdown', vm)).toEqual(['VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT', vm]);
     await pool.call('VM.hard_shutdown', vm);
   });

@@ -57,7 +57,7 @@ export class QemuGuests {
     child.unref();
     let ended = null;
     child.once('exit', (code) => {
-      ended = `QEMU ended with ${code}: ${readFileSync(join(folder, 'qemu.log'), 'utf8')}`;
+      ended = `QEMU ended with ${code}`;
     });
     child.once('error', (error) => {
       ended = error.message;
@@ -66,7 +66,7 @@ export class QemuGuests {
     let qmp = null;
     while (!qmp) {
       qmp = existsSync(join(folder, 'qmp')) ? await Qmp.open(join(folder, 'qmp')).catch(() => null) : null;
-      if (ended) throw new Error(ended);
+      if (ended) throw new Error(`${ended}: ${readFileSync(join(folder, 'qemu.log'), 'utf8')}`);
       if (!qmp && Date.now() > deadline) throw new Error('QEMU does not answer');
       if (!qmp) await sleep(10);
     }
