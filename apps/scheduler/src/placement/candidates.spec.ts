@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type CandidatesRequest, findCandidates } from './candidates.js';
 import type { PlacementProvider } from './providers.js';
@@ -114,5 +115,33 @@ describe('allocation candidates', () => {
     expect(ask(cloud, { '': wish({ VCPU: 1, MEMORY_MB: 1 }) }, { nested: false })).toEqual([]);
     expect(ask(cloud, { '': wish({ VCPU: 1 }) }, { nested: false })).toHaveLength(2);
     expect(ask(cloud, { '': wish({ VCPU: 1 }) }, { limit: 1 })).toHaveLength(1);
+  });
+
+  it('are of a provider without others as of one that has some with nothing to give', () => {
+    const traits = fc.subarray(['CUSTOM_A', 'CUSTOM_B']);
+    const hosts = fc.array(fc.tuple(fc.nat(4), traits, fc.subarray(['x', 'y'])), { maxLength: 5 });
+    const group = fc.record({
+      vcpus: fc.nat(4),
+      required: traits,
+      forbidden: fc.subarray(['CUSTOM_A']),
+      memberOf: fc.subarray(['x']),
+    });
+    const options = fc.record({ isolate: fc.boolean(), nested: fc.boolean(), limit: fc.integer({ min: 1, max: 3 }) });
+    fc.assert(
+      fc.property(hosts, fc.array(group, { minLength: 1, maxLength: 3 }), options, (some, wanted, change) => {
+        const alone = some.map(([vcpus, own, aggregates], i) => provider(`h${i}`, vcpus, { traits: own, aggregates }));
+        const tree = alone.flatMap((p) => [p, provider(`${p.id}-child`, 0, { parentId: p.id, rootId: p.id })]);
+        const groups = Object.fromEntries(
+          wanted.map(({ vcpus, required, forbidden, memberOf }, i) => {
+            const more = { required: required.map((t) => [t]), forbidden, memberOf: memberOf.map((a) => [a]) };
+            // A group with nothing to ask for may be granted by a child.
+            const amount = i === 0 ? vcpus : Math.max(1, vcpus);
+            return [i === 0 ? '' : `${i}`, wish(amount === 0 ? {} : { VCPU: amount }, more)];
+          }),
+        );
+        fc.pre(wanted.length > 1 || wanted[0]!.vcpus > 0); // else the request is refused
+        expect(ask(alone, groups, change)).toEqual(ask(tree, groups, change));
+      }),
+    );
   });
 });

@@ -46,11 +46,16 @@ interface Tree {
 
 const treesOf = (providers: ReadonlyMap<string, PlacementProvider>): Tree[] => {
   const members = new Map<string, PlacementProvider[]>();
-  for (const p of providers.values()) members.set(p.rootId, [...(members.get(p.rootId) ?? []), p]);
+  for (const p of providers.values()) {
+    const tree = members.get(p.rootId);
+    if (tree) tree.push(p);
+    else members.set(p.rootId, [p]);
+  }
   const sharing = [...providers.values()].filter((p) => p.traits.includes(SHARES));
   return [...members].flatMap(([rootId, all]) => {
     const root = providers.get(rootId);
     if (!root) return [];
+    if (sharing.length === 0) return [{ root, members: all, reachable: all }];
     const aggregates = new Set(all.flatMap((p) => p.aggregates));
     const shared = sharing.filter((s) => s.rootId !== rootId && s.aggregates.some((a) => aggregates.has(a)));
     return [{ root, members: all, reachable: [...all, ...shared] }];
@@ -130,6 +135,27 @@ const fits = ({ resources }: Candidate): boolean =>
     }),
   );
 
+/** A provider that has no other in reach grants a request all by itself, or not at all. */
+const byItself = (
+  provider: PlacementProvider,
+  { groups, isolate }: CandidatesRequest,
+  within: readonly ((p: PlacementProvider) => boolean)[],
+): Candidate | null => {
+  if (isolate && groups.filter((g) => g.suffix !== '').length > 1) return null;
+  const total: Record<string, number> = {};
+  const mappings: Record<string, readonly string[]> = {};
+  const itself = [provider.id];
+  for (const [i, { suffix, wish }] of groups.entries()) {
+    const isUnused = suffix === '' && Object.keys(wish.resources).length === 0;
+    if (isUnused ? !hasTraits([], wish) : !(within[i]!(provider) && grants(provider, wish))) return null;
+    mappings[suffix] = isUnused ? [] : itself;
+    for (const name in wish.resources) total[name] = (total[name] ?? 0) + wish.resources[name]!;
+  }
+  const resources = new Map(Object.keys(total).length > 0 ? [[provider, total]] : []);
+  const candidate = { resources, mappings };
+  return fits(candidate) ? candidate : null;
+};
+
 const keyOf = ({ resources, mappings }: Candidate): string =>
   JSON.stringify([
     [...resources].map(([p, amounts]) => [p.id, Object.entries(amounts).sort()]).sort(),
@@ -145,12 +171,18 @@ export const findCandidates = (
 ): Candidate[] => {
   const { groups, isolate, root, subtrees, nested, limit } = request;
   const found = new Map<string, Candidate>();
+  const inTree = groups.map((group) => inTreeOf(providers, group.wish));
   for (const tree of treesOf(providers)) {
     if (!hasTraits(tree.root.traits, root)) continue;
-    const options = groups.map((group) => {
-      const within = inTreeOf(providers, group.wish);
-      return group.suffix === '' ? bySeveral(group, tree, within, providers) : byOne(group, tree, within);
-    });
+    if (tree.reachable.length === 1 && !tree.root.traits.includes(SHARES)) {
+      const candidate = byItself(tree.root, request, inTree);
+      if (candidate) found.set(tree.root.id, candidate);
+      if (found.size >= limit) break;
+      continue;
+    }
+    const options = groups.map((group, i) =>
+      group.suffix === '' ? bySeveral(group, tree, inTree[i]!, providers) : byOne(group, tree, inTree[i]!),
+    );
     let tried = 0;
     for (const choices of product(options)) {
       if (++tried > MOST_TRIED) break;

@@ -42,6 +42,12 @@ export const allTraits = (world: World): Set<string> =>
 export const isTrait = (world: World, name: string): boolean =>
   standardTraitSet.has(name) || world.registry.traits.has(name) || traitsInUse(world).has(name);
 
+export const isClass = (world: World, name: string): boolean => {
+  if (standardClassSet.has(name) || world.registry.classes.has(name)) return true;
+  for (const { inventories } of world.providers.values()) if (Object.hasOwn(inventories, name)) return true;
+  return false;
+};
+
 export const allClasses = (world: World): string[] => {
   const custom = [...world.providers.values()].flatMap((p) => Object.keys(p.inventories));
   return [...new Set([...standardClasses, ...[...custom, ...world.registry.classes].sort()])];

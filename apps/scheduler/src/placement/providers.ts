@@ -1,5 +1,5 @@
 import { type Inventory, notFound, type ResourceAmounts } from '@omnivisor/contracts';
-import type { World } from '../core/world.js';
+import type { ProviderView, World } from '../core/world.js';
 import { claimKey } from '../scheduling/provider/provider.js';
 
 /** A resource provider as Placement shows it: that of a host, or one that a client registered. */
@@ -36,12 +36,22 @@ const SERVER = 'INSTANCE';
 /** The type of consumers whose client did not say. */
 export const UNKNOWN_TYPE = 'unknown';
 
+/** A view of a host's provider is another object once anything of it has changed. */
+const shown = new WeakMap<ProviderView, PlacementProvider>();
+const ofHost = (view: ProviderView, id: string): PlacementProvider => {
+  const known = shown.get(view);
+  if (known) return known;
+  const { name, revision: generation, inventories, traits, aggregates, used, updatedAt } = view;
+  const tree = { parentId: null, rootId: id, isHost: true };
+  const provider = { id, name, generation, inventories, traits, aggregates, used, updatedAt, ...tree };
+  shown.set(view, provider);
+  return provider;
+};
+
 /** Every provider of the world, in the order they came. */
 export const providersOf = (world: World): Map<string, PlacementProvider> => {
   const found = new Map<string, PlacementProvider>();
-  for (const p of world.providers.values())
-    if (p.exists && p.id)
-      found.set(p.id, { ...p, id: p.id, generation: p.revision, parentId: null, rootId: p.id, isHost: true });
+  for (const p of world.providers.values()) if (p.exists && p.id) found.set(p.id, ofHost(p, p.id));
   const { providers } = world.registry;
   // A host may be gone from above a provider that somebody registered below it.
   const parentOf = (id: string): string | null => {

@@ -1,7 +1,7 @@
 import { DomainError, type ResourceAmounts } from '@omnivisor/contracts';
 import type { World } from '../core/world.js';
 import { capacityOf } from '../scheduling/provider/provider.js';
-import { allClasses, isTrait } from './catalog.js';
+import { isClass, isTrait } from './catalog.js';
 import { type PlacementProvider, uuidOf } from './providers.js';
 
 export const badQuery = (message: string, code?: string) =>
@@ -36,8 +36,7 @@ export const resourcesIn = (text: string, world: World): ResourceAmounts => {
     if (Number(amount) < 1) throw badQuery(`Requested resource ${name} requires amount >= 1. Got: ${Number(amount)}.`);
     amounts[name] = Number(amount);
   }
-  const classes = new Set(allClasses(world));
-  const unknown = Object.keys(amounts).find((name) => !classes.has(name));
+  const unknown = Object.keys(amounts).find((name) => !isClass(world, name));
   if (unknown !== undefined)
     throw badQuery(`Invalid resource class in resources parameter: No such resource class ${unknown}.`);
   return amounts;
@@ -130,14 +129,17 @@ export const wishIn = (query: Query, suffix: string, world: World, since: Since)
   };
 };
 
-export const hasRoom = (provider: PlacementProvider, resources: ResourceAmounts): boolean =>
-  Object.entries(resources).every(([name, amount]) => {
+export const hasRoom = (provider: PlacementProvider, resources: ResourceAmounts): boolean => {
+  for (const name in resources) {
+    const amount = resources[name]!;
     const inventory = provider.inventories[name];
     if (!inventory) return false;
     const { minUnit, maxUnit, stepSize } = inventory;
     const free = capacityOf(inventory) - (provider.used[name] ?? 0);
-    return amount <= free && amount >= minUnit && amount <= maxUnit && amount % stepSize === 0;
-  });
+    if (amount > free || amount < minUnit || amount > maxUnit || amount % stepSize !== 0) return false;
+  }
+  return true;
+};
 
 export const hasTraits = (traits: readonly string[], wish: Pick<ProviderWish, 'required' | 'forbidden'>): boolean =>
   wish.required.every((any) => any.some((t) => traits.includes(t))) && !wish.forbidden.some((t) => traits.includes(t));

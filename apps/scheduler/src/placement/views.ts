@@ -70,23 +70,26 @@ export const classView = (name: string, call: Call) => ({
   links: [{ rel: 'self', href: `${mount(call)}/resource_classes/${name}` }],
 });
 
-/** @param asked only these classes before 1.27 */
-export const summaryView = (provider: PlacementProvider, asked: ReadonlySet<string>, call: Call) =>
-  view<PlacementProvider>([
-    [
-      '1.10',
-      'resources',
-      (p) =>
-        Object.fromEntries(
-          Object.entries(p.inventories)
-            .filter(([name]) => call.since('1.27') || asked.has(name))
-            .map(([name, i]) => [name, { capacity: capacityOf(i), used: p.used[name] ?? 0 }]),
-        ),
-    ],
-    ['1.17', 'traits', (p) => p.traits],
-    ['1.29', 'parent_provider_uuid', (p) => p.parentId],
-    ['1.29', 'root_provider_uuid', (p) => p.rootId],
-  ])(provider, call);
+/**
+ * Summaries of providers for one answer: there may be thousands, so what depends on the call alone is asked once.
+ * @param asked only these classes before 1.27
+ */
+export const summariesFor = (asked: ReadonlySet<string>, call: Call) => {
+  const hasAll = call.since('1.27');
+  const hasTraits = call.since('1.17');
+  const hasTree = call.since('1.29');
+  return ({ inventories, used, traits, parentId, rootId }: PlacementProvider) => {
+    const resources: Record<string, { capacity: number; used: number }> = {};
+    for (const name in inventories)
+      if (hasAll || asked.has(name))
+        resources[name] = { capacity: capacityOf(inventories[name]!), used: used[name] ?? 0 };
+    return {
+      resources,
+      ...(hasTraits ? { traits } : {}),
+      ...(hasTree ? { parent_provider_uuid: parentId, root_provider_uuid: rootId } : {}),
+    };
+  };
+};
 
 interface Answer {
   /** When what it tells changed last; now when not given. */
