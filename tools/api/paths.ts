@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { allOperations, type OperationSpec } from '@omnivisor/openstack';
+import { allOperations, type OperationSpec, VersionTable } from '@omnivisor/openstack';
+import type { z } from 'zod';
 import '../simulate/api-cloud.js';
 import type { Belongings } from './people.js';
 
@@ -155,4 +156,16 @@ const nobodysName = (name: string, word: string): string => {
   return name.replace(/[0-9a-f]/g, (digit, offset: number) =>
     name.length === 36 && (offset === 14 || offset === 19) ? digit : digest[at++]!,
   );
+};
+
+/** Keys that the query of a route may have, by its schema and by custom. */
+export const queryKeys = ({ spec, version }: Route): string[] => {
+  const usual = ['limit', 'marker', 'sort_key', 'sort_dir', 'name', 'status', 'fields', 'x'];
+  if (!spec.query) return usual;
+  const [major = 1, minor = 0] = (version ?? '1.0').split('.').map(Number);
+  const table = new VersionTable(
+    Array.isArray(spec.query) ? spec.query : [['1.0', spec.query]],
+  ) as VersionTable<z.ZodType>;
+  const { shape } = (table.at({ major, minor }) ?? {}) as { shape?: object };
+  return [...new Set([...Object.keys(shape ?? {}), ...usual])];
 };

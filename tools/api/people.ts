@@ -194,3 +194,19 @@ export const settle = async (api: ApiCloud, word: string, subnet24 = '10.9.0'): 
     word,
   };
 };
+
+/** As `settle`; its member may do everything and has no bounds, so that neither policy nor quota hides anything. */
+export const settleMighty = async (api: ApiCloud, word: string): Promise<Belongings> => {
+  const { admin: token } = api;
+  const member = await settle(api, word);
+  const { projectId, userId } = member;
+  for (const name of ['admin', 'service']) {
+    const { roles } = await api.does('identity', 'GET', `/v3/roles?name=${name}`, { token });
+    await api.does('identity', 'PUT', `/v3/projects/${projectId}/users/${userId}/roles/${roles[0].id}`, { token });
+  }
+  await api.does('compute', 'PUT', `/v2.1/os-quota-sets/${projectId}`, {
+    token,
+    body: { quota_set: { instances: -1, cores: -1, ram: -1, server_groups: -1, key_pairs: -1 } },
+  });
+  return { ...member, token: await api.login(member.userName, member.password, { project: { id: projectId } }) };
+};
