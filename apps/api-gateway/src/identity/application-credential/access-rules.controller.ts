@@ -20,6 +20,7 @@ export class AccessRulesController {
     const userId = call.params.user_id!;
     call.enforce('identity:list_access_rules', { target: { user: { id: userId } } });
     const rows = await (await this.desk.fresh()).find(accessRuleTable, { where: { userId } as never });
+    rows.sort((a, b) => (a.createdAt < b.createdAt ? -1 : a.createdAt > b.createdAt ? 1 : 0));
     const views = rows.map((row) => view(call, row));
     return collection(call, 'access_rules', filtered(call, views, ['service', 'path', 'method']));
   }
