@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -40,6 +40,7 @@ export class RunningCloud {
 
   static async start(options: CloudOptions = {}): Promise<RunningCloud> {
     const home = mkdtempSync(join(tmpdir(), 'ov-e2e-'));
+    chmodSync(home, 0o755); // else its data would go where the services' user can search
     const port = 20_000 + ((await freePort()) % 30_000);
     const flags = ['--detach', '--port', `${port}`];
     flags.push('--agents', `${options.agents ?? 0}`, '--fake-hosts', `${options.fakeHosts ?? 0}`);

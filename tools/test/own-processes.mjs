@@ -18,14 +18,27 @@ export const processesOf = (run) => {
     .map(Number);
 };
 
-/** Ends what a run left behind. @param {string} run @returns {number} how many there were */
-export const endProcessesOf = (run) => {
-  const left = processesOf(run);
-  for (const pid of left)
+/** How long a supervisor may take to end its services, in milliseconds. */
+const PATIENCE = 20_000;
+
+const send = (pids, signal) => {
+  for (const pid of pids)
     try {
-      process.kill(pid, 'SIGKILL');
+      process.kill(pid, signal);
     } catch (error) {
       if (error.code !== 'ESRCH') throw error;
     }
+};
+
+/**
+ * Ends what a run left behind. Services have an environment of their own: their supervisor ends them, when it is let.
+ * @param {string} run @returns {Promise<number>} how many there were
+ */
+export const endProcessesOf = async (run) => {
+  const left = processesOf(run);
+  send(left, 'SIGTERM');
+  for (const end = Date.now() + PATIENCE; processesOf(run).length > 0 && Date.now() < end; )
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  send(processesOf(run), 'SIGKILL');
   return left.length;
 };

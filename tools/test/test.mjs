@@ -120,15 +120,15 @@ const chosen = (suffix) =>
     .flatMap((top) => testFiles(top, suffix))
     .filter((file) => paths.length === 0 || paths.some((p) => file.includes(p)));
 
-const cleanUp = () => {
+const cleanUp = async () => {
   if (current) endGroup(current);
-  const left = endProcessesOf(run);
+  const left = await endProcessesOf(run);
   if (left > 0) notes.push(`${left} processes were left behind by the tests and have been ended`);
   rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
 };
 
-const finish = () => {
-  cleanUp();
+const finish = async () => {
+  await cleanUp();
   console.log('');
   for (const note of notes) console.log(`note: ${note}`);
   if (total.skipped > 0) console.log(`note: ${total.skipped} tests were skipped; their files say why`);
@@ -141,7 +141,7 @@ const finish = () => {
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
   process.on(signal, () => {
     fail(`stopped by ${signal}`);
-    finish();
+    void finish();
   });
 
 try {
@@ -167,4 +167,4 @@ try {
 } catch (error) {
   fail(error.message);
 }
-finish();
+await finish();
