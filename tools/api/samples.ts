@@ -31,6 +31,8 @@ export const samples: Readonly<Record<string, Bodies>> = {
   'compute POST /v2.1/servers/:id/action': (of) => [
     { 'os-stop': null },
     { reboot: { type: 'HARD' } },
+    { suspend: null },
+    { resume: null },
     { lock: { locked_reason: 'x' } },
     { 'os-resetState': { state: 'error' } },
     { addSecurityGroup: { name: of.group } },

@@ -2,12 +2,17 @@ import { Module } from '@nestjs/common';
 import {
   type CommandId,
   describeImage,
+  type Feature,
   FLAVOR_CATALOG,
   type FlavorId,
+  features,
   gib,
+  type HostFact,
+  type HostFacts,
   type HostId,
   type ImageSnapshot,
   mib,
+  type NewEvent,
   notFound,
   type RequestedNetwork,
   type RequestId,
@@ -141,6 +146,10 @@ export interface ComputeApp {
   ): Promise<{ status: number; body: never; headers: Record<string, string>; text: string }>;
   /** Takes a server to ACTIVE on a host, as its processes and its host would. */
   activate(serverId: string): Promise<void>;
+  /** What the host of a server says of it. */
+  report(serverId: string, fact: HostFact): Promise<void>;
+  /** The host has all features but these from now on. */
+  hostLacks(...lacking: Feature[]): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -208,6 +217,28 @@ export const computeApp = async (given?: ReturnType<typeof memoryWorld>): Promis
       context(),
     );
   const host = '0a4b8f7e-16a1-4b93-8a5e-0d7a0c4f7a02' as HostId;
+  const report = async (id: string, fact: HostFact) => {
+    const serverId = id as ServerId;
+    const command = { type: 'report', serverId, host, attempt: 1, fact, now: core.clock.now() } as const;
+    await core.commands.execute(serverAggregate, serverId, command, context());
+  };
+  /** Sessions of the host so far. */
+  let sessions = 0;
+  const hostLacks = async (...lacking: Feature[]) => {
+    const stream = `host-${host}`;
+    const enrolled = { hostId: host, name: 'compute-1', availabilityZone: 'nova', publicKey: 'U', providerId: host };
+    const told = (type: string, data: object) =>
+      ({ type, schemaVersion: 1, data, context: context() }) as unknown as NewEvent;
+    const append = async (event: NewEvent) => {
+      const past = await world.store.readStream(stream);
+      await world.store.append(stream, past.length - 1, [event]);
+    };
+    if (sessions === 0) await append(told('HostEnrolled', enrolled));
+    const has = (Object.keys(features) as Feature[]).filter((feature) => !lacking.includes(feature));
+    const facts = hostFacts(has.map((feature) => features[feature].trait));
+    await append(told('HostSessionStarted', { hostId: host, session: ++sessions, facts }));
+  };
+  if (!given) await hostLacks();
   return {
     app,
     core,
@@ -249,21 +280,23 @@ export const computeApp = async (given?: ReturnType<typeof memoryWorld>): Promis
           availabilityZone: 'nova',
         },
       });
-      await send({
-        type: 'report',
-        serverId,
-        host,
-        attempt: 1,
-        fact: { kind: 'spawned', power: 'running', bootId: 'b' },
-        now: core.clock.now(),
-      });
+      await report(id, { kind: 'spawned', power: 'running', bootId: 'b' });
     },
+    report,
+    hostLacks,
     close: async () => {
       await app.close();
       await core.stop();
     },
   };
 };
+
+const hostFacts = (traits: string[]): HostFacts => ({
+  ...{ hostname: 'compute-1', node: 'compute-1', machineId: 'm', bootId: 'b', hostIp: '127.0.0.1', cpuInfo: {} },
+  ...{ backend: 'fake', hypervisorType: 'fake', hypervisorVersion: 1_000_000 },
+  ...{ vcpus: 8, memoryMib: 8_192, diskGib: 100, probes: [] },
+  traits,
+});
 
 const port = {
   portId: '22222222-2222-4222-8222-222222222222',

@@ -1,7 +1,7 @@
 import type { hostBus, Milliseconds, PowerOperation, PowerState, ServerId } from '@omnivisor/contracts';
 import { DomainError } from '@omnivisor/contracts';
 import type { z } from 'zod';
-import { type GuestNic, HypervisorError } from '../drivers/hypervisor-driver.js';
+import { type GuestNic, type HypervisorDriver, HypervisorError } from '../drivers/hypervisor-driver.js';
 import { imageSource } from '../images/image-source.js';
 import type { Leave } from './leave.js';
 import type { AgentPorts, PortPlug } from './ports.js';
@@ -122,7 +122,7 @@ export class GuestWork {
     const { signal } = leave;
     const id = desired.serverId;
     try {
-      const nics = operation === 'start' || operation.endsWith('Reboot') ? await this.plugAll(desired, leave) : [];
+      const nics = bringsUp(operation) ? await this.plugAll(desired, leave) : [];
       await leave.step();
       switch (operation) {
         case 'start':
@@ -139,8 +139,13 @@ export class GuestWork {
           break;
         case 'pause':
         case 'unpause':
-          if (!driver.pausing) throw new HypervisorError('unsupported', `${driver.backend} cannot ${operation}`);
-          await driver.pausing[operation](id);
+          await member(driver, 'pausing', operation)[operation](id);
+          break;
+        case 'suspend':
+          await member(driver, 'suspending', operation).suspend(id);
+          break;
+        case 'resume':
+          await member(driver, 'suspending', operation).resume(id, nics);
       }
       signal.throwIfAborted();
       return { ok: true, power: (await driver.inspect(id)).power };
@@ -176,6 +181,16 @@ export class GuestWork {
     return nic;
   }
 }
+
+/** What starts a guest needs its network devices, which a boot of the host has taken away. */
+const bringsUp = (operation: PowerOperation): boolean =>
+  operation === 'start' || operation === 'resume' || operation.endsWith('Reboot');
+
+const member = <M extends keyof HypervisorDriver>(driver: HypervisorDriver, name: M, operation: PowerOperation) => {
+  const present = driver[name];
+  if (!present) throw new HypervisorError('unsupported', `${driver.backend} cannot ${operation}`);
+  return present;
+};
 
 const texts = new WeakMap<PortPlug, string>();
 /** Made once for each port of an answer: all of them are compared in each round. */

@@ -79,7 +79,16 @@ export const PowerState = z.enum(['running', 'paused', 'suspended', 'shutdown', 
 export type PowerState = z.infer<typeof PowerState>;
 
 /** A change of power that was asked for. Its generation makes the edge a level: each is done once. */
-export const PowerOperation = z.enum(['start', 'stop', 'softReboot', 'hardReboot', 'pause', 'unpause']);
+export const PowerOperation = z.enum([
+  'start',
+  'stop',
+  'softReboot',
+  'hardReboot',
+  'pause',
+  'unpause',
+  'suspend',
+  'resume',
+]);
 export type PowerOperation = z.infer<typeof PowerOperation>;
 
 const Generation = z.number().int().nonnegative();
@@ -172,6 +181,10 @@ export const serverEvents = eventSet({
     ServerPaused: done('The server was paused.'),
     ServerUnpauseRequested: requested('A user asked to unpause the server.'),
     ServerUnpaused: done('The server was unpaused.'),
+    ServerSuspendRequested: requested('A user asked to suspend the server: its memory goes to disk.'),
+    ServerSuspended: done('The server was suspended.'),
+    ServerResumeRequested: requested('A user asked to resume the suspended server.'),
+    ServerResumed: done('The server goes on where it was suspended.'),
     ServerActionFailed: event(
       'An action did not end well, or not before its deadline.',
       z.object({ ...server, action: z.string(), fault: ServerFault, power: PowerState.nullable() }),

@@ -28,6 +28,8 @@ const news = new Set<ServerEvent['type']>([
   'ServerRebootRequested',
   'ServerPauseRequested',
   'ServerUnpauseRequested',
+  'ServerSuspendRequested',
+  'ServerResumeRequested',
   'ServerActionFailed',
   'ServerStateReset',
   'ServerDeleteRequested',

@@ -41,6 +41,8 @@ const begins: { readonly [T in ServerEvent['type']]?: Begins } = {
   ServerRebootRequested: () => 'reboot',
   ServerPauseRequested: () => 'pause',
   ServerUnpauseRequested: () => 'unpause',
+  ServerSuspendRequested: () => 'suspend',
+  ServerResumeRequested: () => 'resume',
   ServerLocked: () => 'lock',
   ServerUnlocked: () => 'unlock',
 };
@@ -54,6 +56,8 @@ const firstStep: Readonly<Record<string, string>> = {
   reboot: 'compute_reboot_instance',
   pause: 'compute_pause_instance',
   unpause: 'compute_unpause_instance',
+  suspend: 'compute_suspend_instance',
+  resume: 'compute_resume_instance',
 };
 
 const open = (row: ServerActionRow, at: Instant, step: string, host: string | null, hostId: string | null) => ({
@@ -98,6 +102,8 @@ const follow = (row: ServerActionRow, event: RecordedEvent & ServerEvent): Serve
     case 'ServerRebooted':
     case 'ServerPaused':
     case 'ServerUnpaused':
+    case 'ServerSuspended':
+    case 'ServerResumed':
       return close(row, at, null, event.data.host);
     case 'ServerDeleted':
       return row.action === 'delete' ? close(row, at, null, null) : row;

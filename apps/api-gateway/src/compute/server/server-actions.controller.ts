@@ -19,6 +19,7 @@ import { ComputeNetwork, ComputeSettings } from '../compute-ports.js';
 import { consoleAggregate } from '../console/console.js';
 import { consoleGrantTable, consoleRevocationTable } from '../console/console.projection.js';
 import { hostTable } from '../host/host.projection.js';
+import { requireFeature } from '../host/host-features.js';
 import { LiveAnswers } from '../host/live-answers.js';
 import { consoleText } from './console-text.js';
 import type { ServerRow } from './server.projection.js';
@@ -88,6 +89,7 @@ export class ServerActionsController {
     const value = parsed<unknown>(call, action.value, body[name]);
     const rows = await this.core.fresh();
     const row = await serverOf(call, rows, call.params.id!, action.policy);
+    if (action.needs) await requireFeature(rows, row, action.needs);
     return this.run(call, rows, row, action.run, value);
   }
 

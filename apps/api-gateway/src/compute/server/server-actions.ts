@@ -1,6 +1,7 @@
 import {
   conflict,
   type DomainError,
+  type Feature,
   invalid,
   type PowerOperation,
   type ServerId,
@@ -20,6 +21,8 @@ export interface ServerActionSpec {
   readonly versions?: readonly [from: string, to?: string];
   /** Schema of the value beside the action's name. */
   readonly value: ByVersion<z.ZodType>;
+  /** What the server's host has to be able to do; where it cannot, nothing is accepted. */
+  readonly needs?: Feature;
   readonly run: Run;
 }
 
@@ -65,8 +68,30 @@ export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
       }),
     } as Run,
   },
-  pause: { policy: 'os_compute_api:os-pause-server:pause', value: anything, run: power('pause') },
-  unpause: { policy: 'os_compute_api:os-pause-server:unpause', value: anything, run: power('unpause') },
+  pause: {
+    policy: 'os_compute_api:os-pause-server:pause',
+    value: anything,
+    needs: 'pausing',
+    run: power('pause'),
+  },
+  unpause: {
+    policy: 'os_compute_api:os-pause-server:unpause',
+    value: anything,
+    needs: 'pausing',
+    run: power('unpause'),
+  },
+  suspend: {
+    policy: 'os_compute_api:os-suspend-server:suspend',
+    value: anything,
+    needs: 'suspending',
+    run: power('suspend'),
+  },
+  resume: {
+    policy: 'os_compute_api:os-suspend-server:resume',
+    value: anything,
+    needs: 'suspending',
+    run: power('resume'),
+  },
   lock: {
     policy: 'os_compute_api:os-lock-server:lock',
     value: [

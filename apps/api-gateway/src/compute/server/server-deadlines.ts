@@ -16,5 +16,8 @@ export const taskDeadlines: Readonly<Record<TaskState, Milliseconds>> = {
   rebooting_hard: seconds(120),
   pausing: seconds(60),
   unpausing: seconds(60),
+  // All of its memory is written, or read.
+  suspending: seconds(600),
+  resuming: seconds(600),
   deleting: seconds(120),
 };

@@ -4,7 +4,6 @@ import {
   type HostFact,
   type HostId,
   type Instant,
-  notFound,
   type PowerOperation,
   type SecurityGroupId,
   type ServerEvent,
@@ -14,7 +13,9 @@ import {
   serverEvents,
 } from '@omnivisor/contracts';
 import type { Aggregate } from '@omnivisor/eventsourcing';
-import { evolve, MAX_ATTEMPTS, noServer, type Server, type TaskState, type VmState } from './server.js';
+import { evolve, MAX_ATTEMPTS, noServer, type Server, type TaskState } from './server.js';
+import { doneEvent, power, powerRules } from './server-power.js';
+import { guard, serverNotFound } from './server-rules.js';
 
 type Events = typeof serverEvents;
 
@@ -106,90 +107,6 @@ export type ServerCommand =
       readonly now: Instant;
     }
   | { readonly type: 'confirmReleased'; readonly serverId: ServerId };
-
-const serverNotFound = (id: string) => notFound(`Instance ${id} could not be found.`);
-const invalidState = (action: string, id: string, attribute: string, state: string | null) =>
-  conflict(`Cannot '${action}' instance ${id} while it is in ${attribute} ${state}`);
-const locked = (id: string) => conflict(`Instance ${id} is locked`);
-
-interface PowerRule {
-  /** Name in the instance actions and in refusals. */
-  readonly action: string;
-  readonly from: readonly VmState[];
-  readonly task: readonly (TaskState | null)[];
-  readonly requested: (serverId: ServerId, generation: number) => ServerEvent;
-}
-
-/** From which states an operation is accepted; source: compute API of Nova, 2026. */
-const powerRules: Record<PowerOperation, PowerRule> = {
-  start: {
-    action: 'start',
-    from: ['stopped'],
-    task: [null],
-    requested: (serverId, generation) => ({ type: 'ServerStartRequested', data: { serverId, generation } }),
-  },
-  stop: {
-    action: 'stop',
-    from: ['active', 'error'],
-    task: [null],
-    requested: (serverId, generation) => ({ type: 'ServerStopRequested', data: { serverId, generation } }),
-  },
-  softReboot: {
-    action: 'reboot',
-    from: ['active'],
-    task: [null],
-    requested: (serverId, generation) => ({
-      type: 'ServerRebootRequested',
-      data: { serverId, generation, kind: 'soft' },
-    }),
-  },
-  hardReboot: {
-    action: 'reboot',
-    from: ['active', 'stopped', 'paused', 'error'],
-    task: [null, 'rebooting', 'rebooting_hard', 'pausing', 'unpausing'],
-    requested: (serverId, generation) => ({
-      type: 'ServerRebootRequested',
-      data: { serverId, generation, kind: 'hard' },
-    }),
-  },
-  pause: {
-    action: 'pause',
-    from: ['active'],
-    task: [null],
-    requested: (serverId, generation) => ({ type: 'ServerPauseRequested', data: { serverId, generation } }),
-  },
-  unpause: {
-    action: 'unpause',
-    from: ['paused'],
-    task: [null],
-    requested: (serverId, generation) => ({ type: 'ServerUnpauseRequested', data: { serverId, generation } }),
-  },
-};
-
-/** Which event says that an operation is done. */
-const doneEvent = {
-  start: 'ServerStarted',
-  stop: 'ServerStopped',
-  softReboot: 'ServerRebooted',
-  hardReboot: 'ServerRebooted',
-  pause: 'ServerPaused',
-  unpause: 'ServerUnpaused',
-} as const;
-
-/** Refuses what must not be asked of this server by this caller. */
-const guard = (server: Server, id: ServerId, asAdmin: boolean): void => {
-  if (server.id === null || server.vmState === 'deleted') throw serverNotFound(id);
-  if (server.locked && !asAdmin) throw locked(id);
-};
-
-const power = (server: Server, id: ServerId, operation: PowerOperation, asAdmin: boolean): ServerEvent[] => {
-  guard(server, id, asAdmin);
-  const rule = powerRules[operation];
-  if (!rule.from.includes(server.vmState)) throw invalidState(rule.action, id, 'vm_state', server.vmState);
-  if (!rule.task.includes(server.taskState)) throw invalidState(rule.action, id, 'task_state', server.taskState);
-  if (!server.launched || !server.placement) throw conflict(`Instance ${id} is not ready`);
-  return [rule.requested(id, server.generation + 1)];
-};
 
 /**
  * What a host says of a server is judged here: only the host that the log places this attempt on is heard, and only

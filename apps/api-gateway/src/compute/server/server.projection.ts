@@ -36,7 +36,7 @@ export interface ServerRow extends Server {
 }
 
 export const serverTable = table<ServerRow>(
-  'servers_v1',
+  'servers_v2',
   ['projectId', 'deleted', 'createdAt'],
   ['deleted', 'createdAt'],
   ['onHost', 'changedAt'],
@@ -49,6 +49,8 @@ const opensTask = new Set<ServerEvent['type']>([
   'ServerRebootRequested',
   'ServerPauseRequested',
   'ServerUnpauseRequested',
+  'ServerSuspendRequested',
+  'ServerResumeRequested',
   'ServerDeleteRequested',
 ]);
 

@@ -14,7 +14,7 @@ import type {
   serverEvents,
 } from '@omnivisor/contracts';
 
-export type VmState = 'building' | 'active' | 'paused' | 'stopped' | 'error' | 'deleted';
+export type VmState = 'building' | 'active' | 'paused' | 'suspended' | 'stopped' | 'error' | 'deleted';
 export type TaskState =
   | 'scheduling'
   | 'networking'
@@ -25,6 +25,8 @@ export type TaskState =
   | 'rebooting_hard'
   | 'pausing'
   | 'unpausing'
+  | 'suspending'
+  | 'resuming'
   | 'deleting';
 
 export interface Placement {
@@ -154,13 +156,20 @@ export const MAX_ATTEMPTS = 3;
 
 /** vm_state that follows from a power state of a server that runs no action. */
 const vmStateOf = (power: PowerState): VmState =>
-  power === 'running' ? 'active' : power === 'paused' || power === 'suspended' ? 'paused' : 'stopped';
+  power === 'running' ? 'active' : power === 'paused' || power === 'suspended' ? power : 'stopped';
+
+/** What a host makes of the power; anything else leaves a guest that runs. */
+const powerAfter: { readonly [O in PowerOperation]?: PowerState } = {
+  stop: 'shutdown',
+  pause: 'paused',
+  suspend: 'suspended',
+};
 
 const operate = (server: Server, kind: PowerOperation, generation: number, taskState: TaskState): Server => ({
   ...server,
   taskState,
   generation,
-  wantedPower: kind === 'stop' ? 'shutdown' : kind === 'pause' ? 'paused' : 'running',
+  wantedPower: powerAfter[kind] ?? 'running',
   operation: { generation, kind, done: false },
 });
 
@@ -240,11 +249,17 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
       return operate(server, 'pause', event.data.generation, 'pausing');
     case 'ServerUnpauseRequested':
       return operate(server, 'unpause', event.data.generation, 'unpausing');
+    case 'ServerSuspendRequested':
+      return operate(server, 'suspend', event.data.generation, 'suspending');
+    case 'ServerResumeRequested':
+      return operate(server, 'resume', event.data.generation, 'resuming');
     case 'ServerStarted':
     case 'ServerStopped':
     case 'ServerRebooted':
     case 'ServerPaused':
     case 'ServerUnpaused':
+    case 'ServerSuspended':
+    case 'ServerResumed':
       return operated(server, event.data.generation, event.data.power, event.data.bootId);
     case 'ServerActionFailed': {
       const power = event.data.power ?? server.power;

@@ -35,6 +35,7 @@ const statuses: Readonly<Record<Server['vmState'], string>> = {
   active: 'ACTIVE',
   building: 'BUILD',
   paused: 'PAUSED',
+  suspended: 'SUSPENDED',
   stopped: 'SHUTOFF',
   error: 'ERROR',
   deleted: 'DELETED',
@@ -54,7 +55,7 @@ export const knownStatuses: ReadonlySet<string> = new Set([
   ...Object.values(statuses),
   ...Object.values(activeTasks),
   ...['MIGRATING', 'PASSWORD', 'REBUILD', 'RESCUE', 'RESIZE', 'REVERT_RESIZE', 'SHELVED', 'SHELVED_OFFLOADED'],
-  ...['SOFT_DELETED', 'SUSPENDED', 'UNKNOWN', 'VERIFY_RESIZE'],
+  ...['SOFT_DELETED', 'UNKNOWN', 'VERIFY_RESIZE'],
 ]);
 
 /** Names a host to a project without telling it which one it is. */

@@ -102,8 +102,6 @@ export const unbuiltActions: Readonly<Record<string, ServerActionSpec>> = {
   ]),
   'os-migrateLive': unbuilt('os-migrate-server:migrate_live', migrateLive),
   evacuate: unbuilt('os-evacuate', evacuate),
-  suspend: unbuilt('os-suspend-server:suspend'),
-  resume: unbuilt('os-suspend-server:resume'),
   rescue: unbuilt(
     'os-rescue',
     orNull({ adminPass: always(password.optional()), rescue_image_ref: always(imageRef.optional()) }),

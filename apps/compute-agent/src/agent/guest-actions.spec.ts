@@ -1,0 +1,56 @@
+import { seconds } from '@omnivisor/contracts';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { AgentWorld, id } from './agent.fixtures.js';
+import type { Agent } from './agent.js';
+
+describe('an agent that is asked for an action', () => {
+  let world: AgentWorld;
+  let agent: Agent;
+  beforeEach(async () => {
+    world = await AgentWorld.open();
+    agent = world.agent();
+  });
+  afterEach(() => agent.stop());
+
+  const done = (generation: number) =>
+    world.clock.runUntil(
+      () => world.desk.facts.some((f) => f.kind === 'operationDone' && f.generation === generation),
+      seconds(120),
+    );
+
+  it('suspends a guest and lets it go on, with its network devices made anew', async () => {
+    await world.spawned(1, { operation: { generation: 1, kind: 'suspend', done: false }, power: 'suspended' });
+    await agent.start();
+    await done(1);
+    expect(world.machine.guest(id(1))?.power).toBe('suspended');
+    world.network.ports.clear();
+    world.desk.want(1, { spawned: true, operation: { generation: 2, kind: 'resume', done: false } });
+    await done(2);
+    expect(world.machine.guest(id(1))?.power).toBe('running');
+    expect([...world.network.ports.keys()]).toEqual([id(1)]);
+  });
+
+  it('goes on with a suspend that another agent did not live to report', async () => {
+    await world.spawned(1, { operation: { generation: 1, kind: 'suspend', done: false }, power: 'suspended' });
+    world.machine.slow('suspend', seconds(30));
+    await agent.start();
+    await world.clock.advance(seconds(10));
+    const stopped = agent.stop();
+    await world.clock.advance(seconds(30));
+    await stopped;
+    expect(world.desk.facts).toEqual([]);
+    agent = world.agent();
+    await agent.start();
+    await done(1);
+    expect(world.machine.guest(id(1))?.power).toBe('suspended');
+  });
+
+  it('says that it cannot what its hypervisor cannot', async () => {
+    await agent.stop();
+    agent = world.agent(['suspending']);
+    await world.spawned(1, { operation: { generation: 1, kind: 'suspend', done: false } });
+    await agent.start();
+    await world.clock.runUntil(() => world.desk.facts.length > 0, seconds(1));
+    expect(world.desk.facts[0]).toMatchObject({ kind: 'operationFailed', unsupported: true, power: 'running' });
+  });
+});
