@@ -42,6 +42,10 @@ export const samples: Readonly<Record<string, Bodies>> = {
     { rebuild: { imageRef: of.image, name: 'x' } },
     { createImage: { name: 'x', metadata: { a: 'b' } } },
   ],
+  'compute POST /v2.1/servers/:id/os-interface': (of) => [
+    { interfaceAttachment: { net_id: of.network, fixed_ips: [{ ip_address: of.serverAddress }] } },
+    { interfaceAttachment: { port_id: of.port, tag: 'x' } },
+  ],
   'compute POST /v2.1/servers/:id/remote-consoles': () => [{ remote_console: { protocol: 'serial', type: 'serial' } }],
   'compute POST /v2.1/servers/:id/metadata': () => [{ metadata: { key: 'value' } }],
   'compute PUT /v2.1/servers/:id/metadata': () => [{ metadata: { key: 'value' } }],

@@ -62,6 +62,7 @@ export class Gateway {
         networkHosts: (server) => this.networkHosts(server),
         reserve: (request) => this.core.bus.request(reserve, request),
         plug: (server, host, context) => this.plug(server, host, context),
+        releasePort: ({ id }, portId, context) => this.serverPorts.releaseOne(id, portId, context),
         release: (server, context) => this.release(server, context),
       }),
     );

@@ -14,6 +14,7 @@ import {
   mib,
   type NewEvent,
   notFound,
+  type PortId,
   type RequestedNetwork,
   type RequestId,
   type SecurityGroupId,
@@ -30,7 +31,14 @@ import type { GatewayCore as Core } from '../core/gateway-core.js';
 import { GatewayCore } from '../core/gateway-core.js';
 import { gatewayProjections } from '../projections.js';
 import { computeControllers, computeProviders } from './compute.api.js';
-import { ComputeImages, ComputeNetwork, ComputeNetworkApi, ComputeSecrets, ComputeSettings } from './compute-ports.js';
+import {
+  type AttachRequest,
+  ComputeImages,
+  ComputeNetwork,
+  ComputeNetworkApi,
+  ComputeSecrets,
+  ComputeSettings,
+} from './compute-ports.js';
 import { flavorAggregate } from './flavor/flavor.js';
 import { LiveAnswers } from './host/live-answers.js';
 import { serverAggregate } from './server/server-lifecycle.js';
@@ -39,6 +47,8 @@ const GROUP = '11111111-1111-4111-8111-111111111111' as SecurityGroupId;
 
 /** A network side that has one security group, `default`, and no opinion. */
 class QuietNetwork extends ComputeNetwork {
+  /** What was given back, `server/port`. */
+  readonly released: string[] = [];
   async securityGroups(_: unknown, __: string, refs: readonly string[]) {
     const unknown = refs.find((r) => r !== 'default' && r !== GROUP);
     if (unknown !== undefined) throw notFound(`Security group ${unknown} not found for project p1.`);
@@ -55,6 +65,19 @@ class QuietNetwork extends ComputeNetwork {
   }
   async portStates(_: unknown, ports: readonly ServerPort[]) {
     return new Map(ports.map((p) => [p.portId as string, 'ACTIVE']));
+  }
+  async attach(_: unknown, { requested, serverId }: AttachRequest): Promise<ServerPort> {
+    const portId = requested.portId ?? ('55555555-5555-4555-8555-555555555555' as PortId);
+    return {
+      ...port,
+      portId,
+      networkId: requested.networkId ?? port.networkId,
+      ours: requested.portId === null,
+      tag: serverId,
+    };
+  }
+  async release(serverId: string, portId: PortId) {
+    this.released.push(`${serverId}/${portId}`);
   }
   async regroup() {}
 }

@@ -12,6 +12,7 @@ import { QuotaSetsController } from './quota/quota-sets.controller.js';
 import { SchedulingController } from './scheduling/scheduling.controller.js';
 import { ConsoleGrants, ServerActionsController } from './server/server-actions.controller.js';
 import { ServerCreation } from './server/server-create.js';
+import { ServerInterfacesController } from './server/server-interfaces.controller.js';
 import { ServerMetadataController } from './server/server-metadata.controller.js';
 import { ServerNetworkController } from './server/server-network.controller.js';
 import { ServerPresenter } from './server/server-presenter.js';
@@ -32,6 +33,7 @@ export const computeControllers = [
   ServerMetadataController,
   ServerTagsController,
   ServerNetworkController,
+  ServerInterfacesController,
   ServerSidelinesController,
   InstanceActionsController,
   FlavorsController,

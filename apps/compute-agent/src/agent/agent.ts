@@ -279,7 +279,11 @@ export class Agent {
   /** Closes the difference for one server: its guest first, then its ports. Either is tried although the other failed. */
   private async close(id: ServerId, signal: AbortSignal): Promise<void> {
     let failure: { readonly error: unknown } | undefined;
-    for (const step of [() => this.closeGuest(id, signal), () => this.closePorts(id, signal)])
+    for (const step of [
+      () => this.closeGuest(id, signal),
+      () => this.closePorts(id, signal),
+      () => this.closeInterfaces(id, signal),
+    ])
       try {
         await step();
       } catch (error) {
@@ -308,6 +312,20 @@ export class Agent {
     const leave = this.session.leaveFor({ kind: 'plug', serverId: id, attempt: desired.attempt }, signal);
     if (this.toldAt) leave.given(this.toldAt);
     await this.work.refreshPorts(desired, leave);
+  }
+
+  private async closeInterfaces(id: ServerId, signal: AbortSignal): Promise<void> {
+    const desired = this.desired.get(id);
+    if (!desired?.spawned || desired.tombstone) return;
+    const { serverId, attempt } = desired;
+    for (const { portId, change } of desired.interfaces) {
+      const leave = this.session.leaveFor({ kind: 'interface', serverId, attempt, portId, change }, signal);
+      const failure = await this.work.changeInterface(desired, portId, change, leave);
+      await this.report(
+        desired,
+        failure ? { kind: 'interfaceFailed', portId, change, ...failure } : { kind: 'interfaceDone', portId, change },
+      );
+    }
   }
 
   private async carryOut(
@@ -383,6 +401,14 @@ export class Agent {
     if (fact.kind === 'absent' || fact.kind === 'spawnFailed') this.desired.delete(id);
     else if (fact.kind === 'spawned') this.desired.set(id, { ...wanted, spawned: true, power: fact.power });
     else if (fact.kind === 'powerChanged') this.desired.set(id, { ...wanted, power: fact.power });
+    else if ('portId' in fact)
+      this.desired.set(id, {
+        ...wanted,
+        interfaces: wanted.interfaces.filter((i) => i.portId !== fact.portId),
+        ports: wanted.ports.filter(
+          (p) => p.portId !== fact.portId || fact.kind !== 'interfaceDone' || fact.change === 'attach',
+        ),
+      });
     else if ('generation' in fact && operation?.generation === fact.generation)
       this.desired.set(id, {
         ...wanted,

@@ -1,5 +1,6 @@
-import { seconds } from '@omnivisor/contracts';
+import { type PortId, seconds } from '@omnivisor/contracts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { HypervisorError } from '../drivers/hypervisor-driver.js';
 import { AgentWorld, id } from './agent.fixtures.js';
 import type { Agent } from './agent.js';
 
@@ -43,6 +44,49 @@ describe('an agent that is asked for an action', () => {
     await agent.start();
     await done(1);
     expect(world.machine.guest(id(1))?.power).toBe('suspended');
+  });
+
+  const port = (n: number) => id(n) as string as PortId;
+  const changed = (portId: string) => () =>
+    world.desk.facts.some((f) => f.kind === 'interfaceDone' && f.portId === portId);
+  const nics = () => world.machine.guest(id(1))?.nics.map((nic) => nic.portId);
+
+  it('gives a guest another interface, and takes it out with its port', async () => {
+    await world.spawned(1, { interfaces: [{ portId: port(1), change: 'attach' }] });
+    await agent.start();
+    await world.clock.runUntil(changed(id(1)), seconds(1));
+    expect(nics()).toEqual([id(1)]);
+    expect([...world.network.ports.keys()]).toEqual([id(1)]);
+    world.desk.facts.length = 0;
+    world.desk.want(1, { spawned: true, interfaces: [{ portId: port(1), change: 'detach' }] });
+    await world.clock.runUntil(changed(id(1)), seconds(31));
+    expect(nics()).toEqual([]);
+    world.desk.want(1, { spawned: true, ports: [], portIds: [] });
+    await world.clock.advance(seconds(31));
+    expect([...world.network.ports.keys()]).toEqual([]);
+  });
+
+  it('goes on with an interface that another agent did not live to report', async () => {
+    await world.spawned(1, { interfaces: [{ portId: port(1), change: 'detach' }] });
+    world.machine.slow('detach', seconds(20));
+    await agent.start();
+    await world.clock.advance(seconds(10));
+    const stopped = agent.stop();
+    await world.clock.advance(seconds(20));
+    await stopped;
+    expect(world.desk.facts).toEqual([]);
+    agent = world.agent();
+    await agent.start();
+    await world.clock.runUntil(changed(id(1)), seconds(31));
+  });
+
+  it('asks a guest again that does not let go of an interface, and says so when it never will', async () => {
+    await world.spawned(1, { interfaces: [{ portId: port(1), change: 'detach' }] });
+    world.machine.failNext('detach', new HypervisorError('unavailable', 'not yet'));
+    world.machine.failNext('detach');
+    await agent.start();
+    await world.clock.runUntil(() => world.desk.facts.length > 0, seconds(31));
+    expect(world.desk.facts).toMatchObject([{ kind: 'interfaceFailed', change: 'detach', unsupported: false }]);
   });
 
   it('says that it cannot what its hypervisor cannot', async () => {

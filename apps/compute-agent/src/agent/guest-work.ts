@@ -166,6 +166,38 @@ export class GuestWork {
     }
   }
 
+  /**
+   * Gives the guest an interface, or takes one from it and unplugs its port.
+   * @returns null when that is done
+   * @throws what another try may mend, as a guest that does not let go yet
+   */
+  async changeInterface(
+    desired: DesiredServer,
+    portId: string,
+    change: hostBus.InterfaceChange,
+    leave: Leave,
+  ): Promise<{ readonly reason: string; readonly unsupported: boolean } | null> {
+    const { driver } = this.ports;
+    const id = desired.serverId;
+    try {
+      const nics = member(driver, 'nics', change);
+      await leave.step();
+      if (change === 'detach') {
+        await nics.detach(id, portId);
+        await this.unplug([portId], leave);
+        return null;
+      }
+      const port = desired.ports.find((known) => known.portId === portId);
+      if (!port) throw new HypervisorError('unavailable', `nothing is known of port ${portId} yet`);
+      await nics.attach(id, await this.plug(port, id));
+      return null;
+    } catch (error) {
+      if (leave.signal.aborted || !(error instanceof HypervisorError) || error.code === 'unavailable') throw error;
+      this.ports.onError(`${change} of an interface of server ${id}`, error);
+      return { reason: 'The hypervisor could not do it.', unsupported: error.code === 'unsupported' };
+    }
+  }
+
   private async plugAll(desired: DesiredServer, leave: Leave): Promise<GuestNic[]> {
     const nics: GuestNic[] = [];
     for (const port of desired.ports) {
@@ -186,7 +218,7 @@ export class GuestWork {
 const bringsUp = (operation: PowerOperation): boolean =>
   operation === 'start' || operation === 'resume' || operation.endsWith('Reboot');
 
-const member = <M extends keyof HypervisorDriver>(driver: HypervisorDriver, name: M, operation: PowerOperation) => {
+const member = <M extends keyof HypervisorDriver>(driver: HypervisorDriver, name: M, operation: string) => {
   const present = driver[name];
   if (!present) throw new HypervisorError('unsupported', `${driver.backend} cannot ${operation}`);
   return present;

@@ -107,6 +107,9 @@ export const GroupMembers = z.object({
 });
 export type GroupMembers = z.infer<typeof GroupMembers>;
 
+export const InterfaceChange = z.enum(['attach', 'detach']);
+export type InterfaceChange = z.infer<typeof InterfaceChange>;
+
 /** What the log wants of one server on one host. */
 export const DesiredServer = z.object({
   serverId: ServerId,
@@ -126,6 +129,8 @@ export const DesiredServer = z.object({
   /** Every port of the server; a tombstone has no plugs any more. */
   portIds: z.array(PortId),
   ports: z.array(PortPlug),
+  /** Interfaces that the guest does not have yet, or has to give up: each until it is reported. */
+  interfaces: z.array(z.object({ portId: PortId, change: InterfaceChange })).default([]),
 });
 export type DesiredServer = z.infer<typeof DesiredServer>;
 
@@ -155,6 +160,8 @@ export const HostChange = z.discriminatedUnion('kind', [
   /** Bring the ports of a guest up to date. */
   z.object({ kind: z.literal('plug'), serverId: ServerId, attempt }),
   z.object({ kind: z.literal('operate'), serverId: ServerId, attempt, generation: z.number().int() }),
+  /** Give the guest an interface, or take one from it, with its port. */
+  z.object({ kind: z.literal('interface'), serverId: ServerId, attempt, portId: PortId, change: InterfaceChange }),
   /** Remove guest and ports on a tombstone. */
   z.object({ kind: z.literal('destroy'), serverId: ServerId, attempt }),
   /** Remove a guest in quarantine that an operator gave up. */
@@ -219,6 +226,14 @@ export const HostFact = z.discriminatedUnion('kind', [
     reason: z.string(),
     unsupported: z.boolean(),
     power: PowerState.nullable(),
+  }),
+  z.object({ kind: z.literal('interfaceDone'), portId: PortId, change: InterfaceChange }),
+  z.object({
+    kind: z.literal('interfaceFailed'),
+    portId: PortId,
+    change: InterfaceChange,
+    reason: z.string(),
+    unsupported: z.boolean(),
   }),
   z.object({ kind: z.literal('powerChanged'), power: PowerState, bootId: z.string() }),
   z.object({ kind: z.literal('missing') }),

@@ -190,6 +190,32 @@ export const serverEvents = eventSet({
       z.object({ ...server, action: z.string(), fault: ServerFault, power: PowerState.nullable() }),
     ),
 
+    ServerInterfaceAttachRequested: event(
+      "A user asked for another network interface; its port is the server's from now on.",
+      z.object({ ...server, port: ServerPort, at: Instant }),
+    ),
+    ServerInterfaceAttached: event('The guest has the interface.', z.object({ ...onHost, portId: PortId })),
+    ServerInterfaceAttachFailed: event(
+      'The guest did not get the interface. Its host makes sure that nothing of it is left.',
+      z.object({ ...server, portId: PortId, fault: ServerFault }),
+    ),
+    ServerInterfaceDetachRequested: event(
+      'A user asked to take a network interface from the server.',
+      z.object({ ...server, portId: PortId, at: Instant }),
+    ),
+    ServerInterfaceDetached: event(
+      "The host confirmed that nothing of the interface is left; its port is no longer the server's.",
+      z.object({ ...onHost, portId: PortId }),
+    ),
+    ServerInterfaceDetachFailed: event(
+      'The guest did not let go of the interface; it keeps it.',
+      z.object({ ...server, portId: PortId, fault: ServerFault }),
+    ),
+    ServerInterfaceReleased: event(
+      'The port of a detached interface was deleted, or given back to its owner.',
+      z.object({ ...server, portId: PortId }),
+    ),
+
     ServerPowerChanged: event(
       'The power of the guest changed though nobody asked for it here.',
       z.object({ ...onHost, power: PowerState, cause: z.enum(['guest', 'hostBoot']), bootId: z.string() }),

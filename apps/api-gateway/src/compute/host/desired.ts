@@ -20,4 +20,5 @@ export const desiredOf = (server: ServerRow, ports: readonly PortPlug[]): Desire
   configDrive: server.configDrive,
   portIds: (server.ports ?? []).map((p) => p.portId),
   ports: [...ports],
+  interfaces: (server.interfaces ?? []).map(({ portId, change }) => ({ portId, change })),
 });

@@ -145,8 +145,8 @@ export class HostDesk {
     ]);
     const refused = (reason: string) => ({ accepted: false, reason });
     if (!server) return refused('no such server');
-    const pending = server.pending!;
     const { fact } = request;
+    const pending = ('portId' in fact && server.interfaceRequests?.[fact.portId]) || server.pending!;
     const context: CommandContext = {
       actor: { kind: 'service', service: `host-${hostId}` },
       requestId: pending.requestId as RequestId,

@@ -43,6 +43,8 @@ const begins: { readonly [T in ServerEvent['type']]?: Begins } = {
   ServerUnpauseRequested: () => 'unpause',
   ServerSuspendRequested: () => 'suspend',
   ServerResumeRequested: () => 'resume',
+  ServerInterfaceAttachRequested: () => 'attach_interface',
+  ServerInterfaceDetachRequested: () => 'detach_interface',
   ServerLocked: () => 'lock',
   ServerUnlocked: () => 'unlock',
 };
@@ -58,6 +60,8 @@ const firstStep: Readonly<Record<string, string>> = {
   unpause: 'compute_unpause_instance',
   suspend: 'compute_suspend_instance',
   resume: 'compute_resume_instance',
+  attach_interface: 'compute_attach_interface',
+  detach_interface: 'compute_detach_interface',
 };
 
 const open = (row: ServerActionRow, at: Instant, step: string, host: string | null, hostId: string | null) => ({
@@ -104,12 +108,16 @@ const follow = (row: ServerActionRow, event: RecordedEvent & ServerEvent): Serve
     case 'ServerUnpaused':
     case 'ServerSuspended':
     case 'ServerResumed':
+    case 'ServerInterfaceAttached':
+    case 'ServerInterfaceDetached':
       return close(row, at, null, event.data.host);
     case 'ServerDeleted':
       return row.action === 'delete' ? close(row, at, null, null) : row;
     case 'ServerSpawnFailed':
       return close(row, at, 'The host could not build the server.', event.data.host);
     case 'ServerBuildFailed':
+    case 'ServerInterfaceAttachFailed':
+    case 'ServerInterfaceDetachFailed':
     case 'ServerActionFailed': {
       // A build that no host took has no open step any more: the last one stands for it.
       const closed = close(row, at, event.data.fault.message, null);

@@ -61,6 +61,69 @@ describe.each(versions)('at %s', (version) => {
   });
 });
 
+describe.each(versions)('the interfaces of a server at %s', (version) => {
+  const path = (id: string) => `/v2.1/servers/${id}/os-interface`;
+  const attach = (id: string, body: object, as: 'member' | 'other' | 'reader' = 'member') =>
+    app.call('POST', path(id), { version, as, body: { interfaceAttachment: body } });
+  const net = '33333333-3333-4333-8333-333333333333';
+  const portId = '55555555-5555-4555-8555-555555555555';
+  const state = async (id: string) => {
+    const { body } = await app.call('GET', `${path(id)}/${portId}`, { version });
+    return (body as { interfaceAttachment?: { port_state: string } }).interfaceAttachment?.port_state;
+  };
+
+  it('come and go', async () => {
+    const id = await create(version);
+    expect((await attach(id, { net_id: net }, 'other')).status).toBe(404);
+    expect((await attach(id, { net_id: net }, 'reader')).status).toBe(403);
+    const got = await attach(id, { net_id: net });
+    expect(got, got.text).toMatchObject({
+      status: 200,
+      body: { interfaceAttachment: { port_id: portId, net_id: net, port_state: 'DOWN' } },
+    });
+    expect(await state(id)).toBe('DOWN');
+    await app.report(id, { kind: 'interfaceDone', portId: portId as never, change: 'attach' });
+    expect(await state(id)).toBe('ACTIVE');
+    const remove = (port: string) => app.call('DELETE', `${path(id)}/${port}`, { version });
+    expect(await remove(net)).toMatchObject({ status: 404, body: { itemNotFound: { code: 404 } } });
+    expect(await remove(portId)).toMatchObject({ status: 202, text: '' });
+    await app.report(id, { kind: 'interfaceDone', portId: portId as never, change: 'detach' });
+    expect(await state(id)).toBeUndefined();
+    expect((await actionsOf(id)).map((a) => a.action).sort()).toEqual([
+      'attach_interface',
+      'create',
+      'detach_interface',
+    ]);
+  });
+
+  it.each([
+    ['a port and a network', { net_id: net, port_id: portId }, 400, 'Must not input both network_id and port_id'],
+    [
+      'an address of no network',
+      { fixed_ips: [{ ip_address: '10.0.0.9' }] },
+      400,
+      'Must input network_id when request IP address',
+    ],
+    ['nothing where there is none', {}, 400, 'No specific network was requested and none are available'],
+  ])('are refused for %s', async (_, body, status, message) => {
+    const answer = await attach(await create(version), body);
+    expect(answer.status).toBe(status);
+    expect(answer.text).toContain(message);
+  });
+
+  it('do not change while the server does something else', async () => {
+    const id = await create(version);
+    await act(id, { 'os-stop': null }, version);
+    expect(await attach(id, { net_id: net })).toMatchObject(
+      wrongState('attach_interface', id, 'task_state', 'powering-off'),
+    );
+    const port = '22222222-2222-4222-8222-222222222222';
+    expect(await app.call('DELETE', `${path(id)}/${port}`, { version })).toMatchObject(
+      wrongState('detach_interface', id, 'task_state', 'powering-off'),
+    );
+  });
+});
+
 describe('what the host of a server cannot do', () => {
   it.each([
     ['pausing', { pause: null }],
@@ -74,6 +137,17 @@ describe('what the host of a server cannot do', () => {
         body: { notImplemented: { message: 'The requested functionality is not supported.' } },
       });
       expect((await actionsOf(id)).map((a) => a.action)).toEqual(['create']);
+    } finally {
+      await app.hostLacks();
+    }
+  });
+
+  it('(nics) is refused before a port is made', async () => {
+    const id = await create();
+    await app.hostLacks('nics');
+    try {
+      const body = { interfaceAttachment: { net_id: '33333333-3333-4333-8333-333333333333' } };
+      expect((await app.call('POST', `/v2.1/servers/${id}/os-interface`, { body })).status).toBe(501);
     } finally {
       await app.hostLacks();
     }

@@ -1,6 +1,9 @@
 import { type Milliseconds, seconds } from '@omnivisor/contracts';
 import type { TaskState } from './server.js';
 
+/** How long a host has to give a guest an interface, or to take one from it. */
+export const INTERFACE_DEADLINE = seconds(120);
+
 /**
  * How long each task_state may last. When it passes, the action fails, its instance action ends with Error, and the
  * power state last reported stands; a later report corrects it.

@@ -14,6 +14,7 @@ import {
 } from '@omnivisor/contracts';
 import type { Aggregate } from '@omnivisor/eventsourcing';
 import { evolve, MAX_ATTEMPTS, noServer, type Server, type TaskState } from './server.js';
+import { decideInterface, type InterfaceCommand, reportInterface } from './server-interfaces.js';
 import { doneEvent, power, powerRules } from './server-power.js';
 import { guard, serverNotFound } from './server-rules.js';
 
@@ -98,6 +99,7 @@ export type ServerCommand =
       readonly serverId: ServerId;
       readonly securityGroups: readonly SecurityGroupId[];
     }
+  | InterfaceCommand
   | { readonly type: 'resetState'; readonly serverId: ServerId; readonly state: 'active' | 'error' }
   | {
       readonly type: 'delete';
@@ -170,6 +172,9 @@ const report = (server: Server, command: Extract<ServerCommand, { type: 'report'
         },
       ];
     }
+    case 'interfaceDone':
+    case 'interfaceFailed':
+      return server.spawned && !server.deleteRequested ? reportInterface(server, onHost, fact) : [];
     case 'powerChanged': {
       if (!server.spawned || server.deleteRequested || fact.power === server.power) return [];
       if (server.operation && !server.operation.done) return [];
@@ -284,6 +289,11 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
       return power(server, id, command.operation, command.asAdmin);
     case 'expireTask':
       return expire(server, command);
+    case 'attachInterface':
+    case 'detachInterface':
+    case 'expireInterface':
+    case 'confirmInterfaceReleased':
+      return decideInterface(server, command);
     case 'report':
       return report(server, command);
     case 'lock':

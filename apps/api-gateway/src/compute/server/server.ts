@@ -3,6 +3,8 @@ import type {
   FlavorSnapshot,
   HostId,
   ImageSnapshot,
+  Instant,
+  PortId,
   PowerOperation,
   PowerState,
   ProviderId,
@@ -13,6 +15,7 @@ import type {
   ServerPort,
   serverEvents,
 } from '@omnivisor/contracts';
+import { evolveInterfaces } from './server-interfaces.js';
 
 export type VmState = 'building' | 'active' | 'paused' | 'suspended' | 'stopped' | 'error' | 'deleted';
 export type TaskState =
@@ -43,6 +46,14 @@ export interface Operation {
   readonly generation: number;
   readonly kind: PowerOperation;
   readonly done: boolean;
+}
+
+/** An interface that the guest does not have yet, or has to give up. */
+export interface PendingInterface {
+  readonly portId: PortId;
+  readonly change: 'attach' | 'detach';
+  /** Null for what a failed attach may have left: it has no deadline, and nobody waits for it. */
+  readonly since: Instant | null;
 }
 
 type Request = EventData<typeof serverEvents, 'ServerCreateRequested'>;
@@ -90,6 +101,9 @@ export interface Server {
 
   /** Null until the ports were allocated. */
   readonly ports: readonly ServerPort[] | null;
+  readonly interfaces?: readonly PendingInterface[];
+  /** Ports that the guest has let go of, and that were not given back yet. */
+  readonly releasing?: readonly PortId[];
   /** The newest attempt to build that was placed, abandoned or failed; the next one is one higher. */
   readonly attempt: number;
   /** Where the newest attempt lives; null when nothing of it is on any host. */
@@ -273,6 +287,14 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
         fault: event.data.fault,
       };
     }
+    case 'ServerInterfaceAttachRequested':
+    case 'ServerInterfaceAttached':
+    case 'ServerInterfaceAttachFailed':
+    case 'ServerInterfaceDetachRequested':
+    case 'ServerInterfaceDetached':
+    case 'ServerInterfaceDetachFailed':
+    case 'ServerInterfaceReleased':
+      return evolveInterfaces(server, event);
     case 'ServerPowerChanged':
       return {
         ...server,
