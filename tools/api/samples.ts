@@ -39,7 +39,8 @@ export const samples: Readonly<Record<string, Bodies>> = {
     { 'os-getConsoleOutput': { length: 10 } },
     { forceDelete: null },
     { resize: { flavorRef: of.flavor } },
-    { rebuild: { imageRef: of.image, name: 'x' } },
+    { rebuild: { imageRef: of.image, name: 'x', key_name: of.keypair, adminPass: SECRET, user_data: SEALED } },
+    { rebuild: { imageRef: of.image, metadata: { a: 'b' }, description: 'x', hostname: 'host' } },
     { createImage: { name: 'x', metadata: { a: 'b' } } },
   ],
   'compute POST /v2.1/servers/:id/os-interface': (of) => [

@@ -52,6 +52,12 @@ describe('the actions of a server, from the API to its host', () => {
     expect(port.device_id).toBe('');
   });
 
+  it('rebuild', async () => {
+    await act({ rebuild: { imageRef: of.image, name: 'anew' } });
+    expect(await settled()).toMatchObject({ vmState: 'active', name: 'anew', build: guest().mark.build });
+    expect(guest().mark.build).toBeGreaterThan(0);
+  });
+
   it('leave no complaint behind', async () => {
     expect(await row()).toMatchObject({ vmState: 'active', fault: null });
     expect(api.complaints).toEqual([]);

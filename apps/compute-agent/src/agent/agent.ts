@@ -369,8 +369,10 @@ export class Agent {
       }
       case 'operate': {
         const { generation, operation } = action;
+        const open = desired.operation!;
+        const boot = () => this.session.ask(hostBus.serverBoot, { serverId, attempt, generation });
         const leave = this.session.leaveFor({ kind: 'operate', serverId, attempt, generation }, signal);
-        const result = await this.work.operate(desired, operation, leave);
+        const result = await this.work.operate(desired, open, boot, leave);
         return tell(
           result.ok
             ? { kind: 'operationDone', generation, operation, power: result.power, bootId: this.bootId }
@@ -413,6 +415,7 @@ export class Agent {
       this.desired.set(id, {
         ...wanted,
         operation: { ...operation, done: true },
+        build: fact.kind === 'operationDone' && fact.operation === 'rebuild' ? fact.generation : wanted.build,
         power: fact.power ?? wanted.power,
       });
   }

@@ -1,5 +1,5 @@
 import { type PortId, seconds } from '@omnivisor/contracts';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { HypervisorError } from '../drivers/hypervisor-driver.js';
 import { AgentWorld, id } from './agent.fixtures.js';
 import type { Agent } from './agent.js';
@@ -44,6 +44,41 @@ describe('an agent that is asked for an action', () => {
     await agent.start();
     await done(1);
     expect(world.machine.guest(id(1))?.power).toBe('suspended');
+  });
+
+  it('makes disks anew once, however often it is asked, and leaves the guest as it was told', async () => {
+    const rebuild = (generation: number, powerOn: boolean) =>
+      ({ spawned: true, operation: { generation, kind: 'rebuild', done: false, powerOn } }) as const;
+    await world.spawned(1, rebuild(1, false));
+    await agent.start();
+    await done(1);
+    expect(world.machine.guest(id(1))).toMatchObject({ mark: { build: 1 }, power: 'shutdown' });
+    const builds = vi.spyOn(world.machine, 'begin');
+    world.desk.want(1, { ...rebuild(1, true), build: 1 });
+    world.desk.facts.length = 0;
+    await done(1);
+    expect(builds).not.toHaveBeenCalled();
+    world.desk.want(1, { ...rebuild(2, true), build: 1 });
+    await done(2);
+    expect(world.machine.guest(id(1))).toMatchObject({ mark: { build: 2 }, power: 'running' });
+  });
+
+  it('goes on with a rebuild that another agent was killed in, and fails one that cannot be', async () => {
+    await world.spawned(1, { operation: { generation: 1, kind: 'rebuild', done: false, powerOn: true } });
+    world.machine.slow('rebuild', seconds(30));
+    await agent.start();
+    await world.clock.advance(seconds(10));
+    await agent.stop();
+    expect(world.machine.guest(id(1))?.mark.build).toBe(0);
+    world.machine.failNext('rebuild', new HypervisorError('unavailable', 'not now'));
+    agent = world.agent();
+    await agent.start();
+    await done(1);
+    world.machine.failNext('rebuild');
+    world.desk.facts.length = 0;
+    world.desk.want(1, { spawned: true, operation: { generation: 2, kind: 'rebuild', done: false }, build: 1 });
+    await world.clock.runUntil(() => world.desk.facts.length > 0, seconds(120));
+    expect(world.desk.facts).toMatchObject([{ kind: 'operationFailed', operation: 'rebuild', power: 'running' }]);
   });
 
   const port = (n: number) => id(n) as string as PortId;

@@ -1,8 +1,15 @@
-import type { hostBus, Milliseconds, PowerOperation, PowerState, ServerId } from '@omnivisor/contracts';
-import { DomainError } from '@omnivisor/contracts';
-import type { z } from 'zod';
+import {
+  DomainError,
+  type hostBus,
+  type ImageSnapshot,
+  type Milliseconds,
+  type PowerOperation,
+  type PowerState,
+  type ServerId,
+  type ServerOperation,
+} from '@omnivisor/contracts';
 import { type GuestNic, type HypervisorDriver, HypervisorError } from '../drivers/hypervisor-driver.js';
-import { imageSource } from '../images/image-source.js';
+import { type Boot, guestSpec } from './guest-spec.js';
 import type { Leave } from './leave.js';
 import type { AgentPorts, PortPlug } from './ports.js';
 import type { DesiredServer } from './reconcile.js';
@@ -16,7 +23,7 @@ export type OperationResult =
       readonly failure: { readonly reason: string; readonly unsupported: boolean; readonly power: PowerState | null };
     };
 
-type Boot = z.output<typeof hostBus.serverBoot.reply>;
+type Operation = NonNullable<DesiredServer['operation']>;
 
 /**
  * What is done to guests: driver and network together. Each step needs its leave, and ends where the work is given up.
@@ -43,36 +50,12 @@ export class GuestWork {
   async spawn(desired: DesiredServer, boot: () => Promise<Boot>, leave: Leave): Promise<string | null> {
     const { signal } = leave;
     return this.spawning.use(async () => {
-      const { driver, images, cloudId } = this.ports;
-      const { flavor } = desired;
-      const given = await boot();
-      if (!given) throw new NotAskedFor();
-      leave.given();
-      // Bytes that cannot be had now are asked for before anything is made.
-      await images.path(desired.image, given.imageUrl, signal);
+      const given = await this.bytesOf(desired.image, boot, leave);
       try {
+        const spec = guestSpec(this.ports, desired, desired.image, given);
         const nics = await this.plugAll(desired, leave);
         await leave.step();
-        await driver.spawn(
-          {
-            mark: { cloudId, serverId: desired.serverId, attempt: desired.attempt, build: 0 },
-            name: desired.name,
-            flavor,
-            image: desired.image,
-            disks: {
-              root: { source: imageSource(images, desired.image, given.imageUrl), size: flavor.disk },
-              ephemeral: flavor.ephemeral > 0 ? { size: flavor.ephemeral, source: null } : null,
-              swap: flavor.swap,
-            },
-            directBoot: null,
-            powerOn: true,
-            nics,
-            configDrive:
-              given.configDrive &&
-              new Map(Object.entries(given.configDrive).map(([path, text]) => [path, Buffer.from(text, 'base64')])),
-          },
-          signal,
-        );
+        await this.ports.driver.spawn({ ...spec, nics }, signal);
         return null;
       } catch (error) {
         if (signal.aborted || error instanceof NotAskedFor) throw error;
@@ -117,53 +100,80 @@ export class GuestWork {
     if (failures.length > 0) throw failures.length === 1 ? failures[0] : new AggregateError(failures, 'plugging ports');
   }
 
-  async operate(desired: DesiredServer, operation: PowerOperation, leave: Leave): Promise<OperationResult> {
+  /**
+   * @param boot asks for what an operation needs that makes disks; null when the log does not ask for it any more
+   * @throws what another try may mend
+   */
+  async operate(desired: DesiredServer, operation: Operation, boot: () => Promise<Boot>, leave: Leave) {
     const { driver } = this.ports;
+    const { kind } = operation;
     const { signal } = leave;
     const id = desired.serverId;
     try {
-      const nics = bringsUp(operation) ? await this.plugAll(desired, leave) : [];
-      await leave.step();
-      switch (operation) {
-        case 'start':
-          await driver.powerOn(id, nics, signal);
-          break;
-        case 'stop':
-          await driver.powerOff(id, this.grace, signal);
-          break;
-        case 'softReboot':
-          await driver.reboot(id, 'soft', nics, signal);
-          break;
-        case 'hardReboot':
-          await driver.reboot(id, 'hard', nics, signal);
-          break;
-        case 'pause':
-        case 'unpause':
-          await member(driver, 'pausing', operation)[operation](id);
-          break;
-        case 'suspend':
-          await member(driver, 'suspending', operation).suspend(id);
-          break;
-        case 'resume':
-          await member(driver, 'suspending', operation).resume(id, nics);
-      }
+      if (needsBytes(kind)) await this.spawning.use(() => this.makeAnew(desired, operation, boot, leave), signal);
+      else await this.changePower(desired, kind, leave);
       signal.throwIfAborted();
-      return { ok: true, power: (await driver.inspect(id)).power };
+      return { ok: true, power: (await driver.inspect(id)).power } satisfies OperationResult;
     } catch (error) {
-      if (signal.aborted || !(error instanceof HypervisorError) || error.code === 'unavailable') throw error;
-      this.ports.onError(`${operation} of server ${id}`, error);
+      if (signal.aborted || !isFinal(error)) throw error;
+      this.ports.onError(`${kind} of server ${id}`, error);
       return {
         ok: false,
         failure: {
           reason: 'The hypervisor could not do it.',
-          unsupported: error.code === 'unsupported',
+          unsupported: error instanceof HypervisorError && error.code === 'unsupported',
           power: await driver.inspect(id).then(
             (g) => g.power,
             () => null,
           ),
         },
-      };
+      } satisfies OperationResult;
     }
+  }
+
+  private async changePower(desired: DesiredServer, kind: PowerOperation, leave: Leave): Promise<void> {
+    const { driver } = this.ports;
+    const { signal } = leave;
+    const id = desired.serverId;
+    const nics = bringsUp(kind) ? await this.plugAll(desired, leave) : [];
+    await leave.step();
+    switch (kind) {
+      case 'start':
+        return driver.powerOn(id, nics, signal);
+      case 'stop':
+        return driver.powerOff(id, this.grace, signal);
+      case 'softReboot':
+        return driver.reboot(id, 'soft', nics, signal);
+      case 'hardReboot':
+        return driver.reboot(id, 'hard', nics, signal);
+      case 'pause':
+      case 'unpause':
+        return member(driver, 'pausing', kind)[kind](id);
+      case 'suspend':
+        return member(driver, 'suspending', kind).suspend(id);
+      case 'resume':
+        return member(driver, 'suspending', kind).resume(id, nics);
+    }
+  }
+
+  /** Disks from an image, for a guest that is there. */
+  private async makeAnew(desired: DesiredServer, operation: Operation, boot: () => Promise<Boot>, leave: Leave) {
+    const rebuilding = member(this.ports.driver, 'rebuilding', operation.kind);
+    const given = await this.bytesOf(desired.image, boot, leave);
+    const spec = guestSpec(this.ports, desired, desired.image, given);
+    const nics = await this.plugAll(desired, leave);
+    await leave.step();
+    const mark = { ...spec.mark, build: operation.generation };
+    await rebuilding.rebuild({ ...spec, mark, nics, powerOn: operation.powerOn !== false }, leave.signal);
+  }
+
+  /** What the log gives for the work, once the image's bytes are here: they are asked for before anything is made. */
+  private async bytesOf(image: ImageSnapshot, boot: () => Promise<Boot>, leave: Leave): Promise<NonNullable<Boot>> {
+    const given = await boot();
+    if (!given) throw new NotAskedFor();
+    leave.given();
+    await this.ports.images.path(image, given.imageUrl, leave.signal);
+    return given;
   }
 
   /**
@@ -213,6 +223,16 @@ export class GuestWork {
     return nic;
   }
 }
+
+const needsBytes = (kind: ServerOperation): kind is Exclude<ServerOperation, PowerOperation> => kind === 'rebuild';
+
+/** Another try will not mend it. */
+const isFinal = (error: unknown): boolean =>
+  error instanceof HypervisorError
+    ? error.code !== 'unavailable'
+    : error instanceof DomainError && FINAL.has(error.kind);
+/** What the control plane says of an image that cannot be had in any form. */
+const FINAL: ReadonlySet<string> = new Set(['notFound', 'unsupported']);
 
 /** What starts a guest needs its network devices, which a boot of the host has taken away. */
 const bringsUp = (operation: PowerOperation): boolean =>

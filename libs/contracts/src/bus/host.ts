@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { DomainError } from '../errors.js';
 import { HostFacts } from '../events/host.js';
 import { Ipv6Mode } from '../events/network.js';
-import { FlavorSnapshot, ImageSnapshot, PowerOperation, PowerState } from '../events/server.js';
+import { FlavorSnapshot, ImageSnapshot, PowerState, ServerOperation } from '../events/server.js';
 import { ImageId, NetworkId, PortId, ProjectId, SecurityGroupId, ServerId, SubnetId } from '../ids.js';
 import { ImageFormat } from '../image-format.js';
 import { endpoint } from './endpoint.js';
@@ -120,8 +120,18 @@ export const DesiredServer = z.object({
   /** True when the log has ServerSpawned for this attempt: it is never spawned again. */
   spawned: z.boolean(),
   power: PowerState,
-  /** The newest power operation; while `done` is false it has to be carried out and reported. */
-  operation: z.object({ generation: z.number().int(), kind: PowerOperation, done: z.boolean() }).nullable(),
+  /** Generation of the newest rebuild that is done; 0 while there is none. */
+  build: z.number().int().nonnegative().default(0),
+  /** The newest operation; while `done` is false it has to be carried out and reported. */
+  operation: z
+    .object({
+      generation: z.number().int(),
+      kind: ServerOperation,
+      done: z.boolean(),
+      /** Of a rebuild: false leaves the guest off. */
+      powerOn: z.boolean().optional(),
+    })
+    .nullable(),
   name: z.string(),
   flavor: FlavorSnapshot,
   image: ImageSnapshot,
@@ -183,7 +193,7 @@ export const confirm = endpoint(
 
 /**
  * To the gateway, one server at a time: what only its own host may know, for as long as it needs it. Null when the log
- * does not ask the host to spawn it.
+ * does not ask the host to spawn it, or to carry out the operation.
  */
 export const serverBoot = endpoint(
   'host.*.server-boot',
@@ -191,6 +201,8 @@ export const serverBoot = endpoint(
     session,
     serverId: ServerId,
     attempt,
+    /** The operation that needs an image's bytes; absent for the spawn. */
+    generation: z.number().int().optional(),
     /** What the host's driver takes, best first; absent for the image's own form. */
     imageFormats: z.array(ImageFormat).min(1).optional(),
   }),
@@ -215,14 +227,14 @@ export const HostFact = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('operationDone'),
     generation: z.number().int(),
-    operation: PowerOperation,
+    operation: ServerOperation,
     power: PowerState,
     bootId: z.string(),
   }),
   z.object({
     kind: z.literal('operationFailed'),
     generation: z.number().int(),
-    operation: PowerOperation,
+    operation: ServerOperation,
     reason: z.string(),
     unsupported: z.boolean(),
     power: PowerState.nullable(),

@@ -91,6 +91,10 @@ export const PowerOperation = z.enum([
 ]);
 export type PowerOperation = z.infer<typeof PowerOperation>;
 
+/** What a server's host carries out, once each. */
+export const ServerOperation = z.enum([...PowerOperation.options, 'rebuild']);
+export type ServerOperation = z.infer<typeof ServerOperation>;
+
 const Generation = z.number().int().nonnegative();
 const Attempt = z.number().int().positive();
 const server = { serverId: ServerId };
@@ -185,6 +189,28 @@ export const serverEvents = eventSet({
     ServerSuspended: done('The server was suspended.'),
     ServerResumeRequested: requested('A user asked to resume the suspended server.'),
     ServerResumed: done('The server goes on where it was suspended.'),
+    ServerRebuildRequested: event(
+      'A user asked to make the disks of the server anew from an image; what is named here changes with it.',
+      z.object({
+        ...server,
+        generation: Generation,
+        image: ImageSnapshot,
+        /** False: the server was off, and stays so. */
+        powerOn: z.boolean(),
+        name: z.string().optional(),
+        description: z.string().nullable().optional(),
+        hostname: z.string().optional(),
+        metadata: z.record(z.string(), z.string()).optional(),
+        keyName: z.string().nullable().optional(),
+        publicKey: z.string().nullable().optional(),
+        userData: VaultRef.nullable().optional(),
+        injectedFiles: VaultRef.optional(),
+        accessIpV4: z.string().optional(),
+        accessIpV6: z.string().optional(),
+        diskConfig: z.enum(['AUTO', 'MANUAL']).optional(),
+      }),
+    ),
+    ServerRebuilt: done('The server has its new disks.'),
     ServerActionFailed: event(
       'An action did not end well, or not before its deadline.',
       z.object({ ...server, action: z.string(), fault: ServerFault, power: PowerState.nullable() }),

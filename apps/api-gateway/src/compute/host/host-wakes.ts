@@ -30,6 +30,7 @@ const news = new Set<ServerEvent['type']>([
   'ServerUnpauseRequested',
   'ServerSuspendRequested',
   'ServerResumeRequested',
+  'ServerRebuildRequested',
   'ServerInterfaceAttachRequested',
   'ServerInterfaceAttachFailed',
   'ServerInterfaceDetachRequested',

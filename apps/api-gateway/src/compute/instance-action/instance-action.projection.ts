@@ -43,6 +43,7 @@ const begins: { readonly [T in ServerEvent['type']]?: Begins } = {
   ServerUnpauseRequested: () => 'unpause',
   ServerSuspendRequested: () => 'suspend',
   ServerResumeRequested: () => 'resume',
+  ServerRebuildRequested: () => 'rebuild',
   ServerInterfaceAttachRequested: () => 'attach_interface',
   ServerInterfaceDetachRequested: () => 'detach_interface',
   ServerLocked: () => 'lock',
@@ -60,6 +61,7 @@ const firstStep: Readonly<Record<string, string>> = {
   unpause: 'compute_unpause_instance',
   suspend: 'compute_suspend_instance',
   resume: 'compute_resume_instance',
+  rebuild: 'compute_rebuild_instance',
   attach_interface: 'compute_attach_interface',
   detach_interface: 'compute_detach_interface',
 };
@@ -108,6 +110,7 @@ const follow = (row: ServerActionRow, event: RecordedEvent & ServerEvent): Serve
     case 'ServerUnpaused':
     case 'ServerSuspended':
     case 'ServerResumed':
+    case 'ServerRebuilt':
     case 'ServerInterfaceAttached':
     case 'ServerInterfaceDetached':
       return close(row, at, null, event.data.host);

@@ -34,6 +34,7 @@ import {
   serverActions,
 } from './server-actions.js';
 import { serverAggregate } from './server-lifecycle.js';
+import { ServerRebuilder } from './server-rebuilder.js';
 
 const compute = 'compute' as const;
 /** How long a console's token opens it. */
@@ -68,6 +69,7 @@ export class ServerActionsController {
     private readonly network: ComputeNetwork,
     private readonly live: LiveAnswers,
     private readonly settings: ComputeSettings,
+    private readonly rebuilder: ServerRebuilder,
   ) {}
 
   @Operation({
@@ -105,6 +107,8 @@ export class ServerActionsController {
           call.context(),
         );
         return undefined;
+      case 'rebuild':
+        return this.rebuilder.rebuild(call, row, value as never);
       case 'securityGroup':
         return this.changeGroups(call, rows, row, run.change, (value as { name: string }).name);
       case 'consoleOutput':

@@ -8,6 +8,7 @@ beforeAll(async () => {
 afterAll(() => app?.close());
 
 const versions = ['2.1', '2.104'];
+const many = (n: number) => Object.fromEntries(Array.from({ length: n }, (_, i) => [`k${i}`, 'v']));
 const create = async (version = '2.104'): Promise<string> => {
   const networks = version === '2.1' ? {} : { networks: 'none' };
   const server = { name: 'web', flavorRef: '1', imageRef: IMAGE, ...networks };
@@ -58,6 +59,81 @@ describe.each(versions)('at %s', (version) => {
     await app.report(id, { kind: 'operationDone', generation: 2, operation: 'resume', power: 'running', bootId: 'b' });
     expect(await show(id, version)).toMatchObject({ status: 'ACTIVE', 'OS-EXT-STS:task_state': null });
     expect((await actionsOf(id)).map((a) => a.action).sort()).toEqual(['create', 'resume', 'suspend']);
+  });
+});
+
+describe.each(versions)('rebuilding at %s', (version) => {
+  const rebuild = (id: string, over: object = {}, as: 'member' | 'other' | 'reader' = 'member') =>
+    act(id, { rebuild: { imageRef: IMAGE, ...over } }, version, as);
+
+  it('gives a server new disks, and what was asked for with them', async () => {
+    const id = await create(version);
+    expect((await rebuild(id, {}, 'other')).status).toBe(404);
+    expect((await rebuild(id, {}, 'reader')).status).toBe(403);
+    const answer = await rebuild(id, { name: 'anew', metadata: { a: 'b' }, adminPass: 'secret' });
+    expect(answer, answer.text).toMatchObject({
+      status: 202,
+      headers: { location: `http://cloud.example/compute/v2.1/servers/${id}` },
+      body: {
+        server: {
+          id,
+          status: 'REBUILD',
+          name: 'anew',
+          metadata: { a: 'b' },
+          adminPass: 'secret',
+          image: { id: IMAGE },
+        },
+      },
+    });
+    expect(await rebuild(id)).toMatchObject(wrongState('rebuild', id, 'task_state', 'rebuilding'));
+    await app.report(id, { kind: 'operationDone', generation: 1, operation: 'rebuild', power: 'running', bootId: 'b' });
+    expect(await show(id, version)).toMatchObject({ status: 'ACTIVE', name: 'anew', 'OS-EXT-STS:task_state': null });
+  });
+
+  it.each([
+    [
+      'an image that is not there',
+      { imageRef: '5f3c7f0e-6f0c-4b32-9f0b-0d7a0c4f7a01' },
+      400,
+      'Cannot find image for rebuild',
+    ],
+    ['no image', { imageRef: 'x' }, 400, 'imageRef'],
+    ['disks that cannot be kept', { preserve_ephemeral: true }, 400, 'does not support preserving ephemeral'],
+    ['an unknown key', { colour: 'red' }, 400, 'Additional properties are not allowed'],
+    ['more metadata than the quota', { metadata: many(129) }, 403, 'Maximum number of metadata items exceeds 128'],
+  ])('is refused for %s', async (_, over, status, message) => {
+    const id = await create(version);
+    const answer = await rebuild(id, over);
+    expect(answer.status, answer.text).toBe(status);
+    expect(answer.text).toContain(message);
+    expect((await actionsOf(id)).map((a) => a.action)).toEqual(['create']);
+  });
+});
+
+describe('rebuilding, by version', () => {
+  it('takes key, user data and host name once there are such, and shows them', async () => {
+    const id = await create();
+    const key = await app.call('POST', '/v2.1/os-keypairs', {
+      version: '2.92',
+      body: {
+        keypair: {
+          name: 'k1',
+          public_key: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPjGJGHAZdVaQAKkd6Y7FyOkUhqb3vfcg8KoOsAEkLc x',
+        },
+      },
+    });
+    expect(key.status, key.text).toBeLessThan(300);
+    const answer = await act(id, {
+      rebuild: { imageRef: IMAGE, key_name: 'k1', user_data: 'aGVsbG8=', hostname: 'other' },
+    });
+    expect(answer, answer.text).toMatchObject({
+      status: 202,
+      body: { server: { key_name: 'k1', user_data: 'aGVsbG8=', 'OS-EXT-SRV-ATTR:hostname': 'other' } },
+    });
+    const early = await act(await create(), { rebuild: { imageRef: IMAGE, key_name: 'k1' } }, '2.53');
+    expect(early.status).toBe(400);
+    const unknown = await act(await create(), { rebuild: { imageRef: IMAGE, key_name: 'none' } });
+    expect(unknown).toMatchObject({ status: 400, body: { badRequest: { message: 'Invalid key_name provided.' } } });
   });
 });
 
@@ -128,6 +204,7 @@ describe('what the host of a server cannot do', () => {
   it.each([
     ['pausing', { pause: null }],
     ['suspending', { suspend: null }],
+    ['rebuilding', { rebuild: { imageRef: IMAGE } }],
   ] as const)('(%s) is refused before anything is accepted', async (feature, body) => {
     const id = await create();
     await app.hostLacks(feature);

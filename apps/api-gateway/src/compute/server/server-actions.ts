@@ -12,6 +12,7 @@ import { z } from 'zod';
 import * as t from '../common/parameters.js';
 import type { ServerRow } from './server.projection.js';
 import type { ServerCommand } from './server-lifecycle.js';
+import { rebuildSchema } from './server-rebuilder.js';
 import { unbuiltActions } from './unbuilt-actions.js';
 
 /** An action of `POST /servers/{id}/action`. */
@@ -32,6 +33,8 @@ export type Run =
   | { readonly kind: 'securityGroup'; readonly change: 'add' | 'remove' }
   | { readonly kind: 'consoleOutput' }
   | { readonly kind: 'console'; readonly protocol: 'vnc' | 'serial' | 'spice' | 'rdp' }
+  /** Answered by one of the controller's services. */
+  | { readonly kind: 'rebuild' }
   | { readonly kind: 'unsupported' };
 
 const anything: ByVersion<z.ZodType> = [['2.1', z.unknown()]];
@@ -91,6 +94,12 @@ export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
     value: anything,
     needs: 'suspending',
     run: power('resume'),
+  },
+  rebuild: {
+    policy: 'os_compute_api:servers:rebuild',
+    value: rebuildSchema,
+    needs: 'rebuilding',
+    run: { kind: 'rebuild' },
   },
   lock: {
     policy: 'os_compute_api:os-lock-server:lock',

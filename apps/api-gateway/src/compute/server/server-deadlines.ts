@@ -22,5 +22,7 @@ export const taskDeadlines: Readonly<Record<TaskState, Milliseconds>> = {
   // All of its memory is written, or read.
   suspending: seconds(600),
   resuming: seconds(600),
+  // An image may have to be fetched, or made in another form.
+  rebuilding: seconds(600),
   deleting: seconds(120),
 };

@@ -15,7 +15,9 @@ import {
 import type { Aggregate } from '@omnivisor/eventsourcing';
 import { evolve, MAX_ATTEMPTS, noServer, type Server, type TaskState } from './server.js';
 import { decideInterface, type InterfaceCommand, reportInterface } from './server-interfaces.js';
-import { doneEvent, power, powerRules } from './server-power.js';
+import { operations } from './server-operations.js';
+import { power } from './server-power.js';
+import { type RebuildCommand, rebuild } from './server-rebuild.js';
 import { guard, serverNotFound } from './server-rules.js';
 
 type Events = typeof serverEvents;
@@ -100,6 +102,7 @@ export type ServerCommand =
       readonly securityGroups: readonly SecurityGroupId[];
     }
   | InterfaceCommand
+  | RebuildCommand
   | { readonly type: 'resetState'; readonly serverId: ServerId; readonly state: 'active' | 'error' }
   | {
       readonly type: 'delete';
@@ -149,7 +152,7 @@ const report = (server: Server, command: Extract<ServerCommand, { type: 'report'
       if (!operation || operation.done || operation.generation !== fact.generation) return [];
       return [
         {
-          type: doneEvent[operation.kind],
+          type: operations[operation.kind].done,
           data: { ...onHost, generation: fact.generation, power: fact.power, bootId: fact.bootId },
         },
       ];
@@ -162,7 +165,7 @@ const report = (server: Server, command: Extract<ServerCommand, { type: 'report'
           type: 'ServerActionFailed',
           data: {
             serverId,
-            action: powerRules[operation.kind].action,
+            action: operations[operation.kind].action,
             fault: {
               code: fact.unsupported ? 501 : 500,
               message: fact.unsupported ? 'The requested functionality is not supported.' : fact.reason,
@@ -241,7 +244,7 @@ const expire = (server: Server, command: Extract<ServerCommand, { type: 'expireT
           type: 'ServerActionFailed',
           data: {
             serverId,
-            action: server.operation ? powerRules[server.operation.kind].action : task,
+            action: server.operation ? operations[server.operation.kind].action : task,
             fault: fault('The action did not end in time: the host did not answer.'),
             power: null,
           },
@@ -287,6 +290,8 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
     }
     case 'power':
       return power(server, id, command.operation, command.asAdmin);
+    case 'rebuild':
+      return rebuild(server, command);
     case 'expireTask':
       return expire(server, command);
     case 'attachInterface':

@@ -64,18 +64,6 @@ export const powerRules: Record<PowerOperation, PowerRule> = {
   },
 };
 
-/** Which event says that an operation is done. */
-export const doneEvent = {
-  start: 'ServerStarted',
-  stop: 'ServerStopped',
-  softReboot: 'ServerRebooted',
-  hardReboot: 'ServerRebooted',
-  pause: 'ServerPaused',
-  unpause: 'ServerUnpaused',
-  suspend: 'ServerSuspended',
-  resume: 'ServerResumed',
-} as const satisfies Record<PowerOperation, ServerEvent['type']>;
-
 export const power = (server: Server, id: ServerId, operation: PowerOperation, asAdmin: boolean): ServerEvent[] => {
   guard(server, id, asAdmin);
   const rule = powerRules[operation];

@@ -53,6 +53,7 @@ const opensTask = new Set<ServerEvent['type']>([
   'ServerUnpauseRequested',
   'ServerSuspendRequested',
   'ServerResumeRequested',
+  'ServerRebuildRequested',
   'ServerDeleteRequested',
 ]);
 

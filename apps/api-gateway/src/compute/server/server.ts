@@ -12,10 +12,13 @@ import type {
   ServerEvent,
   ServerFault,
   ServerId,
+  ServerOperation,
   ServerPort,
   serverEvents,
+  VaultRef,
 } from '@omnivisor/contracts';
 import { evolveInterfaces } from './server-interfaces.js';
+import { evolveRebuild, rebuildFailed } from './server-rebuild.js';
 
 export type VmState = 'building' | 'active' | 'paused' | 'suspended' | 'stopped' | 'error' | 'deleted';
 export type TaskState =
@@ -30,6 +33,7 @@ export type TaskState =
   | 'unpausing'
   | 'suspending'
   | 'resuming'
+  | 'rebuilding'
   | 'deleting';
 
 export interface Placement {
@@ -41,11 +45,15 @@ export interface Placement {
   readonly availabilityZone: string;
 }
 
-/** The newest power operation; while it is not done its host has to carry it out. */
+/** The newest operation; while it is not done its host has to carry it out. */
 export interface Operation {
   readonly generation: number;
-  readonly kind: PowerOperation;
+  readonly kind: ServerOperation;
   readonly done: boolean;
+  /** Of a rebuild: false leaves the guest off. */
+  readonly powerOn?: boolean;
+  /** Of a rebuild: the image of the disks as they are until it is done. */
+  readonly imageBefore?: ImageSnapshot;
 }
 
 /** An interface that the guest does not have yet, or has to give up. */
@@ -83,6 +91,8 @@ export interface Server {
   readonly configDrive: boolean;
   readonly userData: Request['userData'];
   readonly injectedFiles?: Request['injectedFiles'];
+  /** Secrets that a rebuild has replaced; they are erased with the server. */
+  readonly formerSecrets?: readonly VaultRef[];
   readonly reservationId: string;
   readonly launchIndex: number;
   readonly accessIpV4?: string | undefined;
@@ -115,6 +125,8 @@ export interface Server {
   readonly failedHosts: readonly HostId[];
   readonly generation: number;
   readonly operation: Operation | null;
+  /** Generation of the newest rebuild that is done. */
+  readonly build?: number;
   readonly bootId: string | null;
   readonly deleteRequested: boolean;
   /** Ports and quota were given back after the deletion. */
@@ -168,6 +180,23 @@ export const noServer: Server = {
 /** Attempts to build before a server is given up. */
 export const MAX_ATTEMPTS = 3;
 
+const actionFailed = (
+  server: Server,
+  { fault, ...event }: EventData<typeof serverEvents, 'ServerActionFailed'>,
+): Server => {
+  const power = event.power ?? server.power;
+  const failed: Server = {
+    ...server,
+    taskState: server.taskState === 'deleting' ? 'deleting' : null,
+    operation: server.operation && { ...server.operation, done: true },
+    power,
+    wantedPower: power,
+    vmState: server.vmState === 'error' || !server.launched ? server.vmState : vmStateOf(power),
+    fault,
+  };
+  return server.operation?.kind === 'rebuild' && !server.operation.done ? rebuildFailed(failed, event.power) : failed;
+};
+
 /** vm_state that follows from a power state of a server that runs no action. */
 const vmStateOf = (power: PowerState): VmState =>
   power === 'running' ? 'active' : power === 'paused' || power === 'suspended' ? power : 'stopped';
@@ -187,7 +216,7 @@ const operate = (server: Server, kind: PowerOperation, generation: number, taskS
   operation: { generation, kind, done: false },
 });
 
-const operated = (server: Server, generation: number, power: PowerState, bootId: string): Server =>
+export const operated = (server: Server, generation: number, power: PowerState, bootId: string): Server =>
   server.operation?.generation !== generation
     ? server
     : {
@@ -275,18 +304,11 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
     case 'ServerSuspended':
     case 'ServerResumed':
       return operated(server, event.data.generation, event.data.power, event.data.bootId);
-    case 'ServerActionFailed': {
-      const power = event.data.power ?? server.power;
-      return {
-        ...server,
-        taskState: server.taskState === 'deleting' ? 'deleting' : null,
-        operation: server.operation && { ...server.operation, done: true },
-        power,
-        wantedPower: power,
-        vmState: server.vmState === 'error' || !server.launched ? server.vmState : vmStateOf(power),
-        fault: event.data.fault,
-      };
-    }
+    case 'ServerRebuildRequested':
+    case 'ServerRebuilt':
+      return evolveRebuild(server, event);
+    case 'ServerActionFailed':
+      return actionFailed(server, event.data);
     case 'ServerInterfaceAttachRequested':
     case 'ServerInterfaceAttached':
     case 'ServerInterfaceAttachFailed':
