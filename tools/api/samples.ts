@@ -41,6 +41,8 @@ export const samples: Readonly<Record<string, Bodies>> = {
     { resize: { flavorRef: of.flavor } },
     { rebuild: { imageRef: of.image, name: 'x', key_name: of.keypair, adminPass: SECRET, user_data: SEALED } },
     { rebuild: { imageRef: of.image, metadata: { a: 'b' }, description: 'x', hostname: 'host' } },
+    { rescue: { adminPass: SECRET, rescue_image_ref: of.image } },
+    { unrescue: null },
     { createImage: { name: 'x', metadata: { a: 'b' } } },
   ],
   'compute POST /v2.1/servers/:id/os-interface': (of) => [

@@ -58,6 +58,15 @@ describe('the actions of a server, from the API to its host', () => {
     expect(guest().mark.build).toBeGreaterThan(0);
   });
 
+  it('rescue and unrescue', async () => {
+    await act({ rescue: { rescue_image_ref: of.image } });
+    expect(await settled()).toMatchObject({ vmState: 'rescued', fault: null });
+    expect(guest().stage).toBe('rescued');
+    await act({ unrescue: null });
+    expect(await settled()).toMatchObject({ vmState: 'active', fault: null });
+    expect(guest()).toMatchObject({ stage: 'settled', power: 'running' });
+  });
+
   it('leave no complaint behind', async () => {
     expect(await row()).toMatchObject({ vmState: 'active', fault: null });
     expect(api.complaints).toEqual([]);

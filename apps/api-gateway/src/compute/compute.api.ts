@@ -17,6 +17,7 @@ import { ServerMetadataController } from './server/server-metadata.controller.js
 import { ServerNetworkController } from './server/server-network.controller.js';
 import { ServerPresenter } from './server/server-presenter.js';
 import { ServerRebuilder } from './server/server-rebuilder.js';
+import { ServerRescuer } from './server/server-rescuer.js';
 import { ServerSidelinesController } from './server/server-sidelines.controller.js';
 import { ServerTagsController } from './server/server-tags.controller.js';
 import { ServersController } from './server/servers.controller.js';
@@ -52,4 +53,4 @@ export const computeControllers = [
   NetworkProxyController,
   SmallController,
 ];
-export const computeProviders = [ServerCreation, ServerRebuilder, ServerPresenter, ConsoleGrants];
+export const computeProviders = [ServerCreation, ServerRebuilder, ServerRescuer, ServerPresenter, ConsoleGrants];

@@ -1,5 +1,6 @@
 import { type PortId, seconds } from '@omnivisor/contracts';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { testGuest } from '../drivers/common/test-guest.js';
 import { HypervisorError } from '../drivers/hypervisor-driver.js';
 import { AgentWorld, id } from './agent.fixtures.js';
 import type { Agent } from './agent.js';
@@ -79,6 +80,24 @@ describe('an agent that is asked for an action', () => {
     world.desk.want(1, { spawned: true, operation: { generation: 2, kind: 'rebuild', done: false }, build: 1 });
     await world.clock.runUntil(() => world.desk.facts.length > 0, seconds(120));
     expect(world.desk.facts).toMatchObject([{ kind: 'operationFailed', operation: 'rebuild', power: 'running' }]);
+  });
+
+  it('starts a guest from another image, also after an agent that was killed, and from its own disk again', async () => {
+    const { image } = testGuest(id(1), 'c');
+    await world.spawned(1, { operation: { generation: 1, kind: 'rescue', done: false, image } });
+    world.machine.slow('rescue', seconds(30));
+    await agent.start();
+    await world.clock.advance(seconds(10));
+    await agent.stop();
+    agent = world.agent();
+    await agent.start();
+    await done(1);
+    expect(world.machine.guest(id(1))).toMatchObject({ stage: 'rescued', power: 'running' });
+    world.network.ports.clear();
+    world.desk.want(1, { spawned: true, operation: { generation: 2, kind: 'unrescue', done: false } });
+    await done(2);
+    expect(world.machine.guest(id(1))).toMatchObject({ stage: 'settled', power: 'running' });
+    expect([...world.network.ports.keys()]).toEqual([id(1)]);
   });
 
   const port = (n: number) => id(n) as string as PortId;

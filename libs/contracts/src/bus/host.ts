@@ -130,6 +130,8 @@ export const DesiredServer = z.object({
       done: z.boolean(),
       /** Of a rebuild: false leaves the guest off. */
       powerOn: z.boolean().optional(),
+      /** Of a rescue: what the guest is started from. */
+      image: ImageSnapshot.optional(),
     })
     .nullable(),
   name: z.string(),

@@ -92,7 +92,7 @@ export const PowerOperation = z.enum([
 export type PowerOperation = z.infer<typeof PowerOperation>;
 
 /** What a server's host carries out, once each. */
-export const ServerOperation = z.enum([...PowerOperation.options, 'rebuild']);
+export const ServerOperation = z.enum([...PowerOperation.options, 'rebuild', 'rescue', 'unrescue']);
 export type ServerOperation = z.infer<typeof ServerOperation>;
 
 const Generation = z.number().int().nonnegative();
@@ -211,6 +211,13 @@ export const serverEvents = eventSet({
       }),
     ),
     ServerRebuilt: done('The server has its new disks.'),
+    ServerRescueRequested: event(
+      'A user asked to start the server from a rescue image, with its own disk beside it.',
+      z.object({ ...server, generation: Generation, image: ImageSnapshot }),
+    ),
+    ServerRescued: done('The server runs from its rescue image.'),
+    ServerUnrescueRequested: requested('A user asked to start the server from its own disk again.'),
+    ServerUnrescued: done('The server runs from its own disk again.'),
     ServerActionFailed: event(
       'An action did not end well, or not before its deadline.',
       z.object({ ...server, action: z.string(), fault: ServerFault, power: PowerState.nullable() }),

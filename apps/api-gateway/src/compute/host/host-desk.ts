@@ -189,7 +189,8 @@ export class HostDesk {
         ? { kind: 'spawn', serverId, attempt }
         : { kind: 'operate', serverId, attempt, generation };
     if (!server || !isAskedFor(change, host, server)) return null;
-    return this.ports.boot(server, server.image, hostId, imageFormats);
+    const image = (generation === undefined ? undefined : server.operation?.image) ?? server.image;
+    return this.ports.boot(server, image, hostId, imageFormats);
   }
 
   private async metadata(

@@ -31,6 +31,8 @@ const news = new Set<ServerEvent['type']>([
   'ServerSuspendRequested',
   'ServerResumeRequested',
   'ServerRebuildRequested',
+  'ServerRescueRequested',
+  'ServerUnrescueRequested',
   'ServerInterfaceAttachRequested',
   'ServerInterfaceAttachFailed',
   'ServerInterfaceDetachRequested',

@@ -44,6 +44,8 @@ const begins: { readonly [T in ServerEvent['type']]?: Begins } = {
   ServerSuspendRequested: () => 'suspend',
   ServerResumeRequested: () => 'resume',
   ServerRebuildRequested: () => 'rebuild',
+  ServerRescueRequested: () => 'rescue',
+  ServerUnrescueRequested: () => 'unrescue',
   ServerInterfaceAttachRequested: () => 'attach_interface',
   ServerInterfaceDetachRequested: () => 'detach_interface',
   ServerLocked: () => 'lock',
@@ -62,6 +64,8 @@ const firstStep: Readonly<Record<string, string>> = {
   suspend: 'compute_suspend_instance',
   resume: 'compute_resume_instance',
   rebuild: 'compute_rebuild_instance',
+  rescue: 'compute_rescue_instance',
+  unrescue: 'compute_unrescue_instance',
   attach_interface: 'compute_attach_interface',
   detach_interface: 'compute_detach_interface',
 };
@@ -111,6 +115,8 @@ const follow = (row: ServerActionRow, event: RecordedEvent & ServerEvent): Serve
     case 'ServerSuspended':
     case 'ServerResumed':
     case 'ServerRebuilt':
+    case 'ServerRescued':
+    case 'ServerUnrescued':
     case 'ServerInterfaceAttached':
     case 'ServerInterfaceDetached':
       return close(row, at, null, event.data.host);

@@ -35,6 +35,7 @@ import {
 } from './server-actions.js';
 import { serverAggregate } from './server-lifecycle.js';
 import { ServerRebuilder } from './server-rebuilder.js';
+import { ServerRescuer } from './server-rescuer.js';
 
 const compute = 'compute' as const;
 /** How long a console's token opens it. */
@@ -70,6 +71,7 @@ export class ServerActionsController {
     private readonly live: LiveAnswers,
     private readonly settings: ComputeSettings,
     private readonly rebuilder: ServerRebuilder,
+    private readonly rescuer: ServerRescuer,
   ) {}
 
   @Operation({
@@ -109,6 +111,8 @@ export class ServerActionsController {
         return undefined;
       case 'rebuild':
         return this.rebuilder.rebuild(call, row, value as never);
+      case 'rescue':
+        return this.rescuer.rescue(call, row, value as never);
       case 'securityGroup':
         return this.changeGroups(call, rows, row, run.change, (value as { name: string }).name);
       case 'consoleOutput':

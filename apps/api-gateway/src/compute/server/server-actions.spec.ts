@@ -110,6 +110,30 @@ describe.each(versions)('rebuilding at %s', (version) => {
   });
 });
 
+describe.each(versions)('rescuing at %s', (version) => {
+  it('starts a server from an image, and from its own disk again', async () => {
+    const id = await create(version);
+    expect((await act(id, { rescue: null }, version, 'other')).status).toBe(404);
+    expect((await act(id, { rescue: null }, version, 'reader')).status).toBe(403);
+    expect(await act(id, { unrescue: null }, version)).toMatchObject(wrongState('unrescue', id, 'vm_state', 'active'));
+    const unknown = '5f3c7f0e-6f0c-4b32-9f0b-0d7a0c4f7a01';
+    expect(await act(id, { rescue: { rescue_image_ref: unknown } }, version)).toMatchObject({
+      status: 400,
+      body: { badRequest: { message: `Requested rescue image '${unknown}' is not supported` } },
+    });
+    const answer = await act(id, { rescue: { adminPass: 'secret', rescue_image_ref: IMAGE } }, version);
+    expect(answer, answer.text).toMatchObject({ status: 200, body: { adminPass: 'secret' } });
+    expect(await act(id, { rescue: null }, version)).toMatchObject(wrongState('rescue', id, 'task_state', 'rescuing'));
+    const done = { kind: 'operationDone', power: 'running', bootId: 'b' } as const;
+    await app.report(id, { ...done, generation: 1, operation: 'rescue' });
+    expect(await show(id, version)).toMatchObject({ status: 'RESCUE', 'OS-EXT-STS:vm_state': 'rescued' });
+    expect(await act(id, { unrescue: null }, version)).toMatchObject({ status: 202, text: '' });
+    await app.report(id, { ...done, generation: 2, operation: 'unrescue' });
+    expect(await show(id, version)).toMatchObject({ status: 'ACTIVE', 'OS-EXT-STS:task_state': null });
+    expect((await actionsOf(id)).map((a) => a.action).sort()).toEqual(['create', 'rescue', 'unrescue']);
+  });
+});
+
 describe('rebuilding, by version', () => {
   it('takes key, user data and host name once there are such, and shows them', async () => {
     const id = await create();
@@ -205,6 +229,8 @@ describe('what the host of a server cannot do', () => {
     ['pausing', { pause: null }],
     ['suspending', { suspend: null }],
     ['rebuilding', { rebuild: { imageRef: IMAGE } }],
+    ['rescuing', { rescue: null }],
+    ['rescuing', { unrescue: null }],
   ] as const)('(%s) is refused before anything is accepted', async (feature, body) => {
     const id = await create();
     await app.hostLacks(feature);

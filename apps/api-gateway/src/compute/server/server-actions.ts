@@ -13,6 +13,7 @@ import * as t from '../common/parameters.js';
 import type { ServerRow } from './server.projection.js';
 import type { ServerCommand } from './server-lifecycle.js';
 import { rebuildSchema } from './server-rebuilder.js';
+import { rescueSchema } from './server-rescuer.js';
 import { unbuiltActions } from './unbuilt-actions.js';
 
 /** An action of `POST /servers/{id}/action`. */
@@ -35,6 +36,7 @@ export type Run =
   | { readonly kind: 'console'; readonly protocol: 'vnc' | 'serial' | 'spice' | 'rdp' }
   /** Answered by one of the controller's services. */
   | { readonly kind: 'rebuild' }
+  | { readonly kind: 'rescue' }
   | { readonly kind: 'unsupported' };
 
 const anything: ByVersion<z.ZodType> = [['2.1', z.unknown()]];
@@ -100,6 +102,21 @@ export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
     value: rebuildSchema,
     needs: 'rebuilding',
     run: { kind: 'rebuild' },
+  },
+  rescue: {
+    policy: 'os_compute_api:os-rescue',
+    value: rescueSchema,
+    needs: 'rescuing',
+    run: { kind: 'rescue' },
+  },
+  unrescue: {
+    policy: 'os_compute_api:os-unrescue',
+    value: anything,
+    needs: 'rescuing',
+    run: {
+      kind: 'command',
+      command: (call, row) => ({ type: 'unrescue', serverId: row.id, asAdmin: call.isAdmin }),
+    },
   },
   lock: {
     policy: 'os_compute_api:os-lock-server:lock',

@@ -24,5 +24,7 @@ export const taskDeadlines: Readonly<Record<TaskState, Milliseconds>> = {
   resuming: seconds(600),
   // An image may have to be fetched, or made in another form.
   rebuilding: seconds(600),
+  rescuing: seconds(600),
+  unrescuing: seconds(120),
   deleting: seconds(120),
 };

@@ -18,6 +18,7 @@ import { decideInterface, type InterfaceCommand, reportInterface } from './serve
 import { operations } from './server-operations.js';
 import { power } from './server-power.js';
 import { type RebuildCommand, rebuild } from './server-rebuild.js';
+import { decideRescue, type RescueCommand } from './server-rescue.js';
 import { guard, serverNotFound } from './server-rules.js';
 
 type Events = typeof serverEvents;
@@ -103,6 +104,7 @@ export type ServerCommand =
     }
   | InterfaceCommand
   | RebuildCommand
+  | RescueCommand
   | { readonly type: 'resetState'; readonly serverId: ServerId; readonly state: 'active' | 'error' }
   | {
       readonly type: 'delete';
@@ -292,6 +294,9 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
       return power(server, id, command.operation, command.asAdmin);
     case 'rebuild':
       return rebuild(server, command);
+    case 'rescue':
+    case 'unrescue':
+      return decideRescue(server, command);
     case 'expireTask':
       return expire(server, command);
     case 'attachInterface':

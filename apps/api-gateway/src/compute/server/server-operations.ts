@@ -11,4 +11,6 @@ export const operations = {
   suspend: { action: 'suspend', done: 'ServerSuspended' },
   resume: { action: 'resume', done: 'ServerResumed' },
   rebuild: { action: 'rebuild', done: 'ServerRebuilt' },
+  rescue: { action: 'rescue', done: 'ServerRescued' },
+  unrescue: { action: 'unrescue', done: 'ServerUnrescued' },
 } as const satisfies Record<ServerOperation, { readonly action: string; readonly done: ServerEvent['type'] }>;

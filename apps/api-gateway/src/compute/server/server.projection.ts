@@ -54,6 +54,8 @@ const opensTask = new Set<ServerEvent['type']>([
   'ServerSuspendRequested',
   'ServerResumeRequested',
   'ServerRebuildRequested',
+  'ServerRescueRequested',
+  'ServerUnrescueRequested',
   'ServerDeleteRequested',
 ]);
 

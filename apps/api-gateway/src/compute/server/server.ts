@@ -19,8 +19,9 @@ import type {
 } from '@omnivisor/contracts';
 import { evolveInterfaces } from './server-interfaces.js';
 import { evolveRebuild, rebuildFailed } from './server-rebuild.js';
+import { evolveRescue, rescueFailed } from './server-rescue.js';
 
-export type VmState = 'building' | 'active' | 'paused' | 'suspended' | 'stopped' | 'error' | 'deleted';
+export type VmState = 'building' | 'active' | 'paused' | 'suspended' | 'stopped' | 'rescued' | 'error' | 'deleted';
 export type TaskState =
   | 'scheduling'
   | 'networking'
@@ -34,6 +35,8 @@ export type TaskState =
   | 'suspending'
   | 'resuming'
   | 'rebuilding'
+  | 'rescuing'
+  | 'unrescuing'
   | 'deleting';
 
 export interface Placement {
@@ -52,6 +55,8 @@ export interface Operation {
   readonly done: boolean;
   /** Of a rebuild: false leaves the guest off. */
   readonly powerOn?: boolean;
+  /** Of a rescue: what the guest is started from. */
+  readonly image?: ImageSnapshot;
   /** Of a rebuild: the image of the disks as they are until it is done. */
   readonly imageBefore?: ImageSnapshot;
 }
@@ -191,15 +196,20 @@ const actionFailed = (
     operation: server.operation && { ...server.operation, done: true },
     power,
     wantedPower: power,
-    vmState: server.vmState === 'error' || !server.launched ? server.vmState : vmStateOf(power),
+    vmState: lasting.has(server.vmState) || !server.launched ? server.vmState : vmStateOf(power),
     fault,
   };
-  return server.operation?.kind === 'rebuild' && !server.operation.done ? rebuildFailed(failed, event.power) : failed;
+  if (server.operation === null || server.operation.done) return failed;
+  if (server.operation.kind === 'rebuild') return rebuildFailed(failed, event.power);
+  return server.operation.kind === 'rescue' ? rescueFailed(failed, event.power) : failed;
 };
 
 /** vm_state that follows from a power state of a server that runs no action. */
 const vmStateOf = (power: PowerState): VmState =>
   power === 'running' ? 'active' : power === 'paused' || power === 'suspended' ? power : 'stopped';
+
+/** What a server stays whatever becomes of its power. */
+const lasting: ReadonlySet<VmState> = new Set(['error', 'rescued']);
 
 /** What a host makes of the power; anything else leaves a guest that runs. */
 const powerAfter: { readonly [O in PowerOperation]?: PowerState } = {
@@ -307,6 +317,11 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
     case 'ServerRebuildRequested':
     case 'ServerRebuilt':
       return evolveRebuild(server, event);
+    case 'ServerRescueRequested':
+    case 'ServerRescued':
+    case 'ServerUnrescueRequested':
+    case 'ServerUnrescued':
+      return evolveRescue(server, event);
     case 'ServerActionFailed':
       return actionFailed(server, event.data);
     case 'ServerInterfaceAttachRequested':
@@ -323,7 +338,7 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
         power: event.data.power,
         wantedPower: event.data.power,
         bootId: event.data.bootId,
-        vmState: server.vmState === 'error' ? 'error' : vmStateOf(event.data.power),
+        vmState: lasting.has(server.vmState) ? server.vmState : vmStateOf(event.data.power),
       };
     case 'ServerGuestMissing':
       return {

@@ -37,6 +37,7 @@ const statuses: Readonly<Record<Server['vmState'], string>> = {
   paused: 'PAUSED',
   suspended: 'SUSPENDED',
   stopped: 'SHUTOFF',
+  rescued: 'RESCUE',
   error: 'ERROR',
   deleted: 'DELETED',
 };
@@ -59,7 +60,7 @@ export const statusOf = (row: Pick<ServerRow, 'vmState' | 'taskState' | 'deleted
 export const knownStatuses: ReadonlySet<string> = new Set([
   ...Object.values(statuses),
   ...Object.values(taskStatuses).map(([status]) => status),
-  ...['MIGRATING', 'PASSWORD', 'RESCUE', 'RESIZE', 'REVERT_RESIZE', 'SHELVED', 'SHELVED_OFFLOADED'],
+  ...['MIGRATING', 'PASSWORD', 'RESIZE', 'REVERT_RESIZE', 'SHELVED', 'SHELVED_OFFLOADED'],
   ...['SOFT_DELETED', 'UNKNOWN', 'VERIFY_RESIZE'],
 ]);
 

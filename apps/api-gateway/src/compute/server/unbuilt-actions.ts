@@ -6,11 +6,9 @@ import type { ServerActionSpec } from './server-actions.js';
 
 const always = (schema: z.ZodType): FieldHistory => [['2.1', schema]];
 const object = (fields: Readonly<Record<string, FieldHistory>>) => objectByVersion(fields);
-const orNull = (fields: Readonly<Record<string, FieldHistory>>) => objectByVersion(fields, (o) => o.nullable());
 const anything: ByVersion<z.ZodType> = [['2.1', z.unknown()]];
 
 const password = z.string();
-const imageRef = t.uuid;
 const host = t.fqdn.nullable();
 const metadata = always(t.metadata.optional());
 const flag = t.boolean.optional();
@@ -78,11 +76,6 @@ export const unbuiltActions: Readonly<Record<string, ServerActionSpec>> = {
   ]),
   'os-migrateLive': unbuilt('os-migrate-server:migrate_live', migrateLive),
   evacuate: unbuilt('os-evacuate', evacuate),
-  rescue: unbuilt(
-    'os-rescue',
-    orNull({ adminPass: always(password.optional()), rescue_image_ref: always(imageRef.optional()) }),
-  ),
-  unrescue: unbuilt('os-unrescue'),
   shelve: unbuilt('os-shelve:shelve'),
   shelveOffload: unbuilt('os-shelve:shelve_offload'),
   unshelve: unbuilt('os-shelve:unshelve', unshelve),
