@@ -40,6 +40,8 @@ describe('power', () => {
       ['start', 'active'],
       ['pause', 'paused'],
       ['unpause', 'active'],
+      ['suspend', 'suspended'],
+      ['resume', 'active'],
       ['hardReboot', 'active'],
     ] as const) {
       await cloud.send({ type: 'power', serverId: id, operation, asAdmin: false });

@@ -52,7 +52,7 @@ export class Gateway {
         hostsTouchedBy: (event, rows) => this.serverPorts.hostsTouchedBy(event, rows),
         regroupedBy: (event) => this.serverPorts.regroupedBy(event),
         hostsThatTrust: (rows, groups) => this.serverPorts.hostsThatTrust(rows, groups),
-        boot: (server, host) => guests.boot(server, host),
+        boot: (server, image, host, formats) => guests.boot(server, image, host, formats),
         metadata: (rows, host, request) => guests.metadata(rows, host, request),
       },
       onError,
@@ -62,6 +62,7 @@ export class Gateway {
         networkHosts: (server) => this.networkHosts(server),
         reserve: (request) => this.core.bus.request(reserve, request),
         plug: (server, host, context) => this.plug(server, host, context),
+        releasePort: ({ id }, portId, context) => this.serverPorts.releaseOne(id, portId, context),
         release: (server, context) => this.release(server, context),
       }),
     );
@@ -119,6 +120,7 @@ export class Gateway {
       context,
     );
     await leaveGroup(this.core, server, context);
-    for (const secret of [server.userData, server.injectedFiles]) if (secret) await this.vault.erase(secret.ref);
+    for (const secret of [server.userData, server.injectedFiles, ...(server.formerSecrets ?? [])])
+      if (secret) await this.vault.erase(secret.ref);
   }
 }

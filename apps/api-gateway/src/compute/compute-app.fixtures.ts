@@ -2,13 +2,19 @@ import { Module } from '@nestjs/common';
 import {
   type CommandId,
   describeImage,
+  type Feature,
   FLAVOR_CATALOG,
   type FlavorId,
+  features,
   gib,
+  type HostFact,
+  type HostFacts,
   type HostId,
   type ImageSnapshot,
   mib,
+  type NewEvent,
   notFound,
+  type PortId,
   type RequestedNetwork,
   type RequestId,
   type SecurityGroupId,
@@ -25,7 +31,14 @@ import type { GatewayCore as Core } from '../core/gateway-core.js';
 import { GatewayCore } from '../core/gateway-core.js';
 import { gatewayProjections } from '../projections.js';
 import { computeControllers, computeProviders } from './compute.api.js';
-import { ComputeImages, ComputeNetwork, ComputeNetworkApi, ComputeSecrets, ComputeSettings } from './compute-ports.js';
+import {
+  type AttachRequest,
+  ComputeImages,
+  ComputeNetwork,
+  ComputeNetworkApi,
+  ComputeSecrets,
+  ComputeSettings,
+} from './compute-ports.js';
 import { flavorAggregate } from './flavor/flavor.js';
 import { LiveAnswers } from './host/live-answers.js';
 import { serverAggregate } from './server/server-lifecycle.js';
@@ -34,6 +47,8 @@ const GROUP = '11111111-1111-4111-8111-111111111111' as SecurityGroupId;
 
 /** A network side that has one security group, `default`, and no opinion. */
 class QuietNetwork extends ComputeNetwork {
+  /** What was given back, `server/port`. */
+  readonly released: string[] = [];
   async securityGroups(_: unknown, __: string, refs: readonly string[]) {
     const unknown = refs.find((r) => r !== 'default' && r !== GROUP);
     if (unknown !== undefined) throw notFound(`Security group ${unknown} not found for project p1.`);
@@ -50,6 +65,19 @@ class QuietNetwork extends ComputeNetwork {
   }
   async portStates(_: unknown, ports: readonly ServerPort[]) {
     return new Map(ports.map((p) => [p.portId as string, 'ACTIVE']));
+  }
+  async attach(_: unknown, { requested, serverId }: AttachRequest): Promise<ServerPort> {
+    const portId = requested.portId ?? ('55555555-5555-4555-8555-555555555555' as PortId);
+    return {
+      ...port,
+      portId,
+      networkId: requested.networkId ?? port.networkId,
+      ours: requested.portId === null,
+      tag: serverId,
+    };
+  }
+  async release(serverId: string, portId: PortId) {
+    this.released.push(`${serverId}/${portId}`);
   }
   async regroup() {}
 }
@@ -141,6 +169,10 @@ export interface ComputeApp {
   ): Promise<{ status: number; body: never; headers: Record<string, string>; text: string }>;
   /** Takes a server to ACTIVE on a host, as its processes and its host would. */
   activate(serverId: string): Promise<void>;
+  /** What the host of a server says of it. */
+  report(serverId: string, fact: HostFact): Promise<void>;
+  /** The host has all features but these from now on. */
+  hostLacks(...lacking: Feature[]): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -208,6 +240,28 @@ export const computeApp = async (given?: ReturnType<typeof memoryWorld>): Promis
       context(),
     );
   const host = '0a4b8f7e-16a1-4b93-8a5e-0d7a0c4f7a02' as HostId;
+  const report = async (id: string, fact: HostFact) => {
+    const serverId = id as ServerId;
+    const command = { type: 'report', serverId, host, attempt: 1, fact, now: core.clock.now() } as const;
+    await core.commands.execute(serverAggregate, serverId, command, context());
+  };
+  /** Sessions of the host so far. */
+  let sessions = 0;
+  const hostLacks = async (...lacking: Feature[]) => {
+    const stream = `host-${host}`;
+    const enrolled = { hostId: host, name: 'compute-1', availabilityZone: 'nova', publicKey: 'U', providerId: host };
+    const told = (type: string, data: object) =>
+      ({ type, schemaVersion: 1, data, context: context() }) as unknown as NewEvent;
+    const append = async (event: NewEvent) => {
+      const past = await world.store.readStream(stream);
+      await world.store.append(stream, past.length - 1, [event]);
+    };
+    if (sessions === 0) await append(told('HostEnrolled', enrolled));
+    const has = (Object.keys(features) as Feature[]).filter((feature) => !lacking.includes(feature));
+    const facts = hostFacts(has.map((feature) => features[feature].trait));
+    await append(told('HostSessionStarted', { hostId: host, session: ++sessions, facts }));
+  };
+  if (!given) await hostLacks();
   return {
     app,
     core,
@@ -249,21 +303,23 @@ export const computeApp = async (given?: ReturnType<typeof memoryWorld>): Promis
           availabilityZone: 'nova',
         },
       });
-      await send({
-        type: 'report',
-        serverId,
-        host,
-        attempt: 1,
-        fact: { kind: 'spawned', power: 'running', bootId: 'b' },
-        now: core.clock.now(),
-      });
+      await report(id, { kind: 'spawned', power: 'running', bootId: 'b' });
     },
+    report,
+    hostLacks,
     close: async () => {
       await app.close();
       await core.stop();
     },
   };
 };
+
+const hostFacts = (traits: string[]): HostFacts => ({
+  ...{ hostname: 'compute-1', node: 'compute-1', machineId: 'm', bootId: 'b', hostIp: '127.0.0.1', cpuInfo: {} },
+  ...{ backend: 'fake', hypervisorType: 'fake', hypervisorVersion: 1_000_000 },
+  ...{ vcpus: 8, memoryMib: 8_192, diskGib: 100, probes: [] },
+  traits,
+});
 
 const port = {
   portId: '22222222-2222-4222-8222-222222222222',

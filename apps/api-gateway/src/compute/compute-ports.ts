@@ -1,4 +1,12 @@
-import type { CommandContext, RequestedNetwork, SecurityGroupId, ServerPort, VaultRef } from '@omnivisor/contracts';
+import type {
+  CommandContext,
+  HostId,
+  PortId,
+  RequestedNetwork,
+  SecurityGroupId,
+  ServerPort,
+  VaultRef,
+} from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
 import type { Call } from '@omnivisor/openstack';
 
@@ -6,6 +14,15 @@ import type { Call } from '@omnivisor/openstack';
 export interface GroupName {
   readonly id: SecurityGroupId;
   readonly name: string;
+}
+
+/** What is asked for as another interface of a server. */
+export interface AttachRequest {
+  readonly serverId: string;
+  readonly projectId: string;
+  readonly hostname: string;
+  readonly requested: RequestedNetwork;
+  readonly host: { readonly id: HostId; readonly name: string };
 }
 
 /** What the Compute API needs of the network side. */
@@ -36,6 +53,13 @@ export abstract class ComputeNetwork {
     isAdmin: boolean,
     requested: 'auto' | readonly RequestedNetwork[],
   ): Promise<RequestedNetwork[]>;
+  /**
+   * Makes or takes over the port of another interface of a server, on the server's host. Doing it twice gives the same.
+   * @throws DomainError as `resolve`, and when port or address are not to be had
+   */
+  abstract attach(rows: RowReader, server: AttachRequest, context: CommandContext): Promise<ServerPort>;
+  /** Deletes a port that was made for the server, gives another back to its owner. Idempotent. */
+  abstract release(serverId: string, portId: PortId, context: CommandContext): Promise<void>;
   /** Gives the ports of a server these security groups. */
   abstract regroup(serverId: string, groups: readonly SecurityGroupId[], context: CommandContext): Promise<void>;
   /** Neutron's status of ports by id. */

@@ -12,9 +12,12 @@ import { QuotaSetsController } from './quota/quota-sets.controller.js';
 import { SchedulingController } from './scheduling/scheduling.controller.js';
 import { ConsoleGrants, ServerActionsController } from './server/server-actions.controller.js';
 import { ServerCreation } from './server/server-create.js';
+import { ServerInterfacesController } from './server/server-interfaces.controller.js';
 import { ServerMetadataController } from './server/server-metadata.controller.js';
 import { ServerNetworkController } from './server/server-network.controller.js';
 import { ServerPresenter } from './server/server-presenter.js';
+import { ServerRebuilder } from './server/server-rebuilder.js';
+import { ServerRescuer } from './server/server-rescuer.js';
 import { ServerSidelinesController } from './server/server-sidelines.controller.js';
 import { ServerTagsController } from './server/server-tags.controller.js';
 import { ServersController } from './server/servers.controller.js';
@@ -32,6 +35,7 @@ export const computeControllers = [
   ServerMetadataController,
   ServerTagsController,
   ServerNetworkController,
+  ServerInterfacesController,
   ServerSidelinesController,
   InstanceActionsController,
   FlavorsController,
@@ -49,4 +53,4 @@ export const computeControllers = [
   NetworkProxyController,
   SmallController,
 ];
-export const computeProviders = [ServerCreation, ServerPresenter, ConsoleGrants];
+export const computeProviders = [ServerCreation, ServerRebuilder, ServerRescuer, ServerPresenter, ConsoleGrants];

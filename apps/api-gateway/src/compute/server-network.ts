@@ -1,4 +1,11 @@
-import type { CommandContext, PortId, RequestedNetwork, SecurityGroupId, ServerPort } from '@omnivisor/contracts';
+import {
+  type CommandContext,
+  invalid,
+  type PortId,
+  type RequestedNetwork,
+  type SecurityGroupId,
+  type ServerPort,
+} from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
 import type { GatewayCore } from '../core/gateway-core.js';
 import { step } from '../network/common/context.js';
@@ -7,7 +14,8 @@ import { portTable } from '../network/port/port.projection.js';
 import { ensureDefaultGroup } from '../network/security-group/default-group.js';
 import { type SecurityGroupRow, securityGroupTable } from '../network/security-group/security-group.projection.js';
 import type { ServerPorts } from '../network/server-ports.js';
-import { ComputeNetwork } from './compute-ports.js';
+import { type AttachRequest, ComputeNetwork } from './compute-ports.js';
+import { hostTable } from './host/host.projection.js';
 
 /** The Compute API's view of our own network part. */
 export class ServerNetwork extends ComputeNetwork {
@@ -50,6 +58,20 @@ export class ServerNetwork extends ComputeNetwork {
     requested: 'auto' | readonly RequestedNetwork[],
   ): Promise<RequestedNetwork[]> {
     return this.ports.resolve(rows, projectId, isAdmin, requested);
+  }
+
+  async attach(rows: RowReader, { host, ...request }: AttachRequest, context: CommandContext): Promise<ServerPort> {
+    const networkId = request.requested.networkId ?? '';
+    const machineOf = async (id: string) => (await rows.get(hostTable, id))?.facts?.machineId;
+    const machine = await machineOf(host.id);
+    for (const other of await this.ports.hostsOf(rows, [networkId]))
+      if ((await machineOf(other)) !== machine)
+        throw invalid(`Network ${networkId} does not reach the host of instance ${request.serverId}.`);
+    return this.ports.attach({ ...request, host, securityGroups: [] }, request.requested, context);
+  }
+
+  release(serverId: string, portId: PortId, context: CommandContext): Promise<void> {
+    return this.ports.releaseOne(serverId, portId, context);
   }
 
   async regroup(serverId: string, groups: readonly SecurityGroupId[], context: CommandContext): Promise<void> {

@@ -30,14 +30,18 @@ export class GuestDesk {
     private readonly vault: Vault,
   ) {}
 
-  /** @param formats what the host's driver takes, best first; undefined for the image's own */
+  /**
+   * @param image whose bytes the host needs
+   * @param formats what the host's driver takes, best first; undefined for the image's own
+   */
   async boot(
     server: ServerRow,
+    image: ServerRow['image'],
     hostId: HostId,
     formats?: readonly ImageFormat[],
   ): Promise<NonNullable<z.input<typeof hostBus.serverBoot.reply>>> {
     const { url, format } = await this.core.bus.request(signImageUrl, {
-      imageId: server.image.id,
+      imageId: image.id,
       hostId,
       expiresIn: IMAGE_URL_LIFETIME,
       ...(formats ? { formats: [...formats] } : {}),
@@ -47,7 +51,7 @@ export class GuestDesk {
       : null;
     return {
       imageUrl: url,
-      imageId: server.image.id,
+      imageId: image.id,
       ...(format ? { imageFormat: format } : {}),
       configDrive:
         files && Object.fromEntries([...files].map(([path, contents]) => [path, contents.toString('base64')])),

@@ -164,6 +164,21 @@ describe('ports of a server', () => {
     ]);
   });
 
+  it('come one by one too, the same for the same request, and go one by one', async () => {
+    const networkId = await makeNetwork('10.0.0.0/24');
+    await ports.plug(request(networkId), context());
+    const wanted = { networkId, portId: null, fixedIp: '10.0.0.5', tag: 'x' };
+    const { requested: _, ...server } = request(networkId);
+    const first = await ports.attach(server, wanted, context());
+    expect(first).toMatchObject({ ours: true, tag: 'x', fixedIps: [{ address: '10.0.0.5' }] });
+    expect(await ports.attach(server, wanted, context())).toEqual(first);
+    expect(await ports.serversWithNews(await core.fresh(), hostId, 0)).toEqual([serverId]);
+    await ports.releaseOne('8f0e1f6e-0d3b-4a59-8f3c-2a3c4f4b9a01', first.portId, context());
+    for (let twice = 0; twice < 2; twice++) await ports.releaseOne(serverId, first.portId, context());
+    const pool = await core.commands.load(addressPool, networkId);
+    expect(pool.holdings.size).toBe(1);
+  });
+
   it('are bound to a host, found by address, and gone after release with their addresses', async () => {
     const networkId = await makeNetwork('10.0.0.0/24');
     await ports.plug(request(networkId), context());

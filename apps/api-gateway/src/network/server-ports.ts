@@ -25,7 +25,7 @@ import { hostsOf, hostsThatTrust, hostsTouchedBy, regroupedBy } from './hosts-to
 import { type NetworkRow, networkTable } from './network/network.projection.js';
 import { networkPlans } from './network/network-plans.js';
 import { type Port, port } from './port/port.js';
-import { portTable } from './port/port.projection.js';
+import { type PortRow, portTable } from './port/port.projection.js';
 import { addressKey, addressTable } from './port/port-outlines.projection.js';
 import { portPlugs } from './port/port-plugs.js';
 import { Ports } from './port/ports.js';
@@ -44,6 +44,8 @@ export interface PlugRequest {
   /** Where the server has a place. */
   readonly host: NonNullable<Port['host']>;
 }
+
+type AttachRequest = Omit<PlugRequest, 'requested'>;
 
 /** What a server needs of the network, from its request to its deletion. */
 export class ServerPorts {
@@ -117,26 +119,38 @@ export class ServerPorts {
    * @throws DomainError when a network, port or address is not to be had
    */
   async plug(request: PlugRequest, context: CommandContext): Promise<ServerPort[]> {
-    const rows = this.core.readModel;
-    return settled(
-      request.requested.map(async (wanted, index): Promise<ServerPort> => {
-        const network = await this.networkOf(rows, wanted.networkId ?? '');
-        const made =
-          wanted.portId === null
-            ? await this.make(network, request, index, wanted, context)
-            : await this.take(request, wanted.portId, context);
-        await this.bind(made, request, context);
-        return {
-          portId: made.id!,
-          networkId: made.networkId,
-          networkName: network.name,
-          mac: made.attributes.mac,
-          fixedIps: made.attributes.fixedIps.map((ip) => ({ ...ip, version: ip.address.includes(':') ? 6 : 4 })),
-          ours: made.madeFor === request.serverId,
-          tag: wanted.tag,
-        };
-      }),
-    );
+    return settled(request.requested.map((wanted, index) => this.plugOne(request, wanted, `${index}`, context)));
+  }
+
+  /**
+   * Another port for a server that is there, its id made of the request. Doing it twice gives the same port.
+   * @throws DomainError as `plug`
+   */
+  attach(request: AttachRequest, wanted: RequestedNetwork, context: CommandContext): Promise<ServerPort> {
+    return this.plugOne(request, wanted, context.requestId, context);
+  }
+
+  private async plugOne(
+    request: AttachRequest,
+    wanted: RequestedNetwork,
+    name: string,
+    context: CommandContext,
+  ): Promise<ServerPort> {
+    const network = await this.networkOf(this.core.readModel, wanted.networkId ?? '');
+    const made =
+      wanted.portId === null
+        ? await this.make(network, request, name, wanted, context)
+        : await this.take(request, wanted.portId, context);
+    await this.bind(made, request, context);
+    return {
+      portId: made.id!,
+      networkId: made.networkId,
+      networkName: network.name,
+      mac: made.attributes.mac,
+      fixedIps: made.attributes.fixedIps.map((ip) => ({ ...ip, version: ip.address.includes(':') ? 6 : 4 })),
+      ours: made.madeFor === request.serverId,
+      tag: wanted.tag,
+    };
   }
 
   /** Moves the ports of a server, as an earlier attempt left them, to another host. */
@@ -152,17 +166,22 @@ export class ServerPorts {
   async release(serverId: string, context: CommandContext): Promise<void> {
     const rows = await this.core.fresh();
     const ports = await rows.find(portTable, { where: { serverId } });
-    await settled(
-      ports.map(({ id, madeFor }) =>
-        madeFor === serverId
-          ? this.ports.delete(id, context)
-          : this.core.commands.execute(
-              port,
-              id,
-              { type: 'detach', portId: id, serverId: serverId as ServerId },
-              step(context, `${id} detach`),
-            ),
-      ),
+    await settled(ports.map((row) => this.giveUp(serverId, row, context)));
+  }
+
+  /** As `release`, for one port. */
+  async releaseOne(serverId: string, portId: PortId, context: CommandContext): Promise<void> {
+    const row = await (await this.core.fresh()).get(portTable, portId);
+    if (row?.serverId === serverId) await this.giveUp(serverId, row, context);
+  }
+
+  private async giveUp(serverId: string, { id, madeFor }: PortRow, context: CommandContext): Promise<void> {
+    if (madeFor === serverId) return this.ports.delete(id, context);
+    await this.core.commands.execute(
+      port,
+      id,
+      { type: 'detach', portId: id, serverId: serverId as ServerId },
+      step(context, `${id} detach`),
     );
   }
 
@@ -264,8 +283,8 @@ export class ServerPorts {
 
   private async make(
     network: NetworkRow,
-    request: PlugRequest,
-    index: number,
+    request: AttachRequest,
+    name: string,
     wanted: RequestedNetwork,
     context: CommandContext,
   ): Promise<Port> {
@@ -277,7 +296,7 @@ export class ServerPorts {
         : [await ensureDefaultGroup(this.core, request.projectId, context)];
     return this.ports.create(
       {
-        portId: uuidV5(request.serverId, `${index}`) as PortId,
+        portId: uuidV5(request.serverId, name) as PortId,
         networkId: network.id as NetworkId,
         projectId: request.projectId as ProjectId,
         mac: null,
@@ -305,7 +324,7 @@ export class ServerPorts {
     );
   }
 
-  private async take(request: PlugRequest, portId: PortId, context: CommandContext): Promise<Port> {
+  private async take(request: AttachRequest, portId: PortId, context: CommandContext): Promise<Port> {
     const { state } = await this.core.commands.execute(
       port,
       portId,

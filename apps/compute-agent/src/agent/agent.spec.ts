@@ -1,146 +1,24 @@
-import {
-  hostBus,
-  type ImageId,
-  type NetworkId,
-  type PortId,
-  type ProjectId,
-  type ServerId,
-  seconds,
-  unavailable,
-} from '@omnivisor/contracts';
-import { MemoryBus, VirtualClock } from '@omnivisor/platform/testing';
+import { seconds } from '@omnivisor/contracts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { z } from 'zod';
-import { testGuest } from '../drivers/common/test-guest.js';
-import { FakeDriver, FakeHypervisor } from '../drivers/fake/index.js';
-import { hostFacts } from '../host/host-facts.js';
-import { noImageBytes } from '../images/image-cache.js';
-import { FakeNetworkPlug } from '../network/index.js';
-import { Agent } from './agent.js';
-
-const cloudId = 'c';
-const id = (n: number) => `0c2c7a4e-52a3-4b8e-8f4d-00000000000${n}` as ServerId;
-type Desired = z.input<typeof hostBus.DesiredServer>;
-
-/** The control plane as one host hears it: what it wants is set, what it is told is kept. */
-class Desk {
-  readonly servers = new Map<string, Desired>();
-  readonly networks = new Map<string, hostBus.NetworkPlan>();
-  readonly facts: { serverId: string; kind: string }[] = [];
-  readonly quarantined: string[] = [];
-  /** Nobody hears of guests that the log does not ask for. */
-  deaf = false;
-
-  async open(bus: MemoryBus): Promise<void> {
-    const boot = { imageUrl: 'memory:', imageId: id(9) as string as ImageId, configDrive: null };
-    await bus.respond(hostBus.hello, async () => ({ session: 1, cloudId, hostName: 'h' }));
-    await bus.respond(hostBus.beat, async () => ({ changedAt: 0 }));
-    await bus.respond(hostBus.quarantine, async ({ guests }) => {
-      if (this.deaf) throw unavailable('no scheduler');
-      this.quarantined.splice(0, this.quarantined.length, ...guests.map((g) => g.serverId));
-      return {};
-    });
-    await bus.respond(hostBus.confirm, async ({ changes }) => ({ confirmed: changes.map(() => true) }));
-    await bus.respond(hostBus.serverBoot, async () => boot);
-    await bus.respond(hostBus.desired, async () => ({
-      version: 1,
-      whole: true,
-      servers: [...this.servers.values()],
-      networks: [...this.networks.values()],
-      groups: [],
-      discard: [],
-    }));
-    await bus.respond(hostBus.report, async ({ serverId, fact }) => {
-      this.facts.push({ serverId, kind: fact.kind });
-      return { accepted: true, reason: null };
-    });
-  }
-
-  /** Wants server `n` with port `n` on network `n`. */
-  want(n: number, change: Partial<Desired> = {}): void {
-    const { flavor, image, name } = testGuest(id(n), cloudId);
-    const networkId = id(n) as string as NetworkId;
-    const portId = id(n) as string as PortId;
-    const projectId = 'p' as ProjectId;
-    this.servers.set(id(n), {
-      serverId: id(n),
-      projectId,
-      attempt: 1,
-      tombstone: false,
-      spawned: false,
-      power: 'running',
-      operation: null,
-      name,
-      flavor,
-      image,
-      configDrive: false,
-      portIds: [portId],
-      ports: [
-        {
-          portId,
-          networkId,
-          mac: 'fa:16:3e:00:00:01',
-          mtu: 1500,
-          adminUp: true,
-          portSecurity: true,
-          hostname: name,
-          fixedIps: [],
-          allowedPairs: [],
-          securityGroups: [],
-          rules: [],
-          tag: null,
-        },
-      ],
-      ...change,
-    });
-    this.networks.set(id(n), { networkId, projectId, mtu: 1500, subnets: [] });
-  }
-}
+import { AgentWorld, type Desk, id } from './agent.fixtures.js';
+import type { Agent } from './agent.js';
 
 describe('an agent', () => {
-  let clock: VirtualClock;
-  let bus: MemoryBus;
+  let clock: AgentWorld['clock'];
   let desk: Desk;
-  let machine: FakeHypervisor;
-  let network: FakeNetworkPlug;
+  let machine: AgentWorld['machine'];
+  let network: AgentWorld['network'];
   let agent: Agent;
   let errors: string[];
+  let spawned: (n: number) => Promise<void>;
 
   beforeEach(async () => {
-    clock = new VirtualClock();
-    bus = new MemoryBus(clock);
-    desk = new Desk();
-    await desk.open(bus);
-    machine = new FakeHypervisor({ clock });
-    network = new FakeNetworkPlug();
-    errors = [];
-    const driver = new FakeDriver(machine, { cloudId });
-    agent = new Agent({
-      hostId: 'h',
-      cloudId,
-      clock,
-      bus,
-      driver,
-      network,
-      images: noImageBytes,
-      facts: async () =>
-        hostFacts(driver, await driver.probe(AbortSignal.abort()), [], {
-          node: 'h',
-          hostIp: '127.0.0.1',
-          machineId: 'm',
-          bootId: 'b',
-        }),
-      onError: (where) => errors.push(where),
-      random: () => 0.5,
-    });
+    const world = await AgentWorld.open();
+    ({ clock, desk, machine, network, errors } = world);
+    spawned = (n) => world.spawned(n);
+    agent = world.agent();
   });
   afterEach(() => agent.stop());
-
-  /** A server that was spawned before, with its guest on the machine. */
-  const spawned = async (n: number) => {
-    await new FakeDriver(machine, { cloudId }).spawn(testGuest(id(n), cloudId), new AbortController().signal);
-    desk.want(n, { spawned: true });
-  };
 
   it('serves the other servers of its host while one port cannot be plugged', async () => {
     await spawned(1);

@@ -11,6 +11,8 @@ import {
 import type { Subscription } from '@omnivisor/platform/ports';
 import type { z } from 'zod';
 import { type FoundGuest, HypervisorError } from '../drivers/hypervisor-driver.js';
+import { GuestOperations } from './guest-operations.js';
+import { GuestPorts } from './guest-ports.js';
 import { GuestWork } from './guest-work.js';
 import { LiveQuestions } from './live-questions.js';
 import type { AgentPorts, GroupMembers, NetworkPlan } from './ports.js';
@@ -55,7 +57,9 @@ export class Agent {
   private readonly busy = new Map<string, Work>();
   private readonly again = new Set<string>();
   private readonly retries: Retries;
+  private readonly guestPorts: GuestPorts;
   private readonly work: GuestWork;
+  private readonly operations: GuestOperations;
   private readonly networking = new Semaphore(NETWORKS_AT_ONCE);
   private readonly abort = new AbortController();
   private session!: Session;
@@ -72,7 +76,10 @@ export class Agent {
   });
 
   constructor(private readonly ports: AgentPorts) {
-    this.work = new GuestWork(ports, GRACE, ports.spawns ?? 2);
+    const spawning = new Semaphore(ports.spawns ?? 2);
+    this.guestPorts = new GuestPorts(ports);
+    this.work = new GuestWork(ports, this.guestPorts, spawning);
+    this.operations = new GuestOperations(ports, this.guestPorts, spawning, GRACE);
     this.retries = new Retries(ports.clock, ports.random);
   }
 
@@ -83,7 +90,7 @@ export class Agent {
     const { session } = taken;
     this.bootId = taken.bootId;
     this.session = session;
-    this.strays = new Strays(this.ports, session, this.work, {
+    this.strays = new Strays(this.ports, session, this.guestPorts, {
       desired: (id) => this.desired.get(id),
       isBusy: (id) => this.busy.has(id),
     });
@@ -279,7 +286,11 @@ export class Agent {
   /** Closes the difference for one server: its guest first, then its ports. Either is tried although the other failed. */
   private async close(id: ServerId, signal: AbortSignal): Promise<void> {
     let failure: { readonly error: unknown } | undefined;
-    for (const step of [() => this.closeGuest(id, signal), () => this.closePorts(id, signal)])
+    for (const step of [
+      () => this.closeGuest(id, signal),
+      () => this.closePorts(id, signal),
+      () => this.closeInterfaces(id, signal),
+    ])
       try {
         await step();
       } catch (error) {
@@ -304,10 +315,24 @@ export class Agent {
 
   private async closePorts(id: ServerId, signal: AbortSignal): Promise<void> {
     const desired = this.desired.get(id);
-    if (!desired?.spawned || desired.tombstone || !this.work.hasStalePorts(desired)) return;
+    if (!desired?.spawned || desired.tombstone || !this.guestPorts.hasStalePorts(desired)) return;
     const leave = this.session.leaveFor({ kind: 'plug', serverId: id, attempt: desired.attempt }, signal);
     if (this.toldAt) leave.given(this.toldAt);
-    await this.work.refreshPorts(desired, leave);
+    await this.guestPorts.refreshPorts(desired, leave);
+  }
+
+  private async closeInterfaces(id: ServerId, signal: AbortSignal): Promise<void> {
+    const desired = this.desired.get(id);
+    if (!desired?.spawned || desired.tombstone) return;
+    const { serverId, attempt } = desired;
+    for (const { portId, change } of desired.interfaces) {
+      const leave = this.session.leaveFor({ kind: 'interface', serverId, attempt, portId, change }, signal);
+      const failure = await this.guestPorts.changeInterface(desired, portId, change, leave);
+      await this.report(
+        desired,
+        failure ? { kind: 'interfaceFailed', portId, change, ...failure } : { kind: 'interfaceDone', portId, change },
+      );
+    }
   }
 
   private async carryOut(
@@ -328,15 +353,15 @@ export class Agent {
         const failure = await this.work.spawn(desired, boot, leave);
         if (failure === null) return tell({ kind: 'spawned', power: 'running', bootId: this.bootId });
         // A driver whose spawn failed has left nothing; the network side is ours.
-        await this.work.unplug(desired.portIds, leave);
+        await this.guestPorts.unplug(desired.portIds, leave);
         return tell({ kind: 'spawnFailed', reason: failure });
       }
       case 'destroy':
         await this.work.destroy(serverId, destroy);
-        await this.work.unplug(desired.portIds, destroy);
+        await this.guestPorts.unplug(desired.portIds, destroy);
         return tell({ kind: 'absent' });
       case 'reportAbsent':
-        await this.work.unplug(desired.portIds, destroy);
+        await this.guestPorts.unplug(desired.portIds, destroy);
         return tell({ kind: 'absent' });
       case 'reportSpawned':
         return tell({ kind: 'spawned', power: found!.power, bootId: this.bootId });
@@ -351,8 +376,9 @@ export class Agent {
       }
       case 'operate': {
         const { generation, operation } = action;
+        const boot = () => this.session.ask(hostBus.serverBoot, { serverId, attempt, generation });
         const leave = this.session.leaveFor({ kind: 'operate', serverId, attempt, generation }, signal);
-        const result = await this.work.operate(desired, operation, leave);
+        const result = await this.operations.operate({ desired, operation: desired.operation!, boot, leave });
         return tell(
           result.ok
             ? { kind: 'operationDone', generation, operation, power: result.power, bootId: this.bootId }
@@ -383,10 +409,19 @@ export class Agent {
     if (fact.kind === 'absent' || fact.kind === 'spawnFailed') this.desired.delete(id);
     else if (fact.kind === 'spawned') this.desired.set(id, { ...wanted, spawned: true, power: fact.power });
     else if (fact.kind === 'powerChanged') this.desired.set(id, { ...wanted, power: fact.power });
+    else if ('portId' in fact)
+      this.desired.set(id, {
+        ...wanted,
+        interfaces: wanted.interfaces.filter((i) => i.portId !== fact.portId),
+        ports: wanted.ports.filter(
+          (p) => p.portId !== fact.portId || fact.kind !== 'interfaceDone' || fact.change === 'attach',
+        ),
+      });
     else if ('generation' in fact && operation?.generation === fact.generation)
       this.desired.set(id, {
         ...wanted,
         operation: { ...operation, done: true },
+        build: fact.kind === 'operationDone' && fact.operation === 'rebuild' ? fact.generation : wanted.build,
         power: fact.power ?? wanted.power,
       });
   }

@@ -1,4 +1,4 @@
-import type { hostBus, PowerOperation } from '@omnivisor/contracts';
+import type { hostBus, ServerOperation } from '@omnivisor/contracts';
 import type { z } from 'zod';
 import type { FoundGuest } from '../drivers/hypervisor-driver.js';
 
@@ -8,12 +8,12 @@ export type DesiredServer = z.output<typeof hostBus.DesiredServer>;
 export type Action =
   | { readonly kind: 'spawn' }
   | { readonly kind: 'destroy' }
-  | { readonly kind: 'operate'; readonly operation: PowerOperation; readonly generation: number }
+  | { readonly kind: 'operate'; readonly operation: ServerOperation; readonly generation: number }
   | { readonly kind: 'reportSpawned' }
   | { readonly kind: 'reportPower' }
   | { readonly kind: 'reportMissing' }
   | { readonly kind: 'reportAbsent' }
-  | { readonly kind: 'failOperation'; readonly operation: PowerOperation; readonly generation: number }
+  | { readonly kind: 'failOperation'; readonly operation: ServerOperation; readonly generation: number }
   /** Leave it alone and tell an operator. */
   | { readonly kind: 'quarantine'; readonly reason: string }
   /** An operator has given up a guest in quarantine. */

@@ -1,6 +1,6 @@
 import { hostBus } from '@omnivisor/contracts';
 import type { FoundGuest } from '../drivers/hypervisor-driver.js';
-import type { GuestWork } from './guest-work.js';
+import type { GuestPorts } from './guest-ports.js';
 import type { AgentPorts } from './ports.js';
 import { type DesiredServer, nextAction } from './reconcile.js';
 import type { Session } from './session.js';
@@ -10,7 +10,7 @@ export class Strays {
   constructor(
     private readonly ports: Pick<AgentPorts, 'driver' | 'network'>,
     private readonly session: Session,
-    private readonly work: GuestWork,
+    private readonly guestPorts: GuestPorts,
     private readonly agent: {
       desired(id: string): DesiredServer | undefined;
       /** Something is being done for the server right now. */
@@ -45,6 +45,6 @@ export class Strays {
     const isStray = (id: string) => !this.agent.desired(id) && !guests.has(id) && !this.agent.isBusy(id);
     const leave = this.session.leave();
     for (const { portId, serverId } of await this.ports.network.list())
-      if (isStray(serverId)) await this.work.unplug([portId], leave);
+      if (isStray(serverId)) await this.guestPorts.unplug([portId], leave);
   }
 }

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { DomainError } from '../errors.js';
 import { HostFacts } from '../events/host.js';
 import { Ipv6Mode } from '../events/network.js';
-import { FlavorSnapshot, ImageSnapshot, PowerOperation, PowerState } from '../events/server.js';
+import { FlavorSnapshot, ImageSnapshot, PowerState, ServerOperation } from '../events/server.js';
 import { ImageId, NetworkId, PortId, ProjectId, SecurityGroupId, ServerId, SubnetId } from '../ids.js';
 import { ImageFormat } from '../image-format.js';
 import { endpoint } from './endpoint.js';
@@ -107,6 +107,9 @@ export const GroupMembers = z.object({
 });
 export type GroupMembers = z.infer<typeof GroupMembers>;
 
+export const InterfaceChange = z.enum(['attach', 'detach']);
+export type InterfaceChange = z.infer<typeof InterfaceChange>;
+
 /** What the log wants of one server on one host. */
 export const DesiredServer = z.object({
   serverId: ServerId,
@@ -117,8 +120,20 @@ export const DesiredServer = z.object({
   /** True when the log has ServerSpawned for this attempt: it is never spawned again. */
   spawned: z.boolean(),
   power: PowerState,
-  /** The newest power operation; while `done` is false it has to be carried out and reported. */
-  operation: z.object({ generation: z.number().int(), kind: PowerOperation, done: z.boolean() }).nullable(),
+  /** Generation of the newest rebuild that is done; 0 while there is none. */
+  build: z.number().int().nonnegative().default(0),
+  /** The newest operation; while `done` is false it has to be carried out and reported. */
+  operation: z
+    .object({
+      generation: z.number().int(),
+      kind: ServerOperation,
+      done: z.boolean(),
+      /** Of a rebuild: false leaves the guest off. */
+      powerOn: z.boolean().optional(),
+      /** Of a rescue: what the guest is started from. */
+      image: ImageSnapshot.optional(),
+    })
+    .nullable(),
   name: z.string(),
   flavor: FlavorSnapshot,
   image: ImageSnapshot,
@@ -126,6 +141,8 @@ export const DesiredServer = z.object({
   /** Every port of the server; a tombstone has no plugs any more. */
   portIds: z.array(PortId),
   ports: z.array(PortPlug),
+  /** Interfaces that the guest does not have yet, or has to give up: each until it is reported. */
+  interfaces: z.array(z.object({ portId: PortId, change: InterfaceChange })).default([]),
 });
 export type DesiredServer = z.infer<typeof DesiredServer>;
 
@@ -155,6 +172,8 @@ export const HostChange = z.discriminatedUnion('kind', [
   /** Bring the ports of a guest up to date. */
   z.object({ kind: z.literal('plug'), serverId: ServerId, attempt }),
   z.object({ kind: z.literal('operate'), serverId: ServerId, attempt, generation: z.number().int() }),
+  /** Give the guest an interface, or take one from it, with its port. */
+  z.object({ kind: z.literal('interface'), serverId: ServerId, attempt, portId: PortId, change: InterfaceChange }),
   /** Remove guest and ports on a tombstone. */
   z.object({ kind: z.literal('destroy'), serverId: ServerId, attempt }),
   /** Remove a guest in quarantine that an operator gave up. */
@@ -176,7 +195,7 @@ export const confirm = endpoint(
 
 /**
  * To the gateway, one server at a time: what only its own host may know, for as long as it needs it. Null when the log
- * does not ask the host to spawn it.
+ * does not ask the host to spawn it, or to carry out the operation.
  */
 export const serverBoot = endpoint(
   'host.*.server-boot',
@@ -184,6 +203,8 @@ export const serverBoot = endpoint(
     session,
     serverId: ServerId,
     attempt,
+    /** The operation that needs an image's bytes; absent for the spawn. */
+    generation: z.number().int().optional(),
     /** What the host's driver takes, best first; absent for the image's own form. */
     imageFormats: z.array(ImageFormat).min(1).optional(),
   }),
@@ -208,17 +229,25 @@ export const HostFact = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('operationDone'),
     generation: z.number().int(),
-    operation: PowerOperation,
+    operation: ServerOperation,
     power: PowerState,
     bootId: z.string(),
   }),
   z.object({
     kind: z.literal('operationFailed'),
     generation: z.number().int(),
-    operation: PowerOperation,
+    operation: ServerOperation,
     reason: z.string(),
     unsupported: z.boolean(),
     power: PowerState.nullable(),
+  }),
+  z.object({ kind: z.literal('interfaceDone'), portId: PortId, change: InterfaceChange }),
+  z.object({
+    kind: z.literal('interfaceFailed'),
+    portId: PortId,
+    change: InterfaceChange,
+    reason: z.string(),
+    unsupported: z.boolean(),
   }),
   z.object({ kind: z.literal('powerChanged'), power: PowerState, bootId: z.string() }),
   z.object({ kind: z.literal('missing') }),

@@ -79,8 +79,21 @@ export const PowerState = z.enum(['running', 'paused', 'suspended', 'shutdown', 
 export type PowerState = z.infer<typeof PowerState>;
 
 /** A change of power that was asked for. Its generation makes the edge a level: each is done once. */
-export const PowerOperation = z.enum(['start', 'stop', 'softReboot', 'hardReboot', 'pause', 'unpause']);
+export const PowerOperation = z.enum([
+  'start',
+  'stop',
+  'softReboot',
+  'hardReboot',
+  'pause',
+  'unpause',
+  'suspend',
+  'resume',
+]);
 export type PowerOperation = z.infer<typeof PowerOperation>;
+
+/** What a server's host carries out, once each. */
+export const ServerOperation = z.enum([...PowerOperation.options, 'rebuild', 'rescue', 'unrescue']);
+export type ServerOperation = z.infer<typeof ServerOperation>;
 
 const Generation = z.number().int().nonnegative();
 const Attempt = z.number().int().positive();
@@ -172,9 +185,68 @@ export const serverEvents = eventSet({
     ServerPaused: done('The server was paused.'),
     ServerUnpauseRequested: requested('A user asked to unpause the server.'),
     ServerUnpaused: done('The server was unpaused.'),
+    ServerSuspendRequested: requested('A user asked to suspend the server: its memory goes to disk.'),
+    ServerSuspended: done('The server was suspended.'),
+    ServerResumeRequested: requested('A user asked to resume the suspended server.'),
+    ServerResumed: done('The server goes on where it was suspended.'),
+    ServerRebuildRequested: event(
+      'A user asked to make the disks of the server anew from an image; what is named here changes with it.',
+      z.object({
+        ...server,
+        generation: Generation,
+        image: ImageSnapshot,
+        /** False: the server was off, and stays so. */
+        powerOn: z.boolean(),
+        name: z.string().optional(),
+        description: z.string().nullable().optional(),
+        hostname: z.string().optional(),
+        metadata: z.record(z.string(), z.string()).optional(),
+        keyName: z.string().nullable().optional(),
+        publicKey: z.string().nullable().optional(),
+        userData: VaultRef.nullable().optional(),
+        injectedFiles: VaultRef.optional(),
+        accessIpV4: z.string().optional(),
+        accessIpV6: z.string().optional(),
+        diskConfig: z.enum(['AUTO', 'MANUAL']).optional(),
+      }),
+    ),
+    ServerRebuilt: done('The server has its new disks.'),
+    ServerRescueRequested: event(
+      'A user asked to start the server from a rescue image, with its own disk beside it.',
+      z.object({ ...server, generation: Generation, image: ImageSnapshot }),
+    ),
+    ServerRescued: done('The server runs from its rescue image.'),
+    ServerUnrescueRequested: requested('A user asked to start the server from its own disk again.'),
+    ServerUnrescued: done('The server runs from its own disk again.'),
     ServerActionFailed: event(
       'An action did not end well, or not before its deadline.',
       z.object({ ...server, action: z.string(), fault: ServerFault, power: PowerState.nullable() }),
+    ),
+
+    ServerInterfaceAttachRequested: event(
+      "A user asked for another network interface; its port is the server's from now on.",
+      z.object({ ...server, port: ServerPort, at: Instant }),
+    ),
+    ServerInterfaceAttached: event('The guest has the interface.', z.object({ ...onHost, portId: PortId })),
+    ServerInterfaceAttachFailed: event(
+      'The guest did not get the interface. Its host makes sure that nothing of it is left.',
+      z.object({ ...server, portId: PortId, fault: ServerFault }),
+    ),
+    ServerInterfaceDetachRequested: event(
+      'A user asked to take a network interface from the server.',
+      z.object({ ...server, portId: PortId, at: Instant }),
+    ),
+    ServerInterfaceDetached: event(
+      "The host confirmed that nothing of the interface is left; its port is no longer the server's.",
+      z.object({ ...onHost, portId: PortId }),
+    ),
+    ServerInterfaceDetachFailed: event(
+      'The guest did not let go of the interface; it keeps it.',
+      z.object({ ...server, portId: PortId, fault: ServerFault }),
+    ),
+    ServerInterfaceReleased: event(
+      'The port of a detached interface was deleted, or given back to its owner.',
+      z.object({ ...server, portId: PortId }),
     ),
 
     ServerPowerChanged: event(

@@ -16,17 +16,31 @@ const server = (change: object = {}): ServerRow =>
     ...change,
   }) as unknown as ServerRow;
 const asked = (kind: string, row: ServerRow | undefined, more: object = {}, on: HostRow = host) =>
-  isAskedFor({ kind, serverId: 's', attempt: 2, generation: 7, ...more } as hostBus.HostChange, on, row);
+  isAskedFor(
+    {
+      kind,
+      serverId: 's',
+      attempt: 2,
+      generation: 7,
+      portId: 'p',
+      change: 'detach',
+      ...more,
+    } as unknown as hostBus.HostChange,
+    on,
+    row,
+  );
 
+const wired = server({ interfaces: [{ portId: 'p', change: 'detach', since: null }] });
 const unspawned = server({ spawned: false });
 const tombstone = server({ deleteRequested: true });
-const kinds = ['spawn', 'plug', 'operate', 'destroy', 'discard'];
+const kinds = ['spawn', 'plug', 'operate', 'interface', 'destroy', 'discard'];
 
 describe('a change that a host is about to make', () => {
   it.each([
     ['spawn', unspawned],
     ['plug', server()],
     ['operate', server()],
+    ['interface', wired],
     ['destroy', tombstone],
   ])('is confirmed while the log asks for it: %s', (kind, row) => expect(asked(kind, row)).toBe(true));
 
@@ -37,6 +51,8 @@ describe('a change that a host is about to make', () => {
     ['an operation that is settled', 'operate', server({ operation: { generation: 7, done: true } }), {}],
     ['an operation that a newer one has replaced', 'operate', server(), { generation: 6 }],
     ['an operation on what was deleted', 'operate', tombstone, {}],
+    ['an interface that nobody asked for', 'interface', server(), { portId: 'p', change: 'attach' }],
+    ['an interface that was asked for otherwise', 'interface', wired, { portId: 'p', change: 'attach' }],
     ['a destroy without a tombstone', 'destroy', server(), {}],
     ['a discard that nobody decided', 'discard', undefined, {}],
   ])('is refused: %s', (_, kind, row, more) => expect(asked(kind, row, more)).toBe(false));

@@ -22,6 +22,11 @@ export const isAskedFor = (
       return !server.spawned;
     case 'plug':
       return server.spawned;
+    case 'interface':
+      return (
+        server.spawned &&
+        (server.interfaces ?? []).some((i) => i.portId === change.portId && i.change === change.change)
+      );
     case 'operate': {
       const { operation } = server;
       return server.spawned && operation?.generation === change.generation && !operation.done;

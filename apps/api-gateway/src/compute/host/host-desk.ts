@@ -37,9 +37,10 @@ export interface HostDeskPorts extends HostWakesPorts {
   ): Promise<{ readonly everything: boolean; readonly members: z.input<typeof hostBus.GroupMembers>[] }>;
   /** Servers whose ports on a host changed. */
   serversWithNews(rows: RowReader, hostId: string, since: Position): Promise<string[]>;
-  /** Everything a server's own host may know of it, for one spawn. */
+  /** Everything a server's own host may know of it, for one spawn or operation that needs the image's bytes. */
   boot(
     server: ServerRow,
+    image: ServerRow['image'],
     host: HostId,
     formats?: readonly ImageFormat[],
   ): Promise<NonNullable<z.input<typeof hostBus.serverBoot.reply>>>;
@@ -145,8 +146,8 @@ export class HostDesk {
     ]);
     const refused = (reason: string) => ({ accepted: false, reason });
     if (!server) return refused('no such server');
-    const pending = server.pending!;
     const { fact } = request;
+    const pending = ('portId' in fact && server.interfaceRequests?.[fact.portId]) || server.pending!;
     const context: CommandContext = {
       actor: { kind: 'service', service: `host-${hostId}` },
       requestId: pending.requestId as RequestId,
@@ -179,12 +180,17 @@ export class HostDesk {
 
   private async boot(
     hostId: HostId,
-    { session, serverId, attempt, imageFormats }: z.output<typeof hostBus.serverBoot.request>,
+    { session, serverId, attempt, generation, imageFormats }: z.output<typeof hostBus.serverBoot.request>,
   ): Promise<z.input<typeof hostBus.serverBoot.reply>> {
     const rows = await this.core.fresh();
     const [host, server] = await settled([this.current(rows, hostId, session), rows.get(serverTable, serverId)]);
-    if (!server || !isAskedFor({ kind: 'spawn', serverId, attempt }, host, server)) return null;
-    return this.ports.boot(server, hostId, imageFormats);
+    const change: hostBus.HostChange =
+      generation === undefined
+        ? { kind: 'spawn', serverId, attempt }
+        : { kind: 'operate', serverId, attempt, generation };
+    if (!server || !isAskedFor(change, host, server)) return null;
+    const image = (generation === undefined ? undefined : server.operation?.image) ?? server.image;
+    return this.ports.boot(server, image, hostId, imageFormats);
   }
 
   private async metadata(

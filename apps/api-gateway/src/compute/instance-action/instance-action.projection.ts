@@ -41,6 +41,13 @@ const begins: { readonly [T in ServerEvent['type']]?: Begins } = {
   ServerRebootRequested: () => 'reboot',
   ServerPauseRequested: () => 'pause',
   ServerUnpauseRequested: () => 'unpause',
+  ServerSuspendRequested: () => 'suspend',
+  ServerResumeRequested: () => 'resume',
+  ServerRebuildRequested: () => 'rebuild',
+  ServerRescueRequested: () => 'rescue',
+  ServerUnrescueRequested: () => 'unrescue',
+  ServerInterfaceAttachRequested: () => 'attach_interface',
+  ServerInterfaceDetachRequested: () => 'detach_interface',
   ServerLocked: () => 'lock',
   ServerUnlocked: () => 'unlock',
 };
@@ -54,6 +61,13 @@ const firstStep: Readonly<Record<string, string>> = {
   reboot: 'compute_reboot_instance',
   pause: 'compute_pause_instance',
   unpause: 'compute_unpause_instance',
+  suspend: 'compute_suspend_instance',
+  resume: 'compute_resume_instance',
+  rebuild: 'compute_rebuild_instance',
+  rescue: 'compute_rescue_instance',
+  unrescue: 'compute_unrescue_instance',
+  attach_interface: 'compute_attach_interface',
+  detach_interface: 'compute_detach_interface',
 };
 
 const open = (row: ServerActionRow, at: Instant, step: string, host: string | null, hostId: string | null) => ({
@@ -98,12 +112,21 @@ const follow = (row: ServerActionRow, event: RecordedEvent & ServerEvent): Serve
     case 'ServerRebooted':
     case 'ServerPaused':
     case 'ServerUnpaused':
+    case 'ServerSuspended':
+    case 'ServerResumed':
+    case 'ServerRebuilt':
+    case 'ServerRescued':
+    case 'ServerUnrescued':
+    case 'ServerInterfaceAttached':
+    case 'ServerInterfaceDetached':
       return close(row, at, null, event.data.host);
     case 'ServerDeleted':
       return row.action === 'delete' ? close(row, at, null, null) : row;
     case 'ServerSpawnFailed':
       return close(row, at, 'The host could not build the server.', event.data.host);
     case 'ServerBuildFailed':
+    case 'ServerInterfaceAttachFailed':
+    case 'ServerInterfaceDetachFailed':
     case 'ServerActionFailed': {
       // A build that no host took has no open step any more: the last one stands for it.
       const closed = close(row, at, event.data.fault.message, null);

@@ -19,6 +19,7 @@ import { ComputeNetwork, ComputeSettings } from '../compute-ports.js';
 import { consoleAggregate } from '../console/console.js';
 import { consoleGrantTable, consoleRevocationTable } from '../console/console.projection.js';
 import { hostTable } from '../host/host.projection.js';
+import { requireFeature } from '../host/host-features.js';
 import { LiveAnswers } from '../host/live-answers.js';
 import { consoleText } from './console-text.js';
 import type { ServerRow } from './server.projection.js';
@@ -33,6 +34,8 @@ import {
   serverActions,
 } from './server-actions.js';
 import { serverAggregate } from './server-lifecycle.js';
+import { ServerRebuilder } from './server-rebuilder.js';
+import { ServerRescuer } from './server-rescuer.js';
 
 const compute = 'compute' as const;
 /** How long a console's token opens it. */
@@ -67,6 +70,8 @@ export class ServerActionsController {
     private readonly network: ComputeNetwork,
     private readonly live: LiveAnswers,
     private readonly settings: ComputeSettings,
+    private readonly rebuilder: ServerRebuilder,
+    private readonly rescuer: ServerRescuer,
   ) {}
 
   @Operation({
@@ -88,6 +93,7 @@ export class ServerActionsController {
     const value = parsed<unknown>(call, action.value, body[name]);
     const rows = await this.core.fresh();
     const row = await serverOf(call, rows, call.params.id!, action.policy);
+    if (action.needs) await requireFeature(rows, row, action.needs);
     return this.run(call, rows, row, action.run, value);
   }
 
@@ -103,6 +109,10 @@ export class ServerActionsController {
           call.context(),
         );
         return undefined;
+      case 'rebuild':
+        return this.rebuilder.rebuild(call, row, value as never);
+      case 'rescue':
+        return this.rescuer.rescue(call, row, value as never);
       case 'securityGroup':
         return this.changeGroups(call, rows, row, run.change, (value as { name: string }).name);
       case 'consoleOutput':

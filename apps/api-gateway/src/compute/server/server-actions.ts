@@ -1,6 +1,7 @@
 import {
   conflict,
   type DomainError,
+  type Feature,
   invalid,
   type PowerOperation,
   type ServerId,
@@ -11,6 +12,8 @@ import { z } from 'zod';
 import * as t from '../common/parameters.js';
 import type { ServerRow } from './server.projection.js';
 import type { ServerCommand } from './server-lifecycle.js';
+import { rebuildSchema } from './server-rebuilder.js';
+import { rescueSchema } from './server-rescuer.js';
 import { unbuiltActions } from './unbuilt-actions.js';
 
 /** An action of `POST /servers/{id}/action`. */
@@ -20,6 +23,8 @@ export interface ServerActionSpec {
   readonly versions?: readonly [from: string, to?: string];
   /** Schema of the value beside the action's name. */
   readonly value: ByVersion<z.ZodType>;
+  /** What the server's host has to be able to do; where it cannot, nothing is accepted. */
+  readonly needs?: Feature;
   readonly run: Run;
 }
 
@@ -29,6 +34,9 @@ export type Run =
   | { readonly kind: 'securityGroup'; readonly change: 'add' | 'remove' }
   | { readonly kind: 'consoleOutput' }
   | { readonly kind: 'console'; readonly protocol: 'vnc' | 'serial' | 'spice' | 'rdp' }
+  /** Answered by one of the controller's services. */
+  | { readonly kind: 'rebuild' }
+  | { readonly kind: 'rescue' }
   | { readonly kind: 'unsupported' };
 
 const anything: ByVersion<z.ZodType> = [['2.1', z.unknown()]];
@@ -65,8 +73,51 @@ export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
       }),
     } as Run,
   },
-  pause: { policy: 'os_compute_api:os-pause-server:pause', value: anything, run: power('pause') },
-  unpause: { policy: 'os_compute_api:os-pause-server:unpause', value: anything, run: power('unpause') },
+  pause: {
+    policy: 'os_compute_api:os-pause-server:pause',
+    value: anything,
+    needs: 'pausing',
+    run: power('pause'),
+  },
+  unpause: {
+    policy: 'os_compute_api:os-pause-server:unpause',
+    value: anything,
+    needs: 'pausing',
+    run: power('unpause'),
+  },
+  suspend: {
+    policy: 'os_compute_api:os-suspend-server:suspend',
+    value: anything,
+    needs: 'suspending',
+    run: power('suspend'),
+  },
+  resume: {
+    policy: 'os_compute_api:os-suspend-server:resume',
+    value: anything,
+    needs: 'suspending',
+    run: power('resume'),
+  },
+  rebuild: {
+    policy: 'os_compute_api:servers:rebuild',
+    value: rebuildSchema,
+    needs: 'rebuilding',
+    run: { kind: 'rebuild' },
+  },
+  rescue: {
+    policy: 'os_compute_api:os-rescue',
+    value: rescueSchema,
+    needs: 'rescuing',
+    run: { kind: 'rescue' },
+  },
+  unrescue: {
+    policy: 'os_compute_api:os-unrescue',
+    value: anything,
+    needs: 'rescuing',
+    run: {
+      kind: 'command',
+      command: (call, row) => ({ type: 'unrescue', serverId: row.id, asAdmin: call.isAdmin }),
+    },
+  },
   lock: {
     policy: 'os_compute_api:os-lock-server:lock',
     value: [

@@ -2,13 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import {
   DomainError,
-  describeImage,
   type EventData,
   type FlavorSnapshot,
   forbidden,
   GiB,
-  type ImageId,
-  type ImageSnapshot,
   invalid,
   MiB,
   type ProjectId,
@@ -26,7 +23,6 @@ import { settled } from '../../core/settled.js';
 import { ComputeNetwork, ComputeSecrets, ComputeSettings } from '../compute-ports.js';
 import { flavorTable } from '../flavor/flavor.projection.js';
 import { hostTable } from '../host/host.projection.js';
-import { keypairKey, keypairTable } from '../keypair/keypair.projection.js';
 import { defaultQuota, serverAmounts } from '../quota/defaults.js';
 import { limitOf, quotaAggregate, reservedBy } from '../quota/quota.js';
 import { groupOf } from '../server-group/leave-group.js';
@@ -36,6 +32,7 @@ import { checkInjectedFiles, sealedFiles } from './injected-files.js';
 import { ownerOf } from './server.reservation.js';
 import type { CreateServerBody } from './server.schema.js';
 import { serverAggregate } from './server-lifecycle.js';
+import { imageFor, keypairOf } from './server-makings.js';
 
 type Wanted = CreateServerBody['server'];
 type Request = EventData<typeof serverEvents, 'ServerCreateRequested'>;
@@ -48,8 +45,6 @@ export interface CreatedServers {
 
 /** A reservation id as EC2 and Nova write it. */
 const newReservationId = (): string => `r-${[...randomBytes(8)].map((b) => (b % 36).toString(36)).join('')}`;
-
-const GIB = 1024 ** 3;
 
 /** A name that a guest can have as its host name. */
 export const hostnameOf = (name: string, id: string): string => {
@@ -98,8 +93,10 @@ export class ServerCreation {
     const rows = await this.core.freshFor(call);
     const [place, [flavor, image], keypair, groupId, securityGroups, resolved] = await settled([
       this.place(call, rows, wanted),
-      this.flavor(call, rows, wanted.flavorRef).then(async (f) => [f, await this.image(call, imageId, f)] as const),
-      wanted.key_name === undefined ? null : this.keypair(rows, userId, wanted.key_name),
+      this.flavor(call, rows, wanted.flavorRef).then(
+        async (f) => [f, await imageFor(this.core, call, imageId, f)] as const,
+      ),
+      wanted.key_name === undefined ? null : keypairOf(rows, userId, wanted.key_name),
       this.group(rows, projectId, hints),
       this.securityGroups(call, rows, projectId, wanted, networks),
       networks === 'none' ? networks : this.network.resolve(rows, projectId, call.isAdmin, networks),
@@ -240,34 +237,6 @@ export class ServerCreation {
       swap: MiB.parse(row.swap),
       extraSpecs: { ...row.extraSpecs },
     };
-  }
-
-  private async image(call: Call, imageId: string, flavor: FlavorSnapshot): Promise<ImageSnapshot> {
-    const { image } = await this.core.bus.request(describeImage, {
-      imageId: imageId as ImageId,
-      projectId: call.token.projectId,
-      isAdmin: call.isAdmin,
-    });
-    if (!image) throw invalid('Can not find requested image');
-    if (image.status !== 'active') throw invalid(`Image ${imageId} is not active.`);
-    if (flavor.memory < image.minRam) throw invalid("Flavor's memory is too small for requested image.");
-    const disk = flavor.disk * GIB;
-    if (flavor.disk > 0 && image.size > disk)
-      throw invalid(
-        `Flavor's disk is too small for requested image. Flavor disk is ${disk} bytes, image is ${image.size} bytes.`,
-      );
-    if (flavor.disk > 0 && flavor.disk < image.minDisk)
-      throw invalid(
-        `Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is ${disk} bytes, minimum size is ${image.minDisk * GIB} bytes.`,
-      );
-    const { status: _s, visibility: _v, owner: _o, ...snapshot } = image;
-    return snapshot;
-  }
-
-  private async keypair(rows: RowReader, userId: string, name: string) {
-    const row = await rows.get(keypairTable, keypairKey(userId, name));
-    if (!row) throw invalid('Invalid key_name provided.');
-    return row;
   }
 
   private async group(rows: RowReader, projectId: string, hints: Readonly<Record<string, unknown>>) {

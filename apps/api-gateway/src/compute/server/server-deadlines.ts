@@ -1,6 +1,9 @@
 import { type Milliseconds, seconds } from '@omnivisor/contracts';
 import type { TaskState } from './server.js';
 
+/** How long a host has to give a guest an interface, or to take one from it. */
+export const INTERFACE_DEADLINE = seconds(120);
+
 /**
  * How long each task_state may last. When it passes, the action fails, its instance action ends with Error, and the
  * power state last reported stands; a later report corrects it.
@@ -16,5 +19,12 @@ export const taskDeadlines: Readonly<Record<TaskState, Milliseconds>> = {
   rebooting_hard: seconds(120),
   pausing: seconds(60),
   unpausing: seconds(60),
+  // All of its memory is written, or read.
+  suspending: seconds(600),
+  resuming: seconds(600),
+  // An image may have to be fetched, or made in another form.
+  rebuilding: seconds(600),
+  rescuing: seconds(600),
+  unrescuing: seconds(120),
   deleting: seconds(120),
 };

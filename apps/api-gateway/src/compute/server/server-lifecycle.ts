@@ -4,7 +4,6 @@ import {
   type HostFact,
   type HostId,
   type Instant,
-  notFound,
   type PowerOperation,
   type SecurityGroupId,
   type ServerEvent,
@@ -14,7 +13,13 @@ import {
   serverEvents,
 } from '@omnivisor/contracts';
 import type { Aggregate } from '@omnivisor/eventsourcing';
-import { evolve, MAX_ATTEMPTS, noServer, type Server, type TaskState, type VmState } from './server.js';
+import { evolve, MAX_ATTEMPTS, noServer, type Server, type TaskState } from './server.js';
+import { decideInterface, type InterfaceCommand, reportInterface } from './server-interfaces.js';
+import { operations } from './server-operations.js';
+import { power } from './server-power.js';
+import { type RebuildCommand, rebuild } from './server-rebuild.js';
+import { decideRescue, type RescueCommand } from './server-rescue.js';
+import { guard, serverNotFound } from './server-rules.js';
 
 type Events = typeof serverEvents;
 
@@ -97,6 +102,9 @@ export type ServerCommand =
       readonly serverId: ServerId;
       readonly securityGroups: readonly SecurityGroupId[];
     }
+  | InterfaceCommand
+  | RebuildCommand
+  | RescueCommand
   | { readonly type: 'resetState'; readonly serverId: ServerId; readonly state: 'active' | 'error' }
   | {
       readonly type: 'delete';
@@ -106,90 +114,6 @@ export type ServerCommand =
       readonly now: Instant;
     }
   | { readonly type: 'confirmReleased'; readonly serverId: ServerId };
-
-const serverNotFound = (id: string) => notFound(`Instance ${id} could not be found.`);
-const invalidState = (action: string, id: string, attribute: string, state: string | null) =>
-  conflict(`Cannot '${action}' instance ${id} while it is in ${attribute} ${state}`);
-const locked = (id: string) => conflict(`Instance ${id} is locked`);
-
-interface PowerRule {
-  /** Name in the instance actions and in refusals. */
-  readonly action: string;
-  readonly from: readonly VmState[];
-  readonly task: readonly (TaskState | null)[];
-  readonly requested: (serverId: ServerId, generation: number) => ServerEvent;
-}
-
-/** From which states an operation is accepted; source: compute API of Nova, 2026. */
-const powerRules: Record<PowerOperation, PowerRule> = {
-  start: {
-    action: 'start',
-    from: ['stopped'],
-    task: [null],
-    requested: (serverId, generation) => ({ type: 'ServerStartRequested', data: { serverId, generation } }),
-  },
-  stop: {
-    action: 'stop',
-    from: ['active', 'error'],
-    task: [null],
-    requested: (serverId, generation) => ({ type: 'ServerStopRequested', data: { serverId, generation } }),
-  },
-  softReboot: {
-    action: 'reboot',
-    from: ['active'],
-    task: [null],
-    requested: (serverId, generation) => ({
-      type: 'ServerRebootRequested',
-      data: { serverId, generation, kind: 'soft' },
-    }),
-  },
-  hardReboot: {
-    action: 'reboot',
-    from: ['active', 'stopped', 'paused', 'error'],
-    task: [null, 'rebooting', 'rebooting_hard', 'pausing', 'unpausing'],
-    requested: (serverId, generation) => ({
-      type: 'ServerRebootRequested',
-      data: { serverId, generation, kind: 'hard' },
-    }),
-  },
-  pause: {
-    action: 'pause',
-    from: ['active'],
-    task: [null],
-    requested: (serverId, generation) => ({ type: 'ServerPauseRequested', data: { serverId, generation } }),
-  },
-  unpause: {
-    action: 'unpause',
-    from: ['paused'],
-    task: [null],
-    requested: (serverId, generation) => ({ type: 'ServerUnpauseRequested', data: { serverId, generation } }),
-  },
-};
-
-/** Which event says that an operation is done. */
-const doneEvent = {
-  start: 'ServerStarted',
-  stop: 'ServerStopped',
-  softReboot: 'ServerRebooted',
-  hardReboot: 'ServerRebooted',
-  pause: 'ServerPaused',
-  unpause: 'ServerUnpaused',
-} as const;
-
-/** Refuses what must not be asked of this server by this caller. */
-const guard = (server: Server, id: ServerId, asAdmin: boolean): void => {
-  if (server.id === null || server.vmState === 'deleted') throw serverNotFound(id);
-  if (server.locked && !asAdmin) throw locked(id);
-};
-
-const power = (server: Server, id: ServerId, operation: PowerOperation, asAdmin: boolean): ServerEvent[] => {
-  guard(server, id, asAdmin);
-  const rule = powerRules[operation];
-  if (!rule.from.includes(server.vmState)) throw invalidState(rule.action, id, 'vm_state', server.vmState);
-  if (!rule.task.includes(server.taskState)) throw invalidState(rule.action, id, 'task_state', server.taskState);
-  if (!server.launched || !server.placement) throw conflict(`Instance ${id} is not ready`);
-  return [rule.requested(id, server.generation + 1)];
-};
 
 /**
  * What a host says of a server is judged here: only the host that the log places this attempt on is heard, and only
@@ -230,7 +154,7 @@ const report = (server: Server, command: Extract<ServerCommand, { type: 'report'
       if (!operation || operation.done || operation.generation !== fact.generation) return [];
       return [
         {
-          type: doneEvent[operation.kind],
+          type: operations[operation.kind].done,
           data: { ...onHost, generation: fact.generation, power: fact.power, bootId: fact.bootId },
         },
       ];
@@ -243,7 +167,7 @@ const report = (server: Server, command: Extract<ServerCommand, { type: 'report'
           type: 'ServerActionFailed',
           data: {
             serverId,
-            action: powerRules[operation.kind].action,
+            action: operations[operation.kind].action,
             fault: {
               code: fact.unsupported ? 501 : 500,
               message: fact.unsupported ? 'The requested functionality is not supported.' : fact.reason,
@@ -253,6 +177,9 @@ const report = (server: Server, command: Extract<ServerCommand, { type: 'report'
         },
       ];
     }
+    case 'interfaceDone':
+    case 'interfaceFailed':
+      return server.spawned && !server.deleteRequested ? reportInterface(server, onHost, fact) : [];
     case 'powerChanged': {
       if (!server.spawned || server.deleteRequested || fact.power === server.power) return [];
       if (server.operation && !server.operation.done) return [];
@@ -319,7 +246,7 @@ const expire = (server: Server, command: Extract<ServerCommand, { type: 'expireT
           type: 'ServerActionFailed',
           data: {
             serverId,
-            action: server.operation ? powerRules[server.operation.kind].action : task,
+            action: server.operation ? operations[server.operation.kind].action : task,
             fault: fault('The action did not end in time: the host did not answer.'),
             power: null,
           },
@@ -365,8 +292,18 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
     }
     case 'power':
       return power(server, id, command.operation, command.asAdmin);
+    case 'rebuild':
+      return rebuild(server, command);
+    case 'rescue':
+    case 'unrescue':
+      return decideRescue(server, command);
     case 'expireTask':
       return expire(server, command);
+    case 'attachInterface':
+    case 'detachInterface':
+    case 'expireInterface':
+    case 'confirmInterfaceReleased':
+      return decideInterface(server, command);
     case 'report':
       return report(server, command);
     case 'lock':

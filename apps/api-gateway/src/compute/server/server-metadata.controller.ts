@@ -22,7 +22,7 @@ const item = z.strictObject({
 });
 const itemMissing = () => notFound('Metadata item was not found');
 /** States in which metadata may change. Source: Nova's compute API. */
-const changeable = new Set(['active', 'paused', 'stopped']);
+const changeable = new Set(['active', 'paused', 'suspended', 'stopped']);
 
 @Controller()
 export class ServerMetadataController {

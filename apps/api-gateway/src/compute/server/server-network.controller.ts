@@ -5,6 +5,7 @@ import { GatewayCore } from '../../core/gateway-core.js';
 import { serverOf } from '../common/access.js';
 import { strictFrom } from '../common/versions.js';
 import { ComputeNetwork } from '../compute-ports.js';
+import type { ServerRow } from './server.projection.js';
 import { addressesOf } from './server.view.js';
 
 const compute = 'compute' as const;
@@ -48,7 +49,7 @@ export class ServerNetworkController {
     const row = await serverOf(call, rows, call.params.id!, 'os_compute_api:os-attach-interfaces:list');
     const ports = row.ports ?? [];
     const states = await this.network.portStates(rows, ports);
-    return { interfaceAttachments: ports.map((p) => interfaceView(call, p, states.get(p.portId))) };
+    return { interfaceAttachments: ports.map((p) => interfaceView(call, p, stateOf(row, p, states))) };
   }
 
   @Operation({
@@ -63,7 +64,7 @@ export class ServerNetworkController {
     const port = row.ports?.find((p) => p.portId === call.params.port);
     if (!port) throw notFound(`Instance ${row.id} does not have a port with id ${call.params.port!.slice(0, 255)}`);
     const states = await this.network.portStates(rows, [port]);
-    return { interfaceAttachment: interfaceView(call, port, states.get(port.portId)) };
+    return { interfaceAttachment: interfaceView(call, port, stateOf(row, port, states)) };
   }
 
   @Operation({
@@ -91,7 +92,12 @@ export class ServerNetworkController {
   }
 }
 
-const interfaceView = (call: Call, port: ServerPort, state = 'DOWN') => ({
+/** A port that the guest does not have yet is down, whatever its network says. */
+const stateOf = (row: ServerRow, { portId }: ServerPort, states: ReadonlyMap<string, string>) =>
+  row.interfaces?.some((i) => i.portId === portId && i.change === 'attach') ? 'DOWN' : states.get(portId);
+
+/** An interface as `os-interface` shows it. */
+export const interfaceView = (call: Call, port: ServerPort, state = 'DOWN') => ({
   net_id: port.networkId,
   port_id: port.portId,
   mac_addr: port.mac,

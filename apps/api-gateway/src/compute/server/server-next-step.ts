@@ -1,36 +1,48 @@
 import { after, type Instant, type ServerEvent, seconds } from '@omnivisor/contracts';
 import type { Server } from './server.js';
-import { taskDeadlines } from './server-deadlines.js';
+import { INTERFACE_DEADLINE, taskDeadlines } from './server-deadlines.js';
 
 export const SERVER_PROCESS = 'server';
 
-export type ServerStep = 'schedule' | 'expireTask' | 'release';
+export type ServerStep = 'schedule' | 'expireTask' | 'expireInterface' | 'releaseInterfaces' | 'release';
 
 /** How long the replica that made a step due has for it before any other takes it up. */
 const HEAD_START = seconds(2);
 
+interface Due {
+  readonly step: ServerStep;
+  readonly at: Instant;
+}
+
 /** What the process manager does next for a server, and when others do it; null when the server is at rest. */
 export const nextStep = (
-  server: Pick<Server, 'vmState' | 'taskState' | 'released'> & {
+  server: Pick<Server, 'vmState' | 'taskState' | 'released' | 'interfaces' | 'releasing'> & {
     readonly updatedAt: Instant;
     readonly taskSince: Instant | null;
   },
-): { readonly step: ServerStep; readonly at: Instant } | null => {
+): Due | null => {
   const at = after(server.updatedAt, HEAD_START);
   if (server.vmState === 'deleted') return server.released ? null : { step: 'release', at };
-  if (server.taskState === null || server.taskSince === null) return null;
-  const deadline = after(server.taskSince, taskDeadlines[server.taskState]);
-  if (server.taskState === 'scheduling' && at < deadline) return { step: 'schedule', at };
-  return { step: 'expireTask', at: deadline };
+  const due: Due[] = [];
+  if (server.releasing?.length) due.push({ step: 'releaseInterfaces', at });
+  const waiting = (server.interfaces ?? []).flatMap(({ since }) => since ?? []).sort();
+  if (waiting[0]) due.push({ step: 'expireInterface', at: after(waiting[0], INTERFACE_DEADLINE) });
+  if (server.taskState !== null && server.taskSince !== null) {
+    const deadline = after(server.taskSince, taskDeadlines[server.taskState]);
+    const isScheduling = server.taskState === 'scheduling' && at < deadline;
+    due.push(isScheduling ? { step: 'schedule', at } : { step: 'expireTask', at: deadline });
+  }
+  return due.reduce<Due | null>((first, next) => (first && first.at <= next.at ? first : next), null);
 };
 
-type Begun = 'schedule' | 'release' | null;
+type Begun = 'schedule' | 'releaseInterfaces' | 'release' | null;
 
 const scheduling = (server: Server): Begun => (server.taskState === 'scheduling' ? 'schedule' : null);
 
 const begun: { readonly [T in ServerEvent['type']]?: (server: Server) => Begun } = {
   ServerCreateRequested: scheduling,
   ServerSpawnFailed: scheduling,
+  ServerInterfaceDetached: () => 'releaseInterfaces',
   // What was deleted under its build waits for its turn: the build is over by then.
   ServerDeleted: ({ released, ports, fault }) => (released || (ports === null && fault === null) ? null : 'release'),
 };

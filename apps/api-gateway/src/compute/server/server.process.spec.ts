@@ -36,6 +36,7 @@ const cloud = (fail: Partial<Record<keyof ServerProcessPorts, number>> = {}, sha
       step('plug');
       return [] as ServerPort[];
     },
+    releasePort: async () => step('releasePort'),
     release: async () => step('release'),
   };
   core.run(new ServerProcess(core, ports));

@@ -5,6 +5,7 @@ import {
   DomainError,
   type EventId,
   type HostId,
+  type PortId,
   type RecordedEvent,
   type ReserveReply,
   type ReserveRequest,
@@ -16,7 +17,7 @@ import type { Process } from '@omnivisor/eventsourcing';
 import type { GatewayCore } from '../../core/gateway-core.js';
 import type { Server } from './server.js';
 import { isServerEvent, type Pending, type ServerRow, serverTable } from './server.projection.js';
-import { taskDeadlines } from './server-deadlines.js';
+import { INTERFACE_DEADLINE, taskDeadlines } from './server-deadlines.js';
 import { type ServerCommand, serverAggregate } from './server-lifecycle.js';
 import { beginsWork, begunBy, nextStep, SERVER_PROCESS } from './server-next-step.js';
 
@@ -35,6 +36,8 @@ export interface ServerProcessPorts {
     host: { readonly id: HostId; readonly name: string },
     context: CommandContext,
   ): Promise<readonly ServerPort[]>;
+  /** Deletes the port of an interface that the server gave up, or gives it back to its owner. */
+  releasePort(server: BuildServer, portId: PortId, context: CommandContext): Promise<void>;
   /** Gives back ports, quota and secrets of a deleted server. */
   release(server: BuildServer, context: CommandContext): Promise<void>;
 }
@@ -74,6 +77,10 @@ export class ServerProcess implements Process {
         return this.schedule(server);
       case 'release':
         return this.release(server);
+      case 'releaseInterfaces':
+        return this.releaseInterfaces(server);
+      case 'expireInterface':
+        return this.expireInterfaces(server);
       case 'expireTask':
         return this.expire(server);
     }
@@ -87,7 +94,8 @@ export class ServerProcess implements Process {
     const { requestId, correlationId } = context;
     const pending = { requestId, correlationId, eventId: cause.id };
     const server: BuildServer = { ...state, id: id as ServerId, changedAt, updatedAt: at, taskSince: at, pending };
-    return step === 'schedule' ? this.schedule(server) : this.release(server);
+    if (step === 'schedule') return this.schedule(server);
+    return step === 'release' ? this.release(server) : this.releaseInterfaces(server);
   }
 
   private async schedule(server: BuildServer): Promise<void> {
@@ -150,6 +158,25 @@ export class ServerProcess implements Process {
       },
       this.context(server, `expire-${server.taskState}-${server.generation}`),
     );
+  }
+
+  private async releaseInterfaces(server: BuildServer): Promise<void> {
+    for (const portId of server.releasing ?? []) {
+      const context = this.context(server, `release-${portId}-${server.changedAt}`);
+      await this.ports.releasePort(server, portId, context);
+      await this.send(server, { type: 'confirmInterfaceReleased', serverId: server.id, portId }, context);
+    }
+  }
+
+  private async expireInterfaces(server: BuildServer): Promise<void> {
+    const now = this.core.clock.now();
+    for (const { portId, since } of server.interfaces ?? [])
+      if (since !== null && after(since, INTERFACE_DEADLINE) <= now)
+        await this.send(
+          server,
+          { type: 'expireInterface', serverId: server.id, portId, since },
+          this.context(server, `expire-${portId}-${since}`),
+        );
   }
 
   private async release(server: BuildServer): Promise<void> {

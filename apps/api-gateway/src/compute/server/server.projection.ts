@@ -21,6 +21,8 @@ export interface ServerRow extends Server {
   /** When the running task began; null when none runs. */
   readonly taskSince: Instant | null;
   readonly pending: Pending | null;
+  /** The requests that interfaces wait for, by port. */
+  readonly interfaceRequests?: Readonly<Record<string, Pending>>;
   readonly deleted: boolean;
   readonly host: string | null;
   readonly hostId: string | null;
@@ -36,7 +38,7 @@ export interface ServerRow extends Server {
 }
 
 export const serverTable = table<ServerRow>(
-  'servers_v1',
+  'servers_v2',
   ['projectId', 'deleted', 'createdAt'],
   ['deleted', 'createdAt'],
   ['onHost', 'changedAt'],
@@ -49,6 +51,11 @@ const opensTask = new Set<ServerEvent['type']>([
   'ServerRebootRequested',
   'ServerPauseRequested',
   'ServerUnpauseRequested',
+  'ServerSuspendRequested',
+  'ServerResumeRequested',
+  'ServerRebuildRequested',
+  'ServerRescueRequested',
+  'ServerUnrescueRequested',
   'ServerDeleteRequested',
 ]);
 
@@ -62,6 +69,29 @@ const taskSince = (before: ServerRow | undefined, after: Server, at: Instant): I
   // Building is one task from the request to the guest, whatever step it is in.
   const same = before?.taskState === after.taskState || (building(before?.taskState) && building(after.taskState));
   return same && before?.taskSince ? before.taskSince : at;
+};
+
+const pendingOf = ({ id, context: { requestId, correlationId } }: RecordedEvent): Pending => ({
+  requestId,
+  correlationId,
+  eventId: id,
+});
+
+const interfaceRequests = (
+  before: ServerRow | undefined,
+  { interfaces }: Server,
+  event: RecordedEvent & ServerEvent,
+): Pick<ServerRow, 'interfaceRequests'> => {
+  if (!interfaces) return {};
+  const known = before?.interfaceRequests ?? {};
+  const open = interfaces.flatMap(({ portId }) => (known[portId] ? [[portId, known[portId]] as const] : []));
+  const asked =
+    event.type === 'ServerInterfaceAttachRequested'
+      ? event.data.port.portId
+      : event.type === 'ServerInterfaceDetachRequested'
+        ? event.data.portId
+        : null;
+  return { interfaceRequests: Object.fromEntries(asked === null ? open : [...open, [asked, pendingOf(event)]]) };
 };
 
 export const serverProjection: Projection<ServerRow> = {
@@ -83,9 +113,8 @@ export const serverProjection: Projection<ServerRow> = {
       terminatedAt: before?.terminatedAt ?? (e.type === 'ServerDeleted' ? at : null),
       faultAt: after.fault === null ? null : after.fault === before?.fault ? before.faultAt : at,
       taskSince: taskSince(before, after, at),
-      pending: opensTask.has(e.type)
-        ? { requestId: event.context.requestId, correlationId: event.context.correlationId, eventId: event.id }
-        : (before?.pending ?? null),
+      pending: opensTask.has(e.type) ? pendingOf(event) : (before?.pending ?? null),
+      ...interfaceRequests(before, after, e),
       deleted: ended,
       // What the server was on stays readable after its deletion.
       host: after.placement?.hostName ?? (ending ? (before?.host ?? null) : null),

@@ -3,6 +3,8 @@ import type {
   FlavorSnapshot,
   HostId,
   ImageSnapshot,
+  Instant,
+  PortId,
   PowerOperation,
   PowerState,
   ProviderId,
@@ -10,11 +12,16 @@ import type {
   ServerEvent,
   ServerFault,
   ServerId,
+  ServerOperation,
   ServerPort,
   serverEvents,
+  VaultRef,
 } from '@omnivisor/contracts';
+import { evolveInterfaces } from './server-interfaces.js';
+import { evolveRebuild, rebuildFailed } from './server-rebuild.js';
+import { evolveRescue, rescueFailed } from './server-rescue.js';
 
-export type VmState = 'building' | 'active' | 'paused' | 'stopped' | 'error' | 'deleted';
+export type VmState = 'building' | 'active' | 'paused' | 'suspended' | 'stopped' | 'rescued' | 'error' | 'deleted';
 export type TaskState =
   | 'scheduling'
   | 'networking'
@@ -25,6 +32,11 @@ export type TaskState =
   | 'rebooting_hard'
   | 'pausing'
   | 'unpausing'
+  | 'suspending'
+  | 'resuming'
+  | 'rebuilding'
+  | 'rescuing'
+  | 'unrescuing'
   | 'deleting';
 
 export interface Placement {
@@ -36,11 +48,25 @@ export interface Placement {
   readonly availabilityZone: string;
 }
 
-/** The newest power operation; while it is not done its host has to carry it out. */
+/** The newest operation; while it is not done its host has to carry it out. */
 export interface Operation {
   readonly generation: number;
-  readonly kind: PowerOperation;
+  readonly kind: ServerOperation;
   readonly done: boolean;
+  /** Of a rebuild: false leaves the guest off. */
+  readonly powerOn?: boolean;
+  /** Of a rescue: what the guest is started from. */
+  readonly image?: ImageSnapshot;
+  /** Of a rebuild: the image of the disks as they are until it is done. */
+  readonly imageBefore?: ImageSnapshot;
+}
+
+/** An interface that the guest does not have yet, or has to give up. */
+export interface PendingInterface {
+  readonly portId: PortId;
+  readonly change: 'attach' | 'detach';
+  /** Null for what a failed attach may have left: it has no deadline, and nobody waits for it. */
+  readonly since: Instant | null;
 }
 
 type Request = EventData<typeof serverEvents, 'ServerCreateRequested'>;
@@ -70,6 +96,8 @@ export interface Server {
   readonly configDrive: boolean;
   readonly userData: Request['userData'];
   readonly injectedFiles?: Request['injectedFiles'];
+  /** Secrets that a rebuild has replaced; they are erased with the server. */
+  readonly formerSecrets?: readonly VaultRef[];
   readonly reservationId: string;
   readonly launchIndex: number;
   readonly accessIpV4?: string | undefined;
@@ -88,6 +116,9 @@ export interface Server {
 
   /** Null until the ports were allocated. */
   readonly ports: readonly ServerPort[] | null;
+  readonly interfaces?: readonly PendingInterface[];
+  /** Ports that the guest has let go of, and that were not given back yet. */
+  readonly releasing?: readonly PortId[];
   /** The newest attempt to build that was placed, abandoned or failed; the next one is one higher. */
   readonly attempt: number;
   /** Where the newest attempt lives; null when nothing of it is on any host. */
@@ -99,6 +130,8 @@ export interface Server {
   readonly failedHosts: readonly HostId[];
   readonly generation: number;
   readonly operation: Operation | null;
+  /** Generation of the newest rebuild that is done. */
+  readonly build?: number;
   readonly bootId: string | null;
   readonly deleteRequested: boolean;
   /** Ports and quota were given back after the deletion. */
@@ -152,19 +185,48 @@ export const noServer: Server = {
 /** Attempts to build before a server is given up. */
 export const MAX_ATTEMPTS = 3;
 
+const actionFailed = (
+  server: Server,
+  { fault, ...event }: EventData<typeof serverEvents, 'ServerActionFailed'>,
+): Server => {
+  const power = event.power ?? server.power;
+  const failed: Server = {
+    ...server,
+    taskState: server.taskState === 'deleting' ? 'deleting' : null,
+    operation: server.operation && { ...server.operation, done: true },
+    power,
+    wantedPower: power,
+    vmState: lasting.has(server.vmState) || !server.launched ? server.vmState : vmStateOf(power),
+    fault,
+  };
+  if (server.operation === null || server.operation.done) return failed;
+  if (server.operation.kind === 'rebuild') return rebuildFailed(failed, event.power);
+  return server.operation.kind === 'rescue' ? rescueFailed(failed, event.power) : failed;
+};
+
 /** vm_state that follows from a power state of a server that runs no action. */
 const vmStateOf = (power: PowerState): VmState =>
-  power === 'running' ? 'active' : power === 'paused' || power === 'suspended' ? 'paused' : 'stopped';
+  power === 'running' ? 'active' : power === 'paused' || power === 'suspended' ? power : 'stopped';
+
+/** What a server stays whatever becomes of its power. */
+const lasting: ReadonlySet<VmState> = new Set(['error', 'rescued']);
+
+/** What a host makes of the power; anything else leaves a guest that runs. */
+const powerAfter: { readonly [O in PowerOperation]?: PowerState } = {
+  stop: 'shutdown',
+  pause: 'paused',
+  suspend: 'suspended',
+};
 
 const operate = (server: Server, kind: PowerOperation, generation: number, taskState: TaskState): Server => ({
   ...server,
   taskState,
   generation,
-  wantedPower: kind === 'stop' ? 'shutdown' : kind === 'pause' ? 'paused' : 'running',
+  wantedPower: powerAfter[kind] ?? 'running',
   operation: { generation, kind, done: false },
 });
 
-const operated = (server: Server, generation: number, power: PowerState, bootId: string): Server =>
+export const operated = (server: Server, generation: number, power: PowerState, bootId: string): Server =>
   server.operation?.generation !== generation
     ? server
     : {
@@ -240,31 +302,43 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
       return operate(server, 'pause', event.data.generation, 'pausing');
     case 'ServerUnpauseRequested':
       return operate(server, 'unpause', event.data.generation, 'unpausing');
+    case 'ServerSuspendRequested':
+      return operate(server, 'suspend', event.data.generation, 'suspending');
+    case 'ServerResumeRequested':
+      return operate(server, 'resume', event.data.generation, 'resuming');
     case 'ServerStarted':
     case 'ServerStopped':
     case 'ServerRebooted':
     case 'ServerPaused':
     case 'ServerUnpaused':
+    case 'ServerSuspended':
+    case 'ServerResumed':
       return operated(server, event.data.generation, event.data.power, event.data.bootId);
-    case 'ServerActionFailed': {
-      const power = event.data.power ?? server.power;
-      return {
-        ...server,
-        taskState: server.taskState === 'deleting' ? 'deleting' : null,
-        operation: server.operation && { ...server.operation, done: true },
-        power,
-        wantedPower: power,
-        vmState: server.vmState === 'error' || !server.launched ? server.vmState : vmStateOf(power),
-        fault: event.data.fault,
-      };
-    }
+    case 'ServerRebuildRequested':
+    case 'ServerRebuilt':
+      return evolveRebuild(server, event);
+    case 'ServerRescueRequested':
+    case 'ServerRescued':
+    case 'ServerUnrescueRequested':
+    case 'ServerUnrescued':
+      return evolveRescue(server, event);
+    case 'ServerActionFailed':
+      return actionFailed(server, event.data);
+    case 'ServerInterfaceAttachRequested':
+    case 'ServerInterfaceAttached':
+    case 'ServerInterfaceAttachFailed':
+    case 'ServerInterfaceDetachRequested':
+    case 'ServerInterfaceDetached':
+    case 'ServerInterfaceDetachFailed':
+    case 'ServerInterfaceReleased':
+      return evolveInterfaces(server, event);
     case 'ServerPowerChanged':
       return {
         ...server,
         power: event.data.power,
         wantedPower: event.data.power,
         bootId: event.data.bootId,
-        vmState: server.vmState === 'error' ? 'error' : vmStateOf(event.data.power),
+        vmState: lasting.has(server.vmState) ? server.vmState : vmStateOf(event.data.power),
       };
     case 'ServerGuestMissing':
       return {

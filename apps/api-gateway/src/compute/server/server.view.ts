@@ -35,33 +35,40 @@ const statuses: Readonly<Record<Server['vmState'], string>> = {
   active: 'ACTIVE',
   building: 'BUILD',
   paused: 'PAUSED',
+  suspended: 'SUSPENDED',
   stopped: 'SHUTOFF',
+  rescued: 'RESCUE',
   error: 'ERROR',
   deleted: 'DELETED',
 };
-const activeTasks: { readonly [T in NonNullable<Server['taskState']>]?: string } = {
-  rebooting: 'REBOOT',
-  rebooting_hard: 'HARD_REBOOT',
+type VmStates = readonly Server['vmState'][];
+const anywhere: VmStates = ['active', 'stopped', 'error'];
+/** What a server is called while a task runs, in the states that the task shows through. */
+const taskStatuses: { readonly [T in NonNullable<Server['taskState']>]?: readonly [string, VmStates] } = {
+  rebooting: ['REBOOT', ['active']],
+  rebooting_hard: ['HARD_REBOOT', ['active']],
+  rebuilding: ['REBUILD', anywhere],
 };
 
-export const statusOf = (row: Pick<ServerRow, 'vmState' | 'taskState' | 'deleted'>): string =>
-  row.deleted
-    ? 'DELETED'
-    : (row.vmState === 'active' && row.taskState && activeTasks[row.taskState]) || statuses[row.vmState];
+export const statusOf = (row: Pick<ServerRow, 'vmState' | 'taskState' | 'deleted'>): string => {
+  if (row.deleted) return 'DELETED';
+  const [status, from] = (row.taskState && taskStatuses[row.taskState]) || [];
+  return status !== undefined && from?.includes(row.vmState) ? status : statuses[row.vmState];
+};
 
 /** Every status of the API; those that no server of ours can have are still valid to ask for. */
 export const knownStatuses: ReadonlySet<string> = new Set([
   ...Object.values(statuses),
-  ...Object.values(activeTasks),
-  ...['MIGRATING', 'PASSWORD', 'REBUILD', 'RESCUE', 'RESIZE', 'REVERT_RESIZE', 'SHELVED', 'SHELVED_OFFLOADED'],
-  ...['SOFT_DELETED', 'SUSPENDED', 'UNKNOWN', 'VERIFY_RESIZE'],
+  ...Object.values(taskStatuses).map(([status]) => status),
+  ...['MIGRATING', 'PASSWORD', 'RESIZE', 'REVERT_RESIZE', 'SHELVED', 'SHELVED_OFFLOADED'],
+  ...['SOFT_DELETED', 'UNKNOWN', 'VERIFY_RESIZE'],
 ]);
 
 /** Names a host to a project without telling it which one it is. */
 export const hiddenHost = (projectId: string, host: string | null): string =>
   host === null ? '' : createHash('sha224').update(`${projectId}${host}`).digest('hex');
 
-const withProgress = new Set(['ACTIVE', 'BUILD']);
+const withProgress = new Set(['ACTIVE', 'BUILD', 'REBUILD']);
 const withFault = new Set(['ERROR', 'DELETED']);
 
 const faultOf = (row: ServerRow, context: ServerViewContext) => {

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { Controller } from '@nestjs/common';
 import { invalid } from '@omnivisor/contracts';
 import { type Call, Operation, Reply } from '@omnivisor/openstack';
@@ -17,22 +16,10 @@ import { serverBrief, serverDetailView, serverShowView, serverUpdateView } from 
 import { ServerCreation } from './server-create.js';
 import { type ServerCommand, serverAggregate } from './server-lifecycle.js';
 import { listServers } from './server-list.js';
+import { newPassword } from './server-password.js';
 import { ServerPresenter } from './server-presenter.js';
 
 const compute = 'compute' as const;
-const PASSWORD_LENGTH = 12;
-const letters = 'abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789';
-
-/** A password that stands nowhere but in this answer. */
-const newPassword = (): string => {
-  let password = '';
-  while (password.length < PASSWORD_LENGTH)
-    for (const byte of randomBytes(PASSWORD_LENGTH))
-      if (byte < Math.floor(256 / letters.length) * letters.length && password.length < PASSWORD_LENGTH)
-        password += letters[byte % letters.length];
-  return password;
-};
-
 @Controller()
 export class ServersController {
   constructor(

@@ -6,37 +6,12 @@ import type { ServerActionSpec } from './server-actions.js';
 
 const always = (schema: z.ZodType): FieldHistory => [['2.1', schema]];
 const object = (fields: Readonly<Record<string, FieldHistory>>) => objectByVersion(fields);
-const orNull = (fields: Readonly<Record<string, FieldHistory>>) => objectByVersion(fields, (o) => o.nullable());
 const anything: ByVersion<z.ZodType> = [['2.1', z.unknown()]];
 
 const password = z.string();
-const imageRef = t.uuid;
 const host = t.fqdn.nullable();
 const metadata = always(t.metadata.optional());
 const flag = t.boolean.optional();
-
-const rebuild = object({
-  imageRef: always(imageRef),
-  name: always(t.name.optional()),
-  adminPass: always(password.optional()),
-  metadata,
-  preserve_ephemeral: always(flag),
-  'OS-DCF:diskConfig': always(t.diskConfig.optional()),
-  accessIPv4: always(t.ipv4.optional()),
-  accessIPv6: always(t.ipv6.optional()),
-  personality: [
-    ['2.1', t.personality.optional()],
-    ['2.57', null],
-  ],
-  description: [['2.19', t.description.optional()]],
-  key_name: [['2.54', t.name.nullable().optional()]],
-  user_data: [['2.57', t.base64.nullable().optional()]],
-  trusted_image_certificates: [['2.63', t.trustedCertificates.optional()]],
-  hostname: [
-    ['2.90', t.hostname.optional()],
-    ['2.94', t.fqdn.optional()],
-  ],
-});
 
 const migrateLive = object({
   host: always(host),
@@ -89,7 +64,6 @@ const unbuilt = (
 
 /** Actions that Compute knows and nothing here does yet: a body that is wrong is told so all the same. */
 export const unbuiltActions: Readonly<Record<string, ServerActionSpec>> = {
-  rebuild: unbuilt('servers:rebuild', rebuild),
   resize: unbuilt(
     'servers:resize',
     object({ flavorRef: always(t.flavorRef), 'OS-DCF:diskConfig': always(t.diskConfig.optional()) }),
@@ -102,13 +76,6 @@ export const unbuiltActions: Readonly<Record<string, ServerActionSpec>> = {
   ]),
   'os-migrateLive': unbuilt('os-migrate-server:migrate_live', migrateLive),
   evacuate: unbuilt('os-evacuate', evacuate),
-  suspend: unbuilt('os-suspend-server:suspend'),
-  resume: unbuilt('os-suspend-server:resume'),
-  rescue: unbuilt(
-    'os-rescue',
-    orNull({ adminPass: always(password.optional()), rescue_image_ref: always(imageRef.optional()) }),
-  ),
-  unrescue: unbuilt('os-unrescue'),
   shelve: unbuilt('os-shelve:shelve'),
   shelveOffload: unbuilt('os-shelve:shelve_offload'),
   unshelve: unbuilt('os-shelve:unshelve', unshelve),

@@ -1,0 +1,18 @@
+import { type Feature, features, unsupported } from '@omnivisor/contracts';
+import type { RowReader } from '@omnivisor/eventsourcing';
+import { hostTable } from './host.projection.js';
+
+/**
+ * Refuses what the host of a server cannot do before anything is accepted. A server that is on no host is judged by its
+ * state.
+ * @throws DomainError `unsupported`
+ */
+export const requireFeature = async (
+  rows: RowReader,
+  server: { readonly onHost: string | null },
+  feature: Feature,
+): Promise<void> => {
+  const host = server.onHost === null ? undefined : await rows.get(hostTable, server.onHost);
+  if (host?.facts && !host.facts.traits.includes(features[feature].trait))
+    throw unsupported('The requested functionality is not supported.');
+};

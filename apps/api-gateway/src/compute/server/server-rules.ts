@@ -1,0 +1,27 @@
+import { conflict, notFound, type ServerId } from '@omnivisor/contracts';
+import type { Server, TaskState, VmState } from './server.js';
+
+/** Refusals that clients of Nova know by their texts. */
+export const serverNotFound = (id: string) => notFound(`Instance ${id} could not be found.`);
+export const invalidState = (action: string, id: string, attribute: string, state: string | null) =>
+  conflict(`Cannot '${action}' instance ${id} while it is in ${attribute} ${state}`);
+
+/** From which states an action is accepted, and what refusals call it. */
+export interface StateRule {
+  readonly action: string;
+  readonly from: readonly VmState[];
+  readonly task: readonly (TaskState | null)[];
+}
+
+/** Refuses what must not be asked of this server by this caller. */
+export const guard = (server: Server, id: ServerId, asAdmin: boolean): void => {
+  if (server.id === null || server.vmState === 'deleted') throw serverNotFound(id);
+  if (server.locked && !asAdmin) throw conflict(`Instance ${id} is locked`);
+};
+
+/** Refuses what must not be asked of this server now. */
+export const guardState = (server: Server, id: ServerId, rule: StateRule): void => {
+  if (!rule.from.includes(server.vmState)) throw invalidState(rule.action, id, 'vm_state', server.vmState);
+  if (!rule.task.includes(server.taskState)) throw invalidState(rule.action, id, 'task_state', server.taskState);
+  if (!server.launched || !server.placement) throw conflict(`Instance ${id} is not ready`);
+};

@@ -1,0 +1,146 @@
+import { DomainError, gib, type Milliseconds, mib, type PowerOperation, type PowerState } from '@omnivisor/contracts';
+import { type GuestSpec, HypervisorError, memberOf } from '../drivers/hypervisor-driver.js';
+import type { GuestPorts } from './guest-ports.js';
+import { type Boot, bytesOf, guestSpec } from './guest-spec.js';
+import type { Leave } from './leave.js';
+import type { AgentPorts } from './ports.js';
+import type { DesiredServer } from './reconcile.js';
+import type { Semaphore } from './semaphore.js';
+
+export type OperationResult =
+  | { readonly ok: true; readonly power: PowerState }
+  | {
+      readonly ok: false;
+      readonly failure: { readonly reason: string; readonly unsupported: boolean; readonly power: PowerState | null };
+    };
+
+type Operation = NonNullable<DesiredServer['operation']>;
+
+/** One operation of a server, and what it is done with. */
+interface Work {
+  readonly desired: DesiredServer;
+  readonly operation: Operation;
+  /** Asks for what an operation needs that makes disks; null when the log does not ask for it any more. */
+  readonly boot: () => Promise<Boot>;
+  readonly leave: Leave;
+}
+
+/**
+ * What is done to guests that are there: driver and network together. Each step needs its leave, and ends where the work
+ * is given up.
+ */
+export class GuestOperations {
+  constructor(
+    private readonly ports: AgentPorts,
+    private readonly guestPorts: GuestPorts,
+    private readonly spawning: Semaphore,
+    private readonly grace: Milliseconds,
+  ) {}
+
+  /** @throws what another try may mend */
+  async operate(work: Work): Promise<OperationResult> {
+    const { driver } = this.ports;
+    const { serverId: id } = work.desired;
+    const { signal } = work.leave;
+    try {
+      await this.carryOut(work);
+      signal.throwIfAborted();
+      return { ok: true, power: (await driver.inspect(id)).power };
+    } catch (error) {
+      if (signal.aborted || !isFinal(error)) throw error;
+      this.ports.onError(`${work.operation.kind} of server ${id}`, error);
+      return {
+        ok: false,
+        failure: {
+          reason: 'The hypervisor could not do it.',
+          unsupported: error instanceof HypervisorError && error.code === 'unsupported',
+          power: await driver.inspect(id).then(
+            (g) => g.power,
+            () => null,
+          ),
+        },
+      };
+    }
+  }
+
+  private carryOut(work: Work): Promise<void> {
+    const { kind } = work.operation;
+    switch (kind) {
+      case 'rebuild':
+        return this.spawning.use(() => this.rebuild(work), work.leave.signal);
+      case 'rescue':
+        return this.spawning.use(() => this.rescue(work), work.leave.signal);
+      case 'unrescue':
+        return this.unrescue(work);
+      default:
+        return this.changePower(work, kind);
+    }
+  }
+
+  private async changePower({ desired, leave }: Work, kind: PowerOperation): Promise<void> {
+    const { driver } = this.ports;
+    const { signal } = leave;
+    const id = desired.serverId;
+    const nics = bringsUp(kind) ? await this.guestPorts.plugAll(desired, leave) : [];
+    await leave.step();
+    switch (kind) {
+      case 'start':
+        return driver.powerOn(id, nics, signal);
+      case 'stop':
+        return driver.powerOff(id, this.grace, signal);
+      case 'softReboot':
+        return driver.reboot(id, 'soft', nics, signal);
+      case 'hardReboot':
+        return driver.reboot(id, 'hard', nics, signal);
+      case 'pause':
+      case 'unpause':
+        return memberOf(driver, 'pausing')[kind](id);
+      case 'suspend':
+        return memberOf(driver, 'suspending').suspend(id);
+      case 'resume':
+        return memberOf(driver, 'suspending').resume(id, nics);
+    }
+  }
+
+  private async rebuild(work: Work): Promise<void> {
+    const rebuilding = memberOf(this.ports.driver, 'rebuilding');
+    const { generation: build, powerOn = true } = work.operation;
+    const spec = await this.specOf(work);
+    await rebuilding.rebuild({ ...spec, mark: { ...spec.mark, build }, powerOn }, work.leave.signal);
+  }
+
+  private async rescue(work: Work): Promise<void> {
+    const rescuing = memberOf(this.ports.driver, 'rescuing');
+    const spec = await this.specOf(work);
+    const disks = { root: { ...spec.disks.root, size: gib(0) }, ephemeral: null, swap: mib(0) };
+    await rescuing.rescue({ ...spec, disks }, work.leave.signal);
+  }
+
+  private async unrescue({ desired, leave }: Work): Promise<void> {
+    const rescuing = memberOf(this.ports.driver, 'rescuing');
+    const nics = await this.guestPorts.plugAll(desired, leave);
+    await leave.step();
+    await rescuing.unrescue(desired.serverId, nics);
+  }
+
+  /** The guest with disks from the operation's image, once its bytes and its network devices are here. */
+  private async specOf({ desired, operation, boot, leave }: Work): Promise<GuestSpec> {
+    const { image = desired.image } = operation;
+    const given = await bytesOf(this.ports, image, boot, leave);
+    const spec = guestSpec(this.ports, desired, image, given);
+    const nics = await this.guestPorts.plugAll(desired, leave);
+    await leave.step();
+    return { ...spec, nics };
+  }
+}
+
+/** Another try will not mend it. */
+const isFinal = (error: unknown): boolean =>
+  error instanceof HypervisorError
+    ? error.code !== 'unavailable'
+    : error instanceof DomainError && FINAL.has(error.kind);
+/** What the control plane says of an image that cannot be had in any form. */
+const FINAL: ReadonlySet<string> = new Set(['notFound', 'unsupported']);
+
+const bringsUp = (operation: PowerOperation): boolean =>
+  operation === 'start' || operation === 'resume' || operation.endsWith('Reboot');

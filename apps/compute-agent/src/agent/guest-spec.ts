@@ -1,0 +1,49 @@
+import type { hostBus, ImageSnapshot } from '@omnivisor/contracts';
+import type { z } from 'zod';
+import type { GuestSpec } from '../drivers/hypervisor-driver.js';
+import { imageSource } from '../images/image-source.js';
+import type { Leave } from './leave.js';
+import type { AgentPorts } from './ports.js';
+import type { DesiredServer } from './reconcile.js';
+import { NotAskedFor } from './session.js';
+
+export type Boot = z.output<typeof hostBus.serverBoot.reply>;
+
+/** What the log gives for the work, once the image's bytes are here: they are asked for before anything is made. */
+export const bytesOf = async (
+  { images }: Pick<AgentPorts, 'images'>,
+  image: ImageSnapshot,
+  boot: () => Promise<Boot>,
+  leave: Leave,
+): Promise<NonNullable<Boot>> => {
+  const given = await boot();
+  if (!given) throw new NotAskedFor();
+  leave.given();
+  await images.path(image, given.imageUrl, leave.signal);
+  return given;
+};
+
+/** A guest with disks from this image, as the log wants it; without its network devices. @throws HypervisorError */
+export const guestSpec = (
+  { cloudId, images }: Pick<AgentPorts, 'cloudId' | 'images'>,
+  { serverId, attempt, build, name, flavor }: DesiredServer,
+  image: ImageSnapshot,
+  given: NonNullable<Boot>,
+): GuestSpec => {
+  const files = given.configDrive && Object.entries(given.configDrive);
+  return {
+    mark: { cloudId, serverId, attempt, build },
+    name,
+    flavor,
+    image,
+    disks: {
+      root: { source: imageSource(images, image, given.imageUrl), size: flavor.disk },
+      ephemeral: flavor.ephemeral > 0 ? { size: flavor.ephemeral, source: null } : null,
+      swap: flavor.swap,
+    },
+    directBoot: null,
+    powerOn: true,
+    nics: [],
+    configDrive: files && new Map(files.map(([path, text]) => [path, Buffer.from(text, 'base64')])),
+  };
+};

@@ -1,0 +1,75 @@
+import type { ServerId } from '@omnivisor/contracts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Belongings, settle } from '../api/people.js';
+import { ApiCloud } from './api-cloud.js';
+
+describe('the actions of a server, from the API to its host', () => {
+  let api: ApiCloud;
+  let of: Belongings;
+  let id: ServerId;
+  beforeAll(async () => {
+    api = await ApiCloud.start();
+    of = await settle(api, 'own');
+    id = of.server as ServerId;
+    // Hosts that came before the gateway.
+    api.cloud.errors.length = 0;
+  }, 60_000);
+  afterAll(() => api?.stop());
+
+  const version = '2.104';
+  const call = (method: string, path: string, body?: object) =>
+    api.does('compute', method, `/v2.1/servers/${id}${path}`, { token: of.token, version, body });
+  const act = (body: object) => call('POST', '/action', body);
+  const guest = () => api.cloud.guests(id)[0]!;
+  const row = () => api.cloud.server(id);
+  const settled = () => api.cloud.until(id, (s) => s.taskState === null && !s.interfaces?.length, 5);
+
+  it('suspend and resume', async () => {
+    await act({ suspend: null });
+    expect(await settled()).toMatchObject({ vmState: 'suspended', fault: null });
+    expect(guest().power).toBe('suspended');
+    await act({ resume: null });
+    expect(await settled()).toMatchObject({ vmState: 'active', fault: null });
+  });
+
+  it('attach an interface, and detach it', async () => {
+    const ports = async () =>
+      (await api.does('network', 'GET', `/v2.0/ports?device_id=${id}`, { token: of.token })).ports.length;
+    const before = guest().nics.length;
+    const { interfaceAttachment: made } = await call('POST', '/os-interface', {
+      interfaceAttachment: { net_id: of.network },
+    });
+    await call('POST', '/os-interface', { interfaceAttachment: { port_id: of.port } });
+    await settled();
+    expect(guest().nics).toHaveLength(before + 2);
+    expect(await ports()).toBe(before + 2);
+    for (const port of [made.port_id, of.port]) await call('DELETE', `/os-interface/${port}`);
+    await api.cloud.until(id, (s) => s.ports?.length === before && s.releasing?.length === 0, 5);
+    expect(guest().nics).toHaveLength(before);
+    expect(await ports()).toBe(before);
+    // What was its owner's before is its owner's again.
+    const { port } = await api.does('network', 'GET', `/v2.0/ports/${of.port}`, { token: of.token });
+    expect(port.device_id).toBe('');
+  });
+
+  it('rebuild', async () => {
+    await act({ rebuild: { imageRef: of.image, name: 'anew' } });
+    expect(await settled()).toMatchObject({ vmState: 'active', name: 'anew', build: guest().mark.build });
+    expect(guest().mark.build).toBeGreaterThan(0);
+  });
+
+  it('rescue and unrescue', async () => {
+    await act({ rescue: { rescue_image_ref: of.image } });
+    expect(await settled()).toMatchObject({ vmState: 'rescued', fault: null });
+    expect(guest().stage).toBe('rescued');
+    await act({ unrescue: null });
+    expect(await settled()).toMatchObject({ vmState: 'active', fault: null });
+    expect(guest()).toMatchObject({ stage: 'settled', power: 'running' });
+  });
+
+  it('leave no complaint behind', async () => {
+    expect(await row()).toMatchObject({ vmState: 'active', fault: null });
+    expect(api.complaints).toEqual([]);
+    expect(api.cloud.errors).toEqual([]);
+  });
+});
