@@ -34,7 +34,7 @@ export const buildVcsim = async (say = () => {}) => {
     return { path: null, reason: `vcsim is built with Go ${wanted}, and here is Go ${version}` };
 
   const hash = createHash('sha256').update(version);
-  for (const file of ['go.mod', 'go.sum', 'main.go']) hash.update(readFileSync(join(sources, file)));
+  for (const file of ['go.mod', 'go.sum', 'main.go', 'nfc.go']) hash.update(readFileSync(join(sources, file)));
   const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'omnivisor', 'vcsim');
   const path = join(cache, hash.digest('hex').slice(0, 16));
   if (existsSync(path)) return { path };

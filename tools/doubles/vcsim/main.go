@@ -41,6 +41,7 @@ func main() {
 	if *secure {
 		service.TLS = new(tls.Config)
 	}
+	serveNfc(model, service)
 	service.HandleFunc("/faults", func(w http.ResponseWriter, r *http.Request) { faults(service, w, r) })
 	server := service.NewServer()
 	defer server.Close()
