@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -102,13 +103,6 @@ func decode(stream []byte, path string) error {
 	return errors.New("the stream has no end")
 }
 
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) {
-	clear(p)
-	return len(p), nil
-}
-
 // Whole before the first byte goes out, so that it is the disk at the moment of the request.
 func give(model *simulator.Model, w http.ResponseWriter, r *http.Request) {
 	content, err := encode(model, r.PathValue("file"))
@@ -133,28 +127,26 @@ func encode(model *simulator.Model, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	disk, err := os.Open(flat(path))
-	if err != nil {
-		return nil, err
-	}
-	defer disk.Close()
 	folder, err := os.MkdirTemp("", "vcsim-nfc-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(folder)
-	stream := filepath.Join(folder, "disk.vmdk")
-	writer, err := vmdk.NewStreamOptimizedWriter(stream, int64(descriptor.Capacity()))
+	disk, stream := filepath.Join(folder, "disk"), filepath.Join(folder, "stream")
+	content, err := os.ReadFile(flat(path))
+	if err == nil {
+		err = os.WriteFile(disk, content, 0o600)
+	}
+	if err == nil {
+		// The file is as long as what was ever written to it.
+		err = os.Truncate(disk, descriptor.Capacity())
+	}
 	if err != nil {
 		return nil, err
 	}
-	// It takes whole grains only, and the disk is as long as what was ever written to it.
-	length := (int64(descriptor.Capacity()) + vmdk.GrainSize*sector - 1) / (vmdk.GrainSize * sector) * vmdk.GrainSize * sector
-	if err := writer.Write(io.LimitReader(io.MultiReader(disk, zeros{}), length)); err != nil {
-		return nil, err
-	}
-	if err := writer.Close(); err != nil {
-		return nil, err
+	options := []string{"convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", disk, stream}
+	if said, err := exec.Command("qemu-img", options...).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, said)
 	}
 	return os.ReadFile(stream)
 }

@@ -27,12 +27,8 @@ const add = (device: ArgumentObject, fileOperation?: 'create'): Change => ({
   fileOperation,
   device,
 });
-/** Its file stays, unless it is told to go. */
-const remove = (device: Device, fileOperation?: 'destroy'): Change => ({
-  operation: 'remove',
-  fileOperation,
-  device: referenceTo(device),
-});
+/** Its file stays. */
+const remove = (device: Device): Change => ({ operation: 'remove', device: referenceTo(device) });
 const referenceTo = ({ $type, key, backing, ...device }: Device): ArgumentObject => ({
   $type,
   key,
@@ -47,12 +43,11 @@ const referenceTo = ({ $type, key, backing, ...device }: Device): ArgumentObject
 });
 
 /** A file of the datastore as a disk. */
-const backingFor = (fileName: string, parent?: string): ArgumentObject => ({
+const backingFor = (fileName: string): ArgumentObject => ({
   $type: 'VirtualDiskFlatVer2BackingInfo',
   fileName,
   diskMode: 'persistent',
   thinProvisioned: true,
-  parent: parent === undefined ? undefined : { fileName: parent, diskMode: 'persistent' },
 });
 
 /** The controller that all disks are on. */
@@ -63,7 +58,7 @@ const diskKey = (unit: number): number => -1000 - unit;
 
 /** @param controllerKey of the controller it goes to; that of one that is made with it when not given */
 export const addDisk = (
-  { unit, path }: Pick<StoredDisk, 'unit' | 'path'>,
+  { unit, path, kib }: Pick<StoredDisk, 'unit' | 'path' | 'kib'>,
   controllerKey: number | string = NEW_CONTROLLER,
 ): Change =>
   add({
@@ -72,26 +67,28 @@ export const addDisk = (
     backing: backingFor(path),
     controllerKey,
     unitNumber: unit,
-    // The capacity is the file's; the field has to be there.
-    capacityInKB: 0,
+    capacityInKB: kib,
   });
 
-/** A new and empty disk, or the child of one that is never changed. */
-export const makeDisk = (
-  { unit, path, capacityKib, parent }: { unit: number; path: string; capacityKib: number; parent?: string },
-  controllerKey: number | string = NEW_CONTROLLER,
-): Change =>
+/** A new and empty disk, which a lease fills. */
+export const makeDisk = (kib: number): Change =>
   add(
     {
       $type: 'VirtualDisk',
-      key: diskKey(unit),
-      backing: backingFor(path, parent),
-      controllerKey,
-      unitNumber: unit,
-      capacityInKB: capacityKib,
+      key: diskKey(0),
+      backing: backingFor(''),
+      controllerKey: NEW_CONTROLLER,
+      unitNumber: 0,
+      capacityInKB: kib,
     },
     'create',
   );
+
+/** The disk with another size, KiB. */
+export const growDisk = (device: Device, kib: number): Change => ({
+  operation: 'edit',
+  device: { ...referenceTo(device), capacityInKB: kib, capacityInBytes: kib * 1024 },
+});
 
 export const addController = ($type: string): Change =>
   add({ $type, key: NEW_CONTROLLER, busNumber: 0, sharedBus: 'noSharing' });
@@ -152,31 +149,35 @@ export const sizeAt = (devices: readonly Device[], { unit }: LocalDisk): number 
 
 /** The disks of the state, with the files that they have now. */
 export const storedDisks = (devices: readonly Device[], disks: readonly LocalDisk[]): StoredDisk[] =>
-  disks.map((disk) => ({ ...disk, path: fileAt(devices, disk) }));
+  disks.map((disk) => ({
+    ...{ role: disk.role, unit: disk.unit },
+    path: fileAt(devices, disk),
+    kib: Math.ceil(sizeAt(devices, disk) / 1024),
+  }));
 
-/** Takes local disks and config drive off a VM that is off; their files stay. */
-export const detachLocal = (devices: readonly Device[], { disks, config }: GuestState): Change[] => {
-  const found = disks.flatMap(({ unit }) => diskAt(devices, unit) ?? []);
-  const cd = config === null ? [] : devices.filter((device) => isCd(device) && fileOf(device) !== null);
-  return [...found, ...cd].map((device) => remove(device));
-};
-
-/** Attaches what is pending. */
-export const attachPending = (devices: readonly Device[], pending: NonNullable<GuestState['pending']>): Change[] => {
+/** What makes a VM that is off have these local disks and this config drive, and not those of the state. */
+export const exchangeLocal = (
+  devices: readonly Device[],
+  { disks, config }: Pick<GuestState, 'disks' | 'config'>,
+  wanted: { readonly disks: readonly StoredDisk[]; readonly config: string | null },
+): Change[] => {
   const controller = controllerOf(devices);
   if (!controller) throw new HypervisorError('fault', 'the guest has lost the controller of its disks');
+  const isWanted = (device: Device) =>
+    wanted.disks.some(({ unit, path }) => unit === unitOf(device) && path === fileOf(device));
+  const old = disks.flatMap(({ unit }) => diskAt(devices, unit) ?? []);
+  const cds = devices.filter((device) => isCd(device) && config !== null && fileOf(device) === config);
+  const keepsCd = config !== null && config === wanted.config && cds.length > 0;
   return [
-    ...pending.disks
-      .filter(({ unit, path }) => {
-        const there = diskAt(devices, unit);
-        return !there || fileOf(there) !== path;
-      })
+    ...[...old.filter((device) => !isWanted(device)), ...(keepsCd ? [] : cds)].map((device) => remove(device)),
+    ...wanted.disks
+      .filter((disk) => !old.some((device) => isAt(device, disk)))
       .map((disk) => addDisk(disk, controller.key)),
-    ...(pending.config === null || devices.some((device) => isCd(device) && fileOf(device) === pending.config)
-      ? []
-      : addCd(devices, pending.config)),
+    ...(keepsCd || wanted.config === null ? [] : addCd(devices, wanted.config)),
   ];
 };
+const isAt = (device: Device, { unit, path }: StoredDisk): boolean =>
+  unitOf(device) === unit && fileOf(device) === path;
 
 export const removeDisk = (devices: readonly Device[], unit: number): Change[] => {
   const device = diskAt(devices, unit);

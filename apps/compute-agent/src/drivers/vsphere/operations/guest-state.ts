@@ -19,8 +19,8 @@ export type DiskRole = 'root' | 'ephemeral' | 'swap';
 const LocalDisk = z.object({ role: z.string(), unit: z.number().int().nonnegative() });
 export type LocalDisk = z.infer<typeof LocalDisk>;
 
-/** One that no device has now: where its file is. */
-const StoredDisk = LocalDisk.extend({ path: z.string() });
+/** Where its file is, and how large it is, KiB; 0 when only the file knows. */
+const StoredDisk = LocalDisk.extend({ path: z.string(), kib: z.number().int().nonnegative() });
 export type StoredDisk = z.infer<typeof StoredDisk>;
 
 const Size = z.object({ vcpus: z.number().int().positive(), memoryMib: z.number().int().positive() });
@@ -37,16 +37,14 @@ export const GuestState = z.object({
   /** It is whole and has to be started: what did it was cut off if it is off. */
   start: z.enum(['spawn', 'rebuild', 'rescue', 'unrescue']).nullable(),
   size: Size,
-  /** As its devices are, once nothing is pending. Their files are the devices' to tell: storage may have moved. */
+  /** As its devices are. Their files are the devices' to tell: storage may have moved. */
   disks: z.array(LocalDisk),
-  /** The old ones are off it, and these, and the config drive, have to be attached. */
-  pending: z.object({ disks: StoredDisks, config: z.string().nullable() }).nullable(),
   /** File of its config drive. */
   config: z.string().nullable(),
   nics: z.array(z.object({ portId: z.string(), mac: z.string() })),
   /** Disks that outlive it. */
   volumes: z.array(z.object({ diskId: z.string(), unit: z.number().int().nonnegative() })),
-  /** While rescued: its own disks; the unit of the root is the one that it has without the rescue disk. */
+  /** While rescued: its own disks, at the units that they have otherwise. Of the root, the device knows the file. */
   own: z.object({ disks: StoredDisks, config: z.string().nullable() }).nullable(),
   /** While resized: what it was before, and the flavor it was given. */
   before: z.object({ size: Size, disks: StoredDisks, flavor: z.string() }).nullable(),
@@ -62,7 +60,7 @@ export type GuestState = z.infer<typeof GuestState>;
 export const newState = (mark: GuestMark, place: string, size: GuestState['size']): GuestState => ({
   ...mark,
   ...{ place, size, phase: 'building', start: null },
-  ...{ disks: [], pending: null, config: null, nics: [], volumes: [] },
+  ...{ disks: [], config: null, nics: [], volumes: [] },
   ...{ own: null, before: null, scratch: [], invited: null, movedFrom: null },
 });
 

@@ -89,11 +89,5 @@ export const fileOf = (device: Device): string | null => {
 export const bytesOf = (disk: Device): number =>
   Number(disk.capacityInBytes ?? 0) || Number(disk.capacityInKB ?? 0) * 1024;
 
-/** `[datastore] folder/name` in its parts. */
-export const datastorePath = (path: string): { readonly datastore: string; readonly path: string } => {
-  const [, datastore, rest] = /^\[([^\]]+)\] ?(.*)$/.exec(path) ?? [];
-  return { datastore: datastore ?? '', path: rest ?? '' };
-};
-
 /** The folder that a file is in. */
 export const folderOf = (path: string): string => path.replace(/\/[^/]*$/, '');

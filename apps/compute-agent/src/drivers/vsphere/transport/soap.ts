@@ -80,7 +80,7 @@ const parser = new XMLParser({
   htmlEntities: true,
   transformTagName: (name) => name.replace(/^.*:/, ''),
   // `type` is what a reference refers to; with a prefix, whatever that is, it is the type of the element.
-  transformAttributeName: (name) => name.replace(/^@?[^:]+:type$/, 'xsi').replace(/^@/, ''),
+  transformAttributeName: (name) => name.replace(/^@[^:]+:type$/, '@xsi'),
 });
 
 /** As the answer says it: references, lists, texts, and objects with `$type` where it was given. */

@@ -2,11 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { HypervisorError } from '../../hypervisor-driver.js';
 import { type Properties, type PropertyReader, throughView } from './properties.js';
 import { type Answer, type AnswerObject, listOf, Ref } from './soap.js';
-import { isFault, vimFault } from './vim-fault.js';
+import { isFault, VimFault, vimFault } from './vim-fault.js';
 import type { VimSession } from './vim-session.js';
 
 /** Seconds that the vCenter holds a question for updates. */
 const WAIT = 20;
+/** Milliseconds before each look at a task that has just begun. */
+const LOOKS = [0, 3, 10];
 const TASK_PATHS = ['info.state', 'info.error', 'info.result', 'info.progress'];
 
 /** What became of an object that is watched: its properties that changed, or null when it is gone. */
@@ -66,12 +68,28 @@ export class Updates {
     end.addEventListener('abort', cancel, { once: true });
     if (end.aborted) cancel();
     try {
-      // Most tasks are short: one look is cheaper than to follow them.
-      const state = await this.read.of(task, TASK_PATHS);
-      const done = ended(state);
-      return done ? done() : await this.follow(task, options.onProgress);
+      // Most tasks are short: a few looks are cheaper than to follow them.
+      for (const pause of LOOKS) {
+        if (pause > 0) await sleep(pause);
+        const done = ended(await this.read.of(task, TASK_PATHS));
+        if (done) return done();
+      }
+      return await this.follow(task, options.onProgress);
     } finally {
       end.removeEventListener('abort', cancel);
+    }
+  }
+
+  /** Cancels a task that still runs and is the one that is meant, by its native name, and waits for its end. */
+  async cancel(task: Ref, isMeant: (name: string) => boolean): Promise<void> {
+    try {
+      const info = await this.read.of(task, ['info.descriptionId', ...TASK_PATHS]);
+      if (ended(info) || !isMeant(String(info['info.descriptionId'] ?? ''))) return;
+      await this.session.call(task, 'CancelTask');
+      await this.follow(task, undefined);
+    } catch (error) {
+      // However it ended, it has; where the guest is then, its VM tells.
+      if (!(error instanceof VimFault)) throw error;
     }
   }
 

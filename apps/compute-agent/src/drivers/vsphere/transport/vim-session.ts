@@ -63,6 +63,10 @@ export class VimSession {
     return this.endpoint.host;
   }
 
+  get trust(): Trust {
+    return this.access.trust;
+  }
+
   content(): Promise<ServiceContent> {
     this.known ??= this.ask('vim25', 'RetrieveServiceContent', INSTANCE, {}).then(
       (content) => content as ServiceContent,
