@@ -44,7 +44,6 @@ func main() {
 	serveNfc(model, service)
 	service.HandleFunc("/faults", func(w http.ResponseWriter, r *http.Request) { faults(service, w, r) })
 	server := service.NewServer()
-	defer server.Close()
 	fmt.Printf("%s://%s\n", server.URL.Scheme, server.URL.Host)
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }

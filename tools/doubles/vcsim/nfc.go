@@ -87,6 +87,9 @@ func decode(stream []byte, path string) error {
 			at += sector + value*sector
 			continue
 		}
+		if at+12+size > uint64(len(stream)) {
+			return errors.New("the stream ends in the middle of a grain")
+		}
 		grain, err := zlib.NewReader(bytes.NewReader(stream[at+12 : at+12+size]))
 		if err != nil {
 			return err
@@ -100,7 +103,8 @@ func decode(stream []byte, path string) error {
 		}
 		at += (12 + size + sector - 1) / sector * sector
 	}
-	return errors.New("the stream has no end")
+	// Not every tool writes an end.
+	return nil
 }
 
 // Whole before the first byte goes out, so that it is the disk at the moment of the request.

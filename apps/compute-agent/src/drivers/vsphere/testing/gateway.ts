@@ -17,6 +17,7 @@ export class Gateway {
   readonly deaf = new Set<string>();
   /** Every method that was called, in order. */
   readonly calls: string[] = [];
+  private losing: string | null = null;
   private readonly sockets = new Set<Socket>();
   private state: 'open' | 'refusing' | 'silent' = 'open';
   private readonly server: Server;
@@ -50,6 +51,11 @@ export class Gateway {
     };
   }
 
+  /** The next call of the method is done, and nobody hears of it. */
+  loseAnswerOf(method: string): void {
+    this.losing = method;
+  }
+
   async stop(): Promise<void> {
     for (const socket of this.sockets) socket.destroy();
     await new Promise((resolve) => this.server.close(resolve));
@@ -71,14 +77,22 @@ export class Gateway {
           return;
         }
       }
-      this.forward(incoming, body, outgoing);
+      const loses = method !== undefined && method === this.losing;
+      if (loses) this.losing = null;
+      this.forward(incoming, body, outgoing, loses);
     });
   }
 
-  private forward({ method, url, headers }: IncomingMessage, body: Buffer, outgoing: ServerResponse): void {
+  private forward(
+    { method, url, headers }: IncomingMessage,
+    body: Buffer,
+    outgoing: ServerResponse,
+    loses: boolean,
+  ): void {
     const onward = request(
       { host: this.target.hostname, port: this.target.port, method, path: url, headers },
       (answer) => {
+        if (loses) return void outgoing.destroy();
         outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
         answer.pipe(outgoing);
       },

@@ -17,7 +17,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type GiB, type Milliseconds, mib, type ServerId } from '@omnivisor/contracts';
+import { type GiB, type Milliseconds, mib, ServerId } from '@omnivisor/contracts';
 import { fileDisk, fileSource, rootFrom, testGuest } from '../../common/test-guest.js';
 import { readConfigDrive } from '../../common/testing/read-config-drive.js';
 import { TINY_GUEST_LETTER, tinyGuest } from '../../common/tiny-guest.js';
@@ -49,6 +49,8 @@ import { Gateway } from './gateway.js';
 import { Simulator } from './simulator.js';
 
 export const CLOUD = 'test-cloud';
+export const never = new AbortController().signal;
+export const newId = () => ServerId.parse(randomUUID());
 const MIB = 2 ** 20;
 
 /** A cluster of two that vcsim simulates, and what the suite does behind the driver's back. */
@@ -112,6 +114,12 @@ export class VcenterUnderTest {
     return testGuest(id, CLOUD, { disks: rootFrom(fileSource(this.image)), nics: [this.nic()], ...change });
   }
 
+  async running(driver: VsphereDriver, change: Partial<GuestSpec> = {}): Promise<GuestSpec & { id: ServerId }> {
+    const spec = this.guest(newId(), change);
+    await driver.spawn(spec, never);
+    return { ...spec, id: spec.mark.serverId };
+  }
+
   nic(mac?: string): GuestNic {
     const n = ++this.nics;
     const address = `fa:16:3e:00:${(n >> 8).toString(16).padStart(2, '0')}:${(n & 255).toString(16).padStart(2, '0')}`;
@@ -125,6 +133,13 @@ export class VcenterUnderTest {
     const path = join(this.folder, `image-${size}.raw`);
     writeFileSync(path, '');
     truncateSync(path, size * 2 ** 30);
+    return fileSource(path);
+  }
+
+  /** @param content of its first bytes */
+  smallImage(content: string): ImageSource {
+    const path = join(this.folder, `${content}.raw`);
+    writeFileSync(path, Buffer.concat([Buffer.from(content)], MIB));
     return fileSource(path);
   }
 

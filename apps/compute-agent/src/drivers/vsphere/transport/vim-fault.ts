@@ -22,10 +22,10 @@ export class VimFault extends Error {
 export const faultKind = (error: unknown): string | null => (error instanceof VimFault ? error.kind : null);
 export const isFault = (error: unknown, ...kinds: readonly string[]): boolean => kinds.includes(faultKind(error) ?? '');
 
-/** Of a SOAP fault: its type is that of the only element of its detail. */
+/** Of a SOAP fault: its type is that of the only element of its detail, or the element's name before `Fault`. */
 export const faultOf = (fault: AnswerObject): VimFault => {
   const detail = (fault.detail ?? {}) as AnswerObject;
-  const [name, first] = Object.entries(detail).find(([key]) => key !== '$type') ?? ['UnknownFault', {}];
+  const [name, first] = Object.entries(detail).find(([key]) => key !== '$type') ?? ['UnknownFaultFault', {}];
   return vimFault(first as Answer, String(fault.faultstring ?? ''), name.replace(/(?<=.)Fault$/, ''));
 };
 
@@ -37,15 +37,8 @@ export const vimFault = (detail: Answer | undefined, message: string, otherwise 
 
 const MEANINGS: Readonly<Record<Exclude<HypervisorErrorCode, 'fault' | 'serverNotOnHost'>, readonly string[]>> = {
   noResources: [
-    ...[
-      'NoDiskSpace',
-      'NoCompatibleHost',
-      'NoActiveHostInCluster',
-      'NoAvailableHost',
-      'DrsDisabledOnVm',
-      'FileTooLarge',
-    ],
-    ...['NotEnoughCpus', 'NotEnoughLogicalCpus', 'NoCompatibleDatastore', 'GenericDrsFault', 'QuotaExceeded'],
+    ...['NoDiskSpace', 'NoCompatibleHost', 'NoActiveHostInCluster', 'DrsDisabledOnVm', 'FileTooLarge'],
+    ...['NotEnoughCpus', 'NotEnoughLogicalCpus', 'NoCompatibleDatastore', 'GenericDrsFault'],
   ],
   unsupported: [
     ...['NotSupported', 'MethodNotFound', 'NotImplemented', 'NoPermission', 'RestrictedVersion', 'MethodDisabled'],
