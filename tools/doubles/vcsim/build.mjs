@@ -51,7 +51,8 @@ export const buildVcsim = async (say = () => {}) => {
   } catch (error) {
     return { path: null, reason: `vcsim cannot be built: ${(error.stderr ?? error.message).trim().split('\n').pop()}` };
   }
-  for (const old of readdirSync(cache)) if (join(cache, old) !== made) rmSync(join(cache, old), { force: true });
+  // What others build at this moment has another kind of name.
+  for (const old of readdirSync(cache)) if (/^[0-9a-f]{16}$/.test(old)) rmSync(join(cache, old), { force: true });
   renameSync(made, path);
   return { path };
 };

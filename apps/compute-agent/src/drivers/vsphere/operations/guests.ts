@@ -101,10 +101,8 @@ export class Guests {
 
   /** Writes all that is known of a guest, and what else of it changes, at one moment. */
   async write(guest: Guest, state: GuestState, spec: ArgumentObject = {}): Promise<Guest> {
-    const { deviceChange, bootOptions, ...rest } = spec;
-    // In the order of the schema: devices come before the extra configuration, boot options behind it.
     await this.updates.run(guest.vm.ref, 'ReconfigVM_Task', {
-      spec: { ...rest, deviceChange, extraConfig: [extraConfig(STATE_KEY, JSON.stringify(state))], bootOptions },
+      spec: { ...spec, extraConfig: [extraConfig(STATE_KEY, JSON.stringify(state))] },
     });
     return { vm: guest.vm, state };
   }
