@@ -20,15 +20,22 @@ import (
 )
 
 func main() {
-	model := simulator.VPX()
+	single := flag.Bool("esx", false, "a single host without a vCenter")
 	listen := flag.String("listen", "127.0.0.1:0", "address and port")
 	user := flag.String("user", "omnivisor", "the only account")
 	password := flag.String("password", "secret", "its password")
 	secure := flag.Bool("tls", false, "serve by TLS, with a certificate for 127.0.0.1 that signs itself")
-	flag.IntVar(&model.ClusterHost, "hosts", 2, "members of the cluster")
-	flag.IntVar(&model.Datastore, "datastores", 1, "datastores that all members see")
+	hosts := flag.Int("hosts", 2, "members of the cluster")
+	datastores := flag.Int("datastores", 1, "datastores that all members see")
 	flag.Parse()
-	model.Host, model.Machine = 0, 0
+
+	model := simulator.VPX()
+	if *single {
+		model = simulator.ESX()
+	} else {
+		model.Host, model.ClusterHost = 0, *hosts
+	}
+	model.Machine, model.Datastore = 0, *datastores
 
 	err := model.Create()
 	defer model.Remove()

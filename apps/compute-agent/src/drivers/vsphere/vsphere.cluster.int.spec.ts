@@ -262,6 +262,18 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
     }
   });
 
+  it('gives two disks at one time', async () => {
+    const driver = drive();
+    const { id } = await vcenter.running(driver);
+    const taken = [1, 2].map(() => driver.snapshots.exportDisk(id, 'root', 'vmdk', never));
+    for (const { stream } of await Promise.all(taken)) {
+      let size = 0;
+      for await (const part of stream) size += (part as Buffer).length;
+      expect(size).toBeGreaterThan(512);
+    }
+    await driver.destroy(id);
+  });
+
   it('of whose snapshots only our own are removed', async () => {
     const driver = drive();
     const spec = await vcenter.running(driver);
@@ -274,5 +286,25 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
     const left = JSON.stringify(await vcenter.read.one(ref, 'snapshot.rootSnapshotList'));
     expect([left.includes('theirs'), left.includes('omnivisor export')]).toEqual([true, false]);
     await driver.destroy(spec.id);
+  });
+});
+
+describe.skipIf(noSimulator)('a single host without a vCenter', () => {
+  it('runs servers, as far as it goes without one', async () => {
+    const host = await VcenterUnderTest.start('-esx');
+    const driver = host.open({ member: null, physicalNetworks: { physnet1: 'VM Network' } });
+    try {
+      expect(await driver.probe(never)).toMatchObject({ health: 'healthy' });
+      const spec = await host.running(driver);
+      const { stream } = await driver.snapshots.exportDisk(spec.id, 'root', 'vmdk', never);
+      stream.resume();
+      await driver.rebuilding.rebuild({ ...spec, mark: { ...spec.mark, build: 1 } }, never);
+      expect(await driver.list()).toMatchObject([{ power: 'running', stage: 'settled', mark: { build: 1 } }]);
+      await driver.destroy(spec.id);
+      expect(await driver.list()).toEqual([]);
+    } finally {
+      await driver.close();
+      await host.stop();
+    }
   });
 });

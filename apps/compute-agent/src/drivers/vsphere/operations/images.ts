@@ -125,7 +125,10 @@ export class Images {
     await this.updates.run(lease.entity, 'ReconfigVM_Task', {
       spec: { extraConfig: [extraConfig(HOLDER_KEY, JSON.stringify({ ...holder, isReady: true }))] },
     });
-    await this.session.call(lease.entity, 'MarkAsTemplate');
+    // A single host has no templates; a VM that nobody starts is as good.
+    await this.session.call(lease.entity, 'MarkAsTemplate').catch((error: unknown) => {
+      if (!isFault(error, 'NotSupported', 'MethodNotFound', 'NotImplemented')) throw error;
+    });
     return this.remember(holder.image, lease.entity, holder.kib);
   }
 

@@ -24,6 +24,8 @@ interface Taken {
 
 /** Disks of guests as they are at one moment. */
 export class Snapshots {
+  /** Of which an export is under way in this process. */
+  private readonly reading = new Set<string>();
   private readonly removing = new Map<string, Promise<unknown>>();
 
   constructor(
@@ -37,11 +39,12 @@ export class Snapshots {
     const disk = guest.state.disks.find((each) => each.role === role);
     if (!disk) throw new HypervisorError('unsupported', `the guest has no ${role} disk now`);
     refuseAborted(signal);
-    await this.drop(guest);
+    await this.dropLeft(guest);
     const devices = await this.disks.devices(guest);
     const ref = (await this.updates.run(guest.vm.ref, 'CreateSnapshot_Task', {
       ...{ name: NAME, description: 'made while a disk is exported', memory: false, quiesce: false },
     })) as Ref;
+    this.reading.add(ref.value);
     const file = fileAt(devices, disk).replace(/^.*\//, '');
     return { ref, file, unit: disk.unit, size: sizeAt(devices, disk) };
   }
@@ -76,14 +79,22 @@ export class Snapshots {
     }
   }
 
-  /** Removes what an export left, or still reads: the disks are to be changed. */
-  async drop({ vm }: Pick<Guest, 'vm'>): Promise<void> {
-    const roots = await this.read.one(vm.ref, 'snapshot.rootSnapshotList');
-    for (const ref of oursIn(roots)) await this.remove(ref);
+  /** Removes what exports left, and what they still read: the disks are to be changed. */
+  async drop(guest: Pick<Guest, 'vm'>): Promise<void> {
+    for (const ref of await this.of(guest)) await this.remove(ref);
+  }
+
+  private async dropLeft(guest: Pick<Guest, 'vm'>): Promise<void> {
+    for (const ref of await this.of(guest)) if (!this.reading.has(ref.value)) await this.remove(ref);
+  }
+
+  private async of({ vm }: Pick<Guest, 'vm'>): Promise<Ref[]> {
+    return oursIn(await this.read.one(vm.ref, 'snapshot.rootSnapshotList'));
   }
 
   /** Once: an export that ends and a change that cannot wait for it may ask at one time. */
   private remove(ref: Ref): Promise<unknown> {
+    this.reading.delete(ref.value);
     const removing =
       this.removing.get(ref.value) ??
       this.updates

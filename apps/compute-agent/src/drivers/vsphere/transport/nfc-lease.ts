@@ -41,7 +41,7 @@ export class NfcLease {
       const { state, info, error } = await read.of(ref, ['state', 'info', 'error']);
       if (state === 'ready') {
         const { entity, deviceUrl } = info as AnswerObject;
-        const urls = listOf(deviceUrl).map((each) => urlOf(each as AnswerObject, session.host));
+        const urls = listOf(deviceUrl).map((each) => urlOf(each as AnswerObject, session.url));
         return new NfcLease(session, ref, entity as Ref, urls);
       }
       if (state === 'error') throw leaseFault(error);
@@ -103,6 +103,8 @@ export class NfcLease {
     body: { readonly stream: Readable; readonly length: number } | undefined,
     signal: AbortSignal,
   ): Promise<IncomingMessage> {
+    if (this.session.url.protocol === 'https:' && url.protocol !== 'https:')
+      throw new VimFault('NotSupported', 'the lease is not encrypted');
     const exchange = { method, path: `${url.pathname}${url.search}`, headers, timeout: QUIET_LIMIT, signal };
     const trust = thumbprint === '' ? null : ({ kind: 'pinned', fingerprints: [thumbprint] } as const);
     const endpoint = new HttpEndpoint(url, trust ?? this.session.trust, 10_000);
@@ -119,9 +121,9 @@ export class NfcLease {
   }
 }
 
-/** A single host says `*` for itself. */
-const urlOf = ({ url, sslThumbprint, targetId, disk, key }: AnswerObject, host: string): DeviceUrl => ({
-  url: new URL(String(url).replace('//*', `//${host.includes(':') ? `[${host}]` : host}`)),
+/** A single host says `*` for itself: it is reached as it was for the call. */
+const urlOf = ({ url, sslThumbprint, targetId, disk, key }: AnswerObject, own: URL): DeviceUrl => ({
+  url: new URL(String(url).replace(/\/\/\*(:\d+)?/, (_, port) => `//${port ? `${own.hostname}${port}` : own.host}`)),
   thumbprint: String(sslThumbprint ?? ''),
   file: String(targetId ?? ''),
   key: String(key ?? ''),

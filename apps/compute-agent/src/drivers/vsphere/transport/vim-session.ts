@@ -42,6 +42,7 @@ export interface ServiceContent extends AnswerObject {
 export class VimSession {
   /** Counts logins: views, filters and collectors of an earlier one are gone. */
   generation = 0;
+  readonly url: URL;
   private readonly endpoint: HttpEndpoint;
   private readonly timeout: number;
   private cookie: string | null = null;
@@ -50,11 +51,8 @@ export class VimSession {
   private readonly closing = new AbortController();
 
   constructor(private readonly access: VimAccess) {
-    this.endpoint = new HttpEndpoint(
-      new URL(access.url ?? 'https://nowhere.invalid'),
-      access.trust,
-      access.connectTimeout ?? 10_000,
-    );
+    this.url = new URL(access.url ?? 'https://nowhere.invalid');
+    this.endpoint = new HttpEndpoint(this.url, access.trust, access.connectTimeout ?? 10_000);
     this.timeout = access.answerTimeout ?? 30_000;
   }
 
