@@ -17,6 +17,9 @@ const run = promisify(execFile);
 /** A toolchain of its own is never fetched; the modules come by the client's own settings. */
 const env = { ...process.env, GOTOOLCHAIN: 'local', GOFLAGS: '-mod=readonly', CGO_ENABLED: '0' };
 
+/** What is generated from the API's definition is large and seldom run: it is not worth being optimized. */
+const FLAGS = ['-trimpath', '-gcflags=github.com/vmware/govmomi/vim25/...=-N -l', '-ldflags=-s -w'];
+
 const newEnough = (found, wanted) => {
   const [a, b] = [found, wanted].map((version) => version.split('.').map(Number));
   return a[0] - b[0] || a[1] - b[1] ? a[0] > b[0] || (a[0] === b[0] && a[1] > b[1]) : true;
@@ -33,21 +36,17 @@ export const buildVcsim = async (say = () => {}) => {
   if (!newEnough(version, wanted))
     return { path: null, reason: `vcsim is built with Go ${wanted}, and here is Go ${version}` };
 
-  const hash = createHash('sha256').update(version);
+  const hash = createHash('sha256').update([version, ...FLAGS].join('\0'));
   for (const file of ['go.mod', 'go.sum', 'main.go', 'nfc.go']) hash.update(readFileSync(join(sources, file)));
   const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'omnivisor', 'vcsim');
   const path = join(cache, hash.digest('hex').slice(0, 16));
   if (existsSync(path)) return { path };
 
-  say('building vcsim, which takes some minutes the first time');
+  say('building vcsim, which takes a minute the first time');
   mkdirSync(cache, { recursive: true });
   const made = `${path}.${process.pid}`;
   try {
-    await run('go', ['build', '-trimpath', '-gcflags=all=-N -l', '-ldflags=-s -w', '-o', made, '.'], {
-      cwd: sources,
-      env,
-      maxBuffer: 1 << 24,
-    });
+    await run('go', ['build', ...FLAGS, '-o', made, '.'], { cwd: sources, env, maxBuffer: 1 << 24 });
   } catch (error) {
     return { path: null, reason: `vcsim cannot be built: ${(error.stderr ?? error.message).trim().split('\n').pop()}` };
   }

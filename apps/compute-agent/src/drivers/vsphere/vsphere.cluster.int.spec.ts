@@ -1,31 +1,23 @@
 import { readdirSync } from 'node:fs';
 import { gib, mib, ms, type ServerId } from '@omnivisor/contracts';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { fileSource, rootFrom } from '../common/test-guest.js';
 import { perform, twice } from '../conformance/perform.js';
 import type { GuestNic } from '../hypervisor-driver.js';
 import { extraConfig } from './operations/guests.js';
 import { noSimulator } from './testing/simulator.js';
 import { never, newId, VcenterUnderTest } from './testing/vcenter-under-test.js';
+import { Vcenters } from './testing/vcenters.js';
 import type { AnswerObject, Ref } from './transport/soap.js';
 import type { VsphereDriver } from './vsphere.driver.js';
 
 describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' : `: ${noSimulator}`}`, () => {
+  const vcenters = new Vcenters();
+  const drive = (...args: Parameters<VcenterUnderTest['open']>) => vcenters.drive(...args);
   let vcenter: VcenterUnderTest;
-  const open: VsphereDriver[] = [];
-  const drive = (...args: Parameters<VcenterUnderTest['open']>) => {
-    const driver = vcenter.open(...args);
-    open.push(driver);
-    return driver;
-  };
-  beforeAll(async () => {
-    vcenter = await VcenterUnderTest.start();
+  beforeAll(() => {
+    vcenter = vcenters.first;
   });
-  afterEach(async () => {
-    await vcenter.simulator.failNoMore();
-    for (const driver of open.splice(0)) await driver.close();
-  });
-  afterAll(() => vcenter?.stop());
   const second = 'DC0_C0_H1';
   const move = async (id: ServerId, member: number) => {
     const spec = { host: vcenter.place.members[member]!.ref };

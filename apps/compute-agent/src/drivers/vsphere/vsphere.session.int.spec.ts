@@ -1,34 +1,25 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { connect } from 'node:tls';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { which } from '../../../../../tools/services/process.mjs';
 import type { Trust } from '../common/trusted-socket.js';
 import { noSimulator, Simulator } from './testing/simulator.js';
 import { never, newId, VcenterUnderTest } from './testing/vcenter-under-test.js';
+import { Vcenters } from './testing/vcenters.js';
 import { PropertyReader } from './transport/properties.js';
 import type { Ref } from './transport/soap.js';
 import { Updates } from './transport/updates.js';
 import { knownFaults } from './transport/vim-fault.js';
 import { VimSession } from './transport/vim-session.js';
-import type { VsphereDriver } from './vsphere.driver.js';
 
 describe.skipIf(noSimulator)(`a session with a vCenter${noSimulator === null ? '' : `: ${noSimulator}`}`, () => {
+  const vcenters = new Vcenters();
+  const drive = (...args: Parameters<VcenterUnderTest['open']>) => vcenters.drive(...args);
   let vcenter: VcenterUnderTest;
-  const open: VsphereDriver[] = [];
-  const drive = (...args: Parameters<VcenterUnderTest['open']>) => {
-    const driver = vcenter.open(...args);
-    open.push(driver);
-    return driver;
-  };
-  beforeAll(async () => {
-    vcenter = await VcenterUnderTest.start();
+  beforeAll(() => {
+    vcenter = vcenters.first;
   });
-  afterEach(async () => {
-    await vcenter.simulator.failNoMore();
-    for (const driver of open.splice(0)) await driver.close();
-  });
-  afterAll(() => vcenter?.stop());
   const logins = () => vcenter.gateway.calls.filter((call) => call === 'Login').length;
 
   it('is opened once, however many ask at one time, and given up at the end', async () => {

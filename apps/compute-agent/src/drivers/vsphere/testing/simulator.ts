@@ -17,8 +17,16 @@ export class Simulator {
 
   static async start(...args: string[]): Promise<Simulator> {
     if (built.path === null) throw new Error(built.reason);
-    const child = spawn(built.path, args, { stdio: ['pipe', 'pipe', 'inherit'] });
-    const [url] = (await once(createInterface(child.stdout!), 'line')) as [string];
+    const child = spawn(built.path, args, { stdio: 'pipe' });
+    // It logs each fault; only the last words of one that broke off are of interest.
+    let said = '';
+    child.stderr.on('data', (part: Buffer) => {
+      said = `${said}${part}`.slice(-4_000);
+    });
+    child.once('exit', (code) => {
+      if (code !== 0) console.error(said);
+    });
+    const [url] = (await once(createInterface(child.stdout), 'line')) as [string];
     return new Simulator(child, url);
   }
 
