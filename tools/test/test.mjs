@@ -12,6 +12,7 @@ import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync }
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildVcsim } from '../doubles/vcsim/build.mjs';
 import { installDependencies } from '../start/dependencies.mjs';
 import { installClients } from './clients.mjs';
 import { endProcessesOf, RUN_VARIABLE } from './own-processes.mjs';
@@ -146,21 +147,27 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
 
 try {
   await installDependencies(root);
+  const guests = /\/drivers\/(?!fake\/)/;
+  const integration = chosen('.int.spec.ts').filter((file) => !fast || !guests.test(file));
+  const endToEnd = fast ? [] : chosen('.e2e.spec.ts');
+  const specs = chosen('.spec.ts').filter((file) => !/\.(int|e2e)\.spec\.ts$/.test(file));
+  const usesVcenter = [...integration, ...endToEnd].some((file) => file.includes('/drivers/vsphere/'));
+  // Takes as long as the checks where it was not built before, so it begins beside them.
+  const vcsim = usesVcenter ? buildVcsim(console.log) : null;
+
   await check('build (tsc -b)', bin('tsc'), ['-b']);
   await check('types of the specs', bin('tsc'), ['-p', 'tools/test/tsconfig.json']);
   await check('format and lint (biome)', bin('biome'), ['check', '--error-on-warnings', '.']);
   await check('boundaries', process.execPath, ['tools/check/boundaries.mjs']);
 
-  const guests = /\/drivers\/(?!fake\/)/;
-  const integration = chosen('.int.spec.ts').filter((file) => !fast || !guests.test(file));
-  const endToEnd = fast ? [] : chosen('.e2e.spec.ts');
-  const specs = chosen('.spec.ts').filter((file) => !/\.(int|e2e)\.spec\.ts$/.test(file));
   if (!fast && integration.length + endToEnd.length > 0) {
     const missing = await installPackages(console.log);
     if (missing) notes.push(`${missing}: tests that need it are skipped`);
     if (endToEnd.some((file) => file.includes('openstack-clients')))
       for (const problem of installClients(console.log)) notes.push(`${problem}: its tests are skipped`);
   }
+  const { reason = null } = (await vcsim) ?? {};
+  if (reason !== null) notes.push(`${reason}: tests that need it are skipped`);
   if (specs.length > 0) await vitest('specs', specs);
   if (integration.length > 0) await vitest('integration', ['--maxWorkers=1', ...integration]);
   if (endToEnd.length > 0) await vitest('end to end', ['--maxWorkers=1', ...endToEnd]);

@@ -7,6 +7,8 @@ import { HyperVDriver } from './hyperv/hyperv.driver.js';
 import { hypervOptions } from './hyperv/hyperv-config.js';
 import type { HypervisorDriver, ProbeReport } from './hypervisor-driver.js';
 import { QemuDriver } from './qemu/qemu.driver.js';
+import { VsphereDriver } from './vsphere/vsphere.driver.js';
+import { vsphereOptions } from './vsphere/vsphere-config.js';
 import { XenServerDriver } from './xenserver/xenserver.driver.js';
 import { xenserverOptions } from './xenserver/xenserver-config.js';
 
@@ -23,6 +25,7 @@ const makers: Partial<Record<Backend, (config: AgentConfig, clock: Clock) => Hyp
     }),
   xenserver: (config) =>
     new XenServerDriver(xenserverOptions(config, config.OMNIVISOR_CLOUD_ID, config.OMNIVISOR_STATE_DIR)),
+  vsphere: (config) => new VsphereDriver(vsphereOptions(config, config.OMNIVISOR_CLOUD_ID, config.OMNIVISOR_STATE_DIR)),
   hyperv: (config) => new HyperVDriver(hypervOptions(config, config.OMNIVISOR_CLOUD_ID)),
   fake: (config, clock) =>
     new FakeDriver(

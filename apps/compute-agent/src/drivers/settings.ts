@@ -1,5 +1,6 @@
 import { HyperVSettings } from './hyperv/hyperv-config.js';
+import { VsphereSettings } from './vsphere/vsphere-config.js';
 import { XenServerSettings } from './xenserver/xenserver-config.js';
 
 /** Environment that single drivers read. */
-export const driverSettings = { ...HyperVSettings.shape, ...XenServerSettings.shape };
+export const driverSettings = { ...HyperVSettings.shape, ...XenServerSettings.shape, ...VsphereSettings.shape };

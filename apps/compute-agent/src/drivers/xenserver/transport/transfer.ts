@@ -2,8 +2,8 @@ import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import type { Duplex, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { URLSearchParams } from 'node:url';
+import type { Endpoint } from '../../common/trusted-socket.js';
 import { HypervisorError } from '../../hypervisor-driver.js';
-import type { Endpoint } from './trust.js';
 import { XapiFault } from './xapi-error.js';
 import type { XapiSession } from './xapi-session.js';
 

@@ -7,8 +7,8 @@ import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TestPool } from '../../../../../../tools/doubles/xapi/testing/pool.js';
 import { which } from '../../../../../../tools/services/process.mjs';
+import type { Trust } from '../../common/trusted-socket.js';
 import { upload } from './transfer.js';
-import type { Trust } from './trust.js';
 import { fromXapi } from './xapi-error.js';
 import { XapiSession } from './xapi-session.js';
 

@@ -1,4 +1,5 @@
 import { asHypervisorError } from '../../common/native-command.js';
+import { NoConnection } from '../../common/trusted-socket.js';
 import { HypervisorError, type HypervisorErrorCode } from '../../hypervisor-driver.js';
 
 /** A failure that XAPI answered: a code and its parameters, as calls and tasks give them. */
@@ -64,11 +65,7 @@ const NO_ANSWER =
 export const isNoAnswer = (error: unknown): boolean => {
   if (!(error instanceof Error) || isXapiError(error)) return false;
   const { code = '' } = error as NodeJS.ErrnoException;
-  return (
-    NO_ANSWER.test(code) ||
-    error.name === 'TimeoutError' ||
-    /^no connection|is not one of those that are pinned/.test(error.message)
-  );
+  return error instanceof NoConnection || NO_ANSWER.test(code) || error.name === 'TimeoutError';
 };
 
 /**

@@ -1,5 +1,5 @@
 import { createClient, type Xapi } from 'xen-api';
-import { type Endpoint, openSocket, type Trust } from './trust.js';
+import { type Endpoint, openTrustedSocket, type Trust } from '../../common/trusted-socket.js';
 import { isNoAnswer, isXapiError, XapiFault, xapiCode } from './xapi-error.js';
 
 export interface XapiAccess {
@@ -124,7 +124,7 @@ export class XapiSession {
   }
 
   open(endpoint: Endpoint) {
-    return openSocket(endpoint, this.access.trust, this.access.connectTimeout ?? 10_000);
+    return openTrustedSocket(endpoint, this.access.trust, this.access.connectTimeout ?? 10_000);
   }
 
   async close(): Promise<void> {
@@ -180,7 +180,7 @@ export class XapiSession {
       connect: ({ hostname, port, protocol }, done) => {
         const secure = protocol === 'https:';
         const endpoint = { secure, host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) || (secure ? 443 : 80) };
-        openSocket(endpoint, trust, connectTimeout).then(
+        openTrustedSocket(endpoint, trust, connectTimeout).then(
           (socket) => done(null, socket),
           (error: Error) => done(error, null),
         );

@@ -1,0 +1,91 @@
+import { mib } from '@omnivisor/contracts';
+import { type ForeignGuest, type GuestMark, type GuestNic, HypervisorError } from '../../hypervisor-driver.js';
+import type { PropertyReader } from '../transport/properties.js';
+import type { AnswerObject } from '../transport/soap.js';
+import type { Updates } from '../transport/updates.js';
+import { controllerOf } from './devices.js';
+import { type GuestState, newState, STATE_KEY } from './guest-state.js';
+import { extraConfig, type Guest, type Guests } from './guests.js';
+import { bytesOf, type Device, devicesOf, isDisk, isNic, unitOf, type VmRecord } from './records.js';
+
+/** VMs that somebody else made become servers, and back. Only one entry of their extra configuration changes. */
+export class Adopting {
+  constructor(
+    private readonly read: PropertyReader,
+    private readonly updates: Updates,
+    private readonly guests: Guests,
+  ) {}
+
+  async candidates(): Promise<ForeignGuest[]> {
+    const found: ForeignGuest[] = [];
+    for (const vm of await this.guests.vms()) {
+      if (!this.isCandidate(vm)) continue;
+      const devices = await this.devices(vm);
+      found.push({
+        ...{ nativeId: vm.instanceUuid, name: vm.name, power: vm.power, vcpus: vm.vcpus, memory: mib(vm.memoryMib) },
+        disks: disksIn(devices).map((disk) => ({ name: labelOf(disk), size: bytesOf(disk) })),
+        nics: devices.filter(isNic).map((card) => ({ mac: String(card.macAddress), network: networkOf(card) })),
+      });
+    }
+    return found;
+  }
+
+  /** Without any mark, and at this place. */
+  private isCandidate({ template, state, holder, probe, host }: VmRecord): boolean {
+    const { place } = this.guests;
+    return !template && state === null && holder === null && probe === null && place.isAt(host, place.id);
+  }
+
+  private async devices({ ref }: VmRecord): Promise<Device[]> {
+    return devicesOf(await this.read.one(ref, 'config.hardware.device'));
+  }
+
+  async adopt(nativeId: string, mark: GuestMark, nics: readonly GuestNic[]): Promise<Guest> {
+    const ours = (await this.guests.marked()).find(
+      ({ state }) => state !== 'unreadable' && state.serverId === mark.serverId,
+    );
+    if (ours) {
+      const guest = await this.guests.at(ours.vm.ref);
+      if (guest && ours.vm.instanceUuid === nativeId && isSameMark(guest.state, mark)) return guest;
+      throw new HypervisorError('fault', 'the server has another guest already');
+    }
+    const vm = (await this.guests.vms()).find((each) => each.instanceUuid === nativeId && this.isCandidate(each));
+    if (!vm) throw new HypervisorError('fault', 'there is no such guest to adopt');
+    const devices = await this.devices(vm);
+    const controller = controllerOf(devices);
+    if (disksIn(devices).some(({ controllerKey }) => controllerKey !== controller?.key))
+      throw new HypervisorError('unsupported', 'the disks of a guest have to be on one SCSI controller');
+    const cards = devices.filter(isNic).map((card) => String(card.macAddress).toLowerCase());
+    const state: GuestState = {
+      ...newState(mark, this.guests.place.id, { vcpus: vm.vcpus, memoryMib: vm.memoryMib }),
+      phase: 'settled',
+      disks: disksIn(devices).map((disk, n) => ({
+        role: n === 0 ? 'root' : `disk-${disk.key}`,
+        unit: unitOf(disk),
+      })),
+      nics: nics.filter(({ mac }) => cards.includes(mac.toLowerCase())).map(({ portId, mac }) => ({ portId, mac })),
+    };
+    return this.guests.write({ vm, state }, state);
+  }
+
+  async release(guest: Guest | null): Promise<void> {
+    if (!guest) return;
+    // An empty entry is none.
+    await this.updates.run(guest.vm.ref, 'ReconfigVM_Task', { spec: { extraConfig: [extraConfig(STATE_KEY, '')] } });
+  }
+}
+
+const isSameMark = (state: GuestState, mark: GuestMark): boolean =>
+  state.cloudId === mark.cloudId && state.attempt === mark.attempt && state.build === mark.build;
+
+/** In the order in which firmware counts them. */
+const disksIn = (devices: readonly Device[]): Device[] =>
+  devices.filter(isDisk).sort((a, b) => Number(a.controllerKey) - Number(b.controllerKey) || unitOf(a) - unitOf(b));
+
+const labelOf = ({ deviceInfo, key }: Device): string => String((deviceInfo as AnswerObject | undefined)?.label ?? key);
+
+const networkOf = ({ backing }: Device): string | null => {
+  const { deviceName, port } = (backing ?? {}) as AnswerObject;
+  const key = (port as AnswerObject | undefined)?.portgroupKey;
+  return deviceName === undefined ? (key === undefined ? null : String(key)) : String(deviceName);
+};

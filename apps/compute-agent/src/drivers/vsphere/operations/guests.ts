@@ -1,0 +1,132 @@
+import { mib, type ServerId } from '@omnivisor/contracts';
+import { type FoundGuest, type GuestStage, HypervisorError } from '../../hypervisor-driver.js';
+import type { PropertyReader } from '../transport/properties.js';
+import type { ArgumentObject, Ref } from '../transport/soap.js';
+import type { Updates } from '../transport/updates.js';
+import { isFault } from '../transport/vim-fault.js';
+import { type GuestState, markOf, readState, STATE_KEY } from './guest-state.js';
+import type { Place } from './place.js';
+import { VM_PATHS, type VmRecord, vmRecord } from './records.js';
+
+/** A VM with our mark. */
+export interface Guest {
+  readonly vm: VmRecord;
+  readonly state: GuestState;
+}
+
+/** What a VM's mark says of whose it is. */
+export interface MarkedVm {
+  readonly vm: VmRecord;
+  readonly state: GuestState | 'unreadable';
+}
+
+export const extraConfig = (key: string, value: string): ArgumentObject => ({
+  key,
+  value: { $type: 'xsd:string', $text: value },
+});
+
+const stageOf = ({ phase }: GuestState): GuestStage => (phase === 'settled' ? 'settled' : phase);
+
+/** The VMs of a datacenter as servers. */
+export class Guests {
+  /** Where a server was last seen; its mark is looked at again each time. */
+  private readonly seen = new Map<ServerId, Ref>();
+
+  constructor(
+    private readonly read: PropertyReader,
+    private readonly updates: Updates,
+    private readonly cloudId: string,
+    readonly place: Place,
+  ) {}
+
+  async vms(): Promise<VmRecord[]> {
+    const found = await this.read.below(this.place.datacenter.ref, 'VirtualMachine', VM_PATHS);
+    return found.map(vmRecord);
+  }
+
+  /** Every VM with a mark, whatever cloud and place it is of. */
+  async marked(): Promise<MarkedVm[]> {
+    return (await this.vms()).flatMap((vm) => (vm.state === null ? [] : [{ vm, state: readState(vm.state) }]));
+  }
+
+  async all(): Promise<Guest[]> {
+    const guests = (await this.marked()).filter((guest) => this.isOurs(guest.state)) as Guest[];
+    for (const { vm, state } of guests) this.seen.set(state.serverId, vm.ref);
+    return guests;
+  }
+
+  /** Null when this server has no VM here. */
+  async find(id: ServerId): Promise<Guest | null> {
+    const ref = this.seen.get(id);
+    if (ref !== undefined) {
+      const guest = await this.at(ref);
+      if (guest?.state.serverId === id) return guest;
+      this.seen.delete(id);
+    }
+    return (await this.all()).find(({ state }) => state.serverId === id) ?? null;
+  }
+
+  /** @throws HypervisorError `serverNotOnHost` */
+  async get(id: ServerId): Promise<Guest> {
+    const guest = await this.find(id);
+    if (!guest) throw new HypervisorError('serverNotOnHost', `server ${id} is not on this host`);
+    return guest;
+  }
+
+  /** One that is to be changed: neither on its way nor gone. @throws HypervisorError */
+  async settled(id: ServerId): Promise<Guest> {
+    const guest = await this.get(id);
+    const { stage } = this.view(guest);
+    if (stage === 'moved') throw new HypervisorError('fault', 'the guest has moved to another host');
+    if (stage === 'incoming') throw new HypervisorError('fault', 'the guest is on its way to this host');
+    return guest;
+  }
+
+  async at(ref: Ref): Promise<Guest | null> {
+    try {
+      const vm = vmRecord({ ref, properties: await this.read.of(ref, VM_PATHS) });
+      const state = vm.state === null ? null : readState(vm.state);
+      return this.isOurs(state) ? { vm, state } : null;
+    } catch (error) {
+      if (isFault(error, 'ManagedObjectNotFound')) return null;
+      throw error;
+    }
+  }
+
+  async again({ vm, state }: Guest): Promise<Guest> {
+    const guest = await this.at(vm.ref);
+    if (!guest) throw new HypervisorError('serverNotOnHost', `server ${state.serverId} is not on this host any more`);
+    return guest;
+  }
+
+  /** Writes all that is known of a guest, and what else of it changes, at one moment. */
+  async write(guest: Guest, state: GuestState, spec: ArgumentObject = {}): Promise<Guest> {
+    await this.updates.run(guest.vm.ref, 'ReconfigVM_Task', {
+      spec: { ...spec, extraConfig: [extraConfig(STATE_KEY, JSON.stringify(state))] },
+    });
+    return { vm: guest.vm, state };
+  }
+
+  /** A guest as it stands for this place. */
+  view({ vm, state }: Guest): FoundGuest {
+    const { place, invited, movedFrom, phase, start } = state;
+    const facts = { mark: markOf(state), memory: mib(vm.memoryMib), vcpus: vm.vcpus };
+    const nowhere = (stage: GuestStage): FoundGuest => ({ ...facts, stage, power: 'noState' });
+    if (!this.place.is(place)) return nowhere(movedFrom !== null && this.place.is(movedFrom) ? 'moved' : 'incoming');
+    if (invited && this.place.isAt(vm.host, invited.place)) return nowhere('moved');
+    if (phase === 'building' || (start === 'spawn' && vm.power === 'shutdown')) return nowhere('building');
+    return { ...facts, stage: stageOf(state), power: vm.power };
+  }
+
+  /** Whose a VM is, by the text of its mark; null when it is not ours. */
+  serverOf(mark: string | null): ServerId | null {
+    const state = mark === null ? null : readState(mark);
+    return this.isOurs(state) ? state.serverId : null;
+  }
+
+  private isOurs(state: GuestState | 'unreadable' | null): state is GuestState {
+    if (state === null || state === 'unreadable' || state.cloudId !== this.cloudId) return false;
+    const places = [state.place, state.invited?.place, state.movedFrom];
+    return places.some((place) => typeof place === 'string' && this.place.is(place));
+  }
+}

@@ -1,0 +1,220 @@
+import { type GuestNic, type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
+import type { PropertyReader } from '../transport/properties.js';
+import type { ArgumentObject, Ref } from '../transport/soap.js';
+import type { Updates } from '../transport/updates.js';
+import { isFault } from '../transport/vim-fault.js';
+import {
+  addController,
+  addNic,
+  addSerialPort,
+  arrangeNics,
+  exchangeLocal,
+  portsOf,
+  refuseTooMany,
+  removeDisk,
+} from './devices.js';
+import { type GuestState, newState, STATE_KEY } from './guest-state.js';
+import { extraConfig, type Guest, type Guests } from './guests.js';
+import { type Machine, machineFor, wishOf } from './hardware.js';
+import type { Host } from './host.js';
+import type { DiskPlan, LocalDisks } from './local-disks.js';
+import type { Networks, PlannedNic } from './networks.js';
+import type { Policies } from './policies.js';
+import { type Power, refuseAborted } from './power.js';
+import { type Device, folderOf } from './records.js';
+
+interface Parts {
+  readonly read: PropertyReader;
+  readonly updates: Updates;
+  readonly cloudId: string;
+  readonly guests: Guests;
+  readonly networks: Networks;
+  readonly disks: LocalDisks;
+  readonly policies: Policies;
+  readonly power: Power;
+  readonly host: Host;
+}
+
+export const consoleFile = (vmFile: string): string => `${folderOf(vmFile)}/console.log`;
+
+/** Names may have signs that mean something to a vCenter; its own are at most 80 characters. */
+const nameOf = ({ name, mark }: GuestSpec): string =>
+  `${name.replace(/[^A-Za-z0-9 ._-]/g, '_').slice(0, 40)} (${mark.serverId})`;
+
+/** Makes guests, starts them and removes them. */
+export class Making {
+  constructor(private readonly parts: Parts) {}
+
+  async spawn(spec: GuestSpec, signal: AbortSignal): Promise<void> {
+    const { guests, disks, host, power } = this.parts;
+    const there = await this.occupant(spec);
+    if (there) return this.startIfWanted(there, spec.nics);
+    refuseAborted(signal);
+    // What can be refused is, before anything is made.
+    if (spec.directBoot) throw new HypervisorError('unsupported', 'a vCenter starts no kernel from an image');
+    const machine = machineFor(wishOf(spec));
+    const nics = await this.plan(spec.nics, machine);
+    const profile = await this.parts.policies.find(machine.policy);
+    const plans = await disks.plansFor(spec, signal);
+    await host.assertFits(spec.flavor.memory, bytesOf(plans));
+    refuseAborted(signal);
+    const { serverId } = spec.mark;
+    let guest: Guest | null = null;
+    try {
+      guest = await this.create(spec, machine, profile);
+      refuseAborted(signal);
+      const made = await disks.make(guest, plans, spec.configDrive, signal);
+      guest = made.guest;
+      const devices = await disks.devices(guest);
+      const state: GuestState = {
+        ...guest.state,
+        ...{ disks: made.disks.map(({ role, unit }) => ({ role, unit })), config: made.config, nics: portsOf(nics) },
+        ...{ phase: 'settled', start: spec.powerOn ? 'spawn' : null, scratch: [] },
+      };
+      guest = await guests.write(guest, state, {
+        deviceChange: [
+          ...exchangeLocal(devices, { disks: [], config: null }, made),
+          ...nics.map(addNic),
+          addSerialPort(consoleFile(guest.vm.file)),
+        ],
+      });
+      refuseAborted(signal);
+      if (!spec.powerOn) return;
+      await power.start(guest.vm.ref);
+      await this.settle(guest);
+    } catch (error) {
+      await this.remove(guest ?? (await guests.find(serverId)));
+      throw error;
+    }
+  }
+
+  /** The guest of this very mark, if it is there. Clears away what a spawn left behind that was cut off. */
+  private async occupant({ mark }: GuestSpec): Promise<Guest | null> {
+    const { guests, cloudId } = this.parts;
+    if (mark.cloudId !== cloudId) throw new HypervisorError('fault', 'the guest is one of another cloud');
+    for (const { vm, state } of await guests.marked()) {
+      if (state === 'unreadable' || state.serverId !== mark.serverId) continue;
+      if (state.cloudId !== cloudId)
+        throw new HypervisorError('fault', `a guest of another cloud has the place of server ${mark.serverId}`);
+      if (state.attempt !== mark.attempt || state.build !== mark.build)
+        throw new HypervisorError('fault', `another attempt or build of server ${mark.serverId} is in this vCenter`);
+      const guest = await guests.at(vm.ref);
+      if (!guest) throw new HypervisorError('fault', `server ${mark.serverId} is on another host of this vCenter`);
+      if (state.phase !== 'building') return guest;
+      await this.remove(guest);
+    }
+    return null;
+  }
+
+  async plan(nics: readonly GuestNic[], { nic }: Pick<Machine, 'nic'>): Promise<PlannedNic[]> {
+    refuseTooMany(nics);
+    return this.parts.networks.plan(nics, nic);
+  }
+
+  private async create(
+    spec: GuestSpec,
+    machine: Machine,
+    profile: readonly ArgumentObject[] | undefined,
+  ): Promise<Guest> {
+    const { updates, guests } = this.parts;
+    const { place } = guests;
+    const state = newState(spec.mark, place.id, { vcpus: spec.flavor.vcpus, memoryMib: spec.flavor.memory });
+    const ref = (await updates.run(place.folder, 'CreateVM_Task', {
+      config: {
+        ...machine.config,
+        name: nameOf(spec),
+        annotation: `Server ${spec.mark.serverId} of Omnivisor`,
+        files: { vmPathName: `[${place.datastore.name}]` },
+        vmProfile: profile,
+        deviceChange: [addController(machine.controller)],
+        extraConfig: [
+          extraConfig(STATE_KEY, JSON.stringify(state)),
+          // A guest that starts again goes on writing behind what its console said before.
+          extraConfig('answer.msg.serial.file.open', 'Append'),
+          extraConfig('disk.EnableUUID', 'TRUE'),
+        ],
+      },
+      pool: place.pool,
+      host: place.member?.ref,
+    })) as Ref;
+    const guest = await guests.at(ref);
+    if (!guest) throw new HypervisorError('fault', 'the guest was removed while it was made');
+    return guest;
+  }
+
+  /** Removes the guest with its own disks. Those that outlive it are taken off first: a VM takes along what it has. */
+  async remove(guest: Guest | null): Promise<void> {
+    if (!guest) return;
+    const { power, disks, guests, updates } = this.parts;
+    const { state, vm } = guest;
+    try {
+      await power.cut(vm.ref);
+      const devices = await disks.devices(guest);
+      const kept = state.volumes.flatMap(({ unit }) => removeDisk(devices, unit));
+      const bare =
+        kept.length === 0 ? guest : await guests.write(guest, { ...state, volumes: [] }, { deviceChange: kept });
+      // Files that no device has would stay, and nothing would tell whose they were.
+      const attached = attachedFiles(devices);
+      await disks.discard([
+        ...looseFiles(bare.state).filter((path) => !attached.has(path)),
+        ...(state.config === null ? [] : [state.config]),
+        ...[consoleFile(vm.file)].filter((path) => attached.has(path)),
+      ]);
+      await updates.run(vm.ref, 'Destroy_Task');
+    } catch (error) {
+      if (!isFault(error, 'ManagedObjectNotFound')) throw error;
+    }
+  }
+
+  /** Starts a guest that is off, as its state says. */
+  async start(guest: Guest, nics: readonly GuestNic[], signal?: AbortSignal): Promise<void> {
+    const { power, guests } = this.parts;
+    const { vm } = await guests.again(guest);
+    if (vm.power === 'running') return;
+    if (vm.power === 'suspended')
+      throw new HypervisorError('fault', 'a suspended guest is resumed, not started: its memory would be lost');
+    const settled = await this.arrange(guest, nics, { start: null });
+    refuseAborted(signal);
+    await power.start(settled.vm.ref);
+  }
+
+  /** Gives a guest that is off exactly these ports, and writes what changes with them, at one moment. */
+  async arrange(guest: Guest, nics: readonly GuestNic[], change: Partial<GuestState>): Promise<Guest> {
+    const { disks, guests } = this.parts;
+    const planned = await this.plan(nics, { nic: 'VirtualVmxnet3' });
+    const devices = await disks.devices(guest);
+    const deviceChange = arrangeNics(devices, guest.state, planned);
+    const state = { ...guest.state, ...change, nics: portsOf(planned) };
+    if (deviceChange.length === 0 && JSON.stringify(state) === JSON.stringify(guest.state)) return guest;
+    return guests.write(guest, state, { deviceChange });
+  }
+
+  /** Somebody has decided about its power: what was cut off is not made up for any more. */
+  async settle(guest: Guest): Promise<Guest> {
+    const { guests } = this.parts;
+    return guest.state.start === null ? guest : guests.write(guest, { ...guest.state, start: null });
+  }
+
+  /** Ends what was cut off before the guest was started. */
+  async startIfWanted(guest: Guest, nics: readonly GuestNic[]): Promise<void> {
+    const { power } = this.parts;
+    if (guest.state.start === null) return;
+    const ready = (await power.state(guest.vm.ref)) === 'shutdown' ? await this.arrange(guest, nics, {}) : guest;
+    if (ready.vm.power !== 'suspended') await power.start(ready.vm.ref);
+    await this.settle(ready);
+  }
+}
+
+const bytesOf = (plans: readonly DiskPlan[]): number => plans.reduce((sum, { kib }) => sum + kib * 1024, 0);
+
+const attachedFiles = (devices: readonly Device[]): ReadonlySet<string> =>
+  new Set(
+    devices.flatMap(({ backing }) => ((backing as { fileName?: string } | undefined)?.fileName ?? []) as string[]),
+  );
+
+/** Files of a guest that its devices do not have, or may not have. */
+const looseFiles = ({ scratch, own, before }: GuestState): string[] => [
+  ...scratch,
+  ...[...(own?.disks ?? []), ...(before?.disks ?? [])].map(({ path }) => path),
+  ...(own?.config ? [own.config] : []),
+];

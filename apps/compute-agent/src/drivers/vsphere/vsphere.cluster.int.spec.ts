@@ -1,0 +1,302 @@
+import { readdirSync } from 'node:fs';
+import { gib, mib, ms, type ServerId } from '@omnivisor/contracts';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { fileSource, rootFrom } from '../common/test-guest.js';
+import { perform, twice } from '../conformance/perform.js';
+import type { GuestNic } from '../hypervisor-driver.js';
+import { extraConfig } from './operations/guests.js';
+import { noSimulator } from './testing/simulator.js';
+import { never, newId, VcenterUnderTest } from './testing/vcenter-under-test.js';
+import { Vcenters } from './testing/vcenters.js';
+import type { AnswerObject, Ref } from './transport/soap.js';
+import type { VsphereDriver } from './vsphere.driver.js';
+
+describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' : `: ${noSimulator}`}`, () => {
+  const vcenters = new Vcenters();
+  const drive = (...args: Parameters<VcenterUnderTest['open']>) => vcenters.drive(...args);
+  let vcenter: VcenterUnderTest;
+  beforeAll(() => {
+    vcenter = vcenters.first;
+  });
+  const second = 'DC0_C0_H1';
+  const move = async (id: ServerId, member: number) => {
+    const spec = { host: vcenter.place.members[member]!.ref };
+    await vcenter.updates.run((await vcenter.vmOf(id)).ref, 'RelocateVM_Task', { spec });
+  };
+
+  it('is one host, with what all its members have', async () => {
+    const [whole, member] = [drive({ member: null }), drive()];
+    const [all, one] = [await whole.inventory(), await member.inventory()];
+    expect([all.vcpus, all.memoryMib]).toEqual([one.vcpus * 2, one.memoryMib * 2]);
+    expect(all.diskGib).toBeGreaterThan(one.diskGib);
+    expect([whole.maintenance, typeof member.maintenance]).toEqual([undefined, 'object']);
+  });
+
+  it('moves guests by itself, and their agent follows them', async () => {
+    for (const driver of [drive({ member: null }), drive()]) {
+      const { id, nics } = await vcenter.running(driver);
+      await move(id, 1);
+      expect(await driver.inspect(id)).toMatchObject({ stage: 'settled', power: 'running' });
+      await driver.powerOff(id, ms(0));
+      await driver.powerOn(id, nics);
+      await driver.destroy(id);
+    }
+  });
+
+  it('keeps guests of one member from the agent of another', async () => {
+    const [first, other] = [drive(), drive({ member: second })];
+    const spec = await vcenter.running(first);
+    expect((await other.list()).map(({ mark }) => mark.serverId)).not.toContain(spec.id);
+    await other.destroy(spec.id);
+    await expect(other.spawn(spec, never)).rejects.toMatchObject({ code: 'fault' });
+    expect(await first.inspect(spec.id)).toMatchObject({ power: 'running' });
+    await first.destroy(spec.id);
+  });
+
+  it('is not guessed at: what is configured has to be there', async () => {
+    for (const [change, words] of [
+      [{ member: 'esx9' }, 'the cluster has no member esx9'],
+      [{ datacenter: 'elsewhere' }, 'the vCenter has no Datacenter elsewhere'],
+      [{ datastore: 'elsewhere' }, 'the vCenter has no Datastore elsewhere'],
+      [{ access: vcenter.access('http://127.0.0.9:9') }, 'does not answer'],
+    ] as const) {
+      const report = await drive(change).probe(never);
+      expect([report.health, report.reason]).toEqual(['unhealthy', expect.stringContaining(words)]);
+    }
+  });
+
+  it('is unhealthy when no guest can be started, and nothing of the try is left', async () => {
+    await vcenter.simulator.failNext('PowerOnVM_Task', 'InsufficientHostMemoryCapacityFault');
+    const driver = drive();
+    expect(await driver.probe(never)).toMatchObject({ health: 'unhealthy' });
+    expect(await driver.probe(never)).toMatchObject({ health: 'healthy', hypervisorVersion: 6_005_000 });
+    expect((await vcenter.vms()).filter(({ probe }) => probe !== null)).toEqual([]);
+  });
+
+  it('leaves VMs alone whose mark cannot be read', async () => {
+    const driver = drive();
+    const theirs = await vcenter.foreign();
+    const { ref } = (await vcenter.vms()).find(({ instanceUuid }) => instanceUuid === theirs.nativeId)!;
+    const spec = vcenter.guest(newId());
+    await vcenter.updates.run(ref, 'ReconfigVM_Task', {
+      spec: { extraConfig: [extraConfig('omnivisor', '{"v":99}')] },
+    });
+    expect(await driver.list()).toEqual([]);
+    expect((await driver.adoption.candidates()).map(({ nativeId }) => nativeId)).not.toContain(theirs.nativeId);
+    await driver.destroy(spec.mark.serverId);
+    expect(await vcenter.read.one(ref, 'runtime.powerState')).toBe('poweredOn');
+    await theirs.remove();
+  });
+
+  it('takes a disk off before the VM goes, as a VM takes along what it has', async () => {
+    const driver = drive();
+    const { id } = await vcenter.running(driver);
+    const volume = vcenter.disk();
+    await driver.disks.attach(id, volume.disk);
+    vcenter.gateway.calls.length = 0;
+    await driver.destroy(id);
+    const calls = vcenter.gateway.calls.filter((call) => /Reconfig|Destroy/.test(call));
+    expect(calls).toEqual(['ReconfigVM_Task', 'Destroy_Task']);
+    expect(await volume.exists()).toBe(true);
+    await volume.remove();
+  });
+
+  it('is told each image once, also by several spawns at one time', async () => {
+    const driver = drive();
+    const source = vcenter.smallImage('one');
+    const specs = [newId(), newId(), newId()].map((id) => vcenter.guest(id, { disks: rootFrom(source) }));
+    vcenter.gateway.calls.length = 0;
+    await Promise.all(specs.map((spec) => driver.spawn(spec, never)));
+    expect(vcenter.gateway.calls.filter((call) => call === 'ImportVApp')).toHaveLength(1);
+    for (const { mark } of specs) await driver.destroy(mark.serverId);
+    const again = drive();
+    await again.spawn(specs[0]!, never);
+    expect(vcenter.gateway.calls.filter((call) => call === 'ImportVApp')).toHaveLength(1);
+    await again.destroy(specs[0]!.mark.serverId);
+  });
+
+  it('brings an image again that was cut off in the middle, and removes what was there of it', async () => {
+    const source = vcenter.smallImage('two');
+    const spec = vcenter.guest(newId(), { disks: rootFrom(source) });
+    const holders = async () => (await vcenter.vms()).filter(({ holder }) => holder?.includes('"isReady":false'));
+    await vcenter.simulator.failNext('HttpNfcLeaseComplete', 'NotSupported');
+    await vcenter.simulator.failNext('Destroy_Task', 'TaskInProgress');
+    await expect(drive().spawn(spec, never)).rejects.toMatchObject({ code: 'unsupported' });
+    expect(await holders()).toHaveLength(1);
+    const driver = drive();
+    await driver.spawn(spec, never);
+    expect(await holders()).toEqual([]);
+    await driver.destroy(spec.mark.serverId);
+  });
+
+  it('has ephemeral disks and swap, which grow with the flavor', async () => {
+    const driver = drive();
+    const ephemeral = { size: gib(1), source: vcenter.smallImage('ephemeral') };
+    const disks = { ...rootFrom(fileSource(vcenter.image)), ephemeral, swap: mib(16) };
+    const spec = await vcenter.running(driver, { disks });
+    const found = await driver.statistics.read(spec.id);
+    expect(found.disks.map(({ disk }) => disk)).toEqual(['root', 'ephemeral', 'swap']);
+    await driver.powerOff(spec.id, ms(0));
+    const flavor = { ...twice(spec.flavor), ephemeral: gib(2), swap: mib(32) };
+    await driver.resizing.resize(spec.id, flavor, never);
+    const sizes = async () =>
+      (await vcenter.devices((await vcenter.vmOf(spec.id)).ref)).flatMap(({ $type, capacityInKB }) =>
+        $type === 'VirtualDisk' ? [Number(capacityInKB) / 1024] : [],
+      );
+    expect((await sizes()).sort((a, b) => a - b)).toEqual([1, 32, 2048]);
+    await driver.resizing.revertResize(spec.id);
+    expect((await sizes()).sort((a, b) => a - b)).toEqual([1, 16, 1024]);
+    await driver.destroy(spec.id);
+    expect(await vcenter.leftovers(spec.id, 0)).toEqual([]);
+  });
+
+  it('keeps no file that nothing needs, through every change', async () => {
+    const driver = drive();
+    const configDrive = new Map([['openstack/latest/meta_data.json', Buffer.from('{}')]]);
+    const spec = await vcenter.running(driver, { configDrive });
+    const files = async () => {
+      const folder = vcenter.file((await vcenter.vmOf(spec.id)).file).replace(/\/[^/]*$/, '');
+      return readdirSync(folder).filter((name) => /\.(vmdk|iso)$/.test(name)).length;
+    };
+    const before = await files();
+    expect(before).toBe(3);
+    for (const change of ['rebuild', 'rescue', 'unrescue', 'powerOff', 'resize', 'confirmResize', 'powerOn'] as const) {
+      await perform(driver, change, { ...spec, configDrive });
+      if (change === 'rescue') expect(await files()).toBe(before * 2);
+      else if (change !== 'resize') expect([change, await files()]).toEqual([change, before]);
+    }
+    await driver.destroy(spec.id);
+  });
+
+  describe('ports', () => {
+    const rules = (['IPv4', 'IPv6'] as const).flatMap((ethertype) =>
+      (['ingress', 'egress'] as const).map((direction) => ({
+        ...{ ethertype, direction, protocol: null, portMin: null, portMax: null },
+        remotePrefixes: [ethertype === 'IPv4' ? '0.0.0.0/0' : '::/0'],
+      })),
+    );
+    const guarded = (change: Partial<GuestNic> = {}): GuestNic => {
+      const nic = vcenter.nic();
+      const addresses = ['0.0.0.0/0', '::/0'].map((ip) => ({ mac: nic.mac, ip }));
+      return { ...nic, guard: { addresses, rules }, ...change };
+    };
+    const vlan = (segmentationId: number, physicalNetwork = 'physnet1') =>
+      ({ kind: 'provider', networkType: 'vlan', physicalNetwork, segmentationId }) as const;
+
+    it('of a VLAN get a port group that lets them be nobody else, made once', async () => {
+      const driver = drive();
+      const nic = guarded({ attachment: vlan(42) });
+      vcenter.gateway.calls.length = 0;
+      const made = await Promise.all([
+        vcenter.running(driver, { nics: [nic] }),
+        vcenter.running(driver, { nics: [guarded({ attachment: vlan(42) })] }),
+      ]);
+      expect(vcenter.gateway.calls.filter((call) => call === 'AddDVPortgroup_Task')).toHaveLength(1);
+      const groups = await vcenter.read.below(vcenter.place.datacenter.ref, 'DistributedVirtualPortgroup', [
+        ...['name', 'config.defaultPortConfig'],
+      ]);
+      const { properties } = groups.find((group) => group.properties.name === 'DVS0 VLAN 42')!;
+      const { securityPolicy } = properties['config.defaultPortConfig'] as AnswerObject;
+      const { allowPromiscuous, macChanges, forgedTransmits } = securityPolicy as AnswerObject;
+      for (const each of [allowPromiscuous, macChanges, forgedTransmits])
+        expect(String((each as AnswerObject).value)).toBe('false');
+      for (const { id } of made) await driver.destroy(id);
+    });
+
+    it('are refused when the network is not there, and when a guard cannot be kept', async () => {
+      const nic = guarded({ attachment: vlan(43) });
+      const { addresses } = nic.guard!;
+      const refused = async (driver: VsphereDriver, wanted: GuestNic) => {
+        const spec = vcenter.guest(newId(), { nics: [wanted] });
+        await expect(driver.spawn(spec, never)).rejects.toMatchObject({ code: 'unsupported' });
+        expect(await vcenter.leftovers(spec.mark.serverId, 0)).toEqual([]);
+      };
+      await refused(drive({ createPortGroups: false }), nic);
+      await refused(drive(), { ...nic, attachment: vlan(43, 'physnet9') });
+      await refused(drive(), { ...nic, attachment: { kind: 'tap', tap: 'tap0', netns: null } });
+      await refused(drive(), { ...nic, guard: { addresses: [{ mac: nic.mac, ip: '10.0.0.5' }], rules } });
+      await refused(drive(), { ...nic, guard: { addresses, rules: rules.slice(1) } });
+    });
+  });
+
+  it('keeps files by the storage policy that a flavor asks for, and refuses one that it does not have', async () => {
+    const driver = drive();
+    const spec = vcenter.guest(newId());
+    const flavor = (name: string) => ({ ...spec.flavor, extraSpecs: { 'vmware:storage_policy': name } });
+    await expect(driver.spawn({ ...spec, flavor: flavor('no such policy') }, never)).rejects.toMatchObject({
+      code: 'unsupported',
+    });
+    await driver.spawn({ ...spec, flavor: flavor('vSAN Default Storage Policy') }, never);
+    await driver.destroy(spec.mark.serverId);
+  });
+
+  it('is left and joined again for maintenance', async () => {
+    const driver = drive();
+    await driver.maintenance!.enter(never);
+    await expect(driver.spawn(vcenter.guest(newId()), never)).rejects.toMatchObject({ code: 'noResources' });
+    await driver.maintenance!.leave();
+    const { id } = await vcenter.running(driver);
+    await driver.destroy(id);
+  });
+
+  it('goes on with what its answer was lost of', async () => {
+    for (const method of ['CreateVM_Task', 'CopyVirtualDisk_Task', 'PowerOnVM_Task'] as const) {
+      const driver = drive();
+      await driver.check();
+      const spec = vcenter.guest(newId());
+      vcenter.gateway.loseAnswerOf(method);
+      await expect(driver.spawn(spec, never)).rejects.toMatchObject({ code: 'unavailable' });
+      await driver.spawn(spec, never);
+      const ours = (await vcenter.vms()).filter(({ state }) => state?.includes(spec.mark.serverId));
+      expect([method, ours.length]).toEqual([method, 1]);
+      await driver.destroy(spec.mark.serverId);
+      expect(await vcenter.leftovers(spec.mark.serverId, 0)).toEqual([]);
+    }
+  });
+
+  it('gives two disks at one time', async () => {
+    const driver = drive();
+    const { id } = await vcenter.running(driver);
+    const taken = [1, 2].map(() => driver.snapshots.exportDisk(id, 'root', 'vmdk', never));
+    for (const { stream } of await Promise.all(taken)) {
+      let size = 0;
+      for await (const part of stream) size += (part as Buffer).length;
+      expect(size).toBeGreaterThan(512);
+    }
+    await driver.destroy(id);
+  });
+
+  it('of whose snapshots only our own are removed', async () => {
+    const driver = drive();
+    const spec = await vcenter.running(driver);
+    const { ref } = await vcenter.vmOf(spec.id);
+    const take = (name: string) =>
+      vcenter.updates.run(ref, 'CreateSnapshot_Task', { name, memory: false, quiesce: false }) as Promise<Ref>;
+    await take('theirs');
+    await take('omnivisor export');
+    await driver.rebuilding.rebuild({ ...spec, mark: { ...spec.mark, build: 1 } }, never);
+    const left = JSON.stringify(await vcenter.read.one(ref, 'snapshot.rootSnapshotList'));
+    expect([left.includes('theirs'), left.includes('omnivisor export')]).toEqual([true, false]);
+    await driver.destroy(spec.id);
+  });
+});
+
+describe.skipIf(noSimulator)('a single host without a vCenter', () => {
+  it('runs servers, as far as it goes without one', async () => {
+    const host = await VcenterUnderTest.start('-esx');
+    const driver = host.open({ member: null, physicalNetworks: { physnet1: 'VM Network' } });
+    try {
+      expect(await driver.probe(never)).toMatchObject({ health: 'healthy' });
+      const spec = await host.running(driver);
+      const { stream } = await driver.snapshots.exportDisk(spec.id, 'root', 'vmdk', never);
+      stream.resume();
+      await driver.rebuilding.rebuild({ ...spec, mark: { ...spec.mark, build: 1 } }, never);
+      expect(await driver.list()).toMatchObject([{ power: 'running', stage: 'settled', mark: { build: 1 } }]);
+      await driver.destroy(spec.id);
+      expect(await driver.list()).toEqual([]);
+    } finally {
+      await driver.close();
+      await host.stop();
+    }
+  });
+});

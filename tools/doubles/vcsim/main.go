@@ -1,0 +1,82 @@
+// vcsim, the vendor's simulator of a vCenter, as a program of its own for tests. Prints its address and ends with its
+// standard input.
+package main
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/url"
+	"os"
+	"reflect"
+
+	_ "github.com/vmware/govmomi/pbm/simulator"
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+func main() {
+	single := flag.Bool("esx", false, "a single host without a vCenter")
+	listen := flag.String("listen", "127.0.0.1:0", "address and port")
+	user := flag.String("user", "omnivisor", "the only account")
+	password := flag.String("password", "secret", "its password")
+	secure := flag.Bool("tls", false, "serve by TLS, with a certificate for 127.0.0.1 that signs itself")
+	hosts := flag.Int("hosts", 2, "members of the cluster")
+	datastores := flag.Int("datastores", 1, "datastores that all members see")
+	flag.Parse()
+
+	model := simulator.VPX()
+	if *single {
+		model = simulator.ESX()
+	} else {
+		model.Host, model.ClusterHost = 0, *hosts
+	}
+	model.Machine, model.Datastore = 0, *datastores
+
+	err := model.Create()
+	defer model.Remove()
+	if err != nil {
+		log.Fatal(err)
+	}
+	service := model.Service
+	service.Listen = &url.URL{Host: *listen, User: url.UserPassword(*user, *password)}
+	service.RegisterEndpoints = true
+	if *secure {
+		service.TLS = new(tls.Config)
+	}
+	serveNfc(model, service)
+	service.HandleFunc("/faults", func(w http.ResponseWriter, r *http.Request) { faults(service, w, r) })
+	server := service.NewServer()
+	fmt.Printf("%s://%s\n", server.URL.Scheme, server.URL.Host)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// POST makes the next calls of a method fail, after some that do not; DELETE forgets that.
+func faults(service *simulator.Service, w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodDelete {
+		service.ClearFaultRules()
+		return
+	}
+	var wish struct {
+		Method, Fault string
+		Times, After  int
+	}
+	if err := json.NewDecoder(r.Body).Decode(&wish); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	kind, ok := types.TypeFunc()(wish.Fault)
+	if !ok {
+		http.Error(w, "no such fault", http.StatusBadRequest)
+		return
+	}
+	service.AddFaultRule(&simulator.FaultInjectionRule{
+		MethodName: wish.Method, ObjectType: "*", ObjectName: "*", Probability: 1, Enabled: true,
+		FaultType: simulator.FaultTypeCustom, Fault: reflect.New(kind).Interface().(types.BaseMethodFault),
+		MaxCount: wish.Times, SkipCount: wish.After,
+	})
+}
