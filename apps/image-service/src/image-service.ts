@@ -61,6 +61,7 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
     logger: parts.logger,
     publicUrl: parts.publicUrl,
     trustedProxies: parts.trustedProxies ?? [],
+    lookingBack: (moment, read) => core.lookingBack(moment, read),
     extend: (fastify) => mountByteRoute(fastify, context),
   });
   await core.start();

@@ -1,9 +1,9 @@
 import { hostEvents, ms } from '@omnivisor/contracts';
+import { at, thousandMoments, withoutMoment, worldThen } from '@omnivisor/eventsourcing/testing';
 import type { VirtualClock } from '@omnivisor/platform/testing';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { memoryWorld, userContext } from '../core/gateway-core.fixtures.js';
-import { at, thousandMoments, withoutMoment, worldThen } from '../core/past.fixtures.js';
 import { type ComputeApp, computeApp, HOST, IMAGE } from './compute-app.fixtures.js';
 
 const READS = [
@@ -97,9 +97,9 @@ beforeAll(async () => {
   const world = memoryWorld();
   cloud = await computeApp(world);
   servers = await live(fc.sample(fc.nat(1_000), { numRuns: 150, seed: 7 }));
-  const past = worldThen(world);
-  goTo = past.goTo;
-  then = await computeApp(past.world, false);
+  const { goTo: moveTo, ...past } = worldThen(world);
+  goTo = moveTo;
+  then = await computeApp({ ...memoryWorld(), ...past }, false);
 });
 afterAll(async () => {
   await cloud.close();

@@ -1,9 +1,9 @@
 import { ms } from '@omnivisor/contracts';
+import { at, thousandMoments, withoutMoment, worldThen } from '@omnivisor/eventsourcing/testing';
 import type { VirtualClock } from '@omnivisor/platform/testing';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { memoryWorld } from '../core/gateway-core.fixtures.js';
-import { at, thousandMoments, withoutMoment, worldThen } from '../core/past.fixtures.js';
 import { type NetworkApp, networkApp, project } from './network-app.fixtures.js';
 
 const READS = [
@@ -88,9 +88,9 @@ beforeAll(async () => {
   // The first list makes the project's default group.
   await cloud.call('demo', 'GET', '/security-groups');
   await live(fc.sample(fc.nat(1_000), { numRuns: 200, seed: 5 }));
-  const past = worldThen(world);
-  goTo = past.goTo;
-  then = await networkApp(past.world);
+  const { goTo: moveTo, ...past } = worldThen(world);
+  goTo = moveTo;
+  then = await networkApp({ ...memoryWorld(), ...past });
 });
 afterAll(async () => {
   await cloud.close();

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { TokenContext } from '@omnivisor/contracts';
-import { MemoryEventStore, MemoryReadModel } from '@omnivisor/eventsourcing/memory';
+import { MemoryEventStore, MemoryHistory, MemoryReadModel } from '@omnivisor/eventsourcing/memory';
 import { type Clock, RandomIds, SystemClock } from '@omnivisor/platform';
 import { MemoryBus } from '@omnivisor/platform/testing';
 import type { ImageSettings } from '../core.js';
@@ -44,16 +44,24 @@ export interface ImageCloud extends ImageService {
 
 /** An image service on ports in memory. */
 export const startImageCloud = async (
-  options: { settings?: Partial<ImageSettings>; store?: ImageStore; clock?: Clock } = {},
+  options: { settings?: Partial<ImageSettings>; store?: ImageStore; clock?: Clock; log?: MemoryEventStore } = {},
 ): Promise<ImageCloud> => {
   const clock = options.clock ?? new SystemClock();
   const ids = new RandomIds();
   const bus = new MemoryBus(clock);
-  const log = new MemoryEventStore(clock, ids);
+  const log = options.log ?? new MemoryEventStore(clock, ids);
   const store = options.store ?? new MemoryImageStore();
   const quiet = () => {};
   const service = await startImageService({
-    ports: { clock, bus, ids, store: log, readModel: new MemoryReadModel(), random: Math.random },
+    ports: {
+      clock,
+      bus,
+      ids,
+      store: log,
+      readModel: new MemoryReadModel(),
+      history: new MemoryHistory(),
+      random: Math.random,
+    },
     store,
     settings: {
       maxImageSize: 64 * 1024 * 1024,

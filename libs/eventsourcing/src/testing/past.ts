@@ -1,11 +1,9 @@
 import type { Instant, Position } from '@omnivisor/contracts';
-import type { EventStore } from '@omnivisor/eventsourcing';
 import fc from 'fast-check';
-import { memoryWorld } from './gateway-core.fixtures.js';
+import type { EventStore } from '../event-store.js';
 
 /** A log of which only the beginning is known: what reads it says what was said when the log ended there. */
 const beginningOf = (store: EventStore, until: () => Position): EventStore => ({
-  ...store,
   append: () => Promise.reject(new Error('the past is not changed')),
   readStream: async (stream, from) => (await store.readStream(stream, from)).filter((e) => e.position <= until()),
   readAll: async (after, limit) => (await store.readAll(after, limit)).filter((e) => e.position <= until()),
@@ -15,16 +13,19 @@ const beginningOf = (store: EventStore, until: () => Position): EventStore => ({
   close: async () => {},
 });
 
-/** A world as it was at one moment of another one; moments are visited in order. */
-export const worldThen = ({ store, clock }: ReturnType<typeof memoryWorld>) => {
+/** Log and clock as they were at one moment of another log's life; moments are visited in order. */
+export const worldThen = <C extends { now(): Instant }, S extends EventStore>({
+  store,
+  clock,
+}: {
+  store: S;
+  clock: C;
+}) => {
   let known: Position = 0;
-  let now: Instant = new Date(0).toISOString() as Instant;
+  let now = new Date(0).toISOString() as Instant;
   return {
-    world: {
-      ...memoryWorld(),
-      clock: Object.create(clock, { now: { value: () => now } }) as typeof clock,
-      store: beginningOf(store, () => known) as typeof store,
-    },
+    clock: Object.create(clock, { now: { value: () => now } }) as C,
+    store: beginningOf(store, () => known) as S,
     goTo: async (position: Position) => {
       known = position;
       now = (await store.readAll(position - 1, 1))[0]!.recordedAt;
@@ -39,6 +40,7 @@ export const thousandMoments = async (store: EventStore): Promise<Position[]> =>
   return moments.sort((a, b) => a - b);
 };
 
+/** The same question for a moment of the past. */
 export const at = (path: string, moment: string | number) =>
   `${path}${path.includes('?') ? '&' : '?'}at=${encodeURIComponent(moment)}`;
 
