@@ -5,7 +5,7 @@
  * Each run makes new ones: run it once for a cloud, and keep the output where you keep secrets. Needs npm ci && npm run build.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { createAuthority, natsServerConfig, serviceCredentials } from '../../libs/platform/dist/index.js';
+import { createAuthority, natsServerConfig, revokingAuthority, serviceCredentials } from '../../libs/platform/dist/index.js';
 import { ROLES } from '../roles.mjs';
 
 const namespace = process.argv[2] ?? 'omnivisor';
@@ -43,7 +43,9 @@ for (const { service, role } of ROLES)
     secret(service, {
       'database-url': `postgres://${role}:${passwords[role]}@postgres.${namespace}.svc:5432/omnivisor`,
       'nats.creds': await serviceCredentials(authority, service),
-      ...(service === 'scheduler' ? { 'nats-account.seed': authority.accountSeed } : {}),
+      ...(service === 'scheduler'
+        ? { 'nats-account.seed': authority.accountSeed, 'nats-revoker.json': revokingAuthority(authority) }
+        : {}),
       ...(service === 'image-service' ? { 'image-hmac.key': random() } : {}),
       ...(service === 'api-gateway' ? { 'master.key': random(), 'admin.password': random() } : {}),
     }),

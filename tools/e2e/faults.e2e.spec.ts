@@ -1,22 +1,7 @@
-import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type ApiServer, eventually, RunningCloud } from './running-cloud.js';
+import { type ApiServer, eventually, family, RunningCloud } from './running-cloud.js';
 
 const SERVERS = 50;
-
-/** Pids of a process and everything below it. */
-const family = (pid: number): number[] => {
-  const children = readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .filter((name) => {
-      try {
-        return Number(readFileSync(`/proc/${name}/stat`, 'utf8').split(') ')[1]?.split(' ')[1]) === pid;
-      } catch {
-        return false; // ended meanwhile
-      }
-    });
-  return [pid, ...children.flatMap((child) => family(Number(child)))];
-};
 
 describe('a cloud of three fake hosts and two gateways', () => {
   let cloud: RunningCloud;
@@ -29,14 +14,7 @@ describe('a cloud of three fake hosts and two gateways', () => {
     await admin.put('compute', `/os-quota-sets/${admin.projectId}`, {
       quota_set: { instances: -1, cores: -1, ram: -1 },
     });
-    ({ id: image } = await admin.post('image', '/images', {
-      name: 'zero',
-      disk_format: 'raw',
-      container_format: 'bare',
-    }));
-    await admin.put('image', `/images/${image}/file`, Buffer.alloc(1024 * 1024), {
-      'content-type': 'application/octet-stream',
-    });
+    image = await cloud.emptyImage();
     const { flavors } = await admin.get('compute', '/flavors');
     flavor = flavors.find((f: { name: string }) => f.name === 'm1.nano').id;
   }, 300_000);

@@ -109,16 +109,21 @@ describe.skipIf(process.getuid?.() !== 0)('a cloud with a real QEMU host (needs 
     expect(guestPids(cloud.home, [id])).toEqual(before);
   }, 120_000);
 
-  it('gives a guest its data on a config drive', async () => {
+  it('gives a guest its data on a config drive, and an address on each of its networks', async () => {
+    const { network: second } = await user.api.post('network', '/networks', { network: { name: 'second' } });
+    const range = { network_id: second.id, ip_version: 4, cidr: '10.88.0.0/24' };
+    await user.api.post('network', '/subnets', { subnet: range });
     const script = '#!/bin/sh\necho user data ran >/root/ran\n';
     const driven = await user.create('driven', {
       config_drive: true,
+      networks: [{ uuid: user.network }, { uuid: second.id }],
       user_data: Buffer.from(script).toString('base64'),
     });
     const server = await user.reaches(driven, 'ACTIVE');
-    await user.says(driven, /finished: Datasource ConfigDrive/);
-    expect(await user.ssh(Object.values(server.addresses).flat()[0]!.addr, 'cat /root/ran')).toBe('user data ran');
+    expect(await user.says(driven, /finished: Datasource ConfigDrive/)).toMatch(/ci-info: eth1 10\.88\.0\.\d+/);
+    expect(await user.ssh(server.addresses['demo-net']![0]!.addr, 'cat /root/ran')).toBe('user data ran');
     await user.remove(driven);
+    await user.api.delete('network', `/networks/${second.id}`);
   }, 120_000);
 
   it('leaves nothing on the host', async () => {

@@ -17,10 +17,17 @@ export const hostNetwork = async (): Promise<string[]> => {
   return [...namespaces, ...links].filter((name) => name !== '').sort();
 };
 
+/** What clouds have on this machine beside their processes: namespaces, links and nft tables that are not of the system. */
+export const cloudNetwork = async (): Promise<string[]> => {
+  const tables = (await run('nft', ['list', 'tables'])).stdout.split('\n').filter((line) => line.includes('omnivisor'));
+  const ours = (await hostNetwork()).filter((name) => /^(omv-|ov[0-9a-f]{12}|tap)/.test(name));
+  return [...ours, ...tables].sort();
+};
+
 /** A user with a key, a group that lets ssh in, and guests on the demo network. */
 export class GuestUser {
   private constructor(
-    readonly api: Api,
+    public api: Api,
     readonly folder: string,
     readonly network: string,
     private readonly image: string,
@@ -53,8 +60,9 @@ export class GuestUser {
     return new GuestUser(api, folder, networks[0].id, images[0].id, flavor.id);
   }
 
-  async create(name: string, more: object = {}): Promise<string> {
+  async create(name: string, more: object = {}, hints: object = {}): Promise<string> {
     const { server } = await this.api.post('compute', '/servers', {
+      'os:scheduler_hints': hints,
       server: {
         name,
         imageRef: this.image,

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -34,7 +34,8 @@ export class RunningCloud {
   private constructor(
     readonly home: string,
     readonly port: number,
-    readonly admin: InstanceType<typeof Client>,
+    private readonly flags: readonly string[],
+    public admin: InstanceType<typeof Client>,
   ) {}
 
   static async start(options: CloudOptions = {}): Promise<RunningCloud> {
@@ -45,7 +46,17 @@ export class RunningCloud {
     flags.push('--gateways', `${options.gateways ?? 1}`);
     if (options.bootstrap === false) flags.push('--skip-bootstrap');
     await command(home, ['tools/start/start.mjs', ...flags]);
-    return new RunningCloud(home, port, await login(join(home, 'openrc')));
+    return new RunningCloud(home, port, flags, await login(join(home, 'openrc')));
+  }
+
+  /** `npm stop`; `resume` starts it again with all it has. */
+  async halt(options: { readonly guests?: boolean } = {}): Promise<void> {
+    await command(this.home, ['tools/start/stop.mjs', ...(options.guests ? ['--guests'] : [])]);
+  }
+
+  async resume(): Promise<void> {
+    await command(this.home, ['tools/start/start.mjs', ...this.flags]);
+    this.admin = await login(join(this.home, 'openrc'));
   }
 
   /** A client of the demo user. */
@@ -74,6 +85,19 @@ export class RunningCloud {
     return Object.fromEntries((JSON.parse(stdout) as { name: string; pid: number }[]).map((p) => [p.name, p.pid]));
   }
 
+  /** An image of zeros, enough for hosts that only pretend. @returns its id */
+  async emptyImage(): Promise<string> {
+    const { id } = await this.admin.post('image', '/images', {
+      name: 'zero',
+      disk_format: 'raw',
+      container_format: 'bare',
+    });
+    await this.admin.put('image', `/images/${id}/file`, Buffer.alloc(1024 * 1024), {
+      'content-type': 'application/octet-stream',
+    });
+    return id;
+  }
+
   omnivisor(...args: string[]): Promise<{ stdout: string; stderr: string }> {
     return command(this.home, ['tools/start/omnivisor.mjs', ...args]);
   }
@@ -92,10 +116,24 @@ export class RunningCloud {
   }
 
   async stop(): Promise<void> {
-    await command(this.home, ['tools/start/stop.mjs', '--guests']);
+    await this.halt({ guests: true });
     rmSync(this.home, { recursive: true, force: true });
   }
 }
+
+/** Pids of a process and everything below it. */
+export const family = (pid: number): number[] => {
+  const children = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((name) => {
+      try {
+        return Number(readFileSync(`/proc/${name}/stat`, 'utf8').split(') ')[1]?.split(' ')[1]) === pid;
+      } catch {
+        return false; // ended meanwhile
+      }
+    });
+  return [pid, ...children.flatMap((child) => family(Number(child)))];
+};
 
 const login = (openrc: string) => {
   const env = readOpenrc(openrc);

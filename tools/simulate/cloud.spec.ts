@@ -1,8 +1,8 @@
-import { seconds } from '@omnivisor/contracts';
-import { describe, expect, it } from 'vitest';
+import { at, hostBus, seconds } from '@omnivisor/contracts';
+import { describe, expect, it, vi } from 'vitest';
 import { replay } from '../../apps/api-gateway/src/audit/replay.js';
 import { gatewayProjections } from '../../apps/api-gateway/src/projections.js';
-import { SimulatedCloud } from './cloud.js';
+import { SimulatedCloud, type SimulatedHost } from './cloud.js';
 
 describe('three fake hosts and two gateways in one process', () => {
   it('take a server from its request to ACTIVE, and back to nothing', async () => {
@@ -98,15 +98,84 @@ describe('guests outlive us', () => {
 });
 
 describe('session fencing', () => {
-  it('a newer agent of a host ends the older one', async () => {
+  /** How often the driver of a host's present agent was called to change something. */
+  const changesBy = (host: SimulatedHost) => {
+    const calls = (['spawn', 'destroy', 'powerOn', 'powerOff', 'reboot'] as const).map((m) => vi.spyOn(host.driver, m));
+    return () => calls.reduce((n, spy) => n + spy.mock.calls.length, 0);
+  };
+  const endOf = (agent: SimulatedHost['agent']) => {
+    const seen: { superseded?: unknown } = {};
+    void agent.ended.then(({ details }) => Object.assign(seen, details));
+    return seen;
+  };
+
+  it('a newer agent ends an older one in the middle of its work, and does that work', async () => {
     const cloud = await SimulatedCloud.start({ hosts: 1 });
-    const older = cloud.hosts[0]!.agent;
-    let ended = false;
-    void older.superseded.then(() => {
-      ended = true;
-    });
-    await cloud.startAgent(cloud.hosts[0]!);
-    await cloud.clock.runUntil(() => ended, seconds(60));
+    const host = cloud.hosts[0]!;
+    const [stopping, spawning] = [await cloud.create(), await cloud.create()];
+    await cloud.until(stopping, (s) => s.vmState === 'active');
+    host.machine.ignoringAcpi.add(stopping);
+    host.machine.slow('spawn', seconds(30));
+    const older = host.agent;
+    const end = endOf(older);
+    const changes = changesBy(host);
+    const late = await cloud.create();
+    await cloud.send({ type: 'power', serverId: stopping, operation: 'stop', asAdmin: false });
+    await cloud.clock.runUntil(() => changes() === 2);
+
+    await cloud.startAgent(host);
+    await cloud.clock.runUntil(() => end.superseded === true, seconds(1));
+    await cloud.until(stopping, (s) => s.vmState === 'stopped');
+    await cloud.until(late, (s) => s.vmState === 'active');
+    expect(changes()).toBe(2);
+    expect(await cloud.server(spawning)).toMatchObject({ vmState: 'active', fault: null });
+    for (const id of [stopping, spawning, late]) expect(cloud.guests(id)).toHaveLength(1);
+    await cloud.stop();
+  });
+
+  it('an older agent that heard nothing of it asks before its next change, and makes none', async () => {
+    const cloud = await SimulatedCloud.start({ hosts: 1 });
+    const host = cloud.hosts[0]!;
+    const id = await cloud.create();
+    await cloud.until(id, (s) => s.vmState === 'active');
+    const end = endOf(host.agent);
+    const changes = changesBy(host);
+    host.machine.failNext('destroy');
+    await cloud.delete(id);
+    await cloud.clock.runUntil(() => changes() === 1);
+    cloud.bus.loses = (subject) => subject.startsWith('wake.');
+    host.machine.slow('destroy', seconds(5));
+    await cloud.startAgent(host);
+    // Its next try is due in half a second, its next beat much later.
+    await cloud.clock.runUntil(() => end.superseded === true, seconds(1));
+    expect(changes()).toBe(1);
+    await cloud.until(id, (s) => s.released);
+    await cloud.stop();
+  });
+
+  it('an older session learns from desired that it has ended, and nothing else', async () => {
+    const cloud = await SimulatedCloud.start({ hosts: 1 });
+    const [host] = cloud.hosts;
+    await cloud.startAgent(host!);
+    const asOlder = (since: number) =>
+      cloud.bus.request(hostBus.desired, { session: 1, since }, at(hostBus.desired, host!.id));
+    await expect(asOlder(0)).rejects.toMatchObject({ name: 'HostSessionEnded' });
+    await expect(asOlder(1)).rejects.toMatchObject({ name: 'HostSessionEnded' });
+    await cloud.stop();
+  });
+
+  it('what an agent gave up as it was stopped is neither a failure nor lost', async () => {
+    const cloud = await SimulatedCloud.start({ hosts: 1 });
+    const host = cloud.hosts[0]!;
+    host.machine.slow('spawn', seconds(30));
+    const changes = changesBy(host);
+    const id = await cloud.create();
+    await cloud.clock.runUntil(() => changes() === 1);
+    await host.agent.stop();
+    expect(cloud.guests(id)).toHaveLength(0);
+    expect(await cloud.server(id)).toMatchObject({ vmState: 'building', failedHosts: [] });
+    await cloud.startAgent(host);
+    await cloud.until(id, (s) => s.vmState === 'active');
     await cloud.stop();
   });
 });
@@ -143,6 +212,54 @@ describe('deletion wins', () => {
     await cloud.startAgent(cloud.hosts[0]!);
     await cloud.clock.runUntil(() => cloud.guests(id).length === 0, seconds(120));
     await cloud.clock.runUntil(async () => (await cloud.claims()) === 0, seconds(120));
+    await cloud.stop();
+  });
+
+  it('a deletion does not wait for a guest that takes its time to stop', async () => {
+    const cloud = await SimulatedCloud.start({ hosts: 1 });
+    const id = await cloud.create();
+    await cloud.until(id, (s) => s.vmState === 'active');
+    cloud.hosts[0]!.machine.ignoringAcpi.add(id);
+    await cloud.send({ type: 'power', serverId: id, operation: 'stop', asAdmin: false });
+    const asked = cloud.clock.now();
+    await cloud.clock.advance(seconds(1));
+    await cloud.delete(id);
+    await cloud.until(id, (s) => s.released);
+    expect(Date.parse(cloud.clock.now()) - Date.parse(asked)).toBeLessThan(5_000);
+    await cloud.stop();
+  });
+});
+
+describe('a lost wake-up', () => {
+  it('costs no more than a beat', async () => {
+    const cloud = await SimulatedCloud.start({ hosts: 1 });
+    const id = await cloud.create();
+    await cloud.until(id, (s) => s.vmState === 'active');
+    await cloud.clock.advance(seconds(61));
+    cloud.bus.loses = (subject) => subject.startsWith('wake.');
+    for (const operation of ['stop', 'start'] as const) {
+      const asked = Date.parse(cloud.clock.now());
+      await cloud.send({ type: 'power', serverId: id, operation, asAdmin: false });
+      await cloud.until(id, (s) => s.taskState === null);
+      expect(Date.parse(cloud.clock.now()) - asked).toBeLessThanOrEqual(10_000);
+    }
+    await cloud.stop();
+  });
+
+  it.each(['the bus comes back', 'a gateway starts'])('is made good at once when %s', async (what) => {
+    const cloud = await SimulatedCloud.start({ hosts: 1 });
+    const id = await cloud.create();
+    await cloud.until(id, (s) => s.vmState === 'active');
+    cloud.bus.loses = (subject) => subject.startsWith('wake.');
+    await cloud.send({ type: 'power', serverId: id, operation: 'stop', asAdmin: false });
+    await cloud.clock.advance(seconds(1));
+    cloud.bus.loses = () => false;
+    if (what === 'a gateway starts') await cloud.addGateway();
+    else {
+      cloud.bus.setConnected(false);
+      cloud.bus.setConnected(true);
+    }
+    await cloud.clock.runUntil(() => cloud.guests(id)[0]?.power === 'shutdown', seconds(2));
     await cloud.stop();
   });
 });

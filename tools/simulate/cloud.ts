@@ -2,11 +2,13 @@ import {
   AdminReply,
   AdminRequest,
   adminSubject,
+  at,
   type CommandContext,
   type CommandId,
   type EventData,
   endpoint,
   type HostId,
+  hostBus,
   type ProjectId,
   type RequestId,
   type ServerId,
@@ -32,12 +34,14 @@ import { Scheduler } from '../../apps/scheduler/src/scheduler.js';
 const CLOUD = 'simulated';
 const PROJECT = 'p1' as ProjectId;
 
-interface SimulatedHost {
+export interface SimulatedHost {
   readonly id: HostId;
   readonly name: string;
   readonly machine: FakeHypervisor;
   bootId: string;
   agent: Agent;
+  /** Driver of the agent. */
+  driver: FakeDriver;
 }
 
 export interface SimulationOptions {
@@ -122,7 +126,14 @@ export class SimulatedCloud {
       inventory: { vcpus: this.options.vcpus, memoryMib: 65_536, diskGib: 1_000 },
       delays: { spawn: seconds(2) },
     });
-    const host: SimulatedHost = { id: hostId, name, machine, bootId: 'boot-1', agent: undefined as never };
+    const host: SimulatedHost = {
+      id: hostId,
+      name,
+      machine,
+      bootId: 'boot-1',
+      agent: undefined as never,
+      driver: undefined as never,
+    };
     this.hosts.push(host);
     await this.startAgent(host);
     return host;
@@ -131,6 +142,7 @@ export class SimulatedCloud {
   /** A new agent process on the host; the one before must have been stopped, or is ended by the newer session. */
   async startAgent(host: SimulatedHost): Promise<void> {
     const driver = new FakeDriver(host.machine, { cloudId: CLOUD });
+    host.driver = driver;
     host.agent = new Agent({
       hostId: host.id,
       cloudId: CLOUD,
@@ -139,24 +151,11 @@ export class SimulatedCloud {
       driver,
       network: new FakeNetworkPlug(),
       images: noImageBytes,
-      facts: async () =>
-        hostFacts(driver, await driver.probe(AbortSignal.abort()), [], {
-          node: host.name,
-          hostIp: '127.0.0.1',
-          machineId: 'machine-1',
-          bootId: host.bootId,
-        }),
+      facts: () => this.facts(host),
       onError: this.note(host.name),
+      random: () => 0.5,
     });
-    await this.clock.runUntil(
-      (() => {
-        let started = false;
-        void host.agent.start().then(() => {
-          started = true;
-        });
-        return () => started;
-      })(),
-    );
+    await this.passing(host.agent.start());
   }
 
   admin(command: string, args: Record<string, unknown>): Promise<unknown> {
@@ -224,8 +223,38 @@ export class SimulatedCloud {
     return count('AllocationClaimed') - count('AllocationReleased');
   }
 
+  /** Stops a host's agent; what it is in the middle of may take its time. */
+  stopAgent({ agent }: SimulatedHost): Promise<void> {
+    return this.passing(agent.stop());
+  }
+
+  /** What a new agent process does where an older one still runs: on one machine they are never at the guests together. */
+  async replaceAgent(host: SimulatedHost): Promise<void> {
+    const hello = async () =>
+      this.bus.request(hostBus.hello, { facts: await this.facts(host) }, at(hostBus.hello, host.id));
+    await this.passing(hello());
+    await this.passing(host.agent.ended);
+    await this.startAgent(host);
+  }
+
+  /** Lets time pass until the work is done. */
+  async passing(work: Promise<unknown>): Promise<void> {
+    let isDone = false;
+    const done = () => {
+      isDone = true;
+    };
+    work.then(done, done);
+    await this.clock.runUntil(() => isDone);
+    await work;
+  }
+
+  private async facts({ driver, name, bootId }: SimulatedHost) {
+    const told = { node: name, hostIp: '127.0.0.1', machineId: 'machine-1', bootId };
+    return hostFacts(driver, await driver.probe(AbortSignal.abort()), [], told);
+  }
+
   async stop(): Promise<void> {
-    for (const host of this.hosts) await host.agent.stop();
+    for (const host of this.hosts) await this.stopAgent(host);
     for (const scheduler of this.schedulers) await scheduler.stop();
     for (const gateway of this.gateways) await gateway.stop();
   }

@@ -73,7 +73,7 @@ const addressOf = (url) => {
 
 /**
  * NATS: the one at NATS_URL, or one of our own whose keys are made here.
- * @returns {Promise<{ url: string, accountSeedFile: string, credentials: (service: string) => Promise<string> }>} `credentials` gives a file
+ * @returns {Promise<{ url: string, accountSeedFile: string, revokerFile: string | undefined, credentials: (service: string) => Promise<string> }>} `credentials` gives a file
  */
 export const nats = async (home, supervisor) => {
   const platform = await built('libs/platform/dist/index.js');
@@ -90,6 +90,7 @@ export const nats = async (home, supervisor) => {
     return {
       url: external,
       accountSeedFile: home.secret('nats-account.seed', () => seed),
+      revokerFile: process.env.OMNIVISOR_NATS_REVOKER_FILE,
       credentials: credentialsBy(seed),
     };
   }
@@ -107,6 +108,7 @@ export const nats = async (home, supervisor) => {
   return {
     url: `nats://127.0.0.1:${port}`,
     accountSeedFile: home.secret('nats-account.seed', () => authority.accountSeed),
+    revokerFile: home.secret('nats-revoker.json', () => platform.revokingAuthority(authority)),
     credentials: credentialsBy(authority.accountSeed),
   };
 };

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { adminClient } from './client.mjs';
+import { ROOT } from './options.mjs';
 import { beganAt, endAll, isAlive } from './processes.mjs';
 
 /** Guests of this cloud on this machine: QEMU processes that carry its mark. @param {string} home */
@@ -19,6 +20,15 @@ export const guestProcesses = (home) => {
         return []; // ended meanwhile
       }
     });
+};
+
+/** Takes away what networks left on this machine; the next start makes them anew. Only root can have made any. */
+export const removeNetworks = async (home, say) => {
+  const id = join(home, 'data', 'secrets', 'cloud-id');
+  if (process.getuid?.() !== 0 || !existsSync(id)) return;
+  const { LinuxNetworkPlug } = await import(`${ROOT}/apps/compute-agent/dist/network/index.js`);
+  const cloudId = readFileSync(id, 'utf8').trim();
+  if (await LinuxNetworkPlug.removeNetworks({ cloudId })) say('removed the networks');
 };
 
 /** Asks the API to stop every server, so that the log knows; then ends what is left. */

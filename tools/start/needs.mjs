@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { IMAGE_NEEDS, whyNoImage } from '../image/needs.mjs';
-import { missing, packagesOf } from '../services/debian.mjs';
+import { hasApt, missing, packagesOf } from '../services/debian.mjs';
 import { natsPackages } from '../services/nats.mjs';
 import { bootstrapDone } from './bootstrap.mjs';
 
@@ -17,6 +17,9 @@ export const HOST = [
   ['mkfs.ext4', 'e2fsprogs'],
   ['ssh', 'openssh-client'],
 ];
+
+/** For guests that boot by UEFI. Other systems have it elsewhere, and the driver looks where Debian has it. */
+export const FIRMWARE = [['/usr/share/OVMF/OVMF_CODE_4M.ms.fd', 'ovmf']];
 
 /** How other systems call Debian's packages, where it is known. */
 const ELSEWHERE = {
@@ -54,6 +57,7 @@ export const wantsImage = (home, options) =>
 export const missingPackages = async (home, options) => {
   const needs = [
     ...(options.agents > 0 ? HOST : []),
+    ...(options.agents > 0 && hasApt() ? FIRMWARE : []),
     ...(wantsImage(home, options) && whyNoImage() === null ? IMAGE_NEEDS : []),
   ];
   const nats = process.env.NATS_URL ? [] : await natsPackages(cacheOf(home));

@@ -65,6 +65,7 @@ export class Services {
         OMNIVISOR_HEALTH_PORT: String(health),
         OMNIVISOR_PUBLIC_URL: this.publicUrl,
         OMNIVISOR_NATS_ACCOUNT_SEED_FILE: this.nats.accountSeedFile,
+        ...(this.nats.revokerFile ? { OMNIVISOR_NATS_REVOKER_FILE: this.nats.revokerFile } : {}),
       },
       this.home.user,
       () => answers(`http://127.0.0.1:${health}/health/ready`),

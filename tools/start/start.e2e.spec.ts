@@ -1,11 +1,12 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
+import { hostInbox, NatsBus, readCredentials } from '@omnivisor/platform';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort, waitFor } from '../services/process.mjs';
 import { adminClient, demoClient } from './client.mjs';
@@ -87,6 +88,26 @@ describe('npm start', () => {
     if (process.getuid?.() !== 0) return;
     for (const { name, pid } of status().filter((s) => s.name !== 'supervisor'))
       expect(statSync(`/proc/${pid}`).uid, name).not.toBe(0);
+  });
+
+  it('cuts off the key of a host that is retired', async () => {
+    const file = join(above, 'guest-host.creds');
+    const omnivisor = (...args: string[]) => tool('omnivisor.mjs', ...args, '--json').stdout;
+    const { hostId } = JSON.parse(omnivisor('host', 'enroll', 'guest-host', '--out', file));
+    const { natsUrl } = JSON.parse(readFileSync(join(home, 'run', 'state.json'), 'utf8'));
+    const connect = async () =>
+      NatsBus.connect({
+        servers: natsUrl,
+        name: 'guest-host',
+        credentials: await readCredentials(file),
+        inboxPrefix: hostInbox(hostId),
+        wait: false,
+      });
+    const bus = await connect();
+    expect(JSON.parse(omnivisor('host', 'retire', 'guest-host'))).toMatchObject({ state: 'retired' });
+    await waitFor(() => !bus.connected(), { what: 'its connection to be cut', timeout: 10_000, interval: 50 });
+    await expect(connect()).rejects.toMatchObject({ kind: 'forbidden' });
+    await bus.close();
   });
 
   it('refuses a second start of the same cloud', () => {

@@ -1,7 +1,10 @@
 #!/usr/bin/env node
-/** npm stop: ends the control plane and leaves the guests running; `-- --guests` powers them off first. */
+/**
+ * npm stop: ends the control plane and leaves the guests running; `-- --guests` powers them off first, and takes their
+ * networks away.
+ */
 import { explain, Refused } from '../services/process.mjs';
-import { powerOffGuests } from './guests.mjs';
+import { powerOffGuests, removeNetworks } from './guests.mjs';
 import { homeFolder } from './options.mjs';
 import { endAll, isAlive, signal, untilGone } from './processes.mjs';
 import { clearState, livingProcesses, readState, startedBy } from './state.mjs';
@@ -31,6 +34,7 @@ const stop = async (home) => {
   const living = state !== null && livingProcesses(state).length > 0;
   if (living) await endServices(home, state);
   clearState(home);
+  if (guests) await removeNetworks(home, (line) => console.log(line));
   if (!living) console.log('nothing is running');
   else console.log(`stopped${guests ? '' : '; guests go on running (npm stop -- --guests powers them off)'}`);
 };

@@ -1,8 +1,18 @@
 import { install, missing, packagesOf } from '../services/debian.mjs';
-import { HOST } from '../start/needs.mjs';
+import { FIRMWARE, HOST } from '../start/needs.mjs';
 
 /** What integration and end-to-end tests run. @type {import('../services/debian.mjs').Need[]} */
-const NEEDS = [...HOST, ['xorriso', 'xorriso'], ['mcopy', 'mtools'], ['cpio', 'cpio'], ['zstd', 'zstd']];
+const NEEDS = [
+  ...HOST,
+  ...FIRMWARE,
+  ['xorriso', 'xorriso'],
+  ['mcopy', 'mtools'],
+  ['cpio', 'cpio'],
+  ['zstd', 'zstd'],
+  ['mkfs.xfs', 'xfsprogs'],
+  ['mkfs.vfat', 'dosfstools'],
+  ['sfdisk', 'fdisk'],
+];
 
 /**
  * Installs them.

@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { seconds } from '@omnivisor/contracts';
+import { at, hostBus, seconds } from '@omnivisor/contracts';
 import {
   Health,
   HealthServer,
@@ -17,8 +17,12 @@ import { Agent } from './agent/agent.js';
 import { AgentConfig } from './config.js';
 import { openBest } from './drivers/open-best.js';
 import { bootId, hostFacts, machineId } from './host/host-facts.js';
+import { hostLock } from './host/host-lock.js';
 import { FileImageCache, noImageBytes } from './images/image-cache.js';
 import { openNetwork } from './network/open-network.js';
+
+/** Exit status: whoever took the host up after us has it now, so this agent is not to be started again. */
+const SUPERSEDED = 4;
 
 const config = loadConfig(AgentConfig, process.env);
 const log = logger('compute-agent', config.OMNIVISOR_LOG_LEVEL).child({ host: config.OMNIVISOR_HOST_ID });
@@ -49,7 +53,6 @@ const server = await HealthServer.listen(
 );
 lifecycle.onStop('health', () => server.close());
 
-const { driver, report, probes } = await open();
 const bus = await NatsBus.connect({
   servers: config.OMNIVISOR_NATS_URL,
   name: `compute-agent ${config.OMNIVISOR_HOST_ID}`,
@@ -61,7 +64,8 @@ const bus = await NatsBus.connect({
 lifecycle.onStop('bus', () => bus.close());
 connected = () => bus.connected();
 
-const facts = async () =>
+type Opened = Awaited<ReturnType<typeof open>>;
+const factsOf = async ({ driver, report, probes }: Opened) =>
   hostFacts(driver, report, probes, {
     node: config.OMNIVISOR_NODE ?? hostname(),
     hostIp: config.OMNIVISOR_HOST_IP,
@@ -70,6 +74,21 @@ const facts = async () =>
     shares: driver.backend === 'fake' ? 1 : config.OMNIVISOR_MACHINE_SHARES,
   });
 
+/** Resolves when no other agent drives this host on this machine: one that does is ended by a newer session. */
+const alone = async () => {
+  const path = join(config.OMNIVISOR_STATE_DIR, 'agent.lock');
+  const free = await hostLock(path, 'try');
+  if (free) return free;
+  log.warn('another agent drives this host; it ends once this one has taken up the host');
+  const opened = await open();
+  await bus.request(hostBus.hello, { facts: await factsOf(opened) }, at(hostBus.hello, config.OMNIVISOR_HOST_ID));
+  await opened.driver.close();
+  return (await hostLock(path, 'wait'))!;
+};
+lifecycle.onStop('lock', await alone());
+
+const opened = await open();
+const { driver, report } = opened;
 const network = await openNetwork(config, driver.backend, bus);
 const agent = new Agent({
   hostId: config.OMNIVISOR_HOST_ID,
@@ -79,8 +98,9 @@ const agent = new Agent({
   driver,
   network,
   images: driver.backend === 'fake' ? noImageBytes : new FileImageCache(join(config.OMNIVISOR_STATE_DIR, 'images')),
-  facts,
+  facts: () => factsOf(opened),
   onError,
+  random: Math.random,
   spawns: driver.backend === 'fake' ? 64 : config.OMNIVISOR_SPAWNS,
 });
 lifecycle.onStop('agent', () => agent.stop());
@@ -88,7 +108,7 @@ lifecycle.onStop('agent', () => agent.stop());
 await agent.start();
 health.markReady();
 log.info({ backend: driver.backend, version: report.version }, 'the host is taken up');
-void agent.superseded.then(() => {
-  log.warn('a newer session of this host has taken over; this one ends');
-  void lifecycle.stop().then(() => process.exit(0));
+void agent.ended.then(({ details }) => {
+  if (!details?.superseded) return lifecycle.end(1, 'the log does not know this session of the host');
+  return lifecycle.end(SUPERSEDED, 'a newer session of this host has taken over');
 });

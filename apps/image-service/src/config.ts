@@ -31,6 +31,22 @@ export const imageServiceConfig = z.object({
   OMNIVISOR_IMAGE_MAX_UPLOADS: count.default(16),
   /** Seconds an upload may stand still. */
   OMNIVISOR_IMAGE_IDLE_SECONDS: count.default(60),
+  /** Conversions at one time in one process. */
+  OMNIVISOR_IMAGE_CONVERSIONS: count.default(1),
+  /** Bytes that derived forms of images may take; 100 GiB when not given. */
+  OMNIVISOR_IMAGE_FORMS_BYTES: count.default(100 * 1024 ** 3),
+  /** Days after which an unused derived form goes. */
+  OMNIVISOR_IMAGE_FORMS_DAYS: count.default(7),
+  /** Ports that imports may ask, separated by commas. */
+  OMNIVISOR_IMPORT_PORTS: z
+    .string()
+    .regex(/^\d{1,5}(,\d{1,5})*$/)
+    .default('80,443'),
+  /** Networks (CIDR) that imports may ask although they are not public, separated by commas. */
+  OMNIVISOR_IMPORT_NETWORKS: z
+    .string()
+    .regex(/^([0-9a-fA-F.:]+\/\d{1,3}(,|$))*$/)
+    .default(''),
   OMNIVISOR_LOG_LEVEL: z.string().default('info'),
 });
 export type ImageServiceConfig = z.output<typeof imageServiceConfig>;

@@ -1,5 +1,6 @@
 import { AppCore } from '@omnivisor/eventsourcing';
 import type { Bus, Clock, Ids } from '@omnivisor/platform';
+import type { ImportRules } from './download/guarded-uri.js';
 import type { ImageStore } from './store/index.js';
 
 /** Commands, linearizable reads and wake-ups of the image service. */
@@ -12,6 +13,17 @@ export interface ImageSettings {
   readonly maxUploads: number;
   /** Milliseconds an upload may stand still. */
   readonly idleTimeout: number;
+  /** Conversions at work at one time in this process. */
+  readonly conversions: number;
+  /** Bytes that derived forms may take; the least recently used go. */
+  readonly formsCapacity: number;
+  /** Milliseconds after which an unused derived form goes. */
+  readonly formsMaxAge: number;
+  /** Milliseconds without a write after which a conversion of another replica counts as dead. */
+  readonly standstill: number;
+  /** Milliseconds that a request for bytes waits for their conversion. */
+  readonly patience: number;
+  readonly imports: ImportRules;
   /** Key of the signatures on byte URLs; the same in every replica. */
   readonly signingKey: Buffer;
   /** Where compute agents reach this service, without a trailing slash. */

@@ -65,8 +65,11 @@ describe('discovery', () => {
     expect((await call('GET', '/images', { as: null })).status).toBe(401));
   it('says what it does not have', async () => {
     expect((await call('GET', '/info/stores')).status).toBe(404);
-    expect((await call('GET', '/tasks')).status).toBe(404);
-    expect((await call('GET', '/info/import')).json()['import-methods'].value).toEqual([]);
+    expect((await call('POST', '/tasks', { as: 'admin', body: {} })).status).toBe(405);
+    expect((await call('GET', '/info/import')).json()['import-methods'].value).toEqual([
+      'glance-direct',
+      'web-download',
+    ]);
     expect((await call('GET', '/schemas/images')).json().properties.images.items.name).toBe('image');
     expect((await call('GET', '/schemas/members')).status).toBe(200);
   });

@@ -19,6 +19,7 @@ import {
 import { imageServiceConfig, readSigningKey } from './config.js';
 import { imageProjections } from './image/image.projection.js';
 import { startImageService } from './image-service.js';
+import { Sandbox } from './sandbox/sandbox.js';
 import { FileImageStore } from './store/index.js';
 
 const config = loadConfig(imageServiceConfig, process.env);
@@ -46,6 +47,17 @@ const history = new PostgresHistory(database);
 lifecycle.onStop('history', () => history.close());
 await history.prepare(tables);
 
+/** Without one, images are served as they came and no tool ever sees them. */
+const sandbox = (() => {
+  try {
+    const found = Sandbox.detect();
+    log.info({ isolation: found.isolation }, 'converters run in a sandbox');
+    return found;
+  } catch (err) {
+    log.warn({ err }, 'images cannot be converted here');
+    return null;
+  }
+})();
 const service = await startImageService({
   ports: { clock: new SystemClock(), bus, ids, store, readModel, history, random: Math.random, lag: ms(200) },
   store: await FileImageStore.open(config.OMNIVISOR_IMAGE_DIR),
@@ -53,11 +65,21 @@ const service = await startImageService({
     maxImageSize: config.OMNIVISOR_IMAGE_MAX_BYTES,
     maxUploads: config.OMNIVISOR_IMAGE_MAX_UPLOADS,
     idleTimeout: config.OMNIVISOR_IMAGE_IDLE_SECONDS * 1_000,
+    conversions: config.OMNIVISOR_IMAGE_CONVERSIONS,
+    formsCapacity: config.OMNIVISOR_IMAGE_FORMS_BYTES,
+    formsMaxAge: config.OMNIVISOR_IMAGE_FORMS_DAYS * 86_400_000,
+    standstill: 3 * 60_000,
+    patience: 20_000,
+    imports: {
+      ports: config.OMNIVISOR_IMPORT_PORTS.split(',').map(Number),
+      networks: config.OMNIVISOR_IMPORT_NETWORKS.split(',').filter((n) => n !== ''),
+    },
     signingKey: readSigningKey(config.OMNIVISOR_IMAGE_HMAC_KEY_FILE),
     internalUrl: config.OMNIVISOR_IMAGE_URL.replace(/\/+$/, ''),
   },
   tokens: new BusTokenValidator(bus),
   logger: log,
+  sandbox,
   publicUrl: config.OMNIVISOR_PUBLIC_URL,
   trustedProxies: config.OMNIVISOR_TRUSTED_PROXIES.split(',').filter((p) => p !== ''),
 });

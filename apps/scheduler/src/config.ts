@@ -11,6 +11,8 @@ export const SchedulerConfig = z.object({
   OMNIVISOR_NATS_CREDS: z.string().optional(),
   /** Seed of the NATS account, to sign the claims of newly enrolled hosts. */
   OMNIVISOR_NATS_ACCOUNT_SEED_FILE: z.string().optional(),
+  /** Operator and system account of NATS, to revoke the keys of retired hosts: the JSON of a `RevokingAuthority`. */
+  OMNIVISOR_NATS_REVOKER_FILE: z.string().optional(),
   OMNIVISOR_DATABASE_URL: secret(z.string()),
   OMNIVISOR_CLOUD_ID: z.string().min(1),
   OMNIVISOR_LISTEN: z.string().default('127.0.0.1'),

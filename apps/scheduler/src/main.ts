@@ -4,12 +4,14 @@ import { BusTokenValidator, createOpenStackApp } from '@omnivisor/openstack';
 import {
   Health,
   HealthServer,
+  KeyRevoker,
   Lifecycle,
   loadConfig,
   logger,
   metricsRegistry,
   NatsBus,
   RandomIds,
+  RevokingAuthority,
   readCredentials,
   SystemClock,
   serveConfig,
@@ -37,6 +39,15 @@ const ids = new RandomIds();
 const store = new PostgresEventStore({ url: config.OMNIVISOR_DATABASE_URL, ids });
 lifecycle.onStop('store', () => store.close());
 
+const revokerFile = config.OMNIVISOR_NATS_REVOKER_FILE;
+const revoker =
+  revokerFile &&
+  (await KeyRevoker.connect(
+    config.OMNIVISOR_NATS_URL,
+    RevokingAuthority.parse(JSON.parse(await readFile(revokerFile, 'utf8'))),
+  ));
+if (revoker) lifecycle.onStop('key revoker', () => revoker.close());
+
 const seedFile = config.OMNIVISOR_NATS_ACCOUNT_SEED_FILE;
 const scheduler = new Scheduler(
   {
@@ -59,6 +70,7 @@ const scheduler = new Scheduler(
       diskAllocationRatio: config.OMNIVISOR_DISK_ALLOCATION_RATIO,
       reservedHostMemoryMib: config.OMNIVISOR_RESERVED_HOST_MEMORY_MB,
     }),
+    ...(revoker ? { revokeKeys: (keys) => revoker.revoke(keys) } : {}),
     ...(seedFile ? { natsAccountSeed: (await readFile(seedFile, 'utf8')).trim() } : {}),
   },
 );

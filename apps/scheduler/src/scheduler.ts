@@ -3,6 +3,7 @@ import { SchedulerCore, type SchedulerPorts } from './core/scheduler-core.js';
 import { defaultSettings, type SchedulerSettings } from './core/settings.js';
 import { HostDesk } from './scheduling/host/host-desk.js';
 import { HostWatch } from './scheduling/host/host-watch.js';
+import { RetiredKeys, type RevokeKeys } from './scheduling/host/retired-keys.js';
 import { Releases } from './scheduling/releases.js';
 import { Reserve } from './scheduling/reserve.js';
 
@@ -12,6 +13,8 @@ export interface SchedulerOptions {
   readonly cloudId: string;
   /** Signs the claims of newly enrolled hosts; without it hosts are enrolled with a public key and sign nothing. */
   readonly natsAccountSeed?: string;
+  /** Has the bus refuse these keys for good; without it an operator does that by hand. */
+  readonly revokeKeys?: RevokeKeys;
   readonly onError: (where: string, error: unknown) => void;
 }
 
@@ -29,7 +32,9 @@ export class Scheduler {
     this.core.whileActive(new HostDesk(this.core, this.watch, options.cloudId));
     this.core.whileActive(this.reserve);
     this.core.whileActive(new Releases(this.core));
-    this.core.whileActive(new Admin(this.core, options.natsAccountSeed));
+    const { natsAccountSeed, revokeKeys } = options;
+    if (revokeKeys) this.core.whileActive(new RetiredKeys(this.core, revokeKeys));
+    this.core.whileActive(new Admin(this.core, natsAccountSeed, revokeKeys !== undefined));
   }
 
   start(): Promise<void> {

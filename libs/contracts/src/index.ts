@@ -1,6 +1,7 @@
 export * from './bus/endpoint.js';
 export type { HostFact } from './bus/host.js';
 export * as hostBus from './bus/host.js';
+export * from './bus/images.js';
 export * from './bus/services.js';
 export * from './envelope.js';
 export * from './errors.js';
@@ -20,5 +21,7 @@ export * from './events/sealing.js';
 export * from './events/server.js';
 export * from './events/server-group.js';
 export * from './ids.js';
+export * from './image-format.js';
+export * from './image-readiness.js';
 export * from './traits.js';
 export * from './units.js';

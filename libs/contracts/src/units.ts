@@ -21,3 +21,14 @@ export const seconds = (n: number) => (n * 1000) as Milliseconds;
 /** The instant that lies `duration` after `at`. */
 export const after = (at: Instant, duration: Milliseconds): Instant =>
   new Date(Date.parse(at) + duration).toISOString() as Instant;
+
+/**
+ * How long to wait after so many failures in a row: twice as long each time, between `first` and `longest`, and spread
+ * so that those who failed together do not try again together.
+ * @param random in [0, 1)
+ */
+export const backoff = (
+  failures: number,
+  random: number,
+  { first = ms(200), longest = ms(5_000) }: { readonly first?: Milliseconds; readonly longest?: Milliseconds } = {},
+): Milliseconds => ms(Math.min(longest, first * 2 ** Math.min(failures, 30)) * (0.5 + random));

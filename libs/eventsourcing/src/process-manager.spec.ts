@@ -52,7 +52,7 @@ describe('ProcessRunner', () => {
     t.runner().wake();
     await t.clock.runUntil(() => tries.length === 5);
     const start = tries[0]!;
-    expect(tries.map((at) => at - start)).toEqual([0, 200, 700, 1_700, 3_700]);
+    expect(tries.map((at) => at - start)).toEqual([0, 200, 600, 1_400, 3_000]);
     expect(t.errors).toEqual(Array(4).fill(['a', 'not yet']));
   });
 

@@ -1,4 +1,4 @@
-import { after, type Instant, type Milliseconds, ms, seconds } from '@omnivisor/contracts';
+import { after, backoff, type Instant, type Milliseconds, ms, seconds } from '@omnivisor/contracts';
 import type { DueWork, ReadModel } from './read-model.js';
 
 /** The part of the clock that a process needs; `libs/platform` has the port and its adapters. */
@@ -28,7 +28,6 @@ export interface ProcessRunnerOptions {
   readonly random: () => number;
 }
 
-const BACKOFF: readonly number[] = [200, 500, 1_000, 2_000, 5_000];
 /** Steps of one id that may follow each other at once while its due time stays the same. */
 const MAX_REPEATS = 20;
 const MAX_REMEMBERED = 10_000;
@@ -133,7 +132,7 @@ export class ProcessRunner {
       this.options.onError(this.process.name, id, error);
       const failures = this.failures.get(id) ?? 0;
       remember(this.failures, id, failures + 1);
-      pause = this.backoff(failures);
+      pause = backoff(failures, this.options.random());
     }
     try {
       await this.readModel.unlease(this.process.name, id, after(this.clock.now(), ms(pause)));
@@ -148,11 +147,7 @@ export class ProcessRunner {
     const last = this.repeats.get(id);
     const times = last?.dueAt === dueAt ? last.times + 1 : 0;
     remember(this.repeats, id, { dueAt, times });
-    return times < MAX_REPEATS ? 0 : this.backoff(times - MAX_REPEATS);
-  }
-
-  private backoff(tries: number): number {
-    return BACKOFF[Math.min(tries, BACKOFF.length - 1)]! * (0.5 + this.options.random());
+    return times < MAX_REPEATS ? 0 : backoff(times - MAX_REPEATS, this.options.random());
   }
 
   private async sleepUntilDue(): Promise<void> {

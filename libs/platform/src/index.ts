@@ -5,6 +5,7 @@ export * from './health/health-server.js';
 export * from './lifecycle/lifecycle.js';
 export * from './logging/logger.js';
 export * from './nats/credentials.js';
+export * from './nats/key-revoker.js';
 export * from './nats/login.js';
 export * from './nats/nats-bus.js';
 export * from './ports/index.js';

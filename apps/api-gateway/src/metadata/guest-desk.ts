@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { type HostId, type hostBus, invalid, signImageUrl } from '@omnivisor/contracts';
+import { type HostId, type hostBus, type ImageFormat, invalid, signImageUrl } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
 import type { z } from 'zod';
 import { type ServerRow, serverTable } from '../compute/server/server.projection.js';
 import type { GatewayCore } from '../core/gateway-core.js';
-import { answerMetadata, configDriveFiles, type GuestPort, type GuestSecrets } from './instance-documents.js';
+import { answerMetadata, configDriveFiles, type GuestSecrets } from './instance-documents.js';
+import type { GuestPort } from './network-data.js';
 
 type Plug = z.input<typeof hostBus.PortPlug>;
 type Plan = z.input<typeof hostBus.NetworkPlan>;
@@ -28,11 +29,17 @@ export class GuestDesk {
     private readonly vault: Vault,
   ) {}
 
-  async boot(server: ServerRow, hostId: HostId): Promise<z.input<typeof hostBus.serverBoot.reply>> {
-    const { url } = await this.core.bus.request(signImageUrl, {
+  /** @param formats what the host's driver takes, best first; undefined for the image's own */
+  async boot(
+    server: ServerRow,
+    hostId: HostId,
+    formats?: readonly ImageFormat[],
+  ): Promise<NonNullable<z.input<typeof hostBus.serverBoot.reply>>> {
+    const { url, format } = await this.core.bus.request(signImageUrl, {
       imageId: server.image.id,
       hostId,
       expiresIn: IMAGE_URL_LIFETIME,
+      ...(formats ? { formats: [...formats] } : {}),
     });
     const files = server.configDrive
       ? configDriveFiles(server, await this.guestPorts(this.core.readModel, server), await this.secrets(server))
@@ -40,6 +47,7 @@ export class GuestDesk {
     return {
       imageUrl: url,
       imageId: server.image.id,
+      ...(format ? { imageFormat: format } : {}),
       configDrive:
         files && Object.fromEntries([...files].map(([path, contents]) => [path, contents.toString('base64')])),
     };
@@ -62,15 +70,11 @@ export class GuestDesk {
     const plans = await this.network.plans(rows, [...new Set(plugs.map((p) => p.networkId as string))]);
     return plugs.map((plug) => {
       const subnets = plans.find((p) => p.networkId === plug.networkId)?.subnets ?? [];
-      const own = subnets.filter((s) => plug.fixedIps.some((ip) => ip.subnetId === s.subnetId));
-      return {
-        portId: plug.portId,
-        networkId: plug.networkId,
-        mac: plug.mac,
-        mtu: plug.mtu,
-        ipv4: own.some((s) => s.version === 4),
-        dnsNameservers: own.flatMap((s) => s.dnsNameservers),
-      };
+      const addresses = plug.fixedIps.flatMap(({ address, subnetId }) => {
+        const subnet = subnets.find((s) => s.subnetId === subnetId);
+        return subnet ? [{ address, subnet }] : [];
+      });
+      return { portId: plug.portId, networkId: plug.networkId, mac: plug.mac, mtu: plug.mtu, addresses };
     });
   }
 

@@ -4,6 +4,7 @@ import { history } from '../compute/server/server.fixtures.js';
 import { evolve, noServer } from '../compute/server/server.js';
 import type { ServerRow } from '../compute/server/server.projection.js';
 import { answerMetadata, configDriveFiles, METADATA_VERSIONS } from './instance-documents.js';
+import { type GuestPort, networkData } from './network-data.js';
 
 const server = {
   ...evolve(noServer, { ...history.created, data: { ...history.request, metadata: { role: 'web' } } } as never),
@@ -19,9 +20,17 @@ const port = {
   networkId: '99999999-2222-4333-8444-555555555555',
   mac: 'fa:16:3e:00:00:01',
   mtu: 1450,
-  ipv4: true,
-  dnsNameservers: ['192.0.2.53'],
-};
+  addresses: [
+    {
+      address: '10.0.0.5',
+      subnet: { version: 4, cidr: '10.0.0.0/24', dhcp: true, ipv6AddressMode: null, dnsNameservers: ['192.0.2.53'] },
+    },
+  ],
+} as unknown as GuestPort;
+const onSubnet = (address: string, subnet: object) => ({
+  address,
+  subnet: { gateway: null, dhcp: true, ipv6AddressMode: null, dnsNameservers: [], hostRoutes: [], ...subnet },
+});
 const secrets = { userData: Buffer.from('#!/bin/sh\n\xff', 'latin1'), randomSeed: Buffer.alloc(512, 7) };
 const ask = (path: string, withUserData = true) =>
   answerMetadata(path, server, [port], withUserData ? secrets : { ...secrets, userData: null });
@@ -50,6 +59,48 @@ describe('the metadata service', () => {
       networks: [{ type: 'ipv4_dhcp', network_id: port.networkId }],
       services: [{ type: 'dns', address: '192.0.2.53' }],
     });
+  });
+  it('tells a guest all of an address that nobody leases', () => {
+    const several = {
+      ...port,
+      addresses: [
+        onSubnet('10.1.0.5', {
+          version: 4,
+          cidr: '10.1.0.0/20',
+          gateway: '10.1.0.1',
+          dhcp: false,
+          hostRoutes: [{ destination: '192.0.2.0/24', nexthop: '10.1.0.9' }],
+        }),
+        onSubnet('fd00::f816:3eff:fe00:1', { version: 6, cidr: 'fd00::/64', ipv6AddressMode: 'slaac' }),
+        onSubnet('fd01::5', { version: 6, cidr: 'fd01::/64', gateway: 'fd01::1', ipv6AddressMode: 'dhcpv6-stateful' }),
+        onSubnet('fd02::5', { version: 6, cidr: 'fd02::/64' }),
+      ],
+    } as unknown as GuestPort;
+    const common = { link: 'tap11111111-22', network_id: port.networkId };
+    const six = { ...common, netmask: 'ffff:ffff:ffff:ffff::', services: [] };
+    expect(networkData([several]).networks).toEqual([
+      {
+        ...common,
+        id: 'network0',
+        type: 'ipv4',
+        ip_address: '10.1.0.5',
+        netmask: '255.255.240.0',
+        routes: [
+          { network: '0.0.0.0', netmask: '0.0.0.0', gateway: '10.1.0.1' },
+          { network: '192.0.2.0', netmask: '255.255.255.0', gateway: '10.1.0.9' },
+        ],
+        services: [],
+      },
+      { ...six, id: 'network1', type: 'ipv6_slaac', ip_address: 'fd00::f816:3eff:fe00:1', routes: [] },
+      {
+        ...six,
+        id: 'network2',
+        type: 'ipv6_dhcpv6-stateful',
+        ip_address: 'fd01::5',
+        routes: [{ network: '::', netmask: '::', gateway: 'fd01::1' }],
+      },
+      { ...common, id: 'network3', type: 'ipv6_dhcp' },
+    ]);
   });
   it('gives user data byte for byte', () => {
     expect(Buffer.from(ask('/openstack/latest/user_data').body, 'latin1')).toEqual(secrets.userData);

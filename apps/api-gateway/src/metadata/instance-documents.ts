@@ -1,14 +1,5 @@
 import type { ServerRow } from '../compute/server/server.projection.js';
-
-/** A port as network_data.json tells the guest of it. */
-export interface GuestPort {
-  readonly portId: string;
-  readonly networkId: string;
-  readonly mac: string;
-  readonly mtu: number;
-  readonly ipv4: boolean;
-  readonly dnsNameservers: readonly string[];
-}
+import { type GuestPort, networkData } from './network-data.js';
 
 export interface GuestSecrets {
   readonly userData: Buffer | null;
@@ -53,27 +44,10 @@ export const metaData = (server: ServerRow, secrets: GuestSecrets) => ({
   dedicated_cpus: [],
 });
 
-/** `network_data.json`; source: metadata service of Nova, format 2015-10-15. */
-export const networkData = (ports: readonly GuestPort[]) => ({
-  links: ports.map((p) => ({
-    id: `tap${p.portId.slice(0, 11)}`,
-    vif_id: p.portId,
-    type: 'bridge',
-    mtu: p.mtu,
-    ethernet_mac_address: p.mac,
-  })),
-  networks: ports.map((p, i) => ({
-    id: `network${i}`,
-    type: p.ipv4 ? 'ipv4_dhcp' : 'ipv6_slaac',
-    link: `tap${p.portId.slice(0, 11)}`,
-    network_id: p.networkId,
-  })),
-  services: [...new Set(ports.flatMap((p) => p.dnsNameservers))].map((address) => ({ type: 'dns', address })),
-});
-
 /** EC2's names under `/latest/meta-data/`, as cloud images of every distribution know them. */
 export const ec2MetaData = (server: ServerRow): Record<string, string> => {
-  const address = server.ports?.[0]?.fixedIps[0]?.address ?? '';
+  const own = (server.ports ?? []).flatMap((p) => p.fixedIps);
+  const address = own.find((ip) => ip.version === 4)?.address ?? '';
   return {
     'ami-id': `ami-${server.imageId.slice(0, 8)}`,
     'ami-launch-index': String(server.launchIndex),

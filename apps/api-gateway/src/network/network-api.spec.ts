@@ -185,6 +185,16 @@ describe('subnets', () => {
     expect(await post(pool('10.1.0.9', '10.1.1.2'))).toEqual([400, 'OutOfBoundsAllocationPool']);
     expect(await post(pool('10.1.0.1', '10.1.0.9'))).toEqual([409, 'GatewayConflictWithAllocationPools']);
     expect(await post({ cidr: 'fd00::/64' })).toEqual([400, 'InvalidInput']);
+    const six = (over: object) => post({ cidr: 'fd00::/64', ip_version: 6, ...over });
+    const [slaac, stateful] = ['slaac', 'dhcpv6-stateful'];
+    expect(await six({ ipv6_ra_mode: slaac, ipv6_address_mode: stateful })).toEqual([400, 'InvalidInput']);
+    expect(await six({ ipv6_ra_mode: slaac, enable_dhcp: false })).toEqual([400, 'InvalidInput']);
+    expect(await six({ ipv6_ra_mode: slaac, cidr: 'fd00::/80' })).toEqual([400, 'InvalidInput']);
+    expect(await six({ cidr: 'fd00::/56' })).toEqual([400, 'InvalidInput']);
+    const wide = { network_id: home.id, cidr: 'fd00::/56', ip_version: 6, enable_dhcp: false };
+    const { subnet } = (await call('demo', 'POST', '/subnets', { subnet: wide })).body;
+    const served = call('demo', 'PUT', `/subnets/${subnet.id}`, { subnet: { enable_dhcp: true } });
+    expect((await problem(served)).slice(0, 2)).toEqual([400, 'InvalidInput']);
   });
 
   it('are not deleted while a port has an address of them, nor their network', async () => {

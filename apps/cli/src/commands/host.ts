@@ -15,6 +15,8 @@ interface HostLine {
   readonly hypervisor: string | null;
   readonly node: string | null;
   readonly quarantined: number;
+  /** What is left to do by hand. */
+  readonly note?: string;
 }
 interface GuestLine {
   readonly host: string;
@@ -115,8 +117,9 @@ export const hostCommands = (program: Command, context: CommandContext): void =>
     if (reason) command.option('--reason <text>', 'why');
     command.action(async (name: string, { json, reason: why }) => {
       const after = (await ask(`host-${verb}`, { host: name, ...(why ? { reason: why } : {}) })) as HostLine;
-      if (json) printJson(out, after);
-      else show([after]);
+      if (json) return printJson(out, after);
+      show([after]);
+      if (after.note) printLine(out, after.note);
     });
   };
   change('enable', 'let it get new servers', false);

@@ -1,11 +1,10 @@
-import type { Endpoint } from '@omnivisor/contracts';
 import {
-  at,
-  DomainError,
+  type DomainError,
   type HostFact,
   hostBus,
-  invalid,
+  type Instant,
   type Milliseconds,
+  ms,
   type ServerId,
   seconds,
 } from '@omnivisor/contracts';
@@ -16,88 +15,108 @@ import { GuestWork } from './guest-work.js';
 import { LiveQuestions } from './live-questions.js';
 import type { AgentPorts, NetworkPlan } from './ports.js';
 import { type Action, type DesiredServer, nextAction } from './reconcile.js';
+import { Retries } from './retries.js';
+import { Semaphore } from './semaphore.js';
+import { NotAskedFor, type Session } from './session.js';
+import { Strays } from './strays.js';
+import { takeUp } from './take-up.js';
 
 const WHOLE_ROUND = seconds(30);
 const BEAT = seconds(10);
-const RETRY = seconds(2);
+const SPREAD = seconds(2);
 /** How long a guest may take to shut down by itself before its power is cut. */
 const GRACE = seconds(60);
+/** Networks that are built or brought up to date at the same time. */
+const NETWORKS_AT_ONCE = 4;
+
+interface Work {
+  readonly abort: AbortController;
+  readonly done: Promise<void>;
+}
 
 /**
  * Compares what the log wants of this host with what is on it, and closes the difference; one action at a time for each
  * server, many servers at once. A message is a wake-up, never the carrier of truth.
  */
 export class Agent {
-  private session = 0;
   private version = 0;
+  /** When the newest answer to `desired` was asked for. */
+  private toldAt: Instant | undefined;
   private readonly desired = new Map<string, DesiredServer>();
-  private networks = new Map<string, NetworkPlan>();
-  private readonly busy = new Map<string, AbortController>();
+  private readonly networks = new Map<string, NetworkPlan>();
+  /** Attempts of guests in quarantine that an operator gave up, by server. */
+  private discards = new Map<string, number>();
+  private readonly busy = new Map<string, Work>();
   private readonly again = new Set<string>();
-  /** Newest power operation per server that the log knows to be settled. */
-  private readonly carriedOut = new Map<string, number>();
-  /** Ports as they were last plugged, so that only what changed is touched. */
-  private readonly plugged = new Map<string, string>();
-  private readonly retries = new Map<string, () => void>();
+  private readonly retries: Retries;
   private readonly work: GuestWork;
-  private readonly live: LiveQuestions;
+  private readonly networking = new Semaphore(NETWORKS_AT_ONCE);
   private readonly abort = new AbortController();
+  private session!: Session;
+  private strays!: Strays;
   private subscription: Subscription | undefined;
   private refreshing: Promise<void> | undefined;
   private wanted: 'nothing' | 'changes' | 'whole' = 'nothing';
   private bootId = '';
-  private ended: () => void = () => {};
-  /** Resolves when a newer session of this host has taken over. */
-  readonly superseded = new Promise<void>((resolve) => {
-    this.ended = resolve;
+  private stopping: Promise<void> | undefined;
+  private over: (ended: DomainError) => void = () => {};
+  /** Resolves when this agent has ended because its session is no longer the host's. */
+  readonly ended = new Promise<DomainError>((resolve) => {
+    this.over = resolve;
   });
 
   constructor(private readonly ports: AgentPorts) {
     this.work = new GuestWork(ports, GRACE, ports.spawns ?? 2);
-    this.live = new LiveQuestions(ports, () => this.session);
+    this.retries = new Retries(ports.clock, ports.random);
   }
 
   /** Takes up the host; resolves when the first whole round has begun. */
   async start(): Promise<void> {
-    const facts = await this.ports.facts();
-    this.bootId = facts.bootId;
-    for (;;) {
-      try {
-        const reply = await this.ask(hostBus.hello, { facts });
-        this.session = reply.session;
-        if (reply.cloudId !== this.ports.cloudId) throw invalid('this host belongs to another cloud');
-        break;
-      } catch (error) {
-        if (error instanceof DomainError && error.kind !== 'unavailable') throw error;
-        this.ports.onError('hello', error);
-        await this.ports.clock.sleep(RETRY, this.abort.signal);
-        if (this.abort.signal.aborted) return;
-      }
-    }
+    const taken = await takeUp(this.ports, this.retries, this.abort.signal);
+    if (!taken) return;
+    const { session } = taken;
+    this.bootId = taken.bootId;
+    this.session = session;
+    this.strays = new Strays(this.ports, session, this.work, {
+      desired: (id) => this.desired.get(id),
+      isBusy: (id) => this.busy.has(id),
+    });
+    session.signal.addEventListener('abort', () => {
+      if (this.abort.signal.aborted) return;
+      void this.stop()
+        .catch((error) => this.ports.onError('stop', error))
+        .then(() => this.over(session.signal.reason));
+    });
+    const live = new LiveQuestions(this.ports, session);
     this.subscription = await this.ports.bus.subscribe(hostBus.wakeSubject(this.ports.hostId), (message) => {
       const wake = hostBus.Wake.safeParse(message);
       if (!wake.success) return;
       if (wake.data.kind === 'desired') this.refresh(wake.data.whole ? 'whole' : 'changes');
-      else void this.live.answer(wake.data);
+      else void live.answer(wake.data);
     });
-    this.every(WHOLE_ROUND, () => this.refresh('whole'));
+    const forget = this.ports.bus.onRestored(() => this.comeBack());
+    this.abort.signal.addEventListener('abort', forget);
     this.every(BEAT, () => void this.beat());
+    this.every(WHOLE_ROUND, () => this.refresh('whole'));
     void this.watch();
     this.refresh('whole');
   }
 
-  /** Lets go; guests and networks stay as they are. */
-  async stop(): Promise<void> {
-    this.abort.abort();
-    for (const cancel of this.retries.values()) cancel();
-    await this.subscription?.close();
-    await this.ports.network.close();
-    await this.ports.driver.close();
+  /** Gives up what is under way at its next step, and lets go; guests and networks stay as they are. */
+  stop(): Promise<void> {
+    this.stopping ??= this.letGo();
+    return this.stopping;
   }
 
-  /** True when nothing is being done right now. */
-  idle(): boolean {
-    return this.busy.size === 0 && !this.refreshing && this.retries.size === 0;
+  private async letGo(): Promise<void> {
+    this.abort.abort();
+    this.session?.end();
+    this.retries.cancel();
+    for (const { abort } of this.busy.values()) abort.abort();
+    await this.subscription?.close();
+    await Promise.all([...this.busy.values()].map((work) => work.done));
+    await this.ports.network.close();
+    await this.ports.driver.close();
   }
 
   private every(interval: Milliseconds, action: () => void): void {
@@ -105,36 +124,41 @@ export class Agent {
       this.ports.clock.after(interval, () => {
         if (this.abort.signal.aborted) return;
         action();
-        next();
+        cancel = next();
       });
-    const cancel = next();
-    this.abort.signal.addEventListener('abort', cancel);
+    let cancel = next();
+    this.abort.signal.addEventListener('abort', () => cancel());
+  }
+
+  /** What was said while the bus was away is lost. Agents that lost it together do not ask together. */
+  private comeBack(): void {
+    this.ports.clock.after(ms(SPREAD * this.ports.random()), () => {
+      this.retries.now();
+      this.refresh('whole');
+    });
   }
 
   private async beat(): Promise<void> {
     try {
-      const { superseded } = await this.ask(hostBus.beat, { session: this.session });
-      if (superseded) this.end();
+      const { changedAt } = await this.session.ask(hostBus.beat, {});
+      if (changedAt > this.version) this.refresh('changes');
     } catch (error) {
-      this.ports.onError('beat', error);
+      this.failed('beat', error);
     }
-  }
-
-  private end(): void {
-    if (this.abort.signal.aborted) return;
-    void this.stop();
-    this.ended();
   }
 
   /** What the driver tells of itself is a hint; the guest is looked at again. */
   private async watch(): Promise<void> {
     while (!this.abort.signal.aborted) {
       try {
-        for await (const event of this.ports.driver.events(this.abort.signal)) this.reconcile(event.serverId);
+        for await (const event of this.ports.driver.events(this.abort.signal)) {
+          this.retries.succeeded('events');
+          this.reconcile(event.serverId);
+        }
       } catch (error) {
-        this.ports.onError('events of the hypervisor', error);
+        this.failed('events of the hypervisor', error);
       }
-      await this.ports.clock.sleep(RETRY, this.abort.signal);
+      await this.ports.clock.sleep(this.retries.pause('events'), this.abort.signal);
     }
   }
 
@@ -154,60 +178,56 @@ export class Agent {
     try {
       // The guests first: whatever is here now was known to the log before we ask it.
       const found = whole ? (await this.ports.driver.list()).filter((g) => g.mark.cloudId === this.ports.cloudId) : [];
-      const reply = await this.ask(hostBus.desired, { session: this.session, since: whole ? 0 : this.version });
-      if (reply.session !== this.session) return this.end();
-      this.version = reply.version;
-      if (reply.whole) {
-        this.desired.clear();
-        this.networks.clear();
-      }
-      for (const server of reply.servers) this.desired.set(server.serverId, server);
-      for (const network of reply.networks) this.networks.set(network.networkId, network);
-      await this.ports.network.ensureNetworks(reply.networks);
-      await this.refreshPlugs(reply.servers);
-      if (reply.whole) await this.settle(found, reply.discard);
-      const concerned = reply.whole
-        ? new Set([...this.desired.keys(), ...found.map((g) => g.mark.serverId as string)])
-        : new Set(reply.servers.map((s) => s.serverId as string));
-      for (const id of concerned) this.reconcile(id);
+      const askedAt = this.ports.clock.now();
+      const reply = await this.session.ask(hostBus.desired, { since: whole ? 0 : this.version });
+      this.toldAt = askedAt;
+      this.retries.succeeded('desired');
+      this.take(reply);
+      for (const { networkId } of reply.networks) void this.ensureNetwork(networkId);
+      if (whole) void this.strays.settle(found).catch((error) => this.failed('what nobody asks for', error));
+      const changed = reply.servers.map((s) => s.serverId as string);
+      const others = reply.whole
+        ? [...this.desired.keys(), ...found.map((g) => g.mark.serverId as string), ...this.busy.keys()]
+        : [];
+      for (const id of new Set([...changed, ...others, ...this.discards.keys()])) this.reconcile(id);
+      // The log is another one than we knew: what is here was not looked at yet.
+      if (reply.whole && !whole) this.refresh('whole');
     } catch (error) {
-      this.ports.onError('desired', error);
-      this.retry('', () => this.refresh(whole ? 'whole' : 'changes'));
+      this.failed('desired', error, () => this.refresh(whole ? 'whole' : 'changes'));
     }
   }
 
-  /** Brings the rules of ports that are plugged already up to date; new ones are plugged when their guest is made. */
-  private async refreshPlugs(servers: readonly DesiredServer[]): Promise<void> {
-    for (const server of servers) {
-      if (server.tombstone) for (const portId of server.portIds) this.plugged.delete(portId);
-      else if (server.spawned)
-        for (const port of server.ports) {
-          const text = JSON.stringify(port);
-          if (this.plugged.get(port.portId) === text) continue;
-          await this.ports.network.plug(port);
-          this.plugged.set(port.portId, text);
-        }
+  private take(reply: z.output<typeof hostBus.desired.reply>): void {
+    this.version = reply.version;
+    if (reply.whole) {
+      this.desired.clear();
+      this.networks.clear();
     }
+    for (const server of reply.servers) this.desired.set(server.serverId, server);
+    for (const network of reply.networks) this.networks.set(network.networkId, network);
+    this.discards = new Map(reply.discard.map((d) => [d.serverId, d.attempt]));
   }
 
-  /** Reports guests that carry our mark although the log does not ask for them, and acts on what operators decided. */
-  private async settle(
-    found: readonly FoundGuest[],
-    discard: readonly { serverId: string; attempt: number }[],
-  ): Promise<void> {
-    const guests: { serverId: ServerId; attempt: number; reason: string }[] = [];
-    for (const guest of found) {
-      const { serverId, attempt } = guest.mark;
-      const action = nextAction(this.desired.get(serverId), guest);
-      if (action?.kind !== 'quarantine' || this.busy.has(serverId)) continue;
-      if (!(await this.look(serverId))) continue;
-      if (discard.some((d) => d.serverId === serverId && d.attempt === attempt)) await this.work.destroy(serverId);
-      else guests.push({ serverId, attempt, reason: action.reason });
+  /** One network that cannot be built does not keep the others, or their servers, back. */
+  private async ensureNetwork(networkId: string): Promise<void> {
+    const key = `network ${networkId}`;
+    try {
+      const leave = this.session.leave();
+      leave.given(this.toldAt);
+      await this.networking.use(async () => {
+        const plan = this.networks.get(networkId);
+        if (!plan) return;
+        await leave.step();
+        await this.ports.network.ensure(plan);
+      }, this.session.signal);
+      this.retries.succeeded(key);
+    } catch (error) {
+      this.failed(key, error, () => void this.ensureNetwork(networkId));
     }
-    await this.ask(hostBus.quarantine, { session: this.session, guests });
   }
 
   private async look(id: string): Promise<FoundGuest | undefined> {
+    this.session.signal.throwIfAborted();
     try {
       const guest = await this.ports.driver.inspect(id as ServerId);
       return guest.mark.cloudId === this.ports.cloudId ? guest : undefined;
@@ -222,82 +242,96 @@ export class Agent {
     const running = this.busy.get(id);
     if (running) {
       this.again.add(id);
-      if (this.desired.get(id)?.tombstone) running.abort();
+      const wanted = this.desired.get(id);
+      if (wanted ? wanted.tombstone : !this.discards.has(id)) running.abort.abort();
       return;
     }
-    const controller = new AbortController();
-    this.busy.set(id, controller);
-    void this.close(id, controller.signal).finally(() => {
+    const abort = new AbortController();
+    const done = this.close(id as ServerId, abort.signal).finally(() => {
       this.busy.delete(id);
       if (this.again.delete(id)) this.reconcile(id);
     });
+    this.busy.set(id, { abort, done });
   }
 
-  /** Closes the difference for one server. */
-  private async close(id: string, signal: AbortSignal): Promise<void> {
-    try {
-      const wanted = this.desired.get(id);
-      if (!wanted) return;
-      const { operation } = wanted;
-      const settled = operation && operation.generation <= (this.carriedOut.get(id) ?? 0);
-      const desired = settled ? { ...wanted, operation: { ...operation, done: true } } : wanted;
-      const found = await this.look(id);
-      const action = nextAction(desired, found);
-      if (action && !this.abort.signal.aborted) await this.carryOut(action, desired, found, signal);
-    } catch (error) {
-      if (signal.aborted) return;
-      this.ports.onError(`server ${id}`, error);
-      this.retry(id, () => this.reconcile(id));
-    }
+  /** Closes the difference for one server: its guest first, then its ports. Either is tried although the other failed. */
+  private async close(id: ServerId, signal: AbortSignal): Promise<void> {
+    let failure: { readonly error: unknown } | undefined;
+    for (const step of [() => this.closeGuest(id, signal), () => this.closePorts(id, signal)])
+      try {
+        await step();
+      } catch (error) {
+        if (signal.aborted) return;
+        failure ??= { error };
+      }
+    if (!failure) return this.retries.succeeded(id);
+    const again = failure.error instanceof NotAskedFor ? () => this.refresh('whole') : () => this.reconcile(id);
+    this.failed(id, failure.error, again, `server ${id}`);
+  }
+
+  private async closeGuest(id: ServerId, signal: AbortSignal): Promise<void> {
+    const desired = this.desired.get(id);
+    const discard = this.discards.get(id);
+    if (!desired && discard === undefined) return;
+    const found = await this.look(id);
+    signal.throwIfAborted();
+    const action = nextAction(desired, found, discard);
+    if (action?.kind === 'discard') await this.discard(id, action.attempt, signal);
+    else if (action && desired) await this.carryOut(action, desired, found, signal);
+  }
+
+  private async closePorts(id: ServerId, signal: AbortSignal): Promise<void> {
+    const desired = this.desired.get(id);
+    if (!desired?.spawned || desired.tombstone || !this.work.hasStalePorts(desired)) return;
+    const leave = this.session.leaveFor({ kind: 'plug', serverId: id, attempt: desired.attempt }, signal);
+    if (this.toldAt) leave.given(this.toldAt);
+    await this.work.refreshPorts(desired, leave);
   }
 
   private async carryOut(
-    action: Action,
+    action: Exclude<Action, { kind: 'discard' }>,
     desired: DesiredServer,
     found: FoundGuest | undefined,
     signal: AbortSignal,
   ): Promise<void> {
-    const { serverId: id } = desired;
+    const { serverId, attempt } = desired;
     const tell = (fact: HostFact) => this.report(desired, fact);
+    const destroy = this.session.leaveFor({ kind: 'destroy', serverId, attempt }, signal);
     switch (action.kind) {
       case 'quarantine':
         return;
       case 'spawn': {
-        const boot = await this.ask(hostBus.serverBoot, {
-          session: this.session,
-          serverId: id,
-          attempt: desired.attempt,
-        });
-        const failure = await this.work.spawn(desired, this.ports.cloudId, boot, signal);
+        const leave = this.session.leaveFor({ kind: 'spawn', serverId, attempt }, signal);
+        const boot = () => this.session.ask(hostBus.serverBoot, { serverId, attempt });
+        const failure = await this.work.spawn(desired, boot, leave);
         if (failure === null) return tell({ kind: 'spawned', power: 'running', bootId: this.bootId });
+        // A driver whose spawn failed has left nothing; the network side is ours.
+        await this.work.unplug(desired.portIds, leave);
         return tell({ kind: 'spawnFailed', reason: failure });
       }
       case 'destroy':
-        await this.work.destroy(id);
-        return this.confirmAbsence(desired);
+        await this.work.destroy(serverId, destroy);
+        await this.work.unplug(desired.portIds, destroy);
+        return tell({ kind: 'absent' });
       case 'reportAbsent':
-        return this.confirmAbsence(desired);
+        await this.work.unplug(desired.portIds, destroy);
+        return tell({ kind: 'absent' });
       case 'reportSpawned':
         return tell({ kind: 'spawned', power: found!.power, bootId: this.bootId });
       case 'reportPower':
         return tell({ kind: 'powerChanged', power: found!.power, bootId: this.bootId });
       case 'reportMissing':
         return tell({ kind: 'missing' });
-      case 'failOperation':
-        return this.settleOperation(desired, action.generation, {
-          kind: 'operationFailed',
-          generation: action.generation,
-          operation: action.operation,
-          reason: 'The guest is no longer on its host.',
-          unsupported: false,
-          power: null,
-        });
-      case 'operate': {
-        const result = await this.work.operate(desired, action.operation);
+      case 'failOperation': {
         const { generation, operation } = action;
-        return this.settleOperation(
-          desired,
-          generation,
+        const reason = 'The guest is no longer on its host.';
+        return tell({ kind: 'operationFailed', generation, operation, reason, unsupported: false, power: null });
+      }
+      case 'operate': {
+        const { generation, operation } = action;
+        const leave = this.session.leaveFor({ kind: 'operate', serverId, attempt, generation }, signal);
+        const result = await this.work.operate(desired, operation, leave);
+        return tell(
           result.ok
             ? { kind: 'operationDone', generation, operation, power: result.power, bootId: this.bootId }
             : { kind: 'operationFailed', generation, operation, ...result.failure },
@@ -306,27 +340,16 @@ export class Agent {
     }
   }
 
-  private async confirmAbsence(desired: DesiredServer): Promise<void> {
-    await this.work.unplug(desired);
-    await this.report(desired, { kind: 'absent' });
-    this.carriedOut.delete(desired.serverId);
-  }
-
-  /** Once the log has heard of it, an operation is not carried out again, even if an older answer still asks for it. */
-  private async settleOperation(desired: DesiredServer, generation: number, fact: HostFact): Promise<void> {
-    await this.report(desired, fact);
-    this.carriedOut.set(desired.serverId, generation);
+  private async discard(serverId: ServerId, attempt: number, signal: AbortSignal): Promise<void> {
+    await this.work.destroy(serverId, this.session.leaveFor({ kind: 'discard', serverId, attempt }, signal));
+    this.discards.delete(serverId);
+    this.refresh('whole');
   }
 
   private async report(desired: DesiredServer, fact: HostFact): Promise<void> {
-    const reply = await this.ask(hostBus.report, {
-      session: this.session,
-      serverId: desired.serverId,
-      attempt: desired.attempt,
-      fact,
-    });
-    // The log knows better: ask it again what it wants.
-    if (!reply.accepted) return this.refresh('whole');
+    const { serverId, attempt } = desired;
+    const reply = await this.session.ask(hostBus.report, { serverId, attempt, fact });
+    if (!reply.accepted) throw new NotAskedFor();
     this.learn(desired, fact);
   }
 
@@ -334,28 +357,22 @@ export class Agent {
   private learn({ serverId: id, attempt }: DesiredServer, fact: HostFact): void {
     const wanted = this.desired.get(id);
     if (wanted?.attempt !== attempt) return;
+    const { operation } = wanted;
     if (fact.kind === 'absent' || fact.kind === 'spawnFailed') this.desired.delete(id);
     else if (fact.kind === 'spawned') this.desired.set(id, { ...wanted, spawned: true, power: fact.power });
     else if (fact.kind === 'powerChanged') this.desired.set(id, { ...wanted, power: fact.power });
-    else if (fact.kind === 'operationDone' && wanted.operation?.generation === fact.generation)
-      this.desired.set(id, { ...wanted, operation: { ...wanted.operation, done: true }, power: fact.power });
+    else if ('generation' in fact && operation?.generation === fact.generation)
+      this.desired.set(id, {
+        ...wanted,
+        operation: { ...operation, done: true },
+        power: fact.power ?? wanted.power,
+      });
   }
 
-  private retry(id: string, action: () => void): void {
-    this.retries.get(id)?.();
-    this.retries.set(
-      id,
-      this.ports.clock.after(RETRY, () => {
-        this.retries.delete(id);
-        action();
-      }),
-    );
-  }
-
-  private ask<Q extends z.ZodType, R extends z.ZodType>(
-    endpoint: Endpoint<Q, R>,
-    request: z.input<Q>,
-  ): Promise<z.output<R>> {
-    return this.ports.bus.request(endpoint, request, at(endpoint, this.ports.hostId));
+  /** Tells of an error, unless all is over anyway, and tries again after a pause. */
+  private failed(key: string, error: unknown, again?: () => void, where = key): void {
+    if (this.abort.signal.aborted) return;
+    this.ports.onError(where, error);
+    if (again) this.retries.later(key, again);
   }
 }

@@ -1,8 +1,9 @@
-import { at, hostBus } from '@omnivisor/contracts';
+import { hostBus } from '@omnivisor/contracts';
 import type { z } from 'zod';
 import { HypervisorError } from '../drivers/hypervisor-driver.js';
 import { dialConsole } from './console-dial.js';
 import type { AgentPorts } from './ports.js';
+import type { Session } from './session.js';
 
 type Question = Exclude<z.output<typeof hostBus.Wake>, { kind: 'desired' }>;
 
@@ -10,7 +11,7 @@ type Question = Exclude<z.output<typeof hostBus.Wake>, { kind: 'desired' }>;
 export class LiveQuestions {
   constructor(
     private readonly ports: AgentPorts,
-    private readonly session: () => number,
+    private readonly session: Session,
   ) {}
 
   async answer(question: Question): Promise<void> {
@@ -33,11 +34,7 @@ export class LiveQuestions {
       if (!isUnsupported) this.ports.onError(`console of server ${question.serverId}`, error);
     }
     try {
-      await this.ports.bus.request(
-        hostBus.answer,
-        { session: this.session(), question: question.question, ok, unsupported: isUnsupported, body },
-        at(hostBus.answer, this.ports.hostId),
-      );
+      await this.session.ask(hostBus.answer, { question: question.question, ok, unsupported: isUnsupported, body });
     } catch (error) {
       this.ports.onError('answer', error);
     }

@@ -6,13 +6,20 @@ import type { GuestNic, HypervisorDriver } from '../drivers/hypervisor-driver.js
 export type PortPlug = z.output<typeof hostBus.PortPlug>;
 export type NetworkPlan = z.output<typeof hostBus.NetworkPlan>;
 
+export interface PluggedPort {
+  readonly portId: string;
+  readonly serverId: string;
+}
+
 /** The host side of networks. Everything may be asked for again; what is there already stays as it is. */
 export interface NetworkPlug {
-  /** Makes the networks and brings their leases and rules up to date. */
-  ensureNetworks(plans: readonly NetworkPlan[]): Promise<void>;
-  /** Makes the device of a port, with its anti-spoofing and security rules; again to bring the rules up to date. */
-  plug(port: PortPlug): Promise<GuestNic>;
+  /** Makes the network and brings its leases and rules up to date. */
+  ensure(plan: NetworkPlan): Promise<void>;
+  /** Makes the device of a server's port, with its anti-spoofing and security rules; again to bring the rules up to date. */
+  plug(port: PortPlug, serverId: string): Promise<GuestNic>;
   unplug(portId: string): Promise<void>;
+  /** The ports that this agent has plugged, also before it was started anew. */
+  list(): Promise<PluggedPort[]>;
   close(): Promise<void>;
 }
 
@@ -38,6 +45,8 @@ export interface AgentPorts {
   /** Facts of this host; called at the start of each session. */
   readonly facts: () => Promise<HostFacts>;
   readonly onError: (where: string, error: unknown) => void;
+  /** A number in [0, 1), for the jitter of retries. */
+  readonly random: () => number;
   /** Guests that are made at the same time. */
   readonly spawns?: number;
 }

@@ -15,13 +15,27 @@ export type Action =
   | { readonly kind: 'reportAbsent' }
   | { readonly kind: 'failOperation'; readonly operation: PowerOperation; readonly generation: number }
   /** Leave it alone and tell an operator. */
-  | { readonly kind: 'quarantine'; readonly reason: string };
+  | { readonly kind: 'quarantine'; readonly reason: string }
+  /** An operator has given up a guest in quarantine. */
+  | { readonly kind: 'discard'; readonly attempt: number };
 
 /**
  * Compares what the log wants of a server with what is on the host.
  * @param desired undefined when the log asks for nothing under this id, and has no tombstone either
+ * @param discard attempt of the guest in quarantine that an operator gave up
  */
-export const nextAction = (desired: DesiredServer | undefined, found: FoundGuest | undefined): Action | null => {
+export const nextAction = (
+  desired: DesiredServer | undefined,
+  found: FoundGuest | undefined,
+  discard?: number,
+): Action | null => {
+  const action = compared(desired, found);
+  return action?.kind === 'quarantine' && found?.mark.attempt === discard
+    ? { kind: 'discard', attempt: found!.mark.attempt }
+    : action;
+};
+
+const compared = (desired: DesiredServer | undefined, found: FoundGuest | undefined): Action | null => {
   if (!desired) return found ? { kind: 'quarantine', reason: 'the log asks for nothing under this id' } : null;
   if (desired.tombstone) {
     if (!found) return { kind: 'reportAbsent' };

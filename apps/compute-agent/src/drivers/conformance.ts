@@ -226,6 +226,23 @@ export const describeHypervisorDriver = (under: DriverUnderTest): void => {
         await discard(mark.serverId);
       });
 
+      it.runIf(under.ignorePowerButton)('is not cut when the wait for the guest is given up', slow, async () => {
+        const { mark, nics } = await running();
+        await under.ignorePowerButton!(mark.serverId);
+        for (const call of [
+          (signal: AbortSignal) => driver.powerOff(mark.serverId, ms(patience * 3), signal),
+          (signal: AbortSignal) => driver.reboot(mark.serverId, 'soft', nics, signal),
+        ]) {
+          const abort = new AbortController();
+          const refused = refusal(call(abort.signal));
+          setTimeout(() => abort.abort(), 50);
+          expect(await refused).toBe('fault');
+          expect(await refusal(call(abort.signal))).toBe('fault');
+          expect(await power(mark.serverId)).toBe('running');
+        }
+        await discard(mark.serverId);
+      });
+
       it('comes back on, and twice is once', slow, async () => {
         const spec = await running();
         const id = spec.mark.serverId;

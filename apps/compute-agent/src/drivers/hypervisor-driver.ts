@@ -88,6 +88,7 @@ export interface ConsoleStream {
  * Servers are named by `ServerId` only; native names (domain, VM reference, managed object) stay in the driver's folder.
  * Every method may be called again after a crash of the agent: asking for what already holds succeeds and changes
  * nothing. A method rejects with `HypervisorError` and nothing else. Guests outlive the agent and the driver object.
+ * A call whose signal aborts ends at its next step, with `fault` when it has not done what it was asked for.
  *
  * What not every hypervisor can do is an optional member, present exactly when supported.
  */
@@ -115,11 +116,17 @@ export interface HypervisorDriver {
   destroy(id: ServerId): Promise<void>;
 
   /** @param nics the guest's network devices, made anew by the network side after a host boot */
-  powerOn(id: ServerId, nics: readonly GuestNic[]): Promise<void>;
-  /** Asks the guest to shut down, then cuts the power after `grace`. `grace` 0 cuts it at once. */
-  powerOff(id: ServerId, grace: Milliseconds): Promise<void>;
-  /** `soft` asks the guest; when it does not react in time, and for `hard`, the power is cut and restored. */
-  reboot(id: ServerId, kind: 'soft' | 'hard', nics: readonly GuestNic[]): Promise<void>;
+  powerOn(id: ServerId, nics: readonly GuestNic[], signal?: AbortSignal): Promise<void>;
+  /**
+   * Asks the guest to shut down, then cuts the power after `grace`. `grace` 0 cuts it at once. An abort while the guest
+   * makes up its mind leaves it as it is: its power is not cut.
+   */
+  powerOff(id: ServerId, grace: Milliseconds, signal?: AbortSignal): Promise<void>;
+  /**
+   * `soft` asks the guest; when it does not react in time, and for `hard`, the power is cut and restored. An abort before
+   * the cut leaves the guest as it is.
+   */
+  reboot(id: ServerId, kind: 'soft' | 'hard', nics: readonly GuestNic[], signal?: AbortSignal): Promise<void>;
 
   readonly pausing?: {
     pause(id: ServerId): Promise<void>;

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
+import { link, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,6 +21,7 @@ describe('image bytes on a host', () => {
   let server: Server;
   let requests = 0;
   let body = bytes;
+  let answer: (response: ServerResponse) => boolean;
   const url = () => `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
   const never = new AbortController().signal;
 
@@ -28,8 +29,10 @@ describe('image bytes on a host', () => {
     folder = await mkdtemp(join(tmpdir(), 'image-cache-'));
     requests = 0;
     body = bytes;
+    answer = () => false;
     server = createServer((_, response) => {
       requests++;
+      if (answer(response)) return;
       response.end(body);
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -58,9 +61,81 @@ describe('image bytes on a host', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
+  it('go a day after the last guest was made of them, unless one still needs them', async () => {
+    const cache = new FileImageCache(folder);
+    const old = new Date(Date.now() - 25 * 3_600_000);
+    const files = ['needed', 'unneeded', 'recent', 'cut-off.7.part'].map((name) => join(folder, name));
+    for (const file of files) await writeFile(file, 'x');
+    await link(files[0]!, join(folder, '..', `${folder.split('/').pop()}-guest`));
+    for (const file of files.slice(0, 2)) await utimes(file, old, old);
+    const path = await cache.path(image, url(), never);
+    expect((await readdir(folder)).map((name) => join(folder, name)).sort()).toEqual([files[0], files[2], path].sort());
+    await rm(join(folder, '..', `${folder.split('/').pop()}-guest`));
+    // What is asked for again is in use.
+    await utimes(path, old, old);
+    await cache.path(image, url(), never);
+    await cache.path({ ...image, diskFormat: 'raw' }, url(), never);
+    expect(await readdir(folder)).toContain(path.split('/').pop());
+  });
+
+  it('are not waited for by who gives up, and still come for the others', async () => {
+    const cache = new FileImageCache(folder);
+    const abort = new AbortController();
+    const [given, kept] = [cache.path(image, url(), abort.signal), cache.path(image, url(), never)];
+    abort.abort(new Error('given up'));
+    await expect(given).rejects.toThrow('given up');
+    expect(await readFile(await kept)).toEqual(bytes);
+  });
+
   it('of a service that is away are unavailable, and come later', async () => {
     const cache = new FileImageCache(folder);
     await expect(cache.path(image, 'http://127.0.0.1:1/', never)).rejects.toMatchObject({ kind: 'unavailable' });
     expect(await cache.path(image, url(), never)).toContain(image.sha512);
+  });
+
+  describe('in another form', () => {
+    const derived =
+      (bytes: Buffer, sent = bytes) =>
+      (response: ServerResponse) => {
+        response.setHeader('x-image-derived', 'true');
+        response.setHeader('etag', `"sha256:${createHash('sha256').update(bytes).digest('hex')}"`);
+        response.setHeader('content-length', sent.length);
+        response.end(sent);
+        return true;
+      };
+    const vhdx = Buffer.from('the same disk as VHDX');
+
+    it('are waited for while they are made, and kept beside the own form', async () => {
+      answer = (response) => {
+        if (requests > 2) return derived(vhdx)(response);
+        response.writeHead(503, { 'retry-after': '0' }).end();
+        return true;
+      };
+      const cache = new FileImageCache(folder);
+      const got = await cache.get(image, `${url()}?format=vhdx`, never);
+      expect([got.format, await readFile(got.path)]).toEqual(['vhdx', vhdx]);
+      expect(requests).toBe(3);
+      answer = () => false;
+      expect(await readFile(await cache.path(image, `${url()}?format=qcow2`, never))).toEqual(bytes);
+      expect(await readFile((await cache.get(image, `${url()}?format=vhdx`, never)).path)).toEqual(vhdx);
+      expect(requests).toBe(4);
+    });
+    it('must fit the hash that comes with them', async () => {
+      answer = derived(vhdx, Buffer.from('the same disk as vhdx'));
+      await expect(new FileImageCache(folder).get(image, `${url()}?format=vhdx`, never)).rejects.toMatchObject({
+        kind: 'unavailable',
+      });
+      expect(await readdir(folder)).toEqual([]);
+    });
+    it('that cannot be had are unavailable at once', async () => {
+      answer = (response) => {
+        response.writeHead(501).end();
+        return true;
+      };
+      await expect(new FileImageCache(folder).get(image, `${url()}?format=vhdx`, never)).rejects.toMatchObject({
+        kind: 'unavailable',
+      });
+      expect(requests).toBe(1);
+    });
   });
 });

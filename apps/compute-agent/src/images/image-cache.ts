@@ -1,45 +1,72 @@
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { chmod, mkdir, rename, rm, stat } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ReadableStream } from 'node:stream/web';
+import { setTimeout as pause } from 'node:timers/promises';
 import { type ImageSnapshot, unavailable } from '@omnivisor/contracts';
 import type { ImageCache } from '../agent/ports.js';
 
 const HASH = /^[0-9a-f]{128}$/;
 
+/** How long a form of an image may take to be made before the spawn is given up. */
+const CONVERSION = 30 * 60_000;
+const TRANSFER = 600_000;
+/** How long an image stays that no guest of this host uses: as long as Nova keeps it. */
+const UNUSED = 24 * 3_600_000;
+/** Who was given a path has its link by then. */
+const JUST_USED = 10 * 60_000;
+const PARTIAL = '.part';
+
+export interface CachedImage {
+  readonly path: string;
+  /** The form of the bytes, as the image service says it; drivers name it to their tools. */
+  readonly format: string;
+}
+
 /**
- * Image bytes under their SHA-512: one file an image, read only, fetched once however many servers wait for it. A file is
- * there whole or not at all.
+ * Image bytes under the SHA-512 of the image and the form they have here: one file, read only, fetched once however many
+ * servers wait for it. A file is there whole or not at all, and as long as a guest needs it (guests have links to it) or
+ * has needed it in the last day.
  */
 export class FileImageCache implements ImageCache {
-  private readonly fetching = new Map<string, Promise<string>>();
+  private readonly fetching = new Map<string, Promise<CachedImage>>();
 
   constructor(private readonly folder: string) {}
 
-  async path(image: ImageSnapshot, url: string, _signal: AbortSignal): Promise<string> {
-    if (!HASH.test(image.sha512)) throw unavailable(`image ${image.id} has no bytes yet`);
-    const path = join(this.folder, `${image.sha512}.${image.diskFormat.replace(/[^a-z0-9]/g, '')}`);
-    // What others wait for is not given up because one of them did.
-    const running = this.fetching.get(path);
-    if (running) return running;
-    const run = this.ensure(path, image, url).finally(() => this.fetching.delete(path));
-    this.fetching.set(path, run);
-    return run;
+  async path(image: ImageSnapshot, url: string, signal: AbortSignal): Promise<string> {
+    return (await this.get(image, url, signal)).path;
   }
 
-  private async ensure(path: string, image: ImageSnapshot, url: string): Promise<string> {
-    const there = await stat(path).catch(() => null);
-    if (there?.size === image.size) return path;
+  /** @throws DomainError `unavailable` when the bytes cannot be had now */
+  async get(image: ImageSnapshot, url: string, signal: AbortSignal): Promise<CachedImage> {
+    if (!HASH.test(image.sha512)) throw unavailable(`image ${image.id} has no bytes yet`);
+    const format = (new URL(url).searchParams.get('format') ?? image.diskFormat).replace(/[^a-z0-9-]/g, '');
+    const path = join(this.folder, `${image.sha512}.${format}`);
+    const running = this.fetching.get(path);
+    if (running) return unlessAborted(running, signal);
+    const run = this.ensure(path, image, url)
+      .then(() => ({ path, format }))
+      .finally(() => this.fetching.delete(path));
+    this.fetching.set(path, run);
+    return unlessAborted(run, signal);
+  }
+
+  private async ensure(path: string, image: ImageSnapshot, url: string): Promise<void> {
+    if (await stat(path).catch(() => null)) return utimes(path, new Date(), new Date());
     await mkdir(this.folder, { recursive: true });
-    const partial = `${path}.${process.pid}.part`;
+    await this.removeUnused(UNUSED);
+    const partial = `${path}.${process.pid}${PARTIAL}`;
     try {
-      await this.fetch(partial, image, url);
+      await this.fetch(partial, image, url).catch(async (error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOSPC') throw error;
+        await this.removeUnused(JUST_USED);
+        await this.fetch(partial, image, url);
+      });
       await chmod(partial, 0o444);
       await rename(partial, path);
-      return path;
     } catch (error) {
       throw unavailable(`the bytes of image ${image.id} cannot be had now`, error);
     } finally {
@@ -47,15 +74,26 @@ export class FileImageCache implements ImageCache {
     }
   }
 
+  /** Images that nobody has asked for since `age` milliseconds and no guest has a link to, and what a crash left. */
+  private async removeUnused(age: number): Promise<void> {
+    const before = Date.now() - age;
+    for (const name of await readdir(this.folder)) {
+      const path = join(this.folder, name);
+      const isOurs = [...this.fetching.keys()].some((key) => path.startsWith(key));
+      const { nlink, mtimeMs } = await stat(path).catch(() => ({ nlink: 2, mtimeMs: 0 }));
+      if (!isOurs && nlink === 1 && (mtimeMs < before || name.endsWith(PARTIAL))) await rm(path, { force: true });
+    }
+  }
+
   private async fetch(partial: string, image: ImageSnapshot, url: string): Promise<void> {
-    const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(600_000) });
-    if (!response.ok || !response.body) throw new Error(`the image service answered ${response.status}`);
-    const hash = createHash('sha512');
+    const response = await this.answer(url);
+    const expected = expectedOf(response.headers, image);
+    const hash = createHash(expected.algorithm);
     let size = 0;
     const check = new Transform({
       transform(chunk: Buffer, _encoding, done) {
         size += chunk.length;
-        if (size > image.size) return done(new Error('more bytes than the image has'));
+        if (size > expected.size) return done(new Error('more bytes than the image has'));
         hash.update(chunk);
         done(null, chunk);
       },
@@ -65,9 +103,42 @@ export class FileImageCache implements ImageCache {
       check,
       createWriteStream(partial, { flags: 'w', mode: 0o600, flush: true }),
     );
-    if (size !== image.size || hash.digest('hex') !== image.sha512) throw new Error('the bytes do not fit their hash');
+    if (size !== expected.size || hash.digest('hex') !== expected.hash)
+      throw new Error('the bytes do not fit their hash');
+  }
+
+  /** Asks again while the form that the URL names is being made. */
+  private async answer(url: string): Promise<Response> {
+    const deadline = Date.now() + CONVERSION;
+    for (;;) {
+      const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(TRANSFER) });
+      if (response.ok && response.body) return response;
+      await response.body?.cancel();
+      const wait = Number(response.headers.get('retry-after') ?? 'none');
+      if (response.status !== 503 || !(wait <= 60) || Date.now() > deadline)
+        throw new Error(`the image service answered ${response.status}`);
+      await pause(wait * 1_000);
+    }
   }
 }
+
+/** The image's own bytes are known from the log; those of a form made of it by what the service says of them. */
+const expectedOf = (headers: Headers, image: ImageSnapshot) => {
+  if (!headers.has('x-image-derived')) return { algorithm: 'sha512', hash: image.sha512, size: image.size as number };
+  const hash = /^"sha256:([0-9a-f]{64})"$/.exec(headers.get('etag') ?? '')?.[1];
+  const size = Number(headers.get('content-length') ?? Number.NaN);
+  if (hash === undefined || !Number.isSafeInteger(size)) throw new Error('the image service did not say their hash');
+  return { algorithm: 'sha256', hash, size };
+};
+
+/** What others wait for is not given up because one of them did: only this wait ends. */
+const unlessAborted = <T>(work: Promise<T>, signal: AbortSignal): Promise<T> =>
+  new Promise<T>((resolve, reject) => {
+    const giveUp = () => reject(signal.reason);
+    if (signal.aborted) giveUp();
+    signal.addEventListener('abort', giveUp);
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', giveUp));
+  });
 
 /** For hypervisors that keep no bytes (the fake one): every image is there. */
 export const noImageBytes: ImageCache = { path: async (image) => `/nonexistent/${image.id}` };

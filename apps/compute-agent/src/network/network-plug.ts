@@ -1,6 +1,6 @@
-import type { NetworkPlan, NetworkPlug, PortPlug } from '../agent/ports.js';
+import type { NetworkPlan, NetworkPlug, PluggedPort, PortPlug } from '../agent/ports.js';
 
-export type { NetworkPlan, NetworkPlug, PortPlug };
+export type { NetworkPlan, NetworkPlug, PluggedPort, PortPlug };
 
 /** What the metadata service answered. */
 export interface MetadataReply {
@@ -14,8 +14,6 @@ export type OnMetadata = (networkId: string, sourceAddress: string, path: string
 
 /** A plug with what operators and tests look at. */
 export interface InspectableNetworkPlug extends NetworkPlug {
-  /** Ids of the ports that this agent has plugged on this machine, also before a restart of the agent. */
-  list(): Promise<string[]>;
   /** Command prefix that runs a program where the guests of a network are reachable: `ip netns exec <ns>`. */
   reach(networkId: string): readonly string[];
 }

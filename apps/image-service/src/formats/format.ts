@@ -1,3 +1,4 @@
+import type { ImageFormat } from '@omnivisor/contracts';
 import type { ByteWindows } from './windows.js';
 
 /** A format as the bytes show it. `raw` is what nobody recognizes; `gpt` a raw disk with an MBR or GPT label. */
@@ -12,7 +13,8 @@ export type DetectedFormat =
   | 'iso'
   | 'ploop'
   | 'luks'
-  | 'qed';
+  | 'qed'
+  | 'ova';
 
 /** Reads one format from what was seen of the stream. It is asked again as more comes in. */
 export interface FormatReader {
@@ -22,6 +24,8 @@ export interface FormatReader {
   problems(seen: ByteWindows): string[];
   /** Size of the disk inside in bytes; null when it cannot be told. */
   virtualSize(seen: ByteWindows): number | null;
+  /** The exact form, where the format has several. */
+  form?(seen: ByteWindows): ImageFormat;
   /** Asks for a further region of the stream, once the head is complete. */
   prepare?(seen: ByteWindows): void;
 }
@@ -32,11 +36,14 @@ export const SECTOR = 512;
 export const safeSize = (value: bigint): number | null =>
   value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : null;
 
-/** True when the head has `magic` at `offset`, and a whole sector was seen: shorter files are nothing but raw bytes. */
-export const magicAt = (seen: ByteWindows, offset: number, magic: Buffer | string): boolean => {
+/**
+ * True when the head has `magic` at `offset`, and a whole sector was seen: shorter files are nothing but raw bytes.
+ * @param least bytes that must have been seen, where another number holds
+ */
+export const magicAt = (seen: ByteWindows, offset: number, magic: Buffer | string, least = SECTOR): boolean => {
   const bytes = typeof magic === 'string' ? Buffer.from(magic, 'latin1') : magic;
   return (
-    seen.head.length >= Math.max(SECTOR, offset + bytes.length) &&
+    seen.head.length >= Math.max(least, offset + bytes.length) &&
     seen.head.subarray(offset, offset + bytes.length).equals(bytes)
   );
 };

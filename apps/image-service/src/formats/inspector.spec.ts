@@ -40,6 +40,7 @@ describe('an image that is what it says it is', () => {
     ['an ISO that boots as a disk', 'iso', over(vectors.labelledImage().subarray(0, 512), vectors.isoImage()), 65536],
     ['a kernel', 'aki', vectors.labelledImage(), MIB],
     ['a machine image', 'ami', zeros, zeros.length],
+    ['a raw file system of FAT', 'raw', vectors.fatImage(), MIB],
   ];
   it.each(cases)('%s as %s is accepted', (_, disk, bytes, virtualSize) => {
     for (const step of [1 << 30, 64 * 1024, 511])
@@ -96,6 +97,10 @@ describe('an image that is refused', () => {
       /foreign extent/,
     ],
     ['a sparse VMDK with a parent', 'vmdk', vectors.vmdkImage({ more: 'parentFileNameHint="x.vmdk"' }), /backing file/],
+    ['a VMDK whose descriptor is no plain text', 'vmdk', vectors.vmdkImage({ more: 'x="\xe9"' }), /not valid/],
+    ['the first bytes of a VHDX, called raw', 'raw', vectors.vhdxImage().subarray(0, 20), /does not match/],
+    ['the first bytes of a VHD, called raw', 'raw', vectors.dynamicVhd().subarray(0, 20), /does not match/],
+    ['the first bytes of a VHD, called vhd', 'vhd', vectors.dynamicVhd().subarray(0, 20), /cut off/],
     ['a sparse VMDK of no size', 'vmdk', vectors.vmdkImage({ capacity: 0n }), /virtual size/],
     ['a VMDK whose footer points elsewhere', 'vmdk', vectors.vmdkImage({ footer: 'bad' }), /footer/],
     ['a VMDK without its footer', 'vmdk', vectors.vmdkImage({ footer: 'missing' }), /footer/],
@@ -127,8 +132,132 @@ describe('an image that is refused', () => {
     const inspector = new ImageInspector('raw', 'bare');
     expect(inspector.feed(over(vectors.qcow2Image(), Buffer.alloc(2 * MIB)))).toMatch(/does not match/);
   });
-  it('may not hide a disk in a container that is not bare', () => {
-    expect(inspect(vectors.qcow2Image({ backing: '/x' }), 'qcow2', 'ova').refusal).toMatch(/ova does not match/);
-    expect(inspect(Buffer.alloc(4096, 'tar'), 'vmdk', 'ova')).toMatchObject({ refusal: null, virtualSize: null });
+});
+
+describe('an OVA', () => {
+  const good = vectors.vmdkImage({ footer: 'good' });
+  const { ovf, tarImage } = vectors;
+  it('with a descriptor and a disk is accepted, and its disk is told', () => {
+    for (const step of [1 << 30, 64 * 1024, 511])
+      expect(inspect(vectors.ovaImage(), 'vmdk', 'ova', step)).toMatchObject({
+        ...{ refusal: null, format: 'ova', form: 'ova', virtualSize: 10 * MIB },
+      });
   });
+  it.each<[string, Buffer, RegExp]>([
+    ['no archive', vectors.qcow2Image({ backing: '/x' }), /does not match|damaged/],
+    ['an archive of no disk', tarImage(['vm.ovf', ovf()]), /no archive with/],
+    ['nothing', Buffer.alloc(0), /no archive with/],
+    ['an archive whose descriptor is not first', tarImage(['d.vmdk', good], ['vm.ovf', ovf('d.vmdk')]), /must begin/],
+    ['two descriptors', tarImage(['vm.ovf', ovf('d.vmdk')], ['b.ovf', ovf()], ['d.vmdk', good]), /must begin/],
+    [
+      'a flat disk',
+      tarImage(
+        ['vm.ovf', ovf('d.vmdk')],
+        ['d.vmdk', vectors.descriptor('monolithicFlat', 'RW 16 FLAT "/etc/hostname" 0')],
+      ),
+      /holds its own data/,
+    ],
+    [
+      'a disk with a parent',
+      tarImage(['vm.ovf', ovf('d.vmdk')], ['d.vmdk', vectors.vmdkImage({ more: 'parentFileNameHint="x"' })]),
+      /backing file/,
+    ],
+    ['a disk that is a qcow2', vectors.ovaImage(vectors.qcow2Image({ backing: '/x' })), /does not match/],
+    [
+      'a descriptor of files elsewhere',
+      tarImage(['vm.ovf', ovf('/etc/passwd')], ['d.vmdk', good]),
+      /not in the archive/,
+    ],
+    ['a descriptor with a URL', tarImage(['vm.ovf', ovf('http://x/d.vmdk')], ['d.vmdk', good]), /not in the archive/],
+    ['a descriptor with entities', tarImage(['vm.ovf', `<!DOCTYPE x>${ovf()}`], ['d.vmdk', good]), /entities/],
+    ['a descriptor that is none', tarImage(['vm.ovf', 'x'], ['d.vmdk', good]), /not valid/],
+    ['a path', tarImage(['vm.ovf', ovf('a/d.vmdk')], ['../d.vmdk', good]), /unusual names/],
+    ['one name twice', tarImage(['vm.ovf', ovf('d.vmdk')], ['d.vmdk', good], ['d.vmdk', good]), /two entries/],
+    ['a cut off disk', vectors.ovaImage().subarray(0, 60_000), /cut off/],
+    ['a descriptor without end', tarImage(['vm.ovf', Buffer.alloc(2 * MIB, 'x')]), /too large/],
+    [
+      'too many entries',
+      tarImage(['vm.ovf', ovf()], ...Array.from({ length: 70 }, (_, i) => [`f${i}`, ''] as const)),
+      /too many/,
+    ],
+  ])('that is %s is refused', (_, bytes, reason) => {
+    for (const step of [1 << 30, 511]) expect(inspect(bytes, 'vmdk', 'ova', step).refusal).toMatch(reason);
+  });
+  it('that links to a file is refused', () => {
+    const link = vectors.ovaImage();
+    link[156] = 0x32;
+    link.write('        ', 148);
+    const sum = link.subarray(0, 512).reduce((all, byte) => all + byte, 0);
+    link.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+    expect(inspect(link, 'vmdk', 'ova').refusal).toMatch(/no plain files/);
+  });
+  it('whose virtual size nobody can hold is refused', () =>
+    expect(
+      inspect(
+        vectors.ovaImage(vectors.vmdkImage({ footer: 'good', capacity: (200n * 1024n ** 4n) / 512n })),
+        'vmdk',
+        'ova',
+      ).refusal,
+    ).toMatch(/62 TiB at most/));
+});
+
+describe('the form of an image', () => {
+  it.each<[string, string, Buffer]>([
+    ['vhd', 'vhd', vectors.dynamicVhd()],
+    ['vhd-fixed', 'vhd', vectors.fixedVhd()],
+    ['vmdk', 'vmdk', vectors.vmdkImage({ footer: 'good' })],
+    ['vmdk-sparse', 'vmdk', vectors.vmdkImage()],
+    ['raw', 'raw', vectors.labelledImage()],
+    ['aki', 'aki', vectors.labelledImage()],
+    ['qcow2', 'qcow2', vectors.qcow2Image()],
+  ])('is told: %s', (form, disk, bytes) => expect(inspect(bytes, disk).form).toBe(form));
+  it('is not told of a container that nobody looks into', () =>
+    expect(inspect(Buffer.from('x'), 'raw', 'docker').form).toBeNull());
+});
+
+describe('a boot sector', () => {
+  const sector = (change: (b: Buffer) => void) => {
+    const b = vectors.labelledImage();
+    change(b);
+    return b;
+  };
+  const protective = (b: Buffer) => {
+    b[446] = 0;
+    b[450] = 0xee;
+    b.writeUIntBE(0x000200, 447, 3);
+    b.writeUInt32LE(1, 454);
+  };
+  it('of GPT is accepted', () => expect(inspect(sector(protective), 'raw').refusal).toBeNull());
+  it.each<[string, (b: Buffer) => void]>([
+    ['without partitions', (b) => b.fill(0, 446, 462)],
+    ['with a boot flag that is none', (b) => b.fill(1, 446, 447)],
+    [
+      'of GPT with more partitions',
+      (b) => {
+        protective(b);
+        b.fill(0x83, 466, 467);
+      },
+    ],
+    [
+      'of GPT that begins elsewhere',
+      (b) => {
+        protective(b);
+        b.writeUInt32LE(2, 454);
+      },
+    ],
+  ])('%s is refused, unless it is a kernel', (_, change) => {
+    expect(inspect(sector(change), 'raw').refusal).toMatch(/partition/);
+    expect(inspect(sector(change), 'ari').refusal).toBeNull();
+  });
+});
+
+describe('a disk that its format cannot hold', () => {
+  const TIB = 1024 ** 4;
+  it.each<[string, string, Buffer, string]>([
+    ['VHD', 'vhd', vectors.dynamicVhd(3, 2 * TIB), '2040 GiB'],
+    ['VHDX', 'vhdx', vectors.vhdxImage({ size: 65 * TIB }), '64 TiB'],
+    ['VMDK', 'vmdk', vectors.vmdkImage({ capacity: BigInt((63 * TIB) / 512) }), '62 TiB'],
+  ])('%s is refused', (_, disk, bytes, most) =>
+    expect(inspect(bytes, disk).refusal).toContain(`holds ${most} at most`),
+  );
 });

@@ -1,5 +1,8 @@
+import type { ImageFormat } from '@omnivisor/contracts';
 import type { DetectedFormat, FormatReader } from './format.js';
+import { sizeProblem } from './limits.js';
 import { iso, labelledDisk, luks, ploop, qed, vdi } from './others.js';
+import { OvaInspector } from './ova.js';
 import { qcow2 } from './qcow2.js';
 import { fixedVhdSize, vhd } from './vhd.js';
 import { vhdx } from './vhdx.js';
@@ -13,14 +16,21 @@ const PLAIN: ReadonlySet<string> = new Set(['raw', 'ami', 'ari', 'aki']);
 /** Containers whose bytes are the disk itself. */
 const BARE: ReadonlySet<string> = new Set(['bare', 'ami', 'ari', 'aki']);
 
+/** What may begin like a boot sector and is none. */
+const WITHOUT_LABEL: ReadonlySet<string> = new Set(['aki', 'ari']);
+
 export interface Inspection {
   /** What the bytes are; `raw` when nobody recognizes them. */
   readonly format: DetectedFormat;
+  /** Their exact form; null for a container that nobody looks into. */
+  readonly form: ImageFormat | null;
   /** Size of the disk inside, in bytes; null when it cannot be told. */
   readonly virtualSize: number | null;
   /** Why the image must not be kept; null when it may. Fit for the caller. */
   readonly refusal: string | null;
 }
+
+const unsafe = (problems: readonly string[]) => `Image failed safety checks: ${problems.join(', ')}`;
 
 /**
  * Looks at an image while it streams by, before any tool does. What it accepts is what it says it is, refers to no
@@ -31,12 +41,15 @@ export interface Inspection {
  */
 export class ImageInspector {
   private readonly seen = new ByteWindows();
+  private readonly ova: OvaInspector | null;
   private settled = false;
 
   constructor(
     private readonly diskFormat: string,
     private readonly containerFormat: string,
-  ) {}
+  ) {
+    this.ova = containerFormat === 'ova' ? new OvaInspector(() => new ImageInspector('vmdk', 'bare')) : null;
+  }
 
   /** @returns why the image is refused, as soon as that is certain */
   feed(chunk: Buffer): string | null {
@@ -49,7 +62,7 @@ export class ImageInspector {
       rest = rest.subarray(part.length);
       if (!this.settled && this.seen.headComplete) refusal = this.settle();
     }
-    return refusal;
+    return refusal ?? this.feedOva(chunk);
   }
 
   /** The verdict over the whole stream. */
@@ -58,15 +71,44 @@ export class ImageInspector {
     if (!this.settled) this.settle();
     const matches = this.matches();
     const reader = matches[0];
+    const refusal = this.refusal(matches);
+    if (this.ova && refusal === null) return this.ovaVerdict(this.ova);
     if (matches.length < 2 && this.diskFormat === 'vhd' && (!reader || reader.format === 'gpt')) {
       const size = fixedVhdSize(this.seen);
-      if (size !== null) return { format: 'vhd', virtualSize: size, refusal: null };
+      const problems = reader?.problems(this.seen) ?? [];
+      if (size !== null) return this.checked('vhd', 'vhd-fixed', size, problems.length > 0 ? unsafe(problems) : null);
     }
-    return {
-      format: reader?.format ?? 'raw',
-      virtualSize: !BARE.has(this.containerFormat) ? null : reader ? reader.virtualSize(this.seen) : this.seen.size,
-      refusal: this.refusal(matches),
-    };
+    const bare = BARE.has(this.containerFormat);
+    const size = !bare ? null : reader ? reader.virtualSize(this.seen) : this.seen.size;
+    const form = bare && refusal === null ? this.form(reader) : null;
+    return this.checked(reader?.format ?? 'raw', form, size, refusal);
+  }
+
+  private feedOva(chunk: Buffer): string | null {
+    const problem = this.ova?.feed(chunk) ?? null;
+    return problem === null || problem.startsWith('Image ') ? problem : unsafe([problem]);
+  }
+
+  private ovaVerdict(ova: OvaInspector): Inspection {
+    const problem = ova.end();
+    const refusal = problem === null || problem.startsWith('Image ') ? problem : unsafe([problem]);
+    const { disks } = ova.contents;
+    return this.checked('ova', 'ova', disks.length === 1 ? disks[0]!.virtualSize : null, refusal);
+  }
+
+  private form(reader: FormatReader | undefined): ImageFormat {
+    if (PLAIN.has(this.diskFormat)) return this.diskFormat as ImageFormat;
+    return reader?.form?.(this.seen) ?? (this.diskFormat as ImageFormat);
+  }
+
+  private checked(
+    format: DetectedFormat,
+    form: ImageFormat | null,
+    virtualSize: number | null,
+    refusal: string | null,
+  ): Inspection {
+    const problem = form !== null && virtualSize !== null ? sizeProblem(form, virtualSize) : null;
+    return { format, form, virtualSize, refusal: refusal ?? (problem === null ? null : unsafe([problem])) };
   }
 
   private settle(): string | null {
@@ -81,7 +123,8 @@ export class ImageInspector {
   private matches(): readonly FormatReader[] {
     const matches = READERS.filter((r) => r.detect(this.seen));
     // An ISO that also boots as a disk has a label in front.
-    return matches.some((m) => m.format === 'iso') ? matches.filter((m) => m.format !== 'gpt') : matches;
+    const drop = matches.some((m) => m.format === 'iso') || WITHOUT_LABEL.has(this.diskFormat);
+    return drop ? matches.filter((m) => m.format !== 'gpt') : matches;
   }
 
   private refusal(matches: readonly FormatReader[]): string | null {
@@ -95,6 +138,6 @@ export class ImageInspector {
       return `Image ${declared} does not match stream data ${reader?.format ?? 'raw'}`;
     }
     const problems = reader?.problems(this.seen) ?? [];
-    return problems.length > 0 ? `Image failed safety checks: ${problems.join(', ')}` : null;
+    return problems.length > 0 ? unsafe(problems) : null;
   }
 }

@@ -1,3 +1,5 @@
+import { padded, tarHeader } from './tar.js';
+
 /** Images of every kind as their headers are, made for specs: no tool is needed. */
 const SECTOR = 512;
 const MIB = 1024 * 1024;
@@ -69,15 +71,15 @@ export const vhdFooter = (type: number, size: number): Buffer => {
   b.writeUInt32BE(~b.reduce((sum, byte) => sum + byte, 0) >>> 0, 64);
   return b;
 };
-export const dynamicVhd = (type = 3): Buffer =>
-  Buffer.concat([vhdFooter(type, 10 * MIB), Buffer.alloc(4096), vhdFooter(type, 10 * MIB)]);
+export const dynamicVhd = (type = 3, size = 10 * MIB): Buffer =>
+  Buffer.concat([vhdFooter(type, size), Buffer.alloc(4096), vhdFooter(type, size)]);
 export const fixedVhd = (): Buffer => Buffer.concat([Buffer.alloc(MIB), vhdFooter(2, MIB)]);
 
 const guid = (text: string): Buffer => {
   const [a, b, c, d, e] = text.split('-').map((h) => Buffer.from(h, 'hex')) as [Buffer, Buffer, Buffer, Buffer, Buffer];
   return Buffer.concat([a.reverse(), b.reverse(), c.reverse(), d, e]);
 };
-export const vhdxImage = (o: { parent?: boolean; regions?: boolean } = {}): Buffer => {
+export const vhdxImage = (o: { parent?: boolean; regions?: boolean; size?: number } = {}): Buffer => {
   const b = Buffer.alloc(4 * MIB);
   b.write('vhdxfile', 0, 'latin1');
   if (o.regions !== false) {
@@ -97,7 +99,7 @@ export const vhdxImage = (o: { parent?: boolean; regions?: boolean } = {}): Buff
   b.writeUInt32LE(64 * 1024 + 8, m + 80);
   b.writeUInt32LE(8, m + 84);
   b.writeUInt32LE(o.parent ? 2 : 0, m + 64 * 1024 + 4);
-  b.writeBigUInt64LE(BigInt(10 * MIB), m + 64 * 1024 + 8);
+  b.writeBigUInt64LE(BigInt(o.size ?? 10 * MIB), m + 64 * 1024 + 8);
   return b;
 };
 
@@ -123,6 +125,29 @@ export const labelledImage = (): Buffer => {
   const b = Buffer.alloc(MIB);
   b[446] = 0x80;
   b[450] = 0x83;
+  b.writeUInt16LE(0xaa55, 510);
+  return b;
+};
+
+/** A descriptor that names these files. */
+export const ovf = (...files: string[]): string =>
+  `<?xml version="1.0"?><Envelope><References>${files.map((f) => `<File ovf:href="${f}"/>`).join('')}</References></Envelope>`;
+export const tarImage = (...files: (readonly [name: string, bytes: Buffer | string])[]): Buffer =>
+  Buffer.concat([
+    ...files.flatMap(([name, bytes]) => {
+      const body = Buffer.from(bytes as string);
+      return [tarHeader(name, body.length), body, Buffer.alloc(padded(body.length) - body.length)];
+    }),
+    Buffer.alloc(1024),
+  ]);
+export const ovaImage = (disk: Buffer = vmdkImage({ footer: 'good' })): Buffer =>
+  tarImage(['vm.ovf', ovf('disk.vmdk')], ['disk.vmdk', disk]);
+
+/** A FAT file system without partitions: its boot sector has the signature of a label too. */
+export const fatImage = (): Buffer => {
+  const b = Buffer.alloc(MIB);
+  b[0x10] = 2;
+  b[0x15] = 0xf8;
   b.writeUInt16LE(0xaa55, 510);
   return b;
 };

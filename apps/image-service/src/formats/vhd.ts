@@ -15,15 +15,16 @@ const validChecksum = (footer: Buffer): boolean => {
 /** Microsoft's VHD, dynamic: a copy of the footer comes first. */
 export const vhd: FormatReader = {
   format: 'vhd',
-  detect: (seen) => magicAt(seen, 0, COOKIE),
+  detect: (seen) => magicAt(seen, 0, COOKIE, COOKIE.length),
   problems: ({ head }) => {
+    if (head.length < SECTOR) return ['its VHD footer is cut off'];
     const type = head.readUInt32BE(60);
     if (type === DIFFERENCING) return ['it has a backing file'];
     if (type !== DYNAMIC) return ['its VHD type is not supported'];
     if (safeSize(head.readBigUInt64BE(48)) === null) return ['its virtual size is not valid'];
     return validChecksum(head) ? [] : ['its VHD footer is damaged'];
   },
-  virtualSize: ({ head }) => safeSize(head.readBigUInt64BE(48)),
+  virtualSize: ({ head }) => (head.length < SECTOR ? null : safeSize(head.readBigUInt64BE(48))),
 };
 
 /**

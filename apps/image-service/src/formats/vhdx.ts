@@ -1,4 +1,5 @@
 import { type FormatReader, magicAt, safeSize } from './format.js';
+import { guidAt } from './guid.js';
 import { type ByteWindows, HEAD } from './windows.js';
 
 const KIB = 1024;
@@ -10,16 +11,6 @@ const FILE_PARAMETERS = 'caa16737-fa36-4d43-b3b6-33f0aa44e76b';
 const VIRTUAL_DISK_SIZE = '2fa54224-cd1b-4876-b211-5dbed83bf4b8';
 const MAX_ENTRIES = 2_047;
 const HAS_PARENT = 2;
-
-const guidAt = (b: Buffer, at: number): string => {
-  const hex = (from: number, to: number) => b.toString('hex', at + from, at + to);
-  const le = (from: number, bytes: number) =>
-    b
-      .readUIntLE(at + from, bytes)
-      .toString(16)
-      .padStart(bytes * 2, '0');
-  return `${le(0, 4)}-${le(4, 2)}-${le(6, 2)}-${hex(8, 10)}-${hex(10, 16)}`;
-};
 
 const metadataOffset = (head: Buffer): number | null => {
   if (head.length < REGION_TABLE + 64 * KIB || head.toString('latin1', REGION_TABLE, REGION_TABLE + 4) !== 'regi')
@@ -51,7 +42,7 @@ const complete = (seen: ByteWindows) => seen.ended || seen.wantedBytes.length ==
 /** Microsoft's VHDX (MS-VHDX). */
 export const vhdx: FormatReader = {
   format: 'vhdx',
-  detect: (seen) => magicAt(seen, 0, 'vhdxfile'),
+  detect: (seen) => magicAt(seen, 0, 'vhdxfile', 8),
   prepare: (seen) => {
     const offset = metadataOffset(seen.head);
     if (offset !== null && offset >= HEAD) seen.want(offset, METADATA_BYTES);

@@ -38,7 +38,10 @@ const isText = (seen: ByteWindows): boolean => {
 };
 
 const descriptorProblems = (text: string): string[] => {
+  if (!/^[\t-\r -~]*$/.test(text)) return ['its descriptor is not valid'];
   const type = /^createtype="([^"\n]{0,63})"/m.exec(text)?.[1] ?? 'unknown';
+  // Some readers take the first one, wherever it stands.
+  if (/createtype="([^"]*)/.exec(text)?.[1] !== type) return ['its descriptor is not valid'];
   if (type !== 'monolithicsparse' && type !== 'streamoptimized')
     return [`VMDK of the type ${/^[a-z0-9]+$/.test(type) ? type : 'unknown'} is not supported`];
   const problems: string[] = [];
@@ -51,7 +54,7 @@ const descriptorProblems = (text: string): string[] => {
     } else if (/^parentfilenamehint\s*=/.test(line)) problems.push('it has a backing file');
     else if (/^parentcid\s*=/.test(line)) {
       if (!/^parentcid\s*=\s*ffffffff$/.test(line)) problems.push('it has a backing file');
-    } else if (!/^[^\s=]+\s*=/.test(line)) problems.push('its descriptor is not valid');
+    } else if (!/^[^\s=]+=/.test(line)) problems.push('its descriptor is not valid');
   }
   if (extents !== 1) problems.push('its descriptor must name exactly one extent');
   return problems;
@@ -78,6 +81,15 @@ const footerProblems = (seen: ByteWindows, header: SparseHeader): string[] => {
   return same && marked ? [] : ['its footer does not match its header'];
 };
 
+const descriptorOf = (seen: ByteWindows): string => {
+  const end = SECTOR + Number(sparseHeader(seen.head).descriptorSize) * SECTOR;
+  const bytes = seen.head.subarray(SECTOR, end);
+  const zero = bytes.indexOf(0);
+  return (zero < 0 ? bytes : bytes.subarray(0, zero)).toString('latin1').toLowerCase();
+};
+
+const formOf = (seen: ByteWindows) => (descriptorOf(seen).includes('"streamoptimized"') ? 'vmdk' : 'vmdk-sparse');
+
 /** VMware's VMDK: only what holds its own data, monolithicSparse and streamOptimized. */
 export const vmdk: FormatReader = {
   format: 'vmdk',
@@ -91,12 +103,10 @@ export const vmdk: FormatReader = {
     if (header.descriptorOffset !== 1n || header.descriptorSize === 0n || end > HEAD)
       return ['its descriptor is missing or misplaced'];
     if (seen.head.length < end) return seen.ended ? ['its descriptor is cut off'] : [];
-    const bytes = seen.head.subarray(SECTOR, end);
-    const zero = bytes.indexOf(0);
-    const text = (zero < 0 ? bytes : bytes.subarray(0, zero)).toString('latin1').toLowerCase();
-    const problems = descriptorProblems(text);
+    const problems = descriptorProblems(descriptorOf(seen));
     if (header.grainDirectory === GD_AT_END) problems.push(...footerProblems(seen, header));
     return [...new Set(problems)];
   },
+  form: (seen) => (sparseHeader(seen.head).grainDirectory === GD_AT_END ? 'vmdk' : formOf(seen)),
   virtualSize: (seen) => (isSparse(seen) ? safeSize(sparseHeader(seen.head).capacity * 512n) : null),
 };

@@ -1,21 +1,62 @@
-import type { FastifyInstance } from 'fastify';
+import { DomainError, type ImageFormat, type Milliseconds } from '@omnivisor/contracts';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { ImageContext } from '../core.js';
-import { BYTES_PATH, isGranted } from './byte-urls.js';
-import { imagesTable } from './image.projection.js';
+import { formOf, type ImageForms } from '../forms/image-forms.js';
+import { rangeOf } from './byte-range.js';
+import { BYTES_PATH, grantedBy } from './byte-urls.js';
+import { type ImageRow, imagesTable, transfersTable } from './image.projection.js';
 
-/** Serves bytes to compute agents by signed URL: without a token, and nothing but the bytes of that image. */
-export const mountByteRoute = (fastify: FastifyInstance, { core, store, settings }: ImageContext): void => {
-  fastify.get<{ Params: { id: string } }>(`${BYTES_PATH}/:id`, async (request, reply) => {
+/** Seconds after which a host asks again for a form that is being made. */
+const RETRY_AFTER = 2;
+const STATUS: { readonly [kind: string]: number } = { invalid: 400, unsupported: 501, conflict: 409, notFound: 404 };
+
+type ByteRequest = FastifyRequest<{ Params: { id: string } }>;
+export const queryOf = (request: FastifyRequest): Record<string, string> =>
+  Object.fromEntries(new URL(request.raw.url ?? '/', 'http://x').searchParams);
+export const say = (reply: FastifyReply, status: number, text = '') => reply.code(status).type('text/plain').send(text);
+
+/** An image or a transfer, as hosts may ask for it. */
+export const bytesRow = async ({ core }: ImageContext, id: string): Promise<ImageRow | undefined> => {
+  const rows = await core.fresh();
+  return (await rows.get(imagesTable, id)) ?? (await rows.get(transfersTable, id));
+};
+
+/** Serves bytes to compute hosts by signed URL: without a token, and nothing but the bytes of that image. */
+export const mountByteRoute = (fastify: FastifyInstance, context: ImageContext, forms: ImageForms): void => {
+  const { core, settings } = context;
+  const serve = async (request: ByteRequest, reply: FastifyReply) => {
     const { id } = request.params;
-    const query = Object.fromEntries(new URL(request.raw.url ?? '/', 'http://x').searchParams);
-    const refuse = (status: number) => reply.code(status).type('text/plain').send('');
-    if (!isGranted(settings.signingKey, id, query, Date.parse(core.clock.now()))) return refuse(403);
-    const image = await (await core.fresh()).get(imagesTable, id);
-    if (!image?.uploadId || image.size === null || image.status !== 'active') return refuse(404);
-    const bytes = await store.read(image.uploadId);
-    return reply
-      .header('content-type', 'application/octet-stream')
-      .header('content-length', String(image.size))
-      .send(bytes);
-  });
+    const grant = grantedBy(settings.signingKey, 'GET', id, queryOf(request), Date.parse(core.clock.now()));
+    if (grant?.method !== 'GET') return say(reply, 403);
+    const image = await bytesRow(context, id);
+    if (!image?.uploadId || image.size === null || image.status !== 'active') return say(reply, 404);
+    try {
+      return await ((grant.format ?? formOf(image)) ? inForm(image, grant.format ?? formOf(image)!) : whole(image));
+    } catch (error) {
+      if (!(error instanceof DomainError)) throw error;
+      if (error.kind === 'unavailable') reply.header('retry-after', String(RETRY_AFTER));
+      return say(reply, STATUS[error.kind] ?? 503, error.message);
+    }
+
+    async function inForm(row: ImageRow, format: ImageFormat) {
+      const form = await forms.ready(row, format, settings.patience as Milliseconds);
+      if (!form) return say(reply.header('retry-after', String(RETRY_AFTER)), 503, 'The bytes are being converted.');
+      reply.header('x-image-format', form.format);
+      reply.header('accept-ranges', 'bytes');
+      if (format !== formOf(row)) reply.header('x-image-derived', 'true');
+      if (form.sha256 !== null) reply.header('etag', `"sha256:${form.sha256}"`);
+      const range = rangeOf(request.headers.range, form.size);
+      if (range === null) return say(reply.header('content-range', `bytes */${form.size}`), 416);
+      if (range) reply.code(206).header('content-range', `bytes ${range.start}-${range.end}/${form.size}`);
+      const length = range ? range.end - range.start + 1 : form.size;
+      reply.header('content-type', 'application/octet-stream').header('content-length', String(length));
+      return request.method === 'HEAD' ? reply.send() : reply.send(await forms.read(form, range));
+    }
+
+    async function whole(row: ImageRow) {
+      reply.header('content-type', 'application/octet-stream').header('content-length', String(row.size));
+      return request.method === 'HEAD' ? reply.send() : reply.send(await context.store.read(row.uploadId!));
+    }
+  };
+  fastify.route<{ Params: { id: string } }>({ method: ['GET', 'HEAD'], url: `${BYTES_PATH}/:id`, handler: serve });
 };

@@ -4,34 +4,11 @@ import { DomainError, forbidden, invalid, unavailable } from '@omnivisor/contrac
 import { type Call, Operation, Reply } from '@omnivisor/openstack';
 import { ImageContext } from '../core.js';
 import type { ByteRange } from '../store/index.js';
+import { rangeOf, sizeIn } from './byte-range.js';
 import { imageOf } from './image-access.js';
 import { ImageGone } from './image-lifecycle.js';
 import { ImageUploads } from './image-uploads.js';
 import { wsgiFault } from './wsgi-fault.js';
-
-/** A range of a Range header; undefined when there is none, null when it cannot be satisfied. @throws invalid */
-export const rangeOf = (header: string | undefined, size: number): ByteRange | undefined | null => {
-  if (header === undefined) return undefined;
-  if (header.includes(','))
-    throw invalid(
-      'Requests with multiple ranges are not supported in Glance. You may make multiple single-range requests instead.',
-    );
-  const match = /^\s*bytes\s*=\s*(\d{0,15})\s*-\s*(\d{0,15})\s*$/i.exec(header);
-  const [, first = '', last = ''] = match ?? [];
-  if (!match || (first === '' && last === '')) return null;
-  if (first === '')
-    return Number(last) === 0 || size === 0 ? null : { start: Math.max(0, size - Number(last)), end: size - 1 };
-  const start = Number(first);
-  const end = last === '' ? size - 1 : Math.min(Number(last), size - 1);
-  return start >= size || (last !== '' && Number(last) < start) ? null : { start, end };
-};
-
-const sizeIn = (headers: Call['headers']): number | undefined => {
-  const text = headers['x-openstack-image-size'] ?? headers['content-length'];
-  if (text === undefined) return undefined;
-  if (!/^\d{1,15}$/.test(text)) throw invalid('Invalid or missing image size in request headers.');
-  return Number(text);
-};
 
 @Controller()
 export class ImageDataController {

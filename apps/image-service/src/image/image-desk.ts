@@ -1,15 +1,33 @@
-import { describeImage, notFound, signImageUrl } from '@omnivisor/contracts';
+import { describeImage, type ImageFormat, type ImageId, notFound, signImageUrl } from '@omnivisor/contracts';
 import type { Subscription } from '@omnivisor/platform';
 import type { ImageContext } from '../core.js';
+import { formOf, type ImageForms } from '../forms/image-forms.js';
+import { bytesRow } from './byte-route.js';
 import { signedUrl } from './byte-urls.js';
+import { openHostUploadDesk } from './host-uploads.js';
 import { imagesTable, snapshotOf } from './image.projection.js';
 import { isVisible } from './image-access.js';
 
 const MAX_LIFETIME = 24 * 60 * 60;
 
+export const expiryOf = ({ core }: ImageContext, expiresIn: number): number =>
+  Math.floor(Date.parse(core.clock.now()) / 1_000) + Math.min(expiresIn, MAX_LIFETIME);
+
 /** Answers what other services ask about images. */
-export const openImageDesk = async ({ core, settings }: ImageContext): Promise<Subscription[]> => {
+export const openImageDesk = async (context: ImageContext, forms: ImageForms): Promise<Subscription[]> => {
+  const { core, settings } = context;
   const queue = { queue: 'image-service' };
+  const sign = async (imageId: ImageId, hostId: string, expiresIn: number, formats?: readonly ImageFormat[]) => {
+    const row = await bytesRow(context, imageId);
+    if (row?.status !== 'active') throw notFound(`Image ${imageId} has no bytes that may be used.`);
+    const format = formats ? forms.choose(row, formats) : formOf(row);
+    if (format) forms.prepare(row, format);
+    const grant = {
+      ...{ method: 'GET' as const, imageId, hostId, expires: expiryOf(context, expiresIn) },
+      ...(format ? { format } : {}),
+    };
+    return { url: signedUrl(settings.internalUrl, settings.signingKey, grant), format };
+  };
   return [
     await core.bus.respond(
       describeImage,
@@ -23,14 +41,9 @@ export const openImageDesk = async ({ core, settings }: ImageContext): Promise<S
     ),
     await core.bus.respond(
       signImageUrl,
-      async ({ imageId, hostId, expiresIn }) => {
-        const row = await (await core.fresh()).get(imagesTable, imageId);
-        if (row?.status !== 'active') throw notFound(`Image ${imageId} has no bytes that may be used.`);
-        const now = Math.floor(Date.parse(core.clock.now()) / 1_000);
-        const expires = now + Math.min(expiresIn, MAX_LIFETIME);
-        return { url: signedUrl(settings.internalUrl, settings.signingKey, { imageId, hostId, expires }) };
-      },
+      ({ imageId, hostId, expiresIn, formats }) => sign(imageId, hostId, expiresIn, formats),
       queue,
     ),
+    ...(await openHostUploadDesk(context)),
   ];
 };

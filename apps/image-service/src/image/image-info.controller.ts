@@ -1,6 +1,7 @@
 import { Controller } from '@nestjs/common';
 import { notFound } from '@omnivisor/contracts';
 import { type Call, Operation } from '@omnivisor/openstack';
+import { IMPORT_METHODS } from './image-imports.js';
 import { imageSchema, imagesSchema, memberSchema, membersSchema } from './image-schema.js';
 
 const schema = (name: string) =>
@@ -29,10 +30,9 @@ export class ImageInfoController {
     return membersSchema;
   }
 
-  /** Bytes come by PUT only: there is no import method. */
   @Operation({ service: 'image', method: 'GET', path: '/v2/info/import', policy: 'authenticated' })
   imports(_call: Call) {
-    return { 'import-methods': { description: 'Import methods available.', type: 'array', value: [] } };
+    return { 'import-methods': { description: 'Import methods available.', type: 'array', value: IMPORT_METHODS } };
   }
 
   @Operation({ service: 'image', method: 'GET', path: '/v2/info/stores', policy: 'authenticated' })

@@ -5,15 +5,19 @@ import {
   forbidden,
   type ImageAttributes,
   type ImageEvent,
+  type ImageFormat,
   type ImageId,
   type ImageMemberStatus,
+  type Instant,
   imageEvents,
-  invalid,
   notFound,
 } from '@omnivisor/contracts';
 import type { Aggregate } from '@omnivisor/eventsourcing';
+import { type DerivationCommand, decideDerivation } from './derivation-lifecycle.js';
 import { evolveImage, type Image, type ImageState } from './image.js';
 import { assertSensible, assertWithin, type ImageChange, patchImage, tagSet, updated } from './image-patch.js';
+import { assertFormats, transition } from './image-status.js';
+import { decideImport, type ImportCommand } from './import-lifecycle.js';
 
 export interface UploadedData {
   readonly size: Bytes;
@@ -21,10 +25,18 @@ export interface UploadedData {
   readonly sha512: string;
   readonly virtualSize: Bytes | null;
   readonly detectedFormat: string;
+  readonly format?: ImageFormat;
+  readonly sha256?: string;
 }
 
 export type ImageCommand = { readonly imageId: ImageId } & (
-  | { readonly kind: 'create'; readonly attributes: ImageAttributes; readonly properties: Record<string, string> }
+  | {
+      readonly kind: 'create';
+      readonly attributes: ImageAttributes;
+      readonly properties: Record<string, string>;
+      readonly transfer?: { readonly expiresAt: Instant };
+      readonly madeFrom?: { readonly imageId: ImageId; readonly how: 'driverInjection' };
+    }
   | { readonly kind: 'patch'; readonly changes: readonly ImageChange[]; readonly isAdmin: boolean }
   | { readonly kind: 'addTag' | 'removeTag'; readonly tag: string }
   | { readonly kind: 'startUpload'; readonly uploadId: string }
@@ -33,6 +45,8 @@ export type ImageCommand = { readonly imageId: ImageId } & (
   | { readonly kind: 'deactivate' | 'reactivate' | 'delete' }
   | { readonly kind: 'addMember' | 'removeMember'; readonly memberId: string }
   | { readonly kind: 'setMemberStatus'; readonly memberId: string; readonly status: ImageMemberStatus }
+  | ImportCommand
+  | DerivationCommand
 );
 type Of<K extends ImageCommand['kind']> = Extract<ImageCommand, { kind: K }>;
 
@@ -48,36 +62,40 @@ export class ImageGone extends DomainError {
   }
 }
 
-const transition = (from: string, to: string) =>
-  conflict(`Image status transition from ${from} to ${to} is not allowed`);
-
-const create = ({ imageId, attributes, properties }: Of<'create'>): ImageEvent[] => {
+const create = ({ imageId, attributes, properties, transfer, madeFrom }: Of<'create'>): ImageEvent[] => {
   assertSensible(attributes);
   assertWithin('tags', new Set(attributes.tags).size);
   assertWithin('properties', Object.keys(properties).length);
   return [
     {
       type: 'ImageCreated',
-      data: { imageId, attributes: { ...attributes, tags: tagSet(attributes.tags) }, properties },
+      data: {
+        imageId,
+        attributes: { ...attributes, tags: tagSet(attributes.tags) },
+        properties,
+        ...(transfer ? { transfer } : {}),
+        ...(madeFrom ? { madeFrom } : {}),
+      },
     },
   ];
 };
 
 const startUpload = ({ imageId, uploadId }: Of<'startUpload'>, image: Image): ImageEvent[] => {
   if (image.status !== 'queued') throw transition(image.status, 'saving');
-  const missing = (['disk_format', 'container_format'] as const).filter(
-    (n) => !image.attributes[n === 'disk_format' ? 'diskFormat' : 'containerFormat'],
-  );
-  if (missing.length > 0)
-    throw invalid(
-      `${missing.length === 1 ? 'Property' : 'Properties'} ${missing.join(', ')} must be set prior to saving data.`,
-    );
+  assertFormats(image);
   return [{ type: 'ImageUploadStarted', data: { imageId, uploadId } }];
 };
 
 const completeUpload = ({ kind: _, ...data }: Of<'completeUpload'>, image: Image): ImageEvent[] => {
-  if (image.status !== 'saving' || image.uploadId !== data.uploadId) throw new ImageGone(data.imageId);
-  return [{ type: 'ImageDataUploaded', data }];
+  const { imageId, uploadId } = data;
+  if ((image.status !== 'saving' && image.status !== 'importing') || image.uploadId !== uploadId)
+    throw new ImageGone(imageId);
+  return [
+    { type: 'ImageDataUploaded', data },
+    ...(image.taskId === null
+      ? []
+      : [{ type: 'ImageImportSucceeded' as const, data: { imageId, taskId: image.taskId } }]),
+  ];
 };
 
 /** An upload that ended otherwise already is nobody's business any more. */
@@ -85,7 +103,7 @@ const endUpload = (
   { kind, imageId, uploadId, reason }: Of<'refuseUpload' | 'failUpload'>,
   image: Image,
 ): ImageEvent[] =>
-  image.status === 'saving' && image.uploadId === uploadId
+  (image.status === 'saving' || (image.status === 'uploading' && !image.staged)) && image.uploadId === uploadId
     ? [
         {
           type: kind === 'refuseUpload' ? 'ImageUploadRefused' : 'ImageUploadFailed',
@@ -133,6 +151,12 @@ const membership = (command: Of<'addMember' | 'removeMember'> | Of<'setMemberSta
   return [{ type: 'ImageMemberRemoved', data: { imageId, memberId } }];
 };
 
+/** What was to be done about an image that is gone. */
+const HARMLESS: ReadonlySet<ImageCommand['kind']> = new Set([
+  ...(['refuseUpload', 'failUpload', 'failImport'] as const),
+  ...(['failDerivation', 'dropDerivation', 'completeInspection'] as const),
+]);
+
 export const decideImage = (command: ImageCommand, image: ImageState): ImageEvent[] => {
   const { imageId } = command;
   if (command.kind === 'create') {
@@ -140,7 +164,7 @@ export const decideImage = (command: ImageCommand, image: ImageState): ImageEven
     return create(command);
   }
   if (!image || image.status === 'deleted') {
-    if (command.kind === 'refuseUpload' || command.kind === 'failUpload') return [];
+    if (HARMLESS.has(command.kind)) return [];
     throw command.kind === 'completeUpload' ? new ImageGone(imageId) : imageNotFound(imageId);
   }
   switch (command.kind) {
@@ -156,6 +180,17 @@ export const decideImage = (command: ImageCommand, image: ImageState): ImageEven
     case 'refuseUpload':
     case 'failUpload':
       return endUpload(command as Of<'refuseUpload' | 'failUpload'>, image);
+    case 'startStaging':
+    case 'completeStaging':
+    case 'startImport':
+    case 'failImport':
+      return decideImport(imageId, command, image);
+    case 'startDerivation':
+    case 'completeDerivation':
+    case 'failDerivation':
+    case 'dropDerivation':
+    case 'completeInspection':
+      return decideDerivation(imageId, command, image);
     case 'deactivate':
     case 'reactivate':
       return activate({ kind: command.kind, imageId }, image);

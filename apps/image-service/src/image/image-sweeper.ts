@@ -1,6 +1,8 @@
-import { type CommandContext, type CommandId, type Milliseconds, type RequestId, seconds } from '@omnivisor/contracts';
+import { type Milliseconds, seconds } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
-import { blobsTable, deletedImagesTable, imagesTable } from './image.projection.js';
+import type { FormCollector } from '../forms/form-collector.js';
+import { serviceContext } from '../service-context.js';
+import { blobsTable, deletedImagesTable, type ImageRow, imagesTable, transfersTable } from './image.projection.js';
 import { imageAggregate } from './image-lifecycle.js';
 import type { ImageUploads } from './image-uploads.js';
 
@@ -19,6 +21,7 @@ export class ImageSweeper {
   constructor(
     private readonly context: ImageContext,
     private readonly uploads: ImageUploads,
+    private readonly collector: FormCollector,
     private readonly onError: (where: string, error: unknown) => void,
     private readonly round: Milliseconds = ROUND,
   ) {}
@@ -39,26 +42,50 @@ export class ImageSweeper {
   }
 
   async sweep(): Promise<void> {
+    await this.endTransfers();
     await this.endStandingUploads();
+    await this.collector.endStanding();
+    await this.collector.collect();
     await this.removeDeadBytes();
+  }
+
+  /** Disks that nobody fetched in time. */
+  private async endTransfers(): Promise<void> {
+    const { core } = this.context;
+    const where = { transferExpiresAt: { lt: core.clock.now() } };
+    for (const { id } of await (await core.fresh()).find(transfersTable, { where, limit: BATCH }))
+      await core.commands.execute(imageAggregate, id, { kind: 'delete', imageId: id }, serviceContext(id, 'expired'));
   }
 
   private async endStandingUploads(): Promise<void> {
     const { core, store, settings } = this.context;
     const rows = await core.fresh();
-    const saving = await rows.find(imagesTable, { where: { status: 'saving' }, limit: BATCH });
-    if (saving.every((row) => row.uploadId === null || this.uploads.isActive(row.uploadId))) return;
+    const where = { status: { in: ['saving', 'uploading', 'importing'] } };
+    const found = [
+      ...(await rows.find(imagesTable, { where, limit: BATCH })),
+      ...(await rows.find(transfersTable, { where, limit: BATCH })),
+    ];
+    const arriving = found.filter(
+      (row) =>
+        row.uploadId !== null && !this.uploads.isActive(row.uploadId) && !(row.status === 'uploading' && row.staged),
+    );
+    if (arriving.length === 0) return;
     const writtenAt = new Map<string, number>();
     for await (const blob of store.list()) writtenAt.set(blob.key, blob.writtenAt);
     const now = Date.parse(core.clock.now());
-    for (const { id, uploadId, updatedAt } of saving) {
-      if (uploadId === null || this.uploads.isActive(uploadId)) continue;
-      const last = Math.max(writtenAt.get(uploadId) ?? 0, Date.parse(updatedAt));
+    for (const row of arriving) {
+      const last = Math.max(writtenAt.get(row.uploadId!) ?? 0, Date.parse(row.updatedAt));
       // Longer than a living upload may stand still, committing included.
-      if (now - last < 2 * settings.idleTimeout) continue;
-      const command = { kind: 'failUpload', imageId: id, uploadId, reason: 'the upload was interrupted' } as const;
-      await core.commands.execute(imageAggregate, id, command, this.contextFor(uploadId));
+      if (now - last >= 2 * settings.idleTimeout) await this.giveUp(row);
     }
+  }
+
+  private async giveUp({ id, uploadId, taskId }: ImageRow): Promise<void> {
+    const reason = 'the upload was interrupted';
+    const command = taskId
+      ? ({ kind: 'failImport', imageId: id, taskId, reason } as const)
+      : ({ kind: 'failUpload', imageId: id, uploadId: uploadId!, reason } as const);
+    await this.context.core.commands.execute(imageAggregate, id, command, serviceContext(uploadId!, 'sweep'));
   }
 
   private async removeDeadBytes(): Promise<void> {
@@ -81,16 +108,5 @@ export class ImageSweeper {
       if (keys.length >= BATCH) await remove();
     }
     await remove();
-  }
-
-  private contextFor(uploadId: string): CommandContext {
-    const requestId = `req-${uploadId}` as RequestId;
-    return {
-      actor: { kind: 'service', service: 'image-service' },
-      requestId,
-      correlationId: requestId,
-      causationId: null,
-      commandId: `sweep/${uploadId}` as CommandId,
-    };
   }
 }

@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto';
+import type { FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import {
   type Bytes,
   type CommandContext,
   DomainError,
+  type ImageFormat,
   type ImageId,
   invalid,
   type Milliseconds,
@@ -12,12 +14,17 @@ import {
 } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
 import { ImageInspector } from '../formats/index.js';
+import { type StoredBytes, tablesProblem } from '../formats/tables.js';
+import { Turns } from '../forms/turns.js';
 import type { ImageWriter } from '../store/index.js';
 import type { ImageRow } from './image.projection.js';
 import { imageAggregate } from './image-lifecycle.js';
 
 /** What is read and thrown away of a refused upload, so that its sender gets to hear the reason. */
 const MAX_DRAIN = 64 * 1024 * 1024 * 1024;
+
+/** Imports that may wait for their turn. */
+const WAITING = 256;
 
 /** Time for the answer to get through before the connection is cut. */
 const HANG_UP = seconds(1);
@@ -33,101 +40,197 @@ interface Received {
   readonly size: Bytes;
   readonly checksum: string;
   readonly sha512: string;
+  readonly sha256: string;
   readonly virtualSize: Bytes | null;
   readonly detectedFormat: string;
+  readonly format?: ImageFormat;
 }
 
-/** Takes uploads in: inspects, hashes and stores in one pass; leaves nothing behind when one fails. */
+/** Takes bytes in: inspects, hashes and stores in one pass; leaves nothing behind when one fails. */
 export class ImageUploads {
   private readonly active = new Set<string>();
+  private readonly held = new Set<string>();
 
-  constructor(private readonly context: ImageContext) {}
+  private readonly imports: Turns;
+
+  constructor(private readonly context: ImageContext) {
+    this.imports = new Turns(context.settings.maxUploads, WAITING);
+  }
 
   /** True while this process receives the upload. */
   isActive(uploadId: string): boolean {
-    return this.active.has(uploadId);
+    return this.active.has(uploadId) || this.held.has(uploadId);
   }
 
   /**
    * @param declared size in bytes as the client says, if it does
    * @param step gives the context of each of the commands
+   * @param limit the most bytes that this sender may send
    * @throws DomainError `unsupportedMedia` for bytes that are refused, `tooLarge`, `conflict`, `unavailable`
    */
-  async receive(
+  receive(
+    image: ImageRow,
+    body: Readable,
+    declared: number | undefined,
+    step: (name: string) => CommandContext,
+    limit = this.context.settings.maxImageSize,
+  ): Promise<void> {
+    const most = Math.min(limit, this.context.settings.maxImageSize);
+    return this.arriving(image, body, declared, step, most, 'startUpload', async (uploadId, writer) => {
+      const received = await this.pump(image, this.chunksOf(body), writer, writer.file, declared, most);
+      await writer.commit();
+      const complete = { kind: 'completeUpload', imageId: image.id, uploadId, ...received } as const;
+      await this.context.core.commands.execute(imageAggregate, image.id, complete, step('complete'));
+    });
+  }
+
+  /** Keeps bytes for a later import; they are looked at then. Fails as `receive` does. */
+  stage(
     image: ImageRow,
     body: Readable,
     declared: number | undefined,
     step: (name: string) => CommandContext,
   ): Promise<void> {
-    const { core, settings } = this.context;
-    if (declared !== undefined && declared > settings.maxImageSize) throw await this.drained(body, this.tooLarge());
-    if (this.active.size >= settings.maxUploads)
-      throw await this.drained(body, unavailable('Too many uploads are under way. Please try again.'), 0);
-    const uploadId = core.ids.uuid();
+    const most = this.context.settings.maxImageSize;
+    return this.arriving(image, body, declared, step, most, 'startStaging', async (uploadId, writer) => {
+      let size = 0;
+      for await (const chunk of this.chunksOf(body)) {
+        size += chunk.length;
+        if (size > most) throw this.tooLarge();
+        await writer.write(chunk);
+      }
+      assertDeclared(size, declared);
+      await writer.commit();
+      const complete = { kind: 'completeStaging', imageId: image.id, uploadId } as const;
+      await this.context.core.commands.execute(imageAggregate, image.id, complete, step('complete'));
+    });
+  }
+
+  /**
+   * The bytes of an import that began: staged ones, or those of `open`, which are stored on the way.
+   * @throws what went wrong; nothing is kept then, and the log is told by the caller
+   */
+  async import(
+    image: ImageRow,
+    uploadId: string,
+    open: (() => Promise<Readable>) | null,
+    step: (name: string) => CommandContext,
+  ): Promise<void> {
     this.active.add(uploadId);
     try {
-      const start = { kind: 'startUpload', imageId: image.id, uploadId } as const;
-      await core.commands
-        .execute(imageAggregate, image.id, start, step('start'))
-        .catch(async (error) => Promise.reject(await this.drained(body, error)));
-      await this.take(image, uploadId, body, declared, step);
+      await this.imports.take(() => this.importNow(image, uploadId, open, step));
     } finally {
       this.active.delete(uploadId);
     }
   }
 
-  private async take(
+  private async importNow(
     image: ImageRow,
     uploadId: string,
-    body: Readable,
-    declared: number | undefined,
+    open: (() => Promise<Readable>) | null,
     step: (name: string) => CommandContext,
   ): Promise<void> {
-    const { core, store } = this.context;
+    const { core, store, settings } = this.context;
+    const most = settings.maxImageSize;
     let writer: ImageWriter | undefined;
+    let body: Readable | undefined;
+    let staged: FileHandle | null = null;
     try {
-      writer = await store.begin(uploadId, declared);
-      const received = await this.pump(image, body, writer, declared);
-      await writer.commit();
+      writer = open ? await store.begin(uploadId) : undefined;
+      body = open ? await open() : await store.read(uploadId);
+      staged = open ? null : await store.openFile(uploadId);
+      const file = writer ? writer.file : (staged ?? undefined);
+      const received = await this.pump(image, this.chunksOf(body), writer, file, undefined, most);
+      await writer?.commit();
       const complete = { kind: 'completeUpload', imageId: image.id, uploadId, ...received } as const;
       await core.commands.execute(imageAggregate, image.id, complete, step('complete'));
     } catch (error) {
+      body?.destroy();
       await writer?.abort();
-      await this.giveUp(image.id, uploadId, error, step('fail'));
-      throw await this.drained(body, error);
+      const state = await core.commands.load(imageAggregate, image.id);
+      if (state?.uploadId !== uploadId || state.status !== 'active') await store.remove(uploadId);
+      throw error;
+    } finally {
+      await staged?.close();
     }
   }
 
-  /** One pass over the body. */
-  private async pump(
+  /** Counts an upload as alive while `work` makes its bytes. */
+  async holding(uploadId: string, work: () => Promise<void>): Promise<void> {
+    this.held.add(uploadId);
+    try {
+      await work();
+    } finally {
+      this.held.delete(uploadId);
+    }
+  }
+
+  /** What uploads and staging have in common: turns, the start, and the end of one that fails. */
+  private async arriving(
     image: ImageRow,
     body: Readable,
-    writer: ImageWriter,
     declared: number | undefined,
+    step: (name: string) => CommandContext,
+    most: number,
+    kind: 'startUpload' | 'startStaging',
+    take: (uploadId: string, writer: ImageWriter) => Promise<void>,
+  ): Promise<void> {
+    const { core, store, settings } = this.context;
+    if (declared !== undefined && declared > most) throw await this.drained(body, this.tooLarge());
+    if (this.active.size >= settings.maxUploads)
+      throw await this.drained(body, unavailable('Too many uploads are under way. Please try again.'), 0);
+    const uploadId = core.ids.uuid();
+    this.active.add(uploadId);
+    let writer: ImageWriter | undefined;
+    try {
+      await core.commands
+        .execute(imageAggregate, image.id, { kind, imageId: image.id, uploadId }, step('start'))
+        .catch(async (error) => Promise.reject(await this.drained(body, error)));
+      try {
+        writer = await store.begin(uploadId, declared);
+        await take(uploadId, writer);
+      } catch (error) {
+        await writer?.abort();
+        await this.giveUp(image.id, uploadId, error, step('fail'));
+        throw await this.drained(body, error);
+      }
+    } finally {
+      this.active.delete(uploadId);
+    }
+  }
+
+  /** One pass over the bytes. */
+  private async pump(
+    image: ImageRow,
+    chunks: AsyncIterable<Buffer>,
+    writer: ImageWriter | undefined,
+    file: FileHandle | undefined,
+    declared: number | undefined,
+    most: number,
   ): Promise<Received> {
     const inspector = new ImageInspector(image.diskFormat ?? '', image.containerFormat ?? '');
-    const md5 = createHash('md5');
-    const sha512 = createHash('sha512');
+    const hashes = { checksum: createHash('md5'), sha512: createHash('sha512'), sha256: createHash('sha256') };
     let size = 0;
-    for await (const chunk of this.chunksOf(body)) {
+    for await (const chunk of chunks) {
       size += chunk.length;
-      if (size > this.context.settings.maxImageSize) throw this.tooLarge();
+      if (size > most) throw this.tooLarge();
       const refusal = inspector.feed(chunk);
       if (refusal !== null) throw new ImageDataRefused(refusal);
-      md5.update(chunk);
-      sha512.update(chunk);
-      await writer.write(chunk);
+      for (const hash of Object.values(hashes)) hash.update(chunk);
+      await writer?.write(chunk);
     }
-    if (declared !== undefined && size !== declared)
-      throw invalid(`The image has ${size} bytes and not ${declared} as the request says.`);
+    assertDeclared(size, declared);
     const verdict = inspector.end();
     if (verdict.refusal !== null) throw new ImageDataRefused(verdict.refusal);
+    const cutOff = verdict.form && file ? await tablesProblem(verdict.form, storedBytes(file, size)) : null;
+    if (cutOff !== null) throw new ImageDataRefused(cutOff);
     return {
       size: size as Bytes,
-      checksum: md5.digest('hex'),
-      sha512: sha512.digest('hex'),
+      ...{ checksum: hashes.checksum.digest('hex'), sha512: hashes.sha512.digest('hex') },
+      sha256: hashes.sha256.digest('hex'),
       virtualSize: verdict.virtualSize as Bytes | null,
       detectedFormat: verdict.format,
+      ...(verdict.form === null ? {} : { format: verdict.form }),
     };
   }
 
@@ -189,6 +292,19 @@ export class ImageUploads {
     );
   }
 }
+
+const storedBytes = (file: FileHandle, size: number): StoredBytes => ({
+  size,
+  read: async (offset, length) => {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, offset);
+    return buffer.subarray(0, bytesRead);
+  },
+});
+
+const assertDeclared = (size: number, declared: number | undefined): void => {
+  if (declared !== undefined && size !== declared)
+    throw invalid(`The image has ${size} bytes and not ${declared} as the request says.`);
+};
 
 const invalidBody = (cause: unknown): DomainError =>
   new DomainError('invalid', 'The image data could not be read to its end.', { cause });

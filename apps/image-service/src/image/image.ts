@@ -1,7 +1,15 @@
-import type { ImageAttributes, ImageEvent, ImageMemberStatus } from '@omnivisor/contracts';
+import type { ImageAttributes, ImageEvent, ImageFormat, ImageMemberStatus } from '@omnivisor/contracts';
 
 /** Glance's statuses that occur here. */
-export type ImageStatus = 'queued' | 'saving' | 'active' | 'deactivated' | 'deleted';
+export type ImageStatus = 'queued' | 'saving' | 'uploading' | 'importing' | 'active' | 'deactivated' | 'deleted';
+
+/** Another form of the image's bytes. */
+export interface DerivedForm {
+  readonly id: string;
+  readonly ready: boolean;
+  /** The derived form it is put together from, if it is. */
+  readonly base: ImageFormat | null;
+}
 
 /** An image as its stream tells it; null before it was created. */
 export interface Image {
@@ -11,6 +19,14 @@ export interface Image {
   /** The upload that is under way, or the one whose bytes these are. */
   readonly uploadId: string | null;
   readonly members: Readonly<Record<string, ImageMemberStatus>>;
+  /** True while `uploading` once the bytes for an import are complete. */
+  readonly staged: boolean;
+  /** The import that is under way. */
+  readonly taskId: string | null;
+  readonly isTransfer: boolean;
+  /** True once the guest inside was looked at. */
+  readonly inspected: boolean;
+  readonly derived: Readonly<Partial<Record<ImageFormat, DerivedForm>>>;
 }
 export type ImageState = Image | null;
 
@@ -31,6 +47,11 @@ export const changedProperties = (
   return after;
 };
 
+const withForm = (state: Image, format: ImageFormat, form: DerivedForm): Image => ({
+  ...state,
+  derived: { ...state.derived, [format]: form },
+});
+
 const apply = (state: Image, event: Exclude<ImageEvent, { type: 'ImageCreated' }>): Image => {
   switch (event.type) {
     case 'ImageUpdated':
@@ -41,12 +62,30 @@ const apply = (state: Image, event: Exclude<ImageEvent, { type: 'ImageCreated' }
       };
     case 'ImageUploadStarted':
       return { ...state, status: 'saving', uploadId: event.data.uploadId };
+    case 'ImageStagingStarted':
+      return { ...state, status: 'uploading', uploadId: event.data.uploadId, staged: false };
+    case 'ImageStaged':
+      return { ...state, staged: true };
+    case 'ImageImportStarted':
+      return { ...state, status: 'importing', uploadId: event.data.uploadId, taskId: event.data.taskId };
+    case 'ImageImportSucceeded':
+      return { ...state, taskId: null };
     case 'ImageDataUploaded':
     case 'ImageReactivated':
-      return { ...state, status: 'active' };
+      return { ...state, status: 'active', staged: false };
     case 'ImageUploadRefused':
     case 'ImageUploadFailed':
-      return { ...state, status: 'queued', uploadId: null };
+    case 'ImageImportFailed':
+      return { ...state, status: 'queued', uploadId: null, staged: false, taskId: null };
+    case 'ImageInspected':
+      return { ...state, inspected: true };
+    case 'ImageDerivationStarted':
+      return withForm(state, event.data.format, { id: event.data.derivationId, ready: false, base: null });
+    case 'ImageDerived':
+      return withForm(state, event.data.format, { id: event.data.derivationId, ready: true, base: event.data.base });
+    case 'ImageDerivationFailed':
+    case 'ImageDerivationDropped':
+      return { ...state, derived: without(state.derived as Record<string, DerivedForm>, event.data.format) };
     case 'ImageDeactivated':
       return { ...state, status: 'deactivated' };
     case 'ImageMemberAdded':
@@ -60,14 +99,24 @@ const apply = (state: Image, event: Exclude<ImageEvent, { type: 'ImageCreated' }
   }
 };
 
+export const emptyImage = {
+  status: 'queued',
+  uploadId: null,
+  members: {},
+  staged: false,
+  taskId: null,
+  isTransfer: false,
+  inspected: false,
+  derived: {},
+} as const satisfies Partial<Image>;
+
 export const evolveImage = (state: ImageState, event: ImageEvent): ImageState => {
   if (event.type === 'ImageCreated')
     return {
-      status: 'queued',
+      ...emptyImage,
       attributes: event.data.attributes,
       properties: event.data.properties,
-      uploadId: null,
-      members: {},
+      isTransfer: event.data.transfer !== undefined,
     };
   return state && apply(state, event);
 };

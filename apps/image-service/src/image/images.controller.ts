@@ -14,6 +14,7 @@ import { ImageContext } from '../core.js';
 import { imagesTable } from './image.projection.js';
 import { imageView } from './image.view.js';
 import { imageOf, targetOf } from './image-access.js';
+import { IMPORT_METHODS } from './image-imports.js';
 import { imageAggregate, imageNotFound } from './image-lifecycle.js';
 import { listImages } from './image-list.js';
 import { attributeOf } from './image-patch.js';
@@ -78,7 +79,12 @@ export class ImagesController {
     );
     const row = await (await core.at(position)).get(imagesTable, imageId);
     if (!row) throw imageNotFound(imageId);
-    return new Reply(imageView(row), { headers: { location: `${call.publicUrl}/v2/images/${imageId}` } });
+    return new Reply(imageView(row), {
+      headers: {
+        location: `${call.publicUrl}/v2/images/${imageId}`,
+        'openstack-image-import-methods': IMPORT_METHODS.join(','),
+      },
+    });
   }
 
   @Operation({ service: 'image', method: 'GET', path: '/v2/images/:id', policy: 'authenticated' })
@@ -126,7 +132,8 @@ export class ImagesController {
       call.context(),
     );
     // An upload under way finds out by itself; what is left by a crash here the sweeper removes.
-    if (state?.uploadId && image.status !== 'saving') await store.remove(state.uploadId);
+    if (state?.uploadId && (image.status === 'active' || image.status === 'deactivated'))
+      await store.remove(state.uploadId);
   }
 
   /** What a create request asks for. @throws DomainError as Glance refuses */

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, opendir, rename, stat, statfs, unlink } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, opendir, rename, stat, statfs, unlink, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { conflict, notFound, unavailable } from '@omnivisor/contracts';
@@ -55,7 +55,7 @@ export class FileImageStore implements ImageStore {
     }
     if ((await this.size(key)) !== null) throw conflict(`blob ${key} exists`);
     try {
-      const file = await open(this.part(key), 'wx', 0o600);
+      const file = await open(this.part(key), 'wx+', 0o600);
       return new FileWriter(file, this.part(key), this.path(key));
     } catch (error) {
       throw codeOf(error) === 'EEXIST' ? conflict(`blob ${key} is being written`) : translated(error);
@@ -85,6 +85,17 @@ export class FileImageStore implements ImageStore {
         yield* this.entry(entry.name, true);
   }
 
+  async touch(key: string): Promise<void> {
+    const now = new Date();
+    await missing(utimes(this.path(key), now, now));
+  }
+
+  async openFile(key: string): Promise<FileHandle> {
+    const file = await missing(open(this.path(key), 'r'));
+    if (!file) throw notFound(`no blob ${key}`);
+    return file;
+  }
+
   private async *entry(key: string, complete: boolean): AsyncIterable<StoredBlob> {
     if (!KEY.test(key)) return;
     const found = await missing(stat(complete ? this.path(key) : this.part(key)));
@@ -109,7 +120,7 @@ class FileWriter implements ImageWriter {
   private open = true;
 
   constructor(
-    private readonly file: FileHandle,
+    readonly file: FileHandle,
     private readonly from: string,
     private readonly to: string,
   ) {}

@@ -72,6 +72,15 @@ export const describeImageStore = (adapter: {
       await half.abort();
       expect(await listed()).toEqual([]);
     });
+    it('tells when a blob was last of use', async () => {
+      await put('x');
+      const before = (await store.list()[Symbol.asyncIterator]().next()).value!.writtenAt;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      await store.touch(key);
+      await store.touch('0a1b2c3d-0000-4000-8000-000000000009');
+      const after = (await store.list()[Symbol.asyncIterator]().next()).value!.writtenAt;
+      expect(after).toBeGreaterThan(before);
+    });
     it('refuses early what can never fit', async () => {
       await expect(store.begin(key, 2 ** 52)).rejects.toMatchObject({ kind: 'tooLarge', name: 'StoreFull' });
       expect(await listed()).toEqual([]);

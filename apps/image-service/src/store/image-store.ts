@@ -1,3 +1,4 @@
+import type { FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { DomainError } from '@omnivisor/contracts';
 
@@ -9,6 +10,8 @@ export interface ImageWriter {
   commit(): Promise<void>;
   /** Leaves nothing behind. Harmless after `commit`, and when done twice. */
   abort(): Promise<void>;
+  /** The file behind it, for a tool that writes it in place of `write`; only where bytes lie in files. */
+  readonly file?: FileHandle;
 }
 
 /** Bytes from `start` to `end`, both included. */
@@ -21,7 +24,7 @@ export interface StoredBlob {
   readonly key: string;
   /** False while it is being written, or when its writer died. */
   readonly complete: boolean;
-  /** Milliseconds since 1970 of the last write. */
+  /** Milliseconds since 1970 of the last write, or of the last `touch`. */
   readonly writtenAt: number;
 }
 
@@ -42,6 +45,13 @@ export interface ImageStore {
   /** Removes a blob, complete or not. What is not there stays so. */
   remove(key: string): Promise<void>;
   list(): AsyncIterable<StoredBlob>;
+  /** Notes that a blob is in use. What is not there stays so. */
+  touch(key: string): Promise<void>;
+  /**
+   * The file of a blob for a tool of this machine, or null where bytes lie elsewhere. Close it.
+   * @throws DomainError `notFound`
+   */
+  openFile(key: string): Promise<FileHandle | null>;
 }
 
 /** Shown to the caller by Glance's words. */

@@ -51,6 +51,15 @@ export class MemoryImageStore implements ImageStore {
     for (const [key, { complete, writtenAt }] of [...this.blobs]) yield { key, complete, writtenAt };
   }
 
+  async touch(key: string): Promise<void> {
+    const blob = this.blobs.get(key);
+    if (blob) blob.writtenAt = this.now();
+  }
+
+  async openFile(): Promise<null> {
+    return null;
+  }
+
   private used(): number {
     let sum = 0;
     for (const { chunks } of this.blobs.values()) for (const chunk of chunks) sum += chunk.length;

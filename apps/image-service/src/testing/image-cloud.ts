@@ -4,7 +4,9 @@ import { MemoryEventStore, MemoryHistory, MemoryReadModel } from '@omnivisor/eve
 import { type Clock, RandomIds, SystemClock } from '@omnivisor/platform';
 import { MemoryBus } from '@omnivisor/platform/testing';
 import type { ImageSettings } from '../core.js';
+import type { Resolve } from '../download/guarded-fetch.js';
 import { type ImageService, startImageService } from '../image-service.js';
+import type { Sandbox } from '../sandbox/sandbox.js';
 import { type ImageStore, MemoryImageStore } from '../store/index.js';
 
 const person = (projectId: string | null, ...roles: string[]): TokenContext => ({
@@ -44,7 +46,14 @@ export interface ImageCloud extends ImageService {
 
 /** An image service on ports in memory. */
 export const startImageCloud = async (
-  options: { settings?: Partial<ImageSettings>; store?: ImageStore; clock?: Clock; log?: MemoryEventStore } = {},
+  options: {
+    settings?: Partial<ImageSettings>;
+    store?: ImageStore;
+    clock?: Clock;
+    sandbox?: Sandbox;
+    resolve?: Resolve;
+    log?: MemoryEventStore;
+  } = {},
 ): Promise<ImageCloud> => {
   const clock = options.clock ?? new SystemClock();
   const ids = new RandomIds();
@@ -67,11 +76,19 @@ export const startImageCloud = async (
       maxImageSize: 64 * 1024 * 1024,
       maxUploads: 4,
       idleTimeout: 60_000,
+      conversions: 2,
+      formsCapacity: 1024 ** 3,
+      formsMaxAge: 86_400_000,
+      standstill: 60_000,
+      patience: 10_000,
+      imports: { ports: [80, 443], networks: [] },
       signingKey: randomBytes(32),
       internalUrl: 'http://image.internal',
       ...options.settings,
     },
     tokens: { validate: async (token) => people[token] ?? null },
+    sandbox: options.sandbox ?? null,
+    ...(options.resolve ? { resolve: options.resolve } : {}),
     logger: { debug: quiet, info: quiet, warn: quiet, error: (fields) => console.error(fields) },
   });
   return { ...service, bus, store, log };

@@ -63,7 +63,7 @@ export class Admin implements ActivePart {
         hostId,
         reason: textOf(args.reason) || 'fenced by an operator',
       })),
-    'host-retire': (args) => this.change(args, (hostId) => ({ type: 'retire', hostId })),
+    'host-retire': (args) => this.retire(args),
     'host-quarantine-list': () => this.quarantined(),
     'host-quarantine-keep': (args) => this.settle(args, 'keep'),
     'host-quarantine-discard': (args) => this.settle(args, 'discard'),
@@ -72,6 +72,7 @@ export class Admin implements ActivePart {
   constructor(
     private readonly core: SchedulerCore,
     private readonly accountSeed: string | undefined,
+    private readonly revokesKeys: boolean,
   ) {}
 
   async start(): Promise<void> {
@@ -111,6 +112,13 @@ export class Admin implements ActivePart {
     const host = await this.find(parse(Named, args).host);
     const after = await this.send(host.id!, command(host.id!));
     return hostView(after, Object.keys(after.quarantine).length);
+  }
+
+  private async retire(args: Record<string, unknown>) {
+    const { publicKey } = await this.find(parse(Named, args).host);
+    const view = await this.change(args, (hostId) => ({ type: 'retire', hostId }));
+    const note = `nobody listens to its key any more, but NATS lets it connect: revoke ${publicKey} there`;
+    return this.revokesKeys ? view : { ...view, note };
   }
 
   private async quarantined() {

@@ -53,6 +53,8 @@ export class World {
   readonly groups = new ServerGroups();
   readonly hosts = new Map<string, Host>();
   readonly providers = new Map<string, ProviderView>();
+  /** Keys of hosts that have left for good. */
+  readonly retiredKeys = new Set<string>();
   /** Live claims by server, then by `provider`. */
   readonly claims = new Map<string, Map<string, { providerId: ProviderId; attempt: number }>>();
   /** Claims to release, by provider, server and attempt. */
@@ -61,6 +63,8 @@ export class World {
   private readonly hostOfProvider = new Map<string, HostId>();
   private readonly holds = new Map<string, { hostId: HostId; serverId: string }>();
   private readonly holdsOf = new Map<string, Set<string>>();
+  /** By provider. */
+  private readonly newest = new Map<string, Position>();
 
   apply(event: RecordedEvent): void {
     this.position = event.position;
@@ -73,6 +77,11 @@ export class World {
   hostByName(name: string): Host | undefined {
     for (const host of this.hosts.values()) if (host.name === name && !host.retired) return host;
     return undefined;
+  }
+
+  /** Position of the newest event of a server that is placed on the provider; 0 when there is none. */
+  changedAt(providerId: string): Position {
+    return this.newest.get(providerId) ?? 0;
   }
 
   /** True while the log has a server that wants this attempt. */
@@ -121,6 +130,7 @@ export class World {
     const { hostId } = event.data;
     const host = evolveHost(this.hosts.get(hostId) ?? noHost, event);
     this.hosts.set(hostId, host);
+    if (event.type === 'HostRetired') this.retiredKeys.add(host.publicKey);
     if (event.type === 'HostEnrolled') this.hostOfProvider.set(event.data.providerId, hostId);
     const provider = host.providerId && this.providers.get(host.providerId);
     this.index.put(host, provider || undefined);
@@ -170,6 +180,8 @@ export class World {
 
   private applyServer(event: ServerEvent & RecordedEvent): void {
     const { serverId } = event.data;
+    const placed = event.type === 'ServerScheduled' ? event.data : this.servers.get(serverId)?.scheduled;
+    if (placed) this.newest.set(placed.providerId, event.position);
     switch (event.type) {
       case 'ServerCreateRequested':
         this.servers.set(serverId, { ended: new Set(), scheduled: null });

@@ -99,11 +99,14 @@ describe('reserving a place', () => {
     ['an availability zone', { availabilityZone: 'az2' }, 'plain'],
     ['the host asked for', { requestedHost: 'gold.example' }, 'gold'],
     ['the hypervisor of the image', { image: { properties: { img_hv_type: 'xen' } } }, 'plain'],
+    ['the firmware of the image', { image: { properties: { hw_firmware_type: 'uefi' } } }, 'gold'],
+    ['the secure boot of the flavor', { extraSpecs: { 'os:secure_boot': 'required' } }, 'gold'],
     ['the machine of its networks', { machineIds: ['machine-gold'] }, 'gold'],
   ])('obeys %s', async (_, change, chosen) => {
     const s = await sim.scheduler();
-    await sim.host(s, 'gold', { traits: ['CUSTOM_GOLD'], hypervisorType: 'QEMU' }, 'az1');
-    await sim.host(s, 'plain', { hypervisorType: 'Xen' }, 'az2');
+    const uefi = ['COMPUTE_FIRMWARE_UEFI', 'COMPUTE_SECURITY_UEFI_SECURE_BOOT'];
+    await sim.host(s, 'gold', { traits: ['CUSTOM_GOLD', ...uefi], hypervisorType: 'QEMU' }, 'az1');
+    await sim.host(s, 'plain', { traits: ['COMPUTE_FIRMWARE_BIOS'], hypervisorType: 'Xen' }, 'az2');
     const request = sim.request(await sim.server());
     const { image, extraSpecs, ...rest } = change as {
       image?: object;

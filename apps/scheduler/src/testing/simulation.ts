@@ -103,7 +103,7 @@ export class Simulation {
     return hostId;
   }
 
-  beat(hostId: HostId, session = 1): Promise<{ superseded: boolean }> {
+  beat(hostId: HostId, session = 1): Promise<object> {
     return this.bus.request(hostBus.beat, { session }, subjectAt(hostBus.beat, hostId));
   }
 

@@ -1,7 +1,10 @@
 import { z } from 'zod';
+import { DomainError } from '../errors.js';
 import { HostFacts } from '../events/host.js';
+import { Ipv6Mode } from '../events/network.js';
 import { FlavorSnapshot, ImageSnapshot, PowerOperation, PowerState } from '../events/server.js';
 import { ImageId, NetworkId, PortId, ProjectId, SecurityGroupId, ServerId, SubnetId } from '../ids.js';
+import { ImageFormat } from '../image-format.js';
 import { endpoint } from './endpoint.js';
 
 /**
@@ -10,6 +13,19 @@ import { endpoint } from './endpoint.js';
  */
 
 const session = z.number().int().nonnegative();
+const attempt = z.number().int().positive();
+
+/**
+ * The answer to any question of a session that is not the host's: a newer one has taken over, or the log has none like
+ * it. The agent that gets it makes no further change, and ends.
+ */
+export const sessionEnded = (asking: number, current: number) =>
+  new DomainError('conflict', 'this session of the host has ended', {
+    name: 'HostSessionEnded',
+    details: { superseded: asking < current },
+  });
+export const isSessionEnded = (error: unknown): error is DomainError =>
+  error instanceof DomainError && error.name === 'HostSessionEnded';
 
 /** To the scheduler: an agent takes up its host. The reply's session ends all older ones. */
 export const hello = endpoint(
@@ -17,8 +33,13 @@ export const hello = endpoint(
   z.object({ facts: HostFacts }),
   z.object({ session, cloudId: z.string(), hostName: z.string() }),
 );
-/** To the scheduler, every 10 s; `superseded` tells an older session to stop. */
-export const beat = endpoint('host.*.beat', z.object({ session }), z.object({ superseded: z.boolean() }));
+/** To the scheduler, every 10 s. */
+export const beat = endpoint(
+  'host.*.beat',
+  z.object({ session }),
+  /** Position of the newest event of the host's servers: an agent with an older version has missed a wake-up. */
+  z.object({ changedAt: z.number().int().nonnegative() }),
+);
 
 export const SecurityRule = z.object({
   direction: z.enum(['ingress', 'egress']),
@@ -60,8 +81,11 @@ export const NetworkPlan = z.object({
       cidr: z.string(),
       gateway: z.string().nullable(),
       dhcp: z.boolean(),
-      /** Address the DHCP and metadata side of the network uses on this machine. */
-      serviceAddress: z.string(),
+      /** Address the DHCP and metadata side of the network uses on this machine; null where there is neither. */
+      serviceAddress: z.string().nullable(),
+      /** How ports get their IPv6 addresses, and what the network's router advertises; both null for IPv4. */
+      ipv6AddressMode: Ipv6Mode.nullable(),
+      ipv6RaMode: Ipv6Mode.nullable(),
       dnsNameservers: z.array(z.string()),
       hostRoutes: z.array(z.object({ destination: z.string(), nexthop: z.string() })),
     }),
@@ -100,8 +124,6 @@ export const desired = endpoint(
   z.object({
     /** Give it as `since` next time. */
     version: z.number().int(),
-    /** Current session of the host by the log; an agent with an older one stops. */
-    session,
     /** False: `servers` has only what changed since `since`. */
     whole: z.boolean(),
     servers: z.array(DesiredServer),
@@ -111,17 +133,56 @@ export const desired = endpoint(
   }),
 );
 
-/** To the gateway, one server at a time: what only its own host may know, for as long as it needs it. */
+/** What an agent is about to do to a guest or its ports. */
+export const HostChange = z.discriminatedUnion('kind', [
+  /** Make the guest; take out again what a spawn that failed has plugged. */
+  z.object({ kind: z.literal('spawn'), serverId: ServerId, attempt }),
+  /** Bring the ports of a guest up to date. */
+  z.object({ kind: z.literal('plug'), serverId: ServerId, attempt }),
+  z.object({ kind: z.literal('operate'), serverId: ServerId, attempt, generation: z.number().int() }),
+  /** Remove guest and ports on a tombstone. */
+  z.object({ kind: z.literal('destroy'), serverId: ServerId, attempt }),
+  /** Remove a guest in quarantine that an operator gave up. */
+  z.object({ kind: z.literal('discard'), serverId: ServerId, attempt }),
+]);
+export type HostChange = z.infer<typeof HostChange>;
+
+export const MAX_CHANGES = 500;
+/**
+ * To the gateway, before each change: does the log still ask for it? A spawn is confirmed by the answer to `serverBoot`,
+ * what follows from an answer to `desired` at once by that. No changes at all ask for the session alone.
+ */
+export const confirm = endpoint(
+  'host.*.confirm',
+  z.object({ session, changes: z.array(HostChange).max(MAX_CHANGES) }),
+  /** One for each change, in their order. */
+  z.object({ confirmed: z.array(z.boolean()) }),
+);
+
+/**
+ * To the gateway, one server at a time: what only its own host may know, for as long as it needs it. Null when the log
+ * does not ask the host to spawn it.
+ */
 export const serverBoot = endpoint(
   'host.*.server-boot',
-  z.object({ session, serverId: ServerId, attempt: z.number().int() }),
   z.object({
-    /** Signed for this image and host, and expiring. */
-    imageUrl: z.string(),
-    imageId: ImageId,
-    /** Files of a config drive, path to contents in base64; null when the server has none. */
-    configDrive: z.record(z.string(), z.string()).nullable(),
+    session,
+    serverId: ServerId,
+    attempt,
+    /** What the host's driver takes, best first; absent for the image's own form. */
+    imageFormats: z.array(ImageFormat).min(1).optional(),
   }),
+  z
+    .object({
+      /** Signed for this image and host, and expiring. */
+      imageUrl: z.string(),
+      imageId: ImageId,
+      /** The form of the bytes behind the URL; absent for the image's own. */
+      imageFormat: ImageFormat.optional(),
+      /** Files of a config drive, path to contents in base64; null when the server has none. */
+      configDrive: z.record(z.string(), z.string()).nullable(),
+    })
+    .nullable(),
 );
 
 /** One thing that an agent saw or did. The server's decider judges it. */
@@ -150,7 +211,7 @@ export const HostFact = z.discriminatedUnion('kind', [
 ]);
 export type HostFact = z.infer<typeof HostFact>;
 
-/** To the gateway. `accepted` false: the log knows better (older session, other attempt, other host). */
+/** To the gateway. `accepted` false: the log knows better (other attempt, other host). */
 export const report = endpoint(
   'host.*.report',
   z.object({ session, serverId: ServerId, attempt: z.number().int(), fact: HostFact }),
@@ -164,7 +225,7 @@ export const quarantine = endpoint(
     session,
     guests: z.array(z.object({ serverId: ServerId, attempt: z.number().int(), reason: z.string() })),
   }),
-  z.object({ accepted: z.boolean() }),
+  z.object({}),
 );
 
 /**

@@ -85,13 +85,6 @@ export const describeImage = endpoint(
   }),
 );
 
-/** A URL for the bytes of an image, signed for one host and expiring after `expiresIn` seconds. */
-export const signImageUrl = endpoint(
-  'image.sign-url',
-  z.object({ imageId: ImageId, hostId: HostId, expiresIn: z.number().int().positive() }),
-  z.object({ url: z.string() }),
-);
-
 /**
  * Admin commands of the command line: `admin.<app>.<command>`. Arguments and results are the app's own; the command
  * line only prints.

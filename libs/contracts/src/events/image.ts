@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { type EventOf, event, eventSet } from '../event-set.js';
 import { ImageId } from '../ids.js';
-import { Bytes } from '../units.js';
+import { ImageFormat } from '../image-format.js';
+import { GuestFacts, ImageReadiness } from '../image-readiness.js';
+import { Bytes, Instant } from '../units.js';
 
 export const ImageVisibility = z.enum(['public', 'community', 'shared', 'private']);
 export type ImageVisibility = z.infer<typeof ImageVisibility>;
@@ -32,6 +34,10 @@ const image = { imageId: ImageId };
 /** One upload; the bytes are stored under this key. */
 const upload = { ...image, uploadId: z.uuid() };
 const member = { ...image, memberId: z.string() };
+/** One import request; Glance calls it a task. */
+const task = { ...image, taskId: z.uuid() };
+/** One conversion; the bytes it makes are stored under this key. */
+const derivation = { ...image, derivationId: z.uuid(), format: ImageFormat };
 
 export const imageEvents = eventSet({
   stream: 'image',
@@ -39,7 +45,15 @@ export const imageEvents = eventSet({
   events: {
     ImageCreated: event(
       'An image was registered; it has no bytes yet.',
-      z.object({ ...image, attributes: ImageAttributes, properties: z.record(z.string(), z.string()) }),
+      z.object({
+        ...image,
+        attributes: ImageAttributes,
+        properties: z.record(z.string(), z.string()),
+        /** Set for a server's disk on its way between hosts: no image of the API, and gone when its time is up. */
+        transfer: z.object({ expiresAt: Instant }).optional(),
+        /** The image whose disk this one was made from, and what was done to it. */
+        madeFrom: z.object({ imageId: ImageId, how: z.enum(['driverInjection']) }).optional(),
+      }),
     ),
     ImageUpdated: event(
       'Attributes or custom properties of the image are now these; what is not named stays. Null removes a property.',
@@ -63,6 +77,10 @@ export const imageEvents = eventSet({
         virtualSize: Bytes.nullable(),
         /** What the inspection found: `raw`, `gpt`, `qcow2`, … */
         detectedFormat: z.string(),
+        /** The form of the bytes; none for a container that nobody looks into. */
+        format: ImageFormat.optional(),
+        /** SHA-256, hexadecimal; for hosts that check nothing else. */
+        sha256: z.string().optional(),
       }),
     ),
     ImageUploadRefused: event(
@@ -72,6 +90,51 @@ export const imageEvents = eventSet({
     ImageUploadFailed: event(
       'The upload broke off; none of its bytes are kept and the image waits for others.',
       z.object({ ...upload, reason: z.string() }),
+    ),
+    ImageStagingStarted: event('Bytes for a later import are arriving.', z.object(upload)),
+    ImageStaged: event('Bytes for a later import are there; nobody has looked at them yet.', z.object(upload)),
+    ImageImportStarted: event(
+      'An import of bytes began.',
+      z.object({
+        ...task,
+        ...upload,
+        method: z.enum(['glance-direct', 'web-download', 'os-omnivisor-inject']),
+        /** Where the bytes come from, without its query, which may hold a secret; null for staged bytes. */
+        source: z.string().nullable(),
+        /** Who asked for it, as tasks show it. */
+        owner: z.string().nullable(),
+      }),
+    ),
+    ImageImportSucceeded: event('The import is done: the image has its bytes.', z.object(task)),
+    ImageImportFailed: event(
+      'The import failed; none of its bytes are kept and the image waits for others.',
+      z.object({ ...task, uploadId: z.uuid(), reason: z.string() }),
+    ),
+    ImageInspected: event(
+      'The guest in the image was looked at: what it needs to boot, and where it can.',
+      z.object({ ...upload, guest: GuestFacts, readiness: ImageReadiness }),
+    ),
+    ImageDerivationStarted: event('The bytes of the image are being converted.', z.object(derivation)),
+    ImageDerived: event(
+      'The bytes of the image are there in another form too.',
+      z.object({
+        ...derivation,
+        size: Bytes,
+        /** SHA-256, hexadecimal. */
+        sha256: z.string(),
+        /** True when no bytes are kept for it: it is put together from others each time. */
+        composed: z.boolean(),
+        /** The derived form that this one is put together from; null for the original. */
+        base: ImageFormat.nullable(),
+      }),
+    ),
+    ImageDerivationFailed: event(
+      'A conversion failed; nothing of it is left.',
+      z.object({ ...derivation, reason: z.string() }),
+    ),
+    ImageDerivationDropped: event(
+      'A derived form was removed to make room; it can be made again.',
+      z.object(derivation),
     ),
     ImageDeactivated: event('The bytes of the image may not be used for now.', z.object(image)),
     ImageReactivated: event('The bytes of the image may be used again.', z.object(image)),

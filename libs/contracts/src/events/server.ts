@@ -13,6 +13,7 @@ import {
   SubnetId,
   UserId,
 } from '../ids.js';
+import { ImageReadiness } from '../image-readiness.js';
 import { Bytes, GiB, Instant, MiB } from '../units.js';
 
 /** The flavor as it was when the server was made; later changes of the flavor do not touch the server. */
@@ -42,6 +43,8 @@ export const ImageSnapshot = z.object({
   sha512: z.string(),
   /** Custom properties such as `hw_disk_bus`, `os_type`, `hypervisor_type`. */
   properties: z.record(z.string(), z.string()),
+  /** Which hypervisors the guest inside can boot on; absent while nobody knows. */
+  readiness: ImageReadiness.optional(),
 });
 export type ImageSnapshot = z.infer<typeof ImageSnapshot>;
 

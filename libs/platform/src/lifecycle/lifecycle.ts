@@ -47,18 +47,19 @@ export class Lifecycle {
     return clean;
   }
 
-  private signalled(signal: string): void {
+  /** Stops, within the grace, and ends the process with `code`; with 1 when it did not stop cleanly. */
+  async end(code: number, reason: string): Promise<void> {
     const exit = this.options.exit ?? process.exit;
-    if (this.stopping) {
-      exit(1);
-      return;
-    }
-    this.options.logger.info(`${signal}: stopping`);
+    this.options.logger.info(`${reason}: stopping`);
     const timer = setTimeout(() => exit(1), this.options.grace ?? 15_000);
-    void this.stop().then((clean) => {
-      clearTimeout(timer);
-      exit(clean ? 0 : 1);
-    });
+    const clean = await this.stop();
+    clearTimeout(timer);
+    exit(clean ? code : 1);
+  }
+
+  private signalled(signal: string): void {
+    if (this.stopping) (this.options.exit ?? process.exit)(1);
+    else void this.end(0, signal);
   }
 
   /** Nobody knows in which state an unforeseen error left the process: it ends, and is started again. */

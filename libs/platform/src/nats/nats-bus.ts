@@ -34,6 +34,7 @@ export class NatsBus implements Bus {
   private up = true;
   private inFlight = 0;
   private closed = false;
+  private readonly restored = new Set<() => void>();
 
   private constructor(
     /** For what the bus has no word for, such as JetStream. */
@@ -115,6 +116,11 @@ export class NatsBus implements Bus {
     return this.up && !this.closed && !this.connection.isClosed();
   }
 
+  onRestored(action: () => void): () => void {
+    this.restored.add(action);
+    return () => this.restored.delete(action);
+  }
+
   async close(): Promise<void> {
     if (this.closed) return;
     const drain = this.up;
@@ -174,7 +180,10 @@ export class NatsBus implements Bus {
   private async follow(): Promise<void> {
     for await (const status of this.connection.status()) {
       if (status.type === 'disconnect' || status.type === 'close') this.up = false;
-      if (status.type === 'reconnect') this.up = true;
+      if (status.type === 'reconnect') {
+        this.up = true;
+        for (const action of this.restored) action();
+      }
       if (status.type === 'error') this.failed('NATS', status.error);
       this.options.onStatus?.(status.type);
     }

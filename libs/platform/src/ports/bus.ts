@@ -39,5 +39,10 @@ export interface Bus {
   ): Promise<Subscription>;
   /** True while the transport is connected. */
   connected(): boolean;
+  /**
+   * Calls `action` whenever the transport is connected again: messages of the time between are lost.
+   * @returns takes the action away
+   */
+  onRestored(action: () => void): () => void;
   close(): Promise<void>;
 }

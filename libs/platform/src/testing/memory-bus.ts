@@ -23,6 +23,9 @@ export class MemoryBus implements Bus {
   private entries: Entry[] = [];
   private turn = 0;
   private up = true;
+  private readonly restored = new Set<() => void>();
+  /** Says which published messages never arrive. */
+  loses: (subject: string) => boolean = () => false;
 
   constructor(private readonly clock: Clock) {}
 
@@ -67,7 +70,7 @@ export class MemoryBus implements Bus {
   }
 
   publish(subject: string, message: unknown): void {
-    if (!this.up) return;
+    if (!this.up || this.loses(subject)) return;
     const text = JSON.stringify(message);
     const seen = new Set<string>();
     for (const entry of this.matching(subject)) {
@@ -94,7 +97,14 @@ export class MemoryBus implements Bus {
 
   /** Cuts or restores the wire: while cut, requests fail and messages are lost. */
   setConnected(up: boolean): void {
+    const restored = up && !this.up;
     this.up = up;
+    if (restored) for (const action of this.restored) action();
+  }
+
+  onRestored(action: () => void): () => void {
+    this.restored.add(action);
+    return () => this.restored.delete(action);
   }
 
   async close(): Promise<void> {

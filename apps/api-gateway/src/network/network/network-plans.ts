@@ -21,22 +21,20 @@ export const networkPlans = async (rows: RowReader, networkIds: readonly string[
         mtu: network.attributes.mtu,
         subnets: subnets
           .filter((s) => s.networkId === id)
-          .flatMap((s) => {
+          .map((s) => {
             const { gateway, dhcp, dnsNameservers, hostRoutes, serviceAddress } = s.attributes;
-            const own = gateway ?? serviceAddress;
-            if (own === null) return [];
-            return [
-              {
-                subnetId: s.id,
-                version: s.version,
-                cidr: s.cidr,
-                gateway,
-                dhcp,
-                serviceAddress: own,
-                dnsNameservers,
-                hostRoutes,
-              },
-            ];
+            return {
+              subnetId: s.id,
+              version: s.version,
+              cidr: s.cidr,
+              gateway,
+              dhcp,
+              serviceAddress: gateway ?? serviceAddress,
+              ipv6AddressMode: s.ipv6AddressMode,
+              ipv6RaMode: s.ipv6RaMode,
+              dnsNameservers,
+              hostRoutes,
+            };
           }),
         leases: Object.values(ports.get(id)?.ports ?? {}).flatMap((p) =>
           p.addresses.map((address) => ({ mac: p.mac, address, hostname: p.hostname })),

@@ -32,13 +32,11 @@ export class Subnets {
     const cidr = parseCidr(given.cidr)!;
     const version = (given.ip_version ?? cidr.version) as 4 | 6;
     if (version !== cidr.version) throw invalidInput(`cidr '${given.cidr}' does not match the ip_version '${version}'`);
-    if (version === 4 && cidr.prefix > 31 && given.enable_dhcp !== false)
-      throw invalidInput('Subnet has a prefix length that is incompatible with DHCP service enabled');
+    checkServed(version, cidr.prefix, given.enable_dhcp !== false);
     const addressMode = (given.ipv6_address_mode ?? null) as Ipv6Mode | null;
     const raMode = (given.ipv6_ra_mode ?? null) as Ipv6Mode | null;
-    if (version === 4 && (addressMode || raMode))
-      throw invalidInput('ipv6_ra_mode or ipv6_address_mode cannot be set when ip_version is set to 4');
-    const eui64 = addressMode === 'slaac' || addressMode === 'dhcpv6-stateless';
+    checkModes(version, addressMode, raMode, given.enable_dhcp !== false);
+    const eui64 = [addressMode, raMode].some((mode) => mode === 'slaac' || mode === 'dhcpv6-stateless');
     if (eui64 && cidr.prefix !== 64)
       throw invalidInput(
         `Invalid CIDR ${given.cidr} for IPv6 address mode. OpenStack uses the EUI-64 address format, which requires the prefix to be /64`,
@@ -110,6 +108,7 @@ export class Subnets {
     const gateway = given.gateway_ip === undefined ? before.gateway : (given.gateway_ip as string | null);
     const allocationPools = (given.allocation_pools as Pools | undefined) ?? before.allocationPools;
     const dhcp = (given.enable_dhcp as boolean | undefined) ?? before.dhcp;
+    if (!before.dhcp) checkServed(row.version, cidr.prefix, dhcp);
     checkPools(cidr, allocationPools);
     if (gateway !== null) checkGateway(cidr, gateway, allocationPools);
     checkRoutes(given.host_routes as SubnetAttributes['hostRoutes'] | undefined, row.version);
@@ -173,6 +172,22 @@ export class Subnets {
     );
   }
 }
+
+/** DHCPv6 serves prefixes of 64 bits and longer ones. */
+const checkServed = (version: 4 | 6, prefix: number, dhcp: boolean): void => {
+  if (dhcp && (version === 4 ? prefix > 31 : prefix < 64))
+    throw invalidInput('Subnet has a prefix length that is incompatible with DHCP service enabled');
+};
+
+const checkModes = (version: 4 | 6, address: Ipv6Mode | null, ra: Ipv6Mode | null, dhcp: boolean): void => {
+  if (!address && !ra) return;
+  if (version === 4) throw invalidInput('ipv6_ra_mode or ipv6_address_mode cannot be set when ip_version is set to 4');
+  if (!dhcp) throw invalidInput('ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False');
+  if (address && ra && address !== ra)
+    throw invalidInput(
+      `ipv6_ra_mode set to '${ra}' with ipv6_address_mode set to '${address}' is not valid. If both attributes are set, they must be the same value`,
+    );
+};
 
 const checkRoutes = (routes: SubnetAttributes['hostRoutes'] | undefined, version: 4 | 6): void => {
   for (const { destination, nexthop } of routes ?? [])

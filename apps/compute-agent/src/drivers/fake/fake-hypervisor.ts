@@ -71,6 +71,11 @@ export class FakeHypervisor {
     this.faults.set(operation, [...(this.faults.get(operation) ?? []), ...Array<HypervisorError>(times).fill(error)]);
   }
 
+  /** Nothing fails any more. */
+  clearFaults(): void {
+    this.faults.clear();
+  }
+
   /** From now on the operation takes so long. */
   slow(operation: FakeOperation, duration: Milliseconds): void {
     this.delays.set(operation, duration);

@@ -107,21 +107,21 @@ export class FakeDriver implements HypervisorDriver {
     });
   }
 
-  powerOn(id: ServerId, nics: readonly GuestNic[]): Promise<void> {
-    return this.onGuest(id, 'powerOn', async () => this.start(id, nics));
+  powerOn(id: ServerId, nics: readonly GuestNic[], signal: AbortSignal = NEVER): Promise<void> {
+    return this.onGuest(id, 'powerOn', signal, async () => this.start(id, nics));
   }
 
-  powerOff(id: ServerId, grace: Milliseconds): Promise<void> {
-    return this.onGuest(id, 'powerOff', async (guest) => {
+  powerOff(id: ServerId, grace: Milliseconds, signal: AbortSignal = NEVER): Promise<void> {
+    return this.onGuest(id, 'powerOff', signal, async (guest) => {
       if (isOff(guest.power)) return;
-      await this.shutDown(id, grace);
+      await this.shutDown(id, grace, signal);
       this.machine.change(id, { power: 'shutdown' });
     });
   }
 
-  reboot(id: ServerId, kind: 'soft' | 'hard', nics: readonly GuestNic[]): Promise<void> {
-    return this.onGuest(id, 'reboot', async (guest) => {
-      if (kind === 'soft' && guest.power === 'running') await this.shutDown(id, SOFT_REBOOT_WAIT);
+  reboot(id: ServerId, kind: 'soft' | 'hard', nics: readonly GuestNic[], signal: AbortSignal = NEVER): Promise<void> {
+    return this.onGuest(id, 'reboot', signal, async (guest) => {
+      if (kind === 'soft' && guest.power === 'running') await this.shutDown(id, SOFT_REBOOT_WAIT, signal);
       this.machine.change(id, { power: 'shutdown' });
       this.start(id, nics);
     });
@@ -132,7 +132,7 @@ export class FakeDriver implements HypervisorDriver {
   }
 
   private setPaused(id: ServerId, operation: FakeOperation, from: PowerState, to: PowerState): Promise<void> {
-    return this.onGuest(id, operation, async (guest) => {
+    return this.onGuest(id, operation, NEVER, async (guest) => {
       if (guest.power === to) return;
       if (guest.power !== from)
         throw new HypervisorError('fault', `cannot ${operation} a guest that is ${guest.power}`);
@@ -164,9 +164,10 @@ export class FakeDriver implements HypervisorDriver {
     return { readable: echo, writable: typed, close };
   }
 
-  private async shutDown(id: ServerId, grace: Milliseconds): Promise<void> {
+  private async shutDown(id: ServerId, grace: Milliseconds, signal: AbortSignal): Promise<void> {
     const reacts = !this.machine.ignoringAcpi.has(id) && this.machine.shutdownTime <= grace;
-    await this.machine.clock.sleep(ms(reacts ? this.machine.shutdownTime : grace));
+    await this.machine.clock.sleep(ms(reacts ? this.machine.shutdownTime : grace), signal);
+    refuseAborted(signal);
   }
 
   private start(id: ServerId, nics: readonly GuestNic[]): void {
@@ -176,9 +177,16 @@ export class FakeDriver implements HypervisorDriver {
     this.machine.print(id, bootText(guest.name, guest.mark));
   }
 
-  private onGuest(id: ServerId, operation: FakeOperation, action: (guest: FakeGuest) => Promise<void>): Promise<void> {
+  private onGuest(
+    id: ServerId,
+    operation: FakeOperation,
+    signal: AbortSignal,
+    action: (guest: FakeGuest) => Promise<void>,
+  ): Promise<void> {
     return this.oneAtATime.run(id, async () => {
-      await this.machine.work(operation);
+      refuseAborted(signal);
+      await this.machine.work(operation, signal);
+      refuseAborted(signal);
       await action(this.guest(id));
     });
   }
@@ -193,6 +201,7 @@ export class FakeDriver implements HypervisorDriver {
 }
 
 const SOFT_REBOOT_WAIT = ms(60_000);
+const NEVER = new AbortController().signal;
 
 const isOff = (power: PowerState): boolean => power === 'shutdown' || power === 'crashed';
 
@@ -200,7 +209,7 @@ const sameMark = (guest: FakeGuest, { mark }: GuestSpec): boolean =>
   guest.mark.cloudId === mark.cloudId && guest.mark.attempt === mark.attempt;
 
 const refuseAborted = (signal: AbortSignal): void => {
-  if (signal.aborted) throw new HypervisorError('fault', 'the spawn was aborted');
+  if (signal.aborted) throw new HypervisorError('fault', 'the call was aborted');
 };
 
 const found = ({ mark, power, memoryMib, vcpus }: FakeGuest): FoundGuest => ({

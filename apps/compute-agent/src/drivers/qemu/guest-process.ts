@@ -6,6 +6,7 @@ import { HypervisorError } from '../hypervisor-driver.js';
 import { FILES } from './command-line.js';
 import { type GuestDefinition, guestName } from './definition.js';
 import { asHypervisorError } from './native-command.js';
+import { homeOf } from './taps.js';
 
 const text = (path: string): string | null => {
   try {
@@ -127,11 +128,8 @@ export const waitForEnd = async (pid: number, dir: string, timeout: number): Pro
 
 const pause = () => new Promise((resolve) => setTimeout(resolve, 5));
 
-const namespaceOf = ({ nics }: GuestDefinition): string[] => {
-  const namespaces = new Set(nics.map((nic) => nic.netns));
-  if (namespaces.size > 1)
-    throw new HypervisorError('unsupported', 'all network devices of a guest have to be in one network namespace');
-  const [namespace] = namespaces;
+const namespaceOf = (guest: GuestDefinition): string[] => {
+  const namespace = homeOf(guest);
   return namespace ? ['ip', 'netns', 'exec', namespace] : [];
 };
 

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { mib, ServerId } from '@omnivisor/contracts';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testGuest } from '../common/test-guest.js';
 import { FIRMWARE } from './command-line.js';
 import { QemuDriver } from './qemu.driver.js';
@@ -13,22 +13,27 @@ const cloudId = 'test-cloud';
 const builder = new URL('../../../../../tools/image/image.mjs', import.meta.url).pathname;
 const hasFirmware = existsSync(FIRMWARE.secureBoot.code);
 
-/** One image by each way to boot. UEFI comes from a package of the host that may be missing. */
-describe('the test image on QEMU', () => {
+/** One image by each way to boot, at once. UEFI comes from a package of the host that may be missing. */
+describe.concurrent('the test image on QEMU', () => {
   const stateDir = mkdtempSync(join(tmpdir(), 'omnivisor-firmware-'));
   const driver = new QemuDriver({ stateDir, cloudId, accel: 'tcg' });
-  const id = ServerId.parse(randomUUID());
+  const ids: ServerId[] = [];
+  let imagePath: string;
 
-  afterEach(() => driver.destroy(id));
+  beforeAll(() => {
+    const cache = join(tmpdir(), 'omnivisor-test-image');
+    imagePath = execFileSync('node', [builder, '--cache', cache], { encoding: 'utf8' }).trim();
+  });
   afterAll(async () => {
+    for (const id of ids) await driver.destroy(id);
     await driver.close();
     rmSync(stateDir, { recursive: true });
   });
 
   /** What it wrote to its console until it was up. */
   const boot = async (memory: number, properties: Record<string, string>): Promise<string> => {
-    const cache = join(tmpdir(), 'omnivisor-test-image');
-    const imagePath = execFileSync('node', [builder, '--cache', cache], { encoding: 'utf8' }).trim();
+    const id = ServerId.parse(randomUUID());
+    ids.push(id);
     const small = testGuest(id, cloudId);
     const metadata = Buffer.from(JSON.stringify({ uuid: id, hostname: 'firm' }));
     const spec = {

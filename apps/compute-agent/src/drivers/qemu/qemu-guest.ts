@@ -6,7 +6,7 @@ import { guestName } from './definition.js';
 import { findProcess, kill, launch, waitForEnd } from './guest-process.js';
 import type { GuestStore } from './guest-store.js';
 import { QmpClient, type QmpEvent } from './qmp-client.js';
-import { requireTaps } from './taps.js';
+import { gatherTaps } from './taps.js';
 
 /** QEMU's own word for how a guest stands, or `gone` when there is no process. */
 export type RunState = string;
@@ -63,21 +63,25 @@ export class QemuGuest {
   async start(guest: GuestDefinition, execution: Execution, signal: AbortSignal): Promise<void> {
     const { store, qemu, startTimeout } = this.settings;
     this.disconnect();
-    await requireTaps(guest);
+    const putTapsBack = await gatherTaps(guest);
     store.noteStarted(this.id);
-    await launch({
-      dir: this.dir,
-      guest,
-      qemu,
-      args: argumentsFor(guest, execution),
-      timeout: startTimeout,
-      signal,
-      ready: () =>
-        this.connect(guest).then(
-          () => true,
-          () => false,
-        ),
-    });
+    try {
+      await launch({
+        dir: this.dir,
+        guest,
+        qemu,
+        args: argumentsFor(guest, execution),
+        timeout: startTimeout,
+        signal,
+        ready: () =>
+          this.connect(guest).then(
+            () => true,
+            () => false,
+          ),
+      });
+    } finally {
+      await putTapsBack();
+    }
   }
 
   async call(guest: GuestDefinition, command: string, args?: Record<string, unknown>): Promise<void> {
@@ -86,20 +90,24 @@ export class QemuGuest {
 
   /**
    * Presses the power button, again every few seconds as a guest that is still booting misses it, and waits.
-   * @returns false when the guest did not react in time
+   * @returns false when the guest did not react in time, or the wait was aborted
    */
-  async shutDown(guest: GuestDefinition, patience: number): Promise<boolean> {
+  async shutDown(guest: GuestDefinition, patience: number, signal: AbortSignal): Promise<boolean> {
+    if (signal.aborted) return false;
     const qmp = await this.connect(guest);
     let stop = () => {};
     let again: NodeJS.Timeout | undefined;
     const isDown = new Promise<boolean>((resolve) => {
-      const timer = setTimeout(() => resolve(false), patience);
+      const giveUp = () => resolve(false);
+      const timer = setTimeout(giveUp, patience);
+      signal.addEventListener('abort', giveUp);
       const unlisten = qmp.onEvent(({ event }) => {
         if (event === 'SHUTDOWN') resolve(true);
       });
       qmp.onClose(() => resolve(true));
       stop = () => {
         clearTimeout(timer);
+        signal.removeEventListener('abort', giveUp);
         unlisten();
       };
     });

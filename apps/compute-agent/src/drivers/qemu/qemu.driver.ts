@@ -27,6 +27,7 @@ import { asHypervisorError } from './native-command.js';
 import { type Capabilities, findCapabilities, reportOf } from './probe.js';
 import { QemuGuest, type RunState } from './qemu-guest.js';
 import { connectUnix } from './qmp-client.js';
+import { isSpread } from './taps.js';
 
 export interface QemuDriverOptions {
   /** Folder for guests; whatever lies in it survives the agent and the host. */
@@ -144,27 +145,29 @@ export class QemuDriver implements HypervisorDriver {
     });
   }
 
-  powerOn(id: ServerId, nics: readonly GuestNic[]): Promise<void> {
-    return this.alone(id, () => this.turnOn(id, nics));
+  powerOn(id: ServerId, nics: readonly GuestNic[], signal: AbortSignal = NEVER): Promise<void> {
+    return this.alone(id, () => this.turnOn(id, nics, signal));
   }
 
-  powerOff(id: ServerId, grace: Milliseconds): Promise<void> {
+  powerOff(id: ServerId, grace: Milliseconds, signal: AbortSignal = NEVER): Promise<void> {
     return this.alone(id, async () => {
       const guest = this.definition(id);
       const state = await this.live(id).state(guest);
-      if (state === 'running' && grace > 0) await this.live(id).shutDown(guest, grace);
+      if (state === 'running' && grace > 0) await this.live(id).shutDown(guest, grace, signal);
+      refuseAborted(signal);
       await this.turnOff(guest, state);
     });
   }
 
-  reboot(id: ServerId, kind: 'soft' | 'hard', nics: readonly GuestNic[]): Promise<void> {
+  reboot(id: ServerId, kind: 'soft' | 'hard', nics: readonly GuestNic[], signal: AbortSignal = NEVER): Promise<void> {
     return this.alone(id, async () => {
       const guest = this.definition(id);
       const state = await this.live(id).state(guest);
       const patience = this.options.softRebootPatience ?? 60_000;
-      if (kind === 'soft' && state === 'running') await this.live(id).shutDown(guest, patience);
+      if (kind === 'soft' && state === 'running') await this.live(id).shutDown(guest, patience, signal);
+      refuseAborted(signal);
       await this.turnOff(guest, state);
-      await this.turnOn(id, nics);
+      await this.turnOn(id, nics, signal);
     });
   }
 
@@ -174,17 +177,20 @@ export class QemuDriver implements HypervisorDriver {
     this.guests.clear();
   }
 
-  private async turnOn(id: ServerId, nics: readonly GuestNic[]): Promise<void> {
+  private async turnOn(id: ServerId, nics: readonly GuestNic[], signal: AbortSignal): Promise<void> {
+    refuseAborted(signal);
     const guest = this.definition(id);
     const state = await this.live(id).state(guest);
     if (state === 'running') return;
-    if (RESUMABLE.has(state)) return this.live(id).call(guest, 'cont');
+    // A start that was cut off may have left devices away from their networks.
+    const isCutOff = state === 'prelaunch' && isSpread(guest);
+    if (RESUMABLE.has(state) && !isCutOff) return this.live(id).call(guest, 'cont');
     await this.turnOff(guest, state);
     const { execution } = await this.ability();
     const next = GuestDefinition.parse({ ...guest, phase: 'spawned', nics: nicsOf(nics) });
     this.store.write(next);
     try {
-      await this.live(id).start(next, { ...execution, runAs: guestUser(id) }, NEVER);
+      await this.live(id).start(next, { ...execution, runAs: guestUser(id) }, signal);
       await this.live(id).call(next, 'cont');
     } catch (error) {
       await this.live(id).end(next);
@@ -395,5 +401,5 @@ const sizes = (guest: GuestDefinition) => ({
 });
 
 const refuseAborted = (signal: AbortSignal): void => {
-  if (signal.aborted) throw new HypervisorError('fault', 'the spawn was aborted');
+  if (signal.aborted) throw new HypervisorError('fault', 'the call was aborted');
 };

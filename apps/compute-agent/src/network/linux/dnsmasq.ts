@@ -1,5 +1,8 @@
+import ipaddr from 'ipaddr.js';
 import type { NetworkPlan } from '../network-plug.js';
-import { address, cidr, hostname, isV6, mac, mtu, netmask } from './values.js';
+import { address, cidr, hostname, isV6, mac, mtu, netmask, uuid } from './values.js';
+
+type Subnet = NetworkPlan['subnets'][number];
 
 /** dnsmasq's own configuration for one network; a change of it needs a restart. */
 export const dnsmasqConfiguration = (
@@ -23,10 +26,18 @@ export const dnsmasqConfiguration = (
     `dhcp-hostsfile=${files.hosts}`,
     'dhcp-lease-max=65536',
     `dhcp-option=26,${mtu(plan.mtu)}`,
+    // The same server for its clients after a restart.
+    `dhcp-duid=${DOCUMENTATION},${uuid(plan.networkId).replaceAll('-', '').match(/../g)!.join(':')}`,
+    // Nothing leads out of a network over IPv6 yet: a lifetime of 0 says that this is no default router.
+    `ra-param=br0,mtu:${mtu(plan.mtu)},0,0`,
     ...options.resolvers.map((r) => `server=${address(r)}`),
   ];
   for (const [index, subnet] of plan.subnets.entries()) {
-    if (subnet.version !== 4 || !subnet.dhcp) continue;
+    if (!subnet.dhcp || subnet.serviceAddress === null) continue;
+    if (subnet.version === 6) {
+      lines.push(...linesOfV6(subnet, `subnet${index}`));
+      continue;
+    }
     const [base = '', prefix = ''] = cidr(subnet.cidr).split('/');
     const own = address(subnet.serviceAddress);
     const gateway = subnet.gateway === null ? null : address(subnet.gateway);
@@ -49,16 +60,41 @@ export const dnsmasqConfiguration = (
   return `${lines.join('\n')}\n`;
 };
 
+/** Enterprise number set aside for examples; a name of our own is not needed among the clients of one network. */
+const DOCUMENTATION = 32473;
+
+/** DHCPv6 hands out the addresses of these subnets; elsewhere guests make theirs from prefix and MAC. */
+const isStateful = ({ version, dhcp, ipv6AddressMode, ipv6RaMode }: Subnet): boolean =>
+  version === 6 && dhcp && (ipv6AddressMode === 'dhcpv6-stateful' || (ipv6AddressMode === null && ipv6RaMode === null));
+
+const linesOfV6 = (subnet: Subnet, name: string): string[] => {
+  const [base = '', prefix = ''] = cidr(subnet.cidr).split('/');
+  const { ipv6AddressMode, ipv6RaMode } = subnet;
+  // Without an RA mode a router of somebody else advertises the prefix; addresses by SLAAC need nothing of ours then.
+  if (Number(prefix) < 64 || (ipv6RaMode === null && ipv6AddressMode === 'slaac')) return [];
+  const advertised = { slaac: 'ra-only', 'dhcpv6-stateless': 'ra-stateless', 'dhcpv6-stateful': 'static' } as const;
+  const servers = subnet.dnsNameservers.filter(isV6).map((server) => `[${address(server)}]`);
+  return [
+    `dhcp-range=set:${name},${base},${ipv6RaMode ? advertised[ipv6RaMode] : 'static'},${prefix},86400s`,
+    ...(ipv6RaMode === 'dhcpv6-stateful' ? ['enable-ra'] : []),
+    ...(servers.length > 0 ? [`dhcp-option=tag:${name},option6:dns-server,${servers.join(',')}`] : []),
+  ];
+};
+
 /** The ports that DHCP knows, one line each; read again at SIGHUP. */
-export const dnsmasqHosts = (plan: NetworkPlan): string =>
-  plan.leases
-    .filter((lease) => !isV6(lease.address))
+export const dnsmasqHosts = (plan: NetworkPlan): string => {
+  const stateful = plan.subnets.filter(isStateful).map((s) => ipaddr.parseCIDR(cidr(s.cidr)));
+  const isServed = (text: string) => !isV6(text) || stateful.some((range) => ipaddr.parse(text).match(range));
+  return plan.leases
+    .filter((lease) => isServed(address(lease.address)))
     .map((lease) => {
       const name = hostname(lease.hostname);
-      return `${mac(lease.mac)},${address(lease.address)}${name === null ? '' : `,${name}`}\n`;
+      const at = isV6(lease.address) ? `[${lease.address}]` : lease.address;
+      return `${mac(lease.mac)},${at}${name === null ? '' : `,${name}`}\n`;
     })
     .sort()
     .join('');
+};
 
 /** True when an address has passed from one MAC to another: dnsmasq still holds the old lease then. */
 export const addressesChangedHands = (before: string, after: string): boolean => {

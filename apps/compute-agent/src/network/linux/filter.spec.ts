@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { NetworkPlan, PortPlug } from '../network-plug.js';
-import { addressesChangedHands, dnsmasqHosts, reachableResolvers } from './dnsmasq.js';
+import { addressesChangedHands, dnsmasqConfiguration, dnsmasqHosts, reachableResolvers } from './dnsmasq.js';
 import { networkFilter } from './filter.js';
 
 const plan = { subnets: [{ version: 4, cidr: '10.0.0.0/24' }], leases: [] } as unknown as NetworkPlan;
@@ -23,7 +23,7 @@ describe('the filter of a network', () => {
   });
   it('pins a tap to its MAC and addresses, and a group to those', () => {
     expect(text()).toContain('ether saddr != { fa:16:3e:00:00:01 } counter drop');
-    expect(text()).toContain('10.0.0.5 : jump in_00000000_0000_4000_8000_000000000001');
+    expect(text()).toContain('10.0.0.5 : goto in_00000000_0000_4000_8000_000000000001');
   });
   it('leaves a port without port security alone', () => {
     expect(text({ portSecurity: false })).not.toContain('iifname "tap1"');
@@ -43,13 +43,19 @@ describe('the filter of a network', () => {
       rule({ protocol: 'icmp', portMin: 8, portMax: 0 }),
       rule({ remotePrefixes: [] }),
     ];
-    expect(text({ rules })).toContain('meta nfproto ipv4 ip saddr 192.0.2.0/24 meta l4proto 6 th dport 80-90 return');
-    expect(text({ rules })).toContain('meta nfproto ipv4 meta l4proto 1 icmp type 8 icmp code 0 return');
-    expect(text({ rules }).match(/ return$/gm)).toHaveLength(2);
+    expect(text({ rules })).toContain('meta protocol ip ip saddr 192.0.2.0/24 meta l4proto 6 th dport 80-90 return');
+    expect(text({ rules })).toContain('meta protocol ip meta l4proto 1 icmp type 8 icmp code 0 return');
+    expect(text({ rules }).match(/^meta protocol .* return$/gm)).toHaveLength(2);
   });
   it('puts a shared address under the rules of its port', () => {
     const pairs = { allowedPairs: [{ mac: 'fa:16:3e:00:00:01', address: '10.0.0.99' }] };
     expect(text(pairs)).toContain('ip saddr 10.0.0.99 jump out_00000000_0000_4000_8000_000000000001');
+  });
+  it('gives an address that was left behind to the port that has it now', () => {
+    const [older, newer] = [plug(), { ...plug(), portId: '00000000-0000-4000-8000-000000000002' } as PortPlug];
+    const ports = [older, newer].map((one, i) => ({ plug: one, tap: `tap${i}` }));
+    const elements = networkFilter(plan, ports, '100.64.0.1').match(/10\.0\.0\.5 : goto in_\w+/g);
+    expect(elements).toEqual([`10.0.0.5 : goto in_${newer.portId.replaceAll('-', '_')}`]);
   });
   it('takes no text that is not what it should be', () => {
     const hostile = '10.0.0.1; flush ruleset';
@@ -59,10 +65,62 @@ describe('the filter of a network', () => {
   });
 });
 
+describe('IPv6', () => {
+  const subnet = (ra: string | null, mode: string | null, over: object = {}) => ({
+    version: 6,
+    cidr: 'fd00::/64',
+    gateway: 'fd00::1',
+    serviceAddress: 'fd00::1',
+    dhcp: true,
+    dnsNameservers: [],
+    hostRoutes: [],
+    ipv6RaMode: ra,
+    ipv6AddressMode: mode,
+    ...over,
+  });
+  const port = { mac: 'fa:16:3e:00:00:01', address: 'fd00::5', hostname: 'x' };
+  const network = (six: object) =>
+    ({ networkId: plug().portId, mtu: 1400, subnets: [six], leases: [port] }) as unknown as NetworkPlan;
+  const served = (six: object) =>
+    dnsmasqConfiguration(network(six), { hosts: 'h', pid: 'p', leases: 'l' }, { user: 'nobody', resolvers: [] });
+  const ranges = (six: object) => served(six).match(/^(dhcp-range|enable-ra|dhcp-option=tag).*$/gm) ?? [];
+
+  it.each([
+    ['slaac', 'slaac', ['dhcp-range=set:subnet0,fd00::,ra-only,64,86400s'], ''],
+    ['slaac', null, ['dhcp-range=set:subnet0,fd00::,ra-only,64,86400s'], ''],
+    ['dhcpv6-stateless', 'dhcpv6-stateless', ['dhcp-range=set:subnet0,fd00::,ra-stateless,64,86400s'], ''],
+    [
+      'dhcpv6-stateful',
+      'dhcpv6-stateful',
+      ['dhcp-range=set:subnet0,fd00::,static,64,86400s', 'enable-ra'],
+      'fa:16:3e:00:00:01,[fd00::5],x\n',
+    ],
+    [null, 'dhcpv6-stateful', ['dhcp-range=set:subnet0,fd00::,static,64,86400s'], 'fa:16:3e:00:00:01,[fd00::5],x\n'],
+    [null, null, ['dhcp-range=set:subnet0,fd00::,static,64,86400s'], 'fa:16:3e:00:00:01,[fd00::5],x\n'],
+    [null, 'slaac', [], ''],
+  ])('is advertised as %s and addressed by %s', (ra, mode, lines, leases) => {
+    expect(ranges(subnet(ra, mode))).toEqual(lines);
+    expect(dnsmasqHosts(network(subnet(ra, mode)))).toBe(leases);
+  });
+  it('names its own name servers', () =>
+    expect(ranges(subnet('slaac', 'slaac', { dnsNameservers: ['10.0.0.53', '2001:db8::53'] }))).toContain(
+      'dhcp-option=tag:subnet0,option6:dns-server,[2001:db8::53]',
+    ));
+  it('is served by nobody where DHCP is off', () => expect(ranges(subnet(null, null, { dhcp: false }))).toEqual([]));
+  it('answers for its own addresses only, single ones and prefixes', () => {
+    const six = { fixedIps: [{ address: 'fd00::5' }], allowedPairs: [{ mac: plug().mac, address: 'fd01::/20' }] };
+    const chain = text(six).match(/chain about_[^}]*}/)?.[0];
+    expect(chain).toContain('@th,64,128 0xfd000000000000000000000000000005 return');
+    expect(chain).toContain(`@th,64,128 & 0xfffff${'0'.repeat(27)} == 0xfd010${'0'.repeat(27)} return`);
+    expect(chain).toContain('@th,64,128 0xfe80000000000000f8163efffe000001 return');
+    expect(chain).toMatch(/return\ncounter drop\n}$/);
+  });
+});
+
 describe('DHCP', () => {
   it('gives no name that is no host name', () => {
     const leases = [{ mac: 'fa:16:3e:00:00:01', address: '10.0.0.5', hostname: 'a,b\nset' }];
-    expect(dnsmasqHosts({ leases } as unknown as NetworkPlan)).toBe('fa:16:3e:00:00:01,10.0.0.5\n');
+    expect(dnsmasqHosts({ subnets: [], leases } as unknown as NetworkPlan)).toBe('fa:16:3e:00:00:01,10.0.0.5\n');
   });
   it('notices an address that passed to another MAC', () => {
     expect(addressesChangedHands('m1,10.0.0.5,a\n', 'm2,10.0.0.5,b\n')).toBe(true);

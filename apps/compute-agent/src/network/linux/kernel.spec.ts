@@ -15,10 +15,13 @@ describe('what networks need of the kernel', () => {
   });
 
   it('is less on a machine without IPv6', () => {
-    const without = namespaceSettings((file) => file !== '/proc/sys/net/ipv6');
+    const without = namespaceSettings(false, (file) => file !== '/proc/sys/net/ipv6');
     expect(without.filter((s) => s.startsWith('net.ipv6'))).toEqual([]);
-    expect(namespaceSettings(() => true)).toEqual(
+    expect(namespaceSettings(true, () => true)).toEqual(
       expect.arrayContaining([...without, 'net.ipv6.conf.all.accept_ra=0']),
     );
   });
+
+  it('refuses a network with IPv6 where there is none', () =>
+    expect(() => namespaceSettings(true, () => false)).toThrow('IPv6 switched off'));
 });

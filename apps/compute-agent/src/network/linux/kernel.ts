@@ -12,11 +12,27 @@ export const loadModules = async (isThere = existsSync, load = run): Promise<voi
   for (const [file, module] of MODULES) if (!isThere(file)) await load(['modprobe', module]);
 };
 
-/** Settings of a network's namespace. A machine may have been booted without IPv6. */
-export const namespaceSettings = (isThere = existsSync): readonly string[] => [
-  'net.ipv4.ip_forward=1',
-  ...(isThere('/proc/sys/net/ipv6') ? ['net.ipv6.conf.all.accept_ra=0', 'net.ipv6.conf.default.accept_ra=0'] : []),
-  'net.bridge.bridge-nf-call-iptables=1',
-  'net.bridge.bridge-nf-call-ip6tables=1',
-  'net.bridge.bridge-nf-call-arptables=0',
-];
+/**
+ * Settings of a network's namespace. A machine may have been booted without IPv6.
+ * @throws Error when the network has IPv6 and the machine has not
+ */
+export const namespaceSettings = (hasIpv6: boolean, isThere = existsSync): readonly string[] => {
+  const isOn = isThere('/proc/sys/net/ipv6');
+  if (hasIpv6 && !isOn) throw new Error('the network has an IPv6 subnet, and this machine has IPv6 switched off');
+  return [
+    'net.ipv4.ip_forward=1',
+    ...(isOn
+      ? [
+          'net.ipv6.conf.all.accept_ra=0',
+          'net.ipv6.conf.default.accept_ra=0',
+          // What a guest sends to its gateway and further is refused by an answer, not by silence.
+          'net.ipv6.conf.all.forwarding=1',
+          'net.ipv6.conf.all.accept_dad=0',
+          'net.ipv6.conf.br0.accept_dad=0',
+        ]
+      : []),
+    'net.bridge.bridge-nf-call-iptables=1',
+    'net.bridge.bridge-nf-call-ip6tables=1',
+    'net.bridge.bridge-nf-call-arptables=0',
+  ];
+};

@@ -1,17 +1,19 @@
-import { spawn } from 'node:child_process';
-import { chmod, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
-import { dirname, join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import type { Server } from 'node:http';
+import { join } from 'node:path';
+import { KeyedMutex } from '../../drivers/common/keyed-mutex.js';
 import type { GuestNic } from '../../drivers/hypervisor-driver.js';
-import type { InspectableNetworkPlug, NetworkPlan, OnMetadata, PortPlug } from '../network-plug.js';
-import { addressesChangedHands, dnsmasqConfiguration, dnsmasqHosts, reachableResolvers } from './dnsmasq.js';
-import { type FilteredPort, networkFilter } from './filter.js';
+import type { InspectableNetworkPlug, NetworkPlan, OnMetadata, PluggedPort, PortPlug } from '../network-plug.js';
+import { METADATA_ADDRESS, METADATA_ADDRESS_6, networkFilter } from './filter.js';
 import { loadModules, namespaceSettings } from './kernel.js';
-import { METADATA_PROXY } from './metadata-proxy.js';
+import { listenForMetadata } from './metadata-socket.js';
 import { Names } from './names.js';
+import { NetworkFiles, read, store } from './network-files.js';
+import { NetworkProcesses } from './network-processes.js';
 import { Outside } from './outside.js';
-import { isAlive, run, succeeds, withLock } from './run.js';
-import { address, cidr, mac, mtu, uuid } from './values.js';
+import { run, succeeds, withLock } from './run.js';
+import { address, cidr, isV6, mac, mtu, uuid } from './values.js';
 
 export interface LinuxNetworkOptions {
   readonly cloudId: string;
@@ -28,28 +30,37 @@ export interface LinuxNetworkOptions {
   readonly guestUser?: string;
 }
 
-interface PortFile {
-  readonly plug: PortPlug;
-  readonly tap: string;
-  /** Socket of the agent that plugged it. */
-  readonly agent: string;
+/** What is to become of a port: plugged so, or taken out. */
+interface PortChange {
+  readonly portId: string;
+  readonly wanted: { readonly port: PortPlug; readonly serverId: string } | null;
 }
 
-const METADATA_ADDRESS = '169.254.169.254';
+interface Waiting {
+  readonly change: PortChange;
+  readonly resolve: () => void;
+  readonly reject: (reason: unknown) => void;
+}
 
 /**
  * Networks of Linux: each is a network namespace of our own with a bridge, the taps of its guests, DHCP, metadata and a
- * way out. Agents of one machine share them under a lock file for each network; the files in the state directory say
- * what is there, so that any agent can bring the whole network's filter up to date. Everything outlives the agents.
+ * way out. Agents of one machine share them under lock files; the files in the state directory say what is there, so
+ * that any agent can bring the whole network's filter up to date. Everything outlives the agents.
  */
 export class LinuxNetworkPlug implements InspectableNetworkPlug {
   private readonly names: Names;
+  private readonly files: NetworkFiles;
   private readonly plans = new Map<string, NetworkPlan>();
+  /** Plans as they were last brought about by this agent, as text. */
+  private readonly brought = new Map<string, string>();
+  private readonly waiting = new Map<string, Waiting[]>();
   private readonly outside: Outside;
+  private readonly oneAtATime = new KeyedMutex<string>();
   private metadata: Server | undefined;
 
   private constructor(private readonly options: LinuxNetworkOptions) {
     this.names = new Names(options.cloudId, options.stateDirectory ?? '/run/omnivisor/network');
+    this.files = new NetworkFiles(this.names);
     this.outside = new Outside(this.names, options.outsidePool ?? '100.64.0.0/16');
   }
 
@@ -65,62 +76,50 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     ])
       await run(tool);
     await loadModules();
-    await plug.answerMetadata();
+    plug.metadata = await listenForMetadata(plug.socket, options.onMetadata);
     return plug;
   }
 
-  async ensureNetworks(plans: readonly NetworkPlan[]): Promise<void> {
-    for (const plan of plans) {
-      this.plans.set(plan.networkId, plan);
-      await withLock(this.names.lock(plan.networkId), () => this.ensure(plan));
-    }
+  /**
+   * Removes everything of a cloud on this machine: only when no guest and no agent of it is left there.
+   * @returns whether there was anything
+   */
+  static async removeNetworks(options: Pick<LinuxNetworkOptions, 'cloudId' | 'stateDirectory'>): Promise<boolean> {
+    const onMetadata = () => Promise.reject(new Error('all networks are being removed'));
+    return new LinuxNetworkPlug({ ...options, agent: 'none', onMetadata }).removeAll();
   }
 
-  async plug(port: PortPlug): Promise<GuestNic> {
+  async ensure(plan: NetworkPlan): Promise<void> {
+    const { networkId } = plan;
+    this.plans.set(networkId, plan);
+    const isThere = existsSync(`/run/netns/${this.names.netns(networkId)}`);
+    if (
+      isThere &&
+      this.brought.get(networkId) === JSON.stringify(plan) &&
+      (await this.processes(networkId).areServing(plan))
+    )
+      return;
+    await this.alone(networkId, () => this.bring(plan));
+  }
+
+  async plug(port: PortPlug, serverId: string): Promise<GuestNic> {
     const { networkId, portId } = port;
-    const tap = this.names.tap(portId);
-    const netns = this.names.netns(networkId);
-    await withLock(this.names.lock(networkId), async () => {
-      const plan = this.plans.get(networkId) ?? (await this.storedPlan(networkId));
-      if (!plan) throw new Error(`network ${networkId} has no plan on this machine`);
-      if (!(await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', 'br0']))) await this.ensure(plan);
-      const file: PortFile = { plug: port, tap, agent: this.names.agentSocket(this.options.agent) };
-      const changed = await this.store(this.names.portFile(networkId, portId), JSON.stringify(file));
-      const there = await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', tap]);
-      if (there && !changed) return;
-      // The filter stands before the device can carry anything.
-      await this.filter(plan);
-      if (!there) {
-        const owner = this.options.guestUser === undefined ? [] : ['user', this.options.guestUser];
-        await run(['ip', '-n', netns, 'tuntap', 'add', 'dev', tap, 'mode', 'tap', ...owner]);
-      }
-      const state = port.adminUp ? 'up' : 'down';
-      await run(['ip', '-n', netns, 'link', 'set', 'dev', tap, 'mtu', `${mtu(port.mtu)}`, 'master', 'br0', state]);
-    });
+    await this.change(networkId, { portId, wanted: { port, serverId } });
+    const [tap, netns] = [this.names.tap(portId), this.names.netns(networkId)];
     return { portId, mac: mac(port.mac), mtu: port.mtu, tap, netns, model: null };
   }
 
   async unplug(portId: string): Promise<void> {
-    for (const networkId of await this.networksHere()) {
-      const path = this.names.portFile(networkId, portId);
-      if ((await this.read(path)) === null) continue;
-      await withLock(this.names.lock(networkId), async () => {
-        const netns = this.names.netns(networkId);
-        await succeeds(['ip', '-n', netns, 'link', 'delete', 'dev', this.names.tap(portId)]);
-        await rm(path, { force: true });
-        const plan = await this.storedPlan(networkId);
-        if ((await this.ports(networkId)).length === 0) await this.remove(networkId);
-        else if (plan) await this.filter(plan);
-      });
-    }
+    for (const networkId of await this.files.networks())
+      if (await this.files.has(networkId, portId)) await this.change(networkId, { portId, wanted: null });
   }
 
-  async list(): Promise<string[]> {
-    const own = this.names.agentSocket(this.options.agent);
-    const found: string[] = [];
-    for (const networkId of await this.networksHere())
-      for (const file of await this.ports(networkId)) if (file.agent === own) found.push(file.plug.portId);
-    return found.sort();
+  async list(): Promise<PluggedPort[]> {
+    const found: PluggedPort[] = [];
+    for (const networkId of await this.files.networks())
+      for (const { agent, plug, serverId } of await this.files.ports(networkId))
+        if (agent === this.socket) found.push({ portId: plug.portId, serverId });
+    return found;
   }
 
   reach(networkId: string): readonly string[] {
@@ -136,31 +135,122 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     await new Promise<void>((resolve) => server.close(() => resolve()));
   }
 
-  /** Removes everything of the cloud on this machine, of all agents: only when no guest is left. */
-  async removeAll(): Promise<void> {
-    for (const networkId of await this.networksHere())
-      await withLock(this.names.lock(networkId), () => this.remove(networkId));
-    await this.outside.removeTable();
-    await this.close();
-    await rm(this.names.directory, { recursive: true, force: true });
+  private get socket(): string {
+    return this.names.agentSocket(this.options.agent);
   }
 
-  private async ensure(plan: NetworkPlan): Promise<void> {
+  private processes(networkId: string): NetworkProcesses {
+    const folder = this.names.networkDirectory(networkId);
+    return new NetworkProcesses(folder, this.names.netns(networkId), this.options.dnsmasqUser ?? 'nobody');
+  }
+
+  /** Changes that come while others of their network wait are made together: each has the whole filter written anew. */
+  private change(networkId: string, change: PortChange): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      const waiting = this.waiting.get(networkId) ?? [];
+      this.waiting.set(networkId, waiting);
+      waiting.push({ change, resolve, reject });
+      if (waiting.length > 1) return;
+      this.alone(networkId, () => this.changeWaiting(networkId)).catch((error) => {
+        for (const one of this.waiting.get(networkId) ?? []) one.reject(error);
+        this.waiting.delete(networkId);
+      });
+    });
+  }
+
+  private async changeWaiting(networkId: string): Promise<void> {
+    const waiting = this.waiting.get(networkId) ?? [];
+    this.waiting.delete(networkId);
+    // Of two changes of a port the later one counts.
+    const changes = new Map(waiting.map(({ change }) => [change.portId, change]));
+    try {
+      await this.changeAll(networkId, [...changes.values()]);
+      for (const { resolve } of waiting) resolve();
+    } catch {
+      // One of them may have spoilt it for the others.
+      for (const { change, resolve, reject } of waiting)
+        await this.changeAll(networkId, [change]).then(resolve, reject);
+    }
+  }
+
+  private async changeAll(networkId: string, changes: readonly PortChange[]): Promise<void> {
+    for (const { portId, wanted } of changes) {
+      if (wanted) continue;
+      await succeeds(['ip', '-n', this.names.netns(networkId), 'link', 'delete', 'dev', this.names.tap(portId)]);
+      await this.files.removePort(networkId, portId);
+    }
+    const plugs = changes.flatMap(({ wanted }) => (wanted ? [wanted] : []));
+    if (plugs.length > 0) return this.plugAll(networkId, plugs);
+    if ((await this.files.ports(networkId)).length === 0) return this.remove(networkId);
+    const plan = await this.files.plan(networkId);
+    if (plan && !(await this.files.isFiltered(networkId))) await this.filter(plan);
+  }
+
+  private async plugAll(networkId: string, plugs: readonly NonNullable<PortChange['wanted']>[]): Promise<void> {
+    const netns = this.names.netns(networkId);
+    const plan = this.plans.get(networkId) ?? (await this.files.plan(networkId));
+    if (!plan) throw new Error(`network ${networkId} has no plan on this machine`);
+    if (!(await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', 'br0']))) await this.bring(plan);
+    await this.files.prepare(networkId);
+    const undo: (() => Promise<void>)[] = [];
+    const changed = new Set<string>();
+    try {
+      for (const { port, serverId } of plugs) {
+        const back = await this.files.storePort(port, serverId, this.socket);
+        if (!back) continue;
+        undo.push(back);
+        changed.add(port.portId);
+      }
+      // The filter stands before a device can carry anything.
+      if (!(await this.files.isFiltered(networkId))) await this.filter(plan);
+    } catch (error) {
+      for (const back of undo) await back();
+      throw error;
+    }
+    const links = JSON.parse(await run(['ip', '-n', netns, '-j', 'link', 'show'])) as {
+      ifname: string;
+      master?: string;
+    }[];
+    const devices = new Map(links.map((link) => [link.ifname, link.master]));
+    const owner = this.options.guestUser === undefined ? '' : ` user ${this.options.guestUser}`;
+    const commands = plugs.flatMap(({ port }) => {
+      const tap = this.names.tap(port.portId);
+      if (devices.get(tap) === 'br0' && !changed.has(port.portId)) return [];
+      return [
+        ...(devices.has(tap) ? [] : [`tuntap add dev ${tap} mode tap${owner}`]),
+        `link set dev ${tap} mtu ${mtu(port.mtu)} master br0 ${port.adminUp ? 'up' : 'down'}`,
+      ];
+    });
+    if (commands.length > 0) await run(['ip', '-n', netns, '-batch', '-'], `${commands.join('\n')}\n`);
+  }
+
+  private async removeAll(): Promise<boolean> {
+    const listed = (await run(['ip', 'netns', 'list']).catch(() => '')).split('\n').map((l) => l.split(' ')[0] ?? '');
+    const lost = listed.filter((n) => n.startsWith(this.names.prefix)).map((n) => n.slice(this.names.prefix.length));
+    const networks = new Set([...(await this.files.networks()), ...lost]);
+    await mkdir(this.names.directory, { recursive: true });
+    for (const networkId of networks) await this.alone(networkId, () => this.remove(networkId));
+    const filtered = await this.outside.removeTable();
+    await rm(this.names.directory, { recursive: true, force: true });
+    return networks.size > 0 || filtered;
+  }
+
+  /** Makes the network, or brings it up to date. Under its lock. */
+  private async bring(plan: NetworkPlan): Promise<void> {
     const { networkId } = plan;
     const netns = this.names.netns(networkId);
-    const folder = this.names.networkDirectory(networkId);
-    await mkdir(join(folder, 'ports'), { recursive: true, mode: 0o755 });
+    const folder = await this.files.prepare(networkId);
     const shape = JSON.stringify({ ...plan, leases: [] });
-    const built = await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', 'br0']);
-    const reshaped = (await this.read(join(folder, 'shape.json'))) !== shape;
-    await this.store(join(folder, 'plan.json'), JSON.stringify(plan));
-    if (!built || reshaped) {
+    const isBuilt = await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', 'br0']);
+    const isReshaped = (await read(join(folder, 'shape.json'))) !== shape;
+    await store(join(folder, 'plan.json'), JSON.stringify(plan));
+    if (!isBuilt || isReshaped) {
       await this.build(plan, netns);
       await this.filter(plan);
-      await this.store(join(folder, 'shape.json'), shape);
+      await store(join(folder, 'shape.json'), shape);
     }
-    await this.serveDhcp(plan, netns, folder);
-    await this.serveMetadata(networkId, netns, folder);
+    await this.processes(networkId).serve(plan);
+    this.brought.set(networkId, JSON.stringify(plan));
   }
 
   private async build(plan: NetworkPlan, netns: string): Promise<void> {
@@ -183,193 +273,63 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
         'forward_delay',
         '0',
       );
-    await run(['ip', 'netns', 'exec', netns, 'sysctl', '-qw', ...namespaceSettings()]);
+    const has = (version: 4 | 6) => plan.subnets.filter((s) => s.version === version);
+    await run(['ip', 'netns', 'exec', netns, 'sysctl', '-qw', ...namespaceSettings(has(6).length > 0)]);
     await inside('link', 'set', 'dev', 'br0', 'mtu', `${mtu(plan.mtu)}`, 'up');
     const wanted = new Set([
       `${METADATA_ADDRESS}/32`,
-      ...plan.subnets
-        .filter((s) => s.version === 4)
-        .map((s) => `${address(s.serviceAddress)}/${cidr(s.cidr).split('/')[1]}`),
+      ...(has(6).length > 0 ? [`${METADATA_ADDRESS_6}/64`] : []),
+      ...[...has(4), ...has(6)].flatMap(({ serviceAddress: own, cidr: range }) =>
+        own === null ? [] : [`${address(own)}/${cidr(range).split('/')[1]}`],
+      ),
     ]);
     const here = await addressesOf(netns, 'br0');
     for (const a of here) if (!wanted.has(a)) await inside('addr', 'del', a, 'dev', 'br0');
-    for (const a of wanted) if (!here.includes(a)) await inside('addr', 'add', a, 'dev', 'br0');
+    for (const a of wanted)
+      if (!here.includes(a)) await inside('addr', 'add', a, 'dev', 'br0', ...(isV6(a) ? ['nodad'] : []));
     await this.outside.connect(plan.networkId, netns);
   }
 
   /** The whole filter of the network, in one transaction. */
   private async filter(plan: NetworkPlan): Promise<void> {
     const netns = this.names.netns(plan.networkId);
-    const ports: FilteredPort[] = await this.ports(plan.networkId);
-    const [outside = ''] = (await addressesOf(netns, 'outside')).map((a) => a.split('/')[0] ?? '');
+    const ports = await this.files.ports(plan.networkId);
+    const [outside = ''] = (await addressesOf(netns, 'outside'))
+      .map((a) => a.split('/')[0] ?? '')
+      .filter((a) => !isV6(a));
     await run(['ip', 'netns', 'exec', netns, 'nft', '-f', '-'], networkFilter(plan, ports, outside));
-  }
-
-  private async serveDhcp(plan: NetworkPlan, netns: string, folder: string): Promise<void> {
-    const files = {
-      hosts: join(folder, 'hosts'),
-      pid: join(folder, 'dnsmasq.pid'),
-      leases: join(folder, 'leases'),
-    };
-    const resolvers = reachableResolvers((await this.read('/etc/resolv.conf')) ?? '');
-    const user = this.options.dnsmasqUser ?? 'nobody';
-    const configuration = join(folder, 'dnsmasq.conf');
-    const before = (await this.read(files.hosts)) ?? '';
-    const hosts = dnsmasqHosts(plan);
-    const hostsChanged = await this.store(files.hosts, hosts);
-    const changed = await this.store(configuration, dnsmasqConfiguration(plan, files, { user, resolvers }));
-    const pid = await this.running(files.pid, netns, 'dnsmasq');
-    if (pid !== null && !changed && !addressesChangedHands(before, hosts)) {
-      if (hostsChanged) process.kill(pid, 'SIGHUP');
-      return;
-    }
-    if (pid !== null) await end(pid);
-    await run(['ip', 'netns', 'exec', netns, 'dnsmasq', `--conf-file=${configuration}`]);
-  }
-
-  private async serveMetadata(networkId: string, netns: string, folder: string): Promise<void> {
-    const pidFile = join(folder, 'metadata.pid');
-    if ((await this.running(pidFile, netns, networkId)) !== null) return;
-    const child = spawn(
-      'ip',
-      [
-        'netns',
-        'exec',
-        netns,
-        process.execPath,
-        '--max-old-space-size=32',
-        '--input-type=module',
-        '--eval',
-        METADATA_PROXY,
-        '--',
-        uuid(networkId),
-        join(folder, 'ports'),
-      ],
-      { detached: true, stdio: 'ignore', cwd: '/', env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } },
-    );
-    await new Promise<void>((resolve, reject) => {
-      child.once('spawn', () => resolve());
-      child.once('error', reject);
-    });
-    child.unref();
-    // `ip netns exec` becomes the program: the process keeps its id.
-    await this.store(pidFile, `${child.pid}\n`);
-  }
-
-  /** Process of a pid file, when it is alive and really the one: its command line has `mark` in it. */
-  private async running(pidFile: string, netns: string, mark: string): Promise<number | null> {
-    const pid = Number((await this.read(pidFile))?.trim());
-    if (!Number.isInteger(pid) || pid <= 1 || !isAlive(pid)) return null;
-    const line = (await this.read(`/proc/${pid}/cmdline`)) ?? '';
-    if (!line.includes(mark)) return null;
-    const inside = (await run(['ip', 'netns', 'identify', `${pid}`])).trim().split('\n');
-    return inside.includes(netns) || line.includes(netns) ? pid : null;
+    await this.files.setFiltered(plan.networkId, true);
   }
 
   private async remove(networkId: string): Promise<void> {
     const netns = this.names.netns(networkId);
-    const folder = this.names.networkDirectory(networkId);
-    for (const [file, mark] of [
-      ['dnsmasq.pid', 'dnsmasq'],
-      ['metadata.pid', networkId],
-    ] as const) {
-      const pid = await this.running(join(folder, file), netns, mark);
-      if (pid !== null) await end(pid);
-    }
-    for (const { tap } of await this.ports(networkId))
+    await this.processes(networkId).end();
+    for (const { tap } of await this.files.ports(networkId))
       await succeeds(['ip', '-n', netns, 'link', 'delete', 'dev', tap]);
     await this.outside.disconnect(networkId);
     await succeeds(['ip', 'netns', 'delete', netns]);
-    await rm(folder, { recursive: true, force: true });
+    await rm(this.names.networkDirectory(networkId), { recursive: true, force: true });
   }
 
-  private async answerMetadata(): Promise<void> {
-    const path = this.names.agentSocket(this.options.agent);
-    await mkdir(dirname(path), { recursive: true, mode: 0o755 });
-    await rm(path, { force: true });
-    const server = createServer({ requestTimeout: 10_000 }, (request, response) => {
-      const networkId = `${request.headers['x-omnivisor-network'] ?? ''}`;
-      const source = `${request.headers['x-omnivisor-source'] ?? ''}`;
-      this.options.onMetadata(networkId, source, (request.url ?? '/').slice(0, 2_048)).then(
-        (reply) => {
-          response.writeHead(reply.status, { 'content-type': reply.contentType });
-          response.end(request.method === 'HEAD' ? undefined : reply.body);
-        },
-        () => {
-          response.writeHead(503, { 'content-type': 'text/plain', 'retry-after': '1' });
-          response.end();
-        },
-      );
-    });
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(path, () => resolve());
-    });
-    // Only root writes to it: guests reach it through the proxy alone.
-    await chmod(path, 0o600);
-    server.unref();
-    this.metadata = server;
-  }
-
-  private async networksHere(): Promise<string[]> {
-    const entries = await readdir(this.names.directory, { withFileTypes: true }).catch(() => []);
-    return entries.filter((e) => e.isDirectory()).map((e) => e.name);
-  }
-
-  private async ports(networkId: string): Promise<PortFile[]> {
-    const folder = join(this.names.networkDirectory(networkId), 'ports');
-    const found: PortFile[] = [];
-    for (const name of (await readdir(folder).catch(() => [])).sort()) {
-      const text = name.endsWith('.json') ? await this.read(join(folder, name)) : null;
-      if (text !== null) found.push(JSON.parse(text) as PortFile);
-    }
-    return found;
-  }
-
-  private async storedPlan(networkId: string): Promise<NetworkPlan | null> {
-    const text = await this.read(join(this.names.networkDirectory(networkId), 'plan.json'));
-    return text === null ? null : (JSON.parse(text) as NetworkPlan);
-  }
-
-  private read(path: string): Promise<string | null> {
-    return readFile(path, 'utf8').catch(() => null);
-  }
-
-  /** Replaces a file in one step. @returns whether its text is another now */
-  private async store(path: string, text: string): Promise<boolean> {
-    if ((await this.read(path)) === text) return false;
-    await writeFile(`${path}.new`, text, { mode: 0o644 });
-    await rename(`${path}.new`, path);
-    return true;
+  /** One change at a time per network: in this process by a queue, among those of the machine by a lock. */
+  private alone<T>(networkId: string, work: () => Promise<T>): Promise<T> {
+    return this.oneAtATime.run(networkId, () => withLock(this.names.lock(networkId), work));
   }
 }
 
+/** Addresses that were given to a device; not the one that it has made itself. */
 const addressesOf = async (netns: string, device: string): Promise<string[]> => {
-  const text = await run(['ip', '-n', netns, '-j', '-4', 'addr', 'show', 'dev', device]).catch(() => '[]');
-  const links = JSON.parse(text || '[]') as { addr_info?: { local: string; prefixlen: number }[] }[];
-  return links.flatMap((l) => (l.addr_info ?? []).map((a) => `${a.local}/${a.prefixlen}`));
+  const text = await run(['ip', '-n', netns, '-j', 'addr', 'show', 'dev', device]).catch(() => '[]');
+  const links = JSON.parse(text || '[]') as {
+    addr_info?: { local: string; prefixlen: number; scope: string; family: string }[];
+  }[];
+  return links.flatMap((link) =>
+    (link.addr_info ?? [])
+      .filter((a) => a.family === 'inet' || a.scope !== 'link' || a.local === METADATA_ADDRESS_6)
+      .map((a) => `${a.local}/${a.prefixlen}`),
+  );
 };
 
 /** The same MAC whenever the bridge is made anew: guests that live on keep their gateway. */
 const bridgeMac = (networkId: string): string =>
   ['fe', '16', '3e', ...(uuid(networkId).replaceAll('-', '').slice(0, 6).match(/../g) ?? [])].join(':');
-
-const end = async (pid: number): Promise<void> => {
-  try {
-    process.kill(pid, 'SIGTERM');
-  } catch {
-    return; // gone already
-  }
-  const deadline = Date.now() + 3_000;
-  while (isAlive(pid) && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
-  if (isAlive(pid)) process.kill(pid, 'SIGKILL');
-};
-
-/** Removes everything of a cloud on this machine. */
-export const removeNetworks = async (
-  options: Pick<LinuxNetworkOptions, 'cloudId' | 'stateDirectory'>,
-): Promise<void> => {
-  const onMetadata = async () => ({ status: 404, contentType: 'text/plain', body: '' });
-  const plug = await LinuxNetworkPlug.open({ ...options, agent: 'cleanup', onMetadata });
-  await plug.removeAll();
-};

@@ -1,126 +1,44 @@
-import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { NetworkPlan, PortPlug } from '../network-plug.js';
-import { LinuxNetworkPlug } from './linux-network-plug.js';
-import { Names } from './names.js';
+import type { LinuxNetworkPlug } from './linux-network-plug.js';
+import { PosedGuests, rule, whyNoNetworks } from './posed-guests.js';
 import { run, succeeds } from './run.js';
 
-const missing = async (): Promise<string | null> => {
-  if (process.getuid?.() !== 0) return 'not root';
-  for (const tool of ['ip', 'nft', 'dnsmasq', 'busybox', 'flock'])
-    if (!(await succeeds(['which', tool]))) return `${tool} is not installed`;
-  const probe = `omv-probe-${process.pid}`;
-  if (!(await succeeds(['ip', 'netns', 'add', probe]))) return 'network namespaces cannot be made';
-  await succeeds(['ip', 'netns', 'delete', probe]);
-  return null;
-};
-const reason = await missing();
+const reason = await whyNoNetworks();
 if (reason) console.log(`the Linux network was not tried: ${reason}`);
 
-const cloudId = `e2e-${process.pid}`;
-const networkId = randomUUID();
-const any = { protocol: null, portMin: null, portMax: null } as const;
-const egress = { ...any, direction: 'egress', ethertype: 'IPv4', remotePrefixes: ['0.0.0.0/0'] } as const;
-const ingress = (over: object) => ({
-  ...any,
-  direction: 'ingress',
-  ethertype: 'IPv4',
-  remotePrefixes: ['0.0.0.0/0'],
-  ...over,
-});
-
-const portOf = (n: number, rules: unknown[]): PortPlug =>
-  ({
-    portId: randomUUID(),
-    networkId,
-    mac: `fa:16:3e:00:00:1${n}`,
-    mtu: 1400,
-    adminUp: true,
-    portSecurity: true,
-    fixedIps: [{ subnetId: networkId, address: `10.77.0.1${n}` }],
-    allowedPairs: [],
-    securityGroups: [],
-    rules,
-    tag: null,
-  }) as unknown as PortPlug;
+const egress = rule('egress', 'IPv4');
+const ingress = (over: Parameters<typeof rule>[2]) => rule('ingress', 'IPv4', over);
 
 describe.skipIf(reason !== null)('a network of Linux', () => {
-  let folder: string;
-  let names: Names;
+  let guests: PosedGuests;
   let first: LinuxNetworkPlug;
   let second: LinuxNetworkPlug;
-  const asked: string[] = [];
+  let ports: PortPlug[];
+  let plan: NetworkPlan;
   const ssh = ingress({ protocol: '6', portMin: 22, portMax: 22 });
-  /** Answers pings; and guest 2, on another agent, lets nothing in. */
-  const ports = [portOf(1, [egress, ingress({ protocol: '1' }), ssh]), portOf(2, [egress])] as const;
-  const plan = {
-    networkId,
-    projectId: 'p',
-    mtu: 1400,
-    subnets: [
-      {
-        subnetId: networkId,
-        version: 4,
-        cidr: '10.77.0.0/24',
-        gateway: '10.77.0.1',
-        dhcp: true,
-        serviceAddress: '10.77.0.1',
-        dnsNameservers: ['192.0.2.53'],
-        hostRoutes: [{ destination: '192.0.2.0/24', nexthop: '10.77.0.9' }],
-      },
-    ],
-    leases: ports.map((p, i) => ({ mac: p.mac, address: p.fixedIps[0]!.address, hostname: `guest-${i + 1}` })),
-  } as unknown as NetworkPlan;
-  const guest = (n: number) => `omv-guest-${process.pid}-${n}`;
-  const inGuest = (n: number, ...command: string[]) => run(['ip', 'netns', 'exec', guest(n), ...command]);
-  const pings = (n: number, ...target: string[]) =>
-    succeeds(['ip', 'netns', 'exec', guest(n), 'busybox', 'ping', '-c', '2', '-W', '1', ...target]);
-
-  const agent = (name: string) =>
-    LinuxNetworkPlug.open({
-      cloudId,
-      agent: name,
-      stateDirectory: folder,
-      outsidePool: '100.127.192.0/24',
-      onMetadata: async (network, source, path) => {
-        asked.push(`${name} ${network} ${source} ${path}`);
-        return { status: 200, contentType: 'text/plain', body: `${name} says ${source}` };
-      },
-    });
-
-  /** A namespace that poses as a guest: its veth takes the place of the tap that QEMU would open. */
-  const pose = async (n: number, port: PortPlug) => {
-    await run(['ip', 'netns', 'add', guest(n)]);
-    await run(['ip', '-n', guest(n), 'link', 'set', 'lo', 'up']);
-    const peer = ['peer', 'name', 'eth0', 'netns', guest(n)];
-    await run([
-      'ip',
-      '-n',
-      names.netns(networkId),
-      'link',
-      'add',
-      'name',
-      names.tap(port.portId),
-      'type',
-      'veth',
-      ...peer,
-    ]);
-    await run(['ip', '-n', guest(n), 'link', 'set', 'dev', 'eth0', 'address', port.mac, 'up']);
-  };
+  const inGuest = (n: number, ...command: string[]) => guests.within(n, ...command);
+  const pings = (n: number, ...target: string[]) => guests.pings(n, ...target);
 
   beforeAll(async () => {
-    folder = await mkdtemp('/tmp/omv-network-');
-    await run(['chmod', '755', folder]);
-    names = new Names(cloudId, folder);
-    first = await agent('first');
-    second = await agent('second');
-    await Promise.all([first.ensureNetworks([plan]), second.ensureNetworks([plan])]);
+    guests = await PosedGuests.open('100.127.192.0/24');
+    const { folder } = guests;
+    first = await guests.agent('first');
+    second = await guests.agent('second');
+    // Answers pings; and guest 2, on another agent, lets nothing in.
+    ports = [
+      guests.port(1, ['10.77.0.11'], [egress, ingress({ protocol: '1' }), ssh]),
+      guests.port(2, ['10.77.0.12'], [egress]),
+    ];
+    const [dnsNameservers, hostRoutes] = [['192.0.2.53'], [{ destination: '192.0.2.0/24', nexthop: '10.77.0.9' }]];
+    plan = guests.plan([{ version: 4, cidr: '10.77.0.0/24', gateway: '10.77.0.1', dnsNameservers, hostRoutes }], ports);
+    await Promise.all([first.ensure(plan), second.ensure(plan)]);
     for (const [i, port] of ports.entries()) {
-      await pose(i + 1, port);
-      await (i === 0 ? first : second).plug(port);
+      await guests.pose(i + 1, port);
+      await (i === 0 ? first : second).plug(port, 's');
     }
     const script = join(folder, 'dhcp.sh');
     await writeFile(
@@ -136,43 +54,26 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
     );
   });
 
-  afterAll(async () => {
-    for (const n of [1, 2]) await succeeds(['ip', 'netns', 'delete', guest(n)]);
-    await second?.close();
-    await first?.removeAll();
-    await rm(folder, { recursive: true, force: true });
-  });
+  afterAll(() => guests?.close());
 
   it('gives each guest its address, routes, MTU and name by DHCP', async () => {
     for (const n of [1, 2]) {
-      const out = join(folder, `lease-${n}`);
-      await run([
-        'ip',
-        'netns',
-        'exec',
-        guest(n),
-        'env',
-        `OUT=${out}`,
-        'busybox',
+      const out = join(guests.folder, `lease-${n}`);
+      const wants = ['staticroutes', 'mtu', 'hostname'].flatMap((o) => ['-O', o]);
+      const client = [
         'udhcpc',
         '-i',
         'eth0',
-        '-n',
-        '-q',
-        '-f',
+        '-nqf',
         '-s',
-        join(folder, 'dhcp.sh'),
-        '-O',
-        'staticroutes',
-        '-O',
-        'mtu',
-        '-O',
-        'hostname',
+        join(guests.folder, 'dhcp.sh'),
         '-t',
         '10',
         '-T',
         '1',
-      ]);
+        ...wants,
+      ];
+      await inGuest(n, 'env', `OUT=${out}`, 'busybox', ...client);
       const lease = await run(['cat', out]);
       expect(lease).toContain(`ip=10.77.0.1${n}`);
       expect(lease).toContain('mtu=1400');
@@ -205,7 +106,10 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
       );
     expect(await get(1)).toBe('first says 10.77.0.11');
     expect(await get(2)).toBe('second says 10.77.0.12');
-    expect(asked).toEqual([`first ${networkId} 10.77.0.11 /openstack`, `second ${networkId} 10.77.0.12 /openstack`]);
+    expect(guests.asked).toEqual([
+      `first ${guests.networkId} 10.77.0.11 /openstack`,
+      `second ${guests.networkId} 10.77.0.12 /openstack`,
+    ]);
   });
 
   it('drops what a guest sends under an address that is not its own', async () => {
@@ -219,7 +123,7 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
     const routes = await inGuest(2, 'ip', 'route');
     await inGuest(2, 'ip', 'link', 'set', 'dev', 'eth0', 'address', 'fa:16:3e:00:00:66');
     expect(await pings(2, '10.77.0.11')).toBe(false);
-    await inGuest(2, 'ip', 'link', 'set', 'dev', 'eth0', 'address', ports[1].mac);
+    await inGuest(2, 'ip', 'link', 'set', 'dev', 'eth0', 'address', ports[1]!.mac);
     await inGuest(1, 'ip', 'neigh', 'flush', 'all');
     expect(routes).toContain('default');
     expect(await pings(2, '10.77.0.11')).toBe(true);
@@ -228,39 +132,69 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
   it('drops forged ARP', async () => {
     await inGuest(2, 'ip', 'addr', 'add', '10.77.0.1/32', 'dev', 'eth0');
     await inGuest(1, 'ip', 'neigh', 'flush', 'all');
-    await succeeds(['ip', 'netns', 'exec', guest(2), 'busybox', 'arping', '-U', '-c', '2', '-I', 'eth0', '10.77.0.1']);
+    await guests.can(2, 'busybox', 'arping', '-U', '-c', '2', '-I', 'eth0', '10.77.0.1');
     expect(await pings(1, '10.77.0.1')).toBe(true);
-    expect(await inGuest(1, 'ip', 'neigh')).not.toContain(ports[1].mac);
+    expect(await inGuest(1, 'ip', 'neigh')).not.toContain(ports[1]!.mac);
     await inGuest(2, 'ip', 'addr', 'del', '10.77.0.1/32', 'dev', 'eth0');
   });
 
   it('takes up changed rules at once', async () => {
-    await second.plug({ ...ports[1], rules: [egress, ingress({ protocol: '1' })] } as PortPlug);
+    await second.plug({ ...ports[1]!, rules: [egress, ingress({ protocol: '1' })] }, 's');
     expect(await pings(1, '10.77.0.12')).toBe(true);
-    await second.plug({
-      ...ports[1],
-      rules: [egress, ingress({ protocol: '1', remotePrefixes: ['10.77.0.50/32'] })],
-    } as PortPlug);
+    await second.plug(
+      {
+        ...ports[1]!,
+        rules: [egress, ingress({ protocol: '1', remotePrefixes: ['10.77.0.50/32'] })],
+      },
+      's',
+    );
     expect(await pings(1, '10.77.0.12')).toBe(false);
+  });
+
+  it('lets no group be passed by what is sent to all', async () => {
+    const toAll = () => guests.sends(1, { address: '10.77.0.255', port: 9_999 }, 'to all');
+    const listening = ingress({ protocol: '17', portMin: 9_999, portMax: 9_999 });
+    await second.plug({ ...ports[1]!, rules: [egress] }, 's');
+    expect(await guests.hears(2, 9_999, toAll)).toBe('');
+    // Neither by an address that is none of the port's in a frame that is.
+    await inGuest(1, 'ip', 'neigh', 'replace', '10.77.0.200', 'lladdr', ports[1]!.mac, 'dev', 'eth0');
+    await inGuest(2, 'ip', 'addr', 'add', '10.77.0.200/32', 'dev', 'lo');
+    const elsewhere = () => guests.sends(1, { address: '10.77.0.200', port: 9_999 }, 'elsewhere');
+    expect(await guests.hears(2, 9_999, elsewhere)).toBe('');
+    await second.plug({ ...ports[1]!, rules: [egress, listening] }, 's');
+    expect(await guests.hears(2, 9_999, toAll)).toBe('to all');
+  });
+
+  it('judges what goes to a port by its own rules, although another may use its range', async () => {
+    const wide = { mac: ports[0]!.mac, address: '10.77.0.0/24' };
+    await first.plug({ ...ports[0]!, allowedPairs: [wide], rules: [egress] }, 's');
+    await second.plug({ ...ports[1]!, rules: [egress, ingress({ protocol: '1' })] }, 's');
+    expect(await pings(1, '10.77.0.12')).toBe(true);
+    expect(await pings(2, '10.77.0.11')).toBe(false);
+    await first.plug(ports[0]!, 's');
+    await second.plug(ports[1]!, 's');
+    expect(await pings(2, '10.77.0.11')).toBe(true);
   });
 
   it("lets guests out under the machine's addresses, and into nothing that listens on it", async () => {
     const outside = `omv-world-${process.pid}`;
     await run(['ip', 'netns', 'add', outside]);
     const device = `ovw${process.pid}`.slice(0, 15);
+    // Of its own, where several of these run on one machine.
+    const world = `100.127.${194 + (process.pid % 60)}`;
     let inner: Server | undefined;
     try {
       await run(['ip', 'link', 'add', 'name', device, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', outside]);
-      await run(['ip', 'addr', 'add', '100.127.200.1/24', 'dev', device]);
+      await run(['ip', 'addr', 'add', `${world}.1/24`, 'dev', device]);
       await run(['ip', 'link', 'set', 'dev', device, 'up']);
-      await run(['ip', '-n', outside, 'addr', 'add', '100.127.200.2/24', 'dev', 'eth0']);
+      await run(['ip', '-n', outside, 'addr', 'add', `${world}.2/24`, 'dev', 'eth0']);
       await run(['ip', '-n', outside, 'link', 'set', 'dev', 'eth0', 'up']);
-      expect(await pings(1, '100.127.200.2')).toBe(true);
+      expect(await pings(1, `${world}.2`)).toBe(true);
       inner = createServer((_, response) => response.end('secret'));
-      await new Promise<void>((resolve) => inner!.listen(0, '100.127.200.1', () => resolve()));
+      await new Promise<void>((resolve) => inner!.listen(0, `${world}.1`, () => resolve()));
       const { port } = inner.address() as { port: number };
-      const url = `http://100.127.200.1:${port}/`;
-      expect(await succeeds(['ip', 'netns', 'exec', guest(1), 'curl', '-s', '--max-time', '2', url])).toBe(false);
+      const url = `http://${world}.1:${port}/`;
+      expect(await guests.can(1, 'curl', '-s', '--max-time', '2', url)).toBe(false);
       expect(await succeeds(['ip', 'netns', 'exec', outside, 'curl', '-s', '--max-time', '2', url])).toBe(true);
     } finally {
       inner?.close();
@@ -270,7 +204,7 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
   });
 
   it('reaches guests from the namespace only as their groups allow', async () => {
-    const reach = first.reach(networkId);
+    const reach = first.reach(guests.networkId);
     expect(await succeeds([...reach, 'busybox', 'ping', '-c', '1', '-W', '2', '10.77.0.11'])).toBe(true);
     expect(await succeeds([...reach, 'busybox', 'ping', '-c', '1', '-W', '1', '10.77.0.12'])).toBe(false);
   });
@@ -279,26 +213,61 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
     await first.close();
     await second.close();
     expect(await pings(2, '10.77.0.11')).toBe(true);
-    first = await agent('first');
-    second = await agent('second');
-    await first.ensureNetworks([plan]);
-    expect(await first.list()).toEqual([ports[0].portId]);
-    expect(await second.list()).toEqual([ports[1].portId]);
+    first = await guests.agent('first');
+    second = await guests.agent('second');
+    await first.ensure(plan);
+    expect(await first.list()).toEqual([{ portId: ports[0]!.portId, serverId: 's' }]);
+    expect(await second.list()).toEqual([{ portId: ports[1]!.portId, serverId: 's' }]);
     expect(await inGuest(1, 'curl', '-s', '--max-time', '10', 'http://169.254.169.254/')).toBe('first says 10.77.0.11');
   });
 
   it('makes a tap device for a guest, and the network anew when its namespace is gone', async () => {
-    const extra = portOf(3, []);
-    const nic = await first.plug(extra);
-    expect(nic).toMatchObject({ mac: extra.mac, netns: names.netns(networkId), tap: names.tap(extra.portId) });
+    const { names } = guests;
+    const extra = guests.port(3, ['10.77.0.13'], []);
+    const nic = await first.plug(extra, 'another');
+    expect(nic).toMatchObject({ mac: extra.mac, netns: names.netns(guests.networkId), tap: names.tap(extra.portId) });
     expect(await run(['ip', '-n', nic.netns!, 'link', 'show', 'dev', nic.tap])).toContain('master br0');
     await first.unplug(extra.portId);
     await first.unplug(extra.portId);
     expect(await succeeds(['ip', '-n', nic.netns!, 'link', 'show', 'dev', nic.tap])).toBe(false);
   });
 
+  it('plugs many ports together, and those that can be when one cannot', async () => {
+    const many = Array.from({ length: 20 }, (_, i) => guests.port(3, [`10.77.0.${100 + i}`], [egress]));
+    const bad = { ...guests.port(4, ['10.77.0.99'], []), mac: 'no MAC; flush ruleset' };
+    const began = performance.now();
+    const results = await Promise.allSettled([...many, bad].map((port) => first.plug(port, 'many')));
+    expect(results.map((r) => r.status)).toEqual([...many.map(() => 'fulfilled'), 'rejected']);
+    expect(performance.now() - began).toBeLessThan(10_000);
+    const { names } = guests;
+    const netns = names.netns(guests.networkId);
+    const links = await run(['ip', '-n', netns, 'link', 'show', 'master', 'br0']);
+    for (const { portId } of many) expect(links).toContain(names.tap(portId));
+    expect((await first.list()).filter((p) => p.serverId === 'many')).toHaveLength(many.length);
+    await Promise.all(many.map(({ portId }) => first.unplug(portId)));
+    expect(await run(['ip', '-n', netns, 'link', 'show', 'master', 'br0'])).not.toContain(names.tap(many[0]!.portId));
+    expect((await first.list()).map((p) => p.serverId)).not.toContain('many');
+  });
+
+  it('brings the filter up to date that an agent was cut off from writing', async () => {
+    const { names } = guests;
+    const { portId } = ports[1]!;
+    const inForce = () => run([...first.reach(guests.networkId), 'nft', 'list', 'table', 'inet', 'omnivisor']);
+    const changed = { ...ports[1]!, rules: [ingress({ protocol: '132' })] };
+    const file = names.portFile(guests.networkId, portId);
+    // What is left behind between the port's file and the filter.
+    await writeFile(join(names.networkDirectory(guests.networkId), 'filter.stale'), '');
+    await writeFile(file, JSON.stringify({ ...JSON.parse(await readFile(file, 'utf8')), plug: changed }));
+    expect(await inForce()).not.toContain('sctp');
+    await second.plug(changed, 's');
+    expect(await inForce()).toMatch(/132|sctp/);
+  });
+
   it('leaves nothing behind when everything is removed', async () => {
-    await first.removeAll();
+    const { names, folder } = guests;
+    // Also what the files in the state directory do not tell of.
+    await rm(names.networkDirectory(guests.networkId), { recursive: true });
+    await guests.close();
     expect(await run(['ip', 'netns', 'list'])).not.toContain(names.prefix);
     expect(await run(['ip', 'link'])).not.toContain(names.outsidePrefix);
     expect(await run(['nft', 'list', 'tables'])).not.toContain(names.rootTable);

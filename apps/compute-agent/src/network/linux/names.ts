@@ -50,8 +50,9 @@ export class Names {
   agentSocket(agent: string): string {
     return join(this.directory, `agent-${hash(agent, 12)}.sock`);
   }
+  /** One of a few that networks share: a lock file cannot be removed while somebody may wait for it. */
   lock(networkId: string): string {
-    return join(this.directory, `${uuid(networkId)}.lock`);
+    return join(this.directory, `lock-${hash(uuid(networkId), 2)}`);
   }
   /** One for all clouds of the machine: guards the pool of outside addresses. */
   get machineLock(): string {

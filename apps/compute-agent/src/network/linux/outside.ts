@@ -35,12 +35,18 @@ export class Outside {
     });
   }
 
+  /** The table goes with the last network of the cloud. */
   async disconnect(networkId: string): Promise<void> {
-    await succeeds(['ip', 'link', 'delete', 'dev', this.names.outside(networkId)]);
+    await withLock(this.names.machineLock, async () => {
+      await succeeds(['ip', 'link', 'delete', 'dev', this.names.outside(networkId)]);
+      const links = JSON.parse(await run(['ip', '-j', 'link', 'show'])) as { ifname: string }[];
+      if (!links.some(({ ifname }) => ifname.startsWith(this.names.outsidePrefix))) await this.removeTable();
+    });
   }
 
-  async removeTable(): Promise<void> {
-    await succeeds(['nft', 'delete', 'table', 'ip', this.names.rootTable]);
+  /** @returns whether it was there */
+  removeTable(): Promise<boolean> {
+    return succeeds(['nft', 'delete', 'table', 'ip', this.names.rootTable]);
   }
 
   /** The first two neighbours of the pool that no device of the root namespace has, of whatever cloud. */

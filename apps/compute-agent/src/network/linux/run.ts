@@ -62,3 +62,18 @@ export const isAlive = (pid: number): boolean => {
     return false;
   }
 };
+
+/** Ends a process, by force when it does not go. */
+export const end = async (pid: number): Promise<void> => {
+  const send = (signal: NodeJS.Signals) => {
+    try {
+      process.kill(pid, signal);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  };
+  send('SIGTERM');
+  const deadline = Date.now() + 3_000;
+  while (isAlive(pid) && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
+  if (isAlive(pid)) send('SIGKILL');
+};

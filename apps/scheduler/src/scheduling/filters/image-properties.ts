@@ -20,6 +20,19 @@ const family = (hypervisor: string): string => {
 const property = ({ request }: Wanted, ...names: string[]): string | undefined =>
   names.map((n) => request.image.properties[n]).find((v) => v !== undefined && v !== '');
 
+/** Hosts that say nothing of firmware find out when they spawn. */
+const firmware: ClassFilter['check'] = (wanted, { traits }) => {
+  const { image, flavor } = wanted.request;
+  const type = image.properties.hw_firmware_type;
+  const isSecure = image.properties.os_secure_boot === 'required' || flavor.extraSpecs['os:secure_boot'] === 'required';
+  if (!type && !isSecure) return null;
+  if (![...traits].some((t) => t.startsWith('COMPUTE_FIRMWARE_'))) return null;
+  if (type && !traits.has(`COMPUTE_FIRMWARE_${type.toUpperCase()}`)) return refusal('firmware', type, 'not offered');
+  if (isSecure && !traits.has('COMPUTE_SECURITY_UEFI_SECURE_BOOT'))
+    return refusal('secure boot', 'required', 'not offered');
+  return null;
+};
+
 /** What the image says of the machine it can boot on. */
 export const imageProperties: ClassFilter = {
   name: 'image properties',
@@ -39,6 +52,6 @@ export const imageProperties: ClassFilter = {
     const told = [...hostClass.traits].filter((t) => t.startsWith('COMPUTE_IMAGE_TYPE_'));
     if (told.length > 0 && !hostClass.traits.has(format))
       return refusal('disk format', wanted.request.image.diskFormat, 'not offered');
-    return null;
+    return firmware(wanted, hostClass);
   },
 };

@@ -4,6 +4,7 @@ import { capacity } from './capacity.js';
 import { computeStatus } from './compute-status.js';
 import { differentHost } from './different-host.js';
 import { excludedHosts } from './excluded-hosts.js';
+import { guestReadiness } from './guest-readiness.js';
 import { imageProperties } from './image-properties.js';
 import { machine } from './machine.js';
 import { requestedHost } from './requested-host.js';
@@ -12,7 +13,13 @@ import { serverGroup } from './server-group.js';
 import { traits } from './traits.js';
 
 /** In the order in which they are asked: an explanation names the first that fails. */
-export const classFilters: readonly ClassFilter[] = [computeStatus, availabilityZone, traits, imageProperties];
+export const classFilters: readonly ClassFilter[] = [
+  computeStatus,
+  availabilityZone,
+  traits,
+  imageProperties,
+  guestReadiness,
+];
 export const hostFilters: readonly HostFilter[] = [
   requestedHost,
   capacity,

@@ -2,11 +2,9 @@ import {
   type CommandContext,
   type CommandId,
   conflict,
-  DomainError,
   HostId,
   hostBus,
   hostOf,
-  invalid,
   type RequestId,
 } from '@omnivisor/contracts';
 import type { Subscription } from '@omnivisor/platform/ports';
@@ -55,25 +53,19 @@ export class HostDesk implements ActivePart {
   private async beat(hostId: HostId, session: number): Promise<z.input<typeof hostBus.beat.reply>> {
     let host = this.core.world.hosts.get(hostId);
     if (!host || session > host.session) host = (await this.core.fresh()).hosts.get(hostId);
-    if (!host?.exists || host.retired) throw invalid('this host is not enrolled');
-    if (session > host.session) throw invalid('the host has no such session');
-    if (session < host.session) return { superseded: true };
+    if (!host?.exists || host.retired || session !== host.session)
+      throw hostBus.sessionEnded(session, host?.session ?? 0);
     this.watch.heard(hostId);
     if (!host.up && !host.fenced) await this.send(hostId, { type: 'up', hostId, session });
-    return { superseded: false };
+    return { changedAt: this.core.world.changedAt(host.providerId ?? '') };
   }
 
   private async quarantine(
     hostId: HostId,
     { session, guests }: z.output<typeof hostBus.quarantine.request>,
   ): Promise<z.input<typeof hostBus.quarantine.reply>> {
-    try {
-      await this.send(hostId, { type: 'reportQuarantine', hostId, session, guests });
-      return { accepted: true };
-    } catch (error) {
-      if (error instanceof DomainError && error.kind === 'conflict') return { accepted: false };
-      throw error;
-    }
+    await this.send(hostId, { type: 'reportQuarantine', hostId, session, guests });
+    return {};
   }
 
   /** Brings the host's resource provider in line with what its agent found. */

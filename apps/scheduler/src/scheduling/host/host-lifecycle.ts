@@ -3,6 +3,7 @@ import {
   type HostEvent,
   type HostFacts,
   type HostId,
+  hostBus,
   hostEvents,
   notFound,
   type ProviderId,
@@ -51,7 +52,7 @@ const reportQuarantine = (
   { hostId, session, guests }: Extract<HostCommand, { type: 'reportQuarantine' }>,
   host: Host,
 ): HostEvent[] => {
-  if (session !== host.session) throw conflict('this session of the host has ended');
+  if (session !== host.session) throw hostBus.sessionEnded(session, host.session);
   const here = new Set<string>(guests.map((g) => g.serverId));
   const found = guests.filter((g) => host.quarantine[g.serverId]?.attempt !== g.attempt);
   return [

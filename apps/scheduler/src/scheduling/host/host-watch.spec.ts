@@ -80,12 +80,14 @@ describe('sessions of a host', () => {
     const [host] = hosts as [HostId];
     const again = await sim.bus.request(hostBus.hello, { facts: facts('h0') }, subjectAt(hostBus.hello, host));
     expect(again).toMatchObject({ session: 2, cloudId: 'cloud', hostName: 'h0' });
-    expect(await sim.beat(host, 1)).toEqual({ superseded: true });
-    expect(await sim.beat(host, 2)).toEqual({ superseded: false });
+    await sim.beat(host, 2);
+    const ended = { name: 'HostSessionEnded', details: { superseded: true } };
+    await expect(sim.beat(host, 1)).rejects.toMatchObject(ended);
+    await expect(sim.beat(host, 3)).rejects.toMatchObject({ name: 'HostSessionEnded', details: { superseded: false } });
     const quarantine = { session: 1, guests: [] };
-    expect(await sim.bus.request(hostBus.quarantine, quarantine, subjectAt(hostBus.quarantine, host))).toEqual({
-      accepted: false,
-    });
+    await expect(
+      sim.bus.request(hostBus.quarantine, quarantine, subjectAt(hostBus.quarantine, host)),
+    ).rejects.toMatchObject(ended);
   });
 
   it('are refused to who is not enrolled', async () => {
@@ -115,6 +117,6 @@ describe('two schedulers', () => {
     await s.stop();
     await sim.settle();
     expect(standby.core.active).toBe(true);
-    expect(await sim.beat(hosts[0]!)).toEqual({ superseded: false });
+    await sim.beat(hosts[0]!);
   });
 });

@@ -17,6 +17,11 @@ export const imageRules: RuleTable = {
     "rule:context_is_admin or (role:member and (project_id:%(project_id)s or project_id:%(member_id)s or 'community':%(visibility)s or 'public':%(visibility)s or 'shared':%(visibility)s))",
   download_from_store:
     "rule:context_is_admin or (role:member and (project_id:%(project_id)s or project_id:%(member_id)s or 'community':%(visibility)s or 'public':%(visibility)s or 'shared':%(visibility)s))",
+  /** Ours: the image in another format, and what is known of the guest in it. */
+  os_omnivisor_export_image:
+    "rule:context_is_admin or (role:member and (project_id:%(project_id)s or project_id:%(member_id)s or 'community':%(visibility)s or 'public':%(visibility)s or 'shared':%(visibility)s))",
+  os_omnivisor_inject_image:
+    "rule:context_is_admin or (role:member and (project_id:%(project_id)s or project_id:%(member_id)s or 'community':%(visibility)s or 'public':%(visibility)s or 'shared':%(visibility)s))",
   upload_image: 'rule:context_is_admin or (role:member and project_id:%(project_id)s)',
   delete_image_location: 'rule:context_is_admin',
   get_image_location: 'rule:context_is_admin or (role:reader and project_id:%(project_id)s)',

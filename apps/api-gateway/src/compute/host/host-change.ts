@@ -1,0 +1,30 @@
+import type { hostBus } from '@omnivisor/contracts';
+import type { ServerRow } from '../server/server.projection.js';
+import type { HostRow } from './host.projection.js';
+
+/** True while the log asks this host for the change. The host's session is somebody else's question. */
+export const isAskedFor = (
+  change: hostBus.HostChange,
+  host: Pick<HostRow, 'id' | 'quarantine'>,
+  server: ServerRow | undefined,
+): boolean => {
+  const { kind, attempt } = change;
+  const isPlaced = server?.onHost === host.id && server.placement?.attempt === attempt;
+  if (kind === 'discard') {
+    const guest = host.quarantine[change.serverId];
+    return guest?.verdict === 'discard' && guest.attempt === attempt && !isPlaced;
+  }
+  if (!server || !isPlaced) return false;
+  if (kind === 'destroy') return server.deleteRequested;
+  if (server.deleteRequested) return false;
+  switch (kind) {
+    case 'spawn':
+      return !server.spawned;
+    case 'plug':
+      return server.spawned;
+    case 'operate': {
+      const { operation } = server;
+      return server.spawned && operation?.generation === change.generation && !operation.done;
+    }
+  }
+};

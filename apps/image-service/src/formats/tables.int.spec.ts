@@ -1,0 +1,73 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ImageFormat } from '@omnivisor/contracts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { mutated, seeded } from './mutations.js';
+import { tablesProblem } from './tables.js';
+
+const hasTool = spawnSync('qemu-img', ['--version']).status === 0;
+const MIB = 1024 * 1024;
+const problem = (form: ImageFormat, bytes: Buffer) =>
+  tablesProblem(form, {
+    size: bytes.length,
+    read: async (offset, length) => bytes.subarray(Math.min(offset, bytes.length), offset + length),
+  });
+
+describe.skipIf(!hasTool)('the tables of an image', () => {
+  let folder = '';
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'tables-'));
+    const random = seeded(1);
+    const disk = Buffer.alloc(6 * MIB);
+    for (let i = 0; i < 3 * MIB; i += 4) disk.writeUInt32LE(random(2 ** 32), i);
+    for (let i = 5 * MIB; i < 6 * MIB; i += 4) disk.writeUInt32LE(random(2 ** 32), i);
+    writeFileSync(join(folder, 'disk'), disk);
+  });
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  const cases: [ImageFormat, string, string[]][] = [
+    ['qcow2', 'qcow2', []],
+    ['qcow2', 'qcow2', ['-c']],
+    ['qcow2', 'qcow2', ['-o', 'compat=0.10,cluster_size=4096']],
+    ['vhd', 'vpc', ['-o', 'force_size=on']],
+    ['vhdx', 'vhdx', []],
+    ['vhdx', 'vhdx', ['-o', 'block_size=1M']],
+    ['vdi', 'vdi', []],
+    ['vmdk-sparse', 'vmdk', []],
+    ['vmdk', 'vmdk', ['-o', 'subformat=streamOptimized']],
+  ];
+  const made = (driver: string, options: string[]) => {
+    execFileSync('qemu-img', [
+      'convert',
+      '-f',
+      'raw',
+      '-O',
+      driver,
+      ...options,
+      join(folder, 'disk'),
+      join(folder, 'made'),
+    ]);
+    return readFileSync(join(folder, 'made'));
+  };
+
+  it.each(cases)(
+    'point to what is there in a whole %s (%s %j), and not in one that was cut off',
+    async (form, driver, options) => {
+      const bytes = made(driver, options);
+      expect(await problem(form, bytes)).toBeNull();
+      for (const part of [0.02, 0.3, 0.6, 0.8])
+        expect(await problem(form, bytes.subarray(0, Math.floor(bytes.length * part))), String(part)).toMatch(
+          /cut off/,
+        );
+    },
+  );
+  it('may be anything, and still the check comes to an end', async () => {
+    const random = seeded(4);
+    for (const [form, driver, options] of cases) {
+      const bytes = made(driver, options);
+      for (let round = 0; round < 10; round++) await problem(form, mutated(bytes, bytes, random));
+    }
+  });
+  it('are not asked of formats that have none', async () => expect(await problem('raw', Buffer.alloc(10))).toBeNull());
+});

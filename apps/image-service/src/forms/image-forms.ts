@@ -1,0 +1,298 @@
+import { createHash } from 'node:crypto';
+import {
+  type Bytes,
+  conflict,
+  DomainError,
+  type ImageFormat,
+  type Milliseconds,
+  ms,
+  notFound,
+  unavailable,
+  unsupported,
+} from '@omnivisor/contracts';
+import type { ImageContext } from '../core.js';
+import { sizeProblem } from '../formats/limits.js';
+import { type FormRow, formsTable } from '../image/forms.projection.js';
+import type { ImageRow } from '../image/image.projection.js';
+import { imageAggregate } from '../image/image-lifecycle.js';
+import { serviceContext } from '../service-context.js';
+import { type Base, baseOf, compose, isPlain } from './compositions.js';
+import type { FormMaker } from './form-maker.js';
+import { limitsFor } from './qemu-img.js';
+import { readSegments, type Segment, sizeOf } from './segments.js';
+import { Turns } from './turns.js';
+
+/** A form that can be read now. */
+export interface ReadyForm {
+  readonly format: ImageFormat;
+  readonly size: number;
+  /** Null for an original that came before it was kept. */
+  readonly sha256: string | null;
+  readonly segments: readonly Segment[];
+  /** Blobs it lives of besides the original. */
+  readonly derivedKeys: readonly string[];
+}
+
+const POLL = ms(200);
+/** How long a failed conversion is not tried again. */
+const FAILURE_HOLDS = ms(60_000);
+const WAITING = 64;
+
+export const formOf = (row: ImageRow): ImageFormat | null => {
+  if (row.format) return row.format;
+  // Bytes that were looked at before their form was kept.
+  const bare = row.containerFormat === 'bare' || row.containerFormat === row.diskFormat;
+  return bare ? (row.diskFormat as ImageFormat | null) : null;
+};
+
+/** The forms of images: which there can be, and the one that is asked for, made at most once and kept for others. */
+export class ImageForms {
+  private readonly running = new Map<string, Promise<ReadyForm>>();
+  private readonly active = new Set<string>();
+  private readonly turns: Turns;
+
+  constructor(
+    private readonly context: ImageContext,
+    private readonly maker: FormMaker,
+    private readonly onError: (where: string, error: unknown) => void,
+  ) {
+    this.turns = new Turns(context.settings.conversions, WAITING);
+  }
+
+  /** True while this process makes it. */
+  isActive(derivationId: string): boolean {
+    return this.active.has(derivationId);
+  }
+
+  /** Ends what is being made; the log says so. */
+  async stop(): Promise<void> {
+    this.maker.stop();
+    await Promise.allSettled(this.running.values());
+  }
+
+  /** Why an image cannot be had in a form, for the caller; null when it can. */
+  problem(row: ImageRow, format: ImageFormat): string | null {
+    const own = formOf(row);
+    if (own === null || row.uploadId === null) return 'The image is in a container that nobody looks into.';
+    if (format === own) return null;
+    if (row.virtualSize === null) return 'The size of the disk in the image is not known.';
+    const tooLarge = sizeProblem(format, row.virtualSize);
+    if (tooLarge !== null) return `The image cannot be converted: ${tooLarge}.`;
+    if (row.virtualSize > this.context.settings.formsCapacity && !(isPlain(own) && isPlain(format)))
+      return 'The image is too large to be converted in this cloud.';
+    return this.maker.problem(own, format);
+  }
+
+  /** The first of the formats in which the image can be had; its own wins. @throws DomainError `unsupported` */
+  choose(row: ImageRow, formats: readonly ImageFormat[]): ImageFormat {
+    const own = formOf(row);
+    const found = own !== null && formats.includes(own) ? own : formats.find((f) => this.problem(row, f) === null);
+    if (found) return found;
+    throw unsupported(this.problem(row, formats[0]!) ?? 'The image cannot be had in these formats.');
+  }
+
+  /** All of an image that are there now, its own first. */
+  async known(
+    row: ImageRow,
+  ): Promise<{ format: ImageFormat; state: string; size: number | null; sha256: string | null }[]> {
+    const own = formOf(row);
+    const forms = (await (await this.context.core.fresh()).get(formsTable, row.id))?.forms ?? {};
+    return [
+      ...(own ? [{ format: own, state: 'original', size: row.size, sha256: row.sha256 ?? null }] : []),
+      ...Object.entries(forms).map(([format, { state, size, sha256 }]) => ({
+        ...{ format: format as ImageFormat, state, size, sha256 },
+      })),
+    ];
+  }
+
+  /**
+   * The image in a form; made when it is not there yet.
+   * @returns null when it is not ready after `patience`; it is being made on
+   * @throws DomainError `unsupported` when it cannot be; `conflict` when that failed a moment ago; `unavailable`
+   */
+  async ready(row: ImageRow, format: ImageFormat, patience: Milliseconds): Promise<ReadyForm | null> {
+    const problem = this.problem(row, format);
+    if (problem !== null) throw unsupported(problem);
+    const own = this.original(row);
+    if (format === own.format) return own;
+    const there = await this.there(row, format);
+    if (there) return there;
+    const made = this.begin(row, format);
+    let cancel = () => {};
+    const late = new Promise<null>((resolve) => {
+      cancel = this.context.core.clock.after(patience, () => resolve(null));
+    });
+    try {
+      return await Promise.race([made, late]);
+    } finally {
+      cancel();
+    }
+  }
+
+  /** Begins to make a form, for somebody who comes later. */
+  prepare(row: ImageRow, format: ImageFormat): void {
+    if (format !== formOf(row)) this.ready(row, format, ms(0)).catch((error) => this.onError('image forms', error));
+  }
+
+  async read(form: ReadyForm, range?: { start: number; end: number }) {
+    try {
+      for (const key of form.derivedKeys) await this.context.store.touch(key);
+      return await readSegments(this.context.store, form.segments, range);
+    } catch (error) {
+      throw unavailable('The image data cannot be read now.', error);
+    }
+  }
+
+  private original(row: ImageRow): ReadyForm {
+    const size = row.size ?? 0;
+    return {
+      format: formOf(row)!,
+      size,
+      sha256: row.sha256 ?? null,
+      segments: [{ kind: 'blob', key: row.uploadId!, start: 0, length: size }],
+      derivedKeys: [],
+    };
+  }
+
+  private async there(row: ImageRow, format: ImageFormat): Promise<ReadyForm | null> {
+    const forms = (await (await this.context.core.fresh()).get(formsTable, row.id))?.forms ?? {};
+    const form = forms[format];
+    if (form?.state === 'failed' && this.age(form) < FAILURE_HOLDS)
+      throw conflict(`The image could not be converted to ${format}: ${form.reason}`);
+    return form?.state === 'ready' ? this.readyForm(row, format, form, forms) : null;
+  }
+
+  private readyForm(
+    row: ImageRow,
+    format: ImageFormat,
+    form: FormRow,
+    forms: { readonly [F in ImageFormat]?: FormRow },
+  ): ReadyForm | null {
+    const facts = { format, size: form.size!, sha256: form.sha256 };
+    if (!form.composed) {
+      const segments = [{ kind: 'blob', key: form.derivationId, start: 0, length: form.size! }] as const;
+      return { ...facts, segments, derivedKeys: [form.derivationId] };
+    }
+    const under = form.base === null ? null : forms[form.base];
+    if (form.base !== null && under?.state !== 'ready') return null;
+    const base = form.base === null ? this.ownBase(row) : baseFrom(form.base, under!, row);
+    const segments = compose(format, base, identityOf(row));
+    return segments && { ...facts, segments, derivedKeys: under ? [under.derivationId] : [] };
+  }
+
+  private ownBase(row: ImageRow): Base {
+    const { format, size, sha256 } = this.original(row);
+    return { form: format, key: row.uploadId!, size, sha256, virtualSize: row.virtualSize! };
+  }
+
+  private begin(row: ImageRow, format: ImageFormat): Promise<ReadyForm> {
+    const name = `${row.id}/${format}`;
+    const known = this.running.get(name);
+    if (known) return known;
+    const run = this.make(row, format).finally(() => this.running.delete(name));
+    // Whoever waits hears of it; nobody may.
+    run.catch((error) => {
+      if (!(error instanceof DomainError)) this.onError(`conversion of image ${row.id} to ${format}`, error);
+    });
+    this.running.set(name, run);
+    return run;
+  }
+
+  private async make(row: ImageRow, format: ImageFormat): Promise<ReadyForm> {
+    const under = this.baseFormat(row, format);
+    // The turn is taken by the conversion alone: what is put together waits for it outside.
+    if (under !== null) await ((await this.there(row, under)) ?? this.begin(row, under));
+    return under === null && !this.composesOwn(row, format)
+      ? this.turns.take(() => this.derive(row, format, under))
+      : this.derive(row, format, under);
+  }
+
+  private composesOwn(row: ImageRow, format: ImageFormat): boolean {
+    return compose(format, this.ownBase(row), identityOf(row)) !== null;
+  }
+
+  /** The derived form that has to be there first; null when the original will do. */
+  private baseFormat(row: ImageRow, format: ImageFormat): ImageFormat | null {
+    if (this.composesOwn(row, format)) return null;
+    return baseOf(format) ?? null;
+  }
+
+  private async derive(row: ImageRow, format: ImageFormat, under: ImageFormat | null): Promise<ReadyForm> {
+    const { core } = this.context;
+    const derivationId = core.ids.uuid();
+    const context = (step: string) => serviceContext(derivationId, step);
+    const start = { kind: 'startDerivation', imageId: row.id, derivationId, format } as const;
+    const { events, position } = await core.commands.execute(imageAggregate, row.id, start, context('start'));
+    if (events.length === 0) return this.fromOthers(row, format);
+    this.active.add(derivationId);
+    await core.at(position);
+    try {
+      const made = await this.bytesOf(row, format, under, derivationId);
+      const done = { kind: 'completeDerivation', imageId: row.id, derivationId, format, base: under, ...made } as const;
+      const outcome = await core.commands.execute(imageAggregate, row.id, done, context('complete'));
+      await core.at(outcome.position);
+    } catch (error) {
+      await this.giveUp(row, format, derivationId, error);
+      if (error instanceof DomainError) throw error;
+      throw conflict(`The image could not be converted to ${format}.`);
+    } finally {
+      this.active.delete(derivationId);
+    }
+    return (await this.there(row, format)) ?? this.gone();
+  }
+
+  private async bytesOf(row: ImageRow, format: ImageFormat, under: ImageFormat | null, derivationId: string) {
+    const forms = (await (await this.context.core.fresh()).get(formsTable, row.id))?.forms ?? {};
+    const base = under === null ? this.ownBase(row) : baseFrom(under, forms[under] ?? this.gone(), row);
+    const segments = compose(format, base, identityOf(row));
+    if (!segments) return { ...(await this.maker.make(row, formOf(row)!, format, derivationId)), composed: false };
+    const hash = createHash('sha256');
+    for await (const chunk of await readSegments(this.context.store, segments)) hash.update(chunk as Buffer);
+    return { size: sizeOf(segments) as Bytes, sha256: hash.digest('hex'), composed: true };
+  }
+
+  /** Another replica makes it: its end is in the log. */
+  private async fromOthers(row: ImageRow, format: ImageFormat): Promise<ReadyForm> {
+    const { clock } = this.context.core;
+    const until = Date.parse(clock.now()) + 2 * limitsFor(row.virtualSize ?? 0, 0).wall;
+    for (;;) {
+      const form = (await (await this.context.core.fresh()).get(formsTable, row.id))?.forms[format];
+      if (form?.state !== 'running') return (await this.there(row, format)) ?? this.gone();
+      if (Date.parse(clock.now()) > until) throw unavailable('The image is being converted. Please try again.');
+      await clock.sleep(POLL);
+    }
+  }
+
+  private async giveUp(row: ImageRow, format: ImageFormat, derivationId: string, error: unknown): Promise<void> {
+    const { core, store } = this.context;
+    const reason = error instanceof DomainError ? error.message : 'the converter failed';
+    this.onError(`conversion of image ${row.id} to ${format}`, error);
+    const command = { kind: 'failDerivation', imageId: row.id, derivationId, format, reason } as const;
+    const { position } = await core.commands.execute(
+      imageAggregate,
+      row.id,
+      command,
+      serviceContext(derivationId, 'fail'),
+    );
+    await store.remove(derivationId);
+    if (position > 0) await core.at(position);
+  }
+
+  private age(form: FormRow): number {
+    return Date.parse(this.context.core.clock.now()) - Date.parse(form.since);
+  }
+
+  private gone(): never {
+    throw notFound('The image or its form went away meanwhile.');
+  }
+}
+
+const baseFrom = (format: ImageFormat, form: FormRow, row: ImageRow): Base => ({
+  form: format,
+  key: form.derivationId,
+  size: form.size!,
+  sha256: form.sha256,
+  virtualSize: row.virtualSize!,
+});
+
+const identityOf = (row: ImageRow) => ({ id: row.uploadId!, at: row.createdAt });

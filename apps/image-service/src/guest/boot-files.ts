@@ -1,0 +1,42 @@
+import type { FileTree } from './fs/volume.js';
+
+/** A kernel and the initial RAM disk that goes with it. */
+export interface BootFiles {
+  readonly tree: FileTree;
+  readonly kernel: string;
+  readonly initramfs: string | null;
+  /** Its release, as far as the file's name says. */
+  readonly release: string | null;
+}
+
+const FOLDERS = ['/boot', '/'];
+const KERNEL = /^(?:vmlinu[xz]|bzImage|kernel)(?:-(.+))?$/;
+const LEFT_OUT = /rescue|\.old$|\.bak$|\.efi\.signed$/;
+
+/** Compares releases as people do: 6.10 is newer than 6.9. */
+const newer = (a: string, b: string): number => a.localeCompare(b, 'en', { numeric: true });
+
+const initramfsNames = (release: string | null): string[] =>
+  release === null
+    ? ['initrd.img', 'initrd', 'initramfs.img', 'initramfs']
+    : [`initrd.img-${release}`, `initramfs-${release}.img`, `initrd-${release}`, `initrd-${release}.img`];
+
+/** The newest kernel of a disk: the one that a boot loader starts unless it was told otherwise. */
+export const findBootFiles = async (trees: readonly FileTree[]): Promise<BootFiles | null> => {
+  const found: BootFiles[] = [];
+  for (const tree of trees)
+    for (const folder of FOLDERS) {
+      const names = await tree.names(folder);
+      for (const name of names) {
+        const match = KERNEL.exec(name);
+        if (!match || LEFT_OUT.test(name)) continue;
+        const release = match[1] ?? null;
+        const initramfs = initramfsNames(release).find((n) => names.includes(n)) ?? null;
+        const path = (file: string) => `${folder === '/' ? '' : folder}/${file}`;
+        found.push({ tree, kernel: path(name), initramfs: initramfs && path(initramfs), release });
+      }
+    }
+  // A name without a release is usually a link to one with it.
+  found.sort((a, b) => newer(b.release ?? '', a.release ?? ''));
+  return found.find((f) => f.initramfs !== null) ?? found[0] ?? null;
+};

@@ -1,0 +1,161 @@
+import type { GuestFacts, ImageId } from '@omnivisor/contracts';
+import { seconds } from '@omnivisor/contracts';
+import type { ImageContext } from '../core.js';
+import { formOf } from '../forms/image-forms.js';
+import { ovaDisk } from '../forms/ova-disk.js';
+import { canRead } from '../forms/qemu-img.js';
+import { guestsTable, type ImageRow, imagesTable } from '../image/image.projection.js';
+import { imageAggregate } from '../image/image-lifecycle.js';
+import type { Sandbox } from '../sandbox/sandbox.js';
+import { serviceContext } from '../service-context.js';
+import type { ImageWriter } from '../store/index.js';
+import { type Disk, Unreadable } from './disk.js';
+import { guestFile, inspectGuest } from './inspect-guest.js';
+import { withDisk } from './open-disk.js';
+import { readinessOf } from './readiness.js';
+
+const ROUND = seconds(600);
+const BATCH = 200;
+const TRIES = 3;
+
+/** Opens the disk in an image for a look. */
+export class GuestDisks {
+  constructor(
+    private readonly context: ImageContext,
+    private readonly sandbox: Sandbox,
+  ) {}
+
+  /** @throws Unreadable for a disk that cannot be had */
+  async look<T>(row: ImageRow, look: (disk: Disk) => Promise<T>): Promise<T> {
+    const form = formOf(row);
+    const handle = row.uploadId === null ? null : await this.context.store.openFile(row.uploadId);
+    if (!handle) throw new Unreadable('its bytes lie in no file');
+    try {
+      const stretch = form === 'ova' ? await ovaDisk(handle) : undefined;
+      if (form === null || !canRead(form) || stretch === null) throw new Unreadable('it has not one disk');
+      return await withDisk(this.sandbox, { handle, form, size: row.size!, ...(stretch ? { stretch } : {}) }, look);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /** Copies the guest's kernel or initial RAM disk. */
+  async write(row: ImageRow, what: 'aki' | 'ari', to: ImageWriter): Promise<void> {
+    await this.look(row, async (disk) => {
+      for await (const part of await guestFile(disk, what)) await to.write(part);
+    });
+  }
+}
+
+/** Looks at the guest of each image once, soon after its bytes came, one after the other. */
+export class GuestInspections {
+  private readonly tries = new Map<string, number>();
+  private readonly pending = new Set<ImageId>();
+  private working: Promise<void> | undefined;
+  private cancel = () => {};
+  private stopped = false;
+
+  constructor(
+    private readonly context: ImageContext,
+    private readonly disks: GuestDisks,
+    private readonly onError: (where: string, error: unknown) => void,
+  ) {}
+
+  /** Call before the core starts: it tells of new bytes. The rounds find what nobody was told of. */
+  watch(): void {
+    this.context.core.observe((event) => {
+      if (event.type === 'ImageDataUploaded') this.expect((event.data as { imageId: ImageId }).imageId);
+    });
+  }
+
+  start(): void {
+    const round = () => {
+      this.findPending().catch((error) => this.onError('guest inspections', error));
+      if (!this.stopped) this.cancel = this.context.core.clock.after(ROUND, round);
+    };
+    round();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    this.cancel();
+    await this.working;
+  }
+
+  /** Resolves when nothing is left to look at; for specs. */
+  async idle(): Promise<void> {
+    await this.findPending();
+    while (this.working) await this.working;
+  }
+
+  private expect(id: ImageId): void {
+    this.pending.add(id);
+    this.working ??= this.work().finally(() => {
+      this.working = undefined;
+      if (this.pending.size > 0 && !this.stopped) this.expect([...this.pending][0]!);
+    });
+  }
+
+  private async work(): Promise<void> {
+    for (const id of this.pending) {
+      if (this.stopped) return;
+      this.pending.delete(id);
+      await this.inspect(id).catch((error) => this.onError(`look at the guest of image ${id}`, error));
+    }
+  }
+
+  private async findPending(): Promise<void> {
+    let after: string | undefined;
+    for (;;) {
+      const rows = await this.context.core.fresh();
+      const query = { where: { status: 'active' }, limit: BATCH, ...(after === undefined ? {} : { after }) };
+      const images = await rows.find(imagesTable, query);
+      const known = await rows.getMany(
+        guestsTable,
+        images.map((row) => row.id),
+      );
+      for (const row of images) if (!known.has(row.id) && isDisk(row)) this.expect(row.id);
+      if (images.length < BATCH || this.stopped) return;
+      after = images.at(-1)!.id;
+    }
+  }
+
+  private async inspect(id: ImageId): Promise<void> {
+    const { core } = this.context;
+    const rows = await core.fresh();
+    const row = await rows.get(imagesTable, id);
+    if (row?.status !== 'active' || !row.uploadId || !isDisk(row) || (await rows.get(guestsTable, id))) return;
+    const guest = await this.factsOf(row);
+    if (!guest) return;
+    const readiness = readinessOf(guest);
+    const command = { kind: 'completeInspection', imageId: id, uploadId: row.uploadId, guest, readiness } as const;
+    await core.commands.execute(imageAggregate, id, command, serviceContext(row.uploadId, 'inspected'));
+  }
+
+  /** Undefined when another try may do better. */
+  private async factsOf(row: ImageRow): Promise<GuestFacts | undefined> {
+    try {
+      return await this.disks.look(row, inspectGuest);
+    } catch (error) {
+      if (error instanceof Unreadable) return unknownGuest(error.message);
+      const tries = (this.tries.get(row.id) ?? 0) + 1;
+      this.onError(`look at the guest of image ${row.id}`, error);
+      if (tries >= TRIES) {
+        this.tries.delete(row.id);
+        return unknownGuest('it could not be looked at');
+      }
+      this.tries.set(row.id, tries);
+      return undefined;
+    }
+  }
+}
+
+const isDisk = (row: ImageRow): boolean => {
+  const form = formOf(row);
+  return form !== null && canRead(form);
+};
+
+const unknownGuest = (unknown: string): GuestFacts => ({
+  ...{ partitions: 'none', firmware: [], fileSystems: [], distribution: null, kernel: null },
+  ...{ bootDrivers: [], otherDrivers: [], agents: [], unknown },
+});

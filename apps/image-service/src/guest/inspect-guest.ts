@@ -1,0 +1,225 @@
+import type { GuestFacts } from '@omnivisor/contracts';
+import { type BootFiles, findBootFiles } from './boot-files.js';
+import { BoundedDisk, type Disk, Unreadable } from './disk.js';
+import { builtInBy, driverOf, driversIn } from './drivers.js';
+import type { FileTree } from './fs/volume.js';
+import { readInitramfs } from './initramfs.js';
+import { isSignedPe, KERNEL_HEAD, kernelFacts } from './kernel.js';
+import { readPartitions } from './partitions.js';
+import { type FoundVolume, findVolumes } from './volumes.js';
+
+/** Enough for a large kernel and its RAM disk, some times over. */
+const LIMITS = { bytes: 768 * 1024 * 1024, reads: 100_000 };
+const LIST_LIMIT = 8 * 1024 * 1024;
+
+const AGENTS: Readonly<Record<string, readonly string[]>> = {
+  'qemu-guest-agent': ['/usr/sbin/qemu-ga', '/usr/bin/qemu-ga'],
+  'open-vm-tools': ['/usr/bin/vmtoolsd'],
+  'hyperv-daemons': ['/usr/sbin/hv_kvp_daemon', '/usr/sbin/hypervkvpd'],
+  'xe-guest-utilities': ['/usr/sbin/xe-daemon', '/usr/bin/xe-daemon'],
+  'cloud-init': ['/usr/bin/cloud-init'],
+};
+
+const EMPTY: GuestFacts = {
+  ...{ partitions: 'none', firmware: [], fileSystems: [], distribution: null, kernel: null },
+  ...{ bootDrivers: [], otherDrivers: [], agents: [], unknown: null },
+};
+
+/** A text of the guest, fit to be kept: short and plain. */
+const plain = (text: string): string => text.replace(/[^\w .+~:-]/g, '').slice(0, 64);
+
+const distributionOf = async (tree: FileTree): Promise<GuestFacts['distribution']> => {
+  const text = (await tree.text('/etc/os-release')) ?? (await tree.text('/usr/lib/os-release'));
+  if (text === undefined) return null;
+  const field = (name: string) => new RegExp(`^${name}=["']?([^"'\\n]*)`, 'm').exec(text)?.[1];
+  const id = plain(field('ID') ?? 'linux');
+  const version = field('VERSION_ID');
+  return { id, version: version === undefined ? null : plain(version) };
+};
+
+const agentsIn = async (tree: FileTree): Promise<string[]> => {
+  const found: string[] = [];
+  for (const [agent, paths] of Object.entries(AGENTS))
+    for (const path of paths)
+      if (await tree.exists(path)) {
+        found.push(agent);
+        break;
+      }
+  return found;
+};
+
+const efiLoaders = async (volumes: readonly FoundVolume[]): Promise<GuestFacts['firmware']> => {
+  for (const { tree } of volumes.filter((v) => v.efi || v.kind === 'vfat')) {
+    const head = await tree?.read('/EFI/BOOT/BOOTX64.EFI', 4_096);
+    if (head) return isSignedPe(head) ? ['uefi', 'secure-boot'] : ['uefi'];
+  }
+  return [];
+};
+
+interface Drivers {
+  readonly boot: Set<string>;
+  readonly other: Set<string>;
+  problem: string | null;
+}
+
+/** Drivers of the initial RAM disk, and those its list says are built into the kernel. */
+const initramfsDrivers = async (boot: BootFiles, drivers: Drivers): Promise<void> => {
+  if (boot.initramfs === null) return;
+  const node = await boot.tree.find(boot.initramfs);
+  if (node?.kind !== 'file') return;
+  const found = new Set<string>();
+  try {
+    await readInitramfs(boot.tree.volume.bytes(node), {
+      entry: (path) => {
+        const driver = driverOf(path);
+        if (driver !== undefined) found.add(driver);
+        return /(^|\/)lib\/modules\/[^/]+\/modules\.builtin$/.test(path);
+      },
+      contents: (_, bytes) => {
+        for (const driver of driversIn(bytes.toString('latin1'))) found.add(driver);
+      },
+    });
+    for (const driver of found) drivers.boot.add(driver);
+  } catch (error) {
+    if (!(error instanceof Unreadable)) throw error;
+    // What was found before says nothing of what is missing.
+    drivers.problem = error.message;
+  }
+};
+
+const releaseOf = async (boot: BootFiles, root: FileTree | undefined, told: string | null): Promise<string | null> => {
+  const release = told ?? boot.release;
+  if (release !== null || !root) return release;
+  const releases = await root.names('/lib/modules');
+  return releases.length === 1 ? releases[0]! : null;
+};
+
+const rootDrivers = async (
+  boot: BootFiles,
+  root: FileTree | undefined,
+  release: string | null,
+  drivers: Drivers,
+): Promise<void> => {
+  if (release === null) return;
+  const config = await boot.tree.text(boot.kernel.replace(/[^/]+$/, `config-${release}`), LIST_LIMIT);
+  for (const driver of config === undefined ? [] : builtInBy(config)) drivers.boot.add(driver);
+  if (!root) return;
+  const folder = `/lib/modules/${release}`;
+  for (const driver of driversIn((await root.text(`${folder}/modules.builtin`, LIST_LIMIT)) ?? ''))
+    drivers.boot.add(driver);
+  for (const driver of driversIn((await root.text(`${folder}/modules.dep`, LIST_LIMIT)) ?? ''))
+    drivers.other.add(driver);
+};
+
+const whyUnknown = (volumes: readonly FoundVolume[]): string => {
+  const problem = volumes.find((v) => v.problem !== null)?.problem;
+  if (problem) return problem;
+  const kinds = volumes.map((v) => v.kind);
+  if (kinds.includes('luks')) return 'its disk is encrypted';
+  if (kinds.includes('lvm')) return 'its file systems are in LVM, which is not read';
+  if (kinds.includes('btrfs')) return 'its file system is btrfs, which is not read';
+  if (kinds.includes('ntfs')) return 'it is no Linux';
+  return 'it has no kernel that was found';
+};
+
+const findRoot = async (trees: readonly FileTree[]): Promise<FileTree | undefined> => {
+  for (const tree of trees)
+    if ((await distributionOf(tree)) !== null || (await tree.names('/lib/modules')).length > 0) return tree;
+  return undefined;
+};
+
+const lookInto = async (disk: Disk): Promise<GuestFacts> => {
+  const table = await readPartitions(disk);
+  const volumes = await findVolumes(disk, table);
+  const trees = volumes.flatMap((v) => (v.tree ? [v.tree] : []));
+  const facts = {
+    ...EMPTY,
+    partitions: table.style,
+    firmware: [...(table.bootSector ? (['bios'] as const) : []), ...(await efiLoaders(volumes))],
+    fileSystems: volumes.map((v) => v.kind),
+  };
+  const root = await findRoot(trees);
+  const distribution = root ? await distributionOf(root) : null;
+  const agents = root ? await agentsIn(root) : [];
+  const boot = await findBootFiles(trees);
+  const told = boot && kernelFacts((await boot.tree.read(boot.kernel, KERNEL_HEAD)) ?? Buffer.alloc(0));
+  if (!boot || !told) return { ...facts, distribution, agents, unknown: whyUnknown(volumes) };
+  const drivers: Drivers = { boot: new Set(), other: new Set(), problem: null };
+  const release = await releaseOf(boot, root, told.release);
+  await initramfsDrivers(boot, drivers);
+  await rootDrivers(boot, root, release, drivers);
+  return {
+    ...{ ...facts, distribution, agents },
+    kernel: {
+      release: plain(release ?? 'unknown'),
+      boot: /xen/.test(release ?? '') && told.boot === 'xen' ? 'xen' : told.boot,
+    },
+    bootDrivers: drivers.problem === null ? [...drivers.boot].sort() : [],
+    otherDrivers: [...drivers.other].filter((d) => !drivers.boot.has(d)).sort(),
+    unknown: drivers.problem,
+  };
+};
+
+/** What a look at a disk finds. It reads, and nothing else; a disk that cannot be understood gives fewer facts. */
+export const inspectGuest = async (disk: Disk): Promise<GuestFacts> => {
+  try {
+    return await lookInto(new BoundedDisk(disk, LIMITS));
+  } catch (error) {
+    if (error instanceof Unreadable || error instanceof RangeError) return { ...EMPTY, unknown: plain(error.message) };
+    throw error;
+  }
+};
+
+/** What has to be known to start the guest's kernel and to find its file systems then. */
+export interface BootPlan {
+  readonly kernel: AsyncIterable<Buffer>;
+  readonly initramfs: AsyncIterable<Buffer>;
+  /** Path of the initial RAM disk as the running guest sees it. */
+  readonly initramfsPath: string;
+  readonly release: string;
+  readonly root: { readonly kind: string; readonly partition: number };
+  /** Where /boot is, when it is a file system of its own. */
+  readonly bootPartition: { readonly kind: string; readonly partition: number } | null;
+}
+
+const bootFilesOf = async (disk: Disk) => {
+  const volumes = await findVolumes(disk, await readPartitions(disk));
+  const trees = volumes.flatMap((v) => (v.tree ? [v.tree] : []));
+  const boot = await findBootFiles(trees);
+  return { volumes, trees, boot };
+};
+
+const bytesAt = async (tree: FileTree, path: string | null): Promise<AsyncIterable<Buffer> | null> => {
+  const node = path === null ? undefined : await tree.find(path);
+  return node?.kind === 'file' ? tree.volume.bytes(node) : null;
+};
+
+/** @throws Unreadable when there is no root file system, kernel or initial RAM disk */
+export const bootPlan = async (disk: Disk): Promise<BootPlan> => {
+  const { volumes, trees, boot } = await bootFilesOf(new BoundedDisk(disk, LIMITS));
+  const root = await findRoot(trees);
+  const kernel = boot && (await bytesAt(boot.tree, boot.kernel));
+  const initramfs = boot && (await bytesAt(boot.tree, boot.initramfs));
+  if (!root || !kernel || !initramfs || !boot.initramfs) throw new Unreadable(whyUnknown(volumes));
+  const told = kernelFacts((await boot.tree.read(boot.kernel, KERNEL_HEAD)) ?? Buffer.alloc(0));
+  const release = await releaseOf(boot, root, told?.release ?? null);
+  if (release === null || !/^[\w.+~-]{1,64}$/.test(release))
+    throw new Unreadable('its kernel does not say its release');
+  const place = (tree: FileTree) => {
+    const { kind, number } = volumes.find((v) => v.tree === tree)!;
+    return { kind, partition: number };
+  };
+  const apart = boot.tree !== root;
+  return {
+    ...{ kernel, initramfs, release, root: place(root), bootPartition: apart ? place(boot.tree) : null },
+    initramfsPath: apart && !boot.initramfs.startsWith('/boot/') ? `/boot${boot.initramfs}` : boot.initramfs,
+  };
+};
+
+/** The guest's kernel or initial RAM disk. @throws Unreadable when there is none */
+export const guestFile = async (disk: Disk, what: 'aki' | 'ari'): Promise<AsyncIterable<Buffer>> => {
+  const { volumes, boot } = await bootFilesOf(new BoundedDisk(disk, LIMITS));
+  const bytes = boot && (await bytesAt(boot.tree, what === 'aki' ? boot.kernel : boot.initramfs));
+  if (!bytes) throw new Unreadable(whyUnknown(volumes));
+  return bytes;
+};

@@ -1,0 +1,63 @@
+import { Unreadable } from './disk.js';
+
+/** Each block of the legacy format decompresses to at most this much. */
+const BLOCK = 8 * 1024 * 1024;
+const MAX_COMPRESSED = BLOCK + 65_536;
+const MAGIC = 0x184c2102;
+
+const damaged = () => new Unreadable('its compressed data is damaged');
+
+const decodeBlock = (input: Buffer): Buffer => {
+  const output = Buffer.allocUnsafe(BLOCK);
+  let to = 0;
+  let at = 0;
+  const length = (nibble: number): number => {
+    let value = nibble;
+    if (nibble !== 15) return value;
+    for (let byte = 255; byte === 255; value += byte) {
+      if (at >= input.length) throw damaged();
+      byte = input[at++]!;
+    }
+    return value;
+  };
+  while (at < input.length) {
+    const token = input[at++]!;
+    const literals = length(token >> 4);
+    if (at + literals > input.length || to + literals > BLOCK) throw damaged();
+    input.copy(output, to, at, at + literals);
+    at += literals;
+    to += literals;
+    if (at >= input.length) break;
+    if (at + 2 > input.length) throw damaged();
+    const offset = input.readUInt16LE(at);
+    at += 2;
+    const match = length(token & 15) + 4;
+    if (offset === 0 || offset > to || to + match > BLOCK) throw damaged();
+    // A match may run into what it is writing.
+    if (offset >= match) output.copy(output, to, to - offset, to - offset + match);
+    else for (let i = 0; i < match; i++) output[to + i] = output[to + i - offset]!;
+    to += match;
+  }
+  return Buffer.from(output.subarray(0, to));
+};
+
+/** The legacy frames of LZ4 that Linux uses for its initial RAM disk. */
+export async function* lz4Legacy(bytes: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let pending: Buffer = Buffer.alloc(0);
+  for await (const chunk of bytes) {
+    pending = pending.length === 0 ? chunk : Buffer.concat([pending, chunk]);
+    while (pending.length >= 4) {
+      const size = pending.readUInt32LE(0);
+      if (size === MAGIC) {
+        pending = pending.subarray(4);
+        continue;
+      }
+      // Zeros fill up the file.
+      if (size === 0) return;
+      if (size > MAX_COMPRESSED) throw damaged();
+      if (pending.length < 4 + size) break;
+      yield decodeBlock(pending.subarray(4, 4 + size));
+      pending = pending.subarray(4 + size);
+    }
+  }
+}
