@@ -1,5 +1,6 @@
 import { type DynamicModule, Global, Module } from '@nestjs/common';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
+import { AuditModule, type AuditParts } from './audit/audit.module.js';
 import { ComputeModule } from './compute/compute.module.js';
 import type { ComputeSettings } from './compute/compute-ports.js';
 import { GatewayCore } from './core/gateway-core.js';
@@ -13,6 +14,7 @@ export interface GatewayParts {
   readonly identity: Identity;
   readonly vault: Vault;
   readonly compute: ComputeSettings;
+  readonly audit: AuditParts;
 }
 
 @Global()
@@ -30,7 +32,7 @@ class CoreModule {
 /** The HTTP side of one replica: a module for each area. */
 @Module({})
 export class AppModule {
-  static of({ gateway, identity, vault, compute }: GatewayParts): DynamicModule {
+  static of({ gateway, identity, vault, compute, audit }: GatewayParts): DynamicModule {
     return {
       module: AppModule,
       imports: [
@@ -38,6 +40,7 @@ export class AppModule {
         identityModule(identity),
         ComputeModule.of(gateway, vault, compute),
         NetworkModule,
+        AuditModule.of(audit),
       ],
     };
   }

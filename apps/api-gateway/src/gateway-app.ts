@@ -1,5 +1,6 @@
 import type { Server } from 'node:http';
 import { seconds } from '@omnivisor/contracts';
+import type { EventIndex } from '@omnivisor/eventsourcing/event-index';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
 import {
   createOpenStackApp,
@@ -9,8 +10,10 @@ import {
   trustOf,
 } from '@omnivisor/openstack';
 import { AppModule } from './app.module.js';
+import { EventFollower } from './audit/events/event-follower.js';
 import { Evidence, type EvidencePorts } from './audit/evidence/evidence.js';
 import { EvidenceDesk } from './audit/evidence/evidence-desk.js';
+import { AuditIndex } from './audit/index/audit-index.js';
 import { Refusals } from './audit/refusals.js';
 import { refusalsBehind } from './audit/refusals-behind.js';
 import { ConsoleProxy } from './console/console-proxy.js';
@@ -24,6 +27,8 @@ export interface GatewayAppOptions {
   readonly ports: GatewayPorts;
   readonly vault: Vault;
   readonly evidence: EvidencePorts;
+  /** Finds events for auditors. */
+  readonly eventIndex: EventIndex;
   readonly logger: EdgeLogger;
   readonly region: string;
   readonly tokenSeconds: number;
@@ -73,6 +78,10 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
   const evidenceDesk = new EvidenceDesk(gateway.core, evidence);
   await evidence.start();
   await evidenceDesk.start();
+  const index = new AuditIndex(gateway.core, options.eventIndex, options.onError);
+  index.start();
+  const follower = new EventFollower(gateway.core, index);
+  await follower.start();
   const publicUrl = options.publicUrl?.replace(/\/+$/, '');
   const app = await createOpenStackApp({
     module: AppModule.of({
@@ -80,8 +89,9 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
       identity,
       vault: options.vault,
       compute: { quota: {}, consoleUrl: (publicUrl ?? 'http://127.0.0.1').replace(/^http/, 'ws') },
+      audit: { index, follower, identity: identity.desk },
     }),
-    services: ['identity', 'compute', 'network'],
+    services: ['identity', 'compute', 'network', 'audit'],
     tokens: () => identity.desk.tokens,
     logger: options.logger,
     refused: (refusal) => refusals.record(refusal),
@@ -113,7 +123,9 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
         onError: options.onError,
       }).attach(app.fastify.server as Server),
     stop: async () => {
+      await follower.stop();
       await app.close();
+      await index.stop();
       await refusals.stop();
       await evidenceDesk.stop();
       await evidence.stop();

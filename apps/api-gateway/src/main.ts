@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { PostgresEventIndex } from '@omnivisor/eventsourcing/event-index';
 import {
   PgLeadership,
   PostgresEventStore,
@@ -26,6 +27,7 @@ import {
 } from '@omnivisor/platform';
 import { checkpointPlaces } from './audit/evidence/configured-places.js';
 import { evidenceMetrics } from './audit/evidence/evidence-metrics.js';
+import { INDEX_RULE } from './audit/index/index-entry.js';
 import { refusalMetrics } from './audit/refusal-metrics.js';
 import { GatewayConfig, readSecret } from './config.js';
 import { startGatewayApp } from './gateway-app.js';
@@ -58,6 +60,9 @@ await readModel.prepare(tables);
 const history = new PostgresHistory({ url, schema });
 lifecycle.onStop('history', () => history.close());
 await history.prepare(tables);
+const eventIndex = new PostgresEventIndex({ url, schema, rule: INDEX_RULE });
+lifecycle.onStop('index of the log', () => eventIndex.close());
+await eventIndex.prepare();
 const vault = new PostgresVault({
   url,
   schema,
@@ -76,6 +81,7 @@ const service = await startGatewayApp({
     keyDays: config.OMNIVISOR_SEALING_KEY_DAYS,
     places: checkpointPlaces(config, bus),
   },
+  eventIndex,
   logger: log,
   region: config.OMNIVISOR_REGION,
   tokenSeconds: config.OMNIVISOR_TOKEN_SECONDS,

@@ -1,7 +1,7 @@
 import type { CommandContext, DomainError, RequestId, TokenContext } from '@omnivisor/contracts';
 import type { z } from 'zod';
 
-export type ServiceType = 'identity' | 'compute' | 'network' | 'image' | 'placement' | 'volume';
+export type ServiceType = 'identity' | 'compute' | 'network' | 'image' | 'placement' | 'volume' | 'audit';
 
 /** A microversion such as 2.79; services without microversions have one fixed version. */
 export interface Microversion {
@@ -31,6 +31,8 @@ export interface OperationSpec {
   readonly query?: ByVersion<z.ZodType> | z.ZodType;
   /** Success code; 200 when not given. */
   readonly status?: ByVersion<number> | number;
+  /** What it does, for a document of the API that is made of its operations. */
+  readonly summary?: string;
   /** Largest body in bytes; 1 MiB when not given. */
   readonly bodyLimit?: number;
   /** The answer comes from elsewhere than the read model, so that it has no past. */
