@@ -10,6 +10,7 @@ import {
   trustOf,
 } from '@omnivisor/openstack';
 import { AppModule } from './app.module.js';
+import { AuditDesk } from './audit/audit-desk.js';
 import { EventFollower } from './audit/events/event-follower.js';
 import { Evidence, type EvidencePorts } from './audit/evidence/evidence.js';
 import { EvidenceDesk } from './audit/evidence/evidence-desk.js';
@@ -22,6 +23,7 @@ import type { GatewayPorts } from './core/gateway-core.js';
 import { Gateway } from './gateway.js';
 import { Identity } from './identity/identity.js';
 import { passThrough } from './pass-through.js';
+import { gatewayProjections } from './projections.js';
 
 export interface GatewayAppOptions {
   readonly ports: GatewayPorts;
@@ -80,6 +82,8 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
   await evidenceDesk.start();
   const index = new AuditIndex(gateway.core, options.eventIndex, options.onError);
   index.start();
+  const auditDesk = new AuditDesk(gateway.core, index, gatewayProjections, options.evidence.origin);
+  await auditDesk.start();
   const follower = new EventFollower(gateway.core, index);
   await follower.start();
   const publicUrl = options.publicUrl?.replace(/\/+$/, '');
@@ -125,6 +129,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
     stop: async () => {
       await follower.stop();
       await app.close();
+      await auditDesk.stop();
       await index.stop();
       await refusals.stop();
       await evidenceDesk.stop();

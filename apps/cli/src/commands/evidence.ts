@@ -4,7 +4,6 @@ import type { Command } from 'commander';
 import type { Client } from '../client.js';
 import { printJson, printLine } from '../output.js';
 import { count } from './arguments.js';
-import { writeBundle } from './bundle.js';
 import type { CommandContext } from './context.js';
 
 interface Report {
@@ -86,7 +85,7 @@ const verify = async (client: Client, options: VerifyOptions): Promise<Report | 
   return (await ask('audit-verify', { checkpoints: options.checkpoint.flatMap(notesOf) })) as Report;
 };
 
-/** `audit verify`, `audit key`, `audit checkpoint`, `audit export`. */
+/** `audit verify`, `audit key`, `audit checkpoint`. */
 export const evidenceCommands = (audit: Command, context: CommandContext): void => {
   const { out } = context;
 
@@ -139,16 +138,5 @@ export const evidenceCommands = (audit: Command, context: CommandContext): void 
       const checkpoint = (await (await context.client()).ask(APP, 'audit-checkpoint')) as { note: string };
       if (json) return printJson(out, checkpoint);
       out.line(checkpoint.note.trimEnd());
-    });
-
-  audit
-    .command('export')
-    .description('write the sealed log to a folder that tools/verify-bundle.mjs can check without this cloud')
-    .requiredOption('--out <folder>', 'a folder that does not exist yet')
-    .option('--format <format>', 'bundle', 'bundle')
-    .action(async ({ out: folder, format }) => {
-      if (format !== 'bundle') throw invalid(`no format ${format}; there is: bundle`);
-      const { events, size } = await writeBundle(await context.client(), folder);
-      printLine(out, `${events} events up to the checkpoint of ${size} in ${folder}`);
     });
 };

@@ -53,7 +53,7 @@ export const projectOf = async (event: RecordedEvent, owners: StreamOwners): Pro
   return kind === 'provider' ? null : owners.of(event.stream);
 };
 
-/** Ids that an event speaks of: its stream's key, and what its data names as an id. */
+/** Ids that an event speaks of: its stream's key, its requests, and what its data names as an id. */
 export const resourcesOf = (event: RecordedEvent): string[] => {
   const found = new Set<string>();
   const add = (value: unknown) => {
@@ -63,6 +63,8 @@ export const resourcesOf = (event: RecordedEvent): string[] => {
   };
   const kind = eventSetOf(event.type)?.stream;
   if (kind !== undefined && kind !== 'refusal') add(event.stream.slice(kind.length + 1));
+  add(event.context.requestId);
+  add(event.context.correlationId);
   const walk = (value: unknown, key: string): void => {
     if (Array.isArray(value)) for (const item of value) walk(item, key);
     else if (value !== null && typeof value === 'object')
