@@ -88,6 +88,30 @@ describe('audit', () => {
       '          hypervisor call: spawn on alpha, QEMU 7002022',
     ]);
   });
+  it('decides placements again when asked to, and fails when one comes out differently', async () => {
+    const node = {
+      at: '2026-01-01T00:00:01.000Z',
+      who: 'w',
+      reasons: [],
+      call: null,
+      effects: [],
+      service: 's',
+      what: 'w',
+    };
+    const claimed = { ...node, type: 'AllocationClaimed', position: 7 };
+    const requests = [{ requestId: 'req-1', at: 't', who: 'u', effects: [{ ...node, effects: [claimed] }] }];
+    const result = { position: 7, attempt: 1, note: null, recorded: { host: 'a' } };
+    const ask = (recomputed: object) =>
+      omnivisor('audit why s --full', {
+        'api-gateway audit-why': { requests, more: false },
+        'scheduler placement-recompute': [{ ...result, ...recomputed }],
+      });
+    expect(await ask({ equal: true, again: { host: 'a' } })).toBe(exitCodes.ok);
+    expect(asked.at(-1)).toEqual(['scheduler placement-recompute', { positions: [7] }]);
+    expect(lines.at(-1)).toBe('decision of attempt 1 at position 7: equal when decided again from the log (host a)');
+    expect(await ask({ equal: false, again: { host: null } })).toBe(1);
+    expect(lines.at(-1)).toMatch(/DIFFERENT: recorded host a, decided again no host$/);
+  });
   it('tells who did it', async () => {
     const deed = { at: 't', user: 'u1', name: 'ann', project: 'p', address: '192.0.2.1', what: 'stop requested' };
     await omnivisor('audit who s', { 'api-gateway audit-who': [{ ...deed, outcome: 'pending', requestId: 'req-1' }] });

@@ -157,7 +157,9 @@ describe('export', () => {
 
   it('writes an accepted change and a refused request as CADF', async () => {
     const events = await all('cadf', { project: owner.projectId });
-    const created = events.find((e) => e.action === 'create' && (e.target as { id: string }).id === serverId);
+    const created = events.find(
+      (e) => e.action === 'create' && (e.target as unknown as { id: string }).id === serverId,
+    );
     expect(created).toMatchObject({
       typeURI: 'http://schemas.dmtf.org/cloud/audit/1.0/event',
       eventType: 'activity',

@@ -29,13 +29,15 @@ const refusals: Aggregate<ReadonlySet<number>, Refused, PlacementEvent> = {
 };
 
 const MAX_RACES = 10;
-const MAX_WAITING = 5_000;
+/** Decisions that may be on their way to the log at one time. */
+export const MAX_WAITING = 5_000;
 
 /** Finds a host for an attempt of a server and claims it there, durably, before it answers. */
 export class Reserve implements ActivePart {
   readonly name = 'reserve';
   private readonly running = new Map<string, Promise<ReserveReply>>();
   private subscription: Subscription | undefined;
+  private decisions = 0;
 
   constructor(private readonly core: SchedulerCore) {}
 
@@ -74,7 +76,9 @@ export class Reserve implements ActivePart {
         (id) => world.hostsOf(id),
         (id) => world.groups.get(id),
       );
-      const decision = decidePlacement(world.index, wanted, this.core.settings, world.position);
+      const made = decidePlacement(world.index, wanted, this.core.settings, world.position);
+      const order = `${this.core.run}/${this.decisions++}`;
+      const decision = { ...made, explanation: { ...made.explanation, order } };
       if (!decision.chosen) return this.refuse(request, decision);
       const { hostId, providerId } = decision.chosen;
       world.hold(hostId, request.serverId, request.attempt, wanted.resources);
