@@ -53,6 +53,7 @@ export interface GatewayApp {
   readonly app: OpenStackApp;
   readonly refusals: Refusals;
   readonly evidence: Evidence;
+  readonly auditIndex: AuditIndex;
   /** @param agentUrl `ws://` root under which hosts reach this replica */
   serveConsoles(agentUrl: string): void;
   stop(): Promise<void>;
@@ -120,6 +121,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
     app,
     refusals,
     evidence,
+    auditIndex: index,
     serveConsoles: (agentUrl) =>
       new ConsoleProxy(gateway.core, grantedConsoles(gateway.core), gateway.live, {
         agentUrl,

@@ -8,7 +8,6 @@ import {
   PostgresHistory,
   PostgresReadModel,
 } from '@omnivisor/eventsourcing/postgres';
-import { EventStream, Relay } from '@omnivisor/eventsourcing/relay';
 import { PostgresSealStore } from '@omnivisor/eventsourcing/seal';
 import { masterKeys, PostgresVault } from '@omnivisor/eventsourcing/vault';
 import { readPolicies } from '@omnivisor/openstack';
@@ -32,6 +31,7 @@ import { refusalMetrics } from './audit/refusal-metrics.js';
 import { GatewayConfig, readSecret } from './config.js';
 import { startGatewayApp } from './gateway-app.js';
 import { gatewayProjections } from './projections.js';
+import { relaysOf } from './relays.js';
 
 const config = loadConfig(GatewayConfig, process.env);
 const log = logger('api-gateway', config.OMNIVISOR_LOG_LEVEL);
@@ -115,16 +115,9 @@ lifecycle.onStop('health', () => {
   health.markStopping();
   return healthServer.close();
 });
-if (config.OMNIVISOR_RELAY) {
-  const stream = new EventStream(bus.connection, {
-    name: config.OMNIVISOR_RELAY_STREAM,
-    subject: 'events',
-    maxAge: config.OMNIVISOR_RELAY_DAYS * 86_400_000,
-    maxBytes: config.OMNIVISOR_RELAY_MIB * 1024 * 1024,
-  });
-  const relay = new Relay({ store, stream, clock: new SystemClock(), onError: (error) => onError('relay', error) });
+for (const { name, relay } of relaysOf(config, bus.connection, store, service, onError)) {
   relay.start();
-  lifecycle.onStop('relay', () => relay.stop());
+  lifecycle.onStop(name, () => relay.stop());
 }
 const port = await service.app.listen(config.OMNIVISOR_PORT, config.OMNIVISOR_LISTEN);
 service.serveConsoles(config.OMNIVISOR_AGENT_URL ?? `ws://127.0.0.1:${port}`);
