@@ -24,6 +24,7 @@ import { Gateway } from './gateway.js';
 import { Identity } from './identity/identity.js';
 import { passThrough } from './pass-through.js';
 import { gatewayProjections } from './projections.js';
+import { ReportDesk } from './report/report-desk.js';
 
 export interface GatewayAppOptions {
   readonly ports: GatewayPorts;
@@ -85,6 +86,8 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
   index.start();
   const auditDesk = new AuditDesk(gateway.core, index, gatewayProjections, options.evidence.origin);
   await auditDesk.start();
+  const reportDesk = new ReportDesk(gateway.core, index, evidence, options.evidence.origin);
+  await reportDesk.start();
   const follower = new EventFollower(gateway.core, index);
   await follower.start();
   const publicUrl = options.publicUrl?.replace(/\/+$/, '');
@@ -132,6 +135,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
       await follower.stop();
       await app.close();
       await auditDesk.stop();
+      await reportDesk.stop();
       await index.stop();
       await refusals.stop();
       await evidenceDesk.stop();

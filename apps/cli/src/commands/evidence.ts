@@ -35,7 +35,7 @@ interface VerifyOptions {
 const APP = 'api-gateway';
 const LONG = 600_000;
 
-const textOf = (path: string): string => {
+export const textOf = (path: string): string => {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
@@ -52,7 +52,8 @@ const notesOf = (path: string): string[] =>
         .map((line) => (JSON.parse(line) as { note: string }).note)
     : [textOf(path)];
 
-const keysOf = (path: string | undefined): string[] =>
+/** Public keys of a file, a line each; none without a file. */
+export const keysOf = (path: string | undefined): string[] =>
   path === undefined
     ? []
     : textOf(path)
