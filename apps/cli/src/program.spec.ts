@@ -155,6 +155,19 @@ describe('audit', () => {
     expect(await ask(() => pages.shift())).toBe(1);
     rmSync(folder, { recursive: true });
   });
+  it('asks what would have been', async () => {
+    const difference = { at: 't', serverId: 's', attempt: 1, was: null, wouldBe: 'h0+1', smallestChange: null };
+    const counts = { decisions: 3, same: 2, moved: 0, placed: 1, refused: 0, untold: 0 };
+    const answers = {
+      'api-gateway audit-range': { after: 5, until: 9 },
+      'scheduler placement-what-if': { ...counts, differences: [difference] },
+    };
+    await omnivisor('whatif --at 5 --with cpuAllocationRatio=8 --with hosts=1:h0', answers);
+    const changes = { settings: { cpuAllocationRatio: 8 }, hosts: [{ like: 'h0', count: 1 }] };
+    expect(asked.at(-1)).toEqual(['scheduler placement-what-if', { from: 5, to: 9, changes }]);
+    expect(lines[1]).toMatch(/^t +s +1 +refused +h0\+1$/);
+    expect(await omnivisor('whatif --at 5 --with more')).toBe(1);
+  });
   it('fails when the replay differs', async () => {
     const report = { equal: true, position: 7, tables: [{ table: 't', rows: 3 }], differences: [] };
     expect(await omnivisor('audit replay', { 'api-gateway audit-replay': report })).toBe(0);

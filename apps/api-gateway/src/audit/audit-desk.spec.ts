@@ -82,7 +82,7 @@ describe('why', () => {
     });
     expect(effects.ServerSpawned).toMatchObject({
       service: 'compute-agent',
-      call: { operation: 'spawn', host: 'alpha', hypervisor: 'QEMU 7' },
+      call: { operation: 'spawn', host: 'compute-1', hypervisor: 'QEMU 7' },
     });
     expect(Object.keys(effects)).toContain('ServerPortsAllocated');
   });

@@ -52,18 +52,19 @@ const isReport = ({ context: { actor } }: RecordedEvent): boolean =>
 export interface TreeOptions {
   /** False for whoever may not know on which hosts things are. */
   readonly showHosts: boolean;
+  readonly nameOf: (hostId: string) => string | undefined;
   /** Facts of the host with an id when the event was recorded, as far as the log has them. */
   readonly factsOf: (hostId: string, event: RecordedEvent) => HostFacts | undefined;
 }
 
-const callOf = (event: RecordedEvent, { showHosts, factsOf }: TreeOptions): HypervisorCall | null => {
+const callOf = (event: RecordedEvent, { showHosts, nameOf, factsOf }: TreeOptions): HypervisorCall | null => {
   const operation = OPERATIONS[event.type];
   const { host } = event.data as { host?: string };
   if (operation === undefined || !isReport(event) || host === undefined) return null;
   const facts = factsOf(host, event);
   return {
     operation,
-    host: showHosts ? (facts?.hostname ?? host) : null,
+    host: showHosts ? (nameOf(host) ?? host) : null,
     hypervisor: facts ? `${facts.hypervisorType} ${facts.hypervisorVersion}` : null,
   };
 };

@@ -29,8 +29,15 @@ export const why = async (
   const found = await index.find({ resource: serverId, after: 0, until, order: 'oldest first', limit: MAX_EVENTS + 1 });
   const events = found.slice(0, MAX_EVENTS).map(({ event }) => event);
   const sessions = await sessionsOf(index, hostsIn(events), until);
+  const names = new Map(
+    events.flatMap(({ data }) => {
+      const { host, hostName } = data as { host?: string; hostName?: string };
+      return host !== undefined && hostName !== undefined ? [[host, hostName] as const] : [];
+    }),
+  );
   const requests = causalTree(events, {
     showHosts,
+    nameOf: (hostId) => names.get(hostId),
     factsOf: (hostId, event) => sessions.get(hostId)?.findLast((s) => s.position < event.position)?.data.facts,
   });
   return { requests, more: found.length > MAX_EVENTS };
