@@ -113,7 +113,7 @@ export class AuditDesk {
 
   private why(serverId: string) {
     if (!/^[0-9a-f-]{36}$/.test(serverId)) throw invalid('the id of a server is a UUID');
-    return why(this.core, this.index, serverId, true);
+    return why(this.core, this.index, serverId, { showHosts: true });
   }
 
   /** What users did to something, or tried to: the newest first. */
@@ -131,7 +131,7 @@ export class AuditDesk {
       name: users.get(actor.userId)?.name ?? null,
       project: actor.projectId,
       address: actor.address,
-      what: tell(event),
+      what: tell(event, true),
       type: event.type,
       outcome: outcomeOf(event.type),
       requestId: event.context.requestId,

@@ -5,6 +5,7 @@ import { EventFollower } from './events/event-follower.js';
 import { EventsController } from './events/events.controller.js';
 import { AuditIndex } from './index/audit-index.js';
 import { openApi } from './openapi.js';
+import { TimelineController } from './timeline/timeline.controller.js';
 
 @Controller()
 export class AuditDocuments {
@@ -33,7 +34,7 @@ export class AuditModule {
   static of({ index, follower, identity }: AuditParts): DynamicModule {
     return {
       module: AuditModule,
-      controllers: [EventsController, AuditDocuments],
+      controllers: [EventsController, TimelineController, AuditDocuments],
       providers: [
         { provide: AuditIndex, useValue: index },
         { provide: EventFollower, useValue: follower },

@@ -2,6 +2,8 @@ import { operationsOf } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { EventPage, EventView, filterFields, pageFields } from './events/event.schema.js';
 import { EventsController } from './events/events.controller.js';
+import { TimelineController } from './timeline/timeline.controller.js';
+import { Timeline } from './timeline/timeline.schema.js';
 
 interface Answer {
   readonly type: string;
@@ -24,6 +26,7 @@ export const described: Readonly<Record<string, Described>> = {
     headers: { 'Last-Event-ID': 'Position of the last event that was seen.' },
     answer: { type: 'text/event-stream' },
   },
+  '/v1/servers/:id/timeline': { answer: { type: JSON_TYPE, schema: Timeline } },
   '/v1/events/:position': { answer: { type: JSON_TYPE, schema: z.object({ event: EventView }) } },
 };
 
@@ -41,9 +44,10 @@ const plain = (schema: z.ZodType): object => {
 };
 
 /** The audit API as OpenAPI 3.1, made of the operations that are served. */
-export const openApi = (controllers: readonly object[] = [EventsController]) => {
+export const openApi = (controllers: readonly object[] = [EventsController, TimelineController]) => {
   const paths: Record<string, object> = {};
   for (const { spec, method } of controllers.flatMap(operationsOf)) {
+    if (!spec.path.startsWith('/v1/')) continue;
     const about = described[spec.path];
     if (!about) throw new Error(`${spec.path} of the audit API is not described`);
     const fault = (code: string, description: string) => [code, { description, $ref: '#/components/responses/Fault' }];

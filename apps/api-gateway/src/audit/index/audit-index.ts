@@ -59,6 +59,11 @@ export class AuditIndex {
     }
   }
 
+  /** The project of a server; null when there never was one. */
+  ownerOf(serverId: string): Promise<string | null> {
+    return this.owners.of(`server-${serverId}`);
+  }
+
   async audited(event: RecordedEvent): Promise<AuditedEvent> {
     return { event, project: await projectOf(event, this.owners) };
   }

@@ -79,7 +79,7 @@ const nodeOf = (event: RecordedEvent, options: TreeOptions): CausalNode => {
     type: event.type,
     service: isReport(event) ? 'compute-agent' : (eventSetOf(event.type)?.writer ?? 'unknown'),
     who: hidden ? 'host' : who(event.context.actor),
-    what: tell(event),
+    what: tell(event, options.showHosts),
     reasons: explanation ? placementReasons(explanation, options.showHosts) : [],
     call: callOf(event, options),
     effects: [],

@@ -13,7 +13,7 @@ export const who = (actor: Actor): string =>
 const words = (type: string): string => type.replace(/([a-z0-9])([A-Z])/g, '$1 $2').toLowerCase();
 
 /** What an event says of its server, in words. */
-const tellServer = (event: ServerEvent): string => {
+const tellServer = (event: ServerEvent, showHosts: boolean): string => {
   const { type, data } = event;
   switch (type) {
     case 'ServerCreateRequested':
@@ -23,7 +23,7 @@ const tellServer = (event: ServerEvent): string => {
       return addresses.length > 0 ? `got its addresses: ${addresses.join(', ')}` : 'has no network';
     }
     case 'ServerScheduled':
-      return `attempt ${data.attempt} goes to host ${data.hostName}`;
+      return `attempt ${data.attempt} goes to ${showHosts ? `host ${data.hostName}` : 'a host'}`;
     case 'ServerAttemptAbandoned':
       return `attempt ${data.attempt} is abandoned: ${data.reason}`;
     case 'ServerSpawned':
@@ -70,8 +70,8 @@ export const placementReasons = (e: PlacementExplanation, showHosts: boolean): s
 const serverTypes = new Set(Object.keys(serverEvents.events));
 
 /** What an event says, in words. */
-export const tell = (event: DomainEvent): string => {
-  if (serverTypes.has(event.type)) return tellServer(event as unknown as ServerEvent);
+export const tell = (event: DomainEvent, showHosts: boolean): string => {
+  if (serverTypes.has(event.type)) return tellServer(event as unknown as ServerEvent, showHosts);
   const { attempt, operation, rule, status } = event.data as Record<string, unknown>;
   switch (event.type) {
     case 'AllocationClaimed':

@@ -21,12 +21,19 @@ export const why = async (
   core: GatewayCore,
   index: AuditIndex,
   serverId: string,
-  showHosts: boolean,
+  { showHosts, project }: { readonly showHosts: boolean; readonly project?: string | undefined },
 ): Promise<Story> => {
   if ((await core.store.readStream(streamOf(serverEvents, serverId))).length === 0)
     throw notFound(`no server ${serverId}`);
   const until = await core.head();
-  const found = await index.find({ resource: serverId, after: 0, until, order: 'oldest first', limit: MAX_EVENTS + 1 });
+  const found = await index.find({
+    ...(project === undefined ? {} : { project }),
+    resource: serverId,
+    after: 0,
+    until,
+    order: 'oldest first',
+    limit: MAX_EVENTS + 1,
+  });
   const events = found.slice(0, MAX_EVENTS).map(({ event }) => event);
   const sessions = await sessionsOf(index, hostsIn(events), until);
   const names = new Map(
