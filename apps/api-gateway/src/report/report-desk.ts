@@ -1,10 +1,11 @@
 import { invalid, type Position, seconds, unavailable } from '@omnivisor/contracts';
-import { canonicalText, momentAt } from '@omnivisor/eventsourcing';
+import { canonicalText } from '@omnivisor/eventsourcing';
 import { NoteError, openCheckpoint, parseVerifier } from '@omnivisor/eventsourcing/seal';
 import { z } from 'zod';
 import { AdminCommands } from '../audit/admin-commands.js';
 import type { Evidence } from '../audit/evidence/evidence.js';
 import type { AuditIndex } from '../audit/index/audit-index.js';
+import { momentOf } from '../audit/index/moment-range.js';
 import type { GatewayCore } from '../core/gateway-core.js';
 import {
   checkReport,
@@ -57,9 +58,8 @@ export class ReportDesk {
   }
 
   private async report({ kind, from, to }: z.output<typeof Ask>): Promise<SignedReport> {
-    const now = Date.parse(this.core.clock.now());
-    const start = await momentAt(this.core.store, from, now);
-    const end = to === undefined ? await this.newestSealed() : await momentAt(this.core.store, to, now);
+    const start = await momentOf(this.core, from);
+    const end = to === undefined ? await this.newestSealed() : await momentOf(this.core, to);
     if (start.at >= end.at) throw invalid('That period ends before it begins.');
     const checkpoint = await this.sealed(end.position);
     const report = await this.counted(kind, start.at, end.at, end.position);

@@ -10,7 +10,7 @@ import { typesWith } from '../index/outcome.js';
 import { FollowQuery, ListQuery } from './event.schema.js';
 import { eventView } from './event.view.js';
 import { EventFollower } from './event-follower.js';
-import { type AuditScope, projectWanted, scopeOf } from './scope.js';
+import { type AuditScope, PATIENCE, projectWanted, scopeOf } from './scope.js';
 
 const filterOf = (
   query: FollowQuery,
@@ -58,7 +58,7 @@ export class EventsController {
       after: Math.max(range.after, page.after ?? 0),
       until: Math.min(range.until, page.until ?? range.until),
     };
-    const found = await this.index.find({ ...filter, ...bounds, order, limit: limit + 1 });
+    const found = await this.index.find({ ...filter, ...bounds, order, limit: limit + 1 }, PATIENCE);
     const shown = found.slice(0, limit);
     const next = found.length > limit ? String(shown.at(-1)!.event.position) : undefined;
     return { events: shown.map((e) => eventView(e, scope.showHosts)), ...nextLinks(call as Call, 'events', next) };
@@ -86,7 +86,13 @@ export class EventsController {
       allowed: async () => (await this.identity.tokens.validate(secret)) !== null,
       signal: call.signal,
     });
-    const headers = { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' };
+    const headers = {
+      'content-type': 'text/event-stream',
+      'cache-control': 'no-store',
+      'x-accel-buffering': 'no',
+      // A connection that is kept would hold up the end of the service.
+      connection: 'close',
+    };
     return new Reply(stream, { headers });
   }
 

@@ -129,6 +129,27 @@ describe('the audit API', () => {
     ]);
   });
 
+  it('does not wait long for an index that is being built', async () => {
+    const advance = cloud.eventIndex.advance.bind(cloud.eventIndex);
+    let build = () => {};
+    const built = new Promise<void>((resolve) => {
+      build = resolve;
+    });
+    cloud.eventIndex.advance = async (work) => {
+      await built;
+      return advance(work);
+    };
+    await cloud.serverEvents(serverId, [{ type: 'ServerUnlocked', data: { serverId } }], cloud.context(owner));
+    const asked = list(chief.token);
+    while (
+      !(await Promise.race([asked.then(() => true), cloud.world.clock.advance(1_000 as never).then(() => false)]))
+    );
+    expect((await asked).status).toBe(503);
+    cloud.eventIndex.advance = advance;
+    build();
+    expect((await list(chief.token)).status).toBe(200);
+  });
+
   it.each(['limit=0', 'limit=1001', 'limit=x', 'type=Nothing', 'outcome=maybe', 'marker=x', 'limit=1&limit=2', 'x=1'])(
     'refuses %s',
     async (query) => {

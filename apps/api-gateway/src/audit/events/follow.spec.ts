@@ -71,9 +71,9 @@ describe('following the log', () => {
   it('ends when the token is revoked', async () => {
     const own = await cloud.login('auditor', 'correct horse battery staple', { project: { id: auditor.projectId } });
     const stream = await reading(own, '?type=ServerUnlocked');
-    const revoked = await fetch(`${url}/identity/v3/auth/tokens`, {
+    const revoked = await cloud.call('/identity/v3/auth/tokens', own, {
       method: 'DELETE',
-      headers: { 'x-auth-token': own, 'x-subject-token': own },
+      headers: { 'x-subject-token': own },
     });
     expect(revoked.status).toBe(204);
     await stream.ended();

@@ -1,4 +1,4 @@
-import { forbidden } from '@omnivisor/contracts';
+import { forbidden, seconds } from '@omnivisor/contracts';
 import type { Call } from '@omnivisor/openstack';
 
 /** What a caller of the audit API may see. */
@@ -7,6 +7,9 @@ export interface AuditScope {
   readonly project: string | undefined;
   readonly showHosts: boolean;
 }
+
+/** How long a request may wait for the index of the log. */
+export const PATIENCE = seconds(5);
 
 const LIST = 'audit:events:list';
 

@@ -1,5 +1,5 @@
-import type { Position, RecordedEvent } from '@omnivisor/contracts';
-import { LazyFollower, upToUnknown } from '@omnivisor/eventsourcing';
+import { type Milliseconds, type Position, type RecordedEvent, unavailable } from '@omnivisor/contracts';
+import { EventStoreUnavailable, LazyFollower, upToUnknown } from '@omnivisor/eventsourcing';
 import type { EventIndex, IndexQuery } from '@omnivisor/eventsourcing/event-index';
 import type { GatewayCore } from '../../core/gateway-core.js';
 import { eventsAt } from './events-at.js';
@@ -12,7 +12,10 @@ export interface AuditedEvent {
   readonly project: string | null;
 }
 
+/** Events that are read at once. */
 const BATCH = 500;
+/** Events that are indexed in one transaction. */
+const STEP = 2_000;
 
 /** Finds events of the log; everything that was acknowledged before a question is in its answer. */
 export class AuditIndex {
@@ -41,11 +44,19 @@ export class AuditIndex {
     return this.follower.stop();
   }
 
-  /** @throws EventStoreUnavailable; UnknownEvent when the log has something that this release does not know */
-  async find(query: IndexQuery): Promise<AuditedEvent[]> {
-    await this.follower.reach(query.until);
-    const events = await eventsAt(this.core.store, await this.index.find(query));
-    return Promise.all(events.map((event) => this.audited(event)));
+  /**
+   * @param patience how long to wait for the index when it is behind; undefined waits until it is there
+   * @throws DomainError `unavailable`; UnknownEvent when the log has something that this release does not know
+   */
+  async find(query: IndexQuery, patience?: Milliseconds): Promise<AuditedEvent[]> {
+    try {
+      await this.reach(query.until, patience);
+      const events = await eventsAt(this.core.store, await this.index.find(query));
+      return await Promise.all(events.map((event) => this.audited(event)));
+    } catch (error) {
+      if (error instanceof EventStoreUnavailable) throw unavailable('the log cannot be reached', error);
+      throw error;
+    }
   }
 
   /** Everything that fits, a page at a time. */
@@ -68,15 +79,28 @@ export class AuditIndex {
     return { event, project: await projectOf(event, this.owners) };
   }
 
+  private async reach(position: Position, patience: Milliseconds | undefined): Promise<void> {
+    const there = this.follower.reach(position);
+    if (patience === undefined) return there;
+    let cancel = () => {};
+    const late = new Promise<never>((_, reject) => {
+      const refused = unavailable('The index of the log is still being built. Please try again.');
+      cancel = this.core.clock.after(patience, () => reject(refused));
+    });
+    // It goes on behind whoever has gone away.
+    there.catch(() => {});
+    await Promise.race([there, late]).finally(() => cancel());
+  }
+
   private async step(): Promise<boolean> {
     let read = 0;
     await this.index.advance(async (from: Position) => {
-      const page = await this.core.store.readAll(from, BATCH);
+      const page = await this.core.store.readAll(from, STEP);
       read = page.length;
       const events = upToUnknown(page);
       const entries = await Promise.all(events.map((event) => indexEntry(event, this.owners)));
       return { to: events.at(-1)?.position ?? from, entries };
     });
-    return read === BATCH;
+    return read === STEP;
   }
 }

@@ -47,7 +47,10 @@ export const projectOf = async (event: RecordedEvent, owners: StreamOwners): Pro
     return actor.kind === 'user' ? actor.projectId : event.stream.slice('refusal-'.length, -'-yyyy-mm-dd'.length);
   }
   const named = namedProject(event.data);
-  if (named !== undefined) return named;
+  if (named !== undefined) {
+    if (event.revision === 0) owners.learn(event.stream, named);
+    return named;
+  }
   if (kind === undefined || !OWNED.has(kind)) return null;
   if (typeof data.serverId === 'string') return owners.of(`server-${data.serverId}`);
   return kind === 'provider' ? null : owners.of(event.stream);

@@ -1,21 +1,31 @@
-import type { Position } from '@omnivisor/contracts';
-import { invalid } from '@omnivisor/contracts';
-import { momentAt } from '@omnivisor/eventsourcing';
+import { invalid, type Position, unavailable } from '@omnivisor/contracts';
+import { EventStoreUnavailable, momentAt, type PastMoment } from '@omnivisor/eventsourcing';
 import type { GatewayCore } from '../../core/gateway-core.js';
 
 /**
- * The part of the log between two moments, each a position or a time (RFC 3339); the later one belongs to it.
- * @throws DomainError `invalid`
+ * A position of the log or a time (RFC 3339), as both.
+ * @throws DomainError `invalid` for what is neither, or still to come; `unavailable`
+ */
+export const momentOf = async (core: GatewayCore, moment: string): Promise<PastMoment> => {
+  try {
+    return await momentAt(core.store, moment, Date.parse(core.clock.now()));
+  } catch (error) {
+    if (error instanceof EventStoreUnavailable) throw unavailable('the log cannot be reached', error);
+    throw error;
+  }
+};
+
+/**
+ * The part of the log between two moments; the later one belongs to it.
+ * @throws DomainError `invalid`, `unavailable`
  */
 export const momentRange = async (
   core: GatewayCore,
   from: string | undefined,
   to: string | undefined,
 ): Promise<{ after: Position; until: Position }> => {
-  const now = Date.parse(core.clock.now());
-  const position = async (moment: string) => (await momentAt(core.store, moment, now)).position;
-  const after = from === undefined ? 0 : await position(from);
-  const until = to === undefined ? await core.head() : await position(to);
+  const after = from === undefined ? 0 : (await momentOf(core, from)).position;
+  const until = to === undefined ? await core.head() : (await momentOf(core, to)).position;
   if (after > until) throw invalid('That period ends before it begins.');
   return { after, until };
 };

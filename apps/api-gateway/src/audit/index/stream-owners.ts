@@ -19,7 +19,8 @@ export class StreamOwners {
     return owner;
   }
 
-  private learn(stream: string, owner: string | null): void {
+  /** What the first event of a stream says. */
+  learn(stream: string, owner: string | null): void {
     this.known.set(stream, owner);
     if (this.known.size > MAX_KNOWN) this.known.delete(this.known.keys().next().value!);
   }

@@ -29,10 +29,12 @@ export class AuditCloud {
   private constructor(
     readonly service: GatewayApp,
     readonly world: ReturnType<typeof memoryWorld>,
+    readonly eventIndex: MemoryEventIndex,
   ) {}
 
   static async start(): Promise<AuditCloud> {
     const world = memoryWorld();
+    const eventIndex = new MemoryEventIndex();
     const errors: unknown[] = [];
     const complain = (...error: unknown[]) => errors.push(error);
     const service = await startGatewayApp({
@@ -45,7 +47,7 @@ export class AuditCloud {
         keyDays: 90,
         places: [],
       },
-      eventIndex: new MemoryEventIndex(),
+      eventIndex,
       logger: { debug: () => {}, info: () => {}, warn: complain, error: complain },
       region: 'RegionOne',
       tokenSeconds: 3_600,
@@ -57,7 +59,7 @@ export class AuditCloud {
       consoleOrigins: [],
       onError: complain,
     });
-    const cloud = new AuditCloud(service, world);
+    const cloud = new AuditCloud(service, world, eventIndex);
     cloud.errors.push = errors.push.bind(errors);
     return cloud;
   }
@@ -66,7 +68,7 @@ export class AuditCloud {
     return this.service.gateway.core;
   }
 
-  async call(path: string, token?: string, options: { method?: string; body?: unknown } = {}) {
+  async call(path: string, token?: string, options: { method?: string; body?: unknown; headers?: object } = {}) {
     const answer = await this.service.app.fastify.inject({
       method: (options.method ?? 'GET') as 'GET',
       url: path,
@@ -74,6 +76,7 @@ export class AuditCloud {
         host: 'cloud.example',
         ...(token === undefined ? {} : { 'x-auth-token': token }),
         ...(options.body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...options.headers,
       },
       ...(options.body === undefined ? {} : { payload: JSON.stringify(options.body) }),
     });

@@ -3,7 +3,7 @@ import { Controller } from '@nestjs/common';
 import { notFound } from '@omnivisor/contracts';
 import { type Call, Operation, Reply } from '@omnivisor/openstack';
 import { GatewayCore } from '../../core/gateway-core.js';
-import { scopeOf } from '../events/scope.js';
+import { PATIENCE, scopeOf } from '../events/scope.js';
 import { AuditIndex } from '../index/audit-index.js';
 import { outcomeOf } from '../index/outcome.js';
 import type { CausalNode } from '../why/causal-tree.js';
@@ -71,7 +71,7 @@ export class TimelineController {
     const { id = '' } = call.params;
     const missing = notFound(`No server ${id.slice(0, 64)}.`);
     if (!UUID.test(id) || (project !== undefined && (await this.index.ownerOf(id)) !== project)) throw missing;
-    const { requests, more } = await why(this.core, this.index, id, { showHosts, project });
+    const { requests, more } = await why(this.core, this.index, id, { showHosts, project, patience: PATIENCE });
     const events = requests.flatMap(({ effects, requestId }) => flat(effects, requestId, null));
     events.sort((a, b) => a.position - b.position);
     return { server_id: id, events, more };

@@ -1,4 +1,4 @@
-import { type HostFacts, notFound, type RecordedEvent, serverEvents } from '@omnivisor/contracts';
+import { type HostFacts, type Milliseconds, notFound, type RecordedEvent, serverEvents } from '@omnivisor/contracts';
 import { streamOf } from '@omnivisor/eventsourcing';
 import type { GatewayCore } from '../../core/gateway-core.js';
 import type { AuditIndex } from '../index/audit-index.js';
@@ -21,19 +21,20 @@ export const why = async (
   core: GatewayCore,
   index: AuditIndex,
   serverId: string,
-  { showHosts, project }: { readonly showHosts: boolean; readonly project?: string | undefined },
+  {
+    showHosts,
+    project,
+    patience,
+  }: { readonly showHosts: boolean; readonly project?: string | undefined; readonly patience?: Milliseconds },
 ): Promise<Story> => {
   if ((await core.store.readStream(streamOf(serverEvents, serverId))).length === 0)
     throw notFound(`no server ${serverId}`);
   const until = await core.head();
-  const found = await index.find({
-    ...(project === undefined ? {} : { project }),
-    resource: serverId,
-    after: 0,
-    until,
-    order: 'oldest first',
-    limit: MAX_EVENTS + 1,
-  });
+  const whose = project === undefined ? {} : { project };
+  const found = await index.find(
+    { ...whose, resource: serverId, after: 0, until, order: 'oldest first', limit: MAX_EVENTS + 1 },
+    patience,
+  );
   const events = found.slice(0, MAX_EVENTS).map(({ event }) => event);
   const sessions = await sessionsOf(index, hostsIn(events), until);
   const names = new Map(
