@@ -42,6 +42,13 @@ export const cpuSeconds = (services) =>
     services.map(({ name, pid }) => [name, [...tree([pid]).values()].reduce((sum, s) => sum + s.own + s.ended, 0)]),
   );
 
+/** CPU milliseconds that a set of services uses for each of the `n` calls of `work`. */
+export const cpuMsEach = async (services, n, work) => {
+  const before = total(cpuSeconds(services));
+  await work();
+  return ((total(cpuSeconds(services)) - before) * 1_000) / n;
+};
+
 export const total = (byName) => Object.values(byName).reduce((a, b) => a + b, 0);
 
 /** Memory of a set of services in MiB: each shared page counted once over those that share it. */

@@ -154,7 +154,8 @@ export const violations = (root) => {
         const contracts = from === '@omnivisor/contracts';
         const decider =
           from === '@omnivisor/eventsourcing' && typeOnly && names.every((n) => ['Decider', 'Aggregate'].includes(n));
-        if (!from.startsWith('.') && !contracts && !decider && !(typeOnly && from === 'zod'))
+        const others = from === 'immutable' || (typeOnly && from === 'zod');
+        if (!from.startsWith('.') && !contracts && !decider && !others)
           say(line, `a decider, filter or weigher imports contracts and the Decider type only, not ${from}`);
       }
       if (

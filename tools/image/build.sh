@@ -4,9 +4,9 @@
 #
 #   build.sh OUT.qcow2 PACKAGES
 #
-# PACKAGES is a folder with the .deb files of the kernel, shim-signed, grub-efi-amd64-signed and busybox-static: they are
-# unpacked and never installed. It needs no mount and no loop device, but has to see itself as root (fakeroot or a user namespace
-# will do), so that the files in the image belong to root.
+# PACKAGES is a folder with the .deb files of the kernel, shim-signed, grub-efi-amd64-signed, busybox-static and
+# qemu-guest-agent with its libraries: they are unpacked and never installed. It needs no mount and no loop device, but
+# has to see itself as root (fakeroot or a user namespace will do), so that the files in the image belong to root.
 set -euo pipefail
 out=$1 packages=$2
 here=$(dirname "$(realpath "$0")")
@@ -70,10 +70,12 @@ make_root() {
   for applet in $("$busybox" --list); do
     [ -e "$tree/bin/$applet" ] || ln -s busybox "$tree/bin/$applet"
   done
-  for program in /usr/sbin/dropbear /usr/bin/dropbearkey; do
+  local libraries=$work/packages/usr/lib/x86_64-linux-gnu:$work/packages/lib/x86_64-linux-gnu
+  for program in /usr/sbin/dropbear /usr/bin/dropbearkey "$work/packages/usr/sbin/qemu-ga"; do
     cp "$program" "$tree/bin/"
-    for library in $(ldd "$program" | grep -o '/[^ ]*'); do
-      [ -e "$tree$library" ] || install -D "$(realpath "$library")" "$tree$library"
+    for library in $(LD_LIBRARY_PATH=$libraries ldd "$program" | grep -o '/[^ ]*'); do
+      local to=$tree${library#"$work/packages"}
+      [ -e "$to" ] || install -D "$(realpath "$library")" "$to"
     done
   done
   truncate -s ${ROOT_MIB}M "$work/root.ext4"

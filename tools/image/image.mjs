@@ -18,6 +18,12 @@ import { IMAGE_NEEDS, whyNoImage } from './needs.mjs';
 const here = dirname(fileURLToPath(import.meta.url));
 const isRoot = process.getuid() === 0;
 
+/** Packages that are taken apart and never installed: what starts the kernel, the shell, the guest agent and its libraries. */
+const UNPACKED = [
+  ...['shim-signed', 'grub-efi-amd64-signed', 'busybox-static'],
+  ...['qemu-guest-agent', 'libglib2.0-0', 'libpcre2-8-0', 'libnuma1', 'liburing2', 'libudev1'],
+];
+
 const { values: options } = parseArgs({ options: { out: { type: 'string' }, cache: { type: 'string' } } });
 const home = process.env.OMNIVISOR_HOME ?? resolve(here, '../../.omnivisor');
 const cache = resolve(options.cache ?? join(home, 'cache', 'image'));
@@ -111,7 +117,7 @@ const place = (built, out) => {
 const ingredients = () => {
   const kernel = kernelPackage();
   if (!kernel) throw new Refused('the package linux-image-cloud-amd64 is not known here: run apt-get update as root');
-  return [kernel, 'shim-signed', 'grub-efi-amd64-signed', 'busybox-static'].map((name) => [name, candidate(name)]);
+  return [kernel, ...UNPACKED].map((name) => [name, candidate(name)]);
 };
 
 const imageOf = (packages) => {

@@ -20,8 +20,8 @@ import { MemoryEventStore, MemoryLeadership, MemoryReadModel, MemorySeat } from 
 import { MemoryVault } from '@omnivisor/eventsourcing/vault';
 import { MemoryBus, SeededIds, VirtualClock } from '@omnivisor/platform/testing';
 import { quotaAggregate } from '../../apps/api-gateway/src/compute/quota/quota.js';
-import { ownerOf } from '../../apps/api-gateway/src/compute/server/reservation.process.js';
 import { type ServerRow, serverTable } from '../../apps/api-gateway/src/compute/server/server.projection.js';
+import { ownerOf } from '../../apps/api-gateway/src/compute/server/server.reservation.js';
 import { type ServerCommand, serverAggregate } from '../../apps/api-gateway/src/compute/server/server-lifecycle.js';
 import { Gateway } from '../../apps/api-gateway/src/gateway.js';
 import { Agent } from '../../apps/compute-agent/src/agent/agent.js';
@@ -50,6 +50,8 @@ export interface SimulationOptions {
   readonly gateways?: number;
   readonly schedulers?: number;
   readonly vcpus?: number;
+  /** False where a real image service answers. */
+  readonly signsImages?: boolean;
 }
 
 /**
@@ -77,8 +79,17 @@ export class SimulatedCloud {
   }
 
   static async start(options: SimulationOptions = {}): Promise<SimulatedCloud> {
-    const cloud = new SimulatedCloud({ seed: 1, hosts: 3, gateways: 2, schedulers: 1, vcpus: 16, ...options });
-    await cloud.bus.respond(signImageUrl, async ({ imageId }) => ({ url: `memory:${imageId}` }));
+    const cloud = new SimulatedCloud({
+      seed: 1,
+      hosts: 3,
+      gateways: 2,
+      schedulers: 1,
+      vcpus: 16,
+      signsImages: true,
+      ...options,
+    });
+    if (cloud.options.signsImages)
+      await cloud.bus.respond(signImageUrl, async ({ imageId }) => ({ url: `memory:${imageId}` }));
     for (let i = 0; i < cloud.options.gateways; i++) await cloud.addGateway();
     for (let i = 0; i < cloud.options.schedulers; i++) await cloud.addScheduler();
     await cloud.clock.runUntil(() =>

@@ -15,6 +15,12 @@ export const answers = async (url) => {
 };
 
 /**
+ * V8 lets a heap grow with the memory of the machine before it collects: on one machine that is for guests. The limits
+ * are those that Node takes in the containers of k8s/base.
+ */
+const SMALL_HEAP = ['--max-old-space-size=512', '--max-semi-space-size=8'];
+
+/**
  * How each of our own services is started. What they are told is their environment, and nothing else
  * (docs/operating/configuration.md).
  */
@@ -43,7 +49,7 @@ export class Services {
         name,
         log: this.home.log,
         command: this.runtime.node,
-        args: ['--enable-source-maps', join(this.runtime.root, 'apps', app, 'dist', 'main.js')],
+        args: ['--enable-source-maps', ...SMALL_HEAP, join(this.runtime.root, 'apps', app, 'dist', 'main.js')],
         env,
         user,
         cwd: '/',

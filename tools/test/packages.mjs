@@ -1,7 +1,7 @@
 import { install, missing, packagesOf } from '../services/debian.mjs';
 import { FIRMWARE, HOST } from '../start/needs.mjs';
 
-/** What integration and end-to-end tests run. @type {import('../services/debian.mjs').Need[]} */
+/** What integration and end-to-end tests run or read. @type {import('../services/debian.mjs').Need[]} */
 const NEEDS = [
   ...HOST,
   ...FIRMWARE,
@@ -13,6 +13,8 @@ const NEEDS = [
   ['mkfs.vfat', 'dosfstools'],
   ['sfdisk', 'fdisk'],
   ['chromium-headless-shell', 'chromium-headless-shell'],
+  ['ssh', 'openssh-client'],
+  ['sshd', 'openssh-server'],
 ];
 
 /**

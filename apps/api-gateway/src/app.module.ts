@@ -1,7 +1,7 @@
 import { type DynamicModule, Global, Module } from '@nestjs/common';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
 import { AuditModule, type AuditParts } from './audit/audit.module.js';
-import { ComputeModule } from './compute/compute.module.js';
+import { ComputeModule, type ComputeNeighbours } from './compute/compute.module.js';
 import type { ComputeSettings } from './compute/compute-ports.js';
 import { GatewayCore } from './core/gateway-core.js';
 import type { Gateway } from './gateway.js';
@@ -13,6 +13,7 @@ export interface GatewayParts {
   readonly gateway: Gateway;
   readonly identity: Identity;
   readonly vault: Vault;
+  readonly neighbours: ComputeNeighbours;
   readonly compute: ComputeSettings;
   readonly audit: AuditParts;
 }
@@ -32,13 +33,13 @@ class CoreModule {
 /** The HTTP side of one replica: a module for each area. */
 @Module({})
 export class AppModule {
-  static of({ gateway, identity, vault, compute, audit }: GatewayParts): DynamicModule {
+  static of({ gateway, identity, vault, neighbours, compute, audit }: GatewayParts): DynamicModule {
     return {
       module: AppModule,
       imports: [
         CoreModule.of(gateway.core),
         identityModule(identity),
-        ComputeModule.of(gateway, vault, compute),
+        ComputeModule.of(gateway, vault, neighbours, compute),
         NetworkModule,
         AuditModule.of(audit),
       ],

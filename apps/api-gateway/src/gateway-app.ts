@@ -17,6 +17,9 @@ import { EvidenceDesk } from './audit/evidence/evidence-desk.js';
 import { AuditIndex } from './audit/index/audit-index.js';
 import { Refusals } from './audit/refusals.js';
 import { refusalsBehind } from './audit/refusals-behind.js';
+import type { ComputeImages } from './compute/compute-ports.js';
+import { HttpImages } from './compute/image/http-images.js';
+import { OwnNetworkApi } from './compute/network/own-network-api.js';
 import { ConsoleProxy } from './console/console-proxy.js';
 import { grantedConsoles } from './console/granted-consoles.js';
 import type { GatewayPorts } from './core/gateway-core.js';
@@ -39,6 +42,8 @@ export interface GatewayAppOptions {
   /** Where images and placement are served; requests pass through, each service checks the token itself. */
   readonly imageUrl: string;
   readonly placementUrl: string;
+  /** How Compute asks Image; by HTTP at `imageUrl` when not given. */
+  readonly images?: ComputeImages;
   readonly publicUrl: string | undefined;
   readonly trustedProxies: readonly string[];
   readonly consoleOrigins: readonly string[];
@@ -91,11 +96,15 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
   const follower = new EventFollower(gateway.core, index);
   await follower.start();
   const publicUrl = options.publicUrl?.replace(/\/+$/, '');
-  const app = await createOpenStackApp({
+  const app: OpenStackApp = await createOpenStackApp({
     module: AppModule.of({
       gateway,
       identity,
       vault: options.vault,
+      neighbours: {
+        images: options.images ?? new HttpImages(options.imageUrl),
+        network: new OwnNetworkApi(() => app.fastify),
+      },
       compute: { quota: {}, consoleUrl: (publicUrl ?? 'http://127.0.0.1').replace(/^http/, 'ws') },
       audit: { index, follower, identity: identity.desk },
     }),

@@ -1,18 +1,24 @@
-import { type ProjectId, reserve } from '@omnivisor/contracts';
+import {
+  type CommandContext,
+  type HostId,
+  type ProjectId,
+  type RequestedNetwork,
+  reserve,
+  type ServerPort,
+} from '@omnivisor/contracts';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
-import { hostTable } from './compute/host/host.projection.js';
 import { HostDesk } from './compute/host/host-desk.js';
 import { LiveAnswers } from './compute/host/live-answers.js';
 import { quotaAggregate } from './compute/quota/quota.js';
-import { ownerOf, ReservationProcess } from './compute/server/reservation.process.js';
-import { ServerProcess } from './compute/server/server.process.js';
-import type { ServerRow } from './compute/server/server.projection.js';
+import { type BuildServer, ServerProcess } from './compute/server/server.process.js';
+import { ownerOf, serverReservation } from './compute/server/server.reservation.js';
 import { leaveGroup } from './compute/server-group/leave-group.js';
 import { GatewayCore, type GatewayPorts } from './core/gateway-core.js';
 import { GuestDesk } from './metadata/guest-desk.js';
-import { PortReservationProcess } from './network/port/port-reservation.process.js';
-import { ServerPorts } from './network/server-ports.js';
+import { networkReservations } from './network/network.reservations.js';
+import { type PlugRequest, ServerPorts } from './network/server-ports.js';
 import { gatewayProjections } from './projections.js';
+import { ReservationProcess } from './reservation/reservation.process.js';
 
 /**
  * One replica of the gateway without its HTTP: commands, processes and what hosts and operators are answered. Plain code
@@ -36,9 +42,13 @@ export class Gateway {
     this.hosts = new HostDesk(
       this.core,
       {
-        plugs: (rows, serverIds) => this.serverPorts.plugs(rows, serverIds),
+        plugs: (rows, servers) => this.serverPorts.plugs(rows, servers),
         plans: (rows, networkIds) => this.serverPorts.plans(rows, networkIds),
+        news: (rows, host, since) => this.serverPorts.news(rows, host, since),
+        serversWithNews: (rows, host, since) => this.serverPorts.serversWithNews(rows, host, since),
         hostsTouchedBy: (event, rows) => this.serverPorts.hostsTouchedBy(event, rows),
+        regroupedBy: (event) => this.serverPorts.regroupedBy(event),
+        hostsThatTrust: (rows, groups) => this.serverPorts.hostsThatTrust(rows, groups),
         boot: (server, host) => guests.boot(server, host),
         metadata: (rows, host, request) => guests.metadata(rows, host, request),
       },
@@ -46,15 +56,13 @@ export class Gateway {
     );
     this.core.run(
       new ServerProcess(this.core, {
-        allocatePorts: (server, context) => this.allocatePorts(server, context),
-        bindPorts: (server, { host, hostName }, context) => this.serverPorts.bind(server.id, host, hostName, context),
-        machines: (ports) => this.machines(ports.map((p) => p.networkId)),
-        release: (server, context) => this.release(server, context),
+        networkHosts: (server) => this.networkHosts(server),
         reserve: (request) => this.core.bus.request(reserve, request),
+        plug: (server, host, context) => this.plug(server, host, context),
+        release: (server, context) => this.release(server, context),
       }),
     );
-    this.core.run(new ReservationProcess(this.core));
-    this.core.run(new PortReservationProcess(this.core));
+    this.core.run(new ReservationProcess(this.core, { server: serverReservation, ...networkReservations }));
   }
 
   async start(): Promise<void> {
@@ -69,32 +77,35 @@ export class Gateway {
     await this.core.stop();
   }
 
-  private async allocatePorts(server: ServerRow, context: Parameters<ServerPorts['allocate']>[1]) {
-    return this.serverPorts.allocate(
-      {
-        serverId: server.id,
-        projectId: server.projectId,
-        hostname: server.hostname,
-        requested:
-          typeof server.networks === 'string'
-            ? await this.serverPorts.resolve(server.projectId, false, server.networks)
-            : [...server.networks],
-        securityGroups: [...server.securityGroups],
-      },
-      context,
-    );
+  /** The networks that a server asks for; servers of older releases left the choice to their build. */
+  private async networksOf({ networks, projectId }: BuildServer): Promise<readonly RequestedNetwork[]> {
+    return typeof networks === 'string'
+      ? this.serverPorts.resolve(await this.core.fresh(), projectId, false, networks)
+      : networks;
   }
 
-  /** Machines that these networks are on: a network cannot span machines yet. */
-  private async machines(networkIds: string[]): Promise<string[]> {
-    const rows = await this.core.fresh();
-    return this.serverPorts.machinesOf(rows, networkIds, async (hostId: string) => {
-      const host = await rows.get(hostTable, hostId);
-      return host?.facts?.machineId ?? null;
-    });
+  private async plug(
+    server: BuildServer,
+    host: PlugRequest['host'],
+    context: CommandContext,
+  ): Promise<readonly ServerPort[]> {
+    const { id: serverId, projectId, hostname, securityGroups, ports } = server;
+    if (ports) {
+      await this.serverPorts.move(ports, { serverId, host }, context);
+      return ports;
+    }
+    const requested = await this.networksOf(server);
+    return this.serverPorts.plug({ serverId, projectId, hostname, requested, securityGroups, host }, context);
   }
 
-  private async release(server: ServerRow, context: Parameters<ServerPorts['release']>[1]): Promise<void> {
+  private async networkHosts(server: BuildServer): Promise<HostId[]> {
+    const ids = server.ports
+      ? server.ports.map((p) => p.networkId)
+      : (await this.networksOf(server)).flatMap((n) => n.networkId ?? []);
+    return this.serverPorts.hostsOf(this.core.readModel, ids);
+  }
+
+  private async release(server: BuildServer, context: CommandContext): Promise<void> {
     await this.serverPorts.release(server.id, context);
     await this.core.commands.execute(
       quotaAggregate,
@@ -103,6 +114,6 @@ export class Gateway {
       context,
     );
     await leaveGroup(this.core, server, context);
-    if (server.userData) await this.vault.erase(server.userData.ref);
+    for (const secret of [server.userData, server.injectedFiles]) if (secret) await this.vault.erase(secret.ref);
   }
 }

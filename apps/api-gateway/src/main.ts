@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { ms } from '@omnivisor/contracts';
 import { PostgresEventIndex } from '@omnivisor/eventsourcing/event-index';
 import {
   PgLeadership,
@@ -72,7 +73,17 @@ lifecycle.onStop('vault', () => vault.close());
 await vault.prepare();
 
 const service = await startGatewayApp({
-  ports: { clock: new SystemClock(), ids, bus, store, readModel, history, random: Math.random },
+  ports: {
+    clock: new SystemClock(),
+    ids,
+    bus,
+    store,
+    readModel,
+    history,
+    random: Math.random,
+    lag: ms(50),
+    gather: ms(5),
+  },
   vault,
   evidence: {
     seals: new PostgresSealStore(url),

@@ -2,16 +2,18 @@ import type { Projection } from '@omnivisor/eventsourcing';
 import { hostProjection } from './compute/host/host.projection.js';
 import { computeProjections } from './compute/projections.js';
 import { schedulingProjection } from './compute/scheduling/scheduling.projection.js';
-import { reservationProjection } from './compute/server/reservation.process.js';
 import { serverProjection } from './compute/server/server.projection.js';
+import { serverReadings } from './compute/server/server.reservation.js';
 import { identityProjections } from './identity/record/tables.js';
 import { networkProjections } from './network/network.projections.js';
+import { networkReadings } from './network/network.reservations.js';
+import { reservationProjection } from './reservation/reservation.projection.js';
 
 /** Every table of the gateway's read model; one line per area. */
 export const gatewayProjections = [
   ...identityProjections,
   serverProjection,
-  reservationProjection,
+  reservationProjection((event) => [...serverReadings(event), ...networkReadings(event)]),
   hostProjection,
   schedulingProjection,
   ...computeProjections,

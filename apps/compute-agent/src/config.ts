@@ -1,6 +1,7 @@
 import { Backend, HostId } from '@omnivisor/contracts';
 import { count } from '@omnivisor/platform';
 import { z } from 'zod';
+import { driverSettings } from './drivers/settings.js';
 
 /** Environment of a compute agent. It has no credential of a database: only the key of its own host. */
 export const AgentConfig = z.object({
@@ -26,6 +27,10 @@ export const AgentConfig = z.object({
   OMNIVISOR_MACHINE_SHARES: count.min(1).default(1),
   /** Addresses between the networks of this machine and the machine itself, two for each network. */
   OMNIVISOR_OUTSIDE_POOL: z.string().default('100.64.0.0/16'),
+  /** Address at which other hosts send running guests to this one, on a port of their own, by TLS; none: from this machine only. */
+  OMNIVISOR_MIGRATION_ADDRESS: z.string().optional(),
+  /** Folder for the disks of guests on storage that other hosts have in the same place; none: beside the guests. */
+  OMNIVISOR_SHARED_DISKS: z.string().optional(),
   /** What a host of the backend `fake` pretends to have. */
   OMNIVISOR_FAKE_VCPUS: count.default(64),
   OMNIVISOR_FAKE_MEMORY_MIB: count.default(262_144),
@@ -36,5 +41,6 @@ export const AgentConfig = z.object({
   OMNIVISOR_HEALTH_LISTEN: z.string().default('127.0.0.1'),
   OMNIVISOR_HEALTH_PORT: count.default(0),
   OMNIVISOR_LOG_LEVEL: z.string().default('info'),
+  ...driverSettings,
 });
 export type AgentConfig = z.output<typeof AgentConfig>;

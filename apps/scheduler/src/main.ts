@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { ms } from '@omnivisor/contracts';
 import { PgLeadership, PostgresEventStore } from '@omnivisor/eventsourcing/postgres';
 import { BusTokenValidator, createOpenStackApp } from '@omnivisor/openstack';
 import {
@@ -55,6 +56,7 @@ const scheduler = new Scheduler(
     ids,
     bus,
     store,
+    lag: ms(100),
     leadership: new PgLeadership(config.OMNIVISOR_DATABASE_URL, 'scheduler', onError),
   },
   {

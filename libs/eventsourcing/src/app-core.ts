@@ -28,6 +28,8 @@ export interface AppPorts<C extends ProcessClock = ProcessClock, B extends WakeU
   readonly random: () => number;
   /** How far the read model may stay behind what others append while nobody reads it; 0 when not given. */
   readonly lag?: Milliseconds;
+  /** How long appends of our own are gathered before they are projected and others told; 0 when not given. */
+  readonly gather?: Milliseconds;
 }
 
 /** Subject of the wake-up after an append; it carries no truth. */
@@ -53,11 +55,13 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
   private readonly moment = new Moment();
   private readonly runners: ProcessRunner[] = [];
   private readonly observers: ((event: RecordedEvent) => void)[] = [];
+  private readonly appendObservers: ((event: RecordedEvent) => void)[] = [];
   private readonly stops: (() => unknown)[] = [];
   private stopped = false;
   /** Position of the newest append of our own. */
   private told: Position = 0;
   private lagging = false;
+  private gathering = false;
   private cancelPoll = () => {};
 
   constructor(
@@ -70,7 +74,13 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
     this.bus = ports.bus;
     this.store = ports.store;
     this.readModel = ports.readModel;
-    this.commands = new CommandHandler(ports.store);
+    this.commands = new CommandHandler(ports.store, {
+      clock: ports.clock,
+      onAppended: (event) => {
+        for (const runner of this.runners) runner.appended(event);
+        for (const observer of this.appendObservers) observer(event);
+      },
+    });
     this.projector = new Projector(ports.store, ports.readModel, projections, {
       onAdvanced: (events, changes) => this.advanced(events, changes),
     });
@@ -97,18 +107,18 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
     );
   }
 
+  /** Tells `observer` of each event that a command in this replica appended, before it is projected. */
+  observeAppends(observer: (event: RecordedEvent) => void): void {
+    this.appendObservers.push(observer);
+  }
+
   /** Tells `observer` of each event that this replica projected: a hint, other replicas project too. */
   observe(observer: (event: RecordedEvent) => void): void {
     this.observers.push(observer);
   }
 
   async start(): Promise<void> {
-    this.stops.push(
-      this.store.subscribe((position) => {
-        this.bus.publish(LOG_APPENDED, { position });
-        this.kick(position);
-      }),
-    );
+    this.stops.push(this.store.subscribe((position) => this.appended(position)));
     const subscription = await this.bus.subscribe(LOG_APPENDED, (message) => this.heard(message));
     this.stops.push(() => subscription.close());
     this.historian?.start();
@@ -196,6 +206,21 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
     } catch (error) {
       if (error instanceof DomainError) throw error;
       throw unavailable('the service cannot reach its store', error);
+    }
+  }
+
+  private appended(position: Position): void {
+    const { gather } = this.ports;
+    this.told = Math.max(this.told, position);
+    const tell = () => {
+      this.gathering = false;
+      this.bus.publish(LOG_APPENDED, { position: this.told });
+      this.kick(this.told);
+    };
+    if (!gather) tell();
+    else if (!this.gathering) {
+      this.gathering = true;
+      this.clock.after(gather, tell);
     }
   }
 

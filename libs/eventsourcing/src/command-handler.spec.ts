@@ -1,5 +1,6 @@
-import { conflict, eventSet } from '@omnivisor/contracts';
+import { conflict, eventSet, type Milliseconds, seconds } from '@omnivisor/contracts';
 import { RandomIds, SystemClock } from '@omnivisor/platform/ports';
+import { VirtualClock } from '@omnivisor/platform/testing';
 import { describe, expect, it } from 'vitest';
 import { CommandHandler } from './command-handler.js';
 import type { Aggregate } from './decider.js';
@@ -32,7 +33,11 @@ const setup = (replicas = 2) => {
     reads.push([stream, from]);
     return readStream(stream, from);
   };
-  return { store, reads, handlers: Array.from({ length: replicas }, () => new CommandHandler(store)) };
+  return {
+    store,
+    reads,
+    handlers: Array.from({ length: replicas }, () => new CommandHandler(store, { clock: new SystemClock() })),
+  };
 };
 
 describe('CommandHandler', () => {
@@ -85,17 +90,103 @@ describe('CommandHandler', () => {
 
   it('gives the first result again when a command of unknown outcome is sent again', async () => {
     const { store, handlers } = setup(1);
-    const append = store.append.bind(store);
-    store.append = async (...args) => {
+    const append = store.appendEach.bind(store);
+    store.appendEach = async (...args) => {
       await append(...args);
       throw new EventStoreUnavailable('lost');
     };
     const context = contextOf();
     const always: typeof places = { ...places, decide: (by) => [{ type: 'Taken', data: { by } }] };
     await expect(handlers[0]!.execute(always, 'x', 'a', context)).rejects.toBeInstanceOf(EventStoreUnavailable);
-    store.append = append;
+    store.appendEach = append;
     expect(await handlers[0]!.execute(always, 'x', 'a', context)).toMatchObject({ revision: 0, position: 1 });
     expect(await store.readStream('places-x')).toHaveLength(1);
+  });
+
+  it('sends commands that wait for one stream together, and answers each for itself', async () => {
+    const { store, handlers } = setup(1);
+    const batches: number[] = [];
+    const { appendEach } = store;
+    store.appendEach = (stream, expected, commands) => {
+      batches.push(commands.length);
+      return appendEach.call(store, stream, expected, commands);
+    };
+    const outcomes = await Promise.allSettled(
+      ['a', 'a', 'b', 'c', 'd'].map((by) => handlers[0]!.execute(places, 'x', by, contextOf())),
+    );
+    expect(batches).toEqual([3]);
+    expect(outcomes.map((o) => (o.status === 'fulfilled' ? o.value.revision : o.reason.message))).toEqual([
+      0,
+      0,
+      1,
+      2,
+      'no place is left',
+    ]);
+  });
+
+  it('decides again what waited behind a command that another process beat', async () => {
+    const { store, handlers } = setup();
+    const [a, b] = handlers as [CommandHandler, CommandHandler];
+    await a.execute(places, 'x', 'a', contextOf());
+    await b.execute(places, 'x', 'b', contextOf());
+    const outcomes = await Promise.allSettled(['c', 'd'].map((by) => a.execute(places, 'x', by, contextOf())));
+    expect(outcomes.map((o) => o.status)).toEqual(['fulfilled', 'rejected']);
+    expect((await store.readStream('places-x')).map((e) => (e as unknown as Taken).data.by)).toEqual(['a', 'b', 'c']);
+  });
+
+  it('does not let one command that the store refuses take those beside it with it', async () => {
+    const { handlers } = setup(1);
+    const long = 'x'.repeat(70_000);
+    const outcomes = await Promise.allSettled(
+      ['a', long, 'b'].map((by) => handlers[0]!.execute(places, 'x', by, contextOf())),
+    );
+    expect(outcomes.map((o) => o.status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+  });
+
+  describe('with a store that hangs', () => {
+    const hanging = (options: { waiting?: number; patience?: Milliseconds } = {}) => {
+      const { store } = setup(0);
+      const clock = new VirtualClock();
+      const handler = new CommandHandler(store, { clock, ...options });
+      const { appendEach } = store;
+      let release = () => {};
+      const gate = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      store.appendEach = async (...args) => {
+        await gate;
+        return appendEach.apply(store, args);
+      };
+      const send = (by: string, key = 'x') => handler.execute(places, key, by, contextOf());
+      return { store, clock, send, release };
+    };
+
+    it('lets so many commands wait for a stream, and refuses more with "unavailable"', async () => {
+      const { send, release, store } = hanging({ waiting: 2 });
+      const first = send('a');
+      await Promise.resolve();
+      const waiting = [send('b'), send('c')];
+      await expect(send('d')).rejects.toMatchObject({ kind: 'unavailable' });
+      const elsewhere = send('d', 'y');
+      release();
+      await Promise.all([first, ...waiting, elsewhere]);
+      expect(await store.readStream('places-x')).toHaveLength(3);
+    });
+
+    it('refuses what has waited too long with "unavailable", and does not carry it out later', async () => {
+      const { clock, send, release, store } = hanging({ patience: seconds(5) });
+      const first = send('a');
+      await Promise.resolve();
+      const second = expect(send('b')).rejects.toMatchObject({ kind: 'unavailable' });
+      await clock.advance(seconds(3));
+      const third = send('c');
+      await clock.advance(seconds(2));
+      await second;
+      release();
+      expect(await first).toMatchObject({ revision: 0 });
+      expect(await third).toMatchObject({ state: { taken: ['a', 'c'] } });
+      expect(await store.readStream('places-x')).toHaveLength(2);
+    });
   });
 
   it('follows a log that was restored to an earlier state', async () => {

@@ -1,14 +1,18 @@
 import {
   type CommandContext,
+  DomainError,
   type DomainEvent,
+  type Milliseconds,
+  type NewEvent,
   NO_STREAM,
   type Position,
   type RecordedEvent,
   type Revision,
+  seconds,
   unavailable,
 } from '@omnivisor/contracts';
 import { type Aggregate, streamOf } from './decider.js';
-import { type EventStore, WrongExpectedRevision } from './event-store.js';
+import { type AppendResult, type EventStore, EventStoreUnavailable, WrongExpectedRevision } from './event-store.js';
 
 export interface Outcome<State> {
   readonly state: State;
@@ -18,29 +22,67 @@ export interface Outcome<State> {
   readonly events: readonly RecordedEvent[];
 }
 
-interface Cached {
-  state: unknown;
-  revision: Revision;
+/** A stream as it stood at a revision. */
+export interface StreamState {
+  readonly state: unknown;
+  readonly revision: Revision;
+}
+
+export interface CommandHandlerOptions {
+  readonly clock: { after(duration: Milliseconds, action: () => void): () => void };
+  /** Told of each event that this process appended, in the order of its stream. */
+  readonly onAppended?: (event: RecordedEvent) => void;
+  /** A stream as something else knows it, to go on from when this process has not read it yet. */
+  readonly known?: (stream: string) => StreamState | undefined;
+  /** Streams whose state is remembered. */
+  readonly cacheSize?: number;
+  /** Commands of one stream that may wait. */
+  readonly waiting?: number;
+  /** How long a command may wait for those before it. */
+  readonly patience?: Milliseconds;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a line has commands of whatever aggregates share its stream
+type AnyAggregate = Aggregate<any, any, any>;
+
+interface Waiting {
+  readonly aggregate: AnyAggregate;
+  readonly command: unknown;
+  readonly context: CommandContext;
+  resolve(outcome: Outcome<unknown>): void;
+  reject(error: unknown): void;
+  cancelDeadline(): void;
+}
+
+/** What a command does, on the state that those before it leave. */
+interface Decided {
+  readonly waiting: Waiting;
+  readonly events: readonly NewEvent[];
+  readonly refusal?: { readonly error: unknown };
 }
 
 /** Each conflict means that another process got through; so many in a row mean a stream that is fought over. */
 const MAX_CONFLICTS = 50;
+const MAX_BATCH = 200;
 
 /**
- * Loads a stream, decides, appends at the expected revision; on a conflict it loads what is new and decides again.
- * Commands for one stream queue up within a process, so that they conflict only with other processes. Folded states
- * are kept: the expected revision makes a stale one harmless.
+ * Decides commands on the folded state of their stream and appends at the expected revision; after a conflict it reads
+ * what is new and decides again. Commands that wait for one stream go out together, each decided on the state that the
+ * ones before it leave. Folded states are kept: the expected revision makes a stale one harmless.
  */
 export class CommandHandler {
-  private readonly cache = new Map<string, Cached>();
-  private readonly queues = new Map<string, Promise<unknown>>();
+  private readonly cache = new Map<string, StreamState>();
+  private readonly lines = new Map<string, Waiting[]>();
 
   constructor(
     private readonly store: EventStore,
-    private readonly cacheSize = 5_000,
+    private readonly options: CommandHandlerOptions,
   ) {}
 
-  /** @throws DomainError as the decider refuses, `unavailable` after too many conflicts; EventStoreUnavailable */
+  /**
+   * @throws DomainError as the decider refuses; `unavailable` after too many conflicts, and when too many commands
+   *   wait for the stream or this one has waited too long: it was not carried out then; EventStoreUnavailable
+   */
   execute<S, C, E extends DomainEvent>(
     aggregate: Aggregate<S, C, E>,
     key: string,
@@ -48,114 +90,173 @@ export class CommandHandler {
     context: CommandContext,
   ): Promise<Outcome<S>> {
     const stream = streamOf(aggregate.events, key);
-    const before = this.queues.get(stream) ?? Promise.resolve();
-    const run = before.then(() => this.attempt(aggregate, stream, command, context));
-    const settled = run.then(
-      () => {},
-      () => {},
-    );
-    this.queues.set(stream, settled);
-    void settled.then(() => {
-      if (this.queues.get(stream) === settled) this.queues.delete(stream);
+    const line = this.lines.get(stream);
+    const { waiting = 1_000, patience = seconds(5), clock } = this.options;
+    if (line && line.length >= waiting)
+      return Promise.reject(unavailable('too many changes of the same thing are waiting'));
+    return new Promise((resolve, reject) => {
+      const answer = (outcome: Outcome<unknown>) => resolve(outcome as Outcome<S>);
+      const entry: Waiting = { aggregate, command, context, resolve: answer, reject, cancelDeadline: () => {} };
+      if (!line) {
+        const begun = [entry];
+        this.lines.set(stream, begun);
+        void this.work(stream, begun);
+        return;
+      }
+      line.push(entry);
+      entry.cancelDeadline = clock.after(patience, () => {
+        line.splice(line.indexOf(entry), 1);
+        reject(unavailable('other changes of the same thing take too long'));
+      });
     });
-    return run;
   }
 
   /** The folded state of a stream as it stands in the log now. */
   async load<S, C, E extends DomainEvent>(aggregate: Aggregate<S, C, E>, key: string): Promise<S> {
     const stream = streamOf(aggregate.events, key);
-    return (await this.refresh(aggregate, stream, this.cache.get(stream))).state as S;
+    return (await this.refresh(aggregate, stream, this.known(aggregate, stream))).state as S;
   }
 
-  private async attempt<S, C, E extends DomainEvent>(
-    aggregate: Aggregate<S, C, E>,
-    stream: string,
-    command: C,
-    context: CommandContext,
-  ): Promise<Outcome<S>> {
-    const known = this.cache.get(stream);
-    let current = known ?? (await this.refresh(aggregate, stream, undefined));
-    let fresh = known === undefined;
-    for (let conflicts = 0; ; ) {
-      const decided = decide(aggregate, command, current.state as S);
-      if ('refused' in decided || decided.events.length === 0) {
-        // It must rest on the log as it is, not on a state that this process remembers.
-        const before = current.revision;
-        if (!fresh) current = await this.refresh(aggregate, stream, current);
-        fresh = true;
-        if (current.revision !== before) continue;
-        if ('refused' in decided) throw decided.refused;
-        return { state: current.state as S, revision: current.revision, position: 0, events: [] };
-      }
-      try {
-        const result = await this.store.append(
-          stream,
-          current.revision,
-          decided.events.map((e) => ({
-            type: e.type,
-            data: e.data,
-            schemaVersion: aggregate.events.events[e.type]?.version ?? 1,
-            context,
-          })),
-        );
-        current = result.duplicate
-          ? await this.refresh(aggregate, stream, current)
-          : this.remember(stream, {
-              state: result.events.reduce((s, e) => aggregate.evolve(s, e as unknown as E), current.state as S),
-              revision: result.revision,
-            });
-        return {
-          state: current.state as S,
-          revision: current.revision,
-          position: result.position,
-          events: result.events,
-        };
-      } catch (error) {
-        if (!(error instanceof WrongExpectedRevision)) throw error;
-        if (++conflicts > MAX_CONFLICTS) throw unavailable('too many changes at the same time', error);
-        // A log that is behind what this process remembers is another log: one that was restored.
-        if (error.actual < current.revision) this.cache.delete(stream);
-        current = await this.refresh(aggregate, stream, error.actual < current.revision ? undefined : current);
-        fresh = true;
-      }
+  /** The folded state of a stream as this process remembers it, which may be behind the log; undefined when it does not. */
+  remembered<S, C, E extends DomainEvent>(aggregate: Aggregate<S, C, E>, key: string): S | undefined {
+    return this.cache.get(streamOf(aggregate.events, key))?.state as S | undefined;
+  }
+
+  private async work(stream: string, line: Waiting[]): Promise<void> {
+    // What arrives in the same turn belongs to the same batch.
+    await Promise.resolve();
+    while (line.length > 0) {
+      const batch = line.splice(0, MAX_BATCH);
+      for (const { cancelDeadline } of batch) cancelDeadline();
+      await this.carryOut(stream, batch);
     }
+    this.lines.delete(stream);
+  }
+
+  /** Answers each command of a batch; never rejects. */
+  private async carryOut(stream: string, batch: readonly Waiting[]): Promise<void> {
+    let open = batch;
+    try {
+      const { aggregate } = batch[0]!;
+      let current = this.known(aggregate, stream);
+      let fresh = false;
+      for (let conflicts = 0; open.length > 0; ) {
+        const plan = decideAll(open, current);
+        if (!fresh && plan.some(({ events }) => events.length === 0)) {
+          // A refusal rests on the log as it is, not on a state that this process remembers.
+          const { revision } = current;
+          current = await this.refresh(aggregate, stream, current);
+          fresh = true;
+          if (current.revision !== revision) continue;
+        }
+        try {
+          const done = await this.append(stream, current, plan);
+          open = open.slice(done.answered);
+          current = done.state;
+        } catch (error) {
+          if (!(error instanceof WrongExpectedRevision)) throw error;
+          // A log that is behind what this process remembers is another log: one that was restored.
+          if (error.actual < current.revision) {
+            this.cache.delete(stream);
+            current = { state: aggregate.initial, revision: NO_STREAM };
+          }
+        }
+        if (open.length === 0) return;
+        if (++conflicts > MAX_CONFLICTS) throw unavailable('too many changes at the same time');
+        current = await this.refresh(aggregate, stream, current);
+        fresh = true;
+      }
+    } catch (error) {
+      // What the store says may be about one of them only.
+      if (open.length > 1 && !isUnavailable(error)) for (const one of open) await this.carryOut(stream, [one]);
+      else for (const { reject } of open) reject(error);
+    }
+  }
+
+  /** Appends what a plan says, and answers its commands as far as that went. */
+  private async append(
+    stream: string,
+    from: StreamState,
+    plan: readonly Decided[],
+  ): Promise<{ answered: number; state: StreamState }> {
+    const changes = plan.flatMap(({ events }) => (events.length > 0 ? [events] : []));
+    const results = changes.length > 0 ? await this.store.appendEach(stream, from.revision, changes) : [];
+    let state = from;
+    let next = 0;
+    for (const [i, { waiting, events, refusal }] of plan.entries()) {
+      const result = events.length > 0 ? results[next++] : undefined;
+      if (events.length > 0 && !result) return { answered: i, state };
+      if (result?.duplicate) {
+        state = await this.refresh(waiting.aggregate, stream, state);
+        waiting.resolve(outcomeOf(state, result));
+        return { answered: i + 1, state };
+      }
+      if (result) {
+        const folded = fold(waiting.aggregate, state.state, result.events);
+        state = this.remember(stream, { state: folded, revision: result.revision });
+        if (this.options.onAppended) for (const event of result.events) this.options.onAppended(event);
+      }
+      if (refusal) waiting.reject(refusal.error);
+      else waiting.resolve(outcomeOf(state, result));
+    }
+    return { answered: plan.length, state };
+  }
+
+  private known(aggregate: AnyAggregate, stream: string): StreamState {
+    return this.cache.get(stream) ?? this.options.known?.(stream) ?? { state: aggregate.initial, revision: NO_STREAM };
   }
 
   /** @param known what to go on from; undefined to read the stream from its start */
-  private async refresh<S, C, E extends DomainEvent>(
-    aggregate: Aggregate<S, C, E>,
+  private async refresh(
+    aggregate: AnyAggregate,
     stream: string,
-    known: Cached = { state: aggregate.initial, revision: NO_STREAM },
-  ): Promise<Cached> {
+    known: StreamState = { state: aggregate.initial, revision: NO_STREAM },
+  ): Promise<StreamState> {
     const news = await this.store.readStream(stream, known.revision + 1);
     const last = news.at(-1);
     if (!last) return known;
-    return this.remember(stream, {
-      state: news.reduce((s, e) => aggregate.evolve(s, e as unknown as E), known.state as S),
-      revision: last.revision,
-    });
+    return this.remember(stream, { state: fold(aggregate, known.state, news), revision: last.revision });
   }
 
-  private remember(stream: string, state: Cached): Cached {
+  private remember(stream: string, state: StreamState): StreamState {
     const known = this.cache.get(stream);
     this.cache.delete(stream);
     this.cache.set(stream, known && known.revision > state.revision ? known : state);
-    if (this.cache.size > this.cacheSize) {
-      const oldest = this.cache.keys().next().value;
-      if (oldest !== undefined) this.cache.delete(oldest);
-    }
+    if (this.cache.size > (this.options.cacheSize ?? 5_000)) this.cache.delete(this.cache.keys().next().value!);
     return state;
   }
 }
 
-const decide = <S, C, E extends DomainEvent>(
-  aggregate: Aggregate<S, C, E>,
-  command: C,
-  state: S,
-): { readonly events: E[] } | { readonly refused: unknown } => {
-  try {
-    return { events: aggregate.decide(command, state) };
-  } catch (refused) {
-    return { refused };
-  }
+const isUnavailable = (error: unknown): boolean =>
+  error instanceof EventStoreUnavailable || (error instanceof DomainError && error.kind === 'unavailable');
+
+const outcomeOf = ({ state, revision }: StreamState, appended: AppendResult | undefined): Outcome<unknown> => ({
+  state,
+  revision,
+  position: appended?.position ?? 0,
+  events: appended?.events ?? [],
+});
+
+const decideAll = (batch: readonly Waiting[], { state: from }: StreamState): Decided[] => {
+  let state = from;
+  return batch.map((waiting, i) => {
+    const { aggregate, command, context } = waiting;
+    try {
+      const decided: DomainEvent[] = aggregate.decide(command, state);
+      if (i < batch.length - 1) state = fold(aggregate, state, decided);
+      return { waiting, events: decided.map((event) => newEvent(aggregate, event, context)) };
+    } catch (error) {
+      return { waiting, events: [], refusal: { error } };
+    }
+  });
 };
+
+const fold = (aggregate: AnyAggregate, state: unknown, events: readonly DomainEvent[]): unknown =>
+  events.reduce((s, event) => aggregate.evolve(s, event), state);
+
+const newEvent = (aggregate: AnyAggregate, { type, data }: DomainEvent, context: CommandContext): NewEvent => ({
+  type,
+  data,
+  schemaVersion: aggregate.events.events[type]?.version ?? 1,
+  context,
+});

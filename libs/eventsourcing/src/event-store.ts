@@ -73,6 +73,19 @@ export interface EventStore {
    * @throws DomainError `tooLarge` when an event's data exceeds 64 KiB of canonical text
    */
   append(stream: string, expected: Revision, events: readonly NewEvent[]): Promise<AppendResult>;
+  /**
+   * Appends what several commands do to one stream, in order and together, each as `append` would at the revision that
+   * the one before it leaves. None goes in behind one that was not appended now.
+   * @param commands at least one
+   * @returns results of the first commands; those without one found the stream changed, and have to be decided again
+   * @throws as `append`: WrongExpectedRevision when not even the first could go in; what it says of one event holds for
+   *   all of the commands
+   */
+  appendEach(
+    stream: string,
+    expected: Revision,
+    commands: readonly (readonly NewEvent[])[],
+  ): Promise<readonly AppendResult[]>;
   /** The events of a stream from a revision on; empty when there is none. */
   readStream(stream: string, from?: Revision): Promise<RecordedEvent[]>;
   /** At most `limit` events of all streams after a position, in order, without gaps in time: what is read is final. */

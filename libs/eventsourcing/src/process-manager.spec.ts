@@ -1,15 +1,15 @@
-import { type Instant, seconds } from '@omnivisor/contracts';
+import { type Instant, type RecordedEvent, seconds } from '@omnivisor/contracts';
 import { VirtualClock } from '@omnivisor/platform/testing';
 import { describe, expect, it } from 'vitest';
 import { MemoryReadModel } from './memory/index.js';
 import { type Process, ProcessRunner, type ProcessRunnerOptions } from './process-manager.js';
 import { dueTable, type RowChange, type Table } from './read-model.js';
 
-const setup = (step: Process['step'], options: Partial<ProcessRunnerOptions> = {}) => {
+const setup = (step: Process['step'], options: Partial<ProcessRunnerOptions> = {}, begins?: Process['begins']) => {
   const clock = new VirtualClock();
   const readModel = new MemoryReadModel();
   const errors: unknown[] = [];
-  const process = { name: 'build', step };
+  const process: Process = { name: 'build', step, ...(begins ? { begins } : {}) };
   const runner = () =>
     new ProcessRunner(process, readModel, clock, {
       catchUp: async () => {},
@@ -39,6 +39,66 @@ describe('ProcessRunner', () => {
     expect(done).toEqual([]);
     await t.clock.advance(seconds(2));
     expect(done).toEqual(['a 2026-01-01T00:00:05.000Z']);
+  });
+
+  describe('when this replica made the work due itself', () => {
+    const event = (id: string) => ({ type: 'Asked', data: { id } }) as unknown as RecordedEvent;
+    const begins = ({ type, data }: RecordedEvent) => (type === 'Asked' ? (data as { id: string }).id : undefined);
+
+    it('goes on at once, without the worklist', async () => {
+      const done: unknown[] = [];
+      const t = setup(async (id, cause) => void done.push(id, cause?.type), {}, begins);
+      t.readModel.lease = async () => {
+        throw new Error('not asked');
+      };
+      const runner = t.runner();
+      runner.appended(event('a'));
+      runner.appended({ ...event('b'), type: 'Other' });
+      await t.clock.advance(seconds(0));
+      expect(done).toEqual(['a', 'Asked']);
+      expect(t.errors).toEqual([]);
+    });
+
+    it('leaves to the worklist what fails', async () => {
+      const causes: unknown[] = [];
+      const t = setup(
+        async (id, cause) => {
+          causes.push(cause?.type);
+          if (cause) throw new Error('away');
+          await t.change(id, undefined);
+        },
+        {},
+        begins,
+      );
+      await t.change('a', t.later(2_000));
+      const runner = t.runner();
+      runner.wake();
+      runner.appended(event('a'));
+      await t.clock.advance(seconds(3));
+      expect(causes).toEqual(['Asked', undefined]);
+      expect(t.errors).toEqual([['a', 'away']]);
+    });
+
+    it('keeps to its concurrency and to one step of an id at a time, and forgets none', async () => {
+      let [running, most] = [0, 0];
+      const ids: string[] = [];
+      const t = setup(
+        async (id) => {
+          most = Math.max(most, ++running);
+          expect(ids.at(-1)).not.toBe(id);
+          ids.push(id);
+          await t.clock.sleep(seconds(1));
+          running--;
+        },
+        { concurrency: 2 },
+        begins,
+      );
+      const runner = t.runner();
+      for (const id of ['a', 'b', 'c', 'd', 'a']) runner.appended(event(id));
+      await t.clock.advance(seconds(10));
+      expect(ids.toSorted()).toEqual(['a', 'a', 'b', 'c', 'd']);
+      expect(most).toBe(2);
+    });
   });
 
   it('tries a failing step again, with growing pauses', async () => {

@@ -1,4 +1,4 @@
-import { after, backoff, type Instant, type Milliseconds, ms, seconds } from '@omnivisor/contracts';
+import { after, backoff, type Instant, type Milliseconds, ms, type RecordedEvent, seconds } from '@omnivisor/contracts';
 import type { DueWork, ReadModel } from './read-model.js';
 
 /** The part of the clock that a process needs; `libs/platform` has the port and its adapters. */
@@ -13,8 +13,16 @@ export interface ProcessClock {
  */
 export interface Process {
   readonly name: string;
-  /** Does what is due for one id. A step that finds nothing to do returns; one that fails is tried again later. */
-  step(id: string): Promise<void>;
+  /**
+   * Does what is due for one id. A step that finds nothing to do returns; one that fails is tried again later.
+   * @param cause the event that made it due a moment ago, when this replica appended it: the read model may be behind it
+   */
+  step(id: string, cause?: RecordedEvent): Promise<void>;
+  /**
+   * The id whose work an event begins. The replica that appended it goes on at once, without the worklist; the row there
+   * should fall due only when others have to take the work up.
+   */
+  begins?(event: RecordedEvent): string | undefined;
 }
 
 export interface ProcessRunnerOptions {
@@ -31,6 +39,8 @@ export interface ProcessRunnerOptions {
 /** Steps of one id that may follow each other at once while its due time stays the same. */
 const MAX_REPEATS = 20;
 const MAX_REMEMBERED = 10_000;
+/** Work that waits for a free hand; what is beyond it is left to the worklist. */
+const MAX_BEGUN = 1_000;
 
 /** Runs one process in one replica: leases due work, steps through it, sleeps until the next falls due. */
 export class ProcessRunner {
@@ -39,6 +49,11 @@ export class ProcessRunner {
   private readonly running = new Map<string, Promise<void>>();
   /** Work that was leased again while its step still ran. */
   private readonly leasedAgain = new Map<string, DueWork>();
+  /** Work that this replica began while it had no hand free, or while a step of the same id ran. */
+  private readonly begun = new Map<string, RecordedEvent>();
+  private readonly concurrency: number;
+  /** The worklist was not looked at for want of a free hand. */
+  private behind = false;
   private active: Promise<void> | undefined;
   private again = false;
   private stopped = false;
@@ -50,7 +65,9 @@ export class ProcessRunner {
     private readonly readModel: ReadModel,
     private readonly clock: ProcessClock,
     private readonly options: ProcessRunnerOptions,
-  ) {}
+  ) {
+    this.concurrency = options.concurrency ?? 32;
+  }
 
   get name(): string {
     return this.process.name;
@@ -60,6 +77,14 @@ export class ProcessRunner {
   expect(at: Instant): void {
     if (at <= this.clock.now()) this.wake();
     else this.sleepUntil(at);
+  }
+
+  /** This replica appended an event: goes on at once when that begins work. */
+  appended(event: RecordedEvent): void {
+    const id = this.process.begins?.(event);
+    if (id === undefined || this.stopped) return;
+    if (!this.running.has(id) && this.running.size < this.concurrency) this.begin(id, event);
+    else if (this.begun.size < MAX_BEGUN) this.begun.set(id, event);
   }
 
   /** Something may have fallen due. */
@@ -88,12 +113,12 @@ export class ProcessRunner {
   }
 
   private async poll(): Promise<void> {
-    const concurrency = this.options.concurrency ?? 32;
     try {
       for (;;) {
-        const free = concurrency - this.running.size;
+        const free = this.concurrency - this.running.size;
         // With no hands free, the end of a step is what wakes.
-        if (free <= 0 || this.stopped) return;
+        this.behind = free <= 0;
+        if (this.behind || this.stopped) return;
         const now = this.clock.now();
         const until = after(now, this.options.lease ?? seconds(30));
         const due = await this.readModel.lease(this.process.name, now, until, free);
@@ -111,14 +136,33 @@ export class ProcessRunner {
   }
 
   private take(work: DueWork): void {
-    const run = this.run(work).finally(() => {
-      this.running.delete(work.id);
-      const again = this.leasedAgain.get(work.id);
-      this.leasedAgain.delete(work.id);
-      if (again && !this.stopped) this.take(again);
-      else this.wake();
+    this.begun.delete(work.id);
+    this.hold(work.id, this.run(work), () => this.wake());
+  }
+
+  private begin(id: string, cause: RecordedEvent): void {
+    this.begun.delete(id);
+    // What fails here falls due on the worklist.
+    const step = this.process.step(id, cause).catch((error) => this.options.onError(this.process.name, id, error));
+    this.hold(id, step, () => {
+      if (this.behind) this.wake();
     });
-    this.running.set(work.id, run);
+  }
+
+  private hold(id: string, step: Promise<void>, ended: () => void): void {
+    const run = step.finally(() => {
+      this.running.delete(id);
+      if (this.stopped) return;
+      const again = this.leasedAgain.get(id);
+      this.leasedAgain.delete(id);
+      if (again) this.take(again);
+      for (const [next, cause] of this.begun) {
+        if (this.running.size >= this.concurrency) break;
+        if (!this.running.has(next)) this.begin(next, cause);
+      }
+      ended();
+    });
+    this.running.set(id, run);
   }
 
   private async run({ id, dueAt }: DueWork): Promise<void> {

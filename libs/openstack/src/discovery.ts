@@ -124,9 +124,9 @@ class ImageDiscovery {
 
 class PlacementDiscovery {
   @Operation({ service: 'placement', method: 'GET', path: '/', policy: 'open' })
-  versions() {
+  versions(call: Call) {
     const { min: first, max: last } = microversions.placement!;
-    return {
+    const body = {
       versions: [
         {
           id: 'v1.0',
@@ -137,6 +137,8 @@ class PlacementDiscovery {
         },
       ],
     };
+    if (!call.since('1.15')) return body;
+    return new Reply(body, { headers: { 'last-modified': new Date().toUTCString(), 'cache-control': 'no-cache' } });
   }
 }
 

@@ -1,28 +1,9 @@
-import type { TokenContext } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createOpenStackApp, type OpenStackApp, type Refusal } from './index.js';
+import { person } from './testing/person.js';
 import { ThingsModule } from './testing/things.js';
 
-const token = (roles: string[], projectId: string | null = 'p1'): TokenContext => ({
-  userId: 'u1',
-  userName: 'user',
-  userDomainId: 'default',
-  userDomainName: 'Default',
-  projectId,
-  projectName: projectId,
-  projectDomainId: 'default',
-  projectDomainName: 'Default',
-  domainId: null,
-  domainName: null,
-  system: false,
-  roles: roles.map((name) => ({ id: name, name })),
-  methods: ['password'],
-  auditIds: [],
-  issuedAt: '',
-  expiresAt: '',
-  applicationCredentialId: null,
-  isAdminProject: true,
-});
+const token = (roles: string[], projectId: string | null = 'p1') => person(projectId, 'u1', roles);
 
 const lines: { level: string; fields: Record<string, unknown>; message: string }[] = [];
 const log = (level: string) => (fields: object, message: string) => {

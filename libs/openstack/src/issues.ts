@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { HIDDEN, isSecret, withoutSecrets } from './secrets.js';
 import { bounded, pythonStr, pythonText } from './text.js';
 
 /** One thing that is wrong with an input, in the words of JSON Schema that clients of OpenStack know. */
@@ -45,17 +46,22 @@ export const schemaIssues = (error: z.ZodError, input: unknown): SchemaIssue[] =
 
 const fromZod = (issue: z.core.$ZodIssue, input: unknown): SchemaIssue => {
   const path = issue.path.map((p) => (typeof p === 'symbol' ? String(p) : p));
-  const value = valueAt(input, path);
-  const missing = value === undefined && path.length > 0;
+  const given = valueAt(input, path);
+  const secret = path.some(isSecret);
+  const value = secret && given !== undefined ? HIDDEN : withoutSecrets(given);
+  const missing = given === undefined && path.length > 0;
   if (missing && issue.code !== 'unrecognized_keys' && issue.code !== 'custom') {
     const parent = path.slice(0, -1);
     return {
       path: parent,
-      value: valueAt(input, parent),
+      value: secret ? HIDDEN : withoutSecrets(valueAt(input, parent)),
       message: `${pythonText(String(path.at(-1)))} is a required property`,
     };
   }
-  return { path, value, message: bounded(messageOf(issue, value, input)) };
+  const message = messageOf(issue, value, input);
+  // A check of ours says what it was given.
+  const own = secret && issue.code === 'custom' ? `${HIDDEN} is not valid` : message;
+  return { path, value, message: bounded(own) };
 };
 
 const messageOf = (issue: z.core.$ZodIssue, value: unknown, input: unknown): string => {

@@ -57,6 +57,8 @@ export const fixedVersion: { readonly [S in ServiceType]?: Microversion } = {
   audit: { major: 1, minor: 0 },
 };
 
+const NONE: Microversion = { major: 0, minor: 0 };
+
 export type Negotiation =
   | { readonly ok: true; readonly version: Microversion }
   | { readonly ok: false; readonly status: 400 | 406; readonly asked: string };
@@ -74,7 +76,8 @@ export const negotiate = (
   const asked = requested(service, headers);
   if (asked === undefined) return { ok: true, version: range.min };
   if (asked === 'latest') return { ok: true, version: range.max };
-  const parsed = parseVersion(asked);
+  // Placement takes any two numbers for a version, if one it does not have.
+  const parsed = parseVersion(asked) ?? (service === 'placement' && /^0\.\d+$/.test(asked) ? NONE : undefined);
   if (!parsed) return { ok: false, status: 400, asked };
   const inRange = rank(parsed) >= rank(range.min) && rank(parsed) <= rank(range.max);
   return inRange ? { ok: true, version: parsed } : { ok: false, status: 406, asked };

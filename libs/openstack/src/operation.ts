@@ -1,5 +1,6 @@
 import type { CommandContext, DomainError, RequestId, TokenContext } from '@omnivisor/contracts';
 import type { z } from 'zod';
+import type { Arrival } from './token.js';
 
 export type ServiceType = 'identity' | 'compute' | 'network' | 'image' | 'placement' | 'volume' | 'audit';
 
@@ -37,6 +38,8 @@ export interface OperationSpec {
   readonly bodyLimit?: number;
   /** The answer comes from elsewhere than the read model, so that it has no past. */
   readonly live?: boolean;
+  /** The answer goes on until the caller or the service ends it: server-sent events. */
+  readonly endless?: boolean;
   /** The handler gets the body as a `Readable`, unread, unlimited and of any type: uploads. */
   readonly stream?: boolean;
 }
@@ -54,6 +57,7 @@ export interface Call<Body = unknown, Query = Record<string, string[]>> {
   readonly body: Body;
   readonly headers: Readonly<Record<string, string | undefined>>;
   readonly requestId: RequestId;
+  readonly arrival: Arrival;
   /** Source address of the client. */
   readonly address: string;
   /** Aborted when the client goes away before it has its answer. */

@@ -2,13 +2,20 @@ import { createHash } from 'node:crypto';
 import { type Endpoint, identityValidate, type TokenContext } from '@omnivisor/contracts';
 import type { z } from 'zod';
 
+/** What is found out once for a request, and used in all that it needs. */
+export interface Arrival {
+  /** Where the log was at some moment after the request had come in. */
+  head?: Promise<number>;
+}
+
 /** Tells what a token says about its bearer. */
 export interface TokenValidator {
   /**
+   * @param arrival of the request that came with the token
    * @returns null for a token that is malformed, expired, revoked, or whose user or scope is gone or disabled
    * @throws DomainError `unavailable` when that cannot be told now
    */
-  validate(token: string): Promise<TokenContext | null>;
+  validate(token: string, arrival?: Arrival): Promise<TokenContext | null>;
 }
 
 /** The longest token that anyone looks at. */

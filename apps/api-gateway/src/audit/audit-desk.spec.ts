@@ -2,7 +2,7 @@ import { AdminReply, AdminRequest, adminSubject, endpoint, eventSets, type Serve
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { history } from '../compute/server/server.fixtures.js';
 import { serverTable } from '../compute/server/server.projection.js';
-import { actionOf } from './cadf/cadf-event.js';
+import { actionOf, TARGETS } from './cadf/cadf-event.js';
 import { AuditCloud, type Person } from './testing/audit-cloud.js';
 
 const { serverId, host } = history;
@@ -23,7 +23,7 @@ beforeAll(async () => {
     [{ type: 'ServerCreateRequested', data: request as never }],
     asked,
   );
-  // The gateway's own process gives it its ports, and asks a scheduler that is not there.
+  // The gateway's own process asks a scheduler that is not there, and gives up.
   while ((await cloud.core.store.readStream(`server-${serverId}`)).length < 2)
     await cloud.world.clock.advance(1 as never);
   const caused = { requestId: asked.requestId, correlationId: asked.requestId, causationId: created!.id };
@@ -84,7 +84,7 @@ describe('why', () => {
       service: 'compute-agent',
       call: { operation: 'spawn', host: 'compute-1', hypervisor: 'QEMU 7' },
     });
-    expect(Object.keys(effects)).toContain('ServerPortsAllocated');
+    expect(Object.keys(effects)).toContain('ServerScheduled');
   });
 
   it('does not know a server that never was', async () => {
@@ -191,6 +191,7 @@ describe('CADF', () => {
       /^(create|read|update|delete|enable|disable|start|stop|allow|deny|revoke|authenticate|monitor|evaluate|unknown)(\/|$)/;
     const types = eventSets.flatMap((set) => Object.keys(set.events));
     for (const type of types) expect(actionOf(type)).toMatch(roots);
+    for (const { stream } of eventSets) expect(TARGETS).toHaveProperty([stream]);
     const actions = Object.fromEntries(types.map((type) => [type, actionOf(type)]));
     expect(actions).toMatchObject({
       UserCreated: 'create',

@@ -9,20 +9,23 @@ import {
   type ImageSnapshot,
   mib,
   notFound,
+  type RequestedNetwork,
   type RequestId,
   type SecurityGroupId,
   type ServerId,
   type ServerPort,
   type TokenContext,
+  unavailable,
   type VaultRef,
 } from '@omnivisor/contracts';
-import { createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
+import { type Call, createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
+import { person } from '@omnivisor/openstack/testing';
 import { memoryCore, memoryWorld } from '../core/gateway-core.fixtures.js';
 import type { GatewayCore as Core } from '../core/gateway-core.js';
 import { GatewayCore } from '../core/gateway-core.js';
 import { gatewayProjections } from '../projections.js';
 import { computeControllers, computeProviders } from './compute.api.js';
-import { ComputeNetwork, ComputeSecrets, ComputeSettings } from './compute-ports.js';
+import { ComputeImages, ComputeNetwork, ComputeNetworkApi, ComputeSecrets, ComputeSettings } from './compute-ports.js';
 import { flavorAggregate } from './flavor/flavor.js';
 import { LiveAnswers } from './host/live-answers.js';
 import { serverAggregate } from './server/server-lifecycle.js';
@@ -31,7 +34,7 @@ const GROUP = '11111111-1111-4111-8111-111111111111' as SecurityGroupId;
 
 /** A network side that has one security group, `default`, and no opinion. */
 class QuietNetwork extends ComputeNetwork {
-  async securityGroups(_: string, refs: readonly string[]) {
+  async securityGroups(_: unknown, __: string, refs: readonly string[]) {
     const unknown = refs.find((r) => r !== 'default' && r !== GROUP);
     if (unknown !== undefined) throw notFound(`Security group ${unknown} not found for project p1.`);
     return [GROUP];
@@ -42,11 +45,37 @@ class QuietNetwork extends ComputeNetwork {
   async groupDetails() {
     return [{ id: GROUP, name: 'default', description: 'Default', tenant_id: 'p1', rules: [] }];
   }
-  async check() {}
+  async resolve(_: unknown, __: string, ___: boolean, requested: 'auto' | readonly RequestedNetwork[]) {
+    return requested === 'auto' ? [] : [...requested];
+  }
   async portStates(_: unknown, ports: readonly ServerPort[]) {
     return new Map(ports.map((p) => [p.portId as string, 'ACTIVE']));
   }
   async regroup() {}
+}
+
+/** What needs a whole Network is tried with a whole API, not here. */
+class NoNetworkApi extends ComputeNetworkApi {
+  async ask(): Promise<never> {
+    throw unavailable('there is no Network');
+  }
+}
+
+/** An image service that knows `IMAGE`, and answers a change with what was asked for. */
+class OneImage extends ComputeImages {
+  private properties: Readonly<Record<string, string>> = { os_type: 'linux' };
+  async ask(call: Call, method: string, path: string, patch: readonly object[] = []) {
+    const shown = () => ({ ...glanceImage, ...this.properties });
+    if (path.startsWith('/v2/images?')) return { status: 200, body: { images: [shown()] } };
+    if (!path.endsWith(IMAGE) || call.token.projectId === 'p2') return { status: 404, body: undefined };
+    if (method === 'DELETE') return { status: 403, body: undefined };
+    const changed = { ...this.properties };
+    for (const { op, path: at, value } of patch as { op: string; path: string; value: string }[])
+      if (op === 'remove') delete changed[at.slice(1)];
+      else changed[at.slice(1)] = value;
+    this.properties = changed;
+    return { status: 200, body: shown() };
+  }
 }
 
 class MemorySecrets extends ComputeSecrets {
@@ -81,31 +110,25 @@ const image = {
   properties: { os_type: 'linux' },
 } as unknown as ImageSnapshot;
 
-const token = (projectId: string, userId: string, roles: string[]): TokenContext => ({
-  userId,
-  userName: userId,
-  userDomainId: 'default',
-  userDomainName: 'Default',
-  projectId,
-  projectName: projectId,
-  projectDomainId: 'default',
-  projectDomainName: 'Default',
-  domainId: null,
-  domainName: null,
-  system: false,
-  roles: roles.map((name) => ({ id: name, name })),
-  methods: ['password'],
-  auditIds: [],
-  issuedAt: '',
-  expiresAt: '',
-  applicationCredentialId: null,
-  isAdminProject: false,
-});
+const glanceImage = {
+  id: IMAGE,
+  name: 'tiny',
+  status: 'active',
+  size: 20_000_000,
+  min_ram: 0,
+  min_disk: 1,
+  created_at: '2026-01-31T12:00:00Z',
+  updated_at: '2026-01-31T12:00:01Z',
+  visibility: 'public',
+  os_hidden: false,
+  tags: [],
+};
+
 const tokens: Readonly<Record<string, TokenContext>> = {
-  member: token('p1', 'u1', ['member', 'reader']),
-  other: token('p2', 'u2', ['member', 'reader']),
-  reader: token('p1', 'u3', ['reader']),
-  admin: token('p0', 'root', ['admin', 'member', 'reader']),
+  member: person('p1', 'u1', ['member', 'reader']),
+  other: person('p2', 'u2', ['member', 'reader']),
+  reader: person('p1', 'u3', ['reader']),
+  admin: person('p0', 'root', ['admin', 'member', 'reader']),
 };
 
 export interface ComputeApp {
@@ -138,6 +161,8 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
       provide(GatewayCore, core),
       provide(LiveAnswers, live),
       provide(ComputeNetwork, new QuietNetwork()),
+      provide(ComputeImages, new OneImage()),
+      provide(ComputeNetworkApi, new NoNetworkApi()),
       provide(ComputeSecrets, new MemorySecrets()),
       provide(ComputeSettings, new TestSettings()),
     ],
@@ -213,9 +238,9 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
       const serverId = id as ServerId;
       const send = (command: Parameters<typeof serverAggregate.decide>[0]) =>
         core.commands.execute(serverAggregate, serverId, command, context());
-      await send({ type: 'allocatePorts', serverId, ports: [port] });
       await send({
         type: 'schedule',
+        ports: [port],
         schedule: {
           serverId,
           host,

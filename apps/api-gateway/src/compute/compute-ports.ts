@@ -1,5 +1,6 @@
 import type { CommandContext, RequestedNetwork, SecurityGroupId, ServerPort, VaultRef } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
+import type { Call } from '@omnivisor/openstack';
 
 /** A security group of a server as Nova shows it. */
 export interface GroupName {
@@ -15,6 +16,7 @@ export abstract class ComputeNetwork {
    * @throws DomainError `notFound` for one that the project does not have; `conflict` for a name several have
    */
   abstract securityGroups(
+    rows: RowReader,
     projectId: string,
     refs: readonly string[],
     context: CommandContext,
@@ -24,19 +26,46 @@ export abstract class ComputeNetwork {
   /** Groups in the form of `os-security-groups`, rules included; unknown ids are missing. */
   abstract groupDetails(rows: RowReader, ids: readonly string[]): Promise<Record<string, unknown>[]>;
   /**
-   * Checks what a server asks to be plugged into: networks and ports exist for the project, ports are free, addresses
-   * fit. Without a list: at most one network can be meant.
+   * Checks what a server asks to be plugged into, and says what that is: networks and ports exist for the project, ports
+   * are free, addresses fit. Without a list: at most one network can be meant.
    * @throws DomainError `invalid` or `conflict` in Nova's words
    */
-  abstract check(
+  abstract resolve(
+    rows: RowReader,
     projectId: string,
     isAdmin: boolean,
-    requested: 'auto' | 'none' | readonly RequestedNetwork[],
-  ): Promise<void>;
+    requested: 'auto' | readonly RequestedNetwork[],
+  ): Promise<RequestedNetwork[]>;
   /** Gives the ports of a server these security groups. */
   abstract regroup(serverId: string, groups: readonly SecurityGroupId[], context: CommandContext): Promise<void>;
   /** Neutron's status of ports by id. */
   abstract portStates(rows: RowReader, ports: readonly ServerPort[]): Promise<Map<string, string>>;
+}
+
+/** The Image API, as the caller of a request may use it. */
+export abstract class ComputeImages {
+  /**
+   * @param path below the service's root, with its query
+   * @param patch JSON patch, for PATCH
+   * @throws DomainError `unavailable`
+   */
+  abstract ask(
+    call: Call,
+    method: 'GET' | 'PATCH' | 'DELETE',
+    path: string,
+    patch?: readonly object[],
+  ): Promise<{ readonly status: number; readonly body: unknown }>;
+}
+
+/** The Network API, as the caller of a request may use it. */
+export abstract class ComputeNetworkApi {
+  /** @param path below `/v2.0`, with its query */
+  abstract ask(
+    call: Call,
+    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+    path: string,
+    body?: unknown,
+  ): Promise<{ readonly status: number; readonly body: unknown }>;
 }
 
 /** What must not stand in the log, e.g. user data. */

@@ -1,10 +1,13 @@
 import { AvailabilityZonesController } from './availability-zone/availability-zones.controller.js';
 import { FlavorsController } from './flavor/flavors.controller.js';
 import { HypervisorsController } from './hypervisor/hypervisors.controller.js';
+import { ImageProxyController } from './image/image-proxy.controller.js';
 import { InstanceActionsController } from './instance-action/instance-actions.controller.js';
 import { KeypairsController } from './keypair/keypairs.controller.js';
 import { LimitsController } from './limits/limits.controller.js';
 import { SmallController } from './misc/small.controller.js';
+import { NetworkProxyController } from './network/network-proxy.controller.js';
+import { SecurityGroupProxyController } from './network/security-group-proxy.controller.js';
 import { QuotaSetsController } from './quota/quota-sets.controller.js';
 import { SchedulingController } from './scheduling/scheduling.controller.js';
 import { ConsoleGrants, ServerActionsController } from './server/server-actions.controller.js';
@@ -12,6 +15,7 @@ import { ServerCreation } from './server/server-create.js';
 import { ServerMetadataController } from './server/server-metadata.controller.js';
 import { ServerNetworkController } from './server/server-network.controller.js';
 import { ServerPresenter } from './server/server-presenter.js';
+import { ServerSidelinesController } from './server/server-sidelines.controller.js';
 import { ServerTagsController } from './server/server-tags.controller.js';
 import { ServersController } from './server/servers.controller.js';
 import { ServerGroupsController } from './server-group/server-groups.controller.js';
@@ -20,7 +24,7 @@ import { TenantUsageController } from './usage/tenant-usage.controller.js';
 
 /**
  * The Compute API for a Nest module. Beside these it provides `GatewayCore`, `LiveAnswers`, and the ports
- * `ComputeNetwork`, `ComputeSecrets` and `ComputeSettings`.
+ * `ComputeNetwork`, `ComputeNetworkApi`, `ComputeImages`, `ComputeSecrets` and `ComputeSettings`.
  */
 export const computeControllers = [
   ServersController,
@@ -28,6 +32,7 @@ export const computeControllers = [
   ServerMetadataController,
   ServerTagsController,
   ServerNetworkController,
+  ServerSidelinesController,
   InstanceActionsController,
   FlavorsController,
   KeypairsController,
@@ -39,6 +44,9 @@ export const computeControllers = [
   HypervisorsController,
   TenantUsageController,
   SchedulingController,
+  ImageProxyController,
+  SecurityGroupProxyController,
+  NetworkProxyController,
   SmallController,
 ];
 export const computeProviders = [ServerCreation, ServerPresenter, ConsoleGrants];

@@ -19,13 +19,15 @@ export class ServerNetwork extends ComputeNetwork {
   }
 
   async securityGroups(
+    rows: RowReader,
     projectId: string,
     refs: readonly string[],
     context: CommandContext,
   ): Promise<SecurityGroupId[]> {
     // A project's first server comes before its default group.
-    if (refs.includes('default')) await ensureDefaultGroup(this.core, projectId, context);
-    return this.ports.resolveSecurityGroups(projectId, refs);
+    const id = refs.includes('default') ? await ensureDefaultGroup(this.core, projectId, context) : null;
+    if (refs.length === 1 && id !== null) return [id];
+    return this.ports.resolveSecurityGroups(id === null ? rows : await this.core.fresh(), projectId, refs);
   }
 
   async groupNames(rows: RowReader, ids: readonly string[]): Promise<Map<string, string>> {
@@ -41,12 +43,13 @@ export class ServerNetwork extends ComputeNetwork {
     return [...groups.values()].map((group) => groupView(group, remotes));
   }
 
-  async check(
+  resolve(
+    rows: RowReader,
     projectId: string,
     isAdmin: boolean,
-    requested: 'auto' | 'none' | readonly RequestedNetwork[],
-  ): Promise<void> {
-    await this.ports.resolve(projectId, isAdmin, requested);
+    requested: 'auto' | readonly RequestedNetwork[],
+  ): Promise<RequestedNetwork[]> {
+    return this.ports.resolve(rows, projectId, isAdmin, requested);
   }
 
   async regroup(serverId: string, groups: readonly SecurityGroupId[], context: CommandContext): Promise<void> {
@@ -69,6 +72,11 @@ export class ServerNetwork extends ComputeNetwork {
   }
 }
 
+const portsOf = ({ protocol, portMin, portMax }: SecurityGroupRow['rules'][number]) => {
+  if (protocol === null || portMin !== null || portMax !== null) return { from_port: portMin, to_port: portMax };
+  return /^(?:tcp|udp)$/.test(protocol) ? { from_port: 1, to_port: 65_535 } : { from_port: -1, to_port: -1 };
+};
+
 /** Nova's old form of a group: only ingress rules, protocol and addresses in its own words. */
 const groupView = (group: SecurityGroupRow, remotes: ReadonlyMap<string, string>) => ({
   id: group.id,
@@ -81,9 +89,8 @@ const groupView = (group: SecurityGroupRow, remotes: ReadonlyMap<string, string>
       id: rule.id,
       parent_group_id: group.id,
       ip_protocol: rule.protocol,
-      from_port: rule.portMin,
-      to_port: rule.portMax,
-      ip_range: rule.remoteGroup === null && rule.remotePrefix !== null ? { cidr: rule.remotePrefix } : {},
+      ...portsOf(rule),
+      ip_range: rule.remoteGroup === null ? { cidr: rule.remotePrefix ?? '0.0.0.0/0' } : {},
       group: rule.remoteGroup === null ? {} : { name: remotes.get(rule.remoteGroup) ?? '', tenant_id: group.projectId },
     })),
 });

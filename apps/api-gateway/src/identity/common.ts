@@ -53,6 +53,8 @@ export const one = (call: Call, name: string): string | undefined => call.query[
 
 /** A name as Keystone takes it: 1 to 255 characters, not only blanks. */
 export const Name = z.string().min(1).max(255).regex(/\S+/);
+/** Names of projects and domains are shorter. */
+export const ShortName = Name.max(64);
 export const Id = z.string().regex(/^[a-zA-Z0-9-]{1,64}$/);
 export const Enabled = z.boolean();
 export const Options = z.record(z.string(), z.unknown());

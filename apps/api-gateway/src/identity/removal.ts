@@ -1,8 +1,18 @@
 import { Injectable } from '@nestjs/common';
 import type { CommandContext } from '@omnivisor/contracts';
 import { IdentityDesk } from './desk.js';
-import { applicationCredentials, groups, projects, roles, users } from './record/aggregates.js';
+import { LIMITS, unifiedLimits } from './limit/unified-limits.js';
 import {
+  accessRules,
+  applicationCredentials,
+  groups,
+  projects,
+  roles,
+  storedCredentials,
+  users,
+} from './record/aggregates.js';
+import {
+  accessRuleTable,
   type CredentialRow,
   credentialTable,
   type GroupRow,
@@ -10,6 +20,8 @@ import {
   type ProjectRow,
   type RoleRow,
   roleTable,
+  type StoredCredentialRow,
+  storedCredentialTable,
   type UserRow,
 } from './record/tables.js';
 
@@ -23,6 +35,7 @@ export class Removal {
   async project(row: ProjectRow, context: Context): Promise<void> {
     await this.desk.unassign({ scopeId: row.id, scopeKind: 'project' }, (s) => context(`${s}-${row.id}`));
     await this.credentials({ projectId: row.id }, context);
+    await this.limits(row.id, context);
     await this.desk.execute(projects, row.id, { type: 'delete', id: row.id }, context(`delete-${row.id}`));
     await this.desk.names.giveBack('project', row.domainId, row.name, row.id, context(row.id));
   }
@@ -30,6 +43,7 @@ export class Removal {
   async user(row: UserRow, context: Context): Promise<void> {
     await this.desk.unassign({ actorId: row.id }, (s) => context(`${s}-${row.id}`));
     await this.credentials({ userId: row.id }, context);
+    await this.accessRules(row.id, context);
     const member = await (await this.desk.fresh()).find(groupTable, {
       where: { members: { contains: row.id } } as never,
     });
@@ -72,8 +86,26 @@ export class Removal {
     await this.desk.secrets.erase(row.secret.ref);
   }
 
+  async storedCredential(row: StoredCredentialRow, context: Context): Promise<void> {
+    const { id, blob } = row;
+    await this.desk.execute(storedCredentials, id, { type: 'delete', id }, context(`delete-${id}`));
+    await this.desk.secrets.erase(blob.ref);
+  }
+
+  async limits(ownerId: string, context: Context): Promise<void> {
+    await this.desk.execute(unifiedLimits, LIMITS, { type: 'deleteOf', ownerId }, context(`limits-${ownerId}`));
+  }
+
+  private async accessRules(userId: string, context: Context): Promise<void> {
+    const rows = await (await this.desk.fresh()).find(accessRuleTable, { where: { userId } as never });
+    for (const { id } of rows)
+      await this.desk.execute(accessRules, id, { type: 'delete', id }, context(`access-rule-${id}`));
+  }
+
   private async credentials(where: object, context: Context): Promise<void> {
-    const rows = await (await this.desk.fresh()).find(credentialTable, { where: where as never });
-    for (const row of rows) await this.credential(row, context);
+    const rows = await this.desk.fresh();
+    for (const row of await rows.find(credentialTable, { where: where as never })) await this.credential(row, context);
+    for (const row of await rows.find(storedCredentialTable, { where: where as never }))
+      await this.storedCredential(row, context);
   }
 }

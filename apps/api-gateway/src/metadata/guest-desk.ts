@@ -3,6 +3,7 @@ import { type HostId, type hostBus, type ImageFormat, invalid, signImageUrl } fr
 import type { RowReader } from '@omnivisor/eventsourcing';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
 import type { z } from 'zod';
+import { openedFiles } from '../compute/server/injected-files.js';
 import { type ServerRow, serverTable } from '../compute/server/server.projection.js';
 import type { GatewayCore } from '../core/gateway-core.js';
 import { answerMetadata, configDriveFiles, type GuestSecrets } from './instance-documents.js';
@@ -13,7 +14,7 @@ type Plan = z.input<typeof hostBus.NetworkPlan>;
 
 /** What guests may know of themselves, from the network's side. */
 export interface GuestNetwork {
-  plugs(rows: RowReader, serverIds: string[]): Promise<Map<string, Plug[]>>;
+  plugs(rows: RowReader, servers: readonly ServerRow[]): Promise<Map<string, Plug[]>>;
   plans(rows: RowReader, networkIds: string[]): Promise<Plan[]>;
   serverAt(rows: RowReader, networkId: string, address: string): Promise<string | null>;
 }
@@ -66,7 +67,7 @@ export class GuestDesk {
   }
 
   private async guestPorts(rows: RowReader, server: ServerRow): Promise<GuestPort[]> {
-    const plugs = (await this.network.plugs(rows, [server.id])).get(server.id) ?? [];
+    const plugs = (await this.network.plugs(rows, [server])).get(server.id) ?? [];
     const plans = await this.network.plans(rows, [...new Set(plugs.map((p) => p.networkId as string))]);
     return plugs.map((plug) => {
       const subnets = plans.find((p) => p.networkId === plug.networkId)?.subnets ?? [];
@@ -79,8 +80,11 @@ export class GuestDesk {
   }
 
   private async secrets(server: ServerRow): Promise<GuestSecrets> {
+    const { userData, injectedFiles } = server;
+    const files = injectedFiles ? openedFiles(await this.vault.get(injectedFiles)) : [];
     return {
-      userData: server.userData ? Buffer.from(await this.vault.get(server.userData.ref)) : null,
+      userData: userData ? Buffer.from(await this.vault.get(userData.ref)) : null,
+      files: files.map(({ path, contents }) => ({ path, contents: Buffer.from(contents, 'base64') })),
       randomSeed: randomBytes(512),
     };
   }

@@ -31,7 +31,11 @@ const onSubnet = (address: string, subnet: object) => ({
   address,
   subnet: { gateway: null, dhcp: true, ipv6AddressMode: null, dnsNameservers: [], hostRoutes: [], ...subnet },
 });
-const secrets = { userData: Buffer.from('#!/bin/sh\n\xff', 'latin1'), randomSeed: Buffer.alloc(512, 7) };
+const secrets = {
+  userData: Buffer.from('#!/bin/sh\n\xff', 'latin1'),
+  files: [{ path: '/etc/motd', contents: Buffer.from('hello\xff', 'latin1') }],
+  randomSeed: Buffer.alloc(512, 7),
+};
 const ask = (path: string, withUserData = true) =>
   answerMetadata(path, server, [port], withUserData ? secrets : { ...secrets, userData: null });
 
@@ -119,6 +123,14 @@ describe('the metadata service', () => {
     '/latest/meta-data/nothing',
     '/openstack/latest/../../etc/passwd',
   ])('has nothing at %s', (path) => expect(ask(path).status).toBe(404));
+  it('gives the files that came with the request', () => {
+    const [file] = JSON.parse(ask('/openstack/latest/meta_data.json').body).files;
+    expect(file).toEqual({ path: '/etc/motd', content_path: '/content/0000' });
+    const contents = ask(`/openstack${file.content_path}`).body;
+    expect(Buffer.from(contents, 'latin1')).toEqual(secrets.files[0]!.contents);
+    for (const path of ['/openstack/content', '/openstack/content/0001', '/openstack/content/0000/x'])
+      expect(ask(path).status, path).toBe(404);
+  });
   it('has no user data when there is none', () => expect(ask('/openstack/latest/user_data', false).status).toBe(404));
 });
 
@@ -130,5 +142,6 @@ describe('the config drive', () => {
       JSON.parse(ask('/openstack/latest/meta_data.json').body),
     );
     expect(files.get('openstack/latest/user_data')).toEqual(secrets.userData);
+    expect(files.get('openstack/content/0000')).toEqual(secrets.files[0]!.contents);
   });
 });

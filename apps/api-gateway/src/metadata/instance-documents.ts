@@ -3,6 +3,8 @@ import { type GuestPort, networkData } from './network-data.js';
 
 export interface GuestSecrets {
   readonly userData: Buffer | null;
+  /** Files that the request for the server brought along. */
+  readonly files: readonly { readonly path: string; readonly contents: Buffer }[];
   /** 512 random bytes for the guest's entropy pool. */
   readonly randomSeed: Buffer;
 }
@@ -22,6 +24,8 @@ export const METADATA_VERSIONS = [
 
 const fqdn = (server: ServerRow) => `${server.hostname}.novalocal`;
 
+const contentName = (index: number) => String(index).padStart(4, '0');
+
 /** `meta_data.json`; source: metadata service of Nova, format 2020-10-14. */
 export const metaData = (server: ServerRow, secrets: GuestSecrets) => ({
   uuid: server.id,
@@ -36,6 +40,9 @@ export const metaData = (server: ServerRow, secrets: GuestSecrets) => ({
         public_keys: { [server.keyName]: server.publicKey },
         keys: [{ name: server.keyName, type: 'ssh', data: server.publicKey }],
       }
+    : {}),
+  ...(secrets.files.length > 0
+    ? { files: secrets.files.map(({ path }, i) => ({ content_path: `/content/${contentName(i)}`, path })) }
     : {}),
   random_seed: secrets.randomSeed.toString('base64'),
   devices: (server.ports ?? [])
@@ -81,6 +88,7 @@ export const configDriveFiles = (
     files.set(`openstack/${folder}/vendor_data2.json`, json({}));
     if (secrets.userData) files.set(`openstack/${folder}/user_data`, secrets.userData);
   }
+  for (const [i, { contents }] of secrets.files.entries()) files.set(`openstack/content/${contentName(i)}`, contents);
   files.set('ec2/latest/meta-data.json', json(ec2MetaData(server)));
   if (secrets.userData) files.set('ec2/latest/user-data', secrets.userData);
   return files;
@@ -93,6 +101,11 @@ export interface MetadataAnswer {
 }
 
 const text = (body: string): MetadataAnswer => ({ status: 200, contentType: 'text/plain; charset=UTF-8', body });
+const bytes = (contents: Buffer): MetadataAnswer => ({
+  status: 200,
+  contentType: 'application/octet-stream',
+  body: contents.toString('latin1'),
+});
 const json = (value: unknown): MetadataAnswer => ({
   status: 200,
   contentType: 'application/json',
@@ -124,6 +137,10 @@ const openstackTree = (
   secrets: GuestSecrets,
 ): MetadataAnswer => {
   if (version === undefined) return text([...METADATA_VERSIONS, 'latest'].join('\n'));
+  if (version === 'content') {
+    const found = rest.length > 0 ? undefined : secrets.files.find((_, i) => contentName(i) === file);
+    return found ? bytes(found.contents) : missing;
+  }
   const known = version === 'latest' || (METADATA_VERSIONS as readonly string[]).includes(version);
   if (!known || rest.length > 0) return missing;
   const userData = secrets.userData;
@@ -146,9 +163,7 @@ const openstackTree = (
     case 'vendor_data2.json':
       return json({});
     case 'user_data':
-      return userData
-        ? { status: 200, contentType: 'application/octet-stream', body: userData.toString('latin1') }
-        : missing;
+      return userData ? bytes(userData) : missing;
     default:
       return missing;
   }
@@ -156,10 +171,7 @@ const openstackTree = (
 
 const ec2Tree = ([kind, ...rest]: string[], server: ServerRow, secrets: GuestSecrets): MetadataAnswer => {
   if (kind === undefined) return text(secrets.userData ? 'meta-data/\nuser-data' : 'meta-data/');
-  if (kind === 'user-data')
-    return secrets.userData
-      ? { status: 200, contentType: 'application/octet-stream', body: secrets.userData.toString('latin1') }
-      : missing;
+  if (kind === 'user-data') return secrets.userData ? bytes(secrets.userData) : missing;
   if (kind !== 'meta-data') return missing;
   const values = ec2MetaData(server);
   const wanted = rest.join('/');

@@ -1,55 +1,51 @@
 import type { NetworkEvent, PortEvent, RecordedEvent, SecurityGroupEvent, SubnetEvent } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
-import { groupPortsTable, networkPortsTable, outlinesOf, type PortsRow } from './port/port-outlines.projection.js';
-import { securityGroupTable } from './security-group/security-group.projection.js';
+import { outlinesOf, portHostTable } from './port/port-outlines.projection.js';
+import { securityGroupRuleTable } from './security-group/security-group.projection.js';
 import { subnetTable } from './subnet/subnet.projection.js';
 
-const hostsOf = (rows: Iterable<PortsRow | undefined>): string[] => {
-  const hosts = new Set<string>();
-  for (const row of rows)
-    for (const { hostId } of Object.values(row?.ports ?? {})) if (hostId !== null) hosts.add(hostId);
-  return [...hosts];
+/** Hosts with ports of these networks or security groups. */
+export const hostsOf = async (rows: RowReader, of: readonly string[]): Promise<string[]> => {
+  if (of.length === 0) return [];
+  const found = await rows.find(portHostTable, { where: { of: { in: [...of] } } });
+  return [...new Set(found.map((row) => row.hostId))];
 };
 
 /** Hosts of the ports whose rules name the members of these groups. */
-const hostsThatTrust = async (rows: RowReader, groups: readonly string[]): Promise<string[]> => {
-  const trusting = new Set<string>();
-  for (const id of groups)
-    for (const row of await rows.find(securityGroupTable, { where: { remoteGroups: { contains: id } } }))
-      trusting.add(row.id);
-  return hostsOf((await rows.getMany(groupPortsTable, [...trusting])).values());
+export const hostsThatTrust = async (rows: RowReader, groups: readonly string[]): Promise<string[]> => {
+  const rules = await rows.find(securityGroupRuleTable, { where: { remoteGroup: { in: [...groups] } } });
+  return hostsOf(rows, [...new Set(rules.map((rule) => rule.securityGroupId as string))]);
 };
 
-/** Hosts that have to look again because of an event; none for events of others. */
+/** Security groups whose members, or their addresses, an event changes. */
+export const regroupedBy = (recorded: RecordedEvent): string[] => {
+  const change = outlinesOf(recorded);
+  if (!change) return [];
+  const { before, after } = change;
+  const same = (field: 'addresses' | 'securityGroups') => before?.[field].join() === after?.[field].join();
+  if (same('addresses') && same('securityGroups')) return [];
+  return [...new Set([...(before?.securityGroups ?? []), ...(after?.securityGroups ?? [])])];
+};
+
+/** Hosts that an event of the network concerns, but for members of groups; none for events of others. */
 export const hostsTouchedBy = async (recorded: RecordedEvent, rows: RowReader): Promise<string[]> => {
   const event = recorded as unknown as PortEvent | NetworkEvent | SubnetEvent | SecurityGroupEvent;
-  const change = outlinesOf(recorded);
-  if (change) {
-    const { before, after } = change;
-    const outlines = [before, after].filter((o) => o !== null);
-    const hosts = new Set(outlines.flatMap((o) => (o.hostId === null ? [] : [o.hostId as string])));
-    const sameInside =
-      before && after && JSON.stringify({ ...before, hostId: null }) === JSON.stringify({ ...after, hostId: null });
-    if (sameInside) return [...hosts];
-    const networks = [...new Set(outlines.map((o) => o.networkId as string))];
-    for (const host of hostsOf((await rows.getMany(networkPortsTable, networks)).values())) hosts.add(host);
-    const groups = [...new Set(outlines.flatMap((o) => o.securityGroups as string[]))];
-    for (const host of await hostsThatTrust(rows, groups)) hosts.add(host);
-    return [...hosts];
-  }
   switch (event.type) {
+    case 'PortChanged':
+    case 'PortAttached':
+    case 'PortDetached':
+      return event.data.before.hostId === null ? [] : [event.data.before.hostId];
     case 'NetworkChanged':
-      return hostsOf([await rows.get(networkPortsTable, event.data.networkId)]);
     case 'SubnetCreated':
-      return hostsOf([await rows.get(networkPortsTable, event.data.networkId)]);
+      return hostsOf(rows, [event.data.networkId]);
     case 'SubnetChanged': {
       const subnet = await rows.get(subnetTable, event.data.subnetId);
-      return subnet ? hostsOf([await rows.get(networkPortsTable, subnet.networkId)]) : [];
+      return subnet ? hostsOf(rows, [subnet.networkId]) : [];
     }
     case 'SecurityGroupRuleAdded':
     case 'SecurityGroupRuleRemoved':
     case 'SecurityGroupDeleted':
-      return hostsOf([await rows.get(groupPortsTable, event.data.securityGroupId)]);
+      return hostsOf(rows, [event.data.securityGroupId]);
     default:
       return [];
   }

@@ -298,6 +298,7 @@ describe('ports', () => {
     const { network: home } = await withSubnet('demo');
     const serverId = cloud.core.ids.uuid();
     const requested = [{ networkId: home.id, portId: null, fixedIp: null, tag: null }];
+    const host = { id: cloud.core.ids.uuid() as never, name: 'node1' };
     const context = {
       actor: { kind: 'service', service: 's' },
       requestId: 'req-1',
@@ -305,8 +306,8 @@ describe('ports', () => {
       causationId: null,
       commandId: serverId,
     };
-    const [made] = await new ServerPorts(cloud.core).allocate(
-      { serverId, projectId: project('demo'), hostname: 'h', requested, securityGroups: [] },
+    const [made] = await new ServerPorts(cloud.core).plug(
+      { serverId, projectId: project('demo'), hostname: 'h', requested, securityGroups: [], host },
       context as never,
     );
     expect((await problem(call('demo', 'DELETE', `/ports/${made!.portId}`))).slice(0, 2)).toEqual([409, 'PortInUse']);
@@ -335,6 +336,9 @@ describe('security groups', () => {
       'SecurityGroupCannotRemoveDefault',
     ]);
     expect((await call('other', 'POST', '/security-groups', { security_group: { name: 'default' } })).status).toBe(409);
+    const { security_group: second } = (await call('other', 'POST', '/security-groups', { security_group: {} })).body;
+    const named = { security_group: { name: 'default' } };
+    expect((await call('other', 'PUT', `/security-groups/${second.id}`, named)).status).toBe(409);
   });
 
   it('get rules once, and refuse senseless ones', async () => {
@@ -386,6 +390,36 @@ describe('security groups', () => {
     ]);
     await call('demo', 'DELETE', `/ports/${port.id}`);
     expect((await call('demo', 'DELETE', `/security-groups/${group.id}`)).status).toBe(204);
+  });
+});
+
+describe('rules of security groups', () => {
+  const make = async (name: string) =>
+    (await call('demo', 'POST', '/security-groups', { security_group: { name } })).body.security_group;
+  const add = async (groupId: string, over: object) =>
+    (
+      await call('demo', 'POST', '/security-group-rules', {
+        security_group_rule: { security_group_id: groupId, direction: 'ingress', ...over },
+      })
+    ).body.security_group_rule;
+  it('keep the host bits of a range, and say the range', async () => {
+    const { id } = await make('ranges');
+    expect(await add(id, { remote_ip_prefix: '10.2.3.124/24' })).toMatchObject({
+      remote_ip_prefix: '10.2.3.124/24',
+      normalized_cidr: '10.2.3.0/24',
+    });
+    expect(await add(id, { remote_ip_prefix: '10.2.3.0/24' })).toBeUndefined();
+    expect(await add(id, { remote_ip_prefix: '192.0.2.7' })).toMatchObject({ remote_ip_prefix: '192.0.2.7/32' });
+    expect(await add(id, { remote_ip_prefix: '10.2.3.4/24/7' })).toBeUndefined();
+  });
+  it('go with the group whose members they name', async () => {
+    const [own, peer] = [await make('own'), await make('peer')];
+    await add(own.id, { remote_group_id: peer.id });
+    const rules = async () =>
+      (await call('demo', 'GET', `/security-groups/${own.id}`)).body.security_group.security_group_rules.length;
+    expect(await rules()).toBe(3);
+    await call('demo', 'DELETE', `/security-groups/${peer.id}`);
+    expect(await rules()).toBe(2);
   });
 });
 

@@ -1,8 +1,7 @@
 import type { Projection } from '@omnivisor/eventsourcing';
 import { networkProjection } from './network/network.projection.js';
 import { portProjection } from './port/port.projection.js';
-import { groupPortsProjection, networkPortsProjection } from './port/port-outlines.projection.js';
-import { portReservationProjection } from './port/port-reservation.process.js';
+import { addressProjection, groupMemberProjection, portHostProjection } from './port/port-outlines.projection.js';
 import { networkQuotaProjection } from './quota/network-quota.projection.js';
 import { securityGroupProjection, securityGroupRuleProjection } from './security-group/security-group.projection.js';
 import { subnetProjection } from './subnet/subnet.projection.js';
@@ -11,9 +10,9 @@ export const networkProjections: readonly Projection[] = [
   networkProjection,
   subnetProjection,
   portProjection,
-  networkPortsProjection,
-  groupPortsProjection,
-  portReservationProjection,
+  portHostProjection,
+  groupMemberProjection,
+  addressProjection,
   securityGroupProjection,
   securityGroupRuleProjection,
   networkQuotaProjection,

@@ -6,6 +6,7 @@ import {
   type hostBus,
   type NetworkId,
   type PortId,
+  type Position,
   type ProjectId,
   type RecordedEvent,
   type RequestedNetwork,
@@ -16,14 +17,16 @@ import {
 import type { RowReader } from '@omnivisor/eventsourcing';
 import { uuidV5 } from '@omnivisor/platform/ports';
 import type { GatewayCore } from '../core/gateway-core.js';
+import { settled } from '../core/settled.js';
 import { canonicalAddress } from './common/addresses.js';
 import { step } from './common/context.js';
-import { hostsTouchedBy } from './hosts-touched.js';
+import { type HostNetworkNews, newsForHost } from './host-network-news.js';
+import { hostsOf, hostsThatTrust, hostsTouchedBy, regroupedBy } from './hosts-touched.js';
 import { type NetworkRow, networkTable } from './network/network.projection.js';
 import { networkPlans } from './network/network-plans.js';
 import { type Port, port } from './port/port.js';
 import { portTable } from './port/port.projection.js';
-import { networkPortsTable } from './port/port-outlines.projection.js';
+import { addressKey, addressTable } from './port/port-outlines.projection.js';
 import { portPlugs } from './port/port-plugs.js';
 import { Ports } from './port/ports.js';
 import { ensureDefaultGroup } from './security-group/default-group.js';
@@ -31,6 +34,16 @@ import { securityGroupTable } from './security-group/security-group.projection.j
 import { subnetTable } from './subnet/subnet.projection.js';
 
 const bad = (name: string, message: string) => new DomainError('invalid', message, { name });
+
+export interface PlugRequest {
+  readonly serverId: string;
+  readonly projectId: string;
+  readonly hostname: string;
+  readonly requested: readonly RequestedNetwork[];
+  readonly securityGroups: readonly string[];
+  /** Where the server has a place. */
+  readonly host: NonNullable<Port['host']>;
+}
 
 /** What a server needs of the network, from its request to its deletion. */
 export class ServerPorts {
@@ -41,16 +54,16 @@ export class ServerPorts {
   }
 
   /**
-   * Checks a request's networks before it is accepted. 'auto' is the only usable network of the project, or none.
+   * Checks a request's networks, and says which they are. 'auto' is the only usable network of the project, or none.
    * @throws DomainError in Nova's words
    */
   async resolve(
+    rows: RowReader,
     projectId: string,
     isAdmin: boolean,
     networks: 'auto' | 'none' | readonly RequestedNetwork[],
   ): Promise<RequestedNetwork[]> {
     if (networks === 'none') return [];
-    const rows = await this.core.fresh();
     if (networks === 'auto') {
       const usable = await this.usableNetworks(rows, projectId);
       if (usable.length > 1)
@@ -60,23 +73,23 @@ export class ServerPorts {
       return usable.map((n) => ({ networkId: n.id, portId: null, fixedIp: null, tag: null }));
     }
     const seen = new Set<string>();
-    const resolved: RequestedNetwork[] = [];
-    for (const wanted of networks) {
-      if (wanted.portId !== null) {
-        if (seen.has(wanted.portId)) throw bad('PortInUse', `Port ${wanted.portId} is still in use.`);
-        seen.add(wanted.portId);
+    for (const { portId } of networks)
+      if (portId !== null) {
+        if (seen.has(portId)) throw bad('PortInUse', `Port ${portId} is still in use.`);
+        seen.add(portId);
       }
-      resolved.push(await this.check(rows, projectId, isAdmin, wanted));
-    }
-    return resolved;
+    return settled(networks.map((wanted) => this.check(rows, projectId, isAdmin, wanted)));
   }
 
   /**
-   * Security groups of a request by name or id. `[]` leaves the choice of the default group to `allocate`.
+   * Security groups of a request by name or id. `[]` leaves the choice of the default group to `plug`.
    * @throws DomainError `invalid` in Nova's words
    */
-  async resolveSecurityGroups(projectId: string, names: readonly string[]): Promise<SecurityGroupId[]> {
-    const rows = await this.core.fresh();
+  async resolveSecurityGroups(
+    rows: RowReader,
+    projectId: string,
+    names: readonly string[],
+  ): Promise<SecurityGroupId[]> {
     const found = new Set<SecurityGroupId>();
     for (const name of names) {
       const byId = await rows.get(securityGroupTable, name);
@@ -99,74 +112,63 @@ export class ServerPorts {
   }
 
   /**
-   * Makes (id = uuidV5(serverId, index)) or takes over the ports of a server. Doing it twice gives the same ports.
+   * Makes (id = uuidV5(serverId, index)) or takes over the ports of a server, on the host that it has a place on. Doing
+   * it twice gives the same ports.
    * @throws DomainError when a network, port or address is not to be had
    */
-  async allocate(
-    request: {
-      readonly serverId: string;
-      readonly projectId: string;
-      readonly hostname: string;
-      readonly requested: readonly RequestedNetwork[];
-      readonly securityGroups: readonly string[];
-    },
-    context: CommandContext,
-  ): Promise<ServerPort[]> {
-    if (request.requested.length === 0) return [];
-    const rows = await this.core.fresh();
-    const allocated: ServerPort[] = [];
-    for (const [index, wanted] of request.requested.entries()) {
-      const made =
-        wanted.portId === null
-          ? await this.make(rows, request, index, wanted, context)
-          : await this.take(request, wanted.portId, context);
-      const network = await rows.get(networkTable, made.networkId);
-      allocated.push({
-        portId: made.id!,
-        networkId: made.networkId,
-        networkName: network?.name ?? '',
-        mac: made.attributes.mac,
-        fixedIps: made.attributes.fixedIps.map((ip) => ({ ...ip, version: ip.address.includes(':') ? 6 : 4 })),
-        ours: made.madeFor === request.serverId,
-        tag: wanted.tag,
-      });
-    }
-    return allocated;
+  async plug(request: PlugRequest, context: CommandContext): Promise<ServerPort[]> {
+    const rows = this.core.readModel;
+    return settled(
+      request.requested.map(async (wanted, index): Promise<ServerPort> => {
+        const network = await this.networkOf(rows, wanted.networkId ?? '');
+        const made =
+          wanted.portId === null
+            ? await this.make(network, request, index, wanted, context)
+            : await this.take(request, wanted.portId, context);
+        await this.bind(made, request, context);
+        return {
+          portId: made.id!,
+          networkId: made.networkId,
+          networkName: network.name,
+          mac: made.attributes.mac,
+          fixedIps: made.attributes.fixedIps.map((ip) => ({ ...ip, version: ip.address.includes(':') ? 6 : 4 })),
+          ours: made.madeFor === request.serverId,
+          tag: wanted.tag,
+        };
+      }),
+    );
   }
 
-  /** Binds the server's ports to the host it was scheduled on. Idempotent. */
-  async bind(serverId: string, hostId: string, hostName: string, context: CommandContext): Promise<void> {
-    const rows = await this.core.fresh();
-    await Promise.all(
-      (await rows.find(portTable, { where: { serverId } })).map((row) =>
-        this.core.commands.execute(
-          port,
-          row.id,
-          { type: 'bind', portId: row.id, serverId: serverId as ServerId, hostId: hostId as HostId, hostName },
-          step(context, `${row.id} bind ${hostId}`),
-        ),
-      ),
-    );
+  /** Moves the ports of a server, as an earlier attempt left them, to another host. */
+  async move(
+    ports: readonly ServerPort[],
+    to: Pick<PlugRequest, 'serverId' | 'host'>,
+    context: CommandContext,
+  ): Promise<void> {
+    await settled(ports.map(async ({ portId }) => this.bind(await this.core.commands.load(port, portId), to, context)));
   }
 
   /** Deletes the ports that the server's build made, gives the others back to their owner. Idempotent. */
   async release(serverId: string, context: CommandContext): Promise<void> {
     const rows = await this.core.fresh();
-    for (const row of await rows.find(portTable, { where: { serverId } })) {
-      if (row.madeFor === serverId) await this.ports.delete(row.id, context);
-      else
-        await this.core.commands.execute(
-          port,
-          row.id,
-          { type: 'detach', portId: row.id, serverId: serverId as ServerId },
-          step(context, `${row.id} detach`),
-        );
-    }
+    const ports = await rows.find(portTable, { where: { serverId } });
+    await settled(
+      ports.map(({ id, madeFor }) =>
+        madeFor === serverId
+          ? this.ports.delete(id, context)
+          : this.core.commands.execute(
+              port,
+              id,
+              { type: 'detach', portId: id, serverId: serverId as ServerId },
+              step(context, `${id} detach`),
+            ),
+      ),
+    );
   }
 
-  /** What the host needs of each server's ports, security rules resolved. Servers without ports are missing. */
-  plugs(rows: RowReader, serverIds: readonly string[]): Promise<Map<string, hostBus.PortPlug[]>> {
-    return portPlugs(rows, serverIds);
+  /** What the host needs of each server's ports. Servers without ports are missing. */
+  plugs(rows: RowReader, servers: Parameters<typeof portPlugs>[1]): Promise<Map<string, hostBus.PortPlug[]>> {
+    return portPlugs(rows, servers);
   }
 
   /** What a machine needs to build these networks. */
@@ -174,29 +176,27 @@ export class ServerPorts {
     return networkPlans(rows, networkIds);
   }
 
+  /** What changed of the network around the ports of a host. */
+  news(rows: RowReader, hostId: string, since: Position): Promise<HostNetworkNews> {
+    return newsForHost(rows, hostId, since);
+  }
+
+  /** Servers whose ports on a host changed. */
+  async serversWithNews(rows: RowReader, hostId: string, since: Position): Promise<string[]> {
+    const ports = await rows.find(portTable, { where: { hostId, changedAt: { gt: since } } });
+    return [...new Set(ports.flatMap((p) => p.serverId ?? []))];
+  }
+
   /** The server that has this address on this network. */
   async serverAt(rows: RowReader, networkId: string, address: string): Promise<string | null> {
     const wanted = canonicalAddress(address);
-    const ports = (await rows.get(networkPortsTable, networkId))?.ports ?? {};
-    const id = Object.keys(ports).find((key) => wanted !== null && ports[key]!.addresses.includes(wanted));
-    return id === undefined ? null : ((await rows.get(portTable, id))?.serverId ?? null);
+    const found = wanted === null ? undefined : await rows.get(addressTable, addressKey(networkId, wanted));
+    return found ? ((await rows.get(portTable, found.portId))?.serverId ?? null) : null;
   }
 
-  /** Machines that these networks are on: those of the hosts their ports are bound to. */
-  async machinesOf(
-    rows: RowReader,
-    networkIds: readonly string[],
-    machineOf: (hostId: string) => Promise<string | null>,
-  ): Promise<string[]> {
-    const hosts = new Set<string>();
-    for (const row of (await rows.getMany(networkPortsTable, [...new Set(networkIds)])).values())
-      for (const { hostId } of Object.values(row.ports)) if (hostId !== null) hosts.add(hostId);
-    const machines = new Set<string>();
-    for (const host of hosts) {
-      const machine = await machineOf(host);
-      if (machine !== null) machines.add(machine);
-    }
-    return [...machines];
+  /** Hosts that have ports of these networks. */
+  async hostsOf(rows: RowReader, networkIds: readonly string[]): Promise<HostId[]> {
+    return (await hostsOf(rows, networkIds)) as HostId[];
   }
 
   /** Hosts that have to look again because of an event of the network; a hint for wake-ups. */
@@ -204,9 +204,19 @@ export class ServerPorts {
     return hostsTouchedBy(event, rows);
   }
 
+  regroupedBy(event: RecordedEvent): string[] {
+    return regroupedBy(event);
+  }
+
+  hostsThatTrust(rows: RowReader, groups: readonly string[]): Promise<string[]> {
+    return hostsThatTrust(rows, groups);
+  }
+
   private async usableNetworks(rows: RowReader, projectId: string): Promise<NetworkRow[]> {
-    const own = await rows.find(networkTable, { where: { projectId, external: false } });
-    const shared = await rows.find(networkTable, { where: { shared: true, external: false } });
+    const [own, shared] = await settled([
+      rows.find(networkTable, { where: { projectId, external: false } }),
+      rows.find(networkTable, { where: { shared: true, external: false } }),
+    ]);
     const all = new Map([...own, ...shared].map((n) => [n.id, n]));
     // Nova passes over networks without a subnet only once it has chosen; a network that is all there is must have one.
     return [...all.values()];
@@ -239,24 +249,26 @@ export class ServerPorts {
     if ((await rows.count(subnetTable, { networkId: id })) === 0)
       throw bad('NetworkRequiresSubnet', `Network ${id} requires a subnet in order to boot instances on.`);
     if (wanted.fixedIp !== null) {
-      const address = canonicalAddress(wanted.fixedIp);
-      const inUse = Object.values((await rows.get(networkPortsTable, id))?.ports ?? {}).some((p) =>
-        p.addresses.includes(address ?? ''),
-      );
-      if (inUse) throw bad('FixedIpAlreadyInUse', `Fixed IP address ${wanted.fixedIp} is already in use.`);
+      const address = canonicalAddress(wanted.fixedIp) ?? '';
+      if (await rows.get(addressTable, addressKey(id, address)))
+        throw bad('FixedIpAlreadyInUse', `Fixed IP address ${wanted.fixedIp} is already in use.`);
     }
     return wanted;
   }
 
+  private async networkOf(rows: RowReader, id: string): Promise<NetworkRow> {
+    const network = (await rows.get(networkTable, id)) ?? (await (await this.core.fresh()).get(networkTable, id));
+    if (!network) throw conflict(`Network ${id} could not be found.`);
+    return network;
+  }
+
   private async make(
-    rows: RowReader,
-    request: Parameters<ServerPorts['allocate']>[0],
+    network: NetworkRow,
+    request: PlugRequest,
     index: number,
     wanted: RequestedNetwork,
     context: CommandContext,
   ): Promise<Port> {
-    const network = await rows.get(networkTable, wanted.networkId ?? '');
-    if (!network) throw conflict(`Network ${wanted.networkId} could not be found.`);
     const { portSecurity } = network.attributes;
     const groups = !portSecurity
       ? []
@@ -272,6 +284,7 @@ export class ServerPorts {
         fixedIps: wanted.fixedIp === null ? 'any' : [{ address: wanted.fixedIp }],
         madeFor: request.serverId as ServerId,
         hostname: request.hostname,
+        host: request.host,
         attributes: {
           name: '',
           description: '',
@@ -292,11 +305,7 @@ export class ServerPorts {
     );
   }
 
-  private async take(
-    request: Parameters<ServerPorts['allocate']>[0],
-    portId: PortId,
-    context: CommandContext,
-  ): Promise<Port> {
+  private async take(request: PlugRequest, portId: PortId, context: CommandContext): Promise<Port> {
     const { state } = await this.core.commands.execute(
       port,
       portId,
@@ -310,5 +319,19 @@ export class ServerPorts {
       step(context, `${portId} attach`),
     );
     return state;
+  }
+
+  private async bind(
+    { id, host: now }: Port,
+    { serverId, host }: Pick<PlugRequest, 'serverId' | 'host'>,
+    context: CommandContext,
+  ): Promise<void> {
+    if (id === null || now?.id === host.id) return;
+    await this.core.commands.execute(
+      port,
+      id,
+      { type: 'bind', portId: id, serverId: serverId as ServerId, hostId: host.id, hostName: host.name },
+      step(context, `${id} bind ${host.id}`),
+    );
   }
 }

@@ -47,6 +47,7 @@ class Desk {
       whole: true,
       servers: [...this.servers.values()],
       networks: [...this.networks.values()],
+      groups: [],
       discard: [],
     }));
     await bus.respond(hostBus.report, async ({ serverId, fact }) => {
@@ -82,6 +83,7 @@ class Desk {
           mtu: 1500,
           adminUp: true,
           portSecurity: true,
+          hostname: name,
           fixedIps: [],
           allowedPairs: [],
           securityGroups: [],
@@ -91,7 +93,7 @@ class Desk {
       ],
       ...change,
     });
-    this.networks.set(id(n), { networkId, projectId, mtu: 1500, subnets: [], leases: [] });
+    this.networks.set(id(n), { networkId, projectId, mtu: 1500, subnets: [] });
   }
 }
 

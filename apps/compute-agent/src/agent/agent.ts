@@ -13,7 +13,7 @@ import type { z } from 'zod';
 import { type FoundGuest, HypervisorError } from '../drivers/hypervisor-driver.js';
 import { GuestWork } from './guest-work.js';
 import { LiveQuestions } from './live-questions.js';
-import type { AgentPorts, NetworkPlan } from './ports.js';
+import type { AgentPorts, GroupMembers, NetworkPlan } from './ports.js';
 import { type Action, type DesiredServer, nextAction } from './reconcile.js';
 import { Retries } from './retries.js';
 import { Semaphore } from './semaphore.js';
@@ -21,13 +21,19 @@ import { NotAskedFor, type Session } from './session.js';
 import { Strays } from './strays.js';
 import { takeUp } from './take-up.js';
 
-const WHOLE_ROUND = seconds(30);
+const ROUND = seconds(30);
+/** Answers about changes do not tell that a subnet is gone. */
+const WHOLE_ROUND = seconds(600);
 const BEAT = seconds(10);
 const SPREAD = seconds(2);
 /** How long a guest may take to shut down by itself before its power is cut. */
 const GRACE = seconds(60);
 /** Networks that are built or brought up to date at the same time. */
 const NETWORKS_AT_ONCE = 4;
+
+/** What is looked at: servers that changed; all guests against what is known; or everything anew. */
+const LOOKS = ['changes', 'round', 'whole'] as const;
+type Look = (typeof LOOKS)[number];
 
 interface Work {
   readonly abort: AbortController;
@@ -56,7 +62,7 @@ export class Agent {
   private strays!: Strays;
   private subscription: Subscription | undefined;
   private refreshing: Promise<void> | undefined;
-  private wanted: 'nothing' | 'changes' | 'whole' = 'nothing';
+  private wanted: 'nothing' | Look = 'nothing';
   private bootId = '';
   private stopping: Promise<void> | undefined;
   private over: (ended: DomainError) => void = () => {};
@@ -91,12 +97,13 @@ export class Agent {
     this.subscription = await this.ports.bus.subscribe(hostBus.wakeSubject(this.ports.hostId), (message) => {
       const wake = hostBus.Wake.safeParse(message);
       if (!wake.success) return;
-      if (wake.data.kind === 'desired') this.refresh(wake.data.whole ? 'whole' : 'changes');
+      if (wake.data.kind === 'desired') this.refresh('changes');
       else void live.answer(wake.data);
     });
     const forget = this.ports.bus.onRestored(() => this.comeBack());
     this.abort.signal.addEventListener('abort', forget);
     this.every(BEAT, () => void this.beat());
+    this.every(ROUND, () => this.refresh('round'));
     this.every(WHOLE_ROUND, () => this.refresh('whole'));
     void this.watch();
     this.refresh('whole');
@@ -162,9 +169,9 @@ export class Agent {
     }
   }
 
-  private refresh(how: 'changes' | 'whole'): void {
+  private refresh(how: Look): void {
     if (this.abort.signal.aborted) return;
-    if (this.wanted !== 'whole') this.wanted = how;
+    if (this.wanted === 'nothing' || LOOKS.indexOf(how) > LOOKS.indexOf(this.wanted)) this.wanted = how;
     if (this.refreshing) return;
     this.refreshing = this.drain().finally(() => {
       this.refreshing = undefined;
@@ -173,27 +180,30 @@ export class Agent {
   }
 
   private async drain(): Promise<void> {
-    const whole = this.wanted === 'whole' || this.version === 0;
+    const look: Look = this.wanted === 'nothing' || this.version === 0 ? 'whole' : this.wanted;
+    const all = look !== 'changes';
     this.wanted = 'nothing';
     try {
       // The guests first: whatever is here now was known to the log before we ask it.
-      const found = whole ? (await this.ports.driver.list()).filter((g) => g.mark.cloudId === this.ports.cloudId) : [];
+      const found = all ? (await this.ports.driver.list()).filter((g) => g.mark.cloudId === this.ports.cloudId) : [];
       const askedAt = this.ports.clock.now();
-      const reply = await this.session.ask(hostBus.desired, { since: whole ? 0 : this.version });
+      const reply = await this.session.ask(hostBus.desired, { since: look === 'whole' ? 0 : this.version });
       this.toldAt = askedAt;
       this.retries.succeeded('desired');
       this.take(reply);
+      await this.regroup(reply.groups);
       for (const { networkId } of reply.networks) void this.ensureNetwork(networkId);
-      if (whole) void this.strays.settle(found).catch((error) => this.failed('what nobody asks for', error));
+      if (all) void this.strays.settle(found).catch((error) => this.failed('what nobody asks for', error));
       const changed = reply.servers.map((s) => s.serverId as string);
-      const others = reply.whole
-        ? [...this.desired.keys(), ...found.map((g) => g.mark.serverId as string), ...this.busy.keys()]
-        : [];
+      const others =
+        reply.whole || all
+          ? [...this.desired.keys(), ...found.map((g) => g.mark.serverId as string), ...this.busy.keys()]
+          : [];
       for (const id of new Set([...changed, ...others, ...this.discards.keys()])) this.reconcile(id);
-      // The log is another one than we knew: what is here was not looked at yet.
-      if (reply.whole && !whole) this.refresh('whole');
+      // All was asked for anew, perhaps by another log than we knew: what is here was not looked at yet.
+      if (reply.whole && !all) this.refresh('round');
     } catch (error) {
-      this.failed('desired', error, () => this.refresh(whole ? 'whole' : 'changes'));
+      this.failed('desired', error, () => this.refresh(look));
     }
   }
 
@@ -206,6 +216,18 @@ export class Agent {
     for (const server of reply.servers) this.desired.set(server.serverId, server);
     for (const network of reply.networks) this.networks.set(network.networkId, network);
     this.discards = new Map(reply.discard.map((d) => [d.serverId, d.attempt]));
+  }
+
+  /** Rules that name a group must know its members before a port is judged by them. */
+  private async regroup(groups: readonly GroupMembers[]): Promise<void> {
+    if (groups.length === 0) return;
+    const key = 'security groups';
+    try {
+      await this.ports.network.regroup(groups);
+      this.retries.succeeded(key);
+    } catch (error) {
+      this.failed(key, error, () => this.refresh('whole'));
+    }
   }
 
   /** One network that cannot be built does not keep the others, or their servers, back. */

@@ -2,6 +2,7 @@ import type { hostBus, Milliseconds, PowerOperation, PowerState, ServerId } from
 import { DomainError } from '@omnivisor/contracts';
 import type { z } from 'zod';
 import { type GuestNic, HypervisorError } from '../drivers/hypervisor-driver.js';
+import { imageSource } from '../images/image-source.js';
 import type { Leave } from './leave.js';
 import type { AgentPorts, PortPlug } from './ports.js';
 import type { DesiredServer } from './reconcile.js';
@@ -43,20 +44,28 @@ export class GuestWork {
     const { signal } = leave;
     return this.spawning.use(async () => {
       const { driver, images, cloudId } = this.ports;
+      const { flavor } = desired;
       const given = await boot();
       if (!given) throw new NotAskedFor();
       leave.given();
-      const imagePath = await images.path(desired.image, given.imageUrl, signal);
+      // Bytes that cannot be had now are asked for before anything is made.
+      await images.path(desired.image, given.imageUrl, signal);
       try {
         const nics = await this.plugAll(desired, leave);
         await leave.step();
         await driver.spawn(
           {
-            mark: { cloudId, serverId: desired.serverId, attempt: desired.attempt },
+            mark: { cloudId, serverId: desired.serverId, attempt: desired.attempt, build: 0 },
             name: desired.name,
-            flavor: desired.flavor,
+            flavor,
             image: desired.image,
-            imagePath,
+            disks: {
+              root: { source: imageSource(images, desired.image, given.imageUrl), size: flavor.disk },
+              ephemeral: flavor.ephemeral > 0 ? { size: flavor.ephemeral, source: null } : null,
+              swap: flavor.swap,
+            },
+            directBoot: null,
+            powerOn: true,
             nics,
             configDrive:
               given.configDrive &&

@@ -5,6 +5,7 @@ import type { GuestNic, HypervisorDriver } from '../drivers/hypervisor-driver.js
 
 export type PortPlug = z.output<typeof hostBus.PortPlug>;
 export type NetworkPlan = z.output<typeof hostBus.NetworkPlan>;
+export type GroupMembers = z.output<typeof hostBus.GroupMembers>;
 
 export interface PluggedPort {
   readonly portId: string;
@@ -13,8 +14,10 @@ export interface PluggedPort {
 
 /** The host side of networks. Everything may be asked for again; what is there already stays as it is. */
 export interface NetworkPlug {
-  /** Makes the network and brings its leases and rules up to date. */
+  /** Makes the network, or brings it up to date. */
   ensure(plan: NetworkPlan): Promise<void>;
+  /** Takes up who is in the security groups that rules name. Members are kept; a change that comes twice is one. */
+  regroup(groups: readonly GroupMembers[]): Promise<void>;
   /** Makes the device of a server's port, with its anti-spoofing and security rules; again to bring the rules up to date. */
   plug(port: PortPlug, serverId: string): Promise<GuestNic>;
   unplug(portId: string): Promise<void>;

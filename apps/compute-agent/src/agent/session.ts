@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { at, type Endpoint, hostBus } from '@omnivisor/contracts';
 import type { z } from 'zod';
 import { Leave } from './leave.js';
@@ -29,7 +30,10 @@ export class Session {
   constructor(
     private readonly ports: Pick<AgentPorts, 'bus' | 'clock' | 'hostId'>,
     private readonly number: number,
-  ) {}
+  ) {
+    // Everything that waits listens to it.
+    setMaxListeners(0, this.over.signal);
+  }
 
   /** Aborts when the session is over; its reason is the answer that said so. */
   get signal(): AbortSignal {

@@ -3,14 +3,27 @@ import { type Backend, ms, type ProbeResult, seconds } from '@omnivisor/contract
 import { type Clock, SystemClock } from '@omnivisor/platform/ports';
 import type { AgentConfig } from '../config.js';
 import { FakeDriver, FakeHypervisor } from './fake/index.js';
+import { HyperVDriver } from './hyperv/hyperv.driver.js';
+import { hypervOptions } from './hyperv/hyperv-config.js';
 import type { HypervisorDriver, ProbeReport } from './hypervisor-driver.js';
 import { QemuDriver } from './qemu/qemu.driver.js';
+import { XenServerDriver } from './xenserver/xenserver.driver.js';
+import { xenserverOptions } from './xenserver/xenserver-config.js';
 
 /** A probe that takes longer has not come back. */
 const PROBE_LIMIT = seconds(30);
 
 const makers: Partial<Record<Backend, (config: AgentConfig, clock: Clock) => HypervisorDriver>> = {
-  qemu: (config) => new QemuDriver({ stateDir: config.OMNIVISOR_STATE_DIR, cloudId: config.OMNIVISOR_CLOUD_ID }),
+  qemu: ({ OMNIVISOR_MIGRATION_ADDRESS: migrationAddress, OMNIVISOR_SHARED_DISKS: sharedDisks, ...config }) =>
+    new QemuDriver({
+      stateDir: config.OMNIVISOR_STATE_DIR,
+      cloudId: config.OMNIVISOR_CLOUD_ID,
+      ...(migrationAddress === undefined ? {} : { migrationAddress }),
+      ...(sharedDisks === undefined ? {} : { sharedDisks }),
+    }),
+  xenserver: (config) =>
+    new XenServerDriver(xenserverOptions(config, config.OMNIVISOR_CLOUD_ID, config.OMNIVISOR_STATE_DIR)),
+  hyperv: (config) => new HyperVDriver(hypervOptions(config, config.OMNIVISOR_CLOUD_ID)),
   fake: (config, clock) =>
     new FakeDriver(
       new FakeHypervisor({
@@ -46,7 +59,14 @@ export const openBest = async (
       probes.push({ backend, health: 'undetected', reason: 'this release has no driver for it', version: null });
       continue;
     }
-    const driver = make(config, clock);
+    let driver: HypervisorDriver;
+    try {
+      driver = make(config, clock);
+    } catch (error) {
+      // Its configuration names a file that cannot be read, say; other backends are not to suffer.
+      probes.push({ backend, health: 'unhealthy', reason: (error as Error).message, version: null });
+      continue;
+    }
     const report = await driver.probe(AbortSignal.timeout(PROBE_LIMIT));
     probes.push({ backend, health: report.health, reason: report.reason, version: report.version });
     if (report.health === 'healthy' && !best) best = { driver, report };

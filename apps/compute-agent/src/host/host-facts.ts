@@ -1,7 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { featureTraits, type HostFacts, type ProbeResult } from '@omnivisor/contracts';
-import type { HostInventory, HypervisorDriver, ProbeReport } from '../drivers/hypervisor-driver.js';
+import { features, type HostFacts, type ProbeResult } from '@omnivisor/contracts';
+import {
+  featuresOf,
+  type HostInventory,
+  type HypervisorDriver,
+  type ProbeReport,
+} from '../drivers/hypervisor-driver.js';
 
 const read = (path: string): Promise<string> => readFile(path, 'utf8').then((text) => text.trim());
 
@@ -12,12 +17,6 @@ export const machineId = (): Promise<string> =>
     .then((id) => id || read('/proc/sys/kernel/random/boot_id'));
 /** Changes when the machine boots. */
 export const bootId = (): Promise<string> => read('/proc/sys/kernel/random/boot_id');
-
-/** Traits that follow from the driver's optional members: present exactly when supported. */
-const featureTraitsOf = (driver: HypervisorDriver): string[] =>
-  (Object.keys(featureTraits) as (keyof typeof featureTraits)[])
-    .filter((feature) => driver[feature] !== undefined)
-    .map((feature) => featureTraits[feature]);
 
 const shareOf = ({ vcpus, memoryMib, diskGib }: HostInventory, shares: number): HostInventory => ({
   vcpus: Math.max(1, Math.floor(vcpus / shares)),
@@ -49,6 +48,6 @@ export const hostFacts = async (
   hostIp: options.hostIp,
   cpuInfo: { ...report.cpuInfo },
   ...shareOf(await driver.inventory(), options.shares ?? 1),
-  traits: [...new Set([...report.traits, ...featureTraitsOf(driver)])].sort(),
+  traits: [...new Set([...report.traits, ...featuresOf(driver).map((feature) => features[feature].trait)])].sort(),
   probes: [...probes],
 });

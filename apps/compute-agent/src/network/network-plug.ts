@@ -1,6 +1,6 @@
-import type { NetworkPlan, NetworkPlug, PluggedPort, PortPlug } from '../agent/ports.js';
+import type { GroupMembers, NetworkPlan, NetworkPlug, PluggedPort, PortPlug } from '../agent/ports.js';
 
-export type { NetworkPlan, NetworkPlug, PluggedPort, PortPlug };
+export type { GroupMembers, NetworkPlan, NetworkPlug, PluggedPort, PortPlug };
 
 /** What the metadata service answered. */
 export interface MetadataReply {

@@ -73,7 +73,8 @@ export class ImageImportsController {
     const { name, uri } = record(body.method);
     if (name === undefined) throw invalid("Import request requires a 'name' field.");
     const method = IMPORT_METHODS.find((m) => m === name);
-    if (!method) throw invalid(`Unknown import method name '${String(name).slice(0, 100)}'.`);
+    if (!method)
+      throw invalid(`Unknown import method name '${typeof name === 'string' ? name.slice(0, 100) : typeof name}'.`);
     for (const key of ['stores', 'all_stores', 'all_stores_must_succeed'])
       if (Object.hasOwn(body, key)) throw invalid('Stores cannot be chosen: this site has one.');
     const image = await imageOf(call, await this.images.core.fresh(), 'modify_image');

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { TokenContext } from '@omnivisor/contracts';
 import { MemoryEventStore, MemoryHistory, MemoryReadModel } from '@omnivisor/eventsourcing/memory';
+import { person } from '@omnivisor/openstack/testing';
 import { type Clock, RandomIds, SystemClock } from '@omnivisor/platform';
 import { MemoryBus } from '@omnivisor/platform/testing';
 import type { ImageSettings } from '../core.js';
@@ -9,34 +10,30 @@ import { type ImageService, startImageService } from '../image-service.js';
 import type { Sandbox } from '../sandbox/sandbox.js';
 import { type ImageStore, MemoryImageStore } from '../store/index.js';
 
-const person = (projectId: string | null, ...roles: string[]): TokenContext => ({
-  userId: `user-of-${projectId}`,
-  userName: 'user',
-  userDomainId: 'default',
-  userDomainName: 'Default',
-  projectId,
-  projectName: projectId,
-  projectDomainId: 'default',
-  projectDomainName: 'Default',
-  domainId: null,
-  domainName: null,
-  system: false,
-  roles: roles.map((name) => ({ id: name, name })),
-  methods: ['password'],
-  auditIds: [],
-  issuedAt: '2026-01-01T00:00:00.000000Z',
-  expiresAt: '2036-01-01T00:00:00.000000Z',
-  applicationCredentialId: null,
-  isAdminProject: true,
-});
+const token = (projectId: string, ...roles: string[]) => person(projectId, `user-of-${projectId}`, roles);
 
 /** Tokens of specs. `p1` and `p2` are projects with one member each. */
 const people: Readonly<Record<string, TokenContext>> = {
-  admin: person('padmin', 'admin', 'member', 'reader'),
-  p1: person('p1', 'member', 'reader'),
-  p2: person('p2', 'member', 'reader'),
-  reader: person('p1', 'reader'),
+  admin: token('padmin', 'admin', 'member', 'reader'),
+  p1: token('p1', 'member', 'reader'),
+  p2: token('p2', 'member', 'reader'),
+  reader: token('p1', 'reader'),
 };
+
+/** Settings of a service for specs. */
+export const settings = (): ImageSettings => ({
+  maxImageSize: 64 * 1024 * 1024,
+  maxUploads: 4,
+  idleTimeout: 60_000,
+  conversions: 2,
+  formsCapacity: 1024 ** 3,
+  formsMaxAge: 86_400_000,
+  standstill: 60_000,
+  patience: 10_000,
+  imports: { ports: [80, 443], networks: [] },
+  signingKey: randomBytes(32),
+  internalUrl: 'http://image.internal',
+});
 
 export interface ImageCloud extends ImageService {
   readonly bus: MemoryBus;
@@ -72,20 +69,7 @@ export const startImageCloud = async (
       random: Math.random,
     },
     store,
-    settings: {
-      maxImageSize: 64 * 1024 * 1024,
-      maxUploads: 4,
-      idleTimeout: 60_000,
-      conversions: 2,
-      formsCapacity: 1024 ** 3,
-      formsMaxAge: 86_400_000,
-      standstill: 60_000,
-      patience: 10_000,
-      imports: { ports: [80, 443], networks: [] },
-      signingKey: randomBytes(32),
-      internalUrl: 'http://image.internal',
-      ...options.settings,
-    },
+    settings: { ...settings(), ...options.settings },
     tokens: { validate: async (token) => people[token] ?? null },
     sandbox: options.sandbox ?? null,
     ...(options.resolve ? { resolve: options.resolve } : {}),

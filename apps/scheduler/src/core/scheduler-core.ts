@@ -3,6 +3,7 @@ import {
   type CommandId,
   DomainError,
   type EventId,
+  type Milliseconds,
   ms,
   type Position,
   type RequestId,
@@ -10,7 +11,8 @@ import {
 } from '@omnivisor/contracts';
 import { assertKnown, CommandHandler, type EventStore, type Leadership, LOG_APPENDED } from '@omnivisor/eventsourcing';
 import type { Bus, Clock, Ids } from '@omnivisor/platform/ports';
-import { ProviderWriter } from '../scheduling/provider/provider-writer.js';
+import type { Provider } from '../scheduling/provider/provider.js';
+import { type ProviderCommand, providerAggregate } from '../scheduling/provider/provider-lifecycle.js';
 import type { SchedulerSettings } from './settings.js';
 import { World } from './world.js';
 
@@ -20,6 +22,8 @@ export interface SchedulerPorts {
   readonly bus: Bus;
   readonly store: EventStore;
   readonly leadership: Leadership;
+  /** How far the world may stay behind what others append while nobody asks; 0 when not given. */
+  readonly lag?: Milliseconds;
 }
 
 /** Something only the active scheduler does. */
@@ -40,7 +44,11 @@ export class SchedulerCore {
   readonly bus: Bus;
   readonly world = new World();
   readonly commands: CommandHandler;
-  readonly providers: ProviderWriter;
+  /** Commands to providers: those that wait for one share an append. */
+  readonly providers = {
+    execute: async (command: ProviderCommand, context: CommandContext): Promise<Provider> =>
+      (await this.commands.execute(providerAggregate, command.providerId, command, context)).state,
+  };
   /** True once the world has caught up with the log since the start. */
   caughtUp = false;
   /** True while this scheduler holds the lead. */
@@ -56,6 +64,7 @@ export class SchedulerCore {
   private reading: Promise<void> | undefined;
   private nextRead: Promise<void> | undefined;
   private stopped = false;
+  private lagging = false;
   private cancelPoll = () => {};
 
   constructor(
@@ -68,8 +77,10 @@ export class SchedulerCore {
     this.bus = ports.bus;
     this.store = ports.store;
     this.self = ports.ids.uuid();
-    this.commands = new CommandHandler(ports.store);
-    this.providers = new ProviderWriter(ports.store, (id) => this.world.providers.get(id));
+    this.commands = new CommandHandler(ports.store, {
+      clock: ports.clock,
+      known: (stream) => this.world.providerOf(stream),
+    });
   }
 
   /** Adds a part that runs while this scheduler is the active one; call before `start`. */
@@ -95,7 +106,7 @@ export class SchedulerCore {
       }),
     );
     const subscription = await this.bus.subscribe(LOG_APPENDED, (message) => {
-      if ((message as { from?: unknown } | null)?.from !== this.self) this.kick();
+      if ((message as { from?: unknown } | null)?.from !== this.self) this.heard();
     });
     this.stops.push(() => subscription.close());
     this.poll();
@@ -118,19 +129,45 @@ export class SchedulerCore {
    * The world as of now: it holds everything that was acknowledged before this call.
    * @throws DomainError `unavailable` when it cannot get there within a second
    */
-  async fresh(): Promise<World> {
+  fresh(): Promise<World> {
+    return this.inTime(() => this.read());
+  }
+
+  /** The world at `position` or later. @throws as `fresh` */
+  async upTo(position: Position): Promise<World> {
+    if (this.world.position >= position) return this.world;
+    return this.inTime(async () => {
+      await (this.reading ?? this.read());
+      if (this.world.position < position) await this.read();
+    });
+  }
+
+  private async inTime(reading: () => Promise<void>): Promise<World> {
     let cancel = () => {};
     const late = new Promise<never>((_, reject) => {
       cancel = this.clock.after(READ_DEADLINE, () => reject(unavailable('the scheduler is behind the log')));
     });
     try {
-      await Promise.race([this.read(), late]);
+      await Promise.race([reading(), late]);
       return this.world;
     } catch (error) {
       if (error instanceof DomainError) throw error;
       throw unavailable('the scheduler cannot reach its store', error);
     } finally {
       cancel();
+    }
+  }
+
+  /** Others append much that concerns nobody here; a question reads what it needs at once. */
+  private heard(): void {
+    const { lag } = this.ports;
+    if (!lag) this.kick();
+    else if (!this.lagging && !this.stopped) {
+      this.lagging = true;
+      this.clock.after(lag, () => {
+        this.lagging = false;
+        this.kick();
+      });
     }
   }
 

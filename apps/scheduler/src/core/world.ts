@@ -2,11 +2,16 @@ import {
   type HostId,
   type Position,
   type ProviderId,
+  providerEvents,
   type RecordedEvent,
+  type ResourceRegistryEvent,
+  type Revision,
+  resourceRegistryEvents,
   type ServerEvent,
   type ServerId,
   serverEvents,
 } from '@omnivisor/contracts';
+import { evolveRegistry, noRegistry, type Registry } from '../registry/registry.js';
 import { evolveHost, type Host, isHostEvent, noHost } from '../scheduling/host/host.js';
 import { PlacementIndex } from '../scheduling/index/placement-index.js';
 import {
@@ -43,6 +48,11 @@ interface KnownServer {
   scheduled: { attempt: number; providerId: string } | null;
 }
 
+const registryTypes = new Set(Object.keys(resourceRegistryEvents.events));
+const isRegistryEvent = (event: { readonly type: string }): event is ResourceRegistryEvent =>
+  registryTypes.has(event.type);
+
+const PROVIDERS = `${providerEvents.stream}-`;
 const serverTypes = new Set(Object.keys(serverEvents.events));
 const isServerEvent = (event: { readonly type: string }): event is ServerEvent => serverTypes.has(event.type);
 
@@ -55,6 +65,9 @@ export class World {
   readonly providers = new Map<string, ProviderView>();
   /** Keys of hosts that have left for good. */
   readonly retiredKeys = new Set<string>();
+  /** What clients of Placement registered, and when each provider of theirs changed. */
+  registry: Registry = noRegistry;
+  readonly registeredAt = new Map<string, string>();
   /** Live claims by server, then by `provider`. */
   readonly claims = new Map<string, Map<string, { providerId: ProviderId; attempt: number }>>();
   /** Claims to release, by provider, server and attempt. */
@@ -72,6 +85,7 @@ export class World {
     else if (isHostEvent(event)) this.applyHost(event);
     else if (isServerEvent(event)) this.applyServer(event as RecordedEvent & ServerEvent);
     else if (isServerGroupEvent(event)) this.groups.apply(event);
+    else if (isRegistryEvent(event)) this.applyRegistry(event);
   }
 
   hostByName(name: string): Host | undefined {
@@ -108,12 +122,24 @@ export class World {
     return id && this.hosts.get(id);
   }
 
+  /** A provider's stream as it is folded here; undefined for other streams. */
+  providerOf(stream: string): { readonly state: Provider; readonly revision: Revision } | undefined {
+    const state = stream.startsWith(PROVIDERS) ? this.providers.get(stream.slice(PROVIDERS.length)) : undefined;
+    return state && { state, revision: state.revision };
+  }
+
   /** Takes room for a decision until its event is folded or it is dropped. */
   hold(hostId: HostId, serverId: string, attempt: number, resources: Readonly<Record<string, number>>): void {
     const key = claimKey(serverId, attempt);
     this.holds.set(key, { hostId, serverId });
     this.holdsOf.set(serverId, (this.holdsOf.get(serverId) ?? new Set()).add(key));
     this.index.hold(hostId, key, resources);
+  }
+
+  /** Provider of a claim that is in the log, but not folded yet. */
+  heldOf(key: string): ProviderId | undefined {
+    const hold = this.holds.get(key);
+    return (hold && this.hosts.get(hold.hostId)?.providerId) ?? undefined;
   }
 
   unhold(key: string): void {
@@ -176,6 +202,14 @@ export class World {
     const claims = this.claims.get(serverId);
     claims?.delete(`${providerId}/${attempt}`);
     if (claims?.size === 0) this.claims.delete(serverId);
+  }
+
+  private applyRegistry(event: ResourceRegistryEvent & RecordedEvent): void {
+    this.registry = evolveRegistry(this.registry, event);
+    if ('providerId' in event.data) this.registeredAt.set(event.data.providerId, event.recordedAt);
+    if (event.type !== 'ConsumerAllocationsSet') return;
+    for (const id of Object.keys(event.data.allocations)) this.registeredAt.set(id, event.recordedAt);
+    this.registeredAt.set(event.data.consumerId, event.recordedAt);
   }
 
   private applyServer(event: ServerEvent & RecordedEvent): void {

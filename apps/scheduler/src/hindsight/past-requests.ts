@@ -21,11 +21,15 @@ interface Asked {
 interface PlacedPort {
   readonly networkId: string;
   serverId: string | null;
-  hostId: string | null;
+  hostId: HostId | null;
 }
 
 const serverTypes = new Set(Object.keys(serverEvents.events));
 const portTypes = new Set(Object.keys(portEvents.events));
+
+/** Until its ports are made, a server has the networks it asked for; of older releases some left the choice to the build. */
+const networksOf = ({ networks }: Created): string[] =>
+  typeof networks === 'string' ? [] : networks.flatMap((n) => n.networkId ?? []);
 
 /** What the gateway would ask the scheduler for a server, as a fold of the log. */
 export class PastRequests {
@@ -39,13 +43,13 @@ export class PastRequests {
   }
 
   /**
-   * @param machineOf where a port that the log has on `hostId` is; null for nowhere
+   * @param placeOf where a port is that the log has on `hostId`; the same, unless something had been different
    * @returns undefined when the log has no such server
    */
   request(
     serverId: ServerId,
     attempt: number,
-    machineOf: (hostId: string, serverId: string | null) => string | null,
+    placeOf: (hostId: HostId, serverId: string | null) => HostId = (hostId) => hostId,
   ): PlainRequest | undefined {
     const asked = this.servers.get(serverId);
     if (!asked) return undefined;
@@ -61,28 +65,30 @@ export class PastRequests {
       requestedHost: created.requestedHost,
       hints: created.hints,
       excludeHosts: [...failed],
-      machineIds: this.machines(asked.networks, machineOf),
+      networkHosts: this.hostsOf(asked.networks, placeOf),
+      position: 0,
     };
   }
 
-  /** Machines that the networks are on: a network cannot span machines yet. */
-  private machines(
-    networks: readonly string[],
-    machineOf: (hostId: string, serverId: string | null) => string | null,
-  ): string[] {
-    const machines = new Set<string>();
+  /** Hosts that have ports of the networks: a network cannot span machines yet. */
+  private hostsOf(networks: readonly string[], placeOf: (hostId: HostId, serverId: string | null) => HostId): HostId[] {
+    const hosts = new Set<HostId>();
     for (const network of networks)
       for (const id of this.portsOf.get(network) ?? []) {
         const { hostId, serverId } = this.ports.get(id)!;
-        const machine = hostId === null ? null : machineOf(hostId, serverId);
-        if (machine !== null) machines.add(machine);
+        if (hostId !== null) hosts.add(placeOf(hostId, serverId));
       }
-    return [...machines];
+    return [...hosts];
   }
 
   private applyServer({ type, data }: ServerEvent): void {
     if (type === 'ServerCreateRequested') {
-      this.servers.set(data.serverId, { created: data, zone: data.availabilityZone, networks: [], failed: [] });
+      this.servers.set(data.serverId, {
+        created: data,
+        zone: data.availabilityZone,
+        networks: networksOf(data),
+        failed: [],
+      });
       return;
     }
     const server = this.servers.get(data.serverId);
@@ -97,7 +103,11 @@ export class PastRequests {
     const port = this.ports.get(data.portId);
     switch (type) {
       case 'PortCreated':
-        this.ports.set(data.portId, { networkId: data.networkId, serverId: data.madeFor, hostId: null });
+        this.ports.set(data.portId, {
+          networkId: data.networkId,
+          serverId: data.madeFor,
+          hostId: data.host?.id ?? null,
+        });
         this.portsOf.set(data.networkId, (this.portsOf.get(data.networkId) ?? new Set()).add(data.portId));
         return;
       case 'PortAttached':

@@ -9,9 +9,9 @@ import { recompute } from './recompute.js';
 const server = async (sim: Simulation, vcpus: number, memory: number) => {
   const serverId = sim.ids.uuid() as ServerId;
   const request = sim.request(serverId, { vcpus, memory });
-  const { context: _, attempt: __, excludeHosts, machineIds, ...asked } = request;
-  await sim.serverEvent(serverId, 'ServerCreateRequested', asked);
-  return request;
+  const { context: _, attempt: __, excludeHosts, networkHosts, position, ...asked } = request;
+  await sim.serverEvent(serverId, 'ServerCreateRequested', { ...asked, networks: 'none' });
+  return { ...request, position: await sim.store.head() };
 };
 const decisions = async (sim: Simulation) =>
   (await sim.store.readAll(0, 100_000)).filter(isDecided).map((event) => event.position);

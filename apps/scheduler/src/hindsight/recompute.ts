@@ -36,11 +36,11 @@ export const decideAgain = (
   readonly decision: ReturnType<typeof decidePlacement>;
   readonly wanted: ReturnType<typeof wantedOf>;
 } => {
-  const wanted = wantedOf(
-    request,
-    (id) => world.hostsOf(id),
-    (id) => world.groups.get(id),
-  );
+  const wanted = wantedOf(request, {
+    hostsOf: (id) => world.hostsOf(id),
+    groupOf: (id) => world.groups.get(id),
+    machineOf: (id) => world.hosts.get(id)?.facts?.machineId,
+  });
   const decision = decidePlacement(world.index, wanted, settings, position);
   return { host: decision.chosen?.name ?? null, explanation: decision.explanation, decision, wanted };
 };
@@ -88,7 +88,7 @@ const again = async (
   const host = event.type === 'AllocationClaimed' ? (world.hostOf(event.data.providerId)?.name ?? null) : null;
   const about = { position: event.position, serverId, attempt, recorded: { host, explanation } };
   const untold = (note: string): Recomputed => ({ ...about, equal: null, note, again: null });
-  const request = requests.request(serverId, attempt, (id) => world.hosts.get(id)?.facts?.machineId ?? null);
+  const request = requests.request(serverId, attempt);
   if (!request) return untold('the log had no such server yet');
   if (explanation.settingsVersion !== settings.version)
     return untold(

@@ -8,9 +8,9 @@ import { whatIf } from './what-if.js';
 const server = async (sim: Simulation, vcpus: number) => {
   const serverId = sim.ids.uuid() as ServerId;
   const request = sim.request(serverId, { vcpus, memory: 1 });
-  const { context: _, attempt: __, excludeHosts, machineIds, ...asked } = request;
-  await sim.serverEvent(serverId, 'ServerCreateRequested', asked);
-  return request;
+  const { context: _, attempt: __, excludeHosts, networkHosts, position, ...asked } = request;
+  await sim.serverEvent(serverId, 'ServerCreateRequested', { ...asked, networks: 'none' });
+  return { ...request, position: await sim.store.head() };
 };
 const changes = (given: object) => Changes.parse(given);
 const head = async (sim: Simulation) => sim.store.head();

@@ -1,4 +1,4 @@
-import { invalid, type Position } from '@omnivisor/contracts';
+import { type HostId, invalid, type Position } from '@omnivisor/contracts';
 import type { EventStore } from '@omnivisor/eventsourcing';
 import type { SchedulerSettings } from '../core/settings.js';
 import { Alternative, type Changes } from './alternative.js';
@@ -99,11 +99,9 @@ class Run {
     this.counts.decisions++;
     const { world } = this.alternative;
     const { serverId, attempt } = event.data;
-    const machineOf = (hostId: string, owner: string | null) => {
-      const [placed] = owner === null ? [] : world.hostsOf(owner);
-      return world.hosts.get(placed ?? hostId)?.facts?.machineId ?? null;
-    };
-    const request = this.requests.request(serverId, attempt, machineOf);
+    const placeOf = (hostId: HostId, owner: string | null): HostId =>
+      (owner === null ? undefined : world.hostsOf(owner)[0]) ?? hostId;
+    const request = this.requests.request(serverId, attempt, placeOf);
     const real = event.type === 'AllocationClaimed' ? event.data.providerId : null;
     if (!request) {
       this.counts.untold++;

@@ -1,50 +1,109 @@
 import { Controller } from '@nestjs/common';
+import { invalid } from '@omnivisor/contracts';
 import { type ByVersion, type Call, Operation } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { SchedulerCore } from '../core/scheduler-core.js';
-import type { World } from '../core/world.js';
-import type { Claim } from '../scheduling/provider/provider.js';
-import { claimKey } from '../scheduling/provider/provider.js';
+import type { WantedAllocations } from '../registry/registry-lifecycle.js';
+import { ALLOCATE, ALLOCATE_MANY, type AllocationsBody, inventoriesIn, RESHAPER, type ReshaperBody } from './bodies.js';
+import { allocationsIn, allocationsOf, UNKNOWN_TYPE, uuidOf } from './providers.js';
+import { register } from './registry-writer.js';
 import { dated } from './views.js';
 
 const base = { service: 'placement', method: 'GET' } as const;
-const one = z.array(z.string());
-const project = z.array(z.string().min(1).max(255));
-const USAGES_1_9 = z.strictObject({ project_id: project, user_id: project.optional() });
-const USAGES_1_38 = USAGES_1_9.extend({ consumer_type: one.optional() });
+const rule = (name: string) => `placement:allocations:${name}`;
+const ONE = '/allocations/:consumer';
+/** Whom a consumer belongs to before clients had to say, as Placement has it. */
+const NOBODY = '00000000-0000-0000-0000-000000000000';
+
+const owner = z.array(z.string().min(1).max(255));
+const USAGES_1_9 = z.strictObject({ project_id: owner, user_id: owner.optional() });
+const type = z.array(
+  z
+    .string()
+    .regex(/^[A-Z0-9_]+$|^all|^unknown$/)
+    .max(255),
+);
 const USAGES: ByVersion<z.ZodType> = [
   ['1.9', USAGES_1_9],
-  ['1.38', USAGES_1_38],
+  ['1.38', USAGES_1_9.extend({ consumer_type: type.optional() })],
 ];
-/** All our consumers are servers; Nova's name for their type. */
-const CONSUMER_TYPE = 'INSTANCE';
 
-const claimsOf = (world: World, serverId: string) =>
-  [...(world.claims.get(serverId)?.values() ?? [])].flatMap(({ providerId, attempt }) => {
-    const provider = world.providers.get(providerId);
-    const claim = provider?.claims.get(claimKey(serverId, attempt));
-    return provider && claim ? [{ provider, claim }] : [];
-  });
+const wantedOf = (consumerId: string, body: AllocationsBody): WantedAllocations => ({
+  consumerId,
+  projectId: body.project_id ?? NOBODY,
+  userId: body.user_id ?? NOBODY,
+  consumerType: body.consumer_type ?? null,
+  generation: body.consumer_generation,
+  allocations: Object.fromEntries(Object.entries(body.allocations).map(([id, { resources }]) => [id, resources])),
+});
 
 @Controller()
 export class AllocationsController {
   constructor(private readonly core: SchedulerCore) {}
 
-  @Operation({ ...base, path: '/allocations/:consumer', policy: 'placement:allocations:list' })
+  @Operation({ ...base, path: ONE, policy: rule('list') })
   async ofConsumer(call: Call) {
-    const claims = claimsOf(await this.core.fresh(), call.params.consumer!);
+    const found = allocationsOf(await this.core.fresh(), uuidOf(call.params.consumer!) ?? '');
     const allocations = Object.fromEntries(
-      claims.map(({ provider, claim }) => [
-        provider.id,
-        { generation: provider.revision, resources: { ...claim.resources } },
-      ]),
+      found.map(({ provider, resources }) => [provider.id, { generation: provider.generation, resources }]),
     );
-    const last = claims.at(-1)?.claim;
-    const newest = claims
-      .map((c) => c.provider.updatedAt)
+    const newest = found
+      .map((a) => a.updatedAt)
       .sort()
       .at(-1);
-    return dated(call, { allocations, ...(last ? this.consumer(call, last) : {}) }, newest);
+    const last = found.at(-1);
+    const consumer = last && {
+      ...(call.since('1.12') ? { project_id: last.projectId, user_id: last.userId } : {}),
+      ...(call.since('1.28') ? { consumer_generation: last.generation } : {}),
+      ...(call.since('1.38') ? { consumer_type: last.type ?? UNKNOWN_TYPE } : {}),
+    };
+    return dated(call, { allocations, ...consumer }, { at: newest ?? '' });
+  }
+
+  @Operation({ ...base, method: 'PUT', path: ONE, policy: rule('update'), body: ALLOCATE, status: 204 })
+  async allocate(call: Call<AllocationsBody>) {
+    const consumerId = uuidOf(call.params.consumer!);
+    if (consumerId === undefined) throw invalid(`Malformed consumer_uuid: ${call.params.consumer}`);
+    await register(this.core, call, { type: 'allocate', wanted: [wantedOf(consumerId, call.body)] });
+  }
+
+  @Operation({
+    ...base,
+    method: 'POST',
+    path: '/allocations',
+    versions: ['1.13'],
+    policy: rule('manage'),
+    body: ALLOCATE_MANY,
+    status: 204,
+  })
+  async allocateMany(call: Call<Record<string, AllocationsBody>>) {
+    const wanted = Object.entries(call.body).map(([consumerId, body]) => wantedOf(consumerId, body));
+    await register(this.core, call, { type: 'allocate', wanted });
+  }
+
+  @Operation({
+    ...base,
+    method: 'POST',
+    path: '/reshaper',
+    versions: ['1.30'],
+    policy: 'placement:reshaper:reshape',
+    body: RESHAPER,
+    status: 204,
+  })
+  async reshape(call: Call<ReshaperBody>) {
+    const inventories = Object.entries(call.body.inventories).map(([providerId, body]) => ({
+      providerId,
+      generation: body.resource_provider_generation,
+      inventories: inventoriesIn(body.inventories),
+    }));
+    const wanted = Object.entries(call.body.allocations).map(([consumerId, body]) => wantedOf(consumerId, body));
+    await register(this.core, call, { type: 'reshape', inventories, wanted });
+  }
+
+  @Operation({ ...base, method: 'DELETE', path: ONE, policy: rule('delete'), status: 204 })
+  async delete(call: Call) {
+    const given = call.params.consumer!;
+    await register(this.core, call, { type: 'deleteAllocations', consumerId: uuidOf(given) ?? given });
   }
 
   @Operation({ ...base, path: '/usages', versions: ['1.9'], policy: 'placement:usages', query: USAGES })
@@ -52,27 +111,33 @@ export class AllocationsController {
     const projectId = call.query.project_id?.at(-1) ?? '';
     call.enforce('placement:usages', { project_id: projectId });
     const userId = call.query.user_id?.at(-1);
-    const type = call.query.consumer_type?.at(-1);
     const world = await this.core.fresh();
-    const servers = new Set<string>();
-    const usages: Record<string, number> = {};
-    for (const provider of world.providers.values())
-      for (const claim of provider.claims.values()) {
-        if (claim.projectId !== projectId || (userId !== undefined && claim.userId !== userId)) continue;
-        servers.add(claim.serverId);
-        for (const [name, amount] of Object.entries(claim.resources)) usages[name] = (usages[name] ?? 0) + amount;
-      }
-    if (!call.since('1.38')) return dated(call, { usages });
-    const shown = servers.size > 0 && (type === undefined || type === 'all' || type === CONSUMER_TYPE);
-    const group = type === 'all' ? 'all' : CONSUMER_TYPE;
-    return dated(call, { usages: shown ? { [group]: { consumer_count: servers.size, ...usages } } : {} });
-  }
-
-  private consumer(call: Call, claim: Claim) {
-    return {
-      ...(call.since('1.12') ? { project_id: claim.projectId, user_id: claim.userId } : {}),
-      ...(call.since('1.28') ? { consumer_generation: claim.attempt } : {}),
-      ...(call.since('1.38') ? { consumer_type: CONSUMER_TYPE } : {}),
-    };
+    const mine = [...allocationsIn(world)].filter(
+      (a) => a.projectId === projectId && (userId === undefined || a.userId === userId),
+    );
+    if (!call.since('1.38')) return dated(call, { usages: sum(mine) });
+    return dated(call, { usages: byType(mine, call.query.consumer_type?.at(-1)) });
   }
 }
+
+type Taken = { readonly consumerId: string; readonly type: string | null; readonly resources: Record<string, number> };
+
+const sum = (allocations: readonly Taken[]): Record<string, number> => {
+  const usages: Record<string, number> = {};
+  for (const { resources } of allocations)
+    for (const [name, amount] of Object.entries(resources)) usages[name] = (usages[name] ?? 0) + amount;
+  return usages;
+};
+
+const counted = (allocations: readonly Taken[]) => ({
+  consumer_count: new Set(allocations.map((a) => a.consumerId)).size,
+  ...sum(allocations),
+});
+
+/** @param wanted a type, `unknown` for those of none, `all` for one sum of all; undefined for a sum of each */
+const byType = (allocations: readonly Taken[], wanted: string | undefined) => {
+  if (wanted === 'all') return allocations.length > 0 ? { all: counted(allocations) } : {};
+  const nameOf = (a: Taken) => a.type ?? UNKNOWN_TYPE;
+  const shown = [...new Set(allocations.map(nameOf))].filter((name) => wanted === undefined || name === wanted);
+  return Object.fromEntries(shown.map((name) => [name, counted(allocations.filter((a) => nameOf(a) === name))]));
+};

@@ -1,13 +1,14 @@
 import { DomainError, type ResourceAmounts } from '@omnivisor/contracts';
-import type { ProviderView, World } from '../core/world.js';
+import type { World } from '../core/world.js';
 import { capacityOf } from '../scheduling/provider/provider.js';
-import { allClasses, isTrait } from './catalog.js';
+import { isClass, isTrait } from './catalog.js';
+import { type PlacementProvider, uuidOf } from './providers.js';
 
-const BAD_VALUE = 'placement.query.bad_value';
-export const badQuery = (message: string, code = BAD_VALUE) =>
-  new DomainError('invalid', message, { details: { code } });
+export const badQuery = (message: string, code?: string) =>
+  new DomainError('invalid', message, code === undefined ? {} : { details: { code } });
 
 type Query = Readonly<Record<string, readonly string[]>>;
+type Since = (version: string) => boolean;
 
 /** A wish about a provider: each of these must hold. */
 export interface ProviderWish {
@@ -17,118 +18,139 @@ export interface ProviderWish {
   readonly forbidden: readonly string[];
   readonly memberOf: readonly (readonly string[])[];
   readonly notMemberOf: readonly string[];
+  /** A provider of the tree that is meant; null for any. */
   readonly inTree: string | null;
 }
 
-const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i;
+const FORM =
+  'Badly formed resources parameter. Expected resources query string parameter in form: ?resources=VCPU:2,MEMORY_MB:1024.';
 
-export const resourcesIn = (text: string, world: World, key = 'resources'): ResourceAmounts => {
-  const form = `Expected resources query string parameter in form: ?resources=VCPU:2,MEMORY_MB:1024. Got: ${text}.`;
+export const resourcesIn = (text: string, world: World): ResourceAmounts => {
+  if (text.trim() === '') throw badQuery(`${FORM} Got: empty string.`);
   const amounts: Record<string, number> = {};
-  if (text.trim() === '') throw badQuery(`Badly formed resources parameter. ${form} Empty string.`);
-  const classes = new Set(allClasses(world));
   for (const part of text.split(',')) {
     const [name, amount, ...rest] = part.split(':');
-    if (!name || amount === undefined || rest.length > 0) throw badQuery(`Badly formed resources parameter. ${form}`);
-    if (!/^\d+$/.test(amount))
+    if (name === undefined || amount === undefined || rest.length > 0) throw badQuery(`${FORM} Got: ${part}.`);
+    if (!/^\s*[+-]?\d+\s*$/.test(amount))
       throw badQuery(`Requested resource ${name} expected positive integer amount. Got: ${amount}.`);
-    if (Number(amount) < 1) throw badQuery(`Requested resource ${name} requires amount >= 1. Got: ${amount}.`);
-    if (!classes.has(name))
-      throw badQuery(`Invalid resource class in ${key} parameter: No such resource class ${name}.`);
+    if (Number(amount) < 1) throw badQuery(`Requested resource ${name} requires amount >= 1. Got: ${Number(amount)}.`);
     amounts[name] = Number(amount);
   }
+  const unknown = Object.keys(amounts).find((name) => !isClass(world, name));
+  if (unknown !== undefined)
+    throw badQuery(`Invalid resource class in resources parameter: No such resource class ${unknown}.`);
   return amounts;
 };
 
-/** @param rules what the microversion allows */
-export const traitsIn = (values: readonly string[], world: World, rules: { forbidden: boolean; any: boolean }) => {
+const expected = (form: string, got: string) =>
+  badQuery(`Invalid query string parameters: Expected 'required' parameter value of the form: ${form}. Got${got}`);
+
+const anyOf = (text: string, allowed: boolean): string[] => {
+  if (!allowed)
+    throw badQuery(
+      `Invalid query string parameters: The format 'in:HW_CPU_X86_VMX,CUSTOM_MAGIC' only supported since microversion 1.39. Got: ${text}`,
+    );
+  const any = text
+    .slice(3)
+    .split(',')
+    .map((t) => t.trim());
+  if (any.includes('')) throw expected('in:HW_CPU_X86_VMX,CUSTOM_MAGIC', ` an empty trait in: ${text}`);
+  if (any.some((t) => t.startsWith('!')))
+    throw badQuery(
+      `Invalid query string parameters: The format 'in:HW_CPU_X86_VMX,CUSTOM_MAGIC' does not support forbidden traits. Got: ${text}`,
+    );
+  return any;
+};
+
+/** The traits of a `required` key. @param rules what the microversion allows */
+export const traitsIn = (values: readonly string[], rules: { readonly forbidden: boolean; readonly any: boolean }) => {
   const required: string[][] = [];
   const forbidden: string[] = [];
-  const known = (name: string) => {
-    if (!isTrait(world, name)) throw badQuery(`No such trait(s): ${name}.`, 'placement.undefined_code');
-    return name;
-  };
   for (const text of rules.any ? values : values.slice(-1)) {
-    if (rules.any && text.startsWith('in:')) {
-      required.push(text.slice(3).split(',').map(known));
+    if (text.startsWith('in:')) {
+      required.push(anyOf(text, rules.any));
       continue;
     }
-    for (const part of text.split(',')) {
-      const name = part.trim();
-      if (name === '' || name === '!' || (!rules.forbidden && name.startsWith('!')))
-        throw badQuery(
-          `Invalid query string parameters: Expected 'required' parameter value of the form: HW_CPU_X86_VMX,CUSTOM_MAGIC. Got: ${text}`,
-        );
-      if (name.startsWith('!')) forbidden.push(known(name.slice(1)));
-      else required.push([known(name)]);
-    }
+    const all = text.split(',').map((t) => t.trim());
+    const not = all.filter((t) => t.startsWith('!')).map((t) => t.replace(/^!+/, ''));
+    const form = rules.forbidden ? 'HW_CPU_X86_VMX,!CUSTOM_MAGIC' : 'HW_CPU_X86_VMX,CUSTOM_MAGIC';
+    if ([...all, ...not].includes('')) throw expected(form, ` an empty trait in: ${text}`);
+    if (not.length > 0 && !rules.forbidden) throw expected('HW_CPU_X86_VMX,CUSTOM_MAGIC', `: ${text}`);
+    forbidden.push(...not);
+    required.push(...all.filter((t) => !t.startsWith('!')).map((t) => [t]));
   }
-  const clash = required.find((any) => any.every((t) => forbidden.includes(t)));
-  if (clash)
-    throw badQuery(
-      `Conflicting required and forbidden traits found in the following traits keys: required: (${clash})`,
-    );
   return { required, forbidden };
 };
 
-export const aggregatesIn = (values: readonly string[], rules: { repeat: boolean; forbidden: boolean }) => {
+/** Texts that name a trait nobody knows. */
+export const unknownTraits = (world: World, { required, forbidden }: Pick<ProviderWish, 'required' | 'forbidden'>) =>
+  [...new Set([...required.flat(), ...forbidden])].filter((name) => !isTrait(world, name)).sort();
+
+const aggregatesIn = (values: readonly string[], suffix: string, since: Since) => {
   const memberOf: string[][] = [];
   const notMemberOf: string[] = [];
-  for (const given of rules.repeat ? values : values.slice(-1)) {
-    const not = given.startsWith('!');
-    if (not && !rules.forbidden)
-      throw badQuery(`Forbidden member_of parameters are not supported in the specified microversion; got: ${given}.`);
-    const text = not ? given.slice(1) : given;
-    const uuids = text.startsWith('in:') ? text.slice(3).split(',') : [text];
-    for (const uuid of uuids)
-      if (!UUID.test(uuid))
-        throw badQuery(
-          `Invalid query string parameters: Expected 'member_of' parameter to contain valid UUID(s). Got: ${uuid}`,
-        );
+  if (values.length > 1 && !since('1.24')) throw badQuery(`Multiple member_of${suffix} parameters are not supported`);
+  for (const text of values) {
+    if (text.includes(',') && !/^!?in:/.test(text))
+      throw badQuery(
+        `Multiple values for 'member_of' must be prefixed with the 'in:' or '!in:' keyword using the valid microversion. Got: ${text}`,
+      );
+    const not = text.startsWith('!');
+    const uuids = text.replace(/^!?(?:in:)?/, '').split(',');
+    const bad = uuids.find((uuid) => uuidOf(uuid) === undefined);
+    if (bad !== undefined)
+      throw badQuery(
+        `Invalid query string parameters: Expected 'member_of' parameter to contain valid UUID(s). Got: ${bad}`,
+      );
+    if (not && !since('1.32'))
+      throw badQuery(`Forbidden member_of${suffix} parameters are not supported in the specified microversion`);
     if (not) notMemberOf.push(...uuids);
     else memberOf.push(uuids);
   }
   return { memberOf, notMemberOf };
 };
 
-export const uuidIn = (text: string, key: string): string => {
-  if (!UUID.test(text))
-    throw badQuery(`Invalid query string parameters: Expected '${key}' parameter to be a valid UUID. Got: ${text}`);
-  return text.toLowerCase();
+export const treeIn = (text: string): string => {
+  const id = uuidOf(text.trim());
+  if (id !== undefined) return id;
+  throw badQuery(`Invalid query string parameters: Expected 'in_tree' parameter to be a format of uuid. Got: ${text}`);
 };
 
 /** @param suffix of a granular request group; empty for the main one */
-export const wishIn = (
-  query: Query,
-  suffix: string,
-  world: World,
-  since: (version: string) => boolean,
-): ProviderWish => {
+export const wishIn = (query: Query, suffix: string, world: World, since: Since): ProviderWish => {
   const values = (key: string): readonly string[] => query[`${key}${suffix}`] ?? [];
   const resources = values('resources').at(-1);
   const inTree = values('in_tree').at(-1);
   return {
-    resources: resources === undefined ? {} : resourcesIn(resources, world, `resources${suffix}`),
-    ...traitsIn(values('required'), world, { forbidden: since('1.22'), any: since('1.39') }),
-    ...aggregatesIn(values('member_of'), { repeat: since('1.24'), forbidden: since('1.32') }),
-    inTree: inTree === undefined ? null : uuidIn(inTree, 'in_tree'),
+    resources: resources === undefined ? {} : resourcesIn(resources, world),
+    ...traitsIn(values('required'), { forbidden: since('1.22'), any: since('1.39') }),
+    ...aggregatesIn(values('member_of'), suffix, since),
+    inTree: inTree === undefined ? null : treeIn(inTree),
   };
 };
 
-export const hasRoom = (provider: ProviderView, resources: ResourceAmounts): boolean =>
-  Object.entries(resources).every(([name, amount]) => {
+export const hasRoom = (provider: PlacementProvider, resources: ResourceAmounts): boolean => {
+  for (const name in resources) {
+    const amount = resources[name]!;
     const inventory = provider.inventories[name];
     if (!inventory) return false;
     const { minUnit, maxUnit, stepSize } = inventory;
     const free = capacityOf(inventory) - (provider.used[name] ?? 0);
-    return amount <= free && amount >= minUnit && amount <= maxUnit && amount % stepSize === 0;
-  });
+    if (amount > free || amount < minUnit || amount > maxUnit || amount % stepSize !== 0) return false;
+  }
+  return true;
+};
 
-/** Our trees have one provider each: a wish about the tree is a wish about its root. */
-export const grants = (provider: ProviderView, wish: ProviderWish): boolean =>
-  (wish.inTree === null || wish.inTree === provider.id) &&
-  wish.required.every((any) => any.some((t) => provider.traits.includes(t))) &&
-  !wish.forbidden.some((t) => provider.traits.includes(t)) &&
-  wish.memberOf.every((any) => any.some((a) => provider.aggregates.includes(a))) &&
-  !wish.notMemberOf.some((a) => provider.aggregates.includes(a)) &&
-  hasRoom(provider, wish.resources);
+export const hasTraits = (traits: readonly string[], wish: Pick<ProviderWish, 'required' | 'forbidden'>): boolean =>
+  wish.required.every((any) => any.some((t) => traits.includes(t))) && !wish.forbidden.some((t) => traits.includes(t));
+
+export const isMember = (
+  aggregates: readonly string[],
+  wish: Pick<ProviderWish, 'memberOf' | 'notMemberOf'>,
+): boolean =>
+  wish.memberOf.every((any) => any.some((a) => aggregates.includes(a))) &&
+  !wish.notMemberOf.some((a) => aggregates.includes(a));
+
+/** A provider that grants a wish all by itself, wherever it stands. */
+export const grants = (provider: PlacementProvider, wish: ProviderWish): boolean =>
+  hasTraits(provider.traits, wish) && isMember(provider.aggregates, wish) && hasRoom(provider, wish.resources);

@@ -1,7 +1,7 @@
-import type { Inventory, ResourceAmounts } from '@omnivisor/contracts';
+import type { Inventory } from '@omnivisor/contracts';
 import { type ByVersion, type Call, Reply } from '@omnivisor/openstack';
-import type { ProviderView } from '../core/world.js';
 import { capacityOf } from '../scheduling/provider/provider.js';
+import type { PlacementProvider } from './providers.js';
 
 /** A field of a view and the microversion it came with. */
 type Field<T> = readonly [since: string, name: string, value: (row: T, call: Call) => unknown];
@@ -30,7 +30,7 @@ const LINKS: ByVersion<string> = [
   ['1.11', 'allocations'],
 ];
 
-const links = (provider: ProviderView, call: Call) => {
+const links = (provider: PlacementProvider, call: Call) => {
   const self = `${mount(call)}/resource_providers/${provider.id}`;
   return LINKS.filter(([since]) => call.since(since)).map(([, rel]) => ({
     rel,
@@ -38,13 +38,13 @@ const links = (provider: ProviderView, call: Call) => {
   }));
 };
 
-export const providerView = view<ProviderView>([
+export const providerView = view<PlacementProvider>([
   ['1.0', 'uuid', (p) => p.id],
   ['1.0', 'name', (p) => p.name],
-  ['1.0', 'generation', (p) => p.revision],
+  ['1.0', 'generation', (p) => p.generation],
   ['1.0', 'links', links],
-  ['1.14', 'parent_provider_uuid', () => null],
-  ['1.14', 'root_provider_uuid', (p) => p.id],
+  ['1.14', 'parent_provider_uuid', (p) => p.parentId],
+  ['1.14', 'root_provider_uuid', (p) => p.rootId],
 ]);
 
 export const inventoryView = (i: Inventory) => ({
@@ -56,37 +56,61 @@ export const inventoryView = (i: Inventory) => ({
   allocation_ratio: i.allocationRatio,
 });
 
-export const usagesOf = (provider: ProviderView): Record<string, number> =>
+export const usagesOf = (provider: PlacementProvider): Record<string, number> =>
   Object.fromEntries(Object.keys(provider.inventories).map((name) => [name, provider.used[name] ?? 0]));
+
+/** Answers about a provider tell which state of it they are of. */
+export const withGeneration = (provider: PlacementProvider, body: object) => ({
+  ...body,
+  resource_provider_generation: provider.generation,
+});
 
 export const classView = (name: string, call: Call) => ({
   name,
   links: [{ rel: 'self', href: `${mount(call)}/resource_classes/${name}` }],
 });
 
-/** @param wanted only these classes before 1.27 */
-export const summaryView = (provider: ProviderView, wanted: ResourceAmounts, call: Call) =>
-  view<ProviderView>([
-    [
-      '1.10',
-      'resources',
-      (p) =>
-        Object.fromEntries(
-          Object.entries(p.inventories)
-            .filter(([name]) => call.since('1.27') || wanted[name] !== undefined)
-            .map(([name, i]) => [name, { capacity: capacityOf(i), used: p.used[name] ?? 0 }]),
-        ),
-    ],
-    ['1.17', 'traits', (p) => p.traits],
-    ['1.29', 'parent_provider_uuid', () => null],
-    ['1.29', 'root_provider_uuid', (p) => p.id],
-  ])(provider, call);
+/**
+ * Summaries of providers for one answer: there may be thousands, so what depends on the call alone is asked once.
+ * @param asked only these classes before 1.27
+ */
+export const summariesFor = (asked: ReadonlySet<string>, call: Call) => {
+  const hasAll = call.since('1.27');
+  const hasTraits = call.since('1.17');
+  const hasTree = call.since('1.29');
+  return ({ inventories, used, traits, parentId, rootId }: PlacementProvider) => {
+    const resources: Record<string, { capacity: number; used: number }> = {};
+    for (const name in inventories)
+      if (hasAll || asked.has(name))
+        resources[name] = { capacity: capacityOf(inventories[name]!), used: used[name] ?? 0 };
+    return {
+      resources,
+      ...(hasTraits ? { traits } : {}),
+      ...(hasTree ? { parent_provider_uuid: parentId, root_provider_uuid: rootId } : {}),
+    };
+  };
+};
+
+interface Answer {
+  /** When what it tells changed last; now when not given. */
+  readonly at?: string;
+  readonly status?: number;
+  /** Of what was made, below the service's root. */
+  readonly location?: string;
+}
 
 /** From 1.15 on answers say how old they are, and that they must not be kept. */
-export const dated = (call: Call, body: unknown, at?: string, status?: number): Reply =>
+export const dated = (call: Call, body: unknown, { at, status, location }: Answer = {}): Reply =>
   new Reply(body, {
     ...(status === undefined ? {} : { status }),
-    ...(call.since('1.15')
-      ? { headers: { 'last-modified': new Date(at ?? Date.now()).toUTCString(), 'cache-control': 'no-cache' } }
-      : {}),
+    headers: {
+      ...(location === undefined ? {} : { location: call.publicUrl + location }),
+      ...(call.since('1.15')
+        ? { 'last-modified': new Date(at || Date.now()).toUTCString(), 'cache-control': 'no-cache' }
+        : {}),
+    },
   });
+
+/** An answer that only says where something is. */
+export const located = (call: Call, location: string, status: number): Reply =>
+  new Reply(undefined, { status, headers: { location: call.publicUrl + location } });

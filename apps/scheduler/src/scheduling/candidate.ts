@@ -11,6 +11,8 @@ import type {
 export interface HostClass {
   readonly availabilityZone: string;
   readonly traits: ReadonlySet<string>;
+  /** Some of its traits say which disk formats it takes. */
+  readonly tellsFormats: boolean;
   /** Nova's `hypervisor_type`, e.g. `QEMU`. */
   readonly hypervisorType: string;
   readonly architecture: string | null;
@@ -44,6 +46,8 @@ export interface Wanted {
   /** Hosts of the servers that the hints name. */
   readonly differentHosts: ReadonlySet<string>;
   readonly sameHosts: ReadonlySet<string> | null;
+  /** Machines that its networks are on. */
+  readonly machines: readonly string[];
   /** The group it belongs to, and how many other members each host has. */
   readonly group: {
     readonly policy: ServerGroupPolicy;
@@ -70,6 +74,8 @@ export interface ClassFilter {
 /** Holds or fails for one host. Pure. */
 export interface HostFilter {
   readonly name: string;
+  /** False when the request has nothing that it would look at: it lets every host pass then. */
+  concerns(wanted: Wanted): boolean;
   check(wanted: Wanted, host: Candidate): Refusal | null;
 }
 

@@ -4,7 +4,7 @@ import type { Candidate, Refusal, Wanted } from './candidate.js';
 import { classFilters, hostFilters } from './filters/index.js';
 import type { PlacementIndex } from './index/placement-index.js';
 import { smallestChange } from './smallest-change.js';
-import { bestFit } from './weighers/best-fit.js';
+import { bestFit, freeOf } from './weighers/best-fit.js';
 import { novaWeights, usesMultipliers } from './weighers/nova.js';
 import { isSoft, softGroupOrder } from './weighers/soft-group.js';
 
@@ -18,9 +18,14 @@ export interface Decision {
   readonly explanation: PlacementExplanation;
 }
 
-interface Tally extends Refusal {
+/** Hosts of one class that one constraint refused, and the best that any of them had. */
+interface Tally {
+  readonly constraint: string;
   readonly hostClass: string;
-  readonly hosts: number;
+  wanted: string;
+  had: string;
+  rank: number;
+  hosts: number;
 }
 
 type SampleLine = PlacementExplanation['sample'][number];
@@ -29,19 +34,23 @@ type SampleLine = PlacementExplanation['sample'][number];
 class Findings {
   readonly fitting: Candidate[] = [];
   readonly refused: SampleLine[] = [];
-  private readonly tallies = new Map<string, Tally>();
+  /** By class and constraint. */
+  private readonly tallies = new Map<string, Map<string, Tally>>();
 
-  refuse(refusal: Refusal, hostClass: string, hosts: number): void {
-    const key = `${refusal.constraint}\n${hostClass}`;
-    const known = this.tallies.get(key);
-    const best = known && known.rank >= refusal.rank ? known : refusal;
-    this.tallies.set(key, {
-      ...refusal,
-      had: best.had,
-      rank: best.rank,
-      hostClass,
-      hosts: (known?.hosts ?? 0) + hosts,
-    });
+  refuse({ constraint, wanted, had, rank }: Refusal, hostClass: string, hosts: number): void {
+    let ofClass = this.tallies.get(hostClass);
+    if (!ofClass) {
+      ofClass = new Map();
+      this.tallies.set(hostClass, ofClass);
+    }
+    const known = ofClass.get(constraint);
+    if (!known) {
+      ofClass.set(constraint, { constraint, hostClass, wanted, had, rank, hosts });
+      return;
+    }
+    known.hosts += hosts;
+    known.wanted = wanted;
+    if (rank > known.rank) Object.assign(known, { had, rank });
   }
 
   refuseHost(refusal: Refusal, host: Candidate): void {
@@ -52,9 +61,9 @@ class Findings {
   }
 
   all(): Tally[] {
-    return [...this.tallies.values()].sort(
-      (a, b) => b.hosts - a.hosts || (a.constraint < b.constraint ? -1 : a.constraint > b.constraint ? 1 : 0),
-    );
+    return [...this.tallies.values()]
+      .flatMap((ofClass) => [...ofClass.values()])
+      .sort((a, b) => b.hosts - a.hosts || (a.constraint < b.constraint ? -1 : a.constraint > b.constraint ? 1 : 0));
   }
 }
 
@@ -68,6 +77,7 @@ export const decidePlacement = (
   const findings = new Findings();
   const whole = index.size <= settings.exactHosts || usesMultipliers(settings) || isSoft(wanted);
   const vcpus = wanted.request.requestedHost === null ? (wanted.resources.VCPU ?? 0) : 0;
+  const asked = hostFilters.filter((f) => f.concerns(wanted));
   for (const buckets of index.byClass()) {
     const { hostClass } = buckets;
     const refusal = firstOf(classFilters, (f) => f.check(wanted, hostClass));
@@ -84,7 +94,7 @@ export const decidePlacement = (
       );
     let fits = 0;
     for (const host of buckets.from(vcpus)) {
-      const no = firstOf(hostFilters, (f) => f.check(wanted, host));
+      const no = firstOf(asked, (f) => f.check(wanted, host));
       if (no) findings.refuseHost(no, host);
       else {
         findings.fitting.push(host);
@@ -105,15 +115,19 @@ const conclude = (
   const { fitting } = findings;
   const multipliers = usesMultipliers(settings);
   const weights = multipliers ? novaWeights(fitting, settings) : null;
-  const order = fitting.map((host, i) => ({ host, weight: weights?.[i] ?? null }));
-  order.sort(
-    (a, b) =>
-      softGroupOrder(wanted, a.host) - softGroupOrder(wanted, b.host) ||
-      (weights ? b.weight! - a.weight! : 0) ||
-      bestFit(a.host, b.host),
+  const order = leading(
+    fitting.map((host, i) => ({
+      host,
+      weight: weights?.[i] ?? null,
+      group: softGroupOrder(wanted, host),
+      vcpus: freeOf(host, 'VCPU'),
+      memory: freeOf(host, 'MEMORY_MB'),
+    })),
+    SAMPLE,
+    (a, b) => a.group - b.group || (weights ? b.weight! - a.weight! : 0) || bestFit(a, b),
   );
   const chosen = order[0]?.host ?? null;
-  const sample = order.slice(0, SAMPLE).map(
+  const sample = order.map(
     ({ host, weight }): SampleLine => ({
       host: host.name,
       verdict: host === chosen ? 'chosen' : 'fits',
@@ -145,6 +159,19 @@ const conclude = (
       weigher: multipliers ? 'nova' : 'best fit',
     },
   };
+};
+
+/** The first of them in order, at most `count`, without ordering the rest. */
+const leading = <T>(items: readonly T[], count: number, order: (a: T, b: T) => number): T[] => {
+  const first: T[] = [];
+  for (const item of items) {
+    if (first.length === count && order(item, first[count - 1]!) >= 0) continue;
+    let at = first.length;
+    while (at > 0 && order(item, first[at - 1]!) < 0) at--;
+    first.splice(at, 0, item);
+    if (first.length > count) first.pop();
+  }
+  return first;
 };
 
 const firstOf = <T>(filters: readonly T[], check: (filter: T) => Refusal | null): Refusal | null => {

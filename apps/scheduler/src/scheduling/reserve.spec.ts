@@ -1,4 +1,4 @@
-import { type ServerId } from '@omnivisor/contracts';
+import type { HostId, ServerId } from '@omnivisor/contracts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Simulation } from '../testing/simulation.js';
 
@@ -54,17 +54,11 @@ describe('reserving a place', () => {
   it('sends claims that wait for one provider to the log together', async () => {
     const s = await sim.scheduler();
     const host = await sim.host(s, 'a', { vcpus: 64 });
-    let [under, most] = [0, 0];
-    const { append } = sim.store;
-    sim.store.append = async (stream, ...rest) => {
-      const counted = stream === `provider-${host}` ? 1 : 0;
-      under += counted;
-      most = Math.max(most, under);
-      try {
-        return await append.call(sim.store, stream, ...rest);
-      } finally {
-        under -= counted;
-      }
+    let most = 0;
+    const { appendEach } = sim.store;
+    sim.store.appendEach = (stream, expected, commands) => {
+      if (stream === `provider-${host}`) most = Math.max(most, commands.length);
+      return appendEach.call(sim.store, stream, expected, commands);
     };
     const servers: ServerId[] = [];
     for (let i = 0; i < 32; i++) servers.push(await sim.server());
@@ -101,21 +95,23 @@ describe('reserving a place', () => {
     ['the hypervisor of the image', { image: { properties: { img_hv_type: 'xen' } } }, 'plain'],
     ['the firmware of the image', { image: { properties: { hw_firmware_type: 'uefi' } } }, 'gold'],
     ['the secure boot of the flavor', { extraSpecs: { 'os:secure_boot': 'required' } }, 'gold'],
-    ['the machine of its networks', { machineIds: ['machine-gold'] }, 'gold'],
+    ['the machine of its networks', { networkHosts: ['gold'] }, 'gold'],
   ])('obeys %s', async (_, change, chosen) => {
     const s = await sim.scheduler();
     const uefi = ['COMPUTE_FIRMWARE_UEFI', 'COMPUTE_SECURITY_UEFI_SECURE_BOOT'];
-    await sim.host(s, 'gold', { traits: ['CUSTOM_GOLD', ...uefi], hypervisorType: 'QEMU' }, 'az1');
+    const gold = await sim.host(s, 'gold', { traits: ['CUSTOM_GOLD', ...uefi], hypervisorType: 'QEMU' }, 'az1');
     await sim.host(s, 'plain', { traits: ['COMPUTE_FIRMWARE_BIOS'], hypervisorType: 'Xen' }, 'az2');
     const request = sim.request(await sim.server());
-    const { image, extraSpecs, ...rest } = change as {
+    const { image, extraSpecs, networkHosts, ...rest } = change as {
       image?: object;
       extraSpecs?: Record<string, string>;
+      networkHosts?: string[];
       availabilityZone?: string;
     };
     const reply = await s.reserve.reserve({
       ...request,
       ...rest,
+      networkHosts: networkHosts ? [gold as HostId] : [],
       image: { ...request.image, ...image },
       flavor: { ...request.flavor, extraSpecs: extraSpecs ?? {} },
     });

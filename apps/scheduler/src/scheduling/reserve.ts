@@ -36,6 +36,8 @@ export const MAX_WAITING = 5_000;
 export class Reserve implements ActivePart {
   readonly name = 'reserve';
   private readonly running = new Map<string, Promise<ReserveReply>>();
+  /** Claims whose append failed without an answer. */
+  private readonly unsure = new Set<string>();
   private subscription: Subscription | undefined;
   private decisions = 0;
 
@@ -65,17 +67,19 @@ export class Reserve implements ActivePart {
 
   private async attempt(request: ReserveRequest, key: string): Promise<ReserveReply> {
     for (let race = 0; race < MAX_RACES; race++) {
-      const world = await this.core.fresh();
-      const existing = world.claimOf(request.serverId, request.attempt);
+      // Whether an append that failed has made its claim after all, only the log can say.
+      const sure = race === 0 && !this.unsure.delete(key);
+      const world = await (sure ? this.core.upTo(request.position) : this.core.fresh());
+      const existing = world.claimOf(request.serverId, request.attempt) ?? world.heldOf(key);
       if (existing) return this.claimed(world, existing);
       if (!world.wants(request.serverId, request.attempt))
         throw conflict('the server does not want this attempt any more');
       const { context: _, ...plain } = request;
-      const wanted = wantedOf(
-        plain,
-        (id) => world.hostsOf(id),
-        (id) => world.groups.get(id),
-      );
+      const wanted = wantedOf(plain, {
+        hostsOf: (id) => world.hostsOf(id),
+        groupOf: (id) => world.groups.get(id),
+        machineOf: (id) => world.hosts.get(id)?.facts?.machineId,
+      });
       const made = decidePlacement(world.index, wanted, this.core.settings, world.position);
       const order = `${this.core.run}/${this.decisions++}`;
       const decision = { ...made, explanation: { ...made.explanation, order } };
@@ -83,7 +87,7 @@ export class Reserve implements ActivePart {
       const { hostId, providerId } = decision.chosen;
       world.hold(hostId, request.serverId, request.attempt, wanted.resources);
       try {
-        await this.core.providers.execute(
+        const provider = await this.core.providers.execute(
           {
             type: 'claim',
             providerId,
@@ -98,9 +102,11 @@ export class Reserve implements ActivePart {
           },
           request.context,
         );
+        if (!provider.claims.has(key)) throw conflict('this claim was made before and has ended');
         return this.claimed(world, providerId);
       } catch (error) {
         world.unhold(key);
+        if (!(error instanceof DomainError)) this.unsure.add(key);
         // Another scheduler was faster: look again at what is left.
         if (!(error instanceof DomainError && error.name === NO_ROOM)) throw error;
       }

@@ -1,10 +1,11 @@
+import type { ResourceAmounts } from '@omnivisor/contracts';
 import { type Candidate, type Refusal, type Wanted } from './candidate.js';
 import { classFilters, hostFilters } from './filters/index.js';
 import type { PlacementIndex } from './index/placement-index.js';
 import { capacityOf, shortageOf } from './provider/provider.js';
 
-/** Beyond, the search for the smallest change looks at this many hosts. */
-const MAX_HOSTS = 5_000;
+/** The search looks at this many hosts, those with the most free VCPU of each class first. */
+const MAX_HOSTS = 1_000;
 
 interface Shrink {
   readonly amounts: Readonly<Record<string, number>>;
@@ -12,28 +13,28 @@ interface Shrink {
   readonly cost: number;
 }
 
-const others = hostFilters.filter((f) => f.name !== 'capacity');
-
 /** The smallest change of the request with which some host could take it, as half a sentence; null when none is known. */
 export const smallestChange = (index: PlacementIndex, wanted: Wanted): string | null => {
   let shrink: Shrink | null = null;
   const dropped = new Map<string, Refusal>();
-  let seen = 0;
-  for (const host of index.hosts()) {
-    if (++seen > MAX_HOSTS) break;
-    const refusals = [
-      ...classFilters.map((f) => f.check(wanted, host.hostClass)),
-      ...others.map((f) => f.check(wanted, host)),
-    ].filter((r) => r !== null);
-    if (refusals.length > 1) continue;
-    const room = shortageOf(wanted.resources, host.inventories, (r) => host.used(r)) === null;
-    const only = refusals[0];
-    if (only) {
-      if (room) dropped.set(only.constraint, only);
-      continue;
+  const others = hostFilters.filter((f) => f.name !== 'capacity' && f.concerns(wanted));
+  let left = MAX_HOSTS;
+  for (const buckets of index.byClass()) {
+    const ofClass = classFilters.flatMap((f) => f.check(wanted, buckets.hostClass) ?? []);
+    // One constraint can be dropped, not two.
+    if (ofClass.length > 1) continue;
+    for (const host of buckets.mostFreeFirst()) {
+      if (left-- <= 0) break;
+      const own = others.flatMap((f) => f.check(wanted, host) ?? []);
+      if (ofClass.length + own.length > 1) continue;
+      const only = ofClass[0] ?? own[0];
+      if (only) {
+        if (hasRoom(host, wanted.resources)) dropped.set(only.constraint, only);
+        continue;
+      }
+      const possible = shrinkFor(host, wanted);
+      if (possible && (shrink === null || possible.cost < shrink.cost)) shrink = possible;
     }
-    const possible = shrinkFor(host, wanted);
-    if (possible && (shrink === null || possible.cost < shrink.cost)) shrink = possible;
   }
   if (shrink)
     return `with ${Object.entries(shrink.amounts)
@@ -43,6 +44,8 @@ export const smallestChange = (index: PlacementIndex, wanted: Wanted): string | 
   return first ? wording(first, wanted) : null;
 };
 
+const hasRoom = (host: Candidate, resources: ResourceAmounts): boolean => shortageOf(resources, host) === null;
+
 const shrinkFor = (host: Candidate, wanted: Wanted): Shrink | null => {
   const amounts: Record<string, number> = {};
   let cost = 0;
@@ -50,7 +53,7 @@ const shrinkFor = (host: Candidate, wanted: Wanted): Shrink | null => {
     const inventory = host.inventories[resource];
     if (!inventory) return null;
     const free = Math.min(Math.max(0, capacityOf(inventory) - host.used(resource)), inventory.maxUnit);
-    if (amount <= free && shortageOf({ [resource]: amount }, host.inventories, (r) => host.used(r)) === null) continue;
+    if (amount <= free && hasRoom(host, { [resource]: amount })) continue;
     const fitting = Math.floor(Math.min(free, amount) / inventory.stepSize) * inventory.stepSize;
     if (fitting < inventory.minUnit) return null;
     amounts[resource] = fitting;

@@ -26,14 +26,17 @@ const traitsOf = (specs: Readonly<Record<string, string>>, verdict: string): str
 const serverIds = (hint: unknown): string[] =>
   (Array.isArray(hint) ? hint : [hint]).filter((id): id is string => typeof id === 'string');
 
-/** @param hostsOf the hosts that hold claims of a server now */
-export const wantedOf = (
-  request: Omit<ReserveRequest, 'context'>,
-  hostsOf: (serverId: string) => readonly string[],
-  groupOf: (groupId: string) => ServerGroup | undefined = () => undefined,
-): Wanted => {
+/** What a request may mean of the world as it is now. */
+export interface Surroundings {
+  /** Hosts that hold claims of a server. */
+  hostsOf(serverId: string): readonly string[];
+  groupOf(groupId: string): ServerGroup | undefined;
+  machineOf(hostId: string): string | undefined;
+}
+
+export const wantedOf = (request: Omit<ReserveRequest, 'context'>, around: Surroundings): Wanted => {
   const { flavor, image, hints } = request;
-  const hosts = (ids: string[]) => new Set(ids.flatMap((id) => [...hostsOf(id)]));
+  const hosts = (ids: string[]) => new Set(ids.flatMap((id) => [...around.hostsOf(id)]));
   return {
     request,
     resources: resourcesOf(flavor, image),
@@ -43,14 +46,14 @@ export const wantedOf = (
     forbiddenTraits: traitsOf(flavor.extraSpecs, 'forbidden').sort(),
     differentHosts: hosts(serverIds(hints.different_host)),
     sameHosts: hints.same_host === undefined ? null : hosts(serverIds(hints.same_host)),
-    group: groupFor(request, hostsOf, groupOf),
+    machines: [...new Set(request.networkHosts.flatMap((id) => around.machineOf(id) ?? []))],
+    group: groupFor(request, around),
   };
 };
 
 const groupFor = (
   { serverId, hints }: Omit<ReserveRequest, 'context'>,
-  hostsOf: (serverId: string) => readonly string[],
-  groupOf: (groupId: string) => ServerGroup | undefined,
+  { hostsOf, groupOf }: Surroundings,
 ): Wanted['group'] => {
   const [groupId] = serverIds(hints.group);
   const group = groupId === undefined ? undefined : groupOf(groupId);

@@ -147,7 +147,8 @@ export class Simulation {
       requestedHost: null,
       hints: {},
       excludeHosts: [],
-      machineIds: [],
+      networkHosts: [],
+      position: 0,
       context: this.context(`reserve:${serverId}:${rest.attempt ?? 1}`),
       ...rest,
     });

@@ -47,8 +47,10 @@ export const SecurityRule = z.object({
   protocol: z.string().nullable(),
   portMin: z.number().int().nullable(),
   portMax: z.number().int().nullable(),
-  /** CIDRs that may talk; an empty list with `remoteGroup` means that the group has no members now. */
+  /** CIDRs that may talk; none when `remoteGroup` says who. */
   remotePrefixes: z.array(z.string()),
+  /** The group whose members may talk. */
+  remoteGroup: SecurityGroupId.nullable(),
 });
 export type SecurityRule = z.infer<typeof SecurityRule>;
 
@@ -60,6 +62,8 @@ export const PortPlug = z.object({
   mtu: z.number().int(),
   adminUp: z.boolean(),
   portSecurity: z.boolean(),
+  /** The name that DHCP gives the guest. */
+  hostname: z.string(),
   fixedIps: z.array(z.object({ subnetId: SubnetId, address: z.string() })),
   /** Further addresses the guest may use (allowed_address_pairs). */
   allowedPairs: z.array(z.object({ mac: z.string(), address: z.string() })),
@@ -90,10 +94,18 @@ export const NetworkPlan = z.object({
       hostRoutes: z.array(z.object({ destination: z.string(), nexthop: z.string() })),
     }),
   ),
-  /** Every port of the network that DHCP has to know, with the name the guest gets. */
-  leases: z.array(z.object({ mac: z.string(), address: z.string(), hostname: z.string() })),
 });
 export type NetworkPlan = z.infer<typeof NetworkPlan>;
+
+/** Members of a security group that rules on the host name. */
+export const GroupMembers = z.object({
+  securityGroupId: SecurityGroupId,
+  /** False: only those that changed. */
+  whole: z.boolean(),
+  /** No addresses: not a member any more. */
+  members: z.array(z.object({ portId: PortId, addresses: z.array(z.string()) })),
+});
+export type GroupMembers = z.infer<typeof GroupMembers>;
 
 /** What the log wants of one server on one host. */
 export const DesiredServer = z.object({
@@ -117,17 +129,20 @@ export const DesiredServer = z.object({
 });
 export type DesiredServer = z.infer<typeof DesiredServer>;
 
-/** To the gateway, at each wake-up and every 30 s. `since` 0 asks for everything. */
+/** To the gateway, at each wake-up and every 30 s. `since` 0 asks for everything, as a host does that knows nothing. */
 export const desired = endpoint(
   'host.*.desired',
   z.object({ session, since: z.number().int() }),
   z.object({
     /** Give it as `since` next time. */
     version: z.number().int(),
-    /** False: `servers` has only what changed since `since`. */
+    /** False: only what changed since `since`. True also when networks or rules changed under what did not. */
     whole: z.boolean(),
     servers: z.array(DesiredServer),
+    /** Those of the servers named. */
     networks: z.array(NetworkPlan),
+    /** Those that the host does not know yet, or whose members changed. */
+    groups: z.array(GroupMembers),
     /** Quarantined guests an operator decided about. */
     discard: z.array(z.object({ serverId: ServerId, attempt: z.number().int() })),
   }),
@@ -242,8 +257,7 @@ export const metadata = endpoint(
 export const wakeSubject = (hostId: string) => `wake.${hostId}`;
 /** What a wake-up says: 'desired', or a live question for the agent with where to send its answer. */
 export const Wake = z.discriminatedUnion('kind', [
-  /** `whole`: rules or addresses changed too, so what did not change itself has to be asked for again. */
-  z.object({ kind: z.literal('desired'), whole: z.boolean().optional() }),
+  z.object({ kind: z.literal('desired') }),
   /** The agent publishes the tail of the console log on `host.<h>.answer.<question>`. */
   z.object({ kind: z.literal('consoleLog'), question: z.string(), serverId: ServerId, maxBytes: z.number().int() }),
   /** The agent dials `url` and joins it to the server's console. */

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { CommandContext } from '../envelope.js';
+import { AccessRule } from '../events/identity.js';
 import { PlacementExplanation } from '../events/provider.js';
 import { FlavorSnapshot, ImageSnapshot } from '../events/server.js';
 import { HostId, ImageId, ProjectId, ProviderId, ServerId, UserId } from '../ids.js';
@@ -26,6 +27,8 @@ export const TokenContext = z.object({
   issuedAt: z.string(),
   expiresAt: z.string(),
   applicationCredentialId: z.string().nullable(),
+  /** What its bearer may ask, when not everything. */
+  accessRules: z.array(AccessRule).optional(),
   isAdminProject: z.boolean(),
 });
 export type TokenContext = z.infer<typeof TokenContext>;
@@ -50,8 +53,10 @@ export const reserve = endpoint(
     hints: z.record(z.string(), z.unknown()),
     /** Hosts that failed earlier attempts. */
     excludeHosts: z.array(HostId),
-    /** Machines the server's networks are already on; a network cannot span machines yet. */
-    machineIds: z.array(z.string()),
+    /** Hosts that have ports of the server's networks; a network cannot span machines yet. */
+    networkHosts: z.array(HostId),
+    /** Where the log asks for the attempt: the scheduler decides on the log up to there, or later. */
+    position: z.number().int(),
     context: CommandContext,
   }),
   z.discriminatedUnion('kind', [

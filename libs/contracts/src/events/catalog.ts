@@ -1,5 +1,6 @@
 import type { EventDefinition, EventSet } from '../event-set.js';
 import { consoleEvents } from './console.js';
+import { credentialEvents } from './credential.js';
 import { flavorEvents } from './flavor.js';
 import { hostEvents } from './host.js';
 import { identityEventSets } from './identity.js';
@@ -16,13 +17,17 @@ import {
 import { placementEvents, providerEvents } from './provider.js';
 import { quotaEvents } from './quota.js';
 import { refusalEvents } from './refusal.js';
+import { resourceRegistryEvents } from './resource-registry.js';
 import { sealingEvents } from './sealing.js';
 import { serverEvents } from './server.js';
 import { serverGroupEvents } from './server-group.js';
+import { unifiedLimitEvents } from './unified-limit.js';
 
 /** Every kind of stream, in the order of the event catalog. */
 export const eventSets: readonly EventSet[] = [
   ...identityEventSets,
+  credentialEvents,
+  unifiedLimitEvents,
   serverEvents,
   serverGroupEvents,
   keypairEvents,
@@ -32,6 +37,7 @@ export const eventSets: readonly EventSet[] = [
   hostEvents,
   providerEvents,
   placementEvents,
+  resourceRegistryEvents,
   imageEvents,
   networkEvents,
   subnetEvents,

@@ -97,6 +97,32 @@ export const userEvents = eventSet({
 });
 export type UserEvent = EventOf<typeof userEvents>;
 
+/** One kind of request that a program may make: nothing but its like, where it has any. */
+export const AccessRule = z.object({
+  id: z.string(),
+  /** Type of the service in the catalog. */
+  service: z.string(),
+  method: z.string(),
+  /** `*` and `{name}` are a path segment, `**` any number of them. */
+  path: z.string(),
+});
+export type AccessRule = z.infer<typeof AccessRule>;
+export const AccessRuleAttributes = AccessRule.omit({ id: true }).extend({ userId: UserId });
+export type AccessRuleAttributes = z.infer<typeof AccessRuleAttributes>;
+
+export const accessRuleEvents = eventSet({
+  stream: 'access-rule',
+  writer: 'api-gateway',
+  events: {
+    AccessRuleCreated: event(
+      'A user has a rule for what its programs may ask.',
+      z.object({ id: z.string(), attributes: AccessRuleAttributes }),
+    ),
+    AccessRuleDeleted: event('The access rule was deleted.', z.object({ id: z.string() })),
+  },
+});
+export type AccessRuleEvent = EventOf<typeof accessRuleEvents>;
+
 export const ApplicationCredentialAttributes = z.object({
   userId: UserId,
   projectId: ProjectId,
@@ -104,8 +130,12 @@ export const ApplicationCredentialAttributes = z.object({
   description: z.string().nullable(),
   roleIds: z.array(RoleId),
   expiresAt: Instant.nullable(),
+  /** Microseconds beyond the millisecond, as they were asked for. */
+  expiresMicros: z.string().optional(),
   /** True: its tokens may manage application credentials too. */
   unrestricted: z.boolean(),
+  /** Access rules that bound it; none: it may ask everything that its roles allow. */
+  accessRuleIds: z.array(z.string()).optional(),
   secret: VaultRef,
 });
 export type ApplicationCredentialAttributes = z.infer<typeof ApplicationCredentialAttributes>;
@@ -319,6 +349,7 @@ export const identityEventSets = [
   identityDomainEvents,
   projectEvents,
   userEvents,
+  accessRuleEvents,
   applicationCredentialEvents,
   roleEvents,
   groupEvents,

@@ -39,6 +39,10 @@ export const networkEvents = eventSet({
       'A network was made.',
       z.object({ networkId: NetworkId, projectId: ProjectId, attributes: NetworkAttributes }),
     ),
+    NetworkCreateAbandoned: event(
+      'A request for a network never got beyond its quota; the id is barred so that it cannot come late.',
+      z.object({ networkId: NetworkId }),
+    ),
     NetworkChanged: event(
       'The named attributes of the network are now these.',
       z.object({ networkId: NetworkId, changes: NetworkAttributes.partial() }),
@@ -84,6 +88,10 @@ export const subnetEvents = eventSet({
         ipv6RaMode: Ipv6Mode.nullable(),
         attributes: SubnetAttributes,
       }),
+    ),
+    SubnetCreateAbandoned: event(
+      'A request for a subnet never got beyond its range; the id is barred so that it cannot come late.',
+      z.object({ subnetId: SubnetId }),
     ),
     SubnetChanged: event(
       'The named attributes of the subnet are now these.',
@@ -200,6 +208,8 @@ export const portEvents = eventSet({
         /** The server whose build made the port; its deletion removes it. */
         madeFor: ServerId.nullable(),
         hostname: z.string(),
+        /** The host that its server has a place on; without one the port is bound later, or never. */
+        host: z.object({ id: HostId, name: z.string() }).optional(),
       }),
     ),
     PortCreateAbandoned: event(
@@ -255,6 +265,10 @@ export const securityGroupEvents = eventSet({
         rules: z.array(SecurityGroupRule),
       }),
     ),
+    SecurityGroupCreateAbandoned: event(
+      'A request for a security group never got beyond its quota; the id is barred so that it cannot come late.',
+      z.object({ securityGroupId: SecurityGroupId }),
+    ),
     SecurityGroupChanged: event(
       'The named attributes of the security group are now these.',
       z.object({
@@ -271,6 +285,10 @@ export const securityGroupEvents = eventSet({
     SecurityGroupRuleAdded: event(
       'The security group allows more.',
       z.object({ securityGroupId: SecurityGroupId, projectId: ProjectId, rule: SecurityGroupRule }),
+    ),
+    SecurityGroupRuleAbandoned: event(
+      'A request for a rule never got beyond its quota; the id is barred so that it cannot come late.',
+      z.object({ securityGroupId: SecurityGroupId, ruleId: SecurityGroupRuleId }),
     ),
     SecurityGroupRuleRemoved: event(
       'The security group allows less.',
@@ -299,7 +317,13 @@ export const networkQuotaEvents = eventSet({
     NetworkQuotaLimitsReset: event('The project uses the default limits again.', z.object({ projectId: ProjectId })),
     NetworkQuotaTaken: event(
       'A resource with this id counts against its limit.',
-      z.object({ projectId: ProjectId, resource: z.string(), ids: z.array(z.string()) }),
+      z.object({
+        projectId: ProjectId,
+        resource: z.string(),
+        ids: z.array(z.string()),
+        /** What they are parts of, where they have no streams of their own: the security group of rules. */
+        parent: z.string().optional(),
+      }),
     ),
     NetworkQuotaReturned: event(
       'Resources with these ids no longer count.',

@@ -13,7 +13,7 @@ export const Inventory = z.object({
   minUnit: z.number().int().positive(),
   maxUnit: z.number().int().positive(),
   stepSize: z.number().int().positive(),
-  allocationRatio: z.number().positive(),
+  allocationRatio: z.number().nonnegative(),
 });
 export type Inventory = z.infer<typeof Inventory>;
 
@@ -78,6 +78,10 @@ export const providerEvents = eventSet({
     ),
     ProviderTraitsSet: event(
       'The provider has these traits.',
+      z.object({ providerId: ProviderId, traits: z.array(z.string()) }),
+    ),
+    ProviderCustomTraitsSet: event(
+      'An operator gave the provider these traits, beside those that its host has.',
       z.object({ providerId: ProviderId, traits: z.array(z.string()) }),
     ),
     ProviderAggregatesSet: event(

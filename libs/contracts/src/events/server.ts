@@ -118,6 +118,8 @@ export const serverEvents = eventSet({
         hints: z.record(z.string(), z.unknown()),
         configDrive: z.boolean(),
         userData: VaultRef.nullable(),
+        /** Files that were asked for with the server (`personality`). */
+        injectedFiles: VaultRef.optional(),
         reservationId: z.string(),
         launchIndex: z.number().int().nonnegative(),
         accessIpV4: z.string().optional(),

@@ -138,6 +138,25 @@ export class KurrentEventStore implements EventStore {
     }
   }
 
+  async appendEach(
+    stream: string,
+    expected: Revision,
+    commands: readonly (readonly NewEvent[])[],
+  ): Promise<readonly AppendResult[]> {
+    for (const events of commands) events.map(textsOf);
+    const results: AppendResult[] = [];
+    for (const events of commands)
+      try {
+        results.push(await this.append(stream, results.at(-1)?.revision ?? expected, events));
+        if (results.at(-1)!.duplicate) break;
+      } catch (error) {
+        // What is in the log already has its result; whoever asks for the rest is told then.
+        if (results.length === 0) throw error;
+        break;
+      }
+    return results;
+  }
+
   async readStream(stream: string, from: Revision = 0): Promise<RecordedEvent[]> {
     return (await this.readNative(stream, from)).map(recorded);
   }

@@ -14,6 +14,25 @@ export class MemoryEventStore implements EventStore {
   ) {}
 
   async append(stream: string, expected: Revision, events: readonly NewEvent[]): Promise<AppendResult> {
+    return this.appendNow(stream, expected, events);
+  }
+
+  async appendEach(
+    stream: string,
+    expected: Revision,
+    commands: readonly (readonly NewEvent[])[],
+  ): Promise<readonly AppendResult[]> {
+    for (const events of commands) events.map(textsOf);
+    const results: AppendResult[] = [];
+    for (const events of commands) {
+      const result = this.appendNow(stream, results.at(-1)?.revision ?? expected, events);
+      results.push(result);
+      if (result.duplicate) break;
+    }
+    return results;
+  }
+
+  private appendNow(stream: string, expected: Revision, events: readonly NewEvent[]): AppendResult {
     checkStream(stream);
     const command = commandOf(events);
     const texts = events.map(textsOf);

@@ -63,7 +63,8 @@ create trigger tile_stays before delete or truncate on log.tile
 
 /**
  * Appends many commands, in order, each as a whole or not at all. One row per event; `size`, `expected` and
- * `command` are given at the first event of a command and null at the others.
+ * `command` are given at the first event of a command and null at the others. A command without `expected` follows the
+ * one before it on the same stream, and goes in only if that one has.
  */
 export const LOG_FUNCTIONS = `
 create or replace function log.append(
@@ -96,15 +97,23 @@ begin
         end if;
       end if;
       recorded_at := extract(epoch from v_now) * 1000;
+      if e.expected is null and status <> 'ok' then
+        status := 'conflict';
+        v_skip := true;
+        return next;
+        continue;
+      end if;
       select x.revision + x.size - 1, x.position + x.size - 1 into revision, "position"
         from log.event x where x.stream = e.stream and x.command_id = e.command;
       if found then
         status := 'duplicate';
         v_skip := true;
       else
-        select x.revision into v_revision from log.event x where x.stream = e.stream order by x.revision desc limit 1;
-        v_revision := coalesce(v_revision, -1);
-        v_skip := v_revision <> e.expected;
+        if e.expected is not null then
+          select x.revision into v_revision from log.event x where x.stream = e.stream order by x.revision desc limit 1;
+          v_revision := coalesce(v_revision, -1);
+        end if;
+        v_skip := v_revision <> coalesce(e.expected, v_revision);
         if v_skip then
           status := 'conflict';
           revision := v_revision;

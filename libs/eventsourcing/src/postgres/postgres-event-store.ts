@@ -30,13 +30,17 @@ export interface PostgresEventStoreOptions {
   readonly queue?: number;
 }
 
+interface PendingCommand {
+  readonly id: string;
+  readonly events: readonly { id: string; type: string; payload: string; meta: string }[];
+}
+
 interface Pending {
   readonly stream: string;
   readonly expected: Revision;
-  readonly command: string;
-  readonly events: readonly { id: string; type: string; payload: string; meta: string }[];
+  readonly commands: readonly PendingCommand[];
   readonly deadline: number;
-  resolve(result: AppendResult): void;
+  resolve(results: readonly AppendResult[]): void;
   reject(error: unknown): void;
 }
 
@@ -94,15 +98,26 @@ export class PostgresEventStore implements EventStore {
     this.retryFor = options.retryFor ?? 2_000;
   }
 
-  append(stream: string, expected: Revision, events: readonly NewEvent[]): Promise<AppendResult> {
+  async append(stream: string, expected: Revision, events: readonly NewEvent[]): Promise<AppendResult> {
+    const [result] = await this.appendEach(stream, expected, [events]);
+    return result!;
+  }
+
+  appendEach(
+    stream: string,
+    expected: Revision,
+    commands: readonly (readonly NewEvent[])[],
+  ): Promise<readonly AppendResult[]> {
     return new Promise((resolve, reject) => {
       checkStream(stream);
-      const command = commandOf(events);
-      const texts = events.map((event) => ({ id: this.options.ids.ordered(), type: event.type, ...textsOf(event) }));
+      const texts = commands.map((events) => ({
+        id: commandOf(events),
+        events: events.map((event) => ({ id: this.options.ids.ordered(), type: event.type, ...textsOf(event) })),
+      }));
       if (this.closed || this.queue.length >= (this.options.queue ?? 10_000))
         throw new EventStoreUnavailable(this.closed ? 'the store is closed' : 'too many appends are waiting');
       const deadline = Date.now() + this.retryFor;
-      this.queue.push({ stream, expected, command, events: texts, deadline, resolve, reject });
+      this.queue.push({ stream, expected, commands: texts, deadline, resolve, reject });
       this.flushing ??= this.flush();
     });
   }
@@ -178,7 +193,8 @@ export class PostgresEventStore implements EventStore {
       let bytes = 0;
       let count = 0;
       for (const item of this.queue) {
-        for (const event of item.events) bytes += event.payload.length + event.meta.length;
+        for (const { events } of item.commands)
+          for (const { payload, meta } of events) bytes += payload.length + meta.length;
         if (count >= MAX_BATCH || (count > 0 && bytes > MAX_BATCH_BYTES)) break;
         count++;
       }
@@ -222,18 +238,19 @@ export class PostgresEventStore implements EventStore {
       [],
       [],
     ];
-    for (const item of items)
-      for (const [i, event] of item.events.entries()) {
-        const first = i === 0;
-        columns[0].push(first ? item.events.length : null);
-        columns[1].push(item.stream);
-        columns[2].push(first ? item.expected : null);
-        columns[3].push(first ? item.command : null);
-        columns[4]!.push(event.id);
-        columns[5]!.push(event.type);
-        columns[6]!.push(event.payload);
-        columns[7]!.push(event.meta);
-      }
+    for (const { stream, expected, commands } of items)
+      for (const [n, command] of commands.entries())
+        for (const [i, event] of command.events.entries()) {
+          const first = i === 0;
+          columns[0].push(first ? command.events.length : null);
+          columns[1].push(stream);
+          columns[2].push(first && n === 0 ? expected : null);
+          columns[3].push(first ? command.id : null);
+          columns[4]!.push(event.id);
+          columns[5]!.push(event.type);
+          columns[6]!.push(event.payload);
+          columns[7]!.push(event.meta);
+        }
     return this.writer.query<Answer>({
       name: 'append',
       text: 'select * from log.append($1, $2, $3, $4, $5, $6, $7, $8)',
@@ -242,25 +259,49 @@ export class PostgresEventStore implements EventStore {
   }
 
   private settle(items: readonly Pending[], answers: readonly Answer[]): void {
-    let appended: Position = 0;
-    for (const [i, item] of items.entries()) {
-      const [status, revision, position, at] = answers[i]!;
+    let next = 0;
+    let newest: Position = 0;
+    for (const item of items) {
+      const own = answers.slice(next, next + item.commands.length);
+      next += own.length;
+      for (const [status, , position] of own) if (status === 'ok') newest = Math.max(newest, position);
+      const [status, revision] = own[0]!;
       if (status === 'conflict') item.reject(new WrongExpectedRevision(item.stream, item.expected, revision));
-      else if (status === 'duplicate') this.firstResult(item).then(item.resolve, item.reject);
-      else {
-        appended = Math.max(appended, position);
-        const before = item.events.length - 1;
-        const events = item.events.map(({ id, type, payload, meta }, n) =>
-          fromRow([position - before + n, item.stream, revision - before + n, id, type, payload, meta, at]),
-        );
-        item.resolve({ revision, position, events, duplicate: false });
-      }
+      else this.results(item, own).then(item.resolve, item.reject);
     }
-    if (appended > 0) for (const listener of this.listeners) listener(appended);
+    if (newest > 0) for (const listener of this.listeners) listener(newest);
+  }
+
+  private results({ stream, commands }: Pending, answers: readonly Answer[]): Promise<AppendResult[]> {
+    const upTo = answers.findIndex(([status]) => status === 'conflict');
+    return Promise.all(
+      commands.slice(0, upTo < 0 ? undefined : upTo).map(({ id, events }, i): AppendResult | Promise<AppendResult> => {
+        const [status, revision, position, at] = answers[i]!;
+        if (status === 'duplicate') return this.firstResult(stream, id);
+        const before = events.length - 1;
+        return {
+          revision,
+          position,
+          events: events.map((event, n) =>
+            fromRow([
+              position - before + n,
+              stream,
+              revision - before + n,
+              event.id,
+              event.type,
+              event.payload,
+              event.meta,
+              at,
+            ]),
+          ),
+          duplicate: false,
+        };
+      }),
+    );
   }
 
   /** What the same command appended before. */
-  private async firstResult({ stream, command }: Pending): Promise<AppendResult> {
+  private async firstResult(stream: string, command: string): Promise<AppendResult> {
     const rows = await this.read<EventRow>(this.reader, {
       name: 'command',
       text: `select ${COLUMNS} from log.event where stream = $1 and revision >= (

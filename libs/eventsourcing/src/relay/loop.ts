@@ -7,6 +7,8 @@ export interface LoopOptions {
   readonly clock: { after(duration: Milliseconds, action: () => void): () => void };
   /** The net below lost wake-ups; 1 s when not given. */
   readonly poll?: Milliseconds | undefined;
+  /** How long it waits for more after an append: the world outside may hear of many at once; 50 ms when not given. */
+  readonly gather?: Milliseconds | undefined;
   /** @returns true when there may be more to do at once */
   readonly step: () => Promise<boolean>;
   /** @returns true when it has to end for good */
@@ -21,13 +23,15 @@ export class Loop {
   private stopped = true;
   private ended = false;
   private cancel = () => {};
+  private gathering = false;
+  private cancelGathering = () => {};
   private unsubscribe = () => {};
 
   constructor(private readonly options: LoopOptions) {}
 
   start(): void {
     this.stopped = false;
-    this.unsubscribe = this.options.store.subscribe(() => this.wake());
+    this.unsubscribe = this.options.store.subscribe(() => this.wakeSoon());
     this.wake();
   }
 
@@ -50,9 +54,20 @@ export class Loop {
     });
   }
 
+  private wakeSoon(): void {
+    if (this.gathering || this.stopped) return;
+    this.gathering = true;
+    this.cancelGathering = this.options.clock.after(this.options.gather ?? ms(50), () => {
+      this.gathering = false;
+      this.wake();
+    });
+  }
+
   async stop(): Promise<void> {
     this.stopped = true;
     this.unsubscribe();
+    this.cancelGathering();
+    this.gathering = false;
     await this.running;
     this.cancel();
   }

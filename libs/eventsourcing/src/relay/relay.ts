@@ -12,6 +12,8 @@ export interface RelayOptions {
   readonly batch?: number;
   /** How many of the log's newest events a stream begins with that had to be made. */
   readonly history?: number;
+  /** How long it waits for more to publish after an append; 50 ms when not given. */
+  readonly gather?: Milliseconds;
   /** The net below lost wake-ups. */
   readonly poll?: Milliseconds;
 }
@@ -40,8 +42,15 @@ export class Relay {
   private checked = false;
 
   constructor(private readonly options: RelayOptions) {
-    const { store, clock, poll } = options;
-    this.loop = new Loop({ store, clock, poll, step: () => this.step(), failed: (error) => this.failed(error) });
+    const { store, clock, poll, gather } = options;
+    this.loop = new Loop({
+      store,
+      clock,
+      poll,
+      gather,
+      step: () => this.step(),
+      failed: (error) => this.failed(error),
+    });
   }
 
   start(): void {

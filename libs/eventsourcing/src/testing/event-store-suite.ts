@@ -118,6 +118,42 @@ export const describeEventStore = (name: string, make: () => Promise<EventStoreU
       expect(elsewhere.duplicate).toBe(false);
     });
 
+    it('appends what several commands do together, each as a command of its own', async () => {
+      const stream = unique('each');
+      const [a, b] = [contextOf(), contextOf()];
+      const results = await store.appendEach(stream, -1, [
+        [newEvent('A', {}, a), newEvent('A', {}, a)],
+        [newEvent('B', {}, b)],
+      ]);
+      expect(results.map((r) => [r.revision, r.duplicate])).toEqual([
+        [1, false],
+        [2, false],
+      ]);
+      expect(results.flatMap((r) => r.events)).toEqual(await store.readStream(stream));
+      expect(await store.append(stream, -1, [newEvent('B', {}, b)])).toEqual({ ...results[1], duplicate: true });
+    });
+
+    it('puts no command in behind one that was not appended now', async () => {
+      const stream = unique('behind');
+      const once = contextOf();
+      await store.append(stream, -1, [newEvent('A', {}, once)]);
+      // The second would be at its revision if the first had gone in; somebody else's event is there instead.
+      await expect(store.appendEach(stream, -1, [[newEvent('B')], [newEvent('C')]])).rejects.toMatchObject({
+        name: 'WrongExpectedRevision',
+        actual: 0,
+      });
+      const results = await store.appendEach(stream, 0, [[newEvent('D')], [newEvent('A', {}, once)], [newEvent('E')]]);
+      expect(results.map((r) => r.duplicate)).toEqual([false, true]);
+      expect((await store.readStream(stream)).map((e) => e.type)).toEqual(['A', 'D']);
+    });
+
+    it('appends none of several commands when one of them is too large', async () => {
+      const stream = unique('one-large');
+      const commands = [[newEvent('A')], [newEvent('B', { text: 'x'.repeat(70_000) })]];
+      await expect(store.appendEach(stream, -1, commands)).rejects.toMatchObject({ kind: 'tooLarge' });
+      expect(await store.readStream(stream)).toEqual([]);
+    });
+
     it('refuses an event that is too large, a nameless stream and half a character', async () => {
       const large = store.append(unique('large'), -1, [newEvent('A', { text: 'x'.repeat(70_000) })]);
       await expect(large).rejects.toMatchObject({ kind: 'tooLarge' });

@@ -5,6 +5,7 @@ import type { EventStore } from '../event-store.js';
 /** A log of which only the beginning is known: what reads it says what was said when the log ended there. */
 const beginningOf = (store: EventStore, until: () => Position): EventStore => ({
   append: () => Promise.reject(new Error('the past is not changed')),
+  appendEach: () => Promise.reject(new Error('the past is not changed')),
   readStream: async (stream, from) => (await store.readStream(stream, from)).filter((e) => e.position <= until()),
   readAll: async (after, limit) => (await store.readAll(after, limit)).filter((e) => e.position <= until()),
   readStored: async (after, limit) => (await store.readStored(after, limit)).filter((e) => e.position <= until()),

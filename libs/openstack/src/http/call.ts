@@ -5,6 +5,7 @@ import type { Call, Microversion, OperationSpec } from '../operation.js';
 import type { Policy } from '../policy/engine.js';
 import { credentialsOf } from '../policy/engine.js';
 import type { Credentials, Target } from '../policy/rule.js';
+import type { Arrival } from '../token.js';
 import { isStorable } from './body.js';
 
 const ranks = new Map<string, number>();
@@ -25,6 +26,7 @@ export interface CallParts {
   readonly version: Microversion;
   readonly requestId: RequestId;
   readonly correlationId: RequestId;
+  readonly arrival: Arrival;
   readonly publicUrl: string;
   readonly path: string;
   readonly policy: Policy;
@@ -55,6 +57,9 @@ export class HttpCall implements Call {
   }
   get requestId(): RequestId {
     return this.parts.requestId;
+  }
+  get arrival(): Arrival {
+    return this.parts.arrival;
   }
   get publicUrl(): string {
     return this.parts.publicUrl;

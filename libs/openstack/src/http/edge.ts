@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 import { DomainError, type RequestId, type TokenContext } from '@omnivisor/contracts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
+import { isPermitted } from '../access-rules.js';
 import type { Fault } from '../faults/fault.js';
 import { faultOf, unauthenticated } from '../faults/from-error.js';
 import { renderers } from '../faults/renderers.js';
@@ -10,7 +11,7 @@ import { microversions, negotiate, versionText } from '../microversion.js';
 import { type Call, type Microversion, Reply, type ServiceType } from '../operation.js';
 import type { Policy } from '../policy/engine.js';
 import { manners } from '../services.js';
-import { MAX_TOKEN_LENGTH, type TokenValidator } from '../token.js';
+import { type Arrival, MAX_TOKEN_LENGTH, type TokenValidator } from '../token.js';
 import { collect, DEFAULT_BODY_LIMIT, isStorable, parseJson } from './body.js';
 import { HttpCall, queryOf } from './call.js';
 import { type PublicUrlOptions, publicRoot } from './public-url.js';
@@ -68,6 +69,7 @@ interface State {
   readonly service: ServiceType | undefined;
   readonly requestId: RequestId;
   readonly globalId: RequestId | undefined;
+  readonly arrival: Arrival;
   served: Served | undefined;
   version: Microversion | undefined;
   token: TokenContext | undefined;
@@ -160,6 +162,7 @@ export class Edge {
         service: serviceOf(request.raw.url ?? '/'),
         requestId: newRequestId(),
         globalId: globalRequestId(request.headers['x-openstack-request-id']),
+        arrival: {},
         served: undefined,
         version: undefined,
         token: undefined,
@@ -199,8 +202,9 @@ export class Edge {
   private async authenticate(request: FastifyRequest, state: State): Promise<void> {
     const token = request.headers['x-auth-token'];
     if (typeof token !== 'string' || token === '' || token.length > MAX_TOKEN_LENGTH) throw unauthenticated();
-    const context = await this.options.tokens.validate(token);
+    const context = await this.options.tokens.validate(token, state.arrival);
     if (!context) throw unauthenticated();
+    this.checkRules(request, state.service!, context);
     state.token = context;
     const named = projectsInPath.get(request.raw);
     if (named !== undefined && named !== context.projectId)
@@ -208,6 +212,17 @@ export class Edge {
         'invalid',
         `Malformed request URL: URL's project_id '${named}' doesn't match Context's project_id '${context.projectId}'`,
       );
+  }
+
+  /** A token that may ask some things only is none for all others. */
+  private checkRules(request: FastifyRequest, service: ServiceType, { accessRules }: TokenContext): void {
+    if (accessRules === undefined) return;
+    const [own, plain] = [request.originalUrl, request.raw.url ?? '/'].map((url) => url.split('?', 1)[0]!);
+    const { mount } = manners[service];
+    const paths = [own!, plain!].flatMap((path) => [path, path.slice(mount.length)]);
+    // Whoever has a token may ask what it is worth.
+    const isOwn = service === 'identity' && request.method === 'GET' && plain === `${mount}/v3/auth/tokens`;
+    if (!isOwn && !isPermitted(accessRules, { service, method: request.method, paths })) throw unauthenticated();
   }
 
   private async answer(request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
@@ -227,6 +242,7 @@ export class Edge {
       version: state.version!,
       requestId: state.requestId,
       correlationId: state.globalId ?? state.requestId,
+      arrival: state.arrival,
       publicUrl: publicRoot(request, this.options) + mount,
       path: url.slice(mount.length),
       policy: this.options.policies[service],
@@ -378,7 +394,7 @@ const send = (result: unknown, status: number, service: ServiceType, reply: Fast
   if (body === undefined || body === null) {
     // A WSGI server names its default type even when there is no body.
     if (reply.statusCode !== 204 && service === 'compute') reply.header('content-type', 'text/html; charset=UTF-8');
-    return reply.send('');
+    return reply.send();
   }
   if (body instanceof Readable || Buffer.isBuffer(body) || typeof body === 'string') return reply.send(body);
   return reply.header('content-type', 'application/json').send(JSON.stringify(body));

@@ -1,1 +1,1 @@
-export * from './things.js';
+export * from './person.js';

@@ -56,6 +56,8 @@ export class NatsBus implements Bus {
         waitOnFirstConnect: wait,
         ignoreAuthErrorAbort: true,
         inboxPrefix: options.inboxPrefix ?? '_INBOX',
+        // A stack for each request, whether it fails or not, would cost more than the request.
+        noAsyncTraces: true,
         ...(options.credentials ? authenticator(options.credentials) : {}),
       });
       return new NatsBus(connection, options);

@@ -37,11 +37,15 @@ export interface CadfEvent {
 }
 
 /** CADF's taxonomy of resources by kind of stream. */
-const TARGETS: Readonly<Record<string, string>> = {
+export const TARGETS: Readonly<Record<string, string>> = {
   'identity-domain': 'data/security/domain',
   project: 'data/security/project',
   user: 'data/security/account/user',
   'application-credential': 'data/security/credential',
+  'access-rule': 'data/security/access-rule',
+  credential: 'data/security/credential',
+  'unified-limits': 'data/security/limit',
+  'resource-registry': 'service/placement/resource_providers',
   role: 'data/security/role',
   group: 'data/security/group',
   assignment: 'data/security/account/user',

@@ -16,6 +16,8 @@ const HOSTS = new Set([
   'session',
   'sample',
   'excludeHosts',
+  'networkHosts',
+  'allocations',
 ]);
 
 const withoutHosts = (value: unknown): unknown => {

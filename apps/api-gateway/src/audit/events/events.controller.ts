@@ -71,6 +71,7 @@ export class EventsController {
     policy: 'audit:events:list',
     query: FollowQuery,
     live: true,
+    endless: true,
     summary: 'The same events as they come: server-sent events; `Last-Event-ID` names the position to go on from.',
   })
   async follow(call: Call<unknown, FollowQuery>) {

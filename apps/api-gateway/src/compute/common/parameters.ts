@@ -112,6 +112,12 @@ export const base64 = z
     notA('base64'),
   );
 
+/** The id of a flavor, or its URL. */
+export const flavorRef = z.union([z.string().min(1).max(255), z.int()]).transform(String);
+/** Files to put into a guest. */
+export const personality = z.array(z.strictObject({ path: z.string(), contents: base64 }));
+export const trustedCertificates = z.array(z.string().min(1)).min(1).max(50).nullable();
+
 /** Query values: any number of texts; Nova reads the last one of most, the first of some. */
 export const anyText = z.array(z.string());
 export const single = z.array(z.string()).max(1);

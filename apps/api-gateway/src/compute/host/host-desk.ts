@@ -2,35 +2,41 @@ import {
   type CommandContext,
   type CommandId,
   type EventId,
-  type HostEvent,
   type HostId,
   hostBus,
   hostOf,
   type ImageFormat,
   invalid,
-  ms,
   type Position,
-  type RecordedEvent,
   type RequestId,
-  type ServerEvent,
 } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
 import type { Subscription } from '@omnivisor/platform/ports';
 import type { z } from 'zod';
 import type { GatewayCore } from '../../core/gateway-core.js';
-import { isServerEvent, type ServerRow, serverTable } from '../server/server.projection.js';
+import { settled } from '../../core/settled.js';
+import { type ServerRow, serverTable } from '../server/server.projection.js';
 import { serverAggregate } from '../server/server-lifecycle.js';
 import { desiredOf } from './desired.js';
 import { type HostRow, hostTable } from './host.projection.js';
 import { isAskedFor } from './host-change.js';
+import { HostWakes, type HostWakesPorts } from './host-wakes.js';
 
 type Plug = z.input<typeof hostBus.PortPlug>;
 type Plan = z.input<typeof hostBus.NetworkPlan>;
 
 /** What the desk needs of the rest of the gateway to answer a host. */
-export interface HostDeskPorts {
-  plugs(rows: RowReader, serverIds: string[]): Promise<Map<string, Plug[]>>;
+export interface HostDeskPorts extends HostWakesPorts {
+  plugs(rows: RowReader, servers: readonly ServerRow[]): Promise<Map<string, Plug[]>>;
   plans(rows: RowReader, networkIds: string[]): Promise<Plan[]>;
+  /** Members of the security groups that rules on a host name, as far as they changed, and whether more did. */
+  news(
+    rows: RowReader,
+    hostId: string,
+    since: Position,
+  ): Promise<{ readonly everything: boolean; readonly members: z.input<typeof hostBus.GroupMembers>[] }>;
+  /** Servers whose ports on a host changed. */
+  serversWithNews(rows: RowReader, hostId: string, since: Position): Promise<string[]>;
   /** Everything a server's own host may know of it, for one spawn. */
   boot(
     server: ServerRow,
@@ -42,43 +48,24 @@ export interface HostDeskPorts {
     host: HostId,
     request: z.output<typeof hostBus.metadata.request>,
   ): Promise<z.input<typeof hostBus.metadata.reply>>;
-  /** Hosts whose network changes with an event. */
-  hostsTouchedBy(event: RecordedEvent, rows: RowReader): Promise<string[]>;
 }
 
 const QUEUE = 'api-gateway';
-/** Milliseconds between the hosts when all are woken. */
-const BETWEEN_WAKES = 5;
-
-/** Events of a server that ask something of its host; what it reported itself it knows. */
-const news = new Set<ServerEvent['type']>([
-  'ServerScheduled',
-  'ServerStartRequested',
-  'ServerStopRequested',
-  'ServerRebootRequested',
-  'ServerPauseRequested',
-  'ServerUnpauseRequested',
-  'ServerActionFailed',
-  'ServerStateReset',
-  'ServerDeleteRequested',
-]);
-
-/** Events of a host that its agent has to hear of: an older one that it is over, the current one what to discard. */
-const hostNews = new Set<HostEvent['type']>(['HostSessionStarted', 'HostRetired', 'HostQuarantineSettled']);
-
 /**
  * The one place where compute hosts are heard. A host is not trusted: the subject proves who speaks, the log says what
  * is its own, and the server's decider judges what it reports.
  */
 export class HostDesk {
   private subscriptions: Subscription[] = [];
-  private forget = () => {};
+  private readonly wakes: HostWakes;
 
   constructor(
     private readonly core: GatewayCore,
     private readonly ports: HostDeskPorts,
-    private readonly onError: (where: string, error: unknown) => void,
-  ) {}
+    onError: (where: string, error: unknown) => void,
+  ) {
+    this.wakes = new HostWakes(core, ports, onError);
+  }
 
   async start(): Promise<void> {
     const { bus } = this.core;
@@ -90,16 +77,11 @@ export class HostDesk {
       await bus.respond(hostBus.serverBoot, (q, s) => this.boot(hostOf(s) as HostId, q), queue),
       await bus.respond(hostBus.metadata, (q, s) => this.metadata(hostOf(s) as HostId, q), queue),
     ];
-    this.core.observe((event) => {
-      this.wake(event).catch((error) => this.onError('wake-up', error));
-    });
-    // What this replica, or one before it, projected and could not tell.
-    this.forget = bus.onRestored(() => void this.wakeAll());
-    void this.wakeAll();
+    this.wakes.start();
   }
 
   async stop(): Promise<void> {
-    this.forget();
+    this.wakes.stop();
     for (const subscription of this.subscriptions) await subscription.close();
   }
 
@@ -108,29 +90,48 @@ export class HostDesk {
     { session, since }: { session: number; since: Position },
   ): Promise<z.input<typeof hostBus.desired.reply>> {
     const rows = await this.core.fresh();
-    // Read first: what changes while we read is asked for again next time.
-    const version = await this.core.readModel.checkpoint();
-    const host = await this.current(rows, hostId, session);
+    // What changes while we read is asked for again next time.
+    const version = this.core.projector.position;
+    const [host, news, { servers, plugs, networks }] = await settled([
+      this.current(rows, hostId, session),
+      this.ports.news(rows, hostId, since),
+      this.serversFor(rows, hostId, since),
+    ]);
     // A version that is not reached yet is of another log than this one.
-    const whole = since === 0 || since > version;
-    const servers = await rows.find(serverTable, {
-      where: { onHost: hostId, ...(whole ? {} : { changedAt: { gt: since } }) },
-    });
-    const placed = servers.filter((s) => !s.deleteRequested);
-    const plugs = await this.ports.plugs(
-      rows,
-      placed.map((s) => s.id),
-    );
-    const networkIds = [...new Set(placed.flatMap((s) => (s.ports ?? []).map((p) => p.networkId as string)))];
+    if (news.everything || since > version) return this.desired(hostId, { session, since: 0 });
     return {
       version,
-      whole,
+      whole: since === 0,
       servers: servers.map((s) => desiredOf(s, plugs.get(s.id) ?? [])),
-      networks: await this.ports.plans(rows, networkIds),
+      networks,
+      groups: news.members,
       discard: Object.entries(host.quarantine)
         .filter(([, q]) => q.verdict === 'discard')
         .map(([serverId, q]) => ({ serverId, attempt: q.attempt })),
     };
+  }
+
+  private async serversFor(rows: RowReader, hostId: string, since: Position) {
+    const [changed, touched] = await settled([
+      rows.find(serverTable, { where: { onHost: hostId, ...(since === 0 ? {} : { changedAt: { gt: since } }) } }),
+      since === 0 ? [] : this.ports.serversWithNews(rows, hostId, since),
+    ]);
+    const servers = [...changed, ...(await this.others(rows, hostId, changed, touched))];
+    const placed = servers.filter((s) => !s.deleteRequested);
+    const networkIds = [...new Set(placed.flatMap((s) => (s.ports ?? []).map((p) => p.networkId as string)))];
+    const [plugs, networks] = await settled([this.ports.plugs(rows, placed), this.ports.plans(rows, networkIds)]);
+    return { servers, plugs, networks };
+  }
+
+  /** Servers on the host that did not change themselves, but something of theirs did. */
+  private async others(
+    rows: RowReader,
+    hostId: string,
+    changed: readonly ServerRow[],
+    touched: readonly string[],
+  ): Promise<ServerRow[]> {
+    const others = touched.filter((id) => !changed.some((server) => server.id === id));
+    return [...(await rows.getMany(serverTable, others)).values()].filter((server) => server.onHost === hostId);
   }
 
   private async report(
@@ -138,9 +139,11 @@ export class HostDesk {
     request: z.output<typeof hostBus.report.request>,
   ): Promise<z.input<typeof hostBus.report.reply>> {
     const rows = await this.core.fresh();
-    await this.current(rows, hostId, request.session);
+    const [, server] = await settled([
+      this.current(rows, hostId, request.session),
+      rows.get(serverTable, request.serverId),
+    ]);
     const refused = (reason: string) => ({ accepted: false, reason });
-    const server = await rows.get(serverTable, request.serverId);
     if (!server) return refused('no such server');
     const pending = server.pending!;
     const { fact } = request;
@@ -179,8 +182,7 @@ export class HostDesk {
     { session, serverId, attempt, imageFormats }: z.output<typeof hostBus.serverBoot.request>,
   ): Promise<z.input<typeof hostBus.serverBoot.reply>> {
     const rows = await this.core.fresh();
-    const host = await this.current(rows, hostId, session);
-    const server = await rows.get(serverTable, serverId);
+    const [host, server] = await settled([this.current(rows, hostId, session), rows.get(serverTable, serverId)]);
     if (!server || !isAskedFor({ kind: 'spawn', serverId, attempt }, host, server)) return null;
     return this.ports.boot(server, hostId, imageFormats);
   }
@@ -193,34 +195,6 @@ export class HostDesk {
     const host = await rows.get(hostTable, hostId);
     if (!host || host.retired) throw invalid('this host is not enrolled');
     return this.ports.metadata(rows, hostId, request);
-  }
-
-  /** Tells the hosts concerned that something changed. A lost wake-up costs at most one round of the agent. */
-  private async wake(event: RecordedEvent): Promise<void> {
-    const wholly = await this.ports.hostsTouchedBy(event, this.core.readModel);
-    for (const host of wholly) this.core.bus.publish(hostBus.wakeSubject(host), { kind: 'desired', whole: true });
-    const host = await this.hostOf(event);
-    if (host && !wholly.includes(host)) this.core.bus.publish(hostBus.wakeSubject(host), { kind: 'desired' });
-  }
-
-  /** Wakes every host, one after the other, so that they do not all ask at once. */
-  private async wakeAll(): Promise<void> {
-    try {
-      const hosts = await (await this.core.fresh()).find(hostTable, { where: { retired: false } });
-      for (const [i, { id }] of hosts.entries())
-        this.core.clock.after(ms(i * BETWEEN_WAKES), () =>
-          this.core.bus.publish(hostBus.wakeSubject(id), { kind: 'desired', whole: true }),
-        );
-    } catch (error) {
-      this.onError('waking all hosts', error);
-    }
-  }
-
-  private async hostOf(event: RecordedEvent): Promise<string | null> {
-    if (hostNews.has(event.type as HostEvent['type'])) return (event as unknown as HostEvent).data.hostId;
-    if (!isServerEvent(event) || !news.has(event.type)) return null;
-    if ('host' in event.data) return event.data.host;
-    return (await this.core.readModel.get(serverTable, event.data.serverId))?.onHost ?? null;
   }
 
   /** @throws DomainError when another session has the host, or nobody may have it */

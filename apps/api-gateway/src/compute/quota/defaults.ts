@@ -10,6 +10,10 @@ export const defaultQuota: QuotaAmounts = {
   key_pairs: 100,
   server_groups: 10,
   server_group_members: 10,
+  injected_files: 5,
+  /** Length of a file's contents as they are sent, in base64. */
+  injected_file_content_bytes: 10_240,
+  injected_file_path_bytes: 255,
 };
 
 /** What a server takes. */

@@ -1,5 +1,6 @@
 import { DomainError, type ProjectId, type QuotaAmounts, type QuotaEvent, quotaEvents } from '@omnivisor/contracts';
 import type { Aggregate } from '@omnivisor/eventsourcing';
+import { Map as ImmutableMap } from 'immutable';
 
 export interface Reservation {
   /** What holds it, e.g. `server:<id>`. */
@@ -16,29 +17,20 @@ export type QuotaCommand =
       readonly projectId: ProjectId;
       readonly reservations: readonly Reservation[];
       readonly atLeast: number;
+      /** Metadata items of each owner: limited, but not taken from anything. */
+      readonly metadataItems?: number;
       readonly defaults: QuotaAmounts;
     }
   | { readonly type: 'release'; readonly projectId: ProjectId; readonly owner: string };
-
-type Owners = Readonly<Record<string, QuotaAmounts>>;
 
 /** A project's limits and what is taken of them. */
 export interface Quota {
   readonly limits: QuotaAmounts;
   readonly used: QuotaAmounts;
-  /** Owners in buckets, so that a change copies a few of many. */
-  readonly owners: Readonly<Record<number, Owners>>;
+  readonly owners: ImmutableMap<string, QuotaAmounts>;
 }
 
-const BUCKETS = 256;
-const bucketOf = (owner: string): number => {
-  let hash = 0;
-  for (let i = 0; i < owner.length; i++) hash = (hash * 31 + owner.charCodeAt(i)) | 0;
-  return Math.abs(hash) % BUCKETS;
-};
-
-export const reservedBy = (quota: Quota, owner: string): QuotaAmounts | undefined =>
-  quota.owners[bucketOf(owner)]?.[owner];
+export const reservedBy = (quota: Quota, owner: string): QuotaAmounts | undefined => quota.owners.get(owner);
 
 /** The limit of a resource; -1 when there is none. */
 export const limitOf = (quota: Quota, defaults: QuotaAmounts, resource: string): number =>
@@ -60,7 +52,10 @@ const over = (quota: Quota, defaults: QuotaAmounts, used: QuotaAmounts, asked: Q
     .sort();
 
 const reserve = (command: Extract<QuotaCommand, { type: 'reserve' }>, quota: Quota): QuotaEvent[] => {
-  const { projectId, reservations, defaults } = command;
+  const { projectId, reservations, defaults, metadataItems = 0 } = command;
+  const most = limitOf(quota, defaults, 'metadata_items');
+  if (most >= 0 && metadataItems > most)
+    throw new DomainError('overQuota', `Maximum number of metadata items exceeds ${most}`);
   const events: QuotaEvent[] = [];
   let used = quota.used;
   let had = 0;
@@ -86,7 +81,7 @@ const reserve = (command: Extract<QuotaCommand, { type: 'reserve' }>, quota: Quo
   );
 };
 
-const noQuota: Quota = { limits: {}, used: {}, owners: {} };
+const noQuota: Quota = { limits: {}, used: {}, owners: ImmutableMap() };
 
 /** The rules of `quota-<project>` streams. */
 export const quotaAggregate: Aggregate<Quota, QuotaCommand, QuotaEvent> = {
@@ -119,19 +114,13 @@ export const quotaAggregate: Aggregate<Quota, QuotaCommand, QuotaEvent> = {
         return { ...quota, limits: {} };
       case 'QuotaReserved': {
         const { owner, amounts } = event.data;
-        const bucket = bucketOf(owner);
-        return {
-          ...quota,
-          used: add(quota.used, amounts, 1),
-          owners: { ...quota.owners, [bucket]: { ...quota.owners[bucket], [owner]: amounts } },
-        };
+        return { ...quota, used: add(quota.used, amounts, 1), owners: quota.owners.set(owner, amounts) };
       }
       case 'QuotaReleased': {
         const { owner } = event.data;
-        const bucket = bucketOf(owner);
-        const { [owner]: amounts, ...rest } = quota.owners[bucket] ?? {};
+        const amounts = quota.owners.get(owner);
         if (!amounts) return quota;
-        return { ...quota, used: add(quota.used, amounts, -1), owners: { ...quota.owners, [bucket]: rest } };
+        return { ...quota, used: add(quota.used, amounts, -1), owners: quota.owners.delete(owner) };
       }
     }
   },

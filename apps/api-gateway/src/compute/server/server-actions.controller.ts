@@ -125,7 +125,7 @@ export class ServerActionsController {
   }
 
   private async changeGroups(call: Call, rows: RowReader, row: ServerRow, change: 'add' | 'remove', name: string) {
-    const [id] = await this.network.securityGroups(row.projectId, [name], call.context('default-group'));
+    const [id] = await this.network.securityGroups(rows, row.projectId, [name], call.context('default-group'));
     if (id === undefined) throw notFound(`Security group ${name} not found.`);
     const has = row.securityGroups.includes(id);
     if (change === 'remove' && !has) {

@@ -11,6 +11,7 @@ import { z } from 'zod';
 import * as t from '../common/parameters.js';
 import type { ServerRow } from './server.projection.js';
 import type { ServerCommand } from './server-lifecycle.js';
+import { unbuiltActions } from './unbuilt-actions.js';
 
 /** An action of `POST /servers/{id}/action`. */
 export interface ServerActionSpec {
@@ -35,12 +36,6 @@ const anything: ByVersion<z.ZodType> = [['2.1', z.unknown()]];
 const power = (operation: PowerOperation): Run => ({
   kind: 'command',
   command: (call, row) => ({ type: 'power', serverId: row.id, operation, asAdmin: call.isAdmin }),
-});
-const unbuilt = (policy: string, versions?: readonly [string, string?]): ServerActionSpec => ({
-  policy: `os_compute_api:${policy}`,
-  value: anything,
-  run: { kind: 'unsupported' },
-  ...(versions ? { versions } : {}),
 });
 
 const reboot = z.strictObject({ type: z.enum(['HARD', 'Hard', 'hard', 'SOFT', 'Soft', 'soft']) });
@@ -154,30 +149,7 @@ export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
     value: console('rdp-html5'),
     run: { kind: 'console', protocol: 'rdp' },
   },
-  rebuild: unbuilt('servers:rebuild'),
-  resize: unbuilt('servers:resize'),
-  confirmResize: unbuilt('servers:confirm_resize'),
-  revertResize: unbuilt('servers:revert_resize'),
-  migrate: unbuilt('os-migrate-server:migrate'),
-  'os-migrateLive': unbuilt('os-migrate-server:migrate_live'),
-  evacuate: unbuilt('os-evacuate'),
-  suspend: unbuilt('os-suspend-server:suspend'),
-  resume: unbuilt('os-suspend-server:resume'),
-  rescue: unbuilt('os-rescue'),
-  unrescue: unbuilt('os-unrescue'),
-  shelve: unbuilt('os-shelve:shelve'),
-  shelveOffload: unbuilt('os-shelve:shelve_offload'),
-  unshelve: unbuilt('os-shelve:unshelve'),
-  createImage: unbuilt('servers:create_image'),
-  createBackup: unbuilt('os-create-backup'),
-  changePassword: unbuilt('os-admin-password'),
-  trigger_crash_dump: unbuilt('servers:trigger_crash_dump', ['2.17']),
-  restore: unbuilt('os-deferred-delete:restore'),
-  injectNetworkInfo: unbuilt('os-admin-actions:inject_network_info'),
-  addFixedIp: unbuilt('os-multinic:add', ['2.1', '2.43']),
-  removeFixedIp: unbuilt('os-multinic:remove', ['2.1', '2.43']),
-  addFloatingIp: unbuilt('os-floating-ips:add', ['2.1', '2.43']),
-  removeFloatingIp: unbuilt('os-floating-ips:remove', ['2.1', '2.43']),
+  ...unbuiltActions,
 };
 
 /** Removes a server whatever it does. Apart from the table, because it needs the time. */

@@ -22,6 +22,7 @@ import {
 import type { RowReader } from '@omnivisor/eventsourcing';
 import type { Call } from '@omnivisor/openstack';
 import { GatewayCore } from '../../core/gateway-core.js';
+import { settled } from '../../core/settled.js';
 import { ComputeNetwork, ComputeSecrets, ComputeSettings } from '../compute-ports.js';
 import { flavorTable } from '../flavor/flavor.projection.js';
 import { hostTable } from '../host/host.projection.js';
@@ -31,7 +32,8 @@ import { limitOf, quotaAggregate, reservedBy } from '../quota/quota.js';
 import { groupOf } from '../server-group/leave-group.js';
 import { serverGroupAggregate, serverGroupNotFound } from '../server-group/server-group.js';
 import { serverGroupTable } from '../server-group/server-group.projection.js';
-import { ownerOf } from './reservation.process.js';
+import { checkInjectedFiles, sealedFiles } from './injected-files.js';
+import { ownerOf } from './server.reservation.js';
 import type { CreateServerBody } from './server.schema.js';
 import { serverAggregate } from './server-lifecycle.js';
 
@@ -80,28 +82,29 @@ export class ServerCreation {
     const hints = body['os:scheduler_hints'] ?? body['OS-SCH-HNT:scheduler_hints'] ?? {};
     const [min, max] = this.counts(wanted);
     refuseUnserved(wanted);
-    const rows = await this.core.fresh();
-    const place = await this.place(call, rows, wanted);
-    const imageId = imageOf(wanted);
-    const flavor = await this.flavor(call, rows, wanted.flavorRef);
-    const image = await this.image(call, imageId, flavor);
     const networks = requestedNetworks(call, wanted);
     if (networks !== 'none') call.enforce('os_compute_api:servers:create:attach_network');
     if (Array.isArray(networks) && max > 1 && networks.some((n) => n.portId || n.fixedIp))
       throw invalid('Unable to launch multiple instances with a single configured port ID or address.');
     if (wanted.hostname !== undefined && max > 1)
       throw invalid('Unable to allocate a single hostname to multiple instances');
-    const keypair = wanted.key_name === undefined ? null : await this.keypair(rows, userId, wanted.key_name);
-    const groupId = await this.group(rows, projectId, hints);
-    const quota = await this.core.commands.load(quotaAggregate, projectId);
+    const imageId = imageOf(wanted);
     const defaults = { ...defaultQuota, ...this.settings.quota };
+    const files = wanted.personality ?? [];
+    if (files.length > 0) {
+      const quota = await this.core.commands.load(quotaAggregate, projectId);
+      checkInjectedFiles(files, (resource) => limitOf(quota, defaults, resource));
+    }
+    const rows = await this.core.freshFor(call);
+    const [place, [flavor, image], keypair, groupId, securityGroups, resolved] = await settled([
+      this.place(call, rows, wanted),
+      this.flavor(call, rows, wanted.flavorRef).then(async (f) => [f, await this.image(call, imageId, f)] as const),
+      wanted.key_name === undefined ? null : this.keypair(rows, userId, wanted.key_name),
+      this.group(rows, projectId, hints),
+      this.securityGroups(call, rows, projectId, wanted, networks),
+      networks === 'none' ? networks : this.network.resolve(rows, projectId, call.isAdmin, networks),
+    ]);
     const metadata = { ...wanted.metadata };
-    const most = limitOf(quota, defaults, 'metadata_items');
-    if (most >= 0 && Object.keys(metadata).length > most)
-      throw new DomainError('overQuota', `Maximum number of metadata items exceeds ${most}`);
-    const securityGroups = await this.securityGroups(call, projectId, wanted, networks);
-    await this.network.check(projectId, call.isAdmin, networks);
-
     const reservationId = newReservationId();
     const ids = Array.from({ length: max }, () => this.core.ids.uuid() as ServerId);
     const { state } = await this.core.commands.execute(
@@ -112,6 +115,7 @@ export class ServerCreation {
         projectId: projectId as ProjectId,
         reservations: ids.map((id) => ({ owner: ownerOf(id), amounts: serverAmounts(flavor) })),
         atLeast: min,
+        metadataItems: Object.keys(metadata).length,
         defaults,
       },
       call.context('quota'),
@@ -128,7 +132,7 @@ export class ServerCreation {
     };
     try {
       if (groupId !== null)
-        await this.join(call, projectId, groupId, granted, limitOf(quota, defaults, 'server_group_members'));
+        await this.join(call, projectId, groupId, granted, limitOf(state, defaults, 'server_group_members'));
     } catch (error) {
       if (error instanceof DomainError && error.kind !== 'unavailable') await release(granted);
       throw error;
@@ -150,7 +154,7 @@ export class ServerCreation {
         flavor,
         keyName: keypair?.name ?? null,
         publicKey: keypair?.publicKey ?? null,
-        networks: Array.isArray(networks) ? [...networks] : networks,
+        networks: resolved,
         securityGroups,
         metadata,
         tags: [...new Set(wanted.tags ?? [])],
@@ -159,6 +163,7 @@ export class ServerCreation {
         hints: { ...hints },
         configDrive: wanted.config_drive ?? false,
         userData,
+        ...(files.length === 0 ? {} : { injectedFiles: await this.secrets.seal(sealedFiles(files)) }),
         reservationId,
         launchIndex: index,
         ...(wanted.accessIPv4 === undefined ? {} : { accessIpV4: wanted.accessIPv4 }),
@@ -283,11 +288,18 @@ export class ServerCreation {
       );
   }
 
-  private async securityGroups(call: Call, projectId: string, wanted: Wanted, networks: Request['networks']) {
+  private async securityGroups(
+    call: Call,
+    rows: RowReader,
+    projectId: string,
+    wanted: Wanted,
+    networks: Request['networks'],
+  ) {
     const refs = [...new Set((wanted.security_groups ?? []).flatMap((g) => g.name ?? []))];
     if (refs.length === 0 && networks === 'none') return [];
     try {
       return await this.network.securityGroups(
+        rows,
         projectId,
         refs.length === 0 ? ['default'] : refs,
         call.context('default-group'),
@@ -304,7 +316,6 @@ export class ServerCreation {
 const MAX_AT_ONCE = 1_000;
 
 const refuseUnserved = (wanted: Wanted): void => {
-  if ((wanted.personality ?? []).length > 0) throw unsupported('Injecting files into a server is not supported.');
   if (wanted.trusted_image_certificates) throw unsupported('Trusted image certificates are not supported.');
   if ((wanted.block_device_mapping ?? []).length > 0) throw unsupported('Booting from a volume is not supported.');
   const devices = wanted.block_device_mapping_v2 ?? [];

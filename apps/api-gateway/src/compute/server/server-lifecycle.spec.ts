@@ -40,24 +40,36 @@ const stopped: ServerEvent = {
 
 describe('building a server', () => {
   const create: ServerCommand = { type: 'create', request: history.request };
+  const schedule: ServerCommand = { type: 'schedule', schedule: history.schedule(1), ports: [] };
   it('begins with the request', () => given().when(create).then(created));
   it('is asked for once', () => given(created).when(create).thenNothing());
   it('is refused after its request was given up', () =>
     given({ type: 'ServerCreateAbandoned', data: { serverId } }).when(create).thenRefused('conflict'));
-  it('takes the host of the next attempt', () =>
-    given(created, portsAllocated)
-      .when({ type: 'schedule', schedule: history.schedule(1) })
-      .then(scheduled()));
+  it('takes the host of the next attempt, and its ports there with it', () =>
+    given(created).when(schedule).then(portsAllocated, scheduled()));
+  it('keeps its ports over attempts', () => given(created, portsAllocated).when(schedule).then(scheduled()));
+  it('fails without a place, and gives up the one it may have', () => {
+    const fault = { code: 500, message: 'no' };
+    const fail = (claimed: boolean): ServerCommand => ({ type: 'failBuild', serverId, attempt: 1, claimed, fault });
+    const failed: ServerEvent = { type: 'ServerBuildFailed', data: { serverId, fault } };
+    const abandoned: ServerEvent = { type: 'ServerAttemptAbandoned', data: { serverId, attempt: 1, reason: 'no' } };
+    given(created).when(fail(false)).then(failed);
+    given(created).when(fail(true)).then(abandoned, failed);
+    given(created, deleteRequested).when(fail(true)).then(abandoned);
+    given(...building)
+      .when(fail(true))
+      .thenNothing();
+  });
   it('hears the same schedule twice', () =>
     given(...building)
-      .when({ type: 'schedule', schedule: history.schedule(1) })
+      .when(schedule)
       .thenNothing());
   it('refuses a late schedule of an attempt that was abandoned', () =>
     given(created, portsAllocated, {
       type: 'ServerAttemptAbandoned',
       data: { serverId, attempt: 1, reason: 'late' },
     })
-      .when({ type: 'schedule', schedule: history.schedule(1) })
+      .when(schedule)
       .thenRefused('conflict', /not wanted any more/));
   it('is done when its host reports the guest', () =>
     given(...building)
@@ -117,7 +129,7 @@ describe('spawn once', () => {
       .thenNothing());
   it('a server that lost its guest is not scheduled again', () =>
     given(...active, { type: 'ServerGuestMissing', data: onHost })
-      .when({ type: 'schedule', schedule: history.schedule(2) })
+      .when({ type: 'schedule', schedule: history.schedule(2), ports: [] })
       .thenRefused('conflict'));
 });
 

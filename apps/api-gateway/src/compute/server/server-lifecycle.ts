@@ -22,10 +22,20 @@ type Events = typeof serverEvents;
 export type ServerCommand =
   | { readonly type: 'create'; readonly request: EventData<Events, 'ServerCreateRequested'> }
   | { readonly type: 'abandonCreate'; readonly serverId: ServerId }
-  | { readonly type: 'allocatePorts'; readonly serverId: ServerId; readonly ports: readonly ServerPort[] }
-  | { readonly type: 'schedule'; readonly schedule: EventData<Events, 'ServerScheduled'> }
-  | { readonly type: 'abandonAttempt'; readonly serverId: ServerId; readonly attempt: number; readonly reason: string }
-  | { readonly type: 'failBuild'; readonly serverId: ServerId; readonly fault: ServerFault }
+  /** The attempt has its place, and the server its ports on that host. */
+  | {
+      readonly type: 'schedule';
+      readonly schedule: EventData<Events, 'ServerScheduled'>;
+      readonly ports: readonly ServerPort[];
+    }
+  /** The next attempt cannot be made. `claimed`: it may have a place, which the scheduler then gives up. */
+  | {
+      readonly type: 'failBuild';
+      readonly serverId: ServerId;
+      readonly attempt: number;
+      readonly claimed: boolean;
+      readonly fault: ServerFault;
+    }
   | {
       readonly type: 'power';
       readonly serverId: ServerId;
@@ -336,25 +346,23 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
     const wanted = server.id !== null && !server.deleteRequested && server.vmState === 'building';
     if (!wanted || server.placement || attempt !== server.attempt + 1)
       throw conflict(`Attempt ${attempt} of instance ${serverId} is not wanted any more.`);
-    return [{ type: 'ServerScheduled', data: command.schedule }];
+    const scheduled: ServerEvent = { type: 'ServerScheduled', data: command.schedule };
+    if (server.ports) return [scheduled];
+    return [{ type: 'ServerPortsAllocated', data: { serverId, ports: [...command.ports] } }, scheduled];
   }
   const id = command.serverId;
   if (server.id === null) throw serverNotFound(id);
   switch (command.type) {
-    case 'allocatePorts':
-      if (server.ports || server.deleteRequested) return [];
-      return [{ type: 'ServerPortsAllocated', data: { serverId: id, ports: [...command.ports] } }];
-    case 'abandonAttempt':
-      if (command.attempt <= server.attempt) return [];
-      return [
-        {
-          type: 'ServerAttemptAbandoned',
-          data: { serverId: id, attempt: command.attempt, reason: command.reason },
-        },
-      ];
-    case 'failBuild':
-      if (server.vmState !== 'building' || server.deleteRequested) return [];
-      return [{ type: 'ServerBuildFailed', data: { serverId: id, fault: command.fault } }];
+    case 'failBuild': {
+      const { attempt, claimed, fault } = command;
+      if (attempt !== server.attempt + 1) return [];
+      const failed: ServerEvent[] = [];
+      if (claimed)
+        failed.push({ type: 'ServerAttemptAbandoned', data: { serverId: id, attempt, reason: fault.message } });
+      if (server.vmState === 'building' && !server.deleteRequested)
+        failed.push({ type: 'ServerBuildFailed', data: { serverId: id, fault } });
+      return failed;
+    }
     case 'power':
       return power(server, id, command.operation, command.asAdmin);
     case 'expireTask':

@@ -1,6 +1,6 @@
-import { invalid, type ReserveReply, type ServerPort, unavailable } from '@omnivisor/contracts';
+import { invalid, type ReserveReply, type ServerPort, seconds, unavailable } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
-import { memoryCore, minutes, userContext } from '../../core/gateway-core.fixtures.js';
+import { memoryCore, memoryWorld, minutes, userContext } from '../../core/gateway-core.fixtures.js';
 import { history } from './server.fixtures.js';
 import { ServerProcess, type ServerProcessPorts } from './server.process.js';
 import { serverProjection, serverTable } from './server.projection.js';
@@ -15,8 +15,8 @@ function placed() {
 }
 
 /** A cloud whose parts can be told to fail. */
-const cloud = (fail: Partial<Record<keyof ServerProcessPorts, number>> = {}) => {
-  const { core, world } = memoryCore([serverProjection]);
+const cloud = (fail: Partial<Record<keyof ServerProcessPorts, number>> = {}, shared = memoryWorld()) => {
+  const { core, world } = memoryCore([serverProjection], shared);
   const calls: string[] = [];
   const failing = { ...fail };
   const step = (name: keyof ServerProcessPorts) => {
@@ -27,17 +27,16 @@ const cloud = (fail: Partial<Record<keyof ServerProcessPorts, number>> = {}) => 
     throw unavailable(`${name} is away`);
   };
   const ports: ServerProcessPorts = {
-    allocatePorts: async () => {
-      step('allocatePorts');
-      return [] as ServerPort[];
-    },
-    bindPorts: async () => step('bindPorts'),
-    machines: async () => [],
-    release: async () => step('release'),
+    networkHosts: async () => [],
     reserve: async () => {
       step('reserve');
       return claimed;
     },
+    plug: async () => {
+      step('plug');
+      return [] as ServerPort[];
+    },
+    release: async () => step('release'),
   };
   core.run(new ServerProcess(core, ports));
   const send = (command: ServerCommand, id?: string) =>
@@ -65,10 +64,10 @@ describe('building a server', () => {
     await c.until((r) => r?.taskState === 'spawning');
     await c.send(spawn);
     expect(await c.row()).toMatchObject({ vmState: 'active', taskState: null, onHost: host, host: 'compute-1' });
-    expect(c.calls).toEqual(['allocatePorts', 'reserve', 'bindPorts']);
+    expect(c.calls).toEqual(['reserve', 'plug']);
   });
 
-  it.each(['allocatePorts', 'reserve'] as const)('goes on after %s failed for a while', async (name) => {
+  it.each(['reserve', 'plug'] as const)('goes on after %s failed for a while', async (name) => {
     const c = cloud({ [name]: 3 });
     await c.core.start();
     await c.send({ type: 'create', request: history.request });
@@ -76,15 +75,45 @@ describe('building a server', () => {
     expect(c.calls.filter((n) => n === name)).toHaveLength(4);
   });
 
+  it('goes on in another replica when the one that took the request dies', async () => {
+    const { core, world } = memoryCore([serverProjection]);
+    await core.commands.execute(serverAggregate, serverId, { type: 'create', request: history.request }, userContext());
+    const c = cloud({}, world);
+    await c.core.start();
+    await c.until((r) => r?.taskState === 'spawning');
+    expect(c.calls).toEqual(['reserve', 'plug']);
+  });
+
+  it('asks for no work twice when it goes well', async () => {
+    const c = cloud();
+    const leases: number[] = [];
+    const { lease } = c.world.readModel;
+    c.world.readModel.lease = async (...given) => {
+      const due = await lease.apply(c.world.readModel, given);
+      leases.push(due.length);
+      return due;
+    };
+    await c.core.start();
+    await c.send({ type: 'create', request: history.request });
+    await c.until((r) => r?.taskState === 'spawning');
+    await c.world.clock.advance(seconds(10));
+    expect(leases.every((n) => n === 0)).toBe(true);
+  });
+
   it('ends in ERROR with the reason when the request cannot be met', async () => {
     const c = cloud();
-    c.ports.allocatePorts = async () => {
+    c.ports.plug = async () => {
       throw invalid('Network gone could not be found.');
     };
     await c.core.start();
     await c.send({ type: 'create', request: history.request });
     await c.until((r) => r?.vmState === 'error');
-    expect((await c.row())?.fault).toEqual({ code: 500, message: 'Network gone could not be found.' });
+    expect(await c.row()).toMatchObject({
+      fault: { code: 500, message: 'Network gone could not be found.' },
+      // The scheduler gives the place up.
+      attempt: 1,
+      placement: null,
+    });
   });
 
   it('ends in ERROR with the explanation when no host fits', async () => {
@@ -128,6 +157,19 @@ describe('building a server', () => {
     const types = (await c.core.store.readStream(`server-${serverId}`)).map((e) => e.type);
     expect(types).toContain('ServerAttemptAbandoned');
     expect(types).not.toContain('ServerScheduled');
+  });
+
+  it('takes away what it made for a server that was deleted meanwhile, also after the release', async () => {
+    const c = cloud();
+    c.ports.plug = async () => {
+      c.calls.push('plug');
+      await c.send({ type: 'delete', serverId, asAdmin: false, now: c.world.clock.now() });
+      return [];
+    };
+    await c.core.start();
+    await c.send({ type: 'create', request: history.request });
+    await c.until((r) => r?.released === true);
+    expect(c.calls).toEqual(['reserve', 'plug', 'release', 'release']);
   });
 });
 

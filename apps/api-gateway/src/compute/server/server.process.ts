@@ -5,32 +5,38 @@ import {
   DomainError,
   type EventId,
   type HostId,
+  type RecordedEvent,
   type ReserveReply,
   type ReserveRequest,
+  type ServerEvent,
+  type ServerId,
   type ServerPort,
 } from '@omnivisor/contracts';
 import type { Process } from '@omnivisor/eventsourcing';
 import type { GatewayCore } from '../../core/gateway-core.js';
-import { type ServerRow, serverTable } from './server.projection.js';
+import type { Server } from './server.js';
+import { isServerEvent, type Pending, type ServerRow, serverTable } from './server.projection.js';
 import { taskDeadlines } from './server-deadlines.js';
 import { type ServerCommand, serverAggregate } from './server-lifecycle.js';
-import { nextStep, SERVER_PROCESS } from './server-next-step.js';
+import { beginsWork, begunBy, nextStep, SERVER_PROCESS } from './server-next-step.js';
+
+/** A server as a step takes it up: from the read model, or as this replica has just appended it. */
+export type BuildServer = Server &
+  Pick<ServerRow, 'updatedAt' | 'changedAt' | 'taskSince'> & { readonly id: ServerId; readonly pending: Pending };
 
 /** What the process needs of other parts of the cloud. Each call may be repeated. */
 export interface ServerProcessPorts {
-  /** Makes or takes over the ports of the server. @throws DomainError when that cannot be */
-  allocatePorts(server: ServerRow, context: CommandContext): Promise<readonly ServerPort[]>;
-  /** Tells the ports which host they are on. */
-  bindPorts(
-    server: ServerRow,
-    to: { readonly host: HostId; readonly hostName: string },
-    context: CommandContext,
-  ): Promise<void>;
-  /** Machines that the networks of the ports are on already. */
-  machines(ports: readonly ServerPort[]): Promise<string[]>;
-  /** Gives back ports, quota and secrets of a deleted server. */
-  release(server: ServerRow, context: CommandContext): Promise<void>;
+  /** Hosts that have ports of the networks a server asks for. */
+  networkHosts(server: BuildServer): Promise<HostId[]>;
   reserve(request: ReserveRequest): Promise<ReserveReply>;
+  /** Makes or takes over the ports of the server on this host. @throws DomainError when that cannot be */
+  plug(
+    server: BuildServer,
+    host: { readonly id: HostId; readonly name: string },
+    context: CommandContext,
+  ): Promise<readonly ServerPort[]>;
+  /** Gives back ports, quota and secrets of a deleted server. */
+  release(server: BuildServer, context: CommandContext): Promise<void>;
 }
 
 /** Kinds of errors that another try will not mend. */
@@ -49,9 +55,14 @@ export class ServerProcess implements Process {
     private readonly ports: ServerProcessPorts,
   ) {}
 
-  async step(id: string): Promise<void> {
+  begins(event: RecordedEvent): string | undefined {
+    return isServerEvent(event) && beginsWork(event) ? event.data.serverId : undefined;
+  }
+
+  async step(id: string, cause?: RecordedEvent): Promise<void> {
+    if (cause) return this.goOn(id, cause as RecordedEvent & ServerEvent);
     // The row as this replica has it: a step on an older one is refused by the decider, and the newer row falls due.
-    const server = await this.core.readModel.get(serverTable, id);
+    const server = (await this.core.readModel.get(serverTable, id)) as BuildServer | undefined;
     const next = server && nextStep(server);
     if (!server || !next) return;
     const now = this.core.clock.now();
@@ -59,8 +70,6 @@ export class ServerProcess implements Process {
       return this.expire(server);
     if (next.at > now) return;
     switch (next.step) {
-      case 'allocatePorts':
-        return this.allocate(server);
       case 'schedule':
         return this.schedule(server);
       case 'release':
@@ -70,29 +79,19 @@ export class ServerProcess implements Process {
     }
   }
 
-  private async allocate(server: ServerRow): Promise<void> {
-    const context = this.context(server, 'ports');
-    let allocated: ServerRow;
-    try {
-      const ports = await this.ports.allocatePorts(server, context);
-      const { state } = await this.core.commands.execute(
-        serverAggregate,
-        server.id,
-        { type: 'allocatePorts', serverId: server.id, ports },
-        context,
-      );
-      allocated = { ...server, ...state, id: server.id };
-    } catch (error) {
-      if (!isFinal(error)) throw error;
-      return this.fail(server, error.message);
-    }
-    // The next step needs no other look at the worklist; after a crash here it finds the same way.
-    if (allocated.taskState === 'scheduling' && allocated.ports) await this.schedule(allocated);
+  private async goOn(id: string, cause: RecordedEvent & ServerEvent): Promise<void> {
+    const state = this.core.commands.remembered(serverAggregate, id);
+    const step = state && begunBy(cause, state);
+    if (!step) return;
+    const { recordedAt: at, position: changedAt, context } = cause;
+    const { requestId, correlationId } = context;
+    const pending = { requestId, correlationId, eventId: cause.id };
+    const server: BuildServer = { ...state, id: id as ServerId, changedAt, updatedAt: at, taskSince: at, pending };
+    return step === 'schedule' ? this.schedule(server) : this.release(server);
   }
 
-  private async schedule(server: ServerRow): Promise<void> {
+  private async schedule(server: BuildServer): Promise<void> {
     const attempt = server.attempt + 1;
-    const context = this.context(server, `reserve-${attempt}`);
     let reply: ReserveReply;
     try {
       reply = await this.ports.reserve({
@@ -106,44 +105,39 @@ export class ServerProcess implements Process {
         requestedHost: server.requestedHost,
         hints: { ...server.hints },
         excludeHosts: [...server.failedHosts],
-        machineIds: await this.ports.machines(server.ports ?? []),
-        context,
+        networkHosts: await this.ports.networkHosts(server),
+        position: server.changedAt,
+        context: this.context(server, `reserve-${attempt}`),
       });
     } catch (error) {
       if (!isFinal(error)) throw error;
-      return this.fail(server, error.message);
+      return this.fail(server, error.message, true);
     }
-    if (reply.kind === 'refused') return this.fail(server, reply.message);
+    if (reply.kind === 'refused') return this.fail(server, reply.message, false);
     const { kind: _, hostId: host, ...place } = reply;
     try {
-      // Before the host hears of the server: a bind that fails is tried again with the whole step.
-      await this.ports.bindPorts(server, { host, hostName: place.hostName }, this.context(server, `bind-${attempt}`));
-      await this.core.commands.execute(
-        serverAggregate,
-        server.id,
-        { type: 'schedule', schedule: { serverId: server.id, host, attempt, ...place } },
-        this.context(server, `schedule-${attempt}`),
-      );
+      const on = { id: host, name: place.hostName };
+      const ports = await this.ports.plug(server, on, this.context(server, `ports-${attempt}`));
+      const schedule = { serverId: server.id, host, attempt, ...place };
+      await this.send(server, { type: 'schedule', schedule, ports }, this.context(server, `schedule-${attempt}`));
     } catch (error) {
       if (!isFinal(error)) throw error;
-      // The server does not want this attempt any more: say so, and the scheduler releases the claim.
-      await this.send(
-        server,
-        { type: 'abandonAttempt', serverId: server.id, attempt, reason: error.message },
-        this.context(server, `abandon-${attempt}`),
-      );
+      await this.fail(server, error.message, true);
     }
   }
 
-  private async fail(server: ServerRow, message: string): Promise<void> {
-    await this.send(
+  private async fail(server: BuildServer, message: string, claimed: boolean): Promise<void> {
+    const attempt = server.attempt + 1;
+    const { state } = await this.send(
       server,
-      { type: 'failBuild', serverId: server.id, fault: { code: 500, message } },
-      this.context(server, `fail-${server.attempt}`),
+      { type: 'failBuild', serverId: server.id, attempt, claimed, fault: { code: 500, message } },
+      this.context(server, `fail-${attempt}`),
     );
+    // Deleted meanwhile: what this step has made may have come after the release.
+    if (state.vmState === 'deleted') await this.ports.release(server, this.context(server, `undo-${attempt}`));
   }
 
-  private async expire(server: ServerRow): Promise<void> {
+  private async expire(server: BuildServer): Promise<void> {
     if (!server.taskState) return;
     await this.send(
       server,
@@ -158,23 +152,23 @@ export class ServerProcess implements Process {
     );
   }
 
-  private async release(server: ServerRow): Promise<void> {
+  private async release(server: BuildServer): Promise<void> {
     const context = this.context(server, 'release');
     await this.ports.release(server, context);
     await this.send(server, { type: 'confirmReleased', serverId: server.id }, context);
   }
 
-  private async send(server: ServerRow, command: ServerCommand, context: CommandContext): Promise<void> {
-    await this.core.commands.execute(serverAggregate, server.id, command, context);
+  private send(server: BuildServer, command: ServerCommand, context: CommandContext) {
+    return this.core.commands.execute(serverAggregate, server.id, command, context);
   }
 
   /** The command id follows from the step: doing it twice has one effect. */
-  private context(server: ServerRow, step: string): CommandContext {
+  private context(server: BuildServer, step: string): CommandContext {
     return {
       actor: { kind: 'service', service: 'api-gateway' },
-      requestId: server.pending!.requestId as CommandContext['requestId'],
-      correlationId: server.pending!.correlationId as CommandContext['correlationId'],
-      causationId: server.pending!.eventId as EventId,
+      requestId: server.pending.requestId as CommandContext['requestId'],
+      correlationId: server.pending.correlationId as CommandContext['correlationId'],
+      causationId: server.pending.eventId as EventId,
       commandId: `${SERVER_PROCESS}:${server.id}:${step}` as CommandId,
     };
   }

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import * as t from '../common/parameters.js';
 import { BadPattern, matcher } from '../common/safe-regex.js';
 import { type FieldHistory, objectByVersion, queryByVersion, wrapped } from '../common/versions.js';
+import type { InjectedFiles } from './injected-files.js';
 
 const hintIds = z.union([t.uuid, z.array(t.uuid)]);
 const hints = z.looseObject({
@@ -70,7 +71,7 @@ const always = (schema: z.ZodType): FieldHistory => since('2.1', schema);
 
 const createFields: Readonly<Record<string, FieldHistory>> = {
   name: always(t.name),
-  flavorRef: always(z.union([z.string().min(1).max(255), z.int()]).transform(String)),
+  flavorRef: always(t.flavorRef),
   imageRef: always(z.union([z.literal(''), t.uuid]).optional()),
   adminPass: always(z.string().max(1_024).optional()),
   metadata: always(t.metadata.optional()),
@@ -84,7 +85,7 @@ const createFields: Readonly<Record<string, FieldHistory>> = {
   accessIPv4: always(t.ipv4.optional()),
   accessIPv6: always(t.ipv6.optional()),
   personality: [
-    ['2.1', z.array(z.strictObject({ path: z.string().optional(), contents: t.base64.optional() })).optional()],
+    ['2.1', t.personality.optional()],
     ['2.57', null],
   ],
   availability_zone: always(t.name.optional()),
@@ -105,7 +106,7 @@ const createFields: Readonly<Record<string, FieldHistory>> = {
   user_data: always(t.base64.optional()),
   description: since('2.19', t.description.optional()),
   tags: since('2.52', z.array(t.tag).max(t.MAX_TAGS).optional()),
-  trusted_image_certificates: since('2.63', z.array(z.string().min(1)).min(1).max(50).nullable().optional()),
+  trusted_image_certificates: since('2.63', t.trustedCertificates.optional()),
   host: since('2.74', t.fqdn.optional()),
   hypervisor_hostname: since('2.74', t.fqdn.optional()),
   hostname: [
@@ -142,7 +143,7 @@ export interface CreateServerBody {
     readonly 'OS-DCF:diskConfig'?: 'AUTO' | 'MANUAL';
     readonly accessIPv4?: string;
     readonly accessIPv6?: string;
-    readonly personality?: readonly unknown[];
+    readonly personality?: InjectedFiles;
     readonly availability_zone?: string;
     readonly block_device_mapping?: readonly unknown[];
     readonly block_device_mapping_v2?: readonly {

@@ -69,6 +69,7 @@ export interface Server {
   readonly hints: Readonly<Record<string, unknown>>;
   readonly configDrive: boolean;
   readonly userData: Request['userData'];
+  readonly injectedFiles?: Request['injectedFiles'];
   readonly reservationId: string;
   readonly launchIndex: number;
   readonly accessIpV4?: string | undefined;

@@ -78,7 +78,7 @@ export class ServersController {
     query: listServersQuery,
   })
   async list(call: Call) {
-    const page = await listServers(call, await this.core.fresh(), false);
+    const page = await listServers(call, await this.core.freshFor(call), false);
     return {
       servers: page.map((row) => serverBrief(row, call.publicUrl)),
       ...nextLink(call, 'servers', page, page.at(-1)?.id),
@@ -93,7 +93,7 @@ export class ServersController {
     query: listServersQuery,
   })
   async detail(call: Call) {
-    const rows = await this.core.fresh();
+    const rows = await this.core.freshFor(call);
     const page = await listServers(call, rows, true);
     const context = await this.presenter.context(call, rows, page, false);
     return {
@@ -110,7 +110,7 @@ export class ServersController {
     query: strictFrom('2.102'),
   })
   async show(call: Call) {
-    const rows = await this.core.fresh();
+    const rows = await this.core.freshFor(call);
     const row = await serverOf(call, rows, call.params.id!, 'os_compute_api:servers:show');
     const context = await this.presenter.context(call, rows, [row], true);
     return { server: serverShowView.render(call.version, row, context) };

@@ -95,6 +95,24 @@ describe('a server', () => {
     expect(((answer.body as Json).badRequest as unknown as { message: string }).message).toContain(message);
   });
 
+  it('brings files along until 2.56, as many and as large as the quota says', async () => {
+    const file = (over = {}) => ({ path: '/etc/motd', contents: 'aGVsbG8=', ...over });
+    const post = async (personality: unknown, version = '2.56') => {
+      const answer = await app.call('POST', '/v2.1/servers', { version, body: server({ personality }) });
+      return [answer.status, (Object.values(answer.body as Json)[0] as unknown as { message?: string }).message];
+    };
+    expect((await post([file()]))[0]).toBe(202);
+    expect((await post([file()], '2.57'))[0]).toBe(400);
+    expect((await post([{ path: '/x' }]))[0]).toBe(400);
+    expect(await post(Array.from({ length: 6 }, () => file()))).toEqual([403, 'Personality file limit exceeded']);
+    expect(await post([file({ path: `/${'x'.repeat(255)}` })])).toEqual([
+      403,
+      'Personality file path exceeds maximum 255',
+    ]);
+    const large = Buffer.alloc(7_700).toString('base64');
+    expect(await post([file({ contents: large })])).toEqual([403, 'Personality file content exceeds maximum 10240']);
+  });
+
   it('takes quota, and gives a text clients know when there is none', async () => {
     const put = await app.call('PUT', '/v2.1/os-quota-sets/p2', { as: 'admin', body: { quota_set: { instances: 2 } } });
     expect(put.status, put.text).toBe(200);
@@ -160,6 +178,9 @@ describe('an action', () => {
     expect((await act(id, { 'os-stop': null, 'os-start': null })).status).toBe(400);
     expect((await act(id, {})).status).toBe(400);
     expect((await act(id, { resize: { flavorRef: '1' } })).status).toBe(501);
+    expect((await act(id, { resize: { flavorRef: null } })).status).toBe(400);
+    expect((await act(id, { unshelve: {} }, 'member', '2.77')).status).toBe(400);
+    expect((await act(id, { unshelve: null }, 'member', '2.77')).status).toBe(501);
     expect((await act(id, { 'os-resetState': { state: 'active' } })).status).toBe(403);
     expect((await act(id, { reboot: { type: 'odd' } })).status).toBe(400);
     expect((await act(id, { 'os-stop': null }, 'other')).status).toBe(404);

@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 import { Controller } from '@nestjs/common';
 import {
   type ApplicationCredentialAttributes,
-  forbidden,
   type Instant,
   invalid,
   type ProjectId,
@@ -12,12 +11,14 @@ import {
 import { type Call, Operation } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { collection, filtered, Name, selfLink } from '../common.js';
+import { refuseRestricted } from '../credential/delegation.js';
 import { IdentityDesk } from '../desk.js';
 import { applicationCredentials } from '../record/aggregates.js';
 import { missing } from '../record/record.js';
 import { type CredentialRow, credentialTable, roleTable } from '../record/tables.js';
 import { Removal } from '../removal.js';
-import { rolesOn } from '../token/directory.js';
+import { rolesOn, rulesOf } from '../token/directory.js';
+import { AccessRuleWish, makeRules, planRules } from './access-rules.js';
 
 const RoleRef = z.looseObject({ id: z.string().optional(), name: z.string().optional() });
 const CreateBody = z.looseObject({
@@ -28,7 +29,7 @@ const CreateBody = z.looseObject({
     expires_at: z.string().nullable().optional(),
     roles: z.array(RoleRef).optional(),
     unrestricted: z.boolean().nullable().optional(),
-    access_rules: z.array(z.unknown()).optional(),
+    access_rules: z.array(AccessRuleWish).optional(),
   }),
 });
 
@@ -55,15 +56,14 @@ export class ApplicationCredentialsController {
   async create(call: Call) {
     const userId = call.params.user_id!;
     call.enforce('identity:create_application_credential', { user_id: userId });
-    await this.refuseRestricted(call);
+    await refuseRestricted(this.desk, call, 'application credentials');
     const { application_credential: asked } = call.body as z.infer<typeof CreateBody>;
     const projectId = call.token.projectId;
     if (projectId === null)
       throw invalid(
         'Invalid application credential: The application credential must be made with a project-scoped token.',
       );
-    if (asked.access_rules && asked.access_rules.length > 0)
-      throw invalid('Invalid application credential: access rules are not supported.');
+    const rules = await planRules(this.desk, userId, asked.access_rules ?? []);
     const secret = asked.secret ?? randomBytes(64).toString('base64url');
     const id = this.desk.core.ids.hex();
     const at = this.desk.core.clock.now();
@@ -73,12 +73,17 @@ export class ApplicationCredentialsController {
       name: asked.name,
       description: asked.description ?? null,
       roleIds: await this.rolesFor(call, asked.roles, projectId),
-      expiresAt: expiry(asked.expires_at, at),
+      ...expiry(asked.expires_at, at),
       unrestricted: asked.unrestricted ?? false,
     };
     const kind = 'application credential';
     await this.desk.names.take(kind, userId, asked.name, id, at, call.context(), (o) => this.exists(o));
-    const attributes: ApplicationCredentialAttributes = { ...rest, secret: await this.desk.passwords.store(secret) };
+    const accessRuleIds = await makeRules(this.desk, call, rules);
+    const attributes: ApplicationCredentialAttributes = {
+      ...rest,
+      ...(accessRuleIds.length > 0 ? { accessRuleIds } : {}),
+      secret: await this.desk.passwords.store(secret),
+    };
     await this.desk.execute(applicationCredentials, id, { type: 'create', id, attributes }, call.context());
     return { application_credential: { ...(await this.view(call, { ...attributes, id, createdAt: at })), secret } };
   }
@@ -93,7 +98,7 @@ export class ApplicationCredentialsController {
   @Operation({ service, method: 'DELETE', path: `${all}/:id`, policy: 'authenticated', status: 204 })
   async remove(call: Call) {
     const row = await this.load(call, 'identity:delete_application_credential');
-    await this.refuseRestricted(call);
+    await refuseRestricted(this.desk, call, 'application credentials');
     await this.removal.credential(row, (step) => call.context(step));
   }
 
@@ -117,17 +122,6 @@ export class ApplicationCredentialsController {
     });
   }
 
-  /** What a program was lent it cannot lend on, unless it may. */
-  private async refuseRestricted(call: Call): Promise<void> {
-    const id = call.token.applicationCredentialId;
-    if (id === null) return;
-    const credential = await (await this.desk.fresh()).get(credentialTable, id);
-    if (!credential?.unrestricted)
-      throw forbidden(
-        "Using method 'application_credential' is not allowed for managing additional application credentials.",
-      );
-  }
-
   private async load(call: Call, rule: string): Promise<CredentialRow> {
     const { user_id, id } = call.params;
     call.enforce(rule, { user_id, target: { user: { id: user_id } } });
@@ -137,7 +131,9 @@ export class ApplicationCredentialsController {
   }
 
   private async view(call: Call, row: CredentialRow) {
-    const roles = await (await this.desk.fresh()).getMany(roleTable, row.roleIds);
+    const rows = await this.desk.fresh();
+    const roles = await rows.getMany(roleTable, row.roleIds);
+    const rules = await rulesOf(rows, row);
     return {
       id: row.id,
       name: row.name,
@@ -145,8 +141,9 @@ export class ApplicationCredentialsController {
       project_id: row.projectId,
       user_id: row.userId,
       roles: [...roles.values()].map((r) => ({ id: r.id, name: r.name, domain_id: r.domainId })),
-      expires_at: row.expiresAt === null ? null : `${row.expiresAt.slice(0, -1)}000`,
+      expires_at: row.expiresAt === null ? null : `${row.expiresAt.slice(0, -1)}${row.expiresMicros ?? '000'}`,
       unrestricted: row.unrestricted,
+      ...(rules ? { access_rules: rules } : {}),
       system: null,
       links: selfLink(call, `users/${row.userId}/application_credentials/${row.id}`),
     };
@@ -160,11 +157,15 @@ export class ApplicationCredentialsController {
 const ASSUMED =
   'The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error.';
 
-const expiry = (text: string | null | undefined, now: Instant): Instant | null => {
-  if (text === null || text === undefined) return null;
+const expiry = (
+  text: string | null | undefined,
+  now: Instant,
+): Pick<ApplicationCredentialAttributes, 'expiresAt' | 'expiresMicros'> => {
+  if (text === null || text === undefined) return { expiresAt: null };
   const time = Date.parse(/(?:Z|[+-]\d\d:?\d\d)$/.test(text) ? text : `${text}Z`);
   if (Number.isNaN(time) || text.length > 40) throw invalid(`Timestamp not in expected format. ${ASSUMED}`);
-  const at = new Date(time).toISOString() as Instant;
-  if (at <= now) throw invalid(`The 'expires_at' must not be before now. ${ASSUMED}`);
-  return at;
+  const expiresAt = new Date(time).toISOString() as Instant;
+  if (expiresAt <= now) throw invalid(`The 'expires_at' must not be before now. ${ASSUMED}`);
+  const micros = /\.\d{3}(\d{1,3})/.exec(text)?.[1];
+  return micros === undefined ? { expiresAt } : { expiresAt, expiresMicros: micros.padEnd(3, '0') };
 };

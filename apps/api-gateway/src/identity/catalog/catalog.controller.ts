@@ -65,9 +65,27 @@ export class CatalogController {
     body: RegionBody,
     status: 201,
   })
-  async createRegion(call: Call) {
-    const { region } = call.body as z.infer<typeof RegionBody>;
-    const id = region.id || this.desk.core.ids.hex();
+  async createRegion(call: Call<z.infer<typeof RegionBody>>) {
+    return this.makeRegion(call, call.body.region.id || this.desk.core.ids.hex());
+  }
+
+  @Operation({
+    service,
+    method: 'PUT',
+    path: '/v3/regions/:id',
+    policy: 'identity:create_region',
+    body: RegionBody,
+    status: 201,
+  })
+  async putRegion(call: Call<z.infer<typeof RegionBody>>) {
+    const id = call.params.id!;
+    const { id: named = id } = call.body.region;
+    if (named !== id) throw invalid(`Conflicting region IDs specified: "${id}" != "${named}"`);
+    return this.makeRegion(call, id);
+  }
+
+  private async makeRegion(call: Call<z.infer<typeof RegionBody>>, id: string) {
+    const { region } = call.body;
     if (id === this.desk.catalog.region)
       throw conflict(`Conflict occurred attempting to store region - Duplicate ID, ${id}..`);
     const parent = region.parent_region_id ?? null;
@@ -79,7 +97,7 @@ export class CatalogController {
     };
     const key = Buffer.from(id).toString('hex');
     await this.desk.execute(regions, key, { type: 'create', id, attributes }, call.context());
-    return { region: regionView(call, { ...attributes, id, createdAt: this.desk.core.clock.now() }) };
+    return { region: regionView(call as Call, { ...attributes, id, createdAt: this.desk.core.clock.now() }) };
   }
 
   @Operation({ service, method: 'GET', path: '/v3/regions/:id', policy: 'identity:get_region' })
@@ -195,6 +213,7 @@ export class CatalogController {
   async createEndpoint(call: Call) {
     const { endpoint } = call.body as z.infer<typeof EndpointBody>;
     await this.checkEndpoint(endpoint);
+    await this.ensureRegion(call, endpoint);
     const id = this.desk.core.ids.hex();
     const attributes = {
       serviceId: endpoint.service_id,
@@ -224,6 +243,7 @@ export class CatalogController {
     const { id } = own(await this.endpoint(call, call.params.id!));
     const { endpoint } = call.body as z.infer<typeof EndpointPatch>;
     await this.checkEndpoint(endpoint);
+    await this.ensureRegion(call, endpoint);
     const changes = given({
       serviceId: endpoint.service_id,
       interface: endpoint.interface,
@@ -255,6 +275,19 @@ export class CatalogController {
       throw invalid(`Cannot create an endpoint with an invalid URL: ${e.url.slice(0, 200)}.`);
   }
 
+  /** A region in the older field is made when it is not there. */
+  private async ensureRegion(
+    call: Call,
+    { region, region_id }: { region?: string | null | undefined; region_id?: string | null | undefined },
+  ): Promise<void> {
+    if (typeof region_id === 'string' || typeof region !== 'string') return;
+    if ((await this.allRegions()).some((r) => r.id === region)) return;
+    const attributes = { description: '', parentRegionId: null, extra: {} };
+    const key = Buffer.from(region).toString('hex');
+    const command = { type: 'create', id: region, attributes } as const;
+    await this.desk.execute(regions, key, command, call.context('region'));
+  }
+
   private async allRegions(): Promise<RegionRow[]> {
     const own = {
       id: this.desk.catalog.region,
@@ -278,7 +311,7 @@ export class CatalogController {
     return row;
   }
 
-  private async allServices(): Promise<ServiceView[]> {
+  private async allServices(): Promise<readonly ServiceView[]> {
     return this.desk.catalog.services(await this.desk.fresh());
   }
 

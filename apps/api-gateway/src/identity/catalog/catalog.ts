@@ -43,27 +43,28 @@ export interface EndpointView {
   readonly extra: Record<string, unknown>;
 }
 
+/** What operators added, and the catalogs made of it. */
+interface Remembered {
+  readonly version: number | undefined;
+  readonly services: readonly ServiceView[];
+  readonly endpoints: readonly EndpointRow[];
+  /** By root and project. */
+  readonly catalogs: Map<string, readonly unknown[]>;
+}
+
+/** Clients choose how they name the root, so there may be any number. */
+const MAX_CATALOGS = 500;
+
 /** The services of this cloud: what it serves itself, and what operators added. */
 export class Catalog {
-  private remembered:
-    | { readonly version: number | undefined; readonly services: ServiceRow[]; readonly endpoints: EndpointRow[] }
-    | undefined;
+  private remembered: Remembered | undefined;
+  private readonly own: readonly ServiceView[];
 
   constructor(
     private readonly served: readonly BuiltInService[],
     readonly region: string,
-  ) {}
-
-  /** What operators added, looked up once for each version of identity. */
-  private async added(rows: RowReader, version?: number) {
-    if (version !== undefined && this.remembered?.version === version) return this.remembered;
-    const added = { version, services: await rows.find(serviceTable), endpoints: await rows.find(endpointTable) };
-    if (version !== undefined) this.remembered = added;
-    return added;
-  }
-
-  async services(rows: RowReader, version?: number): Promise<ServiceView[]> {
-    const own = this.served.map((s) => ({
+  ) {
+    this.own = served.map((s) => ({
       id: fixedId(`service/${s.type}`),
       type: s.type,
       name: s.name,
@@ -72,17 +73,48 @@ export class Catalog {
       builtIn: true,
       extra: {},
     }));
-    const added = (await this.added(rows, version)).services.map((s) => ({
+  }
+
+  async services(rows: RowReader, version?: number): Promise<readonly ServiceView[]> {
+    return (await this.at(rows, version)).services;
+  }
+
+  /** @param root what all services share, as the client sees it */
+  async endpoints(rows: RowReader, root: string, version?: number): Promise<EndpointView[]> {
+    return this.endpointsOf(await this.at(rows, version), root);
+  }
+
+  /**
+   * The catalog of a token.
+   * @param version of identity that the token was validated at; the same version has the same catalog
+   */
+  async of(rows: RowReader, root: string, projectId: string | null, version?: number): Promise<readonly unknown[]> {
+    const remembered = await this.at(rows, version);
+    const key = `${root} ${projectId ?? ''}`;
+    const known = remembered.catalogs.get(key);
+    if (known) return known;
+    const catalog = this.make(remembered, root, projectId);
+    if (remembered.catalogs.size >= MAX_CATALOGS) remembered.catalogs.clear();
+    remembered.catalogs.set(key, catalog);
+    return catalog;
+  }
+
+  /** What operators added, looked up once for each version of identity. */
+  private async at(rows: RowReader, version?: number): Promise<Remembered> {
+    if (version !== undefined && this.remembered?.version === version) return this.remembered;
+    const added = (await rows.find(serviceTable)).map((s: ServiceRow) => ({
       ...s,
       name: s.name ?? '',
       description: s.description ?? '',
       builtIn: false,
     }));
-    return [...own, ...added];
+    const services = [...this.own, ...added];
+    const remembered = { version, services, endpoints: await rows.find(endpointTable), catalogs: new Map() };
+    if (version !== undefined) this.remembered = remembered;
+    return remembered;
   }
 
-  /** @param root what all services share, as the client sees it */
-  async endpoints(rows: RowReader, root: string, version?: number): Promise<EndpointView[]> {
+  private endpointsOf({ endpoints }: Remembered, root: string): EndpointView[] {
     const own = this.served.flatMap((s) =>
       INTERFACES.map((i) => ({
         id: fixedId(`endpoint/${s.type}/${i}`),
@@ -95,17 +127,12 @@ export class Catalog {
         extra: {},
       })),
     );
-    const { endpoints } = await this.added(rows, version);
     return [...own, ...endpoints.map((e) => ({ ...e, builtIn: false }))];
   }
 
-  /**
-   * The catalog of a token.
-   * @param version of identity that the token was validated at; the same version has the same catalog
-   */
-  async of(rows: RowReader, root: string, projectId: string | null, version?: number): Promise<unknown[]> {
-    const endpoints = (await this.endpoints(rows, root, version)).filter((e) => e.enabled);
-    return (await this.services(rows, version))
+  private make(remembered: Remembered, root: string, projectId: string | null): readonly unknown[] {
+    const endpoints = this.endpointsOf(remembered, root).filter((e) => e.enabled);
+    return remembered.services
       .filter((s) => s.enabled)
       .map((s) => ({
         id: s.id,

@@ -2,14 +2,14 @@ import { Controller } from '@nestjs/common';
 import { forbidden, type IdentityDomainId } from '@omnivisor/contracts';
 import { type Call, Operation } from '@omnivisor/openstack';
 import { z } from 'zod';
-import { collection, Enabled, extraOf, filtered, given, Name, Options, selfLink, Tags } from '../common.js';
+import { collection, Enabled, extraOf, filtered, given, Options, ShortName, selfLink, Tags } from '../common.js';
 import { IdentityDesk } from '../desk.js';
 import { domains } from '../record/aggregates.js';
 import { type DomainRow, domainTable, groupTable, projectTable, roleTable, userTable } from '../record/tables.js';
 import { Removal } from '../removal.js';
 
 const fields = {
-  name: Name,
+  name: ShortName,
   description: z.string().nullable().optional(),
   enabled: Enabled.optional(),
   tags: Tags.optional(),
@@ -17,7 +17,7 @@ const fields = {
 };
 const KNOWN = [...Object.keys(fields), 'id', 'links'];
 const CreateBody = z.looseObject({ domain: z.looseObject(fields) });
-const UpdateBody = z.looseObject({ domain: z.looseObject({ ...fields, name: Name.optional() }) });
+const UpdateBody = z.looseObject({ domain: z.looseObject({ ...fields, name: ShortName.optional() }) });
 
 const view = (call: Call, row: DomainRow) => ({
   ...row.extra,
@@ -123,6 +123,7 @@ export class DomainsController {
     for (const project of await rows.find(projectTable, where)) await this.removal.project(project, context);
     for (const role of (await rows.find(roleTable)).filter((r) => r.domainId === row.id))
       await this.removal.role(role, context);
+    await this.removal.limits(row.id, context);
     await this.desk.unassign({ scopeId: row.id, scopeKind: 'domain' }, context);
     await this.desk.execute(domains, row.id, { type: 'delete', id: row.id }, call.context());
     await this.desk.names.giveBack('domain', '', row.name, row.id, call.context());

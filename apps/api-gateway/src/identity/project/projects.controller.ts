@@ -16,9 +16,9 @@ import {
   flag,
   given,
   Id,
-  Name,
   Options,
   one,
+  ShortName,
   selfLink,
   Tags,
 } from '../common.js';
@@ -30,7 +30,7 @@ import { Removal } from '../removal.js';
 import { ancestorsOf } from '../token/directory.js';
 
 const fields = {
-  name: Name,
+  name: ShortName,
   description: z.string().nullable().optional(),
   enabled: Enabled.optional(),
   domain_id: Id.nullable().optional(),
@@ -41,7 +41,7 @@ const fields = {
 };
 const KNOWN = [...Object.keys(fields), 'id', 'links'];
 const CreateBody = z.looseObject({ project: z.looseObject(fields) });
-const UpdateBody = z.looseObject({ project: z.looseObject({ ...fields, name: Name.optional() }) });
+const UpdateBody = z.looseObject({ project: z.looseObject({ ...fields, name: ShortName.optional() }) });
 
 export const projectView = (call: Call, row: ProjectRow) => ({
   ...row.extra,

@@ -1,9 +1,13 @@
 import {
+  type AccessRuleAttributes,
   type ApplicationCredentialAttributes,
+  accessRuleEvents,
   applicationCredentialEvents,
   type CatalogServiceAttributes,
+  type CredentialAttributes,
   catalogServiceEvents,
   conflict,
+  credentialEvents,
   type DomainEvent,
   type EndpointAttributes,
   endpointEvents,
@@ -50,6 +54,35 @@ export const projectNames: RecordNames = {
   deleted: 'ProjectDeleted',
 };
 export const projects = recordAggregate<ProjectAttributes>(projectEvents, projectNames);
+
+export const storedCredentialNames: RecordNames = {
+  label: 'credential',
+  created: 'CredentialCreated',
+  updated: 'CredentialUpdated',
+  deleted: 'CredentialDeleted',
+};
+export const storedCredentials = recordAggregate<CredentialAttributes>(credentialEvents, storedCredentialNames);
+
+export const accessRuleNames: RecordNames = {
+  label: 'Access Rule',
+  created: 'AccessRuleCreated',
+  updated: '',
+  deleted: 'AccessRuleDeleted',
+};
+export const accessRules = recordAggregate<AccessRuleAttributes>(accessRuleEvents, accessRuleNames);
+
+export const registeredLimitNames: RecordNames = {
+  label: 'registered limit',
+  created: 'RegisteredLimitCreated',
+  updated: 'RegisteredLimitUpdated',
+  deleted: 'RegisteredLimitDeleted',
+};
+export const limitNames: RecordNames = {
+  label: 'limit',
+  created: 'LimitCreated',
+  updated: 'LimitUpdated',
+  deleted: 'LimitDeleted',
+};
 
 export const credentialNames: RecordNames = {
   label: 'Application Credential',

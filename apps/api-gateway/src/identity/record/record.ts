@@ -31,7 +31,7 @@ export const decideRecord = <A extends object>(
   const { id } = command;
   switch (command.type) {
     case 'create':
-      if (state.status !== 'none')
+      if (state.status === 'present')
         throw conflict(`Conflict occurred attempting to store ${names.label} - Duplicate ID, ${id}..`);
       return [{ type: names.created, data: { id, attributes: command.attributes } }];
     case 'update': {

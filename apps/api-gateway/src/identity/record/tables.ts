@@ -1,18 +1,22 @@
 import {
+  type AccessRuleAttributes,
   type ApplicationCredentialAttributes,
   after,
   type CatalogServiceAttributes,
+  type CredentialAttributes,
   type EndpointAttributes,
   type GroupAttributes,
   type IdentityDomainAttributes,
   type Instant,
   identityEventSets,
   identityNameEvents,
+  type LimitAttributes,
   loginEvents,
   ms,
   type ProjectAttributes,
   type RecordedEvent,
   type RegionAttributes,
+  type RegisteredLimitAttributes,
   type RoleAssignment,
   type RoleAttributes,
   type UserAttributes,
@@ -22,14 +26,18 @@ import { type Projection, type Table, table } from '@omnivisor/eventsourcing';
 import type { z } from 'zod';
 import { assignmentKey } from '../assignment/assignment.js';
 import {
+  accessRuleNames,
   credentialNames,
   domainNames,
   endpointNames,
   groupNames,
+  limitNames,
   projectNames,
   regionNames,
+  registeredLimitNames,
   roleNames,
   serviceNames,
+  storedCredentialNames,
   userNames,
 } from './aggregates.js';
 import type { RecordNames } from './record.js';
@@ -47,6 +55,10 @@ export type DomainRow = IdentityDomainAttributes & Kept & Revocable;
 export type ProjectRow = ProjectAttributes & Kept & Revocable;
 export type UserRow = UserAttributes & Kept & Revocable & { readonly password: VaultRef | null };
 export type CredentialRow = ApplicationCredentialAttributes & Kept;
+export type StoredCredentialRow = CredentialAttributes & Kept;
+export type RegisteredLimitRow = RegisteredLimitAttributes & Kept;
+export type LimitRow = LimitAttributes & Kept;
+export type AccessRuleRow = AccessRuleAttributes & Kept;
 export type RoleRow = RoleAttributes & Kept & { readonly implies: readonly string[] };
 export type GroupRow = GroupAttributes & Kept & { readonly members: readonly string[] };
 export type RegionRow = z.infer<typeof RegionAttributes> & Kept;
@@ -57,6 +69,10 @@ export const domainTable = table<DomainRow>('identity_domains_v1', ['name']);
 export const projectTable = table<ProjectRow>('projects_v1', ['name'], ['domainId'], ['parentId']);
 export const userTable = table<UserRow>('users_v1', ['name'], ['domainId']);
 export const credentialTable = table<CredentialRow>('application_credentials_v1', ['userId'], ['projectId']);
+export const storedCredentialTable = table<StoredCredentialRow>('credentials_v1', ['userId'], ['projectId']);
+export const registeredLimitTable = table<RegisteredLimitRow>('registered_limits_v1');
+export const limitTable = table<LimitRow>('limits_v1', ['projectId']);
+export const accessRuleTable = table<AccessRuleRow>('access_rules_v1', ['userId']);
 export const roleTable = table<RoleRow>('roles_v1', ['name']);
 export const groupTable = table<GroupRow>('groups_v1', ['name'], ['domainId']);
 export const regionTable = table<RegionRow>('regions_v1');
@@ -168,6 +184,10 @@ const versionProjection: Projection<IdentityVersion> = {
 };
 
 export const identityProjections = [
+  record(accessRuleTable, accessRuleNames),
+  record(storedCredentialTable, storedCredentialNames),
+  record(registeredLimitTable, registeredLimitNames),
+  record(limitTable, limitNames),
   record(domainTable, domainNames, revocable),
   record(projectTable, projectNames, revocable),
   record(

@@ -111,7 +111,7 @@ export class RolesController {
         prior_role: brief(call, prior),
         implies: prior.implies.flatMap((id) => byId.get(id) ?? []).map((r) => brief(call, r)),
       }));
-    return { role_inferences: rules, links: { next: null, self: call.publicUrl + call.path, previous: null } };
+    return { role_inferences: rules };
   }
 
   @Operation({ service, method: 'GET', path: '/v3/roles/:role_id/implies', policy: 'identity:list_implied_roles' })
@@ -119,7 +119,7 @@ export class RolesController {
     const prior = await this.load(call, 'identity:list_implied_roles');
     const implied = await (await this.desk.fresh()).getMany(roleTable, prior.implies);
     const inference = { prior_role: brief(call, prior), implies: [...implied.values()].map((r) => brief(call, r)) };
-    return { role_inference: inference, links: { next: null, self: call.publicUrl + call.path, previous: null } };
+    return { role_inference: inference, links: { self: call.publicUrl + call.path } };
   }
 
   @Operation({
@@ -217,6 +217,5 @@ export class RolesController {
 const brief = (call: Call, row: RoleRow) => ({
   id: row.id,
   name: row.name,
-  description: row.description,
   links: selfLink(call, `roles/${row.id}`),
 });

@@ -94,6 +94,22 @@ export class IdentityCloud {
     });
   }
 
+  /** A user of its own with a role on a project of its own, and a token for it. */
+  async member(name: string, role = 'member') {
+    const token = await this.adminToken();
+    const make = async (kind: string, attributes: object): Promise<string> => {
+      const answer = await this.call('POST', `/v3/${kind}s`, { token, body: { [kind]: attributes } });
+      if (answer.status !== 201) throw new Error(`no ${kind}: ${JSON.stringify(answer.body)}`);
+      return answer.body[kind].id;
+    };
+    const projectId = await make('project', { name: `${name}-project` });
+    const userId = await make('user', { name, password: name });
+    const { roles } = (await this.call('GET', `/v3/roles?name=${role}`, { token })).body;
+    await this.call('PUT', `/v3/projects/${projectId}/users/${userId}/roles/${roles[0].id}`, { token });
+    const login = await this.login(name, name, { project: { id: projectId } });
+    return { projectId, userId, token: login.headers['x-subject-token']! };
+  }
+
   async adminToken(): Promise<string> {
     const scope = { project: { name: 'admin', domain: { id: 'default' } } };
     const answer = await this.login('admin', ADMIN_PASSWORD, scope);

@@ -1,8 +1,10 @@
-import type { TokenContext } from '@omnivisor/contracts';
+import type { AccessRule, TokenContext } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
 import {
   type AssignmentRow,
+  accessRuleTable,
   assignmentTable,
+  type CredentialRow,
   credentialTable,
   type DomainRow,
   domainTable,
@@ -122,12 +124,22 @@ export const contextOf = async (rows: RowReader, payload: TokenPayload, now: str
   if (payload.applicationCredentialId !== null) {
     const credential = await rows.get(credentialTable, payload.applicationCredentialId);
     if (!credential || (credential.expiresAt !== null && credential.expiresAt <= now)) return null;
+    if (scope.kind !== 'project' || scope.id !== credential.projectId) return null;
     const lent = new Set((await withImplied(rows, credential.roleIds)).map((r) => r.id));
     // A credential is worth nothing once its user lost one of the roles it lends.
     if (!credential.roleIds.every((id) => roles.some((r) => r.id === id))) return null;
     roles = roles.filter((r) => lent.has(r.id));
+    const rules = await rulesOf(rows, credential);
+    if (rules) scoped = { ...scoped, accessRules: rules };
   }
   return roles.length === 0 ? null : { ...scoped, roles: roles.map(({ id, name }) => ({ id, name })) };
+};
+
+/** The rules that bound a credential; undefined where none do. */
+export const rulesOf = async (rows: RowReader, { accessRuleIds }: CredentialRow): Promise<AccessRule[] | undefined> => {
+  if (!accessRuleIds?.length) return undefined;
+  const found = await rows.getMany(accessRuleTable, accessRuleIds);
+  return [...found.values()].map(({ id, service, method, path }) => ({ id, path, method, service }));
 };
 
 const contextBase = (user: UserRow, domain: DomainRow, payload: TokenPayload): TokenContext => ({

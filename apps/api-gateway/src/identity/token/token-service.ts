@@ -14,7 +14,7 @@ import {
 } from '@omnivisor/contracts';
 import type { Aggregate } from '@omnivisor/eventsourcing';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
-import type { TokenValidator } from '@omnivisor/openstack';
+import type { Arrival, TokenValidator } from '@omnivisor/openstack';
 import type { GatewayCore } from '../../core/gateway-core.js';
 import { tokenKeyTable, VERSION_KEY, versionTable } from '../record/tables.js';
 import { contextOf } from './directory.js';
@@ -77,8 +77,6 @@ export interface IssueRequest {
 export class TokenService implements TokenValidator {
   private readonly remembered = new Map<string, Remembered>();
   private keys: { version: number; bytes: Uint8Array[] } | undefined;
-  private pending: Promise<Position> | undefined;
-  private next: Promise<Position> | undefined;
   /** Version of identity that the newest validation found: what rests on it may be remembered under it. */
   version = 0;
 
@@ -89,9 +87,10 @@ export class TokenService implements TokenValidator {
     private readonly lifetime: number,
   ) {}
 
-  async validate(token: string): Promise<TokenContext | null> {
+  async validate(token: string, arrival: Arrival = {}): Promise<TokenContext | null> {
     const id = createHash('sha256').update(token).digest('base64');
-    const head = await this.head();
+    arrival.head ??= this.core.head();
+    const head = await arrival.head;
     const known = this.remembered.get(id);
     if (known && known.position >= head) {
       this.version = known.version;
@@ -176,33 +175,5 @@ export class TokenService implements TokenValidator {
     this.remembered.delete(id);
     this.remembered.set(id, entry);
     if (this.remembered.size > MAX_REMEMBERED) this.remembered.delete(this.remembered.keys().next().value!);
-  }
-
-  /** Where the log is now. Callers that arrive while one question is under way share the one after it. */
-  private head(): Promise<Position> {
-    if (!this.pending) {
-      const ask = this.ask();
-      this.pending = ask;
-      return ask;
-    }
-    this.next ??= this.pending.then(
-      () => this.promote(),
-      () => this.promote(),
-    );
-    return this.next;
-  }
-
-  private promote(): Promise<Position> {
-    this.next = undefined;
-    const ask = this.ask();
-    this.pending = ask;
-    return ask;
-  }
-
-  private ask(): Promise<Position> {
-    const ask: Promise<Position> = this.core.head().finally(() => {
-      if (this.pending === ask) this.pending = undefined;
-    });
-    return ask;
   }
 }

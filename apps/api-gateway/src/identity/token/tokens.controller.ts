@@ -5,8 +5,9 @@ import { AuthBody, type AuthRequest } from '../auth/auth-request.js';
 import { collection, rootOf, selfLink } from '../common.js';
 import { IdentityDesk } from '../desk.js';
 import { projectView } from '../project/projects.controller.js';
-import { credentialTable, domainTable, projectTable } from '../record/tables.js';
+import { domainTable, projectTable } from '../record/tables.js';
 import { domainsOf, hasSystemRole, projectsOf } from './scopes.js';
+import { tokenView } from './token-view.js';
 
 const service = 'identity';
 const tokens = '/v3/auth/tokens';
@@ -100,51 +101,16 @@ export class TokensController {
   /** The token the request is about, if the caller may know of it. */
   private async subject(call: Call, rule: string): Promise<{ token: string; context: TokenContext }> {
     const token = call.headers['x-subject-token'];
-    const context = token === undefined ? null : await this.desk.tokens.validate(token);
-    // A stranger learns nothing, not even whether the token is good.
+    const context = token === undefined ? null : await this.desk.tokens.validate(token, call.arrival);
+    // Whoever has a token can find out by using it whether it is good: clients are told that it is gone.
+    if (token !== undefined && !context) throw notFound('Could not find token.');
     call.enforce(rule, context ? { target: { token: { user_id: context.userId } } } : {});
     if (token === undefined || !context) throw notFound('Could not find token.');
     return { token, context };
   }
 
   private async answer(call: Call, token: string, context: TokenContext): Promise<Reply> {
-    // The token was validated a moment ago: the rows are at least as new as that.
-    const { readModel: rows } = this.desk.core;
-    const { version } = this.desk.tokens;
-    const body: Record<string, unknown> = {
-      methods: context.methods,
-      user: {
-        domain: { id: context.userDomainId, name: context.userDomainName },
-        id: context.userId,
-        name: context.userName,
-        password_expires_at: null,
-      },
-      audit_ids: context.auditIds,
-      expires_at: context.expiresAt,
-      issued_at: context.issuedAt,
-    };
-    if (context.projectId !== null) {
-      body.project = {
-        domain: { id: context.projectDomainId, name: context.projectDomainName },
-        id: context.projectId,
-        name: context.projectName,
-      };
-      body.is_domain = false;
-    } else if (context.domainId !== null) body.domain = { id: context.domainId, name: context.domainName };
-    else if (context.system) body.system = { all: true };
-    if (context.roles.length > 0) {
-      body.roles = context.roles;
-      if (!('nocatalog' in call.query))
-        body.catalog = await this.desk.catalog.of(rows, rootOf(call), context.projectId, version);
-    }
-    if (context.applicationCredentialId !== null) {
-      const credential = await rows.get(credentialTable, context.applicationCredentialId);
-      body.application_credential = {
-        id: context.applicationCredentialId,
-        name: credential?.name ?? '',
-        restricted: !credential?.unrestricted,
-      };
-    }
-    return new Reply({ token: body }, { headers: { 'x-subject-token': token, vary: 'X-Auth-Token' } });
+    const view = await tokenView(this.desk, call, context);
+    return new Reply(view, { headers: { 'x-subject-token': token, vary: 'X-Auth-Token' } });
   }
 }

@@ -9,6 +9,7 @@ import {
   type SubnetId,
 } from '@omnivisor/contracts';
 import type { Aggregate } from '@omnivisor/eventsourcing';
+import { Map as ImmutableMap } from 'immutable';
 import {
   canonicalAddress,
   contains,
@@ -40,11 +41,13 @@ interface Holding {
 /** What is handed out on one network. */
 export interface AddressPool {
   readonly closed: boolean;
-  readonly ranges: ReadonlyMap<SubnetId, PoolRange>;
-  readonly holdings: ReadonlyMap<PortId, Holding>;
+  readonly ranges: ImmutableMap<SubnetId, PoolRange>;
+  readonly holdings: ImmutableMap<PortId, Holding>;
   /** By `<subnet> <address>`. */
-  readonly addresses: ReadonlyMap<string, PortId>;
-  readonly macs: ReadonlyMap<string, PortId>;
+  readonly addresses: ImmutableMap<string, PortId>;
+  readonly macs: ImmutableMap<string, PortId>;
+  /** The lowest free address of each range's allocation pools; null when they are exhausted. */
+  readonly lowest: ImmutableMap<SubnetId, string | null>;
 }
 
 /** Which address a port asks for: of a subnet, a certain one, or both. */
@@ -102,11 +105,16 @@ const chooseIps = (
     (pool.addresses.get(at(range.subnetId, address)) ?? portId) !== portId ||
     range.serviceAddress === address ||
     chosen.some((c) => c.subnetId === range.subnetId && c.address === address);
+  // A port that holds addresses may have the lowest that is free for it below those that are free for all.
+  const holds = pool.holdings.has(portId);
+  const lowest = (range: PoolRange): string | null => {
+    const from = pool.lowest.get(range.subnetId) ?? null;
+    if (from === null && !holds) return null;
+    return lowestFree(range.allocationPools, taken(range), holds ? null : from);
+  };
   const next = (candidates: readonly PoolRange[]): FixedIp => {
     for (const range of candidates) {
-      const address = range.eui64
-        ? eui64(parseCidr(range.cidr)!, mac)
-        : lowestFree(range.allocationPools, taken(range));
+      const address = range.eui64 ? eui64(parseCidr(range.cidr)!, mac) : lowest(range);
       if (address !== null) return { subnetId: range.subnetId, address };
     }
     throw noMoreAddresses(networkId);
@@ -186,42 +194,65 @@ const decide = (command: AddressPoolCommand, pool: AddressPool): AddressPoolEven
   }
 };
 
-const without = (pool: AddressPool, portId: PortId): Pick<AddressPool, 'holdings' | 'addresses' | 'macs'> => {
+const lowestOf = (range: PoolRange, addresses: AddressPool['addresses'], from: string | null): string | null =>
+  range.eui64
+    ? null
+    : lowestFree(
+        range.allocationPools,
+        (address) => range.serviceAddress === address || addresses.has(at(range.subnetId, address)),
+        from,
+      );
+
+const withRange = (pool: AddressPool, range: PoolRange): AddressPool => ({
+  ...pool,
+  ranges: pool.ranges.set(range.subnetId, range),
+  lowest: pool.lowest.set(range.subnetId, lowestOf(range, pool.addresses, null)),
+});
+
+const without = (pool: AddressPool, portId: PortId): AddressPool => {
   const held = pool.holdings.get(portId);
   if (!held) return pool;
-  const holdings = new Map(pool.holdings);
-  const addresses = new Map(pool.addresses);
-  const macs = new Map(pool.macs);
-  holdings.delete(portId);
-  macs.delete(held.mac);
-  for (const ip of held.fixedIps) addresses.delete(at(ip.subnetId, ip.address));
-  return { holdings, addresses, macs };
+  let { addresses, lowest } = pool;
+  for (const { subnetId, address } of held.fixedIps) {
+    addresses = addresses.delete(at(subnetId, address));
+    const range = pool.ranges.get(subnetId);
+    if (!range || range.eui64 || !inPools(range, address)) continue;
+    const least = lowest.get(subnetId) ?? null;
+    if (least === null || isBelow(address, least)) lowest = lowest.set(subnetId, address);
+  }
+  return { ...pool, holdings: pool.holdings.delete(portId), macs: pool.macs.delete(held.mac), addresses, lowest };
 };
+
+const isBelow = (a: string, b: string): boolean => parseAddress(a)!.value < parseAddress(b)!.value;
+
+const inPools = (range: PoolRange, address: string): boolean =>
+  range.serviceAddress !== address &&
+  range.allocationPools.some(({ start, end }) => !isBelow(address, start) && !isBelow(end, address));
 
 const evolve = (pool: AddressPool, event: AddressPoolEvent): AddressPool => {
   switch (event.type) {
     case 'AddressRangeAdded':
     case 'AddressRangeChanged':
-      return { ...pool, ranges: new Map(pool.ranges).set(event.data.range.subnetId, event.data.range) };
+      return withRange(pool, event.data.range);
     case 'AddressRangeRemoved': {
-      const ranges = new Map(pool.ranges);
-      ranges.delete(event.data.subnetId);
-      return { ...pool, ranges };
+      const { subnetId } = event.data;
+      return { ...pool, ranges: pool.ranges.delete(subnetId), lowest: pool.lowest.delete(subnetId) };
     }
     case 'AddressesAllocated': {
       const { portId, mac, fixedIps } = event.data;
       const rest = without(pool, portId);
-      const addresses = new Map(rest.addresses);
-      for (const ip of fixedIps) addresses.set(at(ip.subnetId, ip.address), portId);
-      return {
-        ...pool,
-        holdings: new Map(rest.holdings).set(portId, { mac, fixedIps }),
-        addresses,
-        macs: new Map(rest.macs).set(mac, portId),
-      };
+      let { addresses, lowest } = rest;
+      for (const { subnetId, address } of fixedIps) addresses = addresses.set(at(subnetId, address), portId);
+      for (const { subnetId, address } of fixedIps) {
+        const range = rest.ranges.get(subnetId);
+        if (range && lowest.get(subnetId) === address)
+          lowest = lowest.set(subnetId, lowestOf(range, addresses, address));
+      }
+      const holdings = rest.holdings.set(portId, { mac, fixedIps });
+      return { ...rest, holdings, addresses, lowest, macs: rest.macs.set(mac, portId) };
     }
     case 'AddressesReleased':
-      return { ...pool, ...without(pool, event.data.portId) };
+      return without(pool, event.data.portId);
     case 'AddressPoolClosed':
       return { ...pool, closed: true };
   }
@@ -229,7 +260,14 @@ const evolve = (pool: AddressPool, event: AddressPoolEvent): AddressPool => {
 
 export const addressPool: Aggregate<AddressPool, AddressPoolCommand, AddressPoolEvent> = {
   events: addressPoolEvents,
-  initial: { closed: false, ranges: new Map(), holdings: new Map(), addresses: new Map(), macs: new Map() },
+  initial: {
+    closed: false,
+    ranges: ImmutableMap(),
+    holdings: ImmutableMap(),
+    addresses: ImmutableMap(),
+    macs: ImmutableMap(),
+    lowest: ImmutableMap(),
+  },
   decide,
   evolve,
 };

@@ -91,13 +91,21 @@ export const defaultPools = (cidr: Cidr, gateway: Address | null): AllocationPoo
   return pools;
 };
 
-/** The lowest address of the pools that is not taken; null when all are. */
-export const lowestFree = (pools: readonly AllocationPool[], taken: (address: string) => boolean): string | null => {
+/**
+ * The lowest address of the pools that is not taken; null when all are.
+ * @param from an address below which all are taken
+ */
+export const lowestFree = (
+  pools: readonly AllocationPool[],
+  taken: (address: string) => boolean,
+  from: string | null = null,
+): string | null => {
+  const least = (from === null ? null : parseAddress(from))?.value ?? 0n;
   for (const pool of pools) {
     const start = parseAddress(pool.start);
     const end = parseAddress(pool.end);
     if (!start || !end) continue;
-    for (let value = start.value; value <= end.value; value++) {
+    for (let value = least > start.value ? least : start.value; value <= end.value; value++) {
       const text = formatAddress({ version: start.version, value });
       if (!taken(text)) return text;
     }

@@ -67,11 +67,12 @@ export const subnetCidr: Convert = (v) => {
     return no(`'${shown(v)}' isn't a recognized IP subnet cidr, '${canonical}' is recommended`);
   return canonical;
 };
-/** A range, or one address taken as a range of one. */
+/** A range, or one address taken as a range of one; host bits stay, as Neutron leaves them. */
 export const prefix: Convert = (v) => {
-  if (typeof v !== 'string') return no(`'${shown(v)}' is not a valid IP subnet`);
-  const whole = v.includes('/') ? v : `${v}/${v.includes(':') ? 128 : 32}`;
-  return parseCidr(whole) ? canonicalCidr(whole) : no(`'${shown(v)}' is not a valid IP subnet`);
+  const [address = '', length] = typeof v === 'string' ? v.split('/', 2) : [];
+  const whole = `${canonicalAddress(address)}/${length ?? (address.includes(':') ? 128 : 32)}`;
+  const cidr = typeof v === 'string' && v.split('/').length <= 2 ? parseCidr(whole) : null;
+  return cidr ? `${canonicalAddress(address)}/${cidr.prefix}` : no(`'${shown(v)}' is not a valid IP subnet`);
 };
 export const macAddress: Convert = (v) => {
   const lower = typeof v === 'string' ? v.toLowerCase().replaceAll('-', ':') : '';

@@ -1,9 +1,18 @@
-import { type DomainEvent, type EventSet, eventSets, type Instant, type RecordedEvent } from '@omnivisor/contracts';
+import {
+  type DomainEvent,
+  type EventSet,
+  eventSets,
+  type Instant,
+  type Position,
+  type RecordedEvent,
+} from '@omnivisor/contracts';
 import type { Projection, Table } from '@omnivisor/eventsourcing';
 
 export interface Times {
   readonly createdAt: Instant;
   readonly updatedAt: Instant;
+  /** Position of the newest event of the thing. */
+  readonly changedAt: Position;
 }
 
 /** One row for each living thing: the state of its stream, with times. A deleted thing has no row. */
@@ -26,7 +35,8 @@ export const rowsOf = <
     evolve: (before, event) => {
       const state = options.evolve(before ?? options.initial, event as unknown as Event);
       if (state.id === null || state.deleted) return undefined;
-      return options.row(state, { createdAt: before?.createdAt ?? event.recordedAt, updatedAt: event.recordedAt });
+      const { recordedAt: updatedAt, position: changedAt } = event;
+      return options.row(state, { createdAt: before?.createdAt ?? updatedAt, updatedAt, changedAt });
     },
   };
 };

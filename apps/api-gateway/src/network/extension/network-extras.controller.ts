@@ -6,7 +6,6 @@ import { parseAddress } from '../common/addresses.js';
 import { networkNotFound, neutronError } from '../common/errors.js';
 import { type NetworkRow, networkTable } from '../network/network.projection.js';
 import { portTable } from '../port/port.projection.js';
-import { networkPortsTable } from '../port/port-outlines.projection.js';
 import { subnetTable } from '../subnet/subnet.projection.js';
 import { extensions } from './extensions.js';
 
@@ -77,12 +76,9 @@ export class NetworkExtrasController {
 
 const availability = async (rows: RowReader, network: NetworkRow) => {
   const subnets = await rows.find(subnetTable, { where: { networkId: network.id } });
-  const ports = await rows.getMany(
-    portTable,
-    Object.keys((await rows.get(networkPortsTable, network.id))?.ports ?? {}),
-  );
+  const ports = await rows.find(portTable, { where: { networkId: network.id } });
   const used = (subnetId: string) =>
-    [...ports.values()].flatMap((p) => p.attributes.fixedIps).filter((ip) => ip.subnetId === subnetId).length;
+    ports.flatMap((p) => p.attributes.fixedIps).filter((ip) => ip.subnetId === subnetId).length;
   const views = subnets.map((s) => ({
     subnet_id: s.id,
     subnet_name: s.attributes.name,

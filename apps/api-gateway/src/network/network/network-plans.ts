@@ -1,6 +1,6 @@
 import type { hostBus } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
-import { networkPortsTable } from '../port/port-outlines.projection.js';
+import { settled } from '../../core/settled.js';
 import { subnetTable } from '../subnet/subnet.projection.js';
 import { networkTable } from './network.projection.js';
 
@@ -8,9 +8,10 @@ import { networkTable } from './network.projection.js';
 export const networkPlans = async (rows: RowReader, networkIds: readonly string[]): Promise<hostBus.NetworkPlan[]> => {
   const ids = [...new Set(networkIds)].sort();
   if (ids.length === 0) return [];
-  const networks = await rows.getMany(networkTable, ids);
-  const subnets = await rows.find(subnetTable, { where: { networkId: { in: ids } } });
-  const ports = await rows.getMany(networkPortsTable, ids);
+  const [networks, subnets] = await settled([
+    rows.getMany(networkTable, ids),
+    rows.find(subnetTable, { where: { networkId: { in: ids } } }),
+  ]);
   return ids.flatMap((id) => {
     const network = networks.get(id);
     if (!network) return [];
@@ -36,9 +37,6 @@ export const networkPlans = async (rows: RowReader, networkIds: readonly string[
               hostRoutes,
             };
           }),
-        leases: Object.values(ports.get(id)?.ports ?? {}).flatMap((p) =>
-          p.addresses.map((address) => ({ mac: p.mac, address, hostname: p.hostname })),
-        ),
       },
     ];
   });

@@ -1,24 +1,16 @@
-import {
-  type Instant,
-  type NetworkEvent,
-  type NetworkId,
-  networkEvents,
-  type RecordedEvent,
-} from '@omnivisor/contracts';
+import { type NetworkEvent, type NetworkId, networkEvents, type RecordedEvent } from '@omnivisor/contracts';
 import { type Projection, type Table, table } from '@omnivisor/eventsourcing';
-import { rowsOf } from '../common/rows.js';
+import { rowsOf, type Times } from '../common/rows.js';
 import { evolveNetwork, type Network, noNetwork } from './network.js';
 
-export interface NetworkRow extends Network {
+export interface NetworkRow extends Network, Times {
   readonly id: NetworkId;
   readonly name: string;
   readonly shared: boolean;
   readonly external: boolean;
-  readonly createdAt: Instant;
-  readonly updatedAt: Instant;
 }
 
-export const networkTable: Table<NetworkRow> = table('networks_v1', ['projectId'], ['shared'], ['external'], ['name']);
+export const networkTable: Table<NetworkRow> = table('networks_v2', ['projectId'], ['shared'], ['external'], ['name']);
 
 export const networkProjection: Projection<NetworkRow> = rowsOf<Network, NetworkEvent, NetworkRow>({
   table: networkTable,

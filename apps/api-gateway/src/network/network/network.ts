@@ -27,6 +27,7 @@ export type NetworkCommand =
       readonly projectId: ProjectId;
       readonly attributes: NetworkAttributes;
     }
+  | { readonly type: 'abandon'; readonly networkId: NetworkId }
   | {
       readonly type: 'change';
       readonly networkId: NetworkId;
@@ -53,6 +54,8 @@ const decide = (command: NetworkCommand, network: Network): NetworkEvent[] => {
     const { projectId, attributes } = command;
     return [{ type: 'NetworkCreated', data: { networkId, projectId, attributes } }];
   }
+  if (command.type === 'abandon')
+    return network.id !== null || network.deleted ? [] : [{ type: 'NetworkCreateAbandoned', data: { networkId } }];
   if (command.type === 'delete' && network.deleted) return [];
   if (network.id === null || network.deleted) throw networkNotFound(networkId);
   switch (command.type) {
@@ -91,6 +94,7 @@ export const evolveNetwork = (network: Network, event: NetworkEvent): Network =>
       };
     case 'NetworkTagged':
       return { ...network, tags: event.data.tags, revision };
+    case 'NetworkCreateAbandoned':
     case 'NetworkDeleted':
       return { ...network, deleted: true, revision };
   }

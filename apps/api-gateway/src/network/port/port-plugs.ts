@@ -1,31 +1,31 @@
 import type { hostBus } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
-import { serverTable } from '../../compute/server/server.projection.js';
-import { sumOfAddresses } from '../common/cidr-sum.js';
+import type { ServerRow } from '../../compute/server/server.projection.js';
+import { settled } from '../../core/settled.js';
 import { networkTable } from '../network/network.projection.js';
-import { protocolNumber } from '../security-group/rules.js';
+import { protocolNumber, rangeOf } from '../security-group/rules.js';
 import { securityGroupTable } from '../security-group/security-group.projection.js';
 import { portTable } from './port.projection.js';
-import { groupPortsTable } from './port-outlines.projection.js';
 
-/** The ports of servers as their hosts plug them, in the order in which the servers got them. */
+/** A server and its ports, in the order in which it got them. */
+type Plugged = Pick<ServerRow, 'id' | 'ports'>;
+
+/** The ports of servers as their hosts plug them. */
 export const portPlugs = async (
   rows: RowReader,
-  serverIds: readonly string[],
+  servers: readonly Plugged[],
 ): Promise<Map<string, hostBus.PortPlug[]>> => {
   const plugs = new Map<string, hostBus.PortPlug[]>();
-  if (serverIds.length === 0) return plugs;
-  const ports = await rows.find(portTable, { where: { serverId: { in: [...serverIds] } } });
   const order = new Map<string, { readonly index: number; readonly tag: string | null }>();
-  for (const server of (await rows.getMany(serverTable, serverIds)).values())
+  for (const server of servers)
     for (const [index, { portId, tag }] of (server.ports ?? []).entries()) order.set(portId, { index, tag });
-  ports.sort((a, b) => (order.get(a.id)?.index ?? 0) - (order.get(b.id)?.index ?? 0));
-  const groups = await rows.getMany(securityGroupTable, [...new Set(ports.flatMap((p) => [...p.securityGroups]))]);
-  const networks = await rows.getMany(networkTable, [...new Set(ports.map((p) => p.networkId as string))]);
-  const remote = [...new Set([...groups.values()].flatMap((g) => [...g.remoteGroups]))];
-  const members = new Map<string, string[]>();
-  for (const [id, row] of await rows.getMany(groupPortsTable, remote))
-    members.set(id, sumOfAddresses(Object.values(row.ports).flatMap((p) => [...p.addresses])));
+  if (order.size === 0) return plugs;
+  const ports = [...(await rows.getMany(portTable, [...order.keys()])).values()];
+  ports.sort((a, b) => order.get(a.id)!.index - order.get(b.id)!.index);
+  const [groups, networks] = await settled([
+    rows.getMany(securityGroupTable, [...new Set(ports.flatMap((p) => [...p.securityGroups]))]),
+    rows.getMany(networkTable, [...new Set(ports.map((p) => p.networkId as string))]),
+  ]);
 
   const rulesOf = (groupIds: readonly string[]): hostBus.SecurityRule[] =>
     groupIds.flatMap((id) =>
@@ -39,16 +39,15 @@ export const portPlugs = async (
           protocol: number === null ? null : isV6 && number === 1 ? '58' : `${number}`,
           portMin: rule.portMin,
           portMax: rule.portMax,
-          remotePrefixes:
-            rule.remoteGroup !== null
-              ? (members.get(rule.remoteGroup) ?? []).filter((p) => p.includes(':') === isV6)
-              : [rule.remotePrefix ?? (isV6 ? '::/0' : '0.0.0.0/0')],
+          remotePrefixes: rule.remoteGroup === null ? [rangeOf(rule) ?? (isV6 ? '::/0' : '0.0.0.0/0')] : [],
+          remoteGroup: rule.remoteGroup,
         };
       }),
     );
 
   for (const port of ports) {
-    const { attributes } = port;
+    const { attributes, serverId } = port;
+    if (serverId === null) continue;
     const plug: hostBus.PortPlug = {
       portId: port.id,
       networkId: port.networkId,
@@ -56,15 +55,16 @@ export const portPlugs = async (
       mtu: networks.get(port.networkId)?.attributes.mtu ?? 1500,
       adminUp: attributes.adminUp && (networks.get(port.networkId)?.attributes.adminUp ?? true),
       portSecurity: attributes.portSecurity,
+      hostname: port.hostname,
       fixedIps: attributes.fixedIps,
       allowedPairs: attributes.allowedAddressPairs.map((p) => ({ mac: p.mac ?? attributes.mac, address: p.address })),
       securityGroups: attributes.securityGroups,
       rules: attributes.portSecurity ? rulesOf(port.securityGroups) : [],
       tag: order.get(port.id)?.tag ?? null,
     };
-    const list = plugs.get(port.serverId!) ?? [];
+    const list = plugs.get(serverId) ?? [];
     list.push(plug);
-    plugs.set(port.serverId!, list);
+    plugs.set(serverId, list);
   }
   return plugs;
 };

@@ -1,19 +1,25 @@
-import { type Instant, type PortEvent, type PortId, portEvents } from '@omnivisor/contracts';
+import { type PortEvent, type PortId, portEvents } from '@omnivisor/contracts';
 import { type Projection, type Table, table } from '@omnivisor/eventsourcing';
-import { rowsOf } from '../common/rows.js';
+import { rowsOf, type Times } from '../common/rows.js';
 import { evolvePort, noPort, type Port } from './port.js';
 
-export interface PortRow extends Port {
+export interface PortRow extends Port, Times {
   readonly id: PortId;
   readonly deviceId: string;
   readonly name: string;
   readonly securityGroups: readonly string[];
   readonly addresses: readonly string[];
-  readonly createdAt: Instant;
-  readonly updatedAt: Instant;
+  readonly hostId: string | null;
 }
 
-export const portTable: Table<PortRow> = table('ports_v1', ['projectId'], ['networkId'], ['deviceId'], ['serverId']);
+export const portTable: Table<PortRow> = table(
+  'ports_v2',
+  ['projectId'],
+  ['networkId'],
+  ['deviceId'],
+  ['serverId'],
+  ['hostId', 'changedAt'],
+);
 
 export const portProjection: Projection<PortRow> = rowsOf<Port, PortEvent, PortRow>({
   table: portTable,
@@ -28,6 +34,7 @@ export const portProjection: Projection<PortRow> = rowsOf<Port, PortEvent, PortR
     name: state.attributes.name,
     securityGroups: state.attributes.securityGroups,
     addresses: state.attributes.fixedIps.map((ip) => ip.address),
+    hostId: state.host?.id ?? null,
     ...times,
   }),
 });

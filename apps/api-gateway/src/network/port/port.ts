@@ -148,9 +148,9 @@ export const evolvePort = (port: Port, event: PortEvent): Port => {
   const revision = port.revision + 1;
   switch (event.type) {
     case 'PortCreated': {
-      const { portId, networkId, projectId, attributes, madeFor, hostname } = event.data;
+      const { portId: id, networkId, projectId, attributes, madeFor, hostname, host = null } = event.data;
       const serverId = madeFor;
-      return { ...port, id: portId, networkId, projectId, attributes, madeFor, serverId, hostname, revision };
+      return { ...port, id, networkId, projectId, attributes, madeFor, serverId, hostname, host, revision };
     }
     case 'PortCreateAbandoned':
       return { ...port, deleted: true, revision };

@@ -1,5 +1,6 @@
 import { type NetworkQuotaEvent, networkQuotaEvents, type ProjectId } from '@omnivisor/contracts';
 import type { Aggregate } from '@omnivisor/eventsourcing';
+import { Set as ImmutableSet } from 'immutable';
 import { overQuota } from '../common/errors.js';
 
 /** Neutron's own defaults; the resources served here. */
@@ -15,7 +16,7 @@ export const QUOTA_RESOURCES = Object.keys(DEFAULT_LIMITS) as QuotaResource[];
 
 export interface NetworkQuota {
   readonly limits: Readonly<Record<string, number>>;
-  readonly taken: Readonly<Record<string, ReadonlySet<string>>>;
+  readonly taken: Readonly<Record<string, ImmutableSet<string>>>;
 }
 
 export type NetworkQuotaCommand =
@@ -26,6 +27,8 @@ export type NetworkQuotaCommand =
       readonly projectId: ProjectId;
       readonly resource: QuotaResource;
       readonly ids: readonly string[];
+      /** What they are parts of, where they have no streams of their own. */
+      readonly parent?: string;
     }
   | {
       readonly type: 'giveBack';
@@ -48,12 +51,12 @@ const decide = (command: NetworkQuotaCommand, quota: NetworkQuota): NetworkQuota
     case 'resetLimits':
       return Object.keys(quota.limits).length === 0 ? [] : [{ type: 'NetworkQuotaLimitsReset', data: { projectId } }];
     case 'take': {
-      const { resource } = command;
+      const { resource, parent } = command;
       const ids = command.ids.filter((id) => !quota.taken[resource]?.has(id));
       if (ids.length === 0) return [];
       const limit = limitOf(quota, resource);
       if (limit >= 0 && usedOf(quota, resource) + ids.length > limit) throw overQuota([resource]);
-      return [{ type: 'NetworkQuotaTaken', data: { projectId, resource, ids } }];
+      return [{ type: 'NetworkQuotaTaken', data: { projectId, resource, ids, ...(parent ? { parent } : {}) } }];
     }
     case 'giveBack': {
       const { resource } = command;
@@ -71,13 +74,14 @@ const evolve = (quota: NetworkQuota, event: NetworkQuotaEvent): NetworkQuota => 
       return { ...quota, limits: {} };
     case 'NetworkQuotaTaken': {
       const { resource, ids } = event.data;
-      return { ...quota, taken: { ...quota.taken, [resource]: new Set([...(quota.taken[resource] ?? []), ...ids]) } };
+      return { ...quota, taken: { ...quota.taken, [resource]: (quota.taken[resource] ?? ImmutableSet()).union(ids) } };
     }
     case 'NetworkQuotaReturned': {
       const { resource, ids } = event.data;
-      const left = new Set(quota.taken[resource]);
-      for (const id of ids) left.delete(id);
-      return { ...quota, taken: { ...quota.taken, [resource]: left } };
+      return {
+        ...quota,
+        taken: { ...quota.taken, [resource]: (quota.taken[resource] ?? ImmutableSet()).subtract(ids) },
+      };
     }
   }
 };

@@ -1,4 +1,5 @@
 import type { SecurityGroupRule } from '@omnivisor/contracts';
+import { pythonStr } from '@omnivisor/openstack';
 import { neutronError } from '../common/errors.js';
 import { PROTOCOLS, protocolNumber } from './rules.js';
 
@@ -9,7 +10,7 @@ const ONLY_V6 = new Set([58, 41, 44, 59, 60, 43]);
 /** `protocol` of a request as it is kept. @throws DomainError `invalid` */
 export const protocolOf = (value: unknown): string | null => {
   if (value === null || value === undefined || value === '') return null;
-  const text = `${value}`.toLowerCase();
+  const text = pythonStr(value).toLowerCase();
   if (text === 'any') return null;
   const number = /^\d{1,3}$/.test(text) ? Number(text) : -1;
   if (!Object.hasOwn(PROTOCOLS, text) && (number < 0 || number > 255))
@@ -28,7 +29,7 @@ export const protocolOf = (value: unknown): string | null => {
 export const portOf = (value: unknown): number => {
   const number = typeof value === 'string' && /^\d{1,5}$/.test(value) ? Number(value) : value;
   if (typeof number === 'number' && Number.isInteger(number) && number >= 0 && number <= 65_535) return number;
-  throw bad('SecurityGroupInvalidPortValue', `Invalid value for port ${`${value}`.slice(0, 50)}`);
+  throw bad('SecurityGroupInvalidPortValue', `Invalid value for port ${pythonStr(value).slice(0, 50)}`);
 };
 
 /** What Neutron checks of a rule beyond the form of its fields. @throws DomainError `invalid` */

@@ -1,4 +1,5 @@
 import type { SecurityGroupId, SecurityGroupRule, SecurityGroupRuleId } from '@omnivisor/contracts';
+import { canonicalCidr } from '../common/addresses.js';
 
 /** Protocol names that Neutron takes, with their numbers. */
 export const PROTOCOLS: Readonly<Record<string, number>> = {
@@ -33,6 +34,10 @@ export const protocolNumber = (protocol: string | null): number | null => {
   return PROTOCOLS[protocol] ?? Number(protocol);
 };
 
+/** The range that a rule names; null for any. */
+export const rangeOf = ({ remotePrefix }: SecurityGroupRule): string | null =>
+  remotePrefix === null ? null : canonicalCidr(remotePrefix);
+
 /** The rules allow the same. */
 export const sameRule = (a: SecurityGroupRule, b: SecurityGroupRule): boolean =>
   a.direction === b.direction &&
@@ -40,7 +45,7 @@ export const sameRule = (a: SecurityGroupRule, b: SecurityGroupRule): boolean =>
   protocolNumber(a.protocol) === protocolNumber(b.protocol) &&
   a.portMin === b.portMin &&
   a.portMax === b.portMax &&
-  a.remotePrefix === b.remotePrefix &&
+  rangeOf(a) === rangeOf(b) &&
   a.remoteGroup === b.remoteGroup;
 
 const anything = {

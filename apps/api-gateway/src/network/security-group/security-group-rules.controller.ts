@@ -1,6 +1,6 @@
 import { Controller } from '@nestjs/common';
-import type { SecurityGroupId, SecurityGroupRule, SecurityGroupRuleId } from '@omnivisor/contracts';
-import { type Call, Operation, Reply } from '@omnivisor/openstack';
+import type { ProjectId, SecurityGroupId, SecurityGroupRule, SecurityGroupRuleId } from '@omnivisor/contracts';
+import { type Call, Operation, pythonStr, Reply } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { GatewayCore } from '../../core/gateway-core.js';
 import {
@@ -19,6 +19,7 @@ import {
 import { list, present, show, type View, visible } from '../common/collection.js';
 import { step } from '../common/context.js';
 import { networkQuota } from '../quota/network-quota.js';
+import { removeRule } from './remove-rule.js';
 import { checkRule, portOf, protocolOf } from './rule-checks.js';
 import { securityGroup } from './security-group.js';
 import { securityGroupKind, securityGroupRuleKind } from './security-group.kind.js';
@@ -27,7 +28,7 @@ import { securityGroupRuleTable } from './security-group.projection.js';
 const lower =
   (...values: string[]) =>
   (v: unknown) =>
-    oneOf(...values)(values.find((x) => x.toLowerCase() === `${v}`.toLowerCase()) ?? v);
+    oneOf(...values)(values.find((x) => x.toLowerCase() === pythonStr(v).toLowerCase()) ?? v);
 
 const attributes: Attributes = {
   id: readOnly,
@@ -107,7 +108,12 @@ export class SecurityGroupRulesController {
       const { projectId } = group;
       const quota = { projectId, resource: 'security_group_rule' as const, ids: [rule.id] };
       const { commands } = this.core;
-      await commands.execute(networkQuota, projectId, { type: 'take', ...quota }, step(context, 'quota'));
+      await commands.execute(
+        networkQuota,
+        projectId,
+        { type: 'take', ...quota, parent: group.id },
+        step(context, 'quota'),
+      );
       try {
         await commands.execute(
           securityGroup,
@@ -137,20 +143,8 @@ export class SecurityGroupRulesController {
     const rows = await this.core.fresh();
     const row = await visible(securityGroupRuleKind, rows, call, call.params.id ?? '');
     call.enforce('delete_security_group_rule', await securityGroupRuleKind.target(rows, row));
-    const context = call.context();
-    const projectId = row.projectId as never;
-    await this.core.commands.execute(
-      securityGroup,
-      row.securityGroupId,
-      { type: 'removeRule', securityGroupId: row.securityGroupId, ruleId: row.id },
-      context,
-    );
-    await this.core.commands.execute(
-      networkQuota,
-      row.projectId,
-      { type: 'giveBack', projectId, resource: 'security_group_rule', ids: [row.id] },
-      step(context, 'quota'),
-    );
+    const { securityGroupId, projectId, id } = row;
+    await removeRule(this.core, securityGroupId, projectId as ProjectId, id, call.context());
     return new Reply(undefined);
   }
 }

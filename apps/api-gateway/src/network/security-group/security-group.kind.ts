@@ -1,6 +1,7 @@
 import type { SecurityGroupRule } from '@omnivisor/contracts';
 import { type Kind, moment, ownOrAll } from '../common/collection.js';
 import { securityGroupNotFound, securityGroupRuleNotFound } from '../common/errors.js';
+import { rangeOf } from './rules.js';
 import {
   type SecurityGroupRow,
   type SecurityGroupRuleRow,
@@ -21,7 +22,7 @@ export const ruleView = (rule: SecurityGroupRule, groupId: string, projectId: st
   port_range_max: rule.portMax,
   remote_ip_prefix: rule.remotePrefix,
   remote_address_group_id: null,
-  normalized_cidr: rule.remotePrefix,
+  normalized_cidr: rangeOf(rule),
   remote_group_id: rule.remoteGroup,
   standard_attr_id: 0,
   description: rule.description,

@@ -6,18 +6,16 @@ import {
   securityGroupEvents,
 } from '@omnivisor/contracts';
 import { type Projection, projection, type Table, table } from '@omnivisor/eventsourcing';
-import { rowsOf } from '../common/rows.js';
+import { rowsOf, type Times } from '../common/rows.js';
 import { evolveSecurityGroup, noSecurityGroup, type SecurityGroup } from './security-group.js';
 
-export interface SecurityGroupRow extends SecurityGroup {
+export interface SecurityGroupRow extends SecurityGroup, Times {
   readonly id: SecurityGroupId;
   /** Groups whose members its rules name. */
   readonly remoteGroups: readonly string[];
-  readonly createdAt: Instant;
-  readonly updatedAt: Instant;
 }
 
-export const securityGroupTable: Table<SecurityGroupRow> = table('security_groups_v1', ['projectId', 'name']);
+export const securityGroupTable: Table<SecurityGroupRow> = table('security_groups_v2', ['projectId', 'name']);
 
 export const securityGroupProjection: Projection<SecurityGroupRow> = rowsOf<
   SecurityGroup,
@@ -47,6 +45,7 @@ export const securityGroupRuleTable: Table<SecurityGroupRuleRow> = table(
   'security_group_rules_v1',
   ['projectId'],
   ['securityGroupId'],
+  ['remoteGroup'],
 );
 
 export const securityGroupRuleProjection = projection<SecurityGroupEvent, SecurityGroupRuleRow>(

@@ -23,6 +23,8 @@ export interface SecurityGroup {
   readonly stateful: boolean;
   readonly isDefault: boolean;
   readonly rules: readonly SecurityGroupRule[];
+  /** Ids that no rule may have any more. */
+  readonly abandonedRules: readonly SecurityGroupRuleId[];
   readonly tags: readonly string[];
   readonly revision: number;
   readonly deleted: boolean;
@@ -30,6 +32,8 @@ export interface SecurityGroup {
 
 export type SecurityGroupCommand =
   | ({ readonly type: 'create' } & Created)
+  | { readonly type: 'abandon'; readonly securityGroupId: SecurityGroupId }
+  | { readonly type: 'abandonRule'; readonly securityGroupId: SecurityGroupId; readonly ruleId: SecurityGroupRuleId }
   | {
       readonly type: 'change';
       readonly securityGroupId: SecurityGroupId;
@@ -57,6 +61,7 @@ export const noSecurityGroup: SecurityGroup = {
   stateful: true,
   isDefault: false,
   rules: [],
+  abandonedRules: [],
   tags: [],
   revision: 0,
   deleted: false,
@@ -69,6 +74,17 @@ const decide = (command: SecurityGroupCommand, group: SecurityGroup): SecurityGr
     if (group.deleted && !command.isDefault) throw conflict(`Security group ${securityGroupId} was deleted.`);
     const { type: _, ...data } = command;
     return [{ type: 'SecurityGroupCreated', data }];
+  }
+  if (command.type === 'abandon')
+    return group.id !== null || group.deleted
+      ? []
+      : [{ type: 'SecurityGroupCreateAbandoned', data: { securityGroupId } }];
+  if (command.type === 'abandonRule') {
+    const { ruleId } = command;
+    const cannotCome = group.id === null || group.deleted || group.abandonedRules.includes(ruleId);
+    return cannotCome || group.rules.some((r) => r.id === ruleId)
+      ? []
+      : [{ type: 'SecurityGroupRuleAbandoned', data: { securityGroupId, ruleId } }];
   }
   if (command.type === 'delete' && group.deleted) return [];
   if (group.id === null || group.deleted) throw securityGroupNotFound(securityGroupId);
@@ -102,6 +118,7 @@ const decide = (command: SecurityGroupCommand, group: SecurityGroup): SecurityGr
     case 'addRule': {
       const { rule } = command;
       if (group.rules.some((r) => r.id === rule.id)) return [];
+      if (group.abandonedRules.includes(rule.id)) throw conflict(`Security group rule ${rule.id} was given up.`);
       const same = group.rules.find((r) => sameRule(r, rule));
       if (same) throw ruleExists(same.id);
       return [{ type: 'SecurityGroupRuleAdded', data: { securityGroupId, projectId: group.projectId, rule } }];
@@ -142,8 +159,11 @@ export const evolveSecurityGroup = (group: SecurityGroup, event: SecurityGroupEv
       return { ...group, tags: event.data.tags, revision };
     case 'SecurityGroupRuleAdded':
       return { ...group, rules: [...group.rules, event.data.rule], revision };
+    case 'SecurityGroupRuleAbandoned':
+      return { ...group, abandonedRules: [...group.abandonedRules, event.data.ruleId], revision };
     case 'SecurityGroupRuleRemoved':
       return { ...group, rules: group.rules.filter((r) => r.id !== event.data.ruleId), revision };
+    case 'SecurityGroupCreateAbandoned':
     case 'SecurityGroupDeleted':
       return { ...group, deleted: true, revision };
   }

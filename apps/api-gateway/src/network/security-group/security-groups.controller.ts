@@ -1,5 +1,5 @@
 import { Controller } from '@nestjs/common';
-import type { ProjectId, SecurityGroupId } from '@omnivisor/contracts';
+import type { CommandContext, ProjectId, SecurityGroupId } from '@omnivisor/contracts';
 import { type Call, Operation, Reply } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { GatewayCore } from '../../core/gateway-core.js';
@@ -17,9 +17,10 @@ import {
 import { ifRevision, list, owned, permitted, present, show, type View } from '../common/collection.js';
 import { step } from '../common/context.js';
 import { neutronError, securityGroupInUse } from '../common/errors.js';
-import { groupPortsTable } from '../port/port-outlines.projection.js';
+import { groupMemberTable } from '../port/port-outlines.projection.js';
 import { networkQuota } from '../quota/network-quota.js';
 import { ensureDefaultGroup } from './default-group.js';
+import { removeRule } from './remove-rule.js';
 import { egressRules } from './rules.js';
 import { securityGroup } from './security-group.js';
 import { securityGroupKind } from './security-group.kind.js';
@@ -39,6 +40,11 @@ const attributes: Attributes = {
   tenant_id: postOnly(text()),
   project_id: postOnly(text()),
 };
+
+/** The name of the group that every project has. */
+const DEFAULT = 'default';
+const defaultExists = () =>
+  neutronError('conflict', 'SecurityGroupDefaultAlreadyExists', 'Default security group already exists.');
 
 @Controller()
 export class SecurityGroupsController {
@@ -69,8 +75,7 @@ export class SecurityGroupsController {
     const { bulk, items } = parseCreate(call.body, 'security_group', 'security_groups', attributes);
     for (const given of items) {
       call.enforce('create_security_group', owned(`${given.project_id ?? call.token.projectId ?? ''}`));
-      if (given.name === 'default')
-        throw neutronError('conflict', 'SecurityGroupDefaultAlreadyExists', 'Default security group already exists.');
+      if (given.name === DEFAULT) throw defaultExists();
     }
     await this.core.fresh();
     const views: View[] = [];
@@ -117,6 +122,7 @@ export class SecurityGroupsController {
   async update(call: Call) {
     const row = await permitted(securityGroupKind, await this.core.fresh(), call, call.params.id ?? '', 'update');
     const given = parseUpdate(call.body, 'security_group', attributes);
+    if (given.name === DEFAULT && !row.isDefault) throw defaultExists();
     await this.core.commands.execute(
       securityGroup,
       row.id,
@@ -146,7 +152,7 @@ export class SecurityGroupsController {
   async remove(call: Call) {
     const rows = await this.core.fresh();
     const row = await permitted(securityGroupKind, rows, call, call.params.id ?? '', 'delete');
-    if (await rows.get(groupPortsTable, row.id)) throw securityGroupInUse(row.id);
+    if ((await rows.count(groupMemberTable, { groupId: row.id, member: true })) > 0) throw securityGroupInUse(row.id);
     const context = call.context();
     const { projectId } = row;
     await this.core.commands.execute(
@@ -165,6 +171,15 @@ export class SecurityGroupsController {
         { type: 'giveBack', projectId, resource, ids },
         step(context, resource),
       );
+    await this.removeRulesTo(row.id, context);
     return new Reply(undefined);
+  }
+
+  /** Rules of other groups that named the members of one that is gone go too. */
+  private async removeRulesTo(id: SecurityGroupId, context: CommandContext): Promise<void> {
+    const where = { remoteGroups: { contains: id } } as never;
+    for (const group of await (await this.core.fresh()).find(securityGroupTable, { where }))
+      for (const rule of group.rules.filter((r) => r.remoteGroup === id))
+        await removeRule(this.core, group.id, group.projectId, rule.id, step(context, rule.id));
   }
 }

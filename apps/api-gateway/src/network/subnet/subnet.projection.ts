@@ -1,15 +1,13 @@
-import { type Instant, type SubnetEvent, type SubnetId, subnetEvents } from '@omnivisor/contracts';
+import { type SubnetEvent, type SubnetId, subnetEvents } from '@omnivisor/contracts';
 import { type Projection, type Table, table } from '@omnivisor/eventsourcing';
-import { rowsOf } from '../common/rows.js';
+import { rowsOf, type Times } from '../common/rows.js';
 import { evolveSubnet, noSubnet, type Subnet } from './subnet.js';
 
-export interface SubnetRow extends Subnet {
+export interface SubnetRow extends Subnet, Times {
   readonly id: SubnetId;
-  readonly createdAt: Instant;
-  readonly updatedAt: Instant;
 }
 
-export const subnetTable: Table<SubnetRow> = table('subnets_v1', ['projectId'], ['networkId']);
+export const subnetTable: Table<SubnetRow> = table('subnets_v2', ['projectId'], ['networkId', 'changedAt']);
 
 export const subnetProjection: Projection<SubnetRow> = rowsOf<Subnet, SubnetEvent, SubnetRow>({
   table: subnetTable,

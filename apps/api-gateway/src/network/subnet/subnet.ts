@@ -30,6 +30,7 @@ export interface Subnet {
 
 export type SubnetCommand =
   | ({ readonly type: 'create' } & Created)
+  | { readonly type: 'abandon'; readonly subnetId: SubnetId }
   | {
       readonly type: 'change';
       readonly subnetId: SubnetId;
@@ -61,6 +62,8 @@ const decide = (command: SubnetCommand, subnet: Subnet): SubnetEvent[] => {
     const { type: _, ...data } = command;
     return [{ type: 'SubnetCreated', data }];
   }
+  if (command.type === 'abandon')
+    return subnet.id !== null || subnet.deleted ? [] : [{ type: 'SubnetCreateAbandoned', data: { subnetId } }];
   if (command.type === 'delete' && subnet.deleted) return [];
   if (subnet.id === null || subnet.deleted) throw subnetNotFound(subnetId);
   checkRevision(subnet.revision, command.ifRevision);
@@ -89,6 +92,7 @@ export const evolveSubnet = (subnet: Subnet, event: SubnetEvent): Subnet => {
       return { ...subnet, attributes: { ...subnet.attributes, ...event.data.changes } as SubnetAttributes, revision };
     case 'SubnetTagged':
       return { ...subnet, tags: event.data.tags, revision };
+    case 'SubnetCreateAbandoned':
     case 'SubnetDeleted':
       return { ...subnet, deleted: true, revision };
   }

@@ -19,7 +19,13 @@ it('keeps guests of a fake machine across the death of its process', async () =>
   await open().powerOff(id, ms(0));
   const third = open();
   expect(await third.list()).toEqual([
-    { mark: { cloudId, serverId: id, attempt: 1 }, power: 'shutdown', memory: 16, vcpus: 1 },
+    {
+      mark: { cloudId, serverId: id, attempt: 1, build: 0 },
+      stage: 'settled',
+      power: 'shutdown',
+      memory: 16,
+      vcpus: 1,
+    },
   ]);
   expect((await third.consoleLog?.tail(id, 1000))?.toString()).toContain('power on');
   await third.destroy(id);

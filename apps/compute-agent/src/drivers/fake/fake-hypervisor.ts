@@ -2,8 +2,8 @@ import type { Milliseconds, ServerId } from '@omnivisor/contracts';
 import { ms } from '@omnivisor/contracts';
 import type { Clock } from '@omnivisor/platform';
 import { EventChannel } from '../common/event-channel.js';
-import { type GuestMark, type GuestSpec, type HostInventory, HypervisorError } from '../hypervisor-driver.js';
-import type { FakeGuest } from './fake-guest.js';
+import { type ForeignGuest, type GuestSpec, type HostInventory, HypervisorError } from '../hypervisor-driver.js';
+import { bootText, type FakeGuest, type Letter, NOTHING } from './fake-guest.js';
 import { FakeGuestFiles } from './fake-guest-files.js';
 
 /** A call of the driver, as delays and faults name it. */
@@ -17,8 +17,22 @@ export type FakeOperation =
   | 'reboot'
   | 'pause'
   | 'unpause'
+  | 'suspend'
+  | 'resume'
+  | 'rebuild'
+  | 'rescue'
+  | 'unrescue'
+  | 'resize'
+  | 'crashDump'
+  | 'snapshot'
+  | 'attach'
+  | 'detach'
+  | 'migrate'
+  | 'adopt'
   | 'consoleLog'
-  | 'console';
+  | 'console'
+  | 'statistics'
+  | 'guestAgent';
 
 export interface FakeHypervisorOptions {
   readonly clock: Clock;
@@ -33,6 +47,12 @@ export interface FakeHypervisorOptions {
   readonly stateDir?: string;
 }
 
+/** Storage of a fake machine that outlives guests. */
+export interface FakeVolume {
+  readonly letter: Letter;
+  readonly size: number;
+}
+
 /**
  * The "machine" under `FakeDriver`: it stands while driver objects come and go, as a host does while agents restart.
  * It is honest about limits: what its inventory cannot carry is refused.
@@ -42,15 +62,18 @@ export class FakeHypervisor {
   readonly inventory: HostInventory;
   readonly guestEvents = new EventChannel();
   readonly shutdownTime: Milliseconds;
+  readonly stateDir: string | null;
   /** Guests somebody else made: they use no mark of ours, and the driver must neither list nor touch them. */
-  readonly foreignGuests = new Map<string, { power: 'running' | 'shutdown' }>();
+  readonly foreignGuests = new Map<string, ForeignGuest>();
+  /** By the path that a `GuestDisk` names. */
+  readonly volumes = new Map<string, FakeVolume>();
   /** True: nothing answers, every call is `unavailable`; guests go on. */
   unreachable = false;
   /** Guests that ignore the power button. */
   readonly ignoringAcpi = new Set<ServerId>();
 
   private readonly guests: Map<ServerId, FakeGuest>;
-  private readonly building = new Map<ServerId, GuestSpec>();
+  private readonly building = new Map<ServerId, HostInventory>();
   private readonly delays: Map<FakeOperation, Milliseconds>;
   private readonly faults = new Map<FakeOperation, HypervisorError[]>();
   private readonly files: FakeGuestFiles | null;
@@ -62,7 +85,8 @@ export class FakeHypervisor {
     this.cpuOvercommit = options.cpuOvercommit ?? 16;
     this.shutdownTime = options.shutdownTime ?? ms(0);
     this.delays = new Map(Object.entries(options.delays ?? {}) as [FakeOperation, Milliseconds][]);
-    this.files = options.stateDir === undefined ? null : new FakeGuestFiles(options.stateDir);
+    this.stateDir = options.stateDir ?? null;
+    this.files = this.stateDir === null ? null : new FakeGuestFiles(this.stateDir);
     this.guests = this.files?.load() ?? new Map();
   }
 
@@ -83,13 +107,13 @@ export class FakeHypervisor {
 
   /** The guest shuts itself down. */
   shutDownFromInside(id: ServerId): void {
-    this.change(id, { power: 'shutdown' });
+    this.change(id, { power: 'shutdown', startedAt: null, memory: NOTHING });
     this.guestEvents.publish(id);
   }
 
   /** The guest dies of itself. */
   crash(id: ServerId): void {
-    this.change(id, { power: 'crashed' });
+    this.change(id, { power: 'crashed', startedAt: null, memory: NOTHING });
     this.guestEvents.publish(id);
   }
 
@@ -99,9 +123,10 @@ export class FakeHypervisor {
     this.guestEvents.publish(id);
   }
 
-  /** The machine starts anew: every guest is off. */
+  /** The machine starts anew: every guest is off, but those that were suspended. */
   bootHost(): void {
-    for (const id of this.guests.keys()) this.change(id, { power: 'shutdown' });
+    for (const [id, { power }] of this.guests)
+      if (power !== 'suspended') this.change(id, { power: 'shutdown', startedAt: null, memory: NOTHING });
   }
 
   /** A guest with a mark appears that no driver call made, as after the return of an older log. */
@@ -133,10 +158,9 @@ export class FakeHypervisor {
     if (fault) throw fault;
   }
 
-  /** Takes room for a guest in the making. @throws HypervisorError `noResources` */
-  begin(spec: GuestSpec): void {
-    const wanted = demandOf(spec);
-    const used = this.used();
+  /** Takes room for a guest in the making, or for what a resize would make of one. @throws HypervisorError `noResources` */
+  begin(id: ServerId, wanted: HostInventory): void {
+    const used = this.usedBeside(id);
     const limits = { ...this.inventory, vcpus: this.inventory.vcpus * this.cpuOvercommit };
     for (const kind of ['vcpus', 'memoryMib', 'diskGib'] as const)
       if (used[kind] + wanted[kind] > limits[kind])
@@ -144,24 +168,24 @@ export class FakeHypervisor {
           'noResources',
           `not enough ${kind}: ${wanted[kind]} wanted, ${limits[kind] - used[kind]} of ${limits[kind]} free`,
         );
-    this.building.set(spec.mark.serverId, spec);
+    this.building.set(id, wanted);
   }
 
-  /** The guest is complete and runs. */
-  complete(spec: GuestSpec): void {
-    this.store({
-      mark: spec.mark,
-      name: spec.name,
-      power: 'running',
-      ...demandOf(spec),
-      nics: spec.nics.map((nic) => nic.tap),
-      console: bootText(spec.name, spec.mark),
-    });
-    this.building.delete(spec.mark.serverId);
+  /** The guest is complete. */
+  complete(guest: FakeGuest): void {
+    this.store(guest);
+    this.building.delete(guest.mark.serverId);
   }
 
   giveUp(id: ServerId): void {
     this.building.delete(id);
+  }
+
+  /** The guest's power comes on. */
+  start(id: ServerId, change: Partial<FakeGuest> = {}): void {
+    this.change(id, { ...change, power: 'running', startedAt: this.clock.now(), memory: NOTHING });
+    const guest = this.guests.get(id);
+    if (guest) this.print(id, bootText(guest));
   }
 
   change(id: ServerId, change: Partial<FakeGuest>): void {
@@ -179,31 +203,56 @@ export class FakeHypervisor {
     this.files?.save(guest);
   }
 
-  private answer(): void {
+  answer(): void {
     if (this.unreachable) throw new HypervisorError('unavailable', 'the hypervisor does not answer');
   }
 
-  private used(): HostInventory {
+  private usedBeside(id: ServerId): HostInventory {
     const total = { vcpus: 0, memoryMib: 0, diskGib: 0 };
     const add = (demand: HostInventory) => {
       total.vcpus += demand.vcpus;
       total.memoryMib += demand.memoryMib;
       total.diskGib += demand.diskGib;
     };
-    for (const guest of this.guests.values()) add(guest);
-    for (const spec of this.building.values()) add(demandOf(spec));
+    for (const [other, guest] of this.guests) if (other !== id) add(guest);
+    for (const [other, demand] of this.building) if (other !== id) add(demand);
     return total;
   }
 }
 
 const CONSOLE_KEPT = 65_536;
 
-const demandOf = ({ flavor }: GuestSpec): HostInventory => ({
-  vcpus: flavor.vcpus,
-  memoryMib: flavor.memory,
-  diskGib: flavor.disk + flavor.ephemeral + Math.ceil(flavor.swap / 1024),
-});
+/** A guest that a spec asks for, off and before it has run. */
+export const guestFrom = (spec: GuestSpec): FakeGuest => {
+  const disks = {
+    root: NOTHING,
+    rootGib: spec.disks.root.size,
+    ephemeralGib: spec.disks.ephemeral?.size ?? 0,
+    swapMib: spec.disks.swap,
+  };
+  return {
+    mark: spec.mark,
+    name: spec.name,
+    stage: 'settled',
+    power: 'shutdown',
+    startedAt: null,
+    vcpus: spec.flavor.vcpus,
+    memoryMib: spec.flavor.memory,
+    diskGib: diskDemand(disks),
+    nics: spec.nics.map(({ portId, mac }) => ({ portId, mac })),
+    disks,
+    attached: [],
+    configDrive: [...(spec.configDrive?.keys() ?? [])],
+    memory: NOTHING,
+    writes: 0,
+    hasAgent: spec.image.properties.hw_qemu_guest_agent === 'yes',
+    rescue: null,
+    before: null,
+    expects: null,
+    adopted: null,
+    console: '',
+  };
+};
 
-/** What every fake guest prints when its power comes on. */
-export const bootText = (name: string, mark: GuestMark): string =>
-  `fake guest ${name}: power on\nfake guest ${name}: instance-id=${mark.serverId} up\n`;
+export const diskDemand = (disks: FakeGuest['disks']): number =>
+  disks.rootGib + disks.ephemeralGib + Math.ceil(disks.swapMib / 1024);

@@ -1,26 +1,56 @@
-import { mib, ms, ServerId } from '@omnivisor/contracts';
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { type Feature, features, mib, ms, ServerId } from '@omnivisor/contracts';
 import { SystemClock } from '@omnivisor/platform';
 import { VirtualClock } from '@omnivisor/platform/testing';
 import { describe, expect, it } from 'vitest';
-import { testGuest } from '../common/test-guest.js';
-import { describeHypervisorDriver } from '../conformance.js';
-import { HypervisorError } from '../hypervisor-driver.js';
+import { fileDisk, tapNic, testGuest } from '../common/test-guest.js';
+import { describeHypervisorDriver } from '../conformance/index.js';
+import { type ForeignGuest, HypervisorError } from '../hypervisor-driver.js';
 import { FakeDriver } from './fake.driver.js';
+import { LETTER_AT } from './fake-disk-image.js';
 import { FakeHypervisor } from './fake-hypervisor.js';
+import { InsideFakeGuest } from './inside.js';
 
 const cloudId = 'test-cloud';
 const id = ServerId.parse('0c2c7a4e-52a3-4b8e-8f4d-000000000001');
 const never = new AbortController().signal;
 
 const machine = new FakeHypervisor({ clock: new SystemClock(), shutdownTime: ms(1) });
+const other = new FakeHypervisor({ clock: new SystemClock() });
+/** A server may have been moved, so it is looked for where it is. */
+const machineOf = (serverId: ServerId) => (machine.guest(serverId) ? machine : other);
+const inside = (serverId: ServerId) => new InsideFakeGuest(machineOf(serverId));
 const openDriver = async () => new FakeDriver(machine, { cloudId });
+const leftovers = (of: FakeHypervisor) => async (serverId: ServerId) => (of.guest(serverId) ? [serverId] : []);
+let made = 0;
+const foreign = (): ForeignGuest => ({
+  nativeId: `foreign-${++made}`,
+  name: 'theirs',
+  power: 'running',
+  vcpus: 1,
+  memory: mib(64),
+  disks: [{ name: 'disk', size: 1024 ** 3 }],
+  nics: [{ mac: 'fa:16:3e:00:00:09', network: null }],
+});
+const somebodyElse = async () => {
+  const guest = foreign();
+  machine.foreignGuests.set(guest.nativeId, guest);
+  return {
+    nativeId: guest.nativeId,
+    nics: [],
+    untouched: async () => machine.foreignGuests.get(guest.nativeId)?.power === 'running',
+    remove: async () => void machine.foreignGuests.delete(guest.nativeId),
+  };
+};
 
 describeHypervisorDriver({
-  name: 'fake',
-  supports: ['pausing', 'consoleLog', 'consoles'],
+  backend: 'fake',
+  level: 'L0',
+  supports: (Object.keys(features) as Feature[]).filter((feature) => feature !== 'maintenance'),
   open: openDriver,
   reopen: openDriver,
-  close: (driver) => driver.close(),
+  openOtherCloud: async () => new FakeDriver(machine, { cloudId: 'another-cloud' }),
   guest: async (serverId) => testGuest(serverId, cloudId),
   tooBig: async (serverId) => {
     const guest = testGuest(serverId, cloudId);
@@ -30,25 +60,54 @@ describeHypervisorDriver({
     machine.failNext('spawn');
     return testGuest(serverId, cloudId);
   },
-  leftovers: async (serverId) => (machine.guest(serverId) ? [serverId] : []),
-  shutDownFromInside: async (serverId) => machine.shutDownFromInside(serverId),
-  ignorePowerButton: async (serverId) => {
-    machine.ignoringAcpi.add(serverId);
+  leftovers: leftovers(machine),
+  inside: {
+    up: async () => {},
+    switchOff: async (serverId) => machine.shutDownFromInside(serverId),
+    ignorePowerButton: async (serverId) => void machine.ignoringAcpi.add(serverId),
+    memory: {
+      write: async (serverId, letter) => inside(serverId).remember(serverId, letter),
+      read: async (serverId) => inside(serverId).recall(serverId),
+    },
+    disk: {
+      write: async (serverId, disk, letter) => inside(serverId).write(serverId, disk, letter),
+      read: async (serverId, disk) => inside(serverId).read(serverId, disk),
+    },
   },
-  foreignGuest: async () => {
-    machine.foreignGuests.set('somebody-else', { power: 'running' });
-    return {
-      untouched: async () => machine.foreignGuests.get('somebody-else')?.power === 'running',
-      remove: async () => void machine.foreignGuests.delete('somebody-else'),
-    };
-  },
+  tellsHostname: async (serverId) => machine.guest(serverId)!.name,
+  firstConsoleText: /fake guest .*: power on/,
+  configDriveFiles: async (serverId) => [...machine.guest(serverId)!.configDrive],
+  foreignGuest: somebodyElse,
   makeUnreachable: async () => {
     machine.unreachable = true;
     return async () => {
       machine.unreachable = false;
     };
   },
-  firstConsoleText: /fake guest .*: power on/,
+  stopHypervisor: async () => {
+    machine.unreachable = true;
+    return async () => {
+      machine.unreachable = false;
+    };
+  },
+  disk: async () => {
+    const path = `/volumes/${++made}`;
+    machine.volumes.set(path, { letter: '-', size: 1 << 20 });
+    return {
+      disk: fileDisk(path, `volume-${made}`),
+      exists: async () => machine.volumes.has(path),
+      remove: async () => void machine.volumes.delete(path),
+    };
+  },
+  nic: async () => tapNic(randomUUID(), `tap-${++made}`),
+  letterOf: async (file) => String.fromCharCode(readFileSync(file)[LETTER_AT]!),
+  otherHost: {
+    open: async () => new FakeDriver(other, { cloudId }),
+    spec: (spec) => spec,
+    leftovers: leftovers(other),
+    shared: async () => ({ here: await openDriver(), there: new FakeDriver(other, { cloudId }) }),
+  },
+  adoptable: somebodyElse,
 });
 
 describe('a fake machine', () => {

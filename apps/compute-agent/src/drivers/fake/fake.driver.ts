@@ -1,8 +1,6 @@
-import { PassThrough, Writable } from 'node:stream';
-import { type Milliseconds, mib, ms, type PowerState, type ServerId } from '@omnivisor/contracts';
-import { KeyedMutex } from '../common/keyed-mutex.js';
+import { type Milliseconds, mib, ms, type ServerId } from '@omnivisor/contracts';
 import {
-  type ConsoleStream,
+  DISK_FORMATS,
   type DriverEvent,
   type FoundGuest,
   type GuestNic,
@@ -12,37 +10,83 @@ import {
   HypervisorError,
   type ProbeReport,
 } from '../hypervisor-driver.js';
-import type { FakeGuest } from './fake-guest.js';
-import { bootText, type FakeHypervisor, type FakeOperation } from './fake-hypervisor.js';
+import { crashDumpsOf, pausingOf, rebuildingOf, rescuingOf, resizingOf, suspendingOf } from './fake-changes.js';
+import { diskGrowingOf, disksOf, nicsOf, snapshotsOf } from './fake-devices.js';
+import { type FakeGuest, isOff, NOTHING } from './fake-guest.js';
+import { FakeHost, nicsFrom, refuseAborted, refuseHardware } from './fake-host.js';
+import { type FakeHypervisor, guestFrom } from './fake-hypervisor.js';
+import { adoptionOf, liveMigrationOf, unpack } from './fake-migration.js';
+import {
+  consoleLogOf,
+  consolesOf,
+  consoleTicketsOf,
+  guestAgentOf,
+  guestIntegrationOf,
+  statisticsOf,
+} from './fake-observation.js';
+
+/** The optional members, each made over the machine. */
+const MEMBERS = {
+  pausing: pausingOf,
+  suspending: suspendingOf,
+  rebuilding: rebuildingOf,
+  rescuing: rescuingOf,
+  resizing: resizingOf,
+  crashDumps: crashDumpsOf,
+  snapshots: snapshotsOf,
+  disks: disksOf,
+  diskGrowing: diskGrowingOf,
+  nics: nicsOf,
+  liveMigration: liveMigrationOf,
+  adoption: adoptionOf,
+  consoleLog: consoleLogOf,
+  consoles: consolesOf,
+  consoleTickets: consoleTicketsOf,
+  statistics: statisticsOf,
+  guestAgent: guestAgentOf,
+  guestIntegration: guestIntegrationOf,
+} satisfies { [M in keyof HypervisorDriver]?: (host: FakeHost) => NonNullable<HypervisorDriver[M]> };
+type Member = keyof typeof MEMBERS;
 
 export interface FakeDriverOptions {
   readonly cloudId: string;
   /** Optional members it lacks, to be a backend that cannot do them. */
-  readonly without?: readonly ('pausing' | 'consoleLog' | 'consoles')[];
+  readonly without?: readonly Member[];
 }
 
 /** Drives a `FakeHypervisor`. It promises what every driver promises, and takes its time from the machine's clock. */
 export class FakeDriver implements HypervisorDriver {
   readonly backend = 'fake';
-  readonly pausing?: NonNullable<HypervisorDriver['pausing']>;
-  readonly consoleLog?: NonNullable<HypervisorDriver['consoleLog']>;
-  readonly consoles?: NonNullable<HypervisorDriver['consoles']>;
+  readonly imageFormats = DISK_FORMATS;
+  declare readonly pausing?: NonNullable<HypervisorDriver['pausing']>;
+  declare readonly suspending?: NonNullable<HypervisorDriver['suspending']>;
+  declare readonly rebuilding?: NonNullable<HypervisorDriver['rebuilding']>;
+  declare readonly rescuing?: NonNullable<HypervisorDriver['rescuing']>;
+  declare readonly resizing?: NonNullable<HypervisorDriver['resizing']>;
+  declare readonly crashDumps?: NonNullable<HypervisorDriver['crashDumps']>;
+  declare readonly snapshots?: NonNullable<HypervisorDriver['snapshots']>;
+  declare readonly disks?: NonNullable<HypervisorDriver['disks']>;
+  declare readonly diskGrowing?: NonNullable<HypervisorDriver['diskGrowing']>;
+  declare readonly nics?: NonNullable<HypervisorDriver['nics']>;
+  declare readonly liveMigration?: NonNullable<HypervisorDriver['liveMigration']>;
+  declare readonly adoption?: NonNullable<HypervisorDriver['adoption']>;
+  declare readonly consoleLog?: NonNullable<HypervisorDriver['consoleLog']>;
+  declare readonly consoles?: NonNullable<HypervisorDriver['consoles']>;
+  declare readonly consoleTickets?: NonNullable<HypervisorDriver['consoleTickets']>;
+  declare readonly statistics?: NonNullable<HypervisorDriver['statistics']>;
+  declare readonly guestAgent?: NonNullable<HypervisorDriver['guestAgent']>;
+  declare readonly guestIntegration?: NonNullable<HypervisorDriver['guestIntegration']>;
 
-  private readonly oneAtATime = new KeyedMutex<ServerId>();
+  private readonly host: FakeHost;
   private readonly closing = new AbortController();
 
   constructor(
     private readonly machine: FakeHypervisor,
-    private readonly options: FakeDriverOptions,
+    { cloudId, without = [] }: FakeDriverOptions,
   ) {
-    const has = (member: 'pausing' | 'consoleLog' | 'consoles') => !options.without?.includes(member);
-    if (has('pausing'))
-      this.pausing = {
-        pause: (id) => this.setPaused(id, 'pause', 'running', 'paused'),
-        unpause: (id) => this.setPaused(id, 'unpause', 'paused', 'running'),
-      };
-    if (has('consoleLog')) this.consoleLog = { tail: (id, maxBytes) => this.tail(id, maxBytes) };
-    if (has('consoles')) this.consoles = { open: (id) => this.openConsole(id) };
+    this.host = new FakeHost(machine, cloudId);
+    const members = Object.entries(MEMBERS).filter(([name]) => !without.includes(name as Member));
+    Object.assign(this, Object.fromEntries(members.map(([name, make]) => [name, make(this.host)])));
   }
 
   async probe(signal: AbortSignal): Promise<ProbeReport> {
@@ -61,6 +105,10 @@ export class FakeDriver implements HypervisorDriver {
     }
   }
 
+  async check(): Promise<void> {
+    this.machine.answer();
+  }
+
   async inventory(): Promise<HostInventory> {
     await this.machine.work('list');
     return this.machine.inventory;
@@ -68,12 +116,12 @@ export class FakeDriver implements HypervisorDriver {
 
   async list(): Promise<FoundGuest[]> {
     await this.machine.work('list');
-    return this.machine.all().filter(this.isOurs).map(found);
+    return this.machine.all().filter(this.host.isOurs).map(this.found);
   }
 
   async inspect(id: ServerId): Promise<FoundGuest> {
     await this.machine.work('list');
-    return found(this.guest(id));
+    return this.found(this.host.guest(id));
   }
 
   events(signal: AbortSignal): AsyncIterable<DriverEvent> {
@@ -81,17 +129,19 @@ export class FakeDriver implements HypervisorDriver {
   }
 
   spawn(spec: GuestSpec, signal: AbortSignal): Promise<void> {
-    const id = spec.mark.serverId;
-    return this.oneAtATime.run(id, async () => {
+    const { serverId: id } = spec.mark;
+    return this.host.oneAtATime.run(id, async () => {
       const there = this.machine.guest(id);
       if (there && sameMark(there, spec)) return this.machine.work('list');
-      if (there) throw new HypervisorError('fault', `another attempt of server ${id} is on this host`);
-      this.machine.begin(spec);
+      if (there) throw new HypervisorError('fault', `another attempt or build of server ${id} is on this host`);
+      refuseHardware(spec);
+      const guest = guestFrom(spec);
+      this.machine.begin(id, guest);
       try {
-        refuseAborted(signal);
         await this.machine.work('spawn', signal);
         refuseAborted(signal);
-        this.machine.complete(spec);
+        this.machine.complete(guest);
+        if (spec.powerOn) this.machine.start(id);
       } catch (error) {
         this.machine.giveUp(id);
         throw error;
@@ -100,121 +150,64 @@ export class FakeDriver implements HypervisorDriver {
   }
 
   destroy(id: ServerId): Promise<void> {
-    return this.oneAtATime.run(id, async () => {
+    return this.host.oneAtATime.run(id, async () => {
       await this.machine.work('destroy');
       const guest = this.machine.guest(id);
-      if (guest && this.isOurs(guest)) this.machine.remove(id);
+      if (guest && this.host.isOurs(guest)) this.machine.remove(id);
     });
   }
 
-  powerOn(id: ServerId, nics: readonly GuestNic[], signal: AbortSignal = NEVER): Promise<void> {
-    return this.onGuest(id, 'powerOn', signal, async () => this.start(id, nics));
+  powerOn(id: ServerId, nics: readonly GuestNic[], signal?: AbortSignal): Promise<void> {
+    const start = (guest: FakeGuest) => {
+      refuseAway(guest);
+      if (guest.power === 'suspended') throw new HypervisorError('fault', 'cannot start a guest that is suspended');
+      if (isOff(guest)) this.machine.start(id, { nics: nicsFrom(nics) });
+    };
+    return this.host.onGuest(id, 'powerOn', start, signal);
   }
 
-  powerOff(id: ServerId, grace: Milliseconds, signal: AbortSignal = NEVER): Promise<void> {
-    return this.onGuest(id, 'powerOff', signal, async (guest) => {
-      if (isOff(guest.power)) return;
-      await this.shutDown(id, grace, signal);
-      this.machine.change(id, { power: 'shutdown' });
-    });
+  powerOff(id: ServerId, grace: Milliseconds, signal?: AbortSignal): Promise<void> {
+    const stop = async (guest: FakeGuest) => {
+      refuseAway(guest);
+      if (isOff(guest)) return;
+      if (guest.power === 'running') await this.shutDown(id, grace, signal);
+      this.machine.change(id, { power: 'shutdown', startedAt: null, memory: NOTHING });
+    };
+    return this.host.onGuest(id, 'powerOff', stop, signal);
   }
 
-  reboot(id: ServerId, kind: 'soft' | 'hard', nics: readonly GuestNic[], signal: AbortSignal = NEVER): Promise<void> {
-    return this.onGuest(id, 'reboot', signal, async (guest) => {
+  reboot(id: ServerId, kind: 'soft' | 'hard', nics: readonly GuestNic[], signal?: AbortSignal): Promise<void> {
+    const restart = async (guest: FakeGuest) => {
+      refuseAway(guest);
       if (kind === 'soft' && guest.power === 'running') await this.shutDown(id, SOFT_REBOOT_WAIT, signal);
-      this.machine.change(id, { power: 'shutdown' });
-      this.start(id, nics);
-    });
+      this.machine.start(id, { nics: nicsFrom(nics) });
+    };
+    return this.host.onGuest(id, 'reboot', restart, signal);
   }
 
   async close(): Promise<void> {
     this.closing.abort();
   }
 
-  private setPaused(id: ServerId, operation: FakeOperation, from: PowerState, to: PowerState): Promise<void> {
-    return this.onGuest(id, operation, NEVER, async (guest) => {
-      if (guest.power === to) return;
-      if (guest.power !== from)
-        throw new HypervisorError('fault', `cannot ${operation} a guest that is ${guest.power}`);
-      this.machine.change(id, { power: to });
-    });
-  }
-
-  private async tail(id: ServerId, maxBytes: number): Promise<Buffer> {
-    await this.machine.work('consoleLog');
-    const text = Buffer.from(this.guest(id).console);
-    return text.subarray(Math.max(0, text.length - maxBytes));
-  }
-
-  private async openConsole(id: ServerId): Promise<ConsoleStream> {
-    await this.machine.work('console');
-    if (isOff(this.guest(id).power)) throw new HypervisorError('unavailable', 'the guest is off');
-    const echo = new PassThrough();
-    const typed = new Writable({
-      write: (bytes: Buffer, _encoding, done) => {
-        this.machine.print(id, bytes.toString());
-        echo.write(bytes);
-        done();
-      },
-    });
-    const close = () => {
-      typed.destroy();
-      echo.end();
-    };
-    return { readable: echo, writable: typed, close };
-  }
-
-  private async shutDown(id: ServerId, grace: Milliseconds, signal: AbortSignal): Promise<void> {
+  private async shutDown(id: ServerId, grace: Milliseconds, signal?: AbortSignal): Promise<void> {
     const reacts = !this.machine.ignoringAcpi.has(id) && this.machine.shutdownTime <= grace;
     await this.machine.clock.sleep(ms(reacts ? this.machine.shutdownTime : grace), signal);
     refuseAborted(signal);
   }
 
-  private start(id: ServerId, nics: readonly GuestNic[]): void {
-    const guest = this.guest(id);
-    if (!isOff(guest.power)) return;
-    this.machine.change(id, { power: 'running', nics: nics.map((nic) => nic.tap) });
-    this.machine.print(id, bootText(guest.name, guest.mark));
-  }
-
-  private onGuest(
-    id: ServerId,
-    operation: FakeOperation,
-    signal: AbortSignal,
-    action: (guest: FakeGuest) => Promise<void>,
-  ): Promise<void> {
-    return this.oneAtATime.run(id, async () => {
-      refuseAborted(signal);
-      await this.machine.work(operation, signal);
-      refuseAborted(signal);
-      await action(this.guest(id));
-    });
-  }
-
-  private guest(id: ServerId): FakeGuest {
-    const guest = this.machine.guest(id);
-    if (!guest || !this.isOurs(guest)) throw new HypervisorError('serverNotOnHost', `server ${id} is not on this host`);
-    return guest;
-  }
-
-  private readonly isOurs = (guest: FakeGuest): boolean => guest.mark.cloudId === this.options.cloudId;
+  private readonly found = (guest: FakeGuest): FoundGuest => {
+    unpack(this.machine, guest);
+    const { mark, stage, power, memoryMib, vcpus } = this.host.guest(guest.mark.serverId);
+    return { mark, stage, power: stage === 'incoming' ? 'noState' : power, memory: mib(memoryMib), vcpus };
+  };
 }
 
 const SOFT_REBOOT_WAIT = ms(60_000);
-const NEVER = new AbortController().signal;
-
-const isOff = (power: PowerState): boolean => power === 'shutdown' || power === 'crashed';
 
 const sameMark = (guest: FakeGuest, { mark }: GuestSpec): boolean =>
-  guest.mark.cloudId === mark.cloudId && guest.mark.attempt === mark.attempt;
+  guest.mark.cloudId === mark.cloudId && guest.mark.attempt === mark.attempt && guest.mark.build === mark.build;
 
-const refuseAborted = (signal: AbortSignal): void => {
-  if (signal.aborted) throw new HypervisorError('fault', 'the call was aborted');
+/** It is another host's now, or not yet ours. */
+const refuseAway = ({ stage }: FakeGuest): void => {
+  if (stage === 'moved' || stage === 'incoming') throw new HypervisorError('fault', `the guest is ${stage}`);
 };
-
-const found = ({ mark, power, memoryMib, vcpus }: FakeGuest): FoundGuest => ({
-  mark,
-  power,
-  memory: mib(memoryMib),
-  vcpus,
-});

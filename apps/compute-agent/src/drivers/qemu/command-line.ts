@@ -1,5 +1,7 @@
-import type { GuestDefinition } from './definition.js';
-import { guestName } from './definition.js';
+import { attachedName, attachedNode, Channels, diskDevice, localNode, type Properties, romNode } from './blocks.js';
+import { type GuestDefinition, guestName, type LocalDisk, type Nic } from './definition.js';
+import { DISK_FILES, FILES, TPM_SOCKET } from './files.js';
+import { fixedPlace, isQ35, placeOf, portArguments } from './slots.js';
 
 /** How this host runs guests now, whatever the guest is made of. */
 export interface Execution {
@@ -9,61 +11,20 @@ export interface Execution {
   readonly runAs: number | null;
 }
 
-/** Files in a guest's folder; QEMU runs in that folder and opens them by these names. */
-export const FILES = {
-  definition: 'guest.json',
-  stopped: 'stopped.json',
-  qmp: 'qmp.sock',
-  vnc: 'vnc.sock',
-  serial: 'serial.sock',
-  console: 'console.log',
-  pid: 'qemu.pid',
-  stderr: 'qemu.log',
-  base: 'base.img',
-  root: 'disk.qcow2',
-  ephemeral: 'disk.eph0',
-  swap: 'disk.swap',
-  configDrive: 'disk.config',
-  firmwareVariables: 'firmware.vars',
-} as const;
-
 export const FIRMWARE = {
   uefi: { code: '/usr/share/OVMF/OVMF_CODE_4M.fd', variables: '/usr/share/OVMF/OVMF_VARS_4M.fd' },
   secureBoot: { code: '/usr/share/OVMF/OVMF_CODE_4M.ms.fd', variables: '/usr/share/OVMF/OVMF_VARS_4M.ms.fd' },
 } as const;
 
+/** File descriptors of the network devices begin here; what starts QEMU opens them. */
+export const FIRST_DESCRIPTOR = 10;
+
+/** Name of the node that holds what the guest remembered. */
+export const MEMORY_NODE = 'memory';
+
 /** Arguments of QEMU for a guest. Nothing here depends on where the guest's folder is. */
-export const argumentsFor = (guest: GuestDefinition, execution: Execution): string[] => {
+export const argumentsFor = (guest: GuestDefinition, execution: Execution, extra: readonly string[] = []): string[] => {
   const { serverId } = guest.mark;
-  const isQ35 = guest.machine.startsWith('pc-q35');
-  const devices: string[] = [];
-  const needsScsi = guest.diskBus === 'scsi' || (isQ35 && guest.cdroms.length > 0);
-  if (needsScsi) devices.push('-device', 'virtio-scsi-pci,id=scsi0');
-  let ide = 0;
-
-  guest.disks.forEach((disk, i) => {
-    const node = `disk${i}`;
-    devices.push('-blockdev', JSON.stringify(blockNode(node, disk.file, disk.format, false)));
-    const boot = i === 0 && !guest.cdroms.some((drive) => drive.boot) ? ',bootindex=1' : '';
-    const common = `drive=${node},id=dev-${node},serial=${disk.serial}${boot}`;
-    if (guest.diskBus === 'virtio') devices.push('-device', `virtio-blk-pci,${common}`);
-    else if (guest.diskBus === 'scsi') devices.push('-device', `scsi-hd,bus=scsi0.0,${common}`);
-    else devices.push('-device', `ide-hd,${ideSlot(ide++, isQ35)},${common}`);
-  });
-  guest.cdroms.forEach((drive, i) => {
-    const node = `cd${i}`;
-    devices.push('-blockdev', JSON.stringify(blockNode(node, drive.file, 'raw', true)));
-    const common = `drive=${node},id=dev-${node}${drive.boot ? ',bootindex=1' : ''}`;
-    // The cloud kernels of distributions have no AHCI driver, so q35 gets its CD on SCSI.
-    devices.push('-device', isQ35 ? `scsi-cd,bus=scsi0.0,${common}` : `ide-cd,${ideSlot(ide++, isQ35)},${common}`);
-  });
-  guest.nics.forEach((nic, i) => {
-    const model = nic.model ?? guest.nicModel;
-    const mtu = model === 'virtio-net-pci' ? `,host_mtu=${nic.mtu}` : '';
-    devices.push('-netdev', `tap,id=net${i},ifname=${nic.tap},script=no,downscript=no,vhost=off`);
-    devices.push('-device', `${model},netdev=net${i},id=nic${i},mac=${nic.mac},romfile=${mtu}`);
-  });
-
   return [
     ...['-name', `guest=${guestName(guest)}`],
     ...['-uuid', serverId],
@@ -73,49 +34,170 @@ export const argumentsFor = (guest: GuestDefinition, execution: Execution): stri
       `type=1,manufacturer=OpenStack Foundation,product=OpenStack Nova,serial=${serverId},uuid=${serverId}`,
     ],
     ...['-nodefaults', '-no-user-config', '-S', '-no-shutdown'],
-    ...[
-      '-machine',
-      `${guest.machine},vmport=off,dump-guest-core=off${guest.firmware === 'secureBoot' ? ',smm=on' : ''}`,
-    ],
     ...['-accel', execution.accel === 'kvm' ? 'kvm' : 'tcg,thread=multi,tb-size=64'],
     ...['-cpu', execution.cpuModel],
-    ...['-m', `${guest.memoryMib}M`],
-    ...['-smp', String(guest.vcpus)],
+    ...machineArguments(guest),
     ...['-sandbox', 'on,obsolete=deny,spawn=deny,resourcecontrol=deny'],
     ...(execution.runAs === null ? [] : ['-runas', `${execution.runAs}:${execution.runAs}`]),
     ...['-rtc', 'base=utc'],
     ...['-boot', 'strict=on'],
     ...firmwareArguments(guest),
     ...['-qmp', `unix:${FILES.qmp},server=on,wait=off`],
+    ...['-qmp', `unix:${FILES.descriptors},server=on,wait=off`],
     ...['-pidfile', FILES.pid],
     ...['-chardev', `socket,id=serial0,path=${FILES.serial},server=on,wait=off,logfile=${FILES.console},logappend=on`],
     ...['-serial', 'chardev:serial0'],
     ...['-vnc', `unix:${FILES.vnc}`],
-    ...(guest.video === null ? [] : ['-device', guest.video]),
-    ...devices,
-    ...['-device', 'virtio-balloon-pci'],
-    ...['-device', 'virtio-rng-pci'],
+    ...(guest.video === null ? [] : ['-device', `${guest.video},${fixedPlace(guest, 'video')}`]),
+    ...portArguments(guest),
+    ...driveArguments(guest),
+    ...guest.nics.flatMap((nic, i) => nicArguments(guest, nic, FIRST_DESCRIPTOR + i)),
+    ...(guest.hasAgent ? agentArguments(guest) : []),
+    ...(guest.tpm === null ? [] : tpmArguments(guest.tpm)),
+    ...(guest.tablet ? ['-device', `qemu-xhci,${fixedPlace(guest, 'usb')}`, '-device', 'usb-tablet'] : []),
+    ...(guest.watchdog === null
+      ? []
+      : ['-device', `i6300esb,${fixedPlace(guest, 'watchdog')}`, '-action', `watchdog=${guest.watchdog}`]),
+    ...['-device', `virtio-balloon-pci,id=balloon0,${fixedPlace(guest, 'balloon')}`],
+    ...['-device', `virtio-rng-pci,${fixedPlace(guest, 'random')}`],
+    ...extra,
   ];
 };
 
-/** Four places on the two IDE channels of i440FX; one per port on the AHCI of q35. */
-const ideSlot = (n: number, isQ35: boolean): string =>
-  isQ35 ? `bus=ide.${n}` : `bus=ide.${Math.floor(n / 2)},unit=${n % 2}`;
+const json = (properties: Properties): string => JSON.stringify(properties);
 
-/** The format is always said: QEMU must never guess it from bytes that a guest can write. */
-const blockNode = (node: string, file: string, format: 'raw' | 'qcow2', readOnly: boolean) => ({
-  driver: format,
-  'node-name': node,
-  'read-only': readOnly,
-  ...(readOnly ? {} : { discard: 'unmap' }),
-  file: { driver: 'file', filename: file, ...(readOnly ? {} : { discard: 'unmap' }) },
+const machineArguments = (guest: GuestDefinition): string[] => {
+  const { memoryMib, topology, hugePages } = guest;
+  const backend = hugePages === null ? '' : ',memory-backend=ram0';
+  const { sockets, cores, threads } = topology;
+  return [
+    ...[
+      '-machine',
+      `${guest.machine},vmport=off,dump-guest-core=off${guest.firmware === 'secureBoot' ? ',smm=on' : ''}${backend}`,
+    ],
+    ...['-m', `${memoryMib}M`],
+    ...['-smp', `${guest.vcpus},sockets=${sockets},cores=${cores},threads=${threads}`],
+    ...(hugePages === null
+      ? []
+      : [
+          '-object',
+          `memory-backend-memfd,id=ram0,size=${memoryMib}M,hugetlb=on,hugetlbsize=${hugePages}K,prealloc=on,share=off`,
+        ]),
+  ];
+};
+
+/**
+ * The rescue disk comes first and is booted from; else the CD with the image, or the root disk. A firmware shows to what
+ * it boots those disks only that it may boot from, so a rescued guest's own root comes second.
+ */
+const driveArguments = (guest: GuestDefinition): string[] => {
+  const { rescue } = guest;
+  const cdroms = rescue?.cdroms ?? guest.cdroms;
+  const disks: readonly LocalDisk[] = [...(rescue ? [rescue.disk] : []), ...guest.disks];
+  const bootsFromDisk = !cdroms.some((drive) => drive.boot);
+  const channels = new Channels(isQ35(guest));
+  const needsScsi =
+    cdroms.some(() => guest.cdromBus === 'scsi') ||
+    [guest.diskBus, ...guest.attached.map((d) => d.bus)].includes('scsi');
+  return [
+    ...(needsScsi ? ['-device', `${guest.scsiController},id=scsi0,${fixedPlace(guest, 'scsi')}`] : []),
+    ...disks.flatMap((disk, i) => [
+      ...['-blockdev', json(localNode(disk))],
+      ...[
+        '-device',
+        json(
+          diskDevice(
+            guest,
+            {
+              node: disk.name,
+              bus: guest.diskBus,
+              serial: disk.serial,
+              slot: disk.slot,
+              bootIndex: bootsFromDisk && (i === 0 || (rescue && disk.name === 'root')) ? i + 1 : null,
+            },
+            channels,
+          ),
+        ),
+      ],
+    ]),
+    ...cdroms.flatMap((drive, i) => {
+      const node = `cd${i}`;
+      const device: Properties = {
+        driver: guest.cdromBus === 'scsi' ? 'scsi-cd' : 'ide-cd',
+        id: `dev-${node}`,
+        drive: node,
+        ...(guest.cdromBus === 'scsi' ? { bus: 'scsi0.0', 'scsi-id': 32 + i } : channels.next()),
+        ...(drive.boot ? { bootindex: 1 } : {}),
+      };
+      return ['-blockdev', json(romNode(node, drive.file)), '-device', json(device)];
+    }),
+    ...guest.attached.flatMap((disk) => [
+      ...['-blockdev', json(attachedNode(disk, null))],
+      ...['-device', json(attachedDevice(guest, disk, channels))],
+    ]),
+  ];
+};
+
+export const attachedDevice = (
+  guest: GuestDefinition,
+  disk: GuestDefinition['attached'][number],
+  channels: Channels | null,
+): Properties =>
+  diskDevice(
+    guest,
+    {
+      node: attachedName(disk),
+      bus: disk.bus,
+      serial: disk.serial,
+      slot: disk.slot,
+      // Its own come first.
+      bootIndex: disk.bootIndex === null ? null : disk.bootIndex + 2,
+    },
+    channels,
+  );
+
+export const netdevName = ({ portId }: Pick<Nic, 'portId'>): string => `net-${portId}`;
+
+export const nicDevice = (guest: GuestDefinition, nic: Nic): Properties => ({
+  driver: nic.model,
+  id: `dev-${netdevName(nic)}`,
+  netdev: netdevName(nic),
+  mac: nic.mac,
+  romfile: '',
+  ...placeOf(guest, nic.slot),
+  ...(nic.model === 'virtio-net-pci' ? { host_mtu: nic.mtu } : {}),
 });
 
-const firmwareArguments = ({ firmware }: GuestDefinition): string[] =>
-  firmware === 'bios'
+const nicArguments = (guest: GuestDefinition, nic: Nic, descriptor: number): string[] => [
+  ...['-netdev', `tap,id=${netdevName(nic)},fd=${descriptor}`],
+  ...['-device', json(nicDevice(guest, nic))],
+];
+
+const agentArguments = (guest: GuestDefinition): string[] => [
+  ...['-device', `virtio-serial-pci,id=serial,${fixedPlace(guest, 'serial')}`],
+  ...['-chardev', `socket,id=agent0,path=${FILES.agent},server=on,wait=off`],
+  ...['-device', 'virtserialport,bus=serial.0,chardev=agent0,name=org.qemu.guest_agent.0'],
+];
+
+const tpmArguments = (model: NonNullable<GuestDefinition['tpm']>): string[] => [
+  ...['-chardev', `socket,id=tpm0,path=${FILES.tpm}/${TPM_SOCKET}`],
+  ...['-tpmdev', 'emulator,id=tpm,chardev=tpm0'],
+  ...['-device', `${model},tpmdev=tpm`],
+];
+
+const firmwareArguments = ({ firmware, directBoot }: GuestDefinition): string[] => [
+  ...(directBoot
+    ? [
+        ...['-kernel', `${FILES.disks}/${DISK_FILES.kernel}`],
+        ...(directBoot.ramdisk ? ['-initrd', `${FILES.disks}/${DISK_FILES.ramdisk}`] : []),
+        ...['-append', directBoot.commandLine],
+      ]
+    : []),
+  ...(firmware === 'bios'
     ? []
     : [
         ...(firmware === 'secureBoot' ? ['-global', 'driver=cfi.pflash01,property=secure,value=on'] : []),
         ...['-drive', `if=pflash,format=raw,unit=0,readonly=on,file=${FIRMWARE[firmware].code}`],
-        ...['-drive', `if=pflash,format=raw,unit=1,file=${FILES.firmwareVariables}`],
-      ];
+        ...['-drive', `if=pflash,format=raw,unit=1,file=${FILES.disks}/${DISK_FILES.firmwareVariables}`],
+      ]),
+];

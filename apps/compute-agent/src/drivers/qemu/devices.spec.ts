@@ -2,6 +2,7 @@ import { ServerId } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
 import { testGuest } from '../common/test-guest.js';
 import { devicesFor } from './devices.js';
+import { sizeOf } from './sizes.js';
 
 const machines = {
   pc: 'pc-i440fx-7.2',
@@ -18,8 +19,14 @@ describe('the hardware of a guest', () => {
       machine: 'pc-i440fx-7.2',
       firmware: 'bios',
       diskBus: 'virtio',
+      scsiController: 'virtio-scsi-pci',
+      cdromBus: 'ide',
       nicModel: 'virtio-net-pci',
       video: 'VGA',
+      tablet: false,
+      watchdog: null,
+      tpm: null,
+      hasAgent: false,
     });
   });
 
@@ -34,6 +41,13 @@ describe('the hardware of a guest', () => {
     [{ hw_firmware_type: 'uefi' }, { firmware: 'uefi', machine: 'pc-i440fx-7.2' }],
     [{ os_secure_boot: 'required' }, { firmware: 'secureBoot', machine: 'pc-q35-7.2' }],
     [{ hw_video_model: 'none' }, { video: null }],
+    [{ hw_scsi_model: 'vmpvscsi' }, { scsiController: 'pvscsi' }],
+    [{ hw_cdrom_bus: 'scsi' }, { cdromBus: 'scsi' }],
+    [{ hw_pointer_model: 'usbtablet' }, { tablet: true }],
+    [{ hw_watchdog_action: 'poweroff' }, { watchdog: 'poweroff' }],
+    [{ hw_tpm_version: '2.0', hw_tpm_model: 'tpm-crb' }, { tpm: 'tpm-crb' }],
+    [{ hw_qemu_guest_agent: 'yes' }, { hasAgent: true }],
+    [{ hw_rng_model: 'virtio' }, { diskBus: 'virtio' }],
     [{ os_type: 'linux', hw_architecture: 'x86_64' }, { diskBus: 'virtio' }],
   ])('honours %j', (properties, expected) => {
     expect(devices(properties as Record<string, string>)).toMatchObject(expected);
@@ -52,16 +66,63 @@ describe('the hardware of a guest', () => {
     [{ hw_firmware_type: 'openbios' }],
     [{ os_secure_boot: 'required', hw_machine_type: 'pc' }],
     [{ hw_video_model: 'qxl' }],
+    [{ hw_cdrom_bus: 'virtio' }],
+    [{ hw_scsi_model: 'buslogic' }],
+    [{ hw_tpm_version: '1.2' }],
+    [{ hw_serial_port_count: '3' }],
+    [{ hw_qemu_guest_agent: 'maybe' }],
   ])('refuses %j', (properties) => {
     expect(() => devices(properties as Record<string, string>)).toThrow(
       expect.objectContaining({ code: 'unsupported' }),
     );
   });
 
+  it('lets the flavor decide where both may', () => {
+    expect(devices({ hw_watchdog_action: 'reset' }, { 'hw:watchdog_action': 'pause' }).watchdog).toBe('pause');
+    expect(devices({}, { 'hw:tpm_version': '2.0' }).tpm).toBe('tpm-tis');
+  });
+
   it('refuses extra specs that would change what was bought, and lets others pass', () => {
-    for (const extra of [{ 'hw:cpu_policy': 'dedicated' }, { 'hw:numa_nodes': '2' }, { 'hw:mem_page_size': 'large' }])
+    for (const extra of [{ 'hw:cpu_policy': 'dedicated' }, { 'hw:numa_nodes': '2' }, { 'hw:pmem': 'x' }])
       expect(() => devices({}, extra as never)).toThrow(expect.objectContaining({ code: 'unsupported' }));
     for (const extra of [{ 'hw:cpu_policy': 'shared' }, { 'hw:numa_nodes': '1' }, { 'quota:cpu_shares': '10' }])
       expect(devices({}, extra as never).diskBus).toBe('virtio');
+  });
+});
+
+describe('the size of a guest', () => {
+  const size = (vcpus: number, extraSpecs: Record<string, string>, properties: Record<string, string> = {}) =>
+    sizeOf({ flavor: { ...base.flavor, vcpus, extraSpecs }, image: { ...base.image, properties } });
+
+  it.each([
+    [4, {}, {}, { sockets: 4, cores: 1, threads: 1 }],
+    [4, { 'hw:cpu_sockets': '2' }, {}, { sockets: 2, cores: 2, threads: 1 }],
+    [4, { 'hw:cpu_cores': '4' }, {}, { sockets: 1, cores: 4, threads: 1 }],
+    [4, { 'hw:cpu_max_sockets': '1' }, {}, { sockets: 1, cores: 4, threads: 1 }],
+    [8, { 'hw:cpu_sockets': '2', 'hw:cpu_threads': '2' }, {}, { sockets: 2, cores: 2, threads: 2 }],
+    [2, {}, { hw_cpu_sockets: '1' }, { sockets: 1, cores: 2, threads: 1 }],
+    [2, { 'hw:cpu_sockets': '2' }, { hw_cpu_sockets: '1' }, { sockets: 2, cores: 1, threads: 1 }],
+  ])('lays out %i CPUs by %j and %j', (vcpus, extraSpecs, properties, topology) => {
+    expect(size(vcpus, extraSpecs as never, properties as never).topology).toEqual(topology);
+  });
+
+  it.each([
+    [3, { 'hw:cpu_sockets': '2' }],
+    [4, { 'hw:cpu_cores': '3' }],
+    [8, { 'hw:cpu_max_sockets': '1', 'hw:cpu_max_cores': '4' }],
+    [2, { 'hw:cpu_sockets': '0' }],
+    [4, { 'hw:cpu_sockets': '4', 'hw:cpu_cores': '4' }],
+    [1, { 'hw:mem_page_size': '3MB' }],
+    [1, { 'hw:mem_page_size': 'enormous' }],
+    [1, { 'quota:cpu_quota': 'much' }],
+  ])('refuses %i CPUs with %j', (vcpus, extraSpecs) => {
+    expect(() => size(vcpus, extraSpecs as never)).toThrow(expect.objectContaining({ code: 'unsupported' }));
+  });
+
+  it('takes ordinary pages, and limits, as they come', () => {
+    expect(size(1, { 'hw:mem_page_size': 'small', 'quota:disk_read_bytes_sec': '1000' })).toMatchObject({
+      hugePages: null,
+      limits: { disk_read_bytes_sec: 1000 },
+    });
   });
 });

@@ -1,7 +1,5 @@
 import { type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
-import type { GuestDefinition } from './definition.js';
-
-type Devices = Pick<GuestDefinition, 'machine' | 'firmware' | 'diskBus' | 'nicModel' | 'video'>;
+import { DiskBus, type Hardware } from './definition.js';
 
 /** Machine types as `qemu -machine help` tells them: the versioned name behind each alias, and every name. */
 export interface MachineTypes {
@@ -10,7 +8,7 @@ export interface MachineTypes {
   readonly all: ReadonlySet<string>;
 }
 
-const NIC_MODELS: Readonly<Record<string, string>> = {
+export const NIC_MODELS: Readonly<Record<string, string>> = {
   virtio: 'virtio-net-pci',
   e1000: 'e1000',
   e1000e: 'e1000e',
@@ -27,20 +25,37 @@ const VIDEO_MODELS: Readonly<Record<string, string | null>> = {
   bochs: 'bochs-display',
   none: null,
 };
-const DISK_BUSES: Readonly<Record<string, GuestDefinition['diskBus']>> = {
-  virtio: 'virtio',
-  scsi: 'scsi',
-  ide: 'ide',
-  sata: 'sata',
+const SCSI_CONTROLLERS: Readonly<Record<string, string>> = {
+  'virtio-scsi': 'virtio-scsi-pci',
+  lsilogic: 'lsi53c895a',
+  lsisas1068: 'mptsas1068',
+  vmpvscsi: 'pvscsi',
+};
+const YES: Readonly<Record<string, boolean>> = { yes: true, true: true, no: false, false: false };
+
+/** Image properties that have one value here; another one is refused. */
+const ONLY: Readonly<Record<string, RegExp>> = {
+  hw_rng_model: /^virtio$/,
+  hw_serial_port_count: /^1$/,
+  hw_vif_multiqueue_enabled: /^(no|false)$/i,
+  hw_mem_encryption: /^(no|false)$/i,
+  hw_tpm_version: /^2\.0$/,
+  hw_cpu_policy: /^shared$/,
+  hw_numa_nodes: /^1$/,
 };
 
 /** Extra specs that ask for something this backend does not do; a guest without it would not be what was bought. */
 const REFUSED_EXTRA_SPECS: Readonly<Record<string, RegExp>> = {
   'hw:cpu_policy': /^(dedicated|mixed)$/,
+  'hw:cpu_thread_policy': /./,
   'hw:numa_nodes': /^(?!1$)./,
-  'hw:mem_page_size': /./,
   'hw:mem_encryption': /^true$/i,
+  'hw:tpm_version': /^(?!2\.0$)./,
+  'hw:vif_multiqueue_enabled': /^true$/i,
+  'hw:pmem': /./,
   'pci_passthrough:alias': /./,
+  'quota:vif_inbound_average': /./,
+  'quota:vif_outbound_average': /./,
 };
 
 const choose = <T>(table: Readonly<Record<string, T>>, property: string, wanted: string): T => {
@@ -49,18 +64,34 @@ const choose = <T>(table: Readonly<Record<string, T>>, property: string, wanted:
   return table[wanted]!;
 };
 
-/**
- * The hardware a guest gets, from its image's properties and its flavor.
- * @throws HypervisorError `unsupported` for a wish that cannot be served; none is dropped silently
- */
-export const devicesFor = ({ image, flavor }: GuestSpec, machines: MachineTypes): Devices => {
-  const property = (name: string, otherwise: string) => image.properties[name] ?? otherwise;
+/** @throws HypervisorError `unsupported` for a wish that nothing here knows how to grant */
+export const refuseWishes = ({ image, flavor }: Pick<GuestSpec, 'image' | 'flavor'>): void => {
   for (const [key, refused] of Object.entries(REFUSED_EXTRA_SPECS))
     if (refused.test(flavor.extraSpecs[key] ?? ''))
       throw new HypervisorError(
         'unsupported',
         `this host cannot serve the extra spec ${key}=${flavor.extraSpecs[key]}`,
       );
+  for (const [key, only] of Object.entries(ONLY)) {
+    const wanted = image.properties[key];
+    if (wanted !== undefined && !only.test(wanted))
+      throw new HypervisorError('unsupported', `this host cannot serve ${key}=${wanted}`);
+  }
+};
+
+/**
+ * The hardware a guest gets, from its image's properties and its flavor.
+ * @throws HypervisorError `unsupported` for a wish that cannot be served; none is dropped silently
+ */
+export const devicesFor = (
+  { image, flavor }: Pick<GuestSpec, 'image' | 'flavor'>,
+  machines: MachineTypes,
+): Hardware => {
+  refuseWishes({ image, flavor });
+  const property = (name: string, otherwise: string) => image.properties[name] ?? otherwise;
+  /** Nova lets the flavor decide where both may. */
+  const either = (name: string, otherwise: string) =>
+    flavor.extraSpecs[`hw:${name}`] ?? property(`hw_${name}`, otherwise);
 
   const architecture = image.properties.hw_architecture ?? property('architecture', 'x86_64');
   choose({ x86_64: true, amd64: true, i686: true }, 'hw_architecture', architecture);
@@ -81,14 +112,43 @@ export const devicesFor = ({ image, flavor }: GuestSpec, machines: MachineTypes)
   if (secureBoot && !isQ35)
     throw new HypervisorError('unsupported', `secure boot needs hw_machine_type=q35, not ${type}`);
 
-  const diskBus = choose(DISK_BUSES, 'hw_disk_bus', property('hw_disk_bus', 'virtio'));
-  if ((diskBus === 'ide' && isQ35) || (diskBus === 'sata' && !isQ35))
-    throw new HypervisorError('unsupported', `hw_disk_bus=${diskBus} does not exist on machine type ${type}`);
+  const watchdog = either('watchdog_action', 'disabled');
+  const tpm = either('tpm_version', '') === '' ? null : either('tpm_model', 'tpm-tis');
   return {
     machine,
     firmware,
-    diskBus,
+    diskBus: diskBus('hw_disk_bus', property('hw_disk_bus', 'virtio'), isQ35),
+    scsiController: choose(SCSI_CONTROLLERS, 'hw_scsi_model', property('hw_scsi_model', 'virtio-scsi')),
+    cdromBus: cdromBus(property('hw_cdrom_bus', isQ35 ? 'scsi' : 'ide'), isQ35),
     nicModel: choose(NIC_MODELS, 'hw_vif_model', property('hw_vif_model', 'virtio')),
     video: choose(VIDEO_MODELS, 'hw_video_model', property('hw_video_model', 'vga')),
+    tablet: choose({ usbtablet: true, ps2mouse: false }, 'hw_pointer_model', property('hw_pointer_model', 'ps2mouse')),
+    watchdog: choose(
+      { disabled: null, reset: 'reset', poweroff: 'poweroff', pause: 'pause', none: 'none' } as const,
+      'hw_watchdog_action',
+      watchdog,
+    ),
+    tpm: tpm === null ? null : choose({ 'tpm-tis': 'tpm-tis', 'tpm-crb': 'tpm-crb' } as const, 'hw_tpm_model', tpm),
+    hasAgent: choose(YES, 'hw_qemu_guest_agent', property('hw_qemu_guest_agent', 'no').toLowerCase()),
   };
+};
+
+/** Whether hardware that another host tells of is such as this one makes. */
+export const isKnownHardware = ({ nicModel, video, scsiController }: Hardware): boolean =>
+  Object.values(NIC_MODELS).includes(nicModel) &&
+  Object.values(VIDEO_MODELS).includes(video) &&
+  Object.values(SCSI_CONTROLLERS).includes(scsiController);
+
+/** The bus for a disk. @throws HypervisorError `unsupported` when the machine has none of that kind */
+export const diskBus = (property: string, wanted: string, isQ35: boolean): DiskBus => {
+  const bus = DiskBus.safeParse(wanted);
+  if (!bus.success || (bus.data === 'ide' && isQ35) || (bus.data === 'sata' && !isQ35))
+    throw new HypervisorError('unsupported', `this host cannot serve ${property}=${wanted} on this machine type`);
+  return bus.data;
+};
+
+const cdromBus = (wanted: string, isQ35: boolean): Hardware['cdromBus'] => {
+  const bus = diskBus('hw_cdrom_bus', wanted, isQ35);
+  if (bus === 'virtio') throw new HypervisorError('unsupported', 'this host cannot serve hw_cdrom_bus=virtio');
+  return bus;
 };

@@ -1,112 +1,251 @@
-import { constants, copyFile, link, truncate, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
-import { FILES, FIRMWARE } from './command-line.js';
-import { writeConfigDrive } from './config-drive.js';
-import type { Disk, GuestDefinition } from './definition.js';
-import { run } from './native-command.js';
+import { chownSync, constants, truncateSync, writeFileSync } from 'node:fs';
+import { copyFile, link, mkdir, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { writeConfigDrive } from '../common/config-drive.js';
+import { run } from '../common/native-command.js';
+import { type DiskFormat, type GuestSpec, HypervisorError, type ImageSource } from '../hypervisor-driver.js';
+import { BLOCK_DRIVERS } from './blocks.js';
+import { FIRMWARE } from './command-line.js';
+import type { GuestDefinition, Hardware, LocalDisk } from './definition.js';
+import { DISK_FILES, FILES } from './files.js';
+import { RESCUE_SLOT } from './slots.js';
 
 const GIB = 1024 ** 3;
+const MIB = 1024 ** 2;
+const SECTOR = 512;
 
-/** Glance's disk formats and the driver of QEMU that reads each. */
-const DRIVERS: Readonly<Record<string, string>> = {
-  raw: 'raw',
-  ami: 'raw',
-  iso: 'raw',
-  qcow2: 'qcow2',
-  vhd: 'vpc',
-  vhdx: 'vhdx',
-  vmdk: 'vmdk',
-  vdi: 'vdi',
+/** Those that an overlay can lie over come first, the others are converted. */
+export const IMAGE_FORMATS = Object.keys(BLOCK_DRIVERS) as DiskFormat[];
+
+/** Bytes that are promised to the guest, apart from what the image itself takes. */
+export const promisedBytes = ({ disks }: Pick<GuestSpec, 'disks'>): number =>
+  (disks.root.size + (disks.ephemeral?.size ?? 0)) * GIB + disks.swap * MIB;
+
+/** A source on this machine, and how long its disk is. */
+interface Fetched {
+  readonly path: string;
+  readonly format: DiskFormat;
+  readonly virtualSize: number;
+}
+
+export interface Sources {
+  readonly root: Fetched;
+  readonly ephemeral: Fetched | null;
+  readonly kernel: string | null;
+  readonly ramdisk: string | null;
+}
+
+export const fetchSources = async ({ disks, directBoot }: GuestSpec, signal: AbortSignal): Promise<Sources> => ({
+  root: await fetched(disks.root.source, signal),
+  ephemeral: disks.ephemeral?.source ? await fetched(disks.ephemeral.source, signal) : null,
+  kernel: directBoot ? await directBoot.kernel.path(signal) : null,
+  ramdisk: directBoot?.ramdisk ? await directBoot.ramdisk.path(signal) : null,
+});
+
+const fetched = async (source: ImageSource, signal: AbortSignal): Promise<Fetched> => {
+  const path = await source.path(signal);
+  const { format } = source;
+  const info = await run('qemu-img', ['info', '--output=json', '-f', BLOCK_DRIVERS[format], path], { signal });
+  return { path, format, virtualSize: JSON.parse(info)['virtual-size'] };
 };
 
-export const imageDriver = (format: string): string => {
-  const driver = DRIVERS[format];
-  if (!driver) throw new HypervisorError('unsupported', `this host cannot boot an image of disk format ${format}`);
-  return driver;
+/** A disk's length is a whole number of sectors; a raw image's need not be. */
+const lengthOf = (what: string, source: Fetched, promisedGib: number): number => {
+  const promised = promisedGib * GIB;
+  if (promised > 0 && source.virtualSize > promised)
+    throw new HypervisorError(
+      'fault',
+      `the ${what} needs ${Math.ceil(source.virtualSize / GIB)} GiB, its disk has ${promisedGib} GiB`,
+    );
+  return Math.max(promised, Math.ceil(source.virtualSize / SECTOR) * SECTOR);
 };
 
-/** Bytes that the flavor promises, apart from what the image itself takes. */
-export const promisedBytes = ({ flavor }: GuestSpec): number =>
-  (flavor.disk + flavor.ephemeral) * GIB + flavor.swap * 1024 ** 2;
+const serial = (kind: string, { mark }: GuestSpec) => `${kind}-${mark.serverId.slice(0, 13)}`.slice(0, 20);
 
-export const disksFor = (spec: GuestSpec): Pick<GuestDefinition, 'disks' | 'cdroms'> => {
-  const { serverId } = spec.mark;
-  const serial = (kind: string) => `${kind}-${serverId.slice(0, 13)}`.slice(0, 20);
-  const isIso = spec.image.diskFormat === 'iso';
-  const disks: Disk[] = [];
-  if (!isIso || spec.flavor.disk > 0) disks.push({ file: FILES.root, format: 'qcow2', serial: serial('root') });
-  if (spec.flavor.ephemeral > 0) disks.push({ file: FILES.ephemeral, format: 'raw', serial: serial('eph') });
-  if (spec.flavor.swap > 0) disks.push({ file: FILES.swap, format: 'raw', serial: serial('swap') });
+const isOverlaid = (format: DiskFormat): format is 'raw' | 'qcow2' => format === 'raw' || format === 'qcow2';
+
+const baseOf = (folder: string, file: string, source: Fetched | null): LocalDisk['base'] =>
+  source && isOverlaid(source.format) ? { file: `${folder}/${file}`, format: source.format } : null;
+
+type Drives = Pick<GuestDefinition, 'disks' | 'cdroms'>;
+
+/** The drives of a guest, before any of their files is there. */
+export const planDrives = (spec: GuestSpec, sources: Sources): Drives => {
+  const { root, ephemeral, swap } = spec.disks;
+  const disks: LocalDisk[] = [];
+  const add = (disk: Omit<LocalDisk, 'slot'>) => disks.push({ ...disk, slot: RESCUE_SLOT + 1 + disks.length });
+  const own = (file: string) => `${FILES.disks}/${file}`;
+  const isIso = sources.root.format === 'iso';
+  if (!isIso || root.size > 0)
+    add({
+      name: 'root',
+      file: own(DISK_FILES.root),
+      format: 'qcow2',
+      base: isIso ? null : baseOf(FILES.disks, DISK_FILES.base, sources.root),
+      size: isIso ? root.size * GIB : lengthOf('image', sources.root, root.size),
+      serial: serial('root', spec),
+    });
+  if (ephemeral)
+    add({
+      name: 'ephemeral',
+      file: own(DISK_FILES.ephemeral),
+      format: 'qcow2',
+      base: sources.ephemeral
+        ? baseOf(FILES.disks, DISK_FILES.ephemeralBase, sources.ephemeral)
+        : { file: own(DISK_FILES.ephemeralBase), format: 'raw' },
+      size: sources.ephemeral ? lengthOf('ephemeral disk', sources.ephemeral, ephemeral.size) : ephemeral.size * GIB,
+      serial: serial('eph', spec),
+    });
+  if (swap > 0)
+    add({
+      name: 'swap',
+      file: own(DISK_FILES.swap),
+      format: 'raw',
+      base: null,
+      size: swap * MIB,
+      serial: serial('swap', spec),
+    });
+  return { disks, cdroms: romsOf(FILES.disks, spec, isIso) };
+};
+
+const romsOf = (folder: string, spec: GuestSpec, isIso: boolean): GuestDefinition['cdroms'] => [
+  ...(isIso ? [{ file: `${folder}/${DISK_FILES.base}`, boot: true }] : []),
+  ...(spec.configDrive ? [{ file: `${folder}/${DISK_FILES.configDrive}`, boot: false }] : []),
+];
+
+/** What a guest is rescued with. @throws HypervisorError `unsupported` for an ISO, which has no disk */
+export const planRescue = (spec: GuestSpec, { root }: Sources): NonNullable<GuestDefinition['rescue']> => {
+  if (root.format === 'iso') throw new HypervisorError('unsupported', 'a guest is not rescued from an ISO image here');
   return {
-    disks,
-    cdroms: [
-      ...(isIso ? [{ file: FILES.base, boot: true }] : []),
-      ...(spec.configDrive ? [{ file: FILES.configDrive, boot: false }] : []),
-    ],
+    disk: {
+      name: 'rescue',
+      file: `${FILES.rescue}/${DISK_FILES.root}`,
+      format: 'qcow2',
+      base: baseOf(FILES.rescue, DISK_FILES.base, root),
+      size: lengthOf('image', root, 0),
+      serial: serial('resc', spec),
+      slot: RESCUE_SLOT,
+    },
+    cdroms: romsOf(FILES.rescue, spec, false),
   };
 };
 
-/** Makes all files that the guest's drives need, in its folder. */
-export const makeDisks = async (dir: string, spec: GuestSpec, guest: GuestDefinition, signal: AbortSignal) => {
-  const driver = imageDriver(spec.image.diskFormat);
-  const command = (name: string, ...args: string[]) => run(name, args, { cwd: dir, signal });
-  await keepImage(spec.imagePath, join(dir, FILES.base));
-  if (spec.image.diskFormat === 'iso') {
-    if (spec.flavor.disk > 0)
-      await command('qemu-img', 'create', '-q', '-f', 'qcow2', FILES.root, `${spec.flavor.disk}G`);
-  } else await makeRoot(spec, driver, command);
+export interface Making {
+  /** Folder to make the files in; what a plan calls `disks/…` or `rescue/…` lies here. */
+  readonly folder: string;
+  /** User whose process will hold the files; null: the agent's own. */
+  readonly owner: number | null;
+  readonly signal: AbortSignal;
+}
 
-  if (spec.flavor.ephemeral > 0) {
-    await sparse(join(dir, FILES.ephemeral), spec.flavor.ephemeral * GIB);
-    await command('mkfs.ext4', '-q', '-F', '-L', 'ephemeral0', '-E', 'lazy_itable_init=1', FILES.ephemeral);
+/** Makes all files that a guest's drives need. */
+export const makeDrives = async (
+  spec: GuestSpec,
+  sources: Sources,
+  { disks }: Pick<Drives, 'disks'>,
+  firmware: Hardware['firmware'],
+  making: Making,
+): Promise<void> => {
+  const { folder } = making;
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const size = (name: LocalDisk['name']) => disks.find((disk) => disk.name === name)?.size;
+  const [root, ephemeral, swap] = [size('root') ?? size('rescue'), size('ephemeral'), size('swap')];
+  await makeOverlay(making, sources.root, DISK_FILES.base, DISK_FILES.root, root);
+  if (ephemeral !== undefined) {
+    if (!sources.ephemeral) await formatEphemeral(making, ephemeral);
+    await makeOverlay(making, sources.ephemeral, DISK_FILES.ephemeralBase, DISK_FILES.ephemeral, ephemeral);
   }
-  if (spec.flavor.swap > 0) {
-    await sparse(join(dir, FILES.swap), spec.flavor.swap * 1024 ** 2);
-    await command('mkswap', '-q', FILES.swap);
-  }
-  if (spec.configDrive)
-    await writeFile(join(dir, FILES.configDrive), writeConfigDrive(spec.configDrive), { mode: 0o600 });
-  if (guest.firmware !== 'bios') {
-    const { variables } = FIRMWARE[guest.firmware];
-    await copyFile(variables, join(dir, FILES.firmwareVariables)).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error;
-      throw new HypervisorError('unsupported', 'this host has no UEFI firmware', variables, { cause: error });
-    });
-  }
+  if (swap !== undefined) await makeSwap(making, swap);
+  await makeOthers(spec, sources, firmware, making);
 };
 
-/** Keeps the image's bytes as long as the guest needs them, whatever becomes of the image cache. */
-const keepImage = async (imagePath: string, kept: string) => {
+/** Disks as long as they were elsewhere, for their contents to come; what is read only is made as on a spawn. */
+export const makeEmptyDrives = async (
+  spec: GuestSpec,
+  sources: Sources | null,
+  guest: Pick<GuestDefinition, 'disks' | 'firmware' | 'cdroms'>,
+  making: Making,
+): Promise<void> => {
+  const { folder } = making;
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  for (const { file, format, size } of guest.disks) {
+    await command(making, 'qemu-img', 'create', '-q', '-f', format, basename(file), `${size}`);
+    giveTo(making, basename(file));
+  }
+  if (sources && guest.cdroms.some(({ boot }) => boot)) await keep(sources.root.path, join(folder, DISK_FILES.base));
+  await makeOthers(spec, sources, guest.firmware, making);
+};
+
+/** Config drive, kernel and the variables of the firmware. */
+const makeOthers = async (
+  { configDrive }: GuestSpec,
+  sources: Pick<Sources, 'kernel' | 'ramdisk'> | null,
+  firmware: Hardware['firmware'],
+  { folder }: Making,
+): Promise<void> => {
+  if (configDrive)
+    await writeFile(join(folder, DISK_FILES.configDrive), writeConfigDrive(configDrive), { mode: 0o600 });
+  if (sources?.kernel) await keep(sources.kernel, join(folder, DISK_FILES.kernel));
+  if (sources?.ramdisk) await keep(sources.ramdisk, join(folder, DISK_FILES.ramdisk));
+  if (firmware !== 'bios') await copyVariables(folder, firmware);
+};
+
+const command = ({ folder, signal }: Making, name: string, ...args: string[]) =>
+  run(name, args, { cwd: folder, signal });
+
+/** Keeps a source's bytes as long as the guest needs them, whatever becomes of the image cache. */
+const keep = async (path: string, kept: string) => {
   try {
-    await link(imagePath, kept);
+    await link(path, kept);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code !== 'EXDEV' && code !== 'EPERM' && code !== 'EMLINK') throw error;
-    await copyFile(imagePath, kept, constants.COPYFILE_FICLONE);
+    await copyFile(path, kept, constants.COPYFILE_FICLONE);
   }
 };
 
-type Command = (name: string, ...args: string[]) => Promise<string>;
-
-const makeRoot = async (spec: GuestSpec, driver: string, command: Command) => {
-  const info = await command('qemu-img', 'info', '--output=json', '-f', driver, FILES.base);
-  const { 'virtual-size': needed } = JSON.parse(info) as { 'virtual-size': number };
-  const promised = spec.flavor.disk * GIB;
-  if (promised > 0 && needed > promised)
-    throw new HypervisorError(
-      'fault',
-      `the image needs ${Math.ceil(needed / GIB)} GiB, the flavor's root disk has ${spec.flavor.disk} GiB`,
-    );
-  // A disk is a whole number of sectors; a raw image need not be.
-  const size = String(Math.max(promised, Math.ceil(needed / 512) * 512));
-  if (driver === 'raw' || driver === 'qcow2')
-    return command('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', FILES.base, '-F', driver, FILES.root, size);
-  await command('qemu-img', 'convert', '-f', driver, '-O', 'qcow2', FILES.base, FILES.root);
-  return command('qemu-img', 'resize', '-q', '-f', 'qcow2', FILES.root, size);
+/** @param size bytes; undefined: no disk, only the source is kept. `source` null: the base is there already */
+const makeOverlay = async (making: Making, source: Fetched | null, base: string, file: string, size?: number) => {
+  const format = source?.format ?? 'raw';
+  const isIso = format === 'iso';
+  if (source && (isOverlaid(format) || isIso)) await keep(source.path, join(making.folder, base));
+  if (size === undefined) return;
+  if (isIso) await command(making, 'qemu-img', 'create', '-q', '-f', 'qcow2', file, `${size}`);
+  else if (isOverlaid(format))
+    await command(making, 'qemu-img', 'create', '-q', '-f', 'qcow2', '-b', base, '-F', format, file, `${size}`);
+  else {
+    await command(making, 'qemu-img', 'convert', '-f', BLOCK_DRIVERS[format], '-O', 'qcow2', source!.path, file);
+    await command(making, 'qemu-img', 'resize', '-q', '-f', 'qcow2', file, `${size}`);
+  }
+  giveTo(making, file);
 };
 
-const sparse = async (path: string, size: number) => {
-  await writeFile(path, '', { mode: 0o600 });
-  await truncate(path, size);
+const formatEphemeral = async (making: Making, size: number) => {
+  sparse(join(making.folder, DISK_FILES.ephemeralBase), size);
+  const options = ['-q', '-F', '-L', 'ephemeral0', '-E', 'lazy_itable_init=1'];
+  await command(making, 'mkfs.ext4', ...options, DISK_FILES.ephemeralBase);
+  giveTo(making, DISK_FILES.ephemeralBase);
+};
+
+export const makeSwap = async (making: Making, size: number, file: string = DISK_FILES.swap): Promise<void> => {
+  sparse(join(making.folder, file), size);
+  await command(making, 'mkswap', '-q', file);
+  giveTo(making, file);
+};
+
+const sparse = (path: string, size: number) => {
+  writeFileSync(path, '', { mode: 0o600 });
+  truncateSync(path, size);
+};
+
+const giveTo = ({ folder, owner }: Making, file: string) => {
+  if (owner !== null) chownSync(join(folder, file), owner, owner);
+};
+
+const copyVariables = async (folder: string, firmware: Exclude<Hardware['firmware'], 'bios'>) => {
+  const { variables } = FIRMWARE[firmware];
+  await copyFile(variables, join(folder, DISK_FILES.firmwareVariables)).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error;
+    throw new HypervisorError('unsupported', 'this host has no UEFI firmware', variables, { cause: error });
+  });
 };

@@ -1,27 +1,52 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gib, ms, ServerId } from '@omnivisor/contracts';
+import { gib, mib, ms, ServerId } from '@omnivisor/contracts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { testGuest } from '../common/test-guest.js';
-import type { GuestSpec } from '../hypervisor-driver.js';
+import { fileSource, rootFrom, tapNic, testGuest } from '../common/test-guest.js';
+import { tinyGuest, tinyKernel } from '../common/tiny-guest.js';
+import type { DiskFormat, GuestSpec, NicAttachment } from '../hypervisor-driver.js';
 import { QemuDriver } from './qemu.driver.js';
-import { tinyGuest } from './tiny-guest.js';
+import { QmpClient } from './qmp-client.js';
+import { processesIn } from './testing/tiny-guests.js';
 
 const cloudId = 'test-cloud';
 const never = new AbortController().signal;
+const PAGES = '/sys/kernel/mm/hugepages/hugepages-2048kB';
+/** Enough of them for a guest of 16 MiB. */
+const hasPages = existsSync(PAGES) && Number(readFileSync(`${PAGES}/free_hugepages`, 'utf8')) >= 8;
+const hasTpm = spawnSync('swtpm', ['--version']).status === 0;
 const isRoot = process.getuid?.() === 0;
+const SWITCH: NicAttachment = {
+  kind: 'provider',
+  networkType: 'flat',
+  physicalNetwork: 'physnet1',
+  segmentationId: null,
+};
 
 /** What becomes of guests when processes, hosts, disks and image caches go away under them. */
 describe('guests of QEMU on their host', () => {
   let stateDir: string;
   let driver: QemuDriver;
   let spec: GuestSpec;
+  let image: string;
   let id: ServerId;
   const file = (name: string) => join(stateDir, 'guests', id, name);
   const pid = () => Number(readFileSync(file('qemu.pid'), 'utf8'));
+  const soon = { timeout: 10_000, interval: 20 };
+  const said = async () => (await driver.consoleLog.tail(id, 1 << 16)).toString('latin1');
   const power = async () => (await driver.inspect(id)).power;
   const open = (change = {}) => new QemuDriver({ stateDir, cloudId, accel: 'tcg', answerTimeout: 500, ...change });
   const becomes = (state: string) => expect.poll(power, { timeout: 10_000, interval: 10 }).toBe(state);
@@ -29,9 +54,9 @@ describe('guests of QEMU on their host', () => {
   beforeEach(() => {
     stateDir = mkdtempSync(join(tmpdir(), 'omnivisor-guests-'));
     id = ServerId.parse(randomUUID());
-    const imagePath = join(stateDir, 'image');
-    writeFileSync(imagePath, Buffer.concat([tinyGuest()], 1 << 20));
-    spec = testGuest(id, cloudId, { imagePath });
+    image = join(stateDir, 'image');
+    writeFileSync(image, Buffer.concat([tinyGuest()], 1 << 20));
+    spec = testGuest(id, cloudId, { disks: rootFrom(fileSource(image)) });
     driver = open();
   });
   afterEach(async () => {
@@ -80,13 +105,24 @@ describe('guests of QEMU on their host', () => {
     await expect.poll(() => existsSync(`/proc/${guest}`)).toBe(false);
   });
 
+  it('are one process, also when an agent ended before their pid was written', async () => {
+    await driver.spawn(spec, never);
+    const first = pid();
+    unlinkSync(file('qemu.pid'));
+    await driver.reboot(id, 'hard', []);
+    expect(existsSync(`/proc/${first}`)).toBe(false);
+    expect(pid()).not.toBe(first);
+    unlinkSync(file('qemu.pid'));
+    await driver.destroy(id);
+    expect(processesIn(join(stateDir, 'guests', id))).toEqual([]);
+  });
+
   it('keep their image when the image cache drops it', async () => {
     await driver.spawn(spec, never);
-    unlinkSync(spec.imagePath);
+    unlinkSync(image);
     await driver.powerOff(id, ms(0));
     await driver.powerOn(id, []);
-    const said = async () => (await driver.consoleLog.tail(id, 1 << 16)).toString('latin1');
-    await expect.poll(said, { timeout: 10_000, interval: 20 }).toMatch(/is up[\s\S]*is up|is up/);
+    await expect.poll(said, soon).toMatch(/is up[\s\S]*is up|is up/);
   });
 
   it('cannot fill the disk with what they write to the console', async () => {
@@ -144,39 +180,52 @@ describe('guests of QEMU on their host', () => {
     expect(await power()).toBe('running');
   });
 
-  it.each(['vmdk', 'vhdx', 'vdi', 'vhd', 'qcow2'])('boot an image of format %s', async (diskFormat) => {
-    const imagePath = join(stateDir, `image.${diskFormat}`);
-    const format = diskFormat === 'vhd' ? ['vpc', '-o', 'force_size=on'] : [diskFormat];
-    execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', ...format, spec.imagePath, imagePath]);
-    await driver.spawn({ ...spec, imagePath, image: { ...spec.image, diskFormat } }, never);
-    const said = async () => (await driver.consoleLog.tail(id, 1 << 16)).toString('latin1');
-    await expect.poll(said, { timeout: 10_000, interval: 20 }).toContain('is up');
+  it.each(['vmdk', 'vhdx', 'vdi', 'vhd', 'qcow2'] as const)('boot an image of format %s', async (format) => {
+    const converted = join(stateDir, `image.${format}`);
+    const option = format === 'vhd' ? ['vpc', '-o', 'force_size=on'] : [format];
+    execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', ...option, image, converted]);
+    await driver.spawn({ ...spec, disks: rootFrom(fileSource(converted, format)) }, never);
+    await expect.poll(said, soon).toContain('is up');
+  });
+
+  it('start a kernel directly, with its ramdisk and command line', async () => {
+    const kernel = join(stateDir, 'kernel');
+    writeFileSync(kernel, tinyKernel());
+    const source = fileSource(kernel);
+    await driver.spawn(
+      { ...spec, directBoot: { kernel: source, ramdisk: source, commandLine: 'root=/dev/vda' } },
+      never,
+    );
+    await expect.poll(said, soon).toMatch(/a kernel is up: \S+ root=\/dev\/vda/);
   });
 
   it('boot an ISO image from a CD, with an empty disk beside it', async () => {
     const tree = join(stateDir, 'tree');
     mkdirSync(tree);
     writeFileSync(join(tree, 'boot.img'), Buffer.concat([tinyGuest('from the CD is up\r\n')], 2048));
-    const imagePath = join(stateDir, 'image.iso');
+    const iso = join(stateDir, 'image.iso');
     const boot = ['-b', 'boot.img', '-no-emul-boot', '-boot-load-size', '4'];
-    execFileSync('xorriso', ['-as', 'mkisofs', '-quiet', '-o', imagePath, ...boot, tree], { stdio: 'ignore' });
-    const flavor = { ...spec.flavor, disk: gib(1) };
-    await driver.spawn({ ...spec, imagePath, flavor, image: { ...spec.image, diskFormat: 'iso' } }, never);
-    const said = async () => (await driver.consoleLog.tail(id, 1 << 16)).toString('latin1');
-    await expect.poll(said, { timeout: 10_000, interval: 20 }).toContain('from the CD is up');
+    execFileSync('xorriso', ['-as', 'mkisofs', '-quiet', '-o', iso, ...boot, tree], { stdio: 'ignore' });
+    await driver.spawn({ ...spec, disks: rootFrom(fileSource(iso, 'iso'), gib(1)) }, never);
+    await expect.poll(said, soon).toContain('from the CD is up');
   });
 
-  it.each([
-    ['an image that is not what it says', { image: { diskFormat: 'qcow2' } }, 'fault'],
-    ['a disk format that nothing here reads', { image: { diskFormat: 'ploop' } }, 'unsupported'],
-    ['a disk bus that does not exist', { image: { properties: { hw_disk_bus: 'fdc' } } }, 'unsupported'],
+  it.each<[string, Partial<GuestSpec> & { as?: DiskFormat; properties?: Record<string, string> }, string]>([
+    ['an image that is not what it says', { as: 'qcow2' }, 'fault'],
+    ['a disk bus that does not exist', { properties: { hw_disk_bus: 'fdc' } }, 'unsupported'],
     ['a config drive with a path that leads out', { configDrive: new Map([['../../x', new Uint8Array()]]) }, 'fault'],
-    ['an image that is not there', { imagePath: '/nonexistent/image' }, 'fault'],
-    ['a network device that is not there', { nics: [nic('no-such-tap')] }, 'fault'],
-    ['a network device whose name is an option', { nics: [nic('x,script=/bin/sh')] }, 'fault'],
-  ])('are refused for %s, with nothing left', async (_what, change, code) => {
-    const image = { ...spec.image, ...('image' in change ? change.image : {}) } as GuestSpec['image'];
-    await expect(driver.spawn({ ...spec, ...change, image } as GuestSpec, never)).rejects.toMatchObject({ code });
+    ['an image that is not there', { disks: rootFrom(fileSource('/nonexistent/image')) }, 'fault'],
+    ['a network device that is not there', { nics: [tapNic('p', 'no-such-tap')] }, 'fault'],
+    ['a network device whose name is an option', { nics: [tapNic('p', 'x,script=/bin/sh')] }, 'fault'],
+    ['a port of a switch that is not here', { nics: [tapNic('p', '', { attachment: SWITCH })] }, 'unsupported'],
+  ])('are refused for %s, with nothing left', async (_what, { as, properties, ...change }, code) => {
+    const asked = {
+      ...spec,
+      ...(as ? { disks: rootFrom(fileSource(image, as)) } : {}),
+      ...(properties ? { image: { ...spec.image, properties } } : {}),
+      ...change,
+    };
+    await expect(driver.spawn(asked, never)).rejects.toMatchObject({ code });
     expect(existsSync(file(''))).toBe(false);
   });
 
@@ -193,6 +242,107 @@ describe('guests of QEMU on their host', () => {
       await full.close();
     } finally {
       execFileSync('umount', [small]);
+    }
+  });
+
+  it('take no more of the host than their flavor allows', async () => {
+    const extraSpecs = {
+      'quota:disk_read_bytes_sec': '1000000',
+      'quota:disk_total_iops_sec': '50',
+      'quota:cpu_shares': '512',
+    };
+    await driver.spawn({ ...spec, flavor: { ...spec.flavor, extraSpecs } }, never);
+    const qmp = await QmpClient.connect(file('fds.sock'), 1_000);
+    const [root] = await qmp.call<{ qdev: string; inserted: Record<string, number> }[]>('query-block');
+    expect(root!.inserted).toMatchObject({ bps_rd: 1_000_000, iops: 50, bps_wr: 0 });
+    qmp.close();
+    const groups = readFileSync(`/proc/${pid()}/cgroup`, 'utf8')
+      .split('\n')
+      .map((line) => line.split(':'));
+    const limit = (controller: string, name: string) => {
+      const [, , path] = groups.find(([, controllers]) => controllers?.split(',').includes(controller)) ?? [];
+      return path?.includes(id) ? readFileSync(join('/sys/fs/cgroup', controller, path, name), 'utf8').trim() : null;
+    };
+    const memory = limit('memory', 'memory.limit_in_bytes');
+    if (memory !== null) expect(Number(memory)).toBe((16 + 1_024) * 1024 ** 2);
+    const shares = limit('cpu', 'cpu.shares');
+    if (shares !== null) expect(shares).toBe('512');
+    const { reason } = await driver.probe(never);
+    expect(reason).toMatch(memory === null ? /limits/ : /limits by \d+ control groups/);
+  });
+
+  it.runIf(hasPages)('have their memory on large pages where the host has them', async () => {
+    const free = () => Number(readFileSync(`${PAGES}/free_hugepages`, 'utf8'));
+    const before = free();
+    const flavor = { ...spec.flavor, extraSpecs: { 'hw:mem_page_size': 'large' } };
+    await driver.spawn({ ...spec, flavor }, never);
+    expect(before - free()).toBe(spec.flavor.memory / 2);
+    await expect.poll(said, soon).toContain('is up');
+    const tooMuch = { ...spec, flavor: { ...flavor, memory: mib(1 << 20) } };
+    const other = { ...tooMuch, mark: { ...spec.mark, serverId: ServerId.parse(randomUUID()) } };
+    await expect(driver.spawn(other, never)).rejects.toMatchObject({ code: 'noResources' });
+  });
+
+  it.runIf(hasTpm)('have a TPM of their own, which ends with them', async () => {
+    const image = { ...spec.image, properties: { hw_tpm_version: '2.0', hw_tpm_model: 'tpm-crb' } };
+    await driver.spawn({ ...spec, image }, never);
+    const emulator = () => Number(readFileSync(file('tpm/swtpm.pid'), 'utf8'));
+    const user = /^Uid:\s+(\d+)/m;
+    const userOf = (of: number) => user.exec(readFileSync(`/proc/${of}/status`, 'utf8'))?.[1];
+    expect(userOf(emulator())).toBe(userOf(pid()));
+    expect(existsSync(file('tpm/tpm2-00.permall'))).toBe(true);
+    const first = emulator();
+    await driver.reboot(id, 'hard', []);
+    await expect.poll(() => existsSync(`/proc/${first}`), soon).toBe(false);
+    const second = emulator();
+    expect(second).not.toBe(first);
+    await driver.destroy(id);
+    await expect.poll(() => existsSync(`/proc/${second}`), soon).toBe(false);
+  });
+
+  it('are refused a TPM where none can be emulated, with nothing left', async () => {
+    const { PATH } = process.env;
+    const image = { ...spec.image, properties: { hw_tpm_version: '2.0' } };
+    const folder = join(stateDir, 'bin');
+    mkdirSync(folder);
+    for (const tool of ['qemu-system-x86_64', 'qemu-img', 'perl', 'ip'])
+      symlinkSync(execFileSync('which', [tool], { encoding: 'utf8' }).trim(), join(folder, tool));
+    process.env.PATH = folder;
+    try {
+      await expect(driver.spawn({ ...spec, image }, never)).rejects.toMatchObject({ code: 'unsupported' });
+    } finally {
+      process.env.PATH = PATH;
+    }
+    expect(existsSync(file(''))).toBe(false);
+  });
+
+  it.runIf(isRoot)('may be on several networks, and leave the devices where they are', async () => {
+    const names = ['a', 'b'].map((name) => `omv-nets-${process.pid}-${name}`);
+    const ip = (...args: string[]) => execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+    const nics = names.map((netns, i) =>
+      tapNic(`port-${i}`, `taps${i}`, {
+        mac: `fa:16:3e:00:00:0${i}`,
+        attachment: { kind: 'tap', tap: `taps${i}`, netns },
+      }),
+    );
+    try {
+      names.forEach((netns, i) => {
+        ip('netns', 'add', netns);
+        ip('-n', netns, 'tuntap', 'add', 'dev', `taps${i}`, 'mode', 'tap');
+        ip('-n', netns, 'link', 'set', 'dev', `taps${i}`, 'up');
+      });
+      const isUsed = (i: number) => ip('-n', names[i]!, 'link', 'show', 'dev', `taps${i}`).includes('LOWER_UP');
+      expect([isUsed(0), isUsed(1)]).toEqual([false, false]);
+      await driver.spawn({ ...spec, nics }, never);
+      expect([isUsed(0), isUsed(1)]).toEqual([true, true]);
+      // The process itself has no network at all.
+      const own = execFileSync('nsenter', [`--net=/proc/${pid()}/ns/net`, 'ip', '-j', 'link'], { encoding: 'utf8' });
+      expect(JSON.parse(own).map((link: { ifname: string }) => link.ifname)).toEqual(['lo']);
+      await driver.powerOff(id, ms(0));
+      expect([isUsed(0), isUsed(1)]).toEqual([false, false]);
+    } finally {
+      await driver.destroy(id);
+      for (const netns of names) ip('netns', 'delete', netns);
     }
   });
 
@@ -214,7 +364,3 @@ describe('guests of QEMU on their host', () => {
     expect(traits).not.toContain(kvm ? 'CUSTOM_ACCEL_TCG' : 'CUSTOM_ACCEL_KVM');
   });
 });
-
-function nic(tap: string) {
-  return { portId: 'p', mac: 'fa:16:3e:00:00:01', mtu: 1500, tap, netns: null, model: null };
-}

@@ -4,8 +4,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { FILES } from './command-line.js';
 import { type GuestDefinition, guestName } from './definition.js';
+import { FILES } from './files.js';
 import { findProcess } from './guest-process.js';
 
 const guest = { mark: { cloudId: 'cloud', serverId: 'server', attempt: 1 } } as unknown as GuestDefinition;

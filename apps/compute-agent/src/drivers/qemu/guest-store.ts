@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { readJson, writeJson } from '../common/atomic-file.js';
-import { FILES } from './command-line.js';
 import { GuestDefinition } from './definition.js';
+import { FILES } from './files.js';
 
 const Stopped = z.object({ bootId: z.string() });
 
@@ -36,11 +36,12 @@ export class GuestStore {
     return parsed.success && parsed.data.mark.serverId === id ? parsed.data : null;
   }
 
-  /** Makes the folder with its mark in it, at once or not at all; both are on the disk when this returns. */
-  create(definition: GuestDefinition): void {
+  /** Makes the folder with its mark in it, and what else it needs, at once or not at all; it is on the disk afterwards. */
+  create(definition: GuestDefinition, furnish: (folder: string) => void = () => {}): void {
     const making = join(this.dir, `${UNFINISHED}${definition.mark.serverId}`);
     rmSync(making, { recursive: true, force: true });
     mkdirSync(making, { mode: 0o700 });
+    furnish(making);
     writeJson(join(making, FILES.definition), definition, true);
     syncFolder(making);
     renameSync(making, this.path(definition.mark.serverId));
@@ -73,22 +74,21 @@ export class GuestStore {
 
   noteStarted(id: ServerId): void {
     rmSync(this.path(id, FILES.stopped), { force: true });
-    writeJson(this.path(id, STARTED), { bootId: this.bootId }, true);
+    writeJson(this.path(id, FILES.started), { bootId: this.bootId }, true);
   }
 
   /** Of a guest without a process: was it switched off, did the host go down under it, or did it crash? */
   restingPower(id: ServerId): 'shutdown' | 'crashed' {
     if (readJson(this.path(id, FILES.stopped)) !== null) return 'shutdown';
-    const started = Stopped.safeParse(readJson(this.path(id, STARTED)));
+    const started = Stopped.safeParse(readJson(this.path(id, FILES.started)));
     return started.success && started.data.bootId === this.bootId ? 'crashed' : 'shutdown';
   }
 }
 
 /** Folders that are being made or removed; none of them has a process. */
 const UNFINISHED = '.unfinished-';
-const STARTED = 'started.json';
 
-const syncFolder = (path: string) => {
+export const syncFolder = (path: string) => {
   const folder = openSync(path, 'r');
   try {
     fsyncSync(folder);

@@ -1,9 +1,9 @@
 import { ServerId } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
+import { cpuTraits } from '../common/cpu-traits.js';
+import { asHypervisorError } from '../common/native-command.js';
 import { HypervisorError } from '../hypervisor-driver.js';
-import { cpuTraits } from './cpu-traits.js';
 import { guestUser, hasUsers } from './guest-user.js';
-import { asHypervisorError } from './native-command.js';
 import { reportOf } from './probe.js';
 
 describe('traits of a CPU', () => {
@@ -20,7 +20,13 @@ describe('the report of a probe', () => {
   const machines = { pc: 'pc', q35: 'q35', all: new Set<string>() };
   it('counts versions as Nova does', () => {
     const execution = { accel: 'tcg', cpuModel: 'max', runAs: null } as const;
-    const report = reportOf({ execution, machines, version: '7.2.22', tried: ['tcg with CPU max: a guest ran'] });
+    const report = reportOf({
+      execution,
+      machines,
+      version: '7.2.22',
+      tried: ['tcg with CPU max: a guest ran'],
+      hasTpm: true,
+    });
     expect(report).toMatchObject({ health: 'healthy', version: 'QEMU 7.2.22', hypervisorVersion: 7_002_022 });
     expect(report.traits).toContain('CUSTOM_ACCEL_TCG');
   });

@@ -2,18 +2,22 @@ import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { cpuTraits } from '../common/cpu-traits.js';
+import { run } from '../common/native-command.js';
+import { PROBE_EXIT_CODE, probeGuest } from '../common/tiny-guest.js';
 import { HypervisorError, type ProbeReport } from '../hypervisor-driver.js';
+import { limitsHere } from './cgroups.js';
 import { type Execution, FIRMWARE } from './command-line.js';
-import { cpuTraits } from './cpu-traits.js';
 import type { MachineTypes } from './devices.js';
-import { run } from './native-command.js';
-import { PROBE_EXIT_CODE, probeGuest } from './tiny-guest.js';
+import { hasTpm } from './tpm.js';
 
 /** What QEMU can do on this host, found out by running guests. */
 export interface Capabilities {
   readonly execution: Execution;
   readonly machines: MachineTypes;
   readonly version: string;
+  /** A guest can have an emulated TPM. */
+  readonly hasTpm: boolean;
   /** What was tried and what came back, one clause each. */
   readonly tried: readonly string[];
 }
@@ -42,6 +46,7 @@ export const findCapabilities = async (options: ProbeOptions, signal: AbortSigna
   const version = /version (\S+)/.exec(await run(options.qemu, ['--version'], { signal }))?.[1] ?? 'unknown';
   const machines = machineTypes(await run(options.qemu, ['-machine', 'help'], { signal }));
   await run('qemu-img', ['--version'], { signal });
+  const canEmulateTpm = await hasTpm();
   const tried: string[] = [];
   for (const { accel, cpuModel } of CANDIDATES) {
     if (options.accel && options.accel !== accel) continue;
@@ -52,7 +57,8 @@ export const findCapabilities = async (options: ProbeOptions, signal: AbortSigna
     const execution: Execution = { accel, cpuModel, runAs: options.runAs };
     const failure = await tryGuest(options, execution, signal);
     tried.push(`${accel} with CPU ${cpuModel}: ${failure ?? 'a guest ran'}`);
-    if (failure === null) return { execution, machines, version, tried };
+    if (failure === null)
+      return { execution, machines, version, tried: [...tried, limitsHere()], hasTpm: canEmulateTpm };
   }
   throw new HypervisorError('unavailable', tried.join('; '));
 };
@@ -126,6 +132,7 @@ export const reportOf = (found: Capabilities | HypervisorError): ProbeReport => 
     traits: [
       ...COMPUTE_TRAITS,
       ...firmwareTraits(),
+      ...(found.hasTpm ? TPM_TRAITS : []),
       `CUSTOM_ACCEL_${accel.toUpperCase()}`,
       ...(kvm ? cpuTraits(flags) : TCG_TRAITS),
     ],
@@ -150,6 +157,8 @@ const COMPUTE_TRAITS = [
   ...['VGA', 'CIRRUS', 'VMVGA', 'VIRTIO', 'BOCHS', 'NONE'].map((video) => `COMPUTE_GRAPHICS_MODEL_${video}`),
   'COMPUTE_FIRMWARE_BIOS',
 ];
+
+const TPM_TRAITS = ['2_0', 'TIS', 'CRB'].map((kind) => `COMPUTE_SECURITY_TPM_${kind}`);
 
 const firmwareTraits = (): string[] => [
   ...(existsSync(FIRMWARE.uefi.code) ? ['COMPUTE_FIRMWARE_UEFI'] : []),

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { mib, ServerId } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { testGuest } from '../common/test-guest.js';
+import { fileSource, rootFrom, testGuest } from '../common/test-guest.js';
 import { FIRMWARE } from './command-line.js';
 import { QemuDriver } from './qemu.driver.js';
 
@@ -38,8 +38,8 @@ describe.concurrent('the test image on QEMU', () => {
     const metadata = Buffer.from(JSON.stringify({ uuid: id, hostname: 'firm' }));
     const spec = {
       ...small,
-      imagePath,
-      image: { ...small.image, diskFormat: 'qcow2', properties },
+      disks: rootFrom(fileSource(imagePath, 'qcow2')),
+      image: { ...small.image, properties },
       flavor: { ...small.flavor, memory: mib(memory) },
       configDrive: new Map([['openstack/latest/meta_data.json', metadata]]),
     };

@@ -1,12 +1,11 @@
 import type { ServerId } from '@omnivisor/contracts';
 import { HypervisorError } from '../hypervisor-driver.js';
-import { argumentsFor, type Execution, FILES } from './command-line.js';
-import type { GuestDefinition } from './definition.js';
-import { guestName } from './definition.js';
+import { argumentsFor, type Execution } from './command-line.js';
+import { type GuestDefinition, guestName } from './definition.js';
+import { FILES } from './files.js';
 import { findProcess, kill, launch, waitForEnd } from './guest-process.js';
 import type { GuestStore } from './guest-store.js';
 import { QmpClient, type QmpEvent } from './qmp-client.js';
-import { gatherTaps } from './taps.js';
 
 /** QEMU's own word for how a guest stands, or `gone` when there is no process. */
 export type RunState = string;
@@ -17,6 +16,8 @@ export interface QemuGuestSettings {
   /** Milliseconds until a silent QEMU counts as not answering. */
   readonly answerTimeout: number;
   readonly startTimeout: number;
+  /** True once the driver was closed: nothing connects to guests any more. */
+  isClosed(): boolean;
   /** A guest changed by itself. */
   changed(id: ServerId): void;
 }
@@ -60,32 +61,34 @@ export class QemuGuest {
   }
 
   /** Starts the process with the guest's CPUs halted. */
-  async start(guest: GuestDefinition, execution: Execution, signal: AbortSignal): Promise<void> {
+  async start(
+    guest: GuestDefinition,
+    execution: Execution,
+    signal: AbortSignal,
+    extra: readonly string[] = [],
+  ): Promise<void> {
     const { store, qemu, startTimeout } = this.settings;
     this.disconnect();
-    const putTapsBack = await gatherTaps(guest);
+    // What an agent began to start that ended meanwhile.
+    await kill(this.dir, guest, this.settings.answerTimeout);
     store.noteStarted(this.id);
-    try {
-      await launch({
-        dir: this.dir,
-        guest,
-        qemu,
-        args: argumentsFor(guest, execution),
-        timeout: startTimeout,
-        signal,
-        ready: () =>
-          this.connect(guest).then(
-            () => true,
-            () => false,
-          ),
-      });
-    } finally {
-      await putTapsBack();
-    }
+    await launch({
+      dir: this.dir,
+      guest,
+      qemu,
+      args: argumentsFor(guest, execution, extra),
+      timeout: startTimeout,
+      signal,
+      ready: () =>
+        this.connect(guest).then(
+          () => true,
+          () => false,
+        ),
+    });
   }
 
-  async call(guest: GuestDefinition, command: string, args?: Record<string, unknown>): Promise<void> {
-    await (await this.connect(guest)).call(command, args);
+  async call<T>(guest: GuestDefinition, command: string, args?: Readonly<Record<string, unknown>>): Promise<T> {
+    return (await this.connect(guest)).call<T>(command, args);
   }
 
   /**
@@ -127,7 +130,7 @@ export class QemuGuest {
     if (pid !== null) {
       this.settings.store.noteStopped(this.id);
       await this.call(guest, 'quit').catch(() => undefined);
-      await waitForEnd(pid, this.dir, this.settings.answerTimeout);
+      await waitForEnd(pid, this.dir, guest, this.settings.answerTimeout);
     }
     await kill(this.dir, guest, this.settings.answerTimeout);
     this.disconnect();
@@ -142,7 +145,9 @@ export class QemuGuest {
     );
   }
 
-  private connect(guest: GuestDefinition): Promise<QmpClient> {
+  /** @throws HypervisorError `unavailable` when the process does not answer */
+  connect(guest: GuestDefinition): Promise<QmpClient> {
+    if (this.settings.isClosed()) return Promise.reject(new HypervisorError('unavailable', 'the driver was closed'));
     this.connecting ??= this.open(guest).catch((error: unknown) => {
       this.connecting = null;
       throw error instanceof HypervisorError
@@ -155,9 +160,9 @@ export class QemuGuest {
   }
 
   private async open(guest: GuestDefinition): Promise<QmpClient> {
-    const qmp = await QmpClient.connect(this.settings.store.path(this.id, FILES.qmp), this.settings.answerTimeout);
+    const qmp = await this.dial(guest);
     const { name } = await qmp.call<{ name?: string }>('query-name');
-    if (name !== guestName(guest)) {
+    if ((name ?? '') !== guestName(guest)) {
       qmp.close();
       throw new HypervisorError('fault', 'another process answers in the place of the guest', `name ${name}`);
     }
@@ -167,6 +172,22 @@ export class QemuGuest {
       this.report();
     });
     return qmp;
+  }
+
+  /** A process that was just started does not listen yet. */
+  private async dial(guest: GuestDefinition): Promise<QmpClient> {
+    const { store, answerTimeout } = this.settings;
+    const deadline = Date.now() + answerTimeout;
+    for (;;) {
+      try {
+        return await QmpClient.connect(store.path(this.id, FILES.qmp), answerTimeout);
+      } catch (error) {
+        const { code } = error as NodeJS.ErrnoException;
+        if (code !== 'ECONNREFUSED' && code !== 'ENOENT') throw error;
+        if (Date.now() > deadline || findProcess(this.dir, guest) === null) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    }
   }
 
   private heard({ event }: QmpEvent): void {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gib, mib, ms, ServerId } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { testGuest } from '../common/test-guest.js';
+import { fileSource, rootFrom, tapNic, testGuest } from '../common/test-guest.js';
 import type { GuestSpec } from '../hypervisor-driver.js';
 import { QemuDriver } from './qemu.driver.js';
 
@@ -16,7 +16,9 @@ const mac = 'fa:16:3e:00:00:01';
 const never = new AbortController().signal;
 const builder = new URL('../../../../../tools/image/image.mjs', import.meta.url).pathname;
 const cache = join(tmpdir(), 'omnivisor-test-image');
-const nic = { portId: id, mac, mtu: 1400, tap: 'tap-a', netns, model: null };
+const testImage = () =>
+  fileSource(execFileSync('node', [builder, '--cache', cache], { encoding: 'utf8' }).trim(), 'qcow2');
+const nic = tapNic(id, '', { mac, mtu: 1400, attachment: { kind: 'tap', tap: 'tap-a', netns } });
 const ip = (...args: string[]) => execFileSync('ip', args, { stdio: 'pipe' });
 const inside = (...args: string[]) => ip('netns', 'exec', netns, ...args);
 
@@ -69,14 +71,13 @@ describe.runIf(process.getuid?.() === 0)('a Linux guest on QEMU', () => {
   it('boots the test image, reads its config drive, gets an address, and follows the power button', {
     timeout: 180_000,
   }, async () => {
-    const imagePath = execFileSync('node', [builder, '--cache', cache], { encoding: 'utf8' }).trim();
+    const source = testImage();
     const text = (value: string) => Buffer.from(value);
     const small = testGuest(id, cloudId);
     const spec: GuestSpec = {
       ...small,
-      imagePath,
-      image: { ...small.image, diskFormat: 'qcow2' },
-      flavor: { ...small.flavor, memory: mib(128), disk: gib(1), ephemeral: gib(1), swap: mib(16) },
+      flavor: { ...small.flavor, memory: mib(128) },
+      disks: { root: { source, size: gib(1) }, ephemeral: { size: gib(1), source: null }, swap: mib(16) },
       nics: [nic],
       configDrive: new Map([
         [
@@ -122,11 +123,9 @@ describe.runIf(process.getuid?.() === 0)('a Linux guest on QEMU', () => {
       ? a.end(${JSON.stringify(JSON.stringify(metadata))}) : a.writeHead(404).end()).listen(80, '169.254.169.254')`;
     const server = spawn('ip', ['netns', 'exec', netns, 'node', '-e', service]);
     try {
-      const imagePath = execFileSync('node', [builder, '--cache', cache], { encoding: 'utf8' }).trim();
       const small = testGuest(id, cloudId);
-      const image = { ...small.image, diskFormat: 'qcow2' };
       const flavor = { ...small.flavor, memory: mib(128) };
-      await driver.spawn({ ...small, imagePath, image, flavor, nics: [nic] }, never);
+      await driver.spawn({ ...small, disks: rootFrom(testImage()), flavor, nics: [nic] }, never);
       await expect
         .poll(console, { timeout: 120_000, interval: 200 })
         .toContain('finished: Datasource MetadataService. hostname=second');

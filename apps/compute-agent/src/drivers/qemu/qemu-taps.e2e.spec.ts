@@ -5,33 +5,26 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ms, ServerId } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { testGuest } from '../common/test-guest.js';
+import { tapNic } from '../common/test-guest.js';
 import { QemuDriver } from './qemu.driver.js';
-import { tinyGuest } from './tiny-guest.js';
+import { CLOUD, TinyGuests } from './testing/tiny-guests.js';
 
-const cloudId = 'test-cloud';
 const never = new AbortController().signal;
 const networks = ['a', 'b', 'c'].map((name) => `omv-taps-${process.pid}-${name}`);
-const nics = networks.map((netns, i) => ({
-  portId: randomUUID(),
-  mac: `fa:16:3e:00:00:0${i}`,
-  mtu: 1_400 + i,
-  tap: `taps${i}`,
-  netns,
-  model: null,
-}));
+const devices = networks.map((netns, i) => ({ netns, tap: `taps${i}`, mtu: 1_400 + i }));
+const nics = devices.map(({ netns, tap, mtu }, i) =>
+  tapNic(randomUUID(), tap, { mac: `fa:16:3e:00:00:0${i}`, mtu, attachment: { kind: 'tap', tap, netns } }),
+);
 const ip = (...args: string[]) => execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 
 describe.runIf(process.getuid?.() === 0)('a guest on several networks', () => {
   const stateDir = mkdtempSync(join(tmpdir(), 'omnivisor-taps-'));
-  const imagePath = join(stateDir, 'tiny.img');
-  const driver = new QemuDriver({ stateDir, cloudId, accel: 'tcg' });
+  const driver = new QemuDriver({ stateDir, cloudId: CLOUD, accel: 'tcg' });
   const id = ServerId.parse(randomUUID());
-  const spec = { ...testGuest(id, cloudId, { imagePath }), nics };
+  const spec = { ...new TinyGuests([stateDir]).spec(id), nics };
 
   beforeAll(() => {
-    writeFileSync(imagePath, Buffer.concat([tinyGuest()], 1 << 20));
-    for (const { netns, tap, mtu } of nics) {
+    for (const { netns, tap, mtu } of devices) {
       ip('netns', 'add', netns);
       ip('-n', netns, 'link', 'add', 'name', 'br0', 'type', 'bridge');
       ip('-n', netns, 'link', 'set', 'dev', 'br0', 'up');
@@ -48,7 +41,7 @@ describe.runIf(process.getuid?.() === 0)('a guest on several networks', () => {
 
   /** Each device is on the bridge of its own network, and QEMU has it open. */
   const areAtHome = () => {
-    for (const { netns, tap, mtu } of nics) {
+    for (const { netns, tap, mtu } of devices) {
       const [link] = JSON.parse(ip('-n', netns, '-j', 'link', 'show', 'dev', tap));
       expect(link).toMatchObject({ master: 'br0', mtu, flags: expect.arrayContaining(['UP', 'LOWER_UP']) });
     }
@@ -63,25 +56,15 @@ describe.runIf(process.getuid?.() === 0)('a guest on several networks', () => {
     areAtHome();
   });
 
-  it('gets them back when a start was cut off in the middle', async () => {
-    // What a start leaves that ends before its devices are put back: a halted process, and a device far from home.
-    const away = nics[1]!;
-    ip('-n', away.netns, 'link', 'set', 'dev', away.tap, 'netns', networks[0]!);
-    ip('-n', away.netns, 'tuntap', 'add', 'dev', away.tap, 'mode', 'tap');
-    ip('-n', away.netns, 'link', 'set', 'dev', away.tap, 'mtu', `${away.mtu}`, 'master', 'br0', 'up');
-    await driver.reboot(id, 'hard', nics);
-    areAtHome();
-  });
-
   it('leaves the devices in their networks when it cannot be started', async () => {
     await driver.powerOff(id, ms(0));
     const qemu = join(stateDir, 'no-qemu');
-    const script = `#!/bin/sh\ncase "$*" in *guest=${cloudId}*) exit 1;; esac\nexec qemu-system-x86_64 "$@"\n`;
+    const script = `#!/bin/sh\ncase "$*" in *guest=${CLOUD}*) exit 1;; esac\nexec qemu-system-x86_64 "$@"\n`;
     writeFileSync(qemu, script, { mode: 0o755 });
-    const broken = new QemuDriver({ stateDir, cloudId, accel: 'tcg', qemu });
+    const broken = new QemuDriver({ stateDir, cloudId: CLOUD, accel: 'tcg', qemu });
     expect(await broken.probe(never)).toMatchObject({ health: 'healthy' });
     await expect(broken.powerOn(id, nics)).rejects.toMatchObject({ message: 'starting the guest failed' });
     await broken.close();
-    for (const { netns, tap } of nics) expect(ip('-n', netns, 'link', 'show', 'dev', tap)).toContain('master br0');
+    for (const { netns, tap } of devices) expect(ip('-n', netns, 'link', 'show', 'dev', tap)).toContain('master br0');
   });
 });

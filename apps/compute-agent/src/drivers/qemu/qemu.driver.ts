@@ -1,10 +1,8 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { type Milliseconds, mib, type PowerState, type ServerId } from '@omnivisor/contracts';
-import { EventChannel } from '../common/event-channel.js';
-import { KeyedMutex } from '../common/keyed-mutex.js';
+import { accessSync, closeSync, constants, openSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import type { Milliseconds, ServerId } from '@omnivisor/contracts';
+import { asHypervisorError } from '../common/native-command.js';
 import {
-  type ConsoleStream,
   type DriverEvent,
   type FoundGuest,
   type GuestNic,
@@ -14,37 +12,29 @@ import {
   HypervisorError,
   type ProbeReport,
 } from '../hypervisor-driver.js';
-import { FILES } from './command-line.js';
-import { consoleTail, trimConsole } from './console-file.js';
-import { CloudId, GuestDefinition } from './definition.js';
-import { devicesFor } from './devices.js';
-import { disksFor, makeDisks } from './disks.js';
-import { kill } from './guest-process.js';
-import { GuestStore } from './guest-store.js';
-import { guestUser } from './guest-user.js';
-import { hostInventory, refuseBeyondCapacity } from './host-resources.js';
-import { asHypervisorError } from './native-command.js';
-import { type Capabilities, findCapabilities, reportOf } from './probe.js';
-import { QemuGuest, type RunState } from './qemu-guest.js';
-import { connectUnix } from './qmp-client.js';
-import { isSpread } from './taps.js';
+import type { GuestDefinition } from './definition.js';
+import { checked } from './definition.js';
+import { IMAGE_FORMATS } from './disks.js';
+import { settleInterrupted } from './interrupted.js';
+import { adoptionOf } from './members/adoption.js';
+import { diskGrowingOf, disksOf } from './members/disks.js';
+import { liveMigrationOf } from './members/live-migration.js';
+import { nicsOf } from './members/nics.js';
+import { consoleLogOf, consolesOf, guestAgentOf, statisticsOf } from './members/observation.js';
+import { rebuildingOf } from './members/rebuilding.js';
+import { rescuingOf } from './members/rescuing.js';
+import { resizingOf } from './members/resizing.js';
+import { snapshotsOf } from './members/snapshots.js';
+import { spawn } from './members/spawning.js';
+import { crashDumpsOf, pausingOf, suspendingOf } from './members/suspending.js';
+import { withNics } from './nic-plan.js';
+import { type QemuDriverOptions } from './options.js';
+import { reportOf } from './probe.js';
+import type { RunState } from './qemu-guest.js';
+import { NEVER, QemuHost } from './qemu-host.js';
+import { refuseAborted } from './states.js';
 
-export interface QemuDriverOptions {
-  /** Folder for guests; whatever lies in it survives the agent and the host. */
-  readonly stateDir: string;
-  readonly cloudId: string;
-  readonly qemu?: string;
-  /** Only this accelerator is tried; otherwise KVM, then TCG. */
-  readonly accel?: 'kvm' | 'tcg';
-  /** Memory of the host that guests do not get. */
-  readonly reservedMemoryMib?: number;
-  /** Overrides what the host has, where several agents share one machine. */
-  readonly inventory?: Partial<HostInventory>;
-  /** Milliseconds until a silent QEMU counts as not answering. */
-  readonly answerTimeout?: number;
-  /** Milliseconds a guest gets to follow a soft reboot. */
-  readonly softRebootPatience?: number;
-}
+export type { QemuDriverOptions } from './options.js';
 
 /**
  * QEMU processes, driven over QMP. Guests are processes in sessions of their own; what they are made of lies in
@@ -52,354 +42,183 @@ export interface QemuDriverOptions {
  */
 export class QemuDriver implements HypervisorDriver {
   readonly backend = 'qemu';
-  readonly pausing = {
-    pause: (id: ServerId) => this.setRunning(id, false),
-    unpause: (id: ServerId) => this.setRunning(id, true),
-  };
-  readonly consoleLog = { tail: (id: ServerId, maxBytes: number) => this.tail(id, maxBytes) };
-  readonly consoles = { open: (id: ServerId, protocol: 'vnc' | 'serial') => this.openConsole(id, protocol) };
+  readonly imageFormats = IMAGE_FORMATS;
+  private readonly host: QemuHost;
+  readonly pausing;
+  readonly suspending;
+  readonly rebuilding;
+  readonly rescuing;
+  readonly resizing;
+  readonly crashDumps;
+  readonly snapshots;
+  readonly disks;
+  readonly diskGrowing;
+  readonly nics;
+  readonly liveMigration;
+  readonly adoption;
+  readonly consoleLog;
+  readonly consoles;
+  readonly statistics;
+  readonly guestAgent;
 
-  private readonly store: GuestStore;
-  private readonly guests = new Map<ServerId, QemuGuest>();
-  /** Spawns of this object that are under way; what is `building` otherwise was left behind. */
-  private readonly building = new Map<ServerId, number>();
-  private readonly oneAtATime = new KeyedMutex<ServerId>();
-  private readonly channel = new EventChannel();
-  private readonly qemu: string;
-  private capabilities: Promise<Capabilities> | null = null;
-
-  constructor(private readonly options: QemuDriverOptions) {
-    CloudId.parse(options.cloudId);
-    this.qemu = options.qemu ?? 'qemu-system-x86_64';
-    const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-    this.store = new GuestStore(join(options.stateDir, 'guests'), bootId);
+  constructor(options: QemuDriverOptions) {
+    const host = new QemuHost(options);
+    this.host = host;
+    this.pausing = pausingOf(host);
+    this.suspending = suspendingOf(host);
+    this.rebuilding = rebuildingOf(host);
+    this.rescuing = rescuingOf(host);
+    this.resizing = resizingOf(host);
+    this.crashDumps = crashDumpsOf(host);
+    this.snapshots = snapshotsOf(host);
+    this.disks = disksOf(host);
+    this.diskGrowing = diskGrowingOf(host);
+    this.nics = nicsOf(host);
+    this.liveMigration = liveMigrationOf(host);
+    this.adoption = adoptionOf(host);
+    this.consoleLog = consoleLogOf(host);
+    this.consoles = consolesOf(host);
+    this.statistics = statisticsOf(host);
+    this.guestAgent = guestAgentOf(host);
   }
 
   async probe(signal: AbortSignal): Promise<ProbeReport> {
     try {
-      const found = await this.findAbility(signal);
-      this.capabilities = Promise.resolve(found);
-      return reportOf(found);
+      return reportOf(await this.host.findAbility(signal));
     } catch (error) {
       return reportOf(asHypervisorError(error, 'probing QEMU'));
     }
   }
 
+  /** QEMU has no service: it answers as long as its program and its accelerator are there. */
+  async check(): Promise<void> {
+    const { execution } = await this.host.ability();
+    try {
+      accessSync(programPath(this.host.qemu), constants.X_OK);
+      if (execution.accel === 'kvm') closeSync(openSync('/dev/kvm', constants.O_RDWR));
+    } catch (error) {
+      throw new HypervisorError(
+        'unavailable',
+        'QEMU cannot be started on this host any more',
+        (error as Error).message,
+        {
+          cause: error,
+        },
+      );
+    }
+  }
+
   async inventory(): Promise<HostInventory> {
-    const { stateDir, reservedMemoryMib = 512, inventory } = this.options;
-    return { ...hostInventory(stateDir, reservedMemoryMib), ...inventory };
+    return this.host.inventory();
   }
 
   async list(): Promise<FoundGuest[]> {
-    const ours = this.store.ids().flatMap((id) => {
-      const guest = this.read(id);
-      return guest && !this.building.has(id) ? [guest] : [];
+    const { host } = this;
+    const ours = host.store.ids().flatMap((id) => {
+      const guest = host.read(id);
+      return guest && !host.building.has(id) ? [guest] : [];
     });
     return Promise.all(
       ours.map((guest) =>
         // One guest that hangs must not hide the others.
-        this.look(guest).catch((): FoundGuest => ({ ...sizes(guest), power: 'noState' })),
+        host.look(guest).catch((): FoundGuest => ({ ...host.facts(guest), power: 'noState' })),
       ),
     );
   }
 
   async inspect(id: ServerId): Promise<FoundGuest> {
-    return this.look(this.definition(id));
+    return this.host.look(this.host.definition(id));
   }
 
   events(signal: AbortSignal): AsyncIterable<DriverEvent> {
     // Events come over the connections to the guests, so there has to be one to each.
     void this.list().catch(() => undefined);
-    return this.channel.subscribe(signal);
+    return this.host.channel.subscribe(signal);
   }
 
   spawn(spec: GuestSpec, signal: AbortSignal): Promise<void> {
-    const { serverId: id } = spec.mark;
-    return this.alone(id, async () => {
-      if (await this.isThere(spec)) return;
-      refuseAborted(signal);
-      const { machines, execution } = await this.ability();
-      const guest = defined(spec, machines);
-      refuseBeyondCapacity(spec, this.options.stateDir, await this.promisedMemory());
-      this.building.set(id, spec.flavor.memory);
-      try {
-        this.store.create(guest);
-        await makeDisks(this.store.path(id), spec, guest, signal);
-        await this.live(id).start(guest, { ...execution, runAs: guestUser(id) }, signal);
-        refuseAborted(signal);
-        this.store.write({ ...guest, phase: 'spawned' });
-        await this.live(id).call(guest, 'cont');
-      } catch (error) {
-        await this.wipe(id, guest);
-        throw asHypervisorError(error, 'spawning the guest');
-      } finally {
-        this.building.delete(id);
-      }
-    });
+    return this.host.alone(spec.mark.serverId, () => spawn(this.host, spec, signal));
   }
 
   destroy(id: ServerId): Promise<void> {
-    return this.alone(id, async () => {
-      const guest = this.read(id);
-      if (guest) await this.wipe(id, guest);
+    return this.host.alone(id, async () => {
+      const guest = this.host.read(id);
+      if (guest) await this.host.wipe(guest);
     });
   }
 
   powerOn(id: ServerId, nics: readonly GuestNic[], signal: AbortSignal = NEVER): Promise<void> {
-    return this.alone(id, () => this.turnOn(id, nics, signal));
+    return this.host.onGuest(id, async (found) => {
+      refuseAborted(signal);
+      const guest = await settleInterrupted(this.host, found);
+      if (guest.suspended) throw new HypervisorError('fault', 'a guest that is suspended is resumed, not started');
+      const state = await this.host.state(guest);
+      if (state === 'running') return;
+      if (RESUMABLE.has(state)) return this.host.live(id).call<void>(guest, 'cont');
+      await this.start(guest, nics, signal);
+    });
   }
 
   powerOff(id: ServerId, grace: Milliseconds, signal: AbortSignal = NEVER): Promise<void> {
-    return this.alone(id, async () => {
-      const guest = this.definition(id);
-      const state = await this.live(id).state(guest);
-      if (state === 'running' && grace > 0) await this.live(id).shutDown(guest, grace, signal);
+    return this.host.onGuest(id, async (found) => {
       refuseAborted(signal);
-      await this.turnOff(guest, state);
+      const guest = await this.awake(found);
+      const state = await this.host.state(guest);
+      if (state === 'running' && grace > 0) await this.host.live(id).shutDown(guest, grace, signal);
+      refuseAborted(signal);
+      await this.host.turnOff(guest);
     });
   }
 
   reboot(id: ServerId, kind: 'soft' | 'hard', nics: readonly GuestNic[], signal: AbortSignal = NEVER): Promise<void> {
-    return this.alone(id, async () => {
-      const guest = this.definition(id);
-      const state = await this.live(id).state(guest);
-      const patience = this.options.softRebootPatience ?? 60_000;
-      if (kind === 'soft' && state === 'running') await this.live(id).shutDown(guest, patience, signal);
+    return this.host.onGuest(id, async (found) => {
       refuseAborted(signal);
-      await this.turnOff(guest, state);
-      await this.turnOn(id, nics, signal);
+      const guest = await this.awake(found);
+      const patience = this.host.options.softRebootPatience ?? 60_000;
+      if (kind === 'soft' && (await this.host.state(guest)) === 'running')
+        await this.host.live(id).shutDown(guest, patience, signal);
+      refuseAborted(signal);
+      await this.start(guest, nics, signal);
     });
   }
 
   async close(): Promise<void> {
-    this.channel.close();
-    for (const guest of this.guests.values()) await guest.quietly(async () => guest.disconnect());
-    this.guests.clear();
+    await this.host.close();
   }
 
-  private async turnOn(id: ServerId, nics: readonly GuestNic[], signal: AbortSignal): Promise<void> {
-    refuseAborted(signal);
-    const guest = this.definition(id);
-    const state = await this.live(id).state(guest);
-    if (state === 'running') return;
-    // A start that was cut off may have left devices away from their networks.
-    const isCutOff = state === 'prelaunch' && isSpread(guest);
-    if (RESUMABLE.has(state) && !isCutOff) return this.live(id).call(guest, 'cont');
-    await this.turnOff(guest, state);
-    const { execution } = await this.ability();
-    const next = GuestDefinition.parse({ ...guest, phase: 'spawned', nics: nicsOf(nics) });
-    this.store.write(next);
-    try {
-      await this.live(id).start(next, { ...execution, runAs: guestUser(id) }, signal);
-      await this.live(id).call(next, 'cont');
-    } catch (error) {
-      await this.live(id).end(next);
-      this.store.noteStopped(id);
-      throw asHypervisorError(error, 'starting the guest');
-    }
+  private async start(guest: GuestDefinition, nics: readonly GuestNic[], signal: AbortSignal): Promise<void> {
+    // An adopted guest's devices are part of its command.
+    const next = guest.adopted ? guest : checked(withNics(guest, nics));
+    await this.host.turnOff(guest);
+    await this.host.bringUp(next, signal);
   }
 
-  /** Also of a guest that crashed: it rests from now on. */
-  private async turnOff(guest: GuestDefinition, state: RunState): Promise<void> {
-    if (state === 'gone') this.store.noteStopped(guest.mark.serverId);
-    await this.live(guest.mark.serverId).end(guest);
-  }
-
-  private setRunning(id: ServerId, run: boolean): Promise<void> {
-    return this.alone(id, async () => {
-      const guest = this.definition(id);
-      const state = await this.live(id).state(guest);
-      const power = this.powerOf(guest, state);
-      if (power !== 'running' && power !== 'paused')
-        throw new HypervisorError('fault', `cannot ${run ? 'unpause' : 'pause'} a guest that is ${power}`);
-      if ((power === 'running') !== run) await this.live(id).call(guest, run ? 'cont' : 'stop');
-    });
-  }
-
-  private async tail(id: ServerId, maxBytes: number): Promise<Buffer> {
-    this.definition(id);
-    try {
-      return consoleTail(this.store.path(id, FILES.console), maxBytes);
-    } catch (error) {
-      throw asHypervisorError(error, 'reading the console log');
-    }
-  }
-
-  private async openConsole(id: ServerId, protocol: 'vnc' | 'serial'): Promise<ConsoleStream> {
-    const guest = this.definition(id);
-    if ((await this.live(id).state(guest)) === 'gone') throw new HypervisorError('unavailable', 'the guest is off');
-    const socket = await connectUnix(this.store.path(id, FILES[protocol])).catch((error: unknown) => {
-      throw new HypervisorError('unavailable', 'the console does not answer', (error as Error).message, {
-        cause: error,
-      });
-    });
-    socket.on('error', () => socket.destroy());
-    return { readable: socket, writable: socket, close: () => void socket.destroy() };
-  }
-
-  private async look(guest: GuestDefinition): Promise<FoundGuest> {
-    const id = guest.mark.serverId;
-    if (guest.phase === 'building') return { ...sizes(guest), power: 'noState' };
-    const state = await this.live(id).state(guest);
-    if (state === 'shutdown') this.settle(guest);
-    trimConsole(this.store.path(id, FILES.console));
-    return { ...sizes(guest), power: this.powerOf(guest, state) };
-  }
-
-  /** A guest that shut itself down keeps its process, which tells of it until we have noted it; then it can go. */
-  private settle({ mark }: GuestDefinition): void {
-    const id = mark.serverId;
-    void this.alone(id, async () => {
-      const guest = this.read(id);
-      if (guest && (await this.live(id).state(guest)) === 'shutdown') await this.live(id).end(guest);
-    }).catch(() => this.channel.publish(id));
-  }
-
-  private powerOf(guest: GuestDefinition, state: RunState): PowerState {
-    return state === 'gone' ? this.store.restingPower(guest.mark.serverId) : (POWER[state] ?? 'noState');
-  }
-
-  /** True when this very guest is there and whole. Clears away what a spawn left behind that was cut off. */
-  private async isThere({ mark }: GuestSpec): Promise<boolean> {
-    const guest = this.store.read(mark.serverId);
-    if (!guest) {
-      if (this.store.ids().includes(mark.serverId))
-        throw new HypervisorError('fault', `a guest that is not ours has the place of server ${mark.serverId}`);
-      return false;
-    }
-    if (guest.mark.cloudId !== mark.cloudId || mark.cloudId !== this.options.cloudId)
-      throw new HypervisorError('fault', `a guest of another cloud has the place of server ${mark.serverId}`);
-    if (guest.mark.attempt !== mark.attempt)
-      throw new HypervisorError('fault', `another attempt of server ${mark.serverId} is on this host`);
-    if (guest.phase === 'building') {
-      await this.wipe(mark.serverId, guest);
-      return false;
-    }
-    // The agent ended between the last two steps of the spawn.
-    if ((await this.live(mark.serverId).state(guest)) === 'prelaunch')
-      await this.live(mark.serverId).call(guest, 'cont');
-    return true;
-  }
-
-  private async wipe(id: ServerId, guest: GuestDefinition): Promise<void> {
-    await kill(this.store.path(id), guest, this.answerTimeout);
-    this.live(id).disconnect();
-    this.guests.delete(id);
-    this.store.remove(id);
-  }
-
-  private async promisedMemory(): Promise<{ total: number; used: number }> {
-    let used = 0;
-    for (const [, memory] of this.building) used += memory;
-    for (const id of this.store.ids()) if (!this.building.has(id)) used += this.store.read(id)?.memoryMib ?? 0;
-    return { total: (await this.inventory()).memoryMib, used };
-  }
-
-  /** Shared by all who need it, so nobody's abort ends it. */
-  private ability(): Promise<Capabilities> {
-    this.capabilities ??= this.findAbility(NEVER).catch((error: unknown) => {
-      this.capabilities = null;
-      throw error;
-    });
-    return this.capabilities;
-  }
-
-  private findAbility(signal: AbortSignal): Promise<Capabilities> {
-    const { accel } = this.options;
-    return findCapabilities({ qemu: this.qemu, runAs: guestUser(null), ...(accel ? { accel } : {}) }, signal).catch(
-      (error: unknown) => {
-        throw asHypervisorError(error, 'probing QEMU');
-      },
-    );
-  }
-
-  private live(id: ServerId): QemuGuest {
-    const known = this.guests.get(id);
-    if (known) return known;
-    const guest = new QemuGuest(id, {
-      store: this.store,
-      qemu: this.qemu,
-      answerTimeout: this.answerTimeout,
-      startTimeout: START_TIMEOUT,
-      changed: (changed) => {
-        this.channel.publish(changed);
-        const definition = this.read(changed);
-        if (definition) void this.look(definition).catch(() => undefined);
-      },
-    });
-    this.guests.set(id, guest);
-    return guest;
-  }
-
-  private get answerTimeout(): number {
-    return this.options.answerTimeout ?? 5_000;
-  }
-
-  private read(id: ServerId): GuestDefinition | null {
-    const guest = this.store.read(id);
-    return guest?.mark.cloudId === this.options.cloudId ? guest : null;
-  }
-
-  private definition(id: ServerId): GuestDefinition {
-    const guest = this.read(id);
-    if (!guest || this.building.has(id))
-      throw new HypervisorError('serverNotOnHost', `server ${id} is not on this host`);
-    return guest;
-  }
-
-  /** One change at a time per server, its events kept to itself, and nothing thrown but `HypervisorError`. */
-  private alone(id: ServerId, action: () => Promise<void>): Promise<void> {
-    return this.oneAtATime.run(id, async () => {
-      try {
-        await this.live(id).quietly(action);
-      } catch (error) {
-        throw asHypervisorError(error, 'driving QEMU');
-      } finally {
-        if (!this.store.read(id)) this.guests.delete(id);
-      }
-    });
+  /** Whole, and what it remembered in a suspend given up. */
+  private async awake(found: GuestDefinition): Promise<GuestDefinition> {
+    const guest = await settleInterrupted(this.host, found);
+    if (!guest.suspended) return guest;
+    const next = { ...guest, suspended: false };
+    await this.host.turnOff(guest);
+    this.host.store.write(next);
+    return next;
   }
 }
 
-const NEVER = new AbortController().signal;
-const START_TIMEOUT = 30_000;
+const RESUMABLE = new Set<RunState>(['paused', 'prelaunch', 'io-error', 'watchdog']);
 
-const RESUMABLE = new Set<RunState>(['paused', 'prelaunch', 'io-error']);
-
-const POWER: Readonly<Record<RunState, PowerState>> = {
-  running: 'running',
-  paused: 'paused',
-  prelaunch: 'paused',
-  'io-error': 'paused',
-  suspended: 'suspended',
-  shutdown: 'shutdown',
-  'guest-panicked': 'crashed',
-  'internal-error': 'crashed',
+/** Where a program is that may be named without a folder. */
+const programPath = (program: string): string => {
+  if (program.includes('/')) return program;
+  const folders = (process.env.PATH ?? '').split(delimiter);
+  const found = folders.map((folder) => join(folder, program)).find((path) => canRun(path));
+  return found ?? program;
 };
 
-const defined = (spec: GuestSpec, machines: Capabilities['machines']): GuestDefinition => {
-  const parsed = GuestDefinition.safeParse({
-    mark: spec.mark,
-    phase: 'building',
-    vcpus: spec.flavor.vcpus,
-    memoryMib: spec.flavor.memory,
-    ...devicesFor(spec, machines),
-    ...disksFor(spec),
-    nics: nicsOf(spec.nics),
-  });
-  if (parsed.success) return parsed.data;
-  throw new HypervisorError('fault', 'the guest cannot be defined', parsed.error.message);
-};
-
-const nicsOf = (nics: readonly GuestNic[]) =>
-  nics.map(({ portId, mac, mtu, tap, netns, model }) => ({ portId, mac, mtu, tap, netns, model }));
-
-const sizes = (guest: GuestDefinition) => ({
-  mark: guest.mark,
-  memory: mib(guest.memoryMib),
-  vcpus: guest.vcpus,
-});
-
-const refuseAborted = (signal: AbortSignal): void => {
-  if (signal.aborted) throw new HypervisorError('fault', 'the call was aborted');
+const canRun = (path: string): boolean => {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
 };

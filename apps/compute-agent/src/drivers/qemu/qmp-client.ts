@@ -1,6 +1,5 @@
-import { closeSync, constants, openSync } from 'node:fs';
-import { createConnection, type Socket } from 'node:net';
-import { basename, dirname } from 'node:path';
+import type { Socket } from 'node:net';
+import { connectUnix } from '../common/unix-socket.js';
 import { HypervisorError } from '../hypervisor-driver.js';
 
 export interface QmpEvent {
@@ -13,20 +12,6 @@ interface Waiting {
   reject(error: Error): void;
   readonly timer: NodeJS.Timeout;
 }
-
-/** Connects to a unix socket whose whole path may be longer than the 107 bytes that the system call takes. */
-export const connectUnix = (path: string): Promise<Socket> =>
-  new Promise((resolve, reject) => {
-    const dir = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
-    const socket = createConnection(`/proc/self/fd/${dir}/${basename(path)}`);
-    const settle = (action: () => void) => {
-      closeSync(dir);
-      socket.removeAllListeners();
-      action();
-    };
-    socket.once('connect', () => settle(() => resolve(socket)));
-    socket.once('error', (error) => settle(() => reject(error)));
-  });
 
 /** QEMU's machine protocol over a stream: one JSON object per line, answers matched by id, events in between. */
 export class QmpClient {
@@ -65,7 +50,7 @@ export class QmpClient {
   }
 
   /** @throws HypervisorError `unavailable` when the connection is gone or silent, `fault` when QEMU refuses */
-  call<T = unknown>(command: string, args?: Record<string, unknown>): Promise<T> {
+  call<T = unknown>(command: string, args?: Readonly<Record<string, unknown>>): Promise<T> {
     if (this.ended) return Promise.reject(gone());
     const id = ++this.lastId;
     return new Promise<T>((resolve, reject) => {
@@ -80,12 +65,14 @@ export class QmpClient {
 
   onEvent(listener: (event: QmpEvent) => void): () => void {
     this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
+    return () => void this.listeners.delete(listener);
   }
 
-  onClose(listener: () => void): void {
-    if (this.ended) listener();
+  /** @returns takes the listener off again */
+  onClose(listener: () => void): () => void {
+    if (this.ended) queueMicrotask(listener);
     else this.closeListeners.add(listener);
+    return () => void this.closeListeners.delete(listener);
   }
 
   get closed(): boolean {

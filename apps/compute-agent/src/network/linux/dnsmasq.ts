@@ -1,5 +1,5 @@
 import ipaddr from 'ipaddr.js';
-import type { NetworkPlan } from '../network-plug.js';
+import type { NetworkPlan, PortPlug } from '../network-plug.js';
 import { address, cidr, hostname, isV6, mac, mtu, netmask, uuid } from './values.js';
 
 type Subnet = NetworkPlan['subnets'][number];
@@ -81,16 +81,16 @@ const linesOfV6 = (subnet: Subnet, name: string): string[] => {
   ];
 };
 
-/** The ports that DHCP knows, one line each; read again at SIGHUP. */
-export const dnsmasqHosts = (plan: NetworkPlan): string => {
+/** The ports that DHCP knows: those that are plugged here, one line for each address; read again at SIGHUP. */
+export const dnsmasqHosts = (plan: NetworkPlan, plugs: readonly PortPlug[]): string => {
   const stateful = plan.subnets.filter(isStateful).map((s) => ipaddr.parseCIDR(cidr(s.cidr)));
   const isServed = (text: string) => !isV6(text) || stateful.some((range) => ipaddr.parse(text).match(range));
-  return plan.leases
-    .filter((lease) => isServed(address(lease.address)))
-    .map((lease) => {
-      const name = hostname(lease.hostname);
-      const at = isV6(lease.address) ? `[${lease.address}]` : lease.address;
-      return `${mac(lease.mac)},${at}${name === null ? '' : `,${name}`}\n`;
+  return plugs
+    .flatMap((plug) => plug.fixedIps.map((ip) => ({ plug, own: address(ip.address) })))
+    .filter(({ own }) => isServed(own))
+    .map(({ plug, own }) => {
+      const name = hostname(plug.hostname);
+      return `${mac(plug.mac)},${isV6(own) ? `[${own}]` : own}${name === null ? '' : `,${name}`}\n`;
     })
     .sort()
     .join('');

@@ -3,7 +3,9 @@ import type { NetworkPlan, PortPlug } from '../network-plug.js';
 import { addressesChangedHands, dnsmasqConfiguration, dnsmasqHosts, reachableResolvers } from './dnsmasq.js';
 import { networkFilter } from './filter.js';
 
-const plan = { subnets: [{ version: 4, cidr: '10.0.0.0/24' }], leases: [] } as unknown as NetworkPlan;
+const plan = { subnets: [{ version: 4, cidr: '10.0.0.0/24' }] } as unknown as NetworkPlan;
+const group = '00000000-0000-4000-8000-00000000000a';
+const members = new Map([[group, ['10.0.0.7', 'fd00::7', '10.0.0.7']]]);
 const plug = (over: object = {}): PortPlug =>
   ({
     portId: '00000000-0000-4000-8000-000000000001',
@@ -14,7 +16,7 @@ const plug = (over: object = {}): PortPlug =>
     rules: [],
     ...over,
   }) as unknown as PortPlug;
-const text = (over?: object) => networkFilter(plan, [{ plug: plug(over), tap: 'tap1' }], '100.64.0.1');
+const text = (over?: object) => networkFilter(plan, [{ plug: plug(over), tap: 'tap1' }], '100.64.0.1', members);
 
 describe('the filter of a network', () => {
   it('replaces its tables in one transaction', () => {
@@ -28,16 +30,17 @@ describe('the filter of a network', () => {
   it('leaves a port without port security alone', () => {
     expect(text({ portSecurity: false })).not.toContain('iifname "tap1"');
   });
+  const rule = (over: object) => ({
+    direction: 'ingress',
+    ethertype: 'IPv4',
+    protocol: null,
+    portMin: null,
+    portMax: null,
+    remotePrefixes: ['0.0.0.0/0'],
+    remoteGroup: null,
+    ...over,
+  });
   it('writes rules of every kind', () => {
-    const rule = (over: object) => ({
-      direction: 'ingress',
-      ethertype: 'IPv4',
-      protocol: null,
-      portMin: null,
-      portMax: null,
-      remotePrefixes: ['0.0.0.0/0'],
-      ...over,
-    });
     const rules = [
       rule({ protocol: '6', portMin: 80, portMax: 90, remotePrefixes: ['192.0.2.0/24'] }),
       rule({ protocol: 'icmp', portMin: 8, portMax: 0 }),
@@ -47,6 +50,14 @@ describe('the filter of a network', () => {
     expect(text({ rules })).toContain('meta protocol ip meta l4proto 1 icmp type 8 icmp code 0 return');
     expect(text({ rules }).match(/^meta protocol .* return$/gm)).toHaveLength(2);
   });
+  it('keeps the members of a group in sets that rules of both tables name', () => {
+    const rules = [rule({ remotePrefixes: [], remoteGroup: group })];
+    const name = 'group4_00000000_0000_4000_8000_00000000000a';
+    expect(text({ rules }).split(`set ${name} {\ntype ipv4_addr\nelements = { 10.0.0.7 }\n}`)).toHaveLength(3);
+    expect(text({ rules })).toContain(`meta protocol ip ip saddr @${name} return`);
+    expect(text({ rules })).toContain(`meta protocol ip ip saddr @${name} accept`);
+    expect(text()).not.toContain('set group4');
+  });
   it('puts a shared address under the rules of its port', () => {
     const pairs = { allowedPairs: [{ mac: 'fa:16:3e:00:00:01', address: '10.0.0.99' }] };
     expect(text(pairs)).toContain('ip saddr 10.0.0.99 jump out_00000000_0000_4000_8000_000000000001');
@@ -54,7 +65,7 @@ describe('the filter of a network', () => {
   it('gives an address that was left behind to the port that has it now', () => {
     const [older, newer] = [plug(), { ...plug(), portId: '00000000-0000-4000-8000-000000000002' } as PortPlug];
     const ports = [older, newer].map((one, i) => ({ plug: one, tap: `tap${i}` }));
-    const elements = networkFilter(plan, ports, '100.64.0.1').match(/10\.0\.0\.5 : goto in_\w+/g);
+    const elements = networkFilter(plan, ports, '100.64.0.1', members).match(/10\.0\.0\.5 : goto in_\w+/g);
     expect(elements).toEqual([`10.0.0.5 : goto in_${newer.portId.replaceAll('-', '_')}`]);
   });
   it('takes no text that is not what it should be', () => {
@@ -78,9 +89,8 @@ describe('IPv6', () => {
     ipv6AddressMode: mode,
     ...over,
   });
-  const port = { mac: 'fa:16:3e:00:00:01', address: 'fd00::5', hostname: 'x' };
-  const network = (six: object) =>
-    ({ networkId: plug().portId, mtu: 1400, subnets: [six], leases: [port] }) as unknown as NetworkPlan;
+  const port = plug({ fixedIps: [{ address: 'fd00::5' }], hostname: 'x' });
+  const network = (six: object) => ({ networkId: plug().portId, mtu: 1400, subnets: [six] }) as unknown as NetworkPlan;
   const served = (six: object) =>
     dnsmasqConfiguration(network(six), { hosts: 'h', pid: 'p', leases: 'l' }, { user: 'nobody', resolvers: [] });
   const ranges = (six: object) => served(six).match(/^(dhcp-range|enable-ra|dhcp-option=tag).*$/gm) ?? [];
@@ -100,7 +110,7 @@ describe('IPv6', () => {
     [null, 'slaac', [], ''],
   ])('is advertised as %s and addressed by %s', (ra, mode, lines, leases) => {
     expect(ranges(subnet(ra, mode))).toEqual(lines);
-    expect(dnsmasqHosts(network(subnet(ra, mode)))).toBe(leases);
+    expect(dnsmasqHosts(network(subnet(ra, mode)), [port])).toBe(leases);
   });
   it('names its own name servers', () =>
     expect(ranges(subnet('slaac', 'slaac', { dnsNameservers: ['10.0.0.53', '2001:db8::53'] }))).toContain(
@@ -119,8 +129,7 @@ describe('IPv6', () => {
 
 describe('DHCP', () => {
   it('gives no name that is no host name', () => {
-    const leases = [{ mac: 'fa:16:3e:00:00:01', address: '10.0.0.5', hostname: 'a,b\nset' }];
-    expect(dnsmasqHosts({ subnets: [], leases } as unknown as NetworkPlan)).toBe('fa:16:3e:00:00:01,10.0.0.5\n');
+    expect(dnsmasqHosts(plan, [plug({ hostname: 'a,b\nset' })])).toBe('fa:16:3e:00:00:01,10.0.0.5\n');
   });
   it('notices an address that passed to another MAC', () => {
     expect(addressesChangedHands('m1,10.0.0.5,a\n', 'm2,10.0.0.5,b\n')).toBe(true);

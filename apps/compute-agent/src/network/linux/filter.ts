@@ -1,6 +1,6 @@
 import type { NetworkPlan } from '../network-plug.js';
 import { answerChain, chainId, type FilteredPort, linkLocal, ownOf, set, spoofChain } from './anti-spoofing.js';
-import { groupChain, reachChain } from './security-groups.js';
+import { type GroupAddresses, groupChain, groupSets, reachChain } from './security-groups.js';
 import { address, cidr, isV6 } from './values.js';
 
 /** Where guests ask for metadata: the address of all clouds, and Neutron's for those without IPv4. */
@@ -22,7 +22,12 @@ const verdicts = (name: string, family: 'ipv4_addr' | 'ipv6_addr', entries: read
  * The whole filter of one network's namespace: anti-spoofing in the bridge family, stateful security groups in the inet
  * family. The old tables go and the new ones come in one transaction; tracked connections stay.
  */
-export const networkFilter = (plan: NetworkPlan, ports: readonly FilteredPort[], outsideAddress: string): string => {
+export const networkFilter = (
+  plan: NetworkPlan,
+  ports: readonly FilteredPort[],
+  outsideAddress: string,
+  members: GroupAddresses,
+): string => {
   const guarded = ports.filter((p) => p.plug.portSecurity);
   /** Addresses that only one port can have; the stateful chain finds its rules by them. */
   const alone = (plug: FilteredPort['plug']) => [
@@ -57,6 +62,7 @@ export const networkFilter = (plan: NetworkPlan, ports: readonly FilteredPort[],
     'add table bridge omnivisor',
     'delete table bridge omnivisor',
     'table bridge omnivisor {',
+    ...groupSets(guarded, members),
     ...guarded.flatMap((port) => [...answerChain(port), ...spoofChain(port), ...reachChain(port)]),
     'chain prerouting {',
     'type filter hook prerouting priority -300; policy accept;',
@@ -71,6 +77,7 @@ export const networkFilter = (plan: NetworkPlan, ports: readonly FilteredPort[],
     'add table inet omnivisor',
     'delete table inet omnivisor',
     'table inet omnivisor {',
+    ...groupSets(guarded, members),
     ...guarded.flatMap((p) => [...groupChain('out', p), ...groupChain('in', p)]),
     ...verdicts('out4', 'ipv4_addr', entries('out', false)),
     ...verdicts('in4', 'ipv4_addr', entries('in', false)),

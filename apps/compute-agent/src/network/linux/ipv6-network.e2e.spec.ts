@@ -63,13 +63,10 @@ describe.skipIf(reason !== null)('an IPv6 network of Linux', () => {
     ports = [guests.port(1, [made(1), leased(1)], [egress, pingable]), guests.port(2, [made(2), leased(2)], [egress])];
     const slaac = { ipv6AddressMode: 'slaac', ipv6RaMode: 'slaac' } as const;
     const stateful = { ipv6AddressMode: 'dhcpv6-stateful', ipv6RaMode: 'dhcpv6-stateful' } as const;
-    const plan = guests.plan(
-      [
-        { version: 6, cidr: 'fd00:77::/64', gateway: 'fd00:77::1', ...slaac },
-        { version: 6, cidr: 'fd00:78::/64', gateway: 'fd00:78::1', dnsNameservers: ['2001:db8::53'], ...stateful },
-      ],
-      ports,
-    );
+    const plan = guests.plan([
+      { version: 6, cidr: 'fd00:77::/64', gateway: 'fd00:77::1', ...slaac },
+      { version: 6, cidr: 'fd00:78::/64', gateway: 'fd00:78::1', dnsNameservers: ['2001:db8::53'], ...stateful },
+    ]);
     await Promise.all([first.ensure(plan), second.ensure(plan)]);
     for (const [i, port] of ports.entries()) {
       await guests.pose(i + 1, port);

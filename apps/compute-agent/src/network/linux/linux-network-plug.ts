@@ -4,8 +4,17 @@ import type { Server } from 'node:http';
 import { join } from 'node:path';
 import { KeyedMutex } from '../../drivers/common/keyed-mutex.js';
 import type { GuestNic } from '../../drivers/hypervisor-driver.js';
-import type { InspectableNetworkPlug, NetworkPlan, OnMetadata, PluggedPort, PortPlug } from '../network-plug.js';
+import type {
+  GroupMembers,
+  InspectableNetworkPlug,
+  NetworkPlan,
+  OnMetadata,
+  PluggedPort,
+  PortPlug,
+} from '../network-plug.js';
+import { guardOf } from '../port-guard.js';
 import { METADATA_ADDRESS, METADATA_ADDRESS_6, networkFilter } from './filter.js';
+import { Groups } from './groups.js';
 import { loadModules, namespaceSettings } from './kernel.js';
 import { listenForMetadata } from './metadata-socket.js';
 import { Names } from './names.js';
@@ -13,6 +22,7 @@ import { NetworkFiles, read, store } from './network-files.js';
 import { NetworkProcesses } from './network-processes.js';
 import { Outside } from './outside.js';
 import { run, succeeds, withLock } from './run.js';
+import { groupsNamed } from './security-groups.js';
 import { address, cidr, isV6, mac, mtu, uuid } from './values.js';
 
 export interface LinuxNetworkOptions {
@@ -55,12 +65,14 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
   private readonly brought = new Map<string, string>();
   private readonly waiting = new Map<string, Waiting[]>();
   private readonly outside: Outside;
+  private readonly groups: Groups;
   private readonly oneAtATime = new KeyedMutex<string>();
   private metadata: Server | undefined;
 
   private constructor(private readonly options: LinuxNetworkOptions) {
     this.names = new Names(options.cloudId, options.stateDirectory ?? '/run/omnivisor/network');
     this.files = new NetworkFiles(this.names);
+    this.groups = new Groups(this.names);
     this.outside = new Outside(this.names, options.outsidePool ?? '100.64.0.0/16');
   }
 
@@ -102,11 +114,30 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     await this.alone(networkId, () => this.bring(plan));
   }
 
+  async regroup(groups: readonly GroupMembers[]): Promise<void> {
+    if (groups.length === 0) return;
+    await this.groups.take(groups);
+    const changed = new Set<string>(groups.map((group) => group.securityGroupId));
+    for (const networkId of await this.files.networks())
+      await this.alone(networkId, async () => {
+        const plan = await this.files.plan(networkId);
+        if (plan && groupsNamed(await this.files.ports(networkId)).some((id) => changed.has(id)))
+          await this.filter(plan);
+      });
+  }
+
   async plug(port: PortPlug, serverId: string): Promise<GuestNic> {
     const { networkId, portId } = port;
     await this.change(networkId, { portId, wanted: { port, serverId } });
-    const [tap, netns] = [this.names.tap(portId), this.names.netns(networkId)];
-    return { portId, mac: mac(port.mac), mtu: port.mtu, tap, netns, model: null };
+    const members = await this.groups.addresses(groupsNamed([{ plug: port }]));
+    return {
+      portId,
+      mac: mac(port.mac),
+      mtu: port.mtu,
+      model: null,
+      attachment: { kind: 'tap', tap: this.names.tap(portId), netns: this.names.netns(networkId) },
+      guard: guardOf(port, (group) => members.get(group) ?? []),
+    };
   }
 
   async unplug(portId: string): Promise<void> {
@@ -201,6 +232,7 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
         undo.push(back);
         changed.add(port.portId);
       }
+      if (changed.size > 0) await this.processes(networkId).serveDhcp(plan, await this.plugs(networkId));
       // The filter stands before a device can carry anything.
       if (!(await this.files.isFiltered(networkId))) await this.filter(plan);
     } catch (error) {
@@ -232,6 +264,7 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     for (const networkId of networks) await this.alone(networkId, () => this.remove(networkId));
     const filtered = await this.outside.removeTable();
     await rm(this.names.directory, { recursive: true, force: true });
+    await this.groups.removeAll();
     return networks.size > 0 || filtered;
   }
 
@@ -240,7 +273,7 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     const { networkId } = plan;
     const netns = this.names.netns(networkId);
     const folder = await this.files.prepare(networkId);
-    const shape = JSON.stringify({ ...plan, leases: [] });
+    const shape = JSON.stringify(plan);
     const isBuilt = await succeeds(['ip', '-n', netns, 'link', 'show', 'dev', 'br0']);
     const isReshaped = (await read(join(folder, 'shape.json'))) !== shape;
     await store(join(folder, 'plan.json'), JSON.stringify(plan));
@@ -249,7 +282,7 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
       await this.filter(plan);
       await store(join(folder, 'shape.json'), shape);
     }
-    await this.processes(networkId).serve(plan);
+    await this.processes(networkId).serve(plan, await this.plugs(networkId));
     this.brought.set(networkId, JSON.stringify(plan));
   }
 
@@ -290,6 +323,10 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     await this.outside.connect(plan.networkId, netns);
   }
 
+  private async plugs(networkId: string): Promise<PortPlug[]> {
+    return (await this.files.ports(networkId)).map((file) => file.plug);
+  }
+
   /** The whole filter of the network, in one transaction. */
   private async filter(plan: NetworkPlan): Promise<void> {
     const netns = this.names.netns(plan.networkId);
@@ -297,7 +334,8 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     const [outside = ''] = (await addressesOf(netns, 'outside'))
       .map((a) => a.split('/')[0] ?? '')
       .filter((a) => !isV6(a));
-    await run(['ip', 'netns', 'exec', netns, 'nft', '-f', '-'], networkFilter(plan, ports, outside));
+    const members = await this.groups.addresses(groupsNamed(ports));
+    await run(['ip', 'netns', 'exec', netns, 'nft', '-f', '-'], networkFilter(plan, ports, outside, members));
     await this.files.setFiltered(plan.networkId, true);
   }
 

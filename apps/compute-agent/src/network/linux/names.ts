@@ -54,6 +54,16 @@ export class Names {
   lock(networkId: string): string {
     return join(this.directory, `lock-${hash(uuid(networkId), 2)}`);
   }
+  get groupsDirectory(): string {
+    return join(this.root, `${this.cloud}-groups`);
+  }
+  /** Members of a security group, as the newest answer to any of the agents had them. */
+  groupFile(groupId: string): string {
+    return join(this.groupsDirectory, `${uuid(groupId)}.json`);
+  }
+  get groupsLock(): string {
+    return join(this.root, `${this.cloud}-groups.lock`);
+  }
   /** One for all clouds of the machine: guards the pool of outside addresses. */
   get machineLock(): string {
     return join(this.root, 'machine.lock');

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { NetworkPlan } from '../network-plug.js';
+import type { NetworkPlan, PortPlug } from '../network-plug.js';
 import { addressesChangedHands, dnsmasqConfiguration, dnsmasqHosts, reachableResolvers } from './dnsmasq.js';
 import { METADATA_ADDRESS, METADATA_ADDRESS_6 } from './filter.js';
 import { METADATA_PROXY, METADATA_PROXY_VERSION } from './metadata-proxy.js';
@@ -18,8 +18,8 @@ export class NetworkProcesses {
     private readonly dnsmasqUser: string,
   ) {}
 
-  async serve(plan: NetworkPlan): Promise<void> {
-    await this.serveDhcp(plan);
+  async serve(plan: NetworkPlan, plugs: readonly PortPlug[]): Promise<void> {
+    await this.serveDhcp(plan, plugs);
     await this.serveMetadata(plan);
   }
 
@@ -34,7 +34,8 @@ export class NetworkProcesses {
     for (const pid of inside) if (pid > 1 && (await commandLine(pid)).includes(this.folder)) await end(pid);
   }
 
-  private async serveDhcp(plan: NetworkPlan): Promise<void> {
+  /** Starts DHCP, or tells it which ports are plugged now. */
+  async serveDhcp(plan: NetworkPlan, plugs: readonly PortPlug[]): Promise<void> {
     const files = {
       hosts: join(this.folder, 'hosts'),
       pid: join(this.folder, 'dnsmasq.pid'),
@@ -42,16 +43,20 @@ export class NetworkProcesses {
     };
     const resolvers = await resolversOfMachine();
     const configuration = join(this.folder, 'dnsmasq.conf');
-    const before = (await read(files.hosts)) ?? '';
-    const hosts = dnsmasqHosts(plan);
+    const served = join(this.folder, 'served');
+    const before = (await read(served)) ?? '';
+    const hosts = dnsmasqHosts(plan, plugs);
     const hostsChanged = await store(files.hosts, hosts);
     const settings = { user: this.dnsmasqUser, resolvers };
     const changed = await store(configuration, dnsmasqConfiguration(plan, files, settings));
     const pid = await this.running('dnsmasq.pid', 'dnsmasq');
     if (pid !== null && !changed && !addressesChangedHands(before, hosts)) {
+      // It remembers the leases of ports that are gone until it is started again.
+      await store(served, [...new Set(`${before}${hosts}`.split(/(?<=\n)/))].join(''));
       if (hostsChanged) process.kill(pid, 'SIGHUP');
       return;
     }
+    await store(served, hosts);
     if (pid !== null) await end(pid);
     await run(['ip', 'netns', 'exec', this.netns, 'dnsmasq', `--conf-file=${configuration}`]);
   }

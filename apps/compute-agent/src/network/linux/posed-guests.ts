@@ -29,6 +29,7 @@ export const rule = (
   portMin: null,
   portMax: null,
   remotePrefixes: [ethertype === 'IPv4' ? '0.0.0.0/0' : '::/0'],
+  remoteGroup: null,
   ...over,
 });
 
@@ -71,16 +72,13 @@ export class PosedGuests {
     return agent;
   }
 
-  plan(subnets: readonly Partial<NetworkPlan['subnets'][number]>[], ports: readonly PortPlug[]): NetworkPlan {
+  plan(subnets: readonly Partial<NetworkPlan['subnets'][number]>[]): NetworkPlan {
     const defaults = { dhcp: true, dnsNameservers: [], hostRoutes: [], ipv6AddressMode: null, ipv6RaMode: null };
     return {
       networkId: this.networkId,
       projectId: 'p',
       mtu: 1400,
       subnets: subnets.map((s) => ({ ...defaults, serviceAddress: s.gateway, ...s })),
-      leases: ports.flatMap((p, i) =>
-        p.fixedIps.map(({ address }) => ({ mac: p.mac, address, hostname: `guest-${i + 1}` })),
-      ),
     } as unknown as NetworkPlan;
   }
 
@@ -92,6 +90,7 @@ export class PosedGuests {
       mtu: 1400,
       adminUp: true,
       portSecurity: true,
+      hostname: `guest-${n}`,
       fixedIps: addresses.map((address) => ({ subnetId: this.networkId, address })),
       allowedPairs: [],
       securityGroups: [],

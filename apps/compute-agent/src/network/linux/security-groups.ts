@@ -1,8 +1,32 @@
 import type { PortPlug } from '../network-plug.js';
-import { chainId, type FilteredPort, ownOf } from './anti-spoofing.js';
-import { cidr, isV6, port as portNumber, protocol } from './values.js';
+import { chainId, type FilteredPort, ownOf, set } from './anti-spoofing.js';
+import { address, cidr, isV6, port as portNumber, protocol } from './values.js';
 
 type Rule = PortPlug['rules'][number];
+
+/** Addresses of the members of security groups. */
+export type GroupAddresses = ReadonlyMap<string, readonly string[]>;
+
+const groupSet = (groupId: string, isSix: boolean): string => `group${isSix ? 6 : 4}_${chainId(groupId)}`;
+
+/** Groups that rules of these ports name. */
+export const groupsNamed = (ports: readonly { readonly plug: PortPlug }[]): string[] => [
+  ...new Set(ports.flatMap(({ plug }) => plug.rules.flatMap((rule) => rule.remoteGroup ?? []))),
+];
+
+/** The sets that rules of these ports name, for the table that they stand in. */
+export const groupSets = (ports: readonly FilteredPort[], members: GroupAddresses): string[] =>
+  groupsNamed(ports).flatMap((group) =>
+    [false, true].flatMap((isSix) => {
+      const addresses = [...new Set((members.get(group) ?? []).map(address))].filter((a) => isV6(a) === isSix);
+      return [
+        `set ${groupSet(group, isSix)} {`,
+        `type ${isSix ? 'ipv6_addr' : 'ipv4_addr'}`,
+        ...(addresses.length > 0 ? [`elements = ${set(addresses)}`] : []),
+        '}',
+      ];
+    }),
+  );
 
 const ruleLines = (rule: Rule, verdict: 'return' | 'accept'): string[] => {
   const isSix = rule.ethertype === 'IPv6';
@@ -19,13 +43,12 @@ const ruleLines = (rule: Rule, verdict: 'return' | 'accept'): string[] => {
     const [low, high] = [portNumber(portMin ?? 0), portNumber(portMax ?? 65535)];
     match += ` th dport ${low === high ? low : `${low}-${high}`}`;
   }
+  const line = (from: string) => `meta protocol ${family}${from}${match} ${verdict}`;
+  if (rule.remoteGroup !== null) return [line(` ${family} ${side} @${groupSet(rule.remoteGroup, isSix)}`)];
   return rule.remotePrefixes
     .map(cidr)
     .filter((p) => isV6(p) === isSix)
-    .map((prefix) => {
-      const from = prefix.endsWith('/0') ? '' : ` ${family} ${side} ${prefix}`;
-      return `meta protocol ${family}${from}${match} ${verdict}`;
-    });
+    .map((prefix) => line(prefix.endsWith('/0') ? '' : ` ${family} ${side} ${prefix}`));
 };
 
 const lines = ({ plug }: FilteredPort, direction: Rule['direction'], verdict: 'return' | 'accept') => [

@@ -17,8 +17,8 @@ const family = (hypervisor: string): string => {
   return name === 'kvm' ? 'qemu' : name;
 };
 
-const property = ({ request }: Wanted, ...names: string[]): string | undefined =>
-  names.map((n) => request.image.properties[n]).find((v) => v !== undefined && v !== '');
+const property = ({ request }: Wanted, name: string, older: string): string | undefined =>
+  request.image.properties[name] || request.image.properties[older] || undefined;
 
 /** Hosts that say nothing of firmware find out when they spawn. */
 const firmware: ClassFilter['check'] = (wanted, { traits }) => {
@@ -49,8 +49,7 @@ export const imageProperties: ClassFilter = {
         return refusal('architecture', architecture, has);
     }
     const format = `COMPUTE_IMAGE_TYPE_${wanted.request.image.diskFormat.toUpperCase()}`;
-    const told = [...hostClass.traits].filter((t) => t.startsWith('COMPUTE_IMAGE_TYPE_'));
-    if (told.length > 0 && !hostClass.traits.has(format))
+    if (hostClass.tellsFormats && !hostClass.traits.has(format))
       return refusal('disk format', wanted.request.image.diskFormat, 'not offered');
     return firmware(wanted, hostClass);
   },

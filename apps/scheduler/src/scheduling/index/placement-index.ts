@@ -38,6 +38,13 @@ export class ClassBuckets {
     return { hosts, best };
   }
 
+  *mostFreeFirst(): Iterable<Candidate> {
+    for (let i = this.buckets.length - 1; i >= 0; i--) {
+      const bucket = this.buckets[i];
+      if (bucket) yield* bucket;
+    }
+  }
+
   /** Hosts with at least `vcpus` free, fewest first. */
   *from(vcpus: number): Iterable<Candidate> {
     for (let i = Math.min(vcpus, TOP_BUCKET); i < this.buckets.length; i++) {
@@ -77,16 +84,19 @@ class Slot implements Candidate {
   }
   used(resource: string): number {
     let sum = this.provider.used[resource] ?? 0;
+    if (this.held.size === 0) return sum;
     for (const amounts of this.held.values()) sum += amounts[resource] ?? 0;
     return sum;
   }
 }
 
+const bucketOf = (slot: Slot): number => Math.min(TOP_BUCKET, freeOf(slot, 'VCPU'));
+
 /** Every host that may get servers, by class and free VCPU. A fold of the log plus the decisions on their way to it. */
 export class PlacementIndex {
   private readonly slots = new Map<string, Slot>();
-  private readonly classes = new Map<string, ClassBuckets>();
-  private readonly classKeys = new Map<HostClass, string>();
+  private readonly classes = new Map<string, HostClass>();
+  private readonly buckets = new Map<HostClass, ClassBuckets>();
 
   get size(): number {
     return this.slots.size;
@@ -97,7 +107,7 @@ export class PlacementIndex {
   }
 
   *byClass(): Iterable<ClassBuckets> {
-    for (const buckets of this.classes.values()) if (buckets.size > 0) yield buckets;
+    for (const buckets of this.buckets.values()) if (buckets.size > 0) yield buckets;
   }
 
   get(hostId: string): Candidate | undefined {
@@ -107,12 +117,13 @@ export class PlacementIndex {
   /** A host as it stands now; a retired one leaves, and one without provider has not come yet. */
   put(host: Host, provider: Provider | undefined): void {
     const known = this.slots.get(host.id!);
-    if (known) this.classes.get(this.classKeys.get(known.hostClass)!)?.remove(known);
+    if (known) this.bucketsOf(known)?.remove(known);
     if (host.retired || !provider?.exists || host.facts === null) {
       this.slots.delete(host.id!);
       return;
     }
-    const hostClass = this.classOf(host, provider);
+    const isSame = known?.host === host && known.provider.traits === provider.traits;
+    const hostClass = isSame ? known.hostClass : this.classOf(host, provider);
     const slot = known ?? new Slot(host, provider, hostClass);
     slot.host = host;
     slot.provider = provider;
@@ -135,13 +146,19 @@ export class PlacementIndex {
   }
 
   private move(slot: Slot): void {
-    this.classes.get(this.classKeys.get(slot.hostClass)!)?.remove(slot);
-    this.place(slot);
+    const buckets = this.bucketsOf(slot)!;
+    buckets.remove(slot);
+    slot.bucket = bucketOf(slot);
+    buckets.add(slot);
   }
 
   private place(slot: Slot): void {
-    slot.bucket = Math.min(TOP_BUCKET, freeOf(slot, 'VCPU'));
-    this.classes.get(this.classKeys.get(slot.hostClass)!)!.add(slot);
+    slot.bucket = bucketOf(slot);
+    this.bucketsOf(slot)!.add(slot);
+  }
+
+  private bucketsOf({ hostClass }: Slot): ClassBuckets | undefined {
+    return this.buckets.get(hostClass);
   }
 
   private classOf(host: Host, provider: Provider): HostClass {
@@ -160,7 +177,7 @@ export class PlacementIndex {
       provider.traits,
     ]);
     const known = this.classes.get(key);
-    if (known) return known.hostClass;
+    if (known) return known;
     const hostClass: HostClass = {
       availabilityZone,
       hypervisorType: facts.hypervisorType,
@@ -169,10 +186,11 @@ export class PlacementIndex {
       enabled,
       healthy,
       traits: new Set(provider.traits),
+      tellsFormats: provider.traits.some((t) => t.startsWith('COMPUTE_IMAGE_TYPE_')),
       label: `${facts.hypervisorType} in ${availabilityZone}`,
     };
-    this.classes.set(key, new ClassBuckets(hostClass));
-    this.classKeys.set(hostClass, key);
+    this.classes.set(key, hostClass);
+    this.buckets.set(hostClass, new ClassBuckets(hostClass));
     return hostClass;
   }
 }

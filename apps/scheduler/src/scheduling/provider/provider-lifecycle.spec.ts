@@ -69,6 +69,8 @@ describe('a provider', () => {
   it('says nothing when nothing changes', () => {
     const before = given(created, offers({ VCPU: inventory(4) }));
     expect(before.when({ type: 'setInventory', providerId, inventories: { VCPU: inventory(4) } })).toEqual([]);
+    const turned = Object.fromEntries(Object.entries(inventory(4)).reverse()) as unknown as Inventory;
+    expect(before.when({ type: 'setInventory', providerId, inventories: { VCPU: turned } })).toEqual([]);
     expect(before.when({ type: 'create', providerId, name: 'other', hostId: 'h' as never })).toEqual([]);
     expect(before.when({ type: 'release', providerId, serverId: 'x' as never, attempt: 1, reason: 'absent' })).toEqual(
       [],

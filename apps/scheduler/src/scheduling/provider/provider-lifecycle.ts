@@ -22,6 +22,7 @@ export type ProviderCommand =
       readonly inventories: Readonly<Record<string, Inventory>>;
     }
   | { readonly type: 'setTraits'; readonly providerId: ProviderId; readonly traits: readonly string[] }
+  | { readonly type: 'setCustomTraits'; readonly providerId: ProviderId; readonly traits: readonly string[] }
   | { readonly type: 'setAggregates'; readonly providerId: ProviderId; readonly aggregates: readonly string[] }
   | {
       readonly type: 'claim';
@@ -46,10 +47,17 @@ const sorted = (texts: readonly string[]): string[] => [...new Set(texts)].sort(
 const byName = <V>(record: Readonly<Record<string, V>>): Record<string, V> =>
   Object.fromEntries(Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)));
 
+/** In one order of names and fields, whatever order they came in. */
+const ordered = (inventories: Readonly<Record<string, Inventory>>): Record<string, Inventory> =>
+  byName(Object.fromEntries(Object.entries(inventories).map(([name, i]) => [name, byName({ ...i }) as typeof i])));
+
 const claim = (command: Extract<ProviderCommand, { type: 'claim' }>, provider: Provider): ProviderEvent[] => {
   const { providerId, claim: wanted, explanation } = command;
   if (provider.claims.has(claimKey(wanted.serverId, wanted.attempt))) return [];
-  const shortage = shortageOf(wanted.resources, provider.inventories, (r) => provider.used[r] ?? 0);
+  const shortage = shortageOf(wanted.resources, {
+    inventories: provider.inventories,
+    used: (r) => provider.used[r] ?? 0,
+  });
   if (shortage) {
     const { constraint, wanted: amount, had } = shortage;
     const error = conflict(`the provider has no room: ${constraint} ${amount} wanted, ${had} left`, { ...shortage });
@@ -71,13 +79,19 @@ const decide = (command: ProviderCommand, provider: Provider): ProviderEvent[] =
   }
   switch (command.type) {
     case 'setInventory': {
-      const inventories = byName(command.inventories);
-      if (same(inventories, byName(provider.inventories))) return [];
+      const inventories = ordered(command.inventories);
+      if (same(inventories, ordered(provider.inventories))) return [];
       return [{ type: 'ProviderInventorySet', data: { providerId, inventories } }];
     }
     case 'setTraits': {
       const traits = sorted(command.traits);
-      return same(traits, provider.traits) ? [] : [{ type: 'ProviderTraitsSet', data: { providerId, traits } }];
+      return same(traits, provider.reportedTraits) ? [] : [{ type: 'ProviderTraitsSet', data: { providerId, traits } }];
+    }
+    case 'setCustomTraits': {
+      // What the host has it has by itself.
+      const traits = sorted(command.traits.filter((t) => !provider.reportedTraits.includes(t)));
+      if (same(traits, provider.customTraits)) return [];
+      return [{ type: 'ProviderCustomTraitsSet', data: { providerId, traits } }];
     }
     case 'setAggregates': {
       const aggregates = sorted(command.aggregates);

@@ -9,6 +9,7 @@ import {
   type ServerId,
   type UserId,
 } from '@omnivisor/contracts';
+import { Map as ImmutableMap } from 'immutable';
 
 export interface Claim {
   readonly serverId: ServerId;
@@ -25,10 +26,13 @@ export interface Provider {
   readonly name: string;
   readonly hostId: HostId | null;
   readonly inventories: Readonly<Record<string, Inventory>>;
+  /** What its host has, and what operators gave it. */
   readonly traits: readonly string[];
+  readonly reportedTraits: readonly string[];
+  readonly customTraits: readonly string[];
   readonly aggregates: readonly string[];
   /** By `claimKey`. */
-  readonly claims: ReadonlyMap<string, Claim>;
+  readonly claims: ImmutableMap<string, Claim>;
   readonly used: Readonly<Record<string, number>>;
 }
 
@@ -39,8 +43,10 @@ export const noProvider: Provider = {
   hostId: null,
   inventories: {},
   traits: [],
+  reportedTraits: [],
+  customTraits: [],
   aggregates: [],
-  claims: new Map(),
+  claims: ImmutableMap(),
   used: {},
 };
 
@@ -52,31 +58,38 @@ const add = (used: Readonly<Record<string, number>>, amounts: ResourceAmounts, s
   return sum;
 };
 
+const withTraits = (provider: Provider, reported: readonly string[], custom: readonly string[]): Provider => ({
+  ...provider,
+  reportedTraits: reported,
+  customTraits: custom,
+  traits: [...new Set([...reported, ...custom])],
+});
+
 export const evolveProvider = (provider: Provider, event: ProviderEvent): Provider => {
   switch (event.type) {
     case 'ProviderCreated': {
       const { providerId: id, name, hostId } = event.data;
-      return { ...noProvider, claims: new Map(), exists: true, id, name, hostId };
+      return { ...noProvider, exists: true, id, name, hostId };
     }
     case 'ProviderInventorySet':
       return { ...provider, inventories: event.data.inventories };
     case 'ProviderTraitsSet':
-      return { ...provider, traits: event.data.traits };
+      return withTraits(provider, event.data.traits, provider.customTraits);
+    case 'ProviderCustomTraitsSet':
+      return withTraits(provider, provider.reportedTraits, event.data.traits);
     case 'ProviderAggregatesSet':
       return { ...provider, aggregates: event.data.aggregates };
     case 'AllocationClaimed': {
       const { serverId, attempt, projectId, userId, resources } = event.data;
-      const claims = new Map(provider.claims);
-      claims.set(claimKey(serverId, attempt), { serverId, attempt, projectId, userId, resources });
+      const claim = { serverId, attempt, projectId, userId, resources };
+      const claims = provider.claims.set(claimKey(serverId, attempt), claim);
       return { ...provider, claims, used: add(provider.used, resources, 1) };
     }
     case 'AllocationReleased': {
       const key = claimKey(event.data.serverId, event.data.attempt);
       const claim = provider.claims.get(key);
       if (!claim) return provider;
-      const claims = new Map(provider.claims);
-      claims.delete(key);
-      return { ...provider, claims, used: add(provider.used, claim.resources, -1) };
+      return { ...provider, claims: provider.claims.delete(key), used: add(provider.used, claim.resources, -1) };
     }
     case 'ProviderRemoved':
       return { ...noProvider, id: provider.id };
@@ -99,17 +112,19 @@ export interface Shortage {
   readonly constraint: string;
 }
 
-/** The first resource, in the given order, that an inventory with `used` taken cannot give. */
-export const shortageOf = (
-  resources: ResourceAmounts,
-  inventories: Readonly<Record<string, Inventory>>,
-  used: (resource: string) => number,
-): Shortage | null => {
-  for (const [resource, wanted] of Object.entries(resources)) {
+interface Stock {
+  readonly inventories: Readonly<Record<string, Inventory>>;
+  used(resource: string): number;
+}
+
+/** The first resource, in the given order, that a stock cannot give. */
+export const shortageOf = (resources: ResourceAmounts, stock: Stock): Shortage | null => {
+  for (const resource in resources) {
+    const wanted = resources[resource]!;
     if (wanted === 0) continue;
-    const inventory = inventories[resource];
+    const inventory = stock.inventories[resource];
     if (!inventory) return { resource, wanted, had: 0, constraint: resource };
-    const free = Math.max(0, capacityOf(inventory) - used(resource));
+    const free = Math.max(0, capacityOf(inventory) - stock.used(resource));
     if (wanted > free) return { resource, wanted, had: free, constraint: resource };
     if (wanted > inventory.maxUnit)
       return { resource, wanted, had: inventory.maxUnit, constraint: `${resource} max_unit` };

@@ -1,0 +1,141 @@
+import type { ByVersion } from '@omnivisor/openstack';
+import { z } from 'zod';
+import * as t from '../common/parameters.js';
+import { type FieldHistory, objectByVersion } from '../common/versions.js';
+import type { ServerActionSpec } from './server-actions.js';
+
+const always = (schema: z.ZodType): FieldHistory => [['2.1', schema]];
+const object = (fields: Readonly<Record<string, FieldHistory>>) => objectByVersion(fields);
+const orNull = (fields: Readonly<Record<string, FieldHistory>>) => objectByVersion(fields, (o) => o.nullable());
+const anything: ByVersion<z.ZodType> = [['2.1', z.unknown()]];
+
+const password = z.string();
+const imageRef = t.uuid;
+const host = t.fqdn.nullable();
+const metadata = always(t.metadata.optional());
+const flag = t.boolean.optional();
+
+const rebuild = object({
+  imageRef: always(imageRef),
+  name: always(t.name.optional()),
+  adminPass: always(password.optional()),
+  metadata,
+  preserve_ephemeral: always(flag),
+  'OS-DCF:diskConfig': always(t.diskConfig.optional()),
+  accessIPv4: always(t.ipv4.optional()),
+  accessIPv6: always(t.ipv6.optional()),
+  personality: [
+    ['2.1', t.personality.optional()],
+    ['2.57', null],
+  ],
+  description: [['2.19', t.description.optional()]],
+  key_name: [['2.54', t.name.nullable().optional()]],
+  user_data: [['2.57', t.base64.nullable().optional()]],
+  trusted_image_certificates: [['2.63', t.trustedCertificates.optional()]],
+  hostname: [
+    ['2.90', t.hostname.optional()],
+    ['2.94', t.fqdn.optional()],
+  ],
+});
+
+const migrateLive = object({
+  host: always(host),
+  block_migration: [
+    ['2.1', t.boolean],
+    ['2.25', z.union([t.boolean, z.literal('auto')])],
+  ],
+  disk_over_commit: [
+    ['2.1', t.boolean],
+    ['2.25', null],
+  ],
+  force: [
+    ['2.30', flag],
+    ['2.68', null],
+  ],
+});
+
+const evacuate = object({
+  host: always(t.fqdn.optional()),
+  adminPass: always(password.optional()),
+  onSharedStorage: [
+    ['2.1', t.boolean],
+    ['2.14', null],
+  ],
+  force: [
+    ['2.29', flag],
+    ['2.68', null],
+  ],
+});
+
+const unshelve: ByVersion<z.ZodType> = [
+  ['2.1', z.unknown()],
+  ['2.77', z.strictObject({ availability_zone: t.name }).nullable()],
+  [
+    '2.91',
+    z.strictObject({ availability_zone: z.string().nullable().optional(), host: z.string().optional() }).nullable(),
+  ],
+];
+
+const unbuilt = (
+  policy: string,
+  value: ByVersion<z.ZodType> = anything,
+  versions?: readonly [string, string?],
+): ServerActionSpec => ({
+  policy: `os_compute_api:${policy}`,
+  value,
+  run: { kind: 'unsupported' },
+  ...(versions ? { versions } : {}),
+});
+
+/** Actions that Compute knows and nothing here does yet: a body that is wrong is told so all the same. */
+export const unbuiltActions: Readonly<Record<string, ServerActionSpec>> = {
+  rebuild: unbuilt('servers:rebuild', rebuild),
+  resize: unbuilt(
+    'servers:resize',
+    object({ flavorRef: always(t.flavorRef), 'OS-DCF:diskConfig': always(t.diskConfig.optional()) }),
+  ),
+  confirmResize: unbuilt('servers:confirm_resize'),
+  revertResize: unbuilt('servers:revert_resize'),
+  migrate: unbuilt('os-migrate-server:migrate', [
+    ['2.1', z.unknown()],
+    ['2.56', z.strictObject({ host: host.optional() }).nullable()],
+  ]),
+  'os-migrateLive': unbuilt('os-migrate-server:migrate_live', migrateLive),
+  evacuate: unbuilt('os-evacuate', evacuate),
+  suspend: unbuilt('os-suspend-server:suspend'),
+  resume: unbuilt('os-suspend-server:resume'),
+  rescue: unbuilt(
+    'os-rescue',
+    orNull({ adminPass: always(password.optional()), rescue_image_ref: always(imageRef.optional()) }),
+  ),
+  unrescue: unbuilt('os-unrescue'),
+  shelve: unbuilt('os-shelve:shelve'),
+  shelveOffload: unbuilt('os-shelve:shelve_offload'),
+  unshelve: unbuilt('os-shelve:unshelve', unshelve),
+  createImage: unbuilt('servers:create_image', object({ name: always(t.name), metadata })),
+  createBackup: unbuilt(
+    'os-create-backup',
+    object({
+      name: always(t.name),
+      backup_type: always(z.string()),
+      rotation: always(t.nonNegativeInteger),
+      metadata,
+    }),
+  ),
+  changePassword: unbuilt('os-admin-password', object({ adminPass: always(password) })),
+  trigger_crash_dump: unbuilt('servers:trigger_crash_dump', [['2.1', z.null()]], ['2.17']),
+  restore: unbuilt('os-deferred-delete:restore'),
+  injectNetworkInfo: unbuilt('os-admin-actions:inject_network_info'),
+  addFixedIp: unbuilt(
+    'os-multinic:add',
+    object({ networkId: always(z.union([z.string().min(1).max(36), z.number()])) }),
+    ['2.1', '2.43'],
+  ),
+  removeFixedIp: unbuilt('os-multinic:remove', object({ address: always(t.ipAddress) }), ['2.1', '2.43']),
+  addFloatingIp: unbuilt(
+    'os-floating-ips:add',
+    object({ address: always(t.ipAddress), fixed_address: always(t.ipAddress.optional()) }),
+    ['2.1', '2.43'],
+  ),
+  removeFloatingIp: unbuilt('os-floating-ips:remove', object({ address: always(t.ipAddress) }), ['2.1', '2.43']),
+};

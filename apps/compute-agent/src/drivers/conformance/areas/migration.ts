@@ -1,0 +1,261 @@
+import { ms } from '@omnivisor/contracts';
+import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { type GuestSpec, type HypervisorDriver, HypervisorError, type LiveMigration } from '../../hypervisor-driver.js';
+import { never, refusal, type Stage } from '../stage.js';
+
+const copied = { disks: 'copied', attached: [] } as const;
+
+export const describeMigration = (stage: Stage) =>
+  describe('live migration', () => {
+    const { under } = stage;
+    const other = { 'another host': under.otherHost };
+    let target: HypervisorDriver;
+    const there = (): LiveMigration => target.liveMigration!;
+    const here = (): LiveMigration => stage.driver.liveMigration!;
+
+    beforeAll(async () => {
+      if (under.otherHost) target = await under.otherHost.open();
+    });
+    afterAll(async () => target?.close());
+
+    const invited = async (spec: GuestSpec, disks: 'shared' | 'copied' = 'copied') =>
+      there().receive(
+        under.otherHost!.spec(spec),
+        await here().offer(spec.mark.serverId),
+        { disks, attached: [] },
+        never,
+      );
+    const gone = async (id: Parameters<typeof stage.power>[0]) => {
+      await target.destroy(id);
+      await stage.discard(id);
+      await stage.leavesNothing(id);
+      expect(await under.otherHost!.leftovers(id)).toEqual([]);
+    };
+
+    stage.behaviour(
+      'liveMigration',
+      'moves a running guest with memory and disk, and leaves nothing that could start',
+      async () => {
+        const spec = await stage.up();
+        await under.inside?.memory?.write(spec.id, 'M');
+        await under.inside?.disk?.write(spec.id, 0, 'D');
+        const ticket = await invited(spec);
+        expect(await target.inspect(spec.id)).toMatchObject({ stage: 'incoming', power: 'noState', mark: spec.mark });
+        await here().send(spec.id, ticket, { signal: never });
+        expect(await stage.stage(spec.id)).toBe('moved');
+        for (let i = 0; i < 2; i++) await there().accept(spec.id);
+        expect(await target.inspect(spec.id)).toMatchObject({ stage: 'settled', power: 'running', mark: spec.mark });
+        expect(await refusal(stage.driver.powerOn(spec.id, spec.nics))).toBe('fault');
+        expect(await refusal(here().recover(spec.id))).toBe('fault');
+        expect(await refusal(there().cancel(spec.id))).toBe('fault');
+        await stage.discard(spec.id);
+        expect(await target.inspect(spec.id)).toMatchObject({ power: 'running' });
+
+        const back = under.otherHost!.spec(spec);
+        await stage.driver
+          .liveMigration!.receive(spec, await there().offer(spec.id), copied, never)
+          .then((second) => there().send(spec.id, second, { signal: never }));
+        await here().accept(spec.id);
+        await target.destroy(spec.id);
+        if (under.inside?.memory) expect(await under.inside.memory.read(spec.id)).toBe('M');
+        if (under.inside?.disk) expect(await under.inside.disk.read(spec.id, 0)).toBe('D');
+        await stage.driver.reboot(spec.id, 'hard', spec.nics);
+        await under.inside?.up(spec.id);
+        if (under.inside?.disk) expect(await under.inside.disk.read(spec.id, 0)).toBe('D');
+        expect(back.mark).toEqual(spec.mark);
+        await gone(spec.id);
+      },
+      other,
+    );
+
+    stage.behaviour(
+      'liveMigration',
+      'leaves shared disks where they are',
+      async () => {
+        const { here: from, there: to } = await under.otherHost!.shared!();
+        const spec = await stage.spec();
+        const { serverId: id } = spec.mark;
+        await from.spawn(spec, never);
+        await under.inside?.up(id);
+        await under.inside?.memory?.write(id, 'S');
+        await under.inside?.disk?.write(id, 0, 'T');
+        const shell = under.otherHost!.spec(spec);
+        const offer = await from.liveMigration!.offer(id);
+        const ticket = await to.liveMigration!.receive(shell, offer, { disks: 'shared', attached: [] }, never);
+        await from.liveMigration!.send(id, ticket, { signal: never });
+        await to.liveMigration!.accept(id);
+        await from.destroy(id);
+        if (under.inside?.memory) expect(await under.inside.memory.read(id)).toBe('S');
+        await to.reboot(id, 'hard', shell.nics);
+        await under.inside?.up(id);
+        if (under.inside?.disk) expect(await under.inside.disk.read(id, 0)).toBe('T');
+        await to.destroy(id);
+        for (const driver of [from, to]) await driver.close();
+        expect(await under.otherHost!.leftovers(id)).toEqual([]);
+        await stage.discard(id);
+        await stage.leavesNothing(id);
+      },
+      { ...other, 'storage that both hosts have': under.otherHost?.shared },
+    );
+
+    stage.behaviour(
+      'liveMigration',
+      'leaves the guest where it was when it is aborted, and can be tried again',
+      async () => {
+        const spec = await stage.up();
+        await under.inside?.memory?.write(spec.id, 'A');
+        for (const after of [null, 0, 10]) {
+          const ticket = await invited(spec);
+          const abort = new AbortController();
+          if (after === null) abort.abort();
+          else setTimeout(() => abort.abort(), after);
+          const sent = await here()
+            .send(spec.id, ticket, { signal: abort.signal })
+            .then(
+              () => 'sent',
+              (error: unknown) => (error instanceof HypervisorError ? 'aborted' : 'another error'),
+            );
+          // An abort that comes too late leaves the guest on the target.
+          if (sent === 'sent') break;
+          expect(sent).toBe('aborted');
+          expect(await stage.driver.inspect(spec.id)).toMatchObject({ stage: 'settled', power: 'running' });
+          if (under.inside?.memory) expect(await under.inside.memory.read(spec.id)).toBe('A');
+          for (let i = 0; i < 2; i++) await there().cancel(spec.id);
+          expect(await under.otherHost!.leftovers(spec.id)).toEqual([]);
+        }
+        await gone(spec.id);
+      },
+      other,
+    );
+
+    stage.behaviour(
+      'liveMigration',
+      'needs the newest ticket, and goes nowhere with any other',
+      async () => {
+        const spec = await stage.up();
+        const old = await invited(spec);
+        await invited(spec);
+        const older = under.otherHost!.voidsTickets === false ? [] : [old];
+        for (const ticket of [...older, '{}', 'no ticket at all'])
+          expect(['fault', 'unavailable']).toContain(await refusal(here().send(spec.id, ticket, { signal: never })));
+        expect(await refusal(there().accept(spec.id))).toBe('fault');
+        expect(await stage.driver.inspect(spec.id)).toMatchObject({ stage: 'settled', power: 'running' });
+        await gone(spec.id);
+      },
+      other,
+    );
+
+    stage.behaviour(
+      'liveMigration',
+      'is refused of a guest that is off, and into a host that cannot carry it',
+      async () => {
+        const spec = await stage.up();
+        const offer = await here().offer(spec.id);
+        const big = { ...under.otherHost!.spec(spec), flavor: (await under.tooBig(spec.id)).flavor };
+        await refusal(there().receive(big, offer, copied, never));
+        await refusal(there().receive(under.otherHost!.spec(spec), 'no offer', copied, never));
+        expect(await under.otherHost!.leftovers(spec.id)).toEqual([]);
+        await stage.driver.powerOff(spec.id, ms(0));
+        expect(await refusal(here().offer(spec.id))).toBe('fault');
+        await gone(spec.id);
+      },
+      other,
+    );
+
+    stage.behaviour(
+      'liveMigration',
+      'is survived by agents that end in the middle, with the guest on one side only',
+      async () => {
+        const spec = await stage.up();
+        await under.inside?.memory?.write(spec.id, 'R');
+        const ticket = await invited(spec);
+        await target.close();
+        target = await under.otherHost!.open();
+        const sent = here()
+          .send(spec.id, ticket, { signal: never })
+          .catch(() => undefined);
+        await stage.restart();
+        await sent;
+        if ((await stage.stage(spec.id)) !== 'moved') {
+          await here().recover(spec.id);
+          await stage.reaches(spec.id, 'running');
+          if (under.inside?.memory) expect(await under.inside.memory.read(spec.id)).toBe('R');
+          // Its memory may have come all the same.
+          await there()
+            .cancel(spec.id)
+            .catch(() => target.destroy(spec.id));
+        } else await there().accept(spec.id);
+        await gone(spec.id);
+      },
+      other,
+    );
+  });
+
+export const describeAdoption = (stage: Stage) =>
+  describe('adoption', () => {
+    const { under } = stage;
+    const hook = { 'a guest of somebody else that can be adopted': under.adoptable };
+
+    stage.behaviour(
+      'adoption',
+      'makes a guest of somebody else ours without a restart, and gives it back',
+      async () => {
+        const foreign = await under.adoptable!();
+        const { mark } = await stage.spec();
+        const { serverId: id } = mark;
+        const adoption = () => stage.driver.adoption!;
+        const candidates = async () => (await adoption().candidates()).map(({ nativeId }) => nativeId);
+        expect(await candidates()).toContain(foreign.nativeId);
+        for (let i = 0; i < 2; i++) await adoption().adopt(foreign.nativeId, mark, foreign.nics);
+        expect(await stage.driver.inspect(id)).toMatchObject({ mark, stage: 'settled', power: 'running' });
+        expect(await candidates()).not.toContain(foreign.nativeId);
+        await stage.restart();
+        expect(await stage.find(id)).toMatchObject({ mark, power: 'running' });
+        for (let i = 0; i < 2; i++) await adoption().release(id);
+        expect(await stage.find(id)).toBeUndefined();
+        expect(await candidates()).toContain(foreign.nativeId);
+        expect(await foreign.untouched()).toBe(true);
+        await foreign.remove();
+      },
+      hook,
+    );
+
+    stage.behaviour(
+      'adoption',
+      'makes it a guest that goes off and on like any other',
+      async () => {
+        const foreign = await under.adoptable!();
+        const { mark } = await stage.spec();
+        const { serverId: id } = mark;
+        await stage.driver.adoption!.adopt(foreign.nativeId, mark, foreign.nics);
+        await stage.driver.powerOff(id, ms(0));
+        expect(await stage.power(id)).toBe('shutdown');
+        await stage.driver.powerOn(id, foreign.nics);
+        expect(await stage.power(id)).toBe('running');
+        await stage.driver.reboot(id, 'hard', foreign.nics);
+        expect(await stage.power(id)).toBe('running');
+        await stage.discard(id);
+        await stage.leavesNothing(id);
+        await foreign.remove();
+      },
+      hook,
+    );
+
+    stage.behaviour(
+      'adoption',
+      'is refused of what is not there or already ours',
+      async () => {
+        const foreign = await under.adoptable!();
+        const ours = await stage.running();
+        const { mark } = await stage.spec();
+        const adopt = (nativeId: string, as = mark) => stage.driver.adoption!.adopt(nativeId, as, foreign.nics);
+        expect(await refusal(adopt('no such guest'))).toBe('fault');
+        expect(await refusal(adopt(foreign.nativeId, ours.mark))).toBe('fault');
+        expect(await stage.power(ours.id)).toBe('running');
+        expect(await foreign.untouched()).toBe(true);
+        await stage.discard(ours.id);
+        await foreign.remove();
+      },
+      hook,
+    );
+  });

@@ -1,0 +1,103 @@
+import { type Feature, ms, type ServerId } from '@omnivisor/contracts';
+import { describe, expect } from 'vitest';
+import type { Change } from '../driver-under-test.js';
+import { perform } from '../perform.js';
+import { never, newId, type Stage } from '../stage.js';
+
+interface Course {
+  /** Changes before the one that is cut off. */
+  readonly before?: readonly Change[];
+  /** The change is one of a guest that is off. */
+  readonly off?: true;
+  /** The optional member that it needs. */
+  readonly needs?: Feature;
+  /** What the guest is when a new agent has asked for the change again; null: gone. */
+  readonly expected: Readonly<Record<string, unknown>> | null;
+}
+
+const settled = (power: string) => ({ stage: 'settled', power });
+
+const COURSES: Readonly<Record<Change, Course>> = {
+  spawn: { expected: settled('running') },
+  powerOff: { expected: settled('shutdown') },
+  powerOn: { before: ['powerOff'], expected: settled('running') },
+  reboot: { expected: settled('running') },
+  suspend: { needs: 'suspending', expected: settled('suspended') },
+  resume: { needs: 'suspending', before: ['suspend'], expected: settled('running') },
+  rebuild: { needs: 'rebuilding', expected: { ...settled('running'), mark: { build: 1 } } },
+  rescue: { needs: 'rescuing', expected: { stage: 'rescued', power: 'running' } },
+  unrescue: { needs: 'rescuing', before: ['rescue'], expected: settled('running') },
+  resize: { needs: 'resizing', before: ['powerOff'], off: true, expected: { stage: 'resized', power: 'shutdown' } },
+  confirmResize: { needs: 'resizing', before: ['powerOff', 'resize'], off: true, expected: settled('shutdown') },
+  revertResize: { needs: 'resizing', before: ['powerOff', 'resize'], off: true, expected: settled('shutdown') },
+  destroy: { expected: null },
+};
+
+/** Milliseconds from the start of the change to the death of the agent; the last one comes too late for most changes. */
+const MOMENTS = [0, 25, 70, 180];
+
+export const describeRecovery = (stage: Stage) =>
+  describe('an agent that ends', () => {
+    const { under } = stage;
+
+    stage.behaviour('recovery', 'finds its guests again, running and off, and goes on with them', async () => {
+      const on = await stage.running();
+      const off = await stage.off();
+      await stage.restart();
+      expect(await stage.find(on.id)).toMatchObject({ power: 'running', mark: on.mark });
+      expect(await stage.find(off.id)).toMatchObject({ power: 'shutdown', mark: off.mark });
+      await stage.driver.spawn(on, never);
+      await stage.driver.powerOn(off.id, off.nics);
+      expect(await stage.power(off.id)).toBe('running');
+      for (const { id } of [on, off]) await stage.discard(id);
+    });
+
+    stage.behaviour(
+      'recovery',
+      'sees what happened meanwhile',
+      async () => {
+        const { id } = await stage.up();
+        await stage.restart(() => under.inside!.switchOff(id));
+        await stage.reaches(id, 'shutdown');
+        await stage.discard(id);
+      },
+      { 'a test guest that can be talked to': under.inside },
+    );
+
+    for (const [change, course] of Object.entries(COURSES) as [Change, Course][])
+      stage.behaviour(
+        'recovery',
+        `in the middle of ${change} leaves what can be gone on with`,
+        async () => {
+          const isThere = change !== 'spawn' && change !== 'destroy';
+          let cut = 0;
+          for (const [i, moment] of MOMENTS.entries()) {
+            const id: ServerId = newId();
+            stage.own(id);
+            const spec = await under.guest(id);
+            if (change !== 'spawn') await stage.driver.spawn(spec, never);
+            for (const before of course.before ?? []) await perform(stage.driver, before, spec);
+            await stage.restart(async () => {
+              if (await under.crashDuring!(change, id, ms(moment))) cut++;
+            });
+            await stage.driver.list();
+            // The change may also never be asked for again, and the guest has to be of use all the same.
+            if (i % 2 === 1 && isThere) {
+              await perform(stage.driver, 'reboot', spec);
+              expect(await stage.power(id)).toBe('running');
+              if (course.off) await perform(stage.driver, 'powerOff', spec);
+              if (change === 'resume') await perform(stage.driver, 'suspend', spec);
+            }
+            await perform(stage.driver, change, spec);
+            if (course.expected) expect(await stage.driver.inspect(id)).toMatchObject(course.expected);
+            await stage.discard(id);
+            await stage.leavesNothing(id);
+          }
+          expect(cut).toBeGreaterThan(0);
+        },
+        {
+          'an agent in a process of its own': under.crashDuring,
+          ...(course.needs ? { [`a backend with ${course.needs}`]: under.supports.includes(course.needs) } : {}),
+        },
+      );
+  });

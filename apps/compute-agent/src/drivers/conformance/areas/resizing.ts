@@ -1,0 +1,103 @@
+import { gib, mib, ms } from '@omnivisor/contracts';
+import { describe, expect } from 'vitest';
+import { twice } from '../perform.js';
+import { never, refusal, type Stage } from '../stage.js';
+
+export const describeResizing = (stage: Stage) =>
+  describe('resizing', () => {
+    const { under } = stage;
+    const disk = { 'a test guest with a disk': under.inside?.disk };
+    const resizing = () => stage.driver.resizing!;
+    const resized = async () => {
+      const spec = await stage.off();
+      const flavor = twice(spec.flavor);
+      await resizing().resize(spec.id, flavor, never);
+      return { ...spec, before: spec.flavor, flavor };
+    };
+    const sizes = (flavor: { memory: number; vcpus: number }) => ({ memory: flavor.memory, vcpus: flavor.vcpus });
+
+    stage.behaviour('resizing', 'gives the guest its new flavor, and twice is once', async () => {
+      const spec = await resized();
+      await resizing().resize(spec.id, spec.flavor, never);
+      const found = { stage: 'resized', power: 'shutdown', mark: spec.mark, ...sizes(spec.flavor) };
+      expect(await stage.driver.inspect(spec.id)).toMatchObject(found);
+      await stage.restart();
+      expect(await stage.driver.inspect(spec.id)).toMatchObject(found);
+      await stage.driver.powerOn(spec.id, spec.nics);
+      expect(await stage.driver.inspect(spec.id)).toMatchObject({ power: 'running', stage: 'resized' });
+      await stage.discard(spec.id);
+      await stage.leavesNothing(spec.id);
+    });
+
+    stage.behaviour('resizing', 'keeps the new flavor once confirmed, also of a running guest', async () => {
+      const spec = await resized();
+      await stage.driver.powerOn(spec.id, spec.nics);
+      for (let i = 0; i < 2; i++) await resizing().confirmResize(spec.id);
+      await resizing().revertResize(spec.id);
+      expect(await stage.driver.inspect(spec.id)).toMatchObject({ stage: 'settled', ...sizes(spec.flavor) });
+      await stage.discard(spec.id);
+    });
+
+    stage.behaviour(
+      'resizing',
+      'goes back to flavor and disk from before, and twice is once',
+      async () => {
+        const spec = await stage.up();
+        await under.inside!.disk!.write(spec.id, 0, 'A');
+        await stage.driver.powerOff(spec.id, ms(0));
+        await resizing().resize(spec.id, twice(spec.flavor), never);
+        await stage.driver.powerOn(spec.id, spec.nics);
+        await under.inside!.up(spec.id);
+        expect(await under.inside!.disk!.read(spec.id, 0)).toBe('A');
+        await under.inside!.disk!.write(spec.id, 0, 'B');
+        expect(await refusal(resizing().revertResize(spec.id))).toBe('fault');
+        await stage.driver.powerOff(spec.id, ms(0));
+        for (let i = 0; i < 2; i++) await resizing().revertResize(spec.id);
+        expect(await stage.driver.inspect(spec.id)).toMatchObject({ stage: 'settled', ...sizes(spec.flavor) });
+        await resizing().confirmResize(spec.id);
+        await stage.driver.powerOn(spec.id, spec.nics);
+        await under.inside!.up(spec.id);
+        expect(await under.inside!.disk!.read(spec.id, 0)).toBe('A');
+        await stage.discard(spec.id);
+      },
+      disk,
+    );
+
+    stage.behaviour('resizing', 'refuses a running guest, and another flavor before the first is settled', async () => {
+      const spec = await resized();
+      expect(await refusal(resizing().resize(spec.id, spec.before, never))).toBe('fault');
+      await resizing().confirmResize(spec.id);
+      await stage.driver.powerOn(spec.id, spec.nics);
+      expect(await refusal(resizing().resize(spec.id, spec.before, never))).toBe('fault');
+      expect(await stage.driver.inspect(spec.id)).toMatchObject({ stage: 'settled', ...sizes(spec.flavor) });
+      await stage.discard(spec.id);
+    });
+
+    stage.behaviour(
+      'resizing',
+      'refuses a smaller disk and what the host cannot carry, and changes nothing',
+      async () => {
+        const spec = await stage.off();
+        const grown = { ...twice(spec.flavor), disk: gib(2) };
+        await resizing().resize(spec.id, grown, never);
+        await resizing().confirmResize(spec.id);
+        expect(await refusal(resizing().resize(spec.id, { ...grown, disk: gib(1) }, never))).toBe('unsupported');
+        const { flavor: tooBig } = await under.tooBig(spec.id);
+        expect(await refusal(resizing().resize(spec.id, { ...tooBig, disk: gib(2) }, never))).toBe('noResources');
+        await refusal(resizing().resize(spec.id, { ...grown, memory: mib(grown.memory + 1) }, AbortSignal.abort()));
+        expect(await stage.driver.inspect(spec.id)).toMatchObject({ stage: 'settled', ...sizes(grown) });
+        await stage.driver.powerOn(spec.id, spec.nics);
+        expect(await stage.power(spec.id)).toBe('running');
+        await stage.discard(spec.id);
+        await stage.leavesNothing(spec.id);
+      },
+    );
+
+    stage.behaviour('resizing', 'has nothing to confirm or revert of a guest that was not resized', async () => {
+      const spec = await stage.off();
+      await resizing().confirmResize(spec.id);
+      await resizing().revertResize(spec.id);
+      expect(await stage.driver.inspect(spec.id)).toMatchObject({ stage: 'settled', ...sizes(spec.flavor) });
+      await stage.discard(spec.id);
+    });
+  });

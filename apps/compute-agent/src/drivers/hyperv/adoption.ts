@@ -1,0 +1,107 @@
+import { mib, type ServerId } from '@omnivisor/contracts';
+import {
+  type ForeignGuest,
+  type FoundGuest,
+  type GuestMark,
+  type GuestNic,
+  HypervisorError,
+} from '../hypervisor-driver.js';
+import type { BuildOptions } from './build.js';
+import { attachNic } from './devices.js';
+import { asFound, type Guests } from './guests.js';
+import { plainMac } from './hardware.js';
+import { machine } from './host-call.js';
+import { type Mark, readMark, withoutMark, writeMark } from './mark.js';
+import type { HyperVNode } from './node.js';
+import { powerOf } from './operations/machines.js';
+
+const MIB = 1024 ** 2;
+const GIB = 1024 ** 3;
+
+/** Guests without any cloud's mark. */
+export const candidates = async (nodes: readonly HyperVNode[]): Promise<ForeignGuest[]> => {
+  const found: ForeignGuest[] = [];
+  for (const node of nodes) {
+    const on = await node.ready();
+    for (const vm of (await on.machines.all()).filter((one) => readMark(one.Notes) === null)) {
+      const drives = (await on.disks.drives(vm.Id)).flatMap(({ Path }) => Path ?? []);
+      const disks = await Promise.all(
+        drives.map(async (path) => ({ name: path.split('\\').at(-1)!, size: (await on.disks.info(path)).Size })),
+      );
+      found.push({
+        nativeId: vm.Id,
+        name: vm.Name,
+        power: powerOf(vm.State),
+        vcpus: vm.ProcessorCount,
+        memory: mib(Math.round(vm.MemoryStartup / MIB)),
+        disks,
+        nics: (await on.adapters.list(vm.Id)).map(({ MacAddress, SwitchName }) => ({
+          mac: MacAddress.toLowerCase().match(/../g)!.join(':'),
+          network: SwitchName,
+        })),
+      });
+    }
+  }
+  return found;
+};
+
+export const adopt = async (
+  nodes: readonly HyperVNode[],
+  guests: Guests,
+  nativeId: string,
+  mark: GuestMark,
+  nics: readonly GuestNic[],
+  options: BuildOptions,
+): Promise<FoundGuest> => {
+  const known = await guests.find(mark.serverId);
+  if (known) {
+    if (known.vm.Id === nativeId && known.mark.attempt === mark.attempt) return asFound(known, undefined);
+    throw new HypervisorError('fault', 'another guest stands for this server');
+  }
+  for (const node of nodes) {
+    const on = await node.ready();
+    const vm = await on.machines.byId(nativeId);
+    if (!vm || readMark(vm.Notes)) continue;
+    const [first] = await on.disks.drives(vm.Id);
+    if (!first?.Path || /\.avhdx?$/i.test(first.Path))
+      throw new HypervisorError('unsupported', 'a guest without a disk, or with checkpoints, cannot be adopted');
+    const adopted: Mark = {
+      ...mark,
+      stage: 'settled',
+      size: {
+        vcpus: vm.ProcessorCount,
+        memory: Math.round(vm.MemoryStartup / MIB),
+        disk: Math.ceil((await on.disks.info(first.Path)).Size / GIB),
+      },
+      root: first.Path,
+      rescue: null,
+      ephemeral: null,
+      configDrive: null,
+      slot: { type: first.ControllerType, number: first.ControllerNumber, location: first.ControllerLocation },
+      images: [],
+      ports: Object.fromEntries(nics.map((nic) => [nic.portId, plainMac(nic.mac)])),
+      disks: {},
+      adopted: true,
+      before: null,
+      rebuilding: null,
+    };
+    const macs = (await on.adapters.list(vm.Id)).map(({ MacAddress }) => MacAddress);
+    if (nics.some((nic) => !macs.includes(plainMac(nic.mac))))
+      throw new HypervisorError('fault', 'the guest has no network interface with that MAC address');
+    // Console log and new disks go here; its own files stay where they are.
+    await on.files.makeFolder(on.paths.guest(mark.serverId));
+    await on.host.run('Enable-VMResourceMetering', { VM: machine(vm.Id) });
+    await on.machines.setNotes(vm.Id, writeMark(adopted, vm.Notes));
+    const guest = await guests.get(mark.serverId);
+    for (const nic of nics) if (nic.attachment.kind === 'provider') await attachNic(guests, guest, nic, options);
+    return asFound(guest, undefined);
+  }
+  throw new HypervisorError('fault', 'there is no such guest to adopt');
+};
+
+export const release = async (guests: Guests, id: ServerId): Promise<void> => {
+  const guest = await guests.find(id);
+  if (!guest) return;
+  await guest.on.machines.setNotes(guest.vm.Id, withoutMark(guest.vm.Notes ?? ''));
+  guests.forget(id);
+};

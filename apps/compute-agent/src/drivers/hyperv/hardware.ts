@@ -1,0 +1,103 @@
+import { type MiB, mib } from '@omnivisor/contracts';
+import { type GuestNic, type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
+
+export type SecureBootTemplate = 'MicrosoftWindows' | 'MicrosoftUEFICertificateAuthority';
+
+/** What a guest is made of, as Hyper-V counts it. */
+export interface Hardware {
+  readonly generation: 1 | 2;
+  /** Null: secure boot is off. */
+  readonly secureBoot: SecureBootTemplate | null;
+}
+
+export interface Memory {
+  readonly startup: MiB;
+  /** Null: it has all of it all the time. */
+  readonly dynamic: { readonly minimum: MiB; readonly maximum: MiB } | null;
+}
+
+const refuse = (what: string): never => {
+  throw new HypervisorError('unsupported', `Hyper-V cannot serve ${what}`);
+};
+
+/** Properties that name devices or abilities of other hypervisors; a guest that asks for one would not get it. */
+const REFUSED_PROPERTIES: Readonly<Record<string, RegExp>> = {
+  hw_disk_bus: /^(?!(ide|scsi)$)/,
+  hw_vif_model: /^(?!(netvsc|hyperv)$)/,
+  hw_video_model: /^(?!hyperv$)/,
+  hw_mem_encryption: /^true$/i,
+  hw_tpm_version: /./,
+  vm_mode: /^(?!hvm$)/,
+};
+const REFUSED_EXTRA_SPECS: Readonly<Record<string, RegExp>> = {
+  'hw:cpu_policy': /^(dedicated|mixed)$/,
+  'hw:numa_nodes': /^(?!1$)./,
+  'hw:mem_page_size': /./,
+  'hw:mem_encryption': /^true$/i,
+  'hw:tpm_version': /./,
+  'pci_passthrough:alias': /./,
+};
+
+/**
+ * @param fallback generation of an image that does not say
+ * @throws HypervisorError `unsupported` for a wish that cannot be served; none is dropped silently
+ */
+export const hardwareFor = ({ image, flavor, directBoot, disks }: GuestSpec, fallback: 1 | 2): Hardware => {
+  const { properties } = image;
+  for (const [name, refused] of Object.entries(REFUSED_PROPERTIES))
+    if (properties[name] !== undefined && refused.test(properties[name])) refuse(`${name}=${properties[name]}`);
+  for (const [name, refused] of Object.entries(REFUSED_EXTRA_SPECS))
+    if (refused.test(flavor.extraSpecs[name] ?? '')) refuse(`the extra spec ${name}=${flavor.extraSpecs[name]}`);
+  if (!/^(x86_64|amd64|i686)$/.test(properties.hw_architecture ?? properties.architecture ?? 'x86_64'))
+    refuse(`hw_architecture=${properties.hw_architecture ?? properties.architecture}`);
+  if (directBoot) refuse('a kernel outside of the disk');
+  // A host of Windows has no tools for file systems of Linux, and a disk that was bought formatted is not given without.
+  if (disks.ephemeral && !disks.ephemeral.source) refuse('an ephemeral disk');
+  if (disks.swap > 0) refuse('a swap disk');
+
+  const secure = properties.os_secure_boot === 'required' || flavor.extraSpecs['os:secure_boot'] === 'required';
+  const generation = generationOf(properties, secure, fallback);
+  const busOfGeneration = generation === 1 ? 'ide' : 'scsi';
+  if ((properties.hw_disk_bus ?? busOfGeneration) !== busOfGeneration)
+    refuse(`hw_disk_bus=${properties.hw_disk_bus} on generation ${generation}: its root is on ${busOfGeneration}`);
+  const template = properties.os_type === 'windows' ? 'MicrosoftWindows' : 'MicrosoftUEFICertificateAuthority';
+  return { generation, secureBoot: secure ? template : null };
+};
+
+const generationOf = (properties: Readonly<Record<string, string>>, secure: boolean, fallback: 1 | 2): 1 | 2 => {
+  const { hw_machine_type: machine, hw_firmware_type: firmware } = properties;
+  const byMachine = machine === undefined ? null : { 'hyperv-gen1': 1 as const, 'hyperv-gen2': 2 as const }[machine];
+  if (byMachine === undefined) return refuse(`hw_machine_type=${machine}`);
+  const byFirmware = firmware === undefined ? null : { bios: 1 as const, uefi: 2 as const }[firmware];
+  if (byFirmware === undefined) return refuse(`hw_firmware_type=${firmware}`);
+  if (byMachine && byFirmware && byMachine !== byFirmware) return refuse(`hw_firmware_type=${firmware} on ${machine}`);
+  const generation = byMachine ?? byFirmware ?? (secure ? 2 : fallback);
+  return secure && generation === 1 ? refuse('secure boot on generation 1') : generation;
+};
+
+/** Hyper-V counts memory in steps of 2 MiB. @param ratio 1: static; 2: starts with half and gets the rest when it asks */
+export const memoryFor = (memory: MiB, ratio: number): Memory => {
+  const even = (amount: number) => mib(Math.max(32, Math.ceil(amount / 2) * 2));
+  if (ratio <= 1) return { startup: even(memory), dynamic: null };
+  const startup = even(memory / ratio);
+  return { startup, dynamic: { minimum: startup, maximum: even(memory) } };
+};
+
+/** Where a port ends: a switch of the host, and a VLAN on it or none. */
+export interface Wire {
+  readonly switch: string;
+  readonly vlan: number | null;
+}
+
+/** @throws HypervisorError `unsupported` when the port cannot be served as it is asked for */
+export const wireFor = (nic: GuestNic, switches: Readonly<Record<string, string>>): Wire => {
+  const { attachment } = nic;
+  if (nic.model !== null && !/^(netvsc|hyperv)$/.test(nic.model)) refuse(`hw_vif_model=${nic.model}`);
+  if (attachment.kind !== 'provider') return refuse('a network that is not flat or vlan');
+  const name = switches[attachment.physicalNetwork];
+  if (!name) return refuse(`the physical network ${attachment.physicalNetwork}: it is mapped to no switch`);
+  return { switch: name, vlan: attachment.networkType === 'vlan' ? attachment.segmentationId : null };
+};
+
+/** As Hyper-V writes MAC addresses. */
+export const plainMac = (mac: string): string => mac.replaceAll(':', '').toUpperCase();

@@ -1,0 +1,74 @@
+import { z } from 'zod';
+import { HypervisorError, type HypervisorErrorCode } from '../hypervisor-driver.js';
+
+/** An error record of PowerShell, as the host script gives it. */
+export const ErrorRecord = z.object({
+  fullyQualifiedErrorId: z.string(),
+  category: z.string(),
+  message: z.string(),
+  exception: z.string(),
+  /** Of the innermost exception. */
+  hresult: z.string().optional(),
+});
+export type ErrorRecord = z.output<typeof ErrorRecord>;
+
+/** Codes at the end of a text of Windows, `(0x80070070)`. */
+const WINDOWS_CODES: Readonly<Record<string, HypervisorErrorCode>> = {
+  '0x80070070': 'noResources', // disk full
+  '0x80070027': 'noResources', // disk full
+  '0x8007000e': 'noResources', // out of memory
+  '0x800705aa': 'noResources', // out of system resources
+  '0x800706ba': 'unavailable', // no RPC server
+  '0x800706be': 'unavailable', // RPC failed
+  '0x80072af9': 'unavailable', // no such host
+};
+
+/** First part of the FullyQualifiedErrorId. */
+const IDS: Readonly<Record<string, HypervisorErrorCode>> = {
+  OutOfMemory: 'noResources',
+  DiskFull: 'noResources',
+  WebException: 'unavailable',
+  TransferFailed: 'unavailable',
+  PipeUnavailable: 'unavailable',
+  Timeout: 'unavailable',
+  // An older module has neither the cmdlet nor the parameter.
+  CommandNotFoundException: 'unsupported',
+  NamedParameterNotFound: 'unsupported',
+};
+
+export const idOf = (record: ErrorRecord): string => record.fullyQualifiedErrorId.split(',')[0]!;
+
+/** What a cmdlet failed with; the record stays in `record`, for those who have to tell one failure from another. */
+export class CmdletError extends HypervisorError {
+  constructor(
+    cmdlet: string,
+    readonly record: ErrorRecord,
+  ) {
+    const windows = /\((0x[0-9a-f]{8})\)/i.exec(record.message)?.[1]?.toLowerCase();
+    const id = idOf(record);
+    const code =
+      WINDOWS_CODES[windows ?? ''] ?? WINDOWS_CODES[record.hresult?.toLowerCase() ?? ''] ?? IDS[id] ?? 'fault';
+    super(
+      code,
+      `Hyper-V ${WORDS[code]}`,
+      `${cmdlet}: ${record.fullyQualifiedErrorId}: ${record.message}`.slice(0, 2000),
+    );
+  }
+
+  /** The host knows no such machine, file or device. */
+  get notFound(): boolean {
+    const { message, fullyQualifiedErrorId } = this.record;
+    return (
+      /unable to find a virtual machine|0x80070002/i.test(message) ||
+      fullyQualifiedErrorId.startsWith('ObjectNotFound,')
+    );
+  }
+}
+
+const WORDS: Readonly<Record<HypervisorErrorCode, string>> = {
+  serverNotOnHost: 'does not know the server',
+  unsupported: 'of this host cannot do that',
+  noResources: 'has no room for it',
+  unavailable: 'did not answer',
+  fault: 'refused or failed',
+};

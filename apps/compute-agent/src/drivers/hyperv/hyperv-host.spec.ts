@@ -1,0 +1,311 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gib, mib, ms, ServerId } from '@omnivisor/contracts';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { HyperVHost } from '../../../../../tools/doubles/hyperv/host.mjs';
+import { rootFrom, testGuest } from '../common/test-guest.js';
+import type { GuestNic, GuestSpec, PortGuard } from '../hypervisor-driver.js';
+import { HyperVDriver, type HyperVDriverOptions } from './hyperv.driver.js';
+import { ImageSweep } from './image-sweep.js';
+import { HyperVNode } from './node.js';
+import { Images, InProcess, machineOf } from './testing/double.js';
+
+const cloudId = 'test-cloud';
+const never = new AbortController().signal;
+const images = new Images();
+beforeAll(() => images.open());
+afterAll(() => images.close());
+
+let dir: string;
+let hosts: HyperVHost[];
+let drivers: HyperVDriver[];
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'hyperv-host-'));
+  hosts = [];
+  drivers = [];
+});
+afterEach(async () => {
+  for (const driver of drivers) await driver.close();
+  for (const host of hosts) await host.close();
+  rmSync(dir, { recursive: true });
+});
+
+const hostWith = async (facts = {}, drive?: string) => {
+  const folder = join(dir, `host-${hosts.length}`);
+  const host = await new HyperVHost(folder, { facts, ...(drive ? { drive } : {}) }).open();
+  hosts.push(host);
+  return host;
+};
+const driverOver = (over: HyperVHost[], options: Partial<HyperVDriverOptions> = {}) => {
+  const driver = new HyperVDriver({
+    cloudId,
+    nodes: over.map((host) => ({ name: host.facts.name, open: new InProcess(host).open, answerTimeout: 1_000 })),
+    switches: { physnet1: 'External' },
+    generation: 2,
+    dynamicMemoryRatio: 1,
+    ...options,
+  });
+  drivers.push(driver);
+  return driver;
+};
+const guest = (change: Partial<GuestSpec> = {}): GuestSpec & { id: ServerId } => {
+  const id = ServerId.parse(randomUUID());
+  const spec = testGuest(id, cloudId, { disks: rootFrom(images.record(64 << 20)), ...change });
+  return { ...spec, id, flavor: { ...spec.flavor, memory: mib(64) } };
+};
+const nic = (change: Partial<GuestNic> = {}): GuestNic => ({
+  portId: randomUUID(),
+  mac: 'fa:16:3e:00:00:01',
+  mtu: 1500,
+  model: null,
+  attachment: { kind: 'provider', networkType: 'vlan', physicalNetwork: 'physnet1', segmentationId: 7 },
+  guard: null,
+  ...change,
+});
+
+describe('the probe', () => {
+  const report = async (facts: object) => driverOver([await hostWith(facts)]).probe(AbortSignal.timeout(5_000));
+
+  it('switches a guest on, and leaves nothing of it', async () => {
+    const host = await hostWith();
+    expect(await driverOver([host]).probe(AbortSignal.timeout(5_000))).toMatchObject({
+      health: 'healthy',
+      version: 'Microsoft Windows Server 2022 Standard, build 20348',
+      hypervisorType: 'hyperv',
+    });
+    expect(host.calls.map(({ name }) => name)).toContain('Start-VM');
+    expect(host.vms.size).toBe(0);
+  });
+
+  it.each([
+    [7601, 'Windows Server 2008 R2'],
+    [9200, 'Windows Server 2012'],
+    [9600, 'Windows Server 2012 R2'],
+  ])('tells build %i apart and refuses it: %s', async (build, name) => {
+    const found = await report({ build, product: `${name} Standard` });
+    expect(found).toMatchObject({ health: 'unhealthy' });
+    expect(found.reason).toMatch(`(${name}, build ${build}): Omnivisor drives Windows Server 2016 to 2025`);
+  });
+
+  it.each([
+    [{ module: false }, 'undetected', /Hyper-V role/],
+    [{ managementService: 'Stopped' }, 'unhealthy', /vmms is Stopped/],
+    [{ languageMode: 'ConstrainedLanguage' }, 'unhealthy', /ConstrainedLanguage.*signature/],
+    [{ memory: 32 << 20 }, 'unhealthy', /has no room/],
+    [{ switches: [] }, 'unhealthy', /no virtual switch External/],
+  ])('says what is in the way: %o', async (facts, health, reason) => {
+    expect(await report(facts)).toMatchObject({ health, reason: expect.stringMatching(reason) });
+  });
+
+  it('says so when there is no host at all', async () => {
+    expect(await driverOver([]).probe(never)).toMatchObject({ health: 'undetected' });
+  });
+
+  it.each([
+    [
+      'off',
+      { enabled: false, authentication: 'Kerberos', delegatesTo: ['Microsoft Virtual System Migration Service/B'] },
+    ],
+    [
+      'without Kerberos',
+      { enabled: true, authentication: 'CredSSP', delegatesTo: ['Microsoft Virtual System Migration Service/B'] },
+    ],
+    ['without delegation', { enabled: true, authentication: 'Kerberos', delegatesTo: ['cifs/B'] }],
+  ])('finds no live migration where it is %s', async (_, migration) => {
+    const driver = driverOver([await hostWith({ migration })]);
+    await driver.probe(AbortSignal.timeout(5_000));
+    expect(driver.liveMigration).toBeUndefined();
+  });
+});
+
+describe('a guest', () => {
+  it('is what its spec says, in the words of Hyper-V', async () => {
+    const host = await hostWith();
+    const driver = driverOver([host], { dynamicMemoryRatio: 2 });
+    const port = nic({
+      guard: {
+        addresses: [{ mac: 'fa:16:3e:00:00:01', ip: '10.0.0.5' }],
+        rules: [
+          {
+            direction: 'ingress',
+            ethertype: 'IPv4',
+            protocol: 'tcp',
+            portMin: 22,
+            portMax: 22,
+            remotePrefixes: ['0.0.0.0/0'],
+          },
+        ],
+      },
+    });
+    const spec = guest({ nics: [port], configDrive: new Map([['a', Buffer.from('b')]]) });
+    await driver.spawn(
+      { ...spec, image: { ...spec.image, properties: { os_secure_boot: 'required', os_type: 'windows' } } },
+      never,
+    );
+    const vm = machineOf(host, spec.id);
+    expect(vm).toMatchObject({
+      Generation: 2,
+      State: 'Running',
+      startAction: 'Nothing',
+      stopAction: 'ShutDown',
+      firmware: { secureBoot: 'On', template: 'MicrosoftWindows' },
+      memory: { startup: 32 << 20, dynamic: true, maximum: 64 << 20 },
+      com: [`\\\\.\\pipe\\omnivisor-${spec.id}`, null],
+      metering: true,
+    });
+    expect(vm.adapters).toMatchObject([
+      { mac: 'FA163E000001', switch: 'External', vlan: 7, macSpoofing: 'Off', dhcpGuard: 'On', routerGuard: 'On' },
+    ]);
+    expect(vm.adapters[0].acls.map((acl: { Action: string }) => acl.Action).sort()).toEqual([
+      ...['Allow', 'Allow', 'Allow', 'Deny', 'Deny'],
+    ]);
+    const root = vm.drives.find((drive: { kind: string; path: string }) => /root-/.test(drive.path));
+    expect(host.disks.info(host.local(root.path))).toMatchObject({ type: 'Differencing', format: 'VHDX' });
+    // It is safe before it is connected.
+    const names = host.calls.map(({ name }) => name);
+    expect(names.lastIndexOf('Add-VMNetworkAdapterExtendedAcl')).toBeLessThan(
+      names.indexOf('Connect-VMNetworkAdapter'),
+    );
+  });
+
+  it('gets the rules of a port anew, and only what changed', async () => {
+    const host = await hostWith();
+    const driver = driverOver([host]);
+    const rule: PortGuard['rules'][number] = {
+      direction: 'ingress',
+      ethertype: 'IPv4',
+      protocol: 'tcp',
+      portMin: 22,
+      portMax: 22,
+      remotePrefixes: ['10.0.0.0/8'],
+    };
+    const addresses = [{ mac: 'fa:16:3e:00:00:01', ip: '10.0.0.5' }];
+    const port = nic({ guard: { addresses, rules: [rule] } });
+    const spec = guest({ nics: [port] });
+    await driver.spawn(spec, never);
+    host.calls.length = 0;
+    await driver.nics.attach(spec.id, port);
+    expect(
+      host.calls.filter(({ name }) => /-VMNetworkAdapterExtendedAcl$/.test(name) && !name.startsWith('Get')),
+    ).toEqual([]);
+    await driver.nics.attach(spec.id, {
+      ...port,
+      guard: { addresses, rules: [{ ...rule, portMin: 80, portMax: 80 }] },
+    });
+    const ports = machineOf(host, spec.id).adapters[0].acls.map((acl: { LocalPort: string }) => acl.LocalPort);
+    expect(ports).toContain('80');
+    expect(ports).not.toContain('22');
+  });
+
+  it('of generation 1 boots from IDE, and takes no network interface while it runs', async () => {
+    const host = await hostWith();
+    const driver = driverOver([host], { generation: 1 });
+    const spec = guest({ disks: rootFrom(images.record(64 << 20, 'vhd')) });
+    await driver.spawn(spec, never);
+    const vm = machineOf(host, spec.id);
+    expect(vm.drives).toContainEqual(
+      expect.objectContaining({ kind: 'HardDiskDrive', type: 'IDE', number: 0, location: 0 }),
+    );
+    expect(
+      host.disks.info(host.local(vm.drives.find((d: { kind: string }) => d.kind === 'HardDiskDrive').path)),
+    ).toMatchObject({
+      format: 'VHD',
+      type: 'Differencing',
+    });
+    await expect(driver.nics.attach(spec.id, nic())).rejects.toMatchObject({ code: 'unsupported' });
+    await driver.powerOff(spec.id, ms(0));
+    await driver.nics.attach(spec.id, nic());
+  });
+
+  it('has a VHD made whole where its root is to be larger', async () => {
+    const host = await hostWith();
+    const spec = guest({ disks: rootFrom(images.record(64 << 20, 'vhd'), gib(1)) });
+    await driverOver([host], { generation: 1 }).spawn(spec, never);
+    const { path } = machineOf(host, spec.id).drives.find((d: { kind: string }) => d.kind === 'HardDiskDrive');
+    expect(host.disks.info(host.local(path))).toMatchObject({ format: 'VHDX', size: 1024 ** 3, parent: null });
+  });
+
+  it('is fetched once for all that are made of it, and its bytes are checked', async () => {
+    const host = await hostWith();
+    const driver = driverOver([host]);
+    const disks = rootFrom(images.record(64 << 20));
+    const [one, two] = [guest({ disks }), guest({ disks })];
+    await Promise.all([driver.spawn(one, never), driver.spawn(two, never)]);
+    const source = images.record(64 << 20);
+    const wrong = { ...source, digest: async () => ({ ...(await source.digest()), sha256: '0'.repeat(64) }) };
+    const third = guest({ disks: rootFrom(wrong) });
+    await expect(driver.spawn(third, never)).rejects.toMatchObject({ code: 'fault' });
+    expect((await driver.list()).map((g) => g.mark.serverId).sort()).toEqual([one.id, two.id].sort());
+  });
+});
+
+it('freezes the file systems of a guest that can, for a snapshot, and not those of one that cannot', async () => {
+  const host = await hostWith();
+  const driver = driverOver([host]);
+  const spec = guest();
+  await driver.spawn(spec, never);
+  for (const vss of [false, true]) {
+    machineOf(host, spec.id).guest.vss = vss;
+    const disk = await driver.snapshots.exportDisk(spec.id, 'root', 'vhdx', never);
+    expect(disk.quiesced).toBe(vss);
+    disk.stream.destroy();
+  }
+  expect(machineOf(host, spec.id).snapshots).toEqual([]);
+});
+
+it('keeps the copy of an image while a guest stands on it, and for a day after', async () => {
+  const host = await hostWith();
+  const driver = driverOver([host]);
+  const disks = rootFrom(images.record(64 << 20));
+  const [one, two] = [guest({ disks }), guest({ disks })];
+  for (const spec of [one, two]) await driver.spawn(spec, never);
+  const folder = host.local('C:\\ProgramData\\Omnivisor\\images');
+  const [file] = readdirSync(folder);
+  const sweepAt = async (time: number) => {
+    const fresh = new ImageSweep();
+    const node = new HyperVNode({ name: 'A', open: new InProcess(host).open });
+    await fresh.soon([node], time);
+    node.close();
+    return readdirSync(folder);
+  };
+  const inTwoDays = Date.now() + 48 * 60 * 60_000;
+  await driver.destroy(one.id);
+  expect(await sweepAt(inTwoDays)).toEqual([file]);
+  await driver.destroy(two.id);
+  expect(await sweepAt(Date.now())).toEqual([file]);
+  expect(await sweepAt(inTwoDays)).toEqual([]);
+});
+
+describe('a failover cluster as one host', () => {
+  it('is followed when it moves a guest', async () => {
+    // Both have the cluster's storage.
+    const drive = join(dir, 'cluster');
+    const first = await hostWith({ name: 'A', memory: 64 * 1024 ** 3 }, drive);
+    const second = await hostWith({ name: 'B', memory: 32 * 1024 ** 3 }, drive);
+    const driver = driverOver([first, second]);
+    const spec = guest();
+    await driver.spawn(spec, never);
+    const vm = machineOf(first, spec.id);
+    expect(vm).toBeDefined();
+    first.vms.delete(vm.Id);
+    second.vms.set(vm.Id, vm);
+    expect(await driver.inspect(spec.id)).toMatchObject({ power: 'running', stage: 'settled' });
+    expect((await driver.consoleTickets.open(spec.id, 'rdp')).host).toBe('B');
+    await driver.powerOff(spec.id, ms(0));
+    expect(vm.State).toBe('Off');
+    expect(await driver.list()).toHaveLength(1);
+    await driver.destroy(spec.id);
+    expect(second.vms.size).toBe(0);
+  });
+
+  it('does not call a guest missing while a member that may have it does not answer', async () => {
+    const [first, second] = [await hostWith({ name: 'A' }), await hostWith({ name: 'B' })];
+    const driver = driverOver([first, second]);
+    await driver.list();
+    second.unreachable = true;
+    await expect(driver.inspect(ServerId.parse(randomUUID()))).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(driver.list()).rejects.toMatchObject({ code: 'unavailable' });
+  });
+});

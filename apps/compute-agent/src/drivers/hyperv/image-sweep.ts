@@ -1,0 +1,45 @@
+import { readMark } from './mark.js';
+import type { HyperVNode } from './node.js';
+
+const KEEP_FOR = 24 * 60 * 60_000;
+const SWEEP_EVERY = 60 * 60_000;
+
+/**
+ * Copies of images that no guest stands on any more, of whatever cloud. Bytes are kept for a day, as the next guest of an
+ * image comes soon or not at all. Nothing is swept while a disk is being made, and none is begun meanwhile.
+ */
+export class ImageSweep {
+  private making = 0;
+  private sweeping: Promise<void> = Promise.resolve();
+  private last = 0;
+
+  /** Makes something of an image. */
+  async around<T>(action: () => Promise<T>): Promise<T> {
+    this.making += 1;
+    try {
+      await this.sweeping;
+      return await action();
+    } finally {
+      this.making -= 1;
+    }
+  }
+
+  /** After a guest has gone; seldom, and what fails is tried again later. */
+  async soon(nodes: readonly HyperVNode[], now = Date.now()): Promise<void> {
+    if (this.making > 0 || now - this.last < SWEEP_EVERY) return;
+    this.last = now;
+    this.sweeping = this.sweep(nodes, now).catch(() => undefined);
+    await this.sweeping;
+  }
+
+  private async sweep(nodes: readonly HyperVNode[], now: number): Promise<void> {
+    const ready = await Promise.all(nodes.map((node) => node.ready()));
+    const machines = (await Promise.all(ready.map((on) => on.machines.all()))).flat();
+    const needed = new Set(machines.flatMap(({ Notes }) => readMark(Notes)?.images ?? []).map((p) => p.toLowerCase()));
+    for (const on of ready)
+      for (const { Name, Changed } of await on.files.items(on.paths.images)) {
+        const path = `${on.paths.images}\\${Name}`;
+        if (now - Date.parse(Changed) > KEEP_FOR && !needed.has(path.toLowerCase())) await on.files.remove(path);
+      }
+  }
+}

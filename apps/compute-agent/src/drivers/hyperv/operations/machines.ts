@@ -1,0 +1,158 @@
+import type { PowerState, ServerId } from '@omnivisor/contracts';
+import { z } from 'zod';
+import { HypervisorError } from '../../hypervisor-driver.js';
+import type { Hardware, Memory } from '../hardware.js';
+import { hostObject, machine } from '../host-call.js';
+import type { HostConnection } from '../host-connection.js';
+import { CmdletError } from '../host-errors.js';
+import { pipeOf } from '../paths.js';
+
+const MIB = 1024 ** 2;
+
+export const Machine = z.object({
+  Id: z.string(),
+  Name: z.string(),
+  State: z.string(),
+  Generation: z.union([z.literal(1), z.literal(2)]),
+  Notes: z.string().nullable(),
+  Path: z.string(),
+  ProcessorCount: z.number(),
+  MemoryStartup: z.number(),
+  MemoryMaximum: z.number(),
+  DynamicMemoryEnabled: z.boolean(),
+});
+export type Machine = z.output<typeof Machine>;
+
+/** By name: numbers of states differ between releases of Windows. A critical state is one whose storage is lost. */
+const POWER: Readonly<Record<string, PowerState>> = {
+  Running: 'running',
+  Off: 'shutdown',
+  Saved: 'suspended',
+  FastSaved: 'suspended',
+  Paused: 'paused',
+  Starting: 'running',
+  Resuming: 'running',
+  Reset: 'running',
+  Stopping: 'running',
+  Saving: 'running',
+  FastSaving: 'running',
+  Pausing: 'running',
+  ForceShutdown: 'running',
+  ForceReboot: 'running',
+  Hibernated: 'shutdown',
+};
+export const powerOf = (state: string): PowerState => POWER[state.replace(/Critical$/, '')] ?? 'noState';
+
+/** Virtual machines as the host knows them. */
+export class Machines {
+  constructor(private readonly host: HostConnection) {}
+
+  all(): Promise<Machine[]> {
+    return this.host.get('Get-VM', {}, Machine);
+  }
+
+  /** @returns all with this name: Hyper-V takes a name twice */
+  named(name: string): Promise<Machine[]> {
+    return this.host.get('Get-VM', { Name: name }, Machine).catch(none);
+  }
+
+  async byId(vmId: string): Promise<Machine | null> {
+    return (await this.host.get('Get-VM', { Id: vmId }, Machine).catch(none))[0] ?? null;
+  }
+
+  async create(name: string, { generation }: Hardware, memory: Memory, folder: string): Promise<string> {
+    const made = await this.host.get(
+      'New-VM',
+      { Name: name, Generation: generation, MemoryStartupBytes: memory.startup * MIB, Path: folder, NoVHD: true },
+      z.object({ Id: z.string() }),
+    );
+    return made[0]!.Id;
+  }
+
+  setNotes(vmId: string, notes: string): Promise<void> {
+    return this.host.run('Set-VM', { VM: machine(vmId), Notes: notes });
+  }
+
+  /** What the log wants decides whether it runs; the host starts and resumes nothing by itself. */
+  async settleOnHost(vmId: string, id: ServerId): Promise<void> {
+    await this.host.run('Set-VM', {
+      VM: machine(vmId),
+      AutomaticStartAction: 'Nothing',
+      AutomaticStopAction: 'ShutDown',
+      CheckpointType: 'Standard',
+    });
+    await this.setSerialPort(vmId, id);
+    await this.host.run('Enable-VMResourceMetering', { VM: machine(vmId) });
+    for (const service of ['Shutdown', 'Heartbeat', 'Key-Value Pair Exchange', 'Time Synchronization', 'VSS'])
+      await this.enableService(vmId, service);
+  }
+
+  setSerialPort(vmId: string, id: ServerId): Promise<void> {
+    return this.host.run('Set-VMComPort', { VM: machine(vmId), Number: 1, Path: pipeOf(id) });
+  }
+
+  /** Their names are translated, so a service that is not found by its English name keeps what it is: enabled. */
+  private async enableService(vmId: string, name: string): Promise<void> {
+    const service = hostObject('Get-VMIntegrationService', { VM: machine(vmId) }, { Name: name });
+    await this.host.run('Enable-VMIntegrationService', { VMIntegrationService: service }).catch((error: unknown) => {
+      if (!(error instanceof CmdletError && error.notFound)) throw error;
+    });
+  }
+
+  async setSize(vmId: string, vcpus: number, { startup, dynamic }: Memory): Promise<void> {
+    await this.host.run('Set-VMProcessor', { VM: machine(vmId), Count: vcpus });
+    await this.host.run('Set-VMMemory', {
+      VM: machine(vmId),
+      StartupBytes: startup * MIB,
+      DynamicMemoryEnabled: dynamic !== null,
+      ...(dynamic ? { MinimumBytes: dynamic.minimum * MIB, MaximumBytes: dynamic.maximum * MIB } : {}),
+    });
+  }
+
+  async setSecureBoot(vmId: string, { secureBoot }: Hardware): Promise<void> {
+    await this.host.run('Set-VMFirmware', {
+      VM: machine(vmId),
+      EnableSecureBoot: secureBoot ? 'On' : 'Off',
+      ...(secureBoot ? { SecureBootTemplate: secureBoot } : {}),
+    });
+  }
+
+  start(vmId: string): Promise<void> {
+    return this.host.run('Start-VM', { VM: machine(vmId) });
+  }
+  turnOff(vmId: string): Promise<void> {
+    return this.host.run('Stop-VM', { VM: machine(vmId), TurnOff: true, Force: true });
+  }
+  pause(vmId: string): Promise<void> {
+    return this.host.run('Suspend-VM', { VM: machine(vmId) });
+  }
+  unpause(vmId: string): Promise<void> {
+    return this.host.run('Resume-VM', { VM: machine(vmId) });
+  }
+  save(vmId: string): Promise<void> {
+    return this.host.run('Save-VM', { VM: machine(vmId) });
+  }
+  forgetMemory(vmId: string): Promise<void> {
+    return this.host.run('Remove-VMSavedState', { VM: machine(vmId) });
+  }
+  interrupt(vmId: string): Promise<void> {
+    return this.host.run('Debug-VM', { VM: machine(vmId), InjectNonMaskableInterrupt: true, Force: true });
+  }
+  remove(vmId: string): Promise<void> {
+    return this.host.run('Remove-VM', { VM: machine(vmId), Force: true });
+  }
+
+  /** Asks the guest's shutdown service. A guest that has none yet, or none at all, does not hear it. */
+  async askToShutDown(vmId: string): Promise<void> {
+    try {
+      await this.host.get('Send-HostShutdown', { VMId: vmId }, z.object({ ReturnValue: z.number() }));
+    } catch (error) {
+      if (!(error instanceof HypervisorError && error.code === 'fault')) throw error;
+    }
+  }
+}
+
+const none = (error: unknown): never[] => {
+  if (error instanceof CmdletError && error.notFound) return [];
+  throw error;
+};

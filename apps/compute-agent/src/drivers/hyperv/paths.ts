@@ -1,0 +1,38 @@
+import type { ServerId } from '@omnivisor/contracts';
+
+/** Where things lie below the host script's folder. */
+export class Paths {
+  /** @param host whose files these are: members of a cluster share the folder and know different things of a guest */
+  constructor(
+    readonly root: string,
+    private readonly host: string,
+  ) {}
+
+  get guests(): string {
+    return `${this.root}\\guests`;
+  }
+  get images(): string {
+    return `${this.root}\\images`;
+  }
+  get marks(): string {
+    return `${this.root}\\marks\\${this.host}`;
+  }
+  mark(id: ServerId, stage: string): string {
+    return `${this.marks}\\${id}.${stage}`;
+  }
+  guest(id: ServerId, ...parts: string[]): string {
+    return [this.guests, id, ...parts].join('\\');
+  }
+  /** Named after its bytes: there once, however many guests stand on it. */
+  image(sha256: string, format: 'vhd' | 'vhdx'): string {
+    return `${this.images}\\${sha256.toLowerCase()}.${format}`;
+  }
+  consoleLog(id: ServerId): string {
+    return this.guest(id, 'console.log');
+  }
+}
+
+/** The pipe of a guest's first serial port. */
+export const pipeOf = (id: ServerId): string => `\\\\.\\pipe\\omnivisor-${id}`;
+
+export const extensionOf = (path: string): 'vhd' | 'vhdx' => (/x$/i.test(path) ? 'vhdx' : 'vhd');

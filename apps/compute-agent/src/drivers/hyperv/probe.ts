@@ -1,0 +1,169 @@
+import { randomUUID } from 'node:crypto';
+import { mib } from '@omnivisor/contracts';
+import { z } from 'zod';
+import type { ProbeReport } from '../hypervisor-driver.js';
+import { HypervisorError } from '../hypervisor-driver.js';
+import { PROTOCOL } from './host-channel.js';
+import { OLDEST_BUILD, VmHost } from './host-facts.js';
+import { mayMigrate } from './migration.js';
+import type { HyperVNode, ReadyNode } from './node.js';
+import { powerOf } from './operations/machines.js';
+
+export interface Probed {
+  readonly report: ProbeReport;
+  /** Whether guests can be sent to other hosts. */
+  readonly liveMigration: boolean;
+}
+
+const NAMES: readonly (readonly [number, string])[] = [
+  [14393, 'Windows Server 2016'],
+  [9600, 'Windows Server 2012 R2'],
+  [9200, 'Windows Server 2012'],
+  [7600, 'Windows Server 2008 R2'],
+];
+
+const TRAITS = [
+  'COMPUTE_NODE',
+  'COMPUTE_ARCH_X86_64',
+  'COMPUTE_IMAGE_TYPE_VHD',
+  'COMPUTE_IMAGE_TYPE_VHDX',
+  'COMPUTE_FIRMWARE_BIOS',
+  'COMPUTE_FIRMWARE_UEFI',
+  'COMPUTE_SECURITY_UEFI_SECURE_BOOT',
+  'COMPUTE_STORAGE_BUS_IDE',
+  'COMPUTE_STORAGE_BUS_SCSI',
+  'CUSTOM_HYPERVISOR_HYPERV',
+] as const;
+
+const answer = (
+  health: ProbeReport['health'],
+  reason: string,
+  version: string | null = null,
+  details: { traits?: readonly string[]; processors?: readonly string[] } = {},
+): ProbeReport => ({
+  health,
+  reason,
+  version,
+  hypervisorType: 'hyperv',
+  hypervisorVersion: 10_000_000,
+  traits: details.traits ?? [],
+  cpuInfo: { arch: 'x86_64', model: details.processors?.[0] ?? 'unknown' },
+});
+
+class Finding extends Error {
+  constructor(
+    readonly health: 'unhealthy' | 'undetected',
+    message: string,
+    readonly version: string | null = null,
+  ) {
+    super(message);
+  }
+}
+
+/** @returns healthy when a guest without a disk came on; otherwise what is in the way, in words for an operator */
+export const probeNodes = async (
+  nodes: readonly HyperVNode[],
+  switches: readonly string[],
+  signal: AbortSignal,
+): Promise<Probed> => {
+  if (nodes.length === 0)
+    return {
+      report: answer('undetected', 'this is no Windows host, and OMNIVISOR_HYPERV_HOSTS names none'),
+      liveMigration: false,
+    };
+  const aborted = new Promise<never>((_, reject) => {
+    const stop = () => reject(new Finding('unhealthy', 'the probe was not done in time'));
+    if (signal.aborted) stop();
+    signal.addEventListener('abort', stop, { once: true });
+  });
+  aborted.catch(() => undefined);
+  let version: string | null = null;
+  try {
+    const found = await Promise.race([Promise.all(nodes.map((node) => probeNode(node, switches))), aborted]);
+    version = found[0]!.version;
+    const hosts = found.map((f) => f.version).join('; ');
+    return {
+      report: answer('healthy', `a guest was switched on and off on ${hosts}`, version, {
+        traits: TRAITS,
+        processors: found[0]!.processors,
+      }),
+      liveMigration: found.every((f) => f.migrates),
+    };
+  } catch (error) {
+    const { health, message, version: told } = asFinding(error);
+    return { report: answer(health, message, told ?? version), liveMigration: false };
+  }
+};
+
+const asFinding = (error: unknown): Finding => {
+  if (error instanceof Finding) return error;
+  if (error instanceof HypervisorError)
+    return new Finding('unhealthy', `${error.message}${error.native ? `: ${error.native}` : ''}`);
+  return new Finding('unhealthy', String(error));
+};
+
+const probeNode = async (node: HyperVNode, switches: readonly string[]) => {
+  const hello = await node.host.hello();
+  const version = `${hello.product}, build ${hello.build}`;
+  if (hello.build < OLDEST_BUILD) {
+    const name = NAMES.find(([build]) => hello.build >= build)?.[1] ?? 'this Windows';
+    throw new Finding(
+      'unhealthy',
+      `${hello.product} is too old (${name}, build ${hello.build}): Omnivisor drives Windows Server 2016 to 2025`,
+      version,
+    );
+  }
+  if (hello.protocol !== PROTOCOL)
+    throw new Finding(
+      'unhealthy',
+      'the host script is of another release of Omnivisor: install the one of this',
+      version,
+    );
+  if (hello.languageMode !== 'FullLanguage')
+    throw new Finding(
+      'unhealthy',
+      `PowerShell runs the host script in ${hello.languageMode}: let the host's policy trust its signature`,
+      version,
+    );
+  const on = await node.ready();
+  const facts = await node.facts();
+  if (!facts.Module)
+    throw new Finding('undetected', 'the Hyper-V role with its PowerShell module is not installed', version);
+  if (facts.ManagementService !== 'Running')
+    throw new Finding('unhealthy', `the service vmms is ${facts.ManagementService ?? 'missing'}`, version);
+  const [host] = await on.host.get('Get-VMHost', {}, VmHost);
+  const there = new Set(
+    (await on.host.get('Get-VMSwitch', {}, z.object({ Name: z.string() }))).map(({ Name }) => Name),
+  );
+  const missing = switches.filter((name) => !there.has(name));
+  if (missing.length > 0) throw new Finding('unhealthy', `there is no virtual switch ${missing.join(', ')}`, version);
+  await runGuest(on);
+  return { version, processors: facts.Processors, migrates: mayMigrate(host!, facts.DelegatesTo) };
+};
+
+const PROBE = 'omnivisor-probe-';
+
+/** The firmware of a guest without a disk runs; what an earlier probe left goes too. */
+const runGuest = async (on: ReadyNode): Promise<void> => {
+  const folder = `${on.paths.root}\\probe`;
+  for (const vm of await on.machines.all())
+    if (vm.Name.startsWith(PROBE) && vm.Path.toLowerCase().startsWith(folder.toLowerCase()))
+      await removeGuest(on, vm.Id);
+  await on.files.makeFolder(folder);
+  const name = `${PROBE}${randomUUID()}`;
+  const memory = { startup: mib(64), dynamic: null };
+  const vmId = await on.machines.create(name, { generation: 2, secureBoot: null }, memory, folder);
+  try {
+    await on.machines.start(vmId);
+    const state = (await on.machines.byId(vmId))?.State ?? 'gone';
+    if (powerOf(state) !== 'running') throw new Finding('unhealthy', `a guest was switched on, and is ${state}`);
+  } finally {
+    await removeGuest(on, vmId);
+    await on.files.remove(folder);
+  }
+};
+
+const removeGuest = async (on: ReadyNode, vmId: string): Promise<void> => {
+  await on.machines.turnOff(vmId);
+  await on.machines.remove(vmId);
+};

@@ -1,0 +1,63 @@
+import { mib } from '@omnivisor/contracts';
+import { z } from 'zod';
+import { type GuestStatistics, HypervisorError } from '../hypervisor-driver.js';
+import type { Guest } from './guests.js';
+import { machine } from './host-call.js';
+import { powerOf } from './operations/machines.js';
+
+const MIB = 1024 ** 2;
+
+const Usage = z.object({ Uptime: z.number(), MemoryAssigned: z.number(), MemoryDemand: z.number() });
+/** Disk figures of resource metering are MiB, since it was switched on. */
+const Metering = z.object({
+  HardDiskMetrics: z
+    .array(
+      z.object({
+        VirtualHardDisk: z.object({ Path: z.string().nullable() }).nullable(),
+        DataRead: z.number().nullable(),
+        DataWritten: z.number().nullable(),
+      }),
+    )
+    .nullable(),
+});
+
+/** Hyper-V tells of CPU and network as averages of a period, which are no counters; so those are left out. */
+export const readStatistics = async ({ on, vm, mark }: Guest): Promise<GuestStatistics> => {
+  if (['shutdown', 'suspended'].includes(powerOf(vm.State)))
+    throw new HypervisorError('fault', 'a guest that is off has no statistics');
+  const [usage] = await on.host.get('Get-VM', { Id: vm.Id }, Usage);
+  const [metering] = await on.host.get('Measure-VM', { VM: machine(vm.Id) }, Metering);
+  const named = new Map(
+    [
+      ['root', mark.root],
+      ['ephemeral', mark.ephemeral],
+      ...Object.entries(mark.disks).map(([id, path]) => [id, path] as const),
+    ].flatMap(([name, path]) => (path ? [[path.toLowerCase(), name!] as const] : [])),
+  );
+  return {
+    uptime: Math.floor(usage!.Uptime / 1000),
+    cpus: Array.from({ length: vm.ProcessorCount }, () => ({ time: null })),
+    memory: {
+      maximum: mib(Math.round((vm.DynamicMemoryEnabled ? vm.MemoryMaximum : vm.MemoryStartup) / MIB)),
+      used: mib(Math.round(Math.min(usage!.MemoryDemand, usage!.MemoryAssigned) / MIB)),
+    },
+    nics: Object.entries(mark.ports).map(([portId, mac]) => ({
+      portId,
+      mac: mac.toLowerCase().match(/../g)!.join(':'),
+      received: null,
+      sent: null,
+    })),
+    disks: (metering?.HardDiskMetrics ?? []).flatMap(({ VirtualHardDisk, DataRead, DataWritten }) => {
+      const disk = named.get(VirtualHardDisk?.Path?.toLowerCase() ?? '');
+      if (!disk) return [];
+      return {
+        disk,
+        readBytes: DataRead === null ? null : DataRead * MIB,
+        readRequests: null,
+        writeBytes: DataWritten === null ? null : DataWritten * MIB,
+        writeRequests: null,
+        errors: null,
+      };
+    }),
+  };
+};

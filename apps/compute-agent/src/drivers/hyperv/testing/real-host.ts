@@ -1,0 +1,183 @@
+import { randomUUID } from 'node:crypto';
+import { gib, mib, type ServerId } from '@omnivisor/contracts';
+import { z } from 'zod';
+import { rootFrom, testGuest } from '../../common/test-guest.js';
+import type { DriverUnderTest } from '../../conformance/index.js';
+import type { GuestNic, GuestSpec, HypervisorDriver, ImageSource } from '../../hypervisor-driver.js';
+import { HostConnection } from '../host-connection.js';
+import { HostFact } from '../host-facts.js';
+import { HyperVDriver } from '../hyperv.driver.js';
+import { HyperVSettings, hypervOptions } from '../hyperv-config.js';
+import { HostFiles } from '../operations/files.js';
+import { Machines } from '../operations/machines.js';
+import { Paths } from '../paths.js';
+import { inShell, shellIsUp } from './serial-shell.js';
+
+const MIB = 1024 ** 2;
+const CLOUD = 'omnivisor-verify';
+
+/** What `npm run verify:hyperv` was told. */
+export const VerifySettings = z.object({
+  image: z.string(),
+  format: z.enum(['vhd', 'vhdx']),
+  memory: z.number(),
+  secureBoot: z.boolean(),
+  /** Network interfaces are tried when there is a switch. */
+  switch: z.string().nullable(),
+  /** The image has a root shell on its serial port. */
+  linux: z.boolean(),
+  hyperv: HyperVSettings,
+});
+
+/** The conformance suite over a Windows host; what it makes there carries a cloud id of its own, or `omnivisor-verify`. */
+export const realHost = (
+  settings: z.output<typeof VerifySettings>,
+  source: (file: string, format: 'vhd' | 'vhdx') => ImageSource,
+): DriverUnderTest => {
+  const switches = settings.switch ? { physnet1: settings.switch } : {};
+  const options = { ...hypervOptions(settings.hyperv, CLOUD), switches };
+  const host = new HostConnection(options.nodes[0]!);
+  const machines = new Machines(host);
+  const files = new HostFiles(host);
+  const paths = async () => {
+    const facts = (await host.get('Get-HostFact', {}, HostFact))[0]!;
+    return new Paths(facts.Root, facts.ComputerName);
+  };
+  let driver: HypervisorDriver;
+  const open = async (cloudId = CLOUD) => {
+    const made = new HyperVDriver({ ...options, cloudId });
+    await made.probe(AbortSignal.timeout(60_000));
+    if (cloudId === CLOUD) driver = made;
+    return made;
+  };
+
+  let ports = 0;
+  const nic = async (): Promise<GuestNic> => ({
+    portId: randomUUID(),
+    mac: `fa:16:3e:0f:ff:${(ports++ % 256).toString(16).padStart(2, '0')}`,
+    mtu: 1500,
+    model: null,
+    attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null },
+    guard: null,
+  });
+  const guest = async (id: ServerId): Promise<GuestSpec> => {
+    const spec = testGuest(id, CLOUD, { disks: rootFrom(source(settings.image, settings.format)) });
+    return {
+      ...spec,
+      image: { ...spec.image, properties: settings.secureBoot ? { os_secure_boot: 'required' } : {} },
+      flavor: { ...spec.flavor, memory: mib(settings.memory) },
+      configDrive: new Map([
+        ['openstack/latest/meta_data.json', Buffer.from(`{"uuid":"${id}","hostname":"conformance"}`)],
+      ]),
+    };
+  };
+
+  const foreign = async (name: string) => {
+    const folder = `${(await paths()).root}\\verify`;
+    await files.makeFolder(folder);
+    const vmId = await machines.create(
+      name,
+      { generation: 2, secureBoot: null },
+      { startup: mib(64), dynamic: null },
+      folder,
+    );
+    await machines.setNotes(vmId, 'made by hand');
+    await machines.start(vmId);
+    return {
+      untouched: async () => {
+        const found = await machines.byId(vmId);
+        return found?.State === 'Running' && found.Notes === 'made by hand';
+      },
+      remove: async () => {
+        await machines.turnOff(vmId);
+        await machines.remove(vmId);
+        await files.remove(folder);
+      },
+    };
+  };
+
+  const disk = async () => {
+    const folder = `${(await paths()).root}\\verify`;
+    const path = `${folder}\\${randomUUID()}.vhdx`;
+    await files.makeFolder(folder);
+    await host.run('New-VHD', { Path: path, Dynamic: true, SizeBytes: 64 * MIB });
+    return {
+      disk: {
+        diskId: randomUUID(),
+        connection: { kind: 'file' as const, path },
+        format: 'vhdx' as const,
+        readOnly: false,
+        bus: null,
+        serial: 'verify',
+        bootIndex: null,
+      },
+      exists: async () => (await files.items(folder)).some(({ Name }) => path.endsWith(Name)),
+      remove: () => files.remove(path),
+    };
+  };
+
+  const patience = 120_000;
+  const shell = (id: ServerId, command: string) => inShell(driver, id, command);
+  return {
+    backend: 'hyperv',
+    level: 'L3',
+    command: 'npm run verify:hyperv',
+    recorded: false,
+    supports: [
+      ...(['pausing', 'suspending', 'rebuilding', 'rescuing', 'resizing', 'crashDumps', 'snapshots'] as const),
+      ...(['disks', 'diskGrowing', 'nics', 'adoption', 'consoleLog', 'consoles.serial'] as const),
+      ...(['consoleTickets.rdp', 'statistics', 'guestIntegration'] as const),
+    ],
+    open: () => open(),
+    reopen: () => open(),
+    openOtherCloud: () => open('another-cloud'),
+    guest,
+    tooBig: async (id) => {
+      const spec = await guest(id);
+      return { ...spec, flavor: { ...spec.flavor, memory: mib(1 << 24) } };
+    },
+    failing: async (id) => {
+      const spec = await guest(id);
+      const wrong = source(settings.image, settings.format);
+      const digest = async () => ({ ...(await wrong.digest()), sha256: '0'.repeat(64) });
+      return { ...spec, disks: rootFrom({ ...wrong, digest }, gib(0)) };
+    },
+    sourceOf: (file, format) => source(file, format as 'vhd' | 'vhdx'),
+    leftovers: async (id) => {
+      const { guests, marks } = await paths();
+      return [
+        ...(await machines.named(id)).map(({ Name }) => `machine ${Name}`),
+        ...[...(await files.items(guests)), ...(await files.items(marks))].flatMap(({ Name }) =>
+          Name.startsWith(id) ? [Name] : [],
+        ),
+      ];
+    },
+    foreignGuest: () => foreign(`omnivisor-verify-${randomUUID()}`),
+    inTheWay: (id) => foreign(id),
+    disk,
+    diskUnit: 64 * MIB,
+    readOnlyDisks: false,
+    diskSerials: false,
+    countsRequests: false,
+    ...(settings.switch ? { nic } : {}),
+    ...(settings.linux
+      ? {
+          firstConsoleText: /is booting/,
+          inside: {
+            up: (id) => shellIsUp(driver, id, patience),
+            switchOff: async (id) => void (await shell(id, 'poweroff')),
+            memory: {
+              write: async (id, letter) => void (await shell(id, `echo ${letter} >/run/letter`)),
+              read: async (id) => (await shell(id, 'cat /run/letter 2>/dev/null || echo -')).trim(),
+            },
+          },
+          linux: {
+            spec: async (id) => ({ ...(await guest(id)), ...(settings.switch ? { nics: [await nic()] } : {}) }),
+            up: (id) => shellIsUp(driver, id, patience),
+            run: shell,
+          },
+        }
+      : {}),
+    patience,
+  };
+};

@@ -1,0 +1,16 @@
+import { beforeAll } from 'vitest';
+import { describeHypervisorDriver } from '../../conformance/index.js';
+import { Images } from './double.js';
+import { realHost, VerifySettings } from './real-host.js';
+
+/** Run by tools/verify/hyperv.mjs, which has put what it was told into the environment. */
+const { serve, ...settings } = JSON.parse(process.env.OMNIVISOR_VERIFY!) as {
+  serve: { address: string; port: number };
+};
+const images = new Images();
+beforeAll(async () => {
+  await images.open(serve.address, serve.port);
+  return () => images.close();
+});
+
+describeHypervisorDriver(realHost(VerifySettings.parse(settings), (file, format) => images.source(file, format)));

@@ -1,0 +1,76 @@
+import type { ServerId } from '@omnivisor/contracts';
+import { HypervisorError, type LiveMigration } from '../../hypervisor-driver.js';
+import type { GuestDefinition } from '../definition.js';
+import { offerOf } from '../migration/offer.js';
+import { isMoved, runHere, Sending, type SendOptions } from '../migration/source.js';
+import { goOn, hasArrived, receive } from '../migration/target.js';
+import { readTicket } from '../migration/ticket.js';
+import type { QemuHost } from '../qemu-host.js';
+
+/**
+ * The source's QEMU stands still once the target has all its memory; the target's waits to be told to go on, which it is
+ * when the source's agent has written down that the guest has moved. So it runs on one side, or for a moment on none.
+ */
+export const liveMigrationOf = (host: QemuHost): LiveMigration => {
+  const offer = async (guest: GuestDefinition) => {
+    if (guest.change || guest.rescue || guest.before || guest.suspended)
+      throw new HypervisorError('fault', 'a guest in the middle of a change, rescued, resized or suspended stays here');
+    if ((await host.state(guest)) !== 'running')
+      throw new HypervisorError('fault', 'only a guest that runs can be moved');
+    return offerOf(guest);
+  };
+
+  const send = async (id: ServerId, text: string, options: SendOptions) => {
+    const guest = host.definition(id);
+    const ticket = readTicket(text, id);
+    if (guest.phase === 'incoming') throw new HypervisorError('fault', 'the guest is on its way to this host');
+    const sending = new Sending(host, guest, ticket, options);
+    host.keepSending(id, sending);
+    try {
+      if (guest.phase !== 'moved') {
+        await offer(guest).catch(async (error: unknown) => {
+          if (!(await isMoved(await host.qmp(guest)))) throw error;
+        });
+        if (!(await isMoved(await host.qmp(guest)))) await sending.transfer();
+        host.store.write({ ...guest, phase: 'moved' });
+        // From here on there is no way back. Whoever accepts it there makes it run, if we do not reach it.
+        await sending.handOver().catch(() => undefined);
+      } else await sending.handOver().catch(() => undefined);
+      await host.live(id).end(guest);
+    } finally {
+      host.keepSending(id, null);
+      sending.close();
+    }
+  };
+
+  const accept = async (guest: GuestDefinition) => {
+    if (guest.phase !== 'incoming') return;
+    const { serverId: id } = guest.mark;
+    if (!(await hasArrived(host, guest))) throw new HypervisorError('fault', 'the memory of the guest is not here yet');
+    await goOn(host, guest);
+    host.store.write({ ...guest, phase: 'spawned' });
+    host.keepRelay(id, null);
+  };
+
+  return {
+    offer: (id) => host.onOwnGuest(id, offer),
+    receive: (spec, text, options, signal) =>
+      host.alone(spec.mark.serverId, () => receive(host, spec, text, options, signal)),
+    send: (id, ticket, options) => host.alone(id, () => send(id, ticket, options)),
+    accept: (id) => host.alone(id, () => accept(host.definition(id))),
+    cancel: (id) =>
+      host.alone(id, async () => {
+        const guest = host.read(id);
+        if (!guest) return;
+        if (guest.phase !== 'incoming' || (await hasArrived(host, guest)))
+          throw new HypervisorError('fault', 'the guest is here already');
+        await host.wipe(guest);
+      }),
+    recover: (id) =>
+      host.alone(id, async () => {
+        const guest = host.definition(id);
+        if (guest.phase === 'moved') throw new HypervisorError('fault', 'the guest has moved to another host');
+        if ((await host.state(guest)) !== 'gone') await runHere(await host.qmp(guest), guest);
+      }),
+  };
+};

@@ -1,0 +1,114 @@
+import { statfsSync } from 'node:fs';
+import type { FlavorSnapshot } from '@omnivisor/contracts';
+import { HypervisorError, type Resizing } from '../../hypervisor-driver.js';
+import type { GuestDefinition, LocalDisk } from '../definition.js';
+import { refuseWishes } from '../devices.js';
+import { settleInterrupted } from '../interrupted.js';
+import type { QemuHost } from '../qemu-host.js';
+import { forget, growDisks } from '../resized-disks.js';
+import { sizeOf } from '../sizes.js';
+import { refuseAborted } from '../states.js';
+
+const GIB = 1024 ** 3;
+const MIB = 1024 ** 2;
+
+/** Disks as the flavor wants them: what is there grows, or stays. */
+const resizedDisks = ({ disks }: GuestDefinition, flavor: FlavorSnapshot): LocalDisk[] => {
+  const wanted = { root: flavor.disk * GIB, ephemeral: flavor.ephemeral * GIB, swap: flavor.swap * MIB };
+  for (const name of ['ephemeral', 'swap'] as const)
+    if (wanted[name] > 0 !== disks.some((disk) => disk.name === name))
+      throw new HypervisorError('unsupported', `a resize here neither adds nor removes a disk (${name})`);
+  return disks.map((disk) => {
+    const size = disk.name === 'rescue' ? disk.size : wanted[disk.name];
+    if (disk.name === 'root' && size === 0) return disk;
+    if (disk.name !== 'swap' && size < disk.size)
+      throw new HypervisorError('unsupported', 'a disk cannot be made smaller');
+    return { ...disk, size };
+  });
+};
+
+const sizeFields = ({ vcpus, memoryMib, topology, hugePages, limits }: GuestDefinition) => ({
+  vcpus,
+  memoryMib,
+  topology,
+  hugePages,
+  limits,
+});
+
+const isSame = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
+
+const refuseRunning = async (host: QemuHost, guest: GuestDefinition) => {
+  const power = host.powerOf(guest, await host.state(guest));
+  if (power !== 'shutdown' && power !== 'crashed')
+    throw new HypervisorError('fault', `a guest that is ${power} cannot be resized`);
+  await host.turnOff(guest);
+};
+
+const refuseBeyond = (host: QemuHost, guest: GuestDefinition, next: GuestDefinition) => {
+  const { total, used } = host.promisedMemory(guest.mark.serverId);
+  if (next.memoryMib > total - used)
+    throw new HypervisorError(
+      'noResources',
+      `not enough memory: ${next.memoryMib} MiB wanted, ${total - used} MiB free`,
+    );
+  const bytes = (disks: readonly LocalDisk[]) => disks.reduce((sum, { size }) => sum + size, 0);
+  const { bavail, bsize } = statfsSync(host.options.stateDir);
+  const more = bytes(next.disks) - bytes(guest.disks);
+  if (more > bavail * bsize) throw new HypervisorError('noResources', `not enough disk: ${more} bytes more wanted`);
+};
+
+export const resizingOf = (host: QemuHost): Resizing => {
+  const resize = async (found: GuestDefinition, flavor: FlavorSnapshot, signal: AbortSignal) => {
+    const guest = found.change === 'resize' ? found : await settleInterrupted(host, found);
+    const old: GuestDefinition = guest.before ? { ...guest, ...guest.before.size, disks: guest.before.disks } : guest;
+    const image = { properties: guest.wishes.properties } as never;
+    refuseWishes({ image, flavor });
+    const next: GuestDefinition = { ...guest, ...sizeOf({ image, flavor }), disks: resizedDisks(old, flavor) };
+    const isAsked = isSame([sizeFields(next), next.disks], [sizeFields(guest), guest.disks]);
+    if (guest.before && guest.change === null) {
+      if (isAsked) return;
+      throw new HypervisorError('fault', 'another resize of the guest is not settled');
+    }
+    if (guest.rescue) throw new HypervisorError('fault', 'a guest that is rescued cannot be resized');
+    await refuseRunning(host, guest);
+    refuseBeyond(host, old, next);
+    refuseAborted(signal);
+    const begun: GuestDefinition = {
+      ...next,
+      before: { size: sizeFields(old), disks: old.disks },
+      change: 'resize',
+      wishes: { ...guest.wishes, extraSpecs: flavor.extraSpecs },
+    };
+    if (guest.change === null) await forget(host, guest);
+    host.store.write(begun);
+    try {
+      await growDisks(host, begun, old.disks);
+      refuseAborted(signal);
+      host.store.write({ ...begun, change: null });
+    } catch (error) {
+      await settleInterrupted(host, begun);
+      throw error;
+    }
+  };
+
+  const confirm = async (found: GuestDefinition) => {
+    const guest = await settleInterrupted(host, found);
+    if (guest.before) host.store.write({ ...guest, before: null });
+    // Also of a guest whose resize was confirmed by an agent that ended before it came to this.
+    await forget(host, guest);
+  };
+
+  const revert = async (found: GuestDefinition) => {
+    const guest = found.change === 'revert' ? found : await settleInterrupted(host, found);
+    if (!guest.before) return;
+    await refuseRunning(host, guest);
+    host.store.write({ ...guest, change: 'revert' });
+    await settleInterrupted(host, { ...guest, change: 'revert' });
+  };
+
+  return {
+    resize: (id, flavor, signal) => host.onOwnGuest(id, (guest) => resize(guest, flavor, signal)),
+    confirmResize: (id) => host.onOwnGuest(id, confirm),
+    revertResize: (id) => host.onOwnGuest(id, revert),
+  };
+};

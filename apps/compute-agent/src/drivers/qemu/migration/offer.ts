@@ -1,0 +1,124 @@
+import { z } from 'zod';
+import { type GuestSpec, HypervisorError, type ReceiveOptions } from '../../hypervisor-driver.js';
+import { type AttachedDisk, DiskBus, type GuestDefinition, Hardware, LocalDisk, markOf, Size } from '../definition.js';
+import { devicesFor, isKnownHardware, type MachineTypes } from '../devices.js';
+import { DISK_FILES, FILES } from '../files.js';
+import { directBootOf } from '../members/rebuilding.js';
+import { nicOf } from '../nic-plan.js';
+import { isQ35 } from '../slots.js';
+
+const slot = z.number().int().nonnegative().max(31);
+
+/** What the target has to know of a guest, so that it has the same hardware there. Nothing in it names a place. */
+const Offer = z.strictObject({
+  kind: z.literal('qemu'),
+  hardware: Hardware,
+  size: Size,
+  disks: z.array(LocalDisk.pick({ name: true, format: true, size: true, serial: true, slot: true })),
+  attached: z.array(z.strictObject({ diskId: z.string(), bus: DiskBus, serial: z.string(), slot })),
+  nics: z.array(z.strictObject({ portId: z.string(), slot })),
+  cdroms: z.array(z.enum(['image', 'config'])),
+});
+
+export const offerOf = (guest: GuestDefinition): string =>
+  JSON.stringify({
+    kind: 'qemu',
+    hardware: Hardware.parse(guest),
+    size: Size.parse(guest),
+    disks: guest.disks.map(({ name, format, size, serial, slot }) => ({ name, format, size, serial, slot })),
+    attached: guest.attached.map(({ diskId, bus, serial, slot }) => ({ diskId, bus, serial, slot })),
+    nics: guest.nics.map(({ portId, slot }) => ({ portId, slot })),
+    cdroms: guest.cdroms.map(({ boot }) => (boot ? 'image' : 'config')),
+  } satisfies z.input<typeof Offer>);
+
+const OWN_FILES = { root: DISK_FILES.root, ephemeral: DISK_FILES.ephemeral, swap: DISK_FILES.swap } as const;
+
+const mismatch = (what: string) => new HypervisorError('fault', `the offer does not fit the server: ${what}`);
+
+/**
+ * The guest as this host would have it. Hardware comes from the offer, as far as it is what image and flavor may have;
+ * every place on this host, and every limit, from the spec.
+ * @throws HypervisorError `fault` when the offer is not one of this server, `unsupported` for a machine not known here
+ */
+export const guestFromOffer = (
+  spec: GuestSpec,
+  text: string,
+  { attached }: ReceiveOptions,
+  machines: MachineTypes,
+): GuestDefinition => {
+  const offer = parse(text);
+  const allowed = devicesFor(spec, machines);
+  const { hardware } = offer;
+  if (offer.size.vcpus !== spec.flavor.vcpus || offer.size.memoryMib !== spec.flavor.memory) throw mismatch('its size');
+  if (!isKnownHardware(hardware) || hardware.firmware !== allowed.firmware || isQ35(hardware) !== isQ35(allowed))
+    throw mismatch('its hardware');
+  if (!machines.all.has(hardware.machine))
+    throw new HypervisorError('unsupported', `this host has no machine type ${hardware.machine}`);
+  if (!isSame(offer.nics, spec.nics, 'portId')) throw mismatch('its ports');
+  if (!isSame(offer.attached, attached, 'diskId')) throw mismatch('its disks');
+  if (offer.cdroms.includes('config') !== (spec.configDrive !== null)) throw mismatch('its config drive');
+
+  const { wishes, ...rest } = common(spec);
+  const guest: GuestDefinition = {
+    ...hardware,
+    ...offer.size,
+    ...rest,
+    disks: offer.disks.map((disk) => {
+      if (disk.name === 'rescue') throw mismatch('its disks');
+      return { ...disk, file: `${FILES.disks}/${OWN_FILES[disk.name]}`, base: null };
+    }),
+    attached: offer.attached.map((disk) => {
+      const known = attached.find(({ diskId }) => diskId === disk.diskId)!;
+      return { ...known, bus: disk.bus, serial: disk.serial, slot: disk.slot } satisfies AttachedDisk;
+    }),
+    cdroms: offer.cdroms.map((kind) => ({
+      file: `${FILES.disks}/${kind === 'image' ? DISK_FILES.base : DISK_FILES.configDrive}`,
+      boot: kind === 'image',
+    })),
+    nics: [],
+    wishes,
+  };
+  const nics = offer.nics.map(({ portId, slot }) =>
+    nicOf(guest, spec.nics.find((nic) => nic.portId === portId)!, slot),
+  );
+  return { ...guest, nics };
+};
+
+const common = (spec: GuestSpec) => ({
+  mark: markOf(spec),
+  name: spec.name,
+  phase: 'incoming' as const,
+  change: null,
+  suspended: false,
+  directBoot: directBootOf(spec),
+  rescue: null,
+  before: null,
+  adopted: null,
+  shared: false,
+  wishes: { properties: spec.image.properties, extraSpecs: spec.flavor.extraSpecs },
+});
+
+const parse = (text: string): z.output<typeof Offer> => {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    json = null;
+  }
+  const parsed = Offer.safeParse(json);
+  if (parsed.success) return parsed.data;
+  throw new HypervisorError('fault', 'the offer is not one of this backend', parsed.error.message);
+};
+
+const isSame = <K extends string>(
+  offered: readonly Readonly<Record<K, string>>[],
+  wanted: readonly Readonly<Record<K, string>>[],
+  key: K,
+): boolean => {
+  const names = (all: typeof offered) =>
+    all
+      .map((one) => one[key])
+      .sort()
+      .join();
+  return names(offered) === names(wanted);
+};

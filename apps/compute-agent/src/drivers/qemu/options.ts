@@ -1,0 +1,24 @@
+import type { HostInventory } from '../hypervisor-driver.js';
+
+export interface QemuDriverOptions {
+  /** Folder for guests; whatever lies in it survives the agent and the host. */
+  readonly stateDir: string;
+  readonly cloudId: string;
+  readonly qemu?: string;
+  /** Only this accelerator is tried; otherwise KVM, then TCG. */
+  readonly accel?: 'kvm' | 'tcg';
+  /** Folder for the disks of guests, on storage that other hosts have in the same place. */
+  readonly sharedDisks?: string;
+  /** Address where other hosts reach this one to send it guests; without it they come from this machine only. */
+  readonly migrationAddress?: string;
+  /** Memory of the host that guests do not get. */
+  readonly reservedMemoryMib?: number;
+  /** Overrides what the host has, where several agents share one machine. */
+  readonly inventory?: Partial<HostInventory>;
+  /** Milliseconds until a silent QEMU counts as not answering. */
+  readonly answerTimeout?: number;
+  /** Milliseconds a guest gets to follow a soft reboot. */
+  readonly softRebootPatience?: number;
+  /** Milliseconds a running guest gets to let go of a device. */
+  readonly unplugPatience?: number;
+}

@@ -1,0 +1,115 @@
+import { ServerId } from '@omnivisor/contracts';
+import { z } from 'zod';
+import type { GuestMark, GuestStage } from '../../hypervisor-driver.js';
+import type { XapiMap } from './records.js';
+
+/**
+ * What the driver knows of a guest lies in the pool, in one entry of its VM's `other_config`: it is written as a whole, so
+ * it changes at one moment, and it goes where the VM goes.
+ */
+export const STATE_KEY = 'omnivisor';
+/** In a VIF's `other_config`: the port it stands for. */
+export const PORT_KEY = 'omnivisor-port';
+/** In a VBD's `other_config`: the attached disk it stands for. */
+export const DISK_KEY = 'omnivisor-disk';
+
+export const DISK_ROLES = ['root', 'ephemeral', 'swap', 'config'] as const;
+export type DiskRole = (typeof DISK_ROLES)[number];
+
+/** A local disk and its place in the VM. */
+const LocalDisk = z.object({
+  /** Adopted guests have disks of other names. */
+  role: z.string(),
+  vdi: z.string(),
+  device: z.string(),
+});
+export type LocalDisk = z.infer<typeof LocalDisk>;
+
+const Size = z.object({ vcpus: z.number().int().positive(), memoryMib: z.number().int().positive() });
+
+export const GuestState = z.object({
+  cloudId: z.string(),
+  serverId: ServerId,
+  attempt: z.number().int().positive(),
+  build: z.number().int().nonnegative(),
+  /** UUID of the member or of the pool whose agent drives it. */
+  place: z.string(),
+  /**
+   * `shell`: it holds the place of a guest that is to come from another pool, or has gone to one. Then it never runs.
+   */
+  phase: z.enum(['building', 'settled', 'rescued', 'resized', 'shell']),
+  /** It is whole and has to be started: what did it was cut off if it is off. */
+  start: z.enum(['spawn', 'rebuild', 'rescue', 'unrescue']).nullable(),
+  size: Size,
+  disks: z.array(LocalDisk),
+  /** While rescued: what it boots from instead. */
+  rescue: z.array(LocalDisk).nullable(),
+  /** While resized: what it was before, and the flavor it was given. */
+  before: z.object({ size: Size, disks: z.array(LocalDisk), flavor: z.string() }).nullable(),
+  /** It is expected at another place, whose ticket has this number; what is its config drive there, when it cannot come along. */
+  invited: z.object({ place: z.string(), nonce: z.string(), config: LocalDisk.nullable() }).nullable(),
+  /** It came from there, and there it is not forgotten yet. */
+  movedFrom: z.string().nullable(),
+});
+export type GuestState = z.infer<typeof GuestState>;
+
+export const newState = (mark: GuestMark, place: string, size: GuestState['size']): GuestState => ({
+  ...mark,
+  place,
+  phase: 'building',
+  start: null,
+  size,
+  disks: [],
+  rescue: null,
+  before: null,
+  invited: null,
+  movedFrom: null,
+});
+
+/** Null when the VM has no mark; a mark that cannot be read is nobody's to touch, so it is one of another cloud. */
+export const readState = (config: XapiMap): GuestState | 'unreadable' | null => {
+  const text = config[STATE_KEY];
+  if (text === undefined) return null;
+  try {
+    return GuestState.parse(JSON.parse(text));
+  } catch {
+    return 'unreadable';
+  }
+};
+
+export const markOf = ({ cloudId, serverId, attempt, build }: GuestState): GuestMark => ({
+  cloudId,
+  serverId,
+  attempt,
+  build,
+});
+
+/** Disks as the VM has them now: a rescued guest has its own root as second disk. */
+export const attachedDisks = ({ disks, rescue }: GuestState): LocalDisk[] => {
+  if (!rescue) return disks;
+  const root = disks.find(({ role }) => role === 'root');
+  return [...rescue, ...(root ? [{ ...root, device: '1' }] : [])];
+};
+
+/** Every disk that the guest, or what it was before, still needs. */
+export const neededDisks = ({ disks, rescue, before }: GuestState): Set<string> =>
+  new Set([...disks, ...(rescue ?? []), ...(before?.disks ?? [])].map(({ vdi }) => vdi));
+
+export const stageOf = ({ phase }: GuestState): GuestStage =>
+  phase === 'building' || phase === 'rescued' || phase === 'resized' ? phase : 'settled';
+
+const DiskMark = z.object({ cloudId: z.string(), serverId: ServerId, role: z.string() });
+export type DiskMark = z.infer<typeof DiskMark>;
+
+/** A disk is marked when it is made, so what a crash leaves behind is found again. */
+export const diskMark = (cloudId: string, serverId: ServerId, role: string): XapiMap => ({
+  [STATE_KEY]: JSON.stringify({ cloudId, serverId, role }),
+});
+
+export const readDiskMark = (config: XapiMap): DiskMark | null => {
+  try {
+    return DiskMark.parse(JSON.parse(config[STATE_KEY] ?? ''));
+  } catch {
+    return null;
+  }
+};

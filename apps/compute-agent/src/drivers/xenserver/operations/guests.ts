@@ -1,0 +1,146 @@
+import { mib, type PowerState, type ServerId } from '@omnivisor/contracts';
+import { type FoundGuest, HypervisorError } from '../../hypervisor-driver.js';
+import { xapiCode } from '../transport/xapi-error.js';
+import type { XapiSession } from '../transport/xapi-session.js';
+import { type GuestState, markOf, readState, STATE_KEY, stageOf } from './guest-state.js';
+import type { Place } from './place.js';
+import { type Ref, type VmRecord, wholeNumber, type XapiMap } from './records.js';
+
+/** A VM with our mark. */
+export interface Guest {
+  readonly ref: Ref;
+  readonly record: VmRecord;
+  readonly state: GuestState;
+}
+
+/** What a VM's mark says of whose it is. */
+export interface MarkedVm {
+  readonly ref: Ref;
+  readonly record: VmRecord;
+  readonly state: GuestState | 'unreadable';
+}
+
+const POWER: Readonly<Record<VmRecord['power_state'], PowerState>> = {
+  Running: 'running',
+  Paused: 'paused',
+  Halted: 'shutdown',
+  Suspended: 'suspended',
+};
+
+/** The pool's VMs as servers. */
+export class Guests {
+  /** Where a server was last seen; its mark is looked at again each time. */
+  private readonly seen = new Map<ServerId, Ref>();
+
+  constructor(
+    private readonly xapi: XapiSession,
+    private readonly cloudId: string,
+    private readonly place: Place,
+  ) {}
+
+  /** Every VM of the pool with a mark, whatever cloud and place it is of. */
+  async marked(): Promise<MarkedVm[]> {
+    const all = await this.xapi.call<Record<Ref, VmRecord>>('VM.get_all_records');
+    return Object.entries(all).flatMap(([ref, record]) => {
+      const state = record.is_a_snapshot ? null : readState(record.other_config);
+      return state === null ? [] : [{ ref, record, state }];
+    });
+  }
+
+  /** Those of this cloud and place; a server has one, though a shell may lie beside it. */
+  async all(): Promise<Guest[]> {
+    const byServer = new Map<ServerId, Guest>();
+    for (const guest of await this.marked()) {
+      if (!this.isOurs(guest)) continue;
+      const { serverId } = guest.state;
+      const other = byServer.get(serverId);
+      if (!other || other.state.phase === 'shell') byServer.set(serverId, guest);
+    }
+    for (const [id, { ref }] of byServer) this.seen.set(id, ref);
+    return [...byServer.values()];
+  }
+
+  /** Null when this server has no VM here. */
+  async find(id: ServerId): Promise<Guest | null> {
+    const ref = this.seen.get(id);
+    if (ref !== undefined) {
+      const guest = await this.at(ref);
+      if (guest && guest.state.serverId === id && guest.state.phase !== 'shell') return guest;
+      this.seen.delete(id);
+    }
+    return (await this.all()).find(({ state }) => state.serverId === id) ?? null;
+  }
+
+  /** @throws HypervisorError `serverNotOnHost` */
+  async get(id: ServerId): Promise<Guest> {
+    const guest = await this.find(id);
+    if (!guest) throw new HypervisorError('serverNotOnHost', `server ${id} is not on this host`);
+    return guest;
+  }
+
+  /** One that is to be changed: neither on its way nor gone. @throws HypervisorError */
+  async settled(id: ServerId): Promise<Guest> {
+    const guest = await this.get(id);
+    const { stage } = this.view(guest);
+    if (stage === 'moved') throw new HypervisorError('fault', 'the guest has moved to another host');
+    if (stage === 'incoming') throw new HypervisorError('fault', 'the guest is on its way to this host');
+    return guest;
+  }
+
+  async at(ref: Ref): Promise<Guest | null> {
+    try {
+      const record = await this.xapi.call<VmRecord>('VM.get_record', ref);
+      const state = readState(record.other_config);
+      const guest = { ref, record, state };
+      return this.isOurs(guest) ? guest : null;
+    } catch (error) {
+      if (xapiCode(error) === 'HANDLE_INVALID') return null;
+      throw error;
+    }
+  }
+
+  async again({ ref, state }: Guest): Promise<Guest> {
+    const guest = await this.at(ref);
+    if (!guest) throw new HypervisorError('serverNotOnHost', `server ${state.serverId} is not on this host any more`);
+    return guest;
+  }
+
+  /** Writes all that is known of a guest at one moment. Others keep their entries in `other_config`. */
+  async write({ ref, record }: Guest, state: GuestState): Promise<Guest> {
+    const config = await this.xapi.call<XapiMap>('VM.get_other_config', ref);
+    const next = { ...config, [STATE_KEY]: JSON.stringify(state) };
+    await this.xapi.call('VM.set_other_config', ref, next);
+    return { ref, record: { ...record, other_config: next }, state };
+  }
+
+  /** A guest as it stands for this place. */
+  view({ record, state }: Guest): FoundGuest {
+    const { place, invited, movedFrom, phase } = state;
+    const facts = {
+      mark: markOf(state),
+      memory: mib(Math.round(wholeNumber(record.memory_static_max) / 2 ** 20)),
+      vcpus: wholeNumber(record.VCPUs_at_startup),
+    };
+    const nowhere = (stage: FoundGuest['stage']): FoundGuest => ({ ...facts, stage, power: 'noState' });
+    const ours = this.place.is(place);
+    if (phase === 'shell') return nowhere(ours ? 'moved' : 'incoming');
+    if (!ours) return nowhere(movedFrom !== null && this.place.is(movedFrom) ? 'moved' : 'incoming');
+    if (invited && this.place.isAt(record, invited.place)) return nowhere('moved');
+    if (phase === 'building' || (state.start === 'spawn' && record.power_state === 'Halted'))
+      return nowhere('building');
+    return { ...facts, stage: stageOf(state), power: POWER[record.power_state] };
+  }
+
+  /** Whose a VM is, by what an event tells of it; null when it is not ours. */
+  serverOf(record: VmRecord): ServerId | null {
+    const state = record.is_a_snapshot ? null : readState(record.other_config);
+    return this.isOurs({ state }) ? (state as GuestState).serverId : null;
+  }
+
+  private isOurs(guest: { readonly state: GuestState | 'unreadable' | null }): guest is Guest {
+    const { state } = guest;
+    if (state === null || state === 'unreadable' || state.cloudId !== this.cloudId) return false;
+    const places = [state.place, state.invited?.place, state.movedFrom];
+    return places.some((place) => typeof place === 'string' && this.place.is(place));
+  }
+}

@@ -1,0 +1,143 @@
+import { type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
+import { NULL_REF, type Ref, type XapiMap } from './records.js';
+
+export type DomainType = 'hvm' | 'pv' | 'pvh';
+
+/** What the members of the pool can run. */
+export interface Capabilities {
+  readonly hvm: boolean;
+  readonly pv: boolean;
+  /** Since Citrix Hypervisor 8.0 and 8.1. */
+  readonly uefi: boolean;
+  readonly secureBoot: boolean;
+}
+
+/** What a template of the pool says of a machine, e.g. what Windows wants of its platform. */
+export interface Template {
+  readonly platform: XapiMap;
+  readonly HVM_boot_params: XapiMap;
+  readonly recommendations: string;
+}
+
+/** What is asked of a machine. */
+export interface MachineWish {
+  readonly name: string;
+  readonly description: string;
+  readonly vcpus: number;
+  readonly memoryMib: number;
+  readonly extraSpecs: Readonly<Record<string, string>>;
+  /** Of the image. */
+  readonly properties: Readonly<Record<string, string>>;
+}
+
+export const wishOf = ({ name, mark, flavor, image }: GuestSpec): MachineWish => ({
+  name,
+  description: `server ${mark.serverId}`,
+  vcpus: flavor.vcpus,
+  memoryMib: flavor.memory,
+  extraSpecs: flavor.extraSpecs,
+  properties: image.properties,
+});
+
+/** What the pool's own template for any operating system says. */
+export const PLAIN_TEMPLATE: Template = {
+  platform: { acpi: '1', apic: 'true', nx: 'true', pae: 'true', vga: 'std', videoram: '8', viridian: 'false' },
+  HVM_boot_params: { order: 'cd', firmware: 'bios' },
+  recommendations: '',
+};
+
+/** Extra specs that ask for something this backend does not do; a guest without it would not be what was bought. */
+const REFUSED_EXTRA_SPECS: Readonly<Record<string, RegExp>> = {
+  'hw:cpu_policy': /^(dedicated|mixed)$/,
+  'hw:numa_nodes': /^(?!1$)./,
+  'hw:mem_page_size': /./,
+  'hw:mem_encryption': /^true$/i,
+  'hw:tpm_version': /./,
+  'pci_passthrough:alias': /./,
+};
+
+const refuse = (what: string): never => {
+  throw new HypervisorError('unsupported', `this pool cannot serve ${what}`);
+};
+const oneOf = <T extends string>(property: string, wanted: string, known: readonly T[]): T =>
+  known.find((value) => value === wanted) ?? refuse(`${property}=${wanted}`);
+
+const DOMAINS: Readonly<Record<string, DomainType>> = { hvm: 'hvm', xen: 'pv', pvh: 'pvh' };
+
+const domainOf = (wanted: string | undefined, { hvm, pv }: Capabilities): DomainType => {
+  const type = wanted === undefined ? (hvm ? 'hvm' : 'pv') : DOMAINS[wanted];
+  if (!type || !(type === 'pv' ? pv : hvm)) return refuse(`vm_mode=${wanted ?? 'hvm'}`);
+  return type;
+};
+
+/**
+ * The record of a VM for a guest, from its image's properties and its flavor; the mark and its devices come beside it.
+ * @throws HypervisorError `unsupported` for a wish that cannot be served; none is dropped silently
+ */
+export const machineFor = (
+  wish: MachineWish,
+  capabilities: Capabilities,
+  template: Template,
+): Readonly<Record<string, unknown>> => {
+  const { properties, extraSpecs } = wish;
+  const property = (name: string, otherwise: string) => properties[name] ?? otherwise;
+  for (const [key, refused] of Object.entries(REFUSED_EXTRA_SPECS))
+    if (refused.test(extraSpecs[key] ?? '')) refuse(`the extra spec ${key}=${extraSpecs[key]}`);
+  oneOf('hw_architecture', properties.hw_architecture ?? property('architecture', 'x86_64'), [
+    ...(['x86_64', 'amd64', 'i686'] as const),
+  ]);
+  oneOf('hw_machine_type', property('hw_machine_type', 'pc'), ['pc']);
+
+  const domain = domainOf(properties.vm_mode, capabilities);
+  const hvm = domain === 'hvm';
+  const secureBoot =
+    property('os_secure_boot', 'disabled') === 'required' || extraSpecs['os:secure_boot'] === 'required';
+  const wanted = oneOf('hw_firmware_type', property('hw_firmware_type', 'bios'), ['bios', 'uefi']);
+  const firmware = secureBoot ? 'uefi' : wanted;
+  if (firmware === 'uefi' && !(hvm && capabilities.uefi)) refuse('hw_firmware_type=uefi');
+  if (secureBoot && !capabilities.secureBoot) refuse('os_secure_boot=required');
+  oneOf('hw_disk_bus', property('hw_disk_bus', 'xen'), hvm ? ['xen', 'ide'] : ['xen']);
+  const nic = oneOf('hw_vif_model', property('hw_vif_model', 'netfront'), [
+    ...(hvm ? (['netfront', 'rtl8139', 'e1000'] as const) : (['netfront'] as const)),
+  ]);
+  const video = oneOf('hw_video_model', property('hw_video_model', 'vga'), hvm ? ['vga', 'cirrus'] : ['vga']);
+
+  const memory = wish.memoryMib * 2 ** 20;
+  return {
+    name_label: wish.name,
+    name_description: wish.description,
+    ...{ memory_static_min: memory, memory_static_max: memory },
+    ...{ memory_dynamic_min: memory, memory_dynamic_max: memory },
+    ...{ VCPUs_max: wish.vcpus, VCPUs_at_startup: wish.vcpus, VCPUs_params: {} },
+    domain_type: domain,
+    HVM_boot_policy: hvm ? 'BIOS order' : '',
+    HVM_boot_params: hvm ? { ...template.HVM_boot_params, order: 'c', firmware } : {},
+    PV_bootloader: hvm ? '' : 'pygrub',
+    platform: {
+      ...template.platform,
+      ...coresOf(wish),
+      ...(hvm ? { vga: video === 'cirrus' ? 'cirrus' : 'std' } : {}),
+      ...(nic === 'e1000' || nic === 'rtl8139' ? { nic_type: nic } : {}),
+      ...(secureBoot ? { secureboot: 'true' } : {}),
+      ...(properties.os_type === 'windows' ? { viridian: 'true' } : {}),
+    },
+    recommendations: template.recommendations,
+    ...{ PV_kernel: '', PV_ramdisk: '', PV_args: '', PV_bootloader_args: '', PV_legacy_args: '', PCI_bus: '' },
+    ...{ user_version: 1, is_a_template: false, has_vendor_device: false, affinity: NULL_REF as Ref },
+    // A guest that ends stays off until somebody wants it on; one that resets itself comes back by itself.
+    ...{ actions_after_shutdown: 'destroy', actions_after_reboot: 'restart', actions_after_crash: 'destroy' },
+  };
+};
+
+/** How its CPUs are told to the guest; threads are not. */
+const coresOf = ({ properties, extraSpecs, vcpus }: MachineWish): XapiMap => {
+  const ask = (name: string) => extraSpecs[`hw:cpu_${name}`] ?? properties[`hw_cpu_${name}`];
+  if ((ask('threads') ?? '1') !== '1') refuse(`hw_cpu_threads=${ask('threads')}`);
+  const [sockets, cores] = [ask('sockets'), ask('cores')];
+  const perSocket = cores ?? (sockets ? String(vcpus / Number(sockets)) : null);
+  if (perSocket === null) return {};
+  const fits = Number.isInteger(vcpus / Number(perSocket)) && Number.isInteger(Number(perSocket));
+  if (!fits || (sockets && cores && Number(sockets) * Number(cores) !== vcpus))
+    refuse(`${vcpus} vCPUs as ${sockets ?? '?'} sockets of ${perSocket} cores`);
+  return { 'cores-per-socket': perSocket };
+};

@@ -1,0 +1,151 @@
+import { type HostInventory, HypervisorError } from '../../hypervisor-driver.js';
+import { xapiCode } from '../transport/xapi-error.js';
+import type { XapiSession } from '../transport/xapi-session.js';
+import { type Capabilities, PLAIN_TEMPLATE, type Template } from './hardware.js';
+import { Place } from './place.js';
+import { type HostRecord, type Ref, type SrRecord, type VmRecord, wholeNumber } from './records.js';
+
+const MIB = 2 ** 20;
+const GIB = 2 ** 30;
+
+export interface HostSettings {
+  /** UUID, name or address of the member that is the host; null: the whole pool is one. */
+  readonly member: string | null;
+  /** UUID or name of the storage repository for disks; null: the pool's default. */
+  readonly repository: string | null;
+  /** UUID or name of the template that says what a machine's platform is; null: the driver's own. */
+  readonly template: string | null;
+}
+
+/** `8.4.0` as Nova counts versions. */
+export const versionNumber = (version: string): number => {
+  const [major = 0, minor = 0, patch = 0] = version.split('.').map((part) => Number.parseInt(part, 10) || 0);
+  return major * 1_000_000 + minor * 1_000 + patch;
+};
+
+/** The pool, or its member, as a host. */
+export class Host {
+  private found: Promise<Place> | null = null;
+
+  constructor(
+    private readonly xapi: XapiSession,
+    private readonly settings: HostSettings,
+  ) {}
+
+  /** Looked for once; members that come later are found after a restart of the agent. */
+  place(): Promise<Place> {
+    this.found ??= this.find().catch((error: unknown) => {
+      this.found = null;
+      throw error;
+    });
+    return this.found;
+  }
+
+  private async find(): Promise<Place> {
+    const pools = await this.xapi.call<Record<Ref, { readonly uuid: string }>>('pool.get_all_records');
+    const [[ref, { uuid }]] = Object.entries(pools) as [[Ref, { uuid: string }]];
+    const hosts = new Map(Object.entries(await this.xapi.call<Record<Ref, HostRecord>>('host.get_all_records')));
+    const { member } = this.settings;
+    if (member === null) return new Place({ ref, uuid }, null, hosts);
+    const one = [...hosts].find(([, host]) => [host.uuid, host.name_label, host.address].includes(member));
+    if (!one) throw new HypervisorError('fault', `the pool has no member ${member}`);
+    return new Place({ ref, uuid }, { ref: one[0], record: one[1] }, hosts);
+  }
+
+  async repository(): Promise<Ref> {
+    const { repository } = this.settings;
+    if (repository !== null) return this.named('SR', repository);
+    const { pool } = await this.place();
+    const ref = await this.xapi.call<Ref>('pool.get_default_SR', pool.ref);
+    if (!(await this.xapi.call<Ref[]>('SR.get_all')).includes(ref))
+      throw new HypervisorError('fault', 'the pool has no default storage repository, and none is configured');
+    return ref;
+  }
+
+  async template(): Promise<Template> {
+    if (this.settings.template === null) return PLAIN_TEMPLATE;
+    return this.xapi.call<VmRecord>('VM.get_record', await this.named('VM', this.settings.template));
+  }
+
+  private async named(kind: 'SR' | 'VM', name: string): Promise<Ref> {
+    const [byName, ...others] = await this.xapi.call<Ref[]>(`${kind}.get_by_name_label`, name);
+    if (others.length > 0) throw new HypervisorError('fault', `the pool has several objects named ${name}`);
+    if (byName !== undefined) return byName;
+    try {
+      return await this.xapi.call<Ref>(`${kind}.get_by_uuid`, name);
+    } catch (error) {
+      if (xapiCode(error) !== 'UUID_INVALID') throw error;
+      throw new HypervisorError(
+        'fault',
+        `the pool has no ${kind === 'SR' ? 'storage repository' : 'template'} ${name}`,
+      );
+    }
+  }
+
+  /** What every member of this place can do. */
+  async capabilities(): Promise<Capabilities> {
+    const { hosts, members } = await this.place();
+    const records = hosts.map((ref) => members.get(ref)!);
+    const all = (can: (host: HostRecord) => boolean) => records.every(can);
+    const since = (version: string) => all((host) => productVersion(host) >= versionNumber(version));
+    return {
+      hvm: all(({ capabilities }) => capabilities.some((c) => c.startsWith('hvm-'))),
+      pv: all(({ capabilities }) => capabilities.includes('xen-3.0-x86_64')),
+      uefi: since('8.0.0'),
+      secureBoot: since('8.1.0'),
+    };
+  }
+
+  async inventory(): Promise<HostInventory> {
+    const { hosts, members } = await this.place();
+    let [vcpus, memory] = [0, 0];
+    for (const ref of hosts) {
+      const host = members.get(ref)!;
+      vcpus += Number(host.cpu_info.cpu_count ?? host.host_CPUs.length);
+      const total = wholeNumber(await this.xapi.call('host_metrics.get_memory_total', host.metrics));
+      const own = wholeNumber(await this.xapi.call('VM.get_memory_static_max', host.control_domain));
+      memory += total - own - wholeNumber(host.memory_overhead);
+    }
+    return { vcpus, memoryMib: Math.floor(memory / MIB), diskGib: await this.diskGib() };
+  }
+
+  /** Storage that other members also use is theirs as well: each counts its share. */
+  private async diskGib(): Promise<number> {
+    const { member } = await this.place();
+    const sr = await this.xapi.call<SrRecord>('SR.get_record', await this.repository());
+    const shares = member ? Math.max(1, sr.PBDs.length) : 1;
+    return Math.floor(wholeNumber(sr.physical_size) / GIB / shares);
+  }
+
+  /** @throws XapiFault when the pool, or the member, does not live */
+  async check(): Promise<void> {
+    const { member, pool } = await this.place();
+    if (!member) await this.xapi.call('pool.get_uuid', pool.ref);
+    else if (!(await this.xapi.call<boolean>('host_metrics.get_live', member.record.metrics)))
+      throw new HypervisorError('unavailable', 'the member of the pool does not live');
+  }
+
+  async enterMaintenance(signal: AbortSignal): Promise<void> {
+    const member = await this.ownMember();
+    await this.xapi.call('host.disable', member);
+    try {
+      await this.xapi.run('host.evacuate', [member], { signal, limit: 6 * 3_600_000 });
+    } catch (error) {
+      await this.xapi.call('host.enable', member);
+      throw error;
+    }
+  }
+
+  async leaveMaintenance(): Promise<void> {
+    await this.xapi.call('host.enable', await this.ownMember());
+  }
+
+  private async ownMember(): Promise<Ref> {
+    const { member } = await this.place();
+    if (!member) throw new HypervisorError('unsupported', 'a whole pool cannot be emptied');
+    return member.ref;
+  }
+}
+
+export const productVersion = ({ software_version }: HostRecord): number =>
+  versionNumber(software_version.product_version ?? '0');

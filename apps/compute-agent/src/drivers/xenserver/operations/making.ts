@@ -1,0 +1,172 @@
+import type { ServerId } from '@omnivisor/contracts';
+import { type GuestNic, type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
+import { xapiCode } from '../transport/xapi-error.js';
+import type { XapiSession } from '../transport/xapi-session.js';
+import { refuseAborted } from './aborted.js';
+import type { Devices } from './devices.js';
+import { type GuestState, type LocalDisk, newState, STATE_KEY } from './guest-state.js';
+import type { Guest, Guests } from './guests.js';
+import { machineFor, wishOf } from './hardware.js';
+import type { Host } from './host.js';
+import type { LocalDisks } from './local-disks.js';
+import type { Place } from './place.js';
+import type { Power } from './power.js';
+import { NULL_REF, type Ref } from './records.js';
+import type { Storage } from './storage.js';
+
+interface Parts {
+  readonly xapi: XapiSession;
+  readonly cloudId: string;
+  readonly place: Place;
+  readonly guests: Guests;
+  readonly devices: Devices;
+  readonly storage: Storage;
+  readonly disks: LocalDisks;
+  readonly power: Power;
+  readonly host: Host;
+}
+
+/** Makes guests, starts them and removes them. */
+export class Making {
+  constructor(private readonly parts: Parts) {}
+
+  async spawn(spec: GuestSpec, signal: AbortSignal): Promise<void> {
+    const { guests, power, devices, disks } = this.parts;
+    const there = await this.occupant(spec);
+    if (there) return this.settleSpawned(there, spec);
+    refuseAborted(signal);
+    // What can be refused is, before anything is made.
+    const nics = await devices.plan(spec.nics);
+    const machine = await this.machine(spec);
+    const plans = await disks.plansFor(spec, signal);
+    refuseAborted(signal);
+    const { serverId } = spec.mark;
+    try {
+      await disks.remove(serverId);
+      let guest = await this.create(spec, machine);
+      await power.assertFits(guest.ref);
+      await devices.arrangeNics(guest.ref, nics);
+      const made: LocalDisk[] = [];
+      for (const plan of plans) made.push(await disks.make(serverId, plan, signal));
+      guest = await guests.write(guest, {
+        ...guest.state,
+        disks: made,
+        phase: 'settled',
+        start: spec.powerOn ? 'spawn' : null,
+      });
+      await devices.arrange(guest);
+      refuseAborted(signal);
+      await this.startIfWanted(guest);
+    } catch (error) {
+      await this.remove(serverId, await guests.find(serverId));
+      throw error;
+    }
+  }
+
+  /** The guest of this very mark, if it is there. Clears away what a spawn left behind that was cut off. */
+  private async occupant({ mark }: GuestSpec): Promise<Guest | null> {
+    const { guests, cloudId } = this.parts;
+    const named = (await guests.marked()).filter(
+      ({ state }) => state !== 'unreadable' && state.serverId === mark.serverId,
+    );
+    for (const { ref, state } of named as { ref: Ref; state: GuestState }[]) {
+      if (state.cloudId !== cloudId || mark.cloudId !== cloudId)
+        throw new HypervisorError('fault', `a guest of another cloud has the place of server ${mark.serverId}`);
+      if (state.attempt !== mark.attempt || state.build !== mark.build)
+        throw new HypervisorError('fault', `another attempt or build of server ${mark.serverId} is in this pool`);
+      const guest = await guests.at(ref);
+      if (!guest) throw new HypervisorError('fault', `server ${mark.serverId} is on another host of this pool`);
+      if (state.phase !== 'building') return guest;
+      await this.remove(mark.serverId, guest);
+    }
+    return null;
+  }
+
+  /** An agent ended between the last two steps of the spawn. */
+  private async settleSpawned(guest: Guest, { nics }: GuestSpec): Promise<void> {
+    if (guest.state.start === 'spawn' && guest.record.power_state === 'Halted')
+      await this.parts.devices.arrangeNics(guest.ref, await this.parts.devices.plan(nics));
+    await this.startIfWanted(guest);
+  }
+
+  private async machine(spec: GuestSpec) {
+    const { host } = this.parts;
+    if (spec.directBoot)
+      throw new HypervisorError('unsupported', 'this pool starts no kernel from an image: it lies on the members only');
+    return machineFor(wishOf(spec), await host.capabilities(), await host.template());
+  }
+
+  private async create(spec: GuestSpec, machine: Readonly<Record<string, unknown>>): Promise<Guest> {
+    const { xapi, guests, place, storage } = this.parts;
+    const size = { vcpus: spec.flavor.vcpus, memoryMib: spec.flavor.memory };
+    const state = newState(spec.mark, place.uuid, size);
+    const ref = await xapi.call<Ref>('VM.create', {
+      ...machine,
+      affinity: place.member?.ref ?? NULL_REF,
+      suspend_SR: await storage.repository(),
+      other_config: { [STATE_KEY]: JSON.stringify(state) },
+    });
+    const guest = await guests.at(ref);
+    if (!guest) throw new HypervisorError('fault', 'the guest was removed while it was made');
+    return guest;
+  }
+
+  /** Removes the guest with its disks, and disks that lost their guest. */
+  async remove(id: ServerId, guest: Guest | null): Promise<void> {
+    const { guests, disks } = this.parts;
+    if (guest) await this.removeVm(guest);
+    // A server that is on another host of the pool has its disks there.
+    const elsewhere = (await guests.marked()).some(({ state }) => state !== 'unreadable' && state.serverId === id);
+    if (!elsewhere) await disks.remove(id);
+  }
+
+  async removeVm(guest: Guest): Promise<void> {
+    const { xapi, power, devices, storage } = this.parts;
+    await power.cut(guest.ref);
+    // Its disks have no marks yet when it has come and was not accepted.
+    const come = guest.state.invited ? await devices.localVdis(guest) : [];
+    await xapi.run('VM.destroy', [guest.ref]).catch((error: unknown) => {
+      if (xapiCode(error) !== 'HANDLE_INVALID') throw error;
+    });
+    for (const [, vdi] of come) await storage.remove(vdi);
+  }
+
+  /** Starts a guest that is off, as its state says. */
+  async start(guest: Guest, nics: readonly GuestNic[], signal?: AbortSignal): Promise<void> {
+    const { power, guests, devices } = this.parts;
+    const current = await guests.again(guest);
+    switch (current.record.power_state) {
+      case 'Running':
+        return;
+      case 'Paused':
+        return power.unpause(guest.ref);
+      case 'Suspended':
+        throw new HypervisorError('fault', 'a suspended guest is resumed, not started: its memory would be lost');
+      default: {
+        const settled = await this.settle(current);
+        const planned = await devices.plan(nics);
+        await devices.arrange(settled);
+        await devices.arrangeNics(settled.ref, planned);
+        refuseAborted(signal);
+        await power.start(settled.ref);
+      }
+    }
+  }
+
+  /** Somebody has decided about its power: what was cut off is not made up for any more. */
+  async settle(guest: Guest): Promise<Guest> {
+    const { guests } = this.parts;
+    return guest.state.start === null ? guest : guests.write(guest, { ...guest.state, start: null });
+  }
+
+  /** Ends what was cut off before the guest was started. */
+  async startIfWanted(guest: Guest): Promise<void> {
+    const { power, guests, devices } = this.parts;
+    if (guest.state.start === null) return;
+    if ((await power.state(guest.ref)) === 'Halted') {
+      await devices.arrange(guest);
+      await power.start(guest.ref);
+    }
+    await guests.write(guest, { ...guest.state, start: null });
+  }
+}

@@ -1,0 +1,231 @@
+import { randomUUID } from 'node:crypto';
+import type { ServerId } from '@omnivisor/contracts';
+import type { z } from 'zod';
+import { type GuestSpec, HypervisorError, type ReceiveOptions } from '../../hypervisor-driver.js';
+import { xapiCode } from '../transport/xapi-error.js';
+import type { XapiSession } from '../transport/xapi-session.js';
+import { refuseAborted } from './aborted.js';
+import type { Devices } from './devices.js';
+import { type GuestState, type LocalDisk, newState } from './guest-state.js';
+import type { Guest, Guests } from './guests.js';
+import type { LocalDisks } from './local-disks.js';
+import type { Making } from './making.js';
+import { Offer, parse, type Ticket } from './migration-ticket.js';
+import type { Place } from './place.js';
+import type { Power } from './power.js';
+import type { VmRecord } from './records.js';
+import type { Sending } from './sending.js';
+import { makeShell, openDestination } from './shell.js';
+import { configDriveFrom, type Storage } from './storage.js';
+
+/**
+ * Live migration. Within a pool the VM stays one object, which says in its state where it is expected. To another pool it
+ * goes as a whole, and a shell that never runs keeps its place: there until it has come, here until it is forgotten.
+ */
+export class Migration {
+  constructor(
+    private readonly xapi: XapiSession,
+    private readonly guests: Guests,
+    private readonly place: Place,
+    private readonly devices: Devices,
+    private readonly storage: Storage,
+    private readonly disks: LocalDisks,
+    private readonly power: Power,
+    private readonly making: Making,
+    private readonly sending: Sending,
+  ) {}
+
+  async offer(guest: Guest): Promise<string> {
+    const { state, record } = guest;
+    if (this.guests.view(guest).stage !== 'settled' || record.power_state !== 'Running')
+      throw new HypervisorError('fault', 'only a guest that runs can move while it runs');
+    const offer: z.infer<typeof Offer> = {
+      kind: 'xapi',
+      pool: this.place.pool.uuid,
+      serverId: state.serverId,
+      ...state.size,
+    };
+    return JSON.stringify(offer);
+  }
+
+  async receive(spec: GuestSpec, text: string, options: ReceiveOptions, signal: AbortSignal): Promise<string> {
+    const offer = parse(Offer, text, 'offer');
+    const { flavor, mark } = spec;
+    if (offer.serverId !== mark.serverId || offer.vcpus !== flavor.vcpus || offer.memoryMib !== flavor.memory)
+      throw new HypervisorError('fault', 'the guest that is offered is not the one that is expected');
+    const repository = await this.storage.repository();
+    const ticket = { nonce: randomUUID(), repository };
+    return JSON.stringify(
+      offer.pool === this.place.pool.uuid
+        ? await this.invite(spec, ticket, options, signal)
+        : await this.openShell(spec, ticket, options, signal),
+    );
+  }
+
+  private async invite(
+    spec: GuestSpec,
+    ticket: Pick<Ticket, 'nonce' | 'repository'>,
+    { disks }: ReceiveOptions,
+    signal: AbortSignal,
+  ): Promise<Ticket> {
+    const { member } = this.place;
+    const found = await this.whole(spec.mark.serverId, spec.mark.cloudId);
+    if (!found || !member) throw new HypervisorError('fault', 'the guest is in this pool already');
+    if (this.place.is(found.state.place)) throw new HypervisorError('fault', 'the guest is on this host already');
+    const { losesConfig } = await this.sending.plan(found, member.ref, ticket.repository);
+    try {
+      await this.xapi.call('VM.assert_can_boot_here', found.ref, member.ref);
+    } catch (error) {
+      // Storage that this member does not see is what is to be copied.
+      if (disks !== 'copied' || xapiCode(error) !== 'VM_REQUIRES_SR') throw error;
+    }
+    const config = losesConfig ? await this.configDrive(spec, signal) : null;
+    const invited = { place: this.place.uuid, nonce: ticket.nonce, config };
+    await this.guests.write(found, { ...found.state, invited });
+    await this.disks.discard(configOf(found.state));
+    return { kind: 'pool', ...ticket, place: this.place.uuid, host: member.record.uuid };
+  }
+
+  /** A CD does not come along with its guest. */
+  private async configDrive({ configDrive, mark }: GuestSpec, signal: AbortSignal): Promise<LocalDisk | null> {
+    return configDrive && this.disks.make(mark.serverId, configDriveFrom(configDrive), signal);
+  }
+
+  /** The server's VM that is no shell, wherever in the pool its place is. */
+  private async whole(id: ServerId, cloudId: string): Promise<Guest | undefined> {
+    return (await this.guests.marked()).find(
+      (vm): vm is Guest =>
+        vm.state !== 'unreadable' &&
+        vm.state.serverId === id &&
+        vm.state.cloudId === cloudId &&
+        vm.state.phase !== 'shell',
+    );
+  }
+
+  private async openShell(
+    spec: GuestSpec,
+    ticket: Pick<Ticket, 'nonce' | 'repository'>,
+    { disks, attached }: ReceiveOptions,
+    signal: AbortSignal,
+  ): Promise<Ticket> {
+    if (disks === 'shared' || attached.length > 0)
+      throw new HypervisorError('unsupported', 'two pools have no storage in common');
+    const planned = await this.devices.plan(spec.nics);
+    const id = spec.mark.serverId;
+    const before = await this.guests.find(id);
+    if (before && before.state.phase !== 'shell')
+      throw new HypervisorError('fault', 'the guest is on this host already');
+    const host = this.place.hosts[0]!;
+    const dest = await openDestination(this.xapi, host);
+    refuseAborted(signal);
+    const size = { vcpus: spec.flavor.vcpus, memoryMib: spec.flavor.memory };
+    const config = await this.configDrive(spec, signal);
+    const state: GuestState = {
+      ...newState(spec.mark, '', size),
+      phase: 'shell',
+      invited: { place: this.place.uuid, nonce: ticket.nonce, config },
+    };
+    if (before) {
+      await this.guests.write(before, state);
+      await this.disks.discard(configOf(before.state));
+    } else await makeShell(this.xapi, spec.name, state);
+    const networks = Object.fromEntries(planned.map(({ nic, network: there }) => [nic.portId, there]));
+    return { kind: 'remote', ...ticket, dest, networks };
+  }
+
+  /** The guest has come: from now on it is this place's. */
+  async accept(id: ServerId): Promise<void> {
+    const guest = await this.guests.get(id);
+    const { state } = guest;
+    if (this.place.is(state.place) && !state.invited) return this.devices.insertConfig(guest);
+    const shell = state.phase === 'shell' ? guest : null;
+    const come = shell ? await this.whole(id, state.cloudId) : guest;
+    if (!come || !this.hasCome(come.record)) throw new HypervisorError('fault', 'the guest has not come yet');
+    const disks = await this.arrived(come, state.invited?.config ?? null);
+    const movedFrom = shell ? null : come.state.place;
+    const ours = { ...come.state, disks, place: this.place.uuid, invited: null, movedFrom };
+    const settled = await this.guests.write(come, ours);
+    if (shell) await this.xapi.run('VM.destroy', [shell.ref]);
+    else await this.disks.discard(come.state.disks.filter(({ vdi }) => !disks.some((disk) => disk.vdi === vdi)));
+    await this.devices.insertConfig(settled);
+  }
+
+  /** Disks that were copied are others than before, at the places of the old, and without a mark. */
+  private async arrived(come: Guest, config: LocalDisk | null): Promise<LocalDisk[]> {
+    const { disks, serverId } = come.state;
+    const there = await this.devices.localVdis(come);
+    const found: LocalDisk[] = [];
+    for (const disk of disks) {
+      const vdi = there.get(disk.device);
+      if (vdi !== undefined) {
+        const uuid = await this.xapi.call<string>('VDI.get_uuid', vdi);
+        if (uuid !== disk.vdi) await this.storage.claim(vdi, serverId, disk.role);
+        found.push({ ...disk, vdi: uuid });
+      } else if (disk.role !== 'config')
+        throw new HypervisorError('fault', `the guest has come without its ${disk.role} disk`);
+    }
+    return config && !found.some(({ role }) => role === 'config') ? [...found, config] : found;
+  }
+
+  async cancel(id: ServerId): Promise<void> {
+    const guest = await this.guests.find(id);
+    if (!guest) return;
+    const { state, record } = guest;
+    if (state.phase === 'shell') {
+      if (this.guests.view(guest).stage !== 'incoming') return;
+      const come = await this.whole(id, state.cloudId);
+      if (come && this.hasCome(come.record)) throw new HypervisorError('fault', 'the guest runs on this host');
+      await this.xapi.run('VM.destroy', [guest.ref]);
+    } else {
+      const expected = state.invited && this.place.is(state.invited.place) && !this.place.is(state.place);
+      if (!expected || this.hasCome(record)) throw new HypervisorError('fault', 'the guest runs on this host');
+      await this.guests.write(guest, { ...state, invited: null });
+    }
+    await this.disks.discard(configOf(state));
+  }
+
+  /** What has come in a shell's place and was not accepted: nobody else removes it. */
+  async dropArrived({ state }: Guest): Promise<void> {
+    const come = state.phase === 'shell' ? await this.whole(state.serverId, state.cloudId) : undefined;
+    if (come) await this.making.removeVm({ ...come, state: { ...come.state, invited: state.invited } });
+  }
+
+  /** Ends a move that is under way, and makes sure that the guest runs here. */
+  async recover(guest: Guest): Promise<void> {
+    for (const [task, operation] of Object.entries(guest.record.current_operations))
+      if (operation === 'pool_migrate' || operation === 'migrate_send') {
+        await this.xapi.call('task.cancel', task).catch(() => undefined);
+        await this.xapi.settled(task).catch(() => undefined);
+      }
+    const after = await this.guests.get(guest.state.serverId);
+    if (this.guests.view(after).stage === 'moved')
+      throw new HypervisorError('fault', 'the guest has moved to another host');
+    const shells = (await this.guests.marked()).filter(
+      ({ state }) => state !== 'unreadable' && state.serverId === guest.state.serverId && state.phase === 'shell',
+    );
+    for (const { ref } of shells) await this.xapi.run('VM.destroy', [ref]);
+    if ((await this.power.state(after.ref)) !== 'Running') await this.power.start(after.ref);
+    await this.devices.insertConfig(after);
+  }
+
+  /** What is left here of a guest that has moved. */
+  async forget(guest: Guest): Promise<void> {
+    const { state, record } = guest;
+    if (state.phase === 'shell') {
+      await this.xapi.run('VM.destroy', [guest.ref]).catch((error: unknown) => {
+        if (xapiCode(error) !== 'HANDLE_INVALID') throw error;
+      });
+      // The CD that did not go along.
+      await this.disks.remove(state.serverId);
+    } else if (this.place.is(state.place) && state.invited && this.place.isAt(record, state.invited.place))
+      await this.guests.write(guest, { ...state, place: state.invited.place });
+    else await this.guests.write(guest, { ...state, movedFrom: null });
+  }
+
+  private hasCome({ resident_on }: VmRecord): boolean {
+    return this.place.hosts.includes(resident_on);
+  }
+}
+
+/** The config drive that was made for where the guest is expected. */
+const configOf = ({ invited }: GuestState): LocalDisk[] => (invited?.config ? [invited.config] : []);

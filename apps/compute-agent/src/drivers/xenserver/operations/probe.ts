@@ -1,0 +1,133 @@
+import { cpuTraits } from '../../common/cpu-traits.js';
+import type { ProbeReport } from '../../hypervisor-driver.js';
+import { fromXapi } from '../transport/xapi-error.js';
+import type { XapiSession } from '../transport/xapi-session.js';
+import { machineFor, PLAIN_TEMPLATE } from './hardware.js';
+import { type Host, productVersion } from './host.js';
+import type { HostRecord, Ref, VmRecord, XapiMap } from './records.js';
+
+/** Marks the throw-away guest of a probe, so that the next one clears away what was left. */
+const PROBE_KEY = 'omnivisor-probe';
+
+/** As little as a guest can be. */
+const PROBE_GUEST = {
+  ...{ name: 'omnivisor probe', description: 'throw-away guest of a probe', vcpus: 1, memoryMib: 64 },
+  ...{ extraSpecs: {}, properties: {} },
+};
+
+/** What a probe says of a pool that it has not seen. */
+export const NOTHING_KNOWN = {
+  ...{ version: null, hypervisorType: 'XenServer', hypervisorVersion: 0, traits: [], cpuInfo: {} },
+} as const satisfies Partial<ProbeReport>;
+
+/** Looks at the pool, and tries whether a guest can be built there. */
+export class Probe {
+  constructor(
+    private readonly xapi: XapiSession,
+    private readonly host: Host,
+  ) {}
+
+  async run(signal: AbortSignal): Promise<ProbeReport> {
+    try {
+      const { hosts, members } = await this.host.place();
+      const facts = await this.facts(hosts.map((ref) => members.get(ref)!));
+      const reason = await this.tryGuest(signal);
+      return { ...NOTHING_KNOWN, ...facts, ...reason };
+    } catch (error) {
+      const { message, native } = fromXapi(error, 'asking the pool');
+      return { ...NOTHING_KNOWN, health: 'unhealthy', reason: native ? `${message}: ${native}` : message };
+    }
+  }
+
+  private async facts(hosts: readonly HostRecord[]) {
+    const [first] = hosts as [HostRecord];
+    const { uefi, secureBoot, hvm, pv } = await this.host.capabilities();
+    const { product_brand: brand = 'XenServer', product_version: version = '0', xapi = '' } = first.software_version;
+    const flags = await this.commonFlags(hosts);
+    return {
+      version: `${brand} ${version}${xapi ? ` (xapi ${xapi})` : ''}`,
+      hypervisorVersion: Math.min(...hosts.map(productVersion)),
+      traits: [
+        ...['COMPUTE_NODE', 'COMPUTE_ARCH_X86_64', 'COMPUTE_IMAGE_TYPE_VHD', 'COMPUTE_IMAGE_TYPE_RAW'],
+        ...['COMPUTE_STORAGE_BUS_XEN', 'COMPUTE_NET_VIF_MODEL_NETFRONT', 'CUSTOM_HYPERVISOR_XENSERVER'],
+        ...['COMPUTE_GRAPHICS_MODEL_VGA', 'COMPUTE_FIRMWARE_BIOS'],
+        ...((await this.locksPorts()) ? ['CUSTOM_OMNIVISOR_ANTI_SPOOFING'] : []),
+        ...(hvm
+          ? [
+              'COMPUTE_STORAGE_BUS_IDE',
+              'COMPUTE_NET_VIF_MODEL_RTL8139',
+              'COMPUTE_NET_VIF_MODEL_E1000',
+              'CUSTOM_VM_MODE_HVM',
+            ]
+          : []),
+        ...(pv ? ['CUSTOM_VM_MODE_XEN'] : []),
+        ...(uefi && hvm ? ['COMPUTE_FIRMWARE_UEFI'] : []),
+        ...(secureBoot && hvm ? ['COMPUTE_SECURITY_UEFI_SECURE_BOOT'] : []),
+        // A guest of this pool runs no guests of its own.
+        ...cpuTraits(flags.filter((flag) => flag !== 'vmx' && flag !== 'svm')),
+      ],
+      cpuInfo: {
+        arch: 'x86_64',
+        model: first.cpu_info.modelname ?? '',
+        vendor: first.cpu_info.vendor ?? '',
+        topology: {
+          sockets: Number(first.cpu_info.socket_count ?? 1),
+          cores: Number(first.cpu_info.cpu_count ?? 1),
+          threads: 1,
+        },
+        features: flags,
+      },
+    };
+  }
+
+  /** Locked ports are a matter of the licence. */
+  private async locksPorts(): Promise<boolean> {
+    const { pool } = await this.host.place();
+    const { restrict_vif_locking: restricted } = await this.xapi.call<XapiMap>('pool.get_restrictions', pool.ref);
+    return restricted === 'false';
+  }
+
+  /** What a guest has wherever it runs. */
+  private async commonFlags(hosts: readonly HostRecord[]): Promise<string[]> {
+    const each: Set<string>[] = [];
+    for (const {
+      host_CPUs: [cpu],
+    } of hosts)
+      if (cpu) each.push(new Set((await this.xapi.call<string>('host_cpu.get_flags', cpu)).split(' ')));
+    const [first = new Set<string>(), ...others] = each;
+    return [...first].filter((flag) => flag !== '' && others.every((flags) => flags.has(flag))).sort();
+  }
+
+  /** Builds and removes a guest without disks: a pool where none can be started is of no use. */
+  private async tryGuest(signal: AbortSignal): Promise<Pick<ProbeReport, 'health' | 'reason'>> {
+    const { member, pool } = await this.host.place();
+    const who = member ? `member ${member.record.name_label}` : 'the pool';
+    try {
+      await this.removeProbes();
+      const ref = await this.xapi.call<Ref>('VM.create', {
+        ...machineFor(PROBE_GUEST, await this.host.capabilities(), PLAIN_TEMPLATE),
+        other_config: { [PROBE_KEY]: member?.record.uuid ?? pool.uuid },
+      });
+      try {
+        const args = member ? [ref, member.ref, true, false] : [ref, true, false];
+        await this.xapi.run(member ? 'VM.start_on' : 'VM.start', args, { signal, limit: 25_000 });
+      } finally {
+        await this.removeProbes();
+      }
+      return { health: 'healthy', reason: `${who} has built a throw-away guest` };
+    } catch (error) {
+      const { message, native } = fromXapi(error, `building a throw-away guest on ${who}`);
+      return { health: 'unhealthy', reason: native ? `${message}: ${native}` : message };
+    }
+  }
+
+  private async removeProbes(): Promise<void> {
+    const { member, pool } = await this.host.place();
+    const all = await this.xapi.call<Record<Ref, VmRecord>>('VM.get_all_records');
+    for (const [ref, { other_config, power_state }] of Object.entries(all)) {
+      if (other_config[PROBE_KEY] !== (member?.record.uuid ?? pool.uuid)) continue;
+      if (power_state !== 'Halted') await this.xapi.run('VM.hard_shutdown', [ref]);
+      await this.xapi.run('VM.destroy', [ref]);
+    }
+  }
+}

@@ -1,0 +1,193 @@
+import { createReadStream } from 'node:fs';
+import { mkdir, mkdtemp, open, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import type { ServerId } from '@omnivisor/contracts';
+import { writeConfigDrive } from '../../common/config-drive.js';
+import { run } from '../../common/native-command.js';
+import { HypervisorError, type ImageSource } from '../../hypervisor-driver.js';
+import { type TransferFormat, upload } from '../transport/transfer.js';
+import { xapiCode } from '../transport/xapi-error.js';
+import type { XapiSession } from '../transport/xapi-session.js';
+import { diskMark, readDiskMark, STATE_KEY } from './guest-state.js';
+import { type Ref, type VdiRecord, wholeNumber } from './records.js';
+
+const GIB = 2 ** 30;
+const MIB = 2 ** 20;
+const FOOTER = 512;
+
+/** What a disk is made of: where its bytes come from, and how long it has to be. */
+export interface DiskPlan {
+  readonly role: string;
+  /** Bytes; at least as long as its contents. */
+  readonly size: number;
+  readonly fill: (xapi: XapiSession, vdi: Ref, signal: AbortSignal) => Promise<void>;
+}
+
+interface SourceFile {
+  readonly path: string;
+  readonly format: TransferFormat;
+  /** Bytes of the file that are sent. */
+  readonly length: number;
+  /** Bytes that a guest sees. */
+  readonly virtualSize: number;
+}
+
+/** A fixed VHD is its contents with a footer behind; XAPI reads dynamic ones only. */
+const look = async ({ format }: ImageSource, path: string): Promise<SourceFile> => {
+  const { size } = await stat(path);
+  if (format === 'raw') return { path, format: 'raw', length: size, virtualSize: size };
+  if (format !== 'vhd') throw new HypervisorError('unsupported', `this pool takes no disks of format ${format}`);
+  const footer = Buffer.alloc(FOOTER);
+  const file = await open(path, 'r');
+  try {
+    await file.read(footer, 0, FOOTER, Math.max(0, size - FOOTER));
+  } finally {
+    await file.close();
+  }
+  const virtualSize = Number(footer.readBigUInt64BE(48));
+  switch (footer.toString('latin1', 0, 8) === 'conectix' ? footer.readUInt32BE(60) : 0) {
+    case 2:
+      return { path, format: 'raw', length: size - FOOTER, virtualSize };
+    case 3:
+      return { path, format: 'vhd', length: size, virtualSize };
+    default:
+      throw new HypervisorError('fault', 'the image is no VHD that stands for itself');
+  }
+};
+
+const sendFile =
+  (path: string, format: TransferFormat, length: number) => (xapi: XapiSession, vdi: Ref, signal: AbortSignal) =>
+    upload(xapi, vdi, format, { stream: createReadStream(path, { end: length - 1 }), length }, signal);
+
+/** @param gib of the flavor; 0: as long as the source */
+export const diskFrom = async (
+  role: string,
+  source: ImageSource,
+  gib: number,
+  signal: AbortSignal,
+): Promise<DiskPlan> => {
+  const file = await look(source, await source.path(signal));
+  if (gib > 0 && file.virtualSize > gib * GIB)
+    throw new HypervisorError(
+      'fault',
+      `the image needs ${Math.ceil(file.virtualSize / GIB)} GiB, the disk has ${gib} GiB`,
+    );
+  return { role, size: Math.max(gib * GIB, file.virtualSize, 1), fill: sendFile(file.path, file.format, file.length) };
+};
+
+/** Files are packed here, and go up as they are. */
+export const configDriveFrom = (files: ReadonlyMap<string, Uint8Array>): DiskPlan => {
+  const image = writeConfigDrive(files);
+  const fill = (xapi: XapiSession, vdi: Ref, signal: AbortSignal) =>
+    upload(xapi, vdi, 'raw', { stream: Readable.from([image]), length: image.length }, signal);
+  return { role: 'config', size: image.length, fill };
+};
+
+/** A disk that a tool of this machine formats; only what the tool wrote is sent. */
+const formatted = (
+  role: string,
+  size: number,
+  scratch: string,
+  command: string,
+  args: readonly string[],
+): DiskPlan => ({
+  role,
+  size,
+  fill: async (xapi, vdi, signal) => {
+    await mkdir(scratch, { recursive: true });
+    const folder = await mkdtemp(join(scratch, 'disk-'));
+    try {
+      const [raw, vhd] = [join(folder, 'raw'), join(folder, 'vhd')];
+      await writeFile(raw, '', { mode: 0o600 });
+      await truncate(raw, size);
+      await run(command, [...args, raw], { signal });
+      const options = 'subformat=dynamic,force_size=on';
+      await run('qemu-img', ['convert', '-f', 'raw', '-O', 'vpc', '-o', options, raw, vhd], { signal });
+      await sendFile(vhd, 'vhd', (await stat(vhd)).size)(xapi, vdi, signal);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  },
+});
+
+export const ephemeralOf = (gib: number, scratch: string): DiskPlan =>
+  formatted('ephemeral', gib * GIB, scratch, 'mkfs.ext4', ['-q', '-F', '-L', 'ephemeral0', '-E', 'lazy_itable_init=1']);
+export const swapOf = (mib: number, scratch: string): DiskPlan =>
+  formatted('swap', mib * MIB, scratch, 'mkswap', ['-q']);
+
+/** Disks of one storage repository, marked with the server they belong to. */
+export class Storage {
+  constructor(
+    private readonly xapi: XapiSession,
+    private readonly cloudId: string,
+    /** The repository that new disks are made on. */
+    readonly repository: () => Promise<Ref>,
+  ) {}
+
+  /** Makes a disk with its contents; it is marked before it has any. @returns its UUID */
+  async make(serverId: ServerId, plan: DiskPlan, signal: AbortSignal): Promise<string> {
+    const ref = await this.xapi.run(
+      'VDI.create',
+      [
+        {
+          ...{ name_label: `${serverId} ${plan.role}`, name_description: '', SR: await this.repository() },
+          ...{ virtual_size: plan.size, type: 'user', sharable: false, read_only: false, tags: [] },
+          other_config: diskMark(this.cloudId, serverId, plan.role),
+        },
+      ],
+      { signal },
+    );
+    await plan.fill(this.xapi, ref, signal);
+    return this.xapi.call('VDI.get_uuid', ref);
+  }
+
+  /** Marks a disk that was made by somebody else. */
+  async claim(ref: Ref, serverId: ServerId, role: string): Promise<void> {
+    await this.xapi.call('VDI.remove_from_other_config', ref, STATE_KEY);
+    const mark = diskMark(this.cloudId, serverId, role)[STATE_KEY];
+    await this.xapi.call('VDI.add_to_other_config', ref, STATE_KEY, mark);
+  }
+
+  ref(uuid: string): Promise<Ref> {
+    return this.xapi.call('VDI.get_by_uuid', uuid);
+  }
+
+  async size(uuid: string): Promise<number> {
+    return wholeNumber(await this.xapi.call('VDI.get_virtual_size', await this.ref(uuid)));
+  }
+
+  /** A copy that costs nothing until one of the two is written. @returns its UUID */
+  async clone(uuid: string, signal: AbortSignal): Promise<string> {
+    const copy = await this.xapi.run('VDI.clone', [await this.ref(uuid)], { signal });
+    return this.xapi.call('VDI.get_uuid', copy);
+  }
+
+  async snapshot(uuid: string, signal: AbortSignal): Promise<Ref> {
+    return this.xapi.run('VDI.snapshot', [await this.ref(uuid)], { signal });
+  }
+
+  async grow(uuid: string, size: number, signal: AbortSignal): Promise<void> {
+    if (size > (await this.size(uuid))) await this.xapi.run('VDI.resize', [await this.ref(uuid), size], { signal });
+  }
+
+  /** Disks with the mark of this server, also such that a crash left behind. */
+  async of(serverId: ServerId): Promise<{ readonly ref: Ref; readonly record: VdiRecord }[]> {
+    const all = await this.xapi.call<Record<Ref, VdiRecord>>('VDI.get_all_records');
+    return Object.entries(all)
+      .filter(([, { other_config }]) => {
+        const mark = readDiskMark(other_config);
+        return mark?.serverId === serverId && mark.cloudId === this.cloudId;
+      })
+      .map(([ref, record]) => ({ ref, record }));
+  }
+
+  /** Succeeds when it is gone already. */
+  async remove(ref: Ref): Promise<void> {
+    try {
+      await this.xapi.run('VDI.destroy', [ref]);
+    } catch (error) {
+      if (xapiCode(error) !== 'HANDLE_INVALID') throw error;
+    }
+  }
+}

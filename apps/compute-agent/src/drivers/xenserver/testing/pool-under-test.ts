@@ -1,0 +1,271 @@
+import { randomUUID } from 'node:crypto';
+import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type GiB, gib, type Milliseconds, mib, type ServerId } from '@omnivisor/contracts';
+import { decodeVhd } from '../../../../../../tools/doubles/xapi/storage/vhd.mjs';
+import { TestPool } from '../../../../../../tools/doubles/xapi/testing/pool.js';
+import { fileDisk, fileSource, rootFrom, testGuest } from '../../common/test-guest.js';
+import { readConfigDrive } from '../../common/testing/read-config-drive.js';
+import { tinyGuest } from '../../common/tiny-guest.js';
+import type { Change, DriverUnderTest, Inside } from '../../conformance/driver-under-test.js';
+import { perform } from '../../conformance/perform.js';
+import type { DiskFormat, GuestDisk, GuestNic, GuestSpec, ImageSource } from '../../hypervisor-driver.js';
+import { readDiskMark, readState } from '../operations/guest-state.js';
+import { XenServerDriver, type XenServerOptions } from '../xenserver.driver.js';
+import { letterAt, recordInside } from './record-inside.js';
+
+export const CLOUD = 'test-cloud';
+const MIB = 2 ** 20;
+
+/** Two members of a pool that the double stands in for, and what the suite does behind the driver's back. */
+export class PoolUnderTest {
+  private nics = 0;
+  readonly image: string;
+
+  static async start(options: Record<string, unknown> = {}): Promise<PoolUnderTest> {
+    return new PoolUnderTest(await TestPool.start({ addresses: ['127.0.0.1', '127.0.0.2'], ...options }));
+  }
+
+  private constructor(readonly pool: TestPool) {
+    this.image = join(pool.folder, 'tiny.img');
+    writeFileSync(this.image, Buffer.concat([tinyGuest()], MIB));
+  }
+
+  get double() {
+    return this.pool.double;
+  }
+
+  options(change: Partial<XenServerOptions> = {}): XenServerOptions {
+    return {
+      cloudId: CLOUD,
+      access: {
+        urls: [this.double.url(0), this.double.url(1)],
+        user: 'root',
+        password: 'secret',
+        trust: { kind: 'authorities', pem: null },
+        answerTimeout: 1_000,
+        connectTimeout: 500,
+      },
+      stateDir: join(this.pool.folder, 'agent'),
+      member: 'xs1',
+      repository: null,
+      template: null,
+      physicalNetworks: { physnet1: 'eth1' },
+      createVlans: true,
+      softRebootPatience: 300,
+      ...change,
+    };
+  }
+
+  open(change: Partial<XenServerOptions> = {}): XenServerDriver {
+    return new XenServerDriver(this.options(change));
+  }
+
+  guest(id: ServerId, change: Partial<GuestSpec> = {}): GuestSpec {
+    const spec = testGuest(id, CLOUD, { disks: rootFrom(fileSource(this.image)), nics: [this.nic()], ...change });
+    return { ...spec, image: { ...spec.image, properties: { vm_mode: 'xen', ...change.image?.properties } } };
+  }
+
+  /** Anti-spoofing on, and security groups that let everything pass. */
+  nic(address?: string): GuestNic {
+    const n = ++this.nics;
+    const rule = {
+      protocol: null,
+      portMin: null,
+      portMax: null,
+      remotePrefixes: ['0.0.0.0/0'],
+      ethertype: 'IPv4',
+    } as const;
+    const mac =
+      address ?? `fa:16:3e:00:${(n >> 8).toString(16).padStart(2, '0')}:${(n & 255).toString(16).padStart(2, '0')}`;
+    return {
+      ...{ portId: randomUUID(), mac, mtu: 1500, model: null },
+      attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null },
+      guard: {
+        addresses: [{ mac, ip: `10.0.${n >> 8}.${n & 255}` }],
+        rules: [
+          { ...rule, direction: 'ingress', remotePrefixes: ['0.0.0.0/0'] },
+          { ...rule, direction: 'egress', remotePrefixes: ['0.0.0.0/0'] },
+        ],
+      },
+    };
+  }
+
+  async imageOf(size: GiB): Promise<ImageSource> {
+    const path = join(this.pool.folder, `image-${size}.raw`);
+    writeFileSync(path, '');
+    truncateSync(path, size * 2 ** 30);
+    return fileSource(path);
+  }
+
+  /** VMs and disks of a server that one member answers for. */
+  async leftovers(id: ServerId, member: number): Promise<string[]> {
+    const { db } = this.double;
+    const place = db.get('host', this.double.host(member)).uuid;
+    const states = db.all('VM').flatMap(([, { other_config }]) => {
+      const state = readState(other_config);
+      return state !== null && state !== 'unreadable' && state.serverId === id ? [state] : [];
+    });
+    const own = states.filter((s) => [s.place, s.invited?.place, s.movedFrom].includes(place));
+    const disks = db.all('VDI').filter(([, { other_config }]) => readDiskMark(other_config)?.serverId === id);
+    const theirs = states.length > 0 && own.length === 0;
+    return [...own.map(({ phase }) => `VM ${phase}`), ...(theirs ? [] : disks.map(([, { name_label }]) => name_label))];
+  }
+
+  /** The VM of a server, where it is whole. */
+  vmOf(id: ServerId): { ref: string; uuid: string } {
+    const found = this.double.db.all('VM').find(([, { other_config }]) => {
+      const state = readState(other_config);
+      return state !== null && state !== 'unreadable' && state.serverId === id && state.phase !== 'shell';
+    });
+    if (!found) throw new Error(`there is no VM of server ${id}`);
+    return { ref: found[0], uuid: found[1].uuid };
+  }
+
+  async letterOf(file: string, format: DiskFormat): Promise<string> {
+    if (format === 'raw') return letterAt(file);
+    const raw = `${file}.raw`;
+    writeFileSync(raw, '');
+    truncateSync(raw, 16 * MIB);
+    await decodeVhd(
+      (async function* () {
+        yield readFileSync(file);
+      })(),
+      raw,
+      16 * MIB,
+    );
+    const letter = letterAt(raw);
+    rmSync(raw);
+    return letter;
+  }
+
+  /** A VM that somebody else made, with a disk and a network interface. */
+  async foreign() {
+    const mac = 'fa:16:3e:ff:00:01';
+    const vm = await this.pool.vm({ name_label: 'theirs', other_config: { folder: 'theirs' } });
+    const vdi = await this.pool.vdi(2 * MIB);
+    await this.pool.vbd(vm, vdi);
+    await this.pool.vif(vm, { MAC: mac });
+    await this.pool.call('VM.start_on', vm, this.double.host(0), false, false);
+    const config = () => this.pool.call<Record<string, string>>('VM.get_other_config', vm);
+    const before = JSON.stringify(await config());
+    const domain = await this.pool.call('VM.get_domid', vm);
+    return {
+      nativeId: await this.pool.call<string>('VM.get_uuid', vm),
+      nics: [this.nic(mac)],
+      untouched: async () =>
+        (await this.pool.call('VM.get_power_state', vm)) === 'Running' &&
+        (await this.pool.call('VM.get_domid', vm)) === domain &&
+        JSON.stringify(await config()) === before &&
+        JSON.stringify(await this.pool.call('VDI.get_other_config', vdi)) === '{}',
+      // An adopted one may have gone with its server.
+      remove: async () => {
+        if (!this.double.db.has('VM', vm)) return;
+        await this.pool.call('VM.hard_shutdown', vm);
+        await this.pool.call('VM.destroy', vm);
+        await this.pool.call('VDI.destroy', vdi);
+      },
+    };
+  }
+
+  /** @param storage name of a repository, of which the first is taken */
+  async disk(
+    storage = 'NFS virtual disk storage',
+  ): Promise<{ disk: GuestDisk; exists(): Promise<boolean>; remove(): Promise<void> }> {
+    const vdi = await this.pool.vdi(2 * MIB, storage);
+    const uuid = await this.pool.call<string>('VDI.get_uuid', vdi);
+    return {
+      disk: fileDisk(uuid, 'volume'),
+      exists: async () => (await this.pool.call<string[]>('VDI.get_all')).includes(vdi),
+      remove: () => this.pool.call('VDI.destroy', vdi),
+    };
+  }
+
+  /** No member answers until the result is called. */
+  async cutOff(): Promise<() => Promise<void>> {
+    for (const member of [0, 1]) this.double.cutMember(member, 'silence');
+    return async () => {
+      for (const member of [0, 1]) this.double.cutMember(member, 'refuse');
+      for (const member of [0, 1]) this.double.cutMember(member, null);
+    };
+  }
+
+  /**
+   * An agent that does a change and ends. All that it is to the pool is its connections: they break, and nothing follows.
+   * @returns true when that came before the change was done
+   */
+  async crashDuring(change: Change, id: ServerId, after: Milliseconds): Promise<boolean> {
+    const driver = this.open();
+    await driver.check();
+    let done = false;
+    const running = perform(driver, change, this.guest(id)).then(
+      () => {
+        done = true;
+      },
+      () => undefined,
+    );
+    await Promise.race([running, sleep(after)]);
+    const cut = !done;
+    await driver.close();
+    await running;
+    return cut;
+  }
+
+  async configDriveFiles(id: ServerId): Promise<string[]> {
+    const disk = readState(this.double.db.get('VM', this.vmOf(id).ref).other_config);
+    if (disk === null || disk === 'unreadable') throw new Error('the VM has no state');
+    const { vdi } = disk.disks.find(({ role }) => role === 'config')!;
+    const names = Object.keys(readConfigDrive(readFileSync(this.double.xapi.disks.path(vdi)), 17));
+    return names.map((name) => name.replace(/;1$/, ''));
+  }
+
+  /** @param inside how one talks to the guests; they are records unless told */
+  underTest(supports: DriverUnderTest['supports'], inside: Inside = recordInside(this)): DriverUnderTest {
+    return {
+      backend: 'xenserver',
+      level: 'L1',
+      supports,
+      inside,
+      countsRequests: false,
+      diskSerials: false,
+      open: async () => this.open(),
+      reopen: async () => this.open(),
+      openOtherCloud: async () => this.open({ cloudId: 'another-cloud' }),
+      guest: async (id) => this.guest(id),
+      tooBig: async (id) => {
+        const spec = this.guest(id);
+        return { ...spec, flavor: { ...spec.flavor, memory: mib(1 << 30) } };
+      },
+      failing: async (id) => {
+        this.double.faults.add({ method: 'PUT /import_raw_vdi', error: ['VDI_IO_ERROR'], times: 1 });
+        return this.guest(id);
+      },
+      imageOf: (size) => this.imageOf(gib(size)),
+      leftovers: (id) => this.leftovers(id, 0),
+      configDriveFiles: (id) => this.configDriveFiles(id),
+      foreignGuest: () => this.foreign(),
+      makeUnreachable: () => this.cutOff(),
+      stopHypervisor: () => this.cutOff(),
+      crashDuring: (change, id, after) => this.crashDuring(change, id, after),
+      disk: () => this.disk(),
+      nic: async () => this.nic(),
+      letterOf: (file, format) => this.letterOf(file, format),
+      otherHost: {
+        open: async () => this.open({ member: 'xs2' }),
+        spec: (spec) => spec,
+        leftovers: (id) => this.leftovers(id, 1),
+        shared: async () => ({ here: this.open(), there: this.open({ member: 'xs2' }) }),
+      },
+      adoptable: () => this.foreign(),
+      tellsHostname: async (id) => {
+        this.double.reportGuest(this.vmOf(id).uuid, { netbios_name: { host_name: 'conformance' } });
+        return 'conformance';
+      },
+    };
+  }
+
+  async stop(): Promise<void> {
+    await this.pool.stop();
+  }
+}

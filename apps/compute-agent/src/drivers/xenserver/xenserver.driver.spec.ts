@@ -1,0 +1,14 @@
+import { afterAll } from 'vitest';
+import { describeHypervisorDriver } from '../conformance/index.js';
+import { PoolUnderTest } from './testing/pool-under-test.js';
+
+const pool = await PoolUnderTest.start({ shutdownPatience: 500 });
+afterAll(() => pool.stop());
+
+describeHypervisorDriver(
+  pool.underTest([
+    ...(['pausing', 'suspending', 'rebuilding', 'rescuing', 'resizing', 'snapshots', 'disks', 'nics'] as const),
+    ...(['liveMigration', 'adoption', 'maintenance', 'consoles.vnc', 'consoles.serial', 'statistics'] as const),
+    'guestIntegration',
+  ]),
+);

@@ -1,0 +1,222 @@
+import { mib, ms } from '@omnivisor/contracts';
+import { describe, expect, it } from 'vitest';
+import { never, newId, Pools } from './testing/pools.js';
+import { recordInside } from './testing/record-inside.js';
+
+const pools = new Pools();
+const copied = { disks: 'copied', attached: [] } as const;
+
+describe('a pool', () => {
+  it('is one host, with what all its members have', async () => {
+    const [whole, member] = [pools.drive({ member: null }), pools.drive()];
+    const [all, one] = [await whole.inventory(), await member.inventory()];
+    expect([all.vcpus, all.memoryMib]).toEqual([one.vcpus * 2, one.memoryMib * 2]);
+    expect([all.diskGib, one.diskGib]).toEqual([1000, 500]);
+    expect([whole.maintenance, typeof member.maintenance]).toEqual([undefined, 'object']);
+  });
+
+  it('follows a guest that the pool has moved, by itself or for want of its member', async () => {
+    const [whole, member] = [pools.drive({ member: null }), pools.drive()];
+    for (const driver of [whole, member]) {
+      const { id, nics } = await pools.running(driver);
+      pools.first.double.moveVm(pools.recordOf(id).uuid, 1);
+      expect(await driver.inspect(id)).toMatchObject({ stage: 'settled', power: 'running' });
+      const stream = await driver.consoles.open(id, 'vnc');
+      stream.close();
+      await driver.powerOff(id, ms(0));
+      await driver.powerOn(id, nics);
+      await driver.destroy(id);
+    }
+  });
+
+  it('keeps guests of one member from the agent of another', async () => {
+    const [first, second] = [pools.drive(), pools.drive({ member: 'xs2' })];
+    const spec = await pools.running(first);
+    expect((await second.list()).map(({ mark }) => mark.serverId)).not.toContain(spec.id);
+    await second.destroy(spec.id);
+    await expect(second.spawn(spec, never)).rejects.toMatchObject({ code: 'fault' });
+    expect(await first.inspect(spec.id)).toMatchObject({ power: 'running' });
+    await first.destroy(spec.id);
+  });
+
+  it('says what is wrong with its configuration', async () => {
+    for (const [change, words] of [
+      [{ member: 'xs9' }, 'the pool has no member xs9'],
+      [{ access: { ...pools.first.options().access, password: 'guess' } }, 'SESSION_AUTHENTICATION_FAILED'],
+      [{ access: { ...pools.first.options().access, urls: ['http://127.0.0.9:9'] } }, 'does not answer'],
+    ] as const) {
+      const report = await pools.drive(change).probe(never);
+      expect(report.health).toBe('unhealthy');
+      expect(report.reason).toContain(words);
+    }
+    await expect(pools.drive({ repository: 'no such storage' }).inventory()).rejects.toThrow('no storage repository');
+  });
+
+  it('is unhealthy when no guest can be built, and nothing of the try is left', async () => {
+    pools.first.double.faults.add({
+      method: 'VM.start_on',
+      error: ['HOST_NOT_ENOUGH_FREE_MEMORY', '1', '0'],
+      times: 1,
+    });
+    const driver = pools.drive();
+    expect(await driver.probe(never)).toMatchObject({ health: 'unhealthy' });
+    expect(await driver.probe(never)).toMatchObject({ health: 'healthy', hypervisorVersion: 8_004_000 });
+    expect(pools.first.double.db.all('VM').filter(([, { name_label }]) => name_label === 'omnivisor probe')).toEqual(
+      [],
+    );
+  });
+
+  it('goes on under a new master in the middle of things', async () => {
+    const driver = pools.drive();
+    const spec = await pools.running(driver);
+    pools.first.double.changeMaster(pools.first.double.host(1));
+    expect(await driver.inspect(spec.id)).toMatchObject({ power: 'running' });
+    await driver.reboot(spec.id, 'hard', spec.nics);
+    pools.first.double.changeMaster(pools.first.double.host(0));
+    await driver.destroy(spec.id);
+  });
+
+  it('does nothing twice when an answer is lost', async () => {
+    const driver = pools.drive();
+    for (const method of ['VM.create', 'VDI.create', 'VM.start_on']) {
+      pools.first.double.faults.add({ method, loseAnswer: true, times: 1 });
+      const spec = pools.first.guest(newId());
+      const { serverId: id } = spec.mark;
+      await expect(driver.spawn(spec, never)).rejects.toMatchObject({ code: 'unavailable' });
+      await driver.spawn(spec, never);
+      expect(pools.first.double.db.all('VM').filter(([, { name_label }]) => name_label === spec.name)).toHaveLength(1);
+      await driver.destroy(id);
+      expect(await pools.first.leftovers(id, 0)).toEqual([]);
+    }
+  });
+});
+
+describe('rights', () => {
+  it('of vm-power-admin suffice for everything but what the pool itself is changed by', async () => {
+    const strict = await pools.start({ users: [{ name: 'root', password: 'secret', role: 'vm-power-admin' }] });
+    const driver = pools.drive({ createVlans: false }, strict);
+    expect(await driver.probe(never)).toMatchObject({ health: 'healthy' });
+    const files = new Map([['openstack/latest/meta_data.json', Buffer.from('{}')]]);
+    const spec = await pools.running(driver, { configDrive: files }, strict);
+    await driver.suspending.suspend(spec.id);
+    await driver.suspending.resume(spec.id);
+    await driver.rebuilding.rebuild({ ...spec, mark: { ...spec.mark, build: 1 } }, never);
+    await driver.rescuing.rescue(spec, never);
+    await driver.rescuing.unrescue(spec.id, spec.nics);
+    const disk = await driver.snapshots.exportDisk(spec.id, 'root', 'vhd', never);
+    disk.stream.destroy();
+    const extra = strict.nic();
+    await driver.nics.attach(spec.id, extra);
+    (await driver.consoles.open(spec.id, 'vnc')).close();
+    const ticket = await pools
+      .drive({ member: 'xs2', createVlans: false }, strict)
+      .liveMigration.receive(spec, await driver.liveMigration.offer(spec.id), copied, never);
+    await driver.liveMigration.send(spec.id, ticket, { signal: never });
+    await pools.drive({ member: 'xs2' }, strict).liveMigration.accept(spec.id);
+    await driver.destroy(spec.id);
+
+    const other = await pools.running(driver, {}, strict);
+    const relocked = { ...other.nics[0]!, guard: null };
+    await expect(driver.nics.attach(other.id, relocked)).rejects.toMatchObject({ code: 'unsupported' });
+    await expect(driver.maintenance!.enter(never)).rejects.toMatchObject({ code: 'unsupported' });
+    await driver.powerOff(other.id, ms(0));
+    await driver.powerOn(other.id, [relocked]);
+    await driver.destroy(other.id);
+  });
+});
+
+describe('maintenance', () => {
+  it('moves guests to other members, and they stay ours', async () => {
+    const driver = pools.drive();
+    const { id } = await pools.running(driver);
+    await driver.maintenance!.enter(never);
+    expect(pools.first.double.db.get('host', pools.recordOf(id).resident_on).name_label).toBe('xs2');
+    expect(await driver.inspect(id)).toMatchObject({ power: 'running', stage: 'settled' });
+    await expect(driver.spawn(pools.first.guest(newId()), never)).rejects.toMatchObject({ code: 'noResources' });
+    await driver.maintenance!.leave();
+    await driver.destroy(id);
+  });
+
+  it('that cannot be had leaves the member as it was', async () => {
+    const driver = pools.drive();
+    const { id } = await pools.running(driver);
+    pools.first.double.db.set('host', pools.first.double.host(1), { enabled: false });
+    await expect(driver.maintenance!.enter(never)).rejects.toMatchObject({ code: 'noResources' });
+    expect(pools.first.double.db.get('host', pools.first.double.host(0)).enabled).toBe(true);
+    pools.first.double.db.set('host', pools.first.double.host(1), { enabled: true });
+    await driver.destroy(id);
+  });
+});
+
+describe('another pool', () => {
+  it('takes a guest with its memory and disk, and nothing can start where it was', async () => {
+    const other = await pools.start();
+    const [source, target] = [pools.drive(), pools.drive({}, other)];
+    const configDrive = new Map([['openstack/latest/meta_data.json', Buffer.from('{}')]]);
+    const spec = await pools.running(source, { configDrive });
+    await recordInside(pools.first).memory.write(spec.id, 'M');
+    await recordInside(pools.first).disk.write(spec.id, 0, 'D');
+    const offer = await source.liveMigration.offer(spec.id);
+    await expect(
+      target.liveMigration.receive(spec, offer, { ...copied, disks: 'shared' }, never),
+    ).rejects.toMatchObject({
+      code: 'unsupported',
+    });
+    const ticket = await target.liveMigration.receive(spec, offer, copied, never);
+    expect(await target.inspect(spec.id)).toMatchObject({ stage: 'incoming', power: 'noState' });
+    await source.liveMigration.send(spec.id, ticket, { signal: never });
+    expect(await source.inspect(spec.id)).toMatchObject({ stage: 'moved' });
+    await expect(source.powerOn(spec.id, spec.nics)).rejects.toMatchObject({ code: 'fault' });
+    await expect(target.liveMigration.cancel(spec.id)).rejects.toMatchObject({ code: 'fault' });
+    for (let i = 0; i < 2; i++) await target.liveMigration.accept(spec.id);
+    expect(await target.inspect(spec.id)).toMatchObject({ stage: 'settled', power: 'running', mark: spec.mark });
+    expect(await recordInside(other).memory.read(spec.id)).toBe('M');
+    expect(await recordInside(other).disk.read(spec.id, 0)).toBe('D');
+    expect(await other.configDriveFiles(spec.id)).toEqual([...configDrive.keys()]);
+    for (let i = 0; i < 2; i++) await source.destroy(spec.id);
+    expect(await pools.first.leftovers(spec.id, 0)).toEqual([]);
+    await target.reboot(spec.id, 'hard', spec.nics);
+    await target.destroy(spec.id);
+    expect(await other.leftovers(spec.id, 0)).toEqual([]);
+  });
+
+  it('that has got it and is told to remove it leaves nothing', async () => {
+    const other = await pools.start();
+    const [source, target] = [pools.drive(), pools.drive({}, other)];
+    const configDrive = new Map([['openstack/latest/meta_data.json', Buffer.from('{}')]]);
+    const spec = await pools.running(source, { configDrive });
+    const ticket = await target.liveMigration.receive(spec, await source.liveMigration.offer(spec.id), copied, never);
+    await source.liveMigration.send(spec.id, ticket, { signal: never });
+    await target.destroy(spec.id);
+    await source.destroy(spec.id);
+    expect([other.double.db.refs('VDI'), await pools.first.leftovers(spec.id, 0)]).toEqual([[], []]);
+  });
+
+  it('that does not take it leaves it where it was', async () => {
+    const other = await pools.start();
+    const [source, target] = [pools.drive(), pools.drive({}, other)];
+    const spec = await pools.running(source);
+    const ticket = await target.liveMigration.receive(spec, await source.liveMigration.offer(spec.id), copied, never);
+    other.double.faults.add({ method: 'VDI.create', error: ['SR_FULL', '1', '0'], times: 1 });
+    await expect(source.liveMigration.send(spec.id, ticket, { signal: never })).rejects.toMatchObject({
+      code: 'noResources',
+    });
+    expect(await source.inspect(spec.id)).toMatchObject({ stage: 'settled', power: 'running' });
+    for (let i = 0; i < 2; i++) await target.liveMigration.cancel(spec.id);
+    expect(await other.leftovers(spec.id, 0)).toEqual([]);
+    await source.destroy(spec.id);
+    expect(await pools.first.leftovers(spec.id, 0)).toEqual([]);
+  });
+});
+
+it('works with the data model of Citrix Hypervisor 8.2 and XCP-ng 8.2', async () => {
+  const old = await pools.start({ release: 'stockholm' });
+  const driver = pools.drive({}, old);
+  expect(await driver.probe(never)).toMatchObject({ health: 'healthy' });
+  const spec = await pools.running(driver, { flavor: { ...old.guest(newId()).flavor, memory: mib(32) } }, old);
+  await driver.suspending.suspend(spec.id);
+  await driver.suspending.resume(spec.id);
+  await driver.rebuilding.rebuild({ ...spec, mark: { ...spec.mark, build: 1 } }, never);
+  await driver.destroy(spec.id);
+  expect(await old.leftovers(spec.id, 0)).toEqual([]);
+});

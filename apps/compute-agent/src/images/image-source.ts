@@ -1,0 +1,38 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { pipeline } from 'node:stream/promises';
+import { DomainError, type ImageSnapshot } from '@omnivisor/contracts';
+import type { ImageCache } from '../agent/ports.js';
+import { DISK_FORMATS, type DiskFormat, HypervisorError, type ImageSource } from '../drivers/hypervisor-driver.js';
+
+/** An AMI is a raw disk under another name. */
+const formatOf = (diskFormat: string): DiskFormat => {
+  const format = diskFormat === 'ami' ? 'raw' : DISK_FORMATS.find((known) => known === diskFormat);
+  if (!format) throw new HypervisorError('unsupported', `nothing here reads a disk of format ${diskFormat}`);
+  return format;
+};
+
+/** An image as drivers take it: kept in this machine's cache, or fetched by the hypervisor itself. */
+export const imageSource = (images: ImageCache, image: ImageSnapshot, url: string): ImageSource => {
+  const path = async (signal: AbortSignal): Promise<string> => {
+    try {
+      return await images.path(image, url, signal);
+    } catch (error) {
+      if (signal.aborted) throw new HypervisorError('fault', 'the call was aborted', undefined, { cause: error });
+      if (!(error instanceof DomainError) || error.kind !== 'unavailable') throw error;
+      throw new HypervisorError('unavailable', error.message, undefined, { cause: error });
+    }
+  };
+  return {
+    format: formatOf(image.diskFormat),
+    path,
+    url,
+    digest: async () => {
+      const file = await path(new AbortController().signal);
+      const hash = createHash('sha256');
+      await pipeline(createReadStream(file), hash);
+      return { sha256: hash.digest('hex'), size: (await stat(file)).size };
+    },
+  };
+};

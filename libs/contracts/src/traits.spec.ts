@@ -1,0 +1,8 @@
+import { expect, it } from 'vitest';
+import { features } from './traits.js';
+
+it('gives each feature a trait of its own, in the form Placement demands', () => {
+  const traits = Object.values(features).map(({ trait }) => trait);
+  expect(new Set(traits).size).toBe(traits.length);
+  for (const trait of traits) expect(trait).toMatch(/^(COMPUTE|CUSTOM_OMNIVISOR)_[A-Z_]+$/);
+});

@@ -1,0 +1,221 @@
+#!/usr/bin/env node
+/**
+ * npm run bench:million [-- --json] [--events N]: what a log of a million events costs. Lives of servers are lived in a
+ * real cloud, then written again under other names until the log is long enough; measured are the rebuild of all read
+ * models from the first event, the first answers after a start, and `audit verify`.
+ */
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import pg from 'pg';
+import { postgresBinaries, startPostgres } from '../services/postgres.mjs';
+import { freePort } from '../services/process.mjs';
+import { adminClient } from '../start/client.mjs';
+import { ROOT } from '../start/options.mjs';
+import { readState } from '../start/state.mjs';
+import { knownUser } from '../start/system.mjs';
+import { atRest, startBenchCloud } from './bench-cloud.mjs';
+import { concurrently, cpuSeconds, loadAverage, pssMib } from './measure.mjs';
+
+const asJson = process.argv.includes('--json');
+const EVENTS = Number(process.argv[process.argv.indexOf('--events') + 1]) || 1_000_000;
+const LIVES = 40;
+const BATCH = 2_000;
+const say = (line) => console.error(line);
+const round = (n, digits = 1) => Number(n.toFixed(digits));
+const seconds = async (work) => {
+  const from = performance.now();
+  await work();
+  return (performance.now() - from) / 1_000;
+};
+
+const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
+
+/** Servers that are created, stopped, started, rebooted and deleted. */
+const live = async ({ admin, create }, lives, name) => {
+  await concurrently(lives, 8, async (i) => {
+    const id = await create(`${name}-${i}`);
+    const until = (status) =>
+      admin.until(`server ${id} to be ${status}`, 60_000, async () => {
+        const { server } = await admin.get('compute', `/servers/${id}`);
+        return server.status === status && server['OS-EXT-STS:task_state'] === null;
+      });
+    await until('ACTIVE');
+    const act = async (action, status) => {
+      await admin.post('compute', `/servers/${id}/action`, action);
+      await until(status);
+    };
+    await act({ 'os-stop': null }, 'SHUTOFF');
+    await act({ 'os-start': null }, 'ACTIVE');
+    await act({ reboot: { type: 'HARD' } }, 'ACTIVE');
+    await admin.request('DELETE', 'compute', `/servers/${id}`);
+    await admin.until(`server ${id} to be gone`, 60_000, async () => {
+      const { servers } = await admin.get('compute', `/servers?name=${name}-${i}$`);
+      return servers.length === 0;
+    });
+  });
+  await atRest(admin);
+};
+
+/** Writes what is after `from` again and again, each time about other servers, ports, requests and events. */
+const multiply = async (client, from, wanted) => {
+  const columns = 'position, stream, revision, id, type, command_id, size, payload, meta, recorded_at';
+  const { rows: before } = await client.query('select stream, id, payload, meta from log.event where position <= $1', [
+    from,
+  ]);
+  const old = new Set(before.flatMap((e) => `${e.stream} ${e.id} ${e.payload} ${e.meta}`.match(UUID) ?? []));
+  const { rows: life } = await client.query(`select ${columns} from log.event where position > $1 order by position`, [
+    from,
+  ]);
+  const lengths = new Map();
+  for (const { stream } of life) lengths.set(stream, (lengths.get(stream) ?? 0) + 1);
+  let position = Number(life.at(-1).position);
+  let rows = [];
+  const flush = async () => {
+    const list = (name) => rows.map((row) => row[name]);
+    await client.query(
+      `insert into log.event (${columns}) select * from unnest($1::bigint[], $2::text[], $3::bigint[], $4::uuid[], $5::text[],
+         $6::text[], $7::integer[], $8::text[], $9::text[], $10::timestamptz[])`,
+      columns.split(', ').map(list),
+    );
+    rows = [];
+  };
+  for (let copy = 1; position < wanted; copy++) {
+    const renamed = (text) =>
+      text?.replace(UUID, (id) =>
+        old.has(id)
+          ? id
+          : id.slice(0, 28) + ((Number.parseInt(id.slice(28), 16) ^ copy) >>> 0).toString(16).padStart(8, '0'),
+      );
+    for (const event of life) {
+      const stream = renamed(event.stream);
+      position += 1;
+      rows.push({
+        ...event,
+        position,
+        stream,
+        revision: Number(event.revision) + (stream === event.stream ? copy * lengths.get(stream) : 0),
+        id: renamed(event.id),
+        command_id: renamed(event.command_id),
+        payload: renamed(event.payload),
+        meta: renamed(event.meta),
+        recorded_at: life.at(-1).recorded_at,
+      });
+      if (rows.length >= BATCH) await flush();
+    }
+  }
+  if (rows.length > 0) await flush();
+  await client.query('update log.head set position = $1', [position]);
+  await client.query('vacuum analyze log.event');
+  return position;
+};
+
+/** Every read model of every service from the first event on, in schemas of its own. */
+const rebuild = async (url, events) => {
+  const dist = (path) => import(join(ROOT, path));
+  const { PostgresEventStore, PostgresReadModel } = await dist('libs/eventsourcing/dist/postgres/index.js');
+  const { Projector } = await dist('libs/eventsourcing/dist/index.js');
+  const { RandomIds } = await dist('libs/platform/dist/index.js');
+  const { gatewayProjections } = await dist('apps/api-gateway/dist/projections.js');
+  const { imageProjections } = await dist('apps/image-service/dist/image/image.projection.js');
+  const store = new PostgresEventStore({ url, ids: new RandomIds() });
+  const took = {};
+  for (const [name, projections] of [
+    ['api-gateway', gatewayProjections],
+    ['image-service', imageProjections],
+  ]) {
+    const readModel = new PostgresReadModel({ url, schema: `rebuild_${name.replace('-', '_')}` });
+    await readModel.prepare(projections.map((p) => p.table));
+    took[name] = await seconds(() => new Projector(store, readModel, projections).catchUp());
+    await readModel.close();
+    say(`  ${name}: ${round(took[name])} s, ${round(events / took[name], 0)} events/s`);
+  }
+  await store.close();
+  return took;
+};
+
+const tool = (home, name, ...args) => {
+  const file = fileURLToPath(new URL(`../start/${name}`, import.meta.url));
+  const env = { ...process.env, OMNIVISOR_HOME: home, OMNIVISOR_FAKE_VCPUS: '4096', OMNIVISOR_LOG_LEVEL: 'warn' };
+  const done = spawnSync(process.execPath, [file, ...args], { env, encoding: 'utf8', maxBuffer: 1e8 });
+  if (done.status !== 0) throw new Error(`${name} ${args.join(' ')}: ${done.stdout}${done.stderr}`);
+  return done.stdout;
+};
+
+say('lives of servers in a cloud with one fake host');
+const cloud = await startBenchCloud();
+const { home } = cloud;
+const address = () => {
+  const password = readFileSync(join(home, 'data/postgres/password'), 'utf8').trim();
+  const port = readFileSync(join(home, 'data/postgres.port'), 'utf8').trim();
+  return `postgres://postgres:${encodeURIComponent(password)}@127.0.0.1:${port}/omnivisor`;
+};
+const connected = async (work) => {
+  const client = new pg.Client({ connectionString: address() });
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+};
+const apiPort = await freePort();
+const start = () => tool(home, 'start.mjs', '--detach', '--agents', '0', '--fake-hosts', '1', '--port', `${apiPort}`);
+/** Seconds until a server can be had. */
+const firstServer = () =>
+  seconds(async () => {
+    const admin = await adminClient(home);
+    const [flavor] = (await admin.get('compute', '/flavors')).flavors;
+    const [image] = (await admin.get('image', '/images')).images;
+    const server = { name: 'first', flavorRef: flavor.id, imageRef: image.id, networks: 'none' };
+    const { id } = (await admin.post('compute', '/servers', { server }, { 'openstack-api-version': 'compute 2.37' }))
+      .server;
+    const isActive = async () => (await admin.get('compute', `/servers/${id}`)).server.status === 'ACTIVE';
+    await admin.until('a first server', 120_000, isActive, 20);
+  });
+const head = () => connected(async (c) => Number((await c.query('select position from log.head')).rows[0].position));
+try {
+  const load = [loadAverage()];
+  // What is done once, for the first server, is none of a life.
+  await live(cloud, 2, 'first');
+  const from = await head();
+  await live(cloud, LIVES, 'life');
+  tool(home, 'stop.mjs');
+  const binaries = postgresBinaries(ROOT);
+  const user = process.getuid?.() === 0 ? { user: knownUser() } : {};
+  const port = Number(readFileSync(join(home, 'data/postgres.port'), 'utf8'));
+  const postgres = await startPostgres({ dir: join(home, 'data/postgres'), binaries, port, ...user });
+  say(`writing ${EVENTS} events`);
+  const written = await seconds(() => connected((client) => multiply(client, from, EVENTS)));
+  const events = await head();
+  say(`  ${events} events in ${round(written)} s`);
+  say('rebuild of all read models');
+  const took = await rebuild(address(), events);
+  await postgres.stop();
+  say('a start that has it all to catch up with');
+  const behind = await seconds(() => start());
+  tool(home, 'stop.mjs');
+  say('a start after that');
+  const again = await seconds(() => start());
+  const first = await firstServer();
+  const services = readState(home).services.filter((s) => s.pid !== null);
+  const memory = pssMib(services);
+  say('verify');
+  const verify = await seconds(async () => say(tool(home, 'omnivisor.mjs', 'audit', 'verify')));
+  load.push(loadAverage());
+  const result = {
+    load,
+    events,
+    rebuild: Object.fromEntries(Object.entries(took).map(([name, s]) => [name, round(events / s, 0)])),
+    startBehindSeconds: round(behind),
+    startSeconds: round(again),
+    firstServerSeconds: round(first),
+    verifySeconds: round(verify),
+    memoryMib: Object.fromEntries(Object.entries(memory).map(([name, mib]) => [name, round(mib, 0)])),
+    cpuSeconds: cpuSeconds(services),
+  };
+  console.log(asJson ? JSON.stringify(result) : JSON.stringify(result, null, 2));
+} finally {
+  cloud.stop();
+}

@@ -1,0 +1,79 @@
+import { randomUUID } from 'node:crypto';
+import { rmSync } from 'node:fs';
+import { operationFailed } from '../errors.mjs';
+import { snapshotObject } from '../objects.mjs';
+import { machines } from './vm.mjs';
+
+const LIMIT = 50;
+
+const snapshots = (host, p) => {
+  if (p.VMSnapshot) return [p.VMSnapshot].flat();
+  const all = p.Id ? [...host.vms.values()] : machines(host, { VM: p.VM && [p.VM].flat(), VMName: p.VMName });
+  return all.flatMap((vm) =>
+    vm.snapshots
+      .filter((s) => (p.Id ? s.id === p.Id : p.Name === undefined || [p.Name].flat().includes(s.name)))
+      .map((snapshot) => ({ vm, snapshot })),
+  );
+};
+
+const disksOf = (vm) => vm.drives.filter((d) => d.kind === 'HardDiskDrive');
+/** `root.vhdx` goes on in `root_<guid>.avhdx`. */
+const nextPath = (path) => path.replace(/(_[0-9A-F-]{36})?\.a?(vhdx?)$/i, `_${randomUUID().toUpperCase()}.a$2`);
+
+const goOnAbove = async (host, vm) => {
+  for (const drive of disksOf(vm)) {
+    const { format, size } = host.disks.info(host.local(drive.path));
+    const path = nextPath(drive.path);
+    host.disks.create(host.local(path), { format, type: 'Differencing', size, parent: host.local(drive.path) });
+    drive.path = path;
+  }
+  await host.machines.disksChanged(vm);
+};
+
+export const checkpointCmdlets = {
+  'Checkpoint-VM': async (host, p) => {
+    const made = [];
+    for (const vm of machines(host, p)) {
+      if (vm.checkpointType === 'Disabled') throw operationFailed(`Checkpoints are disabled for '${vm.Name}'.`);
+      if (vm.snapshots.length >= LIMIT)
+        throw operationFailed(`'${vm.Name}' has ${LIMIT} checkpoints; it cannot have more.`);
+      if (vm.checkpointType === 'ProductionOnly' && vm.State === 'Running' && !vm.guest.vss)
+        throw operationFailed(
+          `Checkpoint operation for '${vm.Name}' failed. Production checkpoints cannot be created: the guest has no working VSS.`,
+        );
+      const snapshot = {
+        id: randomUUID(),
+        name: p.SnapshotName ?? `${vm.Name} - (${new Date().toISOString()})`,
+        createdAt: new Date().toISOString(),
+        processors: vm.processors,
+        memory: { ...vm.memory },
+        disks: Object.fromEntries(disksOf(vm).map((d) => [d.id, d.path])),
+      };
+      await goOnAbove(host, vm);
+      vm.snapshots.push(snapshot);
+      made.push(snapshotObject(vm, snapshot));
+    }
+    return p.Passthru ? made : [];
+  },
+  'Get-VMSnapshot': async (host, p) => {
+    if (p.ChildOf || p.ParentOf) throw new Error('the double tells no tree of checkpoints');
+    return snapshots(host, p).map(({ vm, snapshot }) => snapshotObject(vm, snapshot));
+  },
+  'Remove-VMSnapshot': async (host, p) => {
+    for (const { vm, snapshot } of snapshots(host, p)) {
+      // The newest one's disks are merged into what they stand on; what is between two checkpoints stays a chain.
+      const newest = vm.snapshots.at(-1) === snapshot;
+      if (newest)
+        for (const drive of disksOf(vm)) {
+          const below = snapshot.disks[drive.id];
+          if (!below) continue;
+          await host.disks.merge(host.local(drive.path));
+          rmSync(host.local(drive.path));
+          drive.path = below;
+        }
+      vm.snapshots.splice(vm.snapshots.indexOf(snapshot), 1);
+      if (newest) await host.machines.disksChanged(vm);
+    }
+    return [];
+  },
+};

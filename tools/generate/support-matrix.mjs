@@ -1,0 +1,173 @@
+#!/usr/bin/env node
+/**
+ * Writes docs/support-matrix.md from the results of the conformance suite; `--check` only compares. Run it after a build.
+ */
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const FILE = fileURLToPath(new URL('../../docs/support-matrix.md', import.meta.url));
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const drivers = join(root, 'apps/compute-agent/src/drivers');
+
+/** What every driver has to do, as the suite groups it; beside them stand the `features` of contracts. */
+export const basics = {
+  host: { title: 'Probe, health and inventory of the host', nova: ['operation.report-cpu-traits'] },
+  spawning: { title: 'Spawn', nova: ['operation.launch', 'storage.image'] },
+  listing: { title: 'State of guests', nova: ['operation.get-guest-info'] },
+  power: { title: 'Start, stop, reboot', nova: ['operation.reboot'] },
+  destroying: { title: 'Destroy', nova: ['operation.terminate'] },
+  configDrive: { title: 'Config drive', nova: ['guest.setup.configdrive'] },
+  isolation: { title: 'Guests of others are left alone', nova: [] },
+  events: { title: "A guest's own shutdown is seen", nova: [] },
+  concurrency: { title: 'Calls at once, and a backend that is gone', nova: [] },
+  recovery: { title: 'An agent that ends in the middle', nova: [] },
+};
+
+/** Of everything the results of a backend depend on. */
+export const sourcesHash = (backend) => {
+  const hash = createHash('sha256');
+  for (const folder of ['interface', 'common', 'conformance', backend])
+    for (const file of filesBelow(join(drivers, folder))) {
+      if (file.includes('/generated/')) continue;
+      hash.update(file.slice(drivers.length)).update('\0').update(readFileSync(file)).update('\0');
+    }
+  return hash.digest('hex');
+};
+const filesBelow = (folder) =>
+  readdirSync(folder, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+    .sort();
+
+/** Row names of Nova's feature support matrix, August 2026. */
+const NOVA_ROWS = `
+  operation.attach-volume operation.attach-tagged-volume operation.detach-volume operation.extend-volume
+  operation.attach-interface operation.attach-tagged-interface operation.detach-interface
+  operation.maintenance-mode operation.evacuate operation.rebuild operation.rebuild-volume-backed
+  operation.get-guest-info operation.get-host-uptime operation.get-host-ip operation.live-migrate
+  operation.force-live-migration-to-complete operation.abort-in-progress-live-migration operation.launch
+  operation.pause operation.reboot operation.rescue operation.resize operation.resume
+  operation.set-admin-password operation.snapshot operation.suspend operation.swap-volume operation.terminate
+  operation.trigger-crash-dump operation.unpause guest.disk.autoconfig guest.disk.rate-limit
+  guest.setup.configdrive guest.setup.inject.file guest.setup.inject.networking console.rdp console.serial.log
+  console.serial.interactive console.spice console.vnc storage.block storage.block.backend.fibrechannel
+  storage.block.backend.iscsi storage.block.backend.iscsi.auth.chap storage.image operation.uefi-boot
+  operation.device-tags operation.quiesce operation.unquiesce operation.multiattach-volume
+  operation.encrypted-volume operation.trusted-certs operation.file-backed-memory operation.report-cpu-traits
+  operation.port-with-resource-request operation.boot-encrypted-vm operation.cache-images
+  operation.boot-emulated-tpm operation.boot-stateless-firmware
+`
+  .trim()
+  .split(/\s+/);
+
+const LEVELS = {
+  L0: 'in this process: a machine that only keeps records',
+  L1: "the wire protocol, against the vendor's simulator or a double that enforces the documented contract",
+  L2: 'a real hypervisor, which booted a guest',
+  L3: 'the real product on real hardware',
+};
+const BACKENDS = ['qemu', 'xen', 'xenserver', 'vsphere', 'hyperv', 'fake'];
+
+const plural = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
+
+/** What a backend has shown of one row; what was not tried is not claimed. */
+const cell = (results, proof) => {
+  if (!results) return '';
+  const found = results.proofs[proof];
+  if (!found) return '—';
+  return found.passed.length === 0 ? 'not tried' : `${found.level}, ${found.passed.length}`;
+};
+
+const table = (head, rows) => [
+  `| ${head.join(' | ')} |`,
+  `|${head.map(() => '---').join('|')}|`,
+  ...rows.map((r) => `| ${r.join(' | ')} |`),
+];
+
+const section = (results, titles) => {
+  const { backend, command, proofs, remarks = [] } = results;
+  const all = Object.values(proofs);
+  const passed = all.reduce((n, p) => n + p.passed.length, 0);
+  const byReason = new Map();
+  for (const [proof, { skipped }] of Object.entries(proofs))
+    for (const [behaviour, why] of Object.entries(skipped))
+      byReason.set(why, [...(byReason.get(why) ?? []), `${titles[proof]}: ${behaviour}`]);
+  return [
+    '',
+    `### ${backend}`,
+    '',
+    `${plural(passed, 'behaviour')} shown by \`${command}\`.`,
+    ...remarks.flatMap((remark) => ['', remark]),
+    ...[...byReason]
+      .sort()
+      .flatMap(([why, list]) => ['', `Not tried, for want of ${why}:`, '', ...list.sort().map((line) => `- ${line}`)]),
+  ];
+};
+
+/**
+ * @param all results of the suite, one for each backend that was run with the sources as they are
+ * @param features `features` of contracts
+ */
+export const supportMatrix = (all, features) => {
+  const rows = { ...basics, ...features };
+  const titles = Object.fromEntries(Object.entries(rows).map(([name, { title }]) => [name, title]));
+  const by = Object.fromEntries(all.map((results) => [results.backend, results]));
+  const backends = BACKENDS.filter((backend) => by[backend]);
+  const answered = new Set(Object.values(rows).flatMap((row) => row.nova));
+  const line = ([name, { title, nova, trait }]) => [
+    title,
+    [...nova, ...(trait ? [`\`${trait}\``] : [])].join('<br>'),
+    ...backends.map((backend) => cell(by[backend], name)),
+  ];
+  const none = BACKENDS.filter((backend) => !by[backend]);
+  return `${[
+    '# Support matrix',
+    '',
+    'Generated from the results of the conformance suite (`drivers/conformance/generated/`) by',
+    '`node tools/generate/support-matrix.mjs`; do not edit. A cell says how real the thing was that the suite ran over, and how',
+    'many behaviours it showed; `—` is not supported. A backend whose suite was not run with the sources as they are has no',
+    'column.',
+    '',
+    ...table(['Level', 'The suite ran over'], Object.entries(LEVELS)),
+    '',
+    '## What every driver does',
+    '',
+    ...table(['', "Nova's rows", ...backends], Object.entries(basics).map(line)),
+    '',
+    '## What not every hypervisor can do',
+    '',
+    'A host has the trait when its hypervisor does it; where it is missing the API answers 501.',
+    '',
+    ...table(['', "Nova's rows, trait", ...backends], Object.entries(features).map(line)),
+    ...(none.length > 0 ? ['', `No results: ${none.join(', ')}.`] : []),
+    '',
+    "## Nova's rows without an answer here",
+    '',
+    NOVA_ROWS.filter((row) => !answered.has(row)).join(', '),
+    '',
+    '## By backend',
+    ...backends.flatMap((backend) => section(by[backend], titles)),
+  ].join('\n')}\n`;
+};
+
+/** Results that were made with the sources as they are: by each `npm test`, or by a run with the same hash. */
+export const currentResults = () => {
+  const folder = join(drivers, 'conformance/generated');
+  return readdirSync(folder)
+    .filter((file) => file.endsWith('.json'))
+    .map((file) => JSON.parse(readFileSync(join(folder, file), 'utf8')))
+    .filter(({ backend, sources }) => sources === null || sources === sourcesHash(backend));
+};
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { features } = await import('../../libs/contracts/dist/index.js');
+  const text = supportMatrix(currentResults(), features);
+  if (process.argv.includes('--check')) {
+    if (readFileSync(FILE, 'utf8') !== text) {
+      console.error('docs/support-matrix.md is not up to date: run node tools/generate/support-matrix.mjs');
+      process.exit(1);
+    }
+  } else writeFileSync(FILE, text);
+}

@@ -1,0 +1,90 @@
+#!/usr/bin/env node
+/**
+ * npm run verify:hyperv -- --host USER@HOST[:PORT] --serve ADDRESS:PORT [options] [-- vitest options]
+ *
+ * Runs the conformance suite of the drivers over a real Windows host, which docs/operating/hyperv.md says how to prepare.
+ *
+ *   --host            the host, or `local` on the host itself                       OMNIVISOR_HYPERV_HOSTS
+ *   --key             private key for it                                            OMNIVISOR_HYPERV_KEY
+ *   --known-hosts     file with its key                                             OMNIVISOR_HYPERV_KNOWN_HOSTS
+ *   --script          where the host script lies there                              OMNIVISOR_HYPERV_SCRIPT
+ *   --serve           address and port of this machine from which the host fetches image bytes
+ *   --generation      1 or 2 (2)
+ *   --secure-boot     with generation 2
+ *   --switch          virtual switch for network interfaces; without it they are not tried
+ *   --image           VHD or VHDX to boot; without it the project's test image, converted
+ *   --no-linux        the image has no root shell on its serial port
+ */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  allowNegative: true,
+  options: {
+    host: { type: 'string', default: process.env.OMNIVISOR_HYPERV_HOSTS ?? '' },
+    key: { type: 'string', default: process.env.OMNIVISOR_HYPERV_KEY },
+    'known-hosts': { type: 'string', default: process.env.OMNIVISOR_HYPERV_KNOWN_HOSTS },
+    script: { type: 'string', default: process.env.OMNIVISOR_HYPERV_SCRIPT },
+    serve: { type: 'string', default: '' },
+    generation: { type: 'string', default: '2' },
+    'secure-boot': { type: 'boolean', default: false },
+    switch: { type: 'string' },
+    image: { type: 'string' },
+    linux: { type: 'boolean', default: true },
+  },
+});
+const [, address, port] = /^(.+):(\d+)$/.exec(values.serve) ?? [];
+if (!values.host || !address) {
+  console.error('usage: npm run verify:hyperv -- --host USER@HOST --serve ADDRESS:PORT (see docs/operating/hyperv.md)');
+  process.exit(2);
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'omnivisor-verify-'));
+const format = values.generation === '1' ? 'vhd' : 'vhdx';
+
+/** The project's test image as the host's kind of disk. */
+const testImage = () => {
+  const built = execFileSync('node', [join(root, 'tools/image/image.mjs')], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  }).trim();
+  const file = join(folder, `test.${format}`);
+  const kind = format === 'vhd' ? ['vpc', '-o', 'subformat=dynamic,force_size=on'] : ['vhdx'];
+  execFileSync('qemu-img', ['convert', '-f', 'qcow2', '-O', ...kind, built, file]);
+  return file;
+};
+
+try {
+  const image = values.image ? resolve(values.image) : testImage();
+  const given = (name, value) => (value === undefined ? {} : { [name]: value });
+  const settings = {
+    serve: { address, port: Number(port) },
+    image,
+    format: image.endsWith('.vhd') ? 'vhd' : 'vhdx',
+    memory: values['secure-boot'] ? 384 : 256,
+    secureBoot: values['secure-boot'],
+    switch: values.switch ?? null,
+    linux: values.linux,
+    hyperv: {
+      OMNIVISOR_HYPERV_HOSTS: values.host,
+      OMNIVISOR_HYPERV_GENERATION: values.generation,
+      ...given('OMNIVISOR_HYPERV_KEY', values.key),
+      ...given('OMNIVISOR_HYPERV_KNOWN_HOSTS', values['known-hosts']),
+      ...given('OMNIVISOR_HYPERV_SCRIPT', values.script),
+    },
+  };
+  const { status } = spawnSync(
+    join(root, 'node_modules/.bin/vitest'),
+    ['run', '--config', 'tools/verify/vitest.config.ts', 'apps/compute-agent/src/drivers/hyperv', ...positionals],
+    { cwd: root, stdio: 'inherit', env: { ...process.env, OMNIVISOR_VERIFY: JSON.stringify(settings) } },
+  );
+  process.exitCode = status ?? 1;
+} finally {
+  rmSync(folder, { recursive: true });
+}
