@@ -10,7 +10,7 @@ it('serves the document of the audit API that the repository keeps', async () =>
   const { body, status } = await cloud.call('/audit/v1/openapi.json');
   expect(status).toBe(200);
   expect(body).toEqual(JSON.parse(JSON.stringify(openApi())));
-  // `npx vitest run -u` writes it anew.
+  // `npx vitest run apps/api-gateway/src/audit/openapi -u` writes it anew.
   await expect(`${JSON.stringify(body, null, 2)}\n`).toMatchFileSnapshot(FILE);
   await cloud.stop();
 });

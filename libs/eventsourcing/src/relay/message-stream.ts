@@ -1,15 +1,14 @@
 import {
   DiscardPolicy,
-  JetStreamApiError,
   type JetStreamClient,
   type JetStreamManager,
   jetstream,
-  jetstreamManager,
   RetentionPolicy,
   StorageType,
 } from '@nats-io/jetstream';
 import { headers, type NatsConnection } from '@nats-io/transport-node';
 import type { Position } from '@omnivisor/contracts';
+import { codeOf, isBehind, managerOf, NANOSECONDS, NO_MESSAGE, STREAM_NOT_FOUND, TIMEOUT } from './jetstream.js';
 
 /** A message made of an event. */
 export interface DerivedMessage {
@@ -42,25 +41,20 @@ export interface StreamEnd {
   readonly origin: MessageOrigin | null;
 }
 
-const STREAM_NOT_FOUND = 10059;
-const NO_MESSAGE = 10037;
-const WRONG_LAST_SEQUENCE = new Set([10071, 10164]);
-const NANOSECONDS = 1_000_000;
 const POSITION = 'Omnivisor-Position';
 const PART = 'Omnivisor-Part';
-
-const codeOf = (error: unknown): number | undefined => (error instanceof JetStreamApiError ? error.code : undefined);
 
 /** A JetStream stream of messages that are made of events; each says of which. */
 export class MessageStream {
   private readonly client: JetStreamClient;
-  private manager: Promise<JetStreamManager> | undefined;
+  private readonly managed: () => Promise<JetStreamManager>;
 
   constructor(
-    private readonly nats: NatsConnection,
+    nats: NatsConnection,
     private readonly options: MessageStreamOptions,
   ) {
-    this.client = jetstream(nats, { timeout: 5_000 });
+    this.client = jetstream(nats, { timeout: TIMEOUT });
+    this.managed = managerOf(nats);
   }
 
   /** Where it ends; it is made when it is not there, and brought to the bounds wanted now. */
@@ -99,8 +93,7 @@ export class MessageStream {
       });
       return true;
     } catch (error) {
-      const code = codeOf(error);
-      if (code !== undefined && WRONG_LAST_SEQUENCE.has(code)) return false;
+      if (isBehind(error)) return false;
       throw error;
     }
   }
@@ -115,13 +108,5 @@ export class MessageStream {
     const position = Number(message.header.get(POSITION));
     const part = Number(message.header.get(PART));
     return Number.isSafeInteger(position) && position > 0 ? { position, part } : null;
-  }
-
-  private managed(): Promise<JetStreamManager> {
-    this.manager ??= jetstreamManager(this.nats, { timeout: 5_000 }).catch((error) => {
-      this.manager = undefined;
-      throw error;
-    });
-    return this.manager;
   }
 }
