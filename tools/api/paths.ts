@@ -14,10 +14,10 @@ export interface Route {
 
 const NEWEST: Readonly<Record<string, string>> = { compute: '2.104', placement: '1.39' };
 
-/** Every operation of every service. */
+/** Every operation of every service whose answer has an end. */
 export const everyRoute = (): Route[] =>
   allOperations()
-    .filter(({ controller }) => !controller.name.endsWith('Discovery'))
+    .filter(({ controller, spec }) => !controller.name.endsWith('Discovery') && !spec.endless)
     .flatMap(({ spec }) => {
       const choice = /:\w+\(([\w|-]+)\)/.exec(spec.path);
       const kinds = choice ? choice[1]!.split('|') : [''];
@@ -73,6 +73,7 @@ const objects: Readonly<Record<string, Of>> = {
   'image tags': word,
   'image members': (who) => who.projectId,
   'image os-omnivisor-export': () => 'raw',
+  'audit servers': (who) => who.server,
   'placement allocations': (who) => who.server,
   'placement resource_providers': (who) => who.provider,
   'placement inventories': () => 'VCPU',
@@ -86,6 +87,7 @@ const common = new Set([
   ),
   ...['extensions', 'agents', 'availability_zones'].map((s) => `network ${s}`),
   'image tasks',
+  ...['events', 'ui'].map((s) => `audit ${s}`),
   ...['traits', 'resource_classes'].map((s) => `placement ${s}`),
 ]);
 

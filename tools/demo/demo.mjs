@@ -108,13 +108,21 @@ const consoleFollower = (demo, serverId) => {
 const printStory = async (serverId, natsUrl) => {
   const bus = await adminBus({ url: natsUrl, credentialsFile: join(home, 'cli.creds') });
   try {
-    const story = await bus.ask('api-gateway', 'audit-why', { server: serverId });
-    const from = Date.parse(story[0].at);
+    const { requests } = await bus.ask('api-gateway', 'audit-why', { server: serverId });
+    const from = Date.parse(requests[0].at);
     console.log('\nThe story of this server, out of the log:');
-    for (const line of story) {
-      console.log(`  +${((Date.parse(line.at) - from) / 1000).toFixed(3)} s  ${line.type}  ${line.what}`);
-      console.log(`             by ${line.who}${line.requestId ? `, ${line.requestId}` : ''}`);
-      for (const reason of line.reasons) console.log(`             because: ${reason}`);
+    const tell = (node, depth) => {
+      const indent = ' '.repeat(13 + 2 * depth);
+      console.log(
+        `  +${((Date.parse(node.at) - from) / 1000).toFixed(3)} s${'  '.repeat(depth)}  ${node.type}  ${node.what}`,
+      );
+      for (const reason of node.reasons) console.log(`${indent}because: ${reason}`);
+      if (node.call) console.log(`${indent}hypervisor call: ${node.call.operation} on ${node.call.host}`);
+      for (const effect of node.effects) tell(effect, depth + 1);
+    };
+    for (const { who, requestId, effects } of requests) {
+      console.log(`  ${who}, ${requestId}`);
+      for (const effect of effects) tell(effect, 1);
     }
     return from;
   } finally {

@@ -1,3 +1,4 @@
+import { MemoryEventIndex } from '@omnivisor/eventsourcing/event-index';
 import { MemoryLeadership, MemoryReadModel, MemorySeat } from '@omnivisor/eventsourcing/memory';
 import { MemorySealStore } from '@omnivisor/eventsourcing/seal';
 import { BusTokenValidator, type Call, createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
@@ -77,6 +78,7 @@ export class ApiCloud {
         keyDays: 365,
         places: [],
       },
+      eventIndex: new MemoryEventIndex(),
       logger,
       region: 'RegionOne',
       tokenSeconds: 86_400,

@@ -12,6 +12,7 @@ const NEEDS = [
   ['mkfs.xfs', 'xfsprogs'],
   ['mkfs.vfat', 'dosfstools'],
   ['sfdisk', 'fdisk'],
+  ['chromium-headless-shell', 'chromium-headless-shell'],
   ['ssh', 'openssh-client'],
   ['sshd', 'openssh-server'],
 ];

@@ -1,5 +1,6 @@
 import { type DynamicModule, Global, Module } from '@nestjs/common';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
+import { AuditModule, type AuditParts } from './audit/audit.module.js';
 import { ComputeModule, type ComputeNeighbours } from './compute/compute.module.js';
 import type { ComputeSettings } from './compute/compute-ports.js';
 import { GatewayCore } from './core/gateway-core.js';
@@ -14,6 +15,7 @@ export interface GatewayParts {
   readonly vault: Vault;
   readonly neighbours: ComputeNeighbours;
   readonly compute: ComputeSettings;
+  readonly audit: AuditParts;
 }
 
 @Global()
@@ -31,7 +33,7 @@ class CoreModule {
 /** The HTTP side of one replica: a module for each area. */
 @Module({})
 export class AppModule {
-  static of({ gateway, identity, vault, neighbours, compute }: GatewayParts): DynamicModule {
+  static of({ gateway, identity, vault, neighbours, compute, audit }: GatewayParts): DynamicModule {
     return {
       module: AppModule,
       imports: [
@@ -39,6 +41,7 @@ export class AppModule {
         identityModule(identity),
         ComputeModule.of(gateway, vault, neighbours, compute),
         NetworkModule,
+        AuditModule.of(audit),
       ],
     };
   }

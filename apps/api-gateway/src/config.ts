@@ -38,9 +38,15 @@ export const GatewayConfig = z.object({
   /** Publishes the log to a JetStream stream, for the world outside. */
   OMNIVISOR_RELAY: flag.default(true),
   OMNIVISOR_RELAY_STREAM: z.string().default('OMNIVISOR_EVENTS'),
-  /** Days and MiB after which the stream forgets; the log does not. */
+  /** Days and MiB after which these streams forget; the log does not. */
   OMNIVISOR_RELAY_DAYS: count.default(7),
   OMNIVISOR_RELAY_MIB: count.default(1_024),
+  /** Publishes the log as CADF to a JetStream stream, for auditors on the bus. */
+  OMNIVISOR_CADF: flag.default(false),
+  OMNIVISOR_CADF_STREAM: z.string().default('OMNIVISOR_CADF'),
+  /** Publishes Nova's versioned notifications to a JetStream stream. */
+  OMNIVISOR_NOTIFICATIONS: flag.default(false),
+  OMNIVISOR_NOTIFICATIONS_STREAM: z.string().default('OMNIVISOR_NOTIFICATIONS'),
   /** Days after which a new key signs the checkpoints of the log. */
   OMNIVISOR_SEALING_KEY_DAYS: count.default(90),
   /** Folder that checkpoints are written to; best on another machine's disk. */

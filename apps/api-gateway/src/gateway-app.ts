@@ -1,5 +1,6 @@
 import type { Server } from 'node:http';
 import { seconds } from '@omnivisor/contracts';
+import type { EventIndex } from '@omnivisor/eventsourcing/event-index';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
 import {
   createOpenStackApp,
@@ -9,8 +10,11 @@ import {
   trustOf,
 } from '@omnivisor/openstack';
 import { AppModule } from './app.module.js';
+import { AuditDesk } from './audit/audit-desk.js';
+import { EventFollower } from './audit/events/event-follower.js';
 import { Evidence, type EvidencePorts } from './audit/evidence/evidence.js';
 import { EvidenceDesk } from './audit/evidence/evidence-desk.js';
+import { AuditIndex } from './audit/index/audit-index.js';
 import { Refusals } from './audit/refusals.js';
 import { refusalsBehind } from './audit/refusals-behind.js';
 import type { ComputeImages } from './compute/compute-ports.js';
@@ -22,11 +26,15 @@ import type { GatewayPorts } from './core/gateway-core.js';
 import { Gateway } from './gateway.js';
 import { Identity } from './identity/identity.js';
 import { passThrough } from './pass-through.js';
+import { gatewayProjections } from './projections.js';
+import { ReportDesk } from './report/report-desk.js';
 
 export interface GatewayAppOptions {
   readonly ports: GatewayPorts;
   readonly vault: Vault;
   readonly evidence: EvidencePorts;
+  /** Finds events for auditors. */
+  readonly eventIndex: EventIndex;
   readonly logger: EdgeLogger;
   readonly region: string;
   readonly tokenSeconds: number;
@@ -51,6 +59,7 @@ export interface GatewayApp {
   readonly app: OpenStackApp;
   readonly refusals: Refusals;
   readonly evidence: Evidence;
+  readonly auditIndex: AuditIndex;
   /** @param agentUrl `ws://` root under which hosts reach this replica */
   serveConsoles(agentUrl: string): void;
   stop(): Promise<void>;
@@ -78,6 +87,14 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
   const evidenceDesk = new EvidenceDesk(gateway.core, evidence);
   await evidence.start();
   await evidenceDesk.start();
+  const index = new AuditIndex(gateway.core, options.eventIndex, options.onError);
+  index.start();
+  const auditDesk = new AuditDesk(gateway.core, index, gatewayProjections, options.evidence.origin);
+  await auditDesk.start();
+  const reportDesk = new ReportDesk(gateway.core, index, evidence, options.evidence.origin);
+  await reportDesk.start();
+  const follower = new EventFollower(gateway.core, index);
+  await follower.start();
   const publicUrl = options.publicUrl?.replace(/\/+$/, '');
   const app: OpenStackApp = await createOpenStackApp({
     module: AppModule.of({
@@ -89,8 +106,9 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
         network: new OwnNetworkApi(() => app.fastify),
       },
       compute: { quota: {}, consoleUrl: (publicUrl ?? 'http://127.0.0.1').replace(/^http/, 'ws') },
+      audit: { index, follower, identity: identity.desk },
     }),
-    services: ['identity', 'compute', 'network'],
+    services: ['identity', 'compute', 'network', 'audit'],
     tokens: () => identity.desk.tokens,
     logger: options.logger,
     refused: (refusal) => refusals.record(refusal),
@@ -115,6 +133,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
     app,
     refusals,
     evidence,
+    auditIndex: index,
     serveConsoles: (agentUrl) =>
       new ConsoleProxy(gateway.core, grantedConsoles(gateway.core), gateway.live, {
         agentUrl,
@@ -122,7 +141,11 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
         onError: options.onError,
       }).attach(app.fastify.server as Server),
     stop: async () => {
+      await follower.stop();
       await app.close();
+      await auditDesk.stop();
+      await reportDesk.stop();
+      await index.stop();
       await refusals.stop();
       await evidenceDesk.stop();
       await evidence.stop();

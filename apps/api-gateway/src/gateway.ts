@@ -7,7 +7,6 @@ import {
   type ServerPort,
 } from '@omnivisor/contracts';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
-import { AuditDesk } from './audit/audit-desk.js';
 import { HostDesk } from './compute/host/host-desk.js';
 import { LiveAnswers } from './compute/host/live-answers.js';
 import { quotaAggregate } from './compute/quota/quota.js';
@@ -30,7 +29,6 @@ export class Gateway {
   readonly live: LiveAnswers;
   readonly serverPorts: ServerPorts;
   private readonly hosts: HostDesk;
-  private readonly audit: AuditDesk;
 
   constructor(
     ports: GatewayPorts,
@@ -39,7 +37,6 @@ export class Gateway {
   ) {
     this.core = new GatewayCore(ports, gatewayProjections, onError);
     this.live = new LiveAnswers(this.core);
-    this.audit = new AuditDesk(this.core, gatewayProjections);
     this.serverPorts = new ServerPorts(this.core);
     const guests = new GuestDesk(this.core, this.serverPorts, vault);
     this.hosts = new HostDesk(
@@ -73,12 +70,10 @@ export class Gateway {
     await this.core.start();
     await this.live.start();
     await this.hosts.start();
-    await this.audit.start();
   }
 
   async stop(): Promise<void> {
     await this.hosts.stop();
-    await this.audit.stop();
     await this.live.stop();
     await this.core.stop();
   }

@@ -2,13 +2,13 @@ import 'reflect-metadata';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { ms } from '@omnivisor/contracts';
+import { PostgresEventIndex } from '@omnivisor/eventsourcing/event-index';
 import {
   PgLeadership,
   PostgresEventStore,
   PostgresHistory,
   PostgresReadModel,
 } from '@omnivisor/eventsourcing/postgres';
-import { EventStream, Relay } from '@omnivisor/eventsourcing/relay';
 import { PostgresSealStore } from '@omnivisor/eventsourcing/seal';
 import { masterKeys, PostgresVault } from '@omnivisor/eventsourcing/vault';
 import { readPolicies } from '@omnivisor/openstack';
@@ -27,10 +27,12 @@ import {
 } from '@omnivisor/platform';
 import { checkpointPlaces } from './audit/evidence/configured-places.js';
 import { evidenceMetrics } from './audit/evidence/evidence-metrics.js';
+import { INDEX_RULE } from './audit/index/index-entry.js';
 import { refusalMetrics } from './audit/refusal-metrics.js';
 import { GatewayConfig, readSecret } from './config.js';
 import { startGatewayApp } from './gateway-app.js';
 import { gatewayProjections } from './projections.js';
+import { relaysOf } from './relays.js';
 
 const config = loadConfig(GatewayConfig, process.env);
 const log = logger('api-gateway', config.OMNIVISOR_LOG_LEVEL);
@@ -59,6 +61,9 @@ await readModel.prepare(tables);
 const history = new PostgresHistory({ url, schema });
 lifecycle.onStop('history', () => history.close());
 await history.prepare(tables);
+const eventIndex = new PostgresEventIndex({ url, schema, rule: INDEX_RULE });
+lifecycle.onStop('index of the log', () => eventIndex.close());
+await eventIndex.prepare();
 const vault = new PostgresVault({
   url,
   schema,
@@ -87,6 +92,7 @@ const service = await startGatewayApp({
     keyDays: config.OMNIVISOR_SEALING_KEY_DAYS,
     places: checkpointPlaces(config, bus),
   },
+  eventIndex,
   logger: log,
   region: config.OMNIVISOR_REGION,
   tokenSeconds: config.OMNIVISOR_TOKEN_SECONDS,
@@ -120,16 +126,9 @@ lifecycle.onStop('health', () => {
   health.markStopping();
   return healthServer.close();
 });
-if (config.OMNIVISOR_RELAY) {
-  const stream = new EventStream(bus.connection, {
-    name: config.OMNIVISOR_RELAY_STREAM,
-    subject: 'events',
-    maxAge: config.OMNIVISOR_RELAY_DAYS * 86_400_000,
-    maxBytes: config.OMNIVISOR_RELAY_MIB * 1024 * 1024,
-  });
-  const relay = new Relay({ store, stream, clock: new SystemClock(), onError: (error) => onError('relay', error) });
+for (const { name, relay } of relaysOf(config, bus.connection, store, service, onError)) {
   relay.start();
-  lifecycle.onStop('relay', () => relay.stop());
+  lifecycle.onStop(name, () => relay.stop());
 }
 const port = await service.app.listen(config.OMNIVISOR_PORT, config.OMNIVISOR_LISTEN);
 service.serveConsoles(config.OMNIVISOR_AGENT_URL ?? `ws://127.0.0.1:${port}`);

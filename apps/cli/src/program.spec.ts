@@ -23,8 +23,8 @@ const client = (answers: Answers): Client => ({
   },
   close: async () => {},
 });
-const omnivisor = (argv: string, answers: Answers = {}) =>
-  run(argv.split(' '), { line: (l) => lines.push(l), error: (l) => errors.push(l) }, async () => client(answers));
+const output = { line: (l: string) => void lines.push(l), error: (l: string) => void errors.push(l) };
+const omnivisor = (argv: string, answers: Answers = {}) => run(argv.split(' '), output, async () => client(answers));
 
 const host = {
   id: 'h1',
@@ -71,10 +71,102 @@ describe('the command line', () => {
 });
 
 describe('audit', () => {
-  it('tells a story with its reasons', async () => {
-    const story = [{ at: 't', who: 'user u', what: 'asked', requestId: 'req-1', reasons: ['2 hosts considered'] }];
-    await omnivisor('audit why s', { 'api-gateway audit-why': story });
-    expect(lines).toEqual(['t  user u: asked  (req-1)', '    2 hosts considered']);
+  it('tells a story as a tree, with reasons and hypervisor calls', async () => {
+    const node = { at: '2026-01-01T00:00:01.000Z', who: 'w', reasons: [], call: null, effects: [] };
+    const call = { operation: 'spawn', host: 'alpha', hypervisor: 'QEMU 7002022' };
+    const spawned = { ...node, service: 'compute-agent', what: 'spawned', call };
+    const claimed = { ...node, service: 'scheduler', what: 'claimed', reasons: ['2 hosts considered'] };
+    const asked = { ...node, service: 'api-gateway', what: 'asked', effects: [claimed, spawned] };
+    const requests = [{ requestId: 'req-1', at: 't', who: 'user u', effects: [asked] }];
+    await omnivisor('audit why s', { 'api-gateway audit-why': { requests, more: false } });
+    expect(lines).toEqual([
+      't  user u  (req-1)',
+      '  00:00:01.000  [api-gateway] asked',
+      '    00:00:01.000  [scheduler] claimed',
+      '          2 hosts considered',
+      '    00:00:01.000  [compute-agent] spawned',
+      '          hypervisor call: spawn on alpha, QEMU 7002022',
+    ]);
+  });
+  it('decides placements again when asked to, and fails when one comes out differently', async () => {
+    const node = {
+      at: '2026-01-01T00:00:01.000Z',
+      who: 'w',
+      reasons: [],
+      call: null,
+      effects: [],
+      service: 's',
+      what: 'w',
+    };
+    const claimed = { ...node, type: 'AllocationClaimed', position: 7 };
+    const requests = [{ requestId: 'req-1', at: 't', who: 'u', effects: [{ ...node, effects: [claimed] }] }];
+    const result = { position: 7, attempt: 1, note: null, recorded: { host: 'a' } };
+    const ask = (recomputed: object) =>
+      omnivisor('audit why s --full', {
+        'api-gateway audit-why': { requests, more: false },
+        'scheduler placement-recompute': [{ ...result, ...recomputed }],
+      });
+    expect(await ask({ equal: true, again: { host: 'a' } })).toBe(exitCodes.ok);
+    expect(asked.at(-1)).toEqual(['scheduler placement-recompute', { positions: [7] }]);
+    expect(lines.at(-1)).toBe('decision of attempt 1 at position 7: equal when decided again from the log (host a)');
+    expect(await ask({ equal: false, again: { host: null } })).toBe(1);
+    expect(lines.at(-1)).toMatch(/DIFFERENT: recorded host a, decided again no host$/);
+  });
+  it('tells who did it', async () => {
+    const deed = { at: 't', user: 'u1', name: 'ann', project: 'p', address: '192.0.2.1', what: 'stop requested' };
+    await omnivisor('audit who s', { 'api-gateway audit-who': [{ ...deed, outcome: 'pending', requestId: 'req-1' }] });
+    expect(lines[1]).toMatch(/^t +ann +p +192\.0\.2\.1 +stop requested +pending +req-1$/);
+  });
+  it('shows what differs between two moments', async () => {
+    const rows = [
+      { table: 'servers', key: 'a', change: 'changed', fields: { name: ['old', 'new'], host: [null, 'h'] } },
+      { table: 'servers', key: 'b', change: 'added', fields: { name: [null, 'x'] } },
+    ];
+    await omnivisor('audit diff --from 3', { 'api-gateway audit-diff': { from: 3, to: 9, rows, more: false } });
+    expect(asked).toEqual([['api-gateway audit-diff', { from: '3' }]]);
+    expect(lines).toEqual([
+      '~ servers a',
+      '    name: "old" -> "new"',
+      '    host: - -> "h"',
+      '+ servers b',
+      '2 rows differ between position 3 and 9',
+    ]);
+  });
+  it('exports the log page by page, and leaves nothing behind when that fails', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'export-'));
+    const file = join(folder, 'log.jsonl');
+    const pages = [
+      { items: [{ n: 1 }, { n: 2 }], next: 2 },
+      { items: [{ n: 3 }], next: null },
+    ];
+    const answers = (page: () => unknown): Client => ({
+      ask: async (_, command) => (command === 'audit-range' ? { after: 0, until: 3 } : page()),
+      close: async () => {},
+    });
+    const ask = (page: () => unknown) =>
+      run(`audit export --format cadf --out ${file}`.split(' '), output, async () => answers(page));
+    const failing = () => {
+      throw unavailable('gone');
+    };
+    expect(await ask(failing)).toBe(exitCodes.unavailable);
+    expect(existsSync(file)).toBe(false);
+    expect(await ask(() => pages.shift())).toBe(exitCodes.ok);
+    expect(readFileSync(file, 'utf8')).toBe('{"n":1}\n{"n":2}\n{"n":3}\n');
+    expect(await ask(() => pages.shift())).toBe(1);
+    rmSync(folder, { recursive: true });
+  });
+  it('asks what would have been', async () => {
+    const difference = { at: 't', serverId: 's', attempt: 1, was: null, wouldBe: 'h0+1', smallestChange: null };
+    const counts = { decisions: 3, same: 2, moved: 0, placed: 1, refused: 0, untold: 0 };
+    const answers = {
+      'api-gateway audit-range': { after: 5, until: 9 },
+      'scheduler placement-what-if': { ...counts, differences: [difference] },
+    };
+    await omnivisor('whatif --at 5 --with cpuAllocationRatio=8 --with hosts=1:h0', answers);
+    const changes = { settings: { cpuAllocationRatio: 8 }, hosts: [{ like: 'h0', count: 1 }] };
+    expect(asked.at(-1)).toEqual(['scheduler placement-what-if', { from: 5, to: 9, changes }]);
+    expect(lines[1]).toMatch(/^t +s +1 +refused +h0\+1$/);
+    expect(await omnivisor('whatif --at 5 --with more')).toBe(1);
   });
   it('fails when the replay differs', async () => {
     const report = { equal: true, position: 7, tables: [{ table: 't', rows: 3 }], differences: [] };

@@ -5,6 +5,8 @@ import { auditCommands } from './commands/audit.js';
 import { configCommands } from './commands/config.js';
 import { doctorCommand } from './commands/doctor.js';
 import { hostCommands } from './commands/host.js';
+import { reportCommands } from './commands/report.js';
+import { whatIfCommand } from './commands/what-if.js';
 import type { Output } from './output.js';
 
 /** Codes the command line ends with. */
@@ -39,7 +41,8 @@ export const run = async (argv: readonly string[], out: Output, connect: () => P
     writeOut: (text) => out.line(text.trimEnd()),
     writeErr: (text) => out.error(text.trimEnd()),
   });
-  for (const add of [auditCommands, configCommands, doctorCommand, hostCommands]) add(program, context);
+  for (const add of [auditCommands, configCommands, doctorCommand, hostCommands, reportCommands, whatIfCommand])
+    add(program, context);
   try {
     await program.parseAsync([...argv], { from: 'user' });
   } catch (error) {

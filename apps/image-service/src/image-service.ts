@@ -88,6 +88,7 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
     logger: parts.logger,
     publicUrl: parts.publicUrl,
     trustedProxies: parts.trustedProxies ?? [],
+    lookingBack: (moment, read) => core.lookingBack(moment, read),
     extend: (fastify) => {
       mountByteRoute(fastify, context, forms);
       mountUploadRoute(fastify, context, uploads);

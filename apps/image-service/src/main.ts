@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { hostname } from 'node:os';
 import { ms } from '@omnivisor/contracts';
-import { PostgresEventStore, PostgresReadModel } from '@omnivisor/eventsourcing/postgres';
+import { PostgresEventStore, PostgresHistory, PostgresReadModel } from '@omnivisor/eventsourcing/postgres';
 import { BusTokenValidator } from '@omnivisor/openstack';
 import {
   Health,
@@ -38,12 +38,14 @@ const shown = await serveConfig(bus, 'image-service', imageServiceConfig, proces
 lifecycle.onStop('config', () => shown.close());
 const store = new PostgresEventStore({ url: config.OMNIVISOR_DATABASE_URL, ids });
 lifecycle.onStop('event store', () => store.close());
-const readModel = new PostgresReadModel({
-  url: config.OMNIVISOR_DATABASE_URL,
-  schema: config.OMNIVISOR_DATABASE_SCHEMA,
-});
+const database = { url: config.OMNIVISOR_DATABASE_URL, schema: config.OMNIVISOR_DATABASE_SCHEMA };
+const tables = imageProjections.map((p) => p.table as never);
+const readModel = new PostgresReadModel(database);
 lifecycle.onStop('read model', () => readModel.close());
-await readModel.prepare(imageProjections.map((p) => p.table as never));
+await readModel.prepare(tables);
+const history = new PostgresHistory(database);
+lifecycle.onStop('history', () => history.close());
+await history.prepare(tables);
 
 /** Without one, images are served as they came and no tool ever sees them. */
 const sandbox = (() => {
@@ -57,7 +59,7 @@ const sandbox = (() => {
   }
 })();
 const service = await startImageService({
-  ports: { clock: new SystemClock(), bus, ids, store, readModel, random: Math.random, lag: ms(200) },
+  ports: { clock: new SystemClock(), bus, ids, store, readModel, history, random: Math.random, lag: ms(200) },
   store: await FileImageStore.open(config.OMNIVISOR_IMAGE_DIR),
   settings: {
     maxImageSize: config.OMNIVISOR_IMAGE_MAX_BYTES,

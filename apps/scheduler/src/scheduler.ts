@@ -1,6 +1,7 @@
 import { Admin } from './admin/admin.js';
 import { SchedulerCore, type SchedulerPorts } from './core/scheduler-core.js';
 import { defaultSettings, type SchedulerSettings } from './core/settings.js';
+import { HindsightDesk } from './hindsight/hindsight-desk.js';
 import { HostDesk } from './scheduling/host/host-desk.js';
 import { HostWatch } from './scheduling/host/host-watch.js';
 import { RetiredKeys, type RevokeKeys } from './scheduling/host/retired-keys.js';
@@ -34,6 +35,7 @@ export class Scheduler {
     this.core.whileActive(new Releases(this.core));
     const { natsAccountSeed, revokeKeys } = options;
     if (revokeKeys) this.core.whileActive(new RetiredKeys(this.core, revokeKeys));
+    this.core.whileActive(new HindsightDesk(this.core));
     this.core.whileActive(new Admin(this.core, natsAccountSeed, revokeKeys !== undefined));
   }
 

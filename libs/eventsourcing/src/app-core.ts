@@ -1,10 +1,10 @@
-import type { DomainEvent, Milliseconds, Position, RecordedEvent } from '@omnivisor/contracts';
+import type { DomainEvent, Instant, Milliseconds, Position, RecordedEvent } from '@omnivisor/contracts';
 import { DomainError, seconds, unavailable, unsupported } from '@omnivisor/contracts';
 import { CommandHandler } from './command-handler.js';
 import { type Aggregate, streamOf } from './decider.js';
 import type { EventStore } from './event-store.js';
 import { Historian, type History } from './history.js';
-import { Moment, positionAt } from './moment.js';
+import { Moment, momentAt } from './moment.js';
 import { type Process, type ProcessClock, ProcessRunner } from './process-manager.js';
 import { type Projection, Projector } from './projection.js';
 import { type DueWork, dueTable, type ReadModel, type RowChange, type RowReader } from './read-model.js';
@@ -140,13 +140,18 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
    */
   async lookingBack<T>(moment: string, work: () => Promise<T>): Promise<T> {
     if (!this.historian) throw unsupported('The past is not kept here.');
-    const position = await this.guarded(positionAt(this.store, moment, Date.parse(this.clock.now())));
-    return this.moment.run(position, work);
+    const past = await this.guarded(momentAt(this.store, moment, Date.parse(this.clock.now())));
+    return this.moment.run(past, work);
   }
 
   /** True while the work at hand looks back: then nothing may be changed. */
   get isLookingBack(): boolean {
-    return this.moment.position !== undefined;
+    return this.moment.past !== undefined;
+  }
+
+  /** The time now, or at the moment that the work at hand looks back to. */
+  now(): Instant {
+    return this.moment.past?.at ?? this.clock.now();
   }
 
   /**
@@ -154,18 +159,18 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
    * @throws DomainError `unavailable` when it cannot get there within a second
    */
   async fresh(): Promise<RowReader> {
-    const moment = this.moment.position;
-    if (moment !== undefined) return this.guarded(this.historian!.at(moment));
+    const moment = this.moment.past;
+    if (moment) return this.guarded(this.historian!.at(moment.position));
     return this.at(await this.head());
   }
 
   /** The folded state of a stream as it stands now, or stood at the moment that the work at hand looks back to. */
   async load<S, C, E extends DomainEvent>(aggregate: Aggregate<S, C, E>, key: string): Promise<S> {
-    const moment = this.moment.position;
-    if (moment === undefined) return this.commands.load(aggregate, key);
+    const moment = this.moment.past;
+    if (!moment) return this.commands.load(aggregate, key);
     const events = await this.guarded(this.store.readStream(streamOf(aggregate.events, key)));
     return events
-      .filter((event) => event.position <= moment)
+      .filter((event) => event.position <= moment.position)
       .reduce((state, event) => aggregate.evolve(state, event as unknown as E), aggregate.initial);
   }
 

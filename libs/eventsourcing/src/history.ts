@@ -1,7 +1,7 @@
-import type { Milliseconds, Position, RecordedEvent } from '@omnivisor/contracts';
-import { seconds } from '@omnivisor/contracts';
-import { type EventStore, EventStoreUnavailable } from './event-store.js';
-import { type Projection, UnknownEvent, upToUnknown } from './projection.js';
+import type { Position, RecordedEvent } from '@omnivisor/contracts';
+import type { EventStore } from './event-store.js';
+import { LazyFollower, type LazyFollowerOptions } from './lazy-follower.js';
+import { type Projection, upToUnknown } from './projection.js';
 import type { RowReader, Table } from './read-model.js';
 
 /** A row as it is from one event on, until its next version. */
@@ -62,87 +62,61 @@ export const versionsOf = async (
   return versions;
 };
 
-export interface HistorianOptions {
+export interface HistorianOptions extends Pick<LazyFollowerOptions, 'clock' | 'onError'> {
   readonly store: EventStore;
   readonly history: History;
   readonly projections: readonly Projection[];
-  readonly clock: { after(duration: Milliseconds, action: () => void): () => void };
-  readonly onError: (error: unknown) => void;
   readonly batch?: number;
 }
 
-/** Nobody waits for the past: it is written in larger pieces, and at once when somebody asks. */
-const INTERVAL = seconds(5);
 const BATCH = 500;
 
 /** Keeps the history up to date with the log, behind everybody's back. */
 export class Historian {
-  /** Set when it stopped for good, e.g. on an unknown event. */
-  failure: Error | undefined;
-  private running: Promise<Position> | undefined;
-  private cancel = () => {};
-  private stopped = true;
+  private readonly follower: LazyFollower;
 
-  constructor(private readonly options: HistorianOptions) {}
-
-  start(): void {
-    this.stopped = false;
-    this.later();
+  constructor(private readonly options: HistorianOptions) {
+    const { history, clock, onError } = options;
+    this.follower = new LazyFollower({
+      checkpoint: () => history.checkpoint(),
+      step: () => this.step(),
+      clock,
+      onError,
+    });
   }
 
-  async stop(): Promise<void> {
-    this.stopped = true;
-    this.cancel();
-    await this.running?.catch(() => {});
+  /** Set when it stopped for good, e.g. on an unknown event. */
+  get failure(): Error | undefined {
+    return this.follower.failure;
+  }
+
+  start(): void {
+    this.follower.start();
+  }
+
+  stop(): Promise<void> {
+    return this.follower.stop();
   }
 
   /** The rows as they were at `position`, once the history has come that far. */
   async at(position: Position): Promise<RowReader> {
-    for (let tries = 0; (await this.options.history.checkpoint()) < position; tries++) {
-      if (this.failure) throw this.failure;
-      // A run that had begun before may end before `position`; one that begins now does not.
-      if (tries > 1) throw new EventStoreUnavailable(`the log ends before position ${position}`);
-      await this.drain();
-    }
+    await this.follower.reach(position);
     return this.options.history.at(position);
   }
 
-  private later(): void {
-    if (this.stopped) return;
-    this.cancel = this.options.clock.after(INTERVAL, () => {
-      this.drain()
-        .catch((error) => this.options.onError(error))
-        .finally(() => this.later());
-    });
-  }
-
-  private drain(): Promise<Position> {
-    this.running ??= this.run()
-      .catch((error) => {
-        if (error instanceof UnknownEvent) this.failure = error;
-        throw error;
-      })
-      .finally(() => {
-        this.running = undefined;
-      });
-    return this.running;
-  }
-
-  private async run(): Promise<Position> {
+  private async step(): Promise<boolean> {
     const { store, history, projections } = this.options;
     const limit = this.options.batch ?? BATCH;
-    for (;;) {
-      let read = 0;
-      const at = await history.advance(async (from, newest) => {
-        const page = await store.readAll(from, limit);
-        read = page.length;
-        const events = upToUnknown(page);
-        const last = events.at(-1);
-        return last === undefined
-          ? { to: from, versions: [] }
-          : { to: last.position, versions: await versionsOf(projections, events, newest) };
-      });
-      if (read < limit || this.stopped) return at;
-    }
+    let read = 0;
+    await history.advance(async (from, newest) => {
+      const page = await store.readAll(from, limit);
+      read = page.length;
+      const events = upToUnknown(page);
+      const last = events.at(-1);
+      return last === undefined
+        ? { to: from, versions: [] }
+        : { to: last.position, versions: await versionsOf(projections, events, newest) };
+    });
+    return read === limit;
   }
 }

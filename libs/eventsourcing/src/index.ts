@@ -4,6 +4,7 @@ export * from './command-handler.js';
 export * from './decider.js';
 export * from './event-store.js';
 export * from './history.js';
+export * from './lazy-follower.js';
 export * from './leadership.js';
 export * from './moment.js';
 export * from './process-manager.js';

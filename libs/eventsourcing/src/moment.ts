@@ -1,24 +1,30 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { invalid, type Position } from '@omnivisor/contracts';
+import { type Instant, invalid, type Position } from '@omnivisor/contracts';
 import type { EventStore } from './event-store.js';
+
+/** A moment of the past: the newest event then, and what the clock said. */
+export interface PastMoment {
+  readonly position: Position;
+  readonly at: Instant;
+}
 
 /**
  * Lets work see the read model as it was at one moment, however deep it asks for rows. Node pays for this only while such
  * work is under way.
  */
 export class Moment {
-  private readonly storage = new AsyncLocalStorage<Position>();
+  private readonly storage = new AsyncLocalStorage<PastMoment>();
   private running = 0;
 
-  /** The position that the work at hand looks back to; undefined for the present. */
-  get position(): Position | undefined {
+  /** What the work at hand looks back to; undefined for the present. */
+  get past(): PastMoment | undefined {
     return this.running > 0 ? this.storage.getStore() : undefined;
   }
 
-  async run<T>(position: Position, work: () => Promise<T>): Promise<T> {
+  async run<T>(past: PastMoment, work: () => Promise<T>): Promise<T> {
     this.running++;
     try {
-      return await this.storage.run(position, work);
+      return await this.storage.run(past, work);
     } finally {
       if (--this.running === 0) this.storage.disable();
     }
@@ -30,20 +36,22 @@ const POSITION = /^\d{1,15}$/;
 const TIME = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/;
 
 /**
- * The position of the newest event at that moment; 0 before the first.
+ * The newest event at that moment; position 0 before the first.
  * @throws DomainError `invalid` for a text that names no moment, or one that is still to come
  */
-export const positionAt = async (store: EventStore, moment: string, now: number): Promise<Position> => {
+export const momentAt = async (store: EventStore, moment: string, now: number): Promise<PastMoment> => {
   const head = await store.head();
   if (POSITION.test(moment)) {
-    if (Number(moment) > head) throw invalid(`The log ends at position ${head}.`);
-    return Number(moment);
+    const position = Number(moment);
+    if (position > head) throw invalid(`The log ends at position ${head}.`);
+    const [event] = position === 0 ? [] : await store.readAll(position - 1, 1);
+    return { position, at: event?.recordedAt ?? (new Date(0).toISOString() as Instant) };
   }
   const time = TIME.test(moment) ? Date.parse(moment) : Number.NaN;
   if (Number.isNaN(time))
     throw invalid(`'${moment.slice(0, 64)}' is neither a position of the log nor a time (RFC 3339).`);
   if (time > now) throw invalid('That moment is still to come.');
-  return newestUntil(store, time, head);
+  return { position: await newestUntil(store, time, head), at: new Date(time).toISOString() as Instant };
 };
 
 /** Halves the log until one event is left: times never go back in it. */

@@ -145,7 +145,7 @@ export class Projector {
   caughtUp = false;
 
   constructor(
-    private readonly store: EventStore,
+    private readonly store: Pick<EventStore, 'head' | 'readAll'>,
     private readonly readModel: ReadModel,
     private readonly projections: readonly Projection[],
     private readonly options: ProjectorOptions = {},

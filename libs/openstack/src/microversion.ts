@@ -54,6 +54,7 @@ export const fixedVersion: { readonly [S in ServiceType]?: Microversion } = {
   identity: { major: 3, minor: 14 },
   network: { major: 2, minor: 0 },
   image: { major: 2, minor: 17 },
+  audit: { major: 1, minor: 0 },
 };
 
 const NONE: Microversion = { major: 0, minor: 0 };

@@ -2,7 +2,7 @@ import type { CommandContext, DomainError, RequestId, TokenContext } from '@omni
 import type { z } from 'zod';
 import type { Arrival } from './token.js';
 
-export type ServiceType = 'identity' | 'compute' | 'network' | 'image' | 'placement' | 'volume';
+export type ServiceType = 'identity' | 'compute' | 'network' | 'image' | 'placement' | 'volume' | 'audit';
 
 /** A microversion such as 2.79; services without microversions have one fixed version. */
 export interface Microversion {
@@ -32,10 +32,14 @@ export interface OperationSpec {
   readonly query?: ByVersion<z.ZodType> | z.ZodType;
   /** Success code; 200 when not given. */
   readonly status?: ByVersion<number> | number;
+  /** What it does, for a document of the API that is made of its operations. */
+  readonly summary?: string;
   /** Largest body in bytes; 1 MiB when not given. */
   readonly bodyLimit?: number;
   /** The answer comes from elsewhere than the read model, so that it has no past. */
   readonly live?: boolean;
+  /** The answer goes on until the caller or the service ends it: server-sent events. */
+  readonly endless?: boolean;
   /** The handler gets the body as a `Readable`, unread, unlimited and of any type: uploads. */
   readonly stream?: boolean;
 }

@@ -16,6 +16,7 @@ const LIMIT_TEXT: Readonly<Record<ServiceType, (value: string) => DomainError>> 
   image: () => bad('limit param must be an integer'),
   placement: (v) => bad(`Invalid query string parameters: limit: ${v} is not a positive integer`),
   volume: () => bad('limit param must be an integer'),
+  audit: () => bad('limit must be an integer'),
 };
 
 /**

@@ -95,6 +95,18 @@ export const manners: Readonly<Record<ServiceType, ServiceManners>> = {
     notFound: 'The resource could not be found.',
     requestIdHeaders: ['x-openstack-request-id'],
   },
+  audit: {
+    mount: '/audit',
+    wording: computeWording,
+    policyFirst: true,
+    tokenFirst: false,
+    wrongMethod: 405,
+    head: false,
+    malformed: 'Malformed JSON in request body.',
+    wrongType: { status: 415, message: 'Unsupported Content-Type' },
+    notFound: 'There is nothing here.',
+    requestIdHeaders: ['x-openstack-request-id'],
+  },
   volume: {
     mount: '/volume',
     wording: computeWording,

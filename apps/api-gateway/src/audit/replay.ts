@@ -1,5 +1,12 @@
 import type { Position } from '@omnivisor/contracts';
-import { type EventStore, type Projection, Projector, type ReadModel } from '@omnivisor/eventsourcing';
+import {
+  type EventStore,
+  type Projection,
+  Projector,
+  type ReadModel,
+  type RowReader,
+  type Table,
+} from '@omnivisor/eventsourcing';
 import { MemoryReadModel } from '@omnivisor/eventsourcing/memory';
 
 export interface ReplayDifference {
@@ -16,7 +23,7 @@ export interface ReplayReport {
   readonly equal: boolean;
 }
 
-const canonical = (value: unknown): string =>
+export const canonical = (value: unknown): string =>
   JSON.stringify(value, (_, v) =>
     v && typeof v === 'object' && !Array.isArray(v)
       ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1)))
@@ -44,8 +51,13 @@ export const replay = async (
   }
 };
 
+/** All rows of a table. */
+interface Dumped {
+  dump(table: Table<object>): AsyncIterable<{ key: string; row: object }>;
+}
+
 const compare = async (
-  live: ReadModel,
+  live: Dumped,
   again: ReadModel,
   projections: readonly Projection[],
   position: Position,
@@ -70,4 +82,39 @@ const compare = async (
     tables.push({ table: table.name, rows });
   }
   return { position, tables, differences, equal: differences.length === 0 };
+};
+
+/** Folds the log up to a moment and compares every row with the history's row of that moment. */
+export const replayAt = async (
+  store: EventStore,
+  then: RowReader,
+  projections: readonly Projection[],
+  position: Position,
+): Promise<ReplayReport> => {
+  const again = new MemoryReadModel();
+  const log = {
+    head: async () => position,
+    readAll: async (after: Position, limit: number) =>
+      (await store.readAll(after, limit)).filter((event) => event.position <= position),
+  };
+  await new Projector(log, again, projections, { batch: 2_000 }).catchUp(position);
+  return compare(await dumpOf(then, again, projections), again, projections, position);
+};
+
+/** A reader of rows has no keys of its own: those of the replay, and how many rows there are besides. */
+const dumpOf = async (then: RowReader, again: MemoryReadModel, projections: readonly Projection[]) => {
+  const rows = new Map<string, { key: string; row: object }[]>();
+  for (const { table } of projections) {
+    const keys: string[] = [];
+    for await (const { key } of again.dump(table)) keys.push(key);
+    const found = [...(await then.getMany(table, keys))].map(([key, row]) => ({ key, row }));
+    const beyond = (await then.find(table)).length - found.length;
+    for (let n = 0; n < beyond; n++) found.push({ key: `(unknown ${n})`, row: {} });
+    rows.set(table.name, found);
+  }
+  return {
+    async *dump(table: Table<object>) {
+      yield* rows.get(table.name) ?? [];
+    },
+  };
 };

@@ -123,6 +123,8 @@ class TestSettings extends ComputeSettings {
   readonly consoleUrl = 'wss://cloud.example';
 }
 
+/** Where `activate` places servers. */
+export const HOST = '0a4b8f7e-16a1-4b93-8a5e-0d7a0c4f7a02' as HostId;
 export const IMAGE = 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b01';
 const image = {
   id: IMAGE,
@@ -178,10 +180,10 @@ export interface ComputeApp {
 
 /**
  * The Compute API over memory adapters, with one flavor `1` (m1.tiny) and one image.
- * @param given a world whose log is not empty any more
+ * @param isNew false for a world whose log has the flavor already
  */
-export const computeApp = async (given?: ReturnType<typeof memoryWorld>): Promise<ComputeApp> => {
-  const { core, world } = memoryCore(gatewayProjections, given ?? memoryWorld());
+export const computeApp = async (given = memoryWorld(), isNew = true): Promise<ComputeApp> => {
+  const { core, world } = memoryCore(gatewayProjections, given);
   const live = new LiveAnswers(core);
   const provide = <T>(type: abstract new (...args: never[]) => T, useValue: T) => ({ provide: type, useValue });
   @Module({
@@ -218,7 +220,7 @@ export const computeApp = async (given?: ReturnType<typeof memoryWorld>): Promis
     causationId: null,
     commandId: `fixture-${commands++}` as CommandId,
   });
-  if (!given)
+  if (isNew)
     await core.commands.execute(
       flavorAggregate,
       FLAVOR_CATALOG,
@@ -239,7 +241,7 @@ export const computeApp = async (given?: ReturnType<typeof memoryWorld>): Promis
       },
       context(),
     );
-  const host = '0a4b8f7e-16a1-4b93-8a5e-0d7a0c4f7a02' as HostId;
+  const host = HOST;
   const report = async (id: string, fact: HostFact) => {
     const serverId = id as ServerId;
     const command = { type: 'report', serverId, host, attempt: 1, fact, now: core.clock.now() } as const;

@@ -1,10 +1,10 @@
-import { ms, type Position } from '@omnivisor/contracts';
-import type { EventStore } from '@omnivisor/eventsourcing';
+import { hostEvents, ms } from '@omnivisor/contracts';
+import { at, thousandMoments, withoutMoment, worldThen } from '@omnivisor/eventsourcing/testing';
 import type { VirtualClock } from '@omnivisor/platform/testing';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { memoryWorld } from '../core/gateway-core.fixtures.js';
-import { type ComputeApp, computeApp, IMAGE } from './compute-app.fixtures.js';
+import { memoryWorld, userContext } from '../core/gateway-core.fixtures.js';
+import { type ComputeApp, computeApp, HOST, IMAGE } from './compute-app.fixtures.js';
 
 const READS = [
   ['/v2.1/servers/detail?limit=3', 'member'],
@@ -13,28 +13,41 @@ const READS = [
   ['/v2.1/os-quota-sets/p1/detail', 'admin'],
   ['/v2.1/os-keypairs', 'member'],
   ['/v2.1/os-server-groups', 'member'],
+  ['/v2.1/os-hypervisors/detail', 'admin'],
+  ['/v2.1/os-services', 'admin'],
+  ['/v2.1/os-availability-zone/detail', 'admin'],
+  ['/v2.1/limits', 'member'],
+  ['/v2.1/os-simple-tenant-usage/p1?detailed=1', 'member'],
 ] as const;
-
-/** A log of which only the beginning is known. */
-const beginningOf = (store: EventStore, until: () => Position): EventStore => ({
-  ...store,
-  append: () => Promise.reject(new Error('the past is not changed')),
-  readStream: async (stream, from) => (await store.readStream(stream, from)).filter((e) => e.position <= until()),
-  readAll: async (after, limit) => (await store.readAll(after, limit)).filter((e) => e.position <= until()),
-  readStored: async (after, limit) => (await store.readStored(after, limit)).filter((e) => e.position <= until()),
-  head: async () => until(),
-  subscribe: () => () => {},
-  close: async () => {},
-});
+/** Of one server. */
+const PARTS = ['', '/os-instance-actions', '/ips', '/os-interface', '/os-security-groups'];
 
 let cloud: ComputeApp;
 let then: ComputeApp;
-let known: Position = 0;
+let goTo: (position: number) => Promise<void>;
 let servers: string[];
+
+/** What becomes of the host that servers are placed on. */
+const hostLife = (n: number) => {
+  const host = { hostId: HOST };
+  if (n === 0)
+    return ['HostEnrolled', { ...host, name: 'compute-1', availabilityZone: 'nova', publicKey: 'U', providerId: HOST }];
+  const facts = { vcpus: n, memoryMib: 4_096, diskGib: 100, node: 'compute-1', hypervisorType: 'QEMU' };
+  const details = { hypervisorVersion: 7_000_000, hostIp: '127.0.0.1', cpuInfo: {}, traits: [], probes: [] };
+  if (n % 4 === 1) return ['HostSessionStarted', { ...host, session: n, facts: { ...facts, ...details } }];
+  if (n % 4 === 2) return ['HostDisabled', { ...host, reason: `reason ${n}` }];
+  return [n % 4 === 3 ? 'HostWentDown' : 'HostEnabled', { ...host, session: n, missedBeats: 3 }];
+};
 
 /** A random life of a project. */
 const live = async (choices: readonly number[]) => {
   const made: string[] = [];
+  let hostEventsSeen = 0;
+  const tellHost = async () => {
+    const [type, data] = hostLife(hostEventsSeen) as [string, object];
+    const event = { type, data, schemaVersion: hostEvents.events[type as 'HostEnrolled'].version };
+    await cloud.core.store.append(`host-${HOST}`, hostEventsSeen++ - 1, [{ ...event, context: userContext() }]);
+  };
   const create = async (n: number) => {
     const server = { name: `s${n}`, imageRef: IMAGE, flavorRef: '1', networks: 'none', metadata: { n: String(n) } };
     const answer = await cloud.call('POST', '/v2.1/servers', { version: '2.37', body: { server } });
@@ -47,7 +60,7 @@ const live = async (choices: readonly number[]) => {
     const id = made[choice % Math.max(1, made.length)] ?? '';
     const change = (path: string, body: unknown, method = 'POST', as: 'member' | 'admin' = 'member') =>
       cloud.call(method, path, { as, body, version: '2.90' });
-    switch (choice % 9) {
+    switch (choice % 10) {
       case 0:
       case 1:
         await create(n);
@@ -70,6 +83,9 @@ const live = async (choices: readonly number[]) => {
       case 7:
         await change('/v2.1/os-quota-sets/p1', { quota_set: { instances: 50 + n } }, 'PUT', 'admin');
         break;
+      case 8:
+        await tellHost();
+        break;
       default:
         await change('/v2.1/os-server-groups', { server_group: { name: `g${n}`, policy: 'affinity' } });
     }
@@ -78,38 +94,30 @@ const live = async (choices: readonly number[]) => {
 };
 
 beforeAll(async () => {
-  cloud = await computeApp();
-  servers = await live(fc.sample(fc.nat(1_000), { numRuns: 120, seed: 7 }));
-  then = await computeApp({
-    ...memoryWorld(),
-    clock: cloud.core.clock as VirtualClock,
-    store: beginningOf(cloud.core.store, () => known) as never,
-  });
+  const world = memoryWorld();
+  cloud = await computeApp(world);
+  servers = await live(fc.sample(fc.nat(1_000), { numRuns: 150, seed: 7 }));
+  const { goTo: moveTo, ...past } = worldThen(world);
+  goTo = moveTo;
+  then = await computeApp({ ...memoryWorld(), ...past }, false);
 });
 afterAll(async () => {
   await cloud.close();
   await then.close();
 });
 
-const at = (path: string, moment: string | number) =>
-  `${path}${path.includes('?') ? '&' : '?'}at=${encodeURIComponent(moment)}`;
-/** Links repeat the query of their own request. */
-const withoutMoment = (text: string) => text.replace(/[?&]at=\d+/g, '');
-
 describe('asking for the past', () => {
   it('says at a thousand moments what was said then', async () => {
-    const head = await cloud.core.store.head();
-    const moments = fc.sample(fc.integer({ min: 1, max: head }), { numRuns: 1_000, seed: 11 }).sort((a, b) => a - b);
-    for (const moment of moments) {
-      const [path, as] = READS[moment % READS.length]!;
-      known = moment;
+    for (const [n, moment] of (await thousandMoments(cloud.core.store)).entries()) {
+      const [path, as] = READS[n % READS.length]!;
+      await goTo(moment);
       const said = await then.call('GET', path, { as });
       const says = await cloud.call('GET', at(path, moment), { as });
       expect([moment, path, says.status, withoutMoment(says.text)]).toEqual([moment, path, said.status, said.text]);
-      const id = servers[moment % servers.length]!;
-      const one = await then.call('GET', `/v2.1/servers/${id}`, { version: '2.93' });
-      const same = await cloud.call('GET', at(`/v2.1/servers/${id}`, moment), { version: '2.93' });
-      expect([moment, id, same.status, same.body]).toEqual([moment, id, one.status, one.body]);
+      const part = `/v2.1/servers/${servers[n % servers.length]}${PARTS[n % PARTS.length]}`;
+      const one = await then.call('GET', part, { version: '2.93' });
+      const same = await cloud.call('GET', at(part, moment), { version: '2.93' });
+      expect([moment, part, same.status, same.body]).toEqual([moment, part, one.status, one.body]);
     }
   }, 120_000);
 

@@ -19,9 +19,15 @@ const idOf = (name: string): string =>
   createHash('sha256').update(`omnivisor/bootstrap/${name}`).digest('hex').slice(0, 32);
 
 export const DEFAULT_DOMAIN = 'default' as IdentityDomainId;
-/** Each role implies the next. */
-const CHAIN = ['admin', 'manager', 'member', 'reader'];
-const ROLES = [...CHAIN, 'service'];
+/** The usual roles, and the one that each implies. `auditor` is ours: it reads what happened, and what is there. */
+const ROLES: Readonly<Record<string, string | null>> = {
+  admin: 'manager',
+  manager: 'member',
+  member: 'reader',
+  reader: null,
+  service: null,
+  auditor: 'reader',
+};
 
 export const bootstrapIds = {
   project: (name: string) => idOf(`project/${name}`) as ProjectId,
@@ -76,18 +82,23 @@ export const bootstrap = async (desk: IdentityDesk, adminPassword: string | unde
     };
     await once(desk, domains, DEFAULT_DOMAIN, { type: 'create', id: DEFAULT_DOMAIN, attributes }, contextOf('domain'));
   }
-  for (const role of ROLES) {
+  for (const [role, implied] of Object.entries(ROLES)) {
     const id = bootstrapIds.role(role);
     const { status } = await commands.load(roles, id);
     if (status === 'deleted') continue;
     if (status === 'none') {
-      await name('role', '', role, id);
+      try {
+        await name('role', '', role, id);
+      } catch (error) {
+        // An operator's own role of this name: policy asks for the name, so that it serves as well.
+        if (error instanceof DomainError && error.kind === 'conflict') continue;
+        throw error;
+      }
       const attributes = { name: role, domainId: null, description: null, options: {}, extra: {} };
       await once(desk, roles, id, { type: 'create', id, attributes }, contextOf(`role/${role}`));
     }
     // The command's id keeps an implication that an operator took away from coming back.
-    const implied = CHAIN[CHAIN.indexOf(role) + 1];
-    if (CHAIN.includes(role) && implied !== undefined)
+    if (implied !== null)
       await once(
         desk,
         roles,

@@ -1,95 +1,17 @@
-import type { TokenContext } from '@omnivisor/contracts';
-import { MemoryEventStore, MemoryReadModel } from '@omnivisor/eventsourcing/memory';
-import { createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
-import { MemoryBus, SeededIds, VirtualClock } from '@omnivisor/platform/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { GatewayCore } from '../core/gateway-core.js';
-import { NetworkModule } from './network.module.js';
-import { networkProjections } from './network.projections.js';
+import { type NetworkApp, networkApp, type Person, project } from './network-app.fixtures.js';
 import { ServerPorts } from './server-ports.js';
 
-const PROJECTS = { admin: 'a', demo: 'd', other: 'e' } as const;
-const project = (who: keyof typeof PROJECTS) => PROJECTS[who].repeat(32);
-const token = (who: keyof typeof PROJECTS): TokenContext => ({
-  userId: who,
-  userName: who,
-  userDomainId: 'default',
-  userDomainName: 'Default',
-  projectId: project(who),
-  projectName: who,
-  projectDomainId: 'default',
-  projectDomainName: 'Default',
-  domainId: null,
-  domainName: null,
-  system: false,
-  roles: (who === 'admin' ? ['admin', 'member', 'reader'] : ['member', 'reader']).map((name) => ({ id: name, name })),
-  methods: ['password'],
-  auditIds: [],
-  issuedAt: '',
-  expiresAt: '',
-  applicationCredentialId: null,
-  isAdminProject: true,
-});
-
-let app: OpenStackApp;
-let core: GatewayCore;
-const errors: unknown[] = [];
-
+let cloud: NetworkApp;
 beforeAll(async () => {
-  const clock = new VirtualClock();
-  const ids = new SeededIds();
-  core = new GatewayCore(
-    {
-      clock,
-      ids,
-      bus: new MemoryBus(clock),
-      store: new MemoryEventStore(clock, ids),
-      readModel: new MemoryReadModel(),
-      random: () => 0,
-    },
-    networkProjections,
-    (_, error) => errors.push(error),
-  );
-  class Core {}
-  const ignore = () => {};
-  app = await createOpenStackApp({
-    module: {
-      module: Core,
-      imports: [NetworkModule],
-      providers: [{ provide: GatewayCore, useValue: core }],
-      exports: [GatewayCore],
-      global: true,
-    } as never,
-    services: ['network'],
-    tokens: () => ({ validate: async (t) => (t in PROJECTS ? token(t as keyof typeof PROJECTS) : null) }),
-    logger: { debug: ignore, info: ignore, warn: ignore, error: (fields) => errors.push(fields) },
-  });
+  cloud = await networkApp();
 });
 afterAll(async () => {
-  await app?.close();
-  expect(errors).toEqual([]);
+  await cloud.close();
+  expect(cloud.errors).toEqual([]);
 });
 
-const call = async (
-  who: keyof typeof PROJECTS,
-  method: string,
-  path: string,
-  body?: unknown,
-  headers: Record<string, string> = {},
-) => {
-  const reply = await app.fastify.inject({
-    method: method as 'GET',
-    url: `/network/v2.0${path}`,
-    headers: {
-      host: 'cloud.example',
-      'x-auth-token': who,
-      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-      ...headers,
-    },
-    ...(body === undefined ? {} : { payload: JSON.stringify(body) }),
-  });
-  return { status: reply.statusCode, body: reply.body === '' ? null : JSON.parse(reply.body) };
-};
+const call: NetworkApp['call'] = (...args) => cloud.call(...args);
 const problem = async (
   reply: Promise<{ status: number; body: { NeutronError: { type: string; message: string } } }>,
 ) => {
@@ -97,9 +19,9 @@ const problem = async (
   return [status, body.NeutronError.type, body.NeutronError.message] as const;
 };
 
-const network = async (who: keyof typeof PROJECTS, over: object = {}) =>
+const network = async (who: Person, over: object = {}) =>
   (await call(who, 'POST', '/networks', { network: { name: 'n', ...over } })).body.network;
-const withSubnet = async (who: keyof typeof PROJECTS, cidr = '10.0.0.0/24', over: object = {}) => {
+const withSubnet = async (who: Person, cidr = '10.0.0.0/24', over: object = {}) => {
   const made = await network(who, over);
   const reply = await call(who, 'POST', '/subnets', { subnet: { network_id: made.id, ip_version: 4, cidr } });
   expect(reply.status).toBe(201);
@@ -374,9 +296,9 @@ describe('ports', () => {
 
   it('of a server are not deleted by hand', async () => {
     const { network: home } = await withSubnet('demo');
-    const serverId = core.ids.uuid();
+    const serverId = cloud.core.ids.uuid();
     const requested = [{ networkId: home.id, portId: null, fixedIp: null, tag: null }];
-    const host = { id: core.ids.uuid() as never, name: 'node1' };
+    const host = { id: cloud.core.ids.uuid() as never, name: 'node1' };
     const context = {
       actor: { kind: 'service', service: 's' },
       requestId: 'req-1',
@@ -384,7 +306,7 @@ describe('ports', () => {
       causationId: null,
       commandId: serverId,
     };
-    const [made] = await new ServerPorts(core).plug(
+    const [made] = await new ServerPorts(cloud.core).plug(
       { serverId, projectId: project('demo'), hostname: 'h', requested, securityGroups: [], host },
       context as never,
     );

@@ -4,7 +4,6 @@ import type { Command } from 'commander';
 import type { Client } from '../client.js';
 import { printJson, printLine } from '../output.js';
 import { count } from './arguments.js';
-import { writeBundle } from './bundle.js';
 import type { CommandContext } from './context.js';
 
 interface Report {
@@ -36,7 +35,7 @@ interface VerifyOptions {
 const APP = 'api-gateway';
 const LONG = 600_000;
 
-const textOf = (path: string): string => {
+export const textOf = (path: string): string => {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
@@ -53,7 +52,8 @@ const notesOf = (path: string): string[] =>
         .map((line) => (JSON.parse(line) as { note: string }).note)
     : [textOf(path)];
 
-const keysOf = (path: string | undefined): string[] =>
+/** Public keys of a file, a line each; none without a file. */
+export const keysOf = (path: string | undefined): string[] =>
   path === undefined
     ? []
     : textOf(path)
@@ -86,7 +86,7 @@ const verify = async (client: Client, options: VerifyOptions): Promise<Report | 
   return (await ask('audit-verify', { checkpoints: options.checkpoint.flatMap(notesOf) })) as Report;
 };
 
-/** `audit verify`, `audit key`, `audit checkpoint`, `audit export`. */
+/** `audit verify`, `audit key`, `audit checkpoint`. */
 export const evidenceCommands = (audit: Command, context: CommandContext): void => {
   const { out } = context;
 
@@ -139,16 +139,5 @@ export const evidenceCommands = (audit: Command, context: CommandContext): void 
       const checkpoint = (await (await context.client()).ask(APP, 'audit-checkpoint')) as { note: string };
       if (json) return printJson(out, checkpoint);
       out.line(checkpoint.note.trimEnd());
-    });
-
-  audit
-    .command('export')
-    .description('write the sealed log to a folder that tools/verify-bundle.mjs can check without this cloud')
-    .requiredOption('--out <folder>', 'a folder that does not exist yet')
-    .option('--format <format>', 'bundle', 'bundle')
-    .action(async ({ out: folder, format }) => {
-      if (format !== 'bundle') throw invalid(`no format ${format}; there is: bundle`);
-      const { events, size } = await writeBundle(await context.client(), folder);
-      printLine(out, `${events} events up to the checkpoint of ${size} in ${folder}`);
     });
 };

@@ -40,7 +40,8 @@ export class ImageDataController {
     }
   }
 
-  @Operation({ service: 'image', method: 'GET', path: '/v2/images/:id/file', policy: 'authenticated' })
+  /** Bytes have no past: those of a deleted image are gone. */
+  @Operation({ service: 'image', method: 'GET', path: '/v2/images/:id/file', policy: 'authenticated', live: true })
   async download(call: Call) {
     if (call.query.prefer?.some((p) => p.trim() !== ''))
       throw invalid('Store selection for download is not available when multiple backends are not enabled.');

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { TokenContext } from '@omnivisor/contracts';
-import { MemoryEventStore, MemoryReadModel } from '@omnivisor/eventsourcing/memory';
+import { MemoryEventStore, MemoryHistory, MemoryReadModel } from '@omnivisor/eventsourcing/memory';
 import { person } from '@omnivisor/openstack/testing';
 import { type Clock, RandomIds, SystemClock } from '@omnivisor/platform';
 import { MemoryBus } from '@omnivisor/platform/testing';
@@ -49,16 +49,25 @@ export const startImageCloud = async (
     clock?: Clock;
     sandbox?: Sandbox;
     resolve?: Resolve;
+    log?: MemoryEventStore;
   } = {},
 ): Promise<ImageCloud> => {
   const clock = options.clock ?? new SystemClock();
   const ids = new RandomIds();
   const bus = new MemoryBus(clock);
-  const log = new MemoryEventStore(clock, ids);
+  const log = options.log ?? new MemoryEventStore(clock, ids);
   const store = options.store ?? new MemoryImageStore();
   const quiet = () => {};
   const service = await startImageService({
-    ports: { clock, bus, ids, store: log, readModel: new MemoryReadModel(), random: Math.random },
+    ports: {
+      clock,
+      bus,
+      ids,
+      store: log,
+      readModel: new MemoryReadModel(),
+      history: new MemoryHistory(),
+      random: Math.random,
+    },
     store,
     settings: { ...settings(), ...options.settings },
     tokens: { validate: async (token) => people[token] ?? null },

@@ -55,7 +55,7 @@ export class SchedulerCore {
   active = false;
   /** Set when the log has something this release does not know; nothing is decided from then on. */
   failure: Error | undefined;
-  private readonly store: EventStore;
+  readonly store: EventStore;
   /** Tells our own wake-ups from those of others. */
   private readonly self: string;
   private readonly parts: ActivePart[] = [];
@@ -86,6 +86,11 @@ export class SchedulerCore {
   /** Adds a part that runs while this scheduler is the active one; call before `start`. */
   whileActive(part: ActivePart): void {
     this.parts.push(part);
+  }
+
+  /** Names this run of the scheduler. */
+  get run(): string {
+    return this.self.slice(0, 8);
   }
 
   /** Calls `observer` after the world moved. */

@@ -29,7 +29,8 @@ const refusals: Aggregate<ReadonlySet<number>, Refused, PlacementEvent> = {
 };
 
 const MAX_RACES = 10;
-const MAX_WAITING = 5_000;
+/** Decisions that may be on their way to the log at one time. */
+export const MAX_WAITING = 5_000;
 
 /** Finds a host for an attempt of a server and claims it there, durably, before it answers. */
 export class Reserve implements ActivePart {
@@ -38,6 +39,7 @@ export class Reserve implements ActivePart {
   /** Claims whose append failed without an answer. */
   private readonly unsure = new Set<string>();
   private subscription: Subscription | undefined;
+  private decisions = 0;
 
   constructor(private readonly core: SchedulerCore) {}
 
@@ -78,7 +80,9 @@ export class Reserve implements ActivePart {
         groupOf: (id) => world.groups.get(id),
         machineOf: (id) => world.hosts.get(id)?.facts?.machineId,
       });
-      const decision = decidePlacement(world.index, wanted, this.core.settings, world.position);
+      const made = decidePlacement(world.index, wanted, this.core.settings, world.position);
+      const order = `${this.core.run}/${this.decisions++}`;
+      const decision = { ...made, explanation: { ...made.explanation, order } };
       if (!decision.chosen) return this.refuse(request, decision);
       const { hostId, providerId } = decision.chosen;
       world.hold(hostId, request.serverId, request.attempt, wanted.resources);

@@ -49,12 +49,15 @@ export const eventSets: readonly EventSet[] = [
   sealingEvents,
 ];
 
-const byType = new Map<string, EventDefinition>();
+const byType = new Map<string, EventSet>();
 for (const set of eventSets)
-  for (const [type, definition] of Object.entries(set.events)) {
+  for (const type of Object.keys(set.events)) {
     if (byType.has(type)) throw new Error(`two streams define the event ${type}`);
-    byType.set(type, definition);
+    byType.set(type, set);
   }
 
+/** The set that an event type is of; undefined for a type that this release does not know. */
+export const eventSetOf = (type: string): EventSet | undefined => byType.get(type);
+
 /** The definition of an event type; undefined for a type that this release does not know. */
-export const definitionOf = (type: string): EventDefinition | undefined => byType.get(type);
+export const definitionOf = (type: string): EventDefinition | undefined => byType.get(type)?.events[type];

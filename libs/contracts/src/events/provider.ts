@@ -53,6 +53,14 @@ export const PlacementExplanation = z.object({
   /** The smallest change of the request that would have fitted; null when it fitted. */
   smallestChange: z.string().nullable(),
   weigher: z.string(),
+  /**
+   * Which decision of which run of the scheduler, `<run>/<n>`: those before it in one run held their room already, though
+   * their claims may stand later in the log.
+   */
+  order: z
+    .string()
+    .regex(/^[0-9a-f]{8}\/\d+$/)
+    .optional(),
 });
 export type PlacementExplanation = z.infer<typeof PlacementExplanation>;
 

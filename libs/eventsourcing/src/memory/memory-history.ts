@@ -8,6 +8,7 @@ export class MemoryHistory implements History {
   private readonly versions: RowVersion[] = [];
   private position: Position = 0;
   private turn: Promise<unknown> = Promise.resolve();
+  private reading: Promise<unknown> = Promise.resolve();
   /** The moment asked for last: a later one goes on from there. */
   private past: { position: Position; versions: number; rows: MemoryReadModel } | undefined;
 
@@ -31,14 +32,19 @@ export class MemoryHistory implements History {
   }
 
   at(position: Position): RowReader {
-    const past = this.rowsAt(position);
+    const read = <T>(work: (rows: RowReader) => Promise<T>): Promise<T> => {
+      // One at a time: readers of several moments share the rows of the moment asked for last.
+      const run = this.reading.then(async () => work(await this.rowsAt(position)));
+      this.reading = run.catch(() => {});
+      return run;
+    };
     return {
-      get: async <Row extends object>(table: Table<Row>, key: string) => (await past).get(table, key),
-      getMany: async <Row extends object>(table: Table<Row>, keys: readonly string[]) =>
-        (await past).getMany(table, keys),
-      find: async <Row extends object>(table: Table<Row>, query?: Query<Row>) => (await past).find(table, query),
-      count: async <Row extends object>(table: Table<Row>, where?: Query<Row>['where']) =>
-        (await past).count(table, where),
+      get: <Row extends object>(table: Table<Row>, key: string) => read((rows) => rows.get(table, key)),
+      getMany: <Row extends object>(table: Table<Row>, keys: readonly string[]) =>
+        read((rows) => rows.getMany(table, keys)),
+      find: <Row extends object>(table: Table<Row>, query?: Query<Row>) => read((rows) => rows.find(table, query)),
+      count: <Row extends object>(table: Table<Row>, where?: Query<Row>['where']) =>
+        read((rows) => rows.count(table, where)),
     };
   }
 

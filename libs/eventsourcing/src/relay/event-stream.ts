@@ -1,15 +1,14 @@
 import {
   DiscardPolicy,
-  JetStreamApiError,
   type JetStreamClient,
   type JetStreamManager,
   jetstream,
-  jetstreamManager,
   RetentionPolicy,
   StorageType,
 } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
 import type { Position, RecordedEvent } from '@omnivisor/contracts';
+import { codeOf, isBehind, managerOf, NANOSECONDS, STREAM_NOT_FOUND, TIMEOUT } from './jetstream.js';
 
 export interface EventStreamOptions {
   /** Name of the JetStream stream. */
@@ -22,22 +21,17 @@ export interface EventStreamOptions {
   readonly replicas?: number;
 }
 
-const STREAM_NOT_FOUND = 10059;
-const WRONG_LAST_SEQUENCE = new Set([10071, 10164]);
-const NANOSECONDS = 1_000_000;
-
-const codeOf = (error: unknown): number | undefined => (error instanceof JetStreamApiError ? error.code : undefined);
-
 /** The JetStream stream that mirrors the log: the event at position N is the message of sequence N. */
 export class EventStream {
   private readonly client: JetStreamClient;
-  private manager: Promise<JetStreamManager> | undefined;
+  private readonly managed: () => Promise<JetStreamManager>;
 
   constructor(
-    private readonly nats: NatsConnection,
+    nats: NatsConnection,
     private readonly options: EventStreamOptions,
   ) {
-    this.client = jetstream(nats, { timeout: 5_000 });
+    this.client = jetstream(nats, { timeout: TIMEOUT });
+    this.managed = managerOf(nats);
   }
 
   /** The sequence of the last message; undefined when there is no stream. */
@@ -105,16 +99,7 @@ export class EventStream {
     );
     const failed = sent.find((result) => result.status === 'rejected');
     if (!failed) return true;
-    const code = codeOf(failed.reason);
-    if (code !== undefined && WRONG_LAST_SEQUENCE.has(code)) return false;
+    if (isBehind(failed.reason)) return false;
     throw failed.reason;
-  }
-
-  private managed(): Promise<JetStreamManager> {
-    this.manager ??= jetstreamManager(this.nats, { timeout: 5_000 }).catch((error) => {
-      this.manager = undefined;
-      throw error;
-    });
-    return this.manager;
   }
 }

@@ -1,7 +1,7 @@
 import type { Milliseconds, Position } from '@omnivisor/contracts';
-import { ms } from '@omnivisor/contracts';
 import type { EventStore } from '../event-store.js';
 import type { EventStream } from './event-stream.js';
+import { Loop } from './loop.js';
 
 export interface RelayOptions {
   readonly store: EventStore;
@@ -36,72 +36,37 @@ export class RelayRefused extends Error {
 export class Relay {
   /** Set when it stopped for good. */
   failure: RelayRefused | undefined;
-  private running: Promise<void> | undefined;
-  private again = false;
-  private stopped = true;
-  private cancel = () => {};
-  private gathering = false;
-  private cancelGathering = () => {};
-  private unsubscribe = () => {};
+  private readonly loop: Loop;
   /** Where the stream stands; undefined when that must be looked up. */
   private at: Position | undefined;
   private checked = false;
 
-  constructor(private readonly options: RelayOptions) {}
+  constructor(private readonly options: RelayOptions) {
+    const { store, clock, poll, gather } = options;
+    this.loop = new Loop({
+      store,
+      clock,
+      poll,
+      gather,
+      step: () => this.step(),
+      failed: (error) => this.failed(error),
+    });
+  }
 
   start(): void {
-    this.stopped = false;
-    this.unsubscribe = this.options.store.subscribe(() => this.wakeSoon());
-    this.wake();
+    this.loop.start();
   }
 
-  /** Something may have been appended. */
-  wake(): void {
-    if (this.stopped || this.failure) return;
-    if (this.running) {
-      this.again = true;
-      return;
-    }
-    this.cancel();
-    this.running = this.run().finally(() => {
-      this.running = undefined;
-      if (this.stopped || this.failure) return;
-      this.cancel = this.options.clock.after(this.options.poll ?? ms(1_000), () => this.wake());
-      if (this.again) {
-        this.again = false;
-        this.wake();
-      }
-    });
+  stop(): Promise<void> {
+    return this.loop.stop();
   }
 
-  /** The world outside may hear of many appends at once. */
-  private wakeSoon(): void {
-    if (this.gathering || this.stopped) return;
-    this.gathering = true;
-    this.cancelGathering = this.options.clock.after(this.options.gather ?? ms(50), () => {
-      this.gathering = false;
-      this.wake();
-    });
-  }
-
-  async stop(): Promise<void> {
-    this.stopped = true;
-    this.unsubscribe();
-    this.cancelGathering();
-    this.gathering = false;
-    await this.running;
-    this.cancel();
-  }
-
-  private async run(): Promise<void> {
-    try {
-      while (!this.stopped && (await this.step()));
-    } catch (error) {
-      this.at = undefined;
-      this.checked = false;
-      if (error instanceof RelayRefused) this.failure = error;
-      this.options.onError(error);
-    }
+  private failed(error: unknown): boolean {
+    this.at = undefined;
+    this.checked = false;
+    if (error instanceof RelayRefused) this.failure = error;
+    this.options.onError(error);
+    return this.failure !== undefined;
   }
 
   /** @returns true when there may be more to do at once */
@@ -121,7 +86,7 @@ export class Relay {
     // Another relay is at work: it publishes the rest as well as this one would.
     const before = this.at;
     this.at = await this.lookUp();
-    return this.at !== before || this.again;
+    return this.at !== before || this.loop.again;
   }
 
   private async lookUp(): Promise<Position> {

@@ -104,6 +104,15 @@ export const describeHistory = (name: string, make: () => Promise<HistoryUnderTe
       await history.close();
     });
 
+    it('lets two moments be compared', async () => {
+      const history = await under.fresh(things);
+      await keep(history, 2, [version(1, 'a', { name: 'x', size: 1 }), version(2, 'a', { name: 'x', size: 2 })]);
+      const [before, after] = [history.at(1), history.at(2)];
+      const sizes = await Promise.all([after, before, after].map(async (rows) => (await rows.get(things, 'a'))?.size));
+      expect(sizes).toEqual([2, 1, 2]);
+      await history.close();
+    });
+
     it('is kept once by two replicas at a time', async () => {
       const [one, two] = [await under.fresh(things), await under.again()];
       const step = (history: History) =>

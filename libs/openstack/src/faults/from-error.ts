@@ -31,6 +31,7 @@ const INTERNAL: Readonly<Record<ServiceType, string>> = {
   image: explanationOf(500),
   placement: explanationOf(500),
   volume: explanationOf(500),
+  audit: explanationOf(500),
 };
 
 const UNAUTHENTICATED = 'The request you have made requires authentication.';

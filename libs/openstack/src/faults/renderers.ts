@@ -96,4 +96,5 @@ export const renderers: Readonly<Record<ServiceType, FaultRenderer>> = {
   image,
   placement,
   volume: compute,
+  audit: identity,
 };

@@ -54,6 +54,7 @@ const REFUSALS: Readonly<Record<ServiceType, (rule: string) => string>> = {
   network: (rule) => `rule:${rule} is disallowed by policy`,
   image: () => 'You are not authorized to complete this action.',
   placement: (rule) => `Policy does not allow ${rule} to be performed.`,
+  audit: (rule) => `Policy does not allow ${rule} to be performed.`,
 };
 const REFUSAL_NAMES: { readonly [S in ServiceType]?: string } = { network: 'PolicyNotAuthorized' };
 

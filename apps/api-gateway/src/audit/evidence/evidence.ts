@@ -8,6 +8,7 @@ import {
   Sealer,
   type SealStore,
   signerOf,
+  signNote,
 } from '@omnivisor/eventsourcing/seal';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
 import type { GatewayCore } from '../../core/gateway-core.js';
@@ -94,6 +95,11 @@ export class Evidence {
     const { state } = await this.core.commands.execute(sealingKeys, SEALING_KEYS, { key, after }, context);
     if (state.newest !== key.publicKey) await this.vault.erase(secret);
     return parseVerifier(state.newest!);
+  }
+
+  /** A signed note by the keys that sign checkpoints. @param text ends with a line break, and is no checkpoint */
+  async sign(text: string): Promise<string> {
+    return signNote(text, await this.currentSigners());
   }
 
   private async lead(): Promise<void> {

@@ -216,6 +216,7 @@ export class ServerActionsController {
     method: 'GET',
     path: '/v2.1/os-console-auth-tokens/:id',
     policy: 'os_compute_api:os-console-auth-tokens',
+    live: true,
   })
   async consoleToken(call: Call) {
     const rows = await this.core.fresh();

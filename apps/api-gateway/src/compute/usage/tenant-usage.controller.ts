@@ -56,7 +56,7 @@ export class TenantUsageController {
   }
 
   private period(query: Query): Period {
-    const now = this.core.clock.now();
+    const now = this.core.now();
     const at = (key: string, otherwise: string): string => {
       const raw = first(query, key);
       if (raw === undefined || raw === '') return otherwise;
@@ -89,7 +89,7 @@ export class TenantUsageController {
   }
 
   private usage(projectId: string, servers: readonly ServerRow[], period: Period, detailed: boolean) {
-    const now = this.core.clock.now();
+    const now = this.core.now();
     const each = servers.map((s) => serverUsage(s, period, now));
     const sum = (weight: (s: (typeof each)[number]) => number) => each.reduce((n, s) => n + s.hours * weight(s), 0);
     return {

@@ -16,6 +16,7 @@ export const builtInServices: readonly BuiltInService[] = [
   { type: 'network', name: 'neutron', path: '/network' },
   { type: 'image', name: 'glance', path: '/image' },
   { type: 'placement', name: 'placement', path: '/placement' },
+  { type: 'audit', name: 'omnivisor', path: '/audit' },
 ];
 
 const INTERFACES = ['public', 'internal', 'admin'] as const;

@@ -32,7 +32,7 @@ export class NetworkQuotasController {
   @Operation({ service: 'network', method: 'GET', path: '/v2.0/quotas/:id', policy: 'authenticated' })
   async show(call: Call) {
     const id = this.allowed(call);
-    const quota = await this.core.commands.load(networkQuota, id);
+    const quota = await this.core.load(networkQuota, id);
     return { quota: Object.fromEntries(QUOTA_RESOURCES.map((r) => [r, limitOf(quota, r)])) };
   }
 
@@ -44,7 +44,7 @@ export class NetworkQuotasController {
 
   @Operation({ service: 'network', method: 'GET', path: '/v2.0/quotas/:id/details', policy: 'authenticated' })
   async details(call: Call) {
-    const quota = await this.core.commands.load(networkQuota, this.allowed(call));
+    const quota = await this.core.load(networkQuota, this.allowed(call));
     return {
       quota: Object.fromEntries(
         QUOTA_RESOURCES.map((r) => [r, { limit: limitOf(quota, r), used: usedOf(quota, r), reserved: 0 }]),

@@ -1,5 +1,6 @@
 import type { ServiceType } from '../../operation.js';
 import type { RuleTable } from '../engine.js';
+import { auditRules } from './audit.js';
 import { computeRules } from './compute.js';
 import { identityRules } from './identity.js';
 import { imageRules } from './image.js';
@@ -14,4 +15,5 @@ export const defaultRules: Readonly<Record<ServiceType, RuleTable>> = {
   network: networkRules,
   placement: placementRules,
   volume: {},
+  audit: auditRules,
 };

@@ -1,23 +1,19 @@
-import type { Actor, RecordedEvent, ServerEvent } from '@omnivisor/contracts';
-import type { SchedulingRow } from '../compute/scheduling/scheduling.projection.js';
+import {
+  type Actor,
+  type DomainEvent,
+  type PlacementExplanation,
+  type ServerEvent,
+  serverEvents,
+} from '@omnivisor/contracts';
 
-/** One line of a server's story. */
-export interface StoryLine {
-  readonly at: string;
-  readonly position: number;
-  readonly eventId: string;
-  readonly type: string;
-  readonly who: string;
-  readonly requestId: string | null;
-  readonly what: string;
-  readonly reasons: readonly string[];
-}
-
-const who = (actor: Actor): string =>
+/** Who caused an event, for people. */
+export const who = (actor: Actor): string =>
   actor.kind === 'service' ? actor.service : `user ${actor.userId}${actor.address ? ` from ${actor.address}` : ''}`;
 
+const words = (type: string): string => type.replace(/([a-z0-9])([A-Z])/g, '$1 $2').toLowerCase();
+
 /** What an event says of its server, in words. */
-const tell = (event: ServerEvent): string => {
+const tellServer = (event: ServerEvent, showHosts: boolean): string => {
   const { type, data } = event;
   switch (type) {
     case 'ServerCreateRequested':
@@ -27,7 +23,7 @@ const tell = (event: ServerEvent): string => {
       return addresses.length > 0 ? `got its addresses: ${addresses.join(', ')}` : 'has no network';
     }
     case 'ServerScheduled':
-      return `attempt ${data.attempt} goes to host ${data.hostName}`;
+      return `attempt ${data.attempt} goes to ${showHosts ? `host ${data.hostName}` : 'a host'}`;
     case 'ServerAttemptAbandoned':
       return `attempt ${data.attempt} is abandoned: ${data.reason}`;
     case 'ServerSpawned':
@@ -55,58 +51,38 @@ const tell = (event: ServerEvent): string => {
         ? 'is deleted, the host confirmed that nothing is left'
         : 'is deleted; its host has not confirmed it yet';
     default:
-      return type
-        .replace(/^Server/, '')
-        .replace(/([A-Z])/g, ' $1')
-        .trim()
-        .toLowerCase();
+      return words(type.replace(/^Server/, ''));
   }
 };
 
-const reasons = (row: SchedulingRow, asAdmin: boolean): string[] => {
-  const { explanation: e } = row;
+/** Why a placement was decided so. */
+export const placementReasons = (e: PlacementExplanation, showHosts: boolean): string[] => {
   const lines = [`${e.hostsConsidered} hosts considered, ${e.hostsFitting} could take it; weigher ${e.weigher}`];
   for (const r of e.refusals)
     lines.push(`${r.hosts} refused by ${r.constraint}: wanted ${r.wanted}, best had ${r.bestHad}`);
-  if (asAdmin)
+  if (showHosts)
     for (const host of e.sample.filter((s) => s.verdict !== 'refused'))
       lines.push(`${host.host}: ${host.verdict}${host.weight === null ? '' : `, weight ${host.weight}`}`);
   if (e.smallestChange) lines.push(`would have fitted: ${e.smallestChange}`);
   return lines;
 };
 
-/** The story of one server in the order of the log: its own events and the decisions about its place. */
-export const storyOf = (
-  events: readonly RecordedEvent[],
-  decisions: readonly SchedulingRow[],
-  asAdmin: boolean,
-): StoryLine[] => {
-  const own = events.map(
-    (e): StoryLine => ({
-      at: e.recordedAt,
-      position: e.position,
-      eventId: e.id,
-      type: e.type,
-      who: who(e.context.actor),
-      requestId: e.context.requestId,
-      what: tell(e as unknown as ServerEvent),
-      reasons: [],
-    }),
-  );
-  const decided = decisions.map(
-    (d): StoryLine => ({
-      at: d.decidedAt,
-      position: d.position,
-      eventId: d.eventId,
-      type: d.outcome === 'claimed' ? 'AllocationClaimed' : 'PlacementRefused',
-      who: 'scheduler',
-      requestId: null,
-      what:
-        d.outcome === 'claimed'
-          ? `claimed a place for attempt ${d.attempt}`
-          : `found no place for attempt ${d.attempt}`,
-      reasons: reasons(d, asAdmin),
-    }),
-  );
-  return [...own, ...decided].sort((a, b) => a.position - b.position);
+const serverTypes = new Set(Object.keys(serverEvents.events));
+
+/** What an event says, in words. */
+export const tell = (event: DomainEvent, showHosts: boolean): string => {
+  if (serverTypes.has(event.type)) return tellServer(event as unknown as ServerEvent, showHosts);
+  const { attempt, operation, rule, status } = event.data as Record<string, unknown>;
+  switch (event.type) {
+    case 'AllocationClaimed':
+      return `claimed a place for attempt ${attempt}`;
+    case 'PlacementRefused':
+      return `found no place for attempt ${attempt}`;
+    case 'AllocationReleased':
+      return `released the place of attempt ${attempt}`;
+    case 'RequestRefused':
+      return `was refused ${operation} with ${status}${rule === null ? '' : `, by rule ${rule}`}`;
+    default:
+      return words(event.type);
+  }
 };

@@ -1,0 +1,3 @@
+export * from './event-index.js';
+export * from './memory-event-index.js';
+export * from './postgres-event-index.js';
