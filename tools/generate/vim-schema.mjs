@@ -17,11 +17,11 @@ const FILE = fileURLToPath(
 const METHODS = `
   AcquireTicket AddDVPortgroup_Task CancelTask ContinueRetrievePropertiesEx CopyVirtualDisk_Task CreateContainerView
   CreateFilter CreateListView CreatePropertyCollector CreateSnapshot_Task CreateVM_Task DeleteDatastoreFile_Task
-  DeleteVirtualDisk_Task DestroyPropertyCollector Destroy_Task EnterMaintenanceMode_Task ExitMaintenanceMode_Task
+  DeleteVirtualDisk_Task Destroy_Task EnterMaintenanceMode_Task ExitMaintenanceMode_Task
   ExportSnapshot ExtendVirtualDisk_Task HttpNfcLeaseAbort HttpNfcLeaseComplete HttpNfcLeaseProgress ImportVApp Login
-  Logout MarkAsTemplate ModifyListView PowerOffVM_Task PowerOnVM_Task QueryPerf ReconfigVM_Task RelocateVM_Task
+  Logout MarkAsTemplate ModifyListView PowerOffVM_Task PowerOnVM_Task ReconfigVM_Task RelocateVM_Task
   RemoveSnapshot_Task RetrievePropertiesEx RetrieveServiceContent SendNMI ShutdownGuest SuspendVM_Task WaitForUpdatesEx
-  PbmCheckRequirements PbmQueryProfile PbmRetrieveContent PbmRetrieveServiceContent
+  PbmQueryProfile PbmRetrieveContent PbmRetrieveServiceContent
 `
   .trim()
   .split(/\s+/);
@@ -29,8 +29,8 @@ const METHODS = `
 /** What is sent below the arguments; a type that is not here cannot be. */
 const TYPES = `
   BoolPolicy CryptoSpec DVPortgroupConfigSpec DVSSecurityPolicy DVPortSetting Description DistributedVirtualSwitchPortConnection
-  FileBackedVirtualDiskSpec ImportSpec ObjectSpec OptionValue ParaVirtualSCSIController PbmPlacementCapabilityProfileRequirement
-  PbmPlacementHub PbmPlacementRequirement PbmProfileId PbmProfileResourceType PerfMetricId PerfQuerySpec PropertyFilterSpec
+  ImportSpec ObjectSpec OptionValue ParaVirtualSCSIController
+  PbmProfileId PbmProfileResourceType PropertyFilterSpec
   PropertySpec ResourceAllocationInfo RetrieveOptions SelectionSpec SharesInfo TraversalSpec VMwareDVSPortSetting
   VirtualBusLogicController VirtualCdrom VirtualCdromIsoBackingInfo VirtualController VirtualDevice VirtualDeviceBackingInfo
   VirtualDeviceConfigSpec VirtualDeviceConnectInfo VirtualDisk VirtualDiskFlatVer2BackingInfo VirtualE1000 VirtualE1000e

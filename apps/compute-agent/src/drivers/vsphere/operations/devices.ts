@@ -104,7 +104,7 @@ export const addSerialPort = (fileName: string): Change =>
   });
 
 /** The config drive. Controllers for CDs are there in any VM, unless somebody has removed them. */
-export const addCd = (devices: readonly Device[], fileName: string): Change[] => {
+const addCd = (devices: readonly Device[], fileName: string): Change[] => {
   const controller = devices.find(({ $type }) => $type === 'VirtualIDEController');
   const cd = add({
     $type: 'VirtualCdrom',

@@ -13,8 +13,6 @@ export const HOLDER_KEY = 'omnivisor-disk';
 /** And for the throw-away guest of a probe. */
 export const PROBE_KEY = 'omnivisor-probe';
 
-export type DiskRole = 'root' | 'ephemeral' | 'swap';
-
 /** A local disk at its place on the controller. Adopted guests have disks of other names. */
 const LocalDisk = z.object({ role: z.string(), unit: z.number().int().nonnegative() });
 export type LocalDisk = z.infer<typeof LocalDisk>;

@@ -48,7 +48,7 @@ import { VsphereDriver, type VsphereOptions } from '../vsphere.driver.js';
 import { Gateway } from './gateway.js';
 import { Simulator } from './simulator.js';
 
-export const CLOUD = 'test-cloud';
+const CLOUD = 'test-cloud';
 export const never = new AbortController().signal;
 export const newId = () => ServerId.parse(randomUUID());
 const MIB = 2 ** 20;

@@ -19,7 +19,7 @@ export class VimFault extends Error {
   }
 }
 
-export const faultKind = (error: unknown): string | null => (error instanceof VimFault ? error.kind : null);
+const faultKind = (error: unknown): string | null => (error instanceof VimFault ? error.kind : null);
 export const isFault = (error: unknown, ...kinds: readonly string[]): boolean => kinds.includes(faultKind(error) ?? '');
 
 /** Of a SOAP fault: its type is that of the only element of its detail, or the element's name before `Fault`. */
