@@ -227,7 +227,10 @@ export class XenServerDriver implements HypervisorDriver {
   destroy(id: ServerId): Promise<void> {
     return this.alone(id, 'removing the guest', async ({ guests, making, migration }) => {
       const guest = await guests.find(id);
-      if (guest && guests.view(guest).stage === 'moved') return migration.forget(guest);
+      const stage = guest && guests.view(guest).stage;
+      if (stage === 'moved') return migration.forget(guest!);
+      // It runs elsewhere still; here it is expected only.
+      if (stage === 'incoming' && migration.isElsewhere(guest!)) return migration.cancel(id);
       if (guest) await migration.dropArrived(guest);
       await making.remove(id, guest);
     });

@@ -147,6 +147,20 @@ export const describeMigration = (stage: Stage) =>
 
     stage.behaviour(
       'liveMigration',
+      'leaves the guest alone when the host that expects it gives it up',
+      async () => {
+        const spec = await stage.up();
+        await invited(spec);
+        await target.destroy(spec.id);
+        expect(await under.otherHost!.leftovers(spec.id)).toEqual([]);
+        expect(await stage.driver.inspect(spec.id)).toMatchObject({ stage: 'settled', power: 'running' });
+        await gone(spec.id);
+      },
+      other,
+    );
+
+    stage.behaviour(
+      'liveMigration',
       'is refused of a guest that is off, and into a host that cannot carry it',
       async () => {
         const spec = await stage.up();

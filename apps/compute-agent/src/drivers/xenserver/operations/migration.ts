@@ -222,6 +222,11 @@ export class Migration {
     else await this.guests.write(guest, { ...state, movedFrom: null });
   }
 
+  /** True while a guest that is expected here is the VM of another member. A shell is nobody else's. */
+  isElsewhere({ state, record }: Guest): boolean {
+    return state.phase !== 'shell' && !this.hasCome(record);
+  }
+
   private hasCome({ resident_on }: VmRecord): boolean {
     return this.place.hosts.includes(resident_on);
   }
