@@ -1,4 +1,4 @@
-import type { ServerId } from '@omnivisor/contracts';
+import { type ServerId, seconds } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Belongings, settle } from '../api/people.js';
 import { ApiCloud } from './api-cloud.js';
@@ -65,6 +65,35 @@ describe('the actions of a server, from the API to its host', () => {
     await act({ unrescue: null });
     expect(await settled()).toMatchObject({ vmState: 'active', fault: null });
     expect(guest()).toMatchObject({ stage: 'settled', power: 'running' });
+  });
+
+  it('make an image, from which another server is made', async () => {
+    const { image_id: image } = await act({ createImage: { name: 'snap', metadata: { a: 'b' } } });
+    await settled();
+    const shown = await api.does('image', 'GET', `/v2/images/${image}`, { token: of.token });
+    expect(shown).toMatchObject({
+      ...{ status: 'active', name: 'snap', disk_format: 'qcow2', a: 'b' },
+      instance_uuid: id,
+    });
+    const server = { name: 'again', imageRef: image, flavorRef: of.flavor, networks: 'none' };
+    const made = await api.does('compute', 'POST', '/v2.1/servers', { token: of.token, version, body: { server } });
+    await api.cloud.until(made.server.id, (s) => s.vmState === 'active', 5);
+    await api.does('compute', 'DELETE', `/v2.1/servers/${made.server.id}`, { token: of.token });
+  });
+
+  it('make no image of a server that is deleted meanwhile', async () => {
+    const server = { name: 'short', imageRef: of.image, flavorRef: of.flavor, networks: 'none' };
+    const made = await api.does('compute', 'POST', '/v2.1/servers', { token: of.token, version, body: { server } });
+    const other = made.server.id;
+    await api.cloud.until(other, (s) => s.vmState === 'active', 5);
+    for (const { machine } of api.cloud.hosts) machine.slow('snapshot', seconds(600));
+    const path = `/v2.1/servers/${other}`;
+    const body = { createImage: { name: 'none' } };
+    const { image_id: image } = await api.does('compute', 'POST', `${path}/action`, { token: of.token, version, body });
+    await api.does('compute', 'DELETE', path, { token: of.token });
+    await api.cloud.until(other, (s) => s.released && s.imagesToDrop?.length === 0, 5);
+    for (const { machine } of api.cloud.hosts) machine.slow('snapshot', seconds(0));
+    expect((await api.call('image', 'GET', `/v2/images/${image}`, { token: of.token })).status).toBe(404);
   });
 
   it('leave no complaint behind', async () => {

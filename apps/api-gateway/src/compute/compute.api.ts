@@ -19,6 +19,7 @@ import { ServerPresenter } from './server/server-presenter.js';
 import { ServerRebuilder } from './server/server-rebuilder.js';
 import { ServerRescuer } from './server/server-rescuer.js';
 import { ServerSidelinesController } from './server/server-sidelines.controller.js';
+import { ServerSnapshotter } from './server/server-snapshotter.js';
 import { ServerTagsController } from './server/server-tags.controller.js';
 import { ServersController } from './server/servers.controller.js';
 import { ServerGroupsController } from './server-group/server-groups.controller.js';
@@ -53,4 +54,11 @@ export const computeControllers = [
   NetworkProxyController,
   SmallController,
 ];
-export const computeProviders = [ServerCreation, ServerRebuilder, ServerRescuer, ServerPresenter, ConsoleGrants];
+export const computeProviders = [
+  ServerCreation,
+  ServerRebuilder,
+  ServerRescuer,
+  ServerSnapshotter,
+  ServerPresenter,
+  ConsoleGrants,
+];

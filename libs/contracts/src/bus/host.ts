@@ -221,6 +221,21 @@ export const serverBoot = endpoint(
     .nullable(),
 );
 
+/**
+ * To the gateway: where the bytes of a snapshot go that the log asks the host for. Null when it does not, or not any more.
+ */
+export const snapshotUpload = endpoint(
+  'host.*.snapshot-upload',
+  z.object({ session, serverId: ServerId, attempt, generation: z.number().int() }),
+  z
+    .object({
+      /** Signed for this image and host, and expiring; null when the bytes are there already. */
+      url: z.string().nullable(),
+      format: ImageFormat,
+    })
+    .nullable(),
+);
+
 /** One thing that an agent saw or did. The server's decider judges it. */
 export const HostFact = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('spawned'), power: PowerState, bootId: z.string() }),

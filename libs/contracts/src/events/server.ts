@@ -13,6 +13,7 @@ import {
   SubnetId,
   UserId,
 } from '../ids.js';
+import { ImageFormat } from '../image-format.js';
 import { ImageReadiness } from '../image-readiness.js';
 import { Bytes, GiB, Instant, MiB } from '../units.js';
 
@@ -92,8 +93,20 @@ export const PowerOperation = z.enum([
 export type PowerOperation = z.infer<typeof PowerOperation>;
 
 /** What a server's host carries out, once each. */
-export const ServerOperation = z.enum([...PowerOperation.options, 'rebuild', 'rescue', 'unrescue']);
+export const ServerOperation = z.enum([...PowerOperation.options, 'rebuild', 'rescue', 'unrescue', 'snapshot']);
 export type ServerOperation = z.infer<typeof ServerOperation>;
+
+/** An image that is made of a server. */
+export const ServerSnapshot = z.object({
+  imageId: ImageId,
+  name: z.string(),
+  /** Project that owns the image. */
+  owner: z.string(),
+  /** The form in which the host sends its bytes, and how many at most. */
+  format: ImageFormat,
+  maxBytes: Bytes,
+});
+export type ServerSnapshot = z.infer<typeof ServerSnapshot>;
 
 const Generation = z.number().int().nonnegative();
 const Attempt = z.number().int().positive();
@@ -218,6 +231,15 @@ export const serverEvents = eventSet({
     ServerRescued: done('The server runs from its rescue image.'),
     ServerUnrescueRequested: requested('A user asked to start the server from its own disk again.'),
     ServerUnrescued: done('The server runs from its own disk again.'),
+    ServerSnapshotRequested: event(
+      'A user asked to make an image of the server; it waits for its bytes.',
+      z.object({ ...server, generation: Generation, snapshot: ServerSnapshot }),
+    ),
+    ServerSnapshotTaken: done('The image of the server has its bytes.'),
+    ServerSnapshotDropped: event(
+      'An image that was asked for of the server will not come; it was removed, unless it had its bytes after all.',
+      z.object({ ...server, imageId: ImageId }),
+    ),
     ServerActionFailed: event(
       'An action did not end well, or not before its deadline.',
       z.object({ ...server, action: z.string(), fault: ServerFault, power: PowerState.nullable() }),

@@ -31,6 +31,7 @@ const news = new Set<ServerEvent['type']>([
   'ServerSuspendRequested',
   'ServerResumeRequested',
   'ServerRebuildRequested',
+  'ServerSnapshotRequested',
   'ServerRescueRequested',
   'ServerUnrescueRequested',
   'ServerInterfaceAttachRequested',

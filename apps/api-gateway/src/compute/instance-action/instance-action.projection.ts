@@ -44,6 +44,7 @@ const begins: { readonly [T in ServerEvent['type']]?: Begins } = {
   ServerSuspendRequested: () => 'suspend',
   ServerResumeRequested: () => 'resume',
   ServerRebuildRequested: () => 'rebuild',
+  ServerSnapshotRequested: () => 'createImage',
   ServerRescueRequested: () => 'rescue',
   ServerUnrescueRequested: () => 'unrescue',
   ServerInterfaceAttachRequested: () => 'attach_interface',
@@ -64,6 +65,7 @@ const firstStep: Readonly<Record<string, string>> = {
   suspend: 'compute_suspend_instance',
   resume: 'compute_resume_instance',
   rebuild: 'compute_rebuild_instance',
+  createImage: 'compute_snapshot_instance',
   rescue: 'compute_rescue_instance',
   unrescue: 'compute_unrescue_instance',
   attach_interface: 'compute_attach_interface',
@@ -115,6 +117,7 @@ const follow = (row: ServerActionRow, event: RecordedEvent & ServerEvent): Serve
     case 'ServerSuspended':
     case 'ServerResumed':
     case 'ServerRebuilt':
+    case 'ServerSnapshotTaken':
     case 'ServerRescued':
     case 'ServerUnrescued':
     case 'ServerInterfaceAttached':

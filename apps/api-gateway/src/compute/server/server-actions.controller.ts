@@ -36,6 +36,7 @@ import {
 import { serverAggregate } from './server-lifecycle.js';
 import { ServerRebuilder } from './server-rebuilder.js';
 import { ServerRescuer } from './server-rescuer.js';
+import { ServerSnapshotter } from './server-snapshotter.js';
 
 const compute = 'compute' as const;
 /** How long a console's token opens it. */
@@ -72,6 +73,7 @@ export class ServerActionsController {
     private readonly settings: ComputeSettings,
     private readonly rebuilder: ServerRebuilder,
     private readonly rescuer: ServerRescuer,
+    private readonly snapshotter: ServerSnapshotter,
   ) {}
 
   @Operation({
@@ -113,6 +115,8 @@ export class ServerActionsController {
         return this.rebuilder.rebuild(call, row, value as never);
       case 'rescue':
         return this.rescuer.rescue(call, row, value as never);
+      case 'createImage':
+        return this.snapshotter.createImage(call, row, value as never);
       case 'securityGroup':
         return this.changeGroups(call, rows, row, run.change, (value as { name: string }).name);
       case 'consoleOutput':

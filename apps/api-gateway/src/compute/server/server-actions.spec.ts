@@ -134,6 +134,45 @@ describe.each(versions)('rescuing at %s', (version) => {
   });
 });
 
+describe.each(versions)('making an image of a server at %s', (version) => {
+  const snap = (id: string, over: object = {}, as: 'member' | 'other' | 'reader' = 'member') =>
+    act(id, { createImage: { name: 'snap', ...over } }, version, as);
+
+  it('names the image at once, and leaves the server as it is', async () => {
+    const id = await create(version);
+    expect((await snap(id, {}, 'other')).status).toBe(404);
+    expect((await snap(id, {}, 'reader')).status).toBe(403);
+    const answer = await snap(id, { metadata: { a: 'b' } });
+    expect(answer.status, answer.text).toBe(202);
+    const begun = app.snapshots.at(-1)!;
+    expect(begun).toMatchObject({
+      ...{ name: 'snap', owner: 'p1', format: 'qcow2', minDisk: 1 },
+      properties: { a: 'b', os_type: 'linux', image_type: 'snapshot', instance_uuid: id, base_image_ref: IMAGE },
+    });
+    if (version === '2.1')
+      expect(answer.headers.location).toBe(`http://cloud.example/compute/v2.1/images/${begun.imageId}`);
+    else expect(answer.body).toEqual({ image_id: begun.imageId });
+    expect(await show(id, version)).toMatchObject({ status: 'ACTIVE', 'OS-EXT-STS:task_state': 'image_uploading' });
+    expect(await snap(id)).toMatchObject(wrongState('createImage', id, 'task_state', 'image_uploading'));
+    const power = 'running' as const;
+    await app.report(id, { kind: 'operationDone', generation: 1, operation: 'snapshot', power, bootId: 'b' });
+    expect(await show(id, version)).toMatchObject({ status: 'ACTIVE', 'OS-EXT-STS:task_state': null });
+    expect((await actionsOf(id)).map((a) => a.action).sort()).toEqual(['create', 'createImage']);
+  });
+
+  it.each([
+    ['no name', { name: '' }, 400, 'name'],
+    ['metadata that is an attribute', { metadata: { Owner: 'x' } }, 400, 'Owner is not a custom property'],
+    ['more metadata than the quota', { metadata: many(129) }, 403, 'Image metadata limit exceeded'],
+  ])('is refused for %s', async (_, over, status, message) => {
+    const begun = app.snapshots.length;
+    const answer = await snap(await create(version), over);
+    expect(answer.status, answer.text).toBe(status);
+    expect(answer.text).toContain(message);
+    expect(app.snapshots).toHaveLength(begun);
+  });
+});
+
 describe('rebuilding, by version', () => {
   it('takes key, user data and host name once there are such, and shows them', async () => {
     const id = await create();
@@ -230,6 +269,7 @@ describe('what the host of a server cannot do', () => {
     ['suspending', { suspend: null }],
     ['rebuilding', { rebuild: { imageRef: IMAGE } }],
     ['rescuing', { rescue: null }],
+    ['snapshots', { createImage: { name: 'x' } }],
     ['rescuing', { unrescue: null }],
   ] as const)('(%s) is refused before anything is accepted', async (feature, body) => {
     const id = await create();

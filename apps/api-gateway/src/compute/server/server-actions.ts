@@ -14,6 +14,7 @@ import type { ServerRow } from './server.projection.js';
 import type { ServerCommand } from './server-lifecycle.js';
 import { rebuildSchema } from './server-rebuilder.js';
 import { rescueSchema } from './server-rescuer.js';
+import { createImage } from './server-snapshotter.js';
 import { unbuiltActions } from './unbuilt-actions.js';
 
 /** An action of `POST /servers/{id}/action`. */
@@ -37,6 +38,7 @@ export type Run =
   /** Answered by one of the controller's services. */
   | { readonly kind: 'rebuild' }
   | { readonly kind: 'rescue' }
+  | { readonly kind: 'createImage' }
   | { readonly kind: 'unsupported' };
 
 const anything: ByVersion<z.ZodType> = [['2.1', z.unknown()]];
@@ -108,6 +110,12 @@ export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
     value: rescueSchema,
     needs: 'rescuing',
     run: { kind: 'rescue' },
+  },
+  createImage: {
+    policy: 'os_compute_api:servers:create_image',
+    value: [['2.1', createImage]],
+    needs: 'snapshots',
+    run: { kind: 'createImage' },
   },
   unrescue: {
     policy: 'os_compute_api:os-unrescue',

@@ -144,7 +144,7 @@ describe('the process of a server', () => {
     const nothing = async () => undefined as never;
     core.run(
       new ServerProcess(core, {
-        ...{ networkHosts: nothing, reserve: nothing, plug: nothing, release: nothing },
+        ...{ networkHosts: nothing, reserve: nothing, plug: nothing, release: nothing, dropImage: nothing },
         releasePort: async (_, id) => void released.push(id),
       }),
     );

@@ -20,6 +20,7 @@ import { power } from './server-power.js';
 import { type RebuildCommand, rebuild } from './server-rebuild.js';
 import { decideRescue, type RescueCommand } from './server-rescue.js';
 import { guard, serverNotFound } from './server-rules.js';
+import { decideSnapshot, type SnapshotCommand } from './server-snapshot.js';
 
 type Events = typeof serverEvents;
 
@@ -105,6 +106,7 @@ export type ServerCommand =
   | InterfaceCommand
   | RebuildCommand
   | RescueCommand
+  | SnapshotCommand
   | { readonly type: 'resetState'; readonly serverId: ServerId; readonly state: 'active' | 'error' }
   | {
       readonly type: 'delete';
@@ -294,6 +296,9 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
       return power(server, id, command.operation, command.asAdmin);
     case 'rebuild':
       return rebuild(server, command);
+    case 'snapshot':
+    case 'confirmSnapshotDropped':
+      return decideSnapshot(server, command);
     case 'rescue':
     case 'unrescue':
       return decideRescue(server, command);

@@ -4,7 +4,7 @@ import { INTERFACE_DEADLINE, taskDeadlines } from './server-deadlines.js';
 
 export const SERVER_PROCESS = 'server';
 
-export type ServerStep = 'schedule' | 'expireTask' | 'expireInterface' | 'releaseInterfaces' | 'release';
+export type ServerStep = 'schedule' | 'expireTask' | 'expireInterface' | 'releaseInterfaces' | 'dropImages' | 'release';
 
 /** How long the replica that made a step due has for it before any other takes it up. */
 const HEAD_START = seconds(2);
@@ -16,12 +16,13 @@ interface Due {
 
 /** What the process manager does next for a server, and when others do it; null when the server is at rest. */
 export const nextStep = (
-  server: Pick<Server, 'vmState' | 'taskState' | 'released' | 'interfaces' | 'releasing'> & {
+  server: Pick<Server, 'vmState' | 'taskState' | 'released' | 'interfaces' | 'releasing' | 'imagesToDrop'> & {
     readonly updatedAt: Instant;
     readonly taskSince: Instant | null;
   },
 ): Due | null => {
   const at = after(server.updatedAt, HEAD_START);
+  if (server.imagesToDrop?.length) return { step: 'dropImages', at };
   if (server.vmState === 'deleted') return server.released ? null : { step: 'release', at };
   const due: Due[] = [];
   if (server.releasing?.length) due.push({ step: 'releaseInterfaces', at });
@@ -35,7 +36,7 @@ export const nextStep = (
   return due.reduce<Due | null>((first, next) => (first && first.at <= next.at ? first : next), null);
 };
 
-type Begun = 'schedule' | 'releaseInterfaces' | 'release' | null;
+type Begun = Exclude<ServerStep, 'expireTask' | 'expireInterface'> | null;
 
 const scheduling = (server: Server): Begun => (server.taskState === 'scheduling' ? 'schedule' : null);
 
@@ -43,6 +44,7 @@ const begun: { readonly [T in ServerEvent['type']]?: (server: Server) => Begun }
   ServerCreateRequested: scheduling,
   ServerSpawnFailed: scheduling,
   ServerInterfaceDetached: () => 'releaseInterfaces',
+  ServerActionFailed: ({ imagesToDrop }) => (imagesToDrop?.length ? 'dropImages' : null),
   // What was deleted under its build waits for its turn: the build is over by then.
   ServerDeleted: ({ released, ports, fault }) => (released || (ports === null && fault === null) ? null : 'release'),
 };

@@ -12,5 +12,6 @@ export const operations = {
   resume: { action: 'resume', done: 'ServerResumed' },
   rebuild: { action: 'rebuild', done: 'ServerRebuilt' },
   rescue: { action: 'rescue', done: 'ServerRescued' },
+  snapshot: { action: 'createImage', done: 'ServerSnapshotTaken' },
   unrescue: { action: 'unrescue', done: 'ServerUnrescued' },
 } as const satisfies Record<ServerOperation, { readonly action: string; readonly done: ServerEvent['type'] }>;

@@ -54,6 +54,7 @@ const opensTask = new Set<ServerEvent['type']>([
   'ServerSuspendRequested',
   'ServerResumeRequested',
   'ServerRebuildRequested',
+  'ServerSnapshotRequested',
   'ServerRescueRequested',
   'ServerUnrescueRequested',
   'ServerDeleteRequested',

@@ -2,6 +2,7 @@ import type {
   EventData,
   FlavorSnapshot,
   HostId,
+  ImageId,
   ImageSnapshot,
   Instant,
   PortId,
@@ -14,12 +15,14 @@ import type {
   ServerId,
   ServerOperation,
   ServerPort,
+  ServerSnapshot,
   serverEvents,
   VaultRef,
 } from '@omnivisor/contracts';
 import { evolveInterfaces } from './server-interfaces.js';
 import { evolveRebuild, rebuildFailed } from './server-rebuild.js';
 import { evolveRescue, rescueFailed } from './server-rescue.js';
+import { evolveSnapshot, withoutOperation, withoutSnapshot } from './server-snapshot.js';
 
 export type VmState = 'building' | 'active' | 'paused' | 'suspended' | 'stopped' | 'rescued' | 'error' | 'deleted';
 export type TaskState =
@@ -37,6 +40,7 @@ export type TaskState =
   | 'rebuilding'
   | 'rescuing'
   | 'unrescuing'
+  | 'image_uploading'
   | 'deleting';
 
 export interface Placement {
@@ -57,6 +61,8 @@ export interface Operation {
   readonly powerOn?: boolean;
   /** Of a rescue: what the guest is started from. */
   readonly image?: ImageSnapshot;
+  /** Of a snapshot: what becomes of it. */
+  readonly snapshot?: ServerSnapshot;
   /** Of a rebuild: the image of the disks as they are until it is done. */
   readonly imageBefore?: ImageSnapshot;
 }
@@ -130,6 +136,8 @@ export interface Server {
   readonly failedHosts: readonly HostId[];
   readonly generation: number;
   readonly operation: Operation | null;
+  /** Images that wait for bytes which will not come. */
+  readonly imagesToDrop?: readonly ImageId[];
   /** Generation of the newest rebuild that is done. */
   readonly build?: number;
   readonly bootId: string | null;
@@ -193,7 +201,7 @@ const actionFailed = (
   const failed: Server = {
     ...server,
     taskState: server.taskState === 'deleting' ? 'deleting' : null,
-    operation: server.operation && { ...server.operation, done: true },
+    ...withoutOperation(server),
     power,
     wantedPower: power,
     vmState: lasting.has(server.vmState) || !server.launched ? server.vmState : vmStateOf(power),
@@ -317,6 +325,10 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
     case 'ServerRebuildRequested':
     case 'ServerRebuilt':
       return evolveRebuild(server, event);
+    case 'ServerSnapshotRequested':
+    case 'ServerSnapshotTaken':
+    case 'ServerSnapshotDropped':
+      return evolveSnapshot(server, event);
     case 'ServerRescueRequested':
     case 'ServerRescued':
     case 'ServerUnrescueRequested':
@@ -345,7 +357,7 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
         ...server,
         vmState: 'error',
         taskState: server.taskState === 'deleting' ? 'deleting' : null,
-        operation: server.operation && { ...server.operation, done: true },
+        ...withoutOperation(server),
         power: 'noState',
         fault: { code: 500, message: 'The guest is no longer on its host.' },
       };
@@ -380,11 +392,11 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
         ...server,
         vmState: event.data.state,
         taskState: null,
-        operation: server.operation && { ...server.operation, done: true },
+        ...withoutOperation(server),
         fault: event.data.state === 'active' ? null : server.fault,
       };
     case 'ServerDeleteRequested':
-      return { ...server, deleteRequested: true, taskState: 'deleting' };
+      return { ...server, ...withoutSnapshot(server), deleteRequested: true, taskState: 'deleting' };
     case 'ServerDeleted':
       return { ...server, vmState: 'deleted', taskState: null, power: 'noState' };
     case 'ServerResourcesReleased':

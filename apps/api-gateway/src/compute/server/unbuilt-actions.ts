@@ -79,7 +79,6 @@ export const unbuiltActions: Readonly<Record<string, ServerActionSpec>> = {
   shelve: unbuilt('os-shelve:shelve'),
   shelveOffload: unbuilt('os-shelve:shelve_offload'),
   unshelve: unbuilt('os-shelve:unshelve', unshelve),
-  createImage: unbuilt('servers:create_image', object({ name: always(t.name), metadata })),
   createBackup: unbuilt(
     'os-create-backup',
     object({
