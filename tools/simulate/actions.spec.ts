@@ -96,8 +96,51 @@ describe('the actions of a server, from the API to its host', () => {
     expect((await api.call('image', 'GET', `/v2/images/${image}`, { token: of.token })).status).toBe(404);
   });
 
-  it('leave no complaint behind', async () => {
-    expect(await row()).toMatchObject({ vmState: 'active', fault: null });
+  it('resize, revert, resize again and confirm, with claims and quota that fit', async () => {
+    const { flavor } = await api.does('compute', 'POST', '/v2.1/flavors', {
+      token: api.admin,
+      body: { flavor: { name: 'larger', ram: 128, vcpus: 2, disk: 2 } },
+    });
+    const cores = async () =>
+      (await api.does('compute', 'GET', '/v2.1/limits', { token: of.token })).limits.absolute.totalCoresUsed;
+    const claims = await api.cloud.claims();
+    const before = await cores();
+    for (const [decision, size, held] of [
+      ['revertResize', 1, before],
+      ['confirmResize', 2, before + 1],
+    ] as const) {
+      await act({ resize: { flavorRef: flavor.id } });
+      expect(await settled()).toMatchObject({ vmState: 'resized', fault: null });
+      expect(guest()).toMatchObject({ stage: 'resized', power: 'running', vcpus: 2 });
+      expect([await api.cloud.claims(), await cores()]).toEqual([claims + 1, before + 1]);
+      await act({ [decision]: null });
+      await api.cloud.until(id, (s) => s.taskState === null && s.quotaDue === false, 5);
+      await api.cloud.clock.runUntil(async () => (await api.cloud.claims()) === claims, seconds(10));
+      expect(guest()).toMatchObject({ stage: 'settled', power: 'running', vcpus: size });
+      expect(await cores()).toBe(held);
+    }
+  });
+
+  it('resize to what does not fit leaves everything as it was', async () => {
+    const { flavor } = await api.does('compute', 'POST', '/v2.1/flavors', {
+      token: api.admin,
+      body: { flavor: { name: 'endless', ram: 128, vcpus: 2, disk: 100_000 } },
+    });
+    const claims = await api.cloud.claims();
+    await act({ resize: { flavorRef: flavor.id } });
+    await api.cloud.until(id, (s) => s.taskState === null && s.quotaDue === false, 5);
+    expect(await row()).toMatchObject({ vmState: 'active', flavor: { name: 'larger' } });
+    expect(await api.cloud.claims()).toBe(claims);
+    const { instanceActions } = await call('GET', '/os-instance-actions');
+    const messages = instanceActions.flatMap((a: Record<string, string>) => (a.action === 'resize' ? [a.message] : []));
+    expect(messages.sort()).toEqual(['Error', null, null]);
+  });
+
+  it('leave nothing behind, and no complaint', async () => {
+    expect(await row()).toMatchObject({ vmState: 'active' });
+    await api.does('compute', 'DELETE', `/v2.1/servers/${id}`, { token: of.token });
+    await api.cloud.until(id, (s) => s.released && s.onHost === null, 5);
+    await api.cloud.clock.runUntil(async () => (await api.cloud.claims()) === 0, seconds(10));
     expect(api.complaints).toEqual([]);
     expect(api.cloud.errors).toEqual([]);
   });

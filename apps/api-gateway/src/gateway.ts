@@ -10,9 +10,11 @@ import {
 import type { Vault } from '@omnivisor/eventsourcing/vault';
 import { HostDesk } from './compute/host/host-desk.js';
 import { LiveAnswers } from './compute/host/live-answers.js';
+import { serverAmounts } from './compute/quota/defaults.js';
 import { quotaAggregate } from './compute/quota/quota.js';
 import { type BuildServer, ServerProcess } from './compute/server/server.process.js';
 import { ownerOf, serverReservation } from './compute/server/server.reservation.js';
+import { sizeHeld } from './compute/server/server-resize.js';
 import { snapshotUpload } from './compute/server/snapshot-upload.js';
 import { leaveGroup } from './compute/server-group/leave-group.js';
 import { GatewayCore, type GatewayPorts } from './core/gateway-core.js';
@@ -62,6 +64,11 @@ export class Gateway {
         networkHosts: (server) => this.networkHosts(server),
         reserve: (request) => this.core.bus.request(reserve, request),
         plug: (server, host, context) => this.plug(server, host, context),
+        settleQuota: async (server, context) => {
+          const { projectId } = server;
+          const held = { owner: ownerOf(server.id), amounts: serverAmounts(sizeHeld(server)) };
+          await this.core.commands.execute(quotaAggregate, projectId, { type: 'amend', projectId, ...held }, context);
+        },
         dropImage: async (imageId, context) =>
           void (await this.core.bus.request(abortSnapshotImage, { imageId, context })),
         releasePort: ({ id }, portId, context) => this.serverPorts.releaseOne(id, portId, context),

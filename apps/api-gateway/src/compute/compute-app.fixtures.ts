@@ -172,6 +172,8 @@ export interface ComputeApp {
   ): Promise<{ status: number; body: never; headers: Record<string, string>; text: string }>;
   /** Takes a server to ACTIVE on a host, as its processes and its host would. */
   activate(serverId: string): Promise<void>;
+  /** The scheduler has a place for the other flavor of a server. */
+  place(serverId: string, attempt: number): Promise<void>;
   /** What the host of a server says of it. */
   report(serverId: string, fact: HostFact): Promise<void>;
   /** Images that were begun for snapshots. */
@@ -314,6 +316,11 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
         },
       });
       await report(id, { kind: 'spawned', power: 'running', bootId: 'b' });
+    },
+    place: async (id, attempt) => {
+      const serverId = id as ServerId;
+      const command = { type: 'placeResize', serverId, host, attempt } as const;
+      await core.commands.execute(serverAggregate, serverId, command, context());
     },
     report,
     snapshots,

@@ -18,6 +18,7 @@ import { ServerNetworkController } from './server/server-network.controller.js';
 import { ServerPresenter } from './server/server-presenter.js';
 import { ServerRebuilder } from './server/server-rebuilder.js';
 import { ServerRescuer } from './server/server-rescuer.js';
+import { ServerResizer } from './server/server-resizer.js';
 import { ServerSidelinesController } from './server/server-sidelines.controller.js';
 import { ServerSnapshotter } from './server/server-snapshotter.js';
 import { ServerTagsController } from './server/server-tags.controller.js';
@@ -58,6 +59,7 @@ export const computeProviders = [
   ServerCreation,
   ServerRebuilder,
   ServerRescuer,
+  ServerResizer,
   ServerSnapshotter,
   ServerPresenter,
   ConsoleGrants,

@@ -1,11 +1,13 @@
 import {
   DomainError,
+  type FlavorSnapshot,
   gib,
   type hostBus,
   type Milliseconds,
   mib,
   type PowerOperation,
   type PowerState,
+  type ServerId,
 } from '@omnivisor/contracts';
 import type { z } from 'zod';
 import { type GuestSpec, HypervisorError, memberOf } from '../drivers/hypervisor-driver.js';
@@ -88,6 +90,12 @@ export class GuestOperations {
         return this.spawning.use(() => this.rebuild(work), work.leave.signal);
       case 'rescue':
         return this.spawning.use(() => this.rescue(work), work.leave.signal);
+      case 'resize':
+        return this.resize(work);
+      case 'confirmResize':
+        return this.confirmResize(work);
+      case 'revertResize':
+        return this.revertResize(work);
       case 'snapshot':
         return this.sending.use(() => this.snapshot(work), work.leave.signal);
       case 'unrescue':
@@ -143,6 +151,59 @@ export class GuestOperations {
     await rescuing.unrescue(desired.serverId, nics);
   }
 
+  private async resize(work: Work): Promise<void> {
+    const { desired, operation, leave } = work;
+    const { driver } = this.ports;
+    const resizing = memberOf(driver, 'resizing');
+    const id = desired.serverId;
+    await leave.step();
+    if ((await driver.inspect(id)).stage !== 'resized') await driver.powerOff(id, this.grace, leave.signal);
+    try {
+      await resizing.resize(id, flavorOf(operation), leave.signal);
+    } catch (error) {
+      // It is as before, but off.
+      if (!leave.signal.aborted && isFinal(error)) await this.comeUp(work);
+      throw error;
+    }
+    await this.comeUp(work);
+  }
+
+  /** A guest that is not open any more must be the one that is confirmed, or gone back to. */
+  private async confirmResize({ desired, operation, leave }: Work): Promise<void> {
+    const resizing = memberOf(this.ports.driver, 'resizing');
+    await leave.step();
+    if (await this.isOpen(desired.serverId, operation)) await resizing.confirmResize(desired.serverId);
+  }
+
+  private async revertResize(work: Work): Promise<void> {
+    const { desired, operation, leave } = work;
+    const { driver } = this.ports;
+    const resizing = memberOf(driver, 'resizing');
+    const id = desired.serverId;
+    await leave.step();
+    if (await this.isOpen(id, operation)) {
+      await driver.powerOff(id, this.grace, leave.signal);
+      await resizing.revertResize(id);
+    }
+    await this.comeUp(work);
+  }
+
+  private async isOpen(id: ServerId, operation: Operation): Promise<boolean> {
+    const { stage, vcpus, memory } = await this.ports.driver.inspect(id);
+    if (stage === 'resized') return true;
+    const wanted = flavorOf(operation);
+    if (vcpus !== wanted.vcpus || memory !== wanted.memory)
+      throw new HypervisorError('fault', 'the guest is neither resized nor what it should be');
+    return false;
+  }
+
+  private async comeUp({ desired, operation, leave }: Work): Promise<void> {
+    if (!operation.powerOn) return;
+    const nics = await this.guestPorts.plugAll(desired, leave);
+    await leave.step();
+    await this.ports.driver.powerOn(desired.serverId, nics, leave.signal);
+  }
+
   private async snapshot({ desired, upload, leave }: Work): Promise<void> {
     const snapshots = memberOf(this.ports.driver, 'snapshots');
     const to = await upload();
@@ -173,6 +234,11 @@ const isFinal = (error: unknown): boolean =>
     : error instanceof DomainError && FINAL.has(error.kind);
 /** What the control plane says of an image that cannot be had in any form, and of a snapshot that it does not take. */
 const FINAL: ReadonlySet<string> = new Set(['notFound', 'unsupported', 'tooLarge', 'unsupportedMedia']);
+
+const flavorOf = ({ flavor }: Operation): FlavorSnapshot => {
+  if (!flavor) throw new HypervisorError('fault', 'the log names no flavor');
+  return flavor;
+};
 
 const bringsUp = (operation: PowerOperation): boolean =>
   operation === 'start' || operation === 'resume' || operation.endsWith('Reboot');

@@ -128,10 +128,12 @@ export const DesiredServer = z.object({
       generation: z.number().int(),
       kind: ServerOperation,
       done: z.boolean(),
-      /** Of a rebuild: false leaves the guest off. */
+      /** Of a rebuild or resize: false leaves the guest off. */
       powerOn: z.boolean().optional(),
       /** Of a rescue: what the guest is started from. */
       image: ImageSnapshot.optional(),
+      /** Of a resize, its confirmation or reversal: the flavor that the guest has then. */
+      flavor: FlavorSnapshot.optional(),
     })
     .nullable(),
   name: z.string(),

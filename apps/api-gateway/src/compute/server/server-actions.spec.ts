@@ -173,6 +173,68 @@ describe.each(versions)('making an image of a server at %s', (version) => {
   });
 });
 
+describe.each(versions)('resizing at %s', (version) => {
+  const resize = (id: string, flavorRef: string, as: 'member' | 'other' | 'reader' = 'member') =>
+    act(id, { resize: { flavorRef } }, version, as);
+  const flavor = async (name: string, over: object = {}) => {
+    const body = { flavor: { name, id: name, ram: 256, vcpus: 2, disk: 2, ...over } };
+    const answer = await app.call('POST', '/v2.1/flavors', { as: 'admin', version, body });
+    expect(answer.status, answer.text).toBe(200);
+    return name;
+  };
+  const done = { kind: 'operationDone', power: 'running', bootId: 'b' } as const;
+
+  it('gives a server another flavor, and asks whether it shall stay', async () => {
+    const large = await flavor(`large-${version}`);
+    const id = await create(version);
+    expect((await resize(id, large, 'other')).status).toBe(404);
+    expect((await resize(id, large, 'reader')).status).toBe(403);
+    expect(await resize(id, large)).toMatchObject({ status: 202, text: '' });
+    expect(await show(id, version)).toMatchObject({ status: 'RESIZE', 'OS-EXT-STS:task_state': 'resize_prep' });
+    expect(await resize(id, large)).toMatchObject(wrongState('resize', id, 'task_state', 'resize_prep'));
+    await app.place(id, 2);
+    await app.report(id, { ...done, generation: 1, operation: 'resize' });
+    expect(await show(id, version)).toMatchObject({ status: 'VERIFY_RESIZE', 'OS-EXT-STS:vm_state': 'resized' });
+    expect((await act(id, { revertResize: null }, version)).status).toBe(202);
+    expect(await show(id, version)).toMatchObject({ status: 'REVERT_RESIZE' });
+    await app.report(id, { ...done, generation: 2, operation: 'revertResize' });
+    expect(await show(id, version)).toMatchObject({ status: 'ACTIVE' });
+
+    await resize(id, large);
+    await app.place(id, 3);
+    await app.report(id, { ...done, generation: 3, operation: 'resize' });
+    expect(await act(id, { confirmResize: null }, version)).toMatchObject({ status: 204, text: '' });
+    await app.report(id, { ...done, generation: 4, operation: 'confirmResize' });
+    expect(await show(id, version)).toMatchObject({
+      status: 'ACTIVE',
+      flavor: version === '2.1' ? { id: large } : { vcpus: 2, original_name: large },
+    });
+    expect(await act(id, { revertResize: null }, version)).toMatchObject(
+      wrongState('revertResize', id, 'vm_state', 'active'),
+    );
+    const back = await resize(id, '1');
+    expect(back.status).toBe(400);
+    expect(back.text).toContain('a disk cannot be made smaller');
+  });
+
+  it.each([
+    ['the same flavor', async () => '1', 400, 'When resizing, instances must change flavor!'],
+    ['a flavor that is not there', async () => '99', 400, 'Unable to locate requested flavor.'],
+    [
+      'more than the quota',
+      () => flavor(`huge-${version}`, { vcpus: 500 }),
+      403,
+      'Quota exceeded for cores: Requested 499',
+    ],
+  ])('is refused for %s', async (_, of, status, message) => {
+    const id = await create(version);
+    const answer = await resize(id, await of());
+    expect(answer.status, answer.text).toBe(status);
+    expect(answer.text).toContain(message);
+    expect((await actionsOf(id)).map((a) => a.action)).toEqual(['create']);
+  });
+});
+
 describe('rebuilding, by version', () => {
   it('takes key, user data and host name once there are such, and shows them', async () => {
     const id = await create();
@@ -270,6 +332,9 @@ describe('what the host of a server cannot do', () => {
     ['rebuilding', { rebuild: { imageRef: IMAGE } }],
     ['rescuing', { rescue: null }],
     ['snapshots', { createImage: { name: 'x' } }],
+    ['resizing', { resize: { flavorRef: '2' } }],
+    ['resizing', { confirmResize: null }],
+    ['resizing', { revertResize: null }],
     ['rescuing', { unrescue: null }],
   ] as const)('(%s) is refused before anything is accepted', async (feature, body) => {
     const id = await create();

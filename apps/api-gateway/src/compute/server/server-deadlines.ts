@@ -31,5 +31,10 @@ export const taskDeadlines: Readonly<Record<TaskState, Milliseconds>> = {
   unrescuing: seconds(120),
   // All of its disk is sent.
   image_uploading: SNAPSHOT_DEADLINE,
+  resize_prep: seconds(300),
+  // The guest gets 60 s to shut down, and its disks may grow.
+  resize_migrating: seconds(600),
+  resize_confirming: seconds(120),
+  resize_reverting: seconds(300),
   deleting: seconds(120),
 };

@@ -76,7 +76,14 @@ describe('the process of a server', () => {
     const nothing = async () => undefined as never;
     core.run(
       new ServerProcess(core, {
-        ...{ networkHosts: nothing, reserve: nothing, plug: nothing, release: nothing, releasePort: nothing },
+        ...{
+          networkHosts: nothing,
+          reserve: nothing,
+          plug: nothing,
+          release: nothing,
+          releasePort: nothing,
+          settleQuota: nothing,
+        },
         dropImage: async (id) => {
           tries.push(id);
           if (tries.length < 3) throw unavailable('no image service');

@@ -39,6 +39,8 @@ export interface ServerProcessPorts {
   ): Promise<readonly ServerPort[]>;
   /** Removes an image that waits for bytes which will not come; one that has them after all stays. */
   dropImage(imageId: ImageId, context: CommandContext): Promise<void>;
+  /** Has the quota hold what the server takes now. */
+  settleQuota(server: BuildServer, context: CommandContext): Promise<void>;
   /** Deletes the port of an interface that the server gave up, or gives it back to its owner. */
   releasePort(server: BuildServer, portId: PortId, context: CommandContext): Promise<void>;
   /** Gives back ports, quota and secrets of a deleted server. */
@@ -88,6 +90,10 @@ export class ServerProcess implements Process {
         return this.releaseInterfaces(server);
       case 'expireInterface':
         return this.expireInterfaces(server);
+      case 'placeResize':
+        return this.placeResize(server);
+      case 'settleQuota':
+        return this.settleQuota(server);
       case 'dropImages':
         return this.dropImages(server);
       case 'release':
@@ -110,21 +116,8 @@ export class ServerProcess implements Process {
     const attempt = server.attempt + 1;
     let reply: ReserveReply;
     try {
-      reply = await this.ports.reserve({
-        serverId: server.id,
-        attempt,
-        projectId: server.projectId,
-        userId: server.userId,
-        flavor: server.flavor,
-        image: server.image,
-        availabilityZone: server.requestedZone,
-        requestedHost: server.requestedHost,
-        hints: { ...server.hints },
-        excludeHosts: [...server.failedHosts],
-        networkHosts: await this.ports.networkHosts(server),
-        position: server.changedAt,
-        context: this.context(server, `reserve-${attempt}`),
-      });
+      const networkHosts = await this.ports.networkHosts(server);
+      reply = await this.ports.reserve({ ...this.reservation(server, attempt), networkHosts });
     } catch (error) {
       if (!isFinal(error)) throw error;
       return this.fail(server, error.message, true);
@@ -140,6 +133,23 @@ export class ServerProcess implements Process {
       if (!isFinal(error)) throw error;
       await this.fail(server, error.message, true);
     }
+  }
+
+  private reservation(server: BuildServer, attempt: number): Omit<ReserveRequest, 'networkHosts'> {
+    return {
+      serverId: server.id,
+      attempt,
+      projectId: server.projectId,
+      userId: server.userId,
+      flavor: server.flavor,
+      image: server.image,
+      availabilityZone: server.requestedZone,
+      requestedHost: server.requestedHost,
+      hints: { ...server.hints },
+      excludeHosts: [...server.failedHosts],
+      position: server.changedAt,
+      context: this.context(server, `reserve-${attempt}`),
+    };
   }
 
   private async fail(server: BuildServer, message: string, claimed: boolean): Promise<void> {
@@ -174,6 +184,33 @@ export class ServerProcess implements Process {
       await this.ports.releasePort(server, portId, context);
       await this.send(server, { type: 'confirmInterfaceReleased', serverId: server.id, portId }, context);
     }
+  }
+
+  /** Another flavor on the same host: it has to have room for both. */
+  private async placeResize(server: BuildServer): Promise<void> {
+    const { resize, placement, id: serverId } = server;
+    if (!resize || !placement) return;
+    const { host, hostName } = placement;
+    const attempt = server.attempt + 1;
+    const answer = (command: ServerCommand) => this.send(server, command, this.context(server, `resize-${attempt}`));
+    const refuse = (message: string) =>
+      answer({ type: 'refuseResize', serverId, attempt, fault: { code: 500, message } });
+    try {
+      const wanted = { flavor: resize.flavor, requestedHost: hostName, excludeHosts: [], networkHosts: [] };
+      const reply = await this.ports.reserve({ ...this.reservation(server, attempt), ...wanted });
+      if (reply.kind === 'refused') await refuse(reply.message);
+      else if (reply.hostId !== host) await refuse('No valid host was found.');
+      else await answer({ type: 'placeResize', serverId, host, attempt });
+    } catch (error) {
+      if (!isFinal(error)) throw error;
+      await refuse(error.message);
+    }
+  }
+
+  private async settleQuota(server: BuildServer): Promise<void> {
+    const context = this.context(server, `quota-${server.generation}-${server.attempt}`);
+    await this.ports.settleQuota(server, context);
+    await this.send(server, { type: 'confirmQuotaSettled', serverId: server.id }, context);
   }
 
   private async dropImages(server: BuildServer): Promise<void> {
