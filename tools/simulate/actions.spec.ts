@@ -1,4 +1,4 @@
-import type { ServerId } from '@omnivisor/contracts';
+import { type ServerId, seconds } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Belongings, settle } from '../api/people.js';
 import { ApiCloud } from './api-cloud.js';
@@ -67,8 +67,80 @@ describe('the actions of a server, from the API to its host', () => {
     expect(guest()).toMatchObject({ stage: 'settled', power: 'running' });
   });
 
-  it('leave no complaint behind', async () => {
-    expect(await row()).toMatchObject({ vmState: 'active', fault: null });
+  it('make an image, from which another server is made', async () => {
+    const { image_id: image } = await act({ createImage: { name: 'snap', metadata: { a: 'b' } } });
+    await settled();
+    const shown = await api.does('image', 'GET', `/v2/images/${image}`, { token: of.token });
+    expect(shown).toMatchObject({
+      ...{ status: 'active', name: 'snap', disk_format: 'qcow2', a: 'b' },
+      instance_uuid: id,
+    });
+    const server = { name: 'again', imageRef: image, flavorRef: of.flavor, networks: 'none' };
+    const made = await api.does('compute', 'POST', '/v2.1/servers', { token: of.token, version, body: { server } });
+    await api.cloud.until(made.server.id, (s) => s.vmState === 'active', 5);
+    await api.does('compute', 'DELETE', `/v2.1/servers/${made.server.id}`, { token: of.token });
+  });
+
+  it('make no image of a server that is deleted meanwhile', async () => {
+    const server = { name: 'short', imageRef: of.image, flavorRef: of.flavor, networks: 'none' };
+    const made = await api.does('compute', 'POST', '/v2.1/servers', { token: of.token, version, body: { server } });
+    const other = made.server.id;
+    await api.cloud.until(other, (s) => s.vmState === 'active', 5);
+    for (const { machine } of api.cloud.hosts) machine.slow('snapshot', seconds(600));
+    const path = `/v2.1/servers/${other}`;
+    const body = { createImage: { name: 'none' } };
+    const { image_id: image } = await api.does('compute', 'POST', `${path}/action`, { token: of.token, version, body });
+    await api.does('compute', 'DELETE', path, { token: of.token });
+    await api.cloud.until(other, (s) => s.released && s.imagesToDrop?.length === 0, 5);
+    for (const { machine } of api.cloud.hosts) machine.slow('snapshot', seconds(0));
+    expect((await api.call('image', 'GET', `/v2/images/${image}`, { token: of.token })).status).toBe(404);
+  });
+
+  it('resize, revert, resize again and confirm, with claims and quota that fit', async () => {
+    const { flavor } = await api.does('compute', 'POST', '/v2.1/flavors', {
+      token: api.admin,
+      body: { flavor: { name: 'larger', ram: 128, vcpus: 2, disk: 2 } },
+    });
+    const cores = async () =>
+      (await api.does('compute', 'GET', '/v2.1/limits', { token: of.token })).limits.absolute.totalCoresUsed;
+    const claims = await api.cloud.claims();
+    const before = await cores();
+    for (const [decision, size, held] of [
+      ['revertResize', 1, before],
+      ['confirmResize', 2, before + 1],
+    ] as const) {
+      await act({ resize: { flavorRef: flavor.id } });
+      expect(await settled()).toMatchObject({ vmState: 'resized', fault: null });
+      expect(guest()).toMatchObject({ stage: 'resized', power: 'running', vcpus: 2 });
+      expect([await api.cloud.claims(), await cores()]).toEqual([claims + 1, before + 1]);
+      await act({ [decision]: null });
+      await api.cloud.until(id, (s) => s.taskState === null && s.quotaDue === false, 5);
+      await api.cloud.clock.runUntil(async () => (await api.cloud.claims()) === claims, seconds(10));
+      expect(guest()).toMatchObject({ stage: 'settled', power: 'running', vcpus: size });
+      expect(await cores()).toBe(held);
+    }
+  });
+
+  it('resize to what does not fit leaves everything as it was', async () => {
+    const { flavor } = await api.does('compute', 'POST', '/v2.1/flavors', {
+      token: api.admin,
+      body: { flavor: { name: 'endless', ram: 128, vcpus: 2, disk: 100_000 } },
+    });
+    const claims = await api.cloud.claims();
+    await act({ resize: { flavorRef: flavor.id } });
+    await api.cloud.until(id, (s) => s.taskState === null && s.quotaDue === false, 5);
+    expect(await row()).toMatchObject({ vmState: 'active', flavor: { name: 'larger' } });
+    expect(await api.cloud.claims()).toBe(claims);
+    const { instanceActions } = await call('GET', '/os-instance-actions');
+    const messages = instanceActions.flatMap((a: Record<string, string>) => (a.action === 'resize' ? [a.message] : []));
+    expect(messages.sort()).toEqual(['Error', null, null]);
+  });
+
+  it('leave nothing behind, and no complaint', async () => {
+    expect(await row()).toMatchObject({ vmState: 'active' });
+    await api.does('compute', 'DELETE', `/v2.1/servers/${id}`, { token: of.token });
+    await api.cloud.until(id, (s) => s.released && s.onHost === null, 5);
+    await api.cloud.clock.runUntil(async () => (await api.cloud.claims()) === 0, seconds(10));
     expect(api.complaints).toEqual([]);
     expect(api.cloud.errors).toEqual([]);
   });

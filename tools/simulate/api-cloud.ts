@@ -1,3 +1,5 @@
+import { buffer } from 'node:stream/consumers';
+import { unavailable } from '@omnivisor/contracts';
 import { MemoryEventIndex } from '@omnivisor/eventsourcing/event-index';
 import { MemoryLeadership, MemoryReadModel, MemorySeat } from '@omnivisor/eventsourcing/memory';
 import { MemorySealStore } from '@omnivisor/eventsourcing/seal';
@@ -62,6 +64,13 @@ export class ApiCloud {
       tokens,
       logger,
     });
+    cloud.takeDisk = async (url, bytes) => {
+      const { statusCode } = await image.app.fastify.inject({
+        ...{ method: 'PUT', url: url.replace(settings().internalUrl, ''), payload: await buffer(bytes) },
+        headers: { 'content-type': 'application/octet-stream' },
+      });
+      if (statusCode !== 204) throw unavailable(`the image service answered ${statusCode}`);
+    };
     const placement = await createOpenStackApp({
       module: placementModule(cloud.schedulers[0]!.core),
       services: ['placement'],

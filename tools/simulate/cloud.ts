@@ -1,3 +1,4 @@
+import { buffer } from 'node:stream/consumers';
 import {
   AdminReply,
   AdminRequest,
@@ -69,6 +70,8 @@ export class SimulatedCloud {
   readonly gateways: Gateway[] = [];
   readonly schedulers: Scheduler[] = [];
   readonly hosts: SimulatedHost[] = [];
+  /** Takes the disks that hosts send; a real image service does where there is one. */
+  takeDisk = async (_url: string, bytes: NodeJS.ReadableStream): Promise<void> => void (await buffer(bytes));
   private readonly seat = new MemorySeat();
   private requests = 0;
 
@@ -161,7 +164,7 @@ export class SimulatedCloud {
       bus: this.bus,
       driver,
       network: new FakeNetworkPlug(),
-      images: noImageBytes,
+      images: { ...noImageBytes, send: (url, bytes) => this.takeDisk(url, bytes) },
       facts: () => this.facts(host),
       onError: this.note(host.name),
       random: () => 0.5,

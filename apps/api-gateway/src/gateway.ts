@@ -1,4 +1,5 @@
 import {
+  abortSnapshotImage,
   type CommandContext,
   type HostId,
   type ProjectId,
@@ -9,9 +10,12 @@ import {
 import type { Vault } from '@omnivisor/eventsourcing/vault';
 import { HostDesk } from './compute/host/host-desk.js';
 import { LiveAnswers } from './compute/host/live-answers.js';
+import { serverAmounts } from './compute/quota/defaults.js';
 import { quotaAggregate } from './compute/quota/quota.js';
 import { type BuildServer, ServerProcess } from './compute/server/server.process.js';
 import { ownerOf, serverReservation } from './compute/server/server.reservation.js';
+import { sizeHeld } from './compute/server/server-resize.js';
+import { snapshotUpload } from './compute/server/snapshot-upload.js';
 import { leaveGroup } from './compute/server-group/leave-group.js';
 import { GatewayCore, type GatewayPorts } from './core/gateway-core.js';
 import { GuestDesk } from './metadata/guest-desk.js';
@@ -50,6 +54,7 @@ export class Gateway {
         regroupedBy: (event) => this.serverPorts.regroupedBy(event),
         hostsThatTrust: (rows, groups) => this.serverPorts.hostsThatTrust(rows, groups),
         boot: (server, image, host, formats) => guests.boot(server, image, host, formats),
+        upload: (server, host) => snapshotUpload(this.core, server, host),
         metadata: (rows, host, request) => guests.metadata(rows, host, request),
       },
       onError,
@@ -59,6 +64,13 @@ export class Gateway {
         networkHosts: (server) => this.networkHosts(server),
         reserve: (request) => this.core.bus.request(reserve, request),
         plug: (server, host, context) => this.plug(server, host, context),
+        settleQuota: async (server, context) => {
+          const { projectId } = server;
+          const held = { owner: ownerOf(server.id), amounts: serverAmounts(sizeHeld(server)) };
+          await this.core.commands.execute(quotaAggregate, projectId, { type: 'amend', projectId, ...held }, context);
+        },
+        dropImage: async (imageId, context) =>
+          void (await this.core.bus.request(abortSnapshotImage, { imageId, context })),
         releasePort: ({ id }, portId, context) => this.serverPorts.releaseOne(id, portId, context),
         release: (server, context) => this.release(server, context),
       }),

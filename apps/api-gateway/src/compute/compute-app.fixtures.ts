@@ -1,5 +1,6 @@
 import { Module } from '@nestjs/common';
 import {
+  beginSnapshotImage,
   type CommandId,
   describeImage,
   type Feature,
@@ -171,8 +172,12 @@ export interface ComputeApp {
   ): Promise<{ status: number; body: never; headers: Record<string, string>; text: string }>;
   /** Takes a server to ACTIVE on a host, as its processes and its host would. */
   activate(serverId: string): Promise<void>;
+  /** The scheduler has a place for the other flavor of a server. */
+  place(serverId: string, attempt: number): Promise<void>;
   /** What the host of a server says of it. */
   report(serverId: string, fact: HostFact): Promise<void>;
+  /** Images that were begun for snapshots. */
+  readonly snapshots: { readonly imageId: string; readonly properties: object }[];
   /** The host has all features but these from now on. */
   hostLacks(...lacking: Feature[]): Promise<void>;
   close(): Promise<void>;
@@ -203,6 +208,11 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
   await world.bus.respond(describeImage, async ({ imageId }) => ({
     image: imageId === IMAGE ? { ...image, status: 'active', visibility: 'public', owner: null } : null,
   }));
+  const snapshots: ComputeApp['snapshots'] = [];
+  await world.bus.respond(beginSnapshotImage, async (begun) => {
+    snapshots.push(begun);
+    return { url: 'http://image.internal/snapshot' };
+  });
   const complaints: { message: string; fields: unknown }[] = [];
   const complain = (fields: object, message: string) => void complaints.push({ message, fields });
   const app = await createOpenStackApp({
@@ -307,7 +317,13 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
       });
       await report(id, { kind: 'spawned', power: 'running', bootId: 'b' });
     },
+    place: async (id, attempt) => {
+      const serverId = id as ServerId;
+      const command = { type: 'placeResize', serverId, host, attempt } as const;
+      await core.commands.execute(serverAggregate, serverId, command, context());
+    },
     report,
+    snapshots,
     hostLacks,
     close: async () => {
       await app.close();
@@ -321,6 +337,7 @@ const hostFacts = (traits: string[]): HostFacts => ({
   ...{ backend: 'fake', hypervisorType: 'fake', hypervisorVersion: 1_000_000 },
   ...{ vcpus: 8, memoryMib: 8_192, diskGib: 100, probes: [] },
   traits,
+  snapshotFormats: ['qcow2'],
 });
 
 const port = {

@@ -18,7 +18,9 @@ import { ServerNetworkController } from './server/server-network.controller.js';
 import { ServerPresenter } from './server/server-presenter.js';
 import { ServerRebuilder } from './server/server-rebuilder.js';
 import { ServerRescuer } from './server/server-rescuer.js';
+import { ServerResizer } from './server/server-resizer.js';
 import { ServerSidelinesController } from './server/server-sidelines.controller.js';
+import { ServerSnapshotter } from './server/server-snapshotter.js';
 import { ServerTagsController } from './server/server-tags.controller.js';
 import { ServersController } from './server/servers.controller.js';
 import { ServerGroupsController } from './server-group/server-groups.controller.js';
@@ -53,4 +55,12 @@ export const computeControllers = [
   NetworkProxyController,
   SmallController,
 ];
-export const computeProviders = [ServerCreation, ServerRebuilder, ServerRescuer, ServerPresenter, ConsoleGrants];
+export const computeProviders = [
+  ServerCreation,
+  ServerRebuilder,
+  ServerRescuer,
+  ServerResizer,
+  ServerSnapshotter,
+  ServerPresenter,
+  ConsoleGrants,
+];

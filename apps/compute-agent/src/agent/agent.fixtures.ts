@@ -27,6 +27,8 @@ export class Desk {
   readonly networks = new Map<string, hostBus.NetworkPlan>();
   readonly facts: (HostFact & { readonly serverId: string })[] = [];
   readonly quarantined: string[] = [];
+  /** Where a snapshot goes; null when nobody waits for it. */
+  upload: { url: string | null; format: 'qcow2' } | null = { url: 'memory:snapshot', format: 'qcow2' };
   /** Nobody hears of guests that the log does not ask for. */
   deaf = false;
 
@@ -41,6 +43,7 @@ export class Desk {
     });
     await bus.respond(hostBus.confirm, async ({ changes }) => ({ confirmed: changes.map(() => true) }));
     await bus.respond(hostBus.serverBoot, async () => boot);
+    await bus.respond(hostBus.snapshotUpload, async () => this.upload);
     await bus.respond(hostBus.desired, async () => ({
       version: 1,
       whole: true,
@@ -104,6 +107,9 @@ export class AgentWorld {
   readonly machine = new FakeHypervisor({ clock: this.clock });
   readonly network = new FakeNetworkPlug();
   readonly errors: string[] = [];
+  /** Bytes of disks that were sent, and what the image service says of the next ones. */
+  readonly sent: number[] = [];
+  readonly refusals: Error[] = [];
 
   static async open(): Promise<AgentWorld> {
     const world = new AgentWorld();
@@ -117,11 +123,19 @@ export class AgentWorld {
     const told = { node: 'h', hostIp: '127.0.0.1', machineId: 'm', bootId: 'b' };
     return new Agent({
       ...{ hostId: 'h', cloudId, clock, bus, driver, network },
-      images: noImageBytes,
+      images: { ...noImageBytes, send: (_, bytes) => this.take(bytes) },
       facts: async () => hostFacts(driver, await driver.probe(AbortSignal.abort()), [], told),
       onError: (where) => this.errors.push(where),
       random: () => 0.5,
     });
+  }
+
+  private async take(bytes: NodeJS.ReadableStream): Promise<void> {
+    let size = 0;
+    for await (const chunk of bytes) size += (chunk as Buffer).length;
+    const refusal = this.refusals.shift();
+    if (refusal) throw refusal;
+    this.sent.push(size);
   }
 
   /** A server that was spawned before, with its guest on the machine. */

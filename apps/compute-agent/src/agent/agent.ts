@@ -377,8 +377,9 @@ export class Agent {
       case 'operate': {
         const { generation, operation } = action;
         const boot = () => this.session.ask(hostBus.serverBoot, { serverId, attempt, generation });
+        const upload = () => this.session.ask(hostBus.snapshotUpload, { serverId, attempt, generation });
         const leave = this.session.leaveFor({ kind: 'operate', serverId, attempt, generation }, signal);
-        const result = await this.operations.operate({ desired, operation: desired.operation!, boot, leave });
+        const result = await this.operations.operate({ desired, operation: desired.operation!, boot, upload, leave });
         return tell(
           result.ok
             ? { kind: 'operationDone', generation, operation, power: result.power, bootId: this.bootId }

@@ -1,4 +1,4 @@
-import { type PortId, seconds } from '@omnivisor/contracts';
+import { DomainError, mib, type PortId, seconds, unavailable } from '@omnivisor/contracts';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { testGuest } from '../drivers/common/test-guest.js';
 import { HypervisorError } from '../drivers/hypervisor-driver.js';
@@ -98,6 +98,94 @@ describe('an agent that is asked for an action', () => {
     await done(2);
     expect(world.machine.guest(id(1))).toMatchObject({ stage: 'settled', power: 'running' });
     expect([...world.network.ports.keys()]).toEqual([id(1)]);
+  });
+
+  it('sends a disk as long as somebody waits for it, and again after an agent that was killed', async () => {
+    const snapshot = (generation: number) =>
+      ({ spawned: true, operation: { generation, kind: 'snapshot', done: false } }) as const;
+    await world.spawned(1, snapshot(1));
+    world.machine.slow('snapshot', seconds(30));
+    await agent.start();
+    await world.clock.advance(seconds(10));
+    await agent.stop();
+    expect(world.sent).toEqual([]);
+    agent = world.agent();
+    await agent.start();
+    world.refusals.push(unavailable('the image service is away'));
+    await done(1);
+    expect(world.sent).toHaveLength(1);
+    expect(world.machine.guest(id(1))?.power).toBe('running');
+    // What an agent before it had sent is not sent again.
+    world.desk.upload = { url: null, format: 'qcow2' };
+    world.desk.want(1, snapshot(2));
+    await done(2);
+    expect(world.sent).toHaveLength(1);
+  });
+
+  it('says so when a disk is not wanted', async () => {
+    await world.spawned(1, { operation: { generation: 1, kind: 'snapshot', done: false } });
+    world.refusals.push(new DomainError('unsupportedMedia', 'no'));
+    await agent.start();
+    await world.clock.runUntil(() => world.desk.facts.length > 0, seconds(1));
+    expect(world.desk.facts).toMatchObject([{ kind: 'operationFailed', operation: 'snapshot', power: 'running' }]);
+  });
+
+  describe('resizing', () => {
+    const { flavor } = testGuest(id(1), 'c');
+    const larger = { ...flavor, vcpus: 2, memory: mib(32) };
+    const open = (generation: number, kind: 'resize' | 'confirmResize' | 'revertResize', to = larger) =>
+      ({ spawned: true, operation: { generation, kind, done: false, flavor: to, powerOn: true } }) as const;
+    const guest = () => world.machine.guest(id(1));
+
+    it('switches the guest off for it and on again, and goes back', async () => {
+      await world.spawned(1, open(1, 'resize'));
+      await agent.start();
+      await done(1);
+      expect(guest()).toMatchObject({ stage: 'resized', power: 'running', vcpus: 2, memoryMib: 32 });
+      expect([...world.network.ports.keys()]).toEqual([id(1)]);
+      world.desk.want(1, open(2, 'revertResize', flavor));
+      await done(2);
+      expect(guest()).toMatchObject({ stage: 'settled', power: 'running', vcpus: 1, memoryMib: 16 });
+    });
+
+    it('goes on where an agent was killed, and does not stop a guest that is resized already', async () => {
+      await world.spawned(1, open(1, 'resize'));
+      world.machine.slow('resize', seconds(30));
+      await agent.start();
+      await world.clock.advance(seconds(10));
+      await agent.stop();
+      expect(guest()?.power).toBe('shutdown');
+      agent = world.agent();
+      await agent.start();
+      await done(1);
+      const startedAt = guest()?.startedAt;
+      world.desk.facts.length = 0;
+      world.desk.want(1, open(1, 'resize'));
+      await done(1);
+      expect(guest()).toMatchObject({ stage: 'resized', power: 'running', startedAt });
+      world.desk.want(1, open(2, 'confirmResize'));
+      await done(2);
+      world.desk.facts.length = 0;
+      world.desk.want(1, open(2, 'confirmResize'));
+      await done(2);
+      expect(guest()).toMatchObject({ stage: 'settled', power: 'running', vcpus: 2 });
+    });
+
+    it('brings the guest up again when it cannot be', async () => {
+      await world.spawned(1, open(1, 'resize'));
+      world.machine.failNext('resize');
+      await agent.start();
+      await world.clock.runUntil(() => world.desk.facts.length > 0, seconds(60));
+      expect(world.desk.facts).toMatchObject([{ kind: 'operationFailed', operation: 'resize', power: 'running' }]);
+      expect(guest()).toMatchObject({ stage: 'settled', power: 'running', vcpus: 1 });
+    });
+
+    it('confirms no guest that has gone back', async () => {
+      await world.spawned(1, open(1, 'confirmResize'));
+      await agent.start();
+      await world.clock.runUntil(() => world.desk.facts.length > 0, seconds(60));
+      expect(world.desk.facts).toMatchObject([{ kind: 'operationFailed', operation: 'confirmResize' }]);
+    });
   });
 
   const port = (n: number) => id(n) as string as PortId;

@@ -1,11 +1,23 @@
-import { DomainError, gib, type Milliseconds, mib, type PowerOperation, type PowerState } from '@omnivisor/contracts';
+import {
+  DomainError,
+  type FlavorSnapshot,
+  gib,
+  type hostBus,
+  type Milliseconds,
+  mib,
+  type PowerOperation,
+  type PowerState,
+  type ServerId,
+} from '@omnivisor/contracts';
+import type { z } from 'zod';
 import { type GuestSpec, HypervisorError, memberOf } from '../drivers/hypervisor-driver.js';
 import type { GuestPorts } from './guest-ports.js';
 import { type Boot, bytesOf, guestSpec } from './guest-spec.js';
 import type { Leave } from './leave.js';
 import type { AgentPorts } from './ports.js';
 import type { DesiredServer } from './reconcile.js';
-import type { Semaphore } from './semaphore.js';
+import { Semaphore } from './semaphore.js';
+import { NotAskedFor } from './session.js';
 
 export type OperationResult =
   | { readonly ok: true; readonly power: PowerState }
@@ -14,6 +26,10 @@ export type OperationResult =
       readonly failure: { readonly reason: string; readonly unsupported: boolean; readonly power: PowerState | null };
     };
 
+/** Disks that are sent at the same time. */
+const SENT_AT_ONCE = 2;
+
+type Upload = z.output<typeof hostBus.snapshotUpload.reply>;
 type Operation = NonNullable<DesiredServer['operation']>;
 
 /** One operation of a server, and what it is done with. */
@@ -22,6 +38,8 @@ interface Work {
   readonly operation: Operation;
   /** Asks for what an operation needs that makes disks; null when the log does not ask for it any more. */
   readonly boot: () => Promise<Boot>;
+  /** Asks where a snapshot's bytes go; null when the log does not ask for it any more. */
+  readonly upload: () => Promise<Upload>;
   readonly leave: Leave;
 }
 
@@ -30,6 +48,8 @@ interface Work {
  * is given up.
  */
 export class GuestOperations {
+  private readonly sending = new Semaphore(SENT_AT_ONCE);
+
   constructor(
     private readonly ports: AgentPorts,
     private readonly guestPorts: GuestPorts,
@@ -70,6 +90,14 @@ export class GuestOperations {
         return this.spawning.use(() => this.rebuild(work), work.leave.signal);
       case 'rescue':
         return this.spawning.use(() => this.rescue(work), work.leave.signal);
+      case 'resize':
+        return this.resize(work);
+      case 'confirmResize':
+        return this.confirmResize(work);
+      case 'revertResize':
+        return this.revertResize(work);
+      case 'snapshot':
+        return this.sending.use(() => this.snapshot(work), work.leave.signal);
       case 'unrescue':
         return this.unrescue(work);
       default:
@@ -123,6 +151,71 @@ export class GuestOperations {
     await rescuing.unrescue(desired.serverId, nics);
   }
 
+  private async resize(work: Work): Promise<void> {
+    const { desired, operation, leave } = work;
+    const { driver } = this.ports;
+    const resizing = memberOf(driver, 'resizing');
+    const id = desired.serverId;
+    await leave.step();
+    if ((await driver.inspect(id)).stage !== 'resized') await driver.powerOff(id, this.grace, leave.signal);
+    try {
+      await resizing.resize(id, flavorOf(operation), leave.signal);
+    } catch (error) {
+      // It is as before, but off.
+      if (!leave.signal.aborted && isFinal(error)) await this.comeUp(work);
+      throw error;
+    }
+    await this.comeUp(work);
+  }
+
+  /** A guest that is not open any more must be the one that is confirmed, or gone back to. */
+  private async confirmResize({ desired, operation, leave }: Work): Promise<void> {
+    const resizing = memberOf(this.ports.driver, 'resizing');
+    await leave.step();
+    if (await this.isOpen(desired.serverId, operation)) await resizing.confirmResize(desired.serverId);
+  }
+
+  private async revertResize(work: Work): Promise<void> {
+    const { desired, operation, leave } = work;
+    const { driver } = this.ports;
+    const resizing = memberOf(driver, 'resizing');
+    const id = desired.serverId;
+    await leave.step();
+    if (await this.isOpen(id, operation)) {
+      await driver.powerOff(id, this.grace, leave.signal);
+      await resizing.revertResize(id);
+    }
+    await this.comeUp(work);
+  }
+
+  private async isOpen(id: ServerId, operation: Operation): Promise<boolean> {
+    const { stage, vcpus, memory } = await this.ports.driver.inspect(id);
+    if (stage === 'resized') return true;
+    const wanted = flavorOf(operation);
+    if (vcpus !== wanted.vcpus || memory !== wanted.memory)
+      throw new HypervisorError('fault', 'the guest is neither resized nor what it should be');
+    return false;
+  }
+
+  private async comeUp({ desired, operation, leave }: Work): Promise<void> {
+    if (!operation.powerOn) return;
+    const nics = await this.guestPorts.plugAll(desired, leave);
+    await leave.step();
+    await this.ports.driver.powerOn(desired.serverId, nics, leave.signal);
+  }
+
+  private async snapshot({ desired, upload, leave }: Work): Promise<void> {
+    const snapshots = memberOf(this.ports.driver, 'snapshots');
+    const to = await upload();
+    if (!to) throw new NotAskedFor();
+    if (to.url === null) return;
+    const format = snapshots.formats.find((known) => known === to.format);
+    if (!format) throw new HypervisorError('unsupported', `disks are not exported as ${to.format} here`);
+    await leave.step();
+    const { stream } = await snapshots.exportDisk(desired.serverId, 'root', format, leave.signal);
+    await this.ports.images.send(to.url, stream, leave.signal);
+  }
+
   /** The guest with disks from the operation's image, once its bytes and its network devices are here. */
   private async specOf({ desired, operation, boot, leave }: Work): Promise<GuestSpec> {
     const { image = desired.image } = operation;
@@ -139,8 +232,13 @@ const isFinal = (error: unknown): boolean =>
   error instanceof HypervisorError
     ? error.code !== 'unavailable'
     : error instanceof DomainError && FINAL.has(error.kind);
-/** What the control plane says of an image that cannot be had in any form. */
-const FINAL: ReadonlySet<string> = new Set(['notFound', 'unsupported']);
+/** What the control plane says of an image that cannot be had in any form, and of a snapshot that it does not take. */
+const FINAL: ReadonlySet<string> = new Set(['notFound', 'unsupported', 'tooLarge', 'unsupportedMedia']);
+
+const flavorOf = ({ flavor }: Operation): FlavorSnapshot => {
+  if (!flavor) throw new HypervisorError('fault', 'the log names no flavor');
+  return flavor;
+};
 
 const bringsUp = (operation: PowerOperation): boolean =>
   operation === 'start' || operation === 'resume' || operation.endsWith('Reboot');

@@ -26,13 +26,18 @@ export interface NetworkPlug {
   close(): Promise<void>;
 }
 
-/** Image bytes on this host. */
+/** Image bytes on this host, on their way to it and from it. */
 export interface ImageCache {
   /**
    * Path of the image's bytes; fetches them from `url` when they are not here yet, and checks their SHA-512.
    * @throws DomainError `unavailable` when they cannot be had now
    */
   path(image: ImageSnapshot, url: string, signal: AbortSignal): Promise<string>;
+  /**
+   * Sends a disk to `url`. The stream ends or is destroyed.
+   * @throws DomainError `unavailable` when it cannot be sent now, another kind when it is not wanted
+   */
+  send(url: string, bytes: NodeJS.ReadableStream, signal: AbortSignal): Promise<void>;
 }
 
 /** What the agent stands on. */

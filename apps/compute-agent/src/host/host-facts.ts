@@ -50,4 +50,5 @@ export const hostFacts = async (
   ...shareOf(await driver.inventory(), options.shares ?? 1),
   traits: [...new Set([...report.traits, ...featuresOf(driver).map((feature) => features[feature].trait)])].sort(),
   probes: [...probes],
+  ...(driver.snapshots ? { snapshotFormats: [...driver.snapshots.formats] } : {}),
 });

@@ -8,6 +8,7 @@ import type { ReadableStream } from 'node:stream/web';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type ImageSnapshot, unavailable } from '@omnivisor/contracts';
 import type { ImageCache } from '../agent/ports.js';
+import { sendImage } from './send-image.js';
 
 const HASH = /^[0-9a-f]{128}$/;
 
@@ -35,6 +36,8 @@ export class FileImageCache implements ImageCache {
   private readonly fetching = new Map<string, Promise<CachedImage>>();
 
   constructor(private readonly folder: string) {}
+
+  readonly send = sendImage;
 
   async path(image: ImageSnapshot, url: string, signal: AbortSignal): Promise<string> {
     return (await this.get(image, url, signal)).path;
@@ -141,4 +144,4 @@ const unlessAborted = <T>(work: Promise<T>, signal: AbortSignal): Promise<T> =>
   });
 
 /** For hypervisors that keep no bytes (the fake one): every image is there. */
-export const noImageBytes: ImageCache = { path: async (image) => `/nonexistent/${image.id}` };
+export const noImageBytes: ImageCache = { path: async (image) => `/nonexistent/${image.id}`, send: sendImage };

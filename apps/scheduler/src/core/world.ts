@@ -233,6 +233,13 @@ export class World {
         this.end(serverId, event.data.attempt, 'abandoned', event);
         return;
       case 'ServerGuestAbsent':
+        for (const attempt of event.data.claims ?? [event.data.attempt])
+          this.end(serverId, attempt, 'absent', event, event.data.host);
+        return;
+      case 'ServerResizeConfirmed':
+      case 'ServerResizeReverted':
+        this.end(serverId, event.data.released, 'resized', event, event.data.host);
+        return;
       case 'ServerSpawnFailed':
         this.end(serverId, event.data.attempt, 'absent', event, event.data.host);
         return;

@@ -128,10 +128,12 @@ export const DesiredServer = z.object({
       generation: z.number().int(),
       kind: ServerOperation,
       done: z.boolean(),
-      /** Of a rebuild: false leaves the guest off. */
+      /** Of a rebuild or resize: false leaves the guest off. */
       powerOn: z.boolean().optional(),
       /** Of a rescue: what the guest is started from. */
       image: ImageSnapshot.optional(),
+      /** Of a resize, its confirmation or reversal: the flavor that the guest has then. */
+      flavor: FlavorSnapshot.optional(),
     })
     .nullable(),
   name: z.string(),
@@ -217,6 +219,21 @@ export const serverBoot = endpoint(
       imageFormat: ImageFormat.optional(),
       /** Files of a config drive, path to contents in base64; null when the server has none. */
       configDrive: z.record(z.string(), z.string()).nullable(),
+    })
+    .nullable(),
+);
+
+/**
+ * To the gateway: where the bytes of a snapshot go that the log asks the host for. Null when it does not, or not any more.
+ */
+export const snapshotUpload = endpoint(
+  'host.*.snapshot-upload',
+  z.object({ session, serverId: ServerId, attempt, generation: z.number().int() }),
+  z
+    .object({
+      /** Signed for this image and host, and expiring; null when the bytes are there already. */
+      url: z.string().nullable(),
+      format: ImageFormat,
     })
     .nullable(),
 );

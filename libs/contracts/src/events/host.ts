@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { type EventOf, event, eventSet } from '../event-set.js';
 import { HostId, ProviderId, ServerId } from '../ids.js';
+import { ImageFormat } from '../image-format.js';
 
 export const Backend = z.enum(['fake', 'qemu', 'xen', 'xenserver', 'vsphere', 'hyperv']);
 export type Backend = z.infer<typeof Backend>;
@@ -41,6 +42,8 @@ export const HostFacts = z.object({
   /** os-traits names and `CUSTOM_…`. */
   traits: z.array(z.string()),
   probes: z.array(ProbeResult),
+  /** Forms in which it sends a server's disk, best first; absent when it cannot. */
+  snapshotFormats: z.array(ImageFormat).optional(),
 });
 export type HostFacts = z.infer<typeof HostFacts>;
 

@@ -106,7 +106,7 @@ export const providerEvents = eventSet({
         providerId: ProviderId,
         serverId: ServerId,
         attempt: z.number().int().positive(),
-        reason: z.enum(['absent', 'abandoned', 'fenced', 'retired']),
+        reason: z.enum(['absent', 'abandoned', 'fenced', 'retired', 'resized']),
       }),
     ),
     ProviderRemoved: event('The resource provider is gone.', z.object({ providerId: ProviderId })),

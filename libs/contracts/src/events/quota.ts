@@ -23,6 +23,10 @@ export const quotaEvents = eventSet({
       'An owner took amounts out of the quota.',
       z.object({ projectId: ProjectId, owner: z.string(), amounts: QuotaAmounts }),
     ),
+    QuotaAmended: event(
+      'An owner holds other amounts from now on.',
+      z.object({ projectId: ProjectId, owner: z.string(), amounts: QuotaAmounts }),
+    ),
     QuotaReleased: event('An owner gave its amounts back.', z.object({ projectId: ProjectId, owner: z.string() })),
   },
 });

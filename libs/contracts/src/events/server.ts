@@ -13,6 +13,7 @@ import {
   SubnetId,
   UserId,
 } from '../ids.js';
+import { ImageFormat } from '../image-format.js';
 import { ImageReadiness } from '../image-readiness.js';
 import { Bytes, GiB, Instant, MiB } from '../units.js';
 
@@ -92,8 +93,29 @@ export const PowerOperation = z.enum([
 export type PowerOperation = z.infer<typeof PowerOperation>;
 
 /** What a server's host carries out, once each. */
-export const ServerOperation = z.enum([...PowerOperation.options, 'rebuild', 'rescue', 'unrescue']);
+export const ServerOperation = z.enum([
+  ...PowerOperation.options,
+  'rebuild',
+  'rescue',
+  'unrescue',
+  'snapshot',
+  'resize',
+  'confirmResize',
+  'revertResize',
+]);
 export type ServerOperation = z.infer<typeof ServerOperation>;
+
+/** An image that is made of a server. */
+export const ServerSnapshot = z.object({
+  imageId: ImageId,
+  name: z.string(),
+  /** Project that owns the image. */
+  owner: z.string(),
+  /** The form in which the host sends its bytes, and how many at most. */
+  format: ImageFormat,
+  maxBytes: Bytes,
+});
+export type ServerSnapshot = z.infer<typeof ServerSnapshot>;
 
 const Generation = z.number().int().nonnegative();
 const Attempt = z.number().int().positive();
@@ -101,8 +123,8 @@ const server = { serverId: ServerId };
 const onHost = { serverId: ServerId, host: HostId, attempt: Attempt };
 
 const requested = (doc: string) => event(doc, z.object({ ...server, generation: Generation }));
-const done = (doc: string) =>
-  event(doc, z.object({ ...onHost, generation: Generation, power: PowerState, bootId: z.string() }));
+const settled = z.object({ ...onHost, generation: Generation, power: PowerState, bootId: z.string() });
+const done = (doc: string) => event(doc, settled);
 
 export const serverEvents = eventSet({
   stream: 'server',
@@ -218,6 +240,40 @@ export const serverEvents = eventSet({
     ServerRescued: done('The server runs from its rescue image.'),
     ServerUnrescueRequested: requested('A user asked to start the server from its own disk again.'),
     ServerUnrescued: done('The server runs from its own disk again.'),
+    ServerSnapshotRequested: event(
+      'A user asked to make an image of the server; it waits for its bytes.',
+      z.object({ ...server, generation: Generation, snapshot: ServerSnapshot }),
+    ),
+    ServerSnapshotTaken: done('The image of the server has its bytes.'),
+    ServerSnapshotDropped: event(
+      'An image that was asked for of the server will not come; it was removed, unless it had its bytes after all.',
+      z.object({ ...server, imageId: ImageId }),
+    ),
+    ServerResizeRequested: event(
+      'A user asked to give the server another flavor.',
+      z.object({
+        ...server,
+        generation: Generation,
+        flavor: FlavorSnapshot,
+        diskConfig: z.enum(['AUTO', 'MANUAL']).optional(),
+      }),
+    ),
+    ServerResizeScheduled: event(
+      'The scheduler claimed what the other flavor takes, under an attempt of its own, on the host of the server.',
+      z.object({ ...server, host: HostId, attempt: Attempt }),
+    ),
+    ServerResized: done('The server has the other flavor; what it was before is kept until somebody decides.'),
+    ServerResizeConfirmRequested: requested('A user asked to keep the other flavor.'),
+    ServerResizeConfirmed: event(
+      'What the server was before its resize was given up, with the claim for it.',
+      settled.extend({ released: Attempt }),
+    ),
+    ServerResizeRevertRequested: requested('A user asked to go back to what the server was before its resize.'),
+    ServerResizeReverted: event(
+      'The server is what it was before its resize; the claim for the other flavor ended.',
+      settled.extend({ released: Attempt }),
+    ),
+    ServerQuotaSettled: event('The quota holds what the flavor of the server takes.', z.object(server)),
     ServerActionFailed: event(
       'An action did not end well, or not before its deadline.',
       z.object({ ...server, action: z.string(), fault: ServerFault, power: PowerState.nullable() }),
@@ -256,7 +312,11 @@ export const serverEvents = eventSet({
     ServerGuestMissing: event('The host no longer has the guest of a server that was spawned.', z.object(onHost)),
     ServerGuestAbsent: event(
       'The host confirmed that nothing of this attempt is left on it; its claim can be released.',
-      z.object(onHost),
+      z.object({
+        ...onHost,
+        /** Its claims, when they are of other attempts too: since a resize. */
+        claims: z.array(Attempt).optional(),
+      }),
     ),
     ServerGuestQuarantined: event(
       "The host has a guest that carries this server's mark although nothing asks for it; it is left alone.",

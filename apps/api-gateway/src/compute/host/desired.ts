@@ -6,7 +6,11 @@ import type { ServerRow } from '../server/server.projection.js';
 export type DesiredServer = z.input<typeof hostBus.DesiredServer>;
 type PortPlug = z.input<typeof hostBus.PortPlug>;
 
-const operationOf = ({ imageBefore: _, ...operation }: Operation): NonNullable<DesiredServer['operation']> => operation;
+const operationOf = ({
+  imageBefore: _,
+  snapshot: __,
+  ...operation
+}: Operation): NonNullable<DesiredServer['operation']> => operation;
 
 /** What the log wants of a server that is placed on a host. */
 export const desiredOf = (server: ServerRow, ports: readonly PortPlug[]): DesiredServer => ({

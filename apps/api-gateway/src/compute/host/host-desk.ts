@@ -44,6 +44,8 @@ export interface HostDeskPorts extends HostWakesPorts {
     host: HostId,
     formats?: readonly ImageFormat[],
   ): Promise<NonNullable<z.input<typeof hostBus.serverBoot.reply>>>;
+  /** Where the bytes of the server's open snapshot go. */
+  upload(server: ServerRow, host: HostId): Promise<z.input<typeof hostBus.snapshotUpload.reply>>;
   metadata(
     rows: RowReader,
     host: HostId,
@@ -76,6 +78,7 @@ export class HostDesk {
       await bus.respond(hostBus.confirm, (q, s) => this.confirm(hostOf(s), q), queue),
       await bus.respond(hostBus.report, (q, s) => this.report(hostOf(s) as HostId, q), queue),
       await bus.respond(hostBus.serverBoot, (q, s) => this.boot(hostOf(s) as HostId, q), queue),
+      await bus.respond(hostBus.snapshotUpload, (q, s) => this.upload(hostOf(s) as HostId, q), queue),
       await bus.respond(hostBus.metadata, (q, s) => this.metadata(hostOf(s) as HostId, q), queue),
     ];
     this.wakes.start();
@@ -191,6 +194,16 @@ export class HostDesk {
     if (!server || !isAskedFor(change, host, server)) return null;
     const image = (generation === undefined ? undefined : server.operation?.image) ?? server.image;
     return this.ports.boot(server, image, hostId, imageFormats);
+  }
+
+  private async upload(
+    hostId: HostId,
+    { session, serverId, attempt, generation }: z.output<typeof hostBus.snapshotUpload.request>,
+  ): Promise<z.input<typeof hostBus.snapshotUpload.reply>> {
+    const rows = await this.core.fresh();
+    const [host, server] = await settled([this.current(rows, hostId, session), rows.get(serverTable, serverId)]);
+    const isAsked = server && isAskedFor({ kind: 'operate', serverId, attempt, generation }, host, server);
+    return isAsked ? this.ports.upload(server, hostId) : null;
   }
 
   private async metadata(

@@ -44,6 +44,10 @@ const begins: { readonly [T in ServerEvent['type']]?: Begins } = {
   ServerSuspendRequested: () => 'suspend',
   ServerResumeRequested: () => 'resume',
   ServerRebuildRequested: () => 'rebuild',
+  ServerResizeRequested: () => 'resize',
+  ServerResizeConfirmRequested: () => 'confirmResize',
+  ServerResizeRevertRequested: () => 'revertResize',
+  ServerSnapshotRequested: () => 'createImage',
   ServerRescueRequested: () => 'rescue',
   ServerUnrescueRequested: () => 'unrescue',
   ServerInterfaceAttachRequested: () => 'attach_interface',
@@ -64,6 +68,10 @@ const firstStep: Readonly<Record<string, string>> = {
   suspend: 'compute_suspend_instance',
   resume: 'compute_resume_instance',
   rebuild: 'compute_rebuild_instance',
+  resize: 'cold_migrate',
+  confirmResize: 'compute_confirm_resize',
+  revertResize: 'compute_revert_resize',
+  createImage: 'compute_snapshot_instance',
   rescue: 'compute_rescue_instance',
   unrescue: 'compute_unrescue_instance',
   attach_interface: 'compute_attach_interface',
@@ -115,6 +123,10 @@ const follow = (row: ServerActionRow, event: RecordedEvent & ServerEvent): Serve
     case 'ServerSuspended':
     case 'ServerResumed':
     case 'ServerRebuilt':
+    case 'ServerResized':
+    case 'ServerResizeConfirmed':
+    case 'ServerResizeReverted':
+    case 'ServerSnapshotTaken':
     case 'ServerRescued':
     case 'ServerUnrescued':
     case 'ServerInterfaceAttached':

@@ -18,6 +18,36 @@ const reserve = (owners: string[], atLeast = owners.length, amounts = { instance
   reservations: owners.map((owner) => ({ owner, amounts })),
 });
 
+describe('amounts that change', () => {
+  const amend = (cores: number, limit?: number): QuotaCommand => ({
+    ...{ type: 'amend', projectId, owner: 's', amounts: { cores } },
+    ...(limit === undefined ? {} : { defaults: { cores: limit } }),
+  });
+  const took: QuotaEvent = { type: 'QuotaReserved', data: { projectId, owner: 's', amounts: { cores: 2 } } };
+  const amended = (cores: number): QuotaEvent => ({
+    type: 'QuotaAmended',
+    data: { projectId, owner: 's', amounts: { cores } },
+  });
+  it('are those of the owner from then on', () => {
+    given(took).when(amend(5, 5)).then(amended(5));
+    given(took, amended(5)).when(amend(5, 5)).thenNothing();
+    given(took, amended(5)).when(amend(2, 5)).then(amended(2));
+    given().when(amend(2, 5)).thenNothing();
+  });
+  it('are refused over the limit, unless they are there already', () => {
+    given(took)
+      .when(amend(6, 5))
+      .thenRefused('overQuota', /^Quota exceeded for cores: Requested 4, but already used 2 of 5 cores$/);
+    given(took).when(amend(6)).then(amended(6));
+    given(took, amended(6))
+      .when({ type: 'release', projectId, owner: 's' } as QuotaCommand)
+      .then({
+        type: 'QuotaReleased',
+        data: { projectId, owner: 's' },
+      });
+  });
+});
+
 describe('a quota', () => {
   it('gives what is left', () =>
     given(reserved('a'))

@@ -21,6 +21,14 @@ export type QuotaCommand =
       readonly metadataItems?: number;
       readonly defaults: QuotaAmounts;
     }
+  /** Other amounts for an owner that has some. Without `defaults` no limit is asked: what is there is there. */
+  | {
+      readonly type: 'amend';
+      readonly projectId: ProjectId;
+      readonly owner: string;
+      readonly amounts: QuotaAmounts;
+      readonly defaults?: QuotaAmounts;
+    }
   | { readonly type: 'release'; readonly projectId: ProjectId; readonly owner: string };
 
 /** A project's limits and what is taken of them. */
@@ -71,14 +79,32 @@ const reserve = (command: Extract<QuotaCommand, { type: 'reserve' }>, quota: Quo
   }
   if (had + events.length >= command.atLeast) return events;
   const asked = reservations.slice(0, command.atLeast).reduce<QuotaAmounts>((sum, r) => add(sum, r.amounts, 1), {});
+  throw exceeded(quota, defaults, asked);
+};
+
+const exceeded = (quota: Quota, defaults: QuotaAmounts, asked: QuotaAmounts): DomainError => {
   const overs = over(quota, defaults, add(quota.used, asked, 1), asked);
   const list = (value: (resource: string) => number) => overs.map(value).join(', ');
   const names = overs.join(', ');
-  throw new DomainError(
+  return new DomainError(
     'overQuota',
     `Quota exceeded for ${names}: Requested ${list((r) => asked[r] ?? 0)}, but already used ${list((r) => quota.used[r] ?? 0)} of ${list((r) => limitOf(quota, defaults, r))} ${names}`,
     { details: { resources: overs } },
   );
+};
+
+const amend = (
+  { projectId, owner, amounts, defaults }: Extract<QuotaCommand, { type: 'amend' }>,
+  quota: Quota,
+): QuotaEvent[] => {
+  const had = reservedBy(quota, owner);
+  if (!had) return [];
+  const more = add(amounts, had, -1);
+  if (Object.values(more).every((amount) => amount === 0)) return [];
+  const asked = Object.fromEntries(Object.entries(more).filter(([, amount]) => amount > 0));
+  if (defaults && over(quota, defaults, add(quota.used, asked, 1), asked).length > 0)
+    throw exceeded(quota, defaults, asked);
+  return [{ type: 'QuotaAmended', data: { projectId, owner, amounts } }];
 };
 
 const noQuota: Quota = { limits: {}, used: {}, owners: ImmutableMap() };
@@ -100,6 +126,8 @@ export const quotaAggregate: Aggregate<Quota, QuotaCommand, QuotaEvent> = {
         return Object.keys(quota.limits).length === 0 ? [] : [{ type: 'QuotaLimitsReset', data: { projectId } }];
       case 'reserve':
         return reserve(command, quota);
+      case 'amend':
+        return amend(command, quota);
       case 'release':
         return reservedBy(quota, command.owner)
           ? [{ type: 'QuotaReleased', data: { projectId, owner: command.owner } }]
@@ -115,6 +143,11 @@ export const quotaAggregate: Aggregate<Quota, QuotaCommand, QuotaEvent> = {
       case 'QuotaReserved': {
         const { owner, amounts } = event.data;
         return { ...quota, used: add(quota.used, amounts, 1), owners: quota.owners.set(owner, amounts) };
+      }
+      case 'QuotaAmended': {
+        const { owner, amounts } = event.data;
+        const used = add(quota.used, quota.owners.get(owner) ?? {}, -1);
+        return { ...quota, used: add(used, amounts, 1), owners: quota.owners.set(owner, amounts) };
       }
       case 'QuotaReleased': {
         const { owner } = event.data;

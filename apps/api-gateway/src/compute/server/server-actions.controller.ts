@@ -36,6 +36,8 @@ import {
 import { serverAggregate } from './server-lifecycle.js';
 import { ServerRebuilder } from './server-rebuilder.js';
 import { ServerRescuer } from './server-rescuer.js';
+import { ServerResizer } from './server-resizer.js';
+import { ServerSnapshotter } from './server-snapshotter.js';
 
 const compute = 'compute' as const;
 /** How long a console's token opens it. */
@@ -72,6 +74,8 @@ export class ServerActionsController {
     private readonly settings: ComputeSettings,
     private readonly rebuilder: ServerRebuilder,
     private readonly rescuer: ServerRescuer,
+    private readonly snapshotter: ServerSnapshotter,
+    private readonly resizer: ServerResizer,
   ) {}
 
   @Operation({
@@ -108,11 +112,15 @@ export class ServerActionsController {
           run.command(call, row, value as never),
           call.context(),
         );
-        return undefined;
+        return run.status ? new Reply(undefined, { status: run.status }) : undefined;
       case 'rebuild':
         return this.rebuilder.rebuild(call, row, value as never);
       case 'rescue':
         return this.rescuer.rescue(call, row, value as never);
+      case 'createImage':
+        return this.snapshotter.createImage(call, row, value as never);
+      case 'resize':
+        return this.resizer.resize(call, row, value as never);
       case 'securityGroup':
         return this.changeGroups(call, rows, row, run.change, (value as { name: string }).name);
       case 'consoleOutput':

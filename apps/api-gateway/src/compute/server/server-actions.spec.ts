@@ -134,6 +134,107 @@ describe.each(versions)('rescuing at %s', (version) => {
   });
 });
 
+describe.each(versions)('making an image of a server at %s', (version) => {
+  const snap = (id: string, over: object = {}, as: 'member' | 'other' | 'reader' = 'member') =>
+    act(id, { createImage: { name: 'snap', ...over } }, version, as);
+
+  it('names the image at once, and leaves the server as it is', async () => {
+    const id = await create(version);
+    expect((await snap(id, {}, 'other')).status).toBe(404);
+    expect((await snap(id, {}, 'reader')).status).toBe(403);
+    const answer = await snap(id, { metadata: { a: 'b' } });
+    expect(answer.status, answer.text).toBe(202);
+    const begun = app.snapshots.at(-1)!;
+    expect(begun).toMatchObject({
+      ...{ name: 'snap', owner: 'p1', format: 'qcow2', minDisk: 1 },
+      properties: { a: 'b', os_type: 'linux', image_type: 'snapshot', instance_uuid: id, base_image_ref: IMAGE },
+    });
+    if (version === '2.1')
+      expect(answer.headers.location).toBe(`http://cloud.example/compute/v2.1/images/${begun.imageId}`);
+    else expect(answer.body).toEqual({ image_id: begun.imageId });
+    expect(await show(id, version)).toMatchObject({ status: 'ACTIVE', 'OS-EXT-STS:task_state': 'image_uploading' });
+    expect(await snap(id)).toMatchObject(wrongState('createImage', id, 'task_state', 'image_uploading'));
+    const power = 'running' as const;
+    await app.report(id, { kind: 'operationDone', generation: 1, operation: 'snapshot', power, bootId: 'b' });
+    expect(await show(id, version)).toMatchObject({ status: 'ACTIVE', 'OS-EXT-STS:task_state': null });
+    expect((await actionsOf(id)).map((a) => a.action).sort()).toEqual(['create', 'createImage']);
+  });
+
+  it.each([
+    ['no name', { name: '' }, 400, 'name'],
+    ['metadata that is an attribute', { metadata: { Owner: 'x' } }, 400, 'Owner is not a custom property'],
+    ['more metadata than the quota', { metadata: many(129) }, 403, 'Image metadata limit exceeded'],
+  ])('is refused for %s', async (_, over, status, message) => {
+    const begun = app.snapshots.length;
+    const answer = await snap(await create(version), over);
+    expect(answer.status, answer.text).toBe(status);
+    expect(answer.text).toContain(message);
+    expect(app.snapshots).toHaveLength(begun);
+  });
+});
+
+describe.each(versions)('resizing at %s', (version) => {
+  const resize = (id: string, flavorRef: string, as: 'member' | 'other' | 'reader' = 'member') =>
+    act(id, { resize: { flavorRef } }, version, as);
+  const flavor = async (name: string, over: object = {}) => {
+    const body = { flavor: { name, id: name, ram: 256, vcpus: 2, disk: 2, ...over } };
+    const answer = await app.call('POST', '/v2.1/flavors', { as: 'admin', version, body });
+    expect(answer.status, answer.text).toBe(200);
+    return name;
+  };
+  const done = { kind: 'operationDone', power: 'running', bootId: 'b' } as const;
+
+  it('gives a server another flavor, and asks whether it shall stay', async () => {
+    const large = await flavor(`large-${version}`);
+    const id = await create(version);
+    expect((await resize(id, large, 'other')).status).toBe(404);
+    expect((await resize(id, large, 'reader')).status).toBe(403);
+    expect(await resize(id, large)).toMatchObject({ status: 202, text: '' });
+    expect(await show(id, version)).toMatchObject({ status: 'RESIZE', 'OS-EXT-STS:task_state': 'resize_prep' });
+    expect(await resize(id, large)).toMatchObject(wrongState('resize', id, 'task_state', 'resize_prep'));
+    await app.place(id, 2);
+    await app.report(id, { ...done, generation: 1, operation: 'resize' });
+    expect(await show(id, version)).toMatchObject({ status: 'VERIFY_RESIZE', 'OS-EXT-STS:vm_state': 'resized' });
+    expect((await act(id, { revertResize: null }, version)).status).toBe(202);
+    expect(await show(id, version)).toMatchObject({ status: 'REVERT_RESIZE' });
+    await app.report(id, { ...done, generation: 2, operation: 'revertResize' });
+    expect(await show(id, version)).toMatchObject({ status: 'ACTIVE' });
+
+    await resize(id, large);
+    await app.place(id, 3);
+    await app.report(id, { ...done, generation: 3, operation: 'resize' });
+    expect(await act(id, { confirmResize: null }, version)).toMatchObject({ status: 204, text: '' });
+    await app.report(id, { ...done, generation: 4, operation: 'confirmResize' });
+    expect(await show(id, version)).toMatchObject({
+      status: 'ACTIVE',
+      flavor: version === '2.1' ? { id: large } : { vcpus: 2, original_name: large },
+    });
+    expect(await act(id, { revertResize: null }, version)).toMatchObject(
+      wrongState('revertResize', id, 'vm_state', 'active'),
+    );
+    const back = await resize(id, '1');
+    expect(back.status).toBe(400);
+    expect(back.text).toContain('a disk cannot be made smaller');
+  });
+
+  it.each([
+    ['the same flavor', async () => '1', 400, 'When resizing, instances must change flavor!'],
+    ['a flavor that is not there', async () => '99', 400, 'Unable to locate requested flavor.'],
+    [
+      'more than the quota',
+      () => flavor(`huge-${version}`, { vcpus: 500 }),
+      403,
+      'Quota exceeded for cores: Requested 499',
+    ],
+  ])('is refused for %s', async (_, of, status, message) => {
+    const id = await create(version);
+    const answer = await resize(id, await of());
+    expect(answer.status, answer.text).toBe(status);
+    expect(answer.text).toContain(message);
+    expect((await actionsOf(id)).map((a) => a.action)).toEqual(['create']);
+  });
+});
+
 describe('rebuilding, by version', () => {
   it('takes key, user data and host name once there are such, and shows them', async () => {
     const id = await create();
@@ -230,6 +331,10 @@ describe('what the host of a server cannot do', () => {
     ['suspending', { suspend: null }],
     ['rebuilding', { rebuild: { imageRef: IMAGE } }],
     ['rescuing', { rescue: null }],
+    ['snapshots', { createImage: { name: 'x' } }],
+    ['resizing', { resize: { flavorRef: '2' } }],
+    ['resizing', { confirmResize: null }],
+    ['resizing', { revertResize: null }],
     ['rescuing', { unrescue: null }],
   ] as const)('(%s) is refused before anything is accepted', async (feature, body) => {
     const id = await create();

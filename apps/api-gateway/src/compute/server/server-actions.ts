@@ -14,6 +14,8 @@ import type { ServerRow } from './server.projection.js';
 import type { ServerCommand } from './server-lifecycle.js';
 import { rebuildSchema } from './server-rebuilder.js';
 import { rescueSchema } from './server-rescuer.js';
+import { resizeSchema } from './server-resizer.js';
+import { createImage } from './server-snapshotter.js';
 import { unbuiltActions } from './unbuilt-actions.js';
 
 /** An action of `POST /servers/{id}/action`. */
@@ -30,13 +32,19 @@ export interface ServerActionSpec {
 
 /** Commands to send, a question to the host, or a refusal before anything is accepted. */
 export type Run =
-  | { readonly kind: 'command'; readonly command: (call: Call, row: ServerRow, value: never) => ServerCommand }
+  | {
+      readonly kind: 'command';
+      readonly status?: 204;
+      readonly command: (call: Call, row: ServerRow, value: never) => ServerCommand;
+    }
   | { readonly kind: 'securityGroup'; readonly change: 'add' | 'remove' }
   | { readonly kind: 'consoleOutput' }
   | { readonly kind: 'console'; readonly protocol: 'vnc' | 'serial' | 'spice' | 'rdp' }
   /** Answered by one of the controller's services. */
   | { readonly kind: 'rebuild' }
   | { readonly kind: 'rescue' }
+  | { readonly kind: 'createImage' }
+  | { readonly kind: 'resize' }
   | { readonly kind: 'unsupported' };
 
 const anything: ByVersion<z.ZodType> = [['2.1', z.unknown()]];
@@ -108,6 +116,37 @@ export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
     value: rescueSchema,
     needs: 'rescuing',
     run: { kind: 'rescue' },
+  },
+  createImage: {
+    policy: 'os_compute_api:servers:create_image',
+    value: [['2.1', createImage]],
+    needs: 'snapshots',
+    run: { kind: 'createImage' },
+  },
+  resize: {
+    policy: 'os_compute_api:servers:resize',
+    value: [['2.1', resizeSchema]],
+    needs: 'resizing',
+    run: { kind: 'resize' },
+  },
+  confirmResize: {
+    policy: 'os_compute_api:servers:confirm_resize',
+    value: anything,
+    needs: 'resizing',
+    run: {
+      kind: 'command',
+      status: 204,
+      command: (call, row) => ({ type: 'confirmResize', serverId: row.id, asAdmin: call.isAdmin }),
+    },
+  },
+  revertResize: {
+    policy: 'os_compute_api:servers:revert_resize',
+    value: anything,
+    needs: 'resizing',
+    run: {
+      kind: 'command',
+      command: (call, row) => ({ type: 'revertResize', serverId: row.id, asAdmin: call.isAdmin }),
+    },
   },
   unrescue: {
     policy: 'os_compute_api:os-unrescue',

@@ -3,11 +3,7 @@ import { Injectable } from '@nestjs/common';
 import {
   DomainError,
   type EventData,
-  type FlavorSnapshot,
-  forbidden,
-  GiB,
   invalid,
-  MiB,
   type ProjectId,
   type RequestedNetwork,
   type ServerId,
@@ -21,7 +17,6 @@ import type { Call } from '@omnivisor/openstack';
 import { GatewayCore } from '../../core/gateway-core.js';
 import { settled } from '../../core/settled.js';
 import { ComputeNetwork, ComputeSecrets, ComputeSettings } from '../compute-ports.js';
-import { flavorTable } from '../flavor/flavor.projection.js';
 import { hostTable } from '../host/host.projection.js';
 import { defaultQuota, serverAmounts } from '../quota/defaults.js';
 import { limitOf, quotaAggregate, reservedBy } from '../quota/quota.js';
@@ -32,7 +27,7 @@ import { checkInjectedFiles, sealedFiles } from './injected-files.js';
 import { ownerOf } from './server.reservation.js';
 import type { CreateServerBody } from './server.schema.js';
 import { serverAggregate } from './server-lifecycle.js';
-import { imageFor, keypairOf } from './server-makings.js';
+import { flavorFor, imageFor, keypairOf } from './server-makings.js';
 
 type Wanted = CreateServerBody['server'];
 type Request = EventData<typeof serverEvents, 'ServerCreateRequested'>;
@@ -93,7 +88,7 @@ export class ServerCreation {
     const rows = await this.core.freshFor(call);
     const [place, [flavor, image], keypair, groupId, securityGroups, resolved] = await settled([
       this.place(call, rows, wanted),
-      this.flavor(call, rows, wanted.flavorRef).then(
+      flavorFor(call, rows, wanted.flavorRef).then(
         async (f) => [f, await imageFor(this.core, call, imageId, f)] as const,
       ),
       wanted.key_name === undefined ? null : keypairOf(rows, userId, wanted.key_name),
@@ -217,26 +212,6 @@ export class ServerCreation {
     )
       throw invalid(`Compute host ${named} could not be found.`);
     return { zone: zone ?? null, host: named ?? null };
-  }
-
-  private async flavor(call: Call, rows: RowReader, ref: string): Promise<FlavorSnapshot> {
-    // Old clients give the flavor's URL.
-    const id = ref.split('/').at(-1) ?? ref;
-    const row = await rows.get(flavorTable, id);
-    if (!row || !(row.isPublic || call.isAdmin || row.access.includes(call.token.projectId ?? '')))
-      throw invalid(`Flavor ${id} could not be found.`);
-    if (row.disk === 0 && !call.can('os_compute_api:servers:create:zero_disk_flavor'))
-      throw forbidden('Only volume-backed servers are allowed for flavors with zero disk.');
-    return {
-      id: row.id as FlavorSnapshot['id'],
-      name: row.name,
-      vcpus: row.vcpus,
-      memory: MiB.parse(row.ram),
-      disk: GiB.parse(row.disk),
-      ephemeral: GiB.parse(row.ephemeral),
-      swap: MiB.parse(row.swap),
-      extraSpecs: { ...row.extraSpecs },
-    };
   }
 
   private async group(rows: RowReader, projectId: string, hints: Readonly<Record<string, unknown>>) {

@@ -1,6 +1,9 @@
 import { type Milliseconds, seconds } from '@omnivisor/contracts';
 import type { TaskState } from './server.js';
 
+/** How long a host may take to send a server's disk. */
+export const SNAPSHOT_DEADLINE = seconds(3_600);
+
 /** How long a host has to give a guest an interface, or to take one from it. */
 export const INTERFACE_DEADLINE = seconds(120);
 
@@ -26,5 +29,12 @@ export const taskDeadlines: Readonly<Record<TaskState, Milliseconds>> = {
   rebuilding: seconds(600),
   rescuing: seconds(600),
   unrescuing: seconds(120),
+  // All of its disk is sent.
+  image_uploading: SNAPSHOT_DEADLINE,
+  resize_prep: seconds(300),
+  // The guest gets 60 s to shut down, and its disks may grow.
+  resize_migrating: seconds(600),
+  resize_confirming: seconds(120),
+  resize_reverting: seconds(300),
   deleting: seconds(120),
 };

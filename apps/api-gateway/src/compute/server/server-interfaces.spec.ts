@@ -144,7 +144,14 @@ describe('the process of a server', () => {
     const nothing = async () => undefined as never;
     core.run(
       new ServerProcess(core, {
-        ...{ networkHosts: nothing, reserve: nothing, plug: nothing, release: nothing },
+        ...{
+          networkHosts: nothing,
+          reserve: nothing,
+          plug: nothing,
+          release: nothing,
+          dropImage: nothing,
+          settleQuota: nothing,
+        },
         releasePort: async (_, id) => void released.push(id),
       }),
     );

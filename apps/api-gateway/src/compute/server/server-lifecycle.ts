@@ -19,7 +19,9 @@ import { operations } from './server-operations.js';
 import { power } from './server-power.js';
 import { type RebuildCommand, rebuild } from './server-rebuild.js';
 import { decideRescue, type RescueCommand } from './server-rescue.js';
+import { decideResize, type ResizeCommand, refuseResize, releasedBy } from './server-resize.js';
 import { guard, serverNotFound } from './server-rules.js';
+import { decideSnapshot, type SnapshotCommand } from './server-snapshot.js';
 
 type Events = typeof serverEvents;
 
@@ -105,6 +107,8 @@ export type ServerCommand =
   | InterfaceCommand
   | RebuildCommand
   | RescueCommand
+  | ResizeCommand
+  | SnapshotCommand
   | { readonly type: 'resetState'; readonly serverId: ServerId; readonly state: 'active' | 'error' }
   | {
       readonly type: 'delete';
@@ -114,6 +118,12 @@ export type ServerCommand =
       readonly now: Instant;
     }
   | { readonly type: 'confirmReleased'; readonly serverId: ServerId };
+
+/** Nothing of the placed guest is left; its claims end. */
+const absent = ({ claims }: Server, onHost: EventData<Events, 'ServerGuestAbsent'>): ServerEvent => ({
+  type: 'ServerGuestAbsent',
+  data: { ...onHost, ...(claims ? { claims: [...claims] } : {}) },
+});
 
 /**
  * What a host says of a server is judged here: only the host that the log places this attempt on is heard, and only
@@ -132,7 +142,7 @@ const report = (server: Server, command: Extract<ServerCommand, { type: 'report'
       if (server.spawned) return [];
       const failed: ServerEvent[] = [
         { type: 'ServerSpawnFailed', data: { ...onHost, reason: fact.reason } },
-        { type: 'ServerGuestAbsent', data: onHost },
+        absent(server, onHost),
       ];
       if (server.deleteRequested && server.vmState !== 'deleted')
         failed.push({ type: 'ServerDeleted', data: { serverId, at: command.now, hostConfirmed: true } });
@@ -152,30 +162,24 @@ const report = (server: Server, command: Extract<ServerCommand, { type: 'report'
     case 'operationDone': {
       const operation = server.operation;
       if (!operation || operation.done || operation.generation !== fact.generation) return [];
-      return [
-        {
-          type: operations[operation.kind].done,
-          data: { ...onHost, generation: fact.generation, power: fact.power, bootId: fact.bootId },
-        },
-      ];
+      const { kind } = operation;
+      const data = { ...onHost, generation: fact.generation, power: fact.power, bootId: fact.bootId };
+      if (kind === 'confirmResize' || kind === 'revertResize')
+        return [{ type: operations[kind].done, data: { ...data, released: releasedBy(server, kind) } }];
+      return [{ type: operations[kind].done, data }];
     }
     case 'operationFailed': {
       const operation = server.operation;
       if (!operation || operation.done || operation.generation !== fact.generation) return [];
-      return [
-        {
-          type: 'ServerActionFailed',
-          data: {
-            serverId,
-            action: operations[operation.kind].action,
-            fault: {
-              code: fact.unsupported ? 501 : 500,
-              message: fact.unsupported ? 'The requested functionality is not supported.' : fact.reason,
-            },
-            power: fact.power,
-          },
-        },
-      ];
+      const fault = {
+        code: fact.unsupported ? 501 : 500,
+        message: fact.unsupported ? 'The requested functionality is not supported.' : fact.reason,
+      };
+      // The guest is as before, and so is its claim.
+      if (operation.kind === 'resize' && fact.power !== null)
+        return refuseResize({ ...server, power: fact.power }, serverId, server.attempt, fault);
+      const { action } = operations[operation.kind];
+      return [{ type: 'ServerActionFailed', data: { serverId, action, fault, power: fact.power } }];
     }
     case 'interfaceDone':
     case 'interfaceFailed':
@@ -192,7 +196,7 @@ const report = (server: Server, command: Extract<ServerCommand, { type: 'report'
     case 'absent': {
       // Only a tombstone makes an absence final; without one it would be a missing guest.
       if (!server.deleteRequested) return [];
-      const gone: ServerEvent[] = [{ type: 'ServerGuestAbsent', data: onHost }];
+      const gone: ServerEvent[] = [absent(server, onHost)];
       if (server.vmState !== 'deleted')
         gone.push({ type: 'ServerDeleted', data: { serverId, at: command.now, hostConfirmed: true } });
       return gone;
@@ -240,6 +244,8 @@ const expire = (server: Server, command: Extract<ServerCommand, { type: 'expireT
         failed,
       ];
     }
+    case 'resize_prep':
+      return refuseResize(server, serverId, server.attempt + 1, fault('The scheduler did not answer in time.'));
     default:
       return [
         {
@@ -294,6 +300,16 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
       return power(server, id, command.operation, command.asAdmin);
     case 'rebuild':
       return rebuild(server, command);
+    case 'resize':
+    case 'placeResize':
+    case 'refuseResize':
+    case 'confirmResize':
+    case 'revertResize':
+    case 'confirmQuotaSettled':
+      return decideResize(server, command);
+    case 'snapshot':
+    case 'confirmSnapshotDropped':
+      return decideSnapshot(server, command);
     case 'rescue':
     case 'unrescue':
       return decideRescue(server, command);

@@ -1,10 +1,46 @@
-import { describeImage, type FlavorSnapshot, type ImageId, type ImageSnapshot, invalid } from '@omnivisor/contracts';
+import {
+  describeImage,
+  type FlavorSnapshot,
+  forbidden,
+  GiB,
+  type ImageId,
+  type ImageSnapshot,
+  invalid,
+  MiB,
+} from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
 import type { Call } from '@omnivisor/openstack';
 import type { GatewayCore } from '../../core/gateway-core.js';
+import { flavorTable } from '../flavor/flavor.projection.js';
 import { type KeypairRow, keypairKey, keypairTable } from '../keypair/keypair.projection.js';
 
 const GIB = 1024 ** 3;
+
+/** A flavor that the caller may use. @throws DomainError `invalid`; `forbidden` for one that wants a volume */
+export const flavorFor = async (
+  call: Call,
+  rows: RowReader,
+  ref: string,
+  unknown = (id: string) => `Flavor ${id} could not be found.`,
+): Promise<FlavorSnapshot> => {
+  // Old clients give the flavor's URL.
+  const id = ref.split('/').at(-1) ?? ref;
+  const row = await rows.get(flavorTable, id);
+  if (!row || !(row.isPublic || call.isAdmin || row.access.includes(call.token.projectId ?? '')))
+    throw invalid(unknown(id));
+  if (row.disk === 0 && !call.can('os_compute_api:servers:create:zero_disk_flavor'))
+    throw forbidden('Only volume-backed servers are allowed for flavors with zero disk.');
+  return {
+    id: row.id as FlavorSnapshot['id'],
+    name: row.name,
+    vcpus: row.vcpus,
+    memory: MiB.parse(row.ram),
+    disk: GiB.parse(row.disk),
+    ephemeral: GiB.parse(row.ephemeral),
+    swap: MiB.parse(row.swap),
+    extraSpecs: { ...row.extraSpecs },
+  };
+};
 
 /** An image that the caller may use; null when there is none. */
 export const usableImage = async (core: GatewayCore, call: Call, imageId: string) => {

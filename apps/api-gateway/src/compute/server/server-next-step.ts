@@ -1,13 +1,24 @@
 import { after, type Instant, type ServerEvent, seconds } from '@omnivisor/contracts';
-import type { Server } from './server.js';
+import type { Server, TaskState } from './server.js';
 import { INTERFACE_DEADLINE, taskDeadlines } from './server-deadlines.js';
 
 export const SERVER_PROCESS = 'server';
 
-export type ServerStep = 'schedule' | 'expireTask' | 'expireInterface' | 'releaseInterfaces' | 'release';
+export type ServerStep =
+  | 'schedule'
+  | 'expireTask'
+  | 'expireInterface'
+  | 'releaseInterfaces'
+  | 'dropImages'
+  | 'placeResize'
+  | 'settleQuota'
+  | 'release';
 
 /** How long the replica that made a step due has for it before any other takes it up. */
 const HEAD_START = seconds(2);
+
+/** Tasks that wait for the scheduler, until their deadline. */
+const placing: { readonly [T in TaskState]?: ServerStep } = { scheduling: 'schedule', resize_prep: 'placeResize' };
 
 interface Due {
   readonly step: ServerStep;
@@ -16,26 +27,31 @@ interface Due {
 
 /** What the process manager does next for a server, and when others do it; null when the server is at rest. */
 export const nextStep = (
-  server: Pick<Server, 'vmState' | 'taskState' | 'released' | 'interfaces' | 'releasing'> & {
+  server: Pick<
+    Server,
+    'vmState' | 'taskState' | 'released' | 'interfaces' | 'releasing' | 'imagesToDrop' | 'quotaDue'
+  > & {
     readonly updatedAt: Instant;
     readonly taskSince: Instant | null;
   },
 ): Due | null => {
   const at = after(server.updatedAt, HEAD_START);
+  if (server.imagesToDrop?.length) return { step: 'dropImages', at };
   if (server.vmState === 'deleted') return server.released ? null : { step: 'release', at };
   const due: Due[] = [];
+  if (server.quotaDue) due.push({ step: 'settleQuota', at });
   if (server.releasing?.length) due.push({ step: 'releaseInterfaces', at });
   const waiting = (server.interfaces ?? []).flatMap(({ since }) => since ?? []).sort();
   if (waiting[0]) due.push({ step: 'expireInterface', at: after(waiting[0], INTERFACE_DEADLINE) });
   if (server.taskState !== null && server.taskSince !== null) {
     const deadline = after(server.taskSince, taskDeadlines[server.taskState]);
-    const isScheduling = server.taskState === 'scheduling' && at < deadline;
-    due.push(isScheduling ? { step: 'schedule', at } : { step: 'expireTask', at: deadline });
+    const place = at < deadline ? placing[server.taskState] : undefined;
+    due.push(place ? { step: place, at } : { step: 'expireTask', at: deadline });
   }
   return due.reduce<Due | null>((first, next) => (first && first.at <= next.at ? first : next), null);
 };
 
-type Begun = 'schedule' | 'releaseInterfaces' | 'release' | null;
+type Begun = Exclude<ServerStep, 'expireTask' | 'expireInterface'> | null;
 
 const scheduling = (server: Server): Begun => (server.taskState === 'scheduling' ? 'schedule' : null);
 
@@ -43,6 +59,11 @@ const begun: { readonly [T in ServerEvent['type']]?: (server: Server) => Begun }
   ServerCreateRequested: scheduling,
   ServerSpawnFailed: scheduling,
   ServerInterfaceDetached: () => 'releaseInterfaces',
+  ServerResizeRequested: () => 'placeResize',
+  ServerResizeConfirmed: () => 'settleQuota',
+  ServerResizeReverted: () => 'settleQuota',
+  ServerActionFailed: ({ imagesToDrop, quotaDue }) =>
+    imagesToDrop?.length ? 'dropImages' : quotaDue ? 'settleQuota' : null,
   // What was deleted under its build waits for its turn: the build is over by then.
   ServerDeleted: ({ released, ports, fault }) => (released || (ports === null && fault === null) ? null : 'release'),
 };

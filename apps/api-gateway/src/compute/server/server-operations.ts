@@ -12,5 +12,9 @@ export const operations = {
   resume: { action: 'resume', done: 'ServerResumed' },
   rebuild: { action: 'rebuild', done: 'ServerRebuilt' },
   rescue: { action: 'rescue', done: 'ServerRescued' },
+  snapshot: { action: 'createImage', done: 'ServerSnapshotTaken' },
+  resize: { action: 'resize', done: 'ServerResized' },
+  confirmResize: { action: 'confirmResize', done: 'ServerResizeConfirmed' },
+  revertResize: { action: 'revertResize', done: 'ServerResizeReverted' },
   unrescue: { action: 'unrescue', done: 'ServerUnrescued' },
 } as const satisfies Record<ServerOperation, { readonly action: string; readonly done: ServerEvent['type'] }>;

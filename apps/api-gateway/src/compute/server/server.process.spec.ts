@@ -36,6 +36,8 @@ const cloud = (fail: Partial<Record<keyof ServerProcessPorts, number>> = {}, sha
       step('plug');
       return [] as ServerPort[];
     },
+    settleQuota: async () => step('settleQuota'),
+    dropImage: async () => step('dropImage'),
     releasePort: async () => step('releasePort'),
     release: async () => step('release'),
   };

@@ -5,6 +5,7 @@ import {
   DomainError,
   type EventId,
   type HostId,
+  type ImageId,
   type PortId,
   type RecordedEvent,
   type ReserveReply,
@@ -19,7 +20,7 @@ import type { Server } from './server.js';
 import { isServerEvent, type Pending, type ServerRow, serverTable } from './server.projection.js';
 import { INTERFACE_DEADLINE, taskDeadlines } from './server-deadlines.js';
 import { type ServerCommand, serverAggregate } from './server-lifecycle.js';
-import { beginsWork, begunBy, nextStep, SERVER_PROCESS } from './server-next-step.js';
+import { beginsWork, begunBy, nextStep, SERVER_PROCESS, type ServerStep } from './server-next-step.js';
 
 /** A server as a step takes it up: from the read model, or as this replica has just appended it. */
 export type BuildServer = Server &
@@ -36,6 +37,10 @@ export interface ServerProcessPorts {
     host: { readonly id: HostId; readonly name: string },
     context: CommandContext,
   ): Promise<readonly ServerPort[]>;
+  /** Removes an image that waits for bytes which will not come; one that has them after all stays. */
+  dropImage(imageId: ImageId, context: CommandContext): Promise<void>;
+  /** Has the quota hold what the server takes now. */
+  settleQuota(server: BuildServer, context: CommandContext): Promise<void>;
   /** Deletes the port of an interface that the server gave up, or gives it back to its owner. */
   releasePort(server: BuildServer, portId: PortId, context: CommandContext): Promise<void>;
   /** Gives back ports, quota and secrets of a deleted server. */
@@ -72,17 +77,27 @@ export class ServerProcess implements Process {
     if (server.taskState && server.taskSince && after(server.taskSince, taskDeadlines[server.taskState]) <= now)
       return this.expire(server);
     if (next.at > now) return;
-    switch (next.step) {
+    return this.take(next.step, server);
+  }
+
+  private take(step: ServerStep, server: BuildServer): Promise<void> {
+    switch (step) {
       case 'schedule':
         return this.schedule(server);
-      case 'release':
-        return this.release(server);
+      case 'expireTask':
+        return this.expire(server);
       case 'releaseInterfaces':
         return this.releaseInterfaces(server);
       case 'expireInterface':
         return this.expireInterfaces(server);
-      case 'expireTask':
-        return this.expire(server);
+      case 'placeResize':
+        return this.placeResize(server);
+      case 'settleQuota':
+        return this.settleQuota(server);
+      case 'dropImages':
+        return this.dropImages(server);
+      case 'release':
+        return this.release(server);
     }
   }
 
@@ -94,29 +109,15 @@ export class ServerProcess implements Process {
     const { requestId, correlationId } = context;
     const pending = { requestId, correlationId, eventId: cause.id };
     const server: BuildServer = { ...state, id: id as ServerId, changedAt, updatedAt: at, taskSince: at, pending };
-    if (step === 'schedule') return this.schedule(server);
-    return step === 'release' ? this.release(server) : this.releaseInterfaces(server);
+    return this.take(step, server);
   }
 
   private async schedule(server: BuildServer): Promise<void> {
     const attempt = server.attempt + 1;
     let reply: ReserveReply;
     try {
-      reply = await this.ports.reserve({
-        serverId: server.id,
-        attempt,
-        projectId: server.projectId,
-        userId: server.userId,
-        flavor: server.flavor,
-        image: server.image,
-        availabilityZone: server.requestedZone,
-        requestedHost: server.requestedHost,
-        hints: { ...server.hints },
-        excludeHosts: [...server.failedHosts],
-        networkHosts: await this.ports.networkHosts(server),
-        position: server.changedAt,
-        context: this.context(server, `reserve-${attempt}`),
-      });
+      const networkHosts = await this.ports.networkHosts(server);
+      reply = await this.ports.reserve({ ...this.reservation(server, attempt), networkHosts });
     } catch (error) {
       if (!isFinal(error)) throw error;
       return this.fail(server, error.message, true);
@@ -132,6 +133,23 @@ export class ServerProcess implements Process {
       if (!isFinal(error)) throw error;
       await this.fail(server, error.message, true);
     }
+  }
+
+  private reservation(server: BuildServer, attempt: number): Omit<ReserveRequest, 'networkHosts'> {
+    return {
+      serverId: server.id,
+      attempt,
+      projectId: server.projectId,
+      userId: server.userId,
+      flavor: server.flavor,
+      image: server.image,
+      availabilityZone: server.requestedZone,
+      requestedHost: server.requestedHost,
+      hints: { ...server.hints },
+      excludeHosts: [...server.failedHosts],
+      position: server.changedAt,
+      context: this.context(server, `reserve-${attempt}`),
+    };
   }
 
   private async fail(server: BuildServer, message: string, claimed: boolean): Promise<void> {
@@ -165,6 +183,41 @@ export class ServerProcess implements Process {
       const context = this.context(server, `release-${portId}-${server.changedAt}`);
       await this.ports.releasePort(server, portId, context);
       await this.send(server, { type: 'confirmInterfaceReleased', serverId: server.id, portId }, context);
+    }
+  }
+
+  /** Another flavor on the same host: it has to have room for both. */
+  private async placeResize(server: BuildServer): Promise<void> {
+    const { resize, placement, id: serverId } = server;
+    if (!resize || !placement) return;
+    const { host, hostName } = placement;
+    const attempt = server.attempt + 1;
+    const answer = (command: ServerCommand) => this.send(server, command, this.context(server, `resize-${attempt}`));
+    const refuse = (message: string) =>
+      answer({ type: 'refuseResize', serverId, attempt, fault: { code: 500, message } });
+    try {
+      const wanted = { flavor: resize.flavor, requestedHost: hostName, excludeHosts: [], networkHosts: [] };
+      const reply = await this.ports.reserve({ ...this.reservation(server, attempt), ...wanted });
+      if (reply.kind === 'refused') await refuse(reply.message);
+      else if (reply.hostId !== host) await refuse('No valid host was found.');
+      else await answer({ type: 'placeResize', serverId, host, attempt });
+    } catch (error) {
+      if (!isFinal(error)) throw error;
+      await refuse(error.message);
+    }
+  }
+
+  private async settleQuota(server: BuildServer): Promise<void> {
+    const context = this.context(server, `quota-${server.generation}-${server.attempt}`);
+    await this.ports.settleQuota(server, context);
+    await this.send(server, { type: 'confirmQuotaSettled', serverId: server.id }, context);
+  }
+
+  private async dropImages(server: BuildServer): Promise<void> {
+    for (const imageId of server.imagesToDrop ?? []) {
+      const context = this.context(server, `drop-${imageId}`);
+      await this.ports.dropImage(imageId, context);
+      await this.send(server, { type: 'confirmSnapshotDropped', serverId: server.id, imageId }, context);
     }
   }
 

@@ -2,6 +2,7 @@ import type {
   EventData,
   FlavorSnapshot,
   HostId,
+  ImageId,
   ImageSnapshot,
   Instant,
   PortId,
@@ -14,14 +15,26 @@ import type {
   ServerId,
   ServerOperation,
   ServerPort,
+  ServerSnapshot,
   serverEvents,
   VaultRef,
 } from '@omnivisor/contracts';
 import { evolveInterfaces } from './server-interfaces.js';
 import { evolveRebuild, rebuildFailed } from './server-rebuild.js';
 import { evolveRescue, rescueFailed } from './server-rescue.js';
+import { evolveResize, resizeFailed, withoutClaim } from './server-resize.js';
+import { evolveSnapshot, withoutOperation, withoutSnapshot } from './server-snapshot.js';
 
-export type VmState = 'building' | 'active' | 'paused' | 'suspended' | 'stopped' | 'rescued' | 'error' | 'deleted';
+export type VmState =
+  | 'building'
+  | 'active'
+  | 'paused'
+  | 'suspended'
+  | 'stopped'
+  | 'rescued'
+  | 'resized'
+  | 'error'
+  | 'deleted';
 export type TaskState =
   | 'scheduling'
   | 'networking'
@@ -37,6 +50,11 @@ export type TaskState =
   | 'rebuilding'
   | 'rescuing'
   | 'unrescuing'
+  | 'image_uploading'
+  | 'resize_prep'
+  | 'resize_migrating'
+  | 'resize_confirming'
+  | 'resize_reverting'
   | 'deleting';
 
 export interface Placement {
@@ -53,12 +71,24 @@ export interface Operation {
   readonly generation: number;
   readonly kind: ServerOperation;
   readonly done: boolean;
-  /** Of a rebuild: false leaves the guest off. */
+  /** Of a rebuild or resize: false leaves the guest off. */
   readonly powerOn?: boolean;
   /** Of a rescue: what the guest is started from. */
   readonly image?: ImageSnapshot;
+  /** Of a resize, its confirmation or reversal: the flavor that the guest has then. */
+  readonly flavor?: FlavorSnapshot;
+  /** Of a snapshot: what becomes of it. */
+  readonly snapshot?: ServerSnapshot;
   /** Of a rebuild: the image of the disks as they are until it is done. */
   readonly imageBefore?: ImageSnapshot;
+}
+
+/** Another flavor, from the request until it is confirmed or reverted. */
+export interface Resize {
+  readonly flavor: FlavorSnapshot;
+  readonly before: FlavorSnapshot;
+  /** The server ran, and runs again afterwards. */
+  readonly powerOn: boolean;
 }
 
 /** An interface that the guest does not have yet, or has to give up. */
@@ -130,6 +160,13 @@ export interface Server {
   readonly failedHosts: readonly HostId[];
   readonly generation: number;
   readonly operation: Operation | null;
+  readonly resize?: Resize | undefined;
+  /** Attempts under which the scheduler holds claims for the placed guest, when not that of its placement alone. */
+  readonly claims?: readonly number[] | undefined;
+  /** The quota holds what another flavor takes. */
+  readonly quotaDue?: boolean;
+  /** Images that wait for bytes which will not come. */
+  readonly imagesToDrop?: readonly ImageId[];
   /** Generation of the newest rebuild that is done. */
   readonly build?: number;
   readonly bootId: string | null;
@@ -193,12 +230,13 @@ const actionFailed = (
   const failed: Server = {
     ...server,
     taskState: server.taskState === 'deleting' ? 'deleting' : null,
-    operation: server.operation && { ...server.operation, done: true },
+    ...withoutOperation(server),
     power,
     wantedPower: power,
     vmState: lasting.has(server.vmState) || !server.launched ? server.vmState : vmStateOf(power),
     fault,
   };
+  if (server.resize && server.vmState !== 'resized') return resizeFailed(failed, event.power);
   if (server.operation === null || server.operation.done) return failed;
   if (server.operation.kind === 'rebuild') return rebuildFailed(failed, event.power);
   return server.operation.kind === 'rescue' ? rescueFailed(failed, event.power) : failed;
@@ -209,7 +247,7 @@ const vmStateOf = (power: PowerState): VmState =>
   power === 'running' ? 'active' : power === 'paused' || power === 'suspended' ? power : 'stopped';
 
 /** What a server stays whatever becomes of its power. */
-const lasting: ReadonlySet<VmState> = new Set(['error', 'rescued']);
+const lasting: ReadonlySet<VmState> = new Set(['error', 'rescued', 'resized']);
 
 /** What a host makes of the power; anything else leaves a guest that runs. */
 const powerAfter: { readonly [O in PowerOperation]?: PowerState } = {
@@ -263,12 +301,17 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
         ...server,
         attempt,
         placement: { host, hostName, node, providerId, attempt, availabilityZone },
+        claims: undefined,
         spawned: false,
         taskState: 'spawning',
       };
     }
     case 'ServerAttemptAbandoned':
-      return { ...server, attempt: Math.max(server.attempt, event.data.attempt) };
+      return {
+        ...server,
+        ...withoutClaim(server, event.data.attempt),
+        attempt: Math.max(server.attempt, event.data.attempt),
+      };
     case 'ServerSpawned': {
       const { power, bootId } = event.data;
       return {
@@ -317,6 +360,20 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
     case 'ServerRebuildRequested':
     case 'ServerRebuilt':
       return evolveRebuild(server, event);
+    case 'ServerResizeRequested':
+    case 'ServerResizeScheduled':
+    case 'ServerResized':
+    case 'ServerResizeConfirmRequested':
+    case 'ServerResizeConfirmed':
+    case 'ServerResizeRevertRequested':
+    case 'ServerResizeReverted':
+      return evolveResize(server, event);
+    case 'ServerQuotaSettled':
+      return { ...server, quotaDue: false };
+    case 'ServerSnapshotRequested':
+    case 'ServerSnapshotTaken':
+    case 'ServerSnapshotDropped':
+      return evolveSnapshot(server, event);
     case 'ServerRescueRequested':
     case 'ServerRescued':
     case 'ServerUnrescueRequested':
@@ -345,7 +402,7 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
         ...server,
         vmState: 'error',
         taskState: server.taskState === 'deleting' ? 'deleting' : null,
-        operation: server.operation && { ...server.operation, done: true },
+        ...withoutOperation(server),
         power: 'noState',
         fault: { code: 500, message: 'The guest is no longer on its host.' },
       };
@@ -380,11 +437,11 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
         ...server,
         vmState: event.data.state,
         taskState: null,
-        operation: server.operation && { ...server.operation, done: true },
+        ...withoutOperation(server),
         fault: event.data.state === 'active' ? null : server.fault,
       };
     case 'ServerDeleteRequested':
-      return { ...server, deleteRequested: true, taskState: 'deleting' };
+      return { ...server, ...withoutSnapshot(server), deleteRequested: true, taskState: 'deleting' };
     case 'ServerDeleted':
       return { ...server, vmState: 'deleted', taskState: null, power: 'noState' };
     case 'ServerResourcesReleased':

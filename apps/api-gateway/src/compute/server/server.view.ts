@@ -38,6 +38,7 @@ const statuses: Readonly<Record<Server['vmState'], string>> = {
   suspended: 'SUSPENDED',
   stopped: 'SHUTOFF',
   rescued: 'RESCUE',
+  resized: 'VERIFY_RESIZE',
   error: 'ERROR',
   deleted: 'DELETED',
 };
@@ -48,6 +49,9 @@ const taskStatuses: { readonly [T in NonNullable<Server['taskState']>]?: readonl
   rebooting: ['REBOOT', ['active']],
   rebooting_hard: ['HARD_REBOOT', ['active']],
   rebuilding: ['REBUILD', anywhere],
+  resize_prep: ['RESIZE', anywhere],
+  resize_migrating: ['RESIZE', anywhere],
+  resize_reverting: ['REVERT_RESIZE', ['resized']],
 };
 
 export const statusOf = (row: Pick<ServerRow, 'vmState' | 'taskState' | 'deleted'>): string => {
@@ -60,15 +64,15 @@ export const statusOf = (row: Pick<ServerRow, 'vmState' | 'taskState' | 'deleted
 export const knownStatuses: ReadonlySet<string> = new Set([
   ...Object.values(statuses),
   ...Object.values(taskStatuses).map(([status]) => status),
-  ...['MIGRATING', 'PASSWORD', 'RESIZE', 'REVERT_RESIZE', 'SHELVED', 'SHELVED_OFFLOADED'],
-  ...['SOFT_DELETED', 'UNKNOWN', 'VERIFY_RESIZE'],
+  ...['MIGRATING', 'PASSWORD', 'SHELVED', 'SHELVED_OFFLOADED'],
+  ...['SOFT_DELETED', 'UNKNOWN'],
 ]);
 
 /** Names a host to a project without telling it which one it is. */
 export const hiddenHost = (projectId: string, host: string | null): string =>
   host === null ? '' : createHash('sha224').update(`${projectId}${host}`).digest('hex');
 
-const withProgress = new Set(['ACTIVE', 'BUILD', 'REBUILD']);
+const withProgress = new Set(['ACTIVE', 'BUILD', 'REBUILD', 'RESIZE', 'VERIFY_RESIZE', 'REVERT_RESIZE']);
 const withFault = new Set(['ERROR', 'DELETED']);
 
 const faultOf = (row: ServerRow, context: ServerViewContext) => {

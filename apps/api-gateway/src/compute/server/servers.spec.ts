@@ -177,8 +177,8 @@ describe('an action', () => {
     });
     expect((await act(id, { 'os-stop': null, 'os-start': null })).status).toBe(400);
     expect((await act(id, {})).status).toBe(400);
-    expect((await act(id, { resize: { flavorRef: '1' } })).status).toBe(501);
-    expect((await act(id, { resize: { flavorRef: null } })).status).toBe(400);
+    expect((await act(id, { changePassword: { adminPass: 'x' } })).status).toBe(501);
+    expect((await act(id, { changePassword: { adminPass: null } })).status).toBe(400);
     expect((await act(id, { unshelve: {} }, 'member', '2.77')).status).toBe(400);
     expect((await act(id, { unshelve: null }, 'member', '2.77')).status).toBe(501);
     expect((await act(id, { 'os-resetState': { state: 'active' } })).status).toBe(403);

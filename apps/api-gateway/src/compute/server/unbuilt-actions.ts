@@ -64,12 +64,6 @@ const unbuilt = (
 
 /** Actions that Compute knows and nothing here does yet: a body that is wrong is told so all the same. */
 export const unbuiltActions: Readonly<Record<string, ServerActionSpec>> = {
-  resize: unbuilt(
-    'servers:resize',
-    object({ flavorRef: always(t.flavorRef), 'OS-DCF:diskConfig': always(t.diskConfig.optional()) }),
-  ),
-  confirmResize: unbuilt('servers:confirm_resize'),
-  revertResize: unbuilt('servers:revert_resize'),
   migrate: unbuilt('os-migrate-server:migrate', [
     ['2.1', z.unknown()],
     ['2.56', z.strictObject({ host: host.optional() }).nullable()],
@@ -79,7 +73,6 @@ export const unbuiltActions: Readonly<Record<string, ServerActionSpec>> = {
   shelve: unbuilt('os-shelve:shelve'),
   shelveOffload: unbuilt('os-shelve:shelve_offload'),
   unshelve: unbuilt('os-shelve:unshelve', unshelve),
-  createImage: unbuilt('servers:create_image', object({ name: always(t.name), metadata })),
   createBackup: unbuilt(
     'os-create-backup',
     object({

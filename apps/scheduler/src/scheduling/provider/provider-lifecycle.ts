@@ -12,7 +12,7 @@ import {
 import type { Aggregate } from '@omnivisor/eventsourcing';
 import { type Claim, claimKey, evolveProvider, noProvider, type Provider, shortageOf } from './provider.js';
 
-export type ReleaseReason = 'absent' | 'abandoned' | 'fenced' | 'retired';
+export type ReleaseReason = 'absent' | 'abandoned' | 'fenced' | 'retired' | 'resized';
 
 export type ProviderCommand =
   | { readonly type: 'create'; readonly providerId: ProviderId; readonly name: string; readonly hostId: HostId }

@@ -1,0 +1,171 @@
+import type {
+  EventData,
+  FlavorSnapshot,
+  HostId,
+  PowerState,
+  ServerEvent,
+  ServerFault,
+  ServerId,
+  serverEvents,
+} from '@omnivisor/contracts';
+import { operated, type Server } from './server.js';
+import { guard, guardState, type StateRule } from './server-rules.js';
+
+type Requested = EventData<typeof serverEvents, 'ServerResizeRequested'>;
+
+export type ResizeCommand =
+  | ({ readonly type: 'resize'; readonly asAdmin: boolean } & Omit<Requested, 'generation'>)
+  /** The attempt has its claim on the server's host. */
+  | { readonly type: 'placeResize'; readonly serverId: ServerId; readonly host: HostId; readonly attempt: number }
+  /** The attempt has none there. */
+  | {
+      readonly type: 'refuseResize';
+      readonly serverId: ServerId;
+      readonly attempt: number;
+      readonly fault: ServerFault;
+    }
+  | {
+      readonly type: 'confirmResize' | 'revertResize';
+      readonly serverId: ServerId;
+      readonly asAdmin: boolean;
+    }
+  | { readonly type: 'confirmQuotaSettled'; readonly serverId: ServerId };
+
+const rules = {
+  resize: { action: 'resize', from: ['active', 'stopped'], task: [null] },
+  confirmResize: { action: 'confirmResize', from: ['resized'], task: [null] },
+  revertResize: { action: 'revertResize', from: ['resized'], task: [null] },
+} as const satisfies Record<string, StateRule>;
+
+/** @throws DomainError when the server cannot be resized now */
+export const guardResize = (server: Server, id: ServerId, asAdmin: boolean): void => {
+  guard(server, id, asAdmin);
+  guardState(server, id, rules.resize);
+};
+
+/** No place for the other flavor: nothing has happened to the guest, and a claim that may come late is given up. */
+export const refuseResize = (
+  server: Server,
+  serverId: ServerId,
+  attempt: number,
+  fault: ServerFault,
+): ServerEvent[] => [
+  { type: 'ServerAttemptAbandoned', data: { serverId, attempt, reason: fault.message } },
+  { type: 'ServerActionFailed', data: { serverId, action: 'resize', fault, power: server.power } },
+];
+
+export const decideResize = (server: Server, command: ResizeCommand): ServerEvent[] => {
+  const { serverId } = command;
+  const generation = server.generation + 1;
+  switch (command.type) {
+    case 'resize': {
+      const { type: _, asAdmin, ...wanted } = command;
+      guardResize(server, serverId, asAdmin);
+      return [{ type: 'ServerResizeRequested', data: { ...wanted, generation } }];
+    }
+    case 'placeResize': {
+      const { host, attempt } = command;
+      const isWanted = server.taskState === 'resize_prep' && attempt === server.attempt + 1;
+      return isWanted ? [{ type: 'ServerResizeScheduled', data: { serverId, host, attempt } }] : [];
+    }
+    case 'refuseResize':
+      if (server.taskState !== 'resize_prep' || command.attempt !== server.attempt + 1) return [];
+      return refuseResize(server, serverId, command.attempt, command.fault);
+    case 'confirmResize':
+    case 'revertResize': {
+      guard(server, serverId, command.asAdmin);
+      guardState(server, serverId, rules[command.type]);
+      const type = command.type === 'confirmResize' ? 'ServerResizeConfirmRequested' : 'ServerResizeRevertRequested';
+      return [{ type, data: { serverId, generation } }];
+    }
+    case 'confirmQuotaSettled':
+      return server.quotaDue ? [{ type: 'ServerQuotaSettled', data: { serverId } }] : [];
+  }
+};
+
+/** Claims for the guest as it is placed, the oldest first. */
+export const claimsOf = ({ claims, placement }: Server): readonly number[] =>
+  claims ?? (placement ? [placement.attempt] : []);
+
+export const withoutClaim = (server: Server, attempt: number): Pick<Server, 'claims'> =>
+  server.claims ? { claims: server.claims.filter((claim) => claim !== attempt) } : {};
+
+/** The claim that ends: on confirmation that for what was before, on reversal that for the other flavor. */
+export const releasedBy = (server: Server, kind: 'confirmResize' | 'revertResize'): number =>
+  claimsOf(server).at(kind === 'confirmResize' ? 0 : -1)!;
+
+/** The guest is as before, unless nobody knows: then both claims stay, and somebody has to look. */
+export const resizeFailed = (failed: Server, power: PowerState | null): Server =>
+  power === null ? { ...failed, vmState: 'error' } : { ...failed, resize: undefined, quotaDue: true };
+
+/** What the quota holds for a server: the larger of both flavors while a resize is open. */
+export const sizeHeld = ({ flavor, resize }: Server): Pick<FlavorSnapshot, 'vcpus' | 'memory'> =>
+  resize
+    ? {
+        vcpus: Math.max(resize.flavor.vcpus, resize.before.vcpus),
+        memory: Math.max(resize.flavor.memory, resize.before.memory) as FlavorSnapshot['memory'],
+      }
+    : flavor;
+
+type ResizeEvent = Extract<ServerEvent, { type: `ServerResize${string}` }>;
+
+export const evolveResize = (server: Server, event: ResizeEvent): Server => {
+  switch (event.type) {
+    case 'ServerResizeRequested': {
+      const { flavor, generation, diskConfig } = event.data;
+      const resize = { flavor, before: server.flavor, powerOn: server.vmState === 'active' };
+      return { ...server, ...(diskConfig ? { diskConfig } : {}), taskState: 'resize_prep', generation, resize };
+    }
+    case 'ServerResizeScheduled': {
+      if (!server.resize) return server;
+      const { attempt } = event.data;
+      const { flavor, powerOn } = server.resize;
+      const claims = [...claimsOf(server), attempt];
+      const begun = operating(server, 'resize', server.generation, flavor, powerOn);
+      return { ...begun, taskState: 'resize_migrating', attempt, claims };
+    }
+    case 'ServerResized': {
+      const { generation, power, bootId } = event.data;
+      const resized = operated(server, generation, power, bootId);
+      if (resized === server || !server.resize) return resized;
+      return { ...resized, vmState: 'resized', flavor: server.resize.flavor };
+    }
+    case 'ServerResizeConfirmRequested': {
+      const begun = operating(server, 'confirmResize', event.data.generation, server.flavor, null);
+      return { ...begun, taskState: 'resize_confirming' };
+    }
+    case 'ServerResizeRevertRequested': {
+      if (!server.resize) return server;
+      const { before, powerOn } = server.resize;
+      const begun = operating(server, 'revertResize', event.data.generation, before, powerOn);
+      return { ...begun, taskState: 'resize_reverting' };
+    }
+    case 'ServerResizeConfirmed':
+    case 'ServerResizeReverted': {
+      const { generation, power, bootId, released } = event.data;
+      const settled = operated(server, generation, power, bootId);
+      if (settled === server) return server;
+      const flavor = event.type === 'ServerResizeReverted' ? server.resize?.before : undefined;
+      return {
+        ...settled,
+        ...withoutClaim(server, released),
+        flavor: flavor ?? server.flavor,
+        resize: undefined,
+        quotaDue: true,
+      };
+    }
+  }
+};
+
+const operating = (
+  server: Server,
+  kind: 'resize' | 'confirmResize' | 'revertResize',
+  generation: number,
+  flavor: FlavorSnapshot,
+  powerOn: boolean | null,
+): Server => ({
+  ...server,
+  generation,
+  wantedPower: powerOn === null ? server.wantedPower : powerOn ? 'running' : 'shutdown',
+  operation: { generation, kind, done: false, flavor, ...(powerOn === null ? {} : { powerOn }) },
+});
