@@ -29,6 +29,8 @@ export class Desk {
   readonly quarantined: string[] = [];
   /** Nobody hears of guests that the log does not ask for. */
   deaf = false;
+  /** What hosts tell of servers is not answered. */
+  mute = false;
 
   async open(bus: MemoryBus): Promise<void> {
     const boot = { imageUrl: 'memory:', imageId: id(9) as string as ImageId, configDrive: null };
@@ -51,6 +53,9 @@ export class Desk {
     }));
     await bus.respond(hostBus.report, async ({ serverId, fact }) => {
       this.facts.push({ serverId, ...fact });
+      if (this.mute) throw unavailable('no gateway');
+      const server = this.servers.get(serverId);
+      if (server && fact.kind === 'spawned') this.servers.set(serverId, { ...server, spawned: true });
       return { accepted: true, reason: null };
     });
   }
