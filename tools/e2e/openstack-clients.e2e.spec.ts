@@ -32,7 +32,7 @@ describe.each(found)('%s', (_, client, there) => {
 
     it('sees what the cloud is made of', async () => {
       const services = (await json('catalog list')).map((s: { Type: string }) => s.Type).sort();
-      expect(services).toEqual(['compute', 'identity', 'image', 'network', 'placement']);
+      expect(services).toEqual(['audit', 'compute', 'identity', 'image', 'network', 'placement']);
       expect((await json('hypervisor list')).length).toBe(2);
       expect((await json('compute service list')).map((s: { State: string }) => s.State)).toEqual(['up', 'up']);
       expect((await json('availability zone list')).length).toBeGreaterThan(0);

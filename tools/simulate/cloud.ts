@@ -6,7 +6,6 @@ import {
   at,
   type CommandContext,
   type CommandId,
-  type EventData,
   endpoint,
   type HostId,
   hostBus,
@@ -14,7 +13,6 @@ import {
   type RequestId,
   type ServerId,
   seconds,
-  type serverEvents,
   signImageUrl,
 } from '@omnivisor/contracts';
 import { MemoryEventStore, MemoryLeadership, MemoryReadModel, MemorySeat } from '@omnivisor/eventsourcing/memory';
@@ -31,6 +29,8 @@ import { hostFacts } from '../../apps/compute-agent/src/host/host-facts.js';
 import { noImageBytes } from '../../apps/compute-agent/src/images/image-cache.js';
 import { FakeNetworkPlug } from '../../apps/compute-agent/src/network/index.js';
 import { Scheduler } from '../../apps/scheduler/src/scheduler.js';
+import { Random } from './faults/random.js';
+import { serverRequest } from './server-request.js';
 
 const CLOUD = 'simulated';
 const PROJECT = 'p1' as ProjectId;
@@ -74,9 +74,11 @@ export class SimulatedCloud {
   takeDisk = async (_url: string, bytes: NodeJS.ReadableStream): Promise<void> => void (await buffer(bytes));
   private readonly seat = new MemorySeat();
   private requests = 0;
+  private readonly random: () => number;
 
   private constructor(private readonly options: Required<SimulationOptions>) {
     this.ids = new SeededIds(options.seed);
+    this.random = new Random(options.seed, 'agents').next;
     this.store = new MemoryEventStore(this.clock, this.ids);
     this.vault = new MemoryVault();
   }
@@ -167,7 +169,7 @@ export class SimulatedCloud {
       images: { ...noImageBytes, send: (url, bytes) => this.takeDisk(url, bytes) },
       facts: () => this.facts(host),
       onError: this.note(host.name),
-      random: () => 0.5,
+      random: this.random,
     });
     await this.passing(host.agent.start());
   }
@@ -199,7 +201,7 @@ export class SimulatedCloud {
     await commands.execute(
       serverAggregate,
       serverId,
-      { type: 'create', request: request(serverId, vcpus, memory) },
+      { type: 'create', request: serverRequest(serverId, PROJECT, { vcpus, memory }) },
       context,
     );
     return serverId;
@@ -295,38 +297,3 @@ export class SimulatedCloud {
     };
   }
 }
-
-const request = (serverId: ServerId, vcpus: number, memory: number) =>
-  ({
-    serverId,
-    projectId: PROJECT,
-    userId: 'u1',
-    name: 'simulated',
-    hostname: 'simulated',
-    description: null,
-    image: {
-      id: 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b01',
-      name: 'tiny',
-      diskFormat: 'qcow2',
-      containerFormat: 'bare',
-      size: 1,
-      minDisk: 0,
-      minRam: 0,
-      sha512: '0'.repeat(128),
-      properties: {},
-    },
-    flavor: { id: '1', name: 'm1.tiny', vcpus, memory, disk: 1, ephemeral: 0, swap: 0, extraSpecs: {} },
-    keyName: null,
-    publicKey: null,
-    networks: 'none',
-    securityGroups: [],
-    metadata: {},
-    tags: [],
-    availabilityZone: null,
-    requestedHost: null,
-    hints: {},
-    configDrive: false,
-    userData: null,
-    reservationId: 'r-1',
-    launchIndex: 0,
-  }) as unknown as EventData<typeof serverEvents, 'ServerCreateRequested'>;

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -81,7 +82,8 @@ const alone = async () => {
   if (free) return free;
   log.warn('another agent drives this host; it ends once this one has taken up the host');
   const opened = await open();
-  await bus.request(hostBus.hello, { facts: await factsOf(opened) }, at(hostBus.hello, config.OMNIVISOR_HOST_ID));
+  const hello = { facts: await factsOf(opened), call: randomUUID() };
+  await bus.request(hostBus.hello, hello, at(hostBus.hello, config.OMNIVISOR_HOST_ID));
   await opened.driver.close();
   return (await hostLock(path, 'wait'))!;
 };

@@ -1,4 +1,4 @@
-import type { Instant, Position } from '@omnivisor/contracts';
+import { after, type Instant, ms, type Position } from '@omnivisor/contracts';
 
 /**
  * A table of the read model: documents by key. The name carries a version; a row of another shape is another table,
@@ -62,6 +62,10 @@ export interface DueWork {
 /** Work that falls due, projected from events like any other row. Key: `<process>/<id>`. */
 export const dueTable = table<DueWork>('process_due_v1', ['process', 'dueAt']);
 
+/** No lease taken by a clock like ours ends later: the replica that took it had a clock far ahead of this one. */
+export const latestLease = (now: Instant, until: Instant): Instant =>
+  after(now, ms(2 * (Date.parse(until) - Date.parse(now))));
+
 /**
  * The read model of one app: its tables, all at one position of the log.
  */
@@ -77,7 +81,7 @@ export interface ReadModel extends RowReader {
   ): Promise<Position>;
   /**
    * Takes due work of a process for one replica until `until`. Work that is leased by another is passed over.
-   * Leases are no part of the projection.
+   * Leases are no part of the projection. One that ends after `latestLease` counts for nothing.
    */
   lease(process: string, now: Instant, until: Instant, limit: number): Promise<DueWork[]>;
   /** Gives leased work back; it can be leased again from `notBefore` on. */

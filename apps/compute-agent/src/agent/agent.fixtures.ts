@@ -31,6 +31,8 @@ export class Desk {
   upload: { url: string | null; format: 'qcow2' } | null = { url: 'memory:snapshot', format: 'qcow2' };
   /** Nobody hears of guests that the log does not ask for. */
   deaf = false;
+  /** What hosts tell of servers is not answered. */
+  mute = false;
 
   async open(bus: MemoryBus): Promise<void> {
     const boot = { imageUrl: 'memory:', imageId: id(9) as string as ImageId, configDrive: null };
@@ -54,6 +56,9 @@ export class Desk {
     }));
     await bus.respond(hostBus.report, async ({ serverId, fact }) => {
       this.facts.push({ serverId, ...fact });
+      if (this.mute) throw unavailable('no gateway');
+      const server = this.servers.get(serverId);
+      if (server && fact.kind === 'spawned') this.servers.set(serverId, { ...server, spawned: true });
       return { accepted: true, reason: null };
     });
   }

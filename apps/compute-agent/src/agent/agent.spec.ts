@@ -34,6 +34,24 @@ describe('an agent', () => {
     await clock.runUntil(() => network.ports.has(id(1)), seconds(30));
   });
 
+  it.each(['is gone since', 'failed'])(
+    'makes no second guest while nobody answers that the first one %s',
+    async (end) => {
+      desk.want(1);
+      desk.mute = true;
+      if (end === 'failed') machine.failNext('spawn');
+      await agent.start();
+      await clock.runUntil(() => desk.facts.length > 0, seconds(1));
+      if (end !== 'failed') machine.vanish(id(1));
+      await clock.runUntil(() => desk.facts.length > 2, seconds(30));
+      expect(machine.all()).toEqual([]);
+      desk.mute = false;
+      const last = end === 'failed' ? 'spawnFailed' : 'missing';
+      await clock.runUntil(() => desk.facts.at(-1)?.kind === last, seconds(30));
+      expect(machine.all()).toEqual([]);
+    },
+  );
+
   it('serves the other networks of its host while one cannot be built', async () => {
     desk.want(1, { ports: [] });
     desk.want(2);

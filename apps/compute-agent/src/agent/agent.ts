@@ -56,6 +56,8 @@ export class Agent {
   private discards = new Map<string, number>();
   private readonly busy = new Map<string, Work>();
   private readonly again = new Set<string>();
+  /** What came of spawns and was not answered: the log may have it by now, so nothing is made a second time. */
+  private readonly untold = new Map<string, { readonly attempt: number; readonly fact: HostFact }>();
   private readonly retries: Retries;
   private readonly guestPorts: GuestPorts;
   private readonly work: GuestWork;
@@ -348,13 +350,23 @@ export class Agent {
       case 'quarantine':
         return;
       case 'spawn': {
+        const known = this.untold.get(serverId);
+        if (!found && known?.attempt === attempt) {
+          await tell(known.fact);
+          this.again.add(serverId);
+          return;
+        }
         const leave = this.session.leaveFor({ kind: 'spawn', serverId, attempt }, signal);
         const boot = () => this.session.ask(hostBus.serverBoot, { serverId, attempt });
         const failure = await this.work.spawn(desired, boot, leave);
-        if (failure === null) return tell({ kind: 'spawned', power: 'running', bootId: this.bootId });
         // A driver whose spawn failed has left nothing; the network side is ours.
-        await this.guestPorts.unplug(desired.portIds, leave);
-        return tell({ kind: 'spawnFailed', reason: failure });
+        if (failure !== null) await this.guestPorts.unplug(desired.portIds, leave);
+        const fact: HostFact =
+          failure === null
+            ? { kind: 'spawned', power: 'running', bootId: this.bootId }
+            : { kind: 'spawnFailed', reason: failure };
+        this.untold.set(serverId, { attempt, fact });
+        return tell(fact);
       }
       case 'destroy':
         await this.work.destroy(serverId, destroy);
@@ -398,6 +410,7 @@ export class Agent {
   private async report(desired: DesiredServer, fact: HostFact): Promise<void> {
     const { serverId, attempt } = desired;
     const reply = await this.session.ask(hostBus.report, { serverId, attempt, fact });
+    this.untold.delete(serverId);
     if (!reply.accepted) throw new NotAskedFor();
     this.learn(desired, fact);
   }

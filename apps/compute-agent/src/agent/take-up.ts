@@ -13,10 +13,11 @@ export const takeUp = async (
   retries: Retries,
   signal: AbortSignal,
 ): Promise<{ readonly session: Session; readonly bootId: string } | undefined> => {
+  const call = `${ports.clock.now()} ${ports.random()}`;
   while (!signal.aborted) {
     try {
       const facts = await ports.facts();
-      const reply = await ports.bus.request(hostBus.hello, { facts }, at(hostBus.hello, ports.hostId));
+      const reply = await ports.bus.request(hostBus.hello, { facts, call }, at(hostBus.hello, ports.hostId));
       if (reply.cloudId !== ports.cloudId) throw invalid('this host belongs to another cloud');
       return { session: new Session(ports, reply.session), bootId: facts.bootId };
     } catch (error) {

@@ -30,7 +30,11 @@ export const isSessionEnded = (error: unknown): error is DomainError =>
 /** To the scheduler: an agent takes up its host. The reply's session ends all older ones. */
 export const hello = endpoint(
   'host.*.hello',
-  z.object({ facts: HostFacts }),
+  z.object({
+    facts: HostFacts,
+    /** Names this taking up: however often it arrives it is one session. Absent from agents of older releases. */
+    call: z.string().min(1).max(64).optional(),
+  }),
   z.object({ session, cloudId: z.string(), hostName: z.string() }),
 );
 /** To the scheduler, every 10 s. */

@@ -3,6 +3,7 @@ import {
   type Condition,
   type DueWork,
   dueTable,
+  latestLease,
   type Query,
   type ReadModel,
   type RowChange,
@@ -110,7 +111,10 @@ export class MemoryReadModel implements ReadModel {
 
   async lease(process: string, now: Instant, until: Instant, limit: number): Promise<DueWork[]> {
     const due = (await this.find(dueTable, { where: { process, dueAt: { lte: now } }, orderBy: [['dueAt', 'asc']] }))
-      .filter((w) => (this.leases.get(`${process}/${w.id}`) ?? '') <= now)
+      .filter((w) => {
+        const leased = this.leases.get(`${process}/${w.id}`) ?? '';
+        return leased <= now || leased > latestLease(now, until);
+      })
       .slice(0, limit);
     for (const w of due) this.leases.set(`${process}/${w.id}`, until);
     return due;

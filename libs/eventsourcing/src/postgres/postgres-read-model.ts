@@ -3,6 +3,7 @@ import pg from 'pg';
 import {
   type DueWork,
   dueTable,
+  latestLease,
   type Query,
   type ReadModel,
   type RowChange,
@@ -118,14 +119,22 @@ export class PostgresReadModel implements ReadModel, RowTables {
         `with due as materialized (
            select d.key, d.doc, d."f_dueAt" as at from ${this.table(dueTable).name} d
            left join ${lease} l on l.generation = $1 and l.process = $6 and l.key = d.key
-           where d.f_process = $2 and d."f_dueAt" <= $3 and (l.until is null or l.until <= $3)
+           where d.f_process = $2 and d."f_dueAt" <= $3 and (l.until is null or l.until <= $3 or l.until > $7)
            order by d."f_dueAt", d.key limit $5),
          taken as (
            insert into ${lease} as l (generation, process, key, until) select $1, $6, key, $4 from due order by at, key
-           on conflict (generation, process, key) do update set until = excluded.until where l.until <= $3
+           on conflict (generation, process, key) do update set until = excluded.until where l.until <= $3 or l.until > $7
            returning l.key)
          select due.doc from due join taken using (key) order by due.at, due.key`,
-        [this.generation, scalarText(process), scalarText(now), scalarText(until), limit, process],
+        [
+          this.generation,
+          scalarText(process),
+          scalarText(now),
+          scalarText(until),
+          limit,
+          process,
+          scalarText(latestLease(now, until)),
+        ],
       ),
     );
     return rows.map(([doc]) => decodeDocument<DueWork>(doc));

@@ -240,6 +240,14 @@ export const describeReadModel = (name: string, make: () => Promise<ReadModelUnd
       expect((await model.lease('build', at(14), at(30), 10)).map((w) => w.id)).toEqual(['a']);
     });
 
+    it('leases work again that a replica with a clock far ahead had leased', async () => {
+      const model = await fresh();
+      await model.advance(async () => ({ to: 1, changes: [due('skew', 'a', 1)] }));
+      expect(await model.lease('skew', at(40), at(45), 1)).toHaveLength(1);
+      expect(await model.lease('skew', at(36), at(41), 1)).toEqual([]);
+      expect(await model.lease('skew', at(34), at(39), 1)).toHaveLength(1);
+    });
+
     it('never leases the same work twice when replicas ask at once', async () => {
       const model = await fresh();
       const replicas = [model, await again(), await again(), await again()];

@@ -24,11 +24,13 @@ export class VirtualClock implements Clock {
   sleep(duration: Milliseconds, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       if (signal?.aborted) return resolve();
-      const cancel = this.after(duration, resolve);
-      signal?.addEventListener('abort', () => {
+      const done = () => {
         cancel();
+        signal?.removeEventListener('abort', done);
         resolve();
-      });
+      };
+      const cancel = this.after(duration, done);
+      signal?.addEventListener('abort', done);
     });
   }
 

@@ -35,12 +35,11 @@ export type ServerCommand =
       readonly schedule: EventData<Events, 'ServerScheduled'>;
       readonly ports: readonly ServerPort[];
     }
-  /** The next attempt cannot be made. `claimed`: it may have a place, which the scheduler then gives up. */
+  /** The next attempt cannot be made. A place that it has all the same, or gets later, the scheduler gives up. */
   | {
       readonly type: 'failBuild';
       readonly serverId: ServerId;
       readonly attempt: number;
-      readonly claimed: boolean;
       readonly fault: ServerFault;
     }
   | {
@@ -287,11 +286,11 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
   if (server.id === null) throw serverNotFound(id);
   switch (command.type) {
     case 'failBuild': {
-      const { attempt, claimed, fault } = command;
+      const { attempt, fault } = command;
       if (attempt !== server.attempt + 1) return [];
-      const failed: ServerEvent[] = [];
-      if (claimed)
-        failed.push({ type: 'ServerAttemptAbandoned', data: { serverId: id, attempt, reason: fault.message } });
+      const failed: ServerEvent[] = [
+        { type: 'ServerAttemptAbandoned', data: { serverId: id, attempt, reason: fault.message } },
+      ];
       if (server.vmState === 'building' && !server.deleteRequested)
         failed.push({ type: 'ServerBuildFailed', data: { serverId: id, fault } });
       return failed;

@@ -130,6 +130,8 @@ describe('building a server', () => {
     await c.send({ type: 'create', request: history.request });
     await c.until((r) => r?.vmState === 'error');
     expect((await c.row())?.fault?.message).toMatch(/^No valid host was found\./);
+    // Another scheduler, or another copy of the question, may have found a place.
+    expect(await c.row()).toMatchObject({ attempt: 1 });
   });
 
   it('ends in ERROR at the deadline when the scheduler never answers', async () => {

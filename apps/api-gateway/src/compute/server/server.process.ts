@@ -120,9 +120,9 @@ export class ServerProcess implements Process {
       reply = await this.ports.reserve({ ...this.reservation(server, attempt), networkHosts });
     } catch (error) {
       if (!isFinal(error)) throw error;
-      return this.fail(server, error.message, true);
+      return this.fail(server, error.message);
     }
-    if (reply.kind === 'refused') return this.fail(server, reply.message, false);
+    if (reply.kind === 'refused') return this.fail(server, reply.message);
     const { kind: _, hostId: host, ...place } = reply;
     try {
       const on = { id: host, name: place.hostName };
@@ -131,7 +131,7 @@ export class ServerProcess implements Process {
       await this.send(server, { type: 'schedule', schedule, ports }, this.context(server, `schedule-${attempt}`));
     } catch (error) {
       if (!isFinal(error)) throw error;
-      await this.fail(server, error.message, true);
+      await this.fail(server, error.message);
     }
   }
 
@@ -152,11 +152,11 @@ export class ServerProcess implements Process {
     };
   }
 
-  private async fail(server: BuildServer, message: string, claimed: boolean): Promise<void> {
+  private async fail(server: BuildServer, message: string): Promise<void> {
     const attempt = server.attempt + 1;
     const { state } = await this.send(
       server,
-      { type: 'failBuild', serverId: server.id, attempt, claimed, fault: { code: 500, message } },
+      { type: 'failBuild', serverId: server.id, attempt, fault: { code: 500, message } },
       this.context(server, `fail-${attempt}`),
     );
     // Deleted meanwhile: what this step has made may have come after the release.

@@ -42,12 +42,22 @@ export class HostDesk implements ActivePart {
 
   private async hello(
     hostId: HostId,
-    { facts }: z.output<typeof hostBus.hello.request>,
+    { facts, call }: z.output<typeof hostBus.hello.request>,
   ): Promise<z.input<typeof hostBus.hello.reply>> {
-    const host = await this.send(hostId, { type: 'hello', hostId, facts });
+    const context = this.context(hostId);
+    // A hello that comes twice, or to two schedulers, is one command: its first result holds.
+    const once = call === undefined ? context : { ...context, commandId: `hello:${hostId}:${call}` as CommandId };
+    const { commands } = this.core;
+    const { state: host, events } = await commands.execute(
+      hostAggregate,
+      hostId,
+      { type: 'hello', hostId, facts },
+      once,
+    );
     await this.offer(host);
     this.watch.heard(hostId);
-    return { session: host.session, cloudId: this.cloudId, hostName: host.name };
+    const { session } = events[0]!.data as { session: number };
+    return { session, cloudId: this.cloudId, hostName: host.name };
   }
 
   private async beat(hostId: HostId, session: number): Promise<z.input<typeof hostBus.beat.reply>> {

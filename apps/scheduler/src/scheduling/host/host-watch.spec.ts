@@ -90,6 +90,18 @@ describe('sessions of a host', () => {
     ).rejects.toMatchObject(ended);
   });
 
+  it('start once for a hello that comes twice, also when a newer one has taken over since', async () => {
+    const { hosts } = await fleet(1);
+    const [host] = hosts as [HostId];
+    const hello = (call: string) =>
+      sim.bus.request(hostBus.hello, { facts: facts('h0'), call }, subjectAt(hostBus.hello, host));
+    const both = await Promise.all([hello('a'), hello('a')]);
+    expect(both.map((r) => r.session)).toEqual([2, 2]);
+    expect(await hello('b')).toMatchObject({ session: 3 });
+    expect(await hello('a')).toMatchObject({ session: 2 });
+    await sim.beat(host, 3);
+  });
+
   it('are refused to who is not enrolled', async () => {
     await fleet(1);
     const stranger = sim.ids.uuid();

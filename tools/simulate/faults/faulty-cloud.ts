@@ -1,0 +1,536 @@
+import {
+  AdminReply,
+  AdminRequest,
+  adminSubject,
+  at,
+  type CommandContext,
+  type CommandId,
+  endpoint,
+  type HostId,
+  hostBus,
+  ms,
+  type NetworkId,
+  type Position,
+  type PowerOperation,
+  type ProjectId,
+  type RecordedEvent,
+  type RequestId,
+  type ServerId,
+  seconds,
+  signImageUrl,
+} from '@omnivisor/contracts';
+import { MemoryVault } from '@omnivisor/eventsourcing/vault';
+import type { Bus } from '@omnivisor/platform/ports';
+import { SeededIds, VirtualClock } from '@omnivisor/platform/testing';
+import { replay } from '../../../apps/api-gateway/src/audit/replay.js';
+import { type HostRow, hostTable } from '../../../apps/api-gateway/src/compute/host/host.projection.js';
+import { quotaAggregate } from '../../../apps/api-gateway/src/compute/quota/quota.js';
+import { serverTable } from '../../../apps/api-gateway/src/compute/server/server.projection.js';
+import { ownerOf } from '../../../apps/api-gateway/src/compute/server/server.reservation.js';
+import { serverAggregate } from '../../../apps/api-gateway/src/compute/server/server-lifecycle.js';
+import { Gateway } from '../../../apps/api-gateway/src/gateway.js';
+import { network } from '../../../apps/api-gateway/src/network/network/network.js';
+import { Subnets } from '../../../apps/api-gateway/src/network/subnet/subnets.js';
+import { gatewayProjections } from '../../../apps/api-gateway/src/projections.js';
+import { Agent } from '../../../apps/compute-agent/src/agent/agent.js';
+import type { HypervisorDriver } from '../../../apps/compute-agent/src/drivers/hypervisor-driver.js';
+import { hostFacts } from '../../../apps/compute-agent/src/host/host-facts.js';
+import { noImageBytes } from '../../../apps/compute-agent/src/images/image-cache.js';
+import { FakeNetworkPlug } from '../../../apps/compute-agent/src/network/index.js';
+import { Scheduler } from '../../../apps/scheduler/src/scheduler.js';
+import { serverRequest } from '../server-request.js';
+import type { BuggyAgent, PlantedBug } from './bugs.js';
+import type { Absence, Accepted, Deed, Evidence, Move } from './evidence.js';
+import type { History } from './history.js';
+import { GOES_ROUND, Life } from './life.js';
+import { WatchedMachine } from './machine.js';
+import { SimulatedNetwork } from './network.js';
+import { type Service, SupervisedProcess } from './process.js';
+import { Random } from './random.js';
+import { SimulatedSeat } from './seat.js';
+import { SimulatedDatabase } from './store.js';
+import type { Trace } from './trace.js';
+
+const CLOUD = 'simulated';
+const PROJECT = 'p1' as ProjectId;
+/** Small, so that servers compete. */
+const LIMITS = { instances: 10, cores: 16 };
+const NETWORKS = ['10.0.0.0/29', '10.0.1.0/28'];
+const MEMORY = 256;
+
+export interface FaultyHost {
+  readonly id: HostId;
+  readonly providerId: string;
+  readonly name: string;
+  readonly machine: WatchedMachine;
+  plug: FakeNetworkPlug;
+  boots: number;
+  /** Agents that were ever started for it. */
+  readonly agents: SupervisedProcess[];
+  /** Who has the machine's lock. */
+  lock: Life | undefined;
+}
+
+/**
+ * A whole cloud in one process that can be hurt at any point: each service is a process of its own behind ports that
+ * may fail, and everything that happens comes from the seed.
+ */
+export class FaultyCloud {
+  readonly clock = new VirtualClock();
+  readonly random: Random;
+  readonly database: SimulatedDatabase;
+  readonly network: SimulatedNetwork;
+  readonly seat = new SimulatedSeat(this.clock);
+  readonly gateways: SupervisedProcess[] = [];
+  readonly schedulers: SupervisedProcess[] = [];
+  readonly hosts: FaultyHost[] = [];
+  /** Servers that clients know of. */
+  ids: ServerId[] = [];
+  /** No service of the control plane is started anew while it is true. */
+  private held = false;
+  private readonly seeded: SeededIds;
+  private readonly vault: MemoryVault;
+  private readonly cores = new Map<Life, Gateway>();
+  private readonly networks: NetworkId[] = [];
+  private accepted: (Accepted & { readonly position: Position })[] = [];
+  private readonly deeds: Deed[] = [];
+  private readonly moves: Move[] = [];
+  private readonly absences: Absence[] = [];
+  private readonly goingRound: string[] = [];
+  private readonly liedAbout = new Set<string>();
+  private streams = new Map<string, RecordedEvent[]>();
+  private log: RecordedEvent[] = [];
+  private epoch = 0;
+
+  private constructor(
+    private readonly history: Pick<History, 'seed' | 'hosts' | 'vcpus'>,
+    private readonly trace: Trace,
+    private readonly bug: PlantedBug | undefined,
+  ) {
+    this.random = new Random(history.seed, 'faults');
+    this.seeded = new SeededIds(history.seed);
+    this.vault = new MemoryVault(this.seeded);
+    this.database = new SimulatedDatabase(this.clock, this.seeded, this.random);
+    this.network = new SimulatedNetwork(this.clock, this.random);
+    this.database.observe((events) => this.appended(events));
+  }
+
+  static async start(
+    history: Pick<History, 'seed' | 'hosts' | 'vcpus'>,
+    trace: Trace,
+    bug?: PlantedBug,
+  ): Promise<FaultyCloud> {
+    const cloud = new FaultyCloud(history, trace, bug);
+    const images = new Life('images', () => {});
+    await cloud.network.portFor(images).respond(signImageUrl, async ({ imageId }) => ({ url: `memory:${imageId}` }));
+    for (let i = 1; i <= 2; i++)
+      cloud.schedulers.push(cloud.process(`scheduler-${i}`, (life) => cloud.scheduler(life)));
+    for (let i = 1; i <= 2; i++) cloud.gateways.push(cloud.process(`gateway-${i}`, (life) => cloud.gateway(life)));
+    const operator = cloud.network.portFor(new Life('operator', () => {}));
+    await cloud.clock.runUntil(() => admin(operator, 'host-list', {}).then(isThere, isNotThere));
+    for (let i = 1; i <= history.hosts; i++) await cloud.addHost(operator, `compute-${i}`);
+    await cloud.prepareProject();
+    return cloud;
+  }
+
+  /** Moments that a backup may have been made at begin here. */
+  head(): Promise<Position> {
+    return this.database.log.head();
+  }
+
+  note(line: string): void {
+    this.trace.note(`${this.clock.now()} ${line}`);
+  }
+
+  /** Processes that run, agents last. */
+  running(): SupervisedProcess[] {
+    const all = [...this.gateways, ...this.schedulers, ...this.hosts.flatMap((h) => h.agents)];
+    return all.filter((p) => p.life.alive);
+  }
+
+  addAgent(host: FaultyHost, elsewhere = false): void {
+    const name = `${host.name}-agent-${host.agents.length + 1}`;
+    host.agents.push(this.process(name, (life, self) => this.agent(host, life, self, elsewhere)));
+  }
+
+  /** Asks for a server as the API does: quota first, then the request. Nobody waits for the answer. */
+  create(vcpus: number, choice: number | null): void {
+    const gateway = this.anyGateway();
+    if (!gateway) return;
+    const serverId = this.seeded.uuid() as ServerId;
+    const networkId = choice === null ? undefined : this.networks[Math.floor(choice * this.networks.length)];
+    const networks = networkId ? [{ networkId, portId: null, fixedIp: null, tag: null }] : ('none' as const);
+    const context = this.context();
+    const { commands } = gateway.core;
+    const run = async () => {
+      const amounts = { instances: 1, cores: vcpus, ram: MEMORY };
+      const reservations = [{ owner: ownerOf(serverId), amounts }];
+      await commands.execute(
+        quotaAggregate,
+        PROJECT,
+        { type: 'reserve', projectId: PROJECT, reservations, atLeast: 1, defaults: {} },
+        context,
+      );
+      const request = serverRequest(serverId, PROJECT, { vcpus, memory: MEMORY, networks });
+      const done = commands.execute(serverAggregate, serverId, { type: 'create', request }, context);
+      if (!this.bug?.answersEarly) return (await done).position;
+      done.catch(() => {});
+      return this.head();
+    };
+    this.asked('create', serverId, run());
+  }
+
+  delete(serverId: ServerId): void {
+    const gateway = this.anyGateway();
+    if (!gateway) return;
+    const command = { type: 'delete', serverId, asAdmin: false, now: this.clock.now() } as const;
+    const done = gateway.core.commands.execute(serverAggregate, serverId, command, this.context());
+    this.asked(
+      'delete',
+      serverId,
+      done.then((o) => o.position),
+    );
+  }
+
+  power(serverId: ServerId, operation: PowerOperation): void {
+    const gateway = this.anyGateway();
+    if (!gateway) return;
+    const command = { type: 'power', serverId, operation, asAdmin: true } as const;
+    const done = gateway.core.commands.execute(serverAggregate, serverId, command, this.context());
+    this.asked(
+      'power',
+      serverId,
+      done.then((o) => o.position),
+    );
+  }
+
+  /** Brings an older log back, while hosts and guests go on. What clients were told since is lost with it. */
+  async restore(position: Position): Promise<void> {
+    this.held = true;
+    for (const process of [...this.gateways, ...this.schedulers]) process.life.die('the log is restored');
+    await this.clock.advance(seconds(60));
+    await this.database.restore(position);
+    this.epoch++;
+    this.log = this.log.filter((e) => e.position <= position);
+    this.streams = new Map();
+    for (const event of this.log) this.streamOf(event.stream).push(event);
+    this.accepted = this.accepted.filter((a) => a.position <= position);
+    this.ids = this.ids.filter((id) => this.streams.has(`server-${id}`));
+    this.held = false;
+    for (const process of [...this.gateways, ...this.schedulers]) process.start();
+  }
+
+  /** A host boots: its agents die with it, its guests are off. */
+  bootHost(host: FaultyHost): void {
+    for (const { life } of host.agents) life.die('the host boots');
+    host.boots++;
+    host.plug = new FakeNetworkPlug();
+    host.machine.bootHost();
+  }
+
+  /** Ends every process: what waits for a signal would be kept for ever. */
+  end(): void {
+    for (const process of this.running()) {
+      process.retired = true;
+      process.life.die('all is over');
+    }
+  }
+
+  /** @param replayed the read model is compared with a replay, which takes its time */
+  async evidence(replayed: boolean): Promise<Evidence> {
+    const { log, rows } = this.database;
+    const hosts = await rows.find<HostRow>(hostTable);
+    return {
+      log: this.log,
+      deeds: this.deeds,
+      moves: this.moves,
+      absences: this.absences,
+      accepted: this.accepted,
+      liedAbout: this.liedAbout,
+      goingRound: this.goingRound,
+      hosts: this.hosts.map(({ id, providerId, machine }) => ({
+        id,
+        providerId,
+        guests: machine.all().map(({ mark, power }) => ({ serverId: mark.serverId, attempt: mark.attempt, power })),
+        quarantined: new Set(Object.keys(hosts.find((h) => h.id === id)?.quarantine ?? {})),
+      })),
+      servers: await rows.find(serverTable),
+      replay: replayed ? await replay(log, rows, gatewayProjections) : { equal: true, differences: [] },
+    };
+  }
+
+  private process(
+    name: string,
+    begin: (life: Life, process: SupervisedProcess) => Promise<Service>,
+  ): SupervisedProcess {
+    const world = {
+      clock: this.clock,
+      note: (line: string) => {
+        this.note(line);
+        if (line.endsWith(GOES_ROUND)) this.goingRound.push(line);
+      },
+      pause: () => ms(500 + this.random.below(8_000)),
+      isHeld: () => this.held && !name.includes('agent'),
+    };
+    return new SupervisedProcess(name, world, begin);
+  }
+
+  private async gateway(life: Life): Promise<Service> {
+    const { bug } = this;
+    const ports = {
+      ...this.portsOf(life),
+      readModel: bug?.readModel?.(this.database.readModelFor(life)) ?? this.database.readModelFor(life),
+      random: new Random(this.history.seed, life.name).next,
+    };
+    const gateway = new Gateway(ports, this.vault, (where, error) => this.note(`${life.name} ${where}: ${error}`));
+    bug?.gateway?.(gateway);
+    await gateway.start();
+    this.cores.set(life, gateway);
+    return gateway;
+  }
+
+  private async scheduler(life: Life): Promise<Service> {
+    const scheduler = new Scheduler(
+      { ...this.portsOf(life), leadership: this.seat.leadershipFor(life) },
+      { cloudId: CLOUD, onError: (where, error) => this.note(`${life.name} ${where}: ${error}`) },
+    );
+    this.bug?.scheduler?.(scheduler);
+    await scheduler.start();
+    return scheduler;
+  }
+
+  private async agent(host: FaultyHost, life: Life, self: SupervisedProcess, elsewhere: boolean): Promise<Service> {
+    const { clock } = this.portsOf(life);
+    const plain = this.remembering(life, this.network.portFor(life));
+    const driver = host.machine.driverFor(life, CLOUD);
+    const bus = this.bug?.agentBus?.(plain, this.knownToBug(host, driver)) ?? plain;
+    const facts = async () => {
+      const told = { node: host.name, hostIp: '127.0.0.1', machineId: host.name, bootId: `boot-${host.boots}` };
+      return hostFacts(driver, await driver.probe(life.signal), [], told);
+    };
+    if (!elsewhere) await this.alone(host, life, bus, facts);
+    const agent = new Agent({
+      hostId: host.id,
+      cloudId: CLOUD,
+      clock,
+      bus,
+      driver: this.bug?.driver?.(driver, clock as never) ?? driver,
+      network: host.plug,
+      images: noImageBytes,
+      facts,
+      onError: (where, error) => this.note(`${life.name} ${where}: ${error}`),
+      random: new Random(this.history.seed, life.name).next,
+    });
+    void agent.ended.then(({ details }) => {
+      self.retired = details?.superseded === true;
+      life.die('its session is over');
+    });
+    await agent.start();
+    return agent;
+  }
+
+  /** On one machine a lock keeps agents apart: who finds it taken ends the other one's session, and waits. */
+  private async alone(
+    host: FaultyHost,
+    life: Life,
+    bus: Bus,
+    facts: () => Promise<Awaited<ReturnType<typeof hostFacts>>>,
+  ): Promise<void> {
+    if (host.lock?.alive) {
+      const hello = { facts: await facts(), call: this.seeded.uuid() };
+      await bus.request(hostBus.hello, hello, at(hostBus.hello, host.id));
+    }
+    while (host.lock?.alive) await life.call('lock', () => this.clock.sleep(ms(200)));
+    if (life.alive) host.lock = life;
+  }
+
+  private knownToBug(host: FaultyHost, driver: HypervisorDriver): BuggyAgent {
+    return {
+      hostId: host.id,
+      driver,
+      hosts: () => this.hosts.map((h) => h.id),
+      newestSession: (id) => this.sessionsOf(id).at(-1)?.session ?? 0,
+    };
+  }
+
+  private sessionsOf(hostId: string): { readonly session: number; readonly at: number }[] {
+    return this.streamOf(`host-${hostId}`)
+      .filter((e) => e.type === 'HostSessionStarted')
+      .map((e) => ({ session: (e.data as { session: number }).session, at: Date.parse(e.recordedAt) }));
+  }
+
+  /** The bus of an agent, which is known by the session it was given. */
+  private remembering(life: Life, bus: Bus): Bus {
+    return {
+      ...bus,
+      request: async (asked, request, subject) => {
+        const reply = await bus.request(asked, request, subject);
+        if ((asked as unknown) === hostBus.hello) life.session = (reply as { session: number }).session;
+        return reply;
+      },
+    };
+  }
+
+  private portsOf(life: Life) {
+    const { bug } = this;
+    const store = this.database.storeFor(life);
+    return {
+      clock: life.clock(this.clock),
+      ids: this.seeded,
+      bus: this.network.portFor(life),
+      store: bug?.store?.(store) ?? store,
+    };
+  }
+
+  private async addHost(operator: Bus, name: string): Promise<void> {
+    const key = `${name.replace(/[^a-z]/g, '').toUpperCase()}${'BCDEF'[this.hosts.length]}`;
+    const publicKey = `U${key.padEnd(55, 'B')}`;
+    const { hostId } = (await admin(operator, 'host-enroll', { name, publicKey })) as { hostId: HostId };
+    const machine = new WatchedMachine(
+      {
+        clock: this.clock,
+        inventory: { vcpus: this.history.vcpus, memoryMib: 4_096, diskGib: 100 },
+        delays: { spawn: seconds(2) },
+      },
+      {
+        made: (guest) => this.deed('made', host, guest.mark),
+        removed: (guest) => this.deed('removed', host, guest.mark),
+        lied: (id) => this.liedAbout.add(id),
+        begins: (life, method, id) => this.begins(host, life, method, id),
+      },
+      this.random,
+    );
+    const enrolled = this.streamOf(`host-${hostId}`)[0]!.data as { providerId: string };
+    const host: FaultyHost = {
+      id: hostId,
+      providerId: enrolled.providerId,
+      name,
+      machine,
+      plug: new FakeNetworkPlug(),
+      boots: 1,
+      agents: [],
+      lock: undefined,
+    };
+    this.hosts.push(host);
+    this.addAgent(host);
+    await this.clock.runUntil(() => this.streamOf(`host-${hostId}`).some((e) => e.type === 'HostSessionStarted'));
+    await this.clock.runUntil(() => this.streamOf(`provider-${host.providerId}`).length >= 3);
+  }
+
+  private async prepareProject(): Promise<void> {
+    const { core } = this.anyGateway()!;
+    const { commands } = core;
+    const limits = { type: 'setLimits', projectId: PROJECT, limits: LIMITS } as const;
+    await commands.execute(quotaAggregate, PROJECT, limits, this.context());
+    for (const cidr of NETWORKS) {
+      const networkId = this.seeded.uuid() as NetworkId;
+      await commands.execute(
+        network,
+        networkId,
+        { type: 'create', networkId, projectId: PROJECT, attributes: NETWORK },
+        this.context(),
+      );
+      await new Subnets(core).create({ cidr }, networkId, PROJECT, this.context());
+      this.networks.push(networkId);
+    }
+    await core.fresh();
+  }
+
+  private anyGateway(): Gateway | undefined {
+    const ready = this.gateways.flatMap((p) => (p.life.alive ? (this.cores.get(p.life) ?? []) : []));
+    return ready.length === 0 ? undefined : this.random.pick(ready);
+  }
+
+  private asked(kind: Accepted['kind'], serverId: ServerId, answer: Promise<Position>): void {
+    const { epoch } = this;
+    this.note(`a client asks to ${kind} ${serverId}`);
+    answer.then(
+      (changed) => {
+        if (epoch !== this.epoch) return;
+        // What held already rests on the log as it is.
+        const position = changed || this.log.length;
+        this.note(`accepted: ${kind} ${serverId}`);
+        if (kind === 'create') this.ids.push(serverId);
+        this.accepted.push({ kind, serverId, position });
+      },
+      (error) => this.note(`refused: ${kind} ${serverId}: ${error}`),
+    );
+  }
+
+  private appended(events: readonly RecordedEvent[]): void {
+    for (const event of events) {
+      this.note(`${event.position} ${event.stream} ${event.revision} ${event.type}`);
+      this.log.push(event);
+      this.streamOf(event.stream).push(event);
+      if (event.type !== 'ServerGuestAbsent') continue;
+      const { host, serverId, attempt } = event.data as { host: HostId; serverId: ServerId; attempt: number };
+      const guest = this.hosts.find((h) => h.id === host)?.machine.guest(serverId);
+      this.absences.push({ host, serverId, attempt, guestWasThere: guest?.mark.attempt === attempt });
+    }
+  }
+
+  private deed(kind: Deed['kind'], { id, name }: FaultyHost, mark: { serverId: ServerId; attempt: number }): void {
+    const { serverId, attempt } = mark;
+    this.note(`${name} has ${kind} the guest of ${serverId}/${attempt}`);
+    const stream = [...this.streamOf(`server-${serverId}`)];
+    const at = this.clock.now();
+    const discarded = this.isDiscarded(id, serverId);
+    this.deeds.push({ kind, host: id, serverId, attempt, at, epoch: this.epoch, stream, discarded });
+  }
+
+  private begins({ id }: FaultyHost, life: Life, method: string, serverId: ServerId): void {
+    const at = this.clock.now();
+    const stream = [...this.streamOf(`server-${serverId}`)];
+    const next = this.sessionsOf(id).find((s) => s.session > life.session);
+    const overFor = next ? Date.parse(at) - next.at : 0;
+    const discarded = this.isDiscarded(id, serverId);
+    this.moves.push({ agent: life.name, method, host: id, serverId, at, stream, discarded, overFor });
+  }
+
+  private isDiscarded(host: HostId, serverId: ServerId): boolean {
+    return this.streamOf(`host-${host}`).some(
+      (e) =>
+        e.type === 'HostQuarantineSettled' &&
+        (e.data as { serverId: string; verdict: string }).serverId === serverId &&
+        (e.data as { verdict: string }).verdict === 'discard',
+    );
+  }
+
+  private streamOf(stream: string): RecordedEvent[] {
+    const known = this.streams.get(stream);
+    if (known) return known;
+    const made: RecordedEvent[] = [];
+    this.streams.set(stream, made);
+    return made;
+  }
+
+  private context(): CommandContext {
+    const requestId = `req-${this.seeded.uuid()}` as RequestId;
+    return {
+      actor: { kind: 'user', userId: 'u1', projectId: PROJECT, roles: ['member'], address: '127.0.0.1' },
+      requestId,
+      correlationId: requestId,
+      causationId: null,
+      commandId: requestId as string as CommandId,
+    };
+  }
+}
+
+const NETWORK = {
+  name: '',
+  description: '',
+  adminUp: true,
+  shared: false,
+  external: false,
+  isDefault: false,
+  portSecurity: true,
+  mtu: 1450,
+  dnsDomain: '',
+  availabilityZoneHints: [],
+};
+
+const isThere = () => true;
+const isNotThere = () => false;
+
+const admin = async (bus: Bus, command: string, args: Record<string, unknown>): Promise<unknown> =>
+  (await bus.request(endpoint(adminSubject('scheduler', command), AdminRequest, AdminReply), { args })).result;
