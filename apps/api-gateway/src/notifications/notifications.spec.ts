@@ -74,6 +74,46 @@ describe('versioned notifications', () => {
     ]);
   });
 
+  it('tell of other disks, a rescue and interfaces', async () => {
+    const image = { ...history.request.image, id: 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b02' };
+    const life = await append(
+      `server-${serverId}`,
+      ...history.active,
+      of('ServerSuspendRequested', { generation: 1 }),
+      of('ServerSuspended', { ...at, power: 'suspended' }),
+      of('ServerResumeRequested', { generation: 2 }),
+      of('ServerResumed', { ...at, generation: 2, power: 'running' }),
+      of('ServerRescueRequested', { generation: 3, image }),
+      of('ServerRescued', { ...at, generation: 3, power: 'running' }),
+      of('ServerUnrescueRequested', { generation: 4 }),
+      of('ServerUnrescued', { ...at, generation: 4, power: 'running' }),
+      of('ServerRebuildRequested', { generation: 5, image, powerOn: true }),
+      of('ServerActionFailed', { action: 'rebuild', fault: { code: 500, message: 'no' }, power: 'running' }),
+    );
+    const messages = (await told(life)).slice(4);
+    expect(messages.map((m) => m.event_type)).toEqual([
+      'instance.suspend.start',
+      'instance.suspend.end',
+      'instance.resume.start',
+      'instance.resume.end',
+      'instance.rescue.start',
+      'instance.rescue.end',
+      'instance.unrescue.start',
+      'instance.unrescue.end',
+      'instance.rebuild.start',
+      'instance.rebuild.error',
+    ]);
+    for (const rescue of messages.slice(4, 6))
+      expect(rescue.payload).toMatchObject({
+        'nova_object.name': 'InstanceActionRescuePayload',
+        'nova_object.data': { rescue_image_ref: image.id },
+      });
+    expect(messages.at(-1)!.payload).toMatchObject({
+      'nova_object.name': 'InstanceActionRebuildPayload',
+      'nova_object.data': { fault: { 'nova_object.data': { exception_message: 'no' } } },
+    });
+  });
+
   it("have Nova's shape", async () => {
     const [, , , spawned] = await append(`server-${serverId}`, ...history.active);
     const [message] = await notificationsOf(world.store, spawned!);

@@ -1,7 +1,7 @@
 import type { RecordedEvent, ServerEvent, ServerFault } from '@omnivisor/contracts';
 import type { ServerRow } from '../compute/server/server.projection.js';
 import type { Notification } from './notification.js';
-import { actionPayload, createPayload, updatePayload } from './server-payloads.js';
+import { actionPayload, createPayload, rebuildPayload, rescuePayload, updatePayload } from './server-payloads.js';
 
 /** Names that Nova gives to what these events tell. */
 const ACTIONS: { readonly [T in ServerEvent['type']]?: string } = {
@@ -15,6 +15,20 @@ const ACTIONS: { readonly [T in ServerEvent['type']]?: string } = {
   ServerPaused: 'instance.pause.end',
   ServerUnpauseRequested: 'instance.unpause.start',
   ServerUnpaused: 'instance.unpause.end',
+  ServerSuspendRequested: 'instance.suspend.start',
+  ServerSuspended: 'instance.suspend.end',
+  ServerResumeRequested: 'instance.resume.start',
+  ServerResumed: 'instance.resume.end',
+  ServerRebuildRequested: 'instance.rebuild.start',
+  ServerRebuilt: 'instance.rebuild.end',
+  ServerRescueRequested: 'instance.rescue.start',
+  ServerRescued: 'instance.rescue.end',
+  ServerUnrescueRequested: 'instance.unrescue.start',
+  ServerUnrescued: 'instance.unrescue.end',
+  ServerInterfaceAttachRequested: 'instance.interface_attach.start',
+  ServerInterfaceAttached: 'instance.interface_attach.end',
+  ServerInterfaceDetachRequested: 'instance.interface_detach.start',
+  ServerInterfaceDetached: 'instance.interface_detach.end',
   ServerDeleteRequested: 'instance.delete.start',
   ServerDeleted: 'instance.delete.end',
   ServerLocked: 'instance.lock',
@@ -26,6 +40,7 @@ const SILENT = new Set<string>([
   'ServerAttemptAbandoned',
   'ServerGuestAbsent',
   'ServerGuestQuarantined',
+  'ServerInterfaceReleased',
   'ServerResourcesReleased',
 ]);
 
@@ -56,9 +71,22 @@ export const serverNotification = (
       return { name: 'instance.create.error', publisher: compute, payload, isError: true };
     }
     case 'ServerActionFailed': {
-      if (event.data.action !== 'reboot') break;
+      const { action, fault } = event.data;
+      if (action !== 'reboot' && action !== 'rebuild') break;
+      const payload = action === 'reboot' ? actionPayload(row, context, fault) : rebuildPayload(row, context, fault);
+      return { name: `instance.${action}.error`, publisher: compute, payload, isError: true };
+    }
+    case 'ServerInterfaceAttachFailed': {
       const payload = actionPayload(row, context, event.data.fault);
-      return { name: 'instance.reboot.error', publisher: compute, payload, isError: true };
+      return { name: 'instance.interface_attach.error', publisher: compute, payload, isError: true };
+    }
+    case 'ServerRebuildRequested':
+    case 'ServerRebuilt':
+      return { name: ACTIONS[event.type]!, publisher: compute, payload: rebuildPayload(row, context, null) };
+    case 'ServerRescueRequested':
+    case 'ServerRescued': {
+      const payload = rescuePayload(row, context, row.operation?.image?.id ?? null);
+      return { name: ACTIONS[event.type]!, publisher: compute, payload };
     }
   }
   const name = ACTIONS[event.type];

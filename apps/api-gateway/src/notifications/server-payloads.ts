@@ -108,6 +108,20 @@ export const actionPayload = (row: ServerRow, context: CommandContext, fault: Se
     fault: fault && exception(fault),
   });
 
+export const rebuildPayload = (row: ServerRow, context: CommandContext, fault: ServerFault | null): NovaObject =>
+  novaObject('InstanceActionRebuildPayload', '1.10', {
+    ...serverData(row, context),
+    fault: fault && exception(fault),
+    trusted_image_certificates: null,
+  });
+
+export const rescuePayload = (row: ServerRow, context: CommandContext, imageId: string | null): NovaObject =>
+  novaObject('InstanceActionRescuePayload', '1.4', {
+    ...serverData(row, context),
+    fault: null,
+    rescue_image_ref: imageId,
+  });
+
 export const createPayload = (row: ServerRow, context: CommandContext, fault: ServerFault | null): NovaObject =>
   novaObject('InstanceCreatePayload', '1.13', {
     ...serverData(row, context),

@@ -41,7 +41,8 @@ interface Open {
 /** A server uses its host from its spawning to its deletion, whether it runs or not. */
 const uses = (row: ServerRow): boolean => row.launched && row.placement !== null && !row.deleted;
 
-const asItIs = (row: ServerRow) => [row.placement?.host, row.power, row.flavor.id, row.flavor.vcpus].join('\n');
+const asItIs = (row: ServerRow) =>
+  [row.placement?.host, row.power, row.flavor.id, row.flavor.vcpus, row.image.id].join('\n');
 
 /** Cuts the lives of servers into stretches within a period, as a fold of the log. Pure. */
 export class UsageFold {

@@ -43,6 +43,13 @@ const OPERATIONS: Readonly<Record<string, string>> = {
   ServerRebooted: 'reboot',
   ServerPaused: 'pause',
   ServerUnpaused: 'unpause',
+  ServerSuspended: 'suspend',
+  ServerResumed: 'resume',
+  ServerRebuilt: 'rebuild',
+  ServerRescued: 'rescue',
+  ServerUnrescued: 'unrescue',
+  ServerInterfaceAttached: 'attachInterface',
+  ServerInterfaceDetached: 'detachInterface',
   ServerGuestAbsent: 'destroy',
 };
 
