@@ -273,7 +273,7 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
     const facts = hostFacts(has.map((feature) => features[feature].trait));
     await append(told('HostSessionStarted', { hostId: host, session: ++sessions, facts }));
   };
-  if (!given) await hostLacks();
+  if (isNew) await hostLacks();
   return {
     app,
     core,

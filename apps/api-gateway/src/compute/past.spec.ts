@@ -30,8 +30,6 @@ let servers: string[];
 /** What becomes of the host that servers are placed on. */
 const hostLife = (n: number) => {
   const host = { hostId: HOST };
-  if (n === 0)
-    return ['HostEnrolled', { ...host, name: 'compute-1', availabilityZone: 'nova', publicKey: 'U', providerId: HOST }];
   const facts = { vcpus: n, memoryMib: 4_096, diskGib: 100, node: 'compute-1', hypervisorType: 'QEMU' };
   const details = { hypervisorVersion: 7_000_000, hostIp: '127.0.0.1', cpuInfo: {}, traits: [], probes: [] };
   if (n % 4 === 1) return ['HostSessionStarted', { ...host, session: n, facts: { ...facts, ...details } }];
@@ -42,7 +40,8 @@ const hostLife = (n: number) => {
 /** A random life of a project. */
 const live = async (choices: readonly number[]) => {
   const made: string[] = [];
-  let hostEventsSeen = 0;
+  // It was let in, and taken up once.
+  let hostEventsSeen = 2;
   const tellHost = async () => {
     const [type, data] = hostLife(hostEventsSeen) as [string, object];
     const event = { type, data, schemaVersion: hostEvents.events[type as 'HostEnrolled'].version };
