@@ -29,6 +29,12 @@ const ACTIONS: { readonly [T in ServerEvent['type']]?: string } = {
   ServerInterfaceAttached: 'instance.interface_attach.end',
   ServerInterfaceDetachRequested: 'instance.interface_detach.start',
   ServerInterfaceDetached: 'instance.interface_detach.end',
+  ServerResizeScheduled: 'instance.resize.start',
+  ServerResized: 'instance.resize_finish.end',
+  ServerResizeConfirmRequested: 'instance.resize_confirm.start',
+  ServerResizeConfirmed: 'instance.resize_confirm.end',
+  ServerResizeRevertRequested: 'instance.resize_revert.start',
+  ServerResizeReverted: 'instance.resize_revert.end',
   ServerDeleteRequested: 'instance.delete.start',
   ServerDeleted: 'instance.delete.end',
   ServerLocked: 'instance.lock',
@@ -41,6 +47,8 @@ const SILENT = new Set<string>([
   'ServerGuestAbsent',
   'ServerGuestQuarantined',
   'ServerInterfaceReleased',
+  'ServerSnapshotDropped',
+  'ServerQuotaSettled',
   'ServerResourcesReleased',
 ]);
 
@@ -72,8 +80,8 @@ export const serverNotification = (
     }
     case 'ServerActionFailed': {
       const { action, fault } = event.data;
-      if (action !== 'reboot' && action !== 'rebuild') break;
-      const payload = action === 'reboot' ? actionPayload(row, context, fault) : rebuildPayload(row, context, fault);
+      if (action !== 'reboot' && action !== 'rebuild' && action !== 'resize') break;
+      const payload = (action === 'rebuild' ? rebuildPayload : actionPayload)(row, context, fault);
       return { name: `instance.${action}.error`, publisher: compute, payload, isError: true };
     }
     case 'ServerInterfaceAttachFailed': {
@@ -92,6 +100,6 @@ export const serverNotification = (
   const name = ACTIONS[event.type];
   if (name === undefined)
     return { name: 'instance.update', publisher: api, payload: updatePayload(row, before, context) };
-  const publisher = name.includes('lock') ? api : compute;
+  const publisher = name === 'instance.lock' || name === 'instance.unlock' ? api : compute;
   return { name, publisher, payload: actionPayload(row, context, null) };
 };
