@@ -109,6 +109,67 @@ describe.skipIf(process.getuid?.() !== 0)('a cloud with a real QEMU host (needs 
     expect(guestPids(cloud.home, [id])).toEqual(before);
   }, 120_000);
 
+  it('suspends, and goes on with what it remembered', async () => {
+    const boot = () => user.ssh(address, 'cat /proc/sys/kernel/random/boot_id');
+    const before = await boot();
+    await user.act(id, { suspend: null });
+    await user.reaches(id, 'SUSPENDED');
+    expect(guestPids(cloud.home, [id])).toEqual({});
+    await user.act(id, { resume: null });
+    await user.reaches(id, 'ACTIVE');
+    expect(await boot()).toBe(before);
+  }, 120_000);
+
+  it('gets another interface while it runs, and gives it up', async () => {
+    const { network: second } = await user.api.post('network', '/networks', { network: { name: 'third' } });
+    const range = { network_id: second.id, ip_version: 4, cidr: '10.89.0.0/24' };
+    await user.api.post('network', '/subnets', { subnet: range });
+    const macs = () => user.ssh(address, 'cat /sys/class/net/*/address');
+    const { interfaceAttachment: made } = await user.api.post('compute', `/servers/${id}/os-interface`, {
+      interfaceAttachment: { net_id: second.id },
+    });
+    await eventually('the guest sees it', macs, (seen) => seen.includes(made.mac_addr), 30);
+    await user.api.delete('compute', `/servers/${id}/os-interface/${made.port_id}`);
+    await eventually('the guest lost it', macs, (seen) => !seen.includes(made.mac_addr), 30);
+    const ports = async () => (await user.api.get('network', `/ports?network_id=${second.id}&device_id=${id}`)).ports;
+    await eventually('its port is gone', ports, (left) => left.length === 0, 20);
+    await user.api.delete('network', `/networks/${second.id}`);
+  }, 120_000);
+
+  it('becomes an image, is rescued with it, and is made anew', async () => {
+    await user.ssh(address, 'echo mine >/root/mine; sync');
+    const { image_id: image } = await user.api.post('compute', `/servers/${id}/action`, {
+      createImage: { name: 'mine' },
+    });
+    const status = async () => (await user.api.get('image', `/images/${image}`)).status;
+    await eventually('the image is active', status, (now) => now === 'active', 60);
+    const { imageRef } = await user.original(id);
+    // From its own image with the file in it, the disk that has it too beside it.
+    await user.act(id, { rescue: { rescue_image_ref: image } });
+    await user.reaches(id, 'RESCUE', 90);
+    expect(await user.ssh(address, 'cat /root/mine; grep -c "vd.$" /proc/partitions')).toBe('mine\n2');
+    await user.act(id, { unrescue: null });
+    await user.reaches(id, 'ACTIVE', 90);
+    expect(await user.ssh(address, 'cat /root/mine; grep -c "vd.$" /proc/partitions')).toBe('mine\n1');
+    await user.act(id, { rebuild: { imageRef } });
+    await user.reaches(id, 'ACTIVE', 90);
+    expect(await user.ssh(address, 'hostname; cat /root/mine 2>/dev/null || true')).toBe('first');
+    await user.api.delete('image', `/images/${image}`);
+  }, 300_000);
+
+  it('gets more memory by another flavor, and keeps it', async () => {
+    const memory = async () => Number(await user.ssh(address, "awk '/MemTotal/ { print $2 }' /proc/meminfo"));
+    const before = await memory();
+    const { flavors } = await user.api.get('compute', '/flavors');
+    const larger = flavors.find((f: { name: string }) => f.name === 'm1.tiny');
+    await user.act(id, { resize: { flavorRef: larger.id } });
+    await user.reaches(id, 'VERIFY_RESIZE', 120);
+    expect(await memory()).toBeGreaterThan(before * 1.5);
+    await user.act(id, { confirmResize: null });
+    await user.reaches(id, 'ACTIVE');
+    expect(await memory()).toBeGreaterThan(before * 1.5);
+  }, 200_000);
+
   it('gives a guest its data on a config drive, and an address on each of its networks', async () => {
     const { network: second } = await user.api.post('network', '/networks', { network: { name: 'second' } });
     const range = { network_id: second.id, ip_version: 4, cidr: '10.88.0.0/24' };

@@ -80,6 +80,12 @@ export class GuestUser {
     return (await this.api.get('compute', `/servers/${id}`)).server;
   }
 
+  /** The image that a server was made of. */
+  async original(id: string): Promise<{ imageRef: string }> {
+    const { server } = await this.api.get('compute', `/servers/${id}`);
+    return { imageRef: server.image.id };
+  }
+
   act(id: string, action: object): Promise<unknown> {
     return this.api.post('compute', `/servers/${id}/action`, action);
   }

@@ -1,11 +1,10 @@
 import type { HostFact, Instant, PortId, ServerEvent, ServerPort } from '@omnivisor/contracts';
 import { specificationOf } from '@omnivisor/eventsourcing/testing';
 import { describe, expect, it } from 'vitest';
-import { memoryCore, minutes, userContext } from '../../core/gateway-core.fixtures.js';
+import { minutes } from '../../core/gateway-core.fixtures.js';
 import { history } from './server.fixtures.js';
-import { ServerProcess } from './server.process.js';
-import { serverProjection, serverTable } from './server.projection.js';
 import { type ServerCommand, serverAggregate } from './server-lifecycle.js';
+import { activeServer } from './server-process.fixtures.js';
 
 const given = specificationOf(serverAggregate);
 const { serverId, host, active, created } = history;
@@ -139,32 +138,12 @@ describe('an interface that is given up', () => {
 
 describe('the process of a server', () => {
   const cloud = async () => {
-    const { core, world } = memoryCore([serverProjection]);
     const released: string[] = [];
-    const nothing = async () => undefined as never;
-    core.run(
-      new ServerProcess(core, {
-        ...{
-          networkHosts: nothing,
-          reserve: nothing,
-          plug: nothing,
-          release: nothing,
-          dropImage: nothing,
-          settleQuota: nothing,
-        },
-        releasePort: async (_, id) => void released.push(id),
-      }),
-    );
-    const send = (command: ServerCommand) => core.commands.execute(serverAggregate, serverId, command, userContext());
-    await send({ type: 'create', request: history.request });
-    await send({ type: 'schedule', schedule: history.schedule(1), ports: [] });
-    await send(report({ kind: 'spawned', power: 'running', bootId: 'b' }));
-    await send({ ...attach, now: world.clock.now() });
-    await core.start();
-    const row = async () => (await (await core.fresh()).get(serverTable, serverId))!;
-    const until = (holds: (r: Awaited<ReturnType<typeof row>>) => boolean) =>
-      world.clock.runUntil(async () => holds(await row()), minutes(10));
-    return { core, send, released, until, row };
+    const server = await activeServer({ releasePort: async (_, id) => void released.push(id) });
+    await server.send({ ...attach, now: server.world.clock.now() });
+    const until = (holds: (r: Awaited<ReturnType<typeof server.row>>) => boolean) =>
+      server.world.clock.runUntil(async () => holds(await server.row()), minutes(10));
+    return { ...server, released, until };
   };
 
   it('gives back the port of an interface that the guest has let go of', async () => {

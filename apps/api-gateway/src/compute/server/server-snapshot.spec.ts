@@ -1,15 +1,14 @@
 import { type HostFact, type ImageId, type Instant, type ServerEvent, unavailable } from '@omnivisor/contracts';
 import { specificationOf } from '@omnivisor/eventsourcing/testing';
 import { describe, expect, it } from 'vitest';
-import { memoryCore, minutes, userContext } from '../../core/gateway-core.fixtures.js';
+import { minutes } from '../../core/gateway-core.fixtures.js';
 import { history } from './server.fixtures.js';
 import { evolve, noServer } from './server.js';
-import { ServerProcess } from './server.process.js';
-import { serverProjection, serverTable } from './server.projection.js';
 import { type ServerCommand, serverAggregate } from './server-lifecycle.js';
+import { activeServer } from './server-process.fixtures.js';
 
 const given = specificationOf(serverAggregate);
-const { serverId, host, active, request } = history;
+const { serverId, host, active } = history;
 const imageId = 'c9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b02' as ImageId;
 const snapshot = { imageId, name: 's', owner: 'p1', format: 'qcow2', maxBytes: 10 } as never;
 const onHost = { serverId, host, attempt: 1 };
@@ -71,30 +70,13 @@ describe('the process of a server', () => {
     ['when the server goes', { type: 'delete' }],
     ['at the deadline', { type: 'wait' }],
   ])('drops the image of a snapshot that failed, however often that fails: %s', async (_, end) => {
-    const { core, world } = memoryCore([serverProjection]);
     const tries: string[] = [];
-    const nothing = async () => undefined as never;
-    core.run(
-      new ServerProcess(core, {
-        ...{
-          networkHosts: nothing,
-          reserve: nothing,
-          plug: nothing,
-          release: nothing,
-          releasePort: nothing,
-          settleQuota: nothing,
-        },
-        dropImage: async (id) => {
-          tries.push(id);
-          if (tries.length < 3) throw unavailable('no image service');
-        },
-      }),
-    );
-    const send = (command: ServerCommand) => core.commands.execute(serverAggregate, serverId, command, userContext());
-    await send({ type: 'create', request });
-    await send({ type: 'schedule', schedule: history.schedule(1), ports: [] });
-    await send(report({ kind: 'spawned', power: 'running', bootId: 'b' }));
-    await core.start();
+    const { core, world, send, row } = await activeServer({
+      dropImage: async (id) => {
+        tries.push(id);
+        if (tries.length < 3) throw unavailable('no image service');
+      },
+    });
     await send(ask);
     if (end.type === 'delete') await send({ type: 'delete', serverId, asAdmin: false, now });
     else if (end.type !== 'wait')
@@ -108,8 +90,7 @@ describe('the process of a server', () => {
           power: 'running',
         }),
       );
-    const row = async () => (await core.fresh()).get(serverTable, serverId);
-    await world.clock.runUntil(async () => (await row())?.imagesToDrop?.length === 0, minutes(70));
+    await world.clock.runUntil(async () => (await row()).imagesToDrop?.length === 0, minutes(70));
     expect(tries).toEqual([imageId, imageId, imageId]);
     await core.stop();
   });
