@@ -207,16 +207,13 @@ const remove = (server: Server, id: ServerId, asAdmin: boolean, now: Instant): S
   guard(server, id, asAdmin);
   if (server.deleteRequested) return [];
   const requested: ServerEvent = { type: 'ServerDeleteRequested', data: { serverId: id } };
-  if (server.placement) return [requested];
   // A claim may be under way for the next attempt: barring it lets the scheduler release it.
-  return [
-    requested,
-    {
-      type: 'ServerAttemptAbandoned',
-      data: { serverId: id, attempt: server.attempt + 1, reason: 'the server was deleted' },
-    },
-    { type: 'ServerDeleted', data: { serverId: id, at: now, hostConfirmed: true } },
-  ];
+  const barred: ServerEvent = {
+    type: 'ServerAttemptAbandoned',
+    data: { serverId: id, attempt: server.attempt + 1, reason: 'the server was deleted' },
+  };
+  if (server.placement) return server.taskState === 'resize_prep' ? [barred, requested] : [requested];
+  return [requested, barred, { type: 'ServerDeleted', data: { serverId: id, at: now, hostConfirmed: true } }];
 };
 
 const expire = (server: Server, command: Extract<ServerCommand, { type: 'expireTask' }>): ServerEvent[] => {
@@ -260,6 +257,7 @@ const expire = (server: Server, command: Extract<ServerCommand, { type: 'expireT
   }
 };
 
+const givenUp: ServerFault = { code: 500, message: 'An administrator set the state by hand.' };
 const changed = (event: ServerEvent, same: boolean): ServerEvent[] => (same ? [] : [event]);
 const equal = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
 
@@ -380,7 +378,10 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
       );
     case 'resetState':
       guard(server, id, true);
-      return [{ type: 'ServerStateReset', data: { serverId: id, state: command.state } }];
+      return [
+        ...(server.taskState === 'resize_prep' ? refuseResize(server, id, server.attempt + 1, givenUp) : []),
+        { type: 'ServerStateReset', data: { serverId: id, state: command.state } },
+      ];
     case 'delete':
       return remove(server, id, command.asAdmin, command.now);
     case 'confirmReleased':

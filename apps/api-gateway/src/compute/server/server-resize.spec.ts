@@ -141,6 +141,22 @@ describe('resizing', () => {
       ...{ vmState: 'active', flavor: request.flavor, claims: [1] },
     });
   });
+  it('that is cut off gives up a claim that may come late', () => {
+    const deleted: ServerEvent = { type: 'ServerDeleteRequested', data: { serverId } };
+    given(...active, requested)
+      .when({ type: 'delete', serverId, asAdmin: false, now })
+      .then(abandoned('the server was deleted'), deleted);
+    given(...active, requested, abandoned('the server was deleted'), deleted)
+      .when(place)
+      .thenNothing();
+    const byHand = 'An administrator set the state by hand.';
+    given(...active, requested)
+      .when({ type: 'resetState', serverId, state: 'active' })
+      .then(abandoned(byHand), failed(byHand, 'running'), {
+        type: 'ServerStateReset',
+        data: { serverId, state: 'active' },
+      });
+  });
   it('gives back every claim with the guest', () =>
     given(...open, { type: 'ServerDeleteRequested', data: { serverId } })
       .when(report({ kind: 'absent' }))
