@@ -311,15 +311,11 @@ export const bugs: readonly PlantedBug[] = [
     readModel: (rows) => ({ ...rows, lease: async () => [] }),
   },
   {
-    name: 'a place is taken for a server that was deleted',
-    plant: () =>
-      replaced(
-        serverAggregate,
-        'decide',
-        (decide) => (command, server) =>
-          command.type === 'schedule' && server.deleteRequested
-            ? [{ type: 'ServerScheduled', data: command.schedule }]
-            : decide(command, server),
-      ),
+    name: 'a hello that comes twice makes two sessions',
+    agentBus: (bus) =>
+      asking(bus, (ask) => (endpoint, request, subject) => {
+        const { call: _, ...unnamed } = request as { call?: string };
+        return ask(endpoint, (endpoint as unknown) === hostBus.hello ? unnamed : request, subject);
+      }),
   },
 ];

@@ -41,7 +41,7 @@ export interface Absence {
 
 /** Something that a client was told is accepted. */
 export interface Accepted {
-  readonly kind: 'create' | 'delete' | 'power';
+  readonly kind: 'create' | 'delete' | 'act';
   readonly serverId: ServerId;
 }
 

@@ -27,7 +27,7 @@ import { type HostRow, hostTable } from '../../../apps/api-gateway/src/compute/h
 import { quotaAggregate } from '../../../apps/api-gateway/src/compute/quota/quota.js';
 import { serverTable } from '../../../apps/api-gateway/src/compute/server/server.projection.js';
 import { ownerOf } from '../../../apps/api-gateway/src/compute/server/server.reservation.js';
-import { serverAggregate } from '../../../apps/api-gateway/src/compute/server/server-lifecycle.js';
+import { type ServerCommand, serverAggregate } from '../../../apps/api-gateway/src/compute/server/server-lifecycle.js';
 import { Gateway } from '../../../apps/api-gateway/src/gateway.js';
 import { network } from '../../../apps/api-gateway/src/network/network/network.js';
 import { Subnets } from '../../../apps/api-gateway/src/network/subnet/subnets.js';
@@ -40,7 +40,7 @@ import { FakeNetworkPlug } from '../../../apps/compute-agent/src/network/index.j
 import { Scheduler } from '../../../apps/scheduler/src/scheduler.js';
 import { serverRequest } from '../server-request.js';
 import type { BuggyAgent, PlantedBug } from './bugs.js';
-import type { Absence, Accepted, Deed, Evidence, Move } from './evidence.js';
+import type { Accepted, Deed, Evidence } from './evidence.js';
 import type { History } from './history.js';
 import { GOES_ROUND, Life } from './life.js';
 import { WatchedMachine } from './machine.js';
@@ -50,6 +50,7 @@ import { Random } from './random.js';
 import { SimulatedSeat } from './seat.js';
 import { SimulatedDatabase } from './store.js';
 import type { Trace } from './trace.js';
+import { Witness } from './witness.js';
 
 const CLOUD = 'simulated';
 const PROJECT = 'p1' as ProjectId;
@@ -88,19 +89,15 @@ export class FaultyCloud {
   ids: ServerId[] = [];
   /** No service of the control plane is started anew while it is true. */
   private held = false;
+  private readonly witness = new Witness(this.clock, (host, serverId) => {
+    const guest = this.hosts.find((h) => h.id === host)?.machine.guest(serverId);
+    return guest?.mark.attempt;
+  });
   private readonly seeded: SeededIds;
   private readonly vault: MemoryVault;
   private readonly cores = new Map<Life, Gateway>();
   private readonly networks: NetworkId[] = [];
   private accepted: (Accepted & { readonly position: Position })[] = [];
-  private readonly deeds: Deed[] = [];
-  private readonly moves: Move[] = [];
-  private readonly absences: Absence[] = [];
-  private readonly goingRound: string[] = [];
-  private readonly liedAbout = new Set<string>();
-  private streams = new Map<string, RecordedEvent[]>();
-  private log: RecordedEvent[] = [];
-  private epoch = 0;
 
   private constructor(
     private readonly history: Pick<History, 'seed' | 'hosts' | 'vcpus'>,
@@ -181,27 +178,19 @@ export class FaultyCloud {
   }
 
   delete(serverId: ServerId): void {
-    const gateway = this.anyGateway();
-    if (!gateway) return;
-    const command = { type: 'delete', serverId, asAdmin: false, now: this.clock.now() } as const;
-    const done = gateway.core.commands.execute(serverAggregate, serverId, command, this.context());
-    this.asked(
-      'delete',
-      serverId,
-      done.then((o) => o.position),
-    );
+    this.send(serverId, { type: 'delete', serverId, asAdmin: false, now: this.clock.now() });
   }
 
   power(serverId: ServerId, operation: PowerOperation): void {
-    const gateway = this.anyGateway();
-    if (!gateway) return;
-    const command = { type: 'power', serverId, operation, asAdmin: true } as const;
-    const done = gateway.core.commands.execute(serverAggregate, serverId, command, this.context());
-    this.asked(
-      'power',
-      serverId,
-      done.then((o) => o.position),
-    );
+    this.send(serverId, { type: 'power', serverId, operation, asAdmin: true });
+  }
+
+  /** Makes a server's guest anew from an image, or lets it start from one for a while. */
+  remake(serverId: ServerId, how: 'rebuild' | 'rescue' | 'unrescue'): void {
+    const { image } = serverRequest(serverId, PROJECT, { vcpus: 1, memory: MEMORY });
+    const asked = { serverId, asAdmin: true };
+    if (how === 'rebuild') this.send(serverId, { type: how, ...asked, wanted: { image } });
+    else this.send(serverId, how === 'rescue' ? { type: how, ...asked, image } : { type: how, ...asked });
   }
 
   /** Brings an older log back, while hosts and guests go on. What clients were told since is lost with it. */
@@ -210,12 +199,9 @@ export class FaultyCloud {
     for (const process of [...this.gateways, ...this.schedulers]) process.life.die('the log is restored');
     await this.clock.advance(seconds(60));
     await this.database.restore(position);
-    this.epoch++;
-    this.log = this.log.filter((e) => e.position <= position);
-    this.streams = new Map();
-    for (const event of this.log) this.streamOf(event.stream).push(event);
+    this.witness.restored(position);
     this.accepted = this.accepted.filter((a) => a.position <= position);
-    this.ids = this.ids.filter((id) => this.streams.has(`server-${id}`));
+    this.ids = this.ids.filter((id) => this.witness.streamOf(`server-${id}`).length > 0);
     this.held = false;
     for (const process of [...this.gateways, ...this.schedulers]) process.start();
   }
@@ -241,13 +227,8 @@ export class FaultyCloud {
     const { log, rows } = this.database;
     const hosts = await rows.find<HostRow>(hostTable);
     return {
-      log: this.log,
-      deeds: this.deeds,
-      moves: this.moves,
-      absences: this.absences,
+      ...this.witness,
       accepted: this.accepted,
-      liedAbout: this.liedAbout,
-      goingRound: this.goingRound,
       hosts: this.hosts.map(({ id, providerId, machine }) => ({
         id,
         providerId,
@@ -267,7 +248,7 @@ export class FaultyCloud {
       clock: this.clock,
       note: (line: string) => {
         this.note(line);
-        if (line.endsWith(GOES_ROUND)) this.goingRound.push(line);
+        if (line.endsWith(GOES_ROUND)) this.witness.goingRound.push(line);
       },
       pause: () => ms(500 + this.random.below(8_000)),
       isHeld: () => this.held && !name.includes('agent'),
@@ -349,14 +330,8 @@ export class FaultyCloud {
       hostId: host.id,
       driver,
       hosts: () => this.hosts.map((h) => h.id),
-      newestSession: (id) => this.sessionsOf(id).at(-1)?.session ?? 0,
+      newestSession: (id) => this.witness.sessionsOf(id).at(-1)?.session ?? 0,
     };
-  }
-
-  private sessionsOf(hostId: string): { readonly session: number; readonly at: number }[] {
-    return this.streamOf(`host-${hostId}`)
-      .filter((e) => e.type === 'HostSessionStarted')
-      .map((e) => ({ session: (e.data as { session: number }).session, at: Date.parse(e.recordedAt) }));
   }
 
   /** The bus of an agent, which is known by the session it was given. */
@@ -395,12 +370,12 @@ export class FaultyCloud {
       {
         made: (guest) => this.deed('made', host, guest.mark),
         removed: (guest) => this.deed('removed', host, guest.mark),
-        lied: (id) => this.liedAbout.add(id),
-        begins: (life, method, id) => this.begins(host, life, method, id),
+        lied: (id) => this.witness.liedAbout.add(id),
+        begins: (life, method, id) => this.witness.begins(host.id, life, method, id),
       },
       this.random,
     );
-    const enrolled = this.streamOf(`host-${hostId}`)[0]!.data as { providerId: string };
+    const enrolled = this.witness.streamOf(`host-${hostId}`)[0]!.data as { providerId: string };
     const host: FaultyHost = {
       id: hostId,
       providerId: enrolled.providerId,
@@ -413,8 +388,10 @@ export class FaultyCloud {
     };
     this.hosts.push(host);
     this.addAgent(host);
-    await this.clock.runUntil(() => this.streamOf(`host-${hostId}`).some((e) => e.type === 'HostSessionStarted'));
-    await this.clock.runUntil(() => this.streamOf(`provider-${host.providerId}`).length >= 3);
+    await this.clock.runUntil(() =>
+      this.witness.streamOf(`host-${hostId}`).some((e) => e.type === 'HostSessionStarted'),
+    );
+    await this.clock.runUntil(() => this.witness.streamOf(`provider-${host.providerId}`).length >= 3);
   }
 
   private async prepareProject(): Promise<void> {
@@ -441,14 +418,22 @@ export class FaultyCloud {
     return ready.length === 0 ? undefined : this.random.pick(ready);
   }
 
+  private send(serverId: ServerId, command: ServerCommand): void {
+    const gateway = this.anyGateway();
+    if (!gateway) return;
+    const done = gateway.core.commands.execute(serverAggregate, serverId, command, this.context());
+    const position = done.then((outcome) => outcome.position);
+    this.asked(command.type === 'delete' ? 'delete' : 'act', serverId, position);
+  }
+
   private asked(kind: Accepted['kind'], serverId: ServerId, answer: Promise<Position>): void {
-    const { epoch } = this;
+    const { epoch } = this.witness;
     this.note(`a client asks to ${kind} ${serverId}`);
     answer.then(
       (changed) => {
-        if (epoch !== this.epoch) return;
+        if (epoch !== this.witness.epoch) return;
         // What held already rests on the log as it is.
-        const position = changed || this.log.length;
+        const position = changed || this.witness.log.length;
         this.note(`accepted: ${kind} ${serverId}`);
         if (kind === 'create') this.ids.push(serverId);
         this.accepted.push({ kind, serverId, position });
@@ -458,50 +443,13 @@ export class FaultyCloud {
   }
 
   private appended(events: readonly RecordedEvent[]): void {
-    for (const event of events) {
-      this.note(`${event.position} ${event.stream} ${event.revision} ${event.type}`);
-      this.log.push(event);
-      this.streamOf(event.stream).push(event);
-      if (event.type !== 'ServerGuestAbsent') continue;
-      const { host, serverId, attempt } = event.data as { host: HostId; serverId: ServerId; attempt: number };
-      const guest = this.hosts.find((h) => h.id === host)?.machine.guest(serverId);
-      this.absences.push({ host, serverId, attempt, guestWasThere: guest?.mark.attempt === attempt });
-    }
+    for (const { position, stream, revision, type } of events) this.note(`${position} ${stream} ${revision} ${type}`);
+    this.witness.appended(events);
   }
 
   private deed(kind: Deed['kind'], { id, name }: FaultyHost, mark: { serverId: ServerId; attempt: number }): void {
-    const { serverId, attempt } = mark;
-    this.note(`${name} has ${kind} the guest of ${serverId}/${attempt}`);
-    const stream = [...this.streamOf(`server-${serverId}`)];
-    const at = this.clock.now();
-    const discarded = this.isDiscarded(id, serverId);
-    this.deeds.push({ kind, host: id, serverId, attempt, at, epoch: this.epoch, stream, discarded });
-  }
-
-  private begins({ id }: FaultyHost, life: Life, method: string, serverId: ServerId): void {
-    const at = this.clock.now();
-    const stream = [...this.streamOf(`server-${serverId}`)];
-    const next = this.sessionsOf(id).find((s) => s.session > life.session);
-    const overFor = next ? Date.parse(at) - next.at : 0;
-    const discarded = this.isDiscarded(id, serverId);
-    this.moves.push({ agent: life.name, method, host: id, serverId, at, stream, discarded, overFor });
-  }
-
-  private isDiscarded(host: HostId, serverId: ServerId): boolean {
-    return this.streamOf(`host-${host}`).some(
-      (e) =>
-        e.type === 'HostQuarantineSettled' &&
-        (e.data as { serverId: string; verdict: string }).serverId === serverId &&
-        (e.data as { verdict: string }).verdict === 'discard',
-    );
-  }
-
-  private streamOf(stream: string): RecordedEvent[] {
-    const known = this.streams.get(stream);
-    if (known) return known;
-    const made: RecordedEvent[] = [];
-    this.streams.set(stream, made);
-    return made;
+    this.note(`${name} has ${kind} the guest of ${mark.serverId}/${mark.attempt}`);
+    this.witness.deed(kind, id, mark);
   }
 
   private context(): CommandContext {

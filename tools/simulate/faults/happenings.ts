@@ -1,12 +1,18 @@
-import { type Milliseconds, type ServerId, seconds } from '@omnivisor/contracts';
+import { type Milliseconds, type PowerOperation, type PowerState, type ServerId, seconds } from '@omnivisor/contracts';
 import type { FaultyCloud, FaultyHost } from './faulty-cloud.js';
-import type { DriverCall, Happening } from './history.js';
-import { HONEST } from './machine.js';
+import { DRIVER_CALLS, type Happening } from './history.js';
+import { HONEST, type WatchedMachine } from './machine.js';
 import { CALM } from './network.js';
 import type { SupervisedProcess } from './process.js';
 import { FAIR } from './store.js';
 
-const CALLS: readonly DriverCall[] = ['list', 'destroy', 'powerOn', 'powerOff', 'reboot', 'pause'];
+/** What is asked of a guest that does not run. */
+const WAY_BACK: { readonly [P in PowerState]?: PowerOperation } = {
+  shutdown: 'start',
+  crashed: 'start',
+  paused: 'unpause',
+  suspended: 'resume',
+};
 
 /** Does to a cloud what a history says, and makes it good again. */
 export class Happenings {
@@ -35,8 +41,7 @@ export class Happenings {
       machine.lies = HONEST;
       machine.unreachable = false;
       machine.clearFaults();
-      for (const call of CALLS) machine.slow(call, seconds(0));
-      machine.slow('spawn', seconds(2));
+      for (const call of DRIVER_CALLS) machine.slow(call, seconds(call === 'spawn' ? 2 : 0));
       if (agents.every((a) => a.retired)) cloud.addAgent(host);
     }
   }
@@ -46,7 +51,9 @@ export class Happenings {
       for (let i = 0; i < count; i++) this.cloud.create(vcpus, network);
     },
     delete: ({ server }) => this.withServer(server, (id) => this.cloud.delete(id)),
-    power: ({ server, operation }) => this.withServer(server, (id) => this.cloud.power(id, operation)),
+    power: ({ server, operation }) =>
+      this.withGuest(server, ({ id, power }) => this.cloud.power(id, WAY_BACK[power] ?? operation)),
+    remake: ({ server, how }) => this.withGuest(server, ({ id }) => this.cloud.remake(id, how)),
     crash: ({ process, calls, when }) => this.withProcess(process, ({ life }) => life.dieAt({ calls, when })),
     restart: ({ process }) => this.withProcess(process, (p) => void p.stop()),
     messages: ({ lasts, kind: _, ...weather }) => {
@@ -81,22 +88,19 @@ export class Happenings {
         machine.unreachable = false;
       });
     },
-    lies: ({ host, lasts, absent, failed, done }) => {
+    lies: ({ host, lasts, absent, failed, done, power = 0 }) => {
       const { machine } = this.host(host);
-      machine.lies = { absent, failed, done };
+      machine.lies = { absent, failed, done, power };
       this.later(lasts, () => {
         machine.lies = HONEST;
       });
     },
-    guest: ({ server, does }) => {
-      const all = this.cloud.hosts.flatMap(({ machine }) => machine.all().map((guest) => ({ machine, guest })));
-      const chosen = all[Math.floor(server * all.length)];
-      if (!chosen) return;
-      const id = chosen.guest.mark.serverId;
-      if (does === 'vanish') chosen.machine.vanish(id);
-      else if (does === 'crash') chosen.machine.crash(id);
-      else chosen.machine.shutDownFromInside(id);
-    },
+    guest: ({ server, does }) =>
+      this.withGuest(server, ({ id, machine }) => {
+        if (does === 'vanish') machine.vanish(id);
+        else if (does === 'crash') machine.crash(id);
+        else machine.shutDownFromInside(id);
+      }),
     clock: ({ process, by }) =>
       this.withProcess(process, ({ life }) => {
         life.skew += by * 1_000;
@@ -119,6 +123,17 @@ export class Happenings {
     const { ids } = this.cloud;
     const id = ids[Math.floor(choice * ids.length)];
     if (id !== undefined) action(id);
+  }
+
+  private withGuest(
+    choice: number,
+    action: (guest: { readonly id: ServerId; readonly power: PowerState; readonly machine: WatchedMachine }) => void,
+  ): void {
+    const all = this.cloud.hosts.flatMap(({ machine }) =>
+      machine.all().map(({ mark, power }) => ({ id: mark.serverId, power, machine })),
+    );
+    const guest = all[Math.floor(choice * all.length)];
+    if (guest) action(guest);
   }
 
   private withProcess(choice: number, action: (process: SupervisedProcess) => void): void {

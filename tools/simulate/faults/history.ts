@@ -1,4 +1,4 @@
-import type { PowerOperation } from '@omnivisor/contracts';
+import { PowerOperation } from '@omnivisor/contracts';
 import { Random } from './random.js';
 
 /** What may be chosen among is named by a number in [0, 1), so that a step means something in any history. */
@@ -10,6 +10,7 @@ export type Happening =
   | { readonly kind: 'create'; readonly vcpus: number; readonly network: Choice | null; readonly count?: number }
   | { readonly kind: 'delete'; readonly server: Choice }
   | { readonly kind: 'power'; readonly server: Choice; readonly operation: PowerOperation }
+  | { readonly kind: 'remake'; readonly server: Choice; readonly how: 'rebuild' | 'rescue' | 'unrescue' }
   /** A process dies at the so-manieth call of a port from now. */
   | { readonly kind: 'crash'; readonly process: Choice; readonly calls: number; readonly when: 'before' | 'after' }
   | { readonly kind: 'restart'; readonly process: Choice }
@@ -37,6 +38,7 @@ export type Happening =
       readonly absent: number;
       readonly failed: number;
       readonly done: number;
+      readonly power: number;
       readonly lasts: number;
     }
   | { readonly kind: 'guest'; readonly server: Choice; readonly does: 'shutDown' | 'crash' | 'vanish' }
@@ -52,7 +54,21 @@ export type Happening =
 /** @param after milliseconds from the step before it */
 export type Step = Happening & { readonly after: number };
 type Kind = Happening['kind'];
-export type DriverCall = 'list' | 'spawn' | 'destroy' | 'powerOn' | 'powerOff' | 'reboot' | 'pause';
+export const DRIVER_CALLS = [
+  'list',
+  'spawn',
+  'destroy',
+  'powerOn',
+  'powerOff',
+  'reboot',
+  'pause',
+  'suspend',
+  'resume',
+  'rebuild',
+  'rescue',
+  'unrescue',
+] as const;
+export type DriverCall = (typeof DRIVER_CALLS)[number];
 
 /** What a run is made of; the same history runs the same way each time. */
 export interface History {
@@ -61,9 +77,6 @@ export interface History {
   readonly vcpus: number;
   readonly steps: readonly Step[];
 }
-
-const CALLS: readonly DriverCall[] = ['list', 'spawn', 'destroy', 'powerOn', 'powerOff', 'reboot', 'pause'];
-const OPERATIONS: readonly PowerOperation[] = ['stop', 'start', 'pause', 'unpause', 'softReboot', 'hardReboot'];
 
 const NEWEST: Choice = 0.999;
 
@@ -75,7 +88,8 @@ const makers: { readonly [K in Kind]: (random: Random) => Extract<Happening, { k
     ...(r.chance(0.2) ? { count: 2 + r.below(4) } : {}),
   }),
   delete: (r) => ({ kind: 'delete', server: r.chance(0.3) ? NEWEST : r.next() }),
-  power: (r) => ({ kind: 'power', server: r.next(), operation: r.pick(OPERATIONS) }),
+  power: (r) => ({ kind: 'power', server: r.next(), operation: r.pick(PowerOperation.options) }),
+  remake: (r) => ({ kind: 'remake', server: r.next(), how: r.pick(['rebuild', 'rescue', 'unrescue']) }),
   crash: (r) => ({
     kind: 'crash',
     process: r.next(),
@@ -98,8 +112,8 @@ const makers: { readonly [K in Kind]: (random: Random) => Extract<Happening, { k
     delay: r.chance(0.5) ? r.pick([20, 200, 2_000]) : 0,
     lasts: 1 + r.below(15),
   }),
-  fails: (r) => ({ kind: 'fails', host: r.next(), operation: r.pick(CALLS), times: 1 + r.below(3) }),
-  slow: (r) => ({ kind: 'slow', host: r.next(), operation: r.pick(CALLS), takes: r.below(20) }),
+  fails: (r) => ({ kind: 'fails', host: r.next(), operation: r.pick(DRIVER_CALLS), times: 1 + r.below(3) }),
+  slow: (r) => ({ kind: 'slow', host: r.next(), operation: r.pick(DRIVER_CALLS), takes: r.below(20) }),
   unreachable: (r) => ({ kind: 'unreachable', host: r.next(), lasts: 1 + r.below(15) }),
   lies: (r) => ({
     kind: 'lies',
@@ -107,6 +121,7 @@ const makers: { readonly [K in Kind]: (random: Random) => Extract<Happening, { k
     absent: r.chance(0.4) ? r.next() * 0.5 : 0,
     failed: r.chance(0.4) ? r.next() * 0.5 : 0,
     done: r.chance(0.4) ? r.next() * 0.5 : 0,
+    power: r.chance(0.4) ? r.next() * 0.5 : 0,
     lasts: 1 + r.below(20),
   }),
   guest: (r) => ({ kind: 'guest', server: r.next(), does: r.pick(['shutDown', 'crash', 'vanish']) }),
@@ -122,6 +137,7 @@ const WEIGHTS: Readonly<Record<Kind, number>> = {
   create: 10,
   delete: 5,
   power: 6,
+  remake: 3,
   crash: 5,
   restart: 1,
   messages: 3,
@@ -161,5 +177,5 @@ export const historyOf = (seed: number): History => {
     restored ||= step.kind === 'restore';
     steps.push(step);
   }
-  return { seed, hosts: 2 + random.below(2), vcpus: 1 + random.below(2), steps };
+  return { seed, hosts: 2 + random.below(2), vcpus: 1 + random.below(4), steps };
 };

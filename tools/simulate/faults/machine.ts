@@ -23,8 +23,10 @@ export interface Lies {
   readonly failed: number;
   /** It says that it did what it was told, and did nothing. */
   readonly done: number;
+  /** A guest is told to be off, whatever it is. */
+  readonly power: number;
 }
-export const HONEST: Lies = { absent: 0, failed: 0, done: 0 };
+export const HONEST: Lies = { absent: 0, failed: 0, done: 0, power: 0 };
 
 /** What somebody did to a guest, as the machine saw it. */
 export interface Deeds {
@@ -36,7 +38,22 @@ export interface Deeds {
 }
 
 /** Methods that change a guest, by what their first argument names. */
-const CHANGES = new Set(['spawn', 'destroy', 'powerOn', 'powerOff', 'reboot', 'pausing.pause', 'pausing.unpause']);
+const CHANGES = new Set([
+  'spawn',
+  'destroy',
+  'powerOn',
+  'powerOff',
+  'reboot',
+  'pausing.pause',
+  'pausing.unpause',
+  'suspending.suspend',
+  'suspending.resume',
+  'rebuilding.rebuild',
+  'rescuing.rescue',
+  'rescuing.unrescue',
+]);
+/** Members of a driver whose calls are its own. */
+const MEMBERS = new Set([...CHANGES].flatMap((name) => (name.includes('.') ? [name.split('.')[0]!] : [])));
 const idOf = (argument: unknown): ServerId =>
   typeof argument === 'string' ? (argument as ServerId) : (argument as { mark: { serverId: ServerId } }).mark.serverId;
 
@@ -56,7 +73,8 @@ export class WatchedMachine extends FakeHypervisor {
   }
 
   override complete(guest: FakeGuest): void {
-    this.deeds.made(guest);
+    // What is there already is made anew from another image.
+    if (this.guest(guest.mark.serverId)?.mark.attempt !== guest.mark.attempt) this.deeds.made(guest);
     super.complete(guest);
   }
 
@@ -91,7 +109,7 @@ export class WatchedMachine extends FakeHypervisor {
                   : untilDeath(life, args[at] as AbortSignal, (s) => value.apply(object, args.with(at, s)));
               return life.call(`driver ${name}`, () => this.ask(life, name, args, work));
             };
-          return value && typeof value === 'object' && name === 'pausing' ? over(value, 'pausing.') : value;
+          return MEMBERS.has(name) && value ? over(value, `${name}.`) : value;
         },
       });
     return over(driver, '') as HypervisorDriver;
@@ -101,6 +119,7 @@ export class WatchedMachine extends FakeHypervisor {
     if (name === 'list') return this.listed((await work()) as FoundGuest[]);
     if (name === 'inspect' && this.lies.absent > 0 && this.isHidden(args[0] as ServerId))
       throw new HypervisorError('serverNotOnHost', 'not on this host, it says');
+    if (name === 'inspect') return this.inspected((await work()) as FoundGuest);
     if (!CHANGES.has(name)) return work();
     const id = idOf(args[0]);
     this.deeds.begins(life, name, id);
@@ -116,6 +135,12 @@ export class WatchedMachine extends FakeHypervisor {
 
   private listed(guests: FoundGuest[]): FoundGuest[] {
     return this.lies.absent > 0 ? guests.filter((g) => !this.isHidden(g.mark.serverId)) : guests;
+  }
+
+  private inspected(guest: FoundGuest): FoundGuest {
+    if (!this.random.chance(this.lies.power)) return guest;
+    this.deeds.lied(guest.mark.serverId);
+    return { ...guest, power: 'shutdown' };
   }
 
   private isHidden(id: ServerId): boolean {
