@@ -359,7 +359,10 @@ export class Agent {
         const leave = this.session.leaveFor({ kind: 'spawn', serverId, attempt }, signal);
         const boot = () => this.session.ask(hostBus.serverBoot, { serverId, attempt });
         const failure = await this.work.spawn(desired, boot, leave);
-        // A driver whose spawn failed has left nothing; the network side is ours.
+        // A driver whose spawn failed has left nothing; a guest that is there all the same keeps its place.
+        if (failure !== null && (await this.look(serverId)))
+          throw new HypervisorError('fault', `a guest of server ${serverId} is in the way of its spawn`, failure);
+        // The network side is ours.
         if (failure !== null) await this.guestPorts.unplug(desired.portIds, leave);
         const fact: HostFact =
           failure === null

@@ -12,8 +12,8 @@ const wanted = (change: Partial<DesiredServer> = {}): DesiredServer =>
     operation: null,
     ...change,
   }) as DesiredServer;
-const guest = (power: FoundGuest['power'] = 'running', attempt = 2): FoundGuest =>
-  ({ mark: { cloudId: 'c', serverId: 's', attempt }, power }) as FoundGuest;
+const guest = (power: FoundGuest['power'] = 'running', attempt = 2, build = 0): FoundGuest =>
+  ({ mark: { cloudId: 'c', serverId: 's', attempt, build }, power, stage: 'settled' }) as FoundGuest;
 
 describe('closing the difference', () => {
   it('leaves alone what is as wanted', () => expect(nextAction(wanted(), guest())).toBeNull());
@@ -25,6 +25,10 @@ describe('closing the difference', () => {
     expect(nextAction(wanted({ spawned: false }), guest())).toEqual({ kind: 'reportSpawned' }));
   it('goes on with a guest that a crash left half made', () =>
     expect(nextAction(wanted({ spawned: false }), guest('shutdown'))).toEqual({ kind: 'spawn' }));
+  it.each([guest('paused'), guest('suspended'), guest('shutdown', 2, 5), { ...guest('shutdown'), stage: 'resized' }])(
+    'spawns nothing over a guest that has lived, although the log may be an older one: %j',
+    (found) => expect(nextAction(wanted({ spawned: false }), found as FoundGuest)).toEqual({ kind: 'reportSpawned' }),
+  );
   it('destroys on a tombstone', () =>
     expect(nextAction(wanted({ tombstone: true }), guest())).toEqual({ kind: 'destroy' }));
   it('confirms a tombstone when nothing is there', () =>

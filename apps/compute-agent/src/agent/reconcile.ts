@@ -35,6 +35,10 @@ export const nextAction = (
     : action;
 };
 
+/** An older log may not know of a spawn that was reported to a newer one. */
+const hasLived = ({ mark, stage, power }: FoundGuest): boolean =>
+  ['running', 'paused', 'suspended'].includes(power) || mark.build > 0 || stage === 'rescued' || stage === 'resized';
+
 const compared = (desired: DesiredServer | undefined, found: FoundGuest | undefined): Action | null => {
   if (!desired) return found ? { kind: 'quarantine', reason: 'the log asks for nothing under this id' } : null;
   if (desired.tombstone) {
@@ -59,7 +63,7 @@ const compared = (desired: DesiredServer | undefined, found: FoundGuest | undefi
       reason: `attempt ${found.mark.attempt} is here, attempt ${desired.attempt} is wanted`,
     };
   // A guest that does not run and was never reported was left half made by a crash: `spawn` goes on with it.
-  if (!desired.spawned) return { kind: found.power === 'running' ? 'reportSpawned' : 'spawn' };
+  if (!desired.spawned) return { kind: hasLived(found) ? 'reportSpawned' : 'spawn' };
   if (operation) return { kind: 'operate', operation: operation.kind, generation: operation.generation };
   // `noState` means that the hypervisor cannot say now: no news is no change.
   return found.power === 'noState' || found.power === desired.power ? null : { kind: 'reportPower' };
