@@ -7,6 +7,7 @@ import {
   type ProjectId,
   type ServerId,
   unavailable,
+  unsupported,
 } from '@omnivisor/contracts';
 import { MemoryBus, VirtualClock } from '@omnivisor/platform/testing';
 import type { z } from 'zod';
@@ -29,6 +30,10 @@ export class Desk {
   readonly quarantined: string[] = [];
   /** Where a snapshot goes; null when nobody waits for it. */
   upload: { url: string | null; format: 'qcow2' } | null = { url: 'memory:snapshot', format: 'qcow2' };
+  /** Forms of images that hosts asked for. */
+  readonly asked: (readonly string[])[] = [];
+  /** The image of servers can be had in no form that hosts take. */
+  hasNoForm = false;
   /** Nobody hears of guests that the log does not ask for. */
   deaf = false;
   /** What hosts tell of servers is not answered. */
@@ -44,7 +49,11 @@ export class Desk {
       return {};
     });
     await bus.respond(hostBus.confirm, async ({ changes }) => ({ confirmed: changes.map(() => true) }));
-    await bus.respond(hostBus.serverBoot, async () => boot);
+    await bus.respond(hostBus.serverBoot, async ({ imageFormats }) => {
+      this.asked.push(imageFormats ?? []);
+      if (this.hasNoForm) throw unsupported('The image cannot be had in these formats.');
+      return boot;
+    });
     await bus.respond(hostBus.snapshotUpload, async () => this.upload);
     await bus.respond(hostBus.desired, async () => ({
       version: 1,

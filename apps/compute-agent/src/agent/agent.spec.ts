@@ -1,5 +1,6 @@
 import { seconds } from '@omnivisor/contracts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { DISK_FORMATS } from '../drivers/hypervisor-driver.js';
 import { AgentWorld, type Desk, id } from './agent.fixtures.js';
 import type { Agent } from './agent.js';
 
@@ -73,6 +74,16 @@ describe('an agent', () => {
     desk.deaf = false;
     await clock.runUntil(() => desk.quarantined.length === 1, seconds(31));
     expect(desk.quarantined).toEqual([id(1)]);
+  });
+
+  it('asks for images as its driver takes them, and says when there is no such form', async () => {
+    desk.hasNoForm = true;
+    desk.want(1);
+    await agent.start();
+    await clock.runUntil(() => desk.facts.length > 0, seconds(1));
+    expect(desk.asked).toEqual([[...DISK_FORMATS]]);
+    expect(desk.facts).toMatchObject([{ kind: 'spawnFailed', reason: expect.stringContaining('form') }]);
+    expect(machine.all()).toEqual([]);
   });
 
   it('gives up a spawn that the log does not ask for any more', async () => {

@@ -344,6 +344,7 @@ export class Agent {
     signal: AbortSignal,
   ): Promise<void> {
     const { serverId, attempt } = desired;
+    const imageFormats = [...this.ports.driver.imageFormats];
     const tell = (fact: HostFact) => this.report(desired, fact);
     const destroy = this.session.leaveFor({ kind: 'destroy', serverId, attempt }, signal);
     switch (action.kind) {
@@ -357,7 +358,7 @@ export class Agent {
           return;
         }
         const leave = this.session.leaveFor({ kind: 'spawn', serverId, attempt }, signal);
-        const boot = () => this.session.ask(hostBus.serverBoot, { serverId, attempt });
+        const boot = () => this.session.ask(hostBus.serverBoot, { serverId, attempt, imageFormats });
         const failure = await this.work.spawn(desired, boot, leave);
         // A driver whose spawn failed has left nothing; a guest that is there all the same keeps its place.
         if (failure !== null && (await this.look(serverId)))
@@ -391,7 +392,7 @@ export class Agent {
       }
       case 'operate': {
         const { generation, operation } = action;
-        const boot = () => this.session.ask(hostBus.serverBoot, { serverId, attempt, generation });
+        const boot = () => this.session.ask(hostBus.serverBoot, { serverId, attempt, generation, imageFormats });
         const upload = () => this.session.ask(hostBus.snapshotUpload, { serverId, attempt, generation });
         const leave = this.session.leaveFor({ kind: 'operate', serverId, attempt, generation }, signal);
         const result = await this.operations.operate({ desired, operation: desired.operation!, boot, upload, leave });

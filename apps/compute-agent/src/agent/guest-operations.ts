@@ -1,5 +1,4 @@
 import {
-  DomainError,
   type FlavorSnapshot,
   gib,
   type hostBus,
@@ -12,7 +11,7 @@ import {
 import type { z } from 'zod';
 import { type GuestSpec, HypervisorError, memberOf } from '../drivers/hypervisor-driver.js';
 import type { GuestPorts } from './guest-ports.js';
-import { type Boot, bytesOf, guestSpec } from './guest-spec.js';
+import { type Boot, bytesOf, guestSpec, isFinalAnswer } from './guest-spec.js';
 import type { Leave } from './leave.js';
 import type { AgentPorts } from './ports.js';
 import type { DesiredServer } from './reconcile.js';
@@ -229,11 +228,7 @@ export class GuestOperations {
 
 /** Another try will not mend it. */
 const isFinal = (error: unknown): boolean =>
-  error instanceof HypervisorError
-    ? error.code !== 'unavailable'
-    : error instanceof DomainError && FINAL.has(error.kind);
-/** What the control plane says of an image that cannot be had in any form, and of a snapshot that it does not take. */
-const FINAL: ReadonlySet<string> = new Set(['notFound', 'unsupported', 'tooLarge', 'unsupportedMedia']);
+  error instanceof HypervisorError ? error.code !== 'unavailable' : isFinalAnswer(error);
 
 const flavorOf = ({ flavor }: Operation): FlavorSnapshot => {
   if (!flavor) throw new HypervisorError('fault', 'the log names no flavor');

@@ -1,4 +1,4 @@
-import type { hostBus, ImageSnapshot } from '@omnivisor/contracts';
+import { DomainError, type hostBus, type ImageSnapshot } from '@omnivisor/contracts';
 import type { z } from 'zod';
 import type { GuestSpec } from '../drivers/hypervisor-driver.js';
 import { imageSource } from '../images/image-source.js';
@@ -8,6 +8,11 @@ import type { DesiredServer } from './reconcile.js';
 import { NotAskedFor } from './session.js';
 
 export type Boot = z.output<typeof hostBus.serverBoot.reply>;
+
+/** What the control plane says of an image that cannot be had in any form, and of a snapshot that it does not take. */
+const FINAL: ReadonlySet<string> = new Set(['notFound', 'unsupported', 'tooLarge', 'unsupportedMedia']);
+/** Asking again will not mend it. */
+export const isFinalAnswer = (error: unknown): boolean => error instanceof DomainError && FINAL.has(error.kind);
 
 /** What the log gives for the work, once the image's bytes are here: they are asked for before anything is made. */
 export const bytesOf = async (
@@ -37,7 +42,7 @@ export const guestSpec = (
     flavor,
     image,
     disks: {
-      root: { source: imageSource(images, image, given.imageUrl), size: flavor.disk },
+      root: { source: imageSource(images, image, given), size: flavor.disk },
       ephemeral: flavor.ephemeral > 0 ? { size: flavor.ephemeral, source: null } : null,
       swap: flavor.swap,
     },

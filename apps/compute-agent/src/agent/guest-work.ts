@@ -1,7 +1,7 @@
 import { DomainError, type ServerId } from '@omnivisor/contracts';
 import { HypervisorError } from '../drivers/hypervisor-driver.js';
 import type { GuestPorts } from './guest-ports.js';
-import { type Boot, bytesOf, guestSpec } from './guest-spec.js';
+import { type Boot, bytesOf, guestSpec, isFinalAnswer } from './guest-spec.js';
 import type { Leave } from './leave.js';
 import type { AgentPorts } from './ports.js';
 import type { DesiredServer } from './reconcile.js';
@@ -25,7 +25,14 @@ export class GuestWork {
   async spawn(desired: DesiredServer, boot: () => Promise<Boot>, leave: Leave): Promise<string | null> {
     const { signal } = leave;
     return this.spawning.use(async () => {
-      const given = await bytesOf(this.ports, desired.image, boot, leave);
+      let given: NonNullable<Boot>;
+      try {
+        given = await bytesOf(this.ports, desired.image, boot, leave);
+      } catch (error) {
+        if (!isFinalAnswer(error)) throw error;
+        this.ports.onError(`spawning server ${desired.serverId}`, error);
+        return 'Its image cannot be had in a form that the hypervisor takes.';
+      }
       try {
         const spec = guestSpec(this.ports, desired, desired.image, given);
         const nics = await this.guestPorts.plugAll(desired, leave);

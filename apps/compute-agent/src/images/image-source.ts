@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
-import { DomainError, type ImageSnapshot } from '@omnivisor/contracts';
+import { DomainError, type ImageFormat, type ImageSnapshot } from '@omnivisor/contracts';
 import type { ImageCache } from '../agent/ports.js';
 import { DISK_FORMATS, type DiskFormat, HypervisorError, type ImageSource } from '../drivers/hypervisor-driver.js';
 
@@ -14,7 +14,11 @@ const formatOf = (diskFormat: string): DiskFormat => {
 };
 
 /** An image as drivers take it: kept in this machine's cache, or fetched by the hypervisor itself. */
-export const imageSource = (images: ImageCache, image: ImageSnapshot, url: string): ImageSource => {
+export const imageSource = (
+  images: ImageCache,
+  image: ImageSnapshot,
+  { imageUrl: url, imageFormat }: { readonly imageUrl: string; readonly imageFormat?: ImageFormat | undefined },
+): ImageSource => {
   const path = async (signal: AbortSignal): Promise<string> => {
     try {
       return await images.path(image, url, signal);
@@ -25,7 +29,7 @@ export const imageSource = (images: ImageCache, image: ImageSnapshot, url: strin
     }
   };
   return {
-    format: formatOf(image.diskFormat),
+    format: formatOf(imageFormat ?? image.diskFormat),
     path,
     url,
     digest: async () => {
