@@ -39,8 +39,8 @@ export const why = async (
   const sessions = await sessionsOf(index, hostsIn(events), until);
   const names = new Map(
     events.flatMap(({ data }) => {
-      const { host, hostName } = data as { host?: string; hostName?: string };
-      return host !== undefined && hostName !== undefined ? [[host, hostName] as const] : [];
+      const { host, hostName } = data as { host?: unknown; hostName?: string };
+      return typeof host === 'string' && hostName !== undefined ? [[host, hostName] as const] : [];
     }),
   );
   const requests = causalTree(events, {
@@ -54,7 +54,13 @@ export const why = async (
 type Session = RecordedEvent<string, { readonly facts: HostFacts }>;
 
 const hostsIn = (events: readonly RecordedEvent[]): Set<string> =>
-  new Set(events.flatMap(({ data }) => (data as { host?: string }).host ?? []));
+  new Set(
+    events.flatMap(({ data }) => {
+      // Events of ports name their host by id and name.
+      const { host } = data as { host?: string | { readonly id: string } | null };
+      return typeof host === 'string' ? host : (host?.id ?? []);
+    }),
+  );
 
 const sessionsOf = async (index: AuditIndex, hosts: Set<string>, until: number): Promise<Map<string, Session[]>> => {
   const query = { types: ['HostSessionStarted'], after: 0, until, order: 'oldest first', limit: 1_000 } as const;
