@@ -135,14 +135,8 @@ export class PostgresEventIndex implements EventIndex {
     };
   }
 
-  /** One query by itself; again when an idle connection was lost. */
   private read<R extends readonly unknown[]>(statement: Statement): Promise<R[]> {
-    return this.foreseen(() =>
-      this.reader.query<R>(statement).catch((error) => {
-        if (error instanceof ConnectionLost) return this.reader.query<R>(statement);
-        throw error;
-      }),
-    );
+    return this.foreseen(() => this.reader.repeatable<R>(statement));
   }
 
   private async foreseen<T>(work: () => Promise<T>): Promise<T> {

@@ -64,6 +64,19 @@ export class Link {
     return this.run(() => this.connection(), statement);
   }
 
+  /**
+   * As `query`, for a statement that may run twice: a connection that was lost while idle costs one more try.
+   * @throws as `query`
+   */
+  async repeatable<Row extends readonly unknown[]>(statement: Statement): Promise<Row[]> {
+    try {
+      return await this.query<Row>(statement);
+    } catch (error) {
+      if (error instanceof ConnectionLost) return this.query<Row>(statement);
+      throw error;
+    }
+  }
+
   /** The connection as it is now, for transactions: once it is lost, all further statements fail. */
   pin(): Pick<Link, 'query'> {
     const client = this.connection();

@@ -177,10 +177,7 @@ export class PostgresEventStore implements EventStore {
     statement: { name: string; text: string; values?: readonly unknown[] },
   ): Promise<Row[]> {
     try {
-      return await link.query<Row>(statement).catch((error) => {
-        if (error instanceof ConnectionLost) return link.query<Row>(statement);
-        throw error;
-      });
+      return await link.repeatable<Row>(statement);
     } catch (error) {
       if (error instanceof ConnectionLost) throw new EventStoreUnavailable('the log cannot be read', { cause: error });
       throw error;

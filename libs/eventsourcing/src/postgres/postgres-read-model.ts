@@ -305,12 +305,7 @@ export class PostgresReadModel implements ReadModel, RowTables {
     this.inFlight[chosen]!++;
     try {
       const link = this.readers[chosen]!;
-      return await this.foreseen(() =>
-        link.query<Row>(statement).catch((error) => {
-          if (error instanceof ConnectionLost) return link.query<Row>(statement);
-          throw error;
-        }),
-      );
+      return await this.foreseen(() => link.repeatable<Row>(statement));
     } finally {
       this.inFlight[chosen]!--;
     }

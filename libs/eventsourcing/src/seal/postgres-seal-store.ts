@@ -71,14 +71,10 @@ export class PostgresSealStore implements SealStore {
     return row && checkpointOf(row);
   }
 
-  /** Sealing twice is harmless, as reading is: a connection that was lost while idle costs one more try. */
+  /** Sealing twice is harmless, as reading is. */
   private async read<R extends readonly unknown[]>(statement: Statement): Promise<R[]> {
-    const once = () => this.link.query<R>(statement);
     try {
-      return await once().catch((error) => {
-        if (error instanceof ConnectionLost) return once();
-        throw error;
-      });
+      return await this.link.repeatable<R>(statement);
     } catch (error) {
       if (error instanceof ConnectionLost) throw unavailable('the seals cannot be reached', error);
       throw error;

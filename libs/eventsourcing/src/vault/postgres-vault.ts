@@ -115,12 +115,8 @@ export class PostgresVault implements Vault {
   }
 
   private async run<Row extends readonly unknown[]>(statement: Statement): Promise<Row[]> {
-    const once = () => this.link.query<Row>(statement);
     try {
-      return await once().catch((error) => {
-        if (error instanceof ConnectionLost) return once();
-        throw error;
-      });
+      return await this.link.repeatable<Row>(statement);
     } catch (error) {
       if (error instanceof ConnectionLost) throw unavailable('the vault cannot be reached', error);
       // The database's own text may repeat what was sent.
