@@ -1,26 +1,10 @@
-import { type GuestNic, HypervisorError, type PortGuard } from '../../hypervisor-driver.js';
+import { letsAllPass } from '../../common/open-rules.js';
+import { type GuestNic, HypervisorError } from '../../hypervisor-driver.js';
 import type { AnswerObject } from '../transport/soap.js';
-
-type SecurityRule = PortGuard['rules'][number];
 
 const refuse = (why: string): never => {
   throw new HypervisorError('unsupported', `this host cannot enforce what port security asks for: ${why}`);
 };
-
-const letsAllPass = (
-  rules: readonly SecurityRule[],
-  direction: SecurityRule['direction'],
-  ethertype: SecurityRule['ethertype'],
-): boolean =>
-  rules.some(
-    (rule) =>
-      rule.direction === direction &&
-      rule.ethertype === ethertype &&
-      rule.protocol === null &&
-      rule.portMin === null &&
-      rule.portMax === null &&
-      rule.remotePrefixes.some((prefix) => prefix.endsWith('/0')),
-  );
 
 /**
  * A port group keeps guests to the MAC addresses of their cards, and knows nothing of IP: no addresses, no filter. So a

@@ -1,5 +1,6 @@
 import { isIPv4, isIPv6 } from 'node:net';
-import { type GuestNic, HypervisorError, type PortGuard } from '../../hypervisor-driver.js';
+import { letsAllPass } from '../../common/open-rules.js';
+import { type GuestNic, HypervisorError } from '../../hypervisor-driver.js';
 
 /** What a VIF says of who its guest may be. */
 export interface PortLock {
@@ -8,26 +9,9 @@ export interface PortLock {
   readonly ipv6_allowed: readonly string[];
 }
 
-type SecurityRule = PortGuard['rules'][number];
-
 const refuse = (why: string): never => {
   throw new HypervisorError('unsupported', `this pool cannot enforce what port security asks for: ${why}`);
 };
-
-const letsAllPass = (
-  rules: readonly SecurityRule[],
-  direction: SecurityRule['direction'],
-  ethertype: string,
-): boolean =>
-  rules.some(
-    (rule) =>
-      rule.direction === direction &&
-      rule.ethertype === ethertype &&
-      rule.protocol === null &&
-      rule.portMin === null &&
-      rule.portMax === null &&
-      rule.remotePrefixes.some((prefix) => prefix.endsWith('/0')),
-  );
 
 /** One address: a locked VIF knows no networks. */
 const single = (ip: string): string => {
