@@ -232,6 +232,9 @@ export class Agent {
     if (groups.length === 0) return;
     const key = 'security groups';
     try {
+      const leave = this.session.leave();
+      leave.given(this.toldAt);
+      await leave.step();
       await this.ports.network.regroup(groups);
       this.retries.succeeded(key);
     } catch (error) {
