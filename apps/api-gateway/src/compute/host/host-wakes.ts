@@ -61,6 +61,7 @@ export class HostWakes {
   private readonly regroupings = new Map<string, Position>();
   private cancelRegrouping = () => {};
   private forget = () => {};
+  private on = false;
 
   constructor(
     private readonly core: GatewayCore,
@@ -69,6 +70,7 @@ export class HostWakes {
   ) {}
 
   start(): void {
+    this.on = true;
     // The host asks while the event is projected, and its question waits for that.
     this.core.observeAppends((event) => {
       const host = this.askedBy(event);
@@ -83,6 +85,7 @@ export class HostWakes {
   }
 
   stop(): void {
+    this.on = false;
     this.forget();
     this.cancelRegrouping();
   }
@@ -100,9 +103,9 @@ export class HostWakes {
     try {
       const hosts = await (await this.core.fresh()).find(hostTable, { where: { retired: false } });
       for (const [i, { id }] of hosts.entries())
-        this.core.clock.after(ms(i * BETWEEN_WAKES), () =>
-          this.core.bus.publish(hostBus.wakeSubject(id), { kind: 'desired' }),
-        );
+        this.core.clock.after(ms(i * BETWEEN_WAKES), () => {
+          if (this.on) this.core.bus.publish(hostBus.wakeSubject(id), { kind: 'desired' });
+        });
     } catch (error) {
       this.onError('waking all hosts', error);
     }
