@@ -186,13 +186,18 @@ try {
   const user = process.getuid?.() === 0 ? { user: knownUser() } : {};
   const port = Number(readFileSync(join(home, 'data/postgres.port'), 'utf8'));
   const postgres = await startPostgres({ dir: join(home, 'data/postgres'), binaries, port, ...user });
-  say(`writing ${EVENTS} events`);
-  const written = await seconds(() => connected((client) => multiply(client, from, EVENTS)));
-  const events = await head();
-  say(`  ${events} events in ${round(written)} s`);
-  say('rebuild of all read models');
-  const took = await rebuild(address(), events);
-  await postgres.stop();
+  let events;
+  let took;
+  try {
+    say(`writing ${EVENTS} events`);
+    const written = await seconds(() => connected((client) => multiply(client, from, EVENTS)));
+    events = await head();
+    say(`  ${events} events in ${round(written)} s`);
+    say('rebuild of all read models');
+    took = await rebuild(address(), events);
+  } finally {
+    await postgres.stop();
+  }
   say('a start that has it all to catch up with');
   const behind = await seconds(() => start());
   tool(home, 'stop.mjs');
