@@ -43,6 +43,11 @@ export interface RowReader {
   getMany<Row extends object>(table: Table<Row>, keys: readonly string[]): Promise<Map<string, Row>>;
   /** @throws DomainError `invalid` when `after` names no row */
   find<Row extends object>(table: Table<Row>, query?: Query<Row>): Promise<Row[]>;
+  /**
+   * As `find`, but a row is made when it is come to, each time anew: a long answer need not be held as a whole.
+   * @throws DomainError as `find`
+   */
+  scan<Row extends object>(table: Table<Row>, query?: Query<Row>): Promise<Iterable<Row>>;
   count<Row extends object>(table: Table<Row>, where?: Query<Row>['where']): Promise<number>;
 }
 
@@ -67,7 +72,8 @@ export const latestLease = (now: Instant, until: Instant): Instant =>
   after(now, ms(2 * (Date.parse(until) - Date.parse(now))));
 
 /**
- * The read model of one app: its tables, all at one position of the log.
+ * The read model of one app: its tables, all at one position of the log. Rows by key are at least as new as the newest
+ * checkpoint that this replica was told of.
  */
 export interface ReadModel extends RowReader {
   checkpoint(): Promise<Position>;

@@ -43,6 +43,7 @@ export class MemoryHistory implements History {
       getMany: <Row extends object>(table: Table<Row>, keys: readonly string[]) =>
         read((rows) => rows.getMany(table, keys)),
       find: <Row extends object>(table: Table<Row>, query?: Query<Row>) => read((rows) => rows.find(table, query)),
+      scan: <Row extends object>(table: Table<Row>, query?: Query<Row>) => read((rows) => rows.scan(table, query)),
       count: <Row extends object>(table: Table<Row>, where?: Query<Row>['where']) =>
         read((rows) => rows.count(table, where)),
     };

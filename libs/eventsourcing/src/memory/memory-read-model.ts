@@ -105,6 +105,10 @@ export class MemoryReadModel implements ReadModel {
     return rows.slice(0, query.limit ?? rows.length).map(([, row]) => copy(row));
   }
 
+  scan<Row extends object>(table: Table<Row>, query?: Query<Row>): Promise<Iterable<Row>> {
+    return this.find(table, query);
+  }
+
   async count<Row extends object>(table: Table<Row>, where?: Query<Row>['where']): Promise<number> {
     return this.matching(table, where).length;
   }

@@ -11,6 +11,8 @@ export interface LinkOptions {
   readonly settings?: Readonly<Record<string, string>>;
   /** Deadline of one query, in milliseconds. */
   readonly timeout?: number;
+  /** Called when a connection that was there is gone. */
+  readonly onLost?: () => void;
 }
 
 /** A statement with a name is planned once per connection. */
@@ -154,6 +156,7 @@ export class Link {
     this.live = undefined;
     this.client = undefined;
     this.end(client);
+    this.options.onLost?.();
   }
 
   private end(client: pg.Client): void {

@@ -72,7 +72,7 @@ export class PostgresHistory implements History, RowTables {
   }
 
   at(position: Position): RowReader {
-    return new Rows(this, (statement) => this.read(statement), position);
+    return new Rows(this, (statement) => this.read(statement), { moment: position });
   }
 
   async close(): Promise<void> {
@@ -98,7 +98,9 @@ export class PostgresHistory implements History, RowTables {
     try {
       const [row] = await transaction.query<[number]>(this.checkpointStatement(' for update'));
       const from = row![0];
-      const newest = new Rows(this, (statement) => transaction.query(statement), FOREVER - 1);
+      const newest = new Rows(this, (statement) => transaction.query(statement), {
+        moment: FOREVER - 1,
+      });
       const { to, versions } = await work(from, newest);
       for (const statement of this.writes(to, versions)) await transaction.query(statement);
       await transaction.query({ text: 'commit' });

@@ -14,6 +14,7 @@ import { decodeDocument, originalText, scalarText, storedText } from './codec.js
 import { ConnectionLost, Link, type Statement } from './link.js';
 import { Parameters, type PhysicalTable, physicalTable } from './query.js';
 import { documentColumns, generationOf, prepareSchema } from './read-model-schema.js';
+import { RowCache } from './row-cache.js';
 import { Rows, type RowTables, Statements } from './rows.js';
 import { sharedAnswer } from './shared-answer.js';
 
@@ -28,6 +29,9 @@ const PAGE = 500;
 
 /** How long replicas take turns after one got in between another, in milliseconds. */
 const CONTENTION = 5_000;
+
+/** Documents by table and key as they are stored; undefined for a row that is gone. */
+type Written = Map<PhysicalTable, Map<string, string | undefined>>;
 
 type Work = (from: Position, rows: RowReader) => Promise<{ to: Position; changes: readonly RowChange[] }>;
 
@@ -48,17 +52,26 @@ export class PostgresReadModel implements ReadModel, RowTables {
   private turn: Promise<unknown> = Promise.resolve();
   /** Where this replica left the checkpoint. */
   private known: Position | undefined;
+  /** Rows as of there. */
+  private readonly cache = new RowCache();
   private lockUntil = 0;
 
   constructor(options: PostgresReadModelOptions) {
     if (!/^[a-z][a-z0-9_]{0,39}$/.test(options.schema)) throw new Error(`not a schema name: ${options.schema}`);
     this.quotedSchema = pg.escapeIdentifier(options.schema);
     const link = (name: string, settings: Record<string, string> = {}) =>
-      new Link({ url: options.url, name: `omnivisor ${name}`, pipeline: true, settings });
+      new Link({
+        url: options.url,
+        name: `omnivisor ${name}`,
+        pipeline: true,
+        settings,
+        // The database may come back as another one, e.g. from a backup.
+        onLost: () => this.cache.clear(),
+      });
     this.readers = [link('reader'), link('reader')];
     // A replica that stops while it holds the checkpoint must not keep it.
     this.writer = link('projector', { synchronous_commit: 'off', idle_in_transaction_session_timeout: '15000' });
-    this.rows = new Rows(this, (statement) => this.read(statement));
+    this.rows = new Rows(this, (statement) => this.read(statement), { cache: this.cache });
   }
 
   async prepare(tables: readonly Table<never>[]): Promise<void> {
@@ -84,14 +97,14 @@ export class PostgresReadModel implements ReadModel, RowTables {
 
   readonly checkpoint = sharedAnswer(async (): Promise<Position> => {
     const [row] = await this.read<[number]>(this.checkpointStatement(''));
-    return row![0];
+    const [position] = row!;
+    if (position !== this.known) this.cache.clear();
+    return position;
   });
 
   advance(work: Work): Promise<Position> {
     const run = this.turn.then(() => this.foreseen(() => this.advanceNow(work)));
-    this.turn = run.catch(() => {
-      this.known = undefined;
-    });
+    this.turn = run.catch(() => this.settle(undefined));
     return run;
   }
 
@@ -105,6 +118,10 @@ export class PostgresReadModel implements ReadModel, RowTables {
 
   find<Row extends object>(table: Table<Row>, query?: Query<Row>): Promise<Row[]> {
     return this.rows.find(table, query);
+  }
+
+  scan<Row extends object>(table: Table<Row>, query?: Query<Row>): Promise<Iterable<Row>> {
+    return this.rows.scan(table, query);
   }
 
   count<Row extends object>(table: Table<Row>, where?: Query<Row>['where']): Promise<number> {
@@ -219,20 +236,28 @@ export class PostgresReadModel implements ReadModel, RowTables {
       if (to !== undefined) return to;
       this.lockUntil = Date.now() + CONTENTION;
     }
-    this.known = undefined;
-    this.known = await this.advanceInTurn(work);
-    return this.known;
+    return this.advanceInTurn(work);
+  }
+
+  /** The checkpoint is where this replica left it; undefined when that is not known. */
+  private settle(at: Position | undefined, written?: Written): void {
+    if (written) this.cache.wrote(written);
+    else if (at === undefined || at !== this.known) this.cache.clear();
+    this.known = at;
+  }
+
+  private rowsBy(connection: Pick<Link, 'query'>): Rows {
+    return new Rows(this, (statement) => connection.query(statement), { cache: this.cache });
   }
 
   /** @returns undefined when the checkpoint is not where this replica left it, and nothing was written */
   private async advanceAlone(work: Work, from: Position): Promise<Position | undefined> {
     const connection = this.writer.pin();
-    const { to, changes } = await work(from, new Rows(this, (statement) => connection.query(statement)));
-    const unchanged = to === from && changes.length === 0;
-    const statement = unchanged ? this.checkpointStatement('') : this.write(to, changes, from);
-    const [row] = await connection.query<[number]>(statement);
+    const { to, changes } = await work(from, this.rowsBy(connection));
+    const write = to === from && changes.length === 0 ? undefined : this.write(to, changes, from);
+    const [row] = await connection.query<[number]>(write?.statement ?? this.checkpointStatement(''));
     if (row?.[0] !== to) return undefined;
-    this.known = to;
+    this.settle(to, write?.written);
     return to;
   }
 
@@ -243,15 +268,17 @@ export class PostgresReadModel implements ReadModel, RowTables {
     const begun = transaction.query({ text: 'begin' });
     const [, [row]] = await Promise.all([begun, transaction.query<[number]>(lock)]);
     const from = row![0];
-    let write: Statement | undefined;
+    this.settle(from);
+    let write: ReturnType<typeof this.write> | undefined;
     try {
-      const { to, changes } = await work(from, new Rows(this, (statement) => transaction.query(statement)));
+      const { to, changes } = await work(from, this.rowsBy(transaction));
       if (to === from && changes.length === 0) return from;
       write = this.write(to, changes, from);
-      const written = transaction.query(write);
+      const written = transaction.query(write.statement);
       // After a write that failed, a commit is a rollback.
       const committed = transaction.query({ text: 'commit' });
       await Promise.all([written, committed]);
+      this.settle(to, write.written);
       return to;
     } finally {
       if (!write) await transaction.query({ text: 'rollback' }).catch(() => {});
@@ -259,7 +286,11 @@ export class PostgresReadModel implements ReadModel, RowTables {
   }
 
   /** All changes and the checkpoint in one statement. The last change of a row is the one that counts. */
-  private write(to: Position, changes: readonly RowChange[], from: Position): Statement {
+  private write(
+    to: Position,
+    changes: readonly RowChange[],
+    from: Position,
+  ): { statement: Statement; written: Written } {
     const byTable = new Map<PhysicalTable, Map<string, object | undefined>>();
     for (const { table, key, row } of changes) {
       const physical = this.table(table);
@@ -271,6 +302,7 @@ export class PostgresReadModel implements ReadModel, RowTables {
       rows.set(storedText(key), row);
     }
     const parameters = new Parameters();
+    const written: Written = new Map();
     const steps = [
       `update ${this.quotedSchema}.checkpoint set position = ${parameters.add(to, 'bigint')}, used_at = now()
        where generation = ${parameters.add(this.generation)} and position = ${parameters.add(from, 'bigint')} returning position`,
@@ -282,16 +314,25 @@ export class PostgresReadModel implements ReadModel, RowTables {
         steps.push(
           `delete from ${table.name} where key = any(${parameters.add(removed)}[]) and exists (select from c0)`,
         );
-      if (kept.length > 0) steps.push(this.upsert(table, kept, parameters));
+      const { columns, values } = documentColumns(table, kept);
+      if (kept.length > 0) steps.push(this.upsert(table, columns, values, parameters));
+      const documents = new Map<string, string | undefined>(removed.map((key) => [key, undefined]));
+      for (const [i, [key]] of kept.entries()) documents.set(key, values[1]![i]!);
+      written.set(table, documents);
     }
-    return this.statement(
+    const statement = this.statement(
       `with ${steps.map((step, i) => `c${i} as (${step})`).join(', ')} select position from c0`,
       parameters.values,
     );
+    return { statement, written };
   }
 
-  private upsert(table: PhysicalTable, rows: readonly (readonly [string, object])[], parameters: Parameters): string {
-    const { columns, values } = documentColumns(table, rows);
+  private upsert(
+    table: PhysicalTable,
+    columns: readonly string[],
+    values: readonly (readonly (string | null)[])[],
+    parameters: Parameters,
+  ): string {
     const sources = values.map((list) => `${parameters.add(list)}[]`);
     const named = columns.map((c) => `, ${c}`).join('');
     return `insert into ${table.name} (key, doc${named})

@@ -34,7 +34,7 @@ export const documentColumns = (
 const tableSteps = (table: PhysicalTable): string[] => [
   `create table if not exists ${table.name} (key text collate "C" primary key, doc json not null${table.fields
     .map((field) => `, ${columnOf(field)} text collate "C"`)
-    .join('')}) with (fillfactor = 70)`,
+    .join('')}) with (fillfactor = 70, toast_tuple_target = 8160)`,
   ...table.indexes.map(
     (fields, i) =>
       `create index if not exists "${table.plainName}_${i}" on ${table.name} (${fields

@@ -3,6 +3,7 @@ import type { Query, RowReader, Table } from '../read-model.js';
 import { decodeDocument, originalText, scalarText, storedText } from './codec.js';
 import type { Statement } from './link.js';
 import { type PhysicalTable, QueryText } from './query.js';
+import type { RowCache } from './row-cache.js';
 
 /** Statements that a connection keeps planned; rarer ones beyond it are planned each time. */
 const MAX_STATEMENTS = 400;
@@ -33,11 +34,15 @@ type Run = <Row extends readonly unknown[]>(statement: Statement) => Promise<Row
 
 /** Rows by a connection: inside a transaction, or each query by itself. */
 export class Rows implements RowReader {
-  /** @param moment of tables with versions: those that were the newest when the event at this position was */
   constructor(
     private readonly tables: RowTables,
     private readonly run: Run,
-    private readonly moment?: Position,
+    private readonly options: {
+      /** Of tables with versions: those that were the newest when the event at this position was. */
+      readonly moment?: Position;
+      /** Rows by key need not be asked for when they are known. */
+      readonly cache?: RowCache;
+    } = {},
   ) {}
 
   async get<Row extends object>(table: Table<Row>, key: string): Promise<Row | undefined> {
@@ -45,17 +50,35 @@ export class Rows implements RowReader {
   }
 
   async getMany<Row extends object>(table: Table<Row>, keys: readonly string[]): Promise<Map<string, Row>> {
-    if (keys.length === 0) return new Map();
+    const { cache } = this.options;
+    const physical = this.tables.table(table);
+    const found = new Map<string, Row>();
+    const unknown: string[] = [];
+    for (const key of keys) {
+      const stored = storedText(key);
+      const known = cache?.get(physical, stored);
+      if (known === undefined) unknown.push(stored);
+      else found.set(key, decodeDocument<Row>(known));
+    }
+    if (unknown.length === 0) return found;
+    const stamp = cache?.stamp;
     const text = this.query(table);
     const wanted =
-      keys.length === 1
-        ? `key = ${text.parameters.add(storedText(keys[0]!))}`
-        : `key = any(${text.parameters.add(keys.map(storedText))}[])`;
-    const rows = await this.select<[string, string]>(text, table, 'key, doc', [wanted]);
-    return new Map(rows.map(([key, doc]) => [originalText(key), decodeDocument<Row>(doc)]));
+      unknown.length === 1
+        ? `key = ${text.parameters.add(unknown[0])}`
+        : `key = any(${text.parameters.add(unknown)}[])`;
+    for (const [key, doc] of await this.select<[string, string]>(text, table, 'key, doc', [wanted])) {
+      found.set(originalText(key), decodeDocument<Row>(doc));
+      if (stamp !== undefined) cache?.learn(stamp, physical, key, doc);
+    }
+    return found;
   }
 
-  async find<Row extends object>(table: Table<Row>, query: Query<Row> = {}): Promise<Row[]> {
+  async find<Row extends object>(table: Table<Row>, query?: Query<Row>): Promise<Row[]> {
+    return [...(await this.scan(table, query))];
+  }
+
+  async scan<Row extends object>(table: Table<Row>, query: Query<Row> = {}): Promise<Iterable<Row>> {
     const order = query.orderBy ?? [];
     const text = this.query(table);
     const conditions = text.where(query.where);
@@ -74,7 +97,11 @@ export class Rows implements RowReader {
       conditions,
       ` order by ${text.orderBy(order)}${limit}`,
     );
-    return rows.map(([doc]) => decodeDocument<Row>(doc));
+    return {
+      *[Symbol.iterator]() {
+        for (const [doc] of rows) yield decodeDocument<Row>(doc);
+      },
+    };
   }
 
   async count<Row extends object>(table: Table<Row>, where?: Query<Row>['where']): Promise<number> {
@@ -95,8 +122,8 @@ export class Rows implements RowReader {
     rest = '',
   ): Promise<R[]> {
     const all = [...conditions];
-    if (this.moment !== undefined) {
-      const moment = text.parameters.add(this.moment, 'bigint');
+    if (this.options.moment !== undefined) {
+      const moment = text.parameters.add(this.options.moment, 'bigint');
       all.push(`position <= ${moment}`, `until > ${moment}`, 'doc is not null');
     }
     const where = all.length > 0 ? ` where ${all.join(' and ')}` : '';

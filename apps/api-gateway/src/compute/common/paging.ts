@@ -34,7 +34,7 @@ export const markerNotFound = (marker: string) => invalid(`marker [${marker.slic
 export const nextLink = (
   call: Pick<Call, 'publicUrl' | 'path' | 'query'>,
   name: string,
-  page: readonly unknown[],
+  page: { readonly length: number },
   lastKey: string | undefined,
   key = `${name}_links`,
 ): Record<string, unknown> => {

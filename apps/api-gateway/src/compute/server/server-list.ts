@@ -254,8 +254,8 @@ const compare = (order: Order) => (a: ServerRow, b: ServerRow) => {
   return a.id < b.id ? -1 : 1;
 };
 
-/** One page of the servers that the query asks for and the caller may know of. */
-export const listServers = async (call: Call, rows: RowReader, detail: boolean): Promise<ServerRow[]> => {
+/** One page of the servers that the query asks for and the caller may know of: may be gone through once. */
+export const listServers = async (call: Call, rows: RowReader, detail: boolean): Promise<Iterable<ServerRow>> => {
   const query = call.query as Query;
   const size = pageSize(query);
   const selection = await select(call, rows, detail);
@@ -274,7 +274,7 @@ export const listServers = async (call: Call, rows: RowReader, detail: boolean):
   const orderBy = [['createdAt', 'desc']] as const;
   if (selection.tests.length === 0 && order === null) {
     try {
-      return await rows.find(serverTable, {
+      return await rows.scan(serverTable, {
         where,
         orderBy,
         limit: size,
@@ -286,9 +286,9 @@ export const listServers = async (call: Call, rows: RowReader, detail: boolean):
       throw error;
     }
   }
-  const found = (await rows.find(serverTable, { where, orderBy })).filter((row) =>
-    selection.tests.every((t) => t(row)),
-  );
+  const found: ServerRow[] = [];
+  for (const row of await rows.scan(serverTable, { where, orderBy }))
+    if (selection.tests.every((t) => t(row))) found.push(row);
   if (order) found.sort(compare(order));
   const start = marker === undefined ? 0 : found.findIndex((row) => row.id === marker) + 1;
   if (marker !== undefined && start === 0) throw markerNotFound(marker);

@@ -9,6 +9,17 @@ import { serverGroupTable } from '../server-group/server-group.projection.js';
 import type { ServerRow } from './server.projection.js';
 import type { ServerViewContext } from './server.view.js';
 
+/** What is known, and what `find` knows of other ids. */
+const withMore = async <V>(
+  known: ReadonlyMap<string, V> | undefined,
+  ids: readonly string[],
+  find: (unknown: readonly string[]) => Promise<ReadonlyMap<string, V>>,
+): Promise<ReadonlyMap<string, V>> => {
+  const unknown = [...new Set(ids)].filter((id) => !known?.has(id));
+  if (known && unknown.length === 0) return known;
+  return new Map([...(known ?? []), ...(await find(unknown))]);
+};
+
 /** Gathers what views of servers need beside their rows: a few reads for a whole page. */
 @Injectable()
 export class ServerPresenter {
@@ -17,11 +28,13 @@ export class ServerPresenter {
     private readonly secrets: ComputeSecrets,
   ) {}
 
+  /** @param before the context of servers of the same page: what it knows is not asked again */
   async context(
     call: Call,
     rows: RowReader,
     servers: readonly ServerRow[],
     groups: boolean,
+    before?: ServerViewContext,
   ): Promise<ServerViewContext> {
     const can = (rule: string) => call.can(`os_compute_api:${rule}`);
     const extendedAttributes = can('os-extended-server-attributes');
@@ -36,15 +49,23 @@ export class ServerPresenter {
       extraSpecs: can('servers:show:flavor-extra-specs'),
       hostStatus,
       isAdmin: call.isAdmin,
-      groupNames: await this.network.groupNames(rows, [...new Set(servers.flatMap((s) => s.securityGroups))]),
-      hostStates: hostStatus === 'none' || !call.since('2.16') ? new Map() : await this.hostStates(rows, servers),
+      groupNames: await withMore(
+        before?.groupNames,
+        servers.flatMap((s) => s.securityGroups),
+        (ids) => this.network.groupNames(rows, ids),
+      ),
+      hostStates: await withMore(
+        before?.hostStates,
+        hostStatus === 'none' || !call.since('2.16') ? [] : servers.flatMap((s) => s.hostId ?? []),
+        (ids) => this.hostStates(rows, ids),
+      ),
       userData: extendedAttributes && call.since('2.3') ? await this.userData(servers) : new Map(),
       serverGroups: groups && call.since('2.71') ? await this.groups(rows, servers) : new Map(),
     };
   }
 
-  private async hostStates(rows: RowReader, servers: readonly ServerRow[]) {
-    const hosts = await rows.getMany(hostTable, [...new Set(servers.flatMap((s) => s.hostId ?? []))]);
+  private async hostStates(rows: RowReader, ids: readonly string[]) {
+    const hosts = await rows.getMany(hostTable, ids);
     return new Map(
       [...hosts].map(([id, host]) => [id, host.enabled ? (host.up ? 'UP' : 'DOWN') : 'MAINTENANCE'] as const),
     );

@@ -3,6 +3,7 @@ import { invalid } from '@omnivisor/contracts';
 import { type Call, Operation, Reply } from '@omnivisor/openstack';
 import { GatewayCore } from '../../core/gateway-core.js';
 import { serverOf, targetOf } from '../common/access.js';
+import { jsonList } from '../common/json-list.js';
 import { linksOf, nextLink } from '../common/paging.js';
 import { strictFrom } from '../common/versions.js';
 import {
@@ -12,7 +13,13 @@ import {
   type UpdateServerBody,
   updateServer,
 } from './server.schema.js';
-import { serverBrief, serverDetailView, serverShowView, serverUpdateView } from './server.view.js';
+import {
+  type ServerViewContext,
+  serverBrief,
+  serverDetailView,
+  serverShowView,
+  serverUpdateView,
+} from './server.view.js';
 import { ServerCreation } from './server-create.js';
 import { type ServerCommand, serverAggregate } from './server-lifecycle.js';
 import { listServers } from './server-list.js';
@@ -65,7 +72,7 @@ export class ServersController {
     query: listServersQuery,
   })
   async list(call: Call) {
-    const page = await listServers(call, await this.core.freshFor(call), false);
+    const page = [...(await listServers(call, await this.core.freshFor(call), false))];
     return {
       servers: page.map((row) => serverBrief(row, call.publicUrl)),
       ...nextLink(call, 'servers', page, page.at(-1)?.id),
@@ -81,12 +88,16 @@ export class ServersController {
   })
   async detail(call: Call) {
     const rows = await this.core.freshFor(call);
-    const page = await listServers(call, rows, true);
-    const context = await this.presenter.context(call, rows, page, false);
-    return {
-      servers: page.map((row) => serverDetailView.render(call.version, row, context)),
-      ...nextLink(call, 'servers', page, page.at(-1)?.id),
-    };
+    let context: ServerViewContext | undefined;
+    return jsonList(await listServers(call, rows, true), {
+      name: 'servers',
+      render: async (servers) => {
+        const known = await this.presenter.context(call, rows, servers, false, context);
+        context = known;
+        return servers.map((server) => serverDetailView.render(call.version, server, known));
+      },
+      rest: (length, last) => nextLink(call, 'servers', { length }, last?.id),
+    });
   }
 
   @Operation({
