@@ -73,6 +73,30 @@ describe('Projector', () => {
     );
   });
 
+  it('reads the page after a full one early, and again when the log has grown since', async () => {
+    const t = setup();
+    for (let n = 0; n < 4; n++) await t.append('a');
+    const { readAll } = t.store;
+    const read: number[] = [];
+    t.store.readAll = (from, limit) => {
+      read.push(from);
+      return readAll.call(t.store, from, limit);
+    };
+    const projector = t.projector(3);
+    const running = projector.catchUp();
+    const { advance } = t.readModel;
+    t.readModel.advance = (work) => {
+      // The page after the first one was read by now, with one event in it.
+      t.readModel.advance = advance;
+      return t.append('a').then(() => advance(work));
+    };
+    await running;
+    const { position } = await t.append('a');
+    expect(await projector.catchUp(position)).toBe(position);
+    expect(await t.readModel.get(counts, 'a')).toEqual({ n: position });
+    expect(read.slice(0, 3)).toEqual([0, 3, 3]);
+  });
+
   it('writes what changed and nothing else', async () => {
     const t = setup();
     await t.append('a');

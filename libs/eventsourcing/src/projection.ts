@@ -5,6 +5,8 @@ import type { ReadModel, RowChange, RowReader, Table } from './read-model.js';
 /** Rows of one table as a pure fold of events. */
 export interface Projection<Row extends object = object> {
   readonly table: Table<Row>;
+  /** Types of the events that may concern this table; all when not given. */
+  readonly types?: ReadonlySet<string>;
   /** Keys of the rows an event touches; none when it does not concern this table. */
   keys(event: RecordedEvent): readonly string[];
   /** The row after the event; undefined removes it. */
@@ -39,6 +41,7 @@ export const projection = <E extends DomainEvent, Row extends object>(
   >;
   return {
     table,
+    types: new Set(Object.keys(handlers)),
     keys: (event) => {
       const key = handlers[event.type]?.key(event);
       return key === undefined ? [] : typeof key === 'string' ? [key] : key;
@@ -72,6 +75,34 @@ export const upToUnknown = (events: readonly RecordedEvent[]): readonly Recorded
   return events;
 };
 
+const byType = new WeakMap<readonly Projection[], Map<string, readonly Projection[]>>();
+
+/** Those of the projections that an event of a type may concern. */
+const concernedBy = (projections: readonly Projection[], type: string): readonly Projection[] => {
+  const known = byType.get(projections) ?? new Map<string, readonly Projection[]>();
+  byType.set(projections, known);
+  const concerned = known.get(type) ?? projections.filter((p) => p.types?.has(type) ?? true);
+  known.set(type, concerned);
+  return concerned;
+};
+
+interface Step {
+  readonly event: RecordedEvent;
+  readonly key: string;
+}
+
+const stepsOf = (projections: readonly Projection[], events: readonly RecordedEvent[]): Map<Projection, Step[]> => {
+  const all = new Map<Projection, Step[]>();
+  for (const event of events)
+    for (const p of concernedBy(projections, event.type))
+      for (const key of p.keys(event)) {
+        const steps = all.get(p);
+        if (steps) steps.push({ event, key });
+        else all.set(p, [{ event, key }]);
+      }
+  return all;
+};
+
 /**
  * Folds events into row changes; `before` has the rows as they are. Pure but for `before`'s reading. Rows that stay the
  * same give no change; neither do derived rows that followed from the row before just as they do now.
@@ -81,13 +112,9 @@ export const project = async (
   events: readonly RecordedEvent[],
   before: RowReader,
 ): Promise<RowChange[]> => {
-  const touched = projections.map((p) => ({
-    p,
-    steps: events.flatMap((event) => p.keys(event).map((key) => ({ event, key }))),
-  }));
+  const touched = stepsOf(projections, events);
   const keysOf = new Map<Table<object>, Set<string>>();
-  for (const { p, steps } of touched) {
-    if (steps.length === 0) continue;
+  for (const [p, steps] of touched) {
     const keys = keysOf.get(p.table) ?? new Set();
     for (const { key } of steps) keys.add(key);
     keysOf.set(p.table, keys);
@@ -98,18 +125,17 @@ export const project = async (
     ),
   );
   const rows = new Map([...old].map(([table, found]) => [table, new Map<string, object | undefined>(found)]));
-  for (const { p, steps } of touched)
-    for (const { event, key } of steps) {
-      const table = rows.get(p.table)!;
-      table.set(key, p.evolve(table.get(key), event, key));
-    }
+  for (const [p, steps] of touched) {
+    const table = rows.get(p.table)!;
+    for (const { event, key } of steps) table.set(key, p.evolve(table.get(key), event, key));
+  }
   const changes: RowChange[] = [];
   for (const [table, keys] of keysOf)
     for (const key of keys) {
       const row = rows.get(table)!.get(key);
       if (row !== old.get(table)!.get(key)) changes.push({ table: table as Table<never>, key, row });
     }
-  for (const { p, steps } of touched)
+  for (const [p, steps] of touched)
     if (p.derive)
       for (const key of new Set(steps.map((step) => step.key)))
         changes.push(...news(p.derive(key, old.get(p.table)!.get(key)), p.derive(key, rows.get(p.table)!.get(key))));
@@ -132,6 +158,7 @@ export interface ProjectorOptions {
 export class Projector {
   private running: Promise<Position> | undefined;
   private wanted: Position = 0;
+  private ahead: { readonly from: Position; readonly page: Promise<readonly RecordedEvent[]> } | undefined;
   /** The read model is at least here; it never goes back. */
   private known: Position = 0;
 
@@ -188,9 +215,27 @@ export class Projector {
       })
       .finally(() => {
         this.running = undefined;
+        this.ahead = undefined;
       });
     this.running = run;
     return run;
+  }
+
+  /** Events after a position. While a full page is projected, the one after it is read. */
+  private async page(from: Position, limit: number): Promise<readonly RecordedEvent[]> {
+    const { ahead } = this;
+    this.ahead = undefined;
+    const early = ahead?.from === from ? await ahead.page : [];
+    // The log may have grown since a page was read that is not full.
+    const events = early.length === limit ? early : await this.store.readAll(from, limit);
+    const last = events.at(-1);
+    if (last && events.length === limit) {
+      const page = this.store.readAll(last.position, limit);
+      // Whoever takes the page hears of it.
+      page.catch(() => {});
+      this.ahead = { from: last.position, page };
+    }
+    return events;
   }
 
   private async drain(): Promise<Position> {
@@ -202,8 +247,7 @@ export class Projector {
         seen = [];
         // Another replica has done it while this one waited for its turn.
         if (from >= this.wanted) return { to: from, changes: [] };
-        const read = await this.store.readAll(from, limit);
-        seen = upToUnknown(read);
+        seen = upToUnknown(await this.page(from, limit));
         const last = seen.at(-1);
         if (!last) return { to: from, changes: [] };
         changes = await project(this.projections, seen, rows);
