@@ -115,7 +115,7 @@ describe('an import', () => {
     ['of a name with one bad address', ['93.184.216.34', '::1'], /not allowed/],
     ['of a name for a wrapped address', ['64:ff9b::7f00:2'], /not allowed/],
     ['of a name that is not known', [], /not allowed/],
-  ])('from the web %s fails', async (_, addresses, reason) => {
+  ])('OSSA-2026-004 from the web %s fails', async (_, addresses, reason) => {
     names.evil = [addresses];
     const id = await create();
     expect((await begin(id, 'web-download', 'http://evil/')).status).toBe(202);
@@ -132,7 +132,7 @@ describe('an import', () => {
     ['http://user:pass@mirror/'],
     ['http://mirror:22/'],
     ['http://rebound/'],
-  ])('that is redirected to %s fails', async (location) => {
+  ])('OSSA-2026-004 that is redirected to %s fails', async (location) => {
     names.rebound = [['127.0.0.2']];
     handler = (_, response) => response.writeHead(301, { location }).end();
     const id = await create();
@@ -140,7 +140,7 @@ describe('an import', () => {
     expect(await ended(id)).toMatchObject({ status: 'failure', message: expect.stringMatching(/not pass filtering/) });
   });
 
-  it('asks the address it checked, whatever the name server says next', async () => {
+  it('OSSA-2026-004 asks the address it checked, whatever the name server says next', async () => {
     let asked = 0;
     handler = (_, response) => {
       asked++;
