@@ -109,6 +109,18 @@ describe('an import', () => {
     expect(log).not.toContain('secret');
   });
 
+  it('OSSA-2026-010 from the web takes nothing of ours along', async () => {
+    const heard: string[] = [];
+    handler = (request, response) => {
+      heard.push(...Object.keys(request.headers));
+      response.end(qcow2Image());
+    };
+    const id = await create();
+    await begin(id, 'web-download', `http://mirror:${port}/`);
+    expect((await ended(id)).status).toBe('success');
+    expect(heard.sort()).toEqual(['accept-encoding', 'connection', 'host', 'user-agent']);
+  });
+
   it.each<[string, string[], RegExp]>([
     ['of a name for this machine', ['127.0.0.2'], /address is not allowed/],
     ['of a name for the metadata service', ['169.254.169.254'], /not allowed/],
