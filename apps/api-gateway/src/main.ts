@@ -103,6 +103,12 @@ const service = await startGatewayApp({
   publicUrl: config.OMNIVISOR_PUBLIC_URL,
   trustedProxies: config.OMNIVISOR_TRUSTED_PROXIES,
   consoleOrigins: config.OMNIVISOR_CONSOLE_ORIGINS,
+  limits: {
+    logins: config.OMNIVISOR_LIMIT_LOGINS,
+    wrongTokens: config.OMNIVISOR_LIMIT_WRONG_TOKENS,
+    uploads: config.OMNIVISOR_LIMIT_UPLOADS,
+    lists: config.OMNIVISOR_LIMIT_LISTS,
+  },
   ...(config.OMNIVISOR_POLICY_DIR ? { policies: readPolicies(config.OMNIVISOR_POLICY_DIR) } : {}),
   onError,
 });

@@ -81,6 +81,7 @@ const service = await startImageService({
   tokens: new BusTokenValidator(bus),
   logger: log,
   sandbox,
+  limits: { uploads: config.OMNIVISOR_LIMIT_UPLOADS, lists: config.OMNIVISOR_LIMIT_LISTS },
   publicUrl: config.OMNIVISOR_PUBLIC_URL,
   trustedProxies: config.OMNIVISOR_TRUSTED_PROXIES.split(',').filter((p) => p !== ''),
 });
