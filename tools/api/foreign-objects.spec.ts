@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { z } from 'zod';
 import { ApiCloud } from '../simulate/api-cloud.js';
 import { everyRoute, filled, nameOf, namesIn, nobodys, ownNames, type Route, wantedBy } from './paths.js';
-import { type Belongings, settle } from './people.js';
+import { type Belongings, forgedIdentity, settle } from './people.js';
 import { bodiesOf, contentType } from './samples.js';
 
 let api: ApiCloud;
@@ -28,7 +28,7 @@ const ask = async ({ spec, version }: Route, path: string, body?: unknown) => {
     token: stranger.token,
     version,
     ...(body === undefined ? {} : { body: raw ? Buffer.from(String(body)) : body }),
-    headers: { 'content-type': contentType(spec) },
+    headers: { 'content-type': contentType(spec), ...forgedIdentity(owner) },
   });
   let text = answer.text.replace(/req-[0-9a-f-]{36}/g, '<request>').replace(/\b[0-9a-f]{64}\b/g, '<digest>');
   for (const key of Object.keys(owner) as (keyof Belongings)[])
@@ -36,14 +36,16 @@ const ask = async ({ spec, version }: Route, path: string, body?: unknown) => {
   return { status: answer.status, text };
 };
 
-/** All ways of naming something foreign in a path: all of its names, or only the last of several. */
+/** All ways of naming something foreign in a path: all of its names, or one of several. */
 const foreignNames = (route: Route): ((foreign: Belongings) => string[])[] => {
   const names = namesIn(route);
   const things = names.filter((n) => n.of && !n.isWord);
   if (things.length === 0) return [];
   const all = (foreign: Belongings) => ownNames(route, foreign);
-  const last = (foreign: Belongings) => [...ownNames(route, stranger).slice(0, -1), names.at(-1)!.of!(foreign)];
-  return things.length > 1 && things.at(-1) === names.at(-1) ? [all, last] : [all];
+  if (things.length === 1) return [all];
+  const one = (at: number) => (foreign: Belongings) =>
+    ownNames(route, stranger).map((name, i) => (i === at ? names[i]!.of!(foreign) : name));
+  return [all, ...names.flatMap((name, at) => (things.includes(name) ? [one(at)] : []))];
 };
 
 const snapshot = async () => {
@@ -59,7 +61,7 @@ const snapshot = async () => {
 };
 
 describe.each(named(routes.filter((r) => foreignNames(r).length > 0)))('%s', (_, route) => {
-  it("answers about another project's things as about what never was", async () => {
+  it("OSSA-2024-005 OSSA-2020-002 OSSN-0102 answers about another project's things as about what never was", async () => {
     for (const names of foreignNames(route)) {
       const bodies = (who: Belongings) => bodiesOf(route.spec, { ...stranger, word: who.word });
       for (const [i, body] of bodies(owner).entries()) {
@@ -128,7 +130,7 @@ const keysOf = ({ spec, version }: Route): string[] => {
 
 const lists = routes.filter((r) => r.spec.method === 'GET' && namesIn(r).length === 0);
 describe.each(named(lists))('%s', (_, route) => {
-  it("finds another project's things by no filter", async () => {
+  it("OSSN-0103 finds another project's things by no filter", async () => {
     for (const key of keysOf(route)) {
       const by = (who: Belongings) => {
         const wanted = /^all_/.test(key) ? 'true' : wantedBy(route, key, who);
@@ -141,10 +143,11 @@ describe.each(named(lists))('%s', (_, route) => {
   });
 });
 
-it('answers nobody without a token', async () => {
+it('OSSA-2026-001 answers nobody without a token, whoever headers say he is', async () => {
   for (const route of routes.filter((r) => r.spec.policy !== 'open')) {
     const { service, method } = route.spec;
-    const answer = await api.call(service, method, filled(route, ownNames(route, owner)), { version: route.version });
+    const path = filled(route, ownNames(route, owner));
+    const answer = await api.call(service, method, path, { version: route.version, headers: forgedIdentity(owner) });
     expect([nameOf(route), answer.status]).toEqual([nameOf(route), 401]);
   }
 });
@@ -159,4 +162,32 @@ it('leaves what it was asked about as it was', async () => {
   const written = (await api.cloud.store.readAll(head, 10_000)).map((e) => e.type);
   expect(written.filter((type) => !/^(?:RequestRefused|RefusalsCounted)$/.test(type))).toEqual([]);
   expect(api.complaints).toEqual([]);
+});
+
+it('OSSA-2024-005 answers about what another project had and deleted as about what never was, of the past too', async () => {
+  const before = await api.cloud.store.head();
+  const deletions = routes.filter((r) => r.spec.method === 'DELETE').reverse();
+  for (const route of deletions)
+    await api.call(route.spec.service, 'DELETE', filled(route, ownNames(route, owner)), {
+      token: owner.token,
+      version: route.version,
+    });
+  for (const [service, path] of [
+    ['compute', `/v2.1/servers/${owner.server}`],
+    ['network', `/v2.0/ports/${owner.port}`],
+    ['image', `/v2/images/${owner.image}`],
+  ] as const)
+    expect([path, (await api.call(service, 'GET', path, { token: owner.token })).status]).toEqual([path, 404]);
+  const at = (path: string) => [path, `${path}?at=${before}`];
+  const past = await api.call('compute', 'GET', at(`/v2.1/servers/${owner.server}`)[1]!, { token: owner.token });
+  expect(past.status).toBe(200);
+  for (const route of routes.filter((r) => foreignNames(r).length > 0))
+    for (const names of foreignNames(route)) {
+      const [foreign, unknown] = [owner, nobody].map((who) => at(filled(route, names(who)))) as [string[], string[]];
+      const bodies = (who: Belongings) => bodiesOf(route.spec, { ...stranger, word: who.word });
+      for (const i of route.spec.method === 'GET' ? [0, 1] : [0])
+        expect(await ask(route, foreign[i]!, bodies(owner)[0]), foreign[i]).toEqual(
+          await ask(route, unknown[i]!, bodies(nobody)[0]),
+        );
+    }
 });

@@ -37,6 +37,27 @@ export interface Belongings {
   readonly word: string;
 }
 
+/** Headers by which services behind a trusting middleware are told who asks: here they mean nothing. */
+export const forgedIdentity = (of: Belongings): Record<string, string> => ({
+  'x-identity-status': 'Confirmed',
+  'x-service-identity-status': 'Confirmed',
+  'x-user-id': of.userId,
+  'x-user': of.userName,
+  'x-user-name': of.userName,
+  'x-user-domain-id': 'default',
+  'x-project-id': of.projectId,
+  'x-project-domain-id': 'default',
+  'x-tenant-id': of.projectId,
+  'x-auth-project-id': of.projectId,
+  'x-roles': 'admin,member,reader,service,auditor',
+  'x-role': 'admin',
+  'x-service-roles': 'admin,service',
+  'x-is-admin-project': 'True',
+  'openstack-system-scope': 'all',
+  'remote-user': of.userName,
+  'x-forwarded-user': of.userName,
+});
+
 /** Makes a project, a member of it, and everything that a member can have. */
 export const settle = async (api: ApiCloud, word: string, subnet24 = '10.9.0'): Promise<Belongings> => {
   const { admin } = api;

@@ -154,7 +154,7 @@ it('refuses wrong requests without repeating what is secret in them', async () =
   expect(refusals.length - before).toBe(wrong.length + 1);
 });
 
-it('has written none of them down where others could read it', async () => {
+it('OSSA-2020-001 has written none of them down where others could read it', async () => {
   await cloud.omnivisor('audit', 'list');
   const { OS_PASSWORD: password = '' } = readOpenrc(join(cloud.home, 'openrc'));
   const folder = join(cloud.home, 'data', 'secrets');

@@ -1,7 +1,7 @@
 import { buffer } from 'node:stream/consumers';
 import { unavailable } from '@omnivisor/contracts';
 import { MemoryEventIndex } from '@omnivisor/eventsourcing/event-index';
-import { MemoryLeadership, MemoryReadModel, MemorySeat } from '@omnivisor/eventsourcing/memory';
+import { MemoryHistory, MemoryLeadership, MemoryReadModel, MemorySeat } from '@omnivisor/eventsourcing/memory';
 import { MemorySealStore } from '@omnivisor/eventsourcing/seal';
 import { BusTokenValidator, type Call, createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
 import { ComputeImages } from '../../apps/api-gateway/src/compute/compute-ports.js';
@@ -78,7 +78,7 @@ export class ApiCloud {
       logger,
     });
     const gateway = await startGatewayApp({
-      ports: { ...world, readModel: cloud.readModel },
+      ports: { ...world, readModel: cloud.readModel, history: new MemoryHistory() },
       vault: cloud.vault,
       evidence: {
         seals: new MemorySealStore(),

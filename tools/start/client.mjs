@@ -18,7 +18,10 @@ const call = (url, request) =>
 /** `export NAME='value'` lines of an openrc. @param {string} file */
 export const readOpenrc = (file) =>
   Object.fromEntries(
-    [...readFileSync(file, 'utf8').matchAll(/^export (\w+)='?(.*?)'?$/gm)].map(([, name, value]) => [name, value]),
+    [...readFileSync(file, 'utf8').matchAll(/^export (\w+)='?(.*?)'?$/gm)].map(([, name, value]) => [
+      name,
+      value.replaceAll("'\\''", "'"),
+    ]),
   );
 
 /**

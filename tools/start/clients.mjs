@@ -5,6 +5,9 @@ const CLOUDS = 'omnivisor';
 
 /** @typedef {{ username: string, password: string, project: string }} Login */
 
+/** A word of a POSIX shell, whatever is in it. @param {string} text */
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
 /** Shell text that makes `openstack` use this cloud. @param {string} publicUrl @param {Login} login */
 export const openrc = (publicUrl, { username, password, project }) =>
   `${Object.entries({
@@ -17,7 +20,7 @@ export const openrc = (publicUrl, { username, password, project }) =>
     OS_IDENTITY_API_VERSION: '3',
     OS_REGION_NAME: 'RegionOne',
   })
-    .map(([name, value]) => `export ${name}='${value}'`)
+    .map(([name, value]) => `export ${name}=${quoted(value)}`)
     .join('\n')}\n`;
 
 /** clouds.yaml with one cloud for each login. @param {string} publicUrl @param {Record<string, Login>} logins */
@@ -27,9 +30,9 @@ export const cloudsYaml = (publicUrl, logins) =>
       ([name, { username, password, project }]) => `  ${CLOUDS}-${name}:
     auth:
       auth_url: ${authUrl(publicUrl)}
-      username: ${username}
+      username: ${JSON.stringify(username)}
       password: ${JSON.stringify(password)}
-      project_name: ${project}
+      project_name: ${JSON.stringify(project)}
       user_domain_name: Default
       project_domain_name: Default
     region_name: RegionOne

@@ -1,4 +1,10 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { readOpenrc } from './client.mjs';
 import { cloudsYaml, openrc } from './clients.mjs';
 import { howToInstall } from './needs.mjs';
 import { publicUrlOf, startOptions } from './options.mjs';
@@ -67,6 +73,27 @@ describe('files for clients', () => {
     expect(openrc('http://127.0.0.1:1', login)).toContain("export OS_PROJECT_NAME='demo'");
     expect(cloudsYaml('http://127.0.0.1:1', { demo: login })).toContain('omnivisor-demo:');
   });
+});
+
+describe('OSSN-0097 files for clients', () => {
+  const evil = `$(touch x) \`id\` "$HOME" 'a' \\ # : - !`;
+  const odd = { username: evil, password: evil, project: evil };
+  it('are words for a shell, whatever is in them', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'omnivisor-openrc-'));
+    const file = join(folder, 'openrc');
+    writeFileSync(file, openrc('http://127.0.0.1:1', odd));
+    const script = '. "$1"; printf "%s\\0" "$OS_USERNAME" "$OS_PASSWORD" "$OS_PROJECT_NAME"';
+    const said = execFileSync('sh', ['-c', script, 'sh', file], { cwd: folder }).toString();
+    expect([said, readdirSync(folder)]).toEqual([`${evil}\0`.repeat(3), ['openrc']]);
+    expect(readOpenrc(file)).toMatchObject({ OS_USERNAME: evil, OS_PASSWORD: evil, OS_PROJECT_NAME: evil });
+    rmSync(folder, { recursive: true });
+  });
+  it('are texts of YAML', () =>
+    expect(parse(cloudsYaml('http://127.0.0.1:1', { demo: odd })).clouds['omnivisor-demo'].auth).toMatchObject({
+      username: evil,
+      password: evil,
+      project_name: evil,
+    }));
 });
 
 describe('the state of a run', () => {

@@ -60,6 +60,11 @@ export const GatewayConfig = z.object({
   OMNIVISOR_CHECKPOINT_RETENTION_DAYS: z.coerce.number().int().nonnegative().default(365),
   /** Origins that browsers may open consoles from. */
   OMNIVISOR_CONSOLE_ORIGINS: list,
+  /** Logins, requests with wrong tokens, uploads and lists in a minute, by source; lists also by project; 0 for any number. */
+  OMNIVISOR_LIMIT_LOGINS: count.default(1_200),
+  OMNIVISOR_LIMIT_WRONG_TOKENS: count.default(6_000),
+  OMNIVISOR_LIMIT_UPLOADS: count.default(600),
+  OMNIVISOR_LIMIT_LISTS: count.default(60_000),
   /** Folder of policy files, `<service>.yaml` each; OpenStack's default rules hold where they say nothing. */
   OMNIVISOR_POLICY_DIR: z.string().optional(),
   OMNIVISOR_LOG_LEVEL: z.string().default('info'),

@@ -7,6 +7,8 @@ import {
   type EdgeLogger,
   type OpenStackApp,
   type OpenStackAppOptions,
+  RequestLimiter,
+  type RequestLimits,
   trustOf,
 } from '@omnivisor/openstack';
 import { AppModule } from './app.module.js';
@@ -49,6 +51,8 @@ export interface GatewayAppOptions {
   readonly consoleOrigins: readonly string[];
   /** Rules of an operator by service. */
   readonly policies?: OpenStackAppOptions['policies'];
+  /** How often a minute; without limits when not given. */
+  readonly limits?: RequestLimits;
   readonly onError: (where: string, error: unknown) => void;
 }
 
@@ -96,6 +100,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
   const follower = new EventFollower(gateway.core, index);
   await follower.start();
   const publicUrl = options.publicUrl?.replace(/\/+$/, '');
+  const limiter = new RequestLimiter(options.limits);
   const app: OpenStackApp = await createOpenStackApp({
     module: AppModule.of({
       gateway,
@@ -111,6 +116,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
     services: ['identity', 'compute', 'network', 'audit'],
     tokens: () => identity.desk.tokens,
     logger: options.logger,
+    limiter,
     refused: (refusal) => refusals.record(refusal),
     lookingBack: (moment, read) => gateway.core.lookingBack(moment, read),
     publicUrl,
@@ -124,7 +130,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
         identity.desk.tokens,
         refusals,
       );
-      await passThrough(fastify, passed, trustOf(options.trustedProxies));
+      await passThrough(fastify, passed, trustOf(options.trustedProxies), limiter);
     },
   });
   return {

@@ -24,6 +24,7 @@ import {
   readCredentials,
   SystemClock,
   serveConfig,
+  serveHealth,
 } from '@omnivisor/platform';
 import { checkpointPlaces } from './audit/evidence/configured-places.js';
 import { evidenceMetrics } from './audit/evidence/evidence-metrics.js';
@@ -102,6 +103,12 @@ const service = await startGatewayApp({
   publicUrl: config.OMNIVISOR_PUBLIC_URL,
   trustedProxies: config.OMNIVISOR_TRUSTED_PROXIES,
   consoleOrigins: config.OMNIVISOR_CONSOLE_ORIGINS,
+  limits: {
+    logins: config.OMNIVISOR_LIMIT_LOGINS,
+    wrongTokens: config.OMNIVISOR_LIMIT_WRONG_TOKENS,
+    uploads: config.OMNIVISOR_LIMIT_UPLOADS,
+    lists: config.OMNIVISOR_LIMIT_LISTS,
+  },
   ...(config.OMNIVISOR_POLICY_DIR ? { policies: readPolicies(config.OMNIVISOR_POLICY_DIR) } : {}),
   onError,
 });
@@ -110,7 +117,7 @@ lifecycle.onStop('gateway', () => service.stop());
 const health = new Health('api-gateway', [
   { name: 'bus', probe: () => bus.connected() },
   { name: 'event store', probe: async () => (await store.head()) >= 0 },
-  { name: 'read model', probe: () => service.gateway.core.projector.failure === undefined },
+  { name: 'read model', probe: () => service.gateway.core.projector.assertGoing(), lasting: true },
   { name: 'seals', probe: () => service.evidence.failure === null },
 ]);
 const metrics = metricsRegistry('api-gateway');
@@ -122,6 +129,8 @@ const healthServer = await HealthServer.listen(
   config.OMNIVISOR_HEALTH_LISTEN,
   config.OMNIVISOR_HEALTH_PORT,
 );
+const healthDesk = await serveHealth(bus, health);
+lifecycle.onStop('health desk', () => healthDesk.close());
 lifecycle.onStop('health', () => {
   health.markStopping();
   return healthServer.close();

@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Module } from '@nestjs/common';
-import { createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
+import { createOpenStackApp, type OpenStackApp, RequestLimiter } from '@omnivisor/openstack';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { passThrough } from './pass-through.js';
 
@@ -40,6 +40,7 @@ beforeAll(async () => {
           { prefix: '/placement', upstream: 'http://127.0.0.1:1' },
         ],
         () => false,
+        new RequestLimiter({ uploads: 9, lists: 9 }),
       ),
   });
   root = `http://127.0.0.1:${await app.listen(0, '127.0.0.1')}`;
@@ -87,4 +88,17 @@ it('says when the service is away', async () => {
   const answer = await fetch(`${root}/placement/traits`);
   expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '1']);
   expect(await answer.text()).not.toContain('127.0.0.1:1');
+});
+
+it.each([
+  ['lists', 'GET', '/image/v2/images?limit=1'],
+  ['uploads', 'PUT', '/image/v2/images/6f70656e-6e65-4bad-8f0d-5c6e3f2a1b07/file'],
+] as const)('lets a source ask for %s so often and no more, in the words of the service', async (_, method, path) => {
+  const ask = () => fetch(root + path, { method, ...(method === 'PUT' ? { body: 'x' } : {}) });
+  const seen = (await Promise.all(Array.from({ length: 20 }, ask))).map((a) => a.status);
+  expect([...new Set(seen)].sort()).toEqual([201, 429]);
+  const answer = await ask();
+  expect([answer.status, Number(answer.headers.get('retry-after')) > 0]).toEqual([429, true]);
+  expect(await answer.text()).toContain('429 Too Many Requests');
+  expect((await fetch(`${root}/image/v2/images/6f70656e-6e65-4bad-8f0d-5c6e3f2a1b07`)).status).toBe(201);
 });

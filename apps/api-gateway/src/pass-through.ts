@@ -1,6 +1,7 @@
 import proxy from '@fastify/http-proxy';
 import { unavailable } from '@omnivisor/contracts';
-import type { FastifyInstance } from 'fastify';
+import { limitedAs, type RequestLimiter } from '@omnivisor/openstack';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 
 export interface PassThrough {
   /** e.g. `/image`; the same there as here. */
@@ -19,12 +20,18 @@ export const passThrough = async (
   fastify: FastifyInstance,
   passed: readonly PassThrough[],
   trusts: (address: string) => boolean,
+  limiter: RequestLimiter,
 ): Promise<void> => {
   for (const { prefix, upstream } of passed)
     await fastify.register(proxy, {
       upstream,
       prefix,
       rewritePrefix: prefix,
+      // Whose request it is the service behind knows; from where it comes is known here.
+      preHandler: async (request: FastifyRequest) => {
+        const limited = limitedAs(askedOf(request, prefix));
+        if (limited) await limiter.bySource(limited, request.ip);
+      },
       // Bodies are streams already: the edge parses none by itself.
       proxyPayloads: false,
       undici: { connections: 128, bodyTimeout: 0, headersTimeout: UPLOAD_DEADLINE },
@@ -47,4 +54,12 @@ export const passThrough = async (
         },
       },
     });
+};
+
+const ID = /\/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?=\/|$)/g;
+
+/** A request as far as limits have to know it: ids of things are parameters, and only images are sent as streams. */
+const askedOf = ({ method, url }: FastifyRequest, prefix: string) => {
+  const path = url.slice(prefix.length).split('?', 1)[0]!.replace(ID, '/:id');
+  return { service: prefix.slice(1), method, path, stream: /^\/v2\/images\/:id\/(?:file|stage)$/.test(path) };
 };

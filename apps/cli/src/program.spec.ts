@@ -181,6 +181,9 @@ describe('config and doctor', () => {
     'api-gateway config-check': [],
     'scheduler config-check': [],
     'image-service config-check': [],
+    'api-gateway health': { dependencies: [{ name: 'read model', ok: true, reason: null }] },
+    'scheduler health': { dependencies: [] },
+    'image-service health': { dependencies: [] },
     'scheduler host-list': [host],
   };
   it('are content with a cloud that is well', async () => {
@@ -197,6 +200,18 @@ describe('config and doctor', () => {
     expect(JSON.parse(lines.join('\n'))).toHaveLength(2);
     expect(await omnivisor('doctor', { ...well, 'scheduler host-list': [{ ...host, state: 'down' }] })).toBe(1);
   });
+});
+
+it('doctor tells what a service rests on and is not well', async () => {
+  const stopped = { name: 'read model', ok: false, reason: 'event X version 2 at position 7 is not known' };
+  const answers = Object.fromEntries(
+    ['api-gateway', 'scheduler', 'image-service'].flatMap((app) => [
+      [`${app} config-check`, []],
+      [`${app} health`, { dependencies: [stopped] }],
+    ]),
+  );
+  expect(await omnivisor('doctor', { ...answers, 'scheduler host-list': [host] })).toBe(1);
+  expect(lines.join('\n')).toMatch(/NOT OK +api-gateway +read model: event X version 2 at position 7 is not known/);
 });
 
 describe('enrolling a host', () => {

@@ -29,6 +29,9 @@ export const imageServiceConfig = z.object({
   OMNIVISOR_IMAGE_MAX_BYTES: count.default(1024 ** 4),
   /** Uploads at one time in one process. */
   OMNIVISOR_IMAGE_MAX_UPLOADS: count.default(16),
+  /** Uploads that a project begins, and lists that it asks for, in a minute; 0 for any number. */
+  OMNIVISOR_LIMIT_UPLOADS: count.default(600),
+  OMNIVISOR_LIMIT_LISTS: count.default(60_000),
   /** Seconds an upload may stand still. */
   OMNIVISOR_IMAGE_IDLE_SECONDS: count.default(60),
   /** Conversions at one time in one process. */

@@ -63,6 +63,27 @@ describe('discovery', () => {
   });
   it('wants a token for everything else', async () =>
     expect((await call('GET', '/images', { as: null })).status).toBe(401));
+  it('OSSN-0105 has one way to import, and no task that anybody makes', async () => {
+    for (const as of ['admin', 'p1']) {
+      const input = { import_from: 'http://169.254.169.254/', import_from_format: 'raw', image_properties: {} };
+      expect((await call('POST', '/tasks', { as, body: { type: 'import', input } })).status).toBe(405);
+    }
+  });
+  it('OSSN-0090 tells nobody where bytes lie, and takes no other place for them', async () => {
+    const { id } = await create();
+    expect((await upload(id, Buffer.alloc(512))).status).toBe(204);
+    for (const as of ['p1', 'admin']) {
+      const shown = (await call('GET', `/images/${id}`, { as })).json();
+      for (const key of ['locations', 'direct_url', 'file_path', 'stores']) expect(shown).not.toHaveProperty(key);
+      for (const op of ['add', 'replace'] as const) {
+        const body = [{ op, path: '/locations', value: [{ url: 'file:///etc/passwd', metadata: {} }] }];
+        const answer = await call('PATCH', `/images/${id}`, { as, body, type: PATCH });
+        expect([op, answer.status >= 400]).toEqual([op, true]);
+      }
+      expect((await call('POST', `/images/${id}/locations`, { as, body: { url: 'http://x/' } })).status).toBe(404);
+    }
+    expect((await upload(id, Buffer.alloc(1024))).status).toBe(409);
+  });
   it('says what it does not have', async () => {
     expect((await call('GET', '/info/stores')).status).toBe(404);
     expect((await call('POST', '/tasks', { as: 'admin', body: {} })).status).toBe(405);

@@ -1,6 +1,13 @@
 import { Module } from '@nestjs/common';
 import type { AppPorts } from '@omnivisor/eventsourcing';
-import { createOpenStackApp, type EdgeLogger, type OpenStackApp, type TokenValidator } from '@omnivisor/openstack';
+import {
+  createOpenStackApp,
+  type EdgeLogger,
+  type OpenStackApp,
+  RequestLimiter,
+  type RequestLimits,
+  type TokenValidator,
+} from '@omnivisor/openstack';
 import type { Bus, Clock, Ids } from '@omnivisor/platform';
 import { ImageContext, ImageCore, type ImageSettings } from './core.js';
 import type { Resolve } from './download/guarded-fetch.js';
@@ -36,6 +43,8 @@ export interface ImageServiceParts {
   readonly sandbox: Sandbox | null;
   /** Name server of imports; the system's when not given. */
   readonly resolve?: Resolve;
+  /** How often a minute for one project; without limits when not given. */
+  readonly limits?: RequestLimits;
   readonly publicUrl?: string | undefined;
   readonly trustedProxies?: readonly string[];
 }
@@ -88,6 +97,8 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
     logger: parts.logger,
     publicUrl: parts.publicUrl,
     trustedProxies: parts.trustedProxies ?? [],
+    // Sources are the gateway's to count: here all requests come from it.
+    limiter: new RequestLimiter(parts.limits, false),
     lookingBack: (moment, read) => core.lookingBack(moment, read),
     extend: (fastify) => {
       mountByteRoute(fastify, context, forms);

@@ -15,6 +15,7 @@ import {
   readCredentials,
   SystemClock,
   serveConfig,
+  serveHealth,
 } from '@omnivisor/platform';
 import { imageServiceConfig, readSigningKey } from './config.js';
 import { imageProjections } from './image/image.projection.js';
@@ -80,6 +81,7 @@ const service = await startImageService({
   tokens: new BusTokenValidator(bus),
   logger: log,
   sandbox,
+  limits: { uploads: config.OMNIVISOR_LIMIT_UPLOADS, lists: config.OMNIVISOR_LIMIT_LISTS },
   publicUrl: config.OMNIVISOR_PUBLIC_URL,
   trustedProxies: config.OMNIVISOR_TRUSTED_PROXIES.split(',').filter((p) => p !== ''),
 });
@@ -88,6 +90,7 @@ lifecycle.onStop('image service', () => service.stop());
 const health = new Health('image-service', [
   { name: 'nats', probe: () => bus.connected() },
   { name: 'store', probe: async () => (await store.head()) >= 0 },
+  { name: 'read model', probe: () => service.core.projector.assertGoing(), lasting: true },
 ]);
 const healthServer = await HealthServer.listen(
   health,
@@ -95,6 +98,8 @@ const healthServer = await HealthServer.listen(
   config.OMNIVISOR_HEALTH_LISTEN,
   config.OMNIVISOR_HEALTH_PORT,
 );
+const healthDesk = await serveHealth(bus, health);
+lifecycle.onStop('health desk', () => healthDesk.close());
 lifecycle.onStop('health', () => {
   health.markStopping();
   return healthServer.close();

@@ -16,6 +16,7 @@ import {
   readCredentials,
   SystemClock,
   serveConfig,
+  serveHealth,
 } from '@omnivisor/platform';
 import { SchedulerConfig } from './config.js';
 import { SchedulerSettings } from './core/settings.js';
@@ -79,12 +80,14 @@ const scheduler = new Scheduler(
 const health = new Health('scheduler', [
   { name: 'nats', probe: () => bus.connected() },
   { name: 'store', probe: async () => (await store.head()) >= 0 },
-  { name: 'log', probe: () => scheduler.core.failure === undefined },
+  { name: 'log', probe: () => scheduler.core.assertGoing(), lasting: true },
 ]);
 const metrics = metricsRegistry('scheduler');
 schedulerMetrics(metrics, scheduler);
 const probes = await HealthServer.listen(health, metrics, config.OMNIVISOR_HEALTH_LISTEN, config.OMNIVISOR_HEALTH_PORT);
 lifecycle.onStop('health', () => probes.close());
+const healthDesk = await serveHealth(bus, health);
+lifecycle.onStop('health desk', () => healthDesk.close());
 
 lifecycle.onStop('scheduler', () => scheduler.stop());
 await scheduler.start();

@@ -2,14 +2,19 @@ import { seconds } from '@omnivisor/contracts';
 import { MemoryBus, SeededIds, VirtualClock } from '@omnivisor/platform/testing';
 import { describe, expect, it } from 'vitest';
 import { AppCore } from './app-core.js';
-import { MemoryEventStore, MemoryReadModel } from './memory/index.js';
+import { MemoryEventStore, MemoryHistory, MemoryReadModel } from './memory/index.js';
+import { newEvent } from './testing/event-store-suite.js';
 
 const setup = () => {
   const clock = new VirtualClock();
   const ids = new SeededIds();
   const store = new MemoryEventStore(clock, ids);
   const ports = { clock, ids, bus: new MemoryBus(clock), store, readModel: new MemoryReadModel(), random: () => 0.5 };
-  return { clock, store, core: new AppCore(ports, [], () => {}) };
+  const complaints: [string, unknown][] = [];
+  const core = new AppCore({ ...ports, history: new MemoryHistory() }, [], (where, error) =>
+    complaints.push([where, error]),
+  );
+  return { clock, store, core, complaints };
 };
 
 describe('a read', () => {
@@ -27,5 +32,21 @@ describe('a read', () => {
   it('answers at once when nothing is behind', async () => {
     const { core } = setup();
     expect(await (await core.fresh()).get({ name: 'none', indexes: [] }, 'x')).toBeUndefined();
+  });
+});
+
+describe('an event of a newer release', () => {
+  it('is complained of, refuses reads of now, and leaves reads of what was before', async () => {
+    const { clock, store, core, complaints } = setup();
+    await store.append('x-1', -1, [newEvent('FlavorDeleted', { flavorId: 'a' })]);
+    await core.start();
+    await core.fresh();
+    await store.append('x-1', 0, [newEvent('FlavorPainted')]);
+    await clock.advance(seconds(2));
+    expect(complaints).toContainEqual(['projector', core.projector.failure]);
+    expect(() => core.projector.assertGoing()).toThrow('FlavorPainted version 1 at position 2 is not known');
+    await expect(core.fresh()).rejects.toMatchObject({ kind: 'unavailable' });
+    expect(await core.lookingBack('1', async () => (await core.fresh()) !== core.readModel)).toBe(true);
+    await core.stop();
   });
 });

@@ -1,12 +1,13 @@
-import { conflict, eventSet, type Milliseconds, seconds } from '@omnivisor/contracts';
+import { conflict, event, eventSet, type Milliseconds, seconds } from '@omnivisor/contracts';
 import { RandomIds, SystemClock } from '@omnivisor/platform/ports';
 import { VirtualClock } from '@omnivisor/platform/testing';
 import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { CommandHandler } from './command-handler.js';
 import type { Aggregate } from './decider.js';
 import { EventStoreUnavailable } from './event-store.js';
 import { MemoryEventStore } from './memory/index.js';
-import { contextOf } from './testing/event-store-suite.js';
+import { contextOf, newEvent } from './testing/event-store-suite.js';
 
 type Taken = { readonly type: 'Taken'; readonly data: { readonly by: string } };
 interface Places {
@@ -15,7 +16,11 @@ interface Places {
 
 /** Three places; who has one keeps it. */
 const places: Aggregate<Places, string, Taken> = {
-  events: eventSet({ stream: 'places', writer: 'api-gateway', events: {} }),
+  events: eventSet({
+    stream: 'places',
+    writer: 'api-gateway',
+    events: { Taken: event('Somebody has a place.', z.object({ by: z.string() })) },
+  }),
   initial: { taken: [] },
   decide: (by, { taken }) => {
     if (taken.includes(by)) return [];
@@ -51,6 +56,24 @@ describe('CommandHandler', () => {
     expect(await store.readStream('places-x')).toHaveLength(3);
   });
 
+  it.each([
+    ['a type', { ...newEvent('PlaceGivenBack', { by: 'a' }) }],
+    ['a version', { ...newEvent('Taken', { by: 'b' }), schemaVersion: 2 }],
+  ])('decides nothing on a stream that has %s of a newer release, and goes on with others', async (_, later) => {
+    const { store, handlers } = setup();
+    await handlers[0]!.execute(places, 'x', 'a', contextOf());
+    await store.append('places-x', 0, [later]);
+    for (const handler of handlers) {
+      await expect(handler.execute(places, 'x', 'b', contextOf())).rejects.toMatchObject({
+        kind: 'unavailable',
+        cause: { name: 'UnknownEvent' },
+      });
+      await expect(handler.load(places, 'x')).rejects.toMatchObject({ kind: 'unavailable' });
+    }
+    expect(await store.readStream('places-x')).toHaveLength(2);
+    expect(await handlers[0]!.execute(places, 'y', 'a', contextOf())).toMatchObject({ revision: 0 });
+  });
+
   it('gives state, revision, position and events of the command', async () => {
     const { handlers } = setup();
     await handlers[0]!.execute(places, 'y', 'a', contextOf());
@@ -75,7 +98,11 @@ describe('CommandHandler', () => {
     const { handlers } = setup();
     const [a, b] = handlers as [CommandHandler, CommandHandler];
     const once: Aggregate<{ open: boolean }, 'open' | 'close' | 'use', { type: string; data: object }> = {
-      events: eventSet({ stream: 'door', writer: 'api-gateway', events: {} }),
+      events: eventSet({
+        stream: 'door',
+        writer: 'api-gateway',
+        events: { open: event('', z.object()), close: event('', z.object()), use: event('', z.object()) },
+      }),
       initial: { open: false },
       decide: (command, { open }) => {
         if (command === 'use' && !open) throw conflict('closed');

@@ -2,6 +2,7 @@ import {
   type CommandContext,
   DomainError,
   type DomainEvent,
+  type EventSet,
   type Milliseconds,
   type NewEvent,
   NO_STREAM,
@@ -13,6 +14,7 @@ import {
 } from '@omnivisor/contracts';
 import { type Aggregate, streamOf } from './decider.js';
 import { type AppendResult, type EventStore, EventStoreUnavailable, WrongExpectedRevision } from './event-store.js';
+import { UnknownEvent } from './projection.js';
 
 export interface Outcome<State> {
   readonly state: State;
@@ -215,6 +217,7 @@ export class CommandHandler {
     const news = await this.store.readStream(stream, known.revision + 1);
     const last = news.at(-1);
     if (!last) return known;
+    for (const event of news) assertFoldable(aggregate.events, event);
     return this.remember(stream, { state: fold(aggregate, known.state, news), revision: last.revision });
   }
 
@@ -253,6 +256,13 @@ const decideAll = (batch: readonly Waiting[], { state: from }: StreamState): Dec
 
 const fold = (aggregate: AnyAggregate, state: unknown, events: readonly DomainEvent[]): unknown =>
   events.reduce((s, event) => aggregate.evolve(s, event), state);
+
+/** To decide without what an event of a newer release says would be to decide against it. */
+const assertFoldable = ({ events }: EventSet, event: RecordedEvent): void => {
+  const definition = events[event.type];
+  if (!definition || event.schemaVersion > definition.version)
+    throw unavailable('a newer release has to decide this', new UnknownEvent(event));
+};
 
 const newEvent = (aggregate: AnyAggregate, { type, data }: DomainEvent, context: CommandContext): NewEvent => ({
   type,

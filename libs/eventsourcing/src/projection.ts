@@ -178,12 +178,17 @@ export class Projector {
     private readonly options: ProjectorOptions = {},
   ) {}
 
+  /** @throws what stopped it for good */
+  assertGoing(): undefined {
+    if (this.failure) throw this.failure;
+  }
+
   /**
    * Brings the read model at least to `to`, or to where the log is now.
    * @throws UnknownEvent; EventStoreUnavailable, also when the log ends before `to`
    */
   async catchUp(to?: Position): Promise<Position> {
-    if (this.failure) throw this.failure;
+    this.assertGoing();
     const target = to ?? (await this.store.head());
     if (this.known >= target) {
       this.caughtUp = true;
@@ -193,7 +198,7 @@ export class Projector {
     // Who names a position has just appended it: the read model will not be there yet.
     let at = this.running ? await this.running : to === undefined ? await this.readModel.checkpoint() : -1;
     while (at < target) {
-      if (this.failure) throw this.failure;
+      this.assertGoing();
       // A run that had begun before may end before `target`; one that begins now may not.
       const own = this.running === undefined;
       at = await (this.running ?? this.start());

@@ -6,6 +6,7 @@ import { type FastifyInstance, fastify } from 'fastify';
 import ipaddr from 'ipaddr.js';
 import { discoveryOf } from './discovery.js';
 import { Edge, type EdgeLogger, type EdgeOptions, plainUrl, type Refusal, type RequestSummary } from './http/edge.js';
+import { RequestLimiter } from './http/limits.js';
 import { routesOf, type Served, serve, wrongMethods } from './http/routes.js';
 import type { ServiceType } from './operation.js';
 import { Policy, type RuleTable } from './policy/engine.js';
@@ -34,6 +35,10 @@ export interface OpenStackAppOptions {
   readonly lookingBack?: EdgeOptions['lookingBack'];
   /** Requests at work at one time; more are answered 503. 2,000 when not given. */
   readonly maxInFlight?: number;
+  /** Who asks too often is answered 429; nobody is when not given. */
+  readonly limiter?: RequestLimiter | undefined;
+  /** Milliseconds for the headers of a request; 20 s when not given. */
+  readonly headersTimeout?: number;
   /** Adds routes that are no OpenStack operations: health, metrics, proxies. */
   readonly extend?: (fastify: FastifyInstance, app: INestApplicationContext) => void | Promise<void>;
 }
@@ -62,8 +67,10 @@ class EdgeAdapter extends FastifyAdapter {
 export const createOpenStackApp = async (options: OpenStackAppOptions): Promise<OpenStackApp> => {
   const trusted = trustOf(options.trustedProxies ?? []);
   let edge: Edge | undefined;
+  const headersTimeout = options.headersTimeout ?? 20_000;
   const instance = fastify({
     logger: false,
+    http: { headersTimeout, connectionsCheckingInterval: Math.ceil(headersTimeout / 4) },
     trustProxy: (address: string) => trusted(address),
     exposeHeadRoutes: false,
     forceCloseConnections: 'idle',
@@ -93,6 +100,7 @@ export const createOpenStackApp = async (options: OpenStackAppOptions): Promise<
     refused: options.refused,
     lookingBack: options.lookingBack,
     maxInFlight: options.maxInFlight ?? 2_000,
+    limiter: options.limiter ?? new RequestLimiter(),
   } satisfies EdgeOptions);
   edge.install(instance);
   const served = [...operationsIn(nest), ...discoveryOf(options.services)];

@@ -11,6 +11,7 @@ const log = (level: string) => (fields: object, message: string) => {
 };
 
 const refused: Refusal[] = [];
+const routes = new Set<string | undefined>();
 let app: OpenStackApp;
 beforeAll(async () => {
   app = await createOpenStackApp({
@@ -23,6 +24,7 @@ beforeAll(async () => {
     logger: { debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') },
     trustedProxies: ['127.0.0.1'],
     refused: (refusal) => refused.push(refusal),
+    observe: ({ route }) => routes.add(route),
   });
 });
 afterAll(() => app?.close());
@@ -255,6 +257,12 @@ describe('faults', () => {
         token: { userId: 'u1', projectId: 'p1' },
       },
     ]);
+  });
+  it('OSSA-2021-006 keep nothing of paths that nobody serves', async () => {
+    await call('GET', '/compute/v2.1/nowhere');
+    const before = routes.size;
+    for (let n = 0; n < 500; n++) await call('GET', `/compute/v2.1/nowhere-${n}/${n}`);
+    expect([routes.size, routes.has(undefined)]).toEqual([before, true]);
   });
   it("for a wrong method are each service's own", async () => {
     expect((await call('PUT', '/compute/v2.1/things')).statusCode).toBe(404);

@@ -1,6 +1,7 @@
 export * from './config/config.js';
 export * from './config/config-desk.js';
 export * from './health/health.js';
+export * from './health/health-desk.js';
 export * from './health/health-server.js';
 export * from './lifecycle/lifecycle.js';
 export * from './logging/logger.js';

@@ -50,6 +50,8 @@ export class ConsoleProxy {
   /** Takes the console's upgrades of an HTTP server. */
   attach(server: Server): void {
     server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+      // From here on Node no longer hears its errors: a client that breaks off would end this process.
+      socket.on('error', () => socket.destroy());
       this.upgrade(request, socket, head).catch((error) => {
         this.options.onError('console', error);
         refuse(socket, 503, 'Service Unavailable');
@@ -58,11 +60,16 @@ export class ConsoleProxy {
   }
 
   private async upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    const url = new URL(request.url ?? '/', 'http://localhost');
+    const path = request.url ?? '/';
+    if (!URL.canParse(path, 'http://localhost')) return refuse(socket, 400, 'Bad Request');
+    const url = new URL(path, 'http://localhost');
     if (url.pathname.startsWith(AGENT_PATH)) {
       const take = this.awaited.get(url.pathname.slice(AGENT_PATH.length));
       if (!take) return refuse(socket, 404, 'Not Found');
-      this.sockets.handleUpgrade(request, socket, head, take);
+      this.sockets.handleUpgrade(request, socket, head, (host) => {
+        host.on('error', () => host.terminate());
+        take(host);
+      });
       return;
     }
     if (!url.pathname.startsWith(CONSOLE_PATH)) return refuse(socket, 404, 'Not Found');
@@ -71,6 +78,7 @@ export class ConsoleProxy {
     const session = await this.authorized(url.searchParams.get('token'));
     if (!session) return refuse(socket, 401, 'Unauthorized');
     this.sockets.handleUpgrade(request, socket, head, (user) => {
+      user.on('error', () => user.terminate());
       this.join(user, session).catch((error) => {
         this.options.onError('console', error);
         user.close(1011, 'the console cannot be reached');
@@ -93,7 +101,12 @@ export class ConsoleProxy {
   ): Promise<void> {
     const key = this.core.ids.hex() + this.core.ids.hex();
     const early: Buffer[] = [];
-    const keep = (data: Buffer) => early.push(data);
+    let waiting = 0;
+    const keep = (data: Buffer) => {
+      waiting += data.length;
+      if (waiting > MAX_WAITING) user.close(1013, 'the other side is too slow');
+      else early.push(data);
+    };
     user.on('message', keep);
     const arrived = new Promise<WebSocket>((resolve) => this.awaited.set(key, resolve));
     try {
@@ -107,6 +120,7 @@ export class ConsoleProxy {
       if (!answer.ok) throw new Error(answer.unsupported ? 'the host has no such console' : 'the host cannot open it');
       const host = await Promise.race([arrived, this.late()]);
       user.off('message', keep);
+      if (user.readyState !== user.OPEN) return host.close();
       for (const data of early) host.send(data);
       pipe(user, host);
       pipe(host, user);
@@ -127,7 +141,6 @@ const pipe = (from: WebSocket, to: WebSocket): void => {
     else to.send(data);
   });
   from.on('close', () => to.close());
-  from.on('error', () => to.close());
 };
 
 const refuse = (socket: Duplex, status: number, text: string): void => {

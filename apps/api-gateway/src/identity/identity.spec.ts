@@ -1,5 +1,6 @@
 import { identityValidate } from '@omnivisor/contracts';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { Passwords } from './auth/passwords.js';
 import { ADMIN_PASSWORD, IdentityCloud } from './testing/identity-cloud.js';
 
 let cloud: IdentityCloud;
@@ -94,16 +95,23 @@ describe('a token', () => {
 });
 
 describe('a login', () => {
-  it('answers an unknown user as it answers a wrong password', async () => {
+  it('OSSA-2021-003 answers an unknown or a disabled user as it answers a wrong password', async () => {
+    const gone = await cloud.member('gone');
+    await call('PATCH', `/v3/users/${gone.userId}`, { user: { enabled: false } });
+    const matches = vi.spyOn(Passwords.prototype, 'matches');
     const unknown = await cloud.login('nobody', 'x');
     const wrong = await cloud.login('admin', 'x');
     expect([unknown.status, unknown.body]).toEqual([401, wrong.body]);
+    for (const password of ['gone', 'x']) expect((await cloud.login('gone', password)).body).toEqual(wrong.body);
+    // Each of them has cost a hash: time tells no more than the answer.
+    expect(matches).toHaveBeenCalledTimes(4);
+    matches.mockRestore();
     expect(
       (await cloud.login('admin', ADMIN_PASSWORD, { project: { name: 'nowhere', domain: { id: 'default' } } })).body,
     ).toEqual(wrong.body);
   });
 
-  it('is slowed down for whoever guesses, and counted once a minute', async () => {
+  it('OSSA-2021-003 is slowed down for whoever guesses, user or none, and counted once a minute', async () => {
     const other = await IdentityCloud.start();
     const statuses: number[] = [];
     for (let i = 0; i < 12; i++) statuses.push((await other.login('victim', `guess ${i}`)).status);
@@ -306,7 +314,7 @@ describe('projects, users and roles', () => {
 });
 
 describe('an application credential', () => {
-  it('lends some roles, and nothing else', async () => {
+  it('OSSA-2020-005 lends some roles, and nothing else', async () => {
     const me = (await cloud.call('GET', '/v3/auth/tokens', { token: admin, headers: { 'x-subject-token': admin } }))
       .body.token.user.id;
     const all = `/v3/users/${me}/application_credentials`;

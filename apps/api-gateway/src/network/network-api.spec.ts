@@ -294,6 +294,24 @@ describe('ports', () => {
     expect(free.fixed_ips[0].ip_address).toBe('10.0.0.2');
   });
 
+  it('OSSA-2021-005 take no DHCP option of several lines', async () => {
+    const made = await network('demo');
+    const { port } = (await call('demo', 'POST', '/ports', { port: { network_id: made.id } })).body;
+    for (const evil of ['x\ndhcp-script=/bin/sh', 'x\r', '\u0000', 'x\u0085', '\u001b[0m'])
+      for (const option of [
+        { opt_name: 'bootfile-name', opt_value: evil },
+        { opt_name: evil, opt_value: 'x' },
+      ]) {
+        const extra_dhcp_opts = [option];
+        const reply = await call('demo', 'PUT', `/ports/${port.id}`, { port: { extra_dhcp_opts } });
+        expect([evil, reply.status]).toEqual([evil, 400]);
+        const create = await call('demo', 'POST', '/ports', { port: { network_id: made.id, extra_dhcp_opts } });
+        expect(create.status).toBe(400);
+      }
+    const fine = [{ opt_name: 'bootfile-name', opt_value: 'pxelinux.0' }];
+    const reply = await call('demo', 'PUT', `/ports/${port.id}`, { port: { extra_dhcp_opts: fine } });
+    expect(reply.body.port.extra_dhcp_opts).toMatchObject(fine);
+  });
   it('of a server are not deleted by hand', async () => {
     const { network: home } = await withSubnet('demo');
     const serverId = cloud.core.ids.uuid();
@@ -376,6 +394,16 @@ describe('security groups', () => {
     expect((await call('demo', 'DELETE', `/security-group-rules/${rule}`)).status).toBe(404);
   });
 
+  it('OSSN-0095 take no rule that nothing here enforces', async () => {
+    const { security_group } = (await call('demo', 'POST', '/security-groups', { security_group: { name: 'g' } })).body;
+    const rule = { security_group_id: security_group.id, direction: 'ingress', protocol: 'tcp' };
+    for (const more of [{ remote_address_group_id: security_group.id }, { remote_address_group_id: 'x' }, { qos: 1 }]) {
+      const reply = await call('demo', 'POST', '/security-group-rules', { security_group_rule: { ...rule, ...more } });
+      expect([more, reply.status]).toEqual([more, 400]);
+    }
+    const left = (await call('demo', 'GET', `/security-groups/${security_group.id}`)).body.security_group;
+    expect(left.security_group_rules).toHaveLength(2);
+  });
   it('are not deleted while a port is in them', async () => {
     const { security_group: group } = (
       await call('demo', 'POST', '/security-groups', { security_group: { name: 'used' } })

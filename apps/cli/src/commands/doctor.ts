@@ -9,6 +9,9 @@ interface Finding {
   readonly ok: boolean;
   readonly detail: string;
 }
+interface Health {
+  readonly dependencies: readonly { readonly name: string; readonly ok: boolean; readonly reason: string | null }[];
+}
 interface HostLine {
   readonly name: string;
   readonly state: string;
@@ -25,12 +28,19 @@ const examine = async (context: CommandContext): Promise<Finding[]> => {
     if (!(error instanceof DomainError)) throw error;
     return [{ what: 'NATS', ok: false, detail: error.message }];
   }
-  for (const { app, answer, reason } of await askAll<{ name: string; problem: string }[]>(context, 'config-check')) {
-    const problems = (answer ?? []).map((p) => `${p.name}: ${p.problem}`);
+  const configured = await askAll<{ name: string; problem: string }[]>(context, 'config-check');
+  const healths = await askAll<Health>(context, 'health');
+  for (const [i, { app, answer, reason }] of configured.entries()) {
+    const dependencies = healths[i]!.answer?.dependencies ?? [];
+    const problems = [
+      ...(answer ?? []).map((p) => `${p.name}: ${p.problem}`),
+      ...dependencies.filter((d) => !d.ok).map((d) => `${d.name}: ${d.reason}`),
+    ];
+    const silent = reason ?? healths[i]!.reason;
     findings.push({
       what: app,
-      ok: answer !== null && problems.length === 0,
-      detail: reason ?? (problems.join('; ') || 'answers'),
+      ok: silent === null && problems.length === 0,
+      detail: silent ?? (problems.join('; ') || 'answers'),
     });
   }
   try {

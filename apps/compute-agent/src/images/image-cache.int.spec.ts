@@ -55,7 +55,7 @@ describe('image bytes on a host', () => {
     ['other bytes', Buffer.from('the bytes of an imagE')],
     ['too many bytes', Buffer.concat([bytes, bytes])],
     ['too few bytes', bytes.subarray(1)],
-  ])('%s are refused, and nothing is left', async (_, wrong) => {
+  ])('OSSA-2024-004 OSSN-0090 %s are refused, and nothing is left', async (_, wrong) => {
     body = wrong;
     await expect(new FileImageCache(folder).path(image, url(), never)).rejects.toMatchObject({ kind: 'unavailable' });
     expect(await readdir(folder)).toEqual([]);
@@ -120,7 +120,7 @@ describe('image bytes on a host', () => {
       expect(await readFile((await cache.get(image, `${url()}?format=vhdx`, never)).path)).toEqual(vhdx);
       expect(requests).toBe(4);
     });
-    it('must fit the hash that comes with them', async () => {
+    it('OSSA-2024-004 must fit the hash that comes with them', async () => {
       answer = derived(vhdx, Buffer.from('the same disk as vhdx'));
       await expect(new FileImageCache(folder).get(image, `${url()}?format=vhdx`, never)).rejects.toMatchObject({
         kind: 'unavailable',

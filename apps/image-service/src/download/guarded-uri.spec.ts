@@ -3,7 +3,7 @@ import { checkedUri, isAllowedAddress, shownUri } from './guarded-uri.js';
 
 const rules = { ports: [80, 443], networks: [] };
 
-describe('a URI that bytes may be taken from', () => {
+describe('OSSA-2025-001 OSSA-2026-004 a URI that bytes may be taken from', () => {
   it.each([
     'http://images.example/a.qcow2',
     'https://8.8.8.8/',

@@ -48,7 +48,7 @@ describe('an image that is what it says it is', () => {
   });
 });
 
-describe('an image that is refused', () => {
+describe('OSSA-2023-002 OSSA-2024-001 OSSA-2024-002 an image that is refused', () => {
   const cases: [string, string, Buffer, RegExp][] = [
     ['a qcow2 called raw', 'raw', vectors.qcow2Image(), /raw does not match stream data qcow2/],
     ['a VMDK called raw', 'raw', vectors.vmdkImage(), /does not match stream data vmdk/],
@@ -134,7 +134,7 @@ describe('an image that is refused', () => {
   });
 });
 
-describe('an OVA', () => {
+describe('OSSA-2023-001 OSSA-2023-002 an OVA', () => {
   const good = vectors.vmdkImage({ footer: 'good' });
   const { ovf, tarImage } = vectors;
   it('with a descriptor and a disk is accepted, and its disk is told', () => {

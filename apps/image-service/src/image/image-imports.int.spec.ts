@@ -109,13 +109,25 @@ describe('an import', () => {
     expect(log).not.toContain('secret');
   });
 
+  it('OSSA-2026-010 from the web takes nothing of ours along', async () => {
+    const heard: string[] = [];
+    handler = (request, response) => {
+      heard.push(...Object.keys(request.headers));
+      response.end(qcow2Image());
+    };
+    const id = await create();
+    await begin(id, 'web-download', `http://mirror:${port}/`);
+    expect((await ended(id)).status).toBe('success');
+    expect(heard.sort()).toEqual(['accept-encoding', 'connection', 'host', 'user-agent']);
+  });
+
   it.each<[string, string[], RegExp]>([
     ['of a name for this machine', ['127.0.0.2'], /address is not allowed/],
     ['of a name for the metadata service', ['169.254.169.254'], /not allowed/],
     ['of a name with one bad address', ['93.184.216.34', '::1'], /not allowed/],
     ['of a name for a wrapped address', ['64:ff9b::7f00:2'], /not allowed/],
     ['of a name that is not known', [], /not allowed/],
-  ])('from the web %s fails', async (_, addresses, reason) => {
+  ])('OSSA-2026-004 from the web %s fails', async (_, addresses, reason) => {
     names.evil = [addresses];
     const id = await create();
     expect((await begin(id, 'web-download', 'http://evil/')).status).toBe(202);
@@ -132,7 +144,7 @@ describe('an import', () => {
     ['http://user:pass@mirror/'],
     ['http://mirror:22/'],
     ['http://rebound/'],
-  ])('that is redirected to %s fails', async (location) => {
+  ])('OSSA-2026-004 that is redirected to %s fails', async (location) => {
     names.rebound = [['127.0.0.2']];
     handler = (_, response) => response.writeHead(301, { location }).end();
     const id = await create();
@@ -140,7 +152,7 @@ describe('an import', () => {
     expect(await ended(id)).toMatchObject({ status: 'failure', message: expect.stringMatching(/not pass filtering/) });
   });
 
-  it('asks the address it checked, whatever the name server says next', async () => {
+  it('OSSA-2026-004 asks the address it checked, whatever the name server says next', async () => {
     let asked = 0;
     handler = (_, response) => {
       asked++;

@@ -171,6 +171,11 @@ export class SchedulerCore {
     }
   }
 
+  /** @throws what stopped it for good */
+  assertGoing(): undefined {
+    if (this.failure) throw this.failure;
+  }
+
   kick(): void {
     if (!this.stopped) this.read().catch((error) => this.onError('following the log', error));
   }
@@ -206,7 +211,7 @@ export class SchedulerCore {
   }
 
   private async drain(): Promise<void> {
-    if (this.failure) throw this.failure;
+    this.assertGoing();
     const before: Position = this.world.position;
     for (;;) {
       const events = await this.store.readAll(this.world.position, BATCH);

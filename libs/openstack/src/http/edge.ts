@@ -14,6 +14,7 @@ import { manners } from '../services.js';
 import { type Arrival, MAX_TOKEN_LENGTH, type TokenValidator } from '../token.js';
 import { collect, DEFAULT_BODY_LIMIT, isStorable, parseJson } from './body.js';
 import { HttpCall, queryOf } from './call.js';
+import { limitedAs, type RequestLimiter } from './limits.js';
 import { type PublicUrlOptions, publicRoot } from './public-url.js';
 import { globalRequestId, newRequestId } from './request-id.js';
 import type { Route, Served } from './routes.js';
@@ -62,6 +63,7 @@ export interface EdgeOptions extends PublicUrlOptions {
   readonly lookingBack?: (<T>(moment: string, read: () => Promise<T>) => Promise<T>) | undefined;
   /** Requests at work at one time; more are answered 503. */
   readonly maxInFlight: number;
+  readonly limiter: RequestLimiter;
 }
 
 interface State {
@@ -185,6 +187,8 @@ export class Edge {
     this.inFlight++;
     state.counted = true;
     const route = (request.routeOptions.config as { route?: Route }).route;
+    const limited = route && limitedAs(route.operations[0]!.spec);
+    if (limited) await this.options.limiter.bySource(limited, request.ip);
     const open = route?.operations.some((o) => o.spec.policy === 'open') ?? false;
     if (!open && (route !== undefined || manners[service].tokenFirst)) await this.authenticate(request, state);
     const negotiation = negotiate(service, request.headers);
@@ -197,13 +201,17 @@ export class Edge {
     state.served = route.at(negotiation.version);
     if (!state.served) throw new DomainError('notFound', manners[service].notFound);
     if (state.served.spec.policy !== 'open' && !state.token) await this.authenticate(request, state);
+    if (limited && state.token?.projectId) await this.options.limiter.byProject(limited, state.token.projectId);
   }
 
   private async authenticate(request: FastifyRequest, state: State): Promise<void> {
     const token = request.headers['x-auth-token'];
     if (typeof token !== 'string' || token === '' || token.length > MAX_TOKEN_LENGTH) throw unauthenticated();
     const context = await this.options.tokens.validate(token, state.arrival);
-    if (!context) throw unauthenticated();
+    if (!context) {
+      await this.options.limiter.bySource('wrongTokens', request.ip);
+      throw unauthenticated();
+    }
     this.checkRules(request, state.service!, context);
     state.token = context;
     const named = projectsInPath.get(request.raw);

@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
-import { answerHealth, type Health } from './health.js';
+import { answerHealth, type Health, healthMetrics } from './health.js';
 
 /** Health and metrics on a port of their own, for services without HTTP and for what must not be public. */
 export class HealthServer {
@@ -12,6 +12,7 @@ export class HealthServer {
 
   /** @param port 0 for a free one */
   static async listen(health: Health, metrics: Registry, host: string, port: number): Promise<HealthServer> {
+    healthMetrics(metrics, health);
     const server = createServer((request, response) => {
       const path = (request.url ?? '/').split('?')[0]!;
       answerHealth(path, health, metrics)

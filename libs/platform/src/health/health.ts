@@ -1,9 +1,11 @@
-import { collectDefaultMetrics, Registry } from 'prom-client';
+import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 
 export interface Check {
   readonly name: string;
   /** Throws or returns false when the dependency is not well. */
   readonly probe: () => Promise<boolean | undefined> | boolean | undefined;
+  /** What does not come back without another release or an operator: meanwhile other replicas should be asked. */
+  readonly lasting?: boolean;
 }
 
 export interface HealthDetail {
@@ -18,7 +20,7 @@ const PROBE_LIMIT = 1_000;
 /**
  * Health of a service. Alive means that the event loop answers. Ready means that the service caught up once since its
  * start and can answer, though the answer be a 503: a dependency that is away is told in the detail and in the metrics,
- * it restarts nobody.
+ * it restarts nobody. Only what failed for good takes a replica out of service.
  */
 export class Health {
   private caughtUp = false;
@@ -40,15 +42,17 @@ export class Health {
     this.stopping = true;
   }
 
-  get ready(): boolean {
-    return this.caughtUp && !this.stopping;
+  async ready(): Promise<boolean> {
+    if (!this.caughtUp || this.stopping) return false;
+    const lasting = await Promise.all(this.checks.filter((check) => check.lasting).map(run));
+    return lasting.every(({ ok }) => ok);
   }
 
   async detail(): Promise<HealthDetail> {
     const dependencies = await Promise.all(this.checks.map(run));
     return {
       service: this.service,
-      ready: this.ready,
+      ready: await this.ready(),
       uptimeSeconds: Math.floor((Date.now() - this.started) / 1_000),
       dependencies,
     };
@@ -79,6 +83,19 @@ export const metricsRegistry = (service: string): Registry => {
   return registry;
 };
 
+/** What the detail says of each dependency, for whoever has to be woken. */
+export const healthMetrics = (registry: Registry, health: Health): void => {
+  new Gauge({
+    name: 'omnivisor_dependency_ok',
+    help: '1 while what a service rests on is well: its stores, the bus, its own reading of the log',
+    labelNames: ['dependency'],
+    registers: [registry],
+    async collect() {
+      for (const { name, ok } of (await health.detail()).dependencies) this.set({ dependency: name }, Number(ok));
+    },
+  });
+};
+
 export interface HealthAnswer {
   readonly status: number;
   readonly contentType: string;
@@ -100,8 +117,10 @@ export const answerHealth = async (
   switch (path) {
     case '/health/live':
       return json(200, { alive: true });
-    case '/health/ready':
-      return json(health.ready ? 200 : 503, { ready: health.ready });
+    case '/health/ready': {
+      const ready = await health.ready();
+      return json(ready ? 200 : 503, { ready });
+    }
     case '/health/detail':
       return json(200, await health.detail());
     case '/metrics':

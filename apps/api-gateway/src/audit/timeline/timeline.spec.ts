@@ -53,7 +53,7 @@ describe('the timeline of a server', () => {
 });
 
 describe('the page', () => {
-  it('is served to everybody, and lets nothing in but itself', async () => {
+  it('OSSA-2026-006 is served to everybody, and lets nothing in but itself', async () => {
     const { status, headers } = await cloud.call('/audit/ui/');
     expect([status, headers.location]).toEqual([302, 'http://cloud.example/audit/ui/index.html']);
     for (const [file, type] of [

@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto';
+import { after, seconds } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { IdentityCloud } from '../testing/identity-cloud.js';
 
@@ -45,7 +46,7 @@ describe('a credential', () => {
     const events = await cloud.shared.store.readStream(`credential-${credential.id}`);
     expect(JSON.stringify(events)).not.toContain('JBSWY3DPEHPK3PXP');
   });
-  it('changes, but not into somebody else’s', async () => {
+  it('OSSA-2020-004 changes, but not into somebody else’s', async () => {
     const path = `/v3/credentials/${(await keep(ann)).body.credential.id}`;
     const change = (credential: object) => call(ann.token, 'PATCH', path, { credential });
     expect((await change({ blob: 'new', project_id: ann.projectId })).body.credential).toMatchObject({ blob: 'new' });
@@ -54,7 +55,7 @@ describe('a credential', () => {
     expect((await call(ann.token, 'DELETE', path)).status).toBe(204);
     expect((await call(admin, 'GET', path)).status).toBe(404);
   });
-  it('of what was lent stays in its project', async () => {
+  it('OSSA-2020-004 of what was lent stays in its project', async () => {
     const program = await lent(ann);
     expect((await keep(ann, {}, program.token)).status).toBe(403);
     expect((await keep(ann, { project_id: ann.projectId }, program.token)).status).toBe(201);
@@ -62,6 +63,19 @@ describe('a credential', () => {
     expect(credentials.map((c: { project_id: string }) => c.project_id)).toEqual([ann.projectId]);
     const key = { type: 'ec2', project_id: ann.projectId, blob: '{"access":"a","secret":"s"}' };
     expect((await keep(ann, key, program.token)).status).toBe(403);
+  });
+  it('OSSA-2026-005 is made with nothing that was lent and may not be lent on', async () => {
+    const program = await lent(ann);
+    const ec2 = { type: 'ec2', project_id: ann.projectId, blob: '{"access":"a","secret":"s"}' };
+    const own = `/v3/users/${ann.userId}`;
+    expect((await keep(ann, ec2, program.token)).status).toBe(403);
+    for (const [path, body] of [
+      [`${own}/credentials/OS-EC2`, { tenant_id: ann.projectId }],
+      [`${own}/application_credentials`, { application_credential: { name: 'more', unrestricted: true } }],
+    ] as const)
+      expect([path, (await call(program.token, 'POST', path, body)).status]).toEqual([path, 403]);
+    const listed = await call(ann.token, 'GET', `${own}/application_credentials`);
+    expect(listed.body.application_credentials.map((c: { name: string }) => c.name)).not.toContain('more');
   });
   it('goes with its user', async () => {
     const zoe = await cloud.member('zoe');
@@ -75,12 +89,13 @@ describe('an EC2 key', () => {
   const keys = (who: Member) => `/v3/users/${who.userId}/credentials/OS-EC2`;
   const make = async (who: Member, token = who.token) =>
     (await call(token, 'POST', keys(who), { tenant_id: who.projectId })).body.credential;
-  const ask = (access: string, secret: string, token = admin) => {
-    const params = { SignatureVersion: '2', Action: 'A' };
-    const text = 'GET\ncloud.example\n/\nAction=A&SignatureMethod=HmacSHA256&SignatureVersion=2';
+  const ask = (access: string, secret: string, token: string | null = admin, signedAt = cloud.core.clock.now()) => {
+    const params = { SignatureVersion: '2', Action: 'A', Timestamp: signedAt };
+    const time = encodeURIComponent(signedAt);
+    const text = `GET\ncloud.example\n/\nAction=A&SignatureMethod=HmacSHA256&SignatureVersion=2&Timestamp=${time}`;
     const signature = createHmac('sha256', secret).update(text).digest('base64');
     const credentials = { access, signature, params, host: 'cloud.example:80', verb: 'GET', path: '/' };
-    return call(token, 'POST', '/v3/ec2tokens', { credentials });
+    return cloud.call('POST', '/v3/ec2tokens', { token: token ?? undefined, body: { credentials } });
   };
   it('is its user’s', async () => {
     const key = await make(ann);
@@ -106,12 +121,29 @@ describe('an EC2 key', () => {
     expect((await ask(access, 'guess')).status).toBe(401);
     expect((await ask('nobody', secret)).status).toBe(404);
     expect((await ask(access, secret, ann.token)).status).toBe(403);
+    const late = after(cloud.core.clock.now(), seconds(-16 * 60));
+    expect((await ask(access, secret, admin, late)).status).toBe(401);
     const token = Buffer.from('GET\n\n\n\n/bucket').toString('base64url');
     const signature = createHmac('sha1', secret).update('GET\n\n\n\n/bucket').digest('base64');
     const s3 = await call(admin, 'POST', '/v3/s3tokens', { credentials: { access, token, signature } });
     expect([s3.status, s3.headers['x-subject-token']]).toEqual([200, undefined]);
   });
-  it('that was lent opens no more than what lent it, and ends with it', async () => {
+  it('OSSA-2025-002 says nobody’s name to who is no service', async () => {
+    const { access, secret } = await make(ann);
+    const s3 = (token: string | null) => {
+      const credentials = { access, token: '', signature: createHmac('sha1', secret).update('').digest('base64') };
+      return cloud.call('POST', '/v3/s3tokens', { token: token ?? undefined, body: { credentials } });
+    };
+    for (const asks of [s3, (token: string | null) => ask(access, secret, token)])
+      for (const [token, status] of [
+        [null, 401],
+        ['no-token', 401],
+        [ann.token, 403],
+        [admin, 200],
+      ] as const)
+        expect((await asks(token)).status).toBe(status);
+  });
+  it('OSSA-2020-005 that was lent opens no more than what lent it, and ends with it', async () => {
     const program = await lent(ann, { unrestricted: true });
     const { access, secret } = await make(ann, program.token);
     expect((await ask(access, secret)).body.token.application_credential).toMatchObject({ id: program.id });

@@ -55,13 +55,22 @@ describe('a signature', () => {
   });
 });
 
+const second = { SignatureVersion: '2' };
 it.each([
-  [{}, true],
-  [{ params: { Timestamp: '2026-01-31T11:46:00Z' } }, true],
-  [{ params: { Timestamp: '2026-01-31T11:44:00' } }, false],
+  [{}, false],
+  [{ params: second }, false],
+  [{ params: { ...second, Timestamp: '2026-01-31T11:46:00Z' } }, true],
+  [{ params: { ...second, Timestamp: '2026-01-31T11:44:00' } }, false],
+  [{ params: { ...second, Timestamp: '2026-01-31T12:16:00Z' } }, false],
+  [{ params: { ...second, Timestamp: 'soon' } }, false],
   [{ headers: { 'X-Amz-Date': '20260131T115000Z' } }, true],
+  [{ params: { 'X-Amz-Date': '20260131T121000Z' } }, true],
   [{ headers: { 'X-Amz-Date': '20260131T114000Z' } }, false],
-  [{ params: { Timestamp: 'soon' } }, false],
-])('%j is recent: %s', (request, expected) => {
-  expect(isRecent({ params: {}, headers: {}, ...request }, Date.parse('2026-01-31T12:00:00Z'))).toBe(expected);
+  [{ headers: { 'X-Amz-Date': '20260131T121600Z' } }, false],
+  // A time that the signature does not cover makes nothing young.
+  [{ headers: { 'X-Amz-Date': '20260131T114000Z' }, params: { Timestamp: '2026-01-31T12:00:00Z' } }, false],
+  [{ headers: { 'X-Amz-Date': '20260131T120000Z' }, params: second }, false],
+])('OSSA-2020-003 %j is recent: %s', (request, expected) => {
+  const asked = SignedRequest.parse({ access: 'x', signature: 'y', ...request });
+  expect(isRecent(asked, Date.parse('2026-01-31T12:00:00Z'))).toBe(expected);
 });

@@ -37,6 +37,10 @@ const version2 = (secret: string, { verb, host, path, params }: SignedRequest): 
   return sha256(secret, `${verb}\n${host}\n${path}\n${query}`).toString('base64');
 };
 
+/** When a request of version 4 was signed: a part of what the signature covers. */
+const dateOf = ({ params, headers }: SignedRequest): string | undefined =>
+  headers['X-Amz-Date'] ?? params['X-Amz-Date'];
+
 /** The day, region and service that a key is narrowed to. */
 const keyFor = (secret: string, [day, region, service]: readonly string[]): Buffer =>
   sha256(sha256(sha256(sha256(`AWS4${secret}`, day ?? ''), region ?? ''), service ?? ''), 'aws4_request');
@@ -48,7 +52,7 @@ const version4 = (secret: string, request: SignedRequest): string | undefined =>
     authorization === undefined
       ? (params[`X-Amz-${name}`] ?? '')
       : (new RegExp(`(?:^|[ ,])${name}=([^,]*)`).exec(authorization)?.[1] ?? '');
-  const date = headers['X-Amz-Date'] ?? params['X-Amz-Date'] ?? '';
+  const date = dateOf(request) ?? '';
   const [, ...scope] = part('Credential').split('/');
   if (scope.length !== 4 || !date.startsWith(scope[0]!)) return undefined;
   const lower = new Map(Object.entries(headers).map(([name, value]) => [name.trim().toLowerCase(), value.trim()]));
@@ -97,15 +101,14 @@ export const isSignedForS3 = (secret: string, token: string, signature: string):
 
 const MAX_AGE = 15 * 60_000;
 
-/** When a request says it was signed, if it says so. */
-const signedAt = ({ params, headers }: Pick<SignedRequest, 'params' | 'headers'>): string | undefined =>
-  params.Timestamp ?? headers['X-Amz-Date'] ?? params['X-Amz-Date'];
-
-/** False for one that is too old, or says a time that is none. */
-export const isRecent = (request: Pick<SignedRequest, 'params' | 'headers'>, now: number): boolean => {
-  const text = signedAt(request);
-  if (text === undefined) return true;
+/**
+ * False for a request that was signed too long ago, is of a time to come, or does not say when. The time is the one that
+ * its signature covers: what else stands in the request may have been added by whoever sends it again.
+ */
+export const isRecent = (request: SignedRequest, now: number): boolean => {
+  const text = request.params.SignatureVersion === '2' ? request.params.Timestamp : dateOf(request);
+  if (text === undefined) return false;
   const iso = text.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z');
   const time = Date.parse(/(?:Z|[+-]\d\d:?\d\d)$/.test(iso) ? iso : `${iso}Z`);
-  return !Number.isNaN(time) && now <= time + MAX_AGE;
+  return Math.abs(now - time) <= MAX_AGE;
 };

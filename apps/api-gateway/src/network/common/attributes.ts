@@ -23,6 +23,13 @@ export const text =
     if (typeof v !== 'string') return no(`'${shown(v)}' is not a valid string`);
     return v.length > max ? no(`'${shown(v)}' exceeds maximum length of ${max}`) : v;
   };
+/** A text that can stand on one line of somebody's configuration. */
+export const line =
+  (max = 255): Convert =>
+  (v) => {
+    const given = text(max)(v) as string;
+    return /\p{Cc}/u.test(given) ? no(`'${shown(v)}' contains control characters`) : given;
+  };
 export const textOrNone =
   (max = 255): Convert =>
   (v) =>

@@ -18,6 +18,7 @@ import {
   bool,
   both,
   ip,
+  line,
   listOf,
   macAddress,
   oneOf,
@@ -69,7 +70,7 @@ const attributes: Attributes = {
   extra_dhcp_opts: both((v) =>
     v === null
       ? []
-      : listOf(record({ opt_name: text(64), opt_value: orNull(text()), 'ip_version?': oneOf(4, 6) }), 64)(v),
+      : listOf(record({ opt_name: line(64), opt_value: orNull(line()), 'ip_version?': oneOf(4, 6) }), 64)(v),
   ),
   'binding:host_id': both(textOrNone()),
   'binding:profile': both((v) => (v === null ? {} : anyRecord(v))),

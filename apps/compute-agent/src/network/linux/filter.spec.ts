@@ -23,7 +23,17 @@ describe('the filter of a network', () => {
     expect(text()).toMatch(/^add table bridge omnivisor\ndelete table bridge omnivisor\ntable bridge omnivisor \{/);
     expect(text()).toContain('add table inet omnivisor\ndelete table inet omnivisor\ntable inet omnivisor {');
   });
-  it('pins a tap to its MAC and addresses, and a group to those', () => {
+  it('OSSA-2021-004 pins a tap to its MAC and addresses, ARP included, and a group to those', () => {
+    const chain = text()
+      .match(/chain from_[\s\S]*?\n\}/)![0]
+      .split('\n');
+    expect(chain.filter((line) => line.includes('type arp'))).toEqual([
+      'ether type arp arp saddr ether 00:00:00:00:00:00 counter drop',
+      'ether type arp arp saddr ether != { fa:16:3e:00:00:01 } counter drop',
+      'ether type arp arp saddr ip 0.0.0.0 accept',
+      'ether type arp arp saddr ip 10.0.0.5 accept',
+    ]);
+    expect(chain.at(-2)).toBe('counter drop');
     expect(text()).toContain('ether saddr != { fa:16:3e:00:00:01 } counter drop');
     expect(text()).toContain('10.0.0.5 : goto in_00000000_0000_4000_8000_000000000001');
   });
@@ -117,7 +127,7 @@ describe('IPv6', () => {
       'dhcp-option=tag:subnet0,option6:dns-server,[2001:db8::53]',
     ));
   it('is served by nobody where DHCP is off', () => expect(ranges(subnet(null, null, { dhcp: false }))).toEqual([]));
-  it('answers for its own addresses only, single ones and prefixes', () => {
+  it('OSSA-2021-001 answers for its own addresses only, single ones and prefixes', () => {
     const six = { fixedIps: [{ address: 'fd00::5' }], allowedPairs: [{ mac: plug().mac, address: 'fd01::/20' }] };
     const chain = text(six).match(/chain about_[^}]*}/)?.[0];
     expect(chain).toContain('@th,64,128 0xfd000000000000000000000000000005 return');

@@ -64,3 +64,18 @@ describe('what is answered', () => {
     expect([listOf(undefined), listOf('a'), listOf(['a', 'b'])]).toEqual([[], ['a'], ['a', 'b']]);
   });
 });
+
+it('OSSA-2023-001 an answer brings in no file and grows beyond no bound by entities of its own', () => {
+  const inBody = (types: string, text: string) =>
+    bodyOf(`<!DOCTYPE x [${types}]><Envelope><Body><a>${text}</a></Body></Envelope>`);
+  const told = (types: string, text: string) => {
+    try {
+      return JSON.stringify(inBody(types, text));
+    } catch (error) {
+      return String(error);
+    }
+  };
+  expect(told('<!ENTITY f SYSTEM "file:///etc/passwd">', '&f;')).not.toContain('root:');
+  const laughs = Array.from({ length: 12 }, (_, n) => `<!ENTITY l${n + 1} "${`&l${n};`.repeat(10)}">`).join('');
+  expect(told(`<!ENTITY l0 "ha">${laughs}`, '&l12;').length).toBeLessThan(10_000);
+});
