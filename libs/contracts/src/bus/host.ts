@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { DomainError } from '../errors.js';
 import { HostFacts } from '../events/host.js';
-import { Ipv6Mode } from '../events/network.js';
+import { Ipv6Mode, ProviderSegment } from '../events/network.js';
 import { FlavorSnapshot, ImageSnapshot, PowerState, ServerOperation } from '../events/server.js';
 import { ImageId, NetworkId, PortId, ProjectId, SecurityGroupId, ServerId, SubnetId } from '../ids.js';
 import { ImageFormat } from '../image-format.js';
@@ -82,6 +82,8 @@ export const NetworkPlan = z.object({
   networkId: NetworkId,
   projectId: ProjectId,
   mtu: z.number().int(),
+  /** Absent: the machine builds it for itself, with DHCP and metadata. */
+  provider: ProviderSegment.optional(),
   subnets: z.array(
     z.object({
       subnetId: SubnetId,

@@ -42,6 +42,8 @@ export const HostFacts = z.object({
   /** os-traits names and `CUSTOM_…`. */
   traits: z.array(z.string()),
   probes: z.array(ProbeResult),
+  /** Physical networks that its guests' ports can lie on; absent from agents of older releases. */
+  physicalNetworks: z.array(z.string()).optional(),
   /** Forms in which it sends a server's disk, best first; absent when it cannot. */
   snapshotFormats: z.array(ImageFormat).optional(),
 });
