@@ -11,6 +11,8 @@ import type {
 export interface HostClass {
   readonly availabilityZone: string;
   readonly traits: ReadonlySet<string>;
+  /** Its traits say what it offers of networks. */
+  readonly tellsNetworks: boolean;
   /** Some of its traits say which disk formats it takes. */
   readonly tellsFormats: boolean;
   /** Nova's `hypervisor_type`, e.g. `QEMU`. */

@@ -7,6 +7,7 @@ import { excludedHosts } from './excluded-hosts.js';
 import { guestReadiness } from './guest-readiness.js';
 import { imageProperties } from './image-properties.js';
 import { machine } from './machine.js';
+import { networkNeeds } from './network-needs.js';
 import { requestedHost } from './requested-host.js';
 import { sameHost } from './same-host.js';
 import { serverGroup } from './server-group.js';
@@ -19,6 +20,7 @@ export const classFilters: readonly ClassFilter[] = [
   traits,
   imageProperties,
   guestReadiness,
+  networkNeeds,
 ];
 export const hostFilters: readonly HostFilter[] = [
   requestedHost,

@@ -167,6 +167,7 @@ export class PlacementIndex {
       facts.probes.length === 0 || facts.probes.some((p) => p.backend === facts.backend && p.health === 'healthy');
     const architecture = typeof facts.cpuInfo.arch === 'string' ? facts.cpuInfo.arch.toLowerCase() : null;
     const { up, enabled, availabilityZone } = host;
+    const tellsNetworks = facts.physicalNetworks !== undefined;
     const key = JSON.stringify([
       availabilityZone,
       facts.hypervisorType,
@@ -174,6 +175,7 @@ export class PlacementIndex {
       up,
       enabled,
       healthy,
+      tellsNetworks,
       provider.traits,
     ]);
     const known = this.classes.get(key);
@@ -186,6 +188,7 @@ export class PlacementIndex {
       enabled,
       healthy,
       traits: new Set(provider.traits),
+      tellsNetworks,
       tellsFormats: provider.traits.some((t) => t.startsWith('COMPUTE_IMAGE_TYPE_')),
       label: `${facts.hypervisorType} in ${availabilityZone}`,
     };
