@@ -20,6 +20,7 @@ import { openBest } from './drivers/open-best.js';
 import { bootId, hostFacts, machineId } from './host/host-facts.js';
 import { hostLock } from './host/host-lock.js';
 import { FileImageCache, noImageBytes } from './images/image-cache.js';
+import { networkOffers } from './network/network-offers.js';
 import { openNetwork } from './network/open-network.js';
 
 /** Exit status: whoever took the host up after us has it now, so this agent is not to be started again. */
@@ -72,6 +73,7 @@ const factsOf = async ({ driver, report, probes }: Opened) =>
     hostIp: config.OMNIVISOR_HOST_IP,
     machineId: await machineId(),
     bootId: await bootId(),
+    network: networkOffers(driver, Object.keys(config.OMNIVISOR_BRIDGES)),
     shares: driver.backend === 'fake' ? 1 : config.OMNIVISOR_MACHINE_SHARES,
   });
 
@@ -91,7 +93,7 @@ lifecycle.onStop('lock', await alone());
 
 const opened = await open();
 const { driver, report } = opened;
-const network = await openNetwork(config, driver.backend, bus);
+const network = await openNetwork(config, driver, bus);
 const agent = new Agent({
   hostId: config.OMNIVISOR_HOST_ID,
   cloudId: config.OMNIVISOR_CLOUD_ID,

@@ -236,6 +236,7 @@ export class Agent {
       leave.given(this.toldAt);
       await leave.step();
       await this.ports.network.regroup(groups);
+      for (const id of this.guestPorts.regrouped(groups.map((g) => g.securityGroupId))) this.reconcile(id);
       this.retries.succeeded(key);
     } catch (error) {
       this.failed(key, error, () => this.refresh('whole'));
