@@ -36,6 +36,8 @@ const host = {
   hypervisor: 'QEMU',
   node: 'alpha',
   quarantined: 0,
+  healthy: true,
+  probes: [{ backend: 'qemu', health: 'healthy', reason: 'a guest ran', version: null }],
 };
 
 describe('the command line', () => {
@@ -196,6 +198,10 @@ describe('config and doctor', () => {
     expect(await omnivisor('config check --json', ill)).toBe(1);
     expect(JSON.parse(lines.join('\n'))).toHaveLength(2);
     expect(await omnivisor('doctor', { ...well, 'scheduler host-list': [{ ...host, state: 'down' }] })).toBe(1);
+    const probes = [{ ...host.probes[0], health: 'unhealthy', reason: 'it does not answer' }];
+    const ailing = { ...well, 'scheduler host-list': [{ ...host, healthy: false, probes }] };
+    expect(await omnivisor('doctor', ailing)).toBe(1);
+    expect(lines.at(-1)).toContain('up, qemu is unhealthy: it does not answer');
   });
 });
 

@@ -39,6 +39,11 @@ const open = async () => {
     const opened = await openBest(config, clock);
     for (const probe of opened.probes) log.info({ probe }, `${probe.backend} is ${probe.health}: ${probe.reason}`);
     if (opened.driver) return opened;
+    // Whoever looks at the host sees why nothing runs there.
+    const said = { session: 0, probes: [...opened.probes] };
+    await bus
+      .request(hostBus.probed, said, at(hostBus.probed, config.OMNIVISOR_HOST_ID))
+      .catch((error) => onError('telling of the probes', error));
     log.error('no hypervisor here can run a guest; probing again in 30 s');
     await clock.sleep(seconds(30));
   }
@@ -102,7 +107,7 @@ const agent = new Agent({
   driver,
   network,
   images: driver.backend === 'fake' ? noImageBytes : new FileImageCache(join(config.OMNIVISOR_STATE_DIR, 'images')),
-  facts: () => factsOf(opened),
+  facts: (report = opened.report) => factsOf({ ...opened, report }),
   onError,
   random: Math.random,
   spawns: driver.backend === 'fake' ? 64 : config.OMNIVISOR_SPAWNS,

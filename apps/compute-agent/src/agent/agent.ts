@@ -14,6 +14,7 @@ import { type FoundGuest, HypervisorError } from '../drivers/hypervisor-driver.j
 import { GuestOperations } from './guest-operations.js';
 import { GuestPorts } from './guest-ports.js';
 import { GuestWork } from './guest-work.js';
+import { HypervisorWatch, LOOK } from './hypervisor-watch.js';
 import { LiveQuestions } from './live-questions.js';
 import type { AgentPorts, GroupMembers, NetworkPlan } from './ports.js';
 import { type Action, type DesiredServer, nextAction } from './reconcile.js';
@@ -90,7 +91,7 @@ export class Agent {
     const taken = await takeUp(this.ports, this.retries, this.abort.signal);
     if (!taken) return;
     const { session } = taken;
-    this.bootId = taken.bootId;
+    this.bootId = taken.facts.bootId;
     this.session = session;
     this.strays = new Strays(this.ports, session, this.guestPorts, {
       desired: (id) => this.desired.get(id),
@@ -112,6 +113,8 @@ export class Agent {
     const forget = this.ports.bus.onRestored(() => this.comeBack());
     this.abort.signal.addEventListener('abort', forget);
     this.every(BEAT, () => void this.beat());
+    const health = new HypervisorWatch(this.ports, session, taken.facts);
+    this.every(LOOK, () => void health.look());
     this.every(ROUND, () => this.refresh('round'));
     this.every(WHOLE_ROUND, () => this.refresh('whole'));
     void this.watch();

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { DomainError } from '../errors.js';
-import { HostFacts } from '../events/host.js';
+import { HostFacts, ProbeResult } from '../events/host.js';
 import { Ipv6Mode, ProviderSegment } from '../events/network.js';
 import { FlavorSnapshot, ImageSnapshot, PowerState, ServerOperation } from '../events/server.js';
 import { ImageId, NetworkId, PortId, ProjectId, SecurityGroupId, ServerId, SubnetId } from '../ids.js';
@@ -43,6 +43,16 @@ export const beat = endpoint(
   z.object({ session }),
   /** Position of the newest event of the host's servers: an agent with an older version has missed a wake-up. */
   z.object({ changedAt: z.number().int().nonnegative() }),
+);
+
+/**
+ * To the scheduler, whenever it changes: how its hypervisors are. Session 0 is that of an agent which looks for one that can
+ * run guests, and has not taken up its host yet.
+ */
+export const probed = endpoint(
+  'host.*.probed',
+  z.object({ session, probes: z.array(ProbeResult), facts: HostFacts.optional() }),
+  z.object({}),
 );
 
 export const SecurityRule = z.object({

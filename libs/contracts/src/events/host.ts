@@ -69,6 +69,15 @@ export const hostEvents = eventSet({
       'An agent took up the host; older sessions of the host end.',
       z.object({ ...host, session: z.number().int().positive(), facts: HostFacts }),
     ),
+    HostProbed: event(
+      'What runs guests on the host became well, ill, or ill in another way. It gets servers only while it is well.',
+      z.object({
+        ...host,
+        probes: z.array(ProbeResult),
+        /** What the host is now, where it was probed anew. */
+        facts: HostFacts.optional(),
+      }),
+    ),
     HostWentUp: event('The host is reachable again.', z.object({ ...host, session: z.number().int() })),
     HostWentDown: event(
       'The host missed its beats: it gets no new servers. Nothing that runs there is touched.',

@@ -1,6 +1,6 @@
 import type { HostId, ResourceAmounts } from '@omnivisor/contracts';
 import type { Candidate, HostClass } from '../candidate.js';
-import type { Host } from '../host/host.js';
+import { type Host, isHealthy } from '../host/host.js';
 import type { Provider } from '../provider/provider.js';
 import { freeOf } from '../weighers/best-fit.js';
 
@@ -163,8 +163,7 @@ export class PlacementIndex {
 
   private classOf(host: Host, provider: Provider): HostClass {
     const facts = host.facts!;
-    const healthy =
-      facts.probes.length === 0 || facts.probes.some((p) => p.backend === facts.backend && p.health === 'healthy');
+    const healthy = isHealthy(host);
     const architecture = typeof facts.cpuInfo.arch === 'string' ? facts.cpuInfo.arch.toLowerCase() : null;
     const { up, enabled, availabilityZone } = host;
     const tellsNetworks = facts.physicalNetworks !== undefined;
