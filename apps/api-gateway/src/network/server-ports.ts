@@ -233,14 +233,18 @@ export class ServerPorts {
       securityGroups,
       ports,
     }: Pick<PlugRequest, 'projectId' | 'securityGroups'> & {
-      readonly ports: readonly { readonly portId: string | null; readonly networkId: string | null }[];
+      readonly ports: readonly (Pick<RequestedNetwork, 'networkId' | 'portSecurity'> & {
+        readonly portId: string | null;
+      })[];
     },
   ): Promise<NetworkNeed[]> {
     const groups = securityGroups.length > 0 ? securityGroups : [defaultGroupId(projectId)];
     return needsOf(
       rows,
-      ports.map(({ portId, networkId }) =>
-        portId === null ? { portId, networkId: networkId ?? '', securityGroups: groups } : { portId },
+      ports.map(({ portId, networkId, portSecurity }) =>
+        portId === null
+          ? { portId, networkId: networkId ?? '', securityGroups: groups, isOpen: portSecurity === false }
+          : { portId },
       ),
     );
   }
@@ -321,7 +325,7 @@ export class ServerPorts {
     wanted: RequestedNetwork,
     context: CommandContext,
   ): Promise<Port> {
-    const { portSecurity } = network.attributes;
+    const portSecurity = wanted.portSecurity ?? network.attributes.portSecurity;
     const groups = !portSecurity
       ? []
       : request.securityGroups.length > 0
@@ -332,7 +336,7 @@ export class ServerPorts {
         portId: uuidV5(request.serverId, name) as PortId,
         networkId: network.id as NetworkId,
         projectId: request.projectId as ProjectId,
-        mac: null,
+        mac: wanted.mac ?? null,
         fixedIps: wanted.fixedIp === null ? 'any' : [{ address: wanted.fixedIp }],
         madeFor: request.serverId as ServerId,
         hostname: request.hostname,

@@ -87,7 +87,7 @@ export class PastRequests {
   }
 
   private applyServer({ type, data }: ServerEvent): void {
-    if (type === 'ServerCreateRequested') {
+    if (type === 'ServerCreateRequested' || type === 'ServerAdoptionRequested') {
       this.servers.set(data.serverId, {
         created: data,
         zone: data.availabilityZone,

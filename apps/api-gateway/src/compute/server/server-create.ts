@@ -39,7 +39,7 @@ export interface CreatedServers {
 }
 
 /** A reservation id as EC2 and Nova write it. */
-const newReservationId = (): string => `r-${[...randomBytes(8)].map((b) => (b % 36).toString(36)).join('')}`;
+export const newReservationId = (): string => `r-${[...randomBytes(8)].map((b) => (b % 36).toString(36)).join('')}`;
 
 /** A name that a guest can have as its host name. */
 export const hostnameOf = (name: string, id: string): string => {

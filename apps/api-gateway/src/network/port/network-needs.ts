@@ -10,7 +10,13 @@ import { type PortRow, portTable } from './port.projection.js';
 /** A port that is there, or one that will be made on a network with these groups. */
 export type NeedyPort =
   | { readonly portId: PortId | string }
-  | { readonly portId: null; readonly networkId: string; readonly securityGroups: readonly string[] };
+  | {
+      readonly portId: null;
+      readonly networkId: string;
+      readonly securityGroups: readonly string[];
+      /** Without port security, whatever its network says. */
+      readonly isOpen: boolean;
+    };
 
 type Family = 'IPv4' | 'IPv6';
 const familyOf = (address: string): Family => (address.includes(':') ? 'IPv6' : 'IPv4');
@@ -70,7 +76,8 @@ export const needsOf = async (rows: RowReader, wanted: readonly NeedyPort[]): Pr
     const network = networks.get(networkIdOf(port));
     if (!network) return [];
     const row = port.portId === null ? null : made.get(port.portId)!;
-    if (!(row?.attributes ?? network.attributes).portSecurity) return [wayTo(network)];
+    const isOpen = port.portId === null && port.isOpen;
+    if (isOpen || !(row?.attributes ?? network.attributes).portSecurity) return [wayTo(network)];
     const families = row
       ? row.attributes.fixedIps.map(({ address }) => familyOf(address))
       : subnets.filter((s) => s.networkId === network.id).map((s): Family => (s.version === 4 ? 'IPv4' : 'IPv6'));
