@@ -17,6 +17,8 @@ export interface HostClass {
   readonly tellsFormats: boolean;
   /** Nova's `hypervisor_type`, e.g. `QEMU`. */
   readonly hypervisorType: string;
+  /** Nova's `hypervisor_version`. */
+  readonly hypervisorVersion: number;
   readonly architecture: string | null;
   readonly up: boolean;
   readonly enabled: boolean;

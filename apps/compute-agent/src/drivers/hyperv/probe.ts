@@ -33,6 +33,7 @@ const TRAITS = [
   'COMPUTE_STORAGE_BUS_IDE',
   'COMPUTE_STORAGE_BUS_SCSI',
   'CUSTOM_HYPERVISOR_HYPERV',
+  'CUSTOM_VM_MODE_HVM',
   ...[networkNeeds.antiSpoofing, networkNeeds.prefixes, networkNeeds.securityGroups].map(({ trait }) => trait),
 ] as const;
 

@@ -1,10 +1,12 @@
 import type { ClassFilter, HostFilter } from '../candidate.js';
 import { availabilityZone } from './availability-zone.js';
+import { capabilities } from './capabilities.js';
 import { capacity } from './capacity.js';
 import { computeStatus } from './compute-status.js';
 import { differentHost } from './different-host.js';
 import { excludedHosts } from './excluded-hosts.js';
 import { guestReadiness } from './guest-readiness.js';
+import { imageHardware } from './image-hardware.js';
 import { imageProperties } from './image-properties.js';
 import { machine } from './machine.js';
 import { networkNeeds } from './network-needs.js';
@@ -18,7 +20,9 @@ export const classFilters: readonly ClassFilter[] = [
   computeStatus,
   availabilityZone,
   traits,
+  capabilities,
   imageProperties,
+  imageHardware,
   guestReadiness,
   networkNeeds,
 ];

@@ -170,6 +170,7 @@ export class PlacementIndex {
     const key = JSON.stringify([
       availabilityZone,
       facts.hypervisorType,
+      facts.hypervisorVersion,
       architecture,
       up,
       enabled,
@@ -182,6 +183,7 @@ export class PlacementIndex {
     const hostClass: HostClass = {
       availabilityZone,
       hypervisorType: facts.hypervisorType,
+      hypervisorVersion: facts.hypervisorVersion,
       architecture,
       up,
       enabled,
