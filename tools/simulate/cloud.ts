@@ -28,6 +28,7 @@ import { FakeDriver, FakeHypervisor } from '../../apps/compute-agent/src/drivers
 import { hostFacts } from '../../apps/compute-agent/src/host/host-facts.js';
 import { noImageBytes } from '../../apps/compute-agent/src/images/image-cache.js';
 import { FakeNetworkPlug } from '../../apps/compute-agent/src/network/index.js';
+import { type NetworkOffers, networkOffers } from '../../apps/compute-agent/src/network/network-offers.js';
 import { Scheduler } from '../../apps/scheduler/src/scheduler.js';
 import { Random } from './faults/random.js';
 import { serverRequest } from './server-request.js';
@@ -39,6 +40,8 @@ export interface SimulatedHost {
   readonly id: HostId;
   readonly name: string;
   readonly machine: FakeHypervisor;
+  /** What it offers of networks. */
+  readonly network: NetworkOffers;
   bootId: string;
   agent: Agent;
   /** Driver of the agent. */
@@ -128,7 +131,7 @@ export class SimulatedCloud {
     return scheduler;
   }
 
-  async addHost(name: string): Promise<SimulatedHost> {
+  async addHost(name: string, network = networkOffers({}, ['physnet1'])): Promise<SimulatedHost> {
     const key = Buffer.from(name)
       .toString('hex')
       .toUpperCase()
@@ -146,6 +149,7 @@ export class SimulatedCloud {
       id: hostId,
       name,
       machine,
+      network,
       bootId: 'boot-1',
       agent: undefined as never,
       driver: undefined as never,
@@ -264,8 +268,8 @@ export class SimulatedCloud {
     await work;
   }
 
-  private async facts({ driver, name, bootId }: SimulatedHost) {
-    const told = { node: name, hostIp: '127.0.0.1', machineId: 'machine-1', bootId };
+  private async facts({ driver, name, network, bootId }: SimulatedHost) {
+    const told = { node: name, hostIp: '127.0.0.1', machineId: 'machine-1', bootId, network };
     return hostFacts(driver, await driver.probe(AbortSignal.abort()), [], told);
   }
 

@@ -19,9 +19,12 @@ import { EvidenceDesk } from './audit/evidence/evidence-desk.js';
 import { AuditIndex } from './audit/index/audit-index.js';
 import { Refusals } from './audit/refusals.js';
 import { refusalsBehind } from './audit/refusals-behind.js';
+import { AdoptionDesk } from './compute/adoption/adoption-desk.js';
+import { Adoptions } from './compute/adoption/adoptions.js';
 import type { ComputeImages } from './compute/compute-ports.js';
 import { HttpImages } from './compute/image/http-images.js';
 import { OwnNetworkApi } from './compute/network/own-network-api.js';
+import { ServerNetwork } from './compute/server-network.js';
 import { ConsoleProxy } from './console/console-proxy.js';
 import { grantedConsoles } from './console/granted-consoles.js';
 import type { GatewayPorts } from './core/gateway-core.js';
@@ -99,6 +102,11 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
   await reportDesk.start();
   const follower = new EventFollower(gateway.core, index);
   await follower.start();
+  const compute = { quota: {}, consoleUrl: '' };
+  const serverNetwork = new ServerNetwork(gateway.core, gateway.serverPorts);
+  const adoptions = new Adoptions(gateway.core, gateway.live, serverNetwork, compute);
+  const adoptionDesk = new AdoptionDesk(gateway.core, adoptions);
+  await adoptionDesk.start();
   const publicUrl = options.publicUrl?.replace(/\/+$/, '');
   const limiter = new RequestLimiter(options.limits);
   const app: OpenStackApp = await createOpenStackApp({
@@ -110,7 +118,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
         images: options.images ?? new HttpImages(options.imageUrl),
         network: new OwnNetworkApi(() => app.fastify),
       },
-      compute: { quota: {}, consoleUrl: (publicUrl ?? 'http://127.0.0.1').replace(/^http/, 'ws') },
+      compute: { ...compute, consoleUrl: (publicUrl ?? 'http://127.0.0.1').replace(/^http/, 'ws') },
       audit: { index, follower, identity: identity.desk },
     }),
     services: ['identity', 'compute', 'network', 'audit'],
@@ -149,6 +157,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
     stop: async () => {
       await follower.stop();
       await app.close();
+      await adoptionDesk.stop();
       await auditDesk.stop();
       await reportDesk.stop();
       await index.stop();

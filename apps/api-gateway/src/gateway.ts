@@ -1,9 +1,9 @@
 import {
   abortSnapshotImage,
   type CommandContext,
-  type HostId,
   type ProjectId,
   type RequestedNetwork,
+  type ReserveRequest,
   reserve,
   type ServerPort,
 } from '@omnivisor/contracts';
@@ -61,7 +61,7 @@ export class Gateway {
     );
     this.core.run(
       new ServerProcess(this.core, {
-        networkHosts: (server) => this.networkHosts(server),
+        network: (server) => this.networkWants(server),
         reserve: (request) => this.core.bus.request(reserve, request),
         plug: (server, host, context) => this.plug(server, host, context),
         settleQuota: async (server, context) => {
@@ -111,11 +111,17 @@ export class Gateway {
     return this.serverPorts.plug({ serverId, projectId, hostname, requested, securityGroups, host }, context);
   }
 
-  private async networkHosts(server: BuildServer): Promise<HostId[]> {
-    const ids = server.ports
-      ? server.ports.map((p) => p.networkId)
-      : (await this.networksOf(server)).flatMap((n) => n.networkId ?? []);
-    return this.serverPorts.hostsOf(this.core.readModel, ids);
+  private async networkWants(server: BuildServer): Promise<Pick<ReserveRequest, 'networkHosts' | 'networkNeeds'>> {
+    const { projectId, securityGroups } = server;
+    const ports = server.ports ?? (await this.networksOf(server));
+    const rows = this.core.readModel;
+    return {
+      networkHosts: await this.serverPorts.hostsOf(
+        rows,
+        ports.flatMap((p) => p.networkId ?? []),
+      ),
+      networkNeeds: await this.serverPorts.needs(rows, { projectId, securityGroups, ports }),
+    };
   }
 
   private async release(server: BuildServer, context: CommandContext): Promise<void> {

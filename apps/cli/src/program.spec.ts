@@ -36,6 +36,8 @@ const host = {
   hypervisor: 'QEMU',
   node: 'alpha',
   quarantined: 0,
+  healthy: true,
+  probes: [{ backend: 'qemu', health: 'healthy', reason: 'a guest ran', version: null }],
 };
 
 describe('the command line', () => {
@@ -176,6 +178,28 @@ describe('audit', () => {
   });
 });
 
+describe('adopt and release', () => {
+  const guest = {
+    ...{ native_id: 'vm-1', name: 'old', power_state: 'running', vcpus: 2, memory_mb: 1024 },
+    ...{ disks: [{ name: 'd', size: 2 ** 30 }], nics: [{ mac: '52:54:00:00:00:01', network: null }] },
+  };
+  const network = '11111111-1111-4111-8111-111111111111';
+  it('list what can be adopted, and ask for one of them', async () => {
+    expect(await omnivisor('adopt --host alpha', { 'api-gateway guest-list': [guest] })).toBe(0);
+    expect(lines.at(-1)).toMatch(/^vm-1 +old +running +2 +1024 +1 GiB +52:54:00:00:00:01$/);
+    const adopt = `adopt --host alpha --guest vm-1 --project p --port 52:54:00:00:00:01=${network},10.0.0.5`;
+    expect(await omnivisor(adopt, { 'api-gateway guest-adopt': { server: 's1' } })).toBe(0);
+    const ports = [{ mac: '52:54:00:00:00:01', network, fixed_ip: '10.0.0.5' }];
+    const adoption = { guest: 'vm-1', project_id: 'p', ports };
+    expect(asked.at(-1)).toEqual(['api-gateway guest-adopt', { host: 'alpha', adoption }]);
+    expect(await omnivisor('release s1', { 'api-gateway guest-release': { server: 's1' } })).toBe(0);
+  });
+  it('want a project, and ports that can be read', async () => {
+    expect(await omnivisor('adopt --host alpha --guest vm-1')).toBe(1);
+    expect(await omnivisor('adopt --host alpha --guest vm-1 --project p --port here')).toBe(1);
+  });
+});
+
 describe('config and doctor', () => {
   const well = {
     'api-gateway config-check': [],
@@ -199,6 +223,10 @@ describe('config and doctor', () => {
     expect(await omnivisor('config check --json', ill)).toBe(1);
     expect(JSON.parse(lines.join('\n'))).toHaveLength(2);
     expect(await omnivisor('doctor', { ...well, 'scheduler host-list': [{ ...host, state: 'down' }] })).toBe(1);
+    const probes = [{ ...host.probes[0], health: 'unhealthy', reason: 'it does not answer' }];
+    const ailing = { ...well, 'scheduler host-list': [{ ...host, healthy: false, probes }] };
+    expect(await omnivisor('doctor', ailing)).toBe(1);
+    expect(lines.at(-1)).toContain('up, qemu is unhealthy: it does not answer');
   });
 });
 

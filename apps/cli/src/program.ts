@@ -1,6 +1,7 @@
 import { DomainError } from '@omnivisor/contracts';
 import { Command, CommanderError } from 'commander';
 import type { Client } from './client.js';
+import { adoptCommands } from './commands/adopt.js';
 import { auditCommands } from './commands/audit.js';
 import { configCommands } from './commands/config.js';
 import { doctorCommand } from './commands/doctor.js';
@@ -41,7 +42,15 @@ export const run = async (argv: readonly string[], out: Output, connect: () => P
     writeOut: (text) => out.line(text.trimEnd()),
     writeErr: (text) => out.error(text.trimEnd()),
   });
-  for (const add of [auditCommands, configCommands, doctorCommand, hostCommands, reportCommands, whatIfCommand])
+  for (const add of [
+    adoptCommands,
+    auditCommands,
+    configCommands,
+    doctorCommand,
+    hostCommands,
+    reportCommands,
+    whatIfCommand,
+  ])
     add(program, context);
   try {
     await program.parseAsync([...argv], { from: 'user' });

@@ -1,6 +1,7 @@
 import { Backend, HostId } from '@omnivisor/contracts';
 import { count } from '@omnivisor/platform';
 import { z } from 'zod';
+import { physicalNetworksTo } from './drivers/common/endpoint-settings.js';
 import { driverSettings } from './drivers/settings.js';
 
 /** Environment of a compute agent. It has no credential of a database: only the key of its own host. */
@@ -27,6 +28,8 @@ export const AgentConfig = z.object({
   OMNIVISOR_MACHINE_SHARES: count.min(1).default(1),
   /** Addresses between the networks of this machine and the machine itself, two for each network. */
   OMNIVISOR_OUTSIDE_POOL: z.string().default('100.64.0.0/16'),
+  /** Physical networks and the Linux bridges of this machine that they are, `physnet1=br-ex,…`. */
+  OMNIVISOR_BRIDGES: physicalNetworksTo('bridge'),
   /** Address at which other hosts send running guests to this one, on a port of their own, by TLS; none: from this machine only. */
   OMNIVISOR_MIGRATION_ADDRESS: z.string().optional(),
   /** Folder for the disks of guests on storage that other hosts have in the same place; none: beside the guests. */

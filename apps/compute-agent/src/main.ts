@@ -20,6 +20,7 @@ import { openBest } from './drivers/open-best.js';
 import { bootId, hostFacts, machineId } from './host/host-facts.js';
 import { hostLock } from './host/host-lock.js';
 import { FileImageCache, noImageBytes } from './images/image-cache.js';
+import { networkOffers } from './network/network-offers.js';
 import { openNetwork } from './network/open-network.js';
 
 /** Exit status: whoever took the host up after us has it now, so this agent is not to be started again. */
@@ -38,6 +39,11 @@ const open = async () => {
     const opened = await openBest(config, clock);
     for (const probe of opened.probes) log.info({ probe }, `${probe.backend} is ${probe.health}: ${probe.reason}`);
     if (opened.driver) return opened;
+    // Whoever looks at the host sees why nothing runs there.
+    const said = { session: 0, probes: [...opened.probes] };
+    await bus
+      .request(hostBus.probed, said, at(hostBus.probed, config.OMNIVISOR_HOST_ID))
+      .catch((error) => onError('telling of the probes', error));
     log.error('no hypervisor here can run a guest; probing again in 30 s');
     await clock.sleep(seconds(30));
   }
@@ -72,6 +78,7 @@ const factsOf = async ({ driver, report, probes }: Opened) =>
     hostIp: config.OMNIVISOR_HOST_IP,
     machineId: await machineId(),
     bootId: await bootId(),
+    network: networkOffers(driver, Object.keys(config.OMNIVISOR_BRIDGES)),
     shares: driver.backend === 'fake' ? 1 : config.OMNIVISOR_MACHINE_SHARES,
   });
 
@@ -91,7 +98,7 @@ lifecycle.onStop('lock', await alone());
 
 const opened = await open();
 const { driver, report } = opened;
-const network = await openNetwork(config, driver.backend, bus);
+const network = await openNetwork(config, driver, bus);
 const agent = new Agent({
   hostId: config.OMNIVISOR_HOST_ID,
   cloudId: config.OMNIVISOR_CLOUD_ID,
@@ -100,7 +107,7 @@ const agent = new Agent({
   driver,
   network,
   images: driver.backend === 'fake' ? noImageBytes : new FileImageCache(join(config.OMNIVISOR_STATE_DIR, 'images')),
-  facts: () => factsOf(opened),
+  facts: (report = opened.report) => factsOf({ ...opened, report }),
   onError,
   random: Math.random,
   spawns: driver.backend === 'fake' ? 64 : config.OMNIVISOR_SPAWNS,

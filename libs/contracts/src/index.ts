@@ -26,5 +26,6 @@ export * from './events/unified-limit.js';
 export * from './ids.js';
 export * from './image-format.js';
 export * from './image-readiness.js';
+export * from './network-traits.js';
 export * from './traits.js';
 export * from './units.js';

@@ -64,6 +64,9 @@ class QuietNetwork extends ComputeNetwork {
   async resolve(_: unknown, __: string, ___: boolean, requested: 'auto' | readonly RequestedNetwork[]) {
     return requested === 'auto' ? [] : [...requested];
   }
+  async haveNoMetadata() {
+    return false;
+  }
   async portStates(_: unknown, ports: readonly ServerPort[]) {
     return new Map(ports.map((p) => [p.portId as string, 'ACTIVE']));
   }

@@ -53,6 +53,8 @@ export abstract class ComputeNetwork {
     isAdmin: boolean,
     requested: 'auto' | readonly RequestedNetwork[],
   ): Promise<RequestedNetwork[]>;
+  /** True when none of the networks has an address at which a guest is told of itself. */
+  abstract haveNoMetadata(rows: RowReader, requested: readonly RequestedNetwork[]): Promise<boolean>;
   /**
    * Makes or takes over the port of another interface of a server, on the server's host. Doing it twice gives the same.
    * @throws DomainError as `resolve`, and when port or address are not to be had

@@ -1,3 +1,5 @@
+import { AdoptionController } from './adoption/adoption.controller.js';
+import { Adoptions } from './adoption/adoptions.js';
 import { AvailabilityZonesController } from './availability-zone/availability-zones.controller.js';
 import { FlavorsController } from './flavor/flavors.controller.js';
 import { HypervisorsController } from './hypervisor/hypervisors.controller.js';
@@ -53,9 +55,11 @@ export const computeControllers = [
   ImageProxyController,
   SecurityGroupProxyController,
   NetworkProxyController,
+  AdoptionController,
   SmallController,
 ];
 export const computeProviders = [
+  Adoptions,
   ServerCreation,
   ServerRebuilder,
   ServerRescuer,

@@ -1,6 +1,8 @@
 import {
   type CommandContext,
+  conflict,
   invalid,
+  type NetworkNeed,
   type PortId,
   type RequestedNetwork,
   type SecurityGroupId,
@@ -60,8 +62,15 @@ export class ServerNetwork extends ComputeNetwork {
     return this.ports.resolve(rows, projectId, isAdmin, requested);
   }
 
+  haveNoMetadata(rows: RowReader, requested: readonly RequestedNetwork[]): Promise<boolean> {
+    return this.ports.haveNoMetadata(rows, requested);
+  }
+
   async attach(rows: RowReader, { host, ...request }: AttachRequest, context: CommandContext): Promise<ServerPort> {
     const networkId = request.requested.networkId ?? '';
+    const { projectId, requested } = request;
+    const needs = await this.ports.needs(rows, { projectId, securityGroups: [], ports: [requested] });
+    await this.checkHost(rows, host.id, needs);
     const machineOf = async (id: string) => (await rows.get(hostTable, id))?.facts?.machineId;
     const machine = await machineOf(host.id);
     for (const other of await this.ports.hostsOf(rows, [networkId]))
@@ -76,13 +85,28 @@ export class ServerNetwork extends ComputeNetwork {
 
   async regroup(serverId: string, groups: readonly SecurityGroupId[], context: CommandContext): Promise<void> {
     const rows = await this.core.fresh();
-    for (const { id } of await rows.find(portTable, { where: { serverId } }))
+    const ports = await rows.find(portTable, { where: { serverId } });
+    for (const { host, projectId, networkId, attributes } of ports)
+      if (host && attributes.portSecurity) {
+        const changed = { projectId, securityGroups: groups, ports: [{ portId: null, networkId }] };
+        await this.checkHost(rows, host.id, await this.ports.needs(rows, changed));
+      }
+    for (const { id } of ports)
       await this.core.commands.execute(
         port,
         id as PortId,
         { type: 'change', portId: id as PortId, changes: { securityGroups: [...groups] } },
         step(context, `${id} groups`),
       );
+  }
+
+  /** @throws DomainError `conflict` when the host cannot do what a port asks of it: it would be open, or cut off */
+  private async checkHost(rows: RowReader, hostId: string, needs: readonly NetworkNeed[]): Promise<void> {
+    const facts = (await rows.get(hostTable, hostId))?.facts;
+    if (!facts?.physicalNetworks) return;
+    const missing = needs.find(({ trait }) => !facts.traits.includes(trait));
+    if (missing)
+      throw conflict(`The host of the instance does not offer what ${missing.constraint} asks for: ${missing.wanted}.`);
   }
 
   async portStates(rows: RowReader, ports: readonly ServerPort[]): Promise<Map<string, string>> {

@@ -4,6 +4,7 @@ import type {
   NetworkEvent,
   NetworkId,
   NetworkQuotaEvent,
+  PhysicalNetworkEvent,
   PortEvent,
   PortId,
   ProjectId,
@@ -22,9 +23,17 @@ import { network } from './network/network.js';
 import { port } from './port/port.js';
 import { networkQuota, type QuotaResource } from './quota/network-quota.js';
 import { securityGroup } from './security-group/security-group.js';
+import { segments } from './segment/segments.js';
 import { subnet } from './subnet/subnet.js';
 
-type Relevant = NetworkQuotaEvent | AddressPoolEvent | NetworkEvent | SubnetEvent | PortEvent | SecurityGroupEvent;
+type Relevant =
+  | PhysicalNetworkEvent
+  | NetworkQuotaEvent
+  | AddressPoolEvent
+  | NetworkEvent
+  | SubnetEvent
+  | PortEvent
+  | SecurityGroupEvent;
 
 const owners = (kind: QuotaResource, ids: readonly string[], owner: 'there' | 'gone'): Reading[] =>
   ids.map((id) => ({ kind, id, owner }));
@@ -48,6 +57,12 @@ export const networkReadings: Readings = (recorded) => {
       return [{ kind: 'subnet', id: event.data.range.subnetId, takes: 'range', of: event.data.networkId }];
     case 'AddressRangeRemoved':
       return [{ kind: 'subnet', id: event.data.subnetId, gives: 'range' }];
+    case 'SegmentTaken': {
+      const { networkId: id, segment } = event.data;
+      return [{ kind: 'network', id, takes: 'segment', of: segment.physicalNetwork }];
+    }
+    case 'SegmentReturned':
+      return [{ kind: 'network', id: event.data.networkId, gives: 'segment' }];
     case 'NetworkCreated':
       return owners('network', [event.data.networkId], 'there');
     case 'NetworkCreateAbandoned':
@@ -88,7 +103,7 @@ const giveBack = async (
   { kind, id, holds }: ReservationRow,
   context: CommandContext,
 ): Promise<void> => {
-  const { quota, addresses, range } = holds;
+  const { quota, addresses, range, segment } = holds;
   const back: Promise<unknown>[] = [];
   if (quota !== undefined) {
     const command = { projectId: quota as ProjectId, resource: kind as QuotaResource, ids: [id] };
@@ -101,6 +116,10 @@ const giveBack = async (
   if (range !== undefined) {
     const command = { networkId: range as NetworkId, subnetId: id as SubnetId };
     back.push(commands.execute(addressPool, range, { type: 'removeRange', ...command }, step(context, 'range')));
+  }
+  if (segment !== undefined) {
+    const command = { networkId: id as NetworkId, physicalNetwork: segment };
+    back.push(commands.execute(segments, segment, { type: 'giveBack', ...command }, step(context, 'segment')));
   }
   await settled(back);
 };

@@ -5,6 +5,7 @@ import {
   type HostId,
   type hostBus,
   type NetworkId,
+  type NetworkNeed,
   type PortId,
   type Position,
   type ProjectId,
@@ -24,12 +25,13 @@ import { type HostNetworkNews, newsForHost } from './host-network-news.js';
 import { hostsOf, hostsThatTrust, hostsTouchedBy, regroupedBy } from './hosts-touched.js';
 import { type NetworkRow, networkTable } from './network/network.projection.js';
 import { networkPlans } from './network/network-plans.js';
+import { needsOf } from './port/network-needs.js';
 import { type Port, port } from './port/port.js';
 import { type PortRow, portTable } from './port/port.projection.js';
 import { addressKey, addressTable } from './port/port-outlines.projection.js';
 import { portPlugs } from './port/port-plugs.js';
 import { Ports } from './port/ports.js';
-import { ensureDefaultGroup } from './security-group/default-group.js';
+import { defaultGroupId, ensureDefaultGroup } from './security-group/default-group.js';
 import { securityGroupTable } from './security-group/security-group.projection.js';
 import { subnetTable } from './subnet/subnet.projection.js';
 
@@ -213,9 +215,44 @@ export class ServerPorts {
     return found ? ((await rows.get(portTable, found.portId))?.serverId ?? null) : null;
   }
 
-  /** Hosts that have ports of these networks. */
+  /** Hosts that have ports of those of these networks that cannot span machines. */
   async hostsOf(rows: RowReader, networkIds: readonly string[]): Promise<HostId[]> {
-    return (await hostsOf(rows, networkIds)) as HostId[];
+    const networks = await rows.getMany(networkTable, [...new Set(networkIds)]);
+    const local = [...networks.values()].filter(({ attributes }) => !attributes.provider);
+    return (await hostsOf(
+      rows,
+      local.map(({ id }) => id),
+    )) as HostId[];
+  }
+
+  /** What a server's ports, or those that will be made for it, ask of its host. */
+  needs(
+    rows: RowReader,
+    {
+      projectId,
+      securityGroups,
+      ports,
+    }: Pick<PlugRequest, 'projectId' | 'securityGroups'> & {
+      readonly ports: readonly (Pick<RequestedNetwork, 'networkId' | 'portSecurity'> & {
+        readonly portId: string | null;
+      })[];
+    },
+  ): Promise<NetworkNeed[]> {
+    const groups = securityGroups.length > 0 ? securityGroups : [defaultGroupId(projectId)];
+    return needsOf(
+      rows,
+      ports.map(({ portId, networkId, portSecurity }) =>
+        portId === null
+          ? { portId, networkId: networkId ?? '', securityGroups: groups, isOpen: portSecurity === false }
+          : { portId },
+      ),
+    );
+  }
+
+  /** True when all of these networks are somebody else's, so that no address tells guests of themselves. */
+  async haveNoMetadata(rows: RowReader, requested: readonly RequestedNetwork[]): Promise<boolean> {
+    const networks = await rows.getMany(networkTable, [...new Set(requested.flatMap((n) => n.networkId ?? []))]);
+    return networks.size > 0 && [...networks.values()].every(({ attributes }) => attributes.provider !== undefined);
   }
 
   /** Hosts that have to look again because of an event of the network; a hint for wake-ups. */
@@ -288,7 +325,7 @@ export class ServerPorts {
     wanted: RequestedNetwork,
     context: CommandContext,
   ): Promise<Port> {
-    const { portSecurity } = network.attributes;
+    const portSecurity = wanted.portSecurity ?? network.attributes.portSecurity;
     const groups = !portSecurity
       ? []
       : request.securityGroups.length > 0
@@ -299,7 +336,7 @@ export class ServerPorts {
         portId: uuidV5(request.serverId, name) as PortId,
         networkId: network.id as NetworkId,
         projectId: request.projectId as ProjectId,
-        mac: null,
+        mac: wanted.mac ?? null,
         fixedIps: wanted.fixedIp === null ? 'any' : [{ address: wanted.fixedIp }],
         madeFor: request.serverId as ServerId,
         hostname: request.hostname,

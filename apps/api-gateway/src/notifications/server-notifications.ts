@@ -36,6 +36,7 @@ const ACTIONS: { readonly [T in ServerEvent['type']]?: string } = {
   ServerResizeRevertRequested: 'instance.resize_revert.start',
   ServerResizeReverted: 'instance.resize_revert.end',
   ServerDeleteRequested: 'instance.delete.start',
+  ServerReleaseRequested: 'instance.delete.start',
   ServerDeleted: 'instance.delete.end',
   ServerLocked: 'instance.lock',
   ServerUnlocked: 'instance.unlock',

@@ -17,6 +17,8 @@ interface HostLine {
   readonly state: string;
   readonly enabled: boolean;
   readonly quarantined: number;
+  readonly healthy: boolean;
+  readonly probes: readonly { readonly backend: string; readonly health: string; readonly reason: string }[];
 }
 
 const examine = async (context: CommandContext): Promise<Finding[]> => {
@@ -58,8 +60,13 @@ const hosts = async (context: CommandContext): Promise<Finding[]> => {
   if (here.length === 0) return [{ what: 'hosts', ok: false, detail: 'none is enrolled' }];
   return here.map((h) => ({
     what: `host ${h.name}`,
-    ok: h.state === 'up' && h.quarantined === 0,
-    detail: [h.state, h.enabled ? '' : 'disabled', h.quarantined > 0 ? `${h.quarantined} guests in quarantine` : '']
+    ok: h.state === 'up' && h.healthy && h.quarantined === 0,
+    detail: [
+      h.state,
+      h.enabled ? '' : 'disabled',
+      h.quarantined > 0 ? `${h.quarantined} guests in quarantine` : '',
+      ...h.probes.map(({ backend, health, reason }) => `${backend} is ${health}: ${reason}`),
+    ]
       .filter((part) => part !== '')
       .join(', '),
   }));

@@ -15,6 +15,7 @@ interface HostLine {
   readonly hypervisor: string | null;
   readonly node: string | null;
   readonly quarantined: number;
+  readonly healthy: boolean;
   /** What is left to do by hand. */
   readonly note?: string;
 }
@@ -64,7 +65,7 @@ export const hostCommands = (program: Command, context: CommandContext): void =>
       ['NAME', (h) => h.name],
       ['ID', (h) => h.id],
       ['ZONE', (h) => h.availabilityZone],
-      ['STATE', (h) => h.state],
+      ['STATE', (h) => (h.healthy ? h.state : `${h.state}, unhealthy`)],
       ['ENABLED', (h) => (h.enabled ? 'yes' : `no${h.disabledReason ? ` (${h.disabledReason})` : ''}`)],
       ['HYPERVISOR', (h) => h.hypervisor],
       ['QUARANTINED', (h) => h.quarantined],

@@ -14,9 +14,10 @@ import { type FoundGuest, HypervisorError } from '../drivers/hypervisor-driver.j
 import { GuestOperations } from './guest-operations.js';
 import { GuestPorts } from './guest-ports.js';
 import { GuestWork } from './guest-work.js';
+import { HypervisorWatch, LOOK } from './hypervisor-watch.js';
 import { LiveQuestions } from './live-questions.js';
 import type { AgentPorts, GroupMembers, NetworkPlan } from './ports.js';
-import { type Action, type DesiredServer, nextAction } from './reconcile.js';
+import { type Action, type DesiredServer, isGoing, nextAction } from './reconcile.js';
 import { Retries } from './retries.js';
 import { Semaphore } from './semaphore.js';
 import { NotAskedFor, type Session } from './session.js';
@@ -90,7 +91,7 @@ export class Agent {
     const taken = await takeUp(this.ports, this.retries, this.abort.signal);
     if (!taken) return;
     const { session } = taken;
-    this.bootId = taken.bootId;
+    this.bootId = taken.facts.bootId;
     this.session = session;
     this.strays = new Strays(this.ports, session, this.guestPorts, {
       desired: (id) => this.desired.get(id),
@@ -112,6 +113,8 @@ export class Agent {
     const forget = this.ports.bus.onRestored(() => this.comeBack());
     this.abort.signal.addEventListener('abort', forget);
     this.every(BEAT, () => void this.beat());
+    const health = new HypervisorWatch(this.ports, session, taken.facts);
+    this.every(LOOK, () => void health.look());
     this.every(ROUND, () => this.refresh('round'));
     this.every(WHOLE_ROUND, () => this.refresh('whole'));
     void this.watch();
@@ -236,6 +239,7 @@ export class Agent {
       leave.given(this.toldAt);
       await leave.step();
       await this.ports.network.regroup(groups);
+      for (const id of this.guestPorts.regrouped(groups.map((g) => g.securityGroupId))) this.reconcile(id);
       this.retries.succeeded(key);
     } catch (error) {
       this.failed(key, error, () => this.refresh('whole'));
@@ -277,7 +281,7 @@ export class Agent {
     if (running) {
       this.again.add(id);
       const wanted = this.desired.get(id);
-      if (wanted ? wanted.tombstone : !this.discards.has(id)) running.abort.abort();
+      if (wanted ? isGoing(wanted) : !this.discards.has(id)) running.abort.abort();
       return;
     }
     const abort = new AbortController();
@@ -320,7 +324,7 @@ export class Agent {
 
   private async closePorts(id: ServerId, signal: AbortSignal): Promise<void> {
     const desired = this.desired.get(id);
-    if (!desired?.spawned || desired.tombstone || !this.guestPorts.hasStalePorts(desired)) return;
+    if (!desired?.spawned || isGoing(desired) || !this.guestPorts.hasStalePorts(desired)) return;
     const leave = this.session.leaveFor({ kind: 'plug', serverId: id, attempt: desired.attempt }, signal);
     if (this.toldAt) leave.given(this.toldAt);
     await this.guestPorts.refreshPorts(desired, leave);
@@ -328,7 +332,7 @@ export class Agent {
 
   private async closeInterfaces(id: ServerId, signal: AbortSignal): Promise<void> {
     const desired = this.desired.get(id);
-    if (!desired?.spawned || desired.tombstone) return;
+    if (!desired?.spawned || isGoing(desired)) return;
     const { serverId, attempt } = desired;
     for (const { portId, change } of desired.interfaces) {
       const leave = this.session.leaveFor({ kind: 'interface', serverId, attempt, portId, change }, signal);
@@ -349,7 +353,8 @@ export class Agent {
     const { serverId, attempt } = desired;
     const imageFormats = [...this.ports.driver.imageFormats];
     const tell = (fact: HostFact) => this.report(desired, fact);
-    const destroy = this.session.leaveFor({ kind: 'destroy', serverId, attempt }, signal);
+    const out = desired.release ? 'release' : 'destroy';
+    const leaving = this.session.leaveFor({ kind: out, serverId, attempt }, signal);
     switch (action.kind) {
       case 'quarantine':
         return;
@@ -362,25 +367,32 @@ export class Agent {
         }
         const leave = this.session.leaveFor({ kind: 'spawn', serverId, attempt }, signal);
         const boot = () => this.session.ask(hostBus.serverBoot, { serverId, attempt, imageFormats });
-        const failure = await this.work.spawn(desired, boot, leave);
+        const failure = desired.adoption
+          ? await this.work.adopt(desired, desired.adoption.nativeId, leave)
+          : await this.work.spawn(desired, boot, leave);
         // A driver whose spawn failed has left nothing; a guest that is there all the same keeps its place.
         if (failure !== null && (await this.look(serverId)))
           throw new HypervisorError('fault', `a guest of server ${serverId} is in the way of its spawn`, failure);
         // The network side is ours.
         if (failure !== null) await this.guestPorts.unplug(desired.portIds, leave);
+        const power = desired.adoption ? (await this.look(serverId))?.power : 'running';
         const fact: HostFact =
           failure === null
-            ? { kind: 'spawned', power: 'running', bootId: this.bootId }
+            ? { kind: 'spawned', power: power ?? 'noState', bootId: this.bootId }
             : { kind: 'spawnFailed', reason: failure };
         this.untold.set(serverId, { attempt, fact });
         return tell(fact);
       }
       case 'destroy':
-        await this.work.destroy(serverId, destroy);
-        await this.guestPorts.unplug(desired.portIds, destroy);
+        await this.work.destroy(serverId, leaving);
+        await this.guestPorts.unplug(desired.portIds, leaving);
+        return tell({ kind: 'absent' });
+      case 'release':
+        await this.work.release(serverId, leaving);
+        await this.guestPorts.unplug(desired.portIds, leaving);
         return tell({ kind: 'absent' });
       case 'reportAbsent':
-        await this.guestPorts.unplug(desired.portIds, destroy);
+        await this.guestPorts.unplug(desired.portIds, leaving);
         return tell({ kind: 'absent' });
       case 'reportSpawned':
         return tell({ kind: 'spawned', power: found!.power, bootId: this.bootId });

@@ -8,6 +8,8 @@ import type { DesiredServer } from './reconcile.js';
 export class GuestPorts {
   /** Ports as they were last plugged, so that only what changed is touched. */
   private readonly plugged = new Map<string, string>();
+  /** Ports that the driver guards, and the groups whose members it was told of. */
+  private readonly guarded = new Map<string, { readonly serverId: ServerId; readonly groups: ReadonlySet<string> }>();
 
   constructor(private readonly ports: Pick<AgentPorts, 'driver' | 'network' | 'onError'>) {}
 
@@ -15,8 +17,20 @@ export class GuestPorts {
     for (const portId of portIds) {
       await leave.step();
       this.plugged.delete(portId);
+      this.guarded.delete(portId);
       await this.ports.network.unplug(portId);
     }
+  }
+
+  /** Members of groups have changed. @returns servers with ports that their hypervisor has to let others through to */
+  regrouped(groups: readonly string[]): ServerId[] {
+    const touched = new Set<ServerId>();
+    for (const [portId, port] of this.guarded)
+      if (groups.some((group) => port.groups.has(group))) {
+        this.plugged.delete(portId);
+        touched.add(port.serverId);
+      }
+    return [...touched];
   }
 
   /** True when ports of the server are not as the log wants them. */
@@ -25,12 +39,15 @@ export class GuestPorts {
   }
 
   /** Plugs what changed. One port that cannot be plugged does not keep the others back. */
-  async refreshPorts({ ports, serverId }: DesiredServer, leave: Leave): Promise<void> {
+  async refreshPorts({ ports, serverId, interfaces }: DesiredServer, leave: Leave): Promise<void> {
     const failures: unknown[] = [];
     for (const port of ports) {
       if (this.plugged.get(port.portId) === textOf(port)) continue;
       await leave.step();
-      await this.plug(port, serverId).catch((error) => failures.push(error));
+      const isChanging = interfaces.some(({ portId }) => portId === port.portId);
+      await (isChanging ? this.plug(port, serverId) : this.refresh(port, serverId)).catch((error) =>
+        failures.push(error),
+      );
     }
     if (failures.length > 0) throw failures.length === 1 ? failures[0] : new AggregateError(failures, 'plugging ports');
   }
@@ -77,9 +94,27 @@ export class GuestPorts {
     return nics;
   }
 
+  /** What may pass a port of a guest that is there. One that its hypervisor cannot guard so is cut off, not left open. */
+  private async refresh(port: PortPlug, serverId: ServerId): Promise<void> {
+    const nic = await this.plug(port, serverId);
+    if (nic.attachment.kind === 'tap') return;
+    const nics = memberOf(this.ports.driver, 'nics');
+    try {
+      await nics.attach(serverId, nic);
+    } catch (error) {
+      this.plugged.delete(port.portId);
+      if (error instanceof HypervisorError && error.code === 'unsupported') await nics.detach(serverId, port.portId);
+      throw error;
+    }
+  }
+
   private async plug(port: PortPlug, serverId: ServerId): Promise<GuestNic> {
     const nic = await this.ports.network.plug(port, serverId);
     this.plugged.set(port.portId, textOf(port));
+    if (nic.attachment.kind === 'provider') {
+      const groups = new Set(port.rules.flatMap((rule) => rule.remoteGroup ?? []));
+      this.guarded.set(port.portId, { serverId, groups });
+    }
     return nic;
   }
 }

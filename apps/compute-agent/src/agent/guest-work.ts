@@ -1,5 +1,5 @@
 import { DomainError, type ServerId } from '@omnivisor/contracts';
-import { HypervisorError } from '../drivers/hypervisor-driver.js';
+import { HypervisorError, memberOf } from '../drivers/hypervisor-driver.js';
 import type { GuestPorts } from './guest-ports.js';
 import { type Boot, bytesOf, guestSpec, isFinalAnswer } from './guest-spec.js';
 import type { Leave } from './leave.js';
@@ -51,6 +51,32 @@ export class GuestWork {
           : 'The hypervisor could not start it.';
       }
     }, signal);
+  }
+
+  /**
+   * Takes over a guest that somebody else made, with its ports by their MAC addresses.
+   * @returns null when it is ours; otherwise why it cannot be: it is as before then
+   * @throws what another try may mend
+   */
+  async adopt(desired: DesiredServer, nativeId: string, leave: Leave): Promise<string | null> {
+    const { cloudId, driver } = this.ports;
+    const { serverId, attempt, build } = desired;
+    try {
+      const adoption = memberOf(driver, 'adoption');
+      const nics = await this.guestPorts.plugAll(desired, leave);
+      await leave.step();
+      await adoption.adopt(nativeId, { cloudId, serverId, attempt, build }, nics);
+      return null;
+    } catch (error) {
+      if (leave.signal.aborted || !(error instanceof HypervisorError) || error.code === 'unavailable') throw error;
+      this.ports.onError(`adopting server ${serverId}`, error);
+      return `The guest cannot be adopted: ${error.message}.`;
+    }
+  }
+
+  async release(id: ServerId, leave: Leave): Promise<void> {
+    await leave.step();
+    await memberOf(this.ports.driver, 'adoption').release(id);
   }
 
   async destroy(id: ServerId, leave: Leave): Promise<void> {

@@ -23,6 +23,10 @@ export class LiveQuestions {
         const log = this.ports.driver.consoleLog;
         if (!log) throw new HypervisorError('unsupported', 'no console log here');
         body = (await log.tail(question.serverId, question.maxBytes)).toString('latin1');
+      } else if (question.kind === 'foreignGuests') {
+        const adoption = this.ports.driver.adoption;
+        if (!adoption) throw new HypervisorError('unsupported', 'no adoption here');
+        body = JSON.stringify(await adoption.candidates());
       } else {
         const consoles = this.ports.driver.consoles;
         if (!consoles) throw new HypervisorError('unsupported', 'no consoles here');
@@ -31,7 +35,11 @@ export class LiveQuestions {
     } catch (error) {
       ok = false;
       isUnsupported = error instanceof HypervisorError && error.code === 'unsupported';
-      if (!isUnsupported) this.ports.onError(`console of server ${question.serverId}`, error);
+      if (!isUnsupported)
+        this.ports.onError(
+          question.kind === 'foreignGuests' ? 'guests of others' : `console of server ${question.serverId}`,
+          error,
+        );
     }
     try {
       await this.session.ask(hostBus.answer, { question: question.question, ok, unsupported: isUnsupported, body });

@@ -1,7 +1,7 @@
 import type { HostFacts, hostBus, ImageSnapshot } from '@omnivisor/contracts';
 import type { Bus, Clock } from '@omnivisor/platform/ports';
 import type { z } from 'zod';
-import type { GuestNic, HypervisorDriver } from '../drivers/hypervisor-driver.js';
+import type { GuestNic, HypervisorDriver, ProbeReport } from '../drivers/hypervisor-driver.js';
 
 export type PortPlug = z.output<typeof hostBus.PortPlug>;
 export type NetworkPlan = z.output<typeof hostBus.NetworkPlan>;
@@ -50,8 +50,8 @@ export interface AgentPorts {
   readonly driver: HypervisorDriver;
   readonly network: NetworkPlug;
   readonly images: ImageCache;
-  /** Facts of this host; called at the start of each session. */
-  readonly facts: () => Promise<HostFacts>;
+  /** Facts of this host; called at the start of each session, and with what a later probe has found. */
+  readonly facts: (probe?: ProbeReport) => Promise<HostFacts>;
   readonly onError: (where: string, error: unknown) => void;
   /** A number in [0, 1), for the jitter of retries. */
   readonly random: () => number;

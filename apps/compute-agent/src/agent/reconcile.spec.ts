@@ -29,6 +29,17 @@ describe('closing the difference', () => {
     'spawns nothing over a guest that has lived, although the log may be an older one: %j',
     (found) => expect(nextAction(wanted({ spawned: false }), found as FoundGuest)).toEqual({ kind: 'reportSpawned' }),
   );
+  it('gives an adopted guest back, and never destroys it for that', () => {
+    const going = wanted({ release: true });
+    expect(nextAction(going, guest())).toEqual({ kind: 'release' });
+    expect(nextAction(going, undefined)).toEqual({ kind: 'reportAbsent' });
+    expect(nextAction(going, guest('running', 3))?.kind).toBe('quarantine');
+  });
+  it('reports an adopted guest that is off as it is', () => {
+    const adopted = wanted({ spawned: false, adoption: { nativeId: 'vm' } });
+    expect(nextAction(adopted, guest('shutdown'))).toEqual({ kind: 'reportSpawned' });
+    expect(nextAction(adopted, undefined)).toEqual({ kind: 'spawn' });
+  });
   it('destroys on a tombstone', () =>
     expect(nextAction(wanted({ tombstone: true }), guest())).toEqual({ kind: 'destroy' }));
   it('confirms a tombstone when nothing is there', () =>

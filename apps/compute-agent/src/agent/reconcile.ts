@@ -4,9 +4,14 @@ import type { FoundGuest } from '../drivers/hypervisor-driver.js';
 
 export type DesiredServer = z.output<typeof hostBus.DesiredServer>;
 
+/** It is on its way out: destroyed on a tombstone, or given back. */
+export const isGoing = ({ tombstone, release }: DesiredServer): boolean => tombstone || release === true;
+
 /** The one thing to do next for a server; null when what is there is what is wanted. */
 export type Action =
   | { readonly kind: 'spawn' }
+  /** Give an adopted guest back. */
+  | { readonly kind: 'release' }
   | { readonly kind: 'destroy' }
   | { readonly kind: 'operate'; readonly operation: ServerOperation; readonly generation: number }
   | { readonly kind: 'reportSpawned' }
@@ -41,10 +46,10 @@ const hasLived = ({ mark, stage, power }: FoundGuest): boolean =>
 
 const compared = (desired: DesiredServer | undefined, found: FoundGuest | undefined): Action | null => {
   if (!desired) return found ? { kind: 'quarantine', reason: 'the log asks for nothing under this id' } : null;
-  if (desired.tombstone) {
+  if (isGoing(desired)) {
     if (!found) return { kind: 'reportAbsent' };
     return found.mark.attempt <= desired.attempt
-      ? { kind: 'destroy' }
+      ? { kind: desired.release ? 'release' : 'destroy' }
       : {
           kind: 'quarantine',
           reason: `attempt ${found.mark.attempt} is newer than the tombstone's ${desired.attempt}`,
@@ -63,7 +68,7 @@ const compared = (desired: DesiredServer | undefined, found: FoundGuest | undefi
       reason: `attempt ${found.mark.attempt} is here, attempt ${desired.attempt} is wanted`,
     };
   // A guest that does not run and was never reported was left half made by a crash: `spawn` goes on with it.
-  if (!desired.spawned) return { kind: hasLived(found) ? 'reportSpawned' : 'spawn' };
+  if (!desired.spawned) return { kind: desired.adoption || hasLived(found) ? 'reportSpawned' : 'spawn' };
   if (operation) return { kind: 'operate', operation: operation.kind, generation: operation.generation };
   // `noState` means that the hypervisor cannot say now: no news is no change.
   return found.power === 'noState' || found.power === desired.power ? null : { kind: 'reportPower' };

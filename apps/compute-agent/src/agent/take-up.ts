@@ -1,4 +1,4 @@
-import { at, DomainError, hostBus, invalid } from '@omnivisor/contracts';
+import { at, DomainError, type HostFacts, hostBus, invalid } from '@omnivisor/contracts';
 import type { AgentPorts } from './ports.js';
 import type { Retries } from './retries.js';
 import { Session } from './session.js';
@@ -12,14 +12,14 @@ export const takeUp = async (
   ports: AgentPorts,
   retries: Retries,
   signal: AbortSignal,
-): Promise<{ readonly session: Session; readonly bootId: string } | undefined> => {
+): Promise<{ readonly session: Session; readonly facts: HostFacts } | undefined> => {
   const call = `${ports.clock.now()} ${ports.random()}`;
   while (!signal.aborted) {
     try {
       const facts = await ports.facts();
       const reply = await ports.bus.request(hostBus.hello, { facts, call }, at(hostBus.hello, ports.hostId));
       if (reply.cloudId !== ports.cloudId) throw invalid('this host belongs to another cloud');
-      return { session: new Session(ports, reply.session), bootId: facts.bootId };
+      return { session: new Session(ports, reply.session), facts };
     } catch (error) {
       if (error instanceof DomainError && error.kind !== 'unavailable') throw error;
       ports.onError('hello', error);

@@ -41,6 +41,12 @@ export interface HypervisorDriver {
   /** What root disks and rescue images may be made from, best first. */
   readonly imageFormats: readonly DiskFormat[];
 
+  /**
+   * Physical networks that its ports can lie on, where they end at switches of the hypervisor itself; absent where the
+   * network side makes a device for each port.
+   */
+  readonly physicalNetworks?: readonly string[];
+
   /** Runs a throw-away guest where it can: the presence of a device file proves nothing. Never rejects. */
   probe(signal: AbortSignal): Promise<ProbeReport>;
   /** Cheap, asked every few seconds. @throws HypervisorError `unavailable` when the hypervisor does not answer */

@@ -7,6 +7,7 @@ import {
   type HypervisorDriver,
   type ProbeReport,
 } from '../drivers/hypervisor-driver.js';
+import type { NetworkOffers } from '../network/network-offers.js';
 
 const read = (path: string): Promise<string> => readFile(path, 'utf8').then((text) => text.trim());
 
@@ -34,6 +35,7 @@ export const hostFacts = async (
     readonly hostIp: string;
     readonly machineId: string;
     readonly bootId: string;
+    readonly network?: NetworkOffers;
     /** Agents that share the machine; 1 when not given. */
     readonly shares?: number;
   },
@@ -48,7 +50,14 @@ export const hostFacts = async (
   hostIp: options.hostIp,
   cpuInfo: { ...report.cpuInfo },
   ...shareOf(await driver.inventory(), options.shares ?? 1),
-  traits: [...new Set([...report.traits, ...featuresOf(driver).map((feature) => features[feature].trait)])].sort(),
+  traits: [
+    ...new Set([
+      ...report.traits,
+      ...(options.network?.traits ?? []),
+      ...featuresOf(driver).map((feature) => features[feature].trait),
+    ]),
+  ].sort(),
   probes: [...probes],
+  ...(options.network ? { physicalNetworks: [...options.network.physicalNetworks] } : {}),
   ...(driver.snapshots ? { snapshotFormats: [...driver.snapshots.formats] } : {}),
 });

@@ -14,7 +14,7 @@ import { hostInbox, hostPermissions, signUser, uuidV5 } from '@omnivisor/platfor
 import type { Subscription } from '@omnivisor/platform/ports';
 import { z } from 'zod';
 import type { ActivePart, SchedulerCore } from '../core/scheduler-core.js';
-import type { Host } from '../scheduling/host/host.js';
+import { type Host, isHealthy } from '../scheduling/host/host.js';
 import { type HostCommand, hostAggregate } from '../scheduling/host/host-lifecycle.js';
 
 /** Parent of host ids: the n-th host of a name always has the same id, so that two of them cannot both be enrolled. */
@@ -44,6 +44,9 @@ const hostView = (host: Host, quarantined: number) => ({
   session: host.session,
   hypervisor: host.facts?.hypervisorType ?? null,
   node: host.facts?.node ?? null,
+  backend: host.facts?.backend ?? null,
+  healthy: isHealthy(host),
+  probes: host.probes,
   quarantined,
 });
 

@@ -218,6 +218,7 @@ export class World {
     if (placed) this.newest.set(placed.providerId, event.position);
     switch (event.type) {
       case 'ServerCreateRequested':
+      case 'ServerAdoptionRequested':
         this.servers.set(serverId, { ended: new Set(), scheduled: null });
         return;
       case 'ServerScheduled': {

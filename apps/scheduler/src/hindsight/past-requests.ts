@@ -1,5 +1,6 @@
 import {
   type HostId,
+  type NetworkEvent,
   type PortEvent,
   portEvents,
   type RecordedEvent,
@@ -35,11 +36,14 @@ const networksOf = ({ networks }: Created): string[] =>
 export class PastRequests {
   private readonly servers = new Map<string, Asked>();
   private readonly ports = new Map<string, PlacedPort>();
+  /** Networks that span machines. */
+  private readonly physical = new Set<string>();
   private readonly portsOf = new Map<string, Set<string>>();
 
   apply(event: RecordedEvent): void {
     if (serverTypes.has(event.type)) this.applyServer(event as unknown as ServerEvent);
     else if (portTypes.has(event.type)) this.applyPort(event as unknown as PortEvent);
+    else if (event.type === 'NetworkCreated') this.applyNetwork(event as unknown as NetworkEvent);
   }
 
   /**
@@ -70,19 +74,20 @@ export class PastRequests {
     };
   }
 
-  /** Hosts that have ports of the networks: a network cannot span machines yet. */
+  /** Hosts that have ports of the networks, but for those that span machines. */
   private hostsOf(networks: readonly string[], placeOf: (hostId: HostId, serverId: string | null) => HostId): HostId[] {
     const hosts = new Set<HostId>();
     for (const network of networks)
-      for (const id of this.portsOf.get(network) ?? []) {
-        const { hostId, serverId } = this.ports.get(id)!;
-        if (hostId !== null) hosts.add(placeOf(hostId, serverId));
-      }
+      if (!this.physical.has(network))
+        for (const id of this.portsOf.get(network) ?? []) {
+          const { hostId, serverId } = this.ports.get(id)!;
+          if (hostId !== null) hosts.add(placeOf(hostId, serverId));
+        }
     return [...hosts];
   }
 
   private applyServer({ type, data }: ServerEvent): void {
-    if (type === 'ServerCreateRequested') {
+    if (type === 'ServerCreateRequested' || type === 'ServerAdoptionRequested') {
       this.servers.set(data.serverId, {
         created: data,
         zone: data.availabilityZone,
@@ -97,6 +102,10 @@ export class PastRequests {
     if (type === 'ServerZonePinned') server.zone = data.availabilityZone;
     if (type === 'ServerSpawnFailed') server.failed.push(data.host);
     if (type === 'ServerResourcesReleased' || type === 'ServerCreateAbandoned') this.servers.delete(data.serverId);
+  }
+
+  private applyNetwork({ type, data }: NetworkEvent): void {
+    if (type === 'NetworkCreated' && data.attributes.provider) this.physical.add(data.networkId);
   }
 
   private applyPort({ type, data }: PortEvent): void {

@@ -88,7 +88,8 @@ const again = async (
   const host = event.type === 'AllocationClaimed' ? (world.hostOf(event.data.providerId)?.name ?? null) : null;
   const about = { position: event.position, serverId, attempt, recorded: { host, explanation } };
   const untold = (note: string): Recomputed => ({ ...about, equal: null, note, again: null });
-  const request = requests.request(serverId, attempt);
+  const known = requests.request(serverId, attempt);
+  const request = known && { ...known, networkNeeds: explanation.networkNeeds };
   if (!request) return untold('the log had no such server yet');
   if (explanation.settingsVersion !== settings.version)
     return untold(

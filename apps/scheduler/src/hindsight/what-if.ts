@@ -101,7 +101,8 @@ class Run {
     const { serverId, attempt } = event.data;
     const placeOf = (hostId: HostId, owner: string | null): HostId =>
       (owner === null ? undefined : world.hostsOf(owner)[0]) ?? hostId;
-    const request = this.requests.request(serverId, attempt, placeOf);
+    const known = this.requests.request(serverId, attempt, placeOf);
+    const request = known && { ...known, networkNeeds: event.data.explanation.networkNeeds };
     const real = event.type === 'AllocationClaimed' ? event.data.providerId : null;
     if (!request) {
       this.counts.untold++;

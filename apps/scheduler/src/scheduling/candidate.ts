@@ -11,10 +11,14 @@ import type {
 export interface HostClass {
   readonly availabilityZone: string;
   readonly traits: ReadonlySet<string>;
+  /** Its traits say what it offers of networks. */
+  readonly tellsNetworks: boolean;
   /** Some of its traits say which disk formats it takes. */
   readonly tellsFormats: boolean;
   /** Nova's `hypervisor_type`, e.g. `QEMU`. */
   readonly hypervisorType: string;
+  /** Nova's `hypervisor_version`. */
+  readonly hypervisorVersion: number;
   readonly architecture: string | null;
   readonly up: boolean;
   readonly enabled: boolean;

@@ -157,6 +157,7 @@ const conclude = (
       sample: [...sample, ...findings.refused].slice(0, SAMPLE),
       smallestChange: chosen ? null : smallestChange(index, wanted),
       weigher: multipliers ? 'nova' : 'best fit',
+      ...(wanted.request.networkNeeds?.length ? { networkNeeds: wanted.request.networkNeeds } : {}),
     },
   };
 };

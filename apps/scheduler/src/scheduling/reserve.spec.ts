@@ -93,14 +93,30 @@ describe('reserving a place', () => {
     ['an availability zone', { availabilityZone: 'az2' }, 'plain'],
     ['the host asked for', { requestedHost: 'gold.example' }, 'gold'],
     ['the hypervisor of the image', { image: { properties: { img_hv_type: 'xen' } } }, 'plain'],
+    ['the version of the hypervisor', { image: { properties: { img_hv_requested_version: '>=8.1,<9' } } }, 'gold'],
+    ['the capabilities of the flavor', { extraSpecs: { 'capabilities:hypervisor_type': 's== Xen' } }, 'plain'],
+    ['the disk bus of the image', { image: { properties: { hw_disk_bus: 'virtio' } } }, 'gold'],
     ['the firmware of the image', { image: { properties: { hw_firmware_type: 'uefi' } } }, 'gold'],
     ['the secure boot of the flavor', { extraSpecs: { 'os:secure_boot': 'required' } }, 'gold'],
     ['the machine of its networks', { networkHosts: ['gold'] }, 'gold'],
   ])('obeys %s', async (_, change, chosen) => {
     const s = await sim.scheduler();
     const uefi = ['COMPUTE_FIRMWARE_UEFI', 'COMPUTE_SECURITY_UEFI_SECURE_BOOT'];
-    const gold = await sim.host(s, 'gold', { traits: ['CUSTOM_GOLD', ...uefi], hypervisorType: 'QEMU' }, 'az1');
-    await sim.host(s, 'plain', { traits: ['COMPUTE_FIRMWARE_BIOS'], hypervisorType: 'Xen' }, 'az2');
+    const gold = await sim.host(
+      s,
+      'gold',
+      {
+        ...{ traits: ['CUSTOM_GOLD', 'COMPUTE_STORAGE_BUS_VIRTIO', ...uefi] },
+        ...{ hypervisorType: 'QEMU', hypervisorVersion: 8_002_001 },
+      },
+      'az1',
+    );
+    await sim.host(
+      s,
+      'plain',
+      { traits: ['COMPUTE_FIRMWARE_BIOS', 'COMPUTE_STORAGE_BUS_XEN'], hypervisorType: 'Xen' },
+      'az2',
+    );
     const request = sim.request(await sim.server());
     const { image, extraSpecs, networkHosts, ...rest } = change as {
       image?: object;

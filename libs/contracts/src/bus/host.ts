@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { DomainError } from '../errors.js';
-import { HostFacts } from '../events/host.js';
-import { Ipv6Mode } from '../events/network.js';
+import { HostFacts, ProbeResult } from '../events/host.js';
+import { Ipv6Mode, ProviderSegment } from '../events/network.js';
 import { FlavorSnapshot, ImageSnapshot, PowerState, ServerOperation } from '../events/server.js';
 import { ImageId, NetworkId, PortId, ProjectId, SecurityGroupId, ServerId, SubnetId } from '../ids.js';
 import { ImageFormat } from '../image-format.js';
@@ -45,6 +45,16 @@ export const beat = endpoint(
   z.object({ changedAt: z.number().int().nonnegative() }),
 );
 
+/**
+ * To the scheduler, whenever it changes: how its hypervisors are. Session 0 is that of an agent which looks for one that can
+ * run guests, and has not taken up its host yet.
+ */
+export const probed = endpoint(
+  'host.*.probed',
+  z.object({ session, probes: z.array(ProbeResult), facts: HostFacts.optional() }),
+  z.object({}),
+);
+
 export const SecurityRule = z.object({
   direction: z.enum(['ingress', 'egress']),
   ethertype: z.enum(['IPv4', 'IPv6']),
@@ -82,6 +92,8 @@ export const NetworkPlan = z.object({
   networkId: NetworkId,
   projectId: ProjectId,
   mtu: z.number().int(),
+  /** Absent: the machine builds it for itself, with DHCP and metadata. */
+  provider: ProviderSegment.optional(),
   subnets: z.array(
     z.object({
       subnetId: SubnetId,
@@ -124,6 +136,10 @@ export const DesiredServer = z.object({
   /** True when the log has ServerSpawned for this attempt: it is never spawned again. */
   spawned: z.boolean(),
   power: PowerState,
+  /** The guest is there already, made by somebody else: it is taken over in place of a spawn. */
+  adoption: z.object({ nativeId: z.string() }).optional(),
+  /** True: its guest is given back as it is. */
+  release: z.boolean().optional(),
   /** Generation of the newest rebuild that is done; 0 while there is none. */
   build: z.number().int().nonnegative().default(0),
   /** The newest operation; while `done` is false it has to be carried out and reported. */
@@ -180,6 +196,8 @@ export const HostChange = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('operate'), serverId: ServerId, attempt, generation: z.number().int() }),
   /** Give the guest an interface, or take one from it, with its port. */
   z.object({ kind: z.literal('interface'), serverId: ServerId, attempt, portId: PortId, change: InterfaceChange }),
+  /** Give an adopted guest back, and take its ports out. */
+  z.object({ kind: z.literal('release'), serverId: ServerId, attempt }),
   /** Remove guest and ports on a tombstone. */
   z.object({ kind: z.literal('destroy'), serverId: ServerId, attempt }),
   /** Remove a guest in quarantine that an operator gave up. */
@@ -310,6 +328,8 @@ export const Wake = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('desired') }),
   /** The agent publishes the tail of the console log on `host.<h>.answer.<question>`. */
   z.object({ kind: z.literal('consoleLog'), question: z.string(), serverId: ServerId, maxBytes: z.number().int() }),
+  /** The agent answers with the guests of the host that are nobody's, as JSON. */
+  z.object({ kind: z.literal('foreignGuests'), question: z.string() }),
   /** The agent dials `url` and joins it to the server's console. */
   z.object({
     kind: z.literal('console'),

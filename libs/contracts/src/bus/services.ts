@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { CommandContext } from '../envelope.js';
 import { AccessRule } from '../events/identity.js';
-import { PlacementExplanation } from '../events/provider.js';
+import { NetworkNeed, PlacementExplanation } from '../events/provider.js';
 import { FlavorSnapshot, ImageSnapshot } from '../events/server.js';
 import { HostId, ImageId, ProjectId, ProviderId, ServerId, UserId } from '../ids.js';
 import { Bytes } from '../units.js';
@@ -53,8 +53,9 @@ export const reserve = endpoint(
     hints: z.record(z.string(), z.unknown()),
     /** Hosts that failed earlier attempts. */
     excludeHosts: z.array(HostId),
-    /** Hosts that have ports of the server's networks; a network cannot span machines yet. */
+    /** Hosts that have ports of the server's local networks, which cannot span machines. */
     networkHosts: z.array(HostId),
+    networkNeeds: z.array(NetworkNeed).optional(),
     /** Where the log asks for the attempt: the scheduler decides on the log up to there, or later. */
     position: z.number().int(),
     context: CommandContext,

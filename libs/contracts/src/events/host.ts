@@ -42,6 +42,8 @@ export const HostFacts = z.object({
   /** os-traits names and `CUSTOM_…`. */
   traits: z.array(z.string()),
   probes: z.array(ProbeResult),
+  /** Physical networks that its guests' ports can lie on; absent from agents of older releases. */
+  physicalNetworks: z.array(z.string()).optional(),
   /** Forms in which it sends a server's disk, best first; absent when it cannot. */
   snapshotFormats: z.array(ImageFormat).optional(),
 });
@@ -66,6 +68,15 @@ export const hostEvents = eventSet({
     HostSessionStarted: event(
       'An agent took up the host; older sessions of the host end.',
       z.object({ ...host, session: z.number().int().positive(), facts: HostFacts }),
+    ),
+    HostProbed: event(
+      'What runs guests on the host became well, ill, or ill in another way. It gets servers only while it is well.',
+      z.object({
+        ...host,
+        probes: z.array(ProbeResult),
+        /** What the host is now, where it was probed anew. */
+        facts: HostFacts.optional(),
+      }),
     ),
     HostWentUp: event('The host is reachable again.', z.object({ ...host, session: z.number().int() })),
     HostWentDown: event(

@@ -14,6 +14,15 @@ import {
 const Tags = z.array(z.string());
 const Version = z.union([z.literal(4), z.literal(6)]);
 
+/** Where a network lies outside of the machines' own networks; source: Neutron's provider extension. */
+export const ProviderSegment = z.object({
+  networkType: z.enum(['flat', 'vlan']),
+  physicalNetwork: z.string(),
+  /** VLAN id; null for `flat`. */
+  segmentationId: z.number().int().min(1).max(4094).nullable(),
+});
+export type ProviderSegment = z.infer<typeof ProviderSegment>;
+
 export const NetworkAttributes = z.object({
   name: z.string(),
   description: z.string(),
@@ -28,6 +37,8 @@ export const NetworkAttributes = z.object({
   mtu: z.number().int(),
   dnsDomain: z.string(),
   availabilityZoneHints: z.array(z.string()),
+  /** Absent: `local`, built by each machine for itself. */
+  provider: ProviderSegment.optional(),
 });
 export type NetworkAttributes = z.infer<typeof NetworkAttributes>;
 
@@ -157,6 +168,23 @@ export const addressPoolEvents = eventSet({
   },
 });
 export type AddressPoolEvent = EventOf<typeof addressPoolEvents>;
+
+/** One stream for each physical network, named after it, guards that a segment is one network's only. */
+export const physicalNetworkEvents = eventSet({
+  stream: 'physical-network',
+  writer: 'api-gateway',
+  events: {
+    SegmentTaken: event(
+      'A network has this segment of the physical network, and no other has it.',
+      z.object({ networkId: NetworkId, segment: ProviderSegment }),
+    ),
+    SegmentReturned: event(
+      'The network gave its segment back.',
+      z.object({ networkId: NetworkId, physicalNetwork: z.string() }),
+    ),
+  },
+});
+export type PhysicalNetworkEvent = EventOf<typeof physicalNetworkEvents>;
 
 export const AllowedAddressPair = z.object({ mac: z.string().nullable(), address: z.string() });
 export type AllowedAddressPair = z.infer<typeof AllowedAddressPair>;

@@ -21,6 +21,15 @@ export type Inventory = z.infer<typeof Inventory>;
  * Why a server landed where it did, or nowhere. Bounded; the rest can be recomputed from the log at `settings` and
  * the position the decision was made on.
  */
+/** What the networks of a server ask of its host. */
+export const NetworkNeed = z.object({
+  trait: z.string(),
+  /** For people: the constraint, and what it asks for. */
+  constraint: z.string(),
+  wanted: z.string(),
+});
+export type NetworkNeed = z.infer<typeof NetworkNeed>;
+
 export const PlacementExplanation = z.object({
   /** Position of the log the index stood at. */
   position: z.number().int(),
@@ -53,6 +62,8 @@ export const PlacementExplanation = z.object({
   /** The smallest change of the request that would have fitted; null when it fitted. */
   smallestChange: z.string().nullable(),
   weigher: z.string(),
+  /** What the server's networks asked for; absent when that was nothing. */
+  networkNeeds: z.array(NetworkNeed).optional(),
   /**
    * Which decision of which run of the scheduler, `<run>/<n>`: those before it in one run held their room already, though
    * their claims may stand later in the log.

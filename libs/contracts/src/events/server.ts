@@ -54,6 +54,10 @@ export const RequestedNetwork = z.object({
   portId: PortId.nullable(),
   fixedIp: z.string().nullable(),
   tag: z.string().nullable(),
+  /** Of a network interface that is there already. */
+  mac: z.string().optional(),
+  /** Its port is made without port security. */
+  portSecurity: z.literal(false).optional(),
 });
 export type RequestedNetwork = z.infer<typeof RequestedNetwork>;
 
@@ -78,6 +82,20 @@ export type ServerFault = z.infer<typeof ServerFault>;
 
 export const PowerState = z.enum(['running', 'paused', 'suspended', 'shutdown', 'crashed', 'noState']);
 export type PowerState = z.infer<typeof PowerState>;
+
+/** A guest that somebody else made, as its hypervisor tells of it. */
+export const AdoptedGuest = z.object({
+  /** Names it on its host; opaque. */
+  nativeId: z.string(),
+  name: z.string(),
+  power: PowerState,
+  vcpus: z.number().int(),
+  memory: MiB,
+  /** Disks in their order; bytes. */
+  disks: z.array(z.object({ name: z.string(), size: z.number() })),
+  nics: z.array(z.object({ mac: z.string(), network: z.string().nullable() })),
+});
+export type AdoptedGuest = z.infer<typeof AdoptedGuest>;
 
 /** A change of power that was asked for. Its generation makes the edge a level: each is done once. */
 export const PowerOperation = z.enum([
@@ -126,41 +144,49 @@ const requested = (doc: string) => event(doc, z.object({ ...server, generation: 
 const settled = z.object({ ...onHost, generation: Generation, power: PowerState, bootId: z.string() });
 const done = (doc: string) => event(doc, settled);
 
+/** What is asked for of a server that is to come. */
+const asked = {
+  ...server,
+  projectId: ProjectId,
+  userId: UserId,
+  name: z.string(),
+  hostname: z.string(),
+  description: z.string().nullable(),
+  image: ImageSnapshot,
+  flavor: FlavorSnapshot,
+  keyName: z.string().nullable(),
+  publicKey: z.string().nullable(),
+  networks: z.union([z.literal('auto'), z.literal('none'), z.array(RequestedNetwork)]),
+  securityGroups: z.array(SecurityGroupId),
+  metadata: z.record(z.string(), z.string()),
+  tags: z.array(z.string()),
+  availabilityZone: z.string().nullable(),
+  /** Host or hypervisor hostname demanded by an administrator. */
+  requestedHost: z.string().nullable(),
+  hints: z.record(z.string(), z.unknown()),
+  configDrive: z.boolean(),
+  userData: VaultRef.nullable(),
+  /** Files that were asked for with the server (`personality`). */
+  injectedFiles: VaultRef.optional(),
+  reservationId: z.string(),
+  launchIndex: z.number().int().nonnegative(),
+  accessIpV4: z.string().optional(),
+  accessIpV6: z.string().optional(),
+  diskConfig: z.enum(['AUTO', 'MANUAL']).optional(),
+};
+
 export const serverEvents = eventSet({
   stream: 'server',
   writer: 'api-gateway',
   events: {
-    ServerCreateRequested: event(
-      'A user asked for a server; it is accepted and will be built.',
-      z.object({
-        ...server,
-        projectId: ProjectId,
-        userId: UserId,
-        name: z.string(),
-        hostname: z.string(),
-        description: z.string().nullable(),
-        image: ImageSnapshot,
-        flavor: FlavorSnapshot,
-        keyName: z.string().nullable(),
-        publicKey: z.string().nullable(),
-        networks: z.union([z.literal('auto'), z.literal('none'), z.array(RequestedNetwork)]),
-        securityGroups: z.array(SecurityGroupId),
-        metadata: z.record(z.string(), z.string()),
-        tags: z.array(z.string()),
-        availabilityZone: z.string().nullable(),
-        /** Host or hypervisor hostname demanded by an administrator. */
-        requestedHost: z.string().nullable(),
-        hints: z.record(z.string(), z.unknown()),
-        configDrive: z.boolean(),
-        userData: VaultRef.nullable(),
-        /** Files that were asked for with the server (`personality`). */
-        injectedFiles: VaultRef.optional(),
-        reservationId: z.string(),
-        launchIndex: z.number().int().nonnegative(),
-        accessIpV4: z.string().optional(),
-        accessIpV6: z.string().optional(),
-        diskConfig: z.enum(['AUTO', 'MANUAL']).optional(),
-      }),
+    ServerCreateRequested: event('A user asked for a server; it is accepted and will be built.', z.object(asked)),
+    ServerAdoptionRequested: event(
+      'An administrator asked to make a guest that is there already a server: it goes on as it is.',
+      z.object({ ...asked, adoption: AdoptedGuest }),
+    ),
+    ServerReleaseRequested: event(
+      'An administrator asked to give an adopted guest back: it goes on as it is, and is no server any more.',
+      z.object(server),
     ),
     ServerCreateAbandoned: event(
       'A request for a server never got beyond its quota reservation; the id is barred so that it cannot come late.',

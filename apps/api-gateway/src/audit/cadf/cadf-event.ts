@@ -69,6 +69,7 @@ export const TARGETS: Readonly<Record<string, string>> = {
   network: 'service/network/networks',
   subnet: 'service/network/subnets',
   'address-pool': 'service/network/subnets',
+  'physical-network': 'service/network/networks',
   port: 'service/network/ports',
   'security-group': 'service/network/security-groups',
   'network-quota': 'service/network/quotas',

@@ -18,6 +18,12 @@ const tellServer = (event: ServerEvent, showHosts: boolean): string => {
   switch (type) {
     case 'ServerCreateRequested':
       return `asked for server "${data.name}" (flavor ${data.flavor.name}: ${data.flavor.vcpus} vCPU, ${data.flavor.memory} MiB, ${data.flavor.disk} GiB; image ${data.image.name ?? data.image.id})`;
+    case 'ServerAdoptionRequested': {
+      const { name, vcpus, memory, disks } = data.adoption;
+      return `asked to make the guest "${name}" (${vcpus} vCPU, ${memory} MiB, ${disks.length} disks) server "${data.name}"`;
+    }
+    case 'ServerReleaseRequested':
+      return 'asked to give the guest back as it is';
     case 'ServerPortsAllocated': {
       const addresses = data.ports.flatMap((p) => p.fixedIps.map((ip) => `${ip.address} on ${p.networkName}`));
       return addresses.length > 0 ? `got its addresses: ${addresses.join(', ')}` : 'has no network';

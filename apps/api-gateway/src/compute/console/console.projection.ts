@@ -35,6 +35,7 @@ const ends = new Set<ServerEvent['type']>([
   'ServerStopRequested',
   'ServerStopped',
   'ServerDeleteRequested',
+  'ServerReleaseRequested',
   'ServerDeleted',
   'ServerGuestMissing',
 ]);

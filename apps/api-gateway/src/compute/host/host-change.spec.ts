@@ -33,7 +33,8 @@ const asked = (kind: string, row: ServerRow | undefined, more: object = {}, on: 
 const wired = server({ interfaces: [{ portId: 'p', change: 'detach', since: null }] });
 const unspawned = server({ spawned: false });
 const tombstone = server({ deleteRequested: true });
-const kinds = ['spawn', 'plug', 'operate', 'interface', 'destroy', 'discard'];
+const given = server({ deleteRequested: true, releaseRequested: true });
+const kinds = ['spawn', 'plug', 'operate', 'interface', 'destroy', 'discard', 'release'];
 
 describe('a change that a host is about to make', () => {
   it.each([
@@ -42,6 +43,7 @@ describe('a change that a host is about to make', () => {
     ['operate', server()],
     ['interface', wired],
     ['destroy', tombstone],
+    ['release', given],
   ])('is confirmed while the log asks for it: %s', (kind, row) => expect(asked(kind, row)).toBe(true));
 
   it.each([
@@ -54,6 +56,8 @@ describe('a change that a host is about to make', () => {
     ['an interface that nobody asked for', 'interface', server(), { portId: 'p', change: 'attach' }],
     ['an interface that was asked for otherwise', 'interface', wired, { portId: 'p', change: 'attach' }],
     ['a destroy without a tombstone', 'destroy', server(), {}],
+    ['a destroy of what is given back, as an older agent may ask for', 'destroy', given, {}],
+    ['a release of what was deleted', 'release', tombstone, {}],
     ['a discard that nobody decided', 'discard', undefined, {}],
   ])('is refused: %s', (_, kind, row, more) => expect(asked(kind, row, more)).toBe(false));
 

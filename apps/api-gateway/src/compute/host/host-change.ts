@@ -15,7 +15,8 @@ export const isAskedFor = (
     return guest?.verdict === 'discard' && guest.attempt === attempt && !isPlaced;
   }
   if (!server || !isPlaced) return false;
-  if (kind === 'destroy') return server.deleteRequested;
+  if (kind === 'release') return server.releaseRequested === true;
+  if (kind === 'destroy') return server.deleteRequested && !server.releaseRequested;
   if (server.deleteRequested) return false;
   switch (kind) {
     case 'spawn':

@@ -43,6 +43,7 @@ const news = new Set<ServerEvent['type']>([
   'ServerActionFailed',
   'ServerStateReset',
   'ServerDeleteRequested',
+  'ServerReleaseRequested',
 ]);
 
 /** Events of a host that its agent has to hear of: an older one that it is over, the current one what to discard. */

@@ -1,4 +1,4 @@
-import type { HostEvent, HostFacts, Instant, Position } from '@omnivisor/contracts';
+import type { HostEvent, HostFacts, Instant, Position, ProbeResult } from '@omnivisor/contracts';
 import { projection, table } from '@omnivisor/eventsourcing';
 
 /** A compute host as the gateway knows it from the log. */
@@ -10,6 +10,8 @@ export interface HostRow {
   /** 0 until an agent took it up. */
   readonly session: number;
   readonly facts: HostFacts | null;
+  /** How its hypervisors are. */
+  readonly probes: readonly ProbeResult[];
   readonly up: boolean;
   readonly enabled: boolean;
   readonly disabledReason: string | null;
@@ -24,7 +26,7 @@ export interface HostRow {
   readonly changedAt: Position;
 }
 
-export const hostTable = table<HostRow>('hosts_v1', ['name']);
+export const hostTable = table<HostRow>('hosts_v2', ['name']);
 
 type Row = HostRow | undefined;
 const change =
@@ -49,6 +51,7 @@ export const hostProjection = projection<HostEvent, HostRow>(hostTable, {
       availabilityZone: data.availabilityZone,
       session: 0,
       facts: null,
+      probes: [],
       up: false,
       enabled: true,
       disabledReason: null,
@@ -63,7 +66,14 @@ export const hostProjection = projection<HostEvent, HostRow>(hostTable, {
   HostSessionStarted: {
     key: byHost,
     row: (row, event) =>
-      change(() => ({ session: event.data.session, facts: event.data.facts, up: true, fenced: false }))(row, event),
+      change(() => {
+        const { session, facts } = event.data;
+        return { session, facts, probes: facts.probes, up: true, fenced: false };
+      })(row, event),
+  },
+  HostProbed: {
+    key: byHost,
+    row: (row, event) => change((r) => ({ probes: event.data.probes, facts: event.data.facts ?? r.facts }))(row, event),
   },
   HostWentUp: { key: byHost, row: change(() => ({ up: true })) },
   HostWentDown: { key: byHost, row: change(() => ({ up: false })) },

@@ -7,6 +7,7 @@ import { first, markerNotFound, nextLink, pageOf, type Query } from '../common/p
 import * as t from '../common/parameters.js';
 import { queryByVersion, View, type ViewField } from '../common/versions.js';
 import type { HostRow } from '../host/host.projection.js';
+import { statusOf } from '../host/host-health.js';
 import { type HostUsage, hostsOf, numberOf, usageOf } from '../host/host-usage.js';
 
 const compute = 'compute' as const;
@@ -24,7 +25,7 @@ const brief: readonly Field[] = [
   ['id', '2.53', null, (h) => h.id],
   ['hypervisor_hostname', '2.1', null, (h) => h.facts?.node ?? h.name],
   ['state', '2.1', null, (h) => (h.up ? 'up' : 'down')],
-  ['status', '2.1', null, (h) => (h.enabled ? 'enabled' : 'disabled')],
+  ['status', '2.1', null, (h) => statusOf(h).status],
 ];
 const servers: Field = [
   'servers',
@@ -39,8 +40,8 @@ const full: readonly Field[] = [
   ['hypervisor_type', '2.1', null, (h) => h.facts?.hypervisorType ?? ''],
   ['hypervisor_version', '2.1', null, (h) => h.facts?.hypervisorVersion ?? 0],
   ['host_ip', '2.1', null, (h) => h.facts?.hostIp ?? ''],
-  ['service', '2.1', '2.52', (h) => ({ id: numberOf(h), host: h.name, disabled_reason: h.disabledReason })],
-  ['service', '2.53', null, (h) => ({ id: h.id, host: h.name, disabled_reason: h.disabledReason })],
+  ['service', '2.1', '2.52', (h) => ({ id: numberOf(h), host: h.name, disabled_reason: statusOf(h).reason })],
+  ['service', '2.53', null, (h) => ({ id: h.id, host: h.name, disabled_reason: statusOf(h).reason })],
   ['vcpus', '2.1', until, (h) => h.facts?.vcpus ?? 0],
   ['memory_mb', '2.1', until, (h) => h.facts?.memoryMib ?? 0],
   ['local_gb', '2.1', until, (h) => h.facts?.diskGib ?? 0],

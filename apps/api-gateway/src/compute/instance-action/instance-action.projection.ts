@@ -35,7 +35,9 @@ type Begins = (event: ServerEvent) => string;
 /** Events that begin an action, and its name. */
 const begins: { readonly [T in ServerEvent['type']]?: Begins } = {
   ServerCreateRequested: () => 'create',
+  ServerAdoptionRequested: () => 'create',
   ServerDeleteRequested: () => 'delete',
+  ServerReleaseRequested: () => 'delete',
   ServerStartRequested: () => 'start',
   ServerStopRequested: () => 'stop',
   ServerRebootRequested: () => 'reboot',

@@ -39,7 +39,7 @@ export interface CreatedServers {
 }
 
 /** A reservation id as EC2 and Nova write it. */
-const newReservationId = (): string => `r-${[...randomBytes(8)].map((b) => (b % 36).toString(36)).join('')}`;
+export const newReservationId = (): string => `r-${[...randomBytes(8)].map((b) => (b % 36).toString(36)).join('')}`;
 
 /** A name that a guest can have as its host name. */
 export const hostnameOf = (name: string, id: string): string => {
@@ -96,6 +96,7 @@ export class ServerCreation {
       this.securityGroups(call, rows, projectId, wanted, networks),
       networks === 'none' ? networks : this.network.resolve(rows, projectId, call.isAdmin, networks),
     ]);
+    const mustHaveDrive = resolved !== 'none' && (await this.network.haveNoMetadata(rows, resolved));
     const metadata = { ...wanted.metadata };
     const reservationId = newReservationId();
     const ids = Array.from({ length: max }, () => this.core.ids.uuid() as ServerId);
@@ -153,7 +154,7 @@ export class ServerCreation {
         availabilityZone: place.zone,
         requestedHost: place.host,
         hints: { ...hints },
-        configDrive: wanted.config_drive ?? false,
+        configDrive: wanted.config_drive || mustHaveDrive,
         userData,
         ...(files.length === 0 ? {} : { injectedFiles: await this.secrets.seal(sealedFiles(files)) }),
         reservationId,

@@ -14,6 +14,7 @@ import {
 } from '@omnivisor/contracts';
 import type { Aggregate } from '@omnivisor/eventsourcing';
 import { evolve, MAX_ATTEMPTS, noServer, type Server, type TaskState } from './server.js';
+import { type AdoptionCommand, adopt, releaseGuest } from './server-adoption.js';
 import { decideInterface, type InterfaceCommand, reportInterface } from './server-interfaces.js';
 import { operations } from './server-operations.js';
 import { power } from './server-power.js';
@@ -103,6 +104,7 @@ export type ServerCommand =
       readonly serverId: ServerId;
       readonly securityGroups: readonly SecurityGroupId[];
     }
+  | AdoptionCommand
   | InterfaceCommand
   | RebuildCommand
   | RescueCommand
@@ -145,6 +147,8 @@ const report = (server: Server, command: Extract<ServerCommand, { type: 'report'
       ];
       if (server.deleteRequested && server.vmState !== 'deleted')
         failed.push({ type: 'ServerDeleted', data: { serverId, at: command.now, hostConfirmed: true } });
+      else if (server.vmState === 'building' && server.adoption)
+        failed.push({ type: 'ServerBuildFailed', data: { serverId, fault: { code: 500, message: fact.reason } } });
       else if (server.vmState === 'building' && attempt >= MAX_ATTEMPTS)
         failed.push({
           type: 'ServerBuildFailed',
@@ -266,6 +270,7 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
     if (server.abandoned) throw conflict('The request for this server was given up.');
     return server.id === null ? [{ type: 'ServerCreateRequested', data: command.request }] : [];
   }
+  if (command.type === 'adopt') return adopt(command, server);
   if (command.type === 'abandonCreate')
     return server.id !== null || server.abandoned
       ? []
@@ -295,6 +300,8 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
     }
     case 'power':
       return power(server, id, command.operation, command.asAdmin);
+    case 'releaseGuest':
+      return releaseGuest(command, server);
     case 'rebuild':
       return rebuild(server, command);
     case 'resize':

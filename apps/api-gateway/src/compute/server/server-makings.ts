@@ -11,7 +11,7 @@ import {
 import type { RowReader } from '@omnivisor/eventsourcing';
 import type { Call } from '@omnivisor/openstack';
 import type { GatewayCore } from '../../core/gateway-core.js';
-import { flavorTable } from '../flavor/flavor.projection.js';
+import { type FlavorRow, flavorTable } from '../flavor/flavor.projection.js';
 import { type KeypairRow, keypairKey, keypairTable } from '../keypair/keypair.projection.js';
 
 const GIB = 1024 ** 3;
@@ -30,17 +30,20 @@ export const flavorFor = async (
     throw invalid(unknown(id));
   if (row.disk === 0 && !call.can('os_compute_api:servers:create:zero_disk_flavor'))
     throw forbidden('Only volume-backed servers are allowed for flavors with zero disk.');
-  return {
-    id: row.id as FlavorSnapshot['id'],
-    name: row.name,
-    vcpus: row.vcpus,
-    memory: MiB.parse(row.ram),
-    disk: GiB.parse(row.disk),
-    ephemeral: GiB.parse(row.ephemeral),
-    swap: MiB.parse(row.swap),
-    extraSpecs: { ...row.extraSpecs },
-  };
+  return snapshotOf(row);
 };
+
+/** A flavor as a server keeps it. */
+export const snapshotOf = (row: FlavorRow): FlavorSnapshot => ({
+  id: row.id as FlavorSnapshot['id'],
+  name: row.name,
+  vcpus: row.vcpus,
+  memory: MiB.parse(row.ram),
+  disk: GiB.parse(row.disk),
+  ephemeral: GiB.parse(row.ephemeral),
+  swap: MiB.parse(row.swap),
+  extraSpecs: { ...row.extraSpecs },
+});
 
 /** An image that the caller may use; null when there is none. */
 export const usableImage = async (core: GatewayCore, call: Call, imageId: string) => {

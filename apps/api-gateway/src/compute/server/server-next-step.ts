@@ -57,6 +57,7 @@ const scheduling = (server: Server): Begun => (server.taskState === 'scheduling'
 
 const begun: { readonly [T in ServerEvent['type']]?: (server: Server) => Begun } = {
   ServerCreateRequested: scheduling,
+  ServerAdoptionRequested: scheduling,
   ServerSpawnFailed: scheduling,
   ServerInterfaceDetached: () => 'releaseInterfaces',
   ServerResizeRequested: () => 'placeResize',

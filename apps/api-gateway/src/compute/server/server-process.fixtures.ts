@@ -11,7 +11,7 @@ export const activeServer = async (ports: Partial<ServerProcessPorts>) => {
   const nothing = async () => undefined as never;
   core.run(
     new ServerProcess(core, {
-      ...{ networkHosts: nothing, reserve: nothing, plug: nothing, release: nothing },
+      ...{ network: nothing, reserve: nothing, plug: nothing, release: nothing },
       ...{ releasePort: nothing, dropImage: nothing, settleQuota: nothing },
       ...ports,
     }),

@@ -27,7 +27,7 @@ const cloud = (fail: Partial<Record<keyof ServerProcessPorts, number>> = {}, sha
     throw unavailable(`${name} is away`);
   };
   const ports: ServerProcessPorts = {
-    networkHosts: async () => [],
+    network: async () => ({ networkHosts: [] }),
     reserve: async () => {
       step('reserve');
       return claimed;

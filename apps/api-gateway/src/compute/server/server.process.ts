@@ -28,8 +28,8 @@ export type BuildServer = Server &
 
 /** What the process needs of other parts of the cloud. Each call may be repeated. */
 export interface ServerProcessPorts {
-  /** Hosts that have ports of the networks a server asks for. */
-  networkHosts(server: BuildServer): Promise<HostId[]>;
+  /** Where the networks that a server asks for are, and what they ask of its host. */
+  network(server: BuildServer): Promise<Pick<ReserveRequest, 'networkHosts' | 'networkNeeds'>>;
   reserve(request: ReserveRequest): Promise<ReserveReply>;
   /** Makes or takes over the ports of the server on this host. @throws DomainError when that cannot be */
   plug(
@@ -116,8 +116,8 @@ export class ServerProcess implements Process {
     const attempt = server.attempt + 1;
     let reply: ReserveReply;
     try {
-      const networkHosts = await this.ports.networkHosts(server);
-      reply = await this.ports.reserve({ ...this.reservation(server, attempt), networkHosts });
+      const network = await this.ports.network(server);
+      reply = await this.ports.reserve({ ...this.reservation(server, attempt), ...network });
     } catch (error) {
       if (!isFinal(error)) throw error;
       return this.fail(server, error.message);

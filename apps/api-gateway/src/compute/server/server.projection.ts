@@ -46,6 +46,7 @@ export const serverTable = table<ServerRow>(
 
 const opensTask = new Set<ServerEvent['type']>([
   'ServerCreateRequested',
+  'ServerAdoptionRequested',
   'ServerStartRequested',
   'ServerStopRequested',
   'ServerRebootRequested',
@@ -61,6 +62,7 @@ const opensTask = new Set<ServerEvent['type']>([
   'ServerRescueRequested',
   'ServerUnrescueRequested',
   'ServerDeleteRequested',
+  'ServerReleaseRequested',
 ]);
 
 /** True for events of `server-<id>` streams. */

@@ -23,6 +23,7 @@ export const serverReadings: Readings = (recorded) => {
     case 'QuotaReleased':
       return byOwner(event.data.owner).map((of) => ({ ...of, gives: 'quota' }));
     case 'ServerCreateRequested':
+    case 'ServerAdoptionRequested':
       return [{ kind: KIND, id: event.data.serverId, owner: 'there' }];
     case 'ServerCreateAbandoned':
     case 'ServerResourcesReleased':

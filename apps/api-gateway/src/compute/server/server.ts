@@ -1,4 +1,5 @@
 import type {
+  AdoptedGuest,
   EventData,
   FlavorSnapshot,
   HostId,
@@ -171,6 +172,10 @@ export interface Server {
   readonly build?: number;
   readonly bootId: string | null;
   readonly deleteRequested: boolean;
+  /** The guest that it was made of. */
+  readonly adoption?: AdoptedGuest | undefined;
+  /** It goes by giving its guest back. */
+  readonly releaseRequested?: boolean | undefined;
   /** Ports and quota were given back after the deletion. */
   readonly released: boolean;
 }
@@ -280,7 +285,8 @@ export const operated = (server: Server, generation: number, power: PowerState, 
 
 export const evolve = (server: Server, event: ServerEvent): Server => {
   switch (event.type) {
-    case 'ServerCreateRequested': {
+    case 'ServerCreateRequested':
+    case 'ServerAdoptionRequested': {
       const { serverId, availabilityZone, ...request } = event.data;
       return {
         ...noServer,
@@ -440,6 +446,8 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
         ...withoutOperation(server),
         fault: event.data.state === 'active' ? null : server.fault,
       };
+    case 'ServerReleaseRequested':
+      return { ...evolve(server, { type: 'ServerDeleteRequested', data: event.data }), releaseRequested: true };
     case 'ServerDeleteRequested':
       return { ...server, ...withoutSnapshot(server), deleteRequested: true, taskState: 'deleting' };
     case 'ServerDeleted':

@@ -104,11 +104,15 @@ export const addressesOf = (row: ServerRow, extended: boolean): Record<string, R
 
 const bookmark = (publicUrl: string, collection: string, id: string) => linksOf(publicUrl, collection, id).slice(1);
 
-const imageOf = (row: ServerRow, context: ServerViewContext, properties: boolean) => ({
-  id: row.image.id,
-  links: bookmark(context.publicUrl, 'images', row.image.id),
-  ...(properties ? { properties: row.image.properties } : {}),
-});
+/** Nova shows none for what was made of no image. */
+const imageOf = ({ image, adoption }: ServerRow, context: ServerViewContext, properties: boolean) =>
+  adoption && image.sha512 === ''
+    ? ''
+    : {
+        id: image.id,
+        links: bookmark(context.publicUrl, 'images', image.id),
+        ...(properties ? { properties: image.properties } : {}),
+      };
 
 const embeddedFlavor = ({ flavor }: ServerRow, context: ServerViewContext) => ({
   vcpus: flavor.vcpus,

@@ -7,6 +7,7 @@ import { isoNaive, last, type Query } from '../common/paging.js';
 import * as t from '../common/parameters.js';
 import { queryByVersion, View, type ViewField } from '../common/versions.js';
 import type { HostRow } from '../host/host.projection.js';
+import { statusOf } from '../host/host-health.js';
 import { hostsOf, numberOf } from '../host/host-usage.js';
 
 const compute = 'compute' as const;
@@ -24,10 +25,10 @@ const fields: readonly Field[] = [
   ['binary', '2.1', null, () => BINARY],
   ['host', '2.1', null, (h) => h.name],
   ['zone', '2.1', null, (h) => h.availabilityZone],
-  ['status', '2.1', null, (h) => (h.enabled ? 'enabled' : 'disabled')],
+  ['status', '2.1', null, (h) => statusOf(h).status],
   ['state', '2.1', null, (h) => (h.up ? 'up' : 'down')],
   ['updated_at', '2.1', null, (h) => isoNaive(h.updatedAt)],
-  ['disabled_reason', '2.1', null, (h) => h.disabledReason],
+  ['disabled_reason', '2.1', null, (h) => statusOf(h).reason],
   ['forced_down', '2.11', null, (h) => h.fenced],
 ];
 const view = new View<HostRow>(fields);

@@ -64,6 +64,18 @@ export const overlappingSubnet = (networkId: string, cidr: string, other: string
   );
 export const ruleExists = (id: string) =>
   error('conflict', 'SecurityGroupRuleExists', `Security group rule already exists. Rule id is ${id}.`);
+export const flatNetworkInUse = (physicalNetwork: string) =>
+  error(
+    'conflict',
+    'FlatNetworkInUse',
+    `Unable to create the flat network. Physical network ${physicalNetwork} is in use.`,
+  );
+export const vlanIdInUse = (vlan: number, physicalNetwork: string) =>
+  error(
+    'conflict',
+    'VlanIdInUse',
+    `Unable to create the network. The VLAN ${vlan} on physical network ${physicalNetwork} is in use.`,
+  );
 /** Neutron answers 409 to an exceeded quota. */
 export const overQuota = (resources: readonly string[]) =>
   error('conflict', 'OverQuota', `Quota exceeded for resources: [${resources.map((r) => `'${r}'`).join(', ')}].`);

@@ -15,11 +15,13 @@ export const networkPlans = async (rows: RowReader, networkIds: readonly string[
   return ids.flatMap((id) => {
     const network = networks.get(id);
     if (!network) return [];
+    const { provider } = network.attributes;
     return [
       {
         networkId: network.id,
         projectId: network.projectId,
         mtu: network.attributes.mtu,
+        ...(provider ? { provider } : {}),
         subnets: subnets
           .filter((s) => s.networkId === id)
           .map((s) => {
@@ -29,10 +31,11 @@ export const networkPlans = async (rows: RowReader, networkIds: readonly string[
               version: s.version,
               cidr: s.cidr,
               gateway,
-              dhcp,
-              serviceAddress: gateway ?? serviceAddress,
+              // Gateway, DHCP and advertisements of a physical network are somebody else's.
+              dhcp: dhcp && !provider,
+              serviceAddress: provider ? null : (gateway ?? serviceAddress),
               ipv6AddressMode: s.ipv6AddressMode,
-              ipv6RaMode: s.ipv6RaMode,
+              ipv6RaMode: provider ? null : s.ipv6RaMode,
               dnsNameservers,
               hostRoutes,
             };

@@ -1,5 +1,12 @@
 import { Controller } from '@nestjs/common';
-import type { NetworkAttributes, NetworkId, ProjectId } from '@omnivisor/contracts';
+import {
+  type CommandContext,
+  DomainError,
+  type NetworkAttributes,
+  type NetworkId,
+  type ProjectId,
+  type ProviderSegment,
+} from '@omnivisor/contracts';
 import { type Call, Operation, Reply } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { GatewayCore } from '../../core/gateway-core.js';
@@ -11,7 +18,6 @@ import {
   integer,
   listOf,
   oneOf,
-  only,
   orNull,
   parseCreate,
   parseUpdate,
@@ -24,13 +30,17 @@ import { ifRevision, list, owned, permitted, present, show, type View } from '..
 import { step } from '../common/context.js';
 import { checkRevision } from '../common/revision.js';
 import { networkQuota } from '../quota/network-quota.js';
+import { physicalNetworks } from '../segment/physical-networks.js';
+import { requestedSegment } from '../segment/requested-segment.js';
+import { type SegmentCommand, segments } from '../segment/segments.js';
 import { subnetTable } from '../subnet/subnet.projection.js';
 import { Subnets } from '../subnet/subnets.js';
 import { network } from './network.js';
 import { networkKind } from './network.kind.js';
 import { networkTable } from './network.projection.js';
 
-const MTU = 1450;
+/** Of local networks, and of those on a physical network. */
+const MTU = { local: 1450, provider: 1500 };
 const attributes: Attributes = {
   id: readOnly,
   status: readOnly,
@@ -51,9 +61,9 @@ const attributes: Attributes = {
   port_security_enabled: both(bool),
   mtu: both(integer(68, 65535)),
   availability_zone_hints: postOnly(listOf(oneOf('nova'))),
-  'provider:network_type': postOnly(oneOf('local')),
-  'provider:physical_network': postOnly(orNull(only(null))),
-  'provider:segmentation_id': postOnly(orNull(only(null))),
+  'provider:network_type': postOnly(orNull(text(32))),
+  'provider:physical_network': postOnly(orNull(text(64))),
+  'provider:segmentation_id': postOnly(orNull(integer(-(2 ** 31), 2 ** 31))),
   tenant_id: postOnly(text()),
   project_id: postOnly(text()),
 };
@@ -118,9 +128,11 @@ export class NetworksController {
         if (given[name] !== undefined && given[name] !== false && given[name] !== null)
           call.enforce(`create_network:${name}`, target);
     }
+    const known = await physicalNetworks(await this.core.freshFor(call));
+    const wanted = items.map((given) => requestedSegment(given, known));
     const ids: NetworkId[] = [];
     for (const [i, given] of items.entries())
-      ids.push(await this.make(given, projects[i]!, call.context(`network ${i}`)));
+      ids.push(await this.make(given, wanted[i], projects[i]!, call.context(`network ${i}`)));
     const rows = await this.core.fresh();
     const views: View[] = [];
     for (const id of ids) views.push(await present(networkKind, rows, call, (await rows.get(networkTable, id))!, []));
@@ -161,6 +173,11 @@ export class NetworksController {
     const subnets = new Subnets(this.core);
     for (const s of await rows.find(subnetTable, { where: { networkId: row.id } })) await subnets.delete(s, context);
     await commands.execute(network, row.id, { type: 'delete', networkId: row.id }, step(context, 'delete'));
+    if (row.attributes.provider) {
+      const { physicalNetwork } = row.attributes.provider;
+      const back = { type: 'giveBack', networkId: row.id, physicalNetwork } as const;
+      await commands.execute(segments, physicalNetwork, back, step(context, 'segment'));
+    }
     await commands.execute(
       networkQuota,
       row.projectId,
@@ -170,7 +187,12 @@ export class NetworksController {
     return new Reply(undefined);
   }
 
-  private async make(given: View, projectId: ProjectId, context: ReturnType<Call['context']>): Promise<NetworkId> {
+  private async make(
+    given: View,
+    provider: ProviderSegment | undefined,
+    projectId: ProjectId,
+    context: CommandContext,
+  ): Promise<NetworkId> {
     const networkId = this.core.ids.uuid() as NetworkId;
     const { commands } = this.core;
     await commands.execute(
@@ -179,6 +201,7 @@ export class NetworksController {
       { type: 'take', projectId, resource: 'network', ids: [networkId] },
       step(context, 'quota'),
     );
+    if (provider) await this.takeSegment({ type: 'take', networkId, segment: provider }, projectId, context);
     await commands.execute(
       network,
       networkId,
@@ -194,14 +217,32 @@ export class NetworksController {
           external: false,
           isDefault: false,
           portSecurity: true,
-          mtu: MTU,
+          mtu: provider ? MTU.provider : MTU.local,
           dnsDomain: '',
           availabilityZoneHints: [],
+          ...(provider ? { provider } : {}),
           ...changesIn(given),
         },
       },
       context,
     );
     return networkId;
+  }
+
+  private async takeSegment(
+    take: Extract<SegmentCommand, { type: 'take' }>,
+    projectId: ProjectId,
+    context: CommandContext,
+  ): Promise<void> {
+    const { commands } = this.core;
+    const { networkId, segment } = take;
+    try {
+      await commands.execute(segments, segment.physicalNetwork, take, step(context, 'segment'));
+    } catch (error) {
+      const back = { type: 'giveBack', projectId, resource: 'network', ids: [networkId] } as const;
+      if (error instanceof DomainError && error.kind === 'conflict')
+        await commands.execute(networkQuota, projectId, back, step(context, 'quota back'));
+      throw error;
+    }
   }
 }

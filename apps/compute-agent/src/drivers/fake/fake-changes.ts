@@ -8,8 +8,8 @@ import {
   type Resizing,
   type Suspending,
 } from '../hypervisor-driver.js';
-import { type FakeGuest, isOff, NOTHING } from './fake-guest.js';
-import { type FakeHost, nicsFrom, refuseHardware } from './fake-host.js';
+import { type FakeGuest, isOff, NOTHING, nicsFrom } from './fake-guest.js';
+import { type FakeHost, refuseHardware } from './fake-host.js';
 import { diskDemand, type FakeOperation, guestFrom } from './fake-hypervisor.js';
 
 const refuse = (operation: string, { power }: FakeGuest): never => {

@@ -9,7 +9,8 @@ import {
   type Snapshots,
 } from '../hypervisor-driver.js';
 import { fakeDiskImage } from './fake-disk-image.js';
-import { type FakeHost, isDiskBus, nicsFrom } from './fake-host.js';
+import { nicsFrom } from './fake-guest.js';
+import { type FakeHost, isDiskBus } from './fake-host.js';
 
 const GIB = 1024 ** 3;
 
@@ -69,8 +70,10 @@ export const diskGrowingOf = (host: FakeHost): DiskGrowing => ({
 export const nicsOf = (host: FakeHost): Nics => ({
   attach: (id, nic) =>
     host.onGuest(id, 'attach', (guest) => {
-      if (guest.nics.some(({ portId }) => portId === nic.portId)) return;
-      host.machine.change(id, { nics: [...guest.nics, ...nicsFrom([nic])] });
+      const [made] = nicsFrom([nic]);
+      const isThere = guest.nics.some(({ portId }) => portId === nic.portId);
+      const nics = guest.nics.map((has) => (has.portId === nic.portId ? made! : has));
+      host.machine.change(id, { nics: isThere ? nics : [...nics, made!] });
     }),
   detach: (id, portId) =>
     host.onGuest(id, 'detach', (guest) =>

@@ -1,5 +1,14 @@
 import type { Instant, PowerState } from '@omnivisor/contracts';
-import type { ForeignGuest, GuestDisk, GuestMark, GuestStage, HostInventory } from '../hypervisor-driver.js';
+import type {
+  ForeignGuest,
+  GuestDisk,
+  GuestMark,
+  GuestNic,
+  GuestStage,
+  HostInventory,
+  NicAttachment,
+  PortGuard,
+} from '../hypervisor-driver.js';
 
 /** What a test has written to a disk or to memory: a letter is enough to tell whether it is still there. */
 export type Letter = string;
@@ -7,6 +16,9 @@ export type Letter = string;
 export interface FakeNic {
   readonly portId: string;
   readonly mac: string;
+  /** Where it ends and what may pass it; guests of older releases do not say. */
+  readonly attachment?: NicAttachment;
+  readonly guard?: PortGuard | null;
 }
 
 /** Disks that live and die with the guest. */
@@ -54,3 +66,6 @@ export const bootText = ({ name, mark }: Pick<FakeGuest, 'name' | 'mark'>): stri
   `fake guest ${name}: power on\nfake guest ${name}: instance-id=${mark.serverId} up\n`;
 
 export const isOff = ({ power }: Pick<FakeGuest, 'power'>): boolean => power === 'shutdown' || power === 'crashed';
+
+export const nicsFrom = (nics: readonly GuestNic[]): FakeNic[] =>
+  nics.map(({ portId, mac, attachment, guard }) => ({ portId, mac, attachment, guard }));

@@ -1,6 +1,6 @@
 import type { ServerId } from '@omnivisor/contracts';
 import { KeyedMutex } from '../common/keyed-mutex.js';
-import { type GuestNic, type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
+import { type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
 import type { FakeGuest } from './fake-guest.js';
 import type { FakeHypervisor, FakeOperation } from './fake-hypervisor.js';
 
@@ -57,5 +57,3 @@ export const refuseHardware = ({ image }: GuestSpec): void => {
 };
 
 export const isDiskBus = (bus: string): boolean => HARDWARE.hw_disk_bus!.has(bus);
-
-export const nicsFrom = (nics: readonly GuestNic[]) => nics.map(({ portId, mac }) => ({ portId, mac }));

@@ -3,7 +3,7 @@ import { ms } from '@omnivisor/contracts';
 import type { Clock } from '@omnivisor/platform';
 import { EventChannel } from '../common/event-channel.js';
 import { type ForeignGuest, type GuestSpec, type HostInventory, HypervisorError } from '../hypervisor-driver.js';
-import { bootText, type FakeGuest, type Letter, NOTHING } from './fake-guest.js';
+import { bootText, type FakeGuest, type Letter, NOTHING, nicsFrom } from './fake-guest.js';
 import { FakeGuestFiles } from './fake-guest-files.js';
 
 /** A call of the driver, as delays and faults name it. */
@@ -239,7 +239,7 @@ export const guestFrom = (spec: GuestSpec): FakeGuest => {
     vcpus: spec.flavor.vcpus,
     memoryMib: spec.flavor.memory,
     diskGib: diskDemand(disks),
-    nics: spec.nics.map(({ portId, mac }) => ({ portId, mac })),
+    nics: nicsFrom(spec.nics),
     disks,
     attached: [],
     configDrive: [...(spec.configDrive?.keys() ?? [])],

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { mib, type ServerId } from '@omnivisor/contracts';
 import { readJson, writeJson } from '../common/atomic-file.js';
 import { type Adoption, type GuestSpec, HypervisorError, type LiveMigration } from '../hypervisor-driver.js';
-import { type FakeGuest, NOTHING } from './fake-guest.js';
-import { type FakeHost, nicsFrom, refuseAborted, refuseHardware } from './fake-host.js';
+import { type FakeGuest, NOTHING, nicsFrom } from './fake-guest.js';
+import { type FakeHost, refuseAborted, refuseHardware } from './fake-host.js';
 import { type FakeHypervisor, guestFrom } from './fake-hypervisor.js';
 
 /** Machines of this process that wait for a guest, by the key of the migration; others are reached by their folder. */

@@ -77,7 +77,7 @@ export const statisticsOf = (host: FakeHost): Statistics => ({
       // An idle guest takes a hundredth of a CPU.
       cpus: Array.from({ length: guest.vcpus }, () => ({ time: uptime * 10_000_000 })),
       memory: { maximum: mib(guest.memoryMib), used: mib(Math.floor(guest.memoryMib / 4)) },
-      nics: guest.nics.map((nic) => ({ ...nic, received: NO_TRAFFIC, sent: NO_TRAFFIC })),
+      nics: guest.nics.map(({ portId, mac }) => ({ portId, mac, received: NO_TRAFFIC, sent: NO_TRAFFIC })),
       disks: [
         { disk: 'root', ...counters(guest.writes) },
         ...(guest.disks.ephemeralGib > 0 ? [{ disk: 'ephemeral', ...counters(0) }] : []),

@@ -12,8 +12,8 @@ import {
 } from '../hypervisor-driver.js';
 import { crashDumpsOf, pausingOf, rebuildingOf, rescuingOf, resizingOf, suspendingOf } from './fake-changes.js';
 import { diskGrowingOf, disksOf, nicsOf, snapshotsOf } from './fake-devices.js';
-import { type FakeGuest, isOff, NOTHING } from './fake-guest.js';
-import { FakeHost, nicsFrom, refuseAborted, refuseHardware } from './fake-host.js';
+import { type FakeGuest, isOff, NOTHING, nicsFrom } from './fake-guest.js';
+import { FakeHost, refuseAborted, refuseHardware } from './fake-host.js';
 import { type FakeHypervisor, guestFrom } from './fake-hypervisor.js';
 import { adoptionOf, liveMigrationOf, unpack } from './fake-migration.js';
 import {

@@ -57,6 +57,7 @@ export interface HyperVDriverOptions extends BuildOptions {
 export class HyperVDriver implements HypervisorDriver {
   readonly backend = 'hyperv';
   readonly imageFormats = ['vhdx', 'vhd'] as const;
+  readonly physicalNetworks: readonly string[];
 
   readonly pausing = {
     pause: (id: ServerId) => this.setRunning(id, false),
@@ -135,6 +136,7 @@ export class HyperVDriver implements HypervisorDriver {
   private watched = false;
 
   constructor(private readonly options: HyperVDriverOptions) {
+    this.physicalNetworks = Object.keys(options.switches);
     this.nodes = options.nodes.map((node) => new HyperVNode(node));
     this.guests = new Guests(this.nodes, options.cloudId);
   }

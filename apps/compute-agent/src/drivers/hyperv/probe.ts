@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mib } from '@omnivisor/contracts';
+import { mib, networkNeeds } from '@omnivisor/contracts';
 import { z } from 'zod';
 import type { ProbeReport } from '../hypervisor-driver.js';
 import { HypervisorError } from '../hypervisor-driver.js';
@@ -33,6 +33,8 @@ const TRAITS = [
   'COMPUTE_STORAGE_BUS_IDE',
   'COMPUTE_STORAGE_BUS_SCSI',
   'CUSTOM_HYPERVISOR_HYPERV',
+  'CUSTOM_VM_MODE_HVM',
+  ...[networkNeeds.antiSpoofing, networkNeeds.prefixes, networkNeeds.securityGroups].map(({ trait }) => trait),
 ] as const;
 
 const answer = (

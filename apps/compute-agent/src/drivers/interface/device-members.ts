@@ -41,7 +41,7 @@ export interface DiskGrowing {
 
 /** To a running, paused or switched off guest. */
 export interface Nics {
-  /** The same port again: succeeds. */
+  /** The same port again: what may pass it is as `nic` says from now on. Refused with `unsupported`, it is as before. */
   attach(id: ServerId, nic: GuestNic): Promise<void>;
   /** As `Disks.detach`. */
   detach(id: ServerId, portId: string): Promise<void>;

@@ -156,6 +156,7 @@ const COMPUTE_TRAITS = [
   ),
   ...['VGA', 'CIRRUS', 'VMVGA', 'VIRTIO', 'BOCHS', 'NONE'].map((video) => `COMPUTE_GRAPHICS_MODEL_${video}`),
   'COMPUTE_FIRMWARE_BIOS',
+  'CUSTOM_VM_MODE_HVM',
 ];
 
 const TPM_TRAITS = ['2_0', 'TIS', 'CRB'].map((kind) => `COMPUTE_SECURITY_TPM_${kind}`);

@@ -70,6 +70,7 @@ interface Operations {
 export class VsphereDriver implements HypervisorDriver {
   readonly backend = 'vsphere';
   readonly imageFormats: readonly DiskFormat[] = ['vmdk', 'raw'];
+  readonly physicalNetworks: readonly string[];
 
   readonly suspending = {
     suspend: (id: ServerId) => this.change(id, 'suspending the guest', ({ power }, { vm }) => power.suspend(vm.ref)),
@@ -187,6 +188,7 @@ export class VsphereDriver implements HypervisorDriver {
   private watching: Promise<void> | null = null;
 
   constructor(private readonly options: VsphereOptions) {
+    this.physicalNetworks = Object.keys(options.physicalNetworks);
     this.session = new VimSession(options.access);
     this.read = new PropertyReader(this.session);
     this.updates = new Updates(this.session, this.read);

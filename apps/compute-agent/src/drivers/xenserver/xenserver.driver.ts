@@ -71,6 +71,7 @@ interface Operations {
 export class XenServerDriver implements HypervisorDriver {
   readonly backend = 'xenserver';
   readonly imageFormats: readonly DiskFormat[] = ['vhd', 'raw'];
+  readonly physicalNetworks: readonly string[];
 
   readonly pausing = {
     pause: (id: ServerId) => this.change(id, 'pausing the guest', ({ power }, { ref }) => power.pause(ref)),
@@ -178,6 +179,7 @@ export class XenServerDriver implements HypervisorDriver {
   private watching: Promise<void> | null = null;
 
   constructor(private readonly options: XenServerOptions) {
+    this.physicalNetworks = Object.keys(options.physicalNetworks);
     this.xapi = new XapiSession(options.access);
     this.host = new Host(this.xapi, options);
     this.networks = new Networks(this.xapi, options);

@@ -40,7 +40,8 @@ export const networkFilter = (
         .filter((a) => isV6(a) === six)
         .map((a) => [a, `${prefix}_${chainId(plug.portId)}`] as const),
     );
-  const subnets = plan.subnets.filter((s) => s.version === 4).map((s) => cidr(s.cidr));
+  /** Those that leave by the machine. */
+  const subnets = (plan.provider ? [] : plan.subnets).filter((s) => s.version === 4).map((s) => cidr(s.cidr));
   /** The rules of the port whose address it is; of an address that several ports may share (VRRP), those of each of them. */
   const judge = (prefix: 'in' | 'out') => {
     const side = prefix === 'out' ? 'saddr' : 'daddr';

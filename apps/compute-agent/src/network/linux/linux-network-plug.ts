@@ -23,6 +23,7 @@ import { NetworkProcesses } from './network-processes.js';
 import { Outside } from './outside.js';
 import { run, succeeds, withLock } from './run.js';
 import { groupsNamed } from './security-groups.js';
+import { Uplink } from './uplink.js';
 import { address, cidr, isV6, mac, mtu, uuid } from './values.js';
 
 export interface LinuxNetworkOptions {
@@ -34,6 +35,8 @@ export interface LinuxNetworkOptions {
   readonly stateDirectory?: string;
   /** Addresses between the networks and the root namespace, two for each network: default `100.64.0.0/16`. */
   readonly outsidePool?: string;
+  /** Bridges of the machine by physical network. */
+  readonly bridges?: Readonly<Record<string, string>>;
   /** Who dnsmasq runs as: default `nobody`. */
   readonly dnsmasqUser?: string;
   /** Owner of the tap devices, when QEMU does not run as root. */
@@ -65,6 +68,7 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
   private readonly brought = new Map<string, string>();
   private readonly waiting = new Map<string, Waiting[]>();
   private readonly outside: Outside;
+  private readonly uplink: Uplink;
   private readonly groups: Groups;
   private readonly oneAtATime = new KeyedMutex<string>();
   private metadata: Server | undefined;
@@ -73,6 +77,7 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     this.names = new Names(options.cloudId, options.stateDirectory ?? '/run/omnivisor/network');
     this.files = new NetworkFiles(this.names);
     this.groups = new Groups(this.names);
+    this.uplink = new Uplink(this.names, options.bridges ?? {});
     this.outside = new Outside(this.names, options.outsidePool ?? '100.64.0.0/16');
   }
 
@@ -309,6 +314,7 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     const has = (version: 4 | 6) => plan.subnets.filter((s) => s.version === version);
     await run(['ip', 'netns', 'exec', netns, 'sysctl', '-qw', ...namespaceSettings(has(6).length > 0)]);
     await inside('link', 'set', 'dev', 'br0', 'mtu', `${mtu(plan.mtu)}`, 'up');
+    if (plan.provider) return this.uplink.connect(plan.networkId, netns, plan.provider, plan.mtu);
     const wanted = new Set([
       `${METADATA_ADDRESS}/32`,
       ...(has(6).length > 0 ? [`${METADATA_ADDRESS_6}/64`] : []),
@@ -345,6 +351,7 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     for (const { tap } of await this.files.ports(networkId))
       await succeeds(['ip', '-n', netns, 'link', 'delete', 'dev', tap]);
     await this.outside.disconnect(networkId);
+    await this.uplink.disconnect(networkId);
     await succeeds(['ip', 'netns', 'delete', netns]);
     await rm(this.names.networkDirectory(networkId), { recursive: true, force: true });
   }

@@ -27,6 +27,10 @@ export class Names {
   outside(networkId: string): string {
     return `ov${this.cloud.slice(0, 4)}${hash(networkId, 8)}`;
   }
+  /** Our end of a network's veth to a bridge of the machine. */
+  uplink(networkId: string): string {
+    return `ou${this.cloud.slice(0, 4)}${hash(networkId, 8)}`;
+  }
   get outsidePrefix(): string {
     return `ov${this.cloud.slice(0, 4)}`;
   }

@@ -9,7 +9,10 @@ import { read, store } from './network-files.js';
 import { end, isAlive, run } from './run.js';
 import { uuid } from './values.js';
 
-/** The processes of one network: DHCP with names, and metadata. They run in its namespace and outlive the agents. */
+/**
+ * The processes of one network: DHCP with names, and metadata. They run in its namespace and outlive the agents. A
+ * physical network has what it has of them elsewhere.
+ */
 export class NetworkProcesses {
   constructor(
     /** Folder of the network. */
@@ -20,11 +23,12 @@ export class NetworkProcesses {
 
   async serve(plan: NetworkPlan, plugs: readonly PortPlug[]): Promise<void> {
     await this.serveDhcp(plan, plugs);
-    await this.serveMetadata(plan);
+    if (!plan.provider) await this.serveMetadata(plan);
   }
 
   /** True while both are there. Asks no other process. */
   async areServing(plan: NetworkPlan): Promise<boolean> {
+    if (plan.provider) return true;
     return (await this.running('dnsmasq.pid', 'dnsmasq')) !== null && (await this.metadata(plan)) !== null;
   }
 
@@ -36,6 +40,7 @@ export class NetworkProcesses {
 
   /** Starts DHCP, or tells it which ports are plugged now. */
   async serveDhcp(plan: NetworkPlan, plugs: readonly PortPlug[]): Promise<void> {
+    if (plan.provider) return;
     const files = {
       hosts: join(this.folder, 'hosts'),
       pid: join(this.folder, 'dnsmasq.pid'),

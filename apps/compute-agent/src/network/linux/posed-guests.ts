@@ -57,12 +57,13 @@ export class PosedGuests {
     return new Names(this.cloudId, this.folder);
   }
 
-  async agent(name: string): Promise<LinuxNetworkPlug> {
+  async agent(name: string, bridges: Readonly<Record<string, string>> = {}): Promise<LinuxNetworkPlug> {
     const agent = await LinuxNetworkPlug.open({
       cloudId: this.cloudId,
       agent: name,
       stateDirectory: this.folder,
       outsidePool: this.outsidePool,
+      bridges,
       onMetadata: async (network, source, path) => {
         this.asked.push(`${name} ${network} ${source} ${path}`);
         return { status: 200, contentType: 'text/plain', body: `${name} says ${source}` };
@@ -72,12 +73,13 @@ export class PosedGuests {
     return agent;
   }
 
-  plan(subnets: readonly Partial<NetworkPlan['subnets'][number]>[]): NetworkPlan {
+  plan(subnets: readonly Partial<NetworkPlan['subnets'][number]>[], provider?: NetworkPlan['provider']): NetworkPlan {
     const defaults = { dhcp: true, dnsNameservers: [], hostRoutes: [], ipv6AddressMode: null, ipv6RaMode: null };
     return {
       networkId: this.networkId,
       projectId: 'p',
       mtu: 1400,
+      ...(provider ? { provider } : {}),
       subnets: subnets.map((s) => ({ ...defaults, serviceAddress: s.gateway, ...s })),
     } as unknown as NetworkPlan;
   }

@@ -33,6 +33,10 @@ export const mtu = (n: number): number => {
   if (!Number.isInteger(n) || n < 68 || n > 65535) throw new BadValue('MTU', `${n}`);
   return n;
 };
+export const vlanId = (n: number): number => {
+  if (!Number.isInteger(n) || n < 1 || n > 4094) throw new BadValue('VLAN', `${n}`);
+  return n;
+};
 export const protocol = (v: string): number => {
   const names: Record<string, number> = { tcp: 6, udp: 17, icmp: 1, icmpv6: 58, 'ipv6-icmp': 58, sctp: 132 };
   const n = names[v] ?? (/^\d{1,3}$/.test(v) ? Number(v) : -1);

@@ -20,6 +20,28 @@ const family = (hypervisor: string): string => {
 const property = ({ request }: Wanted, name: string, older: string): string | undefined =>
   request.image.properties[name] || request.image.properties[older] || undefined;
 
+const dotted = (version: number): string =>
+  [version / 1_000_000, (version / 1_000) % 1_000, version % 1_000].map(Math.floor).join('.');
+const numberOf = (text: string): number => {
+  const [major = 0, minor = 0, patch = 0] = text.split('.').map(Number);
+  return major * 1_000_000 + minor * 1_000 + patch;
+};
+const COMPARISONS: Readonly<Record<string, (a: number, b: number) => boolean>> = {
+  '<': (a, b) => a < b,
+  '<=': (a, b) => a <= b,
+  '=': (a, b) => a === b,
+  '==': (a, b) => a === b,
+  '!=': (a, b) => a !== b,
+  '>=': (a, b) => a >= b,
+  '>': (a, b) => a > b,
+};
+/** Several comparisons with commas between them; what cannot be read holds nowhere. */
+const satisfies = (version: number, wanted: string): boolean =>
+  wanted.split(',').every((part) => {
+    const [, operator = '', text = ''] = /^\s*([<>=!]+)\s*(\d+(?:\.\d+){0,2})\s*$/.exec(part) ?? [];
+    return COMPARISONS[operator]?.(version, numberOf(text)) === true;
+  });
+
 /** Hosts that say nothing of firmware find out when they spawn. */
 const firmware: ClassFilter['check'] = (wanted, { traits }) => {
   const { image, flavor } = wanted.request;
@@ -41,6 +63,9 @@ export const imageProperties: ClassFilter = {
     const hypervisor = property(wanted, 'img_hv_type', 'hypervisor_type');
     if (hypervisor !== undefined && !hypervisor.split(',').some((h) => family(h) === family(hostClass.hypervisorType)))
       return refusal('hypervisor type', hypervisor, hostClass.hypervisorType);
+    const version = property(wanted, 'img_hv_requested_version', 'hypervisor_version_requires');
+    if (version !== undefined && !satisfies(hostClass.hypervisorVersion, version))
+      return refusal('hypervisor version', version, dotted(hostClass.hypervisorVersion));
     const architecture = property(wanted, 'hw_architecture', 'architecture')?.toLowerCase();
     const has = hostClass.architecture;
     if (architecture !== undefined && has !== null) {

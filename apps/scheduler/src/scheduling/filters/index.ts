@@ -1,12 +1,15 @@
 import type { ClassFilter, HostFilter } from '../candidate.js';
 import { availabilityZone } from './availability-zone.js';
+import { capabilities } from './capabilities.js';
 import { capacity } from './capacity.js';
 import { computeStatus } from './compute-status.js';
 import { differentHost } from './different-host.js';
 import { excludedHosts } from './excluded-hosts.js';
 import { guestReadiness } from './guest-readiness.js';
+import { imageHardware } from './image-hardware.js';
 import { imageProperties } from './image-properties.js';
 import { machine } from './machine.js';
+import { networkNeeds } from './network-needs.js';
 import { requestedHost } from './requested-host.js';
 import { sameHost } from './same-host.js';
 import { serverGroup } from './server-group.js';
@@ -17,8 +20,11 @@ export const classFilters: readonly ClassFilter[] = [
   computeStatus,
   availabilityZone,
   traits,
+  capabilities,
   imageProperties,
+  imageHardware,
   guestReadiness,
+  networkNeeds,
 ];
 export const hostFilters: readonly HostFilter[] = [
   requestedHost,

@@ -32,6 +32,7 @@ export class HostDesk implements ActivePart {
     this.subscriptions = [
       await bus.respond(hostBus.hello, (q, s) => this.hello(hostIdOf(s), q)),
       await bus.respond(hostBus.beat, (q, s) => this.beat(hostIdOf(s), q.session)),
+      await bus.respond(hostBus.probed, (q, s) => this.probed(hostIdOf(s), q)),
       await bus.respond(hostBus.quarantine, (q, s) => this.quarantine(hostIdOf(s), q)),
     ];
   }
@@ -68,6 +69,15 @@ export class HostDesk implements ActivePart {
     this.watch.heard(hostId);
     if (!host.up && !host.fenced) await this.send(hostId, { type: 'up', hostId, session });
     return { changedAt: this.core.world.changedAt(host.providerId ?? '') };
+  }
+
+  private async probed(
+    hostId: HostId,
+    report: z.output<typeof hostBus.probed.request>,
+  ): Promise<z.input<typeof hostBus.probed.reply>> {
+    const host = await this.send(hostId, { type: 'probed', hostId, ...report });
+    if (report.facts) await this.offer(host);
+    return {};
   }
 
   private async quarantine(

@@ -51,6 +51,18 @@ describe('a host', () => {
     const fenced: HostEvent = { type: 'HostFenced', data: { hostId, reason: 'x' } };
     expect(given(enrolled, session(1), down, fenced).when({ type: 'up', hostId, session: 1 })).toEqual([]);
   });
+  it('tells how its hypervisors are, each change once', () => {
+    const ill = [{ backend: 'fake' as const, health: 'unhealthy' as const, reason: 'dead', version: null }];
+    const told: HostEvent = { type: 'HostProbed', data: { hostId, probes: ill } };
+    const probed = (of: number) => ({ type: 'probed' as const, hostId, session: of, probes: ill });
+    expect(given(enrolled, session(1)).when(probed(1))).toEqual([told]);
+    expect(given(enrolled, session(1), told).when(probed(1))).toEqual([]);
+    expect(() => given(enrolled, session(1), session(2)).when(probed(1))).toThrow('session');
+    // An agent that has found no hypervisor speaks for a host that nobody drives.
+    expect(given(enrolled).when(probed(0))).toEqual([told]);
+    expect(given(enrolled, session(1), down).when(probed(0))).toEqual([told]);
+    expect(() => given(enrolled, session(1)).when(probed(0))).toThrow('session');
+  });
   it('reports quarantined guests as they come and go', () => {
     const report = (...guests: ReturnType<typeof guest>[]) =>
       ({ type: 'reportQuarantine', hostId, session: 1, guests }) as const;

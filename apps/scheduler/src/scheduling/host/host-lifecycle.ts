@@ -6,6 +6,7 @@ import {
   hostBus,
   hostEvents,
   notFound,
+  type ProbeResult,
   type ProviderId,
   type ServerId,
 } from '@omnivisor/contracts';
@@ -22,6 +23,13 @@ export type HostCommand =
       readonly providerId: ProviderId;
     }
   | { readonly type: 'hello'; readonly hostId: HostId; readonly facts: HostFacts }
+  | {
+      readonly type: 'probed';
+      readonly hostId: HostId;
+      readonly session: number;
+      readonly probes: readonly ProbeResult[];
+      readonly facts?: HostFacts | undefined;
+    }
   | { readonly type: 'up'; readonly hostId: HostId; readonly session: number }
   | { readonly type: 'down'; readonly hostId: HostId; readonly session: number; readonly missedBeats: number }
   | { readonly type: 'enable'; readonly hostId: HostId }
@@ -63,6 +71,19 @@ const reportQuarantine = (
   ];
 };
 
+const textOf = (probes: readonly ProbeResult[]): string =>
+  JSON.stringify(probes.map(({ backend, health, reason, version }) => [backend, health, reason, version]));
+
+/** An agent that has found no hypervisor speaks for a host that nobody drives. */
+const probed = (
+  { hostId, session, probes, facts }: Extract<HostCommand, { type: 'probed' }>,
+  host: Host,
+): HostEvent[] => {
+  if (session === 0 ? host.up : session !== host.session) throw hostBus.sessionEnded(session, host.session);
+  if (!facts && textOf(probes) === textOf(host.probes)) return [];
+  return [{ type: 'HostProbed', data: { hostId, probes: [...probes], ...(facts ? { facts } : {}) } }];
+};
+
 const decide = (command: HostCommand, host: Host): HostEvent[] => {
   if (command.type === 'enroll') return enroll(command, host);
   if (!host.exists) throw notFound('this host is not enrolled');
@@ -76,6 +97,8 @@ const decide = (command: HostCommand, host: Host): HostEvent[] => {
   switch (command.type) {
     case 'hello':
       return [{ type: 'HostSessionStarted', data: { hostId, session: host.session + 1, facts: command.facts } }];
+    case 'probed':
+      return probed(command, host);
     case 'up':
       if (command.session !== host.session || host.up || host.fenced) return [];
       return [{ type: 'HostWentUp', data: { hostId, session: host.session } }];

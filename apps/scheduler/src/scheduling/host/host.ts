@@ -1,4 +1,11 @@
-import { type HostEvent, type HostFacts, type HostId, hostEvents, type ProviderId } from '@omnivisor/contracts';
+import {
+  type HostEvent,
+  type HostFacts,
+  type HostId,
+  hostEvents,
+  type ProbeResult,
+  type ProviderId,
+} from '@omnivisor/contracts';
 
 export interface QuarantinedGuest {
   readonly attempt: number;
@@ -17,6 +24,8 @@ export interface Host {
   /** 0 until an agent took the host up. */
   readonly session: number;
   readonly facts: HostFacts | null;
+  /** How its hypervisors are. */
+  readonly probes: readonly ProbeResult[];
   readonly up: boolean;
   readonly enabled: boolean;
   readonly disabledReason: string | null;
@@ -34,6 +43,7 @@ export const noHost: Host = {
   publicKey: '',
   session: 0,
   facts: null,
+  probes: [],
   up: false,
   enabled: true,
   disabledReason: null,
@@ -48,8 +58,12 @@ export const evolveHost = (host: Host, event: HostEvent): Host => {
       const { hostId, name, availabilityZone, providerId, publicKey } = event.data;
       return { ...noHost, exists: true, id: hostId, name, availabilityZone, providerId, publicKey };
     }
-    case 'HostSessionStarted':
-      return { ...host, session: event.data.session, facts: event.data.facts, up: true, fenced: false };
+    case 'HostSessionStarted': {
+      const { session, facts } = event.data;
+      return { ...host, session, facts, probes: facts.probes, up: true, fenced: false };
+    }
+    case 'HostProbed':
+      return { ...host, probes: event.data.probes, facts: event.data.facts ?? host.facts };
     case 'HostWentUp':
       return { ...host, up: true };
     case 'HostWentDown':
@@ -83,3 +97,7 @@ export const evolveHost = (host: Host, event: HostEvent): Host => {
 
 const types = new Set(Object.keys(hostEvents.events));
 export const isHostEvent = (event: { readonly type: string }): event is HostEvent => types.has(event.type);
+
+/** True while a guest can run on the host, as far as it tells. */
+export const isHealthy = ({ probes, facts }: Pick<Host, 'probes' | 'facts'>): boolean =>
+  probes.length === 0 || probes.some((p) => p.backend === facts?.backend && p.health === 'healthy');

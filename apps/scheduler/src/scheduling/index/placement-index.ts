@@ -1,6 +1,6 @@
 import type { HostId, ResourceAmounts } from '@omnivisor/contracts';
 import type { Candidate, HostClass } from '../candidate.js';
-import type { Host } from '../host/host.js';
+import { type Host, isHealthy } from '../host/host.js';
 import type { Provider } from '../provider/provider.js';
 import { freeOf } from '../weighers/best-fit.js';
 
@@ -163,17 +163,19 @@ export class PlacementIndex {
 
   private classOf(host: Host, provider: Provider): HostClass {
     const facts = host.facts!;
-    const healthy =
-      facts.probes.length === 0 || facts.probes.some((p) => p.backend === facts.backend && p.health === 'healthy');
+    const healthy = isHealthy(host);
     const architecture = typeof facts.cpuInfo.arch === 'string' ? facts.cpuInfo.arch.toLowerCase() : null;
     const { up, enabled, availabilityZone } = host;
+    const tellsNetworks = facts.physicalNetworks !== undefined;
     const key = JSON.stringify([
       availabilityZone,
       facts.hypervisorType,
+      facts.hypervisorVersion,
       architecture,
       up,
       enabled,
       healthy,
+      tellsNetworks,
       provider.traits,
     ]);
     const known = this.classes.get(key);
@@ -181,11 +183,13 @@ export class PlacementIndex {
     const hostClass: HostClass = {
       availabilityZone,
       hypervisorType: facts.hypervisorType,
+      hypervisorVersion: facts.hypervisorVersion,
       architecture,
       up,
       enabled,
       healthy,
       traits: new Set(provider.traits),
+      tellsNetworks,
       tellsFormats: provider.traits.some((t) => t.startsWith('COMPUTE_IMAGE_TYPE_')),
       label: `${facts.hypervisorType} in ${availabilityZone}`,
     };

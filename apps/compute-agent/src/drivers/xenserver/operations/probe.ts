@@ -1,3 +1,4 @@
+import { networkNeeds } from '@omnivisor/contracts';
 import { cpuTraits } from '../../common/cpu-traits.js';
 import type { ProbeReport } from '../../hypervisor-driver.js';
 import { fromXapi } from '../transport/xapi-error.js';
@@ -51,7 +52,7 @@ export class Probe {
         ...['COMPUTE_NODE', 'COMPUTE_ARCH_X86_64', 'COMPUTE_IMAGE_TYPE_VHD', 'COMPUTE_IMAGE_TYPE_RAW'],
         ...['COMPUTE_STORAGE_BUS_XEN', 'COMPUTE_NET_VIF_MODEL_NETFRONT', 'CUSTOM_HYPERVISOR_XENSERVER'],
         ...['COMPUTE_GRAPHICS_MODEL_VGA', 'COMPUTE_FIRMWARE_BIOS'],
-        ...((await this.locksPorts()) ? ['CUSTOM_OMNIVISOR_ANTI_SPOOFING'] : []),
+        ...((await this.locksPorts()) ? [networkNeeds.antiSpoofing.trait, networkNeeds.guardedIpv6.trait] : []),
         ...(hvm
           ? [
               'COMPUTE_STORAGE_BUS_IDE',

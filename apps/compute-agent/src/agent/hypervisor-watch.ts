@@ -1,0 +1,100 @@
+import { type HostFacts, hostBus, ms, type ProbeResult, seconds } from '@omnivisor/contracts';
+import { HypervisorError } from '../drivers/hypervisor-driver.js';
+import type { AgentPorts } from './ports.js';
+import type { Session } from './session.js';
+
+/** A hypervisor that dies is seen within the sum of both. */
+export const LOOK = seconds(5);
+const PATIENCE = ms(4_000);
+/** A probe runs a guest: a hypervisor that answers, and on which none runs, is probed again after this. */
+const PROBE_AGAIN = seconds(30);
+const PROBE_LIMIT = seconds(30);
+
+/**
+ * Looks at the hypervisor every few seconds and tells the scheduler when it has died, and when it can run guests again.
+ * What runs there is not touched.
+ */
+export class HypervisorWatch {
+  private facts: HostFacts;
+  private known: ProbeResult;
+  private probedAt = Number.NEGATIVE_INFINITY;
+  private looking: Promise<void> | undefined;
+
+  /** @param facts what the scheduler was told when the session began */
+  constructor(
+    private readonly ports: Pick<AgentPorts, 'driver' | 'clock' | 'facts' | 'onError'>,
+    private readonly session: Session,
+    facts: HostFacts,
+  ) {
+    const { backend } = facts;
+    this.facts = facts;
+    this.known = facts.probes.find((p) => p.backend === backend) ?? {
+      backend,
+      health: 'healthy',
+      reason: '',
+      version: null,
+    };
+  }
+
+  /** One look at a time. Never rejects: what could not be told is told at the next one. */
+  look(): Promise<void> {
+    this.looking ??= this.lookOnce()
+      .catch((error) => {
+        if (!this.session.signal.aborted) this.ports.onError('health of the hypervisor', error);
+      })
+      .finally(() => {
+        this.looking = undefined;
+      });
+    return this.looking;
+  }
+
+  private async lookOnce(): Promise<void> {
+    const ailment = await this.ailment();
+    if (ailment !== null) return this.tell({ ...this.known, health: 'unhealthy', reason: ailment });
+    if (this.known.health === 'healthy') return;
+    const now = Date.parse(this.ports.clock.now());
+    if (now - this.probedAt < PROBE_AGAIN) return;
+    this.probedAt = now;
+    const report = await this.within(PROBE_LIMIT, (signal) => this.ports.driver.probe(signal));
+    const { health, reason, version } = report;
+    const facts = health === 'healthy' ? await this.ports.facts(report) : undefined;
+    await this.tell({ ...this.known, health, reason, version }, facts);
+    if (health === 'healthy') this.probedAt = Number.NEGATIVE_INFINITY;
+  }
+
+  /** Why the hypervisor does not answer; null when it does. */
+  private async ailment(): Promise<string | null> {
+    try {
+      await this.within(PATIENCE, async (signal) => {
+        const late = new Promise<never>((_, reject) => {
+          const say = () => reject(new HypervisorError('unavailable', 'the hypervisor does not answer in time'));
+          signal.addEventListener('abort', say);
+        });
+        await Promise.race([this.ports.driver.check(), late]);
+      });
+      return null;
+    } catch (error) {
+      return (error as Error).message;
+    }
+  }
+
+  private async within<T>(limit: typeof PATIENCE, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const abort = new AbortController();
+    const cancel = this.ports.clock.after(limit, () => abort.abort());
+    try {
+      return await work(abort.signal);
+    } finally {
+      cancel();
+    }
+  }
+
+  private async tell(now: ProbeResult, facts = this.facts): Promise<void> {
+    if (now.health === this.known.health && now.reason === this.known.reason) return;
+    const others = facts.probes.filter(({ backend }) => backend !== now.backend);
+    const probes = [now, ...others];
+    const isNew = facts !== this.facts;
+    await this.session.ask(hostBus.probed, { probes, ...(isNew ? { facts: { ...facts, probes } } : {}) });
+    this.known = now;
+    this.facts = facts;
+  }
+}

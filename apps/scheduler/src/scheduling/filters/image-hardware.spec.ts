@@ -1,0 +1,59 @@
+import { describe, expect, it } from 'vitest';
+import type { HostClass, Wanted } from '../candidate.js';
+import { capabilities, matches } from './capabilities.js';
+import { imageHardware } from './image-hardware.js';
+
+const hostClass = {
+  traits: new Set(['COMPUTE_STORAGE_BUS_SCSI', 'COMPUTE_NET_VIF_MODEL_VMXNET3', 'CUSTOM_VM_MODE_HVM']),
+  hypervisorType: 'VMware vCenter Server',
+  hypervisorVersion: 7_000_003,
+  architecture: 'x86_64',
+} as unknown as HostClass;
+const bare = { ...hostClass, traits: new Set(['COMPUTE_NODE']) } as HostClass;
+const ask = (properties: Record<string, string>, extraSpecs: Record<string, string> = {}) =>
+  ({ request: { image: { properties }, flavor: { extraSpecs } } }) as unknown as Wanted;
+
+describe('hardware of an image', () => {
+  it.each([
+    [{ hw_disk_bus: 'scsi' }],
+    [{ hw_vif_model: 'VirtualVmxnet3' }],
+    [{ hw_vif_model: 'vmxnet3', vm_mode: 'hvm' }],
+    [{ hw_vm_mode: 'hv' }],
+    [{ hw_video_model: 'vga' }],
+  ])('is served by hosts that have it, or say nothing of its kind: %j', (properties) =>
+    expect(imageHardware.check(ask(properties), hostClass)).toBeNull(),
+  );
+  it.each([
+    [{ hw_disk_bus: 'virtio' }, 'hw_disk_bus'],
+    [{ hw_cdrom_bus: 'ide' }, 'hw_cdrom_bus'],
+    [{ hw_vif_model: 'virtio' }, 'hw_vif_model'],
+    [{ vm_mode: 'xen' }, 'vm mode'],
+    [{ hw_vm_mode: 'pv' }, 'vm mode'],
+  ])('is refused with its name elsewhere: %j', (properties, constraint) => {
+    expect(imageHardware.check(ask(properties as never), hostClass)).toMatchObject({ constraint });
+    expect(imageHardware.check(ask(properties as never), bare)).toBeNull();
+  });
+});
+
+describe('capabilities of a flavor', () => {
+  it.each([
+    ['QEMU', 'QEMU', true],
+    ['QEMU', 's== QEMU', true],
+    ['QEMU', 's!= QEMU', false],
+    ['QEMU', '<or> xen <or> QEMU', true],
+    ['QEMU', '<in> EM', true],
+    ['QEMU', '<all-in> Q U', true],
+    ['7002022', '>= 7002000', true],
+    ['7002022', '= 8000000', false],
+    ['7002022', '== 7002022', true],
+  ])('%s is %s: %s', (had, wanted, holds) => expect(matches(had, wanted)).toBe(holds));
+
+  it('are those of the hypervisor, and nobody has what is not known', () => {
+    const check = (specs: Record<string, string>) => capabilities.check(ask({}, specs), hostClass);
+    expect(check({ 'capabilities:hypervisor_version': '>= 7000000', 'hw:cpu_policy': 'shared' })).toBeNull();
+    expect(check({ 'capabilities:hypervisor_type': 's== QEMU' })).toMatchObject({
+      ...{ constraint: 'hypervisor_type', wanted: 's== QEMU', had: 'VMware vCenter Server' },
+    });
+    expect(check({ 'capabilities:luck': '1' })).toMatchObject({ constraint: 'luck', had: 'not known' });
+  });
+});

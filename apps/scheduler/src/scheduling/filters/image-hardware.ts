@@ -1,0 +1,38 @@
+import { type ClassFilter, refusal } from '../candidate.js';
+
+/** Properties that name a device, and the traits of hosts that have it; source: Nova's `transform_image_metadata`. */
+const DEVICES: Readonly<Record<string, string>> = {
+  hw_disk_bus: 'COMPUTE_STORAGE_BUS_',
+  hw_cdrom_bus: 'COMPUTE_STORAGE_BUS_',
+  hw_rescue_bus: 'COMPUTE_STORAGE_BUS_',
+  hw_vif_model: 'COMPUTE_NET_VIF_MODEL_',
+  hw_video_model: 'COMPUTE_GRAPHICS_MODEL_',
+};
+const VM_MODES = 'CUSTOM_VM_MODE_';
+/** Older words for the modes that Nova has. */
+const MODES: Readonly<Record<string, string>> = { pv: 'xen', hv: 'hvm', baremetal: 'hvm' };
+
+/** VMware's own names begin with this. */
+const traitName = (value: string): string =>
+  value
+    .replace(/^Virtual(?=.)/, '')
+    .toUpperCase()
+    .replace(/[^A-Z0-9]/g, '_');
+
+/** Hosts that name none of a kind find out when they spawn. */
+const offers = (traits: ReadonlySet<string>, prefix: string, value: string): boolean =>
+  traits.has(`${prefix}${traitName(value)}`) || ![...traits].some((trait) => trait.startsWith(prefix));
+
+/** Devices that the image asks for, and the mode that its guest runs in. */
+export const imageHardware: ClassFilter = {
+  name: 'image hardware',
+  check: ({ request: { image } }, { traits }) => {
+    const { properties } = image;
+    for (const [property, prefix] of Object.entries(DEVICES)) {
+      const value = properties[property];
+      if (value && !offers(traits, prefix, value)) return refusal(property, value, 'not offered');
+    }
+    const mode = (properties.hw_vm_mode || properties.vm_mode)?.trim().toLowerCase();
+    return mode && !offers(traits, VM_MODES, MODES[mode] ?? mode) ? refusal('vm mode', mode, 'not offered') : null;
+  },
+};
