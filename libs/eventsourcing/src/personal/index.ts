@@ -1,0 +1,3 @@
+export { boxOf } from './box.js';
+export * from './personal-keys.js';
+export * from './personal-store.js';
