@@ -10,7 +10,7 @@ import { notificationsOf } from './notifications/notifications.js';
 
 interface Running {
   readonly name: string;
-  readonly relay: Pick<Relay, 'start' | 'stop'>;
+  readonly relay: Pick<Relay, 'start' | 'stop' | 'failure'>;
 }
 
 /**
