@@ -26,11 +26,18 @@ const typeOf = (schema) => {
 
 const cell = (text) => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 
+/** What of a field is personal: all of it, or some of what it has inside. */
+const personalOf = (schema) => {
+  if (schema.personal) return 'personal';
+  const inner = Object.entries(schema.properties ?? {}).filter(([, property]) => personalOf(property) !== '');
+  return inner.length === 0 ? '' : `personal: ${inner.map(([name]) => name).join(', ')}`;
+};
+
 const fieldsOf = (json) => {
   const required = new Set(json.required ?? []);
   return Object.entries(json.properties ?? {}).map(
     ([name, schema]) =>
-      `| \`${name}\`${required.has(name) ? '' : '?'} | ${cell(typeOf(schema))} | ${schema.personal ? 'personal' : ''} |`,
+      `| \`${name}\`${required.has(name) ? '' : '?'} | ${cell(typeOf(schema))} | ${personalOf(schema)} |`,
   );
 };
 
@@ -43,7 +50,7 @@ export const catalog = (sets, toJSONSchema) => {
     'Generated from `libs/contracts` by `node tools/generate/event-catalog.mjs`; do not edit.',
     '',
     `${count} events in ${sets.length} kinds of stream. A \`?\` marks an optional field; *personal* marks what names or describes a`,
-    'human being. The envelope around each event is described in [architecture.md](architecture.md#the-log).',
+    'human being, and stands in the log under a key of its own. The envelope around each event is described in [architecture.md](architecture.md#the-log).',
     '',
     '| stream | written by | events |',
     '|---|---|---|',

@@ -13,6 +13,8 @@ import {
 } from '@omnivisor/openstack';
 import { AppModule } from './app.module.js';
 import { AuditDesk } from './audit/audit-desk.js';
+import { Erasure } from './audit/erasure/erasure.js';
+import { ErasureDesk } from './audit/erasure/erasure-desk.js';
 import { EventFollower } from './audit/events/event-follower.js';
 import { Evidence, type EvidencePorts } from './audit/evidence/evidence.js';
 import { EvidenceDesk } from './audit/evidence/evidence-desk.js';
@@ -85,6 +87,8 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
     tokenLifetime: seconds(options.tokenSeconds),
     adminPassword: options.adminPassword,
   });
+  const erasure = new Erasure(gateway.core, options.ports.store, gateway.personalKeys);
+  gateway.core.run(erasure);
   await gateway.start();
   await gateway.core.projector.catchUp();
   await identity.start();
@@ -98,6 +102,8 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
   index.start();
   const auditDesk = new AuditDesk(gateway.core, index, gatewayProjections, options.evidence.origin);
   await auditDesk.start();
+  const erasureDesk = new ErasureDesk(gateway.core, erasure);
+  await erasureDesk.start();
   const reportDesk = new ReportDesk(gateway.core, index, evidence, options.evidence.origin);
   await reportDesk.start();
   const follower = new EventFollower(gateway.core, index);
@@ -159,6 +165,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
       await app.close();
       await adoptionDesk.stop();
       await auditDesk.stop();
+      await erasureDesk.stop();
       await reportDesk.stop();
       await index.stop();
       await refusals.stop();

@@ -7,6 +7,7 @@ import {
   reserve,
   type ServerPort,
 } from '@omnivisor/contracts';
+import { PersonalKeys, PersonalStore } from '@omnivisor/eventsourcing/personal';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
 import { HostDesk } from './compute/host/host-desk.js';
 import { LiveAnswers } from './compute/host/live-answers.js';
@@ -30,6 +31,7 @@ import { ReservationProcess } from './reservation/reservation.process.js';
  */
 export class Gateway {
   readonly core: GatewayCore;
+  readonly personalKeys: PersonalKeys;
   readonly live: LiveAnswers;
   readonly serverPorts: ServerPorts;
   private readonly hosts: HostDesk;
@@ -39,7 +41,9 @@ export class Gateway {
     private readonly vault: Vault,
     onError: (where: string, error: unknown) => void,
   ) {
-    this.core = new GatewayCore(ports, gatewayProjections, onError);
+    this.personalKeys = new PersonalKeys(ports.store, vault, () => Date.parse(ports.clock.now()));
+    const store = new PersonalStore(ports.store, this.personalKeys);
+    this.core = new GatewayCore({ ...ports, store }, gatewayProjections, onError);
     this.live = new LiveAnswers(this.core);
     this.serverPorts = new ServerPorts(this.core);
     const guests = new GuestDesk(this.core, this.serverPorts, vault);

@@ -114,11 +114,13 @@ const service = await startGatewayApp({
 });
 lifecycle.onStop('gateway', () => service.stop());
 
+const relays = relaysOf(config, bus.connection, store, service, onError);
 const health = new Health('api-gateway', [
   { name: 'bus', probe: () => bus.connected() },
   { name: 'event store', probe: async () => (await store.head()) >= 0 },
   { name: 'read model', probe: () => service.gateway.core.projector.assertGoing(), lasting: true },
   { name: 'seals', probe: () => service.evidence.failure === null },
+  ...relays.map(({ name, relay }) => ({ name, probe: () => relay.failure === undefined })),
 ]);
 const metrics = metricsRegistry('api-gateway');
 refusalMetrics(metrics, service.refusals);
@@ -135,7 +137,7 @@ lifecycle.onStop('health', () => {
   health.markStopping();
   return healthServer.close();
 });
-for (const { name, relay } of relaysOf(config, bus.connection, store, service, onError)) {
+for (const { name, relay } of relays) {
   relay.start();
   lifecycle.onStop(name, () => relay.stop());
 }

@@ -1,4 +1,5 @@
 import type { Projection } from '@omnivisor/eventsourcing';
+import { erasureProjection } from './audit/erasure/erasure.projection.js';
 import { hostProjection } from './compute/host/host.projection.js';
 import { computeProjections } from './compute/projections.js';
 import { schedulingProjection } from './compute/scheduling/scheduling.projection.js';
@@ -18,4 +19,5 @@ export const gatewayProjections = [
   schedulingProjection,
   ...computeProjections,
   ...networkProjections,
+  erasureProjection,
 ] as readonly Projection[];

@@ -10,15 +10,18 @@ import { notificationsOf } from './notifications/notifications.js';
 
 interface Running {
   readonly name: string;
-  readonly relay: Pick<Relay, 'start' | 'stop'>;
+  readonly relay: Pick<Relay, 'start' | 'stop' | 'failure'>;
 }
 
-/** What is published of the log to the world outside, as the configuration says. */
+/**
+ * What is published of the log to the world outside, as the configuration says.
+ * @param log as it stands: personal fields leave closed, but those that Nova's notifications have
+ */
 export const relaysOf = (
   config: GatewayConfig,
   nats: NatsBus['connection'],
-  store: EventStore,
-  service: Pick<GatewayApp, 'auditIndex'>,
+  log: EventStore,
+  service: Pick<GatewayApp, 'auditIndex' | 'gateway'>,
   onError: (where: string, error: unknown) => void,
 ): Running[] => {
   const clock = new SystemClock();
@@ -26,15 +29,16 @@ export const relaysOf = (
     maxAge: config.OMNIVISOR_RELAY_DAYS * 86_400_000,
     maxBytes: config.OMNIVISOR_RELAY_MIB * 1024 * 1024,
   };
-  const common = (name: string) => ({ store, clock, onError: (error: unknown) => onError(name, error) });
+  const common = (name: string, store = log) => ({ store, clock, onError: (error: unknown) => onError(name, error) });
   const derived = (
     name: string,
     stream: { name: string; description: string; subject: string },
     messagesOf: (event: RecordedEvent) => Promise<readonly DerivedMessage[]>,
+    store = log,
   ): Running => {
     const { subject, ...named } = stream;
     const messages = new MessageStream(nats, { ...named, ...bounds, subjects: [`${subject}.>`] });
-    return { name, relay: new MessageRelay({ ...common(name), stream: messages, messagesOf }) };
+    return { name, relay: new MessageRelay({ ...common(name, store), stream: messages, messagesOf }) };
   };
   const relays: Running[] = [];
   if (config.OMNIVISOR_RELAY) {
@@ -49,8 +53,9 @@ export const relaysOf = (
   }
   if (config.OMNIVISOR_NOTIFICATIONS) {
     const description = "Nova's versioned notifications.";
+    const { store } = service.gateway.core;
     const stream = { name: config.OMNIVISOR_NOTIFICATIONS_STREAM, description, subject: NOTIFICATION_SUBJECT };
-    relays.push(derived('notifications', stream, (event) => notificationsOf(store, event)));
+    relays.push(derived('notifications', stream, (event) => notificationsOf(store, event), store));
   }
   return relays;
 };

@@ -170,6 +170,20 @@ describe('audit', () => {
     expect(lines[1]).toMatch(/^t +s +1 +refused +h0\+1$/);
     expect(await omnivisor('whatif --at 5 --with more')).toBe(1);
   });
+  it('erases what is personal only when that is confirmed', async () => {
+    const found = { closed: 2, plain: 1, erased: false };
+    const command = 'audit erase --user u1 --reason asked --by ann';
+    const args = { subject: { kind: 'user', id: 'u1' }, reason: 'asked', by: 'ann', confirmed: false };
+    expect(await omnivisor(command, { 'api-gateway audit-erase': found })).toBe(1);
+    expect(asked.at(-1)).toEqual(['api-gateway audit-erase', args]);
+    expect(lines[0]).toMatch(/^nothing is erased yet: --yes would .* 2 events of user u1$/);
+    expect(lines[1]).toMatch(/^1 events of an older release have it in the clear/);
+    const erased = { ...found, rows: 3, erased: true };
+    expect(await omnivisor(`${command} --yes`, { 'api-gateway audit-erase': erased })).toBe(0);
+    expect(asked.at(-1)).toEqual(['api-gateway audit-erase', { ...args, confirmed: true }]);
+    expect(await omnivisor('audit erase --user u --project p --reason r')).toBe(1);
+    expect(await omnivisor('audit erase --user u')).toBe(exitCodes.usage);
+  });
   it('fails when the replay differs', async () => {
     const report = { equal: true, position: 7, tables: [{ table: 't', rows: 3 }], differences: [] };
     expect(await omnivisor('audit replay', { 'api-gateway audit-replay': report })).toBe(0);

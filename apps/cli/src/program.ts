@@ -52,6 +52,7 @@ export const run = async (argv: readonly string[], out: Output, connect: () => P
     whatIfCommand,
   ])
     add(program, context);
+  program.addHelpText('after', '\nWhere npm start runs the cloud, also: omnivisor backup, omnivisor restore (--help)');
   try {
     await program.parseAsync([...argv], { from: 'user' });
   } catch (error) {

@@ -15,6 +15,11 @@ export interface EventSet<E extends Record<string, EventDefinition> = Record<str
   readonly stream: string;
   readonly writer: 'api-gateway' | 'scheduler' | 'image-service';
   readonly events: E;
+  /**
+   * Whose key closes the personal fields of an event; null where its data does not say so: then it is the same as for
+   * the first event of the stream. Every set with personal fields has it.
+   */
+  readonly subject?: (data: Readonly<Record<string, unknown>>) => PersonalSubject | null;
 }
 
 export const eventSet = <const E extends Record<string, EventDefinition>>(set: EventSet<E>): EventSet<E> => set;
@@ -34,9 +39,18 @@ export type EventOf<S extends EventSet> = {
 /** The data of one event of a set. */
 export type EventData<S extends EventSet, T extends keyof S['events']> = z.infer<S['events'][T]['data']>;
 
+/** Whose personal data it is: all of it is closed by one key, and erased together. */
+export const PersonalSubject = z.object({
+  /** `logins`: of whoever failed to log in on the day `id`, yyyy-mm-dd. */
+  kind: z.enum(['user', 'project', 'logins']),
+  id: z.string(),
+});
+export type PersonalSubject = z.infer<typeof PersonalSubject>;
+
 /**
- * Marks a field as personal: it names or describes a human being. Personal fields are what erasure removes.
- * Secrets are not personal fields; they never enter an event at all.
+ * Marks a field as personal: it names or describes a human being. Its value stands in the log under the key of its
+ * subject, and is gone when that key is; see `personalFieldsOf`. Secrets are not personal fields; they never enter an
+ * event at all.
  */
 export const personal = <S extends z.ZodType>(schema: S): S => schema.meta({ personal: true }) as S;
 

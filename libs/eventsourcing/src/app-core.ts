@@ -5,6 +5,7 @@ import { type Aggregate, streamOf } from './decider.js';
 import type { EventStore } from './event-store.js';
 import { Historian, type History } from './history.js';
 import { Moment, momentAt } from './moment.js';
+import { Forgetting } from './personal/forget.js';
 import { type Process, type ProcessClock, ProcessRunner } from './process-manager.js';
 import { type Projection, Projector } from './projection.js';
 import { type DueWork, dueTable, type ReadModel, type RowChange, type RowReader } from './read-model.js';
@@ -66,7 +67,7 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
 
   constructor(
     private readonly ports: AppPorts<C, B, I>,
-    projections: readonly Projection[],
+    private readonly projections: readonly Projection[],
     private readonly onError: (where: string, error: unknown) => void,
   ) {
     this.clock = ports.clock;
@@ -162,6 +163,19 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
     const moment = this.moment.past;
     if (moment) return this.guarded(this.historian!.at(moment.position));
     return this.at(await this.head());
+  }
+
+  /**
+   * Takes out of the read model and its history what the log does not tell any more.
+   * @param log as it stands, with what was closed by the destroyed keys `refs`
+   * @returns how many rows and versions had told it
+   */
+  async forget(log: EventStore, refs: readonly string[]): Promise<number> {
+    await this.projector.catchUp();
+    const { store, readModel, projections } = this;
+    const { history } = this.ports;
+    const pass = new Forgetting({ store, log, projections, refs });
+    return (history ? await pass.history(history) : 0) + (await pass.readModel(readModel));
   }
 
   /** The folded state of a stream as it stands now, or stood at the moment that the work at hand looks back to. */

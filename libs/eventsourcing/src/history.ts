@@ -26,6 +26,11 @@ export interface History {
   advance(
     work: (from: Position, newest: RowReader) => Promise<{ to: Position; versions: readonly RowVersion[] }>,
   ): Promise<Position>;
+  /**
+   * Puts other rows into versions that are there, for what may no longer be told; the moments of change stay.
+   * @returns how many were others before
+   */
+  rewrite(versions: readonly RowVersion[]): Promise<number>;
   /** The rows as they were when the event at `position` was the newest; at or before the checkpoint. */
   at(position: Position): RowReader;
   close(): Promise<void>;

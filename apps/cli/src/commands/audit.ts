@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { printJson, printTable } from '../output.js';
 import { count } from './arguments.js';
 import type { CommandContext } from './context.js';
+import { eraseCommand } from './erase.js';
 import { evidenceCommands } from './evidence.js';
 import { exportCommand } from './export.js';
 import { timeMachineCommands } from './time-machine.js';
@@ -63,4 +64,5 @@ export const auditCommands = (program: Command, context: CommandContext): void =
   timeMachineCommands(audit, context);
   exportCommand(audit, context);
   evidenceCommands(audit, context);
+  eraseCommand(audit, context);
 };

@@ -15,6 +15,7 @@ import {
   securityGroupEvents,
   subnetEvents,
 } from './network.js';
+import { personalEvents } from './personal.js';
 import { placementEvents, providerEvents } from './provider.js';
 import { quotaEvents } from './quota.js';
 import { refusalEvents } from './refusal.js';
@@ -49,6 +50,7 @@ export const eventSets: readonly EventSet[] = [
   networkQuotaEvents,
   refusalEvents,
   sealingEvents,
+  personalEvents,
 ];
 
 const byType = new Map<string, EventSet>();

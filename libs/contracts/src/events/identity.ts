@@ -35,21 +35,23 @@ export const identityDomainEvents = eventSet({
 export type IdentityDomainEvent = EventOf<typeof identityDomainEvents>;
 
 export const ProjectAttributes = z.object({
-  name: z.string(),
+  /** Many a project is that of one person. */
+  name: personal(z.string()),
   domainId: IdentityDomainId,
   /** The domain's id for a project at the top. */
   parentId: z.string(),
-  description: z.string(),
+  description: personal(z.string()),
   enabled: z.boolean(),
-  tags: z.array(z.string()),
+  tags: personal(z.array(z.string())),
   options,
-  extra,
+  extra: personal(extra),
 });
 export type ProjectAttributes = z.infer<typeof ProjectAttributes>;
 
 export const projectEvents = eventSet({
   stream: 'project',
   writer: 'api-gateway',
+  subject: ({ id }) => ({ kind: 'project', id: id as string }),
   events: {
     ProjectCreated: event('A project was created.', z.object({ id: ProjectId, attributes: ProjectAttributes })),
     ProjectUpdated: event(
@@ -75,6 +77,7 @@ export type UserAttributes = z.infer<typeof UserAttributes>;
 export const userEvents = eventSet({
   stream: 'user',
   writer: 'api-gateway',
+  subject: ({ id }) => ({ kind: 'user', id: id as string }),
   events: {
     UserCreated: event('A user was created.', z.object({ id: UserId, attributes: UserAttributes })),
     UserUpdated: event(
@@ -126,8 +129,8 @@ export type AccessRuleEvent = EventOf<typeof accessRuleEvents>;
 export const ApplicationCredentialAttributes = z.object({
   userId: UserId,
   projectId: ProjectId,
-  name: z.string(),
-  description: z.string().nullable(),
+  name: personal(z.string()),
+  description: personal(z.string().nullable()),
   roleIds: z.array(RoleId),
   expiresAt: Instant.nullable(),
   /** Microseconds beyond the millisecond, as they were asked for. */
@@ -143,6 +146,7 @@ export type ApplicationCredentialAttributes = z.infer<typeof ApplicationCredenti
 export const applicationCredentialEvents = eventSet({
   stream: 'application-credential',
   writer: 'api-gateway',
+  subject: ({ attributes }) => ({ kind: 'user', id: (attributes as ApplicationCredentialAttributes).userId }),
   events: {
     ApplicationCredentialCreated: event(
       'A user lent some of its roles on a project to a program.',
@@ -330,6 +334,7 @@ export type TokenKeyEvent = EventOf<typeof tokenKeyEvents>;
 export const loginEvents = eventSet({
   stream: 'login',
   writer: 'api-gateway',
+  subject: ({ minute }) => ({ kind: 'logins', id: (minute as string).slice(0, 10) }),
   events: {
     LoginFailuresCounted: event(
       'So many logins from one source failed in one way within a minute.',

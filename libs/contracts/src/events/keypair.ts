@@ -9,6 +9,7 @@ export type KeypairType = z.infer<typeof KeypairType>;
 export const keypairEvents = eventSet({
   stream: 'keypair',
   writer: 'api-gateway',
+  subject: ({ userId }) => ({ kind: 'user', id: userId as string }),
   events: {
     KeypairAdded: event(
       'A user keeps a public key here.',
@@ -16,6 +17,7 @@ export const keypairEvents = eventSet({
         userId: UserId,
         name: z.string(),
         type: KeypairType,
+        /** Its comment mostly says who has the private half. */
         publicKey: personal(z.string()),
         /** MD5 for ssh, SHA-1 for x509; hexadecimal pairs with colons. */
         fingerprint: z.string(),

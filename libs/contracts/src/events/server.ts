@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type EventOf, event, eventSet, VaultRef } from '../event-set.js';
+import { type EventOf, event, eventSet, personal, VaultRef } from '../event-set.js';
 import {
   FlavorId,
   HostId,
@@ -151,11 +151,11 @@ const asked = {
   userId: UserId,
   name: z.string(),
   hostname: z.string(),
-  description: z.string().nullable(),
+  description: personal(z.string().nullable()),
   image: ImageSnapshot,
   flavor: FlavorSnapshot,
   keyName: z.string().nullable(),
-  publicKey: z.string().nullable(),
+  publicKey: personal(z.string().nullable()),
   networks: z.union([z.literal('auto'), z.literal('none'), z.array(RequestedNetwork)]),
   securityGroups: z.array(SecurityGroupId),
   metadata: z.record(z.string(), z.string()),
@@ -178,6 +178,7 @@ const asked = {
 export const serverEvents = eventSet({
   stream: 'server',
   writer: 'api-gateway',
+  subject: ({ projectId }) => (typeof projectId === 'string' ? { kind: 'project', id: projectId } : null),
   events: {
     ServerCreateRequested: event('A user asked for a server; it is accepted and will be built.', z.object(asked)),
     ServerAdoptionRequested: event(
@@ -246,11 +247,11 @@ export const serverEvents = eventSet({
         /** False: the server was off, and stays so. */
         powerOn: z.boolean(),
         name: z.string().optional(),
-        description: z.string().nullable().optional(),
+        description: personal(z.string().nullable()).optional(),
         hostname: z.string().optional(),
         metadata: z.record(z.string(), z.string()).optional(),
         keyName: z.string().nullable().optional(),
-        publicKey: z.string().nullable().optional(),
+        publicKey: personal(z.string().nullable()).optional(),
         userData: VaultRef.nullable().optional(),
         injectedFiles: VaultRef.optional(),
         accessIpV4: z.string().optional(),
@@ -357,7 +358,7 @@ export const serverEvents = eventSet({
     ServerRenamed: event('The display name changed.', z.object({ ...server, name: z.string() })),
     ServerDescriptionChanged: event(
       'The description changed.',
-      z.object({ ...server, description: z.string().nullable() }),
+      z.object({ ...server, description: personal(z.string().nullable()) }),
     ),
     ServerHostnameChanged: event(
       'The hostname in the metadata changed.',

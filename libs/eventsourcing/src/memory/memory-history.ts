@@ -1,4 +1,5 @@
 import type { Position } from '@omnivisor/contracts';
+import { canonicalText } from '../canonical.js';
 import type { History, RowVersion } from '../history.js';
 import type { Query, RowReader, Table } from '../read-model.js';
 import { MemoryReadModel } from './memory-read-model.js';
@@ -29,6 +30,20 @@ export class MemoryHistory implements History {
     });
     this.turn = run.catch(() => {});
     return run;
+  }
+
+  async rewrite(versions: readonly RowVersion[]): Promise<number> {
+    const id = ({ table, key, position }: RowVersion) => JSON.stringify([table.name, key, position]);
+    const wanted = new Map(versions.map((v) => [id(v), v.row]));
+    let rewritten = 0;
+    for (const [i, version] of this.versions.entries()) {
+      const row = wanted.get(id(version));
+      if (!row || !version.row || canonicalText(row) === canonicalText(version.row)) continue;
+      this.versions[i] = { ...version, row: structuredClone(row) };
+      rewritten++;
+    }
+    this.past = undefined;
+    return rewritten;
   }
 
   at(position: Position): RowReader {

@@ -71,6 +71,12 @@ export class PostgresHistory implements History, RowTables {
     return run;
   }
 
+  rewrite(versions: readonly RowVersion[]): Promise<number> {
+    const run = this.turn.then(() => this.foreseen(() => this.rewriteInTurn(versions)));
+    this.turn = run.catch(() => {});
+    return run;
+  }
+
   at(position: Position): RowReader {
     return new Rows(this, (statement) => this.read(statement), { moment: position });
   }
@@ -111,7 +117,16 @@ export class PostgresHistory implements History, RowTables {
     }
   }
 
-  private *writes(to: Position, versions: readonly RowVersion[]): Iterable<Statement> {
+  private async rewriteInTurn(versions: readonly RowVersion[]): Promise<number> {
+    let rewritten = 0;
+    for (const [table, list] of this.byTable(versions.filter(({ row }) => row !== undefined))) {
+      const [row] = await this.writer.query<[number]>(this.replace(table, list));
+      rewritten += row![0];
+    }
+    return rewritten;
+  }
+
+  private byTable(versions: readonly RowVersion[]): Map<PhysicalTable, RowVersion[]> {
     const byTable = new Map<PhysicalTable, RowVersion[]>();
     for (const version of versions) {
       const table = this.table(version.table);
@@ -119,7 +134,11 @@ export class PostgresHistory implements History, RowTables {
       list.push(version);
       byTable.set(table, list);
     }
-    for (const [table, list] of byTable) {
+    return byTable;
+  }
+
+  private *writes(to: Position, versions: readonly RowVersion[]): Iterable<Statement> {
+    for (const [table, list] of this.byTable(versions)) {
       const next = new Map<string, Position>();
       const ends = list.map(() => FOREVER);
       for (let i = list.length - 1; i >= 0; i--) {
@@ -143,6 +162,21 @@ export class PostgresHistory implements History, RowTables {
     const ends = parameters.add([...next.values()].map(String));
     const text = `update ${table.name} t set until = u.until::bigint from unnest(${keys}[], ${ends}[]) as u(key, until)
       where t.key = u.key and t.until = ${FOREVER}`;
+    return this.statement(text, parameters.values);
+  }
+
+  private replace(table: PhysicalTable, list: readonly RowVersion[]): Statement {
+    const parameters = new Parameters();
+    const { columns, values } = documentColumns(
+      table,
+      list.map(({ key, row }) => [storedText(key), row] as const),
+    );
+    const sources = [...values, list.map((v) => String(v.position))].map((value) => `${parameters.add(value)}[]`);
+    const sets = ['doc = u.doc::json', ...columns.map((column) => `${column} = u.${column}`)];
+    const text = `with done as (update ${table.name} t set ${sets.join(', ')}
+      from unnest(${sources.join(', ')}) as u(key, doc${columns.map((column) => `, ${column}`).join('')}, position)
+      where t.key = u.key and t.position = u.position::bigint and t.doc is not null and t.doc::text <> u.doc returning 1)
+      select count(*) from done`;
     return this.statement(text, parameters.values);
   }
 

@@ -33,6 +33,8 @@ const BATCH = 200;
  * message was dropped for its age.
  */
 export class MessageRelay {
+  /** Set when it stopped for good. */
+  failure: RelayRefused | undefined;
   private readonly loop: Loop;
   private cursor: Cursor | undefined;
 
@@ -51,8 +53,9 @@ export class MessageRelay {
 
   private failed(error: unknown): boolean {
     this.cursor = undefined;
+    if (error instanceof RelayRefused) this.failure = error;
     this.options.onError(error);
-    return error instanceof RelayRefused;
+    return this.failure !== undefined;
   }
 
   private async step(): Promise<boolean> {

@@ -113,6 +113,26 @@ export const describeHistory = (name: string, make: () => Promise<HistoryUnderTe
       await history.close();
     });
 
+    it('tells another row where one was rewritten, at the moments when it was there', async () => {
+      const history = await under.fresh(things);
+      await keep(history, 4, [
+        version(1, 'a', { name: 'x', size: 1 }),
+        version(2, 'a', { name: 'x', size: 2 }),
+        version(3, 'a', undefined),
+        version(4, 'b', { name: 'x', size: 4 }),
+      ]);
+      await history.at(4).count(things);
+      const rewritten = [1, 2].map((size) => version(size, 'a', { name: 'erased', size }));
+      const never = [version(3, 'a', { name: 'erased', size: 3 }), version(9, 'c', { name: 'erased', size: 9 })];
+      expect(await history.rewrite([...rewritten, ...never, version(4, 'b', { name: 'x', size: 4 })])).toBe(2);
+      expect(await history.rewrite(rewritten)).toBe(0);
+      const find = (moment: Position, name: string) => history.at(moment).find(things, { where: { name } });
+      expect(await find(2, 'erased')).toEqual([{ name: 'erased', size: 2 }]);
+      expect([await find(2, 'x'), await find(4, 'erased')]).toEqual([[], []]);
+      expect(await history.at(4).count(things)).toBe(1);
+      await history.close();
+    });
+
     it('is kept once by two replicas at a time', async () => {
       const [one, two] = [await under.fresh(things), await under.again()];
       const step = (history: History) =>

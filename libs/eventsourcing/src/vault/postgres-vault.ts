@@ -17,6 +17,11 @@ export interface PostgresVaultOptions {
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const fromHex = (text: string) => Buffer.from(text.slice(2), 'hex');
 
+/** @param schema quoted */
+export const vaultTable = (schema: string): string =>
+  `create table if not exists ${schema}.vault (ref uuid primary key, kind text not null, key_id text not null,
+    nonce bytea not null, body bytea not null, created_at timestamptz not null default now())`;
+
 /** Secrets in a table of the app, closed by a master key that the database does not have. */
 export class PostgresVault implements Vault {
   private readonly link: Link;
@@ -41,10 +46,7 @@ export class PostgresVault implements Vault {
       values: [this.schema],
     });
     if (!schema) await this.make(`create schema if not exists ${this.schema}`);
-    await this.make(
-      `create table if not exists ${this.schema}.vault (ref uuid primary key, kind text not null, key_id text not null,
-        nonce bytea not null, body bytea not null, created_at timestamptz not null default now())`,
-    );
+    await this.make(vaultTable(this.schema));
   }
 
   /** Replicas that start together make the same thing at the same moment: then it is there. */

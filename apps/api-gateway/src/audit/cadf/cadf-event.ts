@@ -75,6 +75,7 @@ export const TARGETS: Readonly<Record<string, string>> = {
   'network-quota': 'service/network/quotas',
   refusal: 'service',
   sealing: 'data/security/key',
+  personal: 'data/security/key',
 };
 
 /** CADF's taxonomy of actions, by what events are called; the first that fits. */
@@ -85,7 +86,10 @@ const ACTIONS: readonly (readonly [RegExp, string])[] = [
   [/Assigned$|AccessGranted$|MemberAdded$|^RoleImplied$|^ConsoleAuthorized$/, 'allow'],
   [/^RoleNoLongerImplied$/, 'revoke'],
   [/^ServerCreateRequested$|^ServerSpawn|^ServerBuildFailed$|^ServerScheduled$/, 'create'],
-  [/^ServerDelete|Deleted$|Removed$|Dropped$|Retired$|GivenBack$|Closed$|Cleared$|^ServerGuestAbsent$/, 'delete'],
+  [
+    /^ServerDelete|Deleted$|Removed$|Dropped$|Retired$|GivenBack$|Closed$|Cleared$|Erased$|Forgotten$|^ServerGuestAbsent$/,
+    'delete',
+  ],
   [/^ServerStart/, 'start'],
   [/^ServerStop/, 'stop'],
   [/^ServerReboot/, 'start/reboot'],
@@ -95,7 +99,7 @@ const ACTIONS: readonly (readonly [RegExp, string])[] = [
   [/^ServerActionFailed$/, 'unknown'],
   [/^ImageDerivation|^ImageDerived$|^ImageInspected$/, 'evaluate'],
   [/^Image(Upload|Data|Staging|Staged|Import)/, 'update/upload'],
-  [/Created$|Added$|Enrolled$|Taken$|Reserved$|Claimed$|Allocated$/, 'create'],
+  [/Created$|Added$|Enrolled$|Taken$|Reserved$|Claimed$|Allocated$|Made$/, 'create'],
   [/Released$|Returned$|Abandoned$|Detached$/, 'delete'],
   [/./, 'update'],
 ];

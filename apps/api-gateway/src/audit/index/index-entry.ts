@@ -1,9 +1,9 @@
-import { type Actor, eventSetOf, type RecordedEvent } from '@omnivisor/contracts';
+import { type Actor, eventSetOf, type RecordedEvent, splitPersonal } from '@omnivisor/contracts';
 import type { IndexEntry } from '@omnivisor/eventsourcing/event-index';
 import type { StreamOwners } from './stream-owners.js';
 
 /** Entries are made by this rule: another name has the index built again from the log. */
-export const INDEX_RULE = 'audit 1';
+export const INDEX_RULE = 'audit 2';
 
 /** Kinds of stream that belong to the project their first event names. */
 const OWNED = new Set([
@@ -56,7 +56,7 @@ export const projectOf = async (event: RecordedEvent, owners: StreamOwners): Pro
   return kind === 'provider' ? null : owners.of(event.stream);
 };
 
-/** Ids that an event speaks of: its stream's key, its requests, and what its data names as an id. */
+/** Ids that an event speaks of: its stream's key, its requests, and what its data names as an id; nothing personal. */
 export const resourcesOf = (event: RecordedEvent): string[] => {
   const found = new Set<string>();
   const add = (value: unknown) => {
@@ -75,7 +75,7 @@ export const resourcesOf = (event: RecordedEvent): string[] => {
     // `server:<id>` is how quota names its owners.
     else if (ID.test(key)) add(typeof value === 'string' ? value.replace(/^(server|port):/, '') : value);
   };
-  walk(event.data, 'data');
+  walk(splitPersonal(event.type, event.data)?.rest ?? event.data, 'data');
   return [...found];
 };
 

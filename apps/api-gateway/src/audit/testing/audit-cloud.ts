@@ -11,7 +11,7 @@ import { MemoryLeadership, MemorySeat } from '@omnivisor/eventsourcing/memory';
 import { MemorySealStore } from '@omnivisor/eventsourcing/seal';
 import { MemoryVault } from '@omnivisor/eventsourcing/vault';
 import { memoryWorld } from '../../core/gateway-core.fixtures.js';
-import { type GatewayApp, startGatewayApp } from '../../gateway-app.js';
+import { type GatewayApp, type GatewayAppOptions, startGatewayApp } from '../../gateway-app.js';
 
 const PASSWORD = 'correct horse battery staple';
 
@@ -32,7 +32,10 @@ export class AuditCloud {
     readonly eventIndex: MemoryEventIndex,
   ) {}
 
-  static async start(): Promise<AuditCloud> {
+  /** @param parts what is not to be in memory */
+  static async start(
+    parts: Partial<Pick<GatewayAppOptions, 'ports' | 'vault' | 'eventIndex'>> = {},
+  ): Promise<AuditCloud> {
     const world = memoryWorld();
     const eventIndex = new MemoryEventIndex();
     const errors: unknown[] = [];
@@ -58,6 +61,7 @@ export class AuditCloud {
       trustedProxies: [],
       consoleOrigins: [],
       onError: complain,
+      ...parts,
     });
     const cloud = new AuditCloud(service, world, eventIndex);
     cloud.errors.push = errors.push.bind(errors);

@@ -1,0 +1,110 @@
+import { AdminReply, AdminRequest, adminSubject, endpoint, seconds } from '@omnivisor/contracts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { history } from '../../compute/server/server.fixtures.js';
+import { serverTable } from '../../compute/server/server.projection.js';
+import { userTable } from '../../identity/record/tables.js';
+import { gatewayProjections } from '../../projections.js';
+import { replay } from '../replay.js';
+import { AuditCloud, type Person } from '../testing/audit-cloud.js';
+
+const { serverId } = history;
+
+let cloud: AuditCloud;
+let jane: Person;
+let admin: string;
+let atFirst: number;
+beforeAll(async () => {
+  cloud = await AuditCloud.start();
+  jane = await cloud.person('Jane Doe', 'member', "Jane's own");
+  const request = { ...history.request, projectId: jane.projectId, userId: jane.userId, description: 'Jane was here' };
+  await cloud.serverEvents(serverId, [{ type: 'ServerCreateRequested', data: request as never }], cloud.context(jane));
+  admin = await cloud.admin();
+  await send('PATCH', `users/${jane.userId}`, { user: { description: 'Jane, the lodger', employeeId: 'J-4711' } });
+  atFirst = await cloud.core.head();
+});
+afterAll(() => cloud?.stop());
+
+const send = async (method: string, path: string, body?: object) => {
+  const answer = await cloud.call(`/identity/v3/${path}`, admin, { method, ...(body ? { body } : {}) });
+  expect(answer.status).toBeLessThan(300);
+  return answer.body;
+};
+const admins = async (args: object) => {
+  const e = endpoint(adminSubject('api-gateway', 'audit-erase'), AdminRequest, AdminReply, 60_000);
+  return (await cloud.core.bus.request(e, { args: { reason: 'asked to', by: 'operator', confirmed: true, ...args } }))
+    .result as Record<string, unknown>;
+};
+const events = async (type: string) =>
+  (await cloud.core.store.readAll(0, 10_000)).filter((event) => event.type === type);
+const user = () => ({ kind: 'user', id: jane.userId });
+const project = () => ({ kind: 'project', id: jane.projectId });
+
+describe('erasing what is personal', () => {
+  it('is refused while the user, the project or the day is there', async () => {
+    await expect(admins({ subject: user() })).rejects.toMatchObject({ kind: 'conflict', message: /delete it first/ });
+    await expect(admins({ subject: project() })).rejects.toMatchObject({ kind: 'conflict' });
+    const today = cloud.core.clock.now().slice(0, 10);
+    await expect(admins({ subject: { kind: 'logins', id: today } })).rejects.toMatchObject({ kind: 'conflict' });
+    await expect(admins({ subject: { kind: 'logins', id: 'ever' } })).rejects.toMatchObject({ kind: 'invalid' });
+    await expect(admins({ subject: { kind: 'user', id: 'nobody' } })).rejects.toMatchObject({ kind: 'notFound' });
+  });
+
+  it('stands nowhere in the log, nor in the index of it', async () => {
+    expect(JSON.stringify(await cloud.world.store.readStored(0, 10_000))).not.toMatch(/Jane|4711/);
+    const found = await cloud.eventIndex.find({
+      resource: 'J-4711',
+      after: 0,
+      until: 1e9,
+      order: 'newest first',
+      limit: 9,
+    });
+    expect(found).toEqual([]);
+  });
+
+  it('says what there is, and erases nothing unless that is confirmed', async () => {
+    await send('DELETE', `users/${jane.userId}`);
+    expect(await admins({ subject: user(), confirmed: false })).toEqual({ closed: 2, plain: 0, erased: false });
+    const [created] = (await events('UserCreated')).filter(({ stream }) => stream === `user-${jane.userId}`);
+    expect(created!.data).toMatchObject({ attributes: { name: 'Jane Doe' } });
+  });
+
+  it('leaves nothing of a user in log and history, and says who did it and why', async () => {
+    const before = (await cloud.core.lookingBack(`${atFirst}`, async () =>
+      (await cloud.core.fresh()).get(userTable, jane.userId),
+    ))!;
+    expect(before).toMatchObject({ name: 'Jane Doe', extra: { employeeId: 'J-4711' } });
+    expect(await admins({ subject: user() })).toMatchObject({ erased: true, closed: 2, plain: 0, rows: 3 });
+    const [created] = (await events('UserCreated')).filter(({ stream }) => stream === `user-${jane.userId}`);
+    expect(created!.data).toMatchObject({ attributes: { name: 'erased', description: null } });
+    const then = await cloud.core.lookingBack(`${atFirst}`, async () =>
+      (await cloud.core.fresh()).get(userTable, jane.userId),
+    );
+    expect(then).toEqual({ ...before, name: 'erased', description: 'erased', extra: {} });
+    expect(await events('PersonalDataErased')).toMatchObject([
+      { stream: `personal-user-${jane.userId}`, data: { subject: user(), reason: 'asked to', by: 'operator' } },
+    ]);
+  });
+
+  it('takes what is personal of a project out of the rows of its servers', async () => {
+    const row = async () => (await cloud.core.fresh()).get(serverTable, serverId);
+    expect(await row()).toMatchObject({ description: 'Jane was here' });
+    await send('DELETE', `projects/${jane.projectId}`);
+    expect(await admins({ subject: project() })).toMatchObject({ erased: true });
+    expect(await row()).toMatchObject({ description: 'erased' });
+    expect(await replay(cloud.core.store, cloud.core.readModel, gatewayProjections)).toMatchObject({ equal: true });
+  });
+
+  it('is looked at again when every replica has forgotten the key, and is told then', async () => {
+    await cloud.world.clock.runUntil(async () => (await events('PersonalDataForgotten')).length === 2, seconds(60));
+    expect((await events('PersonalDataForgotten')).map(({ data }) => data)).toEqual([
+      { subject: user(), rows: 0 },
+      { subject: project(), rows: 0 },
+    ]);
+    expect(cloud.errors.filter((e) => !/scheduler|nobody/.test(String(e)))).toEqual([]);
+  });
+
+  it('twice changes nothing more', async () => {
+    await admins({ subject: user() });
+    expect(await events('PersonalDataErased')).toHaveLength(2);
+  });
+});

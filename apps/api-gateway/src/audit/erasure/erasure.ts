@@ -1,0 +1,97 @@
+import {
+  type CommandContext,
+  type CommandId,
+  eventSetOf,
+  type PersonalSubject,
+  type RequestId,
+  splitPersonal,
+  subjectKey,
+} from '@omnivisor/contracts';
+import type { EventStore, Process } from '@omnivisor/eventsourcing';
+import { boxOf, type PersonalKeys } from '@omnivisor/eventsourcing/personal';
+import type { GatewayCore } from '../../core/gateway-core.js';
+import { ERASURE_PROCESS, erasureTable } from './erasure.projection.js';
+import { personalData } from './personal-data.js';
+
+/** What the log has of a subject. */
+export interface Findings {
+  /** Events whose personal fields a key of the subject closes. */
+  readonly closed: number;
+  /** Events of older releases that have them in the clear: they are sealed as they stand, and stay. */
+  readonly plain: number;
+}
+
+export interface Erased {
+  /** Rows and versions of rows that had told it. */
+  readonly rows: number;
+}
+
+const PAGE = 1_000;
+
+/**
+ * Erases what is personal of a user or project: first the fact that it is erased, then the key, then what read models
+ * had folded of it. What was cut off is gone on with by the process, which also looks a second time, after every replica
+ * has forgotten the key.
+ */
+export class Erasure implements Process {
+  readonly name = ERASURE_PROCESS;
+
+  constructor(
+    private readonly core: GatewayCore,
+    /** The log as it stands. */
+    private readonly log: EventStore,
+    private readonly keys: PersonalKeys,
+  ) {}
+
+  async find(subject: PersonalSubject): Promise<Findings> {
+    const refs = new Set(await this.keys.refs(subject));
+    const wanted = subjectKey(subject);
+    const streams = new Map<string, PersonalSubject>();
+    let closed = 0;
+    let plain = 0;
+    for (let after = 0; ; ) {
+      const page = await this.log.readAll(after, PAGE);
+      for (const { type, stream, data } of page) {
+        const named = eventSetOf(type)?.subject?.(data as Record<string, unknown>) ?? streams.get(stream);
+        if (named) streams.set(stream, named);
+        const box = boxOf(data);
+        if (box) closed += refs.has(box.key) ? 1 : 0;
+        else if (named && subjectKey(named) === wanted && splitPersonal(type, data)) plain++;
+      }
+      const last = page.at(-1);
+      if (!last) return { closed, plain };
+      after = last.position;
+    }
+  }
+
+  async erase(subject: PersonalSubject, reason: string, by: string): Promise<Erased> {
+    const command = { type: 'erase' as const, subject, reason, by };
+    await this.core.commands.execute(personalData, subjectKey(subject), command, this.context('erase'));
+    return { rows: await this.forget(subject) };
+  }
+
+  async step(key: string): Promise<void> {
+    const row = await this.core.readModel.get(erasureTable, key);
+    if (!row) return;
+    const { subject } = row;
+    const rows = await this.forget(subject);
+    const context = this.context('forgotten');
+    await this.core.commands.execute(personalData, key, { type: 'forgotten', subject, rows }, context);
+  }
+
+  private async forget(subject: PersonalSubject): Promise<number> {
+    await this.keys.destroy(subject);
+    return this.core.forget(this.log, await this.keys.refs(subject));
+  }
+
+  private context(step: string): CommandContext {
+    const requestId = `req-${this.core.ids.uuid()}` as RequestId;
+    return {
+      actor: { kind: 'service', service: 'api-gateway' },
+      requestId,
+      correlationId: requestId,
+      causationId: null,
+      commandId: `${ERASURE_PROCESS}:${step}` as CommandId,
+    };
+  }
+}

@@ -1,0 +1,3 @@
+export * from './dump.js';
+export * from './load.js';
+export * from './rows.js';
