@@ -114,7 +114,8 @@ const settings = ({ port, socket, durable }) =>
     listen_addresses: '127.0.0.1',
     port,
     unix_socket_directories: socket,
-    max_connections: 60,
+    // A gateway takes 14, and there may be 16 of them.
+    max_connections: 300,
     shared_buffers: '32MB',
     work_mem: '4MB',
     maintenance_work_mem: '32MB',

@@ -37,7 +37,8 @@ import { relaysOf } from './relays.js';
 
 const config = loadConfig(GatewayConfig, process.env);
 const log = logger('api-gateway', config.OMNIVISOR_LOG_LEVEL);
-const lifecycle = new Lifecycle({ logger: log });
+const drain = config.OMNIVISOR_DRAIN_SECONDS * 1_000;
+const lifecycle = new Lifecycle({ logger: log, grace: 15_000 + drain });
 const onError = (where: string, err: unknown) => log.error({ err }, where);
 const ids = new RandomIds();
 
@@ -133,15 +134,16 @@ const healthServer = await HealthServer.listen(
 );
 const healthDesk = await serveHealth(bus, health);
 lifecycle.onStop('health desk', () => healthDesk.close());
-lifecycle.onStop('health', () => {
-  health.markStopping();
-  return healthServer.close();
-});
+lifecycle.onStop('health', () => healthServer.close());
 for (const { name, relay } of relays) {
   relay.start();
   lifecycle.onStop(name, () => relay.stop());
 }
 const port = await service.app.listen(config.OMNIVISOR_PORT, config.OMNIVISOR_LISTEN);
 service.serveConsoles(config.OMNIVISOR_AGENT_URL ?? `ws://127.0.0.1:${port}`);
+lifecycle.onStop('traffic', () => {
+  health.markStopping();
+  return service.app.drain(drain);
+});
 health.markReady();
 log.info({ port }, 'the gateway is ready');

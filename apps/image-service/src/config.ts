@@ -15,6 +15,8 @@ export const imageServiceConfig = z.object({
   /** Health and metrics, which are not for clients. */
   OMNIVISOR_HEALTH_LISTEN: z.string().default('127.0.0.1'),
   OMNIVISOR_HEALTH_PORT: port.default(0),
+  /** How long requests are still answered after a signal to stop, so that those in front notice: seconds. */
+  OMNIVISOR_DRAIN_SECONDS: count.default(0),
   /** The root all services share as clients see it. */
   OMNIVISOR_PUBLIC_URL: z.string().optional(),
   /** Addresses and networks of proxies whose forwarding headers are believed, separated by commas. */

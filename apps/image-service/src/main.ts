@@ -25,7 +25,8 @@ import { FileImageStore } from './store/index.js';
 
 const config = loadConfig(imageServiceConfig, process.env);
 const log = logger('image-service', config.OMNIVISOR_LOG_LEVEL);
-const lifecycle = new Lifecycle({ logger: log });
+const drain = config.OMNIVISOR_DRAIN_SECONDS * 1_000;
+const lifecycle = new Lifecycle({ logger: log, grace: 15_000 + drain });
 const ids = new RandomIds();
 
 const bus = await NatsBus.connect({
@@ -100,11 +101,12 @@ const healthServer = await HealthServer.listen(
 );
 const healthDesk = await serveHealth(bus, health);
 lifecycle.onStop('health desk', () => healthDesk.close());
-lifecycle.onStop('health', () => {
-  health.markStopping();
-  return healthServer.close();
-});
+lifecycle.onStop('health', () => healthServer.close());
 await service.core.projector.catchUp();
 const port = await service.app.listen(config.OMNIVISOR_PORT, config.OMNIVISOR_LISTEN);
+lifecycle.onStop('traffic', () => {
+  health.markStopping();
+  return service.app.drain(drain);
+});
 health.markReady();
 log.info({ port }, 'image service is ready');

@@ -20,6 +20,8 @@ export const SchedulerConfig = z.object({
   /** Health and metrics, which are not for clients. */
   OMNIVISOR_HEALTH_LISTEN: z.string().default('127.0.0.1'),
   OMNIVISOR_HEALTH_PORT: port.default(0),
+  /** How long requests are still answered after a signal to stop, so that those in front notice: seconds. */
+  OMNIVISOR_DRAIN_SECONDS: count.default(0),
   OMNIVISOR_PUBLIC_URL: z.string().optional(),
   OMNIVISOR_LOG_LEVEL: z.string().default('info'),
   /** Raise it with each change of the settings below: decisions name it. */

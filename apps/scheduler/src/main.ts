@@ -26,7 +26,8 @@ import { Scheduler } from './scheduler.js';
 
 const config = loadConfig(SchedulerConfig, process.env);
 const log = logger('scheduler', config.OMNIVISOR_LOG_LEVEL);
-const lifecycle = new Lifecycle({ logger: log });
+const drain = config.OMNIVISOR_DRAIN_SECONDS * 1_000;
+const lifecycle = new Lifecycle({ logger: log, grace: 15_000 + drain });
 const onError = (where: string, err: unknown) => log.error({ err }, where);
 
 const bus = await NatsBus.connect({
@@ -105,8 +106,11 @@ const app = await createOpenStackApp({
 });
 lifecycle.onStop('http', () => app.close());
 const port = await app.listen(config.OMNIVISOR_PORT, config.OMNIVISOR_LISTEN);
+lifecycle.onStop('traffic', () => {
+  health.markStopping();
+  return app.drain(drain);
+});
 log.info(`placement API on port ${port}, health on port ${probes.port}`);
-lifecycle.onStop('readiness', () => health.markStopping());
 
 /** Ready once the world has caught up with the log; the store may still be starting. */
 const becomeReady = (): void => {

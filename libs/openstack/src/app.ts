@@ -1,4 +1,5 @@
 import type { Server } from 'node:http';
+import { setTimeout } from 'node:timers/promises';
 import type { INestApplicationContext, LoggerService } from '@nestjs/common';
 import { ModulesContainer as Modules, type ModulesContainer, NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -49,6 +50,8 @@ export interface OpenStackApp {
   readonly fastify: FastifyInstance;
   /** @returns the port; `port` 0 takes a free one */
   listen(port: number, host: string): Promise<number>;
+  /** Lets traffic go elsewhere before `close`: for `time` milliseconds requests are answered, and connections then ended. */
+  drain(time: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -68,18 +71,23 @@ export const createOpenStackApp = async (options: OpenStackAppOptions): Promise<
   const trusted = trustOf(options.trustedProxies ?? []);
   let edge: Edge | undefined;
   const headersTimeout = options.headersTimeout ?? 20_000;
+  let draining = false;
   const instance = fastify({
     logger: false,
     http: { headersTimeout, connectionsCheckingInterval: Math.ceil(headersTimeout / 4) },
     trustProxy: (address: string) => trusted(address),
     exposeHeadRoutes: false,
     forceCloseConnections: 'idle',
-    return503OnClosing: true,
+    // Who asks on a connection that was there before gets an answer, and the connection ends with it.
+    return503OnClosing: false,
     rewriteUrl: plainUrl,
     frameworkErrors: (_error, request, reply) => {
       edge?.refuse({ status: 400, message: 'The URL of the request is malformed.' }, request as never, reply as never);
     },
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 512, querystringParser: () => ({}) },
+  });
+  instance.addHook('onSend', async (_request, reply) => {
+    if (draining) reply.header('connection', 'close');
   });
   const adapter = new EdgeAdapter(instance as never);
   const nest = await NestFactory.create<NestFastifyApplication>(options.module, adapter, {
@@ -118,6 +126,10 @@ export const createOpenStackApp = async (options: OpenStackAppOptions): Promise<
       await nest.listen(port, host);
       const address = (instance.server as Server).address();
       return typeof address === 'object' && address ? address.port : port;
+    },
+    drain: async (time) => {
+      draining = true;
+      await setTimeout(time);
     },
     close: () => nest.close(),
   };

@@ -295,3 +295,13 @@ it("a caller's own request id is logged", async () => {
     ),
   ).toBe(true);
 });
+
+it('a request to an app that drains is answered, and its connection ends', async () => {
+  const answer = async () => {
+    const { statusCode, headers } = await call('GET', '/compute/v2.1/things/1');
+    return [statusCode, headers.connection];
+  };
+  expect(await answer()).toEqual([200, 'keep-alive']);
+  await app.drain(0);
+  expect(await answer()).toEqual([200, 'close']);
+});
