@@ -110,6 +110,7 @@ export class SimulatedDatabase {
       get: (table, key) => call('row', () => rows().get(table, key)),
       getMany: (table, keys) => call('rows', () => rows().getMany(table, keys)),
       find: (table, query) => call('find', () => rows().find(table, query)),
+      scan: (table, query) => call('find', () => rows().scan(table, query)),
       count: (table, where) => call('count', () => rows().count(table, where)),
     });
     return {
