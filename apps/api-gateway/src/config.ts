@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { count, flag, port, secret } from '@omnivisor/platform';
+import { count, encrypted, flag, natsSettings, port, profile, secret } from '@omnivisor/platform';
 import { z } from 'zod';
 
 const list = z
@@ -8,9 +8,10 @@ const list = z
   .transform((text) => text.split(',').filter((entry) => entry !== ''));
 
 /** Environment of the API gateway. */
-export const GatewayConfig = z.object({
+const settings = z.object({
+  OMNIVISOR_PROFILE: profile,
   OMNIVISOR_CLOUD_ID: z.string().regex(/^[^\s+]+$/),
-  OMNIVISOR_NATS_URL: z.string(),
+  ...natsSettings,
   /** File with the service's NATS credentials; none for a server that asks for none. */
   OMNIVISOR_NATS_CREDS: z.string().optional(),
   /** Login of the service's PostgreSQL role. */
@@ -71,6 +72,7 @@ export const GatewayConfig = z.object({
   OMNIVISOR_POLICY_DIR: z.string().optional(),
   OMNIVISOR_LOG_LEVEL: z.string().default('info'),
 });
+export const GatewayConfig = encrypted(settings);
 export type GatewayConfig = z.output<typeof GatewayConfig>;
 
 /** The first line of a secret's file. */

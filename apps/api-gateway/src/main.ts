@@ -20,6 +20,7 @@ import {
   logger,
   metricsRegistry,
   NatsBus,
+  natsServers,
   RandomIds,
   readCredentials,
   SystemClock,
@@ -43,7 +44,7 @@ const onError = (where: string, err: unknown) => log.error({ err }, where);
 const ids = new RandomIds();
 
 const bus = await NatsBus.connect({
-  servers: config.OMNIVISOR_NATS_URL,
+  servers: natsServers(config),
   name: `api-gateway ${hostname()}`,
   ...(config.OMNIVISOR_NATS_CREDS ? { credentials: await readCredentials(config.OMNIVISOR_NATS_CREDS) } : {}),
   onError,

@@ -1,5 +1,5 @@
 import { AdminReply, AdminRequest, adminSubject, DomainError, endpoint, unavailable } from '@omnivisor/contracts';
-import { NatsBus, readCredentials } from '@omnivisor/platform';
+import { NatsBus, natsServersOf, readCredentials } from '@omnivisor/platform';
 import type { Bus } from '@omnivisor/platform/ports';
 
 /** Asks the services of the cloud. */
@@ -38,7 +38,9 @@ export const connectClient = async (env: NodeJS.ProcessEnv): Promise<Client> => 
   const file = env.OMNIVISOR_NATS_CREDS;
   const credentials = file ? { credentials: await readCredentials(file) } : {};
   try {
-    return new BusClient(await NatsBus.connect({ servers, name: 'omnivisor-cli', wait: false, ...credentials }));
+    return new BusClient(
+      await NatsBus.connect({ servers: natsServersOf(env), name: 'omnivisor-cli', wait: false, ...credentials }),
+    );
   } catch (error) {
     if (error instanceof DomainError && error.kind === 'unavailable')
       throw unavailable(

@@ -1,12 +1,13 @@
 import { Backend, HostId } from '@omnivisor/contracts';
-import { count } from '@omnivisor/platform';
+import { count, encrypted, natsSettings, profile } from '@omnivisor/platform';
 import { z } from 'zod';
 import { physicalNetworksTo } from './drivers/common/endpoint-settings.js';
 import { driverSettings } from './drivers/settings.js';
 
 /** Environment of a compute agent. It has no credential of a database: only the key of its own host. */
-export const AgentConfig = z.object({
-  OMNIVISOR_NATS_URL: z.string(),
+const settings = z.object({
+  OMNIVISOR_PROFILE: profile,
+  ...natsSettings,
   /** File with the host's NATS credentials, from `omnivisor host enroll`. */
   OMNIVISOR_HOST_CREDS: z.string(),
   OMNIVISOR_HOST_ID: HostId,
@@ -46,4 +47,5 @@ export const AgentConfig = z.object({
   OMNIVISOR_LOG_LEVEL: z.string().default('info'),
   ...driverSettings,
 });
+export const AgentConfig = encrypted(settings);
 export type AgentConfig = z.output<typeof AgentConfig>;

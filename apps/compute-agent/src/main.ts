@@ -11,6 +11,7 @@ import {
   logger,
   metricsRegistry,
   NatsBus,
+  natsServers,
   readCredentials,
   SystemClock,
 } from '@omnivisor/platform';
@@ -61,7 +62,7 @@ const server = await HealthServer.listen(
 lifecycle.onStop('health', () => server.close());
 
 const bus = await NatsBus.connect({
-  servers: config.OMNIVISOR_NATS_URL,
+  servers: natsServers(config),
   name: `compute-agent ${config.OMNIVISOR_HOST_ID}`,
   credentials: await readCredentials(config.OMNIVISOR_HOST_CREDS),
   inboxPrefix: `_INBOX_${config.OMNIVISOR_HOST_ID}`,

@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
-import { count, port, secret } from '@omnivisor/platform';
+import { count, encrypted, natsSettings, port, profile, secret } from '@omnivisor/platform';
 import { z } from 'zod';
 
 /** The image service's environment. */
-export const imageServiceConfig = z.object({
-  OMNIVISOR_NATS_URL: z.string(),
+const settings = z.object({
+  OMNIVISOR_PROFILE: profile,
+  ...natsSettings,
   /** File with the service's NATS credentials; none for a server that asks for none. */
   OMNIVISOR_NATS_CREDS: z.string().optional(),
   /** Login of the service's PostgreSQL role. */
@@ -54,6 +55,7 @@ export const imageServiceConfig = z.object({
     .default(''),
   OMNIVISOR_LOG_LEVEL: z.string().default('info'),
 });
+export const imageServiceConfig = encrypted(settings);
 export type ImageServiceConfig = z.output<typeof imageServiceConfig>;
 
 /** @throws Error for a key that is too short, without the key */

@@ -11,6 +11,7 @@ import {
   logger,
   metricsRegistry,
   NatsBus,
+  natsServers,
   RandomIds,
   readCredentials,
   SystemClock,
@@ -30,7 +31,7 @@ const lifecycle = new Lifecycle({ logger: log, grace: 15_000 + drain });
 const ids = new RandomIds();
 
 const bus = await NatsBus.connect({
-  servers: config.OMNIVISOR_NATS_URL,
+  servers: natsServers(config),
   name: `image-service ${hostname()}`,
   ...(config.OMNIVISOR_NATS_CREDS ? { credentials: await readCredentials(config.OMNIVISOR_NATS_CREDS) } : {}),
   onError: (where, err) => log.error({ err }, where),

@@ -1,12 +1,13 @@
-import { count, port, secret } from '@omnivisor/platform';
+import { count, encrypted, natsSettings, port, profile, secret } from '@omnivisor/platform';
 import { z } from 'zod';
 
 const ratio = z.coerce.number().positive();
 const multiplier = z.coerce.number().optional();
 
 /** Environment of the scheduler. */
-export const SchedulerConfig = z.object({
-  OMNIVISOR_NATS_URL: z.string(),
+const settings = z.object({
+  OMNIVISOR_PROFILE: profile,
+  ...natsSettings,
   /** File with the service's NATS credentials; without it the server must want none. */
   OMNIVISOR_NATS_CREDS: z.string().optional(),
   /** Seed of the NATS account, to sign the claims of newly enrolled hosts. */
@@ -35,4 +36,5 @@ export const SchedulerConfig = z.object({
   OMNIVISOR_DISK_ALLOCATION_RATIO: ratio.default(1),
   OMNIVISOR_RESERVED_HOST_MEMORY_MB: count.default(512),
 });
+export const SchedulerConfig = encrypted(settings);
 export type SchedulerConfig = z.output<typeof SchedulerConfig>;

@@ -11,6 +11,7 @@ import {
   logger,
   metricsRegistry,
   NatsBus,
+  natsServers,
   RandomIds,
   RevokingAuthority,
   readCredentials,
@@ -31,7 +32,7 @@ const lifecycle = new Lifecycle({ logger: log, grace: 15_000 + drain });
 const onError = (where: string, err: unknown) => log.error({ err }, where);
 
 const bus = await NatsBus.connect({
-  servers: config.OMNIVISOR_NATS_URL,
+  servers: natsServers(config),
   name: 'scheduler',
   ...(config.OMNIVISOR_NATS_CREDS ? { credentials: await readCredentials(config.OMNIVISOR_NATS_CREDS) } : {}),
   onError,
@@ -46,7 +47,7 @@ const revokerFile = config.OMNIVISOR_NATS_REVOKER_FILE;
 const revoker =
   revokerFile &&
   (await KeyRevoker.connect(
-    config.OMNIVISOR_NATS_URL,
+    natsServers(config),
     RevokingAuthority.parse(JSON.parse(await readFile(revokerFile, 'utf8'))),
   ));
 if (revoker) lifecycle.onStop('key revoker', () => revoker.close());

@@ -1,5 +1,6 @@
 export * from './config/config.js';
 export * from './config/config-desk.js';
+export * from './config/production.js';
 export * from './health/health.js';
 export * from './health/health-desk.js';
 export * from './health/health-server.js';
@@ -9,4 +10,5 @@ export * from './nats/credentials.js';
 export * from './nats/key-revoker.js';
 export * from './nats/login.js';
 export * from './nats/nats-bus.js';
+export * from './nats/tls.js';
 export * from './ports/index.js';

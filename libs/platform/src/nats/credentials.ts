@@ -113,7 +113,14 @@ export interface NatsServerSettings {
   readonly storeDir: string | null;
   readonly serverName: string;
   readonly pidFile?: string;
+  /** PEM files; without them connections are plain. With `ca` clients have to show a certificate that it signed. */
+  readonly tls?: { readonly cert: string; readonly key: string; readonly ca?: string };
 }
+
+const tlsBlock = ({ cert, key, ca }: NonNullable<NatsServerSettings['tls']>): string => {
+  const files = `cert_file: ${JSON.stringify(cert)}, key_file: ${JSON.stringify(key)}`;
+  return `tls { ${files}${ca === undefined ? '' : `, ca_file: ${JSON.stringify(ca)}, verify: true`} }`;
+};
 
 /** Configuration text of a nats-server that knows this authority and nobody else. */
 export const natsServerConfig = (s: NatsServerSettings): string =>
@@ -123,6 +130,7 @@ export const natsServerConfig = (s: NatsServerSettings): string =>
     // What a host wants of a thousand servers is one answer.
     'max_payload: 8388608',
     ...(s.pidFile ? [`pid_file: ${JSON.stringify(s.pidFile)}`] : []),
+    ...(s.tls ? [tlsBlock(s.tls)] : []),
     ...(s.storeDir ? [`jetstream { store_dir: ${JSON.stringify(s.storeDir)} }`] : []),
     `operator: ${s.authority.operatorJwt}`,
     `system_account: ${s.authority.systemAccountId}`,

@@ -14,7 +14,7 @@ describe('a key that is revoked', () => {
   let service: NatsBus;
   beforeAll(async () => {
     nats = await privateNats();
-    revoker = await KeyRevoker.connect(nats.url, nats.authority);
+    revoker = await KeyRevoker.connect({ servers: nats.url }, nats.authority);
     const text = await serviceCredentials(nats.authority, 'service');
     service = await NatsBus.connect({ servers: nats.url, name: 's', credentials: { kind: 'creds', text } });
     await service.respond(ask, async () => ({ n: 1 }));

@@ -5,6 +5,7 @@ import { unavailable } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { createUserKey, credsText, type NatsAuthority, servicePermissions, signUser } from './credentials.js';
 import { authenticator } from './login.js';
+import type { NatsServers } from './tls.js';
 
 /** What it takes to revoke keys: the operator signs the account anew, the system account hands it to the servers. Secret. */
 export const RevokingAuthority = z.object({
@@ -31,11 +32,11 @@ export class KeyRevoker {
   ) {}
 
   /** Connects as the system account; while the servers are away calls fail and the connection is tried for ever. */
-  static async connect(servers: string, authority: RevokingAuthority): Promise<KeyRevoker> {
+  static async connect(servers: NatsServers, authority: RevokingAuthority): Promise<KeyRevoker> {
     const key = createUserKey();
     const jwt = await signUser(authority.systemAccountSeed, 'revoker', key.publicKey, servicePermissions);
     const connection = await connect({
-      servers: servers.split(','),
+      ...servers,
       name: 'key revoker',
       maxReconnectAttempts: -1,
       reconnectTimeWait: 250,

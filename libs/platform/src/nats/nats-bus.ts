@@ -4,9 +4,10 @@ import { z } from 'zod';
 import type { Bus, BusOptions, Subscription } from '../ports/index.js';
 import { replyAllowed } from './credentials.js';
 import { authenticator, type NatsCredentials } from './login.js';
+import type { NatsServers } from './tls.js';
 
 export interface NatsBusOptions {
-  readonly servers: string | readonly string[];
+  readonly servers: string | readonly string[] | NatsServers;
   /** Shown by the server's monitoring. */
   readonly name: string;
   readonly credentials?: NatsCredentials;
@@ -21,10 +22,17 @@ export interface NatsBusOptions {
   readonly onStatus?: (status: string) => void;
 }
 
+const serversOf = (servers: NatsBusOptions['servers']): NatsServers => {
+  if (typeof servers === 'string') return { servers: servers.split(',') };
+  return Symbol.iterator in servers ? { servers: [...servers] } : servers;
+};
+
 /** On the wire a reply is `{ok: value}` or `{error: WireError}`. */
 const Envelope = z.union([z.object({ error: WireError }), z.object({ ok: z.unknown() })]);
 
 const RECONNECT_WAIT = 250;
+/** Milliseconds for a server that takes the connection and then says nothing, as one does that refuses a certificate. */
+const FIRST_ANSWER = 5_000;
 
 /**
  * The bus over a NATS server. Reconnects for ever; while it is away requests fail at once and messages are lost, which
@@ -49,11 +57,12 @@ export class NatsBus implements Bus {
     const wait = options.wait ?? true;
     try {
       const connection = await connect({
-        servers: typeof options.servers === 'string' ? options.servers.split(',') : [...options.servers],
+        ...serversOf(options.servers),
         name: options.name,
         maxReconnectAttempts: -1,
         reconnectTimeWait: RECONNECT_WAIT,
         waitOnFirstConnect: wait,
+        ...(wait ? {} : { timeout: FIRST_ANSWER }),
         ignoreAuthErrorAbort: true,
         inboxPrefix: options.inboxPrefix ?? '_INBOX',
         // A stack for each request, whether it fails or not, would cost more than the request.

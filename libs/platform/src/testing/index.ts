@@ -1,3 +1,4 @@
+export * from './authority.js';
 export * from './memory-bus.js';
 export * from './private-nats.js';
 export * from './seeded-ids.js';
