@@ -1,17 +1,24 @@
 #!/usr/bin/env node
 /**
  * Makes the secrets of a new cloud and prints them as manifests:
- *   node deploy/kubernetes/make-secrets.mjs [namespace] | kubectl apply -f -
+ *   node deploy/kubernetes/make-secrets.mjs [namespace] [--tls] | kubectl apply -f -
+ * `--tls`: for stores that speak it, as the overlay `production` wants (docs/operating/encryption.md).
  * Each run makes new ones: run it once for a cloud, and keep the output where you keep secrets. Needs npm ci && npm run build.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { createAuthority, natsServerConfig, revokingAuthority, serviceCredentials } from '../../libs/platform/dist/index.js';
 import { ROLES } from '../roles.mjs';
 
-const namespace = process.argv[2] ?? 'omnivisor';
+const args = process.argv.slice(2);
+const isEncrypted = args.includes('--tls');
+const namespace = args.find((arg) => !arg.startsWith('--')) ?? 'omnivisor';
 const random = () => randomBytes(32).toString('base64url');
 const authority = await createAuthority('omnivisor');
 const owner = random();
+
+const query = isEncrypted ? '?sslmode=verify-full&sslrootcert=/etc/omnivisor/authorities/ca.crt' : '';
+/** The address of the database for one role. @param {string} user @param {string} password */
+const database = (user, password) => `postgres://${user}:${password}@postgres.${namespace}.svc:5432/omnivisor${query}`;
 
 const secret = (name, data) => ({
   apiVersion: 'v1',
@@ -25,7 +32,7 @@ const passwords = Object.fromEntries(ROLES.map((r) => [r.role, random()]));
 const manifests = [
   secret('postgres-owner', {
     password: owner,
-    url: `postgres://postgres:${owner}@postgres.${namespace}.svc:5432/omnivisor`,
+    url: database('postgres', owner),
   }),
   secret('database-roles', passwords),
   secret('nats-server', {
@@ -34,6 +41,7 @@ const manifests = [
       listen: { host: '0.0.0.0', port: 4222 },
       storeDir: '/data/jetstream',
       serverName: 'nats-0',
+      ...(isEncrypted ? { tls: { cert: '/etc/nats-tls/tls.crt', key: '/etc/nats-tls/tls.key' } } : {}),
     }),
   }),
   secret('cloud', { id: randomUUID() }),
@@ -41,7 +49,7 @@ const manifests = [
 for (const { service, role } of ROLES)
   manifests.push(
     secret(service, {
-      'database-url': `postgres://${role}:${passwords[role]}@postgres.${namespace}.svc:5432/omnivisor`,
+      'database-url': database(role, passwords[role]),
       'nats.creds': await serviceCredentials(authority, service),
       ...(service === 'scheduler'
         ? { 'nats-account.seed': authority.accountSeed, 'nats-revoker.json': revokingAuthority(authority) }

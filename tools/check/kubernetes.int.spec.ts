@@ -1,7 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { checkConfig } from '@omnivisor/platform';
 import { describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { GatewayConfig } from '../../apps/api-gateway/src/config.js';
@@ -16,6 +17,12 @@ type Manifest = any;
 const overlays = ['single', 'production'] as const;
 const name = (m: { kind: string; metadata: { name: string } }) => `${m.kind}/${m.metadata.name}`;
 const appOf = (m: Manifest) => m.spec.template.metadata.labels['app.kubernetes.io/name'];
+
+/** What pods are told besides the ConfigMap. */
+const told = {
+  ...{ OMNIVISOR_CLOUD_ID: 'c', OMNIVISOR_MASTER_KEY_FILE: 'f', OMNIVISOR_IMAGE_DIR: 'd' },
+  OMNIVISOR_IMAGE_HMAC_KEY_FILE: 'f',
+};
 
 /** Services with replicas that are to lie on different nodes. */
 const sharing = { 'api-gateway': true, scheduler: true, 'image-service': true };
@@ -125,6 +132,26 @@ describe.each(overlays)('the Kubernetes manifests of %s', (overlay) => {
       const needed = Object.entries(schema.shape).filter(([, field]) => !field.safeParse(undefined).success);
       expect(needed.map(([k]) => k).filter((k) => !given.has(k))).toEqual([]);
     }
+  });
+
+  it.runIf(overlay === 'production')('let no service start that goes plain to a store', () => {
+    const shared = named('ConfigMap')[0].data;
+    const of = (url: string) => ({ ...told, ...shared, OMNIVISOR_DATABASE_URL: url });
+    const plain = 'postgres://u:p@postgres.omnivisor.svc:5432/omnivisor';
+    const secured = `${plain}?sslmode=verify-full&sslrootcert=/etc/omnivisor/authorities/ca.crt`;
+    for (const schema of [GatewayConfig, SchedulerConfig, imageServiceConfig]) {
+      const about = (env: Record<string, string>) => checkConfig(schema, env).map((problem) => problem.name);
+      expect(about(of(secured))).toEqual([]);
+      expect(about(of(plain))).toEqual(['OMNIVISOR_DATABASE_URL']);
+      const downgraded = { ...of(secured), OMNIVISOR_NATS_URL: 'nats://nats:4222', OMNIVISOR_NATS_CA_FILE: '' };
+      expect(about(downgraded)).toEqual(['OMNIVISOR_NATS_URL']);
+    }
+    for (const workload of workloads.filter((m) => m.metadata.name in { ...sharing, 'remote-agent': 1, migrate: 1 }))
+      expect(containersOf(workload)[0].volumeMounts).toContainEqual({
+        name: 'authorities',
+        mountPath: dirname(shared.OMNIVISOR_NATS_CA_FILE),
+        readOnly: true,
+      });
   });
 
   it('give no secret by the environment', () => {
