@@ -6,6 +6,7 @@ import { SystemClock } from '@omnivisor/platform/ports';
 import { SeededIds } from '@omnivisor/platform/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { cadfEvent } from '../../apps/api-gateway/src/audit/cadf/cadf-event.js';
+import { personalData } from '../../apps/api-gateway/src/audit/erasure/personal-data.js';
 import { sealingKeys } from '../../apps/api-gateway/src/audit/evidence/sealing-keys.js';
 import { tell } from '../../apps/api-gateway/src/audit/why/tell.js';
 import { consoleAggregate } from '../../apps/api-gateway/src/compute/console/console.js';
@@ -24,6 +25,7 @@ import { network } from '../../apps/api-gateway/src/network/network/network.js';
 import { port } from '../../apps/api-gateway/src/network/port/port.js';
 import { networkQuota } from '../../apps/api-gateway/src/network/quota/network-quota.js';
 import { securityGroup } from '../../apps/api-gateway/src/network/security-group/security-group.js';
+import { segments } from '../../apps/api-gateway/src/network/segment/segments.js';
 import { subnet } from '../../apps/api-gateway/src/network/subnet/subnet.js';
 import { notificationsOf } from '../../apps/api-gateway/src/notifications/notifications.js';
 import { gatewayProjections } from '../../apps/api-gateway/src/projections.js';
@@ -41,10 +43,10 @@ type AnyAggregate = Pick<Aggregate<unknown, never, DomainEvent>, 'events' | 'ini
 /** Who folds which streams. Streams that are only written, or whose fold is a single line, have none here. */
 const aggregates = [
   ...Object.values(records).filter((value) => 'evolve' in value),
-  ...[names, assignments, unifiedLimits, tokenKeys, sealingKeys],
+  ...[names, assignments, unifiedLimits, tokenKeys, sealingKeys, personalData],
   ...[serverAggregate, serverGroupAggregate, keypairAggregate, flavorAggregate, consoleAggregate, quotaAggregate],
   ...[hostAggregate, providerAggregate, registryAggregate, imageAggregate],
-  ...[network, subnet, addressPool, port, securityGroup, networkQuota],
+  ...[network, segments, subnet, addressPool, port, securityGroup, networkQuota],
 ] as unknown as readonly AnyAggregate[];
 const FOLDED_BY_NOBODY = ['token', 'login', 'placement', 'refusal'];
 
