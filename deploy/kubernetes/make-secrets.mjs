@@ -6,6 +6,7 @@
  * Each run makes new ones: run it once for a cloud, and keep the output where you keep secrets. Needs npm ci && npm run build.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
+import { servicePermissions } from '../../libs/contracts/dist/index.js';
 import { createAuthority, natsServerConfig, revokingAuthority, serviceCredentials } from '../../libs/platform/dist/index.js';
 import { ROLES } from '../roles.mjs';
 
@@ -28,6 +29,8 @@ const secret = (name, data) => ({
   stringData: data,
 });
 
+const credentials = (/** @type {string} */ service) =>
+  serviceCredentials(authority, service, servicePermissions[service]);
 const passwords = Object.fromEntries(ROLES.map((r) => [r.role, random()]));
 const manifests = [
   secret('postgres-owner', {
@@ -50,7 +53,7 @@ for (const { service, role } of ROLES)
   manifests.push(
     secret(service, {
       'database-url': database(role, passwords[role]),
-      'nats.creds': await serviceCredentials(authority, service),
+      'nats.creds': await credentials(service),
       ...(service === 'scheduler'
         ? { 'nats-account.seed': authority.accountSeed, 'nats-revoker.json': revokingAuthority(authority) }
         : {}),
@@ -58,6 +61,6 @@ for (const { service, role } of ROLES)
       ...(service === 'api-gateway' ? { 'master.key': random(), 'admin.password': random() } : {}),
     }),
   );
-manifests.push(secret('omnivisor-cli', { 'nats.creds': await serviceCredentials(authority, 'omnivisor-cli') }));
+manifests.push(secret('omnivisor-cli', { 'nats.creds': await credentials('omnivisor-cli') }));
 
 console.log(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: manifests }, null, 2));

@@ -94,6 +94,14 @@ it('takes in secrets of every kind', async () => {
   expect(await login('the credential', byCredential(lent.id, given))).not.toBeNull();
   expect(await login('no credential', byCredential(lent.id, secret('wrong credential secret')))).toBeNull();
 
+  const { credential: key } = await admin.post('identity', `/users/${admin.userId}/credentials/OS-EC2`, {
+    tenant_id: admin.projectId,
+  });
+  secrets['EC2 secret'] = key.secret;
+  await admin.post('identity', '/credentials', {
+    credential: { type: 'totp', blob: secret('TOTP secret'), user_id: admin.userId },
+  });
+
   const { keypair } = await admin
     .post('compute', '/os-keypairs', { keypair: { name: 'k', type: 'x509' } })
     .catch(() => admin.post('compute', '/os-keypairs', { keypair: { name: 'k' } }));
@@ -173,4 +181,10 @@ it('OSSA-2020-001 has written none of them down where others could read it', asy
   for (const place of ['logs', 'the relay', 'refusals', 'log.event', 'gateway.servers_v2', 'gateway.vault'])
     expect(scan.seen, place).toHaveProperty([place]);
   expect(scan.found).toEqual([]);
+});
+
+it('wants nothing of the bus that its permissions do not give', () => {
+  const folder = join(cloud.home, 'log');
+  const logs = readdirSync(folder).map((name) => readFileSync(join(folder, name), 'utf8'));
+  expect(logs.join('\n').match(/^.*permissions? violation.*$/gim)).toBeNull();
 });

@@ -77,9 +77,11 @@ const addressOf = (url) => {
  */
 export const nats = async (home, supervisor) => {
   const platform = await built('libs/platform/dist/index.js');
+  const { servicePermissions } = await built('libs/contracts/dist/index.js');
   const credentialsBy = (accountSeed) => async (service) => {
     const path = join(home.secrets, `${service}.creds`);
-    if (!existsSync(path)) file(path, await platform.serviceCredentials({ accountSeed }, service), 0o600, home.user);
+    const make = () => platform.serviceCredentials({ accountSeed }, service, servicePermissions[service]);
+    if (!existsSync(path)) file(path, await make(), 0o600, home.user);
     return path;
   };
   const external = process.env.NATS_URL;

@@ -2,6 +2,7 @@ export * from './bus/endpoint.js';
 export type { HostFact } from './bus/host.js';
 export * as hostBus from './bus/host.js';
 export * from './bus/images.js';
+export * from './bus/permissions.js';
 export * from './bus/services.js';
 export * from './envelope.js';
 export * from './errors.js';

@@ -71,8 +71,11 @@ export const hostPermissions = (hostId: string): SubjectPermissions => ({
 /** Inbox prefix of a host: nobody else's answers arrive under it. */
 export const hostInbox = (hostId: string): string => `_INBOX_${hostId}`;
 
-/** Our own services: everything but the server's own account. */
-export const servicePermissions: SubjectPermissions = { publish: ['>'], subscribe: ['>'] };
+/** Everything but the server's own account. */
+export const allPermissions: SubjectPermissions = { publish: ['>'], subscribe: ['>'] };
+
+/** Nanoseconds within which a service may answer what it was asked; the longest question of the command line takes less. */
+const ANSWER_TIME = 15 * 60 * 1_000_000_000;
 
 /**
  * True when an answer may go there. A host names the subject of its answer itself: without this check it could have a
@@ -83,15 +86,20 @@ export const replyAllowed = (subject: string, reply: string): boolean => {
   return kind === 'host' ? reply.startsWith(`${hostInbox(host ?? '')}.`) : reply.startsWith('_INBOX.');
 };
 
-/** A signed claim for a user's public key. Its holder proves itself with the key's seed, which stays where it was made. */
+/**
+ * A signed claim for a user's public key. Its holder proves itself with the key's seed, which stays where it was made.
+ * @param answers true for one that may also answer once what it hears, wherever the answer goes
+ */
 export const signUser = (
   accountSeed: string,
   name: string,
   publicKey: string,
   permissions: SubjectPermissions,
+  answers = false,
 ): Promise<string> =>
   encodeUser(name, publicKey, keyOf(accountSeed), {
     ...UNLIMITED,
+    ...(answers ? { resp: { max: 1, ttl: ANSWER_TIME } } : {}),
     pub: { allow: [...permissions.publish], deny: [] },
     sub: { allow: [...permissions.subscribe], deny: [] },
   });
@@ -99,10 +107,19 @@ export const signUser = (
 /** Text of a `.creds` file. */
 export const credsText = (jwt: string, seed: string): string => new TextDecoder().decode(fmtCreds(jwt, keyOf(seed)));
 
-/** A `.creds` file for one of our services. */
-export const serviceCredentials = async (authority: Pick<NatsAuthority, 'accountSeed'>, service: string) => {
+/**
+ * A `.creds` file for one of our own programs, which also ask and answer.
+ * @param permissions what else it may; everything when not given
+ */
+export const serviceCredentials = async (
+  authority: Pick<NatsAuthority, 'accountSeed'>,
+  service: string,
+  permissions?: SubjectPermissions,
+) => {
   const key = createUserKey();
-  return credsText(await signUser(authority.accountSeed, service, key.publicKey, servicePermissions), key.seed);
+  const narrowed = permissions && { ...permissions, subscribe: ['_INBOX.>', ...permissions.subscribe] };
+  const claim = signUser(authority.accountSeed, service, key.publicKey, narrowed ?? allPermissions, !!narrowed);
+  return credsText(await claim, key.seed);
 };
 
 export interface NatsServerSettings {

@@ -3,7 +3,7 @@ import { fromSeed } from '@nats-io/nkeys';
 import { connect, type NatsConnection } from '@nats-io/transport-node';
 import { unavailable } from '@omnivisor/contracts';
 import { z } from 'zod';
-import { createUserKey, credsText, type NatsAuthority, servicePermissions, signUser } from './credentials.js';
+import { allPermissions, createUserKey, credsText, type NatsAuthority, signUser } from './credentials.js';
 import { authenticator } from './login.js';
 import type { NatsServers } from './tls.js';
 
@@ -34,7 +34,7 @@ export class KeyRevoker {
   /** Connects as the system account; while the servers are away calls fail and the connection is tried for ever. */
   static async connect(servers: NatsServers, authority: RevokingAuthority): Promise<KeyRevoker> {
     const key = createUserKey();
-    const jwt = await signUser(authority.systemAccountSeed, 'revoker', key.publicKey, servicePermissions);
+    const jwt = await signUser(authority.systemAccountSeed, 'revoker', key.publicKey, allPermissions);
     const connection = await connect({
       ...servers,
       name: 'key revoker',
