@@ -24,6 +24,14 @@ export const samples: Readonly<Record<string, Bodies>> = {
   'compute POST /v2.1/images/:id/metadata': () => [{ metadata: { key: 'value' } }],
   'compute PUT /v2.1/images/:id/metadata': () => [{ metadata: { key: 'value' } }],
   'compute PUT /v2.1/images/:id/metadata/:key': (of) => [{ meta: { [of.word]: 'value' } }],
+  'compute POST /v2.1/os-hypervisors/:id/os-omnivisor-guests': (of) => [
+    {
+      adoption: {
+        ...{ guest: 'guest', project_id: of.projectId, flavor: of.flavor, name: 'new' },
+        ports: [{ mac: 'fa:16:3e:00:00:99', network: of.network, fixed_ip: of.serverAddress }],
+      },
+    },
+  ],
   'compute POST /v2.1/os-keypairs': (of) => [
     { keypair: { name: 'new', type: 'ssh', user_id: of.userId, public_key: 'ssh-ed25519 AAAA' } },
   ],
