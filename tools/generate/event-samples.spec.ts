@@ -6,6 +6,7 @@ import { SystemClock } from '@omnivisor/platform/ports';
 import { SeededIds } from '@omnivisor/platform/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { cadfEvent } from '../../apps/api-gateway/src/audit/cadf/cadf-event.js';
+import { personalData } from '../../apps/api-gateway/src/audit/erasure/personal-data.js';
 import { sealingKeys } from '../../apps/api-gateway/src/audit/evidence/sealing-keys.js';
 import { tell } from '../../apps/api-gateway/src/audit/why/tell.js';
 import { consoleAggregate } from '../../apps/api-gateway/src/compute/console/console.js';
@@ -41,7 +42,7 @@ type AnyAggregate = Pick<Aggregate<unknown, never, DomainEvent>, 'events' | 'ini
 /** Who folds which streams. Streams that are only written, or whose fold is a single line, have none here. */
 const aggregates = [
   ...Object.values(records).filter((value) => 'evolve' in value),
-  ...[names, assignments, unifiedLimits, tokenKeys, sealingKeys],
+  ...[names, assignments, unifiedLimits, tokenKeys, sealingKeys, personalData],
   ...[serverAggregate, serverGroupAggregate, keypairAggregate, flavorAggregate, consoleAggregate, quotaAggregate],
   ...[hostAggregate, providerAggregate, registryAggregate, imageAggregate],
   ...[network, subnet, addressPool, port, securityGroup, networkQuota],

@@ -95,8 +95,9 @@ describe('erasing what is personal', () => {
   });
 
   it('is looked at again when every replica has forgotten the key, and is told then', async () => {
-    await cloud.world.clock.runUntil(async () => (await events('PersonalDataForgotten')).length === 2, seconds(60));
+    await cloud.world.clock.runUntil(async () => (await events('PersonalDataForgotten')).length === 3, seconds(60));
     expect((await events('PersonalDataForgotten')).map(({ data }) => data)).toEqual([
+      { subject: project(), rows: 1, partial: true },
       { subject: user(), rows: 0 },
       { subject: project(), rows: 0 },
     ]);
