@@ -25,6 +25,7 @@ import { network } from '../../apps/api-gateway/src/network/network/network.js';
 import { port } from '../../apps/api-gateway/src/network/port/port.js';
 import { networkQuota } from '../../apps/api-gateway/src/network/quota/network-quota.js';
 import { securityGroup } from '../../apps/api-gateway/src/network/security-group/security-group.js';
+import { segments } from '../../apps/api-gateway/src/network/segment/segments.js';
 import { subnet } from '../../apps/api-gateway/src/network/subnet/subnet.js';
 import { notificationsOf } from '../../apps/api-gateway/src/notifications/notifications.js';
 import { gatewayProjections } from '../../apps/api-gateway/src/projections.js';
@@ -45,7 +46,7 @@ const aggregates = [
   ...[names, assignments, unifiedLimits, tokenKeys, sealingKeys, personalData],
   ...[serverAggregate, serverGroupAggregate, keypairAggregate, flavorAggregate, consoleAggregate, quotaAggregate],
   ...[hostAggregate, providerAggregate, registryAggregate, imageAggregate],
-  ...[network, subnet, addressPool, port, securityGroup, networkQuota],
+  ...[network, subnet, addressPool, port, securityGroup, networkQuota, segments],
 ] as unknown as readonly AnyAggregate[];
 const FOLDED_BY_NOBODY = ['token', 'login', 'placement', 'refusal'];
 
