@@ -46,17 +46,17 @@ export class Erasure implements Process {
   async find(subject: PersonalSubject): Promise<Findings> {
     const refs = new Set(await this.keys.refs(subject));
     const wanted = subjectKey(subject);
-    const streams = new Map<string, PersonalSubject>();
+    const streams = new Set<string>();
     let closed = 0;
     let plain = 0;
     for (let after = 0; ; ) {
       const page = await this.log.readAll(after, PAGE);
       for (const { type, stream, data } of page) {
-        const named = eventSetOf(type)?.subject?.(data as Record<string, unknown>) ?? streams.get(stream);
-        if (named) streams.set(stream, named);
+        const named = eventSetOf(type)?.subject?.(data as Record<string, unknown>);
+        if (named && subjectKey(named) === wanted) streams.add(stream);
         const box = boxOf(data);
         if (box) closed += refs.has(box.key) ? 1 : 0;
-        else if (named && subjectKey(named) === wanted && splitPersonal(type, data)) plain++;
+        else if (streams.has(stream) && splitPersonal(type, data)) plain++;
       }
       const last = page.at(-1);
       if (!last) return { closed, plain };
