@@ -46,7 +46,7 @@ const aggregates = [
   ...[names, assignments, unifiedLimits, tokenKeys, sealingKeys, personalData],
   ...[serverAggregate, serverGroupAggregate, keypairAggregate, flavorAggregate, consoleAggregate, quotaAggregate],
   ...[hostAggregate, providerAggregate, registryAggregate, imageAggregate],
-  ...[network, segments, subnet, addressPool, port, securityGroup, networkQuota],
+  ...[network, subnet, addressPool, port, securityGroup, networkQuota, segments],
 ] as unknown as readonly AnyAggregate[];
 const FOLDED_BY_NOBODY = ['token', 'login', 'placement', 'refusal'];
 

@@ -168,14 +168,17 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
   /**
    * Takes out of the read model and its history what the log does not tell any more.
    * @param log as it stands, with what was closed by the destroyed keys `refs`
+   * @param mark appends an event that says so, when rows of the read model have to be changed
    * @returns how many rows and versions had told it
    */
-  async forget(log: EventStore, refs: readonly string[]): Promise<number> {
-    await this.projector.catchUp();
-    const { store, readModel, projections } = this;
+  async forget(log: EventStore, refs: readonly string[], mark: (rows: number) => Promise<Position>): Promise<number> {
+    const { store, projector, projections } = this;
     const { history } = this.ports;
     const pass = new Forgetting({ store, log, projections, refs });
-    return (history ? await pass.history(history) : 0) + (await pass.readModel(readModel));
+    const versions = history ? await pass.history(history) : 0;
+    // Most of it before the read model is held.
+    await pass.fold(await projector.catchUp());
+    return versions + (await projector.amend((from, rows) => pass.rows(from, rows), mark));
   }
 
   /** The folded state of a stream as it stands now, or stood at the moment that the work at hand looks back to. */

@@ -145,6 +145,29 @@ describe('Projector', () => {
     expect(await projector.catchUp()).toBe(1);
   });
 
+  it('changes rows beside what events do, together with an event', async () => {
+    const t = setup();
+    await t.append('a');
+    await t.append('b');
+    const advanced: number[] = [];
+    const projector = new Projector(t.store, t.readModel, [counting as Projection], {
+      onAdvanced: (events) => advanced.push(events.length),
+    });
+    await projector.catchUp();
+    const amended = await projector.amend(
+      async (from) => [{ table: counts as Table<never>, key: 'a', row: { n: 10 * from } }],
+      async () => (await t.append('a')).position,
+    );
+    expect(amended).toBe(1);
+    expect(await t.readModel.get(counts, 'a')).toEqual({ n: 21 });
+    expect(await t.readModel.get(counts, 'b')).toEqual({ n: 1 });
+    expect([await t.readModel.checkpoint(), projector.position, advanced]).toEqual([3, 3, [2, 1]]);
+    const mark = async () => {
+      throw new Error('there is nothing to mark');
+    };
+    expect(await projector.amend(async () => [], mark)).toBe(0);
+  });
+
   it('lets two projections of one table see each other', async () => {
     const t = setup();
     const twice: Projection<Count> = { table: counts, keys: (e) => [e.stream], evolve: (row) => ({ n: row!.n * 10 }) };

@@ -110,7 +110,7 @@ const stepsOf = (projections: readonly Projection[], events: readonly RecordedEv
 export const project = async (
   projections: readonly Projection[],
   events: readonly RecordedEvent[],
-  before: RowReader,
+  before: Pick<RowReader, 'getMany'>,
 ): Promise<RowChange[]> => {
   const touched = stepsOf(projections, events);
   const keysOf = new Map<Table<object>, Set<string>>();
@@ -141,6 +141,16 @@ export const project = async (
         changes.push(...news(p.derive(key, old.get(p.table)!.get(key)), p.derive(key, rows.get(p.table)!.get(key))));
   return changes;
 };
+
+/** Rows as they will be. */
+const amendedRows = (rows: RowReader, amended: readonly RowChange[]): Pick<RowReader, 'getMany'> => ({
+  async getMany<Row extends object>(table: Table<Row>, keys: readonly string[]): Promise<Map<string, Row>> {
+    const found = new Map(await rows.getMany(table, keys));
+    for (const change of amended)
+      if (change.table.name === table.name && found.has(change.key)) found.set(change.key, change.row as Row);
+    return found;
+  },
+});
 
 const news = (before: readonly RowChange[], now: readonly RowChange[]): RowChange[] => {
   const text = ({ table, key, row }: RowChange) => JSON.stringify([table.name, key, row ?? null]);
@@ -210,6 +220,33 @@ export class Projector {
     this.known = Math.max(this.known, at);
     this.caughtUp = true;
     return at;
+  }
+
+  /**
+   * Changes rows otherwise than by an event, for what may no longer be told. The checkpoint moves with them, as whoever
+   * remembers rows goes by that: so `mark` appends an event when there is something to change.
+   * @param amend the rows that are to be others at a position
+   * @returns how many they were
+   */
+  async amend(
+    amend: (from: Position, rows: RowReader) => Promise<readonly RowChange[]>,
+    mark: (rows: number) => Promise<Position>,
+  ): Promise<number> {
+    let amended: readonly RowChange[] = [];
+    let seen: readonly RecordedEvent[] = [];
+    let changes: readonly RowChange[] = [];
+    const at = await this.readModel.advance(async (from, rows) => {
+      [amended, seen, changes] = [await amend(from, rows), [], []];
+      if (amended.length === 0) return { to: from, changes };
+      const to = await mark(amended.length);
+      seen = upToUnknown(await this.store.readAll(from, this.options.batch ?? 500));
+      if (seen.length === 0) throw new EventStoreUnavailable(`the log ends before ${to}`);
+      changes = [...amended, ...(await project(this.projections, seen, amendedRows(rows, amended)))];
+      return { to: seen.at(-1)!.position, changes };
+    });
+    this.known = Math.max(this.known, at);
+    if (seen.length > 0) this.options.onAdvanced?.(seen, changes);
+    return amended.length;
   }
 
   private start(): Promise<Position> {

@@ -20,8 +20,13 @@ export const personalEvents = eventSet({
       }),
     ),
     PersonalDataForgotten: event(
-      'The read models and their history hold nothing of what was erased.',
-      z.object({ subject: PersonalSubject, rows: z.number().int().nonnegative() }),
+      'Rows of the read model that had told what was erased were made anew.',
+      z.object({
+        subject: PersonalSubject,
+        rows: z.number().int().nonnegative(),
+        /** True while a replica may still have the key: it is looked at again. Otherwise nothing is left. */
+        partial: z.boolean().optional(),
+      }),
     ),
   },
 });

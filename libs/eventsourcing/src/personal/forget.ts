@@ -4,7 +4,7 @@ import type { EventStore } from '../event-store.js';
 import { type History, type RowVersion, versionsOf } from '../history.js';
 import { MemoryReadModel } from '../memory/memory-read-model.js';
 import type { Projection } from '../projection.js';
-import type { ReadModel, RowChange, RowReader, Table } from '../read-model.js';
+import type { RowChange, RowReader, Table } from '../read-model.js';
 import { boxOf } from './box.js';
 
 const PAGE = 500;
@@ -64,7 +64,7 @@ export class Forgetting {
   constructor(private readonly options: ForgetOptions) {}
 
   /** Folds the rows up to a position. @param write gets each page's versions of them */
-  private async fold(
+  async fold(
     until: Position,
     write: (versions: readonly RowVersion[]) => Promise<void> = async () => {},
   ): Promise<void> {
@@ -103,17 +103,10 @@ export class Forgetting {
     return rewritten;
   }
 
-  /** Rewrites the rows of a read model as they stand at its checkpoint. @returns how many were others */
-  async readModel(readModel: ReadModel): Promise<number> {
-    // Most of it before the read model is held.
-    await this.fold(await readModel.checkpoint());
-    let changes: RowChange[] = [];
-    await readModel.advance(async (from, rows) => {
-      await this.fold(from);
-      changes = await this.differences(rows);
-      return { to: from, changes };
-    });
-    return changes.length;
+  /** The rows of a read model that are to be others, as they stand at a position. */
+  async rows(until: Position, live: RowReader): Promise<RowChange[]> {
+    await this.fold(until);
+    return this.differences(live);
   }
 
   private async differences(rows: RowReader): Promise<RowChange[]> {

@@ -1,10 +1,18 @@
-import { type Instant, type NewEvent, NO_STREAM, type PersonalSubject, personalFieldsOf } from '@omnivisor/contracts';
+import {
+  type Instant,
+  joinPersonal,
+  type NewEvent,
+  NO_STREAM,
+  type PersonalSubject,
+  personalFieldsOf,
+} from '@omnivisor/contracts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MemoryEventStore } from '../memory/index.js';
 import { MemorySealStore, newSeed, Sealer, signerOf, verifyLog } from '../seal/index.js';
 import { contextOf } from '../testing/event-store-suite.js';
 import { MemoryVault } from '../vault/index.js';
+import { openBox } from './box.js';
 import { KEYS_REMEMBERED, PersonalKeys, personalStream } from './personal-keys.js';
 import { PersonalStore } from './personal-store.js';
 
@@ -140,6 +148,17 @@ describe('personal fields in the log', () => {
     const [stolen] = (await c.log.readStream('user-u1')) as unknown as NewEvent[];
     await c.log.append('user-u2', NO_STREAM, [{ ...stolen!, context: contextOf('theft') }]);
     await expect(c.store.readStream('user-u2')).rejects.toThrow(/were changed, or closed by another key/);
+  });
+
+  it('open as the first release closed them', () => {
+    const box =
+      'cKj/ypQr/uCRqxZmq94EO9meCT7bpy9prUjN2a4zNCZVZPNB0nugxVdHzd/QMq4BAig6HjsVv/SJc2eDqpq7GtRwgNoiu/lrMtZZsNIfLtArIIBf0sd5ulWtz7rJAG0hr8eHOZLu+nc=';
+    const values = openBox({ key: 'k', box }, Buffer.alloc(32, 7), 'user-u1', 'UserCreated');
+    expect(values).toEqual({ 'attributes.name': 'Jane Doe', 'attributes.extra': { email: 'jane@x.example' } });
+    expect(joinPersonal({ id: 'u1', attributes: blank }, values)).toEqual({
+      id: 'u1',
+      attributes: { ...attributes, description: 'erased' },
+    });
   });
 
   it('give the first result again when a command comes twice', async () => {

@@ -103,6 +103,32 @@ describe('projector on PostgreSQL', () => {
     await Promise.all([store.close(), ...models.map((m) => m.close())]);
   });
 
+  it('lets a replica that remembers a row learn that another one changed it beside what events do', async () => {
+    const url = await server.database();
+    await migrate(url);
+    const store = new PostgresEventStore({ url, ids: new RandomIds() });
+    const models = [0, 1].map(() => new PostgresReadModel({ url, schema: 'app' }));
+    for (const model of models) await model.prepare(tables);
+    const [one, two] = models.map((model) => new Projector(store, model, projections)) as [Projector, Projector];
+    const append = async (stream: string) => {
+      const revision = (await store.readStream(stream)).length - 1;
+      return (await store.append(stream, revision, [newEvent('ServerDeleted', { amount: 1, text: 'told' })])).position;
+    };
+    for (let n = 0; n < 3; n++) await one.catchUp(await append('test-a'));
+    const row = { sum: 3, last: 'erased', history: [] };
+    const amended = [{ table: ledgers as Table<never>, key: 'test-a', row }];
+    expect(
+      await two.amend(
+        async () => amended,
+        () => append('test-b'),
+      ),
+    ).toBe(1);
+    await one.catchUp(await append('test-a'));
+    expect(await models[0]!.get(ledgers, 'test-a')).toEqual({ sum: 4, last: 'told', history: [1] });
+    expect(await models[1]!.get(ledgers, 'test-b')).toMatchObject({ sum: 1 });
+    await Promise.all([store.close(), ...models.map((m) => m.close())]);
+  });
+
   it('loses nothing when PostgreSQL is killed between and during runs', async () => {
     const url = await server.database();
     await migrate(url);

@@ -21,7 +21,10 @@ export const erasureProjection: Projection<ErasureRow> = {
       key: ({ data }) => subjectKey(data.subject),
       row: (_, { data, recordedAt }) => ({ subject: data.subject, erasedAt: recordedAt }),
     },
-    PersonalDataForgotten: { key: ({ data }) => subjectKey(data.subject), row: () => undefined },
+    PersonalDataForgotten: {
+      key: ({ data }) => subjectKey(data.subject),
+      row: (row, { data }) => (data.partial ? row : undefined),
+    },
   }),
   derive: (key, row) => {
     const work: DueWork | undefined = row && { process: ERASURE_PROCESS, id: key, dueAt: after(row.erasedAt, GRACE) };

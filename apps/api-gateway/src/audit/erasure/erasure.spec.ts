@@ -95,8 +95,9 @@ describe('erasing what is personal', () => {
   });
 
   it('is looked at again when every replica has forgotten the key, and is told then', async () => {
-    await cloud.world.clock.runUntil(async () => (await events('PersonalDataForgotten')).length === 2, seconds(60));
+    await cloud.world.clock.runUntil(async () => (await events('PersonalDataForgotten')).length === 3, seconds(60));
     expect((await events('PersonalDataForgotten')).map(({ data }) => data)).toEqual([
+      { subject: project(), rows: 1, partial: true },
       { subject: user(), rows: 0 },
       { subject: project(), rows: 0 },
     ]);
@@ -106,5 +107,24 @@ describe('erasing what is personal', () => {
   it('twice changes nothing more', async () => {
     await admins({ subject: user() });
     expect(await events('PersonalDataErased')).toHaveLength(2);
+  });
+
+  it('tells of what an older release wrote in the clear, which stays', async () => {
+    const id = 'of-old';
+    const attributes = { name: 'Old Jane', domainId: 'default', description: null, enabled: true, extra: {} };
+    const events = [
+      { type: 'UserCreated', data: { id, attributes } },
+      { type: 'UserDeleted', data: { id } },
+    ];
+    const context = cloud.context({ service: 'api-gateway' });
+    await cloud.world.store.append(
+      `user-${id}`,
+      -1,
+      events.map((event) => ({ ...event, schemaVersion: 1, context })),
+    );
+    const found = await admins({ subject: { kind: 'user', id } });
+    expect(found).toEqual({ closed: 0, plain: 1, erased: true, rows: 0 });
+    const [created] = await cloud.core.store.readStream(`user-${id}`);
+    expect(created!.data).toEqual({ id, attributes });
   });
 });

@@ -11,7 +11,7 @@ import type { EventStore, Process } from '@omnivisor/eventsourcing';
 import { boxOf, type PersonalKeys } from '@omnivisor/eventsourcing/personal';
 import type { GatewayCore } from '../../core/gateway-core.js';
 import { ERASURE_PROCESS, erasureTable } from './erasure.projection.js';
-import { personalData } from './personal-data.js';
+import { type PersonalDataCommand, personalData } from './personal-data.js';
 
 /** What the log has of a subject. */
 export interface Findings {
@@ -46,17 +46,17 @@ export class Erasure implements Process {
   async find(subject: PersonalSubject): Promise<Findings> {
     const refs = new Set(await this.keys.refs(subject));
     const wanted = subjectKey(subject);
-    const streams = new Map<string, PersonalSubject>();
+    const streams = new Set<string>();
     let closed = 0;
     let plain = 0;
     for (let after = 0; ; ) {
       const page = await this.log.readAll(after, PAGE);
       for (const { type, stream, data } of page) {
-        const named = eventSetOf(type)?.subject?.(data as Record<string, unknown>) ?? streams.get(stream);
-        if (named) streams.set(stream, named);
+        const named = eventSetOf(type)?.subject?.(data as Record<string, unknown>);
+        if (named && subjectKey(named) === wanted) streams.add(stream);
         const box = boxOf(data);
         if (box) closed += refs.has(box.key) ? 1 : 0;
-        else if (named && subjectKey(named) === wanted && splitPersonal(type, data)) plain++;
+        else if (streams.has(stream) && splitPersonal(type, data)) plain++;
       }
       const last = page.at(-1);
       if (!last) return { closed, plain };
@@ -65,8 +65,7 @@ export class Erasure implements Process {
   }
 
   async erase(subject: PersonalSubject, reason: string, by: string): Promise<Erased> {
-    const command = { type: 'erase' as const, subject, reason, by };
-    await this.core.commands.execute(personalData, subjectKey(subject), command, this.context('erase'));
+    await this.execute({ type: 'erase', subject, reason, by }, 'erase');
     return { rows: await this.forget(subject) };
   }
 
@@ -74,14 +73,20 @@ export class Erasure implements Process {
     const row = await this.core.readModel.get(erasureTable, key);
     if (!row) return;
     const { subject } = row;
-    const rows = await this.forget(subject);
-    const context = this.context('forgotten');
-    await this.core.commands.execute(personalData, key, { type: 'forgotten', subject, rows }, context);
+    await this.forget(subject);
+    await this.execute({ type: 'forget', subject, rows: 0 }, 'complete');
   }
 
   private async forget(subject: PersonalSubject): Promise<number> {
     await this.keys.destroy(subject);
-    return this.core.forget(this.log, await this.keys.refs(subject));
+    return this.core.forget(this.log, await this.keys.refs(subject), async (rows) => {
+      const step = `rows ${this.core.ids.uuid()}`;
+      return (await this.execute({ type: 'forget', subject, rows, partial: true }, step)).position;
+    });
+  }
+
+  private execute(command: PersonalDataCommand, step: string) {
+    return this.core.commands.execute(personalData, subjectKey(command.subject), command, this.context(step));
   }
 
   private context(step: string): CommandContext {

@@ -3,28 +3,26 @@ import type { Aggregate } from '@omnivisor/eventsourcing';
 
 export interface PersonalData {
   readonly erased: boolean;
-  readonly forgotten: boolean;
+  readonly complete: boolean;
 }
 
 export type PersonalDataCommand =
   | { readonly type: 'erase'; readonly subject: PersonalSubject; readonly reason: string; readonly by: string }
-  | { readonly type: 'forgotten'; readonly subject: PersonalSubject; readonly rows: number };
+  | { readonly type: 'forget'; readonly subject: PersonalSubject; readonly rows: number; readonly partial?: boolean };
 
 /** The rules of `personal-<kind>-<id>` streams; keys are made where events are appended. */
 export const personalData: Aggregate<PersonalData, PersonalDataCommand, PersonalEvent> = {
   events: personalEvents,
-  initial: { erased: false, forgotten: false },
-  decide(command, { erased, forgotten }) {
-    if (command.type === 'erase') {
-      const { subject, reason, by } = command;
-      return erased ? [] : [{ type: 'PersonalDataErased', data: { subject, reason, by } }];
-    }
-    const { subject, rows } = command;
-    return erased && !forgotten ? [{ type: 'PersonalDataForgotten', data: { subject, rows } }] : [];
+  initial: { erased: false, complete: false },
+  decide(command, state) {
+    const { type, ...data } = command;
+    if (command.type === 'erase') return state.erased ? [] : [{ type: 'PersonalDataErased', data } as PersonalEvent];
+    const isNews = command.rows > 0 || (!command.partial && !state.complete);
+    return state.erased && isNews ? [{ type: 'PersonalDataForgotten', data } as PersonalEvent] : [];
   },
-  evolve(state, { type }) {
-    if (type === 'PersonalDataErased') return { ...state, erased: true };
-    if (type === 'PersonalDataForgotten') return { ...state, forgotten: true };
+  evolve(state, event) {
+    if (event.type === 'PersonalDataErased') return { ...state, erased: true };
+    if (event.type === 'PersonalDataForgotten') return { ...state, complete: state.complete || !event.data.partial };
     return state;
   },
 };
