@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 /**
- * A Windows host with Hyper-V, for tests: node serve.mjs DIR [--qemu] [--facts JSON]
+ * A Windows host with Hyper-V, for tests: node serve.mjs DIR [--qemu | --disks] [--facts JSON]
  *
  * What is on it lies in DIR. Each connection to DIR/host.sock is one run of the host script; `powershell.mjs` makes them.
- * With --qemu the guests really run.
+ * With --qemu the guests really run; with --disks only their disks are real.
  */
 import { rmSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -41,14 +41,15 @@ export const listen = async (host, path = join(host.pipes, 'host.sock')) => {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { qemu: { type: 'boolean' }, facts: { type: 'string', default: '{}' } },
+    options: { qemu: { type: 'boolean' }, disks: { type: 'boolean' }, facts: { type: 'string', default: '{}' } },
   });
   if (positionals.length !== 1) {
-    console.error('usage: serve.mjs DIR [--qemu] [--facts JSON]');
+    console.error('usage: serve.mjs DIR [--qemu | --disks] [--facts JSON]');
     process.exit(2);
   }
   const facts = JSON.parse(values.facts);
-  const host = await new HyperVHost(resolve(positionals[0]), { facts, ...(values.qemu ? realGuests : {}) }).open();
+  const real = values.qemu ? realGuests : values.disks ? { disks: qemuImgDisks } : {};
+  const host = await new HyperVHost(resolve(positionals[0]), { facts, ...real }).open();
   const server = await listen(host);
   console.log(server.path);
   for (const signal of ['SIGINT', 'SIGTERM'])

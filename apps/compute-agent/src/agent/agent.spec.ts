@@ -1,6 +1,6 @@
 import { seconds } from '@omnivisor/contracts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { DISK_FORMATS } from '../drivers/hypervisor-driver.js';
+import { DISK_FORMATS, HypervisorError } from '../drivers/hypervisor-driver.js';
 import { AgentWorld, type Desk, id } from './agent.fixtures.js';
 import type { Agent } from './agent.js';
 
@@ -110,6 +110,25 @@ describe('an agent', () => {
     await clock.runUntil(() => network.ports.size === 2, seconds(31));
     await clock.advance(seconds(60));
     expect([...network.ports.keys()].sort()).toEqual([id(1), id(3)]);
+  });
+
+  it('cuts a port off that its hypervisor cannot guard any more, and plugs it in again once it can', async () => {
+    const provider = { networkType: 'vlan' as const, physicalNetwork: 'physnet1', segmentationId: 5 };
+    desk.want(1);
+    desk.networks.set(id(1), { ...desk.networks.get(id(1))!, provider });
+    await agent.start();
+    await clock.runUntil(() => desk.facts.some((f) => f.kind === 'spawned'), seconds(1));
+    await clock.advance(seconds(31));
+    const nics = () => machine.guest(id(1))!.nics;
+    expect(nics()).toMatchObject([{ attachment: { kind: 'provider', segmentationId: 5 }, guard: { rules: [] } }]);
+    const server = desk.servers.get(id(1))!;
+    const rule = { direction: 'ingress' as const, ethertype: 'IPv4' as const, protocol: '1', portMin: 8, portMax: 0 };
+    const rules = [{ ...rule, remotePrefixes: ['0.0.0.0/0'], remoteGroup: null }];
+    desk.servers.set(id(1), { ...server, ports: [{ ...server.ports[0]!, rules }] });
+    machine.failNext('attach', new HypervisorError('unsupported', 'no types of ICMP here'));
+    await clock.runUntil(() => nics().length === 0, seconds(31));
+    await clock.runUntil(() => nics().length === 1, seconds(31));
+    expect(nics()).toMatchObject([{ guard: { rules: [{ protocol: '1' }] } }]);
   });
 
   it('tries what fails again and again, at a slowing pace', async () => {

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readSync, renameSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readSync, renameSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 const qemuImg = (...args) => execFileSync('qemu-img', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
@@ -74,6 +74,5 @@ export const qemuImgDisks = {
   },
   merge(file) {
     qemuImg('commit', '-q', '-f', 'qcow2', file);
-    rmSync(file);
   },
 };

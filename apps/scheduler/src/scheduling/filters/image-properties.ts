@@ -55,6 +55,13 @@ const firmware: ClassFilter['check'] = (wanted, { traits }) => {
   return null;
 };
 
+const formatTrait = (format: string): string => `COMPUTE_IMAGE_TYPE_${format.toUpperCase()}`;
+/** The image service makes each of these of any other. */
+const CONVERTED = ['raw', 'qcow2', 'vhd', 'vhdx', 'vmdk', 'vdi'];
+const takes = (traits: ReadonlySet<string>, format: string): boolean =>
+  traits.has(formatTrait(format)) ||
+  (CONVERTED.includes(format) && CONVERTED.some((other) => traits.has(formatTrait(other))));
+
 /** What the image says of the machine it can boot on. */
 export const imageProperties: ClassFilter = {
   name: 'image properties',
@@ -73,8 +80,7 @@ export const imageProperties: ClassFilter = {
       if (!hostClass.traits.has(trait) && (ARCHITECTURES[has] ?? has) !== trait)
         return refusal('architecture', architecture, has);
     }
-    const format = `COMPUTE_IMAGE_TYPE_${wanted.request.image.diskFormat.toUpperCase()}`;
-    if (hostClass.tellsFormats && !hostClass.traits.has(format))
+    if (hostClass.tellsFormats && !takes(hostClass.traits, wanted.request.image.diskFormat))
       return refusal('disk format', wanted.request.image.diskFormat, 'not offered');
     return firmware(wanted, hostClass);
   },
