@@ -95,14 +95,6 @@ export const samples: Readonly<Record<string, Bodies>> = {
     },
     { security_group_rule: { parent_group_id: of.group, group_id: of.group, ip_protocol: 'udp' } },
   ],
-  'compute POST /v2.1/os-hypervisors/:id/os-omnivisor-guests': (of) => [
-    {
-      adoption: {
-        ...{ guest: 'vm-1', project_id: of.projectId, flavor: of.flavor, name: 'new' },
-        ports: [{ mac: '52:54:00:00:00:01', network: of.network, fixed_ip: of.serverAddress }],
-      },
-    },
-  ],
   'compute PUT /v2.1/os-services/:id': () => [{ status: 'disabled', disabled_reason: 'x' }],
 
   'identity POST /v3/users/:user_id/application_credentials': (of) => [
