@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { HostClass, Wanted } from '../candidate.js';
 import { capabilities, matches } from './capabilities.js';
 import { imageHardware } from './image-hardware.js';
+import { imageProperties } from './image-properties.js';
 
 const hostClass = {
   traits: new Set(['COMPUTE_STORAGE_BUS_SCSI', 'COMPUTE_NET_VIF_MODEL_VMXNET3', 'CUSTOM_VM_MODE_HVM']),
@@ -33,6 +34,20 @@ describe('hardware of an image', () => {
     expect(imageHardware.check(ask(properties as never), hostClass)).toMatchObject({ constraint });
     expect(imageHardware.check(ask(properties as never), bare)).toBeNull();
   });
+});
+
+describe('the format of an image', () => {
+  const windows = { ...hostClass, traits: new Set(['COMPUTE_IMAGE_TYPE_VHD']), tellsFormats: true } as HostClass;
+  const format = (diskFormat: string) =>
+    imageProperties.check(
+      { request: { image: { properties: {}, diskFormat }, flavor: { extraSpecs: {} } } } as unknown as Wanted,
+      windows,
+    );
+  it.each(['vhd', 'raw', 'qcow2', 'vmdk'])('may be one that the image service makes of it: %s', (name) =>
+    expect(format(name)).toBeNull(),
+  );
+  it('is refused when it is none of these', () =>
+    expect(format('iso')).toMatchObject({ constraint: 'disk format', wanted: 'iso' }));
 });
 
 describe('capabilities of a flavor', () => {
