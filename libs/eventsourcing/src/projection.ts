@@ -15,6 +15,13 @@ export interface Projection<Row extends object = object> {
   derive?(key: string, row: Row | undefined): readonly RowChange[];
 }
 
+/** A table whose rows other projections derive: no event has one of its own. */
+export const derived = <Row extends object>(table: Table<Row>): Projection<Row> => ({
+  table,
+  keys: () => [],
+  evolve: (row) => row,
+});
+
 /** An event of a set as the log has it: what `evolve` sees after narrowing by `type`. */
 export type Recorded<E extends DomainEvent> = E extends DomainEvent<infer T, infer D> ? RecordedEvent<T, D> : never;
 

@@ -34,6 +34,7 @@ import {
   serverActions,
 } from './server-actions.js';
 import { serverAggregate } from './server-lifecycle.js';
+import { ServerMigrator } from './server-migrator.js';
 import { ServerRebuilder } from './server-rebuilder.js';
 import { ServerRescuer } from './server-rescuer.js';
 import { ServerResizer } from './server-resizer.js';
@@ -76,6 +77,7 @@ export class ServerActionsController {
     private readonly rescuer: ServerRescuer,
     private readonly snapshotter: ServerSnapshotter,
     private readonly resizer: ServerResizer,
+    private readonly migrator: ServerMigrator,
   ) {}
 
   @Operation({
@@ -121,6 +123,10 @@ export class ServerActionsController {
         return this.snapshotter.createImage(call, row, value as never);
       case 'resize':
         return this.resizer.resize(call, row, value as never);
+      case 'migrate':
+        return this.migrator.migrate(call, row, value as never);
+      case 'migrateLive':
+        return this.migrator.migrateLive(call, row, value as never);
       case 'securityGroup':
         return this.changeGroups(call, rows, row, run.change, (value as { name: string }).name);
       case 'consoleOutput':
