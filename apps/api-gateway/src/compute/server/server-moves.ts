@@ -76,7 +76,7 @@ export class ServerMoves {
       flavor: isLive ? alike(migration.flavor, source.backend as Backend, source.traits) : migration.flavor,
       requestedHost: migration.requestedHost,
       excludeHosts: hostsInTheWay(server),
-      networkHosts: await this.ports.networkHosts(server),
+      ...(await this.ports.network(server)),
     });
     if (reply.kind === 'refused') return this.refuse(server, attempt, reply.message);
     const disks = isLive ? null : transfersOf(serverId, attempt, format!, migration.flavorBefore.ephemeral > 0);

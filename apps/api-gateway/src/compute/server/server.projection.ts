@@ -159,6 +159,7 @@ export const serverProjection: Projection<ServerRow> = {
       changedAt: event.position,
     };
   },
+  shed: (before, after) => (before?.migration?.id === after?.migration?.id ? [] : migrationOf(before)),
   derive: (id, row) => {
     const next = row && nextStep(row);
     const due: DueWork | undefined = next ? { process: SERVER_PROCESS, id, dueAt: next.at } : undefined;
