@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { invalid, type MigrationId } from '@omnivisor/contracts';
+import { type Backend, invalid, type MigrationId, unsupported } from '@omnivisor/contracts';
 import type { Call } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { GatewayCore } from '../../core/gateway-core.js';
@@ -39,6 +39,9 @@ interface Live {
   readonly block_migration: boolean | 'auto';
 }
 
+/** Drivers that give a guest the mark of its new place; those of others keep the old one, and would not know it again. */
+const REMARKING: ReadonlySet<string> = new Set<Backend>(['fake', 'qemu']);
+
 const policy = 'os_compute_api:os-migrate-server';
 
 /** Takes the wish to move a server to another host: checks what can be known now, and writes it to the log. */
@@ -59,6 +62,9 @@ export class ServerMigrator {
   /** Without shared storage its disks go along, as a user who leaves the choice open wants. */
   async migrateLive(call: Call, row: ServerRow, { host: wanted, block_migration: block }: Live): Promise<undefined> {
     guardMigration(row, row.id, call.isAdmin, 'liveMigrate');
+    const source = row.onHost ? await (await this.core.fresh()).get(hostTable, row.onHost) : undefined;
+    if (!REMARKING.has(source?.facts?.backend ?? ''))
+      throw unsupported('The requested functionality is not supported.');
     const here = `Unable to migrate instance (${row.id}) to current host (${wanted}).`;
     await this.check(call, row, wanted, `${policy}:migrate_live:host`, here);
     // Before 2.25 a client has to say something: false is what it says when nobody cares.
