@@ -160,6 +160,15 @@ describe('a server that moves, from the API to its hosts', () => {
     expect([guestOn(from)?.power, (await newest()).status]).toEqual(['running', 'cancelled']);
   });
 
+  it('gets an interrupt that makes its kernel write a crash dump', async () => {
+    await act({ trigger_crash_dump: null });
+    const { host } = await row();
+    expect(guestOn(host!)?.memory).toBe('N');
+    const { instanceActions } = await call('GET', `/servers/${id}/os-instance-actions`);
+    const dump = instanceActions.find((a: Record<string, string>) => a.action === 'trigger_crash_dump');
+    expect(dump.message).toBeNull();
+  });
+
   it('refuses what cannot be', async () => {
     const { host } = await row();
     const asked = (body: object, token = api.admin) =>

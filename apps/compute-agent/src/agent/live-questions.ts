@@ -1,6 +1,6 @@
 import { hostBus } from '@omnivisor/contracts';
 import type { z } from 'zod';
-import { HypervisorError } from '../drivers/hypervisor-driver.js';
+import { HypervisorError, memberOf } from '../drivers/hypervisor-driver.js';
 import { dialConsole } from './console-dial.js';
 import type { AgentPorts } from './ports.js';
 import type { Session } from './session.js';
@@ -21,7 +21,8 @@ export class LiveQuestions {
     let ok = true;
     let isUnsupported = false;
     try {
-      if (question.kind === 'receive') body = await this.receive(question);
+      if (question.kind === 'crashDump') await memberOf(this.ports.driver, 'crashDumps').trigger(question.serverId);
+      else if (question.kind === 'receive') body = await this.receive(question);
       else if (question.kind === 'consoleLog') {
         const log = this.ports.driver.consoleLog;
         if (!log) throw new HypervisorError('unsupported', 'no console log here');

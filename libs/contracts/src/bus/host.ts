@@ -380,6 +380,8 @@ export const Wake = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('desired') }),
   /** The agent makes a shell for a guest that is on its way, and answers with a ticket for it. */
   z.object({ kind: z.literal('receive'), question: z.string(), serverId: ServerId, attempt, offer: z.string() }),
+  /** The agent sends the guest an NMI, and answers. */
+  z.object({ kind: z.literal('crashDump'), question: z.string(), serverId: ServerId }),
   /** The agent publishes the tail of the console log on `host.<h>.answer.<question>`. */
   z.object({ kind: z.literal('consoleLog'), question: z.string(), serverId: ServerId, maxBytes: z.number().int() }),
   /** The agent answers with the guests of the host that are nobody's, as JSON. */

@@ -373,6 +373,13 @@ export const serverEvents = eventSet({
       }),
     ),
 
+    ServerCrashDumpRequested: event(
+      "A user asked for an interrupt that makes the guest's kernel write a crash dump.",
+      z.object(server),
+    ),
+    ServerCrashDumpTriggered: event('The guest got the interrupt.', z.object(server)),
+    ServerCrashDumpFailed: event('The guest did not get the interrupt.', z.object({ ...server, fault: ServerFault })),
+
     ServerInterfaceAttachRequested: event(
       "A user asked for another network interface; its port is the server's from now on.",
       z.object({ ...server, port: ServerPort, at: Instant }),

@@ -54,6 +54,7 @@ const begins: { readonly [T in ServerEvent['type']]?: Begins } = {
   ServerResizeConfirmRequested: () => 'confirmResize',
   ServerResizeRevertRequested: () => 'revertResize',
   ServerSnapshotRequested: () => 'createImage',
+  ServerCrashDumpRequested: () => 'trigger_crash_dump',
   ServerRescueRequested: () => 'rescue',
   ServerUnrescueRequested: () => 'unrescue',
   ServerInterfaceAttachRequested: () => 'attach_interface',
@@ -80,6 +81,7 @@ const firstStep: Readonly<Record<string, string>> = {
   confirmResize: 'compute_confirm_resize',
   revertResize: 'compute_revert_resize',
   createImage: 'compute_snapshot_instance',
+  trigger_crash_dump: 'compute_trigger_crash_dump',
   rescue: 'compute_rescue_instance',
   unrescue: 'compute_unrescue_instance',
   attach_interface: 'compute_attach_interface',
@@ -128,6 +130,9 @@ const follow = (row: ServerActionRow, event: RecordedEvent & ServerEvent): Serve
       );
     case 'ServerMigrationScheduled':
       return open(close(row, at, null, null), at, stepThere(row), event.data.hostName, event.data.host);
+    case 'ServerCrashDumpTriggered':
+      return close(row, at, null, null);
+    case 'ServerCrashDumpFailed':
     case 'ServerMigrationFailed':
       return failed(close(row, at, event.data.fault.message, null));
     case 'ServerSpawned':

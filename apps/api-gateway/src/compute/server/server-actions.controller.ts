@@ -3,6 +3,7 @@ import { Controller, Injectable } from '@nestjs/common';
 import {
   after,
   conflict,
+  DomainError,
   invalid,
   notFound,
   type ProjectId,
@@ -127,6 +128,8 @@ export class ServerActionsController {
         return this.migrator.migrate(call, row, value as never);
       case 'migrateLive':
         return this.migrator.migrateLive(call, row, value as never);
+      case 'crashDump':
+        return this.crashDump(call, row);
       case 'securityGroup':
         return this.changeGroups(call, rows, row, run.change, (value as { name: string }).name);
       case 'consoleOutput':
@@ -136,6 +139,23 @@ export class ServerActionsController {
         return ok({ console: { type, url: await this.openConsole(call, row, run.protocol, type) } });
       }
     }
+  }
+
+  /** Accepted once it is asked for; what came of it stands in its instance action. */
+  private async crashDump(call: Call, { id: serverId }: ServerRow): Promise<undefined> {
+    const { commands } = this.core;
+    const ask = { type: 'crashDump', serverId, asAdmin: call.isAdmin } as const;
+    const { state } = await commands.execute(serverAggregate, serverId, ask, call.context());
+    const answer = await this.live
+      .ask(state.placement!.host, { kind: 'crashDump', serverId })
+      .catch((error: unknown) => {
+        if (error instanceof DomainError && error.kind === 'unavailable') return { ok: false };
+        throw error;
+      });
+    const fault = answer.ok ? null : { code: 500, message: 'The hypervisor did not send the guest an interrupt.' };
+    const settle = { type: 'settleCrashDump', serverId, fault } as const;
+    await commands.execute(serverAggregate, serverId, settle, call.context('settled'));
+    return undefined;
   }
 
   private async forceDelete(call: Call) {

@@ -48,6 +48,7 @@ export type Run =
   | { readonly kind: 'resize' }
   | { readonly kind: 'migrate' }
   | { readonly kind: 'migrateLive' }
+  | { readonly kind: 'crashDump' }
   | { readonly kind: 'unsupported' };
 
 const anything: ByVersion<z.ZodType> = [['2.1', z.unknown()]];
@@ -162,6 +163,13 @@ export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
     value: migrateLiveSchema,
     needs: 'liveMigration',
     run: { kind: 'migrateLive' },
+  },
+  trigger_crash_dump: {
+    policy: 'os_compute_api:servers:trigger_crash_dump',
+    versions: ['2.17'],
+    value: [['2.1', z.null()]],
+    needs: 'crashDumps',
+    run: { kind: 'crashDump' },
   },
   unrescue: {
     policy: 'os_compute_api:os-unrescue',

@@ -15,6 +15,7 @@ import {
 import type { Aggregate } from '@omnivisor/eventsourcing';
 import { evolve, MAX_ATTEMPTS, noServer, type Server, type TaskState } from './server.js';
 import { type AdoptionCommand, adopt, releaseGuest } from './server-adoption.js';
+import { type CrashDumpCommand, decideCrashDump } from './server-crash-dump.js';
 import { decideInterface, type InterfaceCommand, reportInterface } from './server-interfaces.js';
 import {
   decideMigration,
@@ -115,6 +116,7 @@ export type ServerCommand =
       readonly securityGroups: readonly SecurityGroupId[];
     }
   | AdoptionCommand
+  | CrashDumpCommand
   | InterfaceCommand
   | MigrationCommand
   | RebuildCommand
@@ -361,6 +363,9 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
     case 'snapshot':
     case 'confirmSnapshotDropped':
       return decideSnapshot(server, command);
+    case 'crashDump':
+    case 'settleCrashDump':
+      return decideCrashDump(server, command);
     case 'rescue':
     case 'unrescue':
       return decideRescue(server, command);

@@ -473,6 +473,9 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
       return server.placement?.attempt === event.data.attempt ? { ...server, placement: null, spawned: false } : server;
     }
     case 'ServerGuestQuarantined':
+    case 'ServerCrashDumpRequested':
+    case 'ServerCrashDumpTriggered':
+    case 'ServerCrashDumpFailed':
       return server;
     case 'ServerLocked':
       return { ...server, locked: true, lockedBy: event.data.by, lockedReason: event.data.reason };

@@ -61,7 +61,6 @@ export const unbuiltActions: Readonly<Record<string, ServerActionSpec>> = {
     }),
   ),
   changePassword: unbuilt('os-admin-password', object({ adminPass: always(password) })),
-  trigger_crash_dump: unbuilt('servers:trigger_crash_dump', [['2.1', z.null()]], ['2.17']),
   restore: unbuilt('os-deferred-delete:restore'),
   injectNetworkInfo: unbuilt('os-admin-actions:inject_network_info'),
   addFixedIp: unbuilt(
