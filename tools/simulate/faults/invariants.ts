@@ -68,7 +68,7 @@ const placesOf = (stream: readonly RecordedEvent[]): readonly Place[] => {
         if (isLive) others = [...others, { ...target, part: 'incoming' }];
         break;
       case 'ServerMigrationLanded':
-        others = [...without(target), { ...home!, part: isLive ? 'tombstone' : 'kept' }];
+        others = [...without(target), { ...home!, part: 'kept' }];
         home = target;
         break;
       case 'ServerMigrationFailed':
@@ -80,6 +80,9 @@ const placesOf = (stream: readonly RecordedEvent[]): readonly Place[] => {
       case 'ServerActionFailed':
         if (!dataOf(event).unheard)
           others = others.map((o) => (o.part === 'incoming' ? { ...o, part: 'tombstone' } : o));
+        break;
+      case 'ServerMigrated':
+        if (isLive) others = others.map((other) => ({ ...other, part: 'tombstone' }));
         break;
       case 'ServerMigrationConfirmed':
       case 'ServerDeleteRequested':

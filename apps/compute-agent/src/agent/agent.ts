@@ -398,7 +398,13 @@ export class Agent {
       case 'accept': {
         const leave = this.session.leaveFor({ kind: 'spawn', serverId, attempt }, signal);
         await leave.step();
-        await memberOf(this.ports.driver, 'liveMigration').accept(serverId);
+        try {
+          await memberOf(this.ports.driver, 'liveMigration').accept(serverId);
+        } catch (error) {
+          // All of it was here once: what is not any more will not come.
+          if (error instanceof HypervisorError && error.code === 'fault') return tell({ kind: 'missing' });
+          throw error;
+        }
         const { power } = await this.ports.driver.inspect(serverId);
         return tell({ kind: 'spawned', power, bootId: this.bootId });
       }

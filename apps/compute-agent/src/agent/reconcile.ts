@@ -61,7 +61,9 @@ const compared = (desired: DesiredServer | undefined, found: FoundGuest | undefi
   // What is kept, or waits, is another host's concern until the log says so.
   if (desired.part) return null;
   const operation = desired.operation && !desired.operation.done ? desired.operation : null;
+  const isAccepting = !desired.spawned && desired.arrivesBy !== undefined;
   if (!found) {
+    if (isAccepting) return { kind: 'reportMissing' };
     if (!desired.spawned) return { kind: 'spawn' };
     return operation
       ? { kind: 'failOperation', operation: operation.kind, generation: operation.generation }
@@ -72,8 +74,8 @@ const compared = (desired: DesiredServer | undefined, found: FoundGuest | undefi
       kind: 'quarantine',
       reason: `attempt ${found.mark.attempt} is here, attempt ${desired.attempt} is wanted`,
     };
+  if (isAccepting) return { kind: found.stage === 'incoming' ? 'accept' : 'reportSpawned' };
   // A guest that does not run and was never reported was left half made by a crash: `spawn` goes on with it.
-  if (!desired.spawned && found.stage === 'incoming') return { kind: 'accept' };
   if (!desired.spawned) return { kind: desired.adoption || hasLived(found) ? 'reportSpawned' : 'spawn' };
   if (operation) return { kind: 'operate', operation: operation.kind, generation: operation.generation };
   // `noState` means that the hypervisor cannot say now: no news is no change.

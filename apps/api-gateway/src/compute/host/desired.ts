@@ -2,7 +2,7 @@ import type { hostBus } from '@omnivisor/contracts';
 import type { z } from 'zod';
 import type { Operation } from '../server/server.js';
 import type { ServerRow } from '../server/server.projection.js';
-import type { Remains } from '../server/server-migration.js';
+import { isAccepting, type Remains } from '../server/server-migration.js';
 
 export type DesiredServer = z.input<typeof hostBus.DesiredServer>;
 type PortPlug = z.input<typeof hostBus.PortPlug>;
@@ -26,6 +26,7 @@ export const desiredOf = (server: ServerRow, ports: readonly PortPlug[]): Desire
   build: server.build ?? 0,
   operation: server.operation && operationOf(server.operation),
   ...(server.held ? { part: 'kept' as const } : {}),
+  ...(isAccepting(server) ? { arrivesBy: server.migration?.disks ?? ('copied' as const) } : {}),
   ...(server.arrival && !server.spawned ? { arrival: server.arrival } : {}),
   name: server.hostname,
   flavor: server.flavor,

@@ -20,7 +20,7 @@ import type { GatewayCore } from '../../core/gateway-core.js';
 import { settled } from '../../core/settled.js';
 import { remainsTable, type ServerRow, serverTable } from '../server/server.projection.js';
 import { serverAggregate } from '../server/server-lifecycle.js';
-import { remainsOn } from '../server/server-migration.js';
+import { isAccepting, remainsOn } from '../server/server-migration.js';
 import { desiredOf, desiredRemains } from './desired.js';
 import { type HostRow, hostTable } from './host.projection.js';
 import { isAskedFor } from './host-change.js';
@@ -222,6 +222,8 @@ export class HostDesk {
         ? { kind: isIncoming ? 'receive' : 'spawn', serverId, attempt }
         : { kind: 'operate', serverId, attempt, generation };
     if (!isAskedFor(change, host, server)) return null;
+    // A guest that has come by itself is never made from an image.
+    if (generation === undefined && isAccepting(server)) return null;
     const { arrival } = server;
     if (generation !== undefined || !arrival)
       return this.ports.boot(

@@ -19,6 +19,7 @@ import { type CrashDumpCommand, decideCrashDump } from './server-crash-dump.js';
 import { decideInterface, type InterfaceCommand, reportInterface } from './server-interfaces.js';
 import {
   decideMigration,
+  isAccepting,
   isSent,
   isUnplaced,
   type MigrationCommand,
@@ -222,7 +223,8 @@ const report = (server: Server, command: Extract<ServerCommand, { type: 'report'
       return [{ type: 'ServerPowerChanged', data: { ...onHost, power: fact.power, cause, bootId: fact.bootId } }];
     }
     case 'missing':
-      if (!server.spawned || server.held || server.deleteRequested || server.power === 'noState') return [];
+      if (server.held || server.deleteRequested || server.power === 'noState') return [];
+      if (!server.spawned && !isAccepting(server)) return [];
       return [{ type: 'ServerGuestMissing', data: onHost }];
     case 'absent': {
       // Only a tombstone makes an absence final; without one it would be a missing guest.

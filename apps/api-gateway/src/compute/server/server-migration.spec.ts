@@ -236,6 +236,17 @@ describe('a live move', () => {
       remains: [{ placement: { host }, part: 'tombstone', claims: [1] }],
     });
   });
+  it('whose guest is lost before it was accepted is an error, never made again, and its source is kept', () => {
+    const here = [...alive, liveSent, liveLanded];
+    expect(state(...here).remains).toMatchObject([{ placement: { host }, part: 'kept' }]);
+    const missing: ServerEvent = { type: 'ServerGuestMissing', data: there };
+    given(...here)
+      .when(report({ kind: 'missing' }, there))
+      .then(missing);
+    expect(state(...here, missing)).toMatchObject({
+      ...{ vmState: 'error', spawned: true, migration: { status: 'error' }, remains: [{ part: 'kept' }] },
+    });
+  });
   it('that is aborted leaves the guest where it is, and nothing on the target', () => {
     const abort: ServerEvent = { type: 'ServerMigrationAbortRequested', data: { serverId } };
     given(...alive)

@@ -140,6 +140,10 @@ export const isUnplaced = ({ migration, taskState }: Pick<Server, 'migration' | 
 export const isSent = (server: Pick<Server, 'migration' | 'held' | 'deleteRequested'>): boolean =>
   server.migration?.status === 'post-migrating' && server.held === true && !server.deleteRequested;
 
+/** Its guest has come to the target by itself, and is not made there, whatever becomes of it. */
+export const isAccepting = ({ migration, held, spawned }: Pick<Server, 'migration' | 'held' | 'spawned'>): boolean =>
+  migration?.kind === 'live-migration' && migration.status === 'post-migrating' && !held && !spawned;
+
 /** On its way back, with nothing left of it where it was. */
 export const canReturn = ({
   held,
@@ -325,7 +329,8 @@ export const evolveMigration = (server: Server, event: MigrationEvent): Server =
     case 'ServerMigrated': {
       if (!migration) return server;
       const { arrival: _, ...arrived } = server;
-      if (migration.kind === 'live-migration') return { ...arrived, ...withStatus(server, 'completed') };
+      if (migration.kind === 'live-migration')
+        return { ...arrived, ...withStatus(server, 'completed'), ...withTombstones(server) };
       return { ...arrived, ...withStatus(server, 'finished'), ...withoutTransfers(server), vmState: 'resized' };
     }
     case 'ServerMigrationConfirmed':
@@ -398,7 +403,7 @@ const landed = (server: Server, { disks }: EventData<Events, 'ServerMigrationLan
   const { target } = migration;
   const isLive = migration.kind === 'live-migration';
   const others = (server.remains ?? []).filter((r) => r.placement.host !== target.host);
-  const left: Remains = { placement, part: isLive ? 'tombstone' : 'kept', claims: claimsOf(server), isPlugged: false };
+  const left: Remains = { placement, part: 'kept', claims: claimsOf(server), isPlugged: false };
   const powerOn = resize?.powerOn ?? true;
   return {
     ...server,

@@ -24,6 +24,7 @@ import { evolveInterfaces } from './server-interfaces.js';
 import {
   type Arrival,
   evolveMigration,
+  isAccepting,
   isOver,
   type Migration,
   migrationFailed,
@@ -461,6 +462,7 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
     case 'ServerGuestMissing':
       return {
         ...server,
+        ...(isAccepting(server) ? { ...withStatus(server, 'error'), spawned: true } : {}),
         vmState: 'error',
         taskState: server.taskState === 'deleting' ? 'deleting' : null,
         ...withoutOperation(server),
