@@ -165,6 +165,7 @@ export const violated = (log: Log, removed: readonly Deed[]): string[] => {
     moves: [],
     absences: [],
     accepted: [],
+    doubles: [],
     liedAbout: new Set<string>(),
     goingRound: [],
     hosts: [],

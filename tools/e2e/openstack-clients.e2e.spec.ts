@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { clients, isThere } from '../test/clients.mjs';
 import { OpenStackSession } from './openstack-session.js';
-import { RunningCloud } from './running-cloud.js';
+import { eventually, RunningCloud } from './running-cloud.js';
 
 let cloud: RunningCloud;
 let folder: string;
@@ -85,6 +85,28 @@ describe.each(found)('%s', (_, client, there) => {
       await admin.run('server lock vm2');
       await admin.run('server unlock vm2');
       await admin.run('console log show vm2');
+
+      const host = async () => (await json('server show vm2'))['OS-EXT-SRV-ATTR:host'];
+      const before = await host();
+      await admin.run('server migrate --wait vm2');
+      expect(await host()).not.toBe(before);
+      await admin.run('server resize confirm vm2');
+      await admin.run('server migrate --wait vm2');
+      await admin.run('server resize revert vm2');
+      await eventually(
+        'it is back',
+        () => json('server show vm2'),
+        ({ status }) => status === 'ACTIVE',
+        30,
+      );
+      await admin.run('server migrate --live-migration --wait vm2');
+      await eventually('it is back where it was', host, (now) => now === before, 30);
+      const moves = await json('server migration list --server vm2');
+      expect(moves.map((move: { Status: string }) => move.Status).sort()).toEqual([
+        'completed',
+        'confirmed',
+        'reverted',
+      ]);
       const actions = await json('server event list vm2');
       expect(actions.map((a: { Action: string }) => a.Action)).toEqual(
         expect.arrayContaining(['create', 'stop', 'start', 'reboot', 'pause', 'unpause']),
@@ -99,7 +121,7 @@ describe.each(found)('%s', (_, client, there) => {
         '|',
       ))
         await admin.run(command);
-    }, 90_000);
+    }, 150_000);
 
     it('is told what is wrong in words it shows', async () => {
       await expect(admin.run('server show nothing')).rejects.toThrow(/No [Ss]erver found|No server with a name/);

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { unavailable } from '@omnivisor/contracts';
 import { MemoryEventIndex } from '@omnivisor/eventsourcing/event-index';
@@ -41,6 +44,7 @@ export class ApiCloud {
     readonly cloud: SimulatedCloud,
     private readonly apps: { gateway: GatewayApp; image: ImageService; placement: OpenStackApp },
     complaints: object[],
+    private readonly disks: string,
   ) {
     this.complaints = complaints;
   }
@@ -70,6 +74,16 @@ export class ApiCloud {
         headers: { 'content-type': 'application/octet-stream' },
       });
       if (statusCode !== 204) throw unavailable(`the image service answered ${statusCode}`);
+    };
+    const disks = mkdtempSync(join(tmpdir(), 'omnivisor-disks-'));
+    cloud.giveDisk = async ({ id }, url) => {
+      const { statusCode, rawPayload } = await image.app.fastify.inject({
+        ...{ method: 'GET', url: url.replace(settings().internalUrl, '') },
+      });
+      if (statusCode !== 200) throw unavailable(`the image service answered ${statusCode}`);
+      const file = join(disks, id);
+      writeFileSync(file, rawPayload);
+      return file;
     };
     const placement = await createOpenStackApp({
       module: placementModule(cloud.schedulers[0]!.core),
@@ -101,7 +115,7 @@ export class ApiCloud {
       onError: (where, error) => void complaints.push({ where, error }),
     });
     cloud.gateways.push(gateway.gateway);
-    const api = new ApiCloud(cloud, { gateway, image, placement }, complaints);
+    const api = new ApiCloud(cloud, { gateway, image, placement }, complaints, disks);
     api.admin = await api.login('admin', ADMIN_PASSWORD, { project: { name: 'admin', domain: { id: 'default' } } });
     return api;
   }
@@ -151,6 +165,7 @@ export class ApiCloud {
     this.cloud.gateways.length = 0;
     await placement.close();
     await image.stop();
+    rmSync(this.disks, { recursive: true });
     await this.cloud.stop();
     await gateway.stop();
   }

@@ -24,6 +24,7 @@ import { ownerOf } from '../../apps/api-gateway/src/compute/server/server.reserv
 import { type ServerCommand, serverAggregate } from '../../apps/api-gateway/src/compute/server/server-lifecycle.js';
 import { Gateway } from '../../apps/api-gateway/src/gateway.js';
 import { Agent } from '../../apps/compute-agent/src/agent/agent.js';
+import type { ImageCache } from '../../apps/compute-agent/src/agent/ports.js';
 import { FakeDriver, FakeHypervisor } from '../../apps/compute-agent/src/drivers/fake/index.js';
 import { hostFacts } from '../../apps/compute-agent/src/host/host-facts.js';
 import { noImageBytes } from '../../apps/compute-agent/src/images/image-cache.js';
@@ -73,6 +74,8 @@ export class SimulatedCloud {
   readonly gateways: Gateway[] = [];
   readonly schedulers: Scheduler[] = [];
   readonly hosts: SimulatedHost[] = [];
+  /** Where the bytes of an image lie for a host. */
+  giveDisk: ImageCache['path'] = noImageBytes.path;
   /** Takes the disks that hosts send; a real image service does where there is one. */
   takeDisk = async (_url: string, bytes: NodeJS.ReadableStream): Promise<void> => void (await buffer(bytes));
   private readonly seat = new MemorySeat();
@@ -170,7 +173,10 @@ export class SimulatedCloud {
       bus: this.bus,
       driver,
       network: new FakeNetworkPlug(),
-      images: { ...noImageBytes, send: (url, bytes) => this.takeDisk(url, bytes) },
+      images: {
+        path: (image, url, signal) => this.giveDisk(image, url, signal),
+        send: (url, bytes) => this.takeDisk(url, bytes),
+      },
       facts: () => this.facts(host),
       onError: this.note(host.name),
       random: this.random,

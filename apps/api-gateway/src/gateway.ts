@@ -1,14 +1,18 @@
 import {
   abortSnapshotImage,
   type CommandContext,
+  completeSnapshotImage,
+  deleteDiskTransfer,
   type ProjectId,
   type RequestedNetwork,
   type ReserveRequest,
   reserve,
   type ServerPort,
+  seconds,
 } from '@omnivisor/contracts';
 import { PersonalKeys, PersonalStore } from '@omnivisor/eventsourcing/personal';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
+import { type HostRow, hostTable } from './compute/host/host.projection.js';
 import { HostDesk } from './compute/host/host-desk.js';
 import { LiveAnswers } from './compute/host/live-answers.js';
 import { serverAmounts } from './compute/quota/defaults.js';
@@ -16,7 +20,7 @@ import { quotaAggregate } from './compute/quota/quota.js';
 import { type BuildServer, ServerProcess } from './compute/server/server.process.js';
 import { ownerOf, serverReservation } from './compute/server/server.reservation.js';
 import { sizeHeld } from './compute/server/server-resize.js';
-import { snapshotUpload } from './compute/server/snapshot-upload.js';
+import { diskUpload, snapshotUpload } from './compute/server/snapshot-upload.js';
 import { leaveGroup } from './compute/server-group/leave-group.js';
 import { GatewayCore, type GatewayPorts } from './core/gateway-core.js';
 import { GuestDesk } from './metadata/guest-desk.js';
@@ -24,6 +28,14 @@ import { networkReservations } from './network/network.reservations.js';
 import { type PlugRequest, ServerPorts } from './network/server-ports.js';
 import { gatewayProjections } from './projections.js';
 import { ReservationProcess } from './reservation/reservation.process.js';
+
+/** How long a host may take to make a shell for a guest. */
+const RECEIVING = seconds(50);
+
+const sendingHost = (host: HostRow | undefined) =>
+  host?.facts
+    ? { backend: host.facts.backend, traits: host.facts.traits, format: host.facts.snapshotFormats?.[0] }
+    : undefined;
 
 /**
  * One replica of the gateway without its HTTP: commands, processes and what hosts and operators are answered. Plain code
@@ -58,7 +70,11 @@ export class Gateway {
         regroupedBy: (event) => this.serverPorts.regroupedBy(event),
         hostsThatTrust: (rows, groups) => this.serverPorts.hostsThatTrust(rows, groups),
         boot: (server, image, host, formats) => guests.boot(server, image, host, formats),
-        upload: (server, host) => snapshotUpload(this.core, server, host),
+        upload: (server, host, disk) =>
+          server.operation?.kind === 'migrate'
+            ? diskUpload(this.core, server, host, disk)
+            : snapshotUpload(this.core, server, host),
+        receive: (host, question) => this.live.ask(host, { kind: 'receive', ...question }, RECEIVING),
         metadata: (rows, host, request) => guests.metadata(rows, host, request),
       },
       onError,
@@ -75,6 +91,10 @@ export class Gateway {
         },
         dropImage: async (imageId, context) =>
           void (await this.core.bus.request(abortSnapshotImage, { imageId, context })),
+        dropTransfer: async (transferId, context) =>
+          void (await this.core.bus.request(deleteDiskTransfer, { transferId, context })),
+        sends: async (host) => sendingHost(await (await this.core.fresh()).get(hostTable, host)),
+        sent: (imageId) => this.core.bus.request(completeSnapshotImage, { imageId }),
         releasePort: ({ id }, portId, context) => this.serverPorts.releaseOne(id, portId, context),
         release: (server, context) => this.release(server, context),
       }),

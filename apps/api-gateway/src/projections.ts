@@ -1,9 +1,10 @@
-import type { Projection } from '@omnivisor/eventsourcing';
+import { derived, type Projection } from '@omnivisor/eventsourcing';
 import { erasureProjection } from './audit/erasure/erasure.projection.js';
 import { hostProjection } from './compute/host/host.projection.js';
+import { migrationTable } from './compute/migration/migration.projection.js';
 import { computeProjections } from './compute/projections.js';
 import { schedulingProjection } from './compute/scheduling/scheduling.projection.js';
-import { serverProjection } from './compute/server/server.projection.js';
+import { remainsTable, serverProjection } from './compute/server/server.projection.js';
 import { serverReadings } from './compute/server/server.reservation.js';
 import { identityProjections } from './identity/record/tables.js';
 import { networkProjections } from './network/network.projections.js';
@@ -14,6 +15,8 @@ import { reservationProjection } from './reservation/reservation.projection.js';
 export const gatewayProjections = [
   ...identityProjections,
   serverProjection,
+  derived(remainsTable),
+  derived(migrationTable),
   reservationProjection((event) => [...serverReadings(event), ...networkReadings(event)]),
   hostProjection,
   schedulingProjection,

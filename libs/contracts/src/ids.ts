@@ -16,6 +16,9 @@ const keystoneId = <B extends string>() =>
 
 export const ServerId = uuid<'ServerId'>();
 export type ServerId = z.infer<typeof ServerId>;
+/** A change of host or size, as Nova's `uuid` of a migration names it. */
+export const MigrationId = uuid<'MigrationId'>();
+export type MigrationId = z.infer<typeof MigrationId>;
 export const ImageId = uuid<'ImageId'>();
 export type ImageId = z.infer<typeof ImageId>;
 export const NetworkId = uuid<'NetworkId'>();

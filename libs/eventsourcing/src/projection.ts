@@ -13,7 +13,16 @@ export interface Projection<Row extends object = object> {
   evolve(row: Row | undefined, event: RecordedEvent, key: string): Row | undefined;
   /** Rows of other tables that follow from this row alone, e.g. when its next work falls due. */
   derive?(key: string, row: Row | undefined): readonly RowChange[];
+  /** Rows that `derive` gave for `before` and does not give, nor take back, for `after`: what they are for good. */
+  shed?(before: Row | undefined, after: Row | undefined): readonly RowChange[];
 }
+
+/** A table whose rows other projections derive: no event has one of its own. */
+export const derived = <Row extends object>(table: Table<Row>): Projection<Row> => ({
+  table,
+  keys: () => [],
+  evolve: (row) => row,
+});
 
 /** An event of a set as the log has it: what `evolve` sees after narrowing by `type`. */
 export type Recorded<E extends DomainEvent> = E extends DomainEvent<infer T, infer D> ? RecordedEvent<T, D> : never;
@@ -125,11 +134,16 @@ export const project = async (
     ),
   );
   const rows = new Map([...old].map(([table, found]) => [table, new Map<string, object | undefined>(found)]));
+  const changes: RowChange[] = [];
   for (const [p, steps] of touched) {
     const table = rows.get(p.table)!;
-    for (const { event, key } of steps) table.set(key, p.evolve(table.get(key), event, key));
+    for (const { event, key } of steps) {
+      const row = table.get(key);
+      const next = p.evolve(row, event, key);
+      table.set(key, next);
+      if (p.shed) changes.push(...p.shed(row, next));
+    }
   }
-  const changes: RowChange[] = [];
   for (const [table, keys] of keysOf)
     for (const key of keys) {
       const row = rows.get(table)!.get(key);

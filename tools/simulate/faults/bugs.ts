@@ -249,6 +249,23 @@ export const bugs: readonly PlantedBug[] = [
     driver: (driver) => driving(driver, { destroy: async () => {} }),
   },
   {
+    name: 'what a server that moved left on its source is destroyed at once',
+    agentBus: (bus) =>
+      asking(bus, (ask) => async (endpoint, request, subject) => {
+        const reply = await ask(endpoint, request, subject);
+        if ((endpoint as unknown) === hostBus.confirm)
+          return { confirmed: (reply as { confirmed: boolean[] }).confirmed.map(() => true) };
+        if ((endpoint as unknown) !== hostBus.desired) return reply;
+        const desired = reply as { servers: { part?: string; tombstone: boolean }[] };
+        const gone = (s: (typeof desired.servers)[number]) => (s.part === 'kept' ? { ...s, tombstone: true } : s);
+        return { ...desired, servers: desired.servers.map(gone) };
+      }),
+  },
+  {
+    name: 'the source of a move goes on while the target makes the guest',
+    driver: (driver) => driving(driver, { powerOff: async () => {} }),
+  },
+  {
     name: 'the session of an agent is not checked',
     agentBus: (bus, { hostId, newestSession }) =>
       asking(bus, (ask) => (endpoint, request, subject) => {

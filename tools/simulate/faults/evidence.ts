@@ -60,6 +60,8 @@ export interface Evidence {
   readonly moves: readonly Move[];
   readonly absences: readonly Absence[];
   readonly accepted: readonly Accepted[];
+  /** Servers that ran on two hosts at a time. */
+  readonly doubles: readonly string[];
   /** Servers of which a hypervisor said what was not so. */
   readonly liedAbout: ReadonlySet<string>;
   /** Processes that went on for ever at one moment. */

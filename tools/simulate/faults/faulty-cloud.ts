@@ -1,15 +1,23 @@
+import type { Readable } from 'node:stream';
 import {
   AdminReply,
   AdminRequest,
   adminSubject,
   at,
+  Bytes,
   type CommandContext,
   type CommandId,
+  completeSnapshotImage,
+  conflict,
+  createDiskTransfer,
+  deleteDiskTransfer,
   endpoint,
   type HostId,
   hostBus,
+  type MigrationId,
   ms,
   type NetworkId,
+  notFound,
   type Position,
   type PowerOperation,
   type ProjectId,
@@ -97,6 +105,8 @@ export class FaultyCloud {
   private readonly vault: MemoryVault;
   private readonly cores = new Map<Life, Gateway>();
   private readonly networks: NetworkId[] = [];
+  /** Disks on their way. */
+  private readonly transfers = new Map<string, 'waiting' | 'sent'>();
   private accepted: (Accepted & { readonly position: Position })[] = [];
 
   private constructor(
@@ -119,7 +129,9 @@ export class FaultyCloud {
   ): Promise<FaultyCloud> {
     const cloud = new FaultyCloud(history, trace, bug);
     const images = new Life('images', () => {});
-    await cloud.network.portFor(images).respond(signImageUrl, async ({ imageId }) => ({ url: `memory:${imageId}` }));
+    const port = cloud.network.portFor(images);
+    await port.respond(signImageUrl, async ({ imageId }) => ({ url: `memory:${imageId}` }));
+    await cloud.takeTransfers(port);
     for (let i = 1; i <= 2; i++)
       cloud.schedulers.push(cloud.process(`scheduler-${i}`, (life) => cloud.scheduler(life)));
     for (let i = 1; i <= 2; i++) cloud.gateways.push(cloud.process(`gateway-${i}`, (life) => cloud.gateway(life)));
@@ -183,6 +195,24 @@ export class FaultyCloud {
 
   power(serverId: ServerId, operation: PowerOperation): void {
     this.send(serverId, { type: 'power', serverId, operation, asAdmin: true });
+  }
+
+  /** Moves a server to another host, or gives it another flavor that takes as much. */
+  async move(serverId: ServerId, how: 'migrate' | 'liveMigrate' | 'resize'): Promise<void> {
+    const migrationId = this.seeded.uuid() as MigrationId;
+    const asked = { serverId, migrationId, asAdmin: true };
+    if (how === 'resize') {
+      const row = await this.database.rows.get(serverTable, serverId);
+      const flavor = row && { ...row.flavor, id: `${row.flavor.id}+` as typeof row.flavor.id };
+      if (flavor) this.send(serverId, { type: how, ...asked, flavor });
+    } else this.send(serverId, { type: how, ...asked, requestedHost: null, disks: 'copied' } as ServerCommand);
+  }
+
+  /** What a server that has moved comes to. */
+  async decide(serverId: ServerId, how: 'confirmResize' | 'revertResize' | 'abortMigration'): Promise<void> {
+    if (how !== 'abortMigration') return this.send(serverId, { type: how, serverId, asAdmin: true });
+    const row = await this.database.rows.get(serverTable, serverId);
+    if (row?.migration) this.send(serverId, { type: how, serverId, migrationId: row.migration.id });
   }
 
   /** Makes a server's guest anew from an image, or lets it start from one for a while. */
@@ -297,7 +327,14 @@ export class FaultyCloud {
       bus,
       driver: this.bug?.driver?.(driver, clock as never) ?? driver,
       network: host.plug,
-      images: noImageBytes,
+      images: {
+        path: noImageBytes.path,
+        send: (url, bytes) =>
+          life.call('send a disk', async () => {
+            (bytes as Readable).destroy();
+            if (this.transfers.has(url)) this.transfers.set(url, 'sent');
+          }),
+      },
       facts,
       onError: (where, error) => this.note(`${life.name} ${where}: ${error}`),
       random: new Random(this.history.seed, life.name).next,
@@ -370,6 +407,7 @@ export class FaultyCloud {
       {
         made: (guest) => this.deed('made', host, guest.mark),
         removed: (guest) => this.deed('removed', host, guest.mark),
+        runs: (guest) => this.runs(host, guest),
         lied: (id) => this.witness.liedAbout.add(id),
         begins: (life, method, id) => this.witness.begins(host.id, life, method, id),
       },
@@ -392,6 +430,24 @@ export class FaultyCloud {
       this.witness.streamOf(`host-${hostId}`).some((e) => e.type === 'HostSessionStarted'),
     );
     await this.clock.runUntil(() => this.witness.streamOf(`provider-${host.providerId}`).length >= 3);
+  }
+
+  /** An image service that keeps of disks on their way only whether they have come. */
+  private async takeTransfers(port: Bus): Promise<void> {
+    await port.respond(createDiskTransfer, async ({ transferId: id }) => {
+      if (this.transfers.get(id) === 'sent') throw conflict(`${id} has its bytes`);
+      this.transfers.set(id, 'waiting');
+      return { url: id };
+    });
+    await port.respond(completeSnapshotImage, async ({ imageId: id }) => {
+      if (!this.transfers.has(id)) throw notFound(`no ${id}`);
+      if (this.transfers.get(id) !== 'sent') throw conflict(`${id} waits for its bytes`);
+      return { size: Bytes.parse(1), sha512: '0'.repeat(128), virtualSize: null };
+    });
+    await port.respond(deleteDiskTransfer, async ({ transferId: id }) => {
+      this.transfers.delete(id);
+      return {};
+    });
   }
 
   private async prepareProject(): Promise<void> {
@@ -445,6 +501,17 @@ export class FaultyCloud {
   private appended(events: readonly RecordedEvent[]): void {
     for (const { position, stream, revision, type } of events) this.note(`${position} ${stream} ${revision} ${type}`);
     this.witness.appended(events);
+  }
+
+  /** A guest has power: on no other host one of the same server may. */
+  private runs({ id, name }: FaultyHost, { mark }: { readonly mark: { readonly serverId: ServerId } }): void {
+    const { serverId } = mark;
+    for (const other of this.hosts) {
+      const guest = other.id === id ? undefined : other.machine.guest(serverId);
+      if (guest?.power !== 'running' || guest.stage === 'incoming') continue;
+      this.note(`${serverId} runs on ${name} and on ${other.name}`);
+      if (this.witness.epoch === 0) this.witness.doubles.push(serverId);
+    }
   }
 
   private deed(kind: Deed['kind'], { id, name }: FaultyHost, mark: { serverId: ServerId; attempt: number }): void {

@@ -1,6 +1,6 @@
 import { type Milliseconds, type PowerOperation, type PowerState, type ServerId, seconds } from '@omnivisor/contracts';
 import type { FaultyCloud, FaultyHost } from './faulty-cloud.js';
-import { DRIVER_CALLS, type Happening } from './history.js';
+import { DRIVER_CALLS, type Happening, MOVING_CALLS } from './history.js';
 import { HONEST, type WatchedMachine } from './machine.js';
 import { CALM } from './network.js';
 import type { SupervisedProcess } from './process.js';
@@ -41,7 +41,7 @@ export class Happenings {
       machine.lies = HONEST;
       machine.unreachable = false;
       machine.clearFaults();
-      for (const call of DRIVER_CALLS) machine.slow(call, seconds(call === 'spawn' ? 2 : 0));
+      for (const call of [...DRIVER_CALLS, ...MOVING_CALLS]) machine.slow(call, seconds(call === 'spawn' ? 2 : 0));
       if (agents.every((a) => a.retired)) cloud.addAgent(host);
     }
   }
@@ -53,6 +53,8 @@ export class Happenings {
     delete: ({ server }) => this.withServer(server, (id) => this.cloud.delete(id)),
     power: ({ server, operation }) =>
       this.withGuest(server, ({ id, power }) => this.cloud.power(id, WAY_BACK[power] ?? operation)),
+    move: ({ server, how }) => this.withGuest(server, ({ id }) => this.cloud.move(id, how)),
+    decide: ({ server, how }) => this.withGuest(server, ({ id }) => this.cloud.decide(id, how)),
     remake: ({ server, how }) => this.withGuest(server, ({ id }) => this.cloud.remake(id, how)),
     crash: ({ process, calls, when }) => this.withProcess(process, ({ life }) => life.dieAt({ calls, when })),
     restart: ({ process }) => this.withProcess(process, (p) => void p.stop()),
@@ -127,13 +129,13 @@ export class Happenings {
 
   private withGuest(
     choice: number,
-    action: (guest: { readonly id: ServerId; readonly power: PowerState; readonly machine: WatchedMachine }) => void,
-  ): void {
+    action: (guest: { readonly id: ServerId; readonly power: PowerState; readonly machine: WatchedMachine }) => unknown,
+  ): unknown {
     const all = this.cloud.hosts.flatMap(({ machine }) =>
       machine.all().map(({ mark, power }) => ({ id: mark.serverId, power, machine })),
     );
     const guest = all[Math.floor(choice * all.length)];
-    if (guest) action(guest);
+    return guest && action(guest);
   }
 
   private withProcess(choice: number, action: (process: SupervisedProcess) => void): void {

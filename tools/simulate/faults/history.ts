@@ -10,6 +10,13 @@ export type Happening =
   | { readonly kind: 'create'; readonly vcpus: number; readonly network: Choice | null; readonly count?: number }
   | { readonly kind: 'delete'; readonly server: Choice }
   | { readonly kind: 'power'; readonly server: Choice; readonly operation: PowerOperation }
+  | { readonly kind: 'move'; readonly server: Choice; readonly how: 'migrate' | 'liveMigrate' | 'resize' }
+  /** What a server that has moved, or another flavor, comes to. */
+  | {
+      readonly kind: 'decide';
+      readonly server: Choice;
+      readonly how: 'confirmResize' | 'revertResize' | 'abortMigration';
+    }
   | { readonly kind: 'remake'; readonly server: Choice; readonly how: 'rebuild' | 'rescue' | 'unrescue' }
   /** A process dies at the so-manieth call of a port from now. */
   | { readonly kind: 'crash'; readonly process: Choice; readonly calls: number; readonly when: 'before' | 'after' }
@@ -68,7 +75,9 @@ export const DRIVER_CALLS = [
   'rescue',
   'unrescue',
 ] as const;
-export type DriverCall = (typeof DRIVER_CALLS)[number];
+/** What only servers that move are done. */
+export const MOVING_CALLS = ['snapshot', 'migrate'] as const;
+export type DriverCall = (typeof DRIVER_CALLS)[number] | (typeof MOVING_CALLS)[number];
 
 /** What a run is made of; the same history runs the same way each time. */
 export interface History {
@@ -78,9 +87,11 @@ export interface History {
   readonly steps: readonly Step[];
 }
 
+/** Kinds that any history may have. */
+type Plain = Exclude<Kind, 'move' | 'decide'>;
 const NEWEST: Choice = 0.999;
 
-const makers: { readonly [K in Kind]: (random: Random) => Extract<Happening, { kind: K }> } = {
+const makers: { readonly [K in Plain]: (random: Random) => Extract<Happening, { kind: K }> } = {
   create: (r) => ({
     kind: 'create',
     vcpus: 1 + r.below(3),
@@ -133,7 +144,7 @@ const makers: { readonly [K in Kind]: (random: Random) => Extract<Happening, { k
 };
 
 /** How often each happens, where it may. */
-const WEIGHTS: Readonly<Record<Kind, number>> = {
+const WEIGHTS: Readonly<Record<Plain, number>> = {
   create: 10,
   delete: 5,
   power: 6,
@@ -154,7 +165,7 @@ const WEIGHTS: Readonly<Record<Kind, number>> = {
   hostBoot: 1,
   restore: 1,
 };
-const ALWAYS: readonly Kind[] = ['create', 'delete', 'power'];
+const ALWAYS: readonly string[] = ['create', 'delete', 'power'];
 /** Faults that can happen, but not in most histories: they drown what others find. */
 const RARE: Partial<Record<Kind, number>> = { restore: 0.12, lies: 0.25, clock: 0.3 };
 const STEPS = { least: 15, most: 45 };
@@ -162,20 +173,40 @@ const STEPS = { least: 15, most: 45 };
 /** The history of a seed. Each has some kinds of faults, rarely all: those that hide each other come apart. */
 export const historyOf = (seed: number): History => {
   const random = new Random(seed, 'history');
-  const kinds = (Object.keys(WEIGHTS) as Kind[]).filter(
+  const kinds = (Object.keys(WEIGHTS) as Plain[]).filter(
     (kind) => ALWAYS.includes(kind) || random.chance(RARE[kind] ?? 0.5),
   );
-  const bag = kinds.flatMap((kind) => Array<Kind>(WEIGHTS[kind]).fill(kind));
+  const bag = kinds.flatMap((kind) => Array<Plain>(WEIGHTS[kind]).fill(kind));
   const count = STEPS.least + random.below(STEPS.most - STEPS.least);
   const pace = random.pick([300, 1_500, 5_000]);
   const steps: Step[] = [];
   let restored = false;
   for (let i = 0; i < count; i++) {
-    const kind = i < 3 ? 'create' : random.pick(bag);
+    const kind: Plain = i < 3 ? 'create' : random.pick(bag);
     const step = { ...makers[kind](random), after: random.below(pace) };
     if (step.kind === 'restore' && restored) continue;
     restored ||= step.kind === 'restore';
     steps.push(step);
   }
-  return { seed, hosts: 2 + random.below(2), vcpus: 1 + random.below(4), steps };
+  return { seed, hosts: 2 + random.below(2), vcpus: 1 + random.below(4), steps: withMoves(seed, pace, steps) };
+};
+
+const moves: readonly ((random: Random) => Happening)[] = [
+  (r) => ({ kind: 'move', server: r.next(), how: r.pick(['migrate', 'migrate', 'liveMigrate', 'resize']) }),
+  (r) => ({ kind: 'move', server: r.next(), how: r.pick(['migrate', 'liveMigrate']) }),
+  (r) => ({ kind: 'decide', server: r.next(), how: r.pick(['confirmResize', 'revertResize', 'abortMigration']) }),
+  (r) => ({ kind: 'decide', server: r.next(), how: r.pick(['confirmResize', 'revertResize']) }),
+  (r) => ({ kind: 'fails', host: r.next(), operation: r.pick(MOVING_CALLS), times: 1 + r.below(3) }),
+  (r) => ({ kind: 'slow', host: r.next(), operation: r.pick(MOVING_CALLS), takes: r.below(20) }),
+];
+
+/** In some histories servers move, too: among what happens anyway, which stays as it is. */
+const withMoves = (seed: number, pace: number, steps: readonly Step[]): readonly Step[] => {
+  const random = new Random(seed, 'moves');
+  if (!random.chance(0.4)) return steps;
+  return steps.flatMap((step, i) =>
+    i < 3 || !random.chance(0.6)
+      ? [step]
+      : [step, { ...random.pick(moves)(random), after: random.below(pace) } as Step],
+  );
 };

@@ -1,4 +1,4 @@
-import type { RecordedEvent } from '@omnivisor/contracts';
+import type { RecordedEvent, ServerEvent } from '@omnivisor/contracts';
 import type { Evidence } from './evidence.js';
 
 /** What must hold; each returns what does not, in words. Pure. */
@@ -10,15 +10,92 @@ const claimOf = ({ serverId, attempt }: { serverId: string; attempt: number }) =
 const has = (stream: readonly RecordedEvent[], type: RecordedEvent['type'], attempt?: number) =>
   stream.some((e) => e.type === type && (attempt === undefined || dataOf(e).attempt === attempt));
 
+/** What a host has of a server, as the server's stream says it. */
+interface Place {
+  readonly host: string;
+  readonly providerId: string;
+  readonly attempt: number;
+  /** `home`: its guest; the others are of a server that moves. */
+  readonly part: 'home' | 'kept' | 'incoming' | 'tombstone';
+  readonly claims: readonly number[];
+}
+
+interface Told extends Omit<Place, 'part' | 'claims'> {
+  readonly released: number;
+}
+
 /** Where a server's stream says it is. */
-const placementOf = (stream: readonly RecordedEvent[]) => {
-  let placement: { host: string; providerId: string; attempt: number } | null = null;
+const placesOf = (stream: readonly RecordedEvent[]): readonly Place[] => {
+  let home: Place | null = null;
+  let source: Place | null = null;
+  let target: Place | null = null;
+  let others: Place[] = [];
+  let isLive = false;
+  const without = (place: Place | null) => others.filter((other) => other.host !== place?.host);
+  const claims = (change: (claims: readonly number[]) => number[]) => {
+    home &&= { ...home, claims: change(home.claims) };
+  };
+  const goBack = () => {
+    const left: Place[] = home && home.attempt === target?.attempt ? [{ ...home, part: 'tombstone' }] : [];
+    others = [...without(source), ...left];
+    home = source;
+  };
   for (const event of stream) {
-    const { host, providerId, attempt } = dataOf(event);
-    if (event.type === 'ServerScheduled') placement = { host: host!, providerId: providerId!, attempt: attempt! };
-    else if (event.type === 'ServerGuestAbsent' && placement?.attempt === attempt) placement = null;
+    const { host, providerId, attempt, released } = event.data as unknown as Told;
+    switch (event.type as ServerEvent['type']) {
+      case 'ServerScheduled':
+        home = { host, providerId, attempt, part: 'home', claims: [attempt] };
+        break;
+      case 'ServerResizeScheduled':
+        claims((all) => [...all, attempt]);
+        break;
+      case 'ServerResizeConfirmed':
+      case 'ServerResizeReverted':
+        claims((all) => all.filter((claim) => claim !== released));
+        break;
+      case 'ServerAttemptAbandoned':
+        claims((all) => all.filter((claim) => claim !== attempt || all.length === 1));
+        break;
+      case 'ServerMigrateRequested':
+      case 'ServerResizeRequested':
+      case 'ServerLiveMigrateRequested':
+        isLive = event.type === 'ServerLiveMigrateRequested';
+        target = null;
+        break;
+      case 'ServerMigrationScheduled':
+        source = home;
+        target = { host, providerId, attempt, part: 'home', claims: [attempt] };
+        if (isLive) others = [...others, { ...target, part: 'incoming' }];
+        break;
+      case 'ServerMigrationLanded':
+        others = [...without(target), { ...home!, part: 'kept' }];
+        home = target;
+        break;
+      case 'ServerMigrationFailed':
+        goBack();
+        break;
+      case 'ServerResizeRevertRequested':
+        if (target) goBack();
+        break;
+      case 'ServerActionFailed':
+        if (!dataOf(event).unheard)
+          others = others.map((o) => (o.part === 'incoming' ? { ...o, part: 'tombstone' } : o));
+        break;
+      case 'ServerMigrated':
+        if (isLive) others = others.map((other) => ({ ...other, part: 'tombstone' }));
+        break;
+      case 'ServerMigrationConfirmed':
+      case 'ServerDeleteRequested':
+        others = others.map((other) => ({ ...other, part: 'tombstone' }));
+        break;
+      case 'ServerGuestAbsent':
+        if (others.some((o) => o.host === host && o.attempt === attempt))
+          others = others.filter((o) => o.attempt !== attempt);
+        else if (home?.attempt === attempt) home = null;
+        break;
+    }
   }
-  return placement as { host: string; providerId: string; attempt: number } | null;
+  return home ? [home, ...others] : others;
 };
 
 const byStream = (log: readonly RecordedEvent[], kind: string): Map<string, RecordedEvent[]> => {
@@ -104,8 +181,8 @@ export const everyClaimHasItsServer: Invariant = ({ log }) => {
   return [...claimsIn(log)].flatMap(([provider, claims]) =>
     [...claims].flatMap((claim) => {
       const [serverId, attempt] = claim.split('/');
-      const placement = placementOf(servers.get(serverId!) ?? []);
-      return placement?.providerId === provider && placement.attempt === Number(attempt)
+      const places = placesOf(servers.get(serverId!) ?? []);
+      return places.some((p) => p.providerId === provider && p.claims.includes(Number(attempt)))
         ? []
         : [`${claim} is claimed on ${provider}, and its server is not there`];
     }),
@@ -121,9 +198,12 @@ export const everyScheduledServerHasItsClaim: Invariant = ({ log }) => {
     const data = dataOf(event) as never as { providerId: string; serverId: string; attempt: number };
     const key = `${data.providerId} ${claimOf(data)}`;
     if (event.type === 'AllocationClaimed') claims.add(key);
-    else if (event.type === 'ServerScheduled') {
-      placed.set(data.serverId, key);
+    else if (event.type === 'ServerScheduled' || event.type === 'ServerMigrationScheduled') {
+      if (event.type === 'ServerScheduled') placed.set(data.serverId, key);
       if (!claims.has(key)) missing.push(`${key} was scheduled without a claim`);
+    } else if (event.type === 'ServerResizeConfirmed') {
+      const { released } = event.data as unknown as Told;
+      if (placed.get(data.serverId)?.endsWith(claimOf({ ...data, attempt: released }))) placed.delete(data.serverId);
     } else if (event.type === 'ServerGuestAbsent') {
       if (placed.get(data.serverId)?.endsWith(claimOf(data))) placed.delete(data.serverId);
     } else if (event.type === 'AllocationReleased') {
@@ -143,6 +223,9 @@ export const noClaimReleasedUnderAGuest: Invariant = ({ absences, liedAbout }) =
 export const noGuestDestroyedWithoutTombstone: Invariant = ({ deeds }) =>
   deeds
     .filter((d) => d.kind === 'removed' && !d.discarded && !has(d.stream, 'ServerDeleteRequested'))
+    .filter(
+      (d) => !placesOf(d.stream).some((p) => p.attempt === d.attempt && p.host === d.host && p.part === 'tombstone'),
+    )
     .map((d) => `the guest of ${claimOf(d)} was destroyed at ${d.at}`);
 
 /** A guest is made once for an attempt; again only where the log has never heard of the first one. */
@@ -166,10 +249,16 @@ export const noGuestSpawnedTwice: Invariant = ({ deeds, liedAbout }) => {
 /** How long a step that was allowed may take to begin: an answer's way, and the time that it counts. */
 const GRACE_OF_A_SESSION = 10_000;
 
+/** What is kept is not touched; what is on its way here is received. */
+const mayDo = (part: Place['part'], method: string): boolean =>
+  part === 'home' ||
+  (part === 'tombstone' && method === 'destroy') ||
+  (part === 'incoming' && method === 'liveMigration.receive');
+
 /** An agent touches only what the log places on its host, while it has the host, and tells only of that. */
 export const agentsActOnlyForTheirHost: Invariant = ({ moves, log }) => [
   ...moves
-    .filter((m) => !m.discarded && placementOf(m.stream)?.host !== m.host)
+    .filter((m) => !m.discarded && !placesOf(m.stream).some((p) => p.host === m.host && mayDo(p.part, m.method)))
     .map((m) => `${m.agent} began ${m.method} of ${m.serverId}, which is not on its host`),
   ...moves
     .filter((m) => m.overFor > GRACE_OF_A_SESSION)
@@ -197,6 +286,8 @@ export const everyAcceptedRequestIsAtRest: Invariant = ({ accepted, servers, hos
     if (row.vmState === 'deleted')
       return row.released && row.onHost === null ? [] : [`${id} was deleted and has not left`];
     if (row.taskState !== null) return [`${id} is still ${row.taskState}`];
+    if (row.held) return [`${id} is still held`];
+    if (row.remains?.some(({ part }) => part !== 'kept')) return [`${id} is still on another host`];
     if (row.vmState === 'active' && guests[0]?.power !== 'running') return [`${id} is active and does not run`];
     return row.vmState === 'error' && !row.fault ? [`${id} is in error and says nothing of it`] : [];
   });
@@ -209,7 +300,8 @@ export const everyStrayIsInQuarantine: Invariant = ({ hosts, servers }) => {
     host.guests
       .filter(({ serverId, attempt }) => {
         const row = rows.get(serverId);
-        return row?.onHost !== host.id || row.placement?.attempt !== attempt;
+        const isLeft = row?.remains?.some((r) => r.placement.host === host.id && r.placement.attempt === attempt);
+        return !isLeft && (row?.onHost !== host.id || row.placement?.attempt !== attempt);
       })
       .filter(({ serverId }) => !host.quarantined.has(serverId))
       .map(({ serverId }) => `nobody asks for ${serverId} on ${host.id}, and nobody is told`),
@@ -275,6 +367,10 @@ export const noDuplicateAddress: Invariant = ({ log }) => {
 export const readModelEqualsReplay: Invariant = ({ replay }) =>
   replay.differences.map((d) => `${d.table} ${d.key}: ${d.problem}`);
 
+/** A server runs once. */
+export const noServerRunsTwice: Invariant = ({ doubles, liedAbout }) =>
+  doubles.filter((id) => !liedAbout.has(id)).map((id) => `${id} ran on two hosts at a time`);
+
 /** A process lets time go on. */
 export const noProcessGoesRound: Invariant = ({ goingRound }) => goingRound;
 
@@ -285,6 +381,7 @@ export const ALWAYS = {
   noClaimReleasedUnderAGuest,
   noGuestDestroyedWithoutTombstone,
   noGuestSpawnedTwice,
+  noServerRunsTwice,
   agentsActOnlyForTheirHost,
   noDuplicateAddress,
   noProcessGoesRound,

@@ -32,6 +32,8 @@ export const HONEST: Lies = { absent: 0, failed: 0, done: 0, power: 0 };
 export interface Deeds {
   made(guest: FakeGuest): void;
   removed(guest: FakeGuest): void;
+  /** It has power. */
+  runs(guest: FakeGuest): void;
   lied(id: ServerId): void;
   /** A call that changes something begins. */
   begins(life: Life, method: string, id: ServerId): void;
@@ -51,6 +53,13 @@ const CHANGES = new Set([
   'rebuilding.rebuild',
   'rescuing.rescue',
   'rescuing.unrescue',
+  'resizing.resize',
+  'resizing.confirmResize',
+  'resizing.revertResize',
+  'liveMigration.receive',
+  'liveMigration.send',
+  'liveMigration.accept',
+  'liveMigration.recover',
 ]);
 /** Members of a driver whose calls are its own. */
 const MEMBERS = new Set([...CHANGES].flatMap((name) => (name.includes('.') ? [name.split('.')[0]!] : [])));
@@ -76,6 +85,17 @@ export class WatchedMachine extends FakeHypervisor {
     // What is there already is made anew from another image.
     if (this.guest(guest.mark.serverId)?.mark.attempt !== guest.mark.attempt) this.deeds.made(guest);
     super.complete(guest);
+    this.look(guest.mark.serverId);
+  }
+
+  override change(id: ServerId, change: Partial<FakeGuest>): void {
+    super.change(id, change);
+    this.look(id);
+  }
+
+  private look(id: ServerId): void {
+    const guest = this.guest(id);
+    if (guest?.power === 'running' && guest.stage !== 'incoming') this.deeds.runs(guest);
   }
 
   override remove(id: ServerId): void {

@@ -12,6 +12,8 @@ export class Witness {
   readonly deeds: Deed[] = [];
   readonly moves: Move[] = [];
   readonly absences: Absence[] = [];
+  /** Servers that ran on two hosts at a time. */
+  readonly doubles: string[] = [];
   readonly liedAbout = new Set<string>();
   /** Processes that went on for ever at one moment. */
   readonly goingRound: string[] = [];

@@ -7,6 +7,8 @@ import { ImageProxyController } from './image/image-proxy.controller.js';
 import { InstanceActionsController } from './instance-action/instance-actions.controller.js';
 import { KeypairsController } from './keypair/keypairs.controller.js';
 import { LimitsController } from './limits/limits.controller.js';
+import { MigrationsController } from './migration/migrations.controller.js';
+import { ServerMigrationsController } from './migration/server-migrations.controller.js';
 import { SmallController } from './misc/small.controller.js';
 import { NetworkProxyController } from './network/network-proxy.controller.js';
 import { SecurityGroupProxyController } from './network/security-group-proxy.controller.js';
@@ -16,6 +18,7 @@ import { ConsoleGrants, ServerActionsController } from './server/server-actions.
 import { ServerCreation } from './server/server-create.js';
 import { ServerInterfacesController } from './server/server-interfaces.controller.js';
 import { ServerMetadataController } from './server/server-metadata.controller.js';
+import { ServerMigrator } from './server/server-migrator.js';
 import { ServerNetworkController } from './server/server-network.controller.js';
 import { ServerPresenter } from './server/server-presenter.js';
 import { ServerRebuilder } from './server/server-rebuilder.js';
@@ -41,6 +44,8 @@ export const computeControllers = [
   ServerNetworkController,
   ServerInterfacesController,
   ServerSidelinesController,
+  ServerMigrationsController,
+  MigrationsController,
   InstanceActionsController,
   FlavorsController,
   KeypairsController,
@@ -64,6 +69,7 @@ export const computeProviders = [
   ServerRebuilder,
   ServerRescuer,
   ServerResizer,
+  ServerMigrator,
   ServerSnapshotter,
   ServerPresenter,
   ConsoleGrants,

@@ -10,12 +10,12 @@ import {
 } from '@omnivisor/contracts';
 import type { Subscription } from '@omnivisor/platform/ports';
 import type { z } from 'zod';
-import { type FoundGuest, HypervisorError } from '../drivers/hypervisor-driver.js';
+import { type FoundGuest, HypervisorError, memberOf } from '../drivers/hypervisor-driver.js';
 import { GuestOperations } from './guest-operations.js';
 import { GuestPorts } from './guest-ports.js';
 import { GuestWork } from './guest-work.js';
 import { HypervisorWatch, LOOK } from './hypervisor-watch.js';
-import { LiveQuestions } from './live-questions.js';
+import { LiveQuestions, type Receive } from './live-questions.js';
 import type { AgentPorts, GroupMembers, NetworkPlan } from './ports.js';
 import { type Action, type DesiredServer, isGoing, nextAction } from './reconcile.js';
 import { Retries } from './retries.js';
@@ -103,7 +103,7 @@ export class Agent {
         .catch((error) => this.ports.onError('stop', error))
         .then(() => this.over(session.signal.reason));
     });
-    const live = new LiveQuestions(this.ports, session);
+    const live = new LiveQuestions(this.ports, session, (question) => this.receive(question));
     this.subscription = await this.ports.bus.subscribe(hostBus.wakeSubject(this.ports.hostId), (message) => {
       const wake = hostBus.Wake.safeParse(message);
       if (!wake.success) return;
@@ -281,7 +281,7 @@ export class Agent {
     if (running) {
       this.again.add(id);
       const wanted = this.desired.get(id);
-      if (wanted ? isGoing(wanted) : !this.discards.has(id)) running.abort.abort();
+      if (wanted ? isGoing(wanted) || wanted.operation?.abort : !this.discards.has(id)) running.abort.abort();
       return;
     }
     const abort = new AbortController();
@@ -324,7 +324,7 @@ export class Agent {
 
   private async closePorts(id: ServerId, signal: AbortSignal): Promise<void> {
     const desired = this.desired.get(id);
-    if (!desired?.spawned || isGoing(desired) || !this.guestPorts.hasStalePorts(desired)) return;
+    if (!desired?.spawned || isGoing(desired) || desired.part || !this.guestPorts.hasStalePorts(desired)) return;
     const leave = this.session.leaveFor({ kind: 'plug', serverId: id, attempt: desired.attempt }, signal);
     if (this.toldAt) leave.given(this.toldAt);
     await this.guestPorts.refreshPorts(desired, leave);
@@ -332,7 +332,7 @@ export class Agent {
 
   private async closeInterfaces(id: ServerId, signal: AbortSignal): Promise<void> {
     const desired = this.desired.get(id);
-    if (!desired?.spawned || isGoing(desired)) return;
+    if (!desired?.spawned || isGoing(desired) || desired.part) return;
     const { serverId, attempt } = desired;
     for (const { portId, change } of desired.interfaces) {
       const leave = this.session.leaveFor({ kind: 'interface', serverId, attempt, portId, change }, signal);
@@ -375,7 +375,8 @@ export class Agent {
           throw new HypervisorError('fault', `a guest of server ${serverId} is in the way of its spawn`, failure);
         // The network side is ours.
         if (failure !== null) await this.guestPorts.unplug(desired.portIds, leave);
-        const power = desired.adoption ? (await this.look(serverId))?.power : 'running';
+        const begun = desired.arrival?.powerOn === false ? 'shutdown' : 'running';
+        const power = desired.adoption ? (await this.look(serverId))?.power : begun;
         const fact: HostFact =
           failure === null
             ? { kind: 'spawned', power: power ?? 'noState', bootId: this.bootId }
@@ -394,6 +395,19 @@ export class Agent {
       case 'reportAbsent':
         await this.guestPorts.unplug(desired.portIds, leaving);
         return tell({ kind: 'absent' });
+      case 'accept': {
+        const leave = this.session.leaveFor({ kind: 'spawn', serverId, attempt }, signal);
+        await leave.step();
+        try {
+          await memberOf(this.ports.driver, 'liveMigration').accept(serverId);
+        } catch (error) {
+          // All of it was here once: what is not any more will not come.
+          if (error instanceof HypervisorError && error.code === 'fault') return tell({ kind: 'missing' });
+          throw error;
+        }
+        const { power } = await this.ports.driver.inspect(serverId);
+        return tell({ kind: 'spawned', power, bootId: this.bootId });
+      }
       case 'reportSpawned':
         return tell({ kind: 'spawned', power: found!.power, bootId: this.bootId });
       case 'reportPower':
@@ -408,9 +422,13 @@ export class Agent {
       case 'operate': {
         const { generation, operation } = action;
         const boot = () => this.session.ask(hostBus.serverBoot, { serverId, attempt, generation, imageFormats });
-        const upload = () => this.session.ask(hostBus.snapshotUpload, { serverId, attempt, generation });
+        const upload = (disk?: 'root' | 'ephemeral') =>
+          this.session.ask(hostBus.snapshotUpload, { serverId, attempt, generation, ...(disk ? { disk } : {}) });
+        const ticket = async (offer: string) =>
+          (await this.session.ask(hostBus.migrationTicket, { serverId, attempt, generation, offer }))?.ticket;
         const leave = this.session.leaveFor({ kind: 'operate', serverId, attempt, generation }, signal);
-        const result = await this.operations.operate({ desired, operation: desired.operation!, boot, upload, leave });
+        const work = { desired, operation: desired.operation!, boot, upload, ticket, leave };
+        const result = await this.operations.operate(work);
         return tell(
           result.ok
             ? { kind: 'operationDone', generation, operation, power: result.power, bootId: this.bootId }
@@ -418,6 +436,24 @@ export class Agent {
         );
       }
     }
+  }
+
+  /** Makes the shell of a guest that is on its way here. @returns its ticket */
+  private async receive({ serverId, attempt, offer }: Receive): Promise<string> {
+    const isExpected = () => {
+      const wanted = this.desired.get(serverId);
+      return wanted?.part === 'incoming' && wanted.attempt === attempt ? wanted : undefined;
+    };
+    if (!isExpected()) {
+      this.refresh('changes');
+      await this.refreshing;
+    }
+    const desired = isExpected();
+    if (!desired) throw new NotAskedFor();
+    const leave = this.session.leaveFor({ kind: 'receive', serverId, attempt }, this.session.signal);
+    const imageFormats = [...this.ports.driver.imageFormats];
+    const boot = () => this.session.ask(hostBus.serverBoot, { serverId, attempt, imageFormats });
+    return this.work.receive(desired, offer, boot, leave);
   }
 
   private async discard(serverId: ServerId, attempt: number, signal: AbortSignal): Promise<void> {

@@ -37,8 +37,10 @@ interface Work {
   readonly operation: Operation;
   /** Asks for what an operation needs that makes disks; null when the log does not ask for it any more. */
   readonly boot: () => Promise<Boot>;
-  /** Asks where a snapshot's bytes go; null when the log does not ask for it any more. */
-  readonly upload: () => Promise<Upload>;
+  /** Asks where a snapshot's bytes, or those of a disk, go; null when the log does not ask for it any more. */
+  readonly upload: (disk?: 'root' | 'ephemeral') => Promise<Upload>;
+  /** Has the target take the guest; undefined when the log does not ask for it any more. */
+  readonly ticket: (offer: string) => Promise<string | undefined>;
   readonly leave: Leave;
 }
 
@@ -73,12 +75,19 @@ export class GuestOperations {
         failure: {
           reason: 'The hypervisor could not do it.',
           unsupported: error instanceof HypervisorError && error.code === 'unsupported',
-          power: await driver.inspect(id).then(
-            (g) => g.power,
-            () => null,
-          ),
+          power: await this.powerOf(id),
         },
       };
+    }
+  }
+
+  /** Null when the guest is gone. One that cannot be looked at now will be, by another try. */
+  private async powerOf(id: ServerId): Promise<PowerState | null> {
+    try {
+      return (await this.ports.driver.inspect(id)).power;
+    } catch (error) {
+      if (error instanceof HypervisorError && error.code === 'serverNotOnHost') return null;
+      throw error;
     }
   }
 
@@ -96,7 +105,11 @@ export class GuestOperations {
       case 'revertResize':
         return this.revertResize(work);
       case 'snapshot':
-        return this.sending.use(() => this.snapshot(work), work.leave.signal);
+        return this.sending.use(() => this.sendDisk(work), work.leave.signal);
+      case 'migrate':
+        return this.sending.use(() => this.migrate(work), work.leave.signal);
+      case 'liveMigrate':
+        return this.liveMigrate(work);
       case 'unrescue':
         return this.unrescue(work);
       default:
@@ -187,6 +200,53 @@ export class GuestOperations {
     await this.comeUp(work);
   }
 
+  /** Off, and all of its disks sent; its ports are let go, because they may be plugged for another host of this machine. */
+  private async migrate(work: Work): Promise<void> {
+    const { desired, leave } = work;
+    const { driver } = this.ports;
+    const id = desired.serverId;
+    await leave.step();
+    await driver.powerOff(id, this.grace, leave.signal);
+    try {
+      await this.sendDisk(work, 'root');
+      if (desired.flavor.ephemeral > 0) await this.sendDisk(work, 'ephemeral');
+    } catch (error) {
+      if (!leave.signal.aborted && isFinal(error)) await this.comeUp(work);
+      throw error;
+    }
+    await this.guestPorts.unplug(desired.portIds, leave);
+  }
+
+  private async sendDisk({ desired, upload, leave }: Work, disk?: 'root' | 'ephemeral'): Promise<void> {
+    const snapshots = memberOf(this.ports.driver, 'snapshots');
+    const to = await upload(disk);
+    if (!to) throw new NotAskedFor();
+    if (to.url === null) return;
+    const format = snapshots.formats.find((known) => known === to.format);
+    if (!format) throw new HypervisorError('unsupported', `disks are not exported as ${to.format} here`);
+    await leave.step();
+    const { stream } = await snapshots.exportDisk(desired.serverId, disk ?? 'root', format, leave.signal);
+    await this.ports.images.send(to.url, stream, leave.signal);
+  }
+
+  /** The guest runs here until it runs there, or for a moment nowhere. */
+  private async liveMigrate({ desired, operation, ticket, leave }: Work): Promise<void> {
+    const { driver } = this.ports;
+    const migration = memberOf(driver, 'liveMigration');
+    const id = desired.serverId;
+    await leave.step();
+    if ((await driver.inspect(id)).stage !== 'moved') {
+      // What an agent before this one was in the middle of.
+      await migration.recover(id);
+      if (operation.abort) throw new HypervisorError('fault', 'the live migration was given up');
+      const given = await ticket(await migration.offer(id));
+      if (given === undefined) throw new NotAskedFor();
+      await leave.step();
+      await migration.send(id, given, { signal: leave.signal });
+    }
+    await this.guestPorts.unplug(desired.portIds, leave);
+  }
+
   private async isOpen(id: ServerId, operation: Operation): Promise<boolean> {
     const { stage, vcpus, memory } = await this.ports.driver.inspect(id);
     if (stage === 'resized') return true;
@@ -201,18 +261,6 @@ export class GuestOperations {
     const nics = await this.guestPorts.plugAll(desired, leave);
     await leave.step();
     await this.ports.driver.powerOn(desired.serverId, nics, leave.signal);
-  }
-
-  private async snapshot({ desired, upload, leave }: Work): Promise<void> {
-    const snapshots = memberOf(this.ports.driver, 'snapshots');
-    const to = await upload();
-    if (!to) throw new NotAskedFor();
-    if (to.url === null) return;
-    const format = snapshots.formats.find((known) => known === to.format);
-    if (!format) throw new HypervisorError('unsupported', `disks are not exported as ${to.format} here`);
-    await leave.step();
-    const { stream } = await snapshots.exportDisk(desired.serverId, 'root', format, leave.signal);
-    await this.ports.images.send(to.url, stream, leave.signal);
   }
 
   /** The guest with disks from the operation's image, once its bytes and its network devices are here. */

@@ -31,23 +31,31 @@ export const bytesOf = async (
 /** A guest with disks from this image, as the log wants it; without its network devices. @throws HypervisorError */
 export const guestSpec = (
   { cloudId, images }: Pick<AgentPorts, 'cloudId' | 'images'>,
-  { serverId, attempt, build, name, flavor }: DesiredServer,
+  { serverId, attempt, build, name, flavor, arrival }: DesiredServer,
   image: ImageSnapshot,
   given: NonNullable<Boot>,
 ): GuestSpec => {
   const files = given.configDrive && Object.entries(given.configDrive);
+  const disk = (of: ImageSnapshot, from: Parameters<typeof imageSource>[2]) => imageSource(images, of, from);
+  const { ephemeral } = arrival ?? {};
   return {
     mark: { cloudId, serverId, attempt, build },
     name,
     flavor,
     image,
     disks: {
-      root: { source: imageSource(images, image, given), size: flavor.disk },
-      ephemeral: flavor.ephemeral > 0 ? { size: flavor.ephemeral, source: null } : null,
+      root: { source: disk(arrival?.root ?? image, given), size: flavor.disk },
+      ephemeral:
+        flavor.ephemeral > 0
+          ? {
+              size: flavor.ephemeral,
+              source: ephemeral && given.ephemeral ? disk(ephemeral, given.ephemeral) : null,
+            }
+          : null,
       swap: flavor.swap,
     },
     directBoot: null,
-    powerOn: true,
+    powerOn: arrival?.powerOn ?? true,
     nics: [],
     configDrive: files && new Map(files.map(([path, text]) => [path, Buffer.from(text, 'base64')])),
   };

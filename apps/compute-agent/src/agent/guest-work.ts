@@ -27,7 +27,7 @@ export class GuestWork {
     return this.spawning.use(async () => {
       let given: NonNullable<Boot>;
       try {
-        given = await bytesOf(this.ports, desired.image, boot, leave);
+        given = await bytesOf(this.ports, desired.arrival?.root ?? desired.image, boot, leave);
       } catch (error) {
         if (!isFinalAnswer(error)) throw error;
         this.ports.onError(`spawning server ${desired.serverId}`, error);
@@ -77,6 +77,19 @@ export class GuestWork {
   async release(id: ServerId, leave: Leave): Promise<void> {
     await leave.step();
     await memberOf(this.ports.driver, 'adoption').release(id);
+  }
+
+  /** Makes the shell of a guest that is on its way here. @returns its ticket */
+  async receive(desired: DesiredServer, offer: string, boot: () => Promise<Boot>, leave: Leave): Promise<string> {
+    const migration = memberOf(this.ports.driver, 'liveMigration');
+    const given = await boot();
+    if (!given) throw new NotAskedFor();
+    leave.given();
+    const spec = guestSpec(this.ports, desired, desired.image, given);
+    const nics = await this.guestPorts.plugAll(desired, leave);
+    await leave.step();
+    const options = { disks: desired.arrivesBy ?? 'copied', attached: [] } as const;
+    return migration.receive({ ...spec, nics }, offer, options, leave.signal);
   }
 
   async destroy(id: ServerId, leave: Leave): Promise<void> {

@@ -1,17 +1,19 @@
 import { hostBus } from '@omnivisor/contracts';
 import type { z } from 'zod';
-import { HypervisorError } from '../drivers/hypervisor-driver.js';
+import { HypervisorError, memberOf } from '../drivers/hypervisor-driver.js';
 import { dialConsole } from './console-dial.js';
 import type { AgentPorts } from './ports.js';
 import type { Session } from './session.js';
 
+export type Receive = Extract<z.output<typeof hostBus.Wake>, { kind: 'receive' }>;
 type Question = Exclude<z.output<typeof hostBus.Wake>, { kind: 'desired' }>;
 
-/** Questions about a running guest that a user waits for: its console log, its console. Answers go out on our own subject. */
+/** Questions about a guest that somebody waits for: its console log, its console, a shell for it to come to. Answers go out on our own subject. */
 export class LiveQuestions {
   constructor(
     private readonly ports: AgentPorts,
     private readonly session: Session,
+    private readonly receive: (question: Receive) => Promise<string>,
   ) {}
 
   async answer(question: Question): Promise<void> {
@@ -19,7 +21,9 @@ export class LiveQuestions {
     let ok = true;
     let isUnsupported = false;
     try {
-      if (question.kind === 'consoleLog') {
+      if (question.kind === 'crashDump') await memberOf(this.ports.driver, 'crashDumps').trigger(question.serverId);
+      else if (question.kind === 'receive') body = await this.receive(question);
+      else if (question.kind === 'consoleLog') {
         const log = this.ports.driver.consoleLog;
         if (!log) throw new HypervisorError('unsupported', 'no console log here');
         body = (await log.tail(question.serverId, question.maxBytes)).toString('latin1');
@@ -35,11 +39,8 @@ export class LiveQuestions {
     } catch (error) {
       ok = false;
       isUnsupported = error instanceof HypervisorError && error.code === 'unsupported';
-      if (!isUnsupported)
-        this.ports.onError(
-          question.kind === 'foreignGuests' ? 'guests of others' : `console of server ${question.serverId}`,
-          error,
-        );
+      const of = 'serverId' in question ? ` of server ${question.serverId}` : '';
+      if (!isUnsupported) this.ports.onError(`${question.kind}${of}`, error);
     }
     try {
       await this.session.ask(hostBus.answer, { question: question.question, ok, unsupported: isUnsupported, body });

@@ -19,6 +19,21 @@ describe('closing the difference', () => {
   it('leaves alone what is as wanted', () => expect(nextAction(wanted(), guest())).toBeNull());
   it('spawns an attempt that was never spawned', () =>
     expect(nextAction(wanted({ spawned: false }), undefined)).toEqual({ kind: 'spawn' }));
+  it('touches nothing of a server that another host has, until its tombstone', () => {
+    for (const part of ['kept', 'incoming'] as const)
+      for (const found of [undefined, guest('shutdown')]) expect(nextAction(wanted({ part }), found)).toBeNull();
+    expect(nextAction(wanted({ part: 'kept', tombstone: true }), guest('shutdown'))).toEqual({ kind: 'destroy' });
+  });
+  it('accepts a guest that has come by itself, and never makes it', () => {
+    const coming = wanted({ spawned: false, arrivesBy: 'copied' });
+    expect(nextAction(coming, { ...guest('noState'), stage: 'incoming' })).toEqual({ kind: 'accept' });
+    expect(nextAction(coming, guest('shutdown'))).toEqual({ kind: 'reportSpawned' });
+    expect(nextAction(coming, undefined)).toEqual({ kind: 'reportMissing' });
+  });
+  it('goes on with a guest on its way from another host that a crash left half made', () =>
+    expect(nextAction(wanted({ spawned: false }), { ...guest('noState', 2, 5), stage: 'building' })).toEqual({
+      kind: 'spawn',
+    }));
   it('never re-makes a spawned guest that is missing', () =>
     expect(nextAction(wanted(), undefined)).toEqual({ kind: 'reportMissing' }));
   it('reports a guest whose spawn was not heard of', () =>

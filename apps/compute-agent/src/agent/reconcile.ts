@@ -14,6 +14,8 @@ export type Action =
   | { readonly kind: 'release' }
   | { readonly kind: 'destroy' }
   | { readonly kind: 'operate'; readonly operation: ServerOperation; readonly generation: number }
+  /** The guest that was on its way is here, and is ours from now on. */
+  | { readonly kind: 'accept' }
   | { readonly kind: 'reportSpawned' }
   | { readonly kind: 'reportPower' }
   | { readonly kind: 'reportMissing' }
@@ -42,7 +44,8 @@ export const nextAction = (
 
 /** An older log may not know of a spawn that was reported to a newer one. */
 const hasLived = ({ mark, stage, power }: FoundGuest): boolean =>
-  ['running', 'paused', 'suspended'].includes(power) || mark.build > 0 || stage === 'rescued' || stage === 'resized';
+  stage !== 'building' &&
+  (['running', 'paused', 'suspended'].includes(power) || mark.build > 0 || stage === 'rescued' || stage === 'resized');
 
 const compared = (desired: DesiredServer | undefined, found: FoundGuest | undefined): Action | null => {
   if (!desired) return found ? { kind: 'quarantine', reason: 'the log asks for nothing under this id' } : null;
@@ -55,8 +58,12 @@ const compared = (desired: DesiredServer | undefined, found: FoundGuest | undefi
           reason: `attempt ${found.mark.attempt} is newer than the tombstone's ${desired.attempt}`,
         };
   }
+  // What is kept, or waits, is another host's concern until the log says so.
+  if (desired.part) return null;
   const operation = desired.operation && !desired.operation.done ? desired.operation : null;
+  const isAccepting = !desired.spawned && desired.arrivesBy !== undefined;
   if (!found) {
+    if (isAccepting) return { kind: 'reportMissing' };
     if (!desired.spawned) return { kind: 'spawn' };
     return operation
       ? { kind: 'failOperation', operation: operation.kind, generation: operation.generation }
@@ -67,6 +74,7 @@ const compared = (desired: DesiredServer | undefined, found: FoundGuest | undefi
       kind: 'quarantine',
       reason: `attempt ${found.mark.attempt} is here, attempt ${desired.attempt} is wanted`,
     };
+  if (isAccepting) return { kind: found.stage === 'incoming' ? 'accept' : 'reportSpawned' };
   // A guest that does not run and was never reported was left half made by a crash: `spawn` goes on with it.
   if (!desired.spawned) return { kind: desired.adoption || hasLived(found) ? 'reportSpawned' : 'spawn' };
   if (operation) return { kind: 'operate', operation: operation.kind, generation: operation.generation };

@@ -93,7 +93,7 @@ export class World {
     return undefined;
   }
 
-  /** Position of the newest event of a server that is placed on the provider; 0 when there is none. */
+  /** Position of the newest event of a server that the provider has, or has claims of; 0 when there is none. */
   changedAt(providerId: string): Position {
     return this.newest.get(providerId) ?? 0;
   }
@@ -214,14 +214,17 @@ export class World {
 
   private applyServer(event: ServerEvent & RecordedEvent): void {
     const { serverId } = event.data;
-    const placed = event.type === 'ServerScheduled' ? event.data : this.servers.get(serverId)?.scheduled;
+    const isPlaced = event.type === 'ServerScheduled' || event.type === 'ServerMigrationScheduled';
+    const placed = isPlaced ? event.data : this.servers.get(serverId)?.scheduled;
     if (placed) this.newest.set(placed.providerId, event.position);
+    for (const { providerId } of this.claims.get(serverId)?.values() ?? []) this.newest.set(providerId, event.position);
     switch (event.type) {
       case 'ServerCreateRequested':
       case 'ServerAdoptionRequested':
         this.servers.set(serverId, { ended: new Set(), scheduled: null });
         return;
-      case 'ServerScheduled': {
+      case 'ServerScheduled':
+      case 'ServerMigrationScheduled': {
         const { attempt, providerId } = event.data;
         const server = this.servers.get(serverId);
         if (server) server.scheduled = { attempt, providerId };

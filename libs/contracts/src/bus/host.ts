@@ -154,8 +154,28 @@ export const DesiredServer = z.object({
       image: ImageSnapshot.optional(),
       /** Of a resize, its confirmation or reversal: the flavor that the guest has then. */
       flavor: FlavorSnapshot.optional(),
+      /** Of a live migration: how its disks get there. */
+      disks: z.enum(['copied', 'shared']).optional(),
+      /** Of a live migration: it is given up. */
+      abort: z.boolean().optional(),
     })
     .nullable(),
+  /**
+   * What the host has of a server that moves: `kept` is off and stays as it is, `incoming` waits for a guest that is on
+   * its way. Absent: all of it.
+   */
+  part: z.enum(['kept', 'incoming']).optional(),
+  /** Of a guest that is on its way here: how its disks come. */
+  arrivesBy: z.enum(['copied', 'shared']).optional(),
+  /** What the disks of a guest that moves here are made of; absent: of its image. */
+  arrival: z
+    .object({
+      root: ImageSnapshot,
+      ephemeral: ImageSnapshot.nullable(),
+      /** False: it was off, and stays so. */
+      powerOn: z.boolean(),
+    })
+    .optional(),
   name: z.string(),
   flavor: FlavorSnapshot,
   image: ImageSnapshot,
@@ -191,6 +211,8 @@ export const desired = endpoint(
 export const HostChange = z.discriminatedUnion('kind', [
   /** Make the guest; take out again what a spawn that failed has plugged. */
   z.object({ kind: z.literal('spawn'), serverId: ServerId, attempt }),
+  /** Make the shell of a guest that is on its way here. */
+  z.object({ kind: z.literal('receive'), serverId: ServerId, attempt }),
   /** Bring the ports of a guest up to date. */
   z.object({ kind: z.literal('plug'), serverId: ServerId, attempt }),
   z.object({ kind: z.literal('operate'), serverId: ServerId, attempt, generation: z.number().int() }),
@@ -239,6 +261,8 @@ export const serverBoot = endpoint(
       imageId: ImageId,
       /** The form of the bytes behind the URL; absent for the image's own. */
       imageFormat: ImageFormat.optional(),
+      /** The ephemeral disk of a server that moves here, as the image above. */
+      ephemeral: z.object({ imageUrl: z.string(), imageFormat: ImageFormat.optional() }).optional(),
       /** Files of a config drive, path to contents in base64; null when the server has none. */
       configDrive: z.record(z.string(), z.string()).nullable(),
     })
@@ -246,11 +270,19 @@ export const serverBoot = endpoint(
 );
 
 /**
- * To the gateway: where the bytes of a snapshot go that the log asks the host for. Null when it does not, or not any more.
+ * To the gateway: where the bytes of a snapshot, or of a server that moves, go that the log asks the host for. Null when
+ * it does not, or not any more.
  */
 export const snapshotUpload = endpoint(
   'host.*.snapshot-upload',
-  z.object({ session, serverId: ServerId, attempt, generation: z.number().int() }),
+  z.object({
+    session,
+    serverId: ServerId,
+    attempt,
+    generation: z.number().int(),
+    /** Of a server that moves: which one; absent for the root disk. */
+    disk: z.enum(['root', 'ephemeral']).optional(),
+  }),
   z
     .object({
       /** Signed for this image and host, and expiring; null when the bytes are there already. */
@@ -258,6 +290,26 @@ export const snapshotUpload = endpoint(
       format: ImageFormat,
     })
     .nullable(),
+);
+
+/** A text of the backend's own about a guest that moves. */
+const NATIVE_TEXT = 256 * 1024;
+/**
+ * To the gateway: the source of a live migration asks its target for a ticket, which holds secrets and is kept nowhere.
+ * Null when the log does not ask for the migration any more.
+ * @throws DomainError `unavailable` when the target does not answer; `unsupported`, `conflict` when it cannot take it
+ */
+export const migrationTicket = endpoint(
+  'host.*.migration-ticket',
+  z.object({
+    session,
+    serverId: ServerId,
+    attempt,
+    generation: z.number().int(),
+    offer: z.string().max(NATIVE_TEXT),
+  }),
+  z.object({ ticket: z.string() }).nullable(),
+  60_000,
 );
 
 /** One thing that an agent saw or did. The server's decider judges it. */
@@ -326,6 +378,10 @@ export const wakeSubject = (hostId: string) => `wake.${hostId}`;
 /** What a wake-up says: 'desired', or a live question for the agent with where to send its answer. */
 export const Wake = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('desired') }),
+  /** The agent makes a shell for a guest that is on its way, and answers with a ticket for it. */
+  z.object({ kind: z.literal('receive'), question: z.string(), serverId: ServerId, attempt, offer: z.string() }),
+  /** The agent sends the guest an NMI, and answers. */
+  z.object({ kind: z.literal('crashDump'), question: z.string(), serverId: ServerId }),
   /** The agent publishes the tail of the console log on `host.<h>.answer.<question>`. */
   z.object({ kind: z.literal('consoleLog'), question: z.string(), serverId: ServerId, maxBytes: z.number().int() }),
   /** The agent answers with the guests of the host that are nobody's, as JSON. */

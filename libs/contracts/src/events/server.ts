@@ -4,6 +4,7 @@ import {
   FlavorId,
   HostId,
   ImageId,
+  MigrationId,
   NetworkId,
   PortId,
   ProjectId,
@@ -120,6 +121,8 @@ export const ServerOperation = z.enum([
   'resize',
   'confirmResize',
   'revertResize',
+  'migrate',
+  'liveMigrate',
 ]);
 export type ServerOperation = z.infer<typeof ServerOperation>;
 
@@ -135,12 +138,29 @@ export const ServerSnapshot = z.object({
 });
 export type ServerSnapshot = z.infer<typeof ServerSnapshot>;
 
+/** A server's disks on their way to another host, as the image service knows them. */
+export const DiskTransfers = z.object({
+  /** The form in which the source sends them. */
+  format: ImageFormat,
+  root: ImageId,
+  ephemeral: ImageId.nullable(),
+});
+export type DiskTransfers = z.infer<typeof DiskTransfers>;
+
 const Generation = z.number().int().nonnegative();
 const Attempt = z.number().int().positive();
 const server = { serverId: ServerId };
 const onHost = { serverId: ServerId, host: HostId, attempt: Attempt };
 
+const place = { hostName: z.string(), node: z.string(), providerId: ProviderId, availabilityZone: z.string() };
+
 const requested = (doc: string) => event(doc, z.object({ ...server, generation: Generation }));
+const migration = {
+  generation: Generation,
+  migrationId: MigrationId,
+  /** Name of the host that an administrator demanded. */
+  requestedHost: z.string().nullable(),
+};
 const settled = z.object({ ...onHost, generation: Generation, power: PowerState, bootId: z.string() });
 const done = (doc: string) => event(doc, settled);
 
@@ -199,13 +219,7 @@ export const serverEvents = eventSet({
     ),
     ServerScheduled: event(
       'The scheduler claimed a host for this attempt to build the server.',
-      z.object({
-        ...onHost,
-        hostName: z.string(),
-        node: z.string(),
-        providerId: ProviderId,
-        availabilityZone: z.string(),
-      }),
+      z.object({ ...onHost, ...place }),
     ),
     ServerAttemptAbandoned: event(
       'An attempt to build will not be used; a claim made for it may be released, a late schedule for it is refused.',
@@ -283,6 +297,7 @@ export const serverEvents = eventSet({
         generation: Generation,
         flavor: FlavorSnapshot,
         diskConfig: z.enum(['AUTO', 'MANUAL']).optional(),
+        migrationId: MigrationId.optional(),
       }),
     ),
     ServerResizeScheduled: event(
@@ -300,11 +315,70 @@ export const serverEvents = eventSet({
       'The server is what it was before its resize; the claim for the other flavor ended.',
       settled.extend({ released: Attempt }),
     ),
+
+    ServerMigrateRequested: event(
+      'Somebody asked to move the server to another host: it is off meanwhile.',
+      z.object({ ...server, ...migration }),
+    ),
+    ServerLiveMigrateRequested: event(
+      'Somebody asked to move the running server to another host.',
+      z.object({ ...server, ...migration, disks: z.enum(['copied', 'shared']) }),
+    ),
+    ServerMigrationScheduled: event(
+      'The scheduler claimed another host for the server, under an attempt of its own; its host sends it there.',
+      z.object({
+        ...onHost,
+        ...place,
+        /** Null for a guest that moves with its memory. */
+        disks: DiskTransfers.nullable(),
+      }),
+    ),
+    ServerMigrationSent: done(
+      'The source has sent all of the server: the guest is off there, or runs on the target. It is not started there again.',
+    ),
+    ServerMigrationLanded: event(
+      'The server and its ports belong to the other host now.',
+      z.object({
+        ...onHost,
+        /** What the target makes its disks of; null when they came with the guest. */
+        disks: z.object({ root: ImageSnapshot, ephemeral: ImageSnapshot.nullable() }).nullable(),
+      }),
+    ),
+    ServerMigrated: done(
+      'The server is on its other host; after a cold move what it was is kept until somebody decides.',
+    ),
+    ServerMigrationConfirmed: requested(
+      'A user kept the server where it moved to; what its source has of it is to be destroyed.',
+    ),
+    ServerMigrationFailed: event(
+      'A move did not come to its end: the server goes back to its source.',
+      z.object({ ...server, generation: Generation, fault: ServerFault }),
+    ),
+    ServerMigrationReturned: event('The server and its ports belong to its source again.', z.object(onHost)),
+    ServerMigrationAbortRequested: event('Somebody asked to give up a live migration.', z.object(server)),
+    ServerTransferDropped: event(
+      "A copy of the server's disk that was made for its move is gone.",
+      z.object({ ...server, transferId: ImageId }),
+    ),
     ServerQuotaSettled: event('The quota holds what the flavor of the server takes.', z.object(server)),
     ServerActionFailed: event(
       'An action did not end well, or not before its deadline.',
-      z.object({ ...server, action: z.string(), fault: ServerFault, power: PowerState.nullable() }),
+      z.object({
+        ...server,
+        action: z.string(),
+        fault: ServerFault,
+        power: PowerState.nullable(),
+        /** Its host was not heard of: what was asked of it is still asked, and counts when it is reported. */
+        unheard: z.literal(true).optional(),
+      }),
     ),
+
+    ServerCrashDumpRequested: event(
+      "A user asked for an interrupt that makes the guest's kernel write a crash dump.",
+      z.object(server),
+    ),
+    ServerCrashDumpTriggered: event('The guest got the interrupt.', z.object(server)),
+    ServerCrashDumpFailed: event('The guest did not get the interrupt.', z.object({ ...server, fault: ServerFault })),
 
     ServerInterfaceAttachRequested: event(
       "A user asked for another network interface; its port is the server's from now on.",

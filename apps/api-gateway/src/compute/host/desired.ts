@@ -2,6 +2,7 @@ import type { hostBus } from '@omnivisor/contracts';
 import type { z } from 'zod';
 import type { Operation } from '../server/server.js';
 import type { ServerRow } from '../server/server.projection.js';
+import { isAccepting, type Remains } from '../server/server-migration.js';
 
 export type DesiredServer = z.input<typeof hostBus.DesiredServer>;
 type PortPlug = z.input<typeof hostBus.PortPlug>;
@@ -24,11 +25,37 @@ export const desiredOf = (server: ServerRow, ports: readonly PortPlug[]): Desire
   power: server.wantedPower,
   build: server.build ?? 0,
   operation: server.operation && operationOf(server.operation),
+  ...(server.held ? { part: 'kept' as const } : {}),
+  ...(isAccepting(server) ? { arrivesBy: server.migration?.disks ?? ('copied' as const) } : {}),
+  ...(server.arrival && !server.spawned ? { arrival: server.arrival } : {}),
   name: server.hostname,
   flavor: server.flavor,
   image: server.image,
   configDrive: server.configDrive,
-  portIds: (server.ports ?? []).map((p) => p.portId),
-  ports: [...ports],
+  // A guest that is held has let go of its ports: they may be plugged for another host on the same machine.
+  portIds: server.held ? [] : (server.ports ?? []).map((p) => p.portId),
+  ports: server.held ? [] : [...ports],
   interfaces: (server.interfaces ?? []).map(({ portId, change }) => ({ portId, change })),
 });
+
+/** What the log wants of what a host has of a server that is placed on another one. */
+export const desiredRemains = (
+  server: ServerRow,
+  { placement, part, isPlugged }: Remains,
+  ports: readonly PortPlug[],
+): DesiredServer => {
+  const { arrival: _, ...whole } = desiredOf(server, ports);
+  return {
+    ...whole,
+    attempt: placement.attempt,
+    tombstone: part === 'tombstone',
+    spawned: true,
+    power: 'shutdown',
+    operation: null,
+    ...(part === 'tombstone' ? {} : { part }),
+    ...(part === 'incoming' ? { arrivesBy: server.migration?.disks ?? 'copied' } : {}),
+    portIds: isPlugged ? (server.ports ?? []).map((p) => p.portId) : [],
+    ports: part === 'incoming' ? [...ports] : [],
+    interfaces: [],
+  };
+};

@@ -14,10 +14,12 @@ export const isAskedFor = (
     const guest = host.quarantine[change.serverId];
     return guest?.verdict === 'discard' && guest.attempt === attempt && !isPlaced;
   }
+  const left = server?.remains?.find((r) => r.placement.host === host.id && r.placement.attempt === attempt);
+  if (left) return kind === 'destroy' ? left.part === 'tombstone' : kind === 'receive' && left.part === 'incoming';
   if (!server || !isPlaced) return false;
   if (kind === 'release') return server.releaseRequested === true;
   if (kind === 'destroy') return server.deleteRequested && !server.releaseRequested;
-  if (server.deleteRequested) return false;
+  if (server.deleteRequested || server.held || kind === 'receive') return false;
   switch (kind) {
     case 'spawn':
       return !server.spawned;

@@ -9,15 +9,19 @@ import {
   invalid,
   type Position,
   type RequestId,
+  type ServerId,
+  unavailable,
+  unsupported,
 } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
 import type { Subscription } from '@omnivisor/platform/ports';
 import type { z } from 'zod';
 import type { GatewayCore } from '../../core/gateway-core.js';
 import { settled } from '../../core/settled.js';
-import { type ServerRow, serverTable } from '../server/server.projection.js';
+import { remainsTable, type ServerRow, serverTable } from '../server/server.projection.js';
 import { serverAggregate } from '../server/server-lifecycle.js';
-import { desiredOf } from './desired.js';
+import { isAccepting, remainsOn } from '../server/server-migration.js';
+import { desiredOf, desiredRemains } from './desired.js';
 import { type HostRow, hostTable } from './host.projection.js';
 import { isAskedFor } from './host-change.js';
 import { HostWakes, type HostWakesPorts } from './host-wakes.js';
@@ -44,8 +48,17 @@ export interface HostDeskPorts extends HostWakesPorts {
     host: HostId,
     formats?: readonly ImageFormat[],
   ): Promise<NonNullable<z.input<typeof hostBus.serverBoot.reply>>>;
-  /** Where the bytes of the server's open snapshot go. */
-  upload(server: ServerRow, host: HostId): Promise<z.input<typeof hostBus.snapshotUpload.reply>>;
+  /** Where the bytes of the server's open snapshot, or of its disk when it moves, go. */
+  upload(
+    server: ServerRow,
+    host: HostId,
+    disk: 'root' | 'ephemeral',
+  ): Promise<z.input<typeof hostBus.snapshotUpload.reply>>;
+  /** Has a host make the shell of a guest that is on its way to it. @throws DomainError `unavailable` */
+  receive(
+    host: HostId,
+    question: { readonly serverId: ServerId; readonly attempt: number; readonly offer: string },
+  ): Promise<{ readonly ok: boolean; readonly unsupported: boolean; readonly body: string }>;
   metadata(
     rows: RowReader,
     host: HostId,
@@ -79,6 +92,7 @@ export class HostDesk {
       await bus.respond(hostBus.report, (q, s) => this.report(hostOf(s) as HostId, q), queue),
       await bus.respond(hostBus.serverBoot, (q, s) => this.boot(hostOf(s) as HostId, q), queue),
       await bus.respond(hostBus.snapshotUpload, (q, s) => this.upload(hostOf(s) as HostId, q), queue),
+      await bus.respond(hostBus.migrationTicket, (q, s) => this.ticket(hostOf(s) as HostId, q), queue),
       await bus.respond(hostBus.metadata, (q, s) => this.metadata(hostOf(s) as HostId, q), queue),
     ];
     this.wakes.start();
@@ -106,7 +120,7 @@ export class HostDesk {
     return {
       version,
       whole: since === 0,
-      servers: servers.map((s) => desiredOf(s, plugs.get(s.id) ?? [])),
+      servers: servers.map((s) => this.desiredOn(hostId, s, plugs.get(s.id) ?? [])),
       networks,
       groups: news.members,
       discard: Object.entries(host.quarantine)
@@ -116,11 +130,17 @@ export class HostDesk {
   }
 
   private async serversFor(rows: RowReader, hostId: string, since: Position) {
-    const [changed, touched] = await settled([
-      rows.find(serverTable, { where: { onHost: hostId, ...(since === 0 ? {} : { changedAt: { gt: since } }) } }),
+    const newer = since === 0 ? {} : { changedAt: { gt: since } };
+    const [changed, remains, touched] = await settled([
+      rows.find(serverTable, { where: { onHost: hostId, ...newer } }),
+      rows.find(remainsTable, { where: { hostId, ...newer } }),
       since === 0 ? [] : this.ports.serversWithNews(rows, hostId, since),
     ]);
-    const servers = [...changed, ...(await this.others(rows, hostId, changed, touched))];
+    const left = await rows.getMany(
+      serverTable,
+      remains.map((r) => r.serverId),
+    );
+    const servers = [...changed, ...left.values(), ...(await this.others(rows, hostId, changed, touched))];
     const placed = servers.filter((s) => !s.deleteRequested);
     const networkIds = [...new Set(placed.flatMap((s) => (s.ports ?? []).map((p) => p.networkId as string)))];
     const [plugs, networks] = await settled([this.ports.plugs(rows, placed), this.ports.plans(rows, networkIds)]);
@@ -136,6 +156,12 @@ export class HostDesk {
   ): Promise<ServerRow[]> {
     const others = touched.filter((id) => !changed.some((server) => server.id === id));
     return [...(await rows.getMany(serverTable, others)).values()].filter((server) => server.onHost === hostId);
+  }
+
+  /** A server is on a host as its guest, or as what is left of it there. */
+  private desiredOn(hostId: string, server: ServerRow, plugs: readonly Plug[]) {
+    const left = server.onHost === hostId ? undefined : server.remains?.find((r) => r.placement.host === hostId);
+    return left ? desiredRemains(server, left, plugs) : desiredOf(server, plugs);
   }
 
   private async report(
@@ -164,7 +190,9 @@ export class HostDesk {
       { type: 'report', serverId: server.id, host: hostId, attempt: request.attempt, fact, now: this.core.clock.now() },
       context,
     );
-    const ours = state.placement?.host === hostId && state.placement.attempt === request.attempt;
+    const { attempt } = request;
+    const isPlaced = state.placement?.host === hostId && state.placement.attempt === attempt;
+    const ours = isPlaced || remainsOn(state, hostId, attempt) !== undefined;
     return events.length > 0 || ours
       ? { accepted: true, reason: null }
       : refused('the log does not place this attempt on this host');
@@ -187,23 +215,52 @@ export class HostDesk {
   ): Promise<z.input<typeof hostBus.serverBoot.reply>> {
     const rows = await this.core.fresh();
     const [host, server] = await settled([this.current(rows, hostId, session), rows.get(serverTable, serverId)]);
+    if (!server) return null;
+    const isIncoming = remainsOn(server, hostId, attempt) !== undefined;
     const change: hostBus.HostChange =
       generation === undefined
-        ? { kind: 'spawn', serverId, attempt }
+        ? { kind: isIncoming ? 'receive' : 'spawn', serverId, attempt }
         : { kind: 'operate', serverId, attempt, generation };
-    if (!server || !isAskedFor(change, host, server)) return null;
-    const image = (generation === undefined ? undefined : server.operation?.image) ?? server.image;
-    return this.ports.boot(server, image, hostId, imageFormats);
+    if (!isAskedFor(change, host, server)) return null;
+    // A guest that has come by itself is never made from an image.
+    if (generation === undefined && isAccepting(server)) return null;
+    const { arrival } = server;
+    if (generation !== undefined || !arrival)
+      return this.ports.boot(
+        server,
+        (generation !== undefined && server.operation?.image) || server.image,
+        hostId,
+        imageFormats,
+      );
+    const given = await this.ports.boot(server, arrival.root, hostId, imageFormats);
+    if (!arrival.ephemeral) return given;
+    const { imageUrl, imageFormat } = await this.ports.boot(server, arrival.ephemeral, hostId, imageFormats);
+    return { ...given, ephemeral: { imageUrl, ...(imageFormat ? { imageFormat } : {}) } };
   }
 
   private async upload(
     hostId: HostId,
-    { session, serverId, attempt, generation }: z.output<typeof hostBus.snapshotUpload.request>,
+    { session, serverId, attempt, generation, disk = 'root' }: z.output<typeof hostBus.snapshotUpload.request>,
   ): Promise<z.input<typeof hostBus.snapshotUpload.reply>> {
     const rows = await this.core.fresh();
     const [host, server] = await settled([this.current(rows, hostId, session), rows.get(serverTable, serverId)]);
     const isAsked = server && isAskedFor({ kind: 'operate', serverId, attempt, generation }, host, server);
-    return isAsked ? this.ports.upload(server, hostId) : null;
+    return isAsked ? this.ports.upload(server, hostId, disk) : null;
+  }
+
+  private async ticket(
+    hostId: HostId,
+    { session, serverId, attempt, generation, offer }: z.output<typeof hostBus.migrationTicket.request>,
+  ): Promise<z.input<typeof hostBus.migrationTicket.reply>> {
+    const rows = await this.core.fresh();
+    const [host, server] = await settled([this.current(rows, hostId, session), rows.get(serverTable, serverId)]);
+    const target = server?.migration?.target;
+    const isAsked = server && isAskedFor({ kind: 'operate', serverId, attempt, generation }, host, server);
+    if (!isAsked || !target || server.operation?.kind !== 'liveMigrate' || server.operation.abort) return null;
+    const answer = await this.ports.receive(target.host, { serverId, attempt: target.attempt, offer });
+    if (answer.unsupported) throw unsupported('The target cannot take the guest.');
+    if (!answer.ok) throw unavailable('The target does not take the guest now.');
+    return { ticket: answer.body };
   }
 
   private async metadata(

@@ -1,6 +1,7 @@
 import { type HostEvent, hostBus, ms, type Position, type RecordedEvent, type ServerEvent } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
 import type { GatewayCore } from '../../core/gateway-core.js';
+import type { Server } from '../server/server.js';
 import { isServerEvent, serverTable } from '../server/server.projection.js';
 import { serverAggregate } from '../server/server-lifecycle.js';
 import { hostTable } from './host.projection.js';
@@ -32,6 +33,13 @@ const news = new Set<ServerEvent['type']>([
   'ServerResumeRequested',
   'ServerRebuildRequested',
   'ServerResizeScheduled',
+  'ServerMigrationScheduled',
+  'ServerMigrationSent',
+  'ServerMigrationLanded',
+  'ServerMigrationConfirmed',
+  'ServerMigrationFailed',
+  'ServerMigrationReturned',
+  'ServerMigrationAbortRequested',
   'ServerResizeConfirmRequested',
   'ServerResizeRevertRequested',
   'ServerSnapshotRequested',
@@ -74,8 +82,7 @@ export class HostWakes {
     this.on = true;
     // The host asks while the event is projected, and its question waits for that.
     this.core.observeAppends((event) => {
-      const host = this.askedBy(event);
-      if (host) this.tell(host, event);
+      for (const host of this.askedBy(event)) this.tell(host, event);
     });
     this.core.observe((event) => {
       this.wake(event).catch((error) => this.onError('wake-up', error));
@@ -94,9 +101,9 @@ export class HostWakes {
   private async wake(event: RecordedEvent): Promise<void> {
     this.regrouped(event);
     const touched = await this.ports.hostsTouchedBy(event, this.core.readModel);
-    const own = await this.hostOf(event);
-    const isTold = own !== null && (this.told.get(own) ?? 0) >= event.position;
-    for (const host of new Set([...touched, ...(own === null || isTold ? [] : [own])])) this.tell(host, event);
+    const own = await this.hostsOf(event);
+    const untold = own.filter((host) => (this.told.get(host) ?? 0) < event.position);
+    for (const host of new Set([...touched, ...untold])) this.tell(host, event);
   }
 
   /** Wakes every host, one after the other, so that they do not all ask at once. */
@@ -137,17 +144,26 @@ export class HostWakes {
       if ((this.told.get(host) ?? 0) < position) this.tell(host, { position });
   }
 
-  /** The host that an event of our own asks something of, as far as that is known without looking. */
-  private askedBy(event: RecordedEvent): string | undefined {
-    if (!isServerEvent(event) || !news.has(event.type)) return undefined;
-    if ('host' in event.data) return event.data.host;
-    return this.core.commands.remembered(serverAggregate, event.data.serverId)?.placement?.host;
+  /** The hosts that an event of our own asks something of, as far as that is known without looking. */
+  private askedBy(event: RecordedEvent): string[] {
+    if (!isServerEvent(event) || !news.has(event.type)) return [];
+    return concerned(event, this.core.commands.remembered(serverAggregate, event.data.serverId));
   }
 
-  private async hostOf(event: RecordedEvent): Promise<string | null> {
-    if (isHostNews(event)) return event.data.hostId;
-    if (!isServerEvent(event) || !news.has(event.type)) return null;
-    if ('host' in event.data) return event.data.host;
-    return (await this.core.readModel.get(serverTable, event.data.serverId))?.onHost ?? null;
+  private async hostsOf(event: RecordedEvent): Promise<string[]> {
+    if (isHostNews(event)) return [event.data.hostId];
+    if (!isServerEvent(event) || !news.has(event.type)) return [];
+    return concerned(event, await this.core.readModel.get(serverTable, event.data.serverId));
   }
 }
+
+/** The host that an event names, or that of the server; and those that have something of a server that moves. */
+const concerned = (
+  { data }: ServerEvent,
+  server: Pick<Server, 'placement' | 'remains' | 'migration'> | undefined,
+): string[] => {
+  const own = 'host' in data ? data.host : server?.placement?.host;
+  if (!server?.migration) return own === undefined ? [] : [own];
+  const others = [server.placement?.host, ...(server.remains ?? []).map((r) => r.placement.host)];
+  return [...new Set([own, ...others].flatMap((host) => host ?? []))];
+};

@@ -47,9 +47,14 @@ const begins: { readonly [T in ServerEvent['type']]?: Begins } = {
   ServerResumeRequested: () => 'resume',
   ServerRebuildRequested: () => 'rebuild',
   ServerResizeRequested: () => 'resize',
+  ServerMigrateRequested: () => 'migrate',
+  ServerLiveMigrateRequested: () => 'live-migration',
+  ServerMigrationAbortRequested: () => 'live_migration_cancel',
+  ServerMigrationConfirmed: () => 'confirmResize',
   ServerResizeConfirmRequested: () => 'confirmResize',
   ServerResizeRevertRequested: () => 'revertResize',
   ServerSnapshotRequested: () => 'createImage',
+  ServerCrashDumpRequested: () => 'trigger_crash_dump',
   ServerRescueRequested: () => 'rescue',
   ServerUnrescueRequested: () => 'unrescue',
   ServerInterfaceAttachRequested: () => 'attach_interface',
@@ -71,9 +76,12 @@ const firstStep: Readonly<Record<string, string>> = {
   resume: 'compute_resume_instance',
   rebuild: 'compute_rebuild_instance',
   resize: 'cold_migrate',
+  migrate: 'cold_migrate',
+  'live-migration': 'conductor_live_migrate_instance',
   confirmResize: 'compute_confirm_resize',
   revertResize: 'compute_revert_resize',
   createImage: 'compute_snapshot_instance',
+  trigger_crash_dump: 'compute_trigger_crash_dump',
   rescue: 'compute_rescue_instance',
   unrescue: 'compute_unrescue_instance',
   attach_interface: 'compute_attach_interface',
@@ -103,6 +111,10 @@ const close = (row: ServerActionRow, at: Instant, failure: string | null, host: 
   ),
 });
 
+/** What a host does of a move. */
+const stepThere = ({ action }: ServerActionRow): string =>
+  action === 'live-migration' ? 'compute_live_migration' : 'compute_finish_resize';
+
 const failed = (row: ServerActionRow): ServerActionRow => ({ ...row, message: 'Error' });
 
 const follow = (row: ServerActionRow, event: RecordedEvent & ServerEvent): ServerActionRow => {
@@ -116,6 +128,13 @@ const follow = (row: ServerActionRow, event: RecordedEvent & ServerEvent): Serve
         event.data.hostName,
         event.data.host,
       );
+    case 'ServerMigrationScheduled':
+      return open(close(row, at, null, null), at, stepThere(row), event.data.hostName, event.data.host);
+    case 'ServerCrashDumpTriggered':
+      return close(row, at, null, null);
+    case 'ServerCrashDumpFailed':
+    case 'ServerMigrationFailed':
+      return failed(close(row, at, event.data.fault.message, null));
     case 'ServerSpawned':
     case 'ServerStarted':
     case 'ServerStopped':

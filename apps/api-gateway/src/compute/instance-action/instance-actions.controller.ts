@@ -3,8 +3,9 @@ import { invalid, notFound } from '@omnivisor/contracts';
 import { type Call, Operation } from '@omnivisor/openstack';
 import { GatewayCore } from '../../core/gateway-core.js';
 import { serverOf } from '../common/access.js';
-import { isoNaive, last, nextLink, pageOf, type Query } from '../common/paging.js';
+import { isoNaive, nextLink, pageOf, type Query } from '../common/paging.js';
 import * as t from '../common/parameters.js';
+import { timeOf } from '../common/times.js';
 import { queryByVersion, View } from '../common/versions.js';
 import { hiddenHost } from '../server/server.view.js';
 import {
@@ -113,8 +114,3 @@ export class InstanceActionsController {
     };
   }
 }
-
-const timeOf = (query: Query, key: string) => {
-  const raw = last(query, key);
-  return raw === undefined ? null : t.parseTime(raw);
-};

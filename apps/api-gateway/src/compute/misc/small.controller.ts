@@ -1,11 +1,8 @@
 import { Controller } from '@nestjs/common';
 import { notFound } from '@omnivisor/contracts';
 import { type Call, Operation } from '@omnivisor/openstack';
-import * as t from '../common/parameters.js';
-import { type FieldHistory, queryByVersion } from '../common/versions.js';
 
 const compute = 'compute' as const;
-const any: FieldHistory = [['2.1', t.anyText]];
 
 /** Extensions of before 2.1 that are part of the API for good, as far as they are served. */
 const extensions = [
@@ -39,6 +36,7 @@ const extensions = [
   ['InstanceActions', 'os-instance-actions'],
   ['Keypairs', 'os-keypairs'],
   ['LockServer', 'os-lock-server'],
+  ['MigrateServer', 'os-migrate-server'],
   ['Migrations', 'os-migrations'],
   ['MultipleCreate', 'os-multiple-create'],
   ['Networks', 'os-networks'],
@@ -80,31 +78,6 @@ export class SmallController {
     const extension = extensions.find((e) => e.alias === call.params.alias);
     if (!extension) throw notFound(`Could not find extension ${call.params.alias!.slice(0, 255)}`);
     return { extension };
-  }
-
-  /** Servers do not migrate yet, so none ever has. */
-  @Operation({
-    service: compute,
-    method: 'GET',
-    path: '/v2.1/os-migrations',
-    policy: 'os_compute_api:os-migrations:index',
-    query: queryByVersion({
-      hidden: any,
-      host: any,
-      instance_uuid: any,
-      source_compute: any,
-      status: any,
-      migration_type: any,
-      limit: [['2.59', t.limit]],
-      marker: [['2.59', t.anyText]],
-      'changes-since': [['2.59', t.dateTime]],
-      'changes-before': [['2.66', t.dateTime]],
-      user_id: [['2.80', t.anyText]],
-      project_id: [['2.80', t.anyText]],
-    }),
-  })
-  migrations() {
-    return { migrations: [] };
   }
 
   /** Hosts are not grouped: there is no way to make a host aggregate yet. */

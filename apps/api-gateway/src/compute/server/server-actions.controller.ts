@@ -3,6 +3,7 @@ import { Controller, Injectable } from '@nestjs/common';
 import {
   after,
   conflict,
+  DomainError,
   invalid,
   notFound,
   type ProjectId,
@@ -34,6 +35,7 @@ import {
   serverActions,
 } from './server-actions.js';
 import { serverAggregate } from './server-lifecycle.js';
+import { ServerMigrator } from './server-migrator.js';
 import { ServerRebuilder } from './server-rebuilder.js';
 import { ServerRescuer } from './server-rescuer.js';
 import { ServerResizer } from './server-resizer.js';
@@ -76,6 +78,7 @@ export class ServerActionsController {
     private readonly rescuer: ServerRescuer,
     private readonly snapshotter: ServerSnapshotter,
     private readonly resizer: ServerResizer,
+    private readonly migrator: ServerMigrator,
   ) {}
 
   @Operation({
@@ -121,6 +124,12 @@ export class ServerActionsController {
         return this.snapshotter.createImage(call, row, value as never);
       case 'resize':
         return this.resizer.resize(call, row, value as never);
+      case 'migrate':
+        return this.migrator.migrate(call, row, value as never);
+      case 'migrateLive':
+        return this.migrator.migrateLive(call, row, value as never);
+      case 'crashDump':
+        return this.crashDump(call, row);
       case 'securityGroup':
         return this.changeGroups(call, rows, row, run.change, (value as { name: string }).name);
       case 'consoleOutput':
@@ -130,6 +139,23 @@ export class ServerActionsController {
         return ok({ console: { type, url: await this.openConsole(call, row, run.protocol, type) } });
       }
     }
+  }
+
+  /** Accepted once it is asked for; what came of it stands in its instance action. */
+  private async crashDump(call: Call, { id: serverId }: ServerRow): Promise<undefined> {
+    const { commands } = this.core;
+    const ask = { type: 'crashDump', serverId, asAdmin: call.isAdmin } as const;
+    const { state } = await commands.execute(serverAggregate, serverId, ask, call.context());
+    const answer = await this.live
+      .ask(state.placement!.host, { kind: 'crashDump', serverId })
+      .catch((error: unknown) => {
+        if (error instanceof DomainError && error.kind === 'unavailable') return { ok: false };
+        throw error;
+      });
+    const fault = answer.ok ? null : { code: 500, message: 'The hypervisor did not send the guest an interrupt.' };
+    const settle = { type: 'settleCrashDump', serverId, fault } as const;
+    await commands.execute(serverAggregate, serverId, settle, call.context('settled'));
+    return undefined;
   }
 
   private async forceDelete(call: Call) {

@@ -12,6 +12,7 @@ import { z } from 'zod';
 import * as t from '../common/parameters.js';
 import type { ServerRow } from './server.projection.js';
 import type { ServerCommand } from './server-lifecycle.js';
+import { migrateLiveSchema, migrateSchema } from './server-migrator.js';
 import { rebuildSchema } from './server-rebuilder.js';
 import { rescueSchema } from './server-rescuer.js';
 import { resizeSchema } from './server-resizer.js';
@@ -45,6 +46,9 @@ export type Run =
   | { readonly kind: 'rescue' }
   | { readonly kind: 'createImage' }
   | { readonly kind: 'resize' }
+  | { readonly kind: 'migrate' }
+  | { readonly kind: 'migrateLive' }
+  | { readonly kind: 'crashDump' }
   | { readonly kind: 'unsupported' };
 
 const anything: ByVersion<z.ZodType> = [['2.1', z.unknown()]];
@@ -147,6 +151,25 @@ export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
       kind: 'command',
       command: (call, row) => ({ type: 'revertResize', serverId: row.id, asAdmin: call.isAdmin }),
     },
+  },
+  migrate: {
+    policy: 'os_compute_api:os-migrate-server:migrate',
+    value: migrateSchema,
+    needs: 'snapshots',
+    run: { kind: 'migrate' },
+  },
+  'os-migrateLive': {
+    policy: 'os_compute_api:os-migrate-server:migrate_live',
+    value: migrateLiveSchema,
+    needs: 'liveMigration',
+    run: { kind: 'migrateLive' },
+  },
+  trigger_crash_dump: {
+    policy: 'os_compute_api:servers:trigger_crash_dump',
+    versions: ['2.17'],
+    value: [['2.1', z.null()]],
+    needs: 'crashDumps',
+    run: { kind: 'crashDump' },
   },
   unrescue: {
     policy: 'os_compute_api:os-unrescue',

@@ -33,7 +33,13 @@ export const taskDeadlines: Readonly<Record<TaskState, Milliseconds>> = {
   image_uploading: SNAPSHOT_DEADLINE,
   resize_prep: seconds(300),
   // The guest gets 60 s to shut down, and its disks may grow.
-  resize_migrating: seconds(600),
+  // Moving: all of its disks are sent, too.
+  resize_migrating: seconds(3_600),
+  resize_migrated: seconds(600),
+  // All of its disks are fetched.
+  resize_finish: seconds(3_600),
+  // All of its memory and of its disks is sent while it runs.
+  migrating: seconds(7_200),
   resize_confirming: seconds(120),
   resize_reverting: seconds(300),
   deleting: seconds(120),

@@ -15,8 +15,20 @@ import {
 import type { Aggregate } from '@omnivisor/eventsourcing';
 import { evolve, MAX_ATTEMPTS, noServer, type Server, type TaskState } from './server.js';
 import { type AdoptionCommand, adopt, releaseGuest } from './server-adoption.js';
+import { type CrashDumpCommand, decideCrashDump } from './server-crash-dump.js';
 import { decideInterface, type InterfaceCommand, reportInterface } from './server-interfaces.js';
-import { operations } from './server-operations.js';
+import {
+  decideMigration,
+  isAccepting,
+  isSent,
+  isUnplaced,
+  type MigrationCommand,
+  failed as moveFailed,
+  moveOf,
+  refuseMigration,
+  remainsOn,
+} from './server-migration.js';
+import { actionOf, isLasting, operations } from './server-operations.js';
 import { power } from './server-power.js';
 import { type RebuildCommand, rebuild } from './server-rebuild.js';
 import { decideRescue, type RescueCommand } from './server-rescue.js';
@@ -105,7 +117,9 @@ export type ServerCommand =
       readonly securityGroups: readonly SecurityGroupId[];
     }
   | AdoptionCommand
+  | CrashDumpCommand
   | InterfaceCommand
+  | MigrationCommand
   | RebuildCommand
   | RescueCommand
   | ResizeCommand
@@ -133,12 +147,26 @@ const absent = ({ claims }: Server, onHost: EventData<Events, 'ServerGuestAbsent
 const report = (server: Server, command: Extract<ServerCommand, { type: 'report' }>): ServerEvent[] => {
   const { serverId, host, attempt, fact } = command;
   const placement = server.placement;
-  if (!placement || placement.host !== host || placement.attempt !== attempt) return [];
   const onHost = { serverId, host, attempt };
+  if (!placement || placement.host !== host || placement.attempt !== attempt) {
+    const left = remainsOn(server, host, attempt);
+    if (left?.part !== 'tombstone' || fact.kind !== 'absent') return [];
+    return [{ type: 'ServerGuestAbsent', data: { ...onHost, claims: [...left.claims] } }];
+  }
   switch (fact.kind) {
     case 'spawned':
       if (server.spawned) return [];
-      return [{ type: 'ServerSpawned', data: { ...onHost, power: fact.power, bootId: fact.bootId } }];
+      return [
+        { type: 'ServerSpawned', data: { ...onHost, power: fact.power, bootId: fact.bootId } },
+        ...(moveOf(server) && !server.deleteRequested
+          ? [
+              {
+                type: 'ServerMigrated',
+                data: { ...onHost, generation: server.generation, power: fact.power, bootId: fact.bootId },
+              } as const,
+            ]
+          : []),
+      ];
     case 'spawnFailed': {
       if (server.spawned) return [];
       const failed: ServerEvent[] = [
@@ -149,6 +177,7 @@ const report = (server: Server, command: Extract<ServerCommand, { type: 'report'
         failed.push({ type: 'ServerDeleted', data: { serverId, at: command.now, hostConfirmed: true } });
       else if (server.vmState === 'building' && server.adoption)
         failed.push({ type: 'ServerBuildFailed', data: { serverId, fault: { code: 500, message: fact.reason } } });
+      else if (moveOf(server)) failed.push(...moveFailed(server, serverId, { code: 500, message: fact.reason }));
       else if (server.vmState === 'building' && attempt >= MAX_ATTEMPTS)
         failed.push({
           type: 'ServerBuildFailed',
@@ -179,22 +208,23 @@ const report = (server: Server, command: Extract<ServerCommand, { type: 'report'
         message: fact.unsupported ? 'The requested functionality is not supported.' : fact.reason,
       };
       // The guest is as before, and so is its claim.
-      if (operation.kind === 'resize' && fact.power !== null)
-        return refuseResize({ ...server, power: fact.power }, serverId, server.attempt, fault);
-      const { action } = operations[operation.kind];
+      if (operation.kind === 'migrate' || (operation.kind === 'resize' && fact.power !== null))
+        return refuseResize(server, serverId, server.attempt, fault, fact.power);
+      const action = actionOf(server)!;
       return [{ type: 'ServerActionFailed', data: { serverId, action, fault, power: fact.power } }];
     }
     case 'interfaceDone':
     case 'interfaceFailed':
       return server.spawned && !server.deleteRequested ? reportInterface(server, onHost, fact) : [];
     case 'powerChanged': {
-      if (!server.spawned || server.deleteRequested || fact.power === server.power) return [];
+      if (!server.spawned || server.held || server.deleteRequested || fact.power === server.power) return [];
       if (server.operation && !server.operation.done) return [];
       const cause = server.bootId !== null && server.bootId !== fact.bootId ? 'hostBoot' : 'guest';
       return [{ type: 'ServerPowerChanged', data: { ...onHost, power: fact.power, cause, bootId: fact.bootId } }];
     }
     case 'missing':
-      if (!server.spawned || server.deleteRequested || server.power === 'noState') return [];
+      if (server.held || server.deleteRequested || server.power === 'noState') return [];
+      if (!server.spawned && !isAccepting(server)) return [];
       return [{ type: 'ServerGuestMissing', data: onHost }];
     case 'absent': {
       // Only a tombstone makes an absence final; without one it would be a missing guest.
@@ -216,7 +246,15 @@ const remove = (server: Server, id: ServerId, asAdmin: boolean, now: Instant): S
     type: 'ServerAttemptAbandoned',
     data: { serverId: id, attempt: server.attempt + 1, reason: 'the server was deleted' },
   };
-  if (server.placement) return server.taskState === 'resize_prep' ? [barred, requested] : [requested];
+  if (server.placement) {
+    if (isUnplaced(server) || server.taskState === 'resize_prep') return [barred, requested];
+    // The target of a move that has not heard of it has nothing to destroy.
+    const target = moveOf(server)?.target;
+    const isUnheard =
+      target && server.placement.host !== target.host && !remainsOn(server, target.host, target.attempt);
+    if (!isUnheard) return [requested];
+    return [{ ...barred, data: { ...barred.data, attempt: target.attempt } } as ServerEvent, requested];
+  }
   return [requested, barred, { type: 'ServerDeleted', data: { serverId: id, at: now, hostConfirmed: true } }];
 };
 
@@ -246,18 +284,20 @@ const expire = (server: Server, command: Extract<ServerCommand, { type: 'expireT
     }
     case 'resize_prep':
       return refuseResize(server, serverId, server.attempt + 1, fault('The scheduler did not answer in time.'));
-    default:
-      return [
-        {
-          type: 'ServerActionFailed',
-          data: {
-            serverId,
-            action: server.operation ? operations[server.operation.kind].action : task,
-            fault: fault('The action did not end in time: the host did not answer.'),
-            power: null,
-          },
-        },
-      ];
+    case 'resize_migrated':
+      return isSent(server) ? moveFailed(server, serverId, fault('What was sent could not be had in time.')) : [];
+    default: {
+      if (isUnplaced(server))
+        return refuseMigration(server, serverId, server.attempt + 1, fault('The scheduler did not answer in time.'));
+      const data = {
+        serverId,
+        action: actionOf(server) ?? task,
+        fault: fault('The action did not end in time: the host did not answer.'),
+        power: null,
+      };
+      const isOpen = isLasting(server) || moveOf(server) !== undefined || server.held === true;
+      return [{ type: 'ServerActionFailed', data: isOpen ? { ...data, unheard: true } : data }];
+    }
   }
 };
 
@@ -311,9 +351,23 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
     case 'revertResize':
     case 'confirmQuotaSettled':
       return decideResize(server, command);
+    case 'migrate':
+    case 'liveMigrate':
+    case 'placeMigration':
+    case 'lookElsewhere':
+    case 'refuseMigration':
+    case 'land':
+    case 'failMigration':
+    case 'returnHome':
+    case 'abortMigration':
+    case 'confirmTransferDropped':
+      return decideMigration(server, command);
     case 'snapshot':
     case 'confirmSnapshotDropped':
       return decideSnapshot(server, command);
+    case 'crashDump':
+    case 'settleCrashDump':
+      return decideCrashDump(server, command);
     case 'rescue':
     case 'unrescue':
       return decideRescue(server, command);
@@ -386,7 +440,9 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
     case 'resetState':
       guard(server, id, true);
       return [
-        ...(server.taskState === 'resize_prep' ? refuseResize(server, id, server.attempt + 1, givenUp) : []),
+        ...(server.taskState === 'resize_prep' || isUnplaced(server)
+          ? refuseMigration(server, id, server.attempt + 1, givenUp)
+          : []),
         { type: 'ServerStateReset', data: { serverId: id, state: command.state } },
       ];
     case 'delete':

@@ -1,6 +1,7 @@
 import { after, type Instant, type ServerEvent, seconds } from '@omnivisor/contracts';
-import type { Server, TaskState } from './server.js';
+import type { Server } from './server.js';
 import { INTERFACE_DEADLINE, taskDeadlines } from './server-deadlines.js';
+import { canReturn, isSent, isUnplaced } from './server-migration.js';
 
 export const SERVER_PROCESS = 'server';
 
@@ -10,15 +11,25 @@ export type ServerStep =
   | 'expireInterface'
   | 'releaseInterfaces'
   | 'dropImages'
-  | 'placeResize'
+  | 'place'
+  | 'land'
+  | 'returnHome'
+  | 'dropTransfers'
   | 'settleQuota'
   | 'release';
 
 /** How long the replica that made a step due has for it before any other takes it up. */
 const HEAD_START = seconds(2);
 
-/** Tasks that wait for the scheduler, until their deadline. */
-const placing: { readonly [T in TaskState]?: ServerStep } = { scheduling: 'schedule', resize_prep: 'placeResize' };
+/** What waits for the scheduler, until the deadline of its task. */
+const placing = (server: Pick<Server, 'taskState' | 'migration'>): ServerStep | undefined => {
+  if (server.taskState === 'scheduling') return 'schedule';
+  return server.taskState === 'resize_prep' || isUnplaced(server) ? 'place' : undefined;
+};
+
+/** What a server that moves waits for, however long that takes. */
+const moving = (server: Pick<Server, 'held' | 'migration' | 'remains' | 'deleteRequested'>) =>
+  isSent(server) ? 'land' : canReturn(server) ? 'returnHome' : null;
 
 interface Due {
   readonly step: ServerStep;
@@ -29,7 +40,18 @@ interface Due {
 export const nextStep = (
   server: Pick<
     Server,
-    'vmState' | 'taskState' | 'released' | 'interfaces' | 'releasing' | 'imagesToDrop' | 'quotaDue'
+    | 'vmState'
+    | 'taskState'
+    | 'released'
+    | 'interfaces'
+    | 'releasing'
+    | 'imagesToDrop'
+    | 'quotaDue'
+    | 'held'
+    | 'migration'
+    | 'remains'
+    | 'transfersToDrop'
+    | 'deleteRequested'
   > & {
     readonly updatedAt: Instant;
     readonly taskSince: Instant | null;
@@ -37,15 +59,18 @@ export const nextStep = (
 ): Due | null => {
   const at = after(server.updatedAt, HEAD_START);
   if (server.imagesToDrop?.length) return { step: 'dropImages', at };
+  if (server.transfersToDrop?.length) return { step: 'dropTransfers', at };
   if (server.vmState === 'deleted') return server.released ? null : { step: 'release', at };
   const due: Due[] = [];
   if (server.quotaDue) due.push({ step: 'settleQuota', at });
+  const move = moving(server);
+  if (move) due.push({ step: move, at });
   if (server.releasing?.length) due.push({ step: 'releaseInterfaces', at });
   const waiting = (server.interfaces ?? []).flatMap(({ since }) => since ?? []).sort();
   if (waiting[0]) due.push({ step: 'expireInterface', at: after(waiting[0], INTERFACE_DEADLINE) });
   if (server.taskState !== null && server.taskSince !== null) {
     const deadline = after(server.taskSince, taskDeadlines[server.taskState]);
-    const place = at < deadline ? placing[server.taskState] : undefined;
+    const place = at < deadline ? placing(server) : undefined;
     due.push(place ? { step: place, at } : { step: 'expireTask', at: deadline });
   }
   return due.reduce<Due | null>((first, next) => (first && first.at <= next.at ? first : next), null);
@@ -60,7 +85,15 @@ const begun: { readonly [T in ServerEvent['type']]?: (server: Server) => Begun }
   ServerAdoptionRequested: scheduling,
   ServerSpawnFailed: scheduling,
   ServerInterfaceDetached: () => 'releaseInterfaces',
-  ServerResizeRequested: () => 'placeResize',
+  ServerResizeRequested: () => 'place',
+  ServerMigrateRequested: () => 'place',
+  ServerLiveMigrateRequested: () => 'place',
+  ServerAttemptAbandoned: (server) => (isUnplaced(server) ? 'place' : null),
+  ServerMigrationSent: moving,
+  ServerMigrationFailed: moving,
+  ServerGuestAbsent: moving,
+  ServerMigrated: ({ transfersToDrop }) => (transfersToDrop?.length ? 'dropTransfers' : null),
+  ServerMigrationConfirmed: () => 'settleQuota',
   ServerResizeConfirmed: () => 'settleQuota',
   ServerResizeReverted: () => 'settleQuota',
   ServerActionFailed: ({ imagesToDrop, quotaDue }) =>

@@ -1,4 +1,5 @@
 import type { ServerEvent, ServerOperation } from '@omnivisor/contracts';
+import type { Server, TaskState } from './server.js';
 
 /** What instance actions and refusals call an operation, and the event that says it is done. */
 export const operations = {
@@ -16,5 +17,29 @@ export const operations = {
   resize: { action: 'resize', done: 'ServerResized' },
   confirmResize: { action: 'confirmResize', done: 'ServerResizeConfirmed' },
   revertResize: { action: 'revertResize', done: 'ServerResizeReverted' },
+  migrate: { action: 'migrate', done: 'ServerMigrationSent' },
+  liveMigrate: { action: 'live-migration', done: 'ServerMigrationSent' },
   unrescue: { action: 'unrescue', done: 'ServerUnrescued' },
 } as const satisfies Record<ServerOperation, { readonly action: string; readonly done: ServerEvent['type'] }>;
+
+/** What a host is asked for until it has answered, however long that takes: nobody else knows what the guest is. */
+const lasting: { readonly [O in ServerOperation]?: TaskState } = {
+  resize: 'resize_migrating',
+  confirmResize: 'resize_confirming',
+  revertResize: 'resize_reverting',
+  migrate: 'resize_migrating',
+  liveMigrate: 'migrating',
+};
+
+/** The task that is still under way though its deadline may have passed. */
+export const lastingTask = ({ operation }: Pick<Server, 'operation'>): TaskState | undefined =>
+  operation && !operation.done ? lasting[operation.kind] : undefined;
+export const isLasting = (server: Pick<Server, 'operation'>): boolean => lastingTask(server) !== undefined;
+
+/** What instance actions and refusals call what runs. */
+export const actionOf = ({ operation, migration }: Pick<Server, 'operation' | 'migration'>): string | undefined =>
+  operation?.kind === 'migrate' && migration?.kind === 'resize'
+    ? operations.resize.action
+    : operation
+      ? operations[operation.kind].action
+      : undefined;

@@ -9,6 +9,7 @@ import type {
   serverEvents,
 } from '@omnivisor/contracts';
 import { operated, type Server } from './server.js';
+import { begin, goBack, isMove, moveOf, withStatus } from './server-migration.js';
 import { guard, guardState, type StateRule } from './server-rules.js';
 
 type Requested = EventData<typeof serverEvents, 'ServerResizeRequested'>;
@@ -49,10 +50,14 @@ export const refuseResize = (
   serverId: ServerId,
   attempt: number,
   fault: ServerFault,
-): ServerEvent[] => [
-  { type: 'ServerAttemptAbandoned', data: { serverId, attempt, reason: fault.message } },
-  { type: 'ServerActionFailed', data: { serverId, action: 'resize', fault, power: server.power } },
-];
+  power: PowerState | null = server.power,
+): ServerEvent[] => {
+  const action = server.migration?.kind === 'migration' ? 'migrate' : 'resize';
+  return [
+    { type: 'ServerAttemptAbandoned', data: { serverId, attempt, reason: fault.message } },
+    { type: 'ServerActionFailed', data: { serverId, action, fault, power } },
+  ];
+};
 
 export const decideResize = (server: Server, command: ResizeCommand): ServerEvent[] => {
   const { serverId } = command;
@@ -74,13 +79,23 @@ export const decideResize = (server: Server, command: ResizeCommand): ServerEven
     case 'confirmResize':
     case 'revertResize': {
       guard(server, serverId, command.asAdmin);
-      guardState(server, serverId, rules[command.type]);
+      // What its target does not tell of any more can still be gone back from.
+      const isStuck = command.type === 'revertResize' && server.vmState === 'error' && server.taskState === null;
+      if (!(isStuck && hasLanded(server))) guardState(server, serverId, rules[command.type]);
+      if (command.type === 'confirmResize' && moveOf(server))
+        return [{ type: 'ServerMigrationConfirmed', data: { serverId, generation } }];
       const type = command.type === 'confirmResize' ? 'ServerResizeConfirmRequested' : 'ServerResizeRevertRequested';
       return [{ type, data: { serverId, generation } }];
     }
     case 'confirmQuotaSettled':
       return server.quotaDue ? [{ type: 'ServerQuotaSettled', data: { serverId } }] : [];
   }
+};
+
+/** Placed where it moved to, with what it was before kept on its source. */
+const hasLanded = (server: Server): boolean => {
+  const move = moveOf(server);
+  return move !== undefined && server.placement?.attempt === move.target.attempt && move.kind !== 'live-migration';
 };
 
 /** Claims for the guest as it is placed, the oldest first. */
@@ -92,7 +107,9 @@ export const withoutClaim = (server: Server, attempt: number): Pick<Server, 'cla
 
 /** The claim that ends: on confirmation that for what was before, on reversal that for the other flavor. */
 export const releasedBy = (server: Server, kind: 'confirmResize' | 'revertResize'): number =>
-  claimsOf(server).at(kind === 'confirmResize' ? 0 : -1)!;
+  kind === 'revertResize' && server.migration?.target && isMove(server.migration)
+    ? server.migration.target.attempt
+    : claimsOf(server).at(kind === 'confirmResize' ? 0 : -1)!;
 
 /** The guest is as before, unless nobody knows: then both claims stay, and somebody has to look. */
 export const resizeFailed = (failed: Server, power: PowerState | null): Server =>
@@ -112,9 +129,10 @@ type ResizeEvent = Extract<ServerEvent, { type: `ServerResize${string}` }>;
 export const evolveResize = (server: Server, event: ResizeEvent): Server => {
   switch (event.type) {
     case 'ServerResizeRequested': {
-      const { flavor, generation, diskConfig } = event.data;
+      const { flavor, generation, diskConfig, migrationId } = event.data;
       const resize = { flavor, before: server.flavor, powerOn: server.vmState === 'active' };
-      return { ...server, ...(diskConfig ? { diskConfig } : {}), taskState: 'resize_prep', generation, resize };
+      const begun = { ...begin(server, 'resize', migrationId, flavor), generation, resize };
+      return { ...server, ...(diskConfig ? { diskConfig } : {}), ...begun, taskState: 'resize_prep' };
     }
     case 'ServerResizeScheduled': {
       if (!server.resize) return server;
@@ -122,13 +140,14 @@ export const evolveResize = (server: Server, event: ResizeEvent): Server => {
       const { flavor, powerOn } = server.resize;
       const claims = [...claimsOf(server), attempt];
       const begun = operating(server, 'resize', server.generation, flavor, powerOn);
-      return { ...begun, taskState: 'resize_migrating', attempt, claims };
+      const place = withStatus(server, 'migrating', { target: server.placement });
+      return { ...begun, ...place, taskState: 'resize_migrating', attempt, claims };
     }
     case 'ServerResized': {
       const { generation, power, bootId } = event.data;
       const resized = operated(server, generation, power, bootId);
       if (resized === server || !server.resize) return resized;
-      return { ...resized, vmState: 'resized', flavor: server.resize.flavor };
+      return { ...resized, ...withStatus(server, 'finished'), vmState: 'resized', flavor: server.resize.flavor };
     }
     case 'ServerResizeConfirmRequested': {
       const begun = operating(server, 'confirmResize', event.data.generation, server.flavor, null);
@@ -137,6 +156,7 @@ export const evolveResize = (server: Server, event: ResizeEvent): Server => {
     case 'ServerResizeRevertRequested': {
       if (!server.resize) return server;
       const { before, powerOn } = server.resize;
+      if (moveOf(server)) return { ...goBack(server, event.data.generation), ...withStatus(server, 'reverting') };
       const begun = operating(server, 'revertResize', event.data.generation, before, powerOn);
       return { ...begun, taskState: 'resize_reverting' };
     }
@@ -146,8 +166,10 @@ export const evolveResize = (server: Server, event: ResizeEvent): Server => {
       const settled = operated(server, generation, power, bootId);
       if (settled === server) return server;
       const flavor = event.type === 'ServerResizeReverted' ? server.resize?.before : undefined;
+      const status = flavor ? 'reverted' : 'confirmed';
       return {
         ...settled,
+        ...(server.migration?.status === 'error' ? {} : withStatus(server, status)),
         ...withoutClaim(server, released),
         flavor: flavor ?? server.flavor,
         resize: undefined,

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { DomainError, type FlavorSnapshot, invalid } from '@omnivisor/contracts';
+import { DomainError, type FlavorSnapshot, invalid, type MigrationId } from '@omnivisor/contracts';
 import type { Call } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { GatewayCore } from '../../core/gateway-core.js';
@@ -37,7 +37,11 @@ export class ServerResizer {
       await this.core.commands.execute(
         serverAggregate,
         row.id,
-        { type: 'resize', serverId: row.id, flavor, ...(diskConfig ? { diskConfig } : {}), asAdmin: call.isAdmin },
+        {
+          ...{ type: 'resize', serverId: row.id, flavor, asAdmin: call.isAdmin },
+          ...(diskConfig ? { diskConfig } : {}),
+          migrationId: this.core.ids.uuid() as MigrationId,
+        },
         call.context(),
       );
     } catch (error) {

@@ -1,5 +1,6 @@
 import { conflict, notFound, type ServerId } from '@omnivisor/contracts';
 import type { Server, TaskState, VmState } from './server.js';
+import { lastingTask } from './server-operations.js';
 
 /** Refusals that clients of Nova know by their texts. */
 export const serverNotFound = (id: string) => notFound(`Instance ${id} could not be found.`);
@@ -23,5 +24,8 @@ export const guard = (server: Server, id: ServerId, asAdmin: boolean): void => {
 export const guardState = (server: Server, id: ServerId, rule: StateRule): void => {
   if (!rule.from.includes(server.vmState)) throw invalidState(rule.action, id, 'vm_state', server.vmState);
   if (!rule.task.includes(server.taskState)) throw invalidState(rule.action, id, 'task_state', server.taskState);
-  if (!server.launched || !server.placement) throw conflict(`Instance ${id} is not ready`);
+  const late = server.taskState === null ? lastingTask(server) : undefined;
+  if (late) throw invalidState(rule.action, id, 'task_state', late);
+  if (!server.launched || !server.placement || !server.spawned || server.held)
+    throw conflict(`Instance ${id} is not ready`);
 };

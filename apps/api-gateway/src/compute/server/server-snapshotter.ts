@@ -1,7 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import {
   abortSnapshotImage,
-  Bytes,
   beginSnapshotImage,
   DomainError,
   GiB,
@@ -23,14 +22,10 @@ import { limitOf, quotaAggregate } from '../quota/quota.js';
 import type { ServerRow } from './server.projection.js';
 import { serverAggregate } from './server-lifecycle.js';
 import { guardSnapshot } from './server-snapshot.js';
-import { uploadOf } from './snapshot-upload.js';
+import { mostBytes, uploadOf } from './snapshot-upload.js';
 
 export const createImage = z.strictObject({ name: t.name, metadata: t.metadata.optional() });
 type Wanted = z.infer<typeof createImage>;
-
-const GIB = 1024 ** 3;
-/** For a disk as large as its image, which the flavor leaves open. */
-const UNKNOWN_DISK = 100;
 
 /** Names that each image has by itself. */
 const OWN_NAMES: ReadonlySet<string> = new Set([
@@ -115,7 +110,3 @@ const told = ({ id, userId, image }: ServerRow) => ({
   user_id: userId,
   base_image_ref: image.id,
 });
-
-/** A whole disk with the tables of its format. */
-const mostBytes = ({ flavor, image }: ServerRow) =>
-  Bytes.parse(Math.ceil((flavor.disk || Math.max(image.minDisk, UNKNOWN_DISK)) * GIB * 1.02) + 64 * 1024 ** 2);

@@ -38,6 +38,9 @@ const cloud = (fail: Partial<Record<keyof ServerProcessPorts, number>> = {}, sha
     },
     settleQuota: async () => step('settleQuota'),
     dropImage: async () => step('dropImage'),
+    dropTransfer: async () => step('dropTransfer'),
+    sends: async () => undefined,
+    sent: async () => ({ size: history.request.image.size, sha512: history.request.image.sha512 }),
     releasePort: async () => step('releasePort'),
     release: async () => step('release'),
   };

@@ -1,10 +1,12 @@
 import {
   after,
+  type Bytes,
   type CommandContext,
   type CommandId,
   DomainError,
   type EventId,
   type HostId,
+  type ImageFormat,
   type ImageId,
   type PortId,
   type RecordedEvent,
@@ -20,11 +22,20 @@ import type { Server } from './server.js';
 import { isServerEvent, type Pending, type ServerRow, serverTable } from './server.projection.js';
 import { INTERFACE_DEADLINE, taskDeadlines } from './server-deadlines.js';
 import { type ServerCommand, serverAggregate } from './server-lifecycle.js';
+import { ServerMoves } from './server-moves.js';
 import { beginsWork, begunBy, nextStep, SERVER_PROCESS, type ServerStep } from './server-next-step.js';
 
 /** A server as a step takes it up: from the read model, or as this replica has just appended it. */
 export type BuildServer = Server &
   Pick<ServerRow, 'updatedAt' | 'changedAt' | 'taskSince'> & { readonly id: ServerId; readonly pending: Pending };
+
+export interface SendingHost {
+  readonly backend: string;
+  /** Its traits, by Placement's names. */
+  readonly traits: readonly string[];
+  /** Form in which it sends disks; undefined when it sends none. */
+  readonly format: ImageFormat | undefined;
+}
 
 /** What the process needs of other parts of the cloud. Each call may be repeated. */
 export interface ServerProcessPorts {
@@ -39,6 +50,12 @@ export interface ServerProcessPorts {
   ): Promise<readonly ServerPort[]>;
   /** Removes an image that waits for bytes which will not come; one that has them after all stays. */
   dropImage(imageId: ImageId, context: CommandContext): Promise<void>;
+  /** Removes a copy of a disk. */
+  dropTransfer(transferId: ImageId, context: CommandContext): Promise<void>;
+  /** How the host sends disks; undefined when it cannot. */
+  sends(host: HostId): Promise<SendingHost | undefined>;
+  /** What a disk has become that was sent. @throws DomainError `conflict` while not all of it is there, `notFound` */
+  sent(transferId: ImageId): Promise<{ readonly size: Bytes; readonly sha512: string }>;
   /** Has the quota hold what the server takes now. */
   settleQuota(server: BuildServer, context: CommandContext): Promise<void>;
   /** Deletes the port of an interface that the server gave up, or gives it back to its owner. */
@@ -48,7 +65,7 @@ export interface ServerProcessPorts {
 }
 
 /** Kinds of errors that another try will not mend. */
-const isFinal = (error: unknown): error is DomainError =>
+export const isFinal = (error: unknown): error is DomainError =>
   error instanceof DomainError && error.kind !== 'unavailable' && error.kind !== 'rateLimited';
 
 /**
@@ -57,11 +74,18 @@ const isFinal = (error: unknown): error is DomainError =>
  */
 export class ServerProcess implements Process {
   readonly name = SERVER_PROCESS;
+  private readonly moves: ServerMoves;
 
   constructor(
     private readonly core: GatewayCore,
     private readonly ports: ServerProcessPorts,
-  ) {}
+  ) {
+    this.moves = new ServerMoves(ports, {
+      reservation: (server, attempt) => this.reservation(server, attempt),
+      send: (server, command, step) => this.send(server, command, this.context(server, step)),
+      context: (server, step) => this.context(server, step),
+    });
+  }
 
   begins(event: RecordedEvent): string | undefined {
     return isServerEvent(event) && beginsWork(event) ? event.data.serverId : undefined;
@@ -90,8 +114,14 @@ export class ServerProcess implements Process {
         return this.releaseInterfaces(server);
       case 'expireInterface':
         return this.expireInterfaces(server);
-      case 'placeResize':
-        return this.placeResize(server);
+      case 'place':
+        return this.moves.place(server);
+      case 'land':
+        return this.moves.land(server);
+      case 'returnHome':
+        return this.moves.returnHome(server);
+      case 'dropTransfers':
+        return this.moves.dropTransfers(server);
       case 'settleQuota':
         return this.settleQuota(server);
       case 'dropImages':
@@ -183,27 +213,6 @@ export class ServerProcess implements Process {
       const context = this.context(server, `release-${portId}-${server.changedAt}`);
       await this.ports.releasePort(server, portId, context);
       await this.send(server, { type: 'confirmInterfaceReleased', serverId: server.id, portId }, context);
-    }
-  }
-
-  /** Another flavor on the same host: it has to have room for both. */
-  private async placeResize(server: BuildServer): Promise<void> {
-    const { resize, placement, id: serverId } = server;
-    if (!resize || !placement) return;
-    const { host, hostName } = placement;
-    const attempt = server.attempt + 1;
-    const answer = (command: ServerCommand) => this.send(server, command, this.context(server, `resize-${attempt}`));
-    const refuse = (message: string) =>
-      answer({ type: 'refuseResize', serverId, attempt, fault: { code: 500, message } });
-    try {
-      const wanted = { flavor: resize.flavor, requestedHost: hostName, excludeHosts: [], networkHosts: [] };
-      const reply = await this.ports.reserve({ ...this.reservation(server, attempt), ...wanted });
-      if (reply.kind === 'refused') await refuse(reply.message);
-      else if (reply.hostId !== host) await refuse('No valid host was found.');
-      else await answer({ type: 'placeResize', serverId, host, attempt });
-    } catch (error) {
-      if (!isFinal(error)) throw error;
-      await refuse(error.message);
     }
   }
 

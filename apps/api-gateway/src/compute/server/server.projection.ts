@@ -1,5 +1,6 @@
 import type { Instant, Position, RecordedEvent, ServerEvent } from '@omnivisor/contracts';
-import { type DueWork, dueTable, type Projection, type Table, table } from '@omnivisor/eventsourcing';
+import { type DueWork, dueTable, type Projection, type RowChange, type Table, table } from '@omnivisor/eventsourcing';
+import { type MigrationAt, migrationAt, migrationOf } from '../migration/migration.projection.js';
 import { evolve, noServer, type Server } from './server.js';
 import { nextStep, SERVER_PROCESS } from './server-next-step.js';
 
@@ -23,6 +24,8 @@ export interface ServerRow extends Server {
   readonly pending: Pending | null;
   /** The requests that interfaces wait for, by port. */
   readonly interfaceRequests?: Readonly<Record<string, Pending>>;
+  /** Of the newest migration: what its events tell beside its state. */
+  readonly migrationAt?: MigrationAt | undefined;
   readonly deleted: boolean;
   readonly host: string | null;
   readonly hostId: string | null;
@@ -44,6 +47,24 @@ export const serverTable = table<ServerRow>(
   ['onHost', 'changedAt'],
 );
 
+/** What a host has of a server that is placed on another one. */
+export interface RemainsRow {
+  readonly serverId: string;
+  readonly hostId: string;
+  readonly changedAt: Position;
+}
+/** Keys are `<server>/<attempt>`. */
+export const remainsTable = table<RemainsRow>('server_remains_v1', ['hostId', 'changedAt']);
+
+const remainsOf = (id: string, row: ServerRow | undefined): RowChange[] => {
+  const known = new Map((row?.remains ?? []).map(({ placement }) => [placement.attempt, placement.host]));
+  return Array.from({ length: row?.remains ? row.attempt : 0 }, (_, i) => {
+    const hostId = known.get(i + 1);
+    const left = hostId && { serverId: id, hostId, changedAt: row!.changedAt };
+    return { table: remainsTable as Table<never>, key: `${id}/${i + 1}`, row: left || undefined };
+  });
+};
+
 const opensTask = new Set<ServerEvent['type']>([
   'ServerCreateRequested',
   'ServerAdoptionRequested',
@@ -58,6 +79,9 @@ const opensTask = new Set<ServerEvent['type']>([
   'ServerResizeRequested',
   'ServerResizeConfirmRequested',
   'ServerResizeRevertRequested',
+  'ServerMigrateRequested',
+  'ServerLiveMigrateRequested',
+  'ServerMigrationConfirmed',
   'ServerSnapshotRequested',
   'ServerRescueRequested',
   'ServerUnrescueRequested',
@@ -121,6 +145,7 @@ export const serverProjection: Projection<ServerRow> = {
       taskSince: taskSince(before, after, at),
       pending: opensTask.has(e.type) ? pendingOf(event) : (before?.pending ?? null),
       ...interfaceRequests(before, after, e),
+      migrationAt: migrationAt(before?.migration, before?.migrationAt, after.migration, event),
       deleted: ended,
       // What the server was on stays readable after its deletion.
       host: after.placement?.hostName ?? (ending ? (before?.host ?? null) : null),
@@ -134,9 +159,14 @@ export const serverProjection: Projection<ServerRow> = {
       changedAt: event.position,
     };
   },
+  shed: (before, after) => (before?.migration?.id === after?.migration?.id ? [] : migrationOf(before)),
   derive: (id, row) => {
     const next = row && nextStep(row);
     const due: DueWork | undefined = next ? { process: SERVER_PROCESS, id, dueAt: next.at } : undefined;
-    return [{ table: dueTable as Table<never>, key: `${SERVER_PROCESS}/${id}`, row: due }];
+    return [
+      { table: dueTable as Table<never>, key: `${SERVER_PROCESS}/${id}`, row: due },
+      ...remainsOf(id, row),
+      ...migrationOf(row),
+    ];
   },
 };

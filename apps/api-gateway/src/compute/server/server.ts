@@ -21,6 +21,21 @@ import type {
   VaultRef,
 } from '@omnivisor/contracts';
 import { evolveInterfaces } from './server-interfaces.js';
+import {
+  type Arrival,
+  evolveMigration,
+  isAccepting,
+  isOver,
+  type Migration,
+  migrationFailed,
+  type Remains,
+  remainsOn,
+  withoutRemains,
+  withoutTransfers,
+  withStatus,
+  withTombstones,
+} from './server-migration.js';
+import { isLasting } from './server-operations.js';
 import { evolveRebuild, rebuildFailed } from './server-rebuild.js';
 import { evolveRescue, rescueFailed } from './server-rescue.js';
 import { evolveResize, resizeFailed, withoutClaim } from './server-resize.js';
@@ -54,8 +69,11 @@ export type TaskState =
   | 'image_uploading'
   | 'resize_prep'
   | 'resize_migrating'
+  | 'resize_migrated'
+  | 'resize_finish'
   | 'resize_confirming'
   | 'resize_reverting'
+  | 'migrating'
   | 'deleting';
 
 export interface Placement {
@@ -78,6 +96,9 @@ export interface Operation {
   readonly image?: ImageSnapshot;
   /** Of a resize, its confirmation or reversal: the flavor that the guest has then. */
   readonly flavor?: FlavorSnapshot;
+  /** Of a live migration: how its disks get there, and that it is given up. */
+  readonly disks?: 'copied' | 'shared';
+  readonly abort?: boolean;
   /** Of a snapshot: what becomes of it. */
   readonly snapshot?: ServerSnapshot;
   /** Of a rebuild: the image of the disks as they are until it is done. */
@@ -162,6 +183,15 @@ export interface Server {
   readonly generation: number;
   readonly operation: Operation | null;
   readonly resize?: Resize | undefined;
+  readonly migration?: Migration | undefined;
+  /** What other hosts have of it. */
+  readonly remains?: readonly Remains[];
+  /** Its guest is off on the host of its placement, and not to be started: another host has, or had, the server. */
+  readonly held?: boolean;
+  /** Of a guest that is to be made: what was sent of it. */
+  readonly arrival?: Arrival;
+  /** Copies of its disks that are no longer needed. */
+  readonly transfersToDrop?: readonly ImageId[];
   /** Attempts under which the scheduler holds claims for the placed guest, when not that of its placement alone. */
   readonly claims?: readonly number[] | undefined;
   /** The quota holds what another flavor takes. */
@@ -232,23 +262,37 @@ const actionFailed = (
   { fault, ...event }: EventData<typeof serverEvents, 'ServerActionFailed'>,
 ): Server => {
   const power = event.power ?? server.power;
+  if (event.unheard) return unheardOf(server, fault);
+  const isKnownAgain = server.vmState === 'error' && isLasting(server) && event.power !== null;
   const failed: Server = {
     ...server,
     taskState: server.taskState === 'deleting' ? 'deleting' : null,
     ...withoutOperation(server),
     power,
     wantedPower: power,
-    vmState: lasting.has(server.vmState) || !server.launched ? server.vmState : vmStateOf(power),
+    vmState: (lasting.has(server.vmState) && !isKnownAgain) || !server.launched ? server.vmState : vmStateOf(power),
     fault,
   };
-  if (server.resize && server.vmState !== 'resized') return resizeFailed(failed, event.power);
+  if (server.resize && server.vmState !== 'resized') return resizeFailed(migrationFailed(failed), event.power);
+  if (server.migration?.kind === 'live-migration') return migrationFailed(failed);
   if (server.operation === null || server.operation.done) return failed;
   if (server.operation.kind === 'rebuild') return rebuildFailed(failed, event.power);
   return server.operation.kind === 'rescue' ? rescueFailed(failed, event.power) : failed;
 };
 
+/** Whatever its host makes of it is still to come: the guest may be anything until then. */
+const unheardOf = (server: Server, fault: ServerFault): Server => ({
+  ...server,
+  fault,
+  taskState: server.taskState === 'deleting' ? 'deleting' : null,
+  vmState:
+    server.migration?.kind === 'live-migration' || (server.vmState === 'resized' && !server.held)
+      ? server.vmState
+      : 'error',
+});
+
 /** vm_state that follows from a power state of a server that runs no action. */
-const vmStateOf = (power: PowerState): VmState =>
+export const vmStateOf = (power: PowerState): VmState =>
   power === 'running' ? 'active' : power === 'paused' || power === 'suspended' ? power : 'stopped';
 
 /** What a server stays whatever becomes of its power. */
@@ -374,6 +418,18 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
     case 'ServerResizeRevertRequested':
     case 'ServerResizeReverted':
       return evolveResize(server, event);
+    case 'ServerMigrateRequested':
+    case 'ServerLiveMigrateRequested':
+    case 'ServerMigrationScheduled':
+    case 'ServerMigrationSent':
+    case 'ServerMigrationLanded':
+    case 'ServerMigrated':
+    case 'ServerMigrationConfirmed':
+    case 'ServerMigrationFailed':
+    case 'ServerMigrationReturned':
+    case 'ServerMigrationAbortRequested':
+    case 'ServerTransferDropped':
+      return evolveMigration(server, event);
     case 'ServerQuotaSettled':
       return { ...server, quotaDue: false };
     case 'ServerSnapshotRequested':
@@ -406,15 +462,22 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
     case 'ServerGuestMissing':
       return {
         ...server,
+        ...(isAccepting(server) ? { ...withStatus(server, 'error'), spawned: true } : {}),
         vmState: 'error',
         taskState: server.taskState === 'deleting' ? 'deleting' : null,
         ...withoutOperation(server),
         power: 'noState',
         fault: { code: 500, message: 'The guest is no longer on its host.' },
       };
-    case 'ServerGuestAbsent':
+    case 'ServerGuestAbsent': {
+      const left = remainsOn(server, event.data.host, event.data.attempt);
+      if (left) return withoutRemains(server, left);
       return server.placement?.attempt === event.data.attempt ? { ...server, placement: null, spawned: false } : server;
+    }
     case 'ServerGuestQuarantined':
+    case 'ServerCrashDumpRequested':
+    case 'ServerCrashDumpTriggered':
+    case 'ServerCrashDumpFailed':
       return server;
     case 'ServerLocked':
       return { ...server, locked: true, lockedBy: event.data.by, lockedReason: event.data.reason };
@@ -443,13 +506,21 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
         ...server,
         vmState: event.data.state,
         taskState: null,
-        ...withoutOperation(server),
+        ...(isLasting(server) ? {} : withoutOperation(server)),
         fault: event.data.state === 'active' ? null : server.fault,
       };
     case 'ServerReleaseRequested':
       return { ...evolve(server, { type: 'ServerDeleteRequested', data: event.data }), releaseRequested: true };
     case 'ServerDeleteRequested':
-      return { ...server, ...withoutSnapshot(server), deleteRequested: true, taskState: 'deleting' };
+      return {
+        ...server,
+        ...withoutSnapshot(server),
+        ...(server.migration && !isOver(server.migration) ? withStatus(server, 'error') : {}),
+        ...withTombstones(server),
+        ...withoutTransfers(server),
+        deleteRequested: true,
+        taskState: 'deleting',
+      };
     case 'ServerDeleted':
       return { ...server, vmState: 'deleted', taskState: null, power: 'noState' };
     case 'ServerResourcesReleased':

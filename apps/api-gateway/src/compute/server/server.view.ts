@@ -51,7 +51,10 @@ const taskStatuses: { readonly [T in NonNullable<Server['taskState']>]?: readonl
   rebuilding: ['REBUILD', anywhere],
   resize_prep: ['RESIZE', anywhere],
   resize_migrating: ['RESIZE', anywhere],
-  resize_reverting: ['REVERT_RESIZE', ['resized']],
+  resize_migrated: ['RESIZE', anywhere],
+  resize_finish: ['RESIZE', anywhere],
+  migrating: ['MIGRATING', ['active']],
+  resize_reverting: ['REVERT_RESIZE', ['resized', 'error']],
 };
 
 export const statusOf = (row: Pick<ServerRow, 'vmState' | 'taskState' | 'deleted'>): string => {
@@ -64,7 +67,7 @@ export const statusOf = (row: Pick<ServerRow, 'vmState' | 'taskState' | 'deleted
 export const knownStatuses: ReadonlySet<string> = new Set([
   ...Object.values(statuses),
   ...Object.values(taskStatuses).map(([status]) => status),
-  ...['MIGRATING', 'PASSWORD', 'SHELVED', 'SHELVED_OFFLOADED'],
+  ...['PASSWORD', 'SHELVED', 'SHELVED_OFFLOADED'],
   ...['SOFT_DELETED', 'UNKNOWN'],
 ]);
 

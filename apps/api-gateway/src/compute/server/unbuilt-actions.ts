@@ -9,25 +9,8 @@ const object = (fields: Readonly<Record<string, FieldHistory>>) => objectByVersi
 const anything: ByVersion<z.ZodType> = [['2.1', z.unknown()]];
 
 const password = z.string();
-const host = t.fqdn.nullable();
 const metadata = always(t.metadata.optional());
 const flag = t.boolean.optional();
-
-const migrateLive = object({
-  host: always(host),
-  block_migration: [
-    ['2.1', t.boolean],
-    ['2.25', z.union([t.boolean, z.literal('auto')])],
-  ],
-  disk_over_commit: [
-    ['2.1', t.boolean],
-    ['2.25', null],
-  ],
-  force: [
-    ['2.30', flag],
-    ['2.68', null],
-  ],
-});
 
 const evacuate = object({
   host: always(t.fqdn.optional()),
@@ -64,11 +47,6 @@ const unbuilt = (
 
 /** Actions that Compute knows and nothing here does yet: a body that is wrong is told so all the same. */
 export const unbuiltActions: Readonly<Record<string, ServerActionSpec>> = {
-  migrate: unbuilt('os-migrate-server:migrate', [
-    ['2.1', z.unknown()],
-    ['2.56', z.strictObject({ host: host.optional() }).nullable()],
-  ]),
-  'os-migrateLive': unbuilt('os-migrate-server:migrate_live', migrateLive),
   evacuate: unbuilt('os-evacuate', evacuate),
   shelve: unbuilt('os-shelve:shelve'),
   shelveOffload: unbuilt('os-shelve:shelve_offload'),
@@ -83,7 +61,6 @@ export const unbuiltActions: Readonly<Record<string, ServerActionSpec>> = {
     }),
   ),
   changePassword: unbuilt('os-admin-password', object({ adminPass: always(password) })),
-  trigger_crash_dump: unbuilt('servers:trigger_crash_dump', [['2.1', z.null()]], ['2.17']),
   restore: unbuilt('os-deferred-delete:restore'),
   injectNetworkInfo: unbuilt('os-admin-actions:inject_network_info'),
   addFixedIp: unbuilt(

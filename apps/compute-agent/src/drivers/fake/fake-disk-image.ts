@@ -34,3 +34,9 @@ export const fakeDiskImage = (size: number, letter: Letter): Buffer => {
   image.write(letter, LETTER_AT, 'latin1');
   return image;
 };
+
+/** What stands on a disk that a fake guest had; undefined for any other image. */
+export const letterIn = (image: Buffer): Letter | undefined =>
+  image.length === (DATA + 1) * CLUSTER && image.toString('latin1', 0, 4) === 'QFI\xfb'
+    ? image.toString('latin1', LETTER_AT, LETTER_AT + 1)
+    : undefined;

@@ -29,7 +29,8 @@ const parse = (ticket: string): Ticket => {
 /** What arrives takes the place of the shell. */
 const arrive = (machine: FakeHypervisor, shell: FakeGuest, guest: FakeGuest): void => {
   if (shell.expects) waiting.delete(shell.expects);
-  machine.complete({ ...guest, stage: 'incoming', power: 'running', expects: null, nics: shell.nics });
+  const { mark, nics } = shell;
+  machine.complete({ ...guest, mark, nics, stage: 'incoming', power: 'running', expects: null });
 };
 
 /** A shell whose guest has come by folder, from another process. */

@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { type Milliseconds, mib, ms, type ServerId } from '@omnivisor/contracts';
 import {
   DISK_FORMATS,
@@ -8,11 +9,13 @@ import {
   type HostInventory,
   type HypervisorDriver,
   HypervisorError,
+  type ImageSource,
   type ProbeReport,
 } from '../hypervisor-driver.js';
 import { crashDumpsOf, pausingOf, rebuildingOf, rescuingOf, resizingOf, suspendingOf } from './fake-changes.js';
 import { diskGrowingOf, disksOf, nicsOf, snapshotsOf } from './fake-devices.js';
-import { type FakeGuest, isOff, NOTHING, nicsFrom } from './fake-guest.js';
+import { letterIn } from './fake-disk-image.js';
+import { type FakeGuest, isOff, type Letter, NOTHING, nicsFrom } from './fake-guest.js';
 import { FakeHost, refuseAborted, refuseHardware } from './fake-host.js';
 import { type FakeHypervisor, guestFrom } from './fake-hypervisor.js';
 import { adoptionOf, liveMigrationOf, unpack } from './fake-migration.js';
@@ -139,8 +142,9 @@ export class FakeDriver implements HypervisorDriver {
       this.machine.begin(id, guest);
       try {
         await this.machine.work('spawn', signal);
+        const root = await letterOn(spec.disks.root.source, signal);
         refuseAborted(signal);
-        this.machine.complete(guest);
+        this.machine.complete({ ...guest, disks: { ...guest.disks, root } });
         if (spec.powerOn) this.machine.start(id);
       } catch (error) {
         this.machine.giveUp(id);
@@ -201,6 +205,13 @@ export class FakeDriver implements HypervisorDriver {
     return { mark, stage, power: stage === 'incoming' ? 'noState' : power, memory: mib(memoryMib), vcpus };
   };
 }
+
+/** A disk that moves here, or a snapshot, keeps its letter; where images have no bytes, none does. */
+const letterOn = async (source: ImageSource, signal: AbortSignal): Promise<Letter> => {
+  const file = source.format === 'qcow2' ? await source.path(signal) : '';
+  // Nothing of it may take time that is not the machine's.
+  return (existsSync(file) ? letterIn(readFileSync(file)) : undefined) ?? NOTHING;
+};
 
 const SOFT_REBOOT_WAIT = ms(60_000);
 

@@ -130,6 +130,7 @@ export const reportOf = (found: Capabilities | HypervisorError): ProbeReport => 
     hypervisorVersion: versionNumber(found.version),
     // Under TCG the guest's CPU is QEMU's own, and the flags of the host's say nothing about it.
     traits: [
+      'CUSTOM_HYPERVISOR_QEMU',
       ...COMPUTE_TRAITS,
       ...firmwareTraits(),
       ...(found.hasTpm ? TPM_TRAITS : []),

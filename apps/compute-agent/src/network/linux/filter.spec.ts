@@ -40,6 +40,12 @@ describe('the filter of a network', () => {
   it('leaves a port without port security alone', () => {
     expect(text({ portSecurity: false })).not.toContain('iifname "tap1"');
   });
+  it('has one set of rules for a port with two devices, whose guest is on its way between two agents', () => {
+    const both = ['tap1', 'tap2'].map((tap) => ({ plug: plug(), tap }));
+    const filter = networkFilter(plan, both, '100.64.0.1', members);
+    expect(filter.match(/chain from_/g)).toHaveLength(1);
+    for (const tap of ['tap1', 'tap2']) expect(filter).toContain(`iifname "${tap}" jump from_`);
+  });
   const rule = (over: object) => ({
     direction: 'ingress',
     ethertype: 'IPv4',

@@ -29,6 +29,8 @@ export const networkFilter = (
   members: GroupAddresses,
 ): string => {
   const guarded = ports.filter((p) => p.plug.portSecurity);
+  /** A port whose guest is on its way between two agents of the machine has two devices, and one set of rules. */
+  const ruled = [...new Map(guarded.map((p) => [p.plug.portId, p])).values()];
   /** Addresses that only one port can have; the stateful chain finds its rules by them. */
   const alone = (plug: FilteredPort['plug']) => [
     ...plug.fixedIps.map((ip) => address(ip.address)),
@@ -63,8 +65,8 @@ export const networkFilter = (
     'add table bridge omnivisor',
     'delete table bridge omnivisor',
     'table bridge omnivisor {',
-    ...groupSets(guarded, members),
-    ...guarded.flatMap((port) => [...answerChain(port), ...spoofChain(port), ...reachChain(port)]),
+    ...groupSets(ruled, members),
+    ...ruled.flatMap((port) => [...answerChain(port), ...spoofChain(port), ...reachChain(port)]),
     'chain prerouting {',
     'type filter hook prerouting priority -300; policy accept;',
     ...guarded.map(({ tap, plug }) => `iifname "${tap}" jump from_${chainId(plug.portId)}`),
@@ -78,8 +80,8 @@ export const networkFilter = (
     'add table inet omnivisor',
     'delete table inet omnivisor',
     'table inet omnivisor {',
-    ...groupSets(guarded, members),
-    ...guarded.flatMap((p) => [...groupChain('out', p), ...groupChain('in', p)]),
+    ...groupSets(ruled, members),
+    ...ruled.flatMap((p) => [...groupChain('out', p), ...groupChain('in', p)]),
     ...verdicts('out4', 'ipv4_addr', entries('out', false)),
     ...verdicts('in4', 'ipv4_addr', entries('in', false)),
     ...verdicts('out6', 'ipv6_addr', entries('out', true)),

@@ -135,19 +135,20 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     const { networkId, portId } = port;
     await this.change(networkId, { portId, wanted: { port, serverId } });
     const members = await this.groups.addresses(groupsNamed([{ plug: port }]));
+    const { tap } = (await this.files.own(networkId, portId, this.socket))!;
     return {
       portId,
       mac: mac(port.mac),
       mtu: port.mtu,
       model: null,
-      attachment: { kind: 'tap', tap: this.names.tap(portId), netns: this.names.netns(networkId) },
+      attachment: { kind: 'tap', tap, netns: this.names.netns(networkId) },
       guard: guardOf(port, (group) => members.get(group) ?? []),
     };
   }
 
   async unplug(portId: string): Promise<void> {
     for (const networkId of await this.files.networks())
-      if (await this.files.has(networkId, portId)) await this.change(networkId, { portId, wanted: null });
+      if (await this.files.own(networkId, portId, this.socket)) await this.change(networkId, { portId, wanted: null });
   }
 
   async list(): Promise<PluggedPort[]> {
@@ -212,8 +213,10 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
   private async changeAll(networkId: string, changes: readonly PortChange[]): Promise<void> {
     for (const { portId, wanted } of changes) {
       if (wanted) continue;
-      await succeeds(['ip', '-n', this.names.netns(networkId), 'link', 'delete', 'dev', this.names.tap(portId)]);
-      await this.files.removePort(networkId, portId);
+      const own = await this.files.own(networkId, portId, this.socket);
+      if (!own) continue;
+      await succeeds(['ip', '-n', this.names.netns(networkId), 'link', 'delete', 'dev', own.tap]);
+      await this.files.removePort(networkId, portId, this.socket);
     }
     const plugs = changes.flatMap(({ wanted }) => (wanted ? [wanted] : []));
     if (plugs.length > 0) return this.plugAll(networkId, plugs);
@@ -250,8 +253,11 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
     }[];
     const devices = new Map(links.map((link) => [link.ifname, link.master]));
     const owner = this.options.guestUser === undefined ? '' : ` user ${this.options.guestUser}`;
+    const taps = new Map<string, string>();
+    for (const { port } of plugs)
+      taps.set(port.portId, (await this.files.own(networkId, port.portId, this.socket))!.tap);
     const commands = plugs.flatMap(({ port }) => {
-      const tap = this.names.tap(port.portId);
+      const tap = taps.get(port.portId)!;
       if (devices.get(tap) === 'br0' && !changed.has(port.portId)) return [];
       return [
         ...(devices.has(tap) ? [] : [`tuntap add dev ${tap} mode tap${owner}`]),
@@ -330,7 +336,8 @@ export class LinuxNetworkPlug implements InspectableNetworkPlug {
   }
 
   private async plugs(networkId: string): Promise<PortPlug[]> {
-    return (await this.files.ports(networkId)).map((file) => file.plug);
+    const ports = await this.files.ports(networkId);
+    return [...new Map(ports.map(({ plug }) => [plug.portId, plug])).values()];
   }
 
   /** The whole filter of the network, in one transaction. */

@@ -41,6 +41,10 @@ export class Names {
   tap(portId: string): string {
     return `tap${uuid(portId).slice(0, 11)}`;
   }
+  /** Of a port that another agent of the machine has, too: its guest is on its way from one to the other. */
+  secondTap(portId: string, agent: string): string {
+    return `tap${uuid(portId).slice(0, 6)}${hash(agent, 5)}`;
+  }
   get directory(): string {
     return join(this.root, this.cloud);
   }
@@ -49,6 +53,9 @@ export class Names {
   }
   portFile(networkId: string, portId: string): string {
     return join(this.networkDirectory(networkId), 'ports', `${uuid(portId)}.json`);
+  }
+  secondPortFile(networkId: string, portId: string, agent: string): string {
+    return join(this.networkDirectory(networkId), 'ports', `${uuid(portId)}-${hash(agent, 12)}.json`);
   }
   /** Where an agent answers the metadata requests of its guests. */
   agentSocket(agent: string): string {

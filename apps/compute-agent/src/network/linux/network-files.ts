@@ -63,8 +63,23 @@ export class NetworkFiles {
     return found.sort((a, b) => a.at - b.at).map(({ file }) => file);
   }
 
-  has(networkId: string, portId: string): Promise<boolean> {
-    return read(this.names.portFile(networkId, portId)).then((text) => text !== null);
+  /** The port as this agent has plugged it. */
+  async own(networkId: string, portId: string, agent: string): Promise<PortFile | undefined> {
+    const text = await read((await this.placeOf(networkId, portId, agent)).path);
+    const file = text === null ? undefined : (JSON.parse(text) as PortFile);
+    return file?.agent === agent ? file : undefined;
+  }
+
+  /** Where an agent keeps a port, and its device: beside those of another agent that has the same port. */
+  private async placeOf(networkId: string, portId: string, agent: string) {
+    const first = { path: this.names.portFile(networkId, portId), tap: this.names.tap(portId) };
+    const second = {
+      path: this.names.secondPortFile(networkId, portId, agent),
+      tap: this.names.secondTap(portId, agent),
+    };
+    if ((await read(second.path)) !== null) return second;
+    const text = await read(first.path);
+    return text === null || (JSON.parse(text) as PortFile).agent === agent ? first : second;
   }
 
   /**
@@ -73,8 +88,8 @@ export class NetworkFiles {
    */
   async storePort(plug: PortPlug, serverId: string, agent: string): Promise<(() => Promise<void>) | null> {
     const { networkId, portId, mac } = plug;
-    const path = this.names.portFile(networkId, portId);
-    const file: PortFile = { plug, serverId, linkLocal: linkLocal(mac), tap: this.names.tap(portId), agent };
+    const { path, tap } = await this.placeOf(networkId, portId, agent);
+    const file: PortFile = { plug, serverId, linkLocal: linkLocal(mac), tap, agent };
     const [before, text] = [await read(path), JSON.stringify(file)];
     if (before === text) return null;
     await this.setFiltered(networkId, false);
@@ -85,9 +100,9 @@ export class NetworkFiles {
     };
   }
 
-  async removePort(networkId: string, portId: string): Promise<void> {
+  async removePort(networkId: string, portId: string, agent: string): Promise<void> {
     await this.setFiltered(networkId, false);
-    await rm(this.names.portFile(networkId, portId), { force: true });
+    await rm((await this.placeOf(networkId, portId, agent)).path, { force: true });
   }
 
   /** True when the filter in force is that of these files: also after an agent was cut off in between. */

@@ -1,0 +1,120 @@
+import { Controller } from '@nestjs/common';
+import { invalid, notFound } from '@omnivisor/contracts';
+import type { RowReader } from '@omnivisor/eventsourcing';
+import { type Call, Operation } from '@omnivisor/openstack';
+import { z } from 'zod';
+import { GatewayCore } from '../../core/gateway-core.js';
+import { serverOf } from '../common/access.js';
+import { strictFrom } from '../common/versions.js';
+import type { ServerRow } from '../server/server.projection.js';
+import { notBuilt } from '../server/server-actions.js';
+import { serverAggregate } from '../server/server-lifecycle.js';
+import { type MigrationRow, migrationTable } from './migration.projection.js';
+import { isLiveInProgress, serverMigrationView, statusOf } from './migration.view.js';
+
+const service = 'compute' as const;
+const path = '/v2.1/servers/:id/migrations';
+const rule = (name: string) => `os_compute_api:servers:migrations:${name}`;
+
+/** The live migration of a server that is under way. */
+@Controller()
+export class ServerMigrationsController {
+  constructor(private readonly core: GatewayCore) {}
+
+  @Operation({
+    service,
+    method: 'GET',
+    path,
+    versions: ['2.23'],
+    policy: rule('index'),
+    query: strictFrom('2.102'),
+  })
+  async list(call: Call) {
+    const { rows, server } = await this.server(call, 'index');
+    const found = await this.inProgress(rows, server);
+    return { migrations: found.map((row) => this.shown(call, row)) };
+  }
+
+  @Operation({
+    service,
+    method: 'GET',
+    path: `${path}/:migration`,
+    versions: ['2.23'],
+    policy: rule('show'),
+    query: strictFrom('2.102'),
+  })
+  async show(call: Call) {
+    const { rows, server } = await this.server(call, 'show');
+    const row = (await this.inProgress(rows, server)).find(isNamed(call));
+    if (!row) throw inProgressNotFound(call, server);
+    return { migration: this.shown(call, row) };
+  }
+
+  @Operation({
+    service,
+    method: 'DELETE',
+    path: `${path}/:migration`,
+    versions: ['2.24'],
+    policy: rule('delete'),
+    status: 202,
+  })
+  async abort(call: Call) {
+    const { rows, server } = await this.server(call, 'delete');
+    const row = await this.named(call, rows, server);
+    const abortable = call.since('2.65') ? ['queued', 'running'] : ['running'];
+    if (row.kind !== 'live-migration' || !abortable.includes(statusOf(row)))
+      throw invalid(
+        `Migration ${row.number} state of instance ${server.id} is ${statusOf(row)}. ` +
+          `Cannot abort_live_migration while the migration is in this state.`,
+      );
+    const command = { type: 'abortMigration', serverId: server.id, migrationId: row.id } as const;
+    await this.core.commands.execute(serverAggregate, server.id, command, call.context());
+  }
+
+  @Operation({
+    service,
+    method: 'POST',
+    path: `${path}/:migration/action`,
+    versions: ['2.22'],
+    policy: rule('force_complete'),
+    body: z.strictObject({ force_complete: z.null() }),
+    status: 202,
+  })
+  async complete(call: Call) {
+    const { rows, server } = await this.server(call, 'force_complete');
+    const row = await this.named(call, rows, server);
+    if (row.kind !== 'live-migration' || row.status !== 'running')
+      throw invalid(
+        `Migration ${row.number} state of instance ${server.id} is ${statusOf(row)}. ` +
+          `Cannot force_complete while the migration is in this state.`,
+      );
+    // No hypervisor is asked to hurry: each ends by itself, or is aborted.
+    throw notBuilt();
+  }
+
+  private async server(call: Call, name: string) {
+    const rows = await this.core.fresh();
+    return { rows, server: await serverOf(call, rows, call.params.id!, rule(name)) };
+  }
+
+  private async inProgress(rows: RowReader, { id }: ServerRow): Promise<MigrationRow[]> {
+    const found = await rows.find(migrationTable, { where: { serverId: id }, orderBy: [['number', 'asc']] });
+    return found.filter(isLiveInProgress);
+  }
+
+  private async named(call: Call, rows: RowReader, server: ServerRow): Promise<MigrationRow> {
+    const found = (await rows.find(migrationTable, { where: { serverId: server.id } })).find(isNamed(call));
+    if (!found) throw notFound(`Migration ${call.params.migration!.slice(0, 64)} not found for instance ${server.id}`);
+    return found;
+  }
+
+  private shown(call: Call, row: MigrationRow) {
+    const context = { publicUrl: call.publicUrl, showHosts: call.can(rule('index:host')) };
+    return serverMigrationView.render(call.version, row, context);
+  }
+}
+
+const isNamed = (call: Call) => (row: MigrationRow) => `${row.number}` === call.params.migration;
+
+const inProgressNotFound = (call: Call, { id }: ServerRow) =>
+  notFound(`In-progress live migration ${call.params.migration!.slice(0, 64)} is not found for server ${id}.`);

@@ -1,0 +1,193 @@
+import { type ServerId, seconds } from '@omnivisor/contracts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { InsideFakeGuest } from '../../apps/compute-agent/src/drivers/fake/inside.js';
+import { type Belongings, settle } from '../api/people.js';
+import { ApiCloud } from './api-cloud.js';
+
+describe('a server that moves, from the API to its hosts', () => {
+  let api: ApiCloud;
+  let of: Belongings;
+  let id: ServerId;
+  beforeAll(async () => {
+    api = await ApiCloud.start();
+    of = await settle(api, 'own');
+    id = of.server as ServerId;
+    api.cloud.errors.length = 0;
+  }, 60_000);
+  afterAll(() => api?.stop());
+
+  const version = '2.96';
+  const call = (method: string, path: string, body?: object, token = api.admin) =>
+    api.does('compute', method, `/v2.1${path}`, { token, version, body });
+  const act = (body: object) => call('POST', `/servers/${id}/action`, body);
+  const shown = async () => (await call('GET', `/servers/${id}`)).server;
+  const row = () => api.cloud.server(id);
+  const settled = () => api.cloud.until(id, (s) => s.taskState === null && !s.held && !s.transfersToDrop?.length, 5);
+  const hostOf = (name: string) => api.cloud.hosts.find((h) => h.name === name)!;
+  const elsewhere = (name: string) => api.cloud.hosts.find((h) => h.name !== name)!.name;
+  const guestOn = (name: string) => hostOf(name).machine.guest(id);
+  const isGone = (name: string) => api.cloud.clock.runUntil(() => guestOn(name) === undefined, seconds(60));
+  const claimsAre = (n: number) => api.cloud.clock.runUntil(async () => (await api.cloud.claims()) === n, seconds(60));
+  const newest = async () => (await call('GET', '/os-migrations')).migrations[0];
+  const write = (name: string, letter: string) => new InsideFakeGuest(hostOf(name).machine).write(id, 0, letter);
+  const read = (name: string) => new InsideFakeGuest(hostOf(name).machine).read(id, 0);
+
+  it('is migrated with its disk and its ports, and stays when it is confirmed', async () => {
+    const from = (await row()).host!;
+    const to = elsewhere(from);
+    write(from, 'M');
+    await act({ migrate: null });
+    expect(await settled()).toMatchObject({ vmState: 'resized', host: to, fault: null });
+    expect((await shown()).status).toBe('VERIFY_RESIZE');
+    expect([guestOn(from)?.power, guestOn(to)?.power, read(to)]).toEqual(['shutdown', 'running', 'M']);
+    expect(await api.cloud.claims()).toBe(2);
+    const { ports } = await api.does('network', 'GET', `/v2.0/ports?device_id=${id}`, { token: api.admin });
+    expect(ports.map((p: Record<string, unknown>) => p['binding:host_id'])).toEqual(ports.map(() => to));
+    expect(await newest()).toMatchObject({
+      ...{ status: 'finished', migration_type: 'migration', source_compute: from, dest_compute: to },
+      instance_uuid: id,
+    });
+    await act({ confirmResize: null });
+    expect((await shown()).status).toBe('ACTIVE');
+    await isGone(from);
+    await claimsAre(1);
+    expect([(await newest()).status, read(to)]).toEqual(['confirmed', 'M']);
+  });
+
+  it('goes back to its source when it is reverted, and what was written since is lost', async () => {
+    const from = (await row()).host!;
+    const to = elsewhere(from);
+    write(from, 'B');
+    await act({ migrate: { host: to } });
+    await settled();
+    write(to, 'C');
+    hostOf(to).machine.slow('destroy', seconds(5));
+    await act({ revertResize: null });
+    expect((await shown()).status).toBe('REVERT_RESIZE');
+    hostOf(to).machine.slow('destroy', seconds(0));
+    expect(await settled()).toMatchObject({ vmState: 'active', host: from, fault: null, remains: [] });
+    expect([guestOn(to), guestOn(from)?.power, read(from)]).toEqual([undefined, 'running', 'B']);
+    await claimsAre(1);
+    expect((await newest()).status).toBe('reverted');
+  });
+
+  it('that was off moves and stays off', async () => {
+    await act({ 'os-stop': null });
+    const { host } = await settled();
+    await act({ migrate: null });
+    expect(await settled()).toMatchObject({ vmState: 'resized', power: 'shutdown' });
+    await act({ confirmResize: null });
+    expect(await settled()).toMatchObject({ vmState: 'stopped', power: 'shutdown' });
+    await isGone(host!);
+    await act({ 'os-start': null });
+    await settled();
+  });
+
+  it('goes on where it was when the target cannot make it', async () => {
+    const { host } = await row();
+    const to = elsewhere(host!);
+    hostOf(to).machine.failNext('spawn');
+    await act({ migrate: null });
+    expect(await settled()).toMatchObject({ vmState: 'active', host, fault: null });
+    expect([guestOn(to), guestOn(host!)?.power, (await newest()).status]).toEqual([undefined, 'running', 'error']);
+    await claimsAre(1);
+    const { instanceActions } = await call('GET', `/servers/${id}/os-instance-actions`);
+    const messages = instanceActions.flatMap((a: Record<string, string>) =>
+      a.action === 'migrate' ? [a.message] : [],
+    );
+    expect(messages).toContain('Error');
+  });
+
+  it('goes on where it was when its disk cannot be sent', async () => {
+    const { host } = await row();
+    hostOf(host!).machine.failNext('snapshot');
+    await act({ migrate: null });
+    expect(await settled()).toMatchObject({ vmState: 'active', host });
+    expect(guestOn(host!)?.power).toBe('running');
+    await claimsAre(1);
+  });
+
+  it('is resized to another host where its own has no room', async () => {
+    const { host } = await row();
+    const to = elsewhere(host!);
+    const { flavor } = await call('POST', '/flavors', { flavor: { name: 'wide', ram: 40_000, vcpus: 2, disk: 1 } });
+    const filler = { name: 'filler', imageRef: of.image, flavorRef: flavor.id, networks: 'none' };
+    const { server } = await api.does('compute', 'POST', '/v2.1/servers', {
+      ...{ token: api.admin, version },
+      body: { server: { ...filler, host, imageRef: of.image } },
+    });
+    await api.cloud.until(server.id, (s) => s.vmState === 'active', 5);
+    await act({ resize: { flavorRef: flavor.id } });
+    expect(await settled()).toMatchObject({ vmState: 'resized', host: to, flavor: { name: 'wide' } });
+    expect(guestOn(to)).toMatchObject({ vcpus: 2, power: 'running' });
+    expect(await newest()).toMatchObject({ status: 'finished', migration_type: 'resize' });
+    await act({ revertResize: null });
+    expect(await settled()).toMatchObject({ vmState: 'active', host });
+    await call('DELETE', `/servers/${server.id}`);
+    await api.cloud.until(server.id, (s) => s.onHost === null, 5);
+  });
+
+  it('moves while it runs, and remembers', async () => {
+    const from = (await row()).host!;
+    const to = elsewhere(from);
+    new InsideFakeGuest(hostOf(from).machine).remember(id, 'L');
+    hostOf(from).machine.slow('migrate', seconds(5));
+    await act({ 'os-migrateLive': { host: null, block_migration: 'auto' } });
+    await api.cloud.until(id, (s) => s.migration?.status === 'running', 5);
+    expect((await shown()).status).toBe('MIGRATING');
+    const [one] = (await call('GET', `/servers/${id}/migrations`)).migrations;
+    expect(one).toMatchObject({ status: 'running', source_compute: from, dest_compute: to });
+    expect(await settled()).toMatchObject({ vmState: 'active', host: to, fault: null });
+    hostOf(from).machine.slow('migrate', seconds(0));
+    expect(guestOn(to)).toMatchObject({ power: 'running', stage: 'settled', memory: 'L' });
+    await isGone(from);
+    await claimsAre(1);
+    expect((await newest()).status).toBe('completed');
+    expect((await call('GET', `/servers/${id}/migrations`)).migrations).toEqual([]);
+  });
+
+  it('stays where it is when its live migration is aborted', async () => {
+    const from = (await row()).host!;
+    hostOf(from).machine.slow('migrate', seconds(60));
+    await act({ 'os-migrateLive': { host: null, block_migration: 'auto' } });
+    await api.cloud.until(id, (s) => s.migration?.status === 'running', 5);
+    const { id: number } = await newest();
+    await call('DELETE', `/servers/${id}/migrations/${number}`);
+    hostOf(from).machine.slow('migrate', seconds(0));
+    expect(await settled()).toMatchObject({ vmState: 'active', host: from });
+    await isGone(elsewhere(from));
+    await claimsAre(1);
+    expect([guestOn(from)?.power, (await newest()).status]).toEqual(['running', 'cancelled']);
+  });
+
+  it('gets an interrupt that makes its kernel write a crash dump', async () => {
+    await act({ trigger_crash_dump: null });
+    const { host } = await row();
+    expect(guestOn(host!)?.memory).toBe('N');
+    const { instanceActions } = await call('GET', `/servers/${id}/os-instance-actions`);
+    const dump = instanceActions.find((a: Record<string, string>) => a.action === 'trigger_crash_dump');
+    expect(dump.message).toBeNull();
+  });
+
+  it('refuses what cannot be', async () => {
+    const { host } = await row();
+    const asked = (body: object, token = api.admin) =>
+      api.call('compute', 'POST', `/v2.1/servers/${id}/action`, { token, version, body });
+    expect((await asked({ migrate: { host } })).status).toBe(400);
+    expect((await asked({ migrate: { host: 'nowhere' } })).status).toBe(400);
+    expect((await asked({ migrate: null }, of.token)).status).toBe(403);
+    const gone = await api.call('compute', 'DELETE', `/v2.1/servers/${id}/migrations/1`, { token: api.admin, version });
+    expect(gone.status).toBe(404);
+  });
+
+  it('leaves nothing behind when it is deleted in the middle, and no complaint', async () => {
+    const from = (await row()).host!;
+    await act({ migrate: null });
+    await settled();
+    await call('DELETE', `/servers/${id}`);
+    await api.cloud.until(id, (s) => s.released && s.onHost === null && s.remains?.length === 0, 5);
+    expect([guestOn(from), guestOn(elsewhere(from))]).toEqual([undefined, undefined]);
+    await claimsAre(0);
+    expect(api.complaints).toEqual([]);
+  });
+});
