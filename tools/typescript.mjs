@@ -1,5 +1,5 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { installDependencies } from './start/dependencies.mjs';
 import { ROOT } from './start/options.mjs';
@@ -37,5 +37,5 @@ export const runTypeScript = async (path) => {
       target: 'node20',
     },
   });
-  await import(pathToFileURL(join(outDir, 'main.js')).href);
+  await import(pathToFileURL(join(outDir, `${basename(path, '.ts')}.js`)).href);
 };

@@ -1,50 +1,32 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { eventually, family } from '../e2e/running-cloud.js';
-import type { ChaosCloud } from './chaos-cloud.js';
+import { family } from '../e2e/running-cloud.js';
+import { type ChaosCloud, SERVICES, type Service } from './chaos-cloud.js';
+import { FAULTS_OF_MACHINES } from './faults-of-machines.js';
+import { Replicated } from './replicated.js';
 
 /** Something that goes wrong, and is mended. */
 export interface Fault {
   readonly name: string;
   /** Whether it lasts until it is mended; else it is over as soon as it has happened. */
   readonly lasts: boolean;
+  /** Nobody may notice: no request may be refused, or have no answer. */
+  readonly unnoticed?: boolean;
+  /** It mounts file systems, or makes a network: for root only. */
+  readonly privileged?: boolean;
+  /** Before the load. @returns what takes it back, after the load */
+  prepare?(chaos: ChaosCloud): Promise<() => Promise<void>>;
   /** @returns what mends it */
   inflict(chaos: ChaosCloud): Promise<() => Promise<void>>;
 }
-
-const SERVICES = [
-  'api-gateway-1',
-  'api-gateway-2',
-  'scheduler',
-  'image-service',
-  'fake-1',
-  'nats',
-  'postgres',
-] as const;
-type Service = (typeof SERVICES)[number];
-
-const pidOf = async ({ cloud }: ChaosCloud, name: Service | 'supervisor'): Promise<number> => {
-  const pid = (await cloud.pids())[name];
-  if (!pid) throw new Error(`${name} does not run`);
-  return pid;
-};
-
-/** Waits until a service runs as another process than the one that was ended. */
-const startedAgain = async ({ cloud }: ChaosCloud, name: Service, pid: number): Promise<void> => {
-  await eventually(
-    `${name} was started again`,
-    () => cloud.pids(),
-    (pids) => (pids[name] ?? 0) > 1 && pids[name] !== pid,
-  );
-};
 
 const killed = (name: Service): Fault => ({
   name: `kill ${name}`,
   lasts: false,
   inflict: async (chaos) => {
-    const pid = await pidOf(chaos, name);
+    const pid = await chaos.pidOf(name);
     process.kill(pid, 'SIGKILL');
-    return () => startedAgain(chaos, name, pid);
+    return () => chaos.startedAgain(pid);
   },
 });
 
@@ -53,7 +35,7 @@ const stopped = (name: Service): Fault => ({
   name: `stop ${name}`,
   lasts: true,
   inflict: async (chaos) => {
-    const pids = family(await pidOf(chaos, name));
+    const pids = family(await chaos.pidOf(name));
     for (const pid of pids) process.kill(pid, 'SIGSTOP');
     return async () => {
       for (const pid of pids.reverse()) process.kill(pid, 'SIGCONT');
@@ -66,13 +48,13 @@ const away = (name: Service, signal: NodeJS.Signals, meanwhile?: (chaos: ChaosCl
   name: meanwhile ? `wipe ${name}` : `away ${name}`,
   lasts: true,
   inflict: async (chaos) => {
-    const [supervisor, pid] = [await pidOf(chaos, 'supervisor'), await pidOf(chaos, name)];
+    const [supervisor, pid] = [await chaos.pidOf('supervisor'), await chaos.pidOf(name)];
     process.kill(supervisor, 'SIGSTOP');
     process.kill(pid, signal);
     return async () => {
       meanwhile?.(chaos);
       process.kill(supervisor, 'SIGCONT');
-      await startedAgain(chaos, name, pid);
+      await chaos.startedAgain(pid);
     };
   },
 });
@@ -81,10 +63,36 @@ const wiped = away('nats', 'SIGTERM', ({ cloud }) =>
   rmSync(join(cloud.home, 'data', 'nats', 'jetstream'), { recursive: true }),
 );
 
+/** Two replicas of each service behind one address, of which clients notice nothing. */
+const unnoticed = (name: string, change: (replicated: Replicated) => Promise<void>): Fault => {
+  let replicated: Replicated;
+  return {
+    name,
+    lasts: false,
+    unnoticed: true,
+    prepare: async (chaos) => {
+      replicated = await Replicated.beside(chaos);
+      const before = chaos.load.target;
+      chaos.load.target = replicated.target(before);
+      return async () => {
+        chaos.load.target = before;
+        await replicated.close();
+      };
+    },
+    inflict: async () => {
+      await change(replicated);
+      return async () => {};
+    },
+  };
+};
+
 export const FAULTS: readonly Fault[] = [
   ...SERVICES.map(killed),
   ...SERVICES.map(stopped),
   away('postgres', 'SIGKILL'),
   away('nats', 'SIGTERM'),
   wiped,
+  ...FAULTS_OF_MACHINES,
+  unnoticed('rolling restart', (replicated) => replicated.roll()),
+  unnoticed('rolling upgrade', (replicated) => replicated.upgrade()),
 ];

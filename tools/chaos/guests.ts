@@ -1,5 +1,5 @@
 import { existsSync, type FSWatcher, readdirSync, readFileSync, watch } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { FakeGuest } from '../../apps/compute-agent/src/drivers/fake/fake-guest.js';
 import type { Deed } from '../simulate/faults/evidence.js';
 import type { Found } from './judge.js';
@@ -11,15 +11,20 @@ export type Change = Pick<Deed, 'kind' | 'serverId' | 'attempt'> & { readonly ho
 export class Guests {
   readonly changes: Change[] = [];
   private readonly marks = new Map<string, FakeGuest['mark']>();
-  private readonly watchers: FSWatcher[];
+  private readonly watchers = new Map<string, FSWatcher>();
 
   /** @param agents the folder with one folder for each agent */
   constructor(private readonly agents: string) {
-    this.watchers = this.folders().map((folder) =>
-      watch(folder, (_, file) => {
-        if (file?.endsWith('.json')) this.look(join(folder, file));
-      }),
-    );
+    this.watch();
+  }
+
+  /** Looks at hosts that have come since, too. */
+  watch(): void {
+    for (const folder of this.folders()) {
+      if (this.watchers.has(folder)) continue;
+      const look = (_: string, file: string | null) => file?.endsWith('.json') && this.look(join(folder, file));
+      this.watchers.set(folder, watch(folder, look));
+    }
   }
 
   /** What all hosts have now. */
@@ -34,8 +39,14 @@ export class Guests {
     );
   }
 
+  /** How many guests each agent has, most first. */
+  byAgent(): [agent: string, guests: number][] {
+    const counts = this.folders().map((folder): [string, number] => [agentOf(folder), readdirSync(folder).length]);
+    return counts.sort(([, one], [, other]) => other - one);
+  }
+
   close(): void {
-    for (const watcher of this.watchers) watcher.close();
+    for (const watcher of this.watchers.values()) watcher.close();
   }
 
   private folders(): string[] {
@@ -48,13 +59,15 @@ export class Guests {
     const guest = read(path);
     const before = this.marks.get(path);
     if (before?.attempt === guest?.mark.attempt) return;
-    const host = basename(join(path, '../..'));
+    const host = agentOf(dirname(path));
     for (const [kind, mark] of [['removed', before] as const, ['made', guest?.mark] as const])
       if (mark) this.changes.push({ kind, host, serverId: mark.serverId, attempt: mark.attempt });
     if (guest) this.marks.set(path, guest.mark);
     else this.marks.delete(path);
   }
 }
+
+const agentOf = (folder: string) => basename(dirname(folder));
 
 const read = (path: string): FakeGuest | null => {
   try {

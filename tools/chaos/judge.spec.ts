@@ -26,6 +26,12 @@ describe('judging what a fault has left', () => {
     expect(lost(logOf(...built, ['ServerStopRequested', 'server-b', {}, 'req-2']), [stop], [])).toHaveLength(1);
   });
 
+  it('takes a second request to delete for the first one', () => {
+    const again = { kind: 'delete', serverId: 'a', requestId: 'req-3' } as const;
+    expect(lost(logOf(...built, ['ServerDeleteRequested', 'server-a', {}, 'req-2']), [again], [])).toEqual([]);
+    expect(lost(logOf(...built), [again], [])).toHaveLength(1);
+  });
+
   it('misses an event that was shown, and finds another in its place', () => {
     const log = logOf(...built);
     expect(lost(log, [], [{ id: 'e2', position: 2 }])).toEqual([]);
@@ -72,6 +78,7 @@ describe('judging what a fault has left', () => {
     expect(unequal(logOf(...built, stop), off, running)).toHaveLength(1);
     expect(unequal(logOf(...built, stop, failed), running, running)).toEqual([]);
     expect(unequal(logOf(...built, gone), [], [])).toEqual([]);
+    expect(unequal(logOf(['ServerCreateAbandoned', 'server-a']), [], [])).toEqual([]);
     expect(unequal(logOf(...built, gone), [], running)).toHaveLength(1);
     expect(unequal(logOf(...built, broke), [{ serverId: 'a', power: 'other' }], [])).toEqual([]);
     expect(unequal(logOf(), running, [])).toHaveLength(1);

@@ -42,7 +42,7 @@ export class Load {
   private made = 0;
 
   constructor(
-    readonly target: Target,
+    public target: Target,
     private readonly random: Random,
   ) {}
 
@@ -103,7 +103,7 @@ export class Load {
     while (!this.stopping) {
       const newest = await this.ask('GET', '/audit/v1/events?limit=1');
       if (newest?.status === 200) this.tally.seen.push(...(newest.body as { events: Seen[] }).events);
-      await this.ask('GET', '/compute/v2.1/servers/detail');
+      for (const path of READS) await this.ask('GET', path);
       await pause(200);
     }
   }
@@ -141,6 +141,15 @@ export class Load {
     }
   }
 }
+
+/** One of each service. */
+const READS = [
+  '/compute/v2.1/servers/detail',
+  '/identity/v3/projects',
+  '/network/v2.0/networks',
+  '/image/v2/images',
+  '/placement/resource_providers',
+];
 
 const ACTIONS = {
   stop: { 'os-stop': null },

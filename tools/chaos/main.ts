@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { explain } from '../services/process.mjs';
 import { Random } from '../simulate/faults/random.js';
-import { ChaosCloud } from './chaos-cloud.js';
+import { ChaosCloud, canMount } from './chaos-cloud.js';
 import { FAULTS } from './faults.js';
 import { HEAD, lineOf, violationsOf } from './report.js';
 import { type Row, Trial } from './trial.js';
@@ -42,8 +42,10 @@ const main = async (): Promise<boolean> => {
     console.log(USAGE);
     return true;
   }
-  const chosen = FAULTS.filter((f) => only.length === 0 || only.some((text) => f.name.includes(text)));
-  if (chosen.length === 0) throw new Error(`no fault has ${only.join(' or ')} in its name; --list tells them`);
+  const named = FAULTS.filter((f) => only.length === 0 || only.some((text) => f.name.includes(text)));
+  const chosen = named.filter((f) => canMount || !f.privileged);
+  if (named.length === 0) throw new Error(`no fault has ${only.join(' or ')} in its name; --list tells them`);
+  if (chosen.length < named.length) console.error('some faults are left out: they need root');
   if (list) {
     for (const { name } of chosen) console.log(name);
     return true;
@@ -53,6 +55,8 @@ const main = async (): Promise<boolean> => {
   const faults = Array.from({ length: rounds }, () => shuffled(chosen, order)).flat();
   say(`seed ${seed}, ${faults.length} faults of ${seconds} s\n`);
   const chaos = await ChaosCloud.start({}, seed);
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.once(signal, () => void chaos.stop().finally(() => process.exit(130)));
   const rows: Row[] = [];
   let wrong: string[] = [];
   try {
@@ -79,9 +83,11 @@ const shuffled = <T>(all: readonly T[], random: Random): T[] => {
   return all.map(() => rest.splice(random.below(rest.length), 1)[0]!);
 };
 
-try {
-  process.exitCode = (await main()) ? 0 : 1;
-} catch (error) {
-  console.error(explain(error));
-  process.exitCode = 2;
-}
+const status = await main().then(
+  (held) => (held ? 0 : 1),
+  (error: unknown) => {
+    console.error(explain(error));
+    return 2;
+  },
+);
+process.exit(status);

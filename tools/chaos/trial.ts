@@ -42,27 +42,34 @@ export class Trial {
 
   async suffer(fault: Fault): Promise<Row> {
     const { load, guests } = this.chaos;
+    const wrong: string[] = [];
+    /** Goes on after a failure: what is left is judged all the same. */
+    const noting = async <T>(what: () => Promise<T> | undefined): Promise<T | undefined> => {
+      try {
+        return await what();
+      } catch (error) {
+        wrong.push((error as Error).message);
+        return undefined;
+      }
+    };
+    const takeBack = await noting(() => fault.prepare?.(this.chaos));
     load.start((await this.chaos.servers()).map((s) => s.id));
-    let mend: (() => Promise<void>) | undefined;
-    try {
-      await pause(this.times.around * 1_000);
-      mend = await fault.inflict(this.chaos);
-      if (fault.lasts) await pause(this.times.seconds * 1_000);
-    } finally {
-      await mend?.();
-      await pause(this.times.around * 1_000);
-      await load.stop();
-    }
-    const { tally } = load;
+    await pause(this.times.around * 1_000);
+    const mend = await noting(() => fault.inflict(this.chaos));
+    if (fault.lasts) await pause(this.times.seconds * 1_000);
+    await noting(() => mend?.());
+    await pause(this.times.around * 1_000);
+    const tally = await load.stop();
     const from = Date.now();
-    const wrong = [...tally.unforeseen];
-    const rest = await this.chaos.atRest().then(
-      () => (Date.now() - from) / 1_000,
-      (error: Error) => {
-        wrong.push(error.message);
-        return null;
-      },
-    );
+    wrong.push(...tally.unforeseen);
+    if (fault.unnoticed && tally.unavailable + tally.cut > 0)
+      wrong.push(`${tally.unavailable} requests were refused, ${tally.cut} had no answer`);
+    const atRest = await noting(async () => {
+      await this.chaos.atRest();
+      return Date.now();
+    });
+    const rest = atRest === undefined ? null : (atRest - from) / 1_000;
+    await noting(() => takeBack?.());
     const log = await this.chaos.log();
     const fresh = log.slice(this.before.length);
     const streams = streamsOf(log);
@@ -71,7 +78,7 @@ export class Trial {
       return { ...change, host: change.host as never, at: 0 as never, epoch: 0, stream, discarded: false };
     });
     const made = deeds.filter((d) => d.kind === 'made');
-    wrong.push(...broken(log, this.before), ...violated(log, deeds));
+    wrong.push(...this.news([...broken(log, this.before), ...violated(log, deeds)]));
     if (rest !== null) wrong.push(...unequal(log, await this.chaos.found(), guests.now()));
     this.before = log;
     return {
@@ -83,11 +90,11 @@ export class Trial {
       rest,
       lost: lost(log, tally.accepted, tally.seen),
       twice: this.news(twice(log, made)),
-      wrong: this.news(wrong),
+      wrong,
     };
   }
 
-  /** What an earlier fault was not blamed for. */
+  /** Of what the whole log shows, that which was not told after an earlier fault. */
   private news(violations: readonly string[]): string[] {
     const fresh = violations.filter((v) => !this.told.has(v));
     for (const violation of fresh) this.told.add(violation);

@@ -26,6 +26,8 @@ export interface CloudOptions {
   readonly gateways?: number;
   /** False: no demo project, network, flavors and image. */
   readonly bootstrap?: boolean;
+  /** What its folder gets before it starts. */
+  readonly prepare?: (home: string) => Promise<void>;
 }
 
 /** A real cloud on this machine, started by `npm start` in a folder of its own. */
@@ -40,11 +42,12 @@ export class RunningCloud {
   static async start(options: CloudOptions = {}): Promise<RunningCloud> {
     const home = mkdtempSync(join(tmpdir(), 'ov-e2e-'));
     chmodSync(home, 0o755); // else its data would go where the services' user can search
-    const port = 20_000 + ((await freePort()) % 30_000);
+    const port = await freePort();
     const flags = ['--detach', '--port', `${port}`];
     flags.push('--agents', `${options.agents ?? 0}`, '--fake-hosts', `${options.fakeHosts ?? 0}`);
     flags.push('--gateways', `${options.gateways ?? 1}`);
     if (options.bootstrap === false) flags.push('--skip-bootstrap');
+    await options.prepare?.(home);
     await command(home, ['tools/start/start.mjs', ...flags]);
     return new RunningCloud(home, port, flags, await login(join(home, 'openrc')));
   }
@@ -117,6 +120,11 @@ export class RunningCloud {
 
   async stop(): Promise<void> {
     await this.halt({ guests: true });
+    this.remove();
+  }
+
+  /** What is left of it, once it is halted. */
+  remove(): void {
     rmSync(this.home, { recursive: true, force: true });
   }
 }

@@ -168,7 +168,7 @@ export const startPostgres = async ({
   const bin = await reachable(binaries, dir, user);
   const data = join(dir, 'data');
   const secret = join(dir, 'password');
-  if (!existsSync(secret)) writeFileSync(secret, randomBytes(24).toString('base64url'), { mode: 0o600 });
+  if (!existsSync(secret)) writeFileSync(secret, randomBytes(24).toString('base64url'), { mode: 0o600, flush: true });
   if (user) chownSync(secret, user.uid, user.gid);
   const password = readFileSync(secret, 'utf8').trim();
 

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { accessSync, chownSync, constants, mkdirSync } from 'node:fs';
+import { accessSync, chownSync, constants, mkdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
 
@@ -83,23 +83,48 @@ export const which = (name) =>
       }
     });
 
-/**
- * @param {number} [wanted] 0 for any
- * @returns {Promise<number>} a TCP port of 127.0.0.1 that was free a moment ago
- */
-export const freePort = (wanted = 0) =>
+/** @param {number} wanted 0 for any @returns {Promise<number>} */
+const tryPort = (wanted) =>
   new Promise((resolve, reject) => {
     const server = createServer();
-    server.on('error', (error) =>
-      reject(
-        'code' in error && error.code === 'EADDRINUSE' ? new Error(`port ${wanted} of 127.0.0.1 is taken`) : error,
-      ),
-    );
+    server.on('error', reject);
     server.listen(wanted, '127.0.0.1', () => {
       const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
       server.close(() => resolve(port));
     });
   });
+
+/** @param {unknown} error */
+const isTaken = (error) => error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
+
+/** The first port that the system takes for outgoing connections. */
+const firstOutgoing = () => {
+  try {
+    return Number.parseInt(readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8'), 10);
+  } catch {
+    return 32_768;
+  }
+};
+
+/**
+ * Any port is one that no outgoing connection is given: whoever listens there finds it free again after a restart.
+ * @param {number} [wanted] 0 for any
+ * @returns {Promise<number>} a TCP port of 127.0.0.1 that was free a moment ago
+ */
+export const freePort = async (wanted = 0) => {
+  const [least, most] = [10_000, firstOutgoing()];
+  for (let tries = 0; wanted === 0 && tries < 50 && most > least; tries++)
+    try {
+      return await tryPort(least + Math.floor(Math.random() * (most - least)));
+    } catch (error) {
+      if (!isTaken(error)) throw error;
+    }
+  try {
+    return await tryPort(wanted);
+  } catch (error) {
+    throw isTaken(error) ? new Error(`port ${wanted} of 127.0.0.1 is taken`) : error;
+  }
+};
 
 /**
  * Makes a folder and gives it to a user, who must be able to get there.

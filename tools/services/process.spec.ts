@@ -1,5 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { explain, Refused, run } from './process.mjs';
+import { explain, freePort, Refused, run } from './process.mjs';
 
 describe('a command that is run', () => {
   it('leaves no timer behind when it is not there: a program that ran it could not end', async () => {
@@ -28,5 +29,12 @@ describe('an error', () => {
   it('is told in its own words, a mistake of the program with where it came from', () => {
     expect(explain(new Refused('install nftables'))).toBe('install nftables');
     expect(explain(new TypeError('x is not a function'))).toContain('process.spec.ts');
+  });
+});
+
+describe('a free port', () => {
+  it('is none that an outgoing connection could take while a service is started again', async () => {
+    const outgoing = Number.parseInt(readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8'), 10);
+    expect(await freePort()).toBeLessThan(outgoing);
   });
 });

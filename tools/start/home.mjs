@@ -46,9 +46,9 @@ export const folder = (path, mode, user) => {
   return path;
 };
 
-/** Writes a file whole or not at all. */
+/** Writes a file whole or not at all, also when the power is lost: keys are never half there. */
 export const file = (path, text, mode, user) => {
-  writeFileSync(`${path}.new`, text, { mode });
+  writeFileSync(`${path}.new`, text, { mode, flush: true });
   chmodSync(`${path}.new`, mode);
   give(`${path}.new`, user);
   renameSync(`${path}.new`, path);

@@ -7,7 +7,7 @@ import { isAlive } from './processes.mjs';
  * What a run writes down about itself, for status and stop.
  * @typedef {import('./processes.mjs').ProcessIdentity} ProcessIdentity
  * @typedef {{ name: string, pid: number | null, began: string | null, state: 'starting' | 'running' | 'restarting' | 'stopped', restarts: number }} ServiceState
- * @typedef {{ supervisor: ProcessIdentity, endpoint: string, ready: boolean, services: ServiceState[] }} RunState
+ * @typedef {{ supervisor: ProcessIdentity, endpoint: string, natsUrl?: string, ready: boolean, services: ServiceState[] }} RunState
  */
 
 const file = (home) => join(home, 'run', 'state.json');

@@ -21,6 +21,7 @@ beforeAll(async () => {
       bytes += chunk.length;
     });
     request.on('end', () => {
+      if (request.url === '/image/v2/ends' && !seen.some((s) => s.url === request.url)) request.socket.destroy();
       seen.push({ url: request.url ?? '', headers: request.headers, bytes });
       response.writeHead(request.url === '/image/' ? 300 : 201, { 'x-openstack-request-id': 'req-upstream' });
       response.end('from upstream');
@@ -65,6 +66,13 @@ it('passes what it does not judge, and tells where it came from', async () => {
     'x-forwarded-proto': 'http',
   });
   expect(seen.at(-1)?.headers).not.toHaveProperty('x-forwarded-prefix');
+});
+
+it('asks once more when the connection ends, if nothing is changed by it', async () => {
+  const ends = (method: string) => fetch(`${root}/image/v2/ends`, { method });
+  expect((await ends('GET')).status).toBe(201);
+  seen.length = 0;
+  expect((await ends('DELETE')).status).toBe(503);
 });
 
 it.each(['application/octet-stream', 'application/json', undefined])(

@@ -36,6 +36,8 @@ export const passThrough = async (
       proxyPayloads: false,
       undici: { connections: 128, bodyTimeout: 0, headersTimeout: UPLOAD_DEADLINE },
       replyOptions: {
+        // A connection that was idle may end just when it is used: what only reads is asked once more.
+        retriesCount: 1,
         rewriteRequestHeaders: (request, headers) => {
           const { 'x-forwarded-prefix': given, ...rest } = headers;
           const believed = trusts(request.socket.remoteAddress ?? '');

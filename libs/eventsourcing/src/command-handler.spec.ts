@@ -124,7 +124,10 @@ describe('CommandHandler', () => {
     };
     const context = contextOf();
     const always: typeof places = { ...places, decide: (by) => [{ type: 'Taken', data: { by } }] };
-    await expect(handlers[0]!.execute(always, 'x', 'a', context)).rejects.toBeInstanceOf(EventStoreUnavailable);
+    const lost = handlers[0]!.execute(always, 'x', 'a', context);
+    await expect(lost).rejects.toBeInstanceOf(EventStoreUnavailable);
+    // Clients are told to come again, not that something is broken.
+    await expect(lost).rejects.toMatchObject({ kind: 'unavailable' });
     store.appendEach = append;
     expect(await handlers[0]!.execute(always, 'x', 'a', context)).toMatchObject({ revision: 0, position: 1 });
     expect(await store.readStream('places-x')).toHaveLength(1);

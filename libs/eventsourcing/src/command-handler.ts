@@ -13,7 +13,7 @@ import {
   unavailable,
 } from '@omnivisor/contracts';
 import { type Aggregate, streamOf } from './decider.js';
-import { type AppendResult, type EventStore, EventStoreUnavailable, WrongExpectedRevision } from './event-store.js';
+import { type AppendResult, type EventStore, WrongExpectedRevision } from './event-store.js';
 import { UnknownEvent } from './projection.js';
 
 export interface Outcome<State> {
@@ -230,8 +230,7 @@ export class CommandHandler {
   }
 }
 
-const isUnavailable = (error: unknown): boolean =>
-  error instanceof EventStoreUnavailable || (error instanceof DomainError && error.kind === 'unavailable');
+const isUnavailable = (error: unknown): boolean => error instanceof DomainError && error.kind === 'unavailable';
 
 const outcomeOf = ({ state, revision }: StreamState, appended: AppendResult | undefined): Outcome<unknown> => ({
   state,

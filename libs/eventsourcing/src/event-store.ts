@@ -1,4 +1,12 @@
-import type { EventId, Instant, NewEvent, Position, RecordedEvent, Revision } from '@omnivisor/contracts';
+import {
+  DomainError,
+  type EventId,
+  type Instant,
+  type NewEvent,
+  type Position,
+  type RecordedEvent,
+  type Revision,
+} from '@omnivisor/contracts';
 
 export interface AppendResult {
   /** Revision of the last appended event. */
@@ -39,10 +47,9 @@ export class WrongExpectedRevision extends Error {
  * The outcome of an append is unknown, or the store cannot be reached. Appending again with the same command ids is
  * safe; with new ones it is not.
  */
-export class EventStoreUnavailable extends Error {
+export class EventStoreUnavailable extends DomainError {
   constructor(message: string, options?: { cause?: unknown }) {
-    super(message, options);
-    this.name = 'EventStoreUnavailable';
+    super('unavailable', message, options);
   }
 }
 

@@ -9,7 +9,7 @@ import {
   reserve,
   unavailable,
 } from '@omnivisor/contracts';
-import type { Aggregate } from '@omnivisor/eventsourcing';
+import { type Aggregate, EventStoreUnavailable } from '@omnivisor/eventsourcing';
 import type { Subscription } from '@omnivisor/platform/ports';
 import type { ActivePart, SchedulerCore } from '../core/scheduler-core.js';
 import type { World } from '../core/world.js';
@@ -106,7 +106,7 @@ export class Reserve implements ActivePart {
         return this.claimed(world, providerId);
       } catch (error) {
         world.unhold(key);
-        if (!(error instanceof DomainError)) this.unsure.add(key);
+        if (!(error instanceof DomainError) || error instanceof EventStoreUnavailable) this.unsure.add(key);
         // Another scheduler was faster: look again at what is left.
         if (!(error instanceof DomainError && error.name === NO_ROOM)) throw error;
       }

@@ -1,3 +1,4 @@
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Table, table } from '../read-model.js';
 import { describeReadModel } from '../testing/read-model-suite.js';
@@ -49,6 +50,25 @@ describe('PostgreSQL read model', () => {
     await same.prepare([a]);
     expect(await same.checkpoint()).toBe(7);
     await Promise.all([old, next, same].map((model) => model.close()));
+  });
+
+  it('is prepared without waiting for a replica that is writing its rows', async () => {
+    const url = await server.database();
+    const a = table<{ n: number }>('a_v1', ['n']);
+    const [first, second] = [
+      new PostgresReadModel({ url, schema: 'app' }),
+      new PostgresReadModel({ url, schema: 'app' }),
+    ];
+    await first.prepare([a]);
+    const writer = new pg.Client({ connectionString: url });
+    await writer.connect();
+    const { rows } = await writer.query(
+      "select tablename from pg_tables where schemaname = 'app' and tablename like 'a_v1%'",
+    );
+    await writer.query(`begin; lock table app."${rows[0].tablename}" in row exclusive mode`);
+    await second.prepare([a]);
+    await writer.end();
+    await Promise.all([first.close(), second.close()]);
   });
 
   it('takes no name that could be anything but a name', async () => {

@@ -73,7 +73,9 @@ export const prepareSchema = async (
         until text collate "C" not null, primary key (generation, process, key))`,
     );
     await run(scalarFunction(schema));
-    for (const table of tables) for (const step of stepsOf(table)) await run(step);
+    const [known] = await run(`select 1 from ${schema}.checkpoint where generation = $1`, [generation]);
+    // An index that is there already still costs a lock, which a replica that projects would meet in another order.
+    if (!known) for (const table of tables) for (const step of stepsOf(table)) await run(step);
     await run(
       `insert into ${schema}.checkpoint (generation, position, tables) values ($1, 0, $2)
        on conflict (generation) do update set used_at = now()`,
