@@ -34,7 +34,7 @@ export const servicePermissions: Readonly<Record<string, BusPermissions>> = {
     subscribe: [
       ...[LOG, 'admin.api-gateway.*', ...subjectsOf(identityValidate)],
       ...subjectsOf(hostBus.desired, hostBus.confirm, hostBus.report, hostBus.serverBoot, hostBus.snapshotUpload),
-      ...subjectsOf(hostBus.metadata, hostBus.answer),
+      ...subjectsOf(hostBus.migrationTicket, hostBus.metadata, hostBus.answer),
     ],
   },
   scheduler: {
