@@ -16,6 +16,7 @@ export default defineConfig({
     setupFiles: [fileURLToPath(new URL('./tools/test/fixed-seed.ts', import.meta.url))],
     include: ['{apps,libs,tools}/**/*.spec.ts'],
     exclude: ['**/node_modules/**', '**/dist/**'],
+    maxWorkers: '100%',
     testTimeout: 20_000,
     hookTimeout: 120_000,
   },
