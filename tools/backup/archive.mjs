@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { createReadStream, createWriteStream, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -38,7 +38,7 @@ export const writeLines = async (folder, path, rows) => {
     }
   };
   const { stream, entry } = measure();
-  const to = createWriteStream(join(folder, path), { flags: 'wx', mode: 0o600 });
+  const to = createWriteStream(join(folder, path), { flags: 'wx', mode: 0o600, flush: true });
   await pipeline(Readable.from(lines()), createGzip({ level: 4 }), stream, to);
   return { ...entry(path), rows: count, last };
 };
@@ -53,7 +53,11 @@ export async function* readLines(folder, path) {
 /** Copies a file. @returns {Promise<Entry>} */
 export const copyFile = async (from, folder, path, options = {}) => {
   const { stream, entry } = measure();
-  await pipeline(createReadStream(from), stream, createWriteStream(join(folder, path), { mode: 0o600, ...options }));
+  await pipeline(
+    createReadStream(from),
+    stream,
+    createWriteStream(join(folder, path), { mode: 0o600, flush: true, ...options }),
+  );
   return entry(path);
 };
 
@@ -71,6 +75,22 @@ export const checkFile = async (folder, { path, bytes, sha256 }) => {
   if (found.sha256 !== sha256 || found.bytes !== bytes) throw new Refused(`the backup's ${path} was changed`);
 };
 
+const macOf = (key, manifest) =>
+  createHmac('sha256', key).update('manifest ').update(JSON.stringify(manifest)).digest('hex');
+
+/** The manifest with a proof that whoever has the key made it. @param {Buffer} key @param {object} manifest */
+export const signed = (key, manifest) => ({ ...manifest, mac: macOf(key, manifest) });
+
+/** @param {Buffer} key @throws Refused when somebody else made or changed it */
+export const checkManifest = (key, { mac, ...manifest }) => {
+  const [found, made] = [String(mac), macOf(key, manifest)].map((text) => Buffer.from(text));
+  if (found.length !== made.length || !timingSafeEqual(found, made))
+    throw new Refused("the backup's manifest was changed, or is of another key");
+};
+
+/** The files that a backup may have. */
+export const PATH = /^(?:[a-z]+\.jsonl\.gz|secrets\.closed|images\/blobs\/[\w-]+\/[\w-]+)$/;
+
 const ALGORITHM = 'aes-256-gcm';
 
 /** The key of a file: 32 bytes in hexadecimal. @throws Refused */
@@ -87,7 +107,7 @@ export const readKey = (path) => {
 
 /** Makes a key that nobody had before. */
 export const makeKey = (path) =>
-  writeFileSync(path, `${randomBytes(32).toString('hex')}\n`, { flag: 'wx', mode: 0o600 });
+  writeFileSync(path, `${randomBytes(32).toString('hex')}\n`, { flag: 'wx', mode: 0o600, flush: true });
 
 /** Which key closed something, without telling it. @param {Buffer} key */
 export const keyId = (key) => createHash('sha256').update('backup key ').update(key).digest('hex').slice(0, 16);

@@ -5,7 +5,7 @@ import { ROLES } from '../../deploy/roles.mjs';
 import { Refused } from '../services/process.mjs';
 import { built, ROOT } from '../start/options.mjs';
 import { currentServices, readState } from '../start/state.mjs';
-import { close, copyFile, FORMAT, keyId, makeKey, readKey, writeLines } from './archive.mjs';
+import { close, copyFile, FORMAT, keyId, makeKey, readKey, signed, writeLines } from './archive.mjs';
 
 export const BACKUP_USAGE = `omnivisor backup --out DIR --key FILE [--json]
   --out DIR    a folder that is not there yet
@@ -72,7 +72,8 @@ const options = (argv) => {
 export const backup = async (argv, home) => {
   const { out, key: keyFile, json } = options(argv);
   if (existsSync(out)) throw new Refused(`${out} is there already`);
-  if (keyFile.startsWith(`${out}/`)) throw new Refused('the key of a backup has to lie elsewhere than the backup');
+  if ([`${out}/`, `${out}.part/`].some((folder) => keyFile.startsWith(folder)))
+    throw new Refused('the key of a backup has to lie elsewhere than the backup');
   const data = join(home, 'data');
   const url = databaseOf(home, data);
   if (!existsSync(keyFile)) makeKey(keyFile);
@@ -113,7 +114,10 @@ export const backup = async (argv, home) => {
     secrets: { count: parts.secrets.count, closedBy: keyId(key) },
     files: [...entries.values()].sort((a, b) => (a.path < b.path ? -1 : 1)),
   };
-  writeFileSync(join(folder, 'manifest.json'), `${JSON.stringify(manifest, null, 1)}\n`, { mode: 0o600 });
+  writeFileSync(join(folder, 'manifest.json'), `${JSON.stringify(signed(key, manifest), null, 1)}\n`, {
+    mode: 0o600,
+    flush: true,
+  });
   renameSync(folder, out);
   const bytes = manifest.files.reduce((sum, file) => sum + file.bytes, 0);
   const report = {

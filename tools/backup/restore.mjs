@@ -21,7 +21,7 @@ import { refuseSecond } from '../start/preflight.mjs';
 import { runtime } from '../start/runtime.mjs';
 import { clearState } from '../start/state.mjs';
 import { serviceUser } from '../start/system.mjs';
-import { checkFile, copyFile, FORMAT, keyId, open, readKey, readLines } from './archive.mjs';
+import { checkFile, checkManifest, copyFile, FORMAT, keyId, open, PATH, readKey, readLines } from './archive.mjs';
 import { SECRETS } from './backup.mjs';
 
 export const RESTORE_USAGE = `omnivisor restore --from DIR --key FILE [--at MOMENT] [--replace] [--json]
@@ -58,14 +58,19 @@ const options = (argv) => {
   }
 };
 
-/** @returns {Promise<any>} the manifest of a backup whose every file is as it was made */
-const checked = async (from) => {
+/** @returns {Promise<any>} the manifest of a backup whose every file is as whoever has the key made it */
+const checked = async (from, key, keyFile) => {
   const path = join(from, 'manifest.json');
   if (!existsSync(path)) throw new Refused(`${from} is no backup: it has no manifest.json`);
   const manifest = JSON.parse(readFileSync(path, 'utf8'));
   if (manifest.format !== FORMAT)
     throw new Refused(`this release reads backups of form ${FORMAT}, not ${manifest.format}`);
-  for (const entry of manifest.files) await checkFile(from, entry);
+  if (keyId(key) !== manifest.secrets?.closedBy) throw new Refused(`${keyFile} is not the key that closed this backup`);
+  checkManifest(key, manifest);
+  for (const entry of manifest.files) {
+    if (!PATH.test(entry.path)) throw new Refused(`a backup has no file ${entry.path}`);
+    await checkFile(from, entry);
+  }
   return manifest;
 };
 
@@ -108,13 +113,34 @@ const placeImages = async (from, place, files, user) => {
   }
 };
 
+/** Puts what was restored where it belongs, and what is there aside; all of it, or none when something cannot be moved. */
+const exchange = (data, place, aside) => {
+  const moved = [];
+  const move = (from, to) => {
+    renameSync(from, to);
+    moved.unshift([to, from]);
+  };
+  try {
+    for (const part of [...PARTS, ...DERIVED]) {
+      if (isThere(join(data, part))) {
+        mkdirSync(aside, { recursive: true, mode: 0o700 });
+        chmodSync(aside, 0o700);
+        move(join(data, part), join(aside, part));
+      } else rmSync(join(data, part), { recursive: true, force: true });
+      if (existsSync(join(place, part))) move(join(place, part), join(data, part));
+    }
+  } catch (error) {
+    for (const [from, to] of moved) renameSync(from, to);
+    throw error;
+  }
+};
+
 /** Makes a control plane of a backup; what was there is put aside, and nothing of it is lost when this fails. */
 export const restore = async (argv, homePath) => {
   const { from, key: keyFile, at, replace, json } = options(argv);
   const { upTo } = momentOf(at);
-  const manifest = await checked(from);
   const key = readKey(keyFile);
-  if (keyId(key) !== manifest.secrets.closedBy) throw new Refused(`${keyFile} is not the key that closed this backup`);
+  const manifest = await checked(from, key, keyFile);
   const secrets = open(key, readFileSync(join(from, SECRETS)));
 
   const user = await serviceUser();
@@ -138,14 +164,7 @@ export const restore = async (argv, homePath) => {
     const secret = (name) => readFileSync(join(place, 'secrets', name), 'utf8').trim();
     const loaded = await loadDatabase(from, place, { user, root, secret, upTo });
     const aside = join(home.data, `replaced-${new Date().toISOString().replace(/[:.]/g, '-')}`);
-    for (const part of [...PARTS, ...DERIVED]) {
-      if (isThere(join(home.data, part))) {
-        mkdirSync(aside, { recursive: true, mode: 0o700 });
-        chmodSync(aside, 0o700);
-        renameSync(join(home.data, part), join(aside, part));
-      } else rmSync(join(home.data, part), { recursive: true, force: true });
-      if (existsSync(join(place, part))) renameSync(join(place, part), join(home.data, part));
-    }
+    exchange(home.data, place, aside);
     clearState(homePath);
     if (json) return console.log(JSON.stringify({ ...loaded, aside: existsSync(aside) ? aside : null }, null, 2));
     console.log(`restored: the log up to position ${loaded.position} (${loaded.recordedAt})`);

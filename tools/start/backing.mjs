@@ -80,8 +80,10 @@ export const nats = async (home, supervisor) => {
   const { servicePermissions } = await built('libs/contracts/dist/index.js');
   const credentialsBy = (accountSeed) => async (service) => {
     const path = join(home.secrets, `${service}.creds`);
-    const make = () => platform.serviceCredentials({ accountSeed }, service, servicePermissions[service]);
-    if (!existsSync(path)) file(path, await make(), 0o600, home.user);
+    const before = existsSync(path) ? readFileSync(path, 'utf8') : undefined;
+    // Signed anew each time: what a service needs of the bus changes with the release.
+    const creds = await platform.serviceCredentials({ accountSeed }, service, servicePermissions[service], before);
+    file(path, creds, 0o600, home.user);
     return path;
   };
   const external = process.env.NATS_URL;

@@ -20,6 +20,9 @@ export const answers = async (url) => {
  */
 const SMALL_HEAP = '--max-old-space-size=512';
 
+/** What a caller may say to all services; one that does not know a variable leaves it alone. */
+const PASSED = /^OMNIVISOR_(?:PROFILE|TRUSTED_PROXIES|LIMIT_\w+|DRAIN_SECONDS)$/;
+
 /**
  * How each of our own services is started. What they are told is their environment, and nothing else
  * (docs/operating/configuration.md).
@@ -39,6 +42,7 @@ export class Services {
       OMNIVISOR_NATS_URL: this.nats.url,
       OMNIVISOR_NATS_CREDS: await this.nats.credentials(service),
       OMNIVISOR_CLOUD_ID: this.home.id('cloud-id'),
+      ...Object.fromEntries(Object.entries(process.env).filter(([name]) => PASSED.test(name))),
       ...(this.databases[service] ? { OMNIVISOR_DATABASE_URL: this.databases[service] } : {}),
     };
   }

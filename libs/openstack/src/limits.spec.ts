@@ -101,6 +101,7 @@ describe('a limit', () => {
 it.each([
   ['identity', 'POST', '/v3/auth/tokens', 'logins'],
   ['identity', 'GET', '/v3/auth/tokens', undefined],
+  ['identity', 'POST', '/v3/users/:user_id/password', 'logins'],
   ['compute', 'GET', '/v2.1/servers', 'lists'],
   ['compute', 'GET', '/v2.1/servers/detail', 'lists'],
   ['compute', 'GET', '/v2.1/servers/:id', undefined],

@@ -64,9 +64,12 @@ interface Asked {
   readonly policy?: string;
 }
 
+/** Where passwords are tried. */
+const LOGINS = new Set(['/v3/auth/tokens', '/v3/users/:user_id/password']);
+
 /** What a request for an operation counts as; undefined for what is not limited. */
 export const limitedAs = ({ service, method, path, stream, policy }: Asked): Limited | undefined => {
-  if (service === 'identity' && path === '/v3/auth/tokens') return method === 'POST' ? 'logins' : undefined;
+  if (service === 'identity' && LOGINS.has(path)) return method === 'POST' ? 'logins' : undefined;
   if (policy === 'open') return undefined;
   if (stream && method !== 'PATCH' && method !== 'GET') return 'uploads';
   return method === 'GET' && !/\/(?::\w+(?:\([\w|-]+\))?|file)?$/.test(path) ? 'lists' : undefined;

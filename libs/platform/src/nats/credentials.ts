@@ -1,4 +1,4 @@
-import { encodeAccount, encodeOperator, encodeUser, fmtCreds } from '@nats-io/jwt';
+import { encodeAccount, encodeOperator, encodeUser, fmtCreds, parseCreds } from '@nats-io/jwt';
 import { createAccount, createOperator, createUser, fromSeed, type KeyPair } from '@nats-io/nkeys';
 
 /**
@@ -107,16 +107,23 @@ export const signUser = (
 /** Text of a `.creds` file. */
 export const credsText = (jwt: string, seed: string): string => new TextDecoder().decode(fmtCreds(jwt, keyOf(seed)));
 
+const keyIn = async (creds: string): Promise<UserKey> => {
+  const { key: seed } = await parseCreds(new TextEncoder().encode(creds));
+  return { publicKey: publicKeyOf(seed), seed };
+};
+
 /**
  * A `.creds` file for one of our own programs, which also ask and answer.
  * @param permissions what else it may; everything when not given
+ * @param before a `.creds` file that it has: its key is kept, and what it may is said anew
  */
 export const serviceCredentials = async (
   authority: Pick<NatsAuthority, 'accountSeed'>,
   service: string,
   permissions?: SubjectPermissions,
+  before?: string,
 ) => {
-  const key = createUserKey();
+  const key = before === undefined ? createUserKey() : await keyIn(before);
   const narrowed = permissions && { ...permissions, subscribe: ['_INBOX.>', ...permissions.subscribe] };
   const claim = signUser(authority.accountSeed, service, key.publicKey, narrowed ?? allPermissions, !!narrowed);
   return credsText(await claim, key.seed);

@@ -67,6 +67,17 @@ describe('programs on the bus', () => {
       expect([other, await hears(other, subject)]).toEqual([other, false]);
   });
 
+  it('keep their key when what they may is signed anew', async () => {
+    const before = await serviceCredentials(nats.authority, 'watcher', { publish: [], subscribe: [] });
+    const again = await serviceCredentials(nats.authority, 'watcher', { publish: [], subscribe: ['news'] }, before);
+    const seed = (creds: string) => /^SU[A-Z0-9]+$/m.exec(creds)![0];
+    expect(seed(again)).toBe(seed(before));
+    programs.watcher = await open(again);
+    expect(await hears('watcher', 'news')).toBe(true);
+    await programs.watcher.close();
+    delete programs.watcher;
+  });
+
   it('wake hosts and tell of appends, each as it may', async () => {
     const heard = new Promise((resolve) => programs.host!.subscribe(`wake.${host}`, { callback: resolve }));
     await programs.host!.flush();

@@ -61,7 +61,7 @@ describe('the relay of a migration', () => {
     expect(channels).toEqual([]);
   });
 
-  it('speaks nothing but TLS between machines', async () => {
+  it('OSSN-0089: speaks nothing but TLS between machines', async () => {
     const { port } = relay.endpoints.tcp!;
     const plain = connect(port, '127.0.0.1');
     plain.write(`${key} memory\n`);
