@@ -105,7 +105,7 @@ export class GuestOperations {
       case 'revertResize':
         return this.revertResize(work);
       case 'snapshot':
-        return this.sending.use(() => this.sendDisk(work), work.leave.signal);
+        return this.sending.use(async () => void (await this.sendDisk(work)), work.leave.signal);
       case 'migrate':
         return this.sending.use(() => this.migrate(work), work.leave.signal);
       case 'liveMigrate':
@@ -206,10 +206,12 @@ export class GuestOperations {
     const { driver } = this.ports;
     const id = desired.serverId;
     await leave.step();
+    const ran = (await driver.inspect(id)).power !== 'shutdown';
     await driver.powerOff(id, this.grace, leave.signal);
     try {
-      await this.sendDisk(work, 'root');
-      if (desired.flavor.ephemeral > 0) await this.sendDisk(work, 'ephemeral');
+      // What was sent before the guest ran is older than what it has.
+      for (const disk of desired.flavor.ephemeral > 0 ? (['root', 'ephemeral'] as const) : (['root'] as const))
+        if (!(await this.sendDisk(work, disk)) && ran) throw new HypervisorError('fault', 'the guest has run since');
     } catch (error) {
       if (!leave.signal.aborted && isFinal(error)) await this.comeUp(work);
       throw error;
@@ -217,16 +219,18 @@ export class GuestOperations {
     await this.guestPorts.unplug(desired.portIds, leave);
   }
 
-  private async sendDisk({ desired, upload, leave }: Work, disk?: 'root' | 'ephemeral'): Promise<void> {
+  /** @returns false when the bytes are there already */
+  private async sendDisk({ desired, upload, leave }: Work, disk?: 'root' | 'ephemeral'): Promise<boolean> {
     const snapshots = memberOf(this.ports.driver, 'snapshots');
     const to = await upload(disk);
     if (!to) throw new NotAskedFor();
-    if (to.url === null) return;
+    if (to.url === null) return false;
     const format = snapshots.formats.find((known) => known === to.format);
     if (!format) throw new HypervisorError('unsupported', `disks are not exported as ${to.format} here`);
     await leave.step();
     const { stream } = await snapshots.exportDisk(desired.serverId, disk ?? 'root', format, leave.signal);
     await this.ports.images.send(to.url, stream, leave.signal);
+    return true;
   }
 
   /** The guest runs here until it runs there, or for a moment nowhere. */

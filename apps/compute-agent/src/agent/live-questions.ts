@@ -8,6 +8,10 @@ import type { Session } from './session.js';
 export type Receive = Extract<z.output<typeof hostBus.Wake>, { kind: 'receive' }>;
 type Question = Exclude<z.output<typeof hostBus.Wake>, { kind: 'desired' }>;
 
+/** A guest that cannot come here is to stay where it is: asking again changes nothing. */
+const isFinal = ({ kind }: Question, { code }: HypervisorError): boolean =>
+  code === 'unsupported' || (kind === 'receive' && code !== 'unavailable');
+
 /** Questions about a guest that somebody waits for: its console log, its console, a shell for it to come to. Answers go out on our own subject. */
 export class LiveQuestions {
   constructor(
@@ -38,9 +42,9 @@ export class LiveQuestions {
       }
     } catch (error) {
       ok = false;
-      isUnsupported = error instanceof HypervisorError && error.code === 'unsupported';
+      isUnsupported = error instanceof HypervisorError && isFinal(question, error);
       const of = 'serverId' in question ? ` of server ${question.serverId}` : '';
-      if (!isUnsupported) this.ports.onError(`${question.kind}${of}`, error);
+      if (!isUnsupported || question.kind === 'receive') this.ports.onError(`${question.kind}${of}`, error);
     }
     try {
       await this.session.ask(hostBus.answer, { question: question.question, ok, unsupported: isUnsupported, body });

@@ -10,11 +10,11 @@ export const isAskedFor = (
 ): boolean => {
   const { kind, attempt } = change;
   const isPlaced = server?.onHost === host.id && server.placement?.attempt === attempt;
+  const left = server?.remains?.find((r) => r.placement.host === host.id && r.placement.attempt === attempt);
   if (kind === 'discard') {
     const guest = host.quarantine[change.serverId];
-    return guest?.verdict === 'discard' && guest.attempt === attempt && !isPlaced;
+    return guest?.verdict === 'discard' && guest.attempt === attempt && !isPlaced && !left;
   }
-  const left = server?.remains?.find((r) => r.placement.host === host.id && r.placement.attempt === attempt);
   if (left) return kind === 'destroy' ? left.part === 'tombstone' : kind === 'receive' && left.part === 'incoming';
   if (!server || !isPlaced) return false;
   if (kind === 'release') return server.releaseRequested === true;

@@ -280,7 +280,7 @@ describe('a live move', () => {
     const gaveUp = 'The live migration was aborted.';
     given(...active, liveRequested)
       .when({ type: 'abortMigration', serverId, migrationId })
-      .then(abandoned(gaveUp), {
+      .then({ type: 'ServerMigrationAbortRequested', data: { serverId } }, abandoned(gaveUp), {
         type: 'ServerActionFailed',
         data: { serverId, action: 'live-migration', fault: { code: 500, message: gaveUp }, power: 'running' },
       });

@@ -217,8 +217,9 @@ export const decideMigration = (server: Server, command: MigrationCommand): Serv
     }
     case 'abortMigration': {
       if (migration?.id !== command.migrationId || migration.aborting) return [];
-      if (isUnplaced(server)) return refuseMigration(server, serverId, server.attempt + 1, aborted);
-      return migration.status === 'running' ? [{ type: 'ServerMigrationAbortRequested', data: { serverId } }] : [];
+      const abort = { type: 'ServerMigrationAbortRequested', data: { serverId } } as const;
+      if (isUnplaced(server)) return [abort, ...refuseMigration(server, serverId, server.attempt + 1, aborted)];
+      return migration.status === 'running' ? [abort] : [];
     }
     case 'confirmTransferDropped': {
       const { transferId } = command;

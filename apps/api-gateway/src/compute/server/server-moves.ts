@@ -7,7 +7,6 @@ import {
   type ImageSnapshot,
   type ReserveReply,
   type ReserveRequest,
-  type ServerId,
 } from '@omnivisor/contracts';
 import { uuidV5 } from '@omnivisor/platform/ports';
 import { type BuildServer, isFinal, type ServerProcessPorts } from './server.process.js';
@@ -71,15 +70,17 @@ export class ServerMoves {
     const source = await this.ports.sends(placement.host);
     const format = source?.format;
     if (!source || (!isLive && !format)) return this.refuse(server, attempt, NOWHERE);
+    if (!isLive && hasTpm(server, migration))
+      return this.refuse(server, attempt, 'What a TPM keeps cannot be moved while its server is off.');
     const reply = await this.ports.reserve({
       ...this.steps.reservation(server, attempt),
-      flavor: isLive ? alike(migration.flavor, source.backend as Backend, source.traits) : migration.flavor,
+      flavor: (isLive ? alike : elsewhere)(migration.flavor, source.backend as Backend, source.traits),
       requestedHost: migration.requestedHost,
       excludeHosts: hostsInTheWay(server),
       ...(await this.ports.network(server)),
     });
     if (reply.kind === 'refused') return this.refuse(server, attempt, reply.message);
-    const disks = isLive ? null : transfersOf(serverId, attempt, format!, migration.flavorBefore.ephemeral > 0);
+    const disks = isLive ? null : transfersOf(migration.id, attempt, format!, migration.flavorBefore.ephemeral > 0);
     const schedule = { serverId, attempt, disks, ...placeOf(reply) };
     await this.steps.send(server, { type: 'placeMigration', serverId, schedule }, `there-${attempt}`);
   }
@@ -140,8 +141,9 @@ export class ServerMoves {
 
 const placeOf = ({ hostId: host, kind: _, ...place }: Claimed) => ({ host, ...place });
 
+/** Named by the migration: nobody knows its id before, so nobody can have made an image of that name. */
 const transfersOf = (
-  id: ServerId,
+  id: string,
   attempt: number,
   format: NonNullable<Migration['transfers']>['format'],
   ephemeral: boolean,
@@ -150,12 +152,29 @@ const transfersOf = (
   return { format, root: name('root'), ephemeral: ephemeral ? name('ephemeral') : null };
 };
 
-/** Only a host of the same backend can go on with a guest that runs. */
-const alike = (
+/** What it needs comes from the image or a flavor, of which the guest has the one before. */
+const hasTpm = ({ image }: BuildServer, { flavor, flavorBefore }: Migration): boolean =>
+  image.properties.hw_tpm_version !== undefined ||
+  [flavor, flavorBefore].some(({ extraSpecs }) => extraSpecs['hw:tpm_version'] !== undefined);
+
+type Among = (
   flavor: ReserveRequest['flavor'],
   backend: Backend,
   traits: readonly string[],
-): ReserveRequest['flavor'] => {
+) => ReserveRequest['flavor'];
+
+/** Hosts of one pool or vCenter see each other's guests: a second one of the same server has no place there. */
+const POOLED: readonly Backend[] = ['xenserver', 'vsphere'];
+const elsewhere: Among = (flavor, backend) =>
+  POOLED.includes(backend)
+    ? {
+        ...flavor,
+        extraSpecs: { ...flavor.extraSpecs, [`trait:CUSTOM_HYPERVISOR_${backend.toUpperCase()}`]: 'forbidden' },
+      }
+    : flavor;
+
+/** Only a host of the same backend can go on with a guest that runs. */
+const alike: Among = (flavor, backend, traits) => {
   const own = `CUSTOM_HYPERVISOR_${backend.toUpperCase()}`;
   const needed = [features.liveMigration.trait, ...(traits.includes(own) ? [own] : [])];
   const extraSpecs = Object.fromEntries(needed.map((trait) => [`trait:${trait}`, 'required']));

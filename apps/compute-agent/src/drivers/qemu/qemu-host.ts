@@ -160,6 +160,8 @@ export class QemuHost {
     const { sharedDisks } = this.options;
     if (sharedDisks === undefined || existsSync(place)) return place;
     const folder = join(sharedDisks, ServerId.parse(id));
+    // Whoever fails to spawn wipes its disks: these are not its own.
+    if (existsSync(folder)) throw new HypervisorError('fault', 'another host has the disks of this server');
     symlinkSync(folder, place);
     return folder;
   }
