@@ -16,7 +16,7 @@ const SERVERS = Number(process.argv[process.argv.indexOf('--servers') + 1]) || 1
 const BATCHES = 5;
 const BATCH = Math.max(1, Math.floor(SERVERS / BATCHES));
 /** Servers made first: a service that has just started compiles its code while it works. */
-const WARM_UP = 60;
+const WARM_UP = 200;
 const ALONE = 40;
 /** Seconds of rest: one whole round of an agent. */
 const REST = 30;
@@ -74,7 +74,9 @@ const reading = async ({ admin, services }) => {
   return read;
 };
 
+/** Of a cloud that has nothing to do: what the work before left to be tidied up is done by then. */
 const resting = async (services) => {
+  await new Promise((resolve) => setTimeout(resolve, REST * 1_000));
   const before = total(cpuSeconds(services));
   await new Promise((resolve) => setTimeout(resolve, REST * 1_000));
   return ((total(cpuSeconds(services)) - before) / REST) * 100;
