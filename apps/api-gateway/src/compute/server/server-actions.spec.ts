@@ -138,6 +138,12 @@ describe.each(versions)('making an image of a server at %s', (version) => {
   const snap = (id: string, over: object = {}, as: 'member' | 'other' | 'reader' = 'member') =>
     act(id, { createImage: { name: 'snap', ...over } }, version, as);
 
+  it('lets whoever asks name its type', async () => {
+    const id = await create(version);
+    expect((await snap(id, { metadata: { image_type: 'test' } })).status).toBe(202);
+    expect(app.snapshots.at(-1)!.properties).toMatchObject({ image_type: 'test', instance_uuid: id });
+  });
+
   it('names the image at once, and leaves the server as it is', async () => {
     const id = await create(version);
     expect((await snap(id, {}, 'other')).status).toBe(404);

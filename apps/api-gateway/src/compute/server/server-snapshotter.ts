@@ -70,7 +70,7 @@ export class ServerSnapshotter {
       context: call.context('image'),
       minDisk: GiB.parse(Math.max(row.image.minDisk, row.flavor.disk)),
       minRam: row.image.minRam,
-      properties: { ...row.image.properties, ...metadata, ...told(row) },
+      properties: { ...row.image.properties, ...told(row), ...metadata },
       ...uploadOf(snapshot, hostId),
     });
     try {
