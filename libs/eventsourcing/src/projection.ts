@@ -20,6 +20,7 @@ export interface Projection<Row extends object = object> {
 /** A table whose rows other projections derive: no event has one of its own. */
 export const derived = <Row extends object>(table: Table<Row>): Projection<Row> => ({
   table,
+  types: new Set(),
   keys: () => [],
   evolve: (row) => row,
 });

@@ -73,6 +73,7 @@ export class Forgetting {
     if (this.folded === 0) await this.findKeys(until);
     const only = projections.map((p) => ({
       table: p.table,
+      ...(p.types ? { types: p.types } : {}),
       keys: (event: RecordedEvent) => p.keys(event).filter((key) => this.keys.has(p.table, key)),
       evolve: p.evolve.bind(p),
     }));
