@@ -84,23 +84,17 @@ const fail = (what) => {
 const vitest = async (name, args) => {
   console.log(`\n== ${name}`);
   const report = join(folder, `${randomUUID()}.json`);
-  const reporters = ['--reporter=dot', '--reporter=json', `--outputFile.json=${report}`];
+  const reporters = ['--reporter=dot', '--reporter=./tools/test/reporter.mjs', `--outputFile=${report}`];
   const code = await command(bin('vitest'), ['run', '--passWithNoTests', ...reporters, ...args]);
   if (!existsSync(report)) {
     if (code !== 0) fail(code === null ? `${name}: out of time` : `${name}: vitest ended with ${code}`);
     return;
   }
-  const result = JSON.parse(readFileSync(report, 'utf8'));
-  total.passed += result.numPassedTests;
-  total.skipped += result.numPendingTests + (result.numTodoTests ?? 0);
-  const before = total.failed;
-  for (const file of result.testResults) {
-    const failed = file.assertionResults.filter((t) => t.status === 'failed');
-    const where = file.name.replace(`${root}/`, '');
-    for (const test of failed) fail(`${where}: ${test.fullName}`);
-    if (file.status === 'failed' && failed.length === 0) fail(`${where}: ${(file.message ?? '').split('\n')[0]}`);
-  }
-  if (code !== 0 && total.failed === before) fail(`${name}: vitest ended with ${code}, see above`);
+  const { passed, skipped, failures: found } = JSON.parse(readFileSync(report, 'utf8'));
+  total.passed += passed;
+  total.skipped += skipped;
+  for (const failure of found) fail(failure);
+  if (code !== 0 && found.length === 0) fail(`${name}: vitest ended with ${code}, see above`);
 };
 
 /** Files of tests below a folder, relative to the root. */

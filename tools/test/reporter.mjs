@@ -1,0 +1,43 @@
+/**
+ * What a run of vitest comes to, as one JSON file for test.mjs: `{ passed, skipped, failures }`, a failure being one text of
+ * a few lines: where, and the error. Vitest's own JSON reporter says nothing of errors outside of any test, which fail a run too.
+ */
+import { writeFileSync } from 'node:fs';
+
+const STACK_LINES = 6;
+
+export default class FailuresReporter {
+  onInit({ config }) {
+    this.file = config.outputFile;
+    this.root = config.root;
+  }
+
+  onTestRunEnd(modules, unhandled) {
+    const tests = modules.flatMap((module) => [...module.children.allTests()]);
+    const count = (state) => tests.filter((test) => test.result().state === state).length;
+    const failures = [
+      ...modules.flatMap((module) => module.errors().map((error) => this.#text(module.moduleId, error))),
+      ...modules.flatMap((module) =>
+        [...module.children.allSuites()].flatMap((suite) =>
+          suite.errors().map((e) => this.#text(`${module.moduleId}: ${suite.fullName}`, e)),
+        ),
+      ),
+      ...tests
+        .filter((test) => test.result().state === 'failed')
+        .map((test) => this.#text(`${test.module.moduleId}: ${test.fullName}`, test.result().errors[0])),
+      ...unhandled.map((error) =>
+        this.#text(`outside of any test, near ${error.VITEST_TEST_PATH ?? 'an unknown file'}`, error),
+      ),
+    ];
+    writeFileSync(this.file, JSON.stringify({ passed: count('passed'), skipped: count('skipped'), failures }));
+  }
+
+  #text(where, error) {
+    const stack = String(error?.stack ?? error?.message ?? 'without an error').split('\n');
+    const lines = stack.filter((line) => !line.includes('node_modules')).slice(0, STACK_LINES);
+    return [where, ...lines.map((line) => `  ${line.trim()}`)]
+      .join('\n')
+      .replaceAll(`${this.root}/`, '')
+      .replaceAll(this.root, '.');
+  }
+}
