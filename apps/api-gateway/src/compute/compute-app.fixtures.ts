@@ -27,6 +27,7 @@ import {
 } from '@omnivisor/contracts';
 import { type Call, createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
 import { person } from '@omnivisor/openstack/testing';
+import type { VirtualClock } from '@omnivisor/platform/testing';
 import { memoryCore, memoryWorld } from '../core/gateway-core.fixtures.js';
 import type { GatewayCore as Core } from '../core/gateway-core.js';
 import { GatewayCore } from '../core/gateway-core.js';
@@ -166,6 +167,7 @@ const tokens: Readonly<Record<string, TokenContext>> = {
 export interface ComputeApp {
   readonly app: OpenStackApp;
   readonly core: Core;
+  readonly clock: VirtualClock;
   /** Errors of the service itself: 500s and what led to them. */
   readonly complaints: { message: string; fields: unknown }[];
   call(
@@ -280,6 +282,7 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
   return {
     app,
     core,
+    clock: world.clock,
     complaints,
     call: async (method, path, { as = 'member', version, body } = {}) => {
       const answer = await app.fastify.inject({

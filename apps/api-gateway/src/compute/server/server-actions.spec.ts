@@ -1,3 +1,4 @@
+import { seconds } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ComputeApp, computeApp, IMAGE } from '../compute-app.fixtures.js';
 
@@ -283,13 +284,15 @@ describe.each(versions)('the interfaces of a server at %s', (version) => {
     const id = await create(version);
     expect((await attach(id, { net_id: net }, 'other')).status).toBe(404);
     expect((await attach(id, { net_id: net }, 'reader')).status).toBe(403);
-    const got = await attach(id, { net_id: net });
+    const answer = attach(id, { net_id: net });
+    await app.clock.runUntil(async () => (await state(id)) === 'DOWN');
+    await app.report(id, { kind: 'interfaceDone', portId: portId as never, change: 'attach' });
+    await app.clock.advance(seconds(1));
+    const got = await answer;
     expect(got, got.text).toMatchObject({
       status: 200,
-      body: { interfaceAttachment: { port_id: portId, net_id: net, port_state: 'DOWN' } },
+      body: { interfaceAttachment: { port_id: portId, net_id: net, port_state: 'ACTIVE' } },
     });
-    expect(await state(id)).toBe('DOWN');
-    await app.report(id, { kind: 'interfaceDone', portId: portId as never, change: 'attach' });
     expect(await state(id)).toBe('ACTIVE');
     const remove = (port: string) => app.call('DELETE', `${path(id)}/${port}`, { version });
     expect(await remove(net)).toMatchObject({ status: 404, body: { itemNotFound: { code: 404 } } });
@@ -301,6 +304,23 @@ describe.each(versions)('the interfaces of a server at %s', (version) => {
       'create',
       'detach_interface',
     ]);
+  });
+
+  it('are told of as they are when the host takes long, and as failed when it cannot', async () => {
+    const id = await create(version);
+    const late = attach(id, { net_id: net });
+    await app.clock.advance(seconds(40));
+    expect(await late).toMatchObject({ status: 200, body: { interfaceAttachment: { port_state: 'DOWN' } } });
+    const other = await create(version);
+    const failing = attach(other, { net_id: net });
+    await app.clock.runUntil(async () => (await state(other)) === 'DOWN');
+    const failure = { portId: portId as never, change: 'attach', unsupported: false, reason: 'no slot' } as const;
+    await app.report(other, { kind: 'interfaceFailed', ...failure });
+    await app.clock.advance(seconds(1));
+    expect(await failing).toMatchObject({
+      status: 503,
+      body: { serviceUnavailable: { message: `Failed to attach network adapter device to ${other}` } },
+    });
   });
 
   it.each([

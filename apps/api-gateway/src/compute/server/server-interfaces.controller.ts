@@ -1,5 +1,15 @@
 import { Controller } from '@nestjs/common';
-import { DomainError, invalid, type PortId, type RequestedNetwork } from '@omnivisor/contracts';
+import {
+  DomainError,
+  invalid,
+  ms,
+  type PortId,
+  type RequestedNetwork,
+  type ServerId,
+  type ServerPort,
+  seconds,
+  unavailable,
+} from '@omnivisor/contracts';
 import { type Call, Operation } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { GatewayCore } from '../../core/gateway-core.js';
@@ -8,7 +18,8 @@ import * as t from '../common/parameters.js';
 import { wrapped } from '../common/versions.js';
 import { ComputeNetwork } from '../compute-ports.js';
 import { requireFeature } from '../host/host-features.js';
-import { guardAttach } from './server-interfaces.js';
+import { serverTable } from './server.projection.js';
+import { guardAttach, pendingOf } from './server-interfaces.js';
 import { serverAggregate } from './server-lifecycle.js';
 import { interfaceView } from './server-network.controller.js';
 
@@ -33,6 +44,10 @@ interface Wanted {
   readonly fixed_ips?: readonly [{ readonly ip_address: string }];
   readonly tag?: string;
 }
+
+/** How long a request waits for the host to plug an interface, and between two looks; Nova's RPC waits for a minute. */
+const PATIENCE = seconds(30);
+const LOOK = ms(25);
 
 /** Interfaces that come to a server and leave it while it is there. */
 @Controller()
@@ -75,7 +90,34 @@ export class ServerInterfacesController {
         await this.network.release(serverId, port.portId, call.context('release'));
       throw error;
     }
-    return { interfaceAttachment: interfaceView(call, port) };
+    return { interfaceAttachment: interfaceView(call, port, await this.plugged(serverId, port)) };
+  }
+
+  /**
+   * Nova answers when the guest has the interface, so that it can be used, or detached, at once.
+   * @returns the state of its port; nothing when the host takes longer, and goes on
+   * @throws DomainError when the host could not do it, or the server went meanwhile
+   */
+  private async plugged(serverId: ServerId, port: ServerPort): Promise<string | undefined> {
+    const { portId } = port;
+    let isLate = false;
+    const cancel = this.core.clock.after(PATIENCE, () => {
+      isLate = true;
+    });
+    try {
+      while (!isLate) {
+        const rows = await this.core.fresh();
+        const row = await rows.get(serverTable, serverId);
+        const change = row && !row.deleted && pendingOf(row, portId)?.change;
+        if (change === undefined && row?.ports?.some((one) => one.portId === portId))
+          return (await this.network.portStates(rows, [port])).get(portId);
+        if (change !== 'attach') throw unavailable(`Failed to attach network adapter device to ${serverId}`);
+        await this.core.clock.sleep(LOOK);
+      }
+      return undefined;
+    } finally {
+      cancel();
+    }
   }
 
   @Operation({

@@ -114,7 +114,8 @@ export const reportInterface = (
   return [failed(onHost.serverId, pending, fault)];
 };
 
-const pendingOf = (server: Server, portId: PortId): PendingInterface | undefined =>
+/** The change of an interface that its host has not done yet. */
+export const pendingOf = (server: Server, portId: PortId): PendingInterface | undefined =>
   server.interfaces?.find((pending) => pending.portId === portId);
 
 type InterfaceEvent = Extract<ServerEvent, { type: `ServerInterface${string}` }>;
