@@ -18,8 +18,9 @@ const BATCH = Math.max(1, Math.floor(SERVERS / BATCHES));
 /** Servers made first: a service that has just started compiles its code while it works. */
 const WARM_UP = 200;
 const ALONE = 40;
-/** Seconds of rest: one whole round of an agent. */
+/** Seconds of one look at a cloud that rests (a whole round of an agent), and how many of them there are. */
 const REST = 30;
+const LOOKS = 5;
 const say = (line) => (asJson ? console.error(line) : console.log(line));
 const round = (n, digits = 2) => Number(n.toFixed(digits));
 const rounded = (record, digits) => Object.fromEntries(Object.entries(record).map(([k, v]) => [k, round(v, digits)]));
@@ -74,12 +75,18 @@ const reading = async ({ admin, services }) => {
   return read;
 };
 
-/** Of a cloud that has nothing to do: what the work before left to be tidied up is done by then. */
+/**
+ * Percent of a core of a cloud that has nothing to do, look by look. The first ones have what the work before left to be
+ * tidied up: each process gives memory back once, and PostgreSQL vacuums.
+ */
 const resting = async (services) => {
-  await new Promise((resolve) => setTimeout(resolve, REST * 1_000));
-  const before = total(cpuSeconds(services));
-  await new Promise((resolve) => setTimeout(resolve, REST * 1_000));
-  return ((total(cpuSeconds(services)) - before) / REST) * 100;
+  const looks = [];
+  for (let i = 0; i < LOOKS; i += 1) {
+    const before = total(cpuSeconds(services));
+    await new Promise((resolve) => setTimeout(resolve, REST * 1_000));
+    looks.push(round(((total(cpuSeconds(services)) - before) / REST) * 100));
+  }
+  return looks;
 };
 
 const placing = () => {
@@ -108,7 +115,8 @@ const run = async (cloud) => {
   const read = await reading(cloud);
   const memory = pssMib(services);
   say('at rest');
-  const idle = await resting(services);
+  const looks = await resting(services);
+  const memoryAtRest = pssMib(services);
   say('references');
   const append = await bareAppend(home, 200);
   const raw = await rawHttp(Object.fromEntries(Object.entries(read).map(([name, r]) => [name, r.bytes])));
@@ -132,9 +140,14 @@ const run = async (cloud) => {
         { ...rounded(r, 3), timesRawHttp: round(r.cpuMs / Math.max(raw[name].cpuMs, 0.001), 1) },
       ]),
     ),
-    memory: { pssMib: round(total(memory), 0), by: rounded(memory, 0) },
+    memory: {
+      pssMib: round(total(memory), 0),
+      by: rounded(memory, 0),
+      atRestMib: round(total(memoryAtRest), 0),
+    },
     cpuSeconds: rounded(cpuSeconds(services)),
-    idlePercentOfACore: round(idle),
+    idlePercentOfACore: quantile(looks, 0.5),
+    idleLooks: looks,
   };
 };
 

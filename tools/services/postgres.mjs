@@ -93,6 +93,25 @@ const refuseOther = async (data, bin) => {
     );
 };
 
+/** @param {import('node:child_process').ChildProcess} server @returns {string[]} the processes of its connections, by pid */
+const childrenOf = ({ pid }) => {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
+  } catch {
+    return []; // it has ended
+  }
+};
+
+/** @param {string} pid @returns {boolean} false for one that has ended, whether or not somebody has taken note of it */
+const isRunning = (pid) => {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return !/^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
+  } catch {
+    return false;
+  }
+};
+
 /** @param {string} data @throws when a PostgreSQL is at work there */
 const refuseSecond = (data) => {
   const file = join(data, 'postmaster.pid');
@@ -259,5 +278,11 @@ export const startPostgres = async ({
     port: chosen,
     pid: child.pid ?? null,
     ...control,
+    /** Its children notice that it is gone, and end; until then they still answer on their connections. */
+    kill: async () => {
+      const children = childrenOf(child);
+      await control.kill();
+      await waitFor(() => !children.some(isRunning), { what: 'end of PostgreSQL' });
+    },
   };
 };
