@@ -70,6 +70,12 @@ afterEach(async () => {
   rmSync(dir, { recursive: true });
 });
 
+it('goes on when whoever asks it is cut off in the middle', async () => {
+  session.input.emit('error', Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }));
+  const next = talk(host);
+  expect(await next.done({ cmdlet: 'Get-VM' })).toEqual([]);
+});
+
 const vm = (id: string) => ({ VM: { cmdlet: 'Get-VM', parameters: { Id: id } } });
 const make = async (generation: 1 | 2 = 2, more = {}): Promise<string> => {
   const parameters = { Name: 'guest', Generation: generation, MemoryStartupBytes: 512 * MIB, ...more };

@@ -34,6 +34,8 @@ export class Session {
     const lines = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
     lines.on('line', (line) => this.receive(line));
     lines.once('close', () => this.end());
+    // readline passes on what its input fails with: whoever is at the other end may go while an answer is written.
+    lines.on('error', () => lines.close());
   }
 
   send(object) {

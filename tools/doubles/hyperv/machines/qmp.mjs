@@ -23,7 +23,10 @@ export class Qmp {
     socket.on('close', () => {
       for (const { reject } of this.waiting.splice(0)) reject(new Error('QEMU is gone'));
     });
-    createInterface({ input: socket }).on('line', (line) => {
+    const lines = createInterface({ input: socket });
+    // readline passes on what its input fails with: the close says so.
+    lines.on('error', () => socket.destroy());
+    lines.on('line', (line) => {
       const message = JSON.parse(line);
       if (message.QMP) this.greet();
       else if ('return' in message) this.waiting.shift().resolve(message.return);
