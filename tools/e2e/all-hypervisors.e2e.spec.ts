@@ -1,8 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AllHypervisors, PHYSICAL_NETWORK } from './all-hypervisors.js';
-import { eventually, RunningCloud } from './running-cloud.js';
+import { type ApiServer, eventually, RunningCloud } from './running-cloud.js';
 import { type Done, type Things, tinyImage, Walk } from './scenario.js';
+import { serial } from './serial.js';
 
+/** Over all of them, and back to where its guest can tell. */
+const ROUND = ['hyperv', 'xenserver', 'vsphere', 'qemu'];
 /** Nova's names of the hypervisors, as flavors ask for them. */
 const TYPES: Readonly<Record<string, string>> = {
   fake: 'fake',
@@ -36,6 +39,14 @@ describe.skipIf(process.getuid?.() !== 0)('a cloud with every hypervisor at once
     await all?.stop();
     await cloud?.stop();
   }, 60_000);
+
+  /** What a guest answers on its serial console. */
+  const told = async (id: string, say: string, answer: RegExp) => {
+    const { remote_console: opened } = await cloud.admin.post('compute', `/servers/${id}/remote-consoles`, {
+      remote_console: { protocol: 'serial', type: 'serial' },
+    });
+    return serial(opened.url, say, answer);
+  };
 
   const things = async () => {
     const { admin } = cloud;
@@ -102,4 +113,34 @@ describe.skipIf(process.getuid?.() !== 0)('a cloud with every hypervisor at once
       expect([host, done.map(({ step, events }) => [step, events])]).toEqual([host, expected]);
     }
   });
+
+  it('carries a server from one to the next, with what its guest has written', async () => {
+    const { admin } = cloud;
+    const { flavor } = await admin.post('compute', '/flavors', {
+      flavor: { name: 'anywhere', vcpus: 1, ram: 64, disk: 1 },
+    });
+    const { server } = await admin.post('compute', '/servers', {
+      server: {
+        ...{ name: 'traveller', imageRef: common.image, flavorRef: flavor.id, networks: [{ uuid: common.network }] },
+        availability_zone: 'nova:qemu',
+      },
+    });
+    const shown = async () => (await admin.get('compute', `/servers/${server.id}`)).server as ApiServer;
+    await eventually('the guest runs', shown, (now) => now.status === 'ACTIVE');
+    expect(await told(server.id, 'w0Q', /\[.\]/)).toContain('[Q]');
+    for (const host of ROUND.filter((name) => all.hosts.includes(name))) {
+      const { stdout } = await cloud.omnivisor('move', server.id, '--to', host).catch((error) => {
+        throw new Error(`${error.message}\n${all.log(host)}`, { cause: error });
+      });
+      expect(stdout).toContain(`server ${server.id} is on ${host}`);
+      expect(await shown()).toMatchObject({ status: 'ACTIVE', 'OS-EXT-SRV-ATTR:host': host });
+    }
+    expect(await told(server.id, 'r0', /\[.\]/)).toContain('[Q]');
+    await admin.delete('compute', `/servers/${server.id}`);
+    await eventually(
+      'it is gone',
+      () => shown().catch((error: { status: number }) => error.status),
+      (now) => now === 404,
+    );
+  }, 170_000);
 });

@@ -1,33 +1,10 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { WebSocket } from 'ws';
 import { guestProcesses } from '../start/guests.mjs';
 import { GuestUser, guestPids, hostNetwork } from './guest.js';
 import { eventually, RunningCloud } from './running-cloud.js';
-
-/** What `send` makes the console answer; the HTTP status when it does not open. */
-const dial = (url: string, send: string, wanted: RegExp): Promise<string | number> =>
-  new Promise((resolve, reject) => {
-    const socket = new WebSocket(url, 'binary');
-    let seen = '';
-    const timer = setTimeout(() => {
-      socket.terminate();
-      reject(new Error(`the console said only ${JSON.stringify(seen)}`));
-    }, 20_000);
-    const end = (result: string | number) => {
-      clearTimeout(timer);
-      socket.close();
-      resolve(result);
-    };
-    socket.on('open', () => socket.send(Buffer.from(send)));
-    socket.on('message', (data: Buffer) => {
-      seen += data.toString();
-      if (wanted.test(seen)) end(seen);
-    });
-    socket.on('unexpected-response', (_, response) => end(response.statusCode ?? 0));
-    socket.on('error', () => undefined);
-  });
+import { serial } from './serial.js';
 
 describe.skipIf(process.getuid?.() !== 0)('a cloud with a real QEMU host (needs root)', () => {
   let cloud: RunningCloud;
@@ -59,14 +36,14 @@ describe.skipIf(process.getuid?.() !== 0)('a cloud with a real QEMU host (needs 
     const { remote_console: opened } = await user.api.post('compute', `/servers/${id}/remote-consoles`, {
       remote_console: { protocol: 'serial', type: 'serial' },
     });
-    expect(await dial(opened.url, '\r', /[#$] /)).toMatch(/[#$] /);
+    expect(await serial(opened.url, '\r', /[#$] /)).toMatch(/[#$] /);
     const wrong = new URL(opened.url);
     wrong.searchParams.set('token', '00000000-0000-4000-8000-000000000000');
-    expect(await dial(wrong.href, '\r', /./)).toBe(401);
+    expect(await serial(wrong.href, '\r', /./)).toBe(401);
 
     await user.act(id, { 'os-stop': null });
     await user.reaches(id, 'SHUTOFF', 90);
-    expect(await dial(opened.url, '\r', /./)).toBe(401);
+    expect(await serial(opened.url, '\r', /./)).toBe(401);
     expect(guestProcesses(cloud.home)).toEqual([]);
   }, 150_000);
 

@@ -25,6 +25,7 @@ import { AdoptionDesk } from './compute/adoption/adoption-desk.js';
 import { Adoptions } from './compute/adoption/adoptions.js';
 import type { ComputeImages } from './compute/compute-ports.js';
 import { HttpImages } from './compute/image/http-images.js';
+import { MoveDesk } from './compute/migration/move-desk.js';
 import { OwnNetworkApi } from './compute/network/own-network-api.js';
 import { ServerNetwork } from './compute/server-network.js';
 import { ConsoleProxy } from './console/console-proxy.js';
@@ -113,6 +114,8 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
   const adoptions = new Adoptions(gateway.core, gateway.live, serverNetwork, compute);
   const adoptionDesk = new AdoptionDesk(gateway.core, adoptions);
   await adoptionDesk.start();
+  const moveDesk = new MoveDesk(gateway.core);
+  await moveDesk.start();
   const publicUrl = options.publicUrl?.replace(/\/+$/, '');
   const limiter = new RequestLimiter(options.limits);
   const app: OpenStackApp = await createOpenStackApp({
@@ -164,6 +167,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
       await follower.stop();
       await app.close();
       await adoptionDesk.stop();
+      await moveDesk.stop();
       await auditDesk.stop();
       await erasureDesk.stop();
       await reportDesk.stop();

@@ -6,6 +6,7 @@ import { auditCommands } from './commands/audit.js';
 import { configCommands } from './commands/config.js';
 import { doctorCommand } from './commands/doctor.js';
 import { hostCommands } from './commands/host.js';
+import { moveCommands } from './commands/move.js';
 import { reportCommands } from './commands/report.js';
 import { whatIfCommand } from './commands/what-if.js';
 import type { Output } from './output.js';
@@ -48,6 +49,7 @@ export const run = async (argv: readonly string[], out: Output, connect: () => P
     configCommands,
     doctorCommand,
     hostCommands,
+    moveCommands,
     reportCommands,
     whatIfCommand,
   ])

@@ -1,5 +1,28 @@
-import { AdminReply, AdminRequest, adminSubject, endpoint } from '@omnivisor/contracts';
-import type { Bus, Subscription } from '@omnivisor/platform/ports';
+import {
+  AdminReply,
+  AdminRequest,
+  adminSubject,
+  type CommandContext,
+  type CommandId,
+  endpoint,
+  type RequestId,
+} from '@omnivisor/contracts';
+import type { Bus, Ids, Subscription } from '@omnivisor/platform/ports';
+
+/** Who acts when the command line does. */
+export const OPERATOR = 'omnivisor-cli';
+
+/** Contexts of the steps of one command of an operator. */
+export const operatorContexts = (ids: Ids): ((step?: string) => CommandContext) => {
+  const requestId = `req-${ids.uuid()}` as RequestId;
+  return (step) => ({
+    actor: { kind: 'service', service: OPERATOR },
+    requestId,
+    correlationId: requestId,
+    causationId: null,
+    commandId: `${requestId}${step === undefined ? '' : `:${step}`}` as CommandId,
+  });
+};
 
 type Handler = (args: Record<string, unknown>) => Promise<unknown>;
 

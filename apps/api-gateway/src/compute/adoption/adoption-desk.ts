@@ -1,11 +1,10 @@
-import type { CommandContext, CommandId, RequestId, UserId } from '@omnivisor/contracts';
+import type { UserId } from '@omnivisor/contracts';
 import { z } from 'zod';
-import { AdminCommands } from '../../audit/admin-commands.js';
+import { AdminCommands, OPERATOR, operatorContexts } from '../../audit/admin-commands.js';
 import type { GatewayCore } from '../../core/gateway-core.js';
 import { AdoptionWanted, guestView } from './adoption.schema.js';
 import type { Adoptions } from './adoptions.js';
 
-const OPERATOR = 'omnivisor-cli';
 /** Milliseconds: the host is asked for its guests. */
 const LONG = 40_000;
 
@@ -35,30 +34,18 @@ export class AdoptionDesk {
       'guest-adopt',
       async (args) => {
         const { host, adoption } = Adopt.parse(args);
-        return { server: await adoptions.adopt(host, adoption, OPERATOR as UserId, this.contexts()) };
+        return { server: await adoptions.adopt(host, adoption, OPERATOR as UserId, operatorContexts(this.core.ids)) };
       },
       LONG,
     );
     await commands.serve('guest-release', async (args) => {
       const { server } = Release.parse(args);
-      await adoptions.release(server, this.contexts()());
+      await adoptions.release(server, operatorContexts(this.core.ids)());
       return { server };
     });
   }
 
   stop(): Promise<void> {
     return this.commands.stop();
-  }
-
-  /** Contexts of the steps of one command. */
-  private contexts(): (step?: string) => CommandContext {
-    const requestId = `req-${this.core.ids.uuid()}` as RequestId;
-    return (step) => ({
-      actor: { kind: 'service', service: OPERATOR },
-      requestId,
-      correlationId: requestId,
-      causationId: null,
-      commandId: `${requestId}${step === undefined ? '' : `:${step}`}` as CommandId,
-    });
   }
 }

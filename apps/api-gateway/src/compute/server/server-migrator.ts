@@ -1,11 +1,12 @@
 import { Injectable } from '@nestjs/common';
 import { type Backend, invalid, type MigrationId, unsupported } from '@omnivisor/contracts';
+import type { RowReader } from '@omnivisor/eventsourcing';
 import type { Call } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { GatewayCore } from '../../core/gateway-core.js';
 import * as t from '../common/parameters.js';
 import { objectByVersion } from '../common/versions.js';
-import { hostTable } from '../host/host.projection.js';
+import { type HostRow, hostTable } from '../host/host.projection.js';
 import type { ServerRow } from './server.projection.js';
 import { serverAggregate } from './server-lifecycle.js';
 import { guardMigration } from './server-migration.js';
@@ -82,10 +83,18 @@ export class ServerMigrator {
   private async check(call: Call, row: ServerRow, name: string | null, rule: string, here: string): Promise<void> {
     if (name === null) return;
     call.enforce(rule, { project_id: row.projectId, user_id: row.userId });
-    const found = await (await this.core.fresh()).find(hostTable, { where: { name } });
-    const host = found.find((h) => !h.retired);
-    if (!host) throw invalid(`Compute host ${name} could not be found.`);
-    if (host.id === row.onHost) throw invalid(here);
-    if (!host.up) throw invalid(`Compute service of ${name} is unavailable at this time.`);
+    await targetNamed(await this.core.fresh(), row, name, here);
   }
 }
+
+/**
+ * The host of that name, as the target of a server's move.
+ * @param here what to say of the host that the server is on
+ */
+export const targetNamed = async (rows: RowReader, row: ServerRow, name: string, here: string): Promise<HostRow> => {
+  const host = (await rows.find(hostTable, { where: { name } })).find((h) => !h.retired);
+  if (!host) throw invalid(`Compute host ${name} could not be found.`);
+  if (host.id === row.onHost) throw invalid(here);
+  if (!host.up) throw invalid(`Compute service of ${name} is unavailable at this time.`);
+  return host;
+};
