@@ -11,11 +11,18 @@ import { timed } from './measure.mjs';
 /** How long a client waits between two looks at a server that is not ACTIVE yet, in milliseconds. */
 const LOOK = 3;
 
-/** A cloud of one fake host with room for all, in a folder of its own, and what the bench asks of it. */
-export const startBenchCloud = async () => {
+/**
+ * A cloud of one host with room for all, in a folder of its own, and what the bench asks of it.
+ * @param {'fake' | 'qemu'} [backend]
+ */
+export const startBenchCloud = async (backend = 'fake') => {
   const home = mkdtempSync(join(tmpdir(), 'omnivisor-bench-'));
   chmodSync(home, 0o755);
-  const env = { ...process.env, OMNIVISOR_HOME: home, OMNIVISOR_FAKE_VCPUS: '4096', OMNIVISOR_LOG_LEVEL: 'warn' };
+  const env = {
+    ...{ ...process.env, OMNIVISOR_HOME: home, OMNIVISOR_LOG_LEVEL: 'warn' },
+    ...{ OMNIVISOR_FAKE_VCPUS: '4096', OMNIVISOR_CPU_ALLOCATION_RATIO: '64', OMNIVISOR_DISK_ALLOCATION_RATIO: '64' },
+  };
+  const hosts = ['--agents', backend === 'qemu' ? '1' : '0', '--fake-hosts', backend === 'fake' ? '1' : '0'];
   const tool = (name, ...args) =>
     spawnSync(process.execPath, [fileURLToPath(new URL(`../start/${name}`, import.meta.url)), ...args], {
       env,
@@ -29,7 +36,7 @@ export const startBenchCloud = async () => {
   };
   try {
     const port = await freePort();
-    const started = tool('start.mjs', '--detach', '--agents', '0', '--fake-hosts', '1', '--port', String(port));
+    const started = tool('start.mjs', '--detach', ...hosts, '--port', String(port));
     if (started.status !== 0) throw new Error(`the cloud did not start:\n${started.stdout}${started.stderr}`);
     const services = readState(home).services.filter((s) => s.pid !== null);
     const admin = await adminClient(home);

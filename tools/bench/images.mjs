@@ -2,6 +2,7 @@
 /**
  * npm run bench:images [-- --json] [--mib N]: what images cost, as ratios to the plain tools in the same run: conversions
  * to `qemu-img` on the same bytes, an upload and a download to `cp`. On a busy machine trust CPU and ratios, not times.
+ * Then what hosts cost that start guests from them (hosts.mjs).
  *
  * Builds first what it runs: the image service on ports in memory, with its real store, sandbox and HTTP.
  */
@@ -94,7 +95,18 @@ const REFERENCE = {
   ova: ['vmdk', '-o', 'subformat=streamOptimized'],
 };
 
+/** In a process of its own, when nothing else is under way. @returns what it measured, as JSON */
+const benchHosts = () => {
+  const { status, stdout } = spawnSync(process.execPath, [join(ROOT, 'tools/bench/hosts.mjs')], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  if (status !== 0) throw new Error('the bench of hosts failed');
+  return JSON.parse(stdout);
+};
+
 let cloud;
+let result;
 try {
   const load = loadAverage();
   makeDisk();
@@ -138,7 +150,7 @@ try {
     };
   }
   const ratio = (one) => ({ ...one, ratio: round(one.seconds / copy.seconds) });
-  const result = {
+  result = {
     mib: SIZE / MIB,
     load: { before: load, after: loadAverage() },
     cp: copy,
@@ -146,22 +158,33 @@ try {
     download: ratio(download),
     forms,
   };
-  if (asJson) console.log(JSON.stringify(result, null, 2));
-  else {
-    const line = (name, r, than) =>
-      console.log(
-        `${name.padEnd(12)} ${r.seconds} s, ${r.cpuSeconds} s CPU, ${r.mibPerSecond} MiB/s; ${r.ratio} times ${than}`,
-      );
-    console.log(`cp and sync   ${copy.seconds} s, ${copy.cpuSeconds} s CPU, ${copy.mibPerSecond} MiB/s`);
-    line('upload', result.upload, 'cp');
-    line('download', result.download, 'cp');
-    for (const [form, f] of Object.entries(forms))
-      console.log(
-        `${form.padEnd(12)} ${f.ours.seconds} s, ${f.ours.cpuSeconds} s CPU; qemu-img alone ${f.qemuImg.seconds} s, ${f.qemuImg.cpuSeconds} s CPU; ${f.ratio} times it (CPU ${f.cpuRatio})`,
-      );
-    console.log(`load average ${result.load.before} before, ${result.load.after} after`);
-  }
 } finally {
   await cloud?.stop();
   rmSync(folder, { recursive: true, force: true });
+}
+
+result.hosts = benchHosts();
+if (asJson) console.log(JSON.stringify(result, null, 2));
+else {
+  const line = (name, r, than) =>
+    console.log(
+      `${name.padEnd(12)} ${r.seconds} s, ${r.cpuSeconds} s CPU, ${r.mibPerSecond} MiB/s; ${r.ratio} times ${than}`,
+    );
+  console.log(`cp and sync   ${result.cp.seconds} s, ${result.cp.cpuSeconds} s CPU, ${result.cp.mibPerSecond} MiB/s`);
+  line('upload', result.upload, 'cp');
+  line('download', result.download, 'cp');
+  for (const [form, f] of Object.entries(result.forms))
+    console.log(
+      `${form.padEnd(12)} ${f.ours.seconds} s, ${f.ours.cpuSeconds} s CPU; qemu-img alone ${f.qemuImg.seconds} s, ${f.qemuImg.cpuSeconds} s CPU; ${f.ratio} times it (CPU ${f.cpuRatio})`,
+    );
+  console.log(`load average ${result.load.before} before, ${result.load.after} after`);
+  const { spawned, kept, bars, load } = result.hosts;
+  console.log(
+    `20 guests of QEMU at once: ${JSON.stringify(spawned.many)}; one at a time: ${JSON.stringify(spawned.one)}`,
+  );
+  console.log(
+    `an agent with 2,000 fake guests: ${kept.memoryOfMostMib} MiB; at rest ${kept.looks.join(', ')} % of a core`,
+  );
+  console.log(`load average ${load.before} before, ${load.after} after`);
+  for (const b of bars) console.log(`${b.met ? 'met   ' : 'MISSED'} ${b.name}: ${b.measured} (bar ${b.bar})`);
 }
