@@ -146,6 +146,22 @@ describe('a server that moves, from the API to its hosts', () => {
     expect((await call('GET', `/servers/${id}/migrations`)).migrations).toEqual([]);
   });
 
+  it('that switches itself off as soon as it is there is off there', async () => {
+    const from = (await row()).host!;
+    const to = elsewhere(from);
+    write(from, 'O');
+    hostOf(to).machine.slow('migrate', seconds(5));
+    await act({ 'os-migrateLive': { host: null, block_migration: 'auto' } });
+    await api.cloud.clock.runUntil(() => guestOn(to)?.power === 'running', seconds(60));
+    hostOf(to).machine.shutDownFromInside(id);
+    expect(await settled()).toMatchObject({ vmState: 'stopped', power: 'shutdown', host: to, fault: null });
+    hostOf(to).machine.slow('migrate', seconds(0));
+    await isGone(from);
+    expect([(await newest()).status, read(to)]).toEqual(['completed', 'O']);
+    await act({ 'os-start': null });
+    expect(await settled()).toMatchObject({ vmState: 'active', host: to });
+  });
+
   it('stays where it is when its live migration is aborted', async () => {
     const from = (await row()).host!;
     hostOf(from).machine.slow('migrate', seconds(60));

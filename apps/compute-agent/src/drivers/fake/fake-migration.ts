@@ -104,7 +104,7 @@ export const liveMigrationOf = (host: FakeHost): LiveMigration => {
     accept: (id) =>
       host.onGuest(id, 'migrate', (guest) => {
         if (guest.stage !== 'incoming') return;
-        if (guest.power !== 'running') throw new HypervisorError('fault', 'the guest has not come yet');
+        if (guest.power === 'noState') throw new HypervisorError('fault', 'the guest has not come yet');
         machine.change(id, { stage: 'settled' });
       }),
     cancel: (id) =>

@@ -41,8 +41,8 @@ export interface LiveMigration {
     options: { readonly onProgress?: (progress: MigrationProgress) => void; readonly signal: AbortSignal },
   ): Promise<void>;
   /**
-   * Target, once `send` has succeeded: the shell is a guest like any other, and runs. Again: succeeds. Before its memory is
-   * there: `fault`.
+   * Target, once `send` has succeeded: the shell is a guest like any other. It runs, unless it has stopped by itself since it
+   * came: then it has its newest disks. Again: succeeds. Before its memory is there: `fault`.
    */
   accept(id: ServerId): Promise<void>;
   /**

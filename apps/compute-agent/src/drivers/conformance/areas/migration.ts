@@ -70,6 +70,28 @@ export const describeMigration = (stage: Stage) =>
 
     stage.behaviour(
       'liveMigration',
+      'takes a guest that switches itself off before it is accepted, with its newest disk',
+      async () => {
+        const spec = await stage.up();
+        await under.inside?.disk?.write(spec.id, 0, 'O');
+        const ticket = await invited(spec);
+        await here().send(spec.id, ticket, { signal: never });
+        await under.inside!.switchOff(spec.id);
+        for (let i = 0; i < 2; i++) await there().accept(spec.id);
+        await expect
+          .poll(() => target.inspect(spec.id))
+          .toMatchObject({ stage: 'settled', power: 'shutdown', mark: spec.mark });
+        await stage.discard(spec.id);
+        await target.powerOn(spec.id, under.otherHost!.spec(spec).nics);
+        await under.inside!.up(spec.id);
+        if (under.inside?.disk) expect(await under.inside.disk.read(spec.id, 0)).toBe('O');
+        await gone(spec.id);
+      },
+      { ...other, 'a way to talk to guests': under.inside },
+    );
+
+    stage.behaviour(
+      'liveMigration',
       'leaves shared disks where they are',
       async () => {
         const { here: from, there: to } = await under.otherHost!.shared!();

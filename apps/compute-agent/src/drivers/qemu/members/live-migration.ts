@@ -3,7 +3,7 @@ import { HypervisorError, type LiveMigration } from '../../hypervisor-driver.js'
 import type { GuestDefinition } from '../definition.js';
 import { offerOf } from '../migration/offer.js';
 import { isMoved, runHere, Sending, type SendOptions } from '../migration/source.js';
-import { goOn, hasArrived, receive } from '../migration/target.js';
+import { hasArrived, receive, takeOver } from '../migration/target.js';
 import { readTicket } from '../migration/ticket.js';
 import type { QemuHost } from '../qemu-host.js';
 
@@ -44,12 +44,8 @@ export const liveMigrationOf = (host: QemuHost): LiveMigration => {
   };
 
   const accept = async (guest: GuestDefinition) => {
-    if (guest.phase !== 'incoming') return;
-    const { serverId: id } = guest.mark;
-    if (!(await hasArrived(host, guest))) throw new HypervisorError('fault', 'the memory of the guest is not here yet');
-    await goOn(host, guest);
-    host.store.write({ ...guest, phase: 'spawned' });
-    host.keepRelay(id, null);
+    if (guest.phase === 'incoming') await takeOver(host, guest);
+    host.keepRelay(guest.mark.serverId, null);
   };
 
   return {

@@ -13,6 +13,7 @@ import { FILES } from '../files.js';
 import { guestUser } from '../guest-user.js';
 import { refuseBeyondCapacity } from '../host-resources.js';
 import { type QemuHost } from '../qemu-host.js';
+import type { QmpClient } from '../qmp-client.js';
 import { guestFromOffer } from './offer.js';
 import { IncomingRelay, join, rendezvous } from './relay.js';
 import { bootId, type Ticket } from './ticket.js';
@@ -97,9 +98,9 @@ const clearShell = async (host: QemuHost, id: ServerId): Promise<void> => {
   await host.wipe(there);
 };
 
-/** True once its memory is here, whether it runs yet or not. */
+/** True once its memory is here, whether it runs yet, or has run and stopped by itself. */
 export const hasArrived = async (host: QemuHost, guest: GuestDefinition): Promise<boolean> =>
-  ['running', 'paused'].includes(await host.state(guest));
+  !['gone', 'prelaunch', 'inmigrate'].includes(await host.state(guest));
 
 const linkShared = (host: QemuHost, id: ServerId): void => {
   const { sharedDisks } = host.options;
@@ -136,17 +137,27 @@ const serve = async (host: QemuHost, guest: GuestDefinition, channel: string, so
     }
   } else if (channel.startsWith('disk ') && !guest.shared) join(socket, await connectUnix(host.store.path(id, NBD)));
   else if (channel === 'control') {
-    await host.alone(id, () => goOn(host, guest));
-    socket.end('running\n');
+    await host.alone(id, () => takeOver(host, guest));
+    socket.end('running\n', () => host.keepRelay(id, null));
   } else throw new HypervisorError('fault', 'there is no such channel');
 };
 
-/** The source has let go of the guest: it runs here from now on. */
-export const goOn = async (host: QemuHost, guest: GuestDefinition): Promise<void> => {
-  const qmp = await host.qmp(guest);
-  const { status } = await qmp.call<{ status: string }>('query-status');
-  if (status === 'running') return;
-  if (status !== 'paused') throw new HypervisorError('fault', 'the memory of the guest is not here yet', status);
+/**
+ * The source has let go of the guest: it is this host's from now on, and what becomes of it here is its own doing.
+ * @throws HypervisorError `fault` while its memory is still to come
+ */
+export const takeOver = async (host: QemuHost, guest: GuestDefinition): Promise<void> => {
+  const state = await host.state(guest);
+  // A process that ended was there when the source let go: its disks are the newest there are.
+  if (state !== 'gone') {
+    if (!(await hasArrived(host, guest)))
+      throw new HypervisorError('fault', 'the memory of the guest is not here yet', state);
+    if (state === 'paused') await goOn(await host.qmp(guest));
+  }
+  host.store.write({ ...guest, phase: 'spawned' });
+};
+
+const goOn = async (qmp: QmpClient): Promise<void> => {
   const exports = await qmp.call<{ id: string }[]>('query-block-exports');
   if (exports.length > 0) await qmp.call('nbd-server-stop');
   await qmp.call('cont');
