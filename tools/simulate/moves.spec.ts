@@ -196,6 +196,44 @@ describe('a server that moves, from the API to its hosts', () => {
     expect(gone.status).toBe(404);
   });
 
+  const away = async (name: string) => {
+    await api.cloud.passing(hostOf(name).agent.stop());
+    const isDown = async () => {
+      const hosts = (await api.cloud.admin('host-list', {})) as { name: string; state: string }[];
+      return hosts.find((h) => h.name === name)!.state === 'down';
+    };
+    await api.cloud.clock.runUntil(isDown, seconds(120));
+    await api.cloud.admin('host-retire', { host: name });
+  };
+
+  it('comes back although its target has left the cloud for good', async () => {
+    const from = (await row()).host!;
+    const { name: to } = await api.cloud.addHost('compute-3');
+    await act({ migrate: { host: to } });
+    expect(await settled()).toMatchObject({ vmState: 'resized', host: to });
+    await api.cloud.passing(hostOf(to).agent.stop());
+    await act({ revertResize: null });
+    await away(to);
+    expect(await settled()).toMatchObject({ vmState: 'active', host: from, fault: null, remains: [] });
+    expect((await newest()).status).toBe('reverted');
+    await claimsAre(1);
+  });
+
+  it('stays where it is when its source has left the cloud for good', async () => {
+    const back = (await row()).host!;
+    const { name: from } = await api.cloud.addHost('compute-4');
+    await act({ migrate: { host: from } });
+    await settled();
+    await act({ confirmResize: null });
+    await isGone(back);
+    await act({ migrate: { host: back } });
+    await settled();
+    await away(from);
+    expect(await settled()).toMatchObject({ vmState: 'active', host: back, remains: [] });
+    expect((await newest()).status).toBe('confirmed');
+    await claimsAre(1);
+  });
+
   it('leaves nothing behind when it is deleted in the middle, and no complaint', async () => {
     const from = (await row()).host!;
     await act({ migrate: null });

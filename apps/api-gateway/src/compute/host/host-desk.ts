@@ -24,6 +24,7 @@ import { isAccepting, remainsOn } from '../server/server-migration.js';
 import { desiredOf, desiredRemains } from './desired.js';
 import { type HostRow, hostTable } from './host.projection.js';
 import { isAskedFor } from './host-change.js';
+import { HostRetirements } from './host-retirements.js';
 import { HostWakes, type HostWakesPorts } from './host-wakes.js';
 
 type Plug = z.input<typeof hostBus.PortPlug>;
@@ -74,6 +75,7 @@ const QUEUE = 'api-gateway';
 export class HostDesk {
   private subscriptions: Subscription[] = [];
   private readonly wakes: HostWakes;
+  private readonly retirements: HostRetirements;
 
   constructor(
     private readonly core: GatewayCore,
@@ -81,6 +83,7 @@ export class HostDesk {
     onError: (where: string, error: unknown) => void,
   ) {
     this.wakes = new HostWakes(core, ports, onError);
+    this.retirements = new HostRetirements(core, onError);
   }
 
   async start(): Promise<void> {
@@ -96,6 +99,7 @@ export class HostDesk {
       await bus.respond(hostBus.metadata, (q, s) => this.metadata(hostOf(s) as HostId, q), queue),
     ];
     this.wakes.start();
+    this.retirements.start();
   }
 
   async stop(): Promise<void> {

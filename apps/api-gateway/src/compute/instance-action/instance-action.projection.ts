@@ -135,6 +135,10 @@ const follow = (row: ServerActionRow, event: RecordedEvent & ServerEvent): Serve
     case 'ServerCrashDumpFailed':
     case 'ServerMigrationFailed':
       return failed(close(row, at, event.data.fault.message, null));
+    case 'ServerGuestLost':
+      return row.steps.some((s) => s.finishTime === null)
+        ? failed(close(row, at, event.data.fault.message, null))
+        : row;
     case 'ServerSpawned':
     case 'ServerStarted':
     case 'ServerStopped':

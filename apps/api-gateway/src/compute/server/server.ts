@@ -39,6 +39,7 @@ import { isLasting } from './server-operations.js';
 import { evolveRebuild, rebuildFailed } from './server-rebuild.js';
 import { evolveRescue, rescueFailed } from './server-rescue.js';
 import { evolveResize, resizeFailed, withoutClaim } from './server-resize.js';
+import { guestLost } from './server-retirement.js';
 import { evolveSnapshot, withoutOperation, withoutSnapshot } from './server-snapshot.js';
 
 export type VmState =
@@ -469,6 +470,8 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
         power: 'noState',
         fault: { code: 500, message: 'The guest is no longer on its host.' },
       };
+    case 'ServerGuestLost':
+      return guestLost(server, event.data);
     case 'ServerGuestAbsent': {
       const left = remainsOn(server, event.data.host, event.data.attempt);
       if (left) return withoutRemains(server, left);
