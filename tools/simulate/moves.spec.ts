@@ -146,6 +146,17 @@ describe('a server that moves, from the API to its hosts', () => {
     expect((await call('GET', `/servers/${id}/migrations`)).migrations).toEqual([]);
   });
 
+  it('stays where it is when its target cannot take what it is offered', async () => {
+    const from = (await row()).host!;
+    hostOf(elsewhere(from)).machine.failNext('migrate');
+    await act({ 'os-migrateLive': { host: null, block_migration: 'auto' } });
+    expect(await settled()).toMatchObject({ vmState: 'active', power: 'running', host: from });
+    await isGone(elsewhere(from));
+    await claimsAre(1);
+    expect([guestOn(from)?.power, (await newest()).status]).toEqual(['running', 'error']);
+    expect((await row()).fault?.message).toBe('The target cannot take the guest.');
+  });
+
   it('that switches itself off as soon as it is there is off there', async () => {
     const from = (await row()).host!;
     const to = elsewhere(from);

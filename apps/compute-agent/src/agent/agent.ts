@@ -431,8 +431,8 @@ export class Agent {
         const boot = () => this.session.ask(hostBus.serverBoot, { serverId, attempt, generation, imageFormats });
         const upload = (disk?: 'root' | 'ephemeral') =>
           this.session.ask(hostBus.snapshotUpload, { serverId, attempt, generation, ...(disk ? { disk } : {}) });
-        const ticket = async (offer: string) =>
-          (await this.session.ask(hostBus.migrationTicket, { serverId, attempt, generation, offer }))?.ticket;
+        const ticket = (offer: string) =>
+          this.session.ask(hostBus.migrationTicket, { serverId, attempt, generation, offer });
         const leave = this.session.leaveFor({ kind: 'operate', serverId, attempt, generation }, signal);
         const work = { desired, operation: desired.operation!, boot, upload, ticket, leave };
         const result = await this.operations.operate(work);

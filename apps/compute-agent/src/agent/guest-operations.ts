@@ -1,4 +1,5 @@
 import {
+  DomainError,
   type FlavorSnapshot,
   gib,
   type hostBus,
@@ -39,8 +40,8 @@ interface Work {
   readonly boot: () => Promise<Boot>;
   /** Asks where a snapshot's bytes, or those of a disk, go; null when the log does not ask for it any more. */
   readonly upload: (disk?: 'root' | 'ephemeral') => Promise<Upload>;
-  /** Has the target take the guest; undefined when the log does not ask for it any more. */
-  readonly ticket: (offer: string) => Promise<string | undefined>;
+  /** Has the target take the guest; null when the log does not ask for it any more. */
+  readonly ticket: (offer: string) => Promise<z.output<typeof hostBus.migrationTicket.reply>>;
   readonly leave: Leave;
 }
 
@@ -73,7 +74,7 @@ export class GuestOperations {
       return {
         ok: false,
         failure: {
-          reason: 'The hypervisor could not do it.',
+          reason: error instanceof DomainError ? error.message : 'The hypervisor could not do it.',
           unsupported: error instanceof HypervisorError && error.code === 'unsupported',
           power: await this.powerOf(id),
         },
@@ -244,9 +245,10 @@ export class GuestOperations {
       await migration.recover(id);
       if (operation.abort) throw new HypervisorError('fault', 'the live migration was given up');
       const given = await ticket(await migration.offer(id));
-      if (given === undefined) throw new NotAskedFor();
+      if (!given) throw new NotAskedFor();
       await leave.step();
-      await migration.send(id, given, { signal: leave.signal });
+      const { address } = given;
+      await migration.send(id, given.ticket, { signal: leave.signal, ...(address === undefined ? {} : { address }) });
     }
     await this.guestPorts.unplug(desired.portIds, leave);
   }

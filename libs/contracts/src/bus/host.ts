@@ -308,7 +308,13 @@ export const migrationTicket = endpoint(
     generation: z.number().int(),
     offer: z.string().max(NATIVE_TEXT),
   }),
-  z.object({ ticket: z.string() }).nullable(),
+  z
+    .object({
+      ticket: z.string(),
+      /** Where the target takes guests from other machines, as the log knows it; absent when nobody may be sent there. */
+      address: z.string().optional(),
+    })
+    .nullable(),
   60_000,
 );
 

@@ -23,6 +23,7 @@ import { serverAggregate } from '../server/server-lifecycle.js';
 import { isAccepting, remainsOn } from '../server/server-migration.js';
 import { desiredOf, desiredRemains } from './desired.js';
 import { type HostRow, hostTable } from './host.projection.js';
+import { migrationAddressOf } from './host-addresses.js';
 import { isAskedFor } from './host-change.js';
 import { HostRetirements } from './host-retirements.js';
 import { HostWakes, type HostWakesPorts } from './host-wakes.js';
@@ -264,7 +265,8 @@ export class HostDesk {
     const answer = await this.ports.receive(target.host, { serverId, attempt: target.attempt, offer });
     if (answer.unsupported) throw unsupported('The target cannot take the guest.');
     if (!answer.ok) throw unavailable('The target does not take the guest now.');
-    return { ticket: answer.body };
+    const address = migrationAddressOf(await rows.find(hostTable, { where: { retired: false } }), target.host);
+    return { ticket: answer.body, ...(address === undefined ? {} : { address }) };
   }
 
   private async metadata(

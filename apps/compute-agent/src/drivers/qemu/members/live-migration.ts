@@ -4,7 +4,7 @@ import type { GuestDefinition } from '../definition.js';
 import { offerOf } from '../migration/offer.js';
 import { isMoved, runHere, Sending, type SendOptions } from '../migration/source.js';
 import { hasArrived, receive, takeOver } from '../migration/target.js';
-import { readTicket } from '../migration/ticket.js';
+import { readTicket, refuseElsewhere } from '../migration/ticket.js';
 import type { QemuHost } from '../qemu-host.js';
 
 /**
@@ -23,6 +23,7 @@ export const liveMigrationOf = (host: QemuHost): LiveMigration => {
   const send = async (id: ServerId, text: string, options: SendOptions) => {
     const guest = host.definition(id);
     const ticket = readTicket(text, id);
+    refuseElsewhere(ticket, options.address);
     if (guest.phase === 'incoming') throw new HypervisorError('fault', 'the guest is on its way to this host');
     const sending = new Sending(host, guest, ticket, options);
     host.keepSending(id, sending);
@@ -49,6 +50,7 @@ export const liveMigrationOf = (host: QemuHost): LiveMigration => {
   };
 
   return {
+    ...(host.options.migrationAddress === undefined ? {} : { address: host.options.migrationAddress }),
     offer: (id) => host.onOwnGuest(id, offer),
     receive: (spec, text, options, signal) =>
       host.alone(spec.mark.serverId, () => receive(host, spec, text, options, signal)),

@@ -15,6 +15,7 @@ import { bootId, type Ticket } from './ticket.js';
 export interface SendOptions {
   readonly onProgress?: (progress: MigrationProgress) => void;
   readonly signal: AbortSignal;
+  readonly address?: string;
 }
 
 interface MigrationInfo {

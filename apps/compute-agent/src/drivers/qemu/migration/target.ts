@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, symlinkSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { join as joinPath } from 'node:path';
-import { type ServerId, ServerId as ServerIdSchema } from '@omnivisor/contracts';
+import { gib, type ServerId, ServerId as ServerIdSchema } from '@omnivisor/contracts';
 import { connectUnix } from '../../common/unix-socket.js';
 import { type GuestSpec, HypervisorError, type ReceiveOptions } from '../../hypervisor-driver.js';
 import type { GuestDefinition } from '../definition.js';
@@ -19,7 +19,6 @@ import { IncomingRelay, join, rendezvous } from './relay.js';
 import { bootId, type Ticket } from './ticket.js';
 
 const NBD = 'nbd.sock';
-const RELAY = 'relay.sock';
 
 /** Makes a shell of the guest that waits for its memory. */
 export const receive = async (
@@ -36,8 +35,8 @@ export const receive = async (
     ...guestFromOffer(spec, offer, options, machines),
     shared: options.disks === 'shared',
   });
-  const disks =
-    options.disks === 'copied' ? spec.disks : { ...spec.disks, root: { ...spec.disks.root, size: NOTHING } };
+  const bytes = options.disks === 'copied' ? (guest.disks.find(({ name }) => name === 'root')?.size ?? 0) : 0;
+  const disks = { ...spec.disks, root: { ...spec.disks.root, size: gib(Math.ceil(bytes / 1024 ** 3)) } };
   refuseBeyondCapacity({ ...spec, disks }, host.options.stateDir, host.promisedMemory(id));
   host.building.set(id, guest.memoryMib);
   let made = false;
@@ -59,7 +58,7 @@ export const receive = async (
     if (!guest.shared) await exportDisks(host, guest);
     const key = randomBytes(32).toString('hex');
     const relay = await IncomingRelay.open(
-      host.store.path(id, RELAY),
+      host.store.path(id, FILES.relay),
       key,
       host.options.migrationAddress,
       (channel, socket) => serve(host, guest, channel, socket),
@@ -80,8 +79,6 @@ export const receive = async (
     host.building.delete(id);
   }
 };
-
-const NOTHING = 0 as GuestSpec['disks']['root']['size'];
 
 export const capabilities = (names: readonly string[]) => names.map((capability) => ({ capability, state: true }));
 
