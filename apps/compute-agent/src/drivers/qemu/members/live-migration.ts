@@ -25,6 +25,9 @@ export const liveMigrationOf = (host: QemuHost): LiveMigration => {
     const ticket = readTicket(text, id);
     refuseElsewhere(ticket, options.address);
     if (guest.phase === 'incoming') throw new HypervisorError('fault', 'the guest is on its way to this host');
+    // What lies where both hosts see it may be what it left behind when its disks were copied.
+    if (ticket.disks === 'shared' && !guest.shared && guest.phase !== 'moved')
+      throw new HypervisorError('fault', 'the disks of the guest are not shared with the target');
     const sending = new Sending(host, guest, ticket, options);
     host.keepSending(id, sending);
     try {
@@ -33,7 +36,7 @@ export const liveMigrationOf = (host: QemuHost): LiveMigration => {
           if (!(await isMoved(await host.qmp(guest)))) throw error;
         });
         if (!(await isMoved(await host.qmp(guest)))) await sending.transfer();
-        host.store.write({ ...guest, phase: 'moved' });
+        host.store.write({ ...guest, phase: 'moved', shared: ticket.disks === 'shared' });
         // From here on there is no way back. Whoever accepts it there makes it run, if we do not reach it.
         await sending.handOver().catch(() => undefined);
       } else await sending.handOver().catch(() => undefined);
