@@ -47,9 +47,23 @@ describe('a server that moves, from the API to its hosts', () => {
       ...{ status: 'finished', migration_type: 'migration', source_compute: from, dest_compute: to },
       instance_uuid: id,
     });
+    const { uuid } = await newest();
+    const taken = async (consumer: string) => {
+      const asked = { token: api.admin, version: '1.39' };
+      const { allocations, consumer_type: type } = await api.does(
+        'placement',
+        'GET',
+        `/allocations/${consumer}`,
+        asked,
+      );
+      return [Object.keys(allocations), type];
+    };
+    expect(await taken(id)).toEqual([[hostOf(to).id], 'INSTANCE']);
+    expect(await taken(uuid)).toEqual([[hostOf(from).id], 'MIGRATION']);
     await act({ confirmResize: null });
     expect((await shown()).status).toBe('ACTIVE');
     await isGone(from);
+    await api.cloud.clock.runUntil(async () => (await taken(uuid))[0].length === 0, seconds(60));
     await claimsAre(1);
     expect([(await newest()).status, read(to)]).toEqual(['confirmed', 'M']);
   });
