@@ -187,6 +187,30 @@ describe('a server that moves, from the API to its hosts', () => {
     expect(await settled()).toMatchObject({ vmState: 'active', host: to });
   });
 
+  it('that would never come to its end is forced to it', async () => {
+    const from = (await row()).host!;
+    const to = elsewhere(from);
+    hostOf(to).machine.slow('migrate', seconds(5));
+    await act({ 'os-migrateLive': { host: null, block_migration: 'auto' } });
+    await api.cloud.until(id, (s) => s.migration?.status === 'running', 5);
+    await api.cloud.clock.advance(seconds(2));
+    hostOf(from).machine.slow('migrate', seconds(3_600));
+    await api.cloud.clock.advance(seconds(60));
+    expect((await row()).migration?.status).toBe('running');
+    const { id: number } = await newest();
+    const path = `/servers/${id}/migrations/${number}/action`;
+    await call('POST', path, { force_complete: null });
+    expect(await settled()).toMatchObject({ vmState: 'active', power: 'running', host: to, fault: null });
+    for (const name of [from, to]) hostOf(name).machine.slow('migrate', seconds(0));
+    await isGone(from);
+    expect((await newest()).status).toBe('completed');
+    const asked = { token: api.admin, version, body: { force_complete: null } };
+    const again = await api.call('compute', 'POST', `/v2.1${path}`, asked);
+    expect(again.status).toBe(400);
+    const { instanceActions } = await call('GET', `/servers/${id}/os-instance-actions`);
+    expect(instanceActions.map((a: Record<string, string>) => a.action)).toContain('live_migration_force_complete');
+  });
+
   it('stays where it is when its live migration is aborted', async () => {
     const from = (await row()).host!;
     hostOf(from).machine.slow('migrate', seconds(60));

@@ -281,6 +281,7 @@ export class Agent {
     if (running) {
       this.again.add(id);
       const wanted = this.desired.get(id);
+      if (wanted?.operation?.force) this.operations.force(wanted.serverId);
       if (wanted ? isGoing(wanted) || wanted.operation?.abort : !this.discards.has(id)) running.abort.abort();
       return;
     }

@@ -51,6 +51,8 @@ interface Work {
  */
 export class GuestOperations {
   private readonly sending = new Semaphore(SENT_AT_ONCE);
+  /** Of live migrations that are under way: aborts when they are to come to their end. */
+  private readonly forcing = new Map<ServerId, AbortController>();
 
   constructor(
     private readonly ports: AgentPorts,
@@ -80,6 +82,11 @@ export class GuestOperations {
         },
       };
     }
+  }
+
+  /** A live migration that is under way comes to its end, though the guest stands still for it. */
+  force(id: ServerId): void {
+    this.forcing.get(id)?.abort();
   }
 
   /** Null when the guest is gone. One that cannot be looked at now will be, by another try. */
@@ -247,8 +254,12 @@ export class GuestOperations {
       const given = await ticket(await migration.offer(id));
       if (!given) throw new NotAskedFor();
       await leave.step();
-      const { address } = given;
-      await migration.send(id, given.ticket, { signal: leave.signal, ...(address === undefined ? {} : { address }) });
+      const { ticket: text, address } = given;
+      const force = new AbortController();
+      this.forcing.set(id, force);
+      if (operation.force) force.abort();
+      const how = { signal: leave.signal, force: force.signal, ...(address === undefined ? {} : { address }) };
+      await migration.send(id, text, how).finally(() => this.forcing.delete(id));
     }
     await this.guestPorts.unplug(desired.portIds, leave);
   }

@@ -158,6 +158,8 @@ export const DesiredServer = z.object({
       disks: z.enum(['copied', 'shared']).optional(),
       /** Of a live migration: it is given up. */
       abort: z.boolean().optional(),
+      /** Of a live migration: the guest may stand still until it is done. */
+      force: z.boolean().optional(),
     })
     .nullable(),
   /**

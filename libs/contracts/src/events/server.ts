@@ -355,6 +355,10 @@ export const serverEvents = eventSet({
       z.object({ ...server, generation: Generation, fault: ServerFault }),
     ),
     ServerMigrationReturned: event('The server and its ports belong to its source again.', z.object(onHost)),
+    ServerMigrationForceRequested: event(
+      'Somebody asked to bring a live migration to its end, though the guest stands still for it.',
+      z.object(server),
+    ),
     ServerMigrationAbortRequested: event('Somebody asked to give up a live migration.', z.object(server)),
     ServerTransferDropped: event(
       "A copy of the server's disk that was made for its move is gone.",

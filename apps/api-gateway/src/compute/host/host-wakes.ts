@@ -40,6 +40,7 @@ const news = new Set<ServerEvent['type']>([
   'ServerMigrationConfirmed',
   'ServerMigrationFailed',
   'ServerMigrationReturned',
+  'ServerMigrationForceRequested',
   'ServerMigrationAbortRequested',
   'ServerGuestLost',
   'ServerResizeConfirmRequested',

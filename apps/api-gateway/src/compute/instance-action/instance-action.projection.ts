@@ -49,6 +49,7 @@ const begins: { readonly [T in ServerEvent['type']]?: Begins } = {
   ServerResizeRequested: () => 'resize',
   ServerMigrateRequested: () => 'migrate',
   ServerLiveMigrateRequested: () => 'live-migration',
+  ServerMigrationForceRequested: () => 'live_migration_force_complete',
   ServerMigrationAbortRequested: () => 'live_migration_cancel',
   ServerMigrationConfirmed: () => 'confirmResize',
   ServerResizeConfirmRequested: () => 'confirmResize',

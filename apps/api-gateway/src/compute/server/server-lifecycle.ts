@@ -368,6 +368,7 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
     case 'land':
     case 'failMigration':
     case 'returnHome':
+    case 'forceMigration':
     case 'abortMigration':
     case 'confirmTransferDropped':
       return decideMigration(server, command);

@@ -276,6 +276,21 @@ describe('a live move', () => {
       remains: [{ part: 'tombstone', claims: [2] }],
     });
   });
+  it('is forced to its end once, while it is under way', () => {
+    const forced: ServerEvent = { type: 'ServerMigrationForceRequested', data: { serverId } };
+    const force: ServerCommand = { type: 'forceMigration', serverId, migrationId, asAdmin: false };
+    given(...alive)
+      .when(force)
+      .then(forced);
+    expect(state(...alive, forced).operation).toMatchObject({ kind: 'liveMigrate', force: true, done: false });
+    for (const past of [[...alive, forced], [...alive, liveSent], [...active, liveRequested], [...alive.slice(0, -1)]])
+      given(...past)
+        .when(force)
+        .thenNothing();
+    given(...alive, { type: 'ServerLocked', data: { serverId, by: 'owner', reason: null } })
+      .when(force)
+      .thenRefused('conflict', /is locked/);
+  });
   it('that waits for its place is given up at once', () => {
     const gaveUp = 'The live migration was aborted.';
     given(...active, liveRequested)

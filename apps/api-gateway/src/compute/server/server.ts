@@ -100,6 +100,7 @@ export interface Operation {
   /** Of a live migration: how its disks get there, and that it is given up. */
   readonly disks?: 'copied' | 'shared';
   readonly abort?: boolean;
+  readonly force?: boolean;
   /** Of a snapshot: what becomes of it. */
   readonly snapshot?: ServerSnapshot;
   /** Of a rebuild: the image of the disks as they are until it is done. */
@@ -428,6 +429,7 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
     case 'ServerMigrationConfirmed':
     case 'ServerMigrationFailed':
     case 'ServerMigrationReturned':
+    case 'ServerMigrationForceRequested':
     case 'ServerMigrationAbortRequested':
     case 'ServerTransferDropped':
       return evolveMigration(server, event);

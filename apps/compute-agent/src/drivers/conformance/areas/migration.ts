@@ -151,6 +151,38 @@ export const describeMigration = (stage: Stage) =>
     );
 
     stage.behaviour(
+      'liveMigration.forced',
+      'runs on one side when it is forced to its end, whatever that is',
+      async () => {
+        const spec = await stage.up();
+        await under.inside?.memory?.write(spec.id, 'F');
+        const abort = new AbortController();
+        const force = AbortSignal.abort();
+        const refused = here().send(spec.id, 'no ticket at all', { signal: never, force });
+        expect(['fault', 'unavailable']).toContain(await refusal(refused));
+        const given = await invited(spec);
+        const sent = here()
+          .send(spec.id, given, { signal: abort.signal, force })
+          .then(
+            () => true,
+            () => false,
+          );
+        abort.abort();
+        if (!(await sent)) {
+          expect(await stage.driver.inspect(spec.id)).toMatchObject({ stage: 'settled', power: 'running' });
+          if (under.inside?.memory) expect(await under.inside.memory.read(spec.id)).toBe('F');
+          await here().send(spec.id, await invited(spec), { signal: never, force });
+        }
+        await there().accept(spec.id);
+        expect(await target.inspect(spec.id)).toMatchObject({ stage: 'settled', power: 'running' });
+        await stage.discard(spec.id);
+        if (under.inside?.memory) expect(await under.inside.memory.read(spec.id)).toBe('F');
+        await gone(spec.id);
+      },
+      other,
+    );
+
+    stage.behaviour(
       'liveMigration',
       'needs the newest ticket, and goes nowhere with any other',
       async () => {

@@ -53,6 +53,7 @@ export const liveMigrationOf = (host: QemuHost): LiveMigration => {
   };
 
   return {
+    kinds: new Set(['forced'] as const),
     ...(host.options.migrationAddress === undefined ? {} : { address: host.options.migrationAddress }),
     offer: (id) => host.onOwnGuest(id, offer),
     receive: (spec, text, options, signal) =>
