@@ -1,4 +1,4 @@
-import { type ServerId, seconds } from '@omnivisor/contracts';
+import { hostBus, type ServerId, seconds } from '@omnivisor/contracts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { ForeignGuest } from '../../apps/compute-agent/src/drivers/hypervisor-driver.js';
 import { type Belongings, settle } from '../api/people.js';
@@ -64,6 +64,17 @@ describe('a guest that somebody else made', () => {
     });
     expect((await call('GET', guests(), undefined, of.token)).status).toBe(403);
     expect((await call('GET', '/os-hypervisors/nowhere/os-omnivisor-guests')).status).toBe(404);
+  });
+
+  it.each(['no JSON', '{}', '[{"nativeId":1}]'])('is not known when its host answers %s', async (body) => {
+    const { bus } = api.cloud;
+    const request = bus.request.bind(bus);
+    const lies = vi.spyOn(bus, 'request').mockImplementation((endpoint, asked, ...rest) => {
+      const said = (endpoint as unknown) === hostBus.answer ? { ...(asked as object), body } : asked;
+      return request(endpoint, said as typeof asked, ...rest);
+    });
+    expect((await call('GET', guests())).status).toBe(503);
+    lies.mockRestore();
   });
 
   it('becomes a server with flavor, ports and disks in the log, and goes on; and is given back as it is', async () => {

@@ -47,9 +47,23 @@ describe('a server that moves, from the API to its hosts', () => {
       ...{ status: 'finished', migration_type: 'migration', source_compute: from, dest_compute: to },
       instance_uuid: id,
     });
+    const { uuid } = await newest();
+    const taken = async (consumer: string) => {
+      const asked = { token: api.admin, version: '1.39' };
+      const { allocations, consumer_type: type } = await api.does(
+        'placement',
+        'GET',
+        `/allocations/${consumer}`,
+        asked,
+      );
+      return [Object.keys(allocations), type];
+    };
+    expect(await taken(id)).toEqual([[hostOf(to).id], 'INSTANCE']);
+    expect(await taken(uuid)).toEqual([[hostOf(from).id], 'MIGRATION']);
     await act({ confirmResize: null });
     expect((await shown()).status).toBe('ACTIVE');
     await isGone(from);
+    await api.cloud.clock.runUntil(async () => (await taken(uuid))[0].length === 0, seconds(60));
     await claimsAre(1);
     expect([(await newest()).status, read(to)]).toEqual(['confirmed', 'M']);
   });
@@ -146,6 +160,57 @@ describe('a server that moves, from the API to its hosts', () => {
     expect((await call('GET', `/servers/${id}/migrations`)).migrations).toEqual([]);
   });
 
+  it('stays where it is when its target cannot take what it is offered', async () => {
+    const from = (await row()).host!;
+    hostOf(elsewhere(from)).machine.failNext('migrate');
+    await act({ 'os-migrateLive': { host: null, block_migration: 'auto' } });
+    expect(await settled()).toMatchObject({ vmState: 'active', power: 'running', host: from });
+    await isGone(elsewhere(from));
+    await claimsAre(1);
+    expect([guestOn(from)?.power, (await newest()).status]).toEqual(['running', 'error']);
+    expect((await row()).fault?.message).toBe('The target cannot take the guest.');
+  });
+
+  it('that switches itself off as soon as it is there is off there', async () => {
+    const from = (await row()).host!;
+    const to = elsewhere(from);
+    write(from, 'O');
+    hostOf(to).machine.slow('migrate', seconds(5));
+    await act({ 'os-migrateLive': { host: null, block_migration: 'auto' } });
+    await api.cloud.clock.runUntil(() => guestOn(to)?.power === 'running', seconds(60));
+    hostOf(to).machine.shutDownFromInside(id);
+    expect(await settled()).toMatchObject({ vmState: 'stopped', power: 'shutdown', host: to, fault: null });
+    hostOf(to).machine.slow('migrate', seconds(0));
+    await isGone(from);
+    expect([(await newest()).status, read(to)]).toEqual(['completed', 'O']);
+    await act({ 'os-start': null });
+    expect(await settled()).toMatchObject({ vmState: 'active', host: to });
+  });
+
+  it('that would never come to its end is forced to it', async () => {
+    const from = (await row()).host!;
+    const to = elsewhere(from);
+    hostOf(to).machine.slow('migrate', seconds(5));
+    await act({ 'os-migrateLive': { host: null, block_migration: 'auto' } });
+    await api.cloud.until(id, (s) => s.migration?.status === 'running', 5);
+    await api.cloud.clock.advance(seconds(2));
+    hostOf(from).machine.slow('migrate', seconds(3_600));
+    await api.cloud.clock.advance(seconds(60));
+    expect((await row()).migration?.status).toBe('running');
+    const { id: number } = await newest();
+    const path = `/servers/${id}/migrations/${number}/action`;
+    await call('POST', path, { force_complete: null });
+    expect(await settled()).toMatchObject({ vmState: 'active', power: 'running', host: to, fault: null });
+    for (const name of [from, to]) hostOf(name).machine.slow('migrate', seconds(0));
+    await isGone(from);
+    expect((await newest()).status).toBe('completed');
+    const asked = { token: api.admin, version, body: { force_complete: null } };
+    const again = await api.call('compute', 'POST', `/v2.1${path}`, asked);
+    expect(again.status).toBe(400);
+    const { instanceActions } = await call('GET', `/servers/${id}/os-instance-actions`);
+    expect(instanceActions.map((a: Record<string, string>) => a.action)).toContain('live_migration_force_complete');
+  });
+
   it('stays where it is when its live migration is aborted', async () => {
     const from = (await row()).host!;
     hostOf(from).machine.slow('migrate', seconds(60));
@@ -178,6 +243,44 @@ describe('a server that moves, from the API to its hosts', () => {
     expect((await asked({ migrate: null }, of.token)).status).toBe(403);
     const gone = await api.call('compute', 'DELETE', `/v2.1/servers/${id}/migrations/1`, { token: api.admin, version });
     expect(gone.status).toBe(404);
+  });
+
+  const away = async (name: string) => {
+    await api.cloud.passing(hostOf(name).agent.stop());
+    const isDown = async () => {
+      const hosts = (await api.cloud.admin('host-list', {})) as { name: string; state: string }[];
+      return hosts.find((h) => h.name === name)!.state === 'down';
+    };
+    await api.cloud.clock.runUntil(isDown, seconds(120));
+    await api.cloud.admin('host-retire', { host: name });
+  };
+
+  it('comes back although its target has left the cloud for good', async () => {
+    const from = (await row()).host!;
+    const { name: to } = await api.cloud.addHost('compute-3');
+    await act({ migrate: { host: to } });
+    expect(await settled()).toMatchObject({ vmState: 'resized', host: to });
+    await api.cloud.passing(hostOf(to).agent.stop());
+    await act({ revertResize: null });
+    await away(to);
+    expect(await settled()).toMatchObject({ vmState: 'active', host: from, fault: null, remains: [] });
+    expect((await newest()).status).toBe('reverted');
+    await claimsAre(1);
+  });
+
+  it('stays where it is when its source has left the cloud for good', async () => {
+    const back = (await row()).host!;
+    const { name: from } = await api.cloud.addHost('compute-4');
+    await act({ migrate: { host: from } });
+    await settled();
+    await act({ confirmResize: null });
+    await isGone(back);
+    await act({ migrate: { host: back } });
+    await settled();
+    await away(from);
+    expect(await settled()).toMatchObject({ vmState: 'active', host: back, remains: [] });
+    expect((await newest()).status).toBe('confirmed');
+    await claimsAre(1);
   });
 
   it('leaves nothing behind when it is deleted in the middle, and no complaint', async () => {

@@ -32,7 +32,7 @@ const settings = z.object({
   /** Physical networks and the Linux bridges of this machine that they are, `physnet1=br-ex,…`. */
   OMNIVISOR_BRIDGES: physicalNetworksTo('bridge'),
   /** Address at which other hosts send running guests to this one, on a port of their own, by TLS; none: from this machine only. */
-  OMNIVISOR_MIGRATION_ADDRESS: z.string().optional(),
+  OMNIVISOR_MIGRATION_ADDRESS: z.union([z.ipv4(), z.ipv6()]).optional(),
   /** Folder for the disks of guests on storage that other hosts have in the same place; none: beside the guests. */
   OMNIVISOR_SHARED_DISKS: z.string().optional(),
   /** What a host of the backend `fake` pretends to have. */

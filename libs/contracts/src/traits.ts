@@ -51,6 +51,11 @@ export const features = {
     title: 'Live migration, and its abort',
     nova: ['operation.live-migrate', 'operation.abort-in-progress-live-migration'],
   },
+  'liveMigration.forced': {
+    trait: 'CUSTOM_OMNIVISOR_FORCE_MIGRATION',
+    title: 'Live migration forced to its end',
+    nova: ['operation.force-live-migration-to-complete'],
+  },
   adoption: { trait: 'CUSTOM_OMNIVISOR_ADOPT', title: 'Adopt and release a guest', nova: [] },
   maintenance: {
     trait: 'CUSTOM_OMNIVISOR_MAINTENANCE',

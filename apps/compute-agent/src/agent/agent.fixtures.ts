@@ -28,6 +28,7 @@ export class Desk {
   readonly networks = new Map<string, hostBus.NetworkPlan>();
   readonly facts: (HostFact & { readonly serverId: string })[] = [];
   readonly quarantined: string[] = [];
+  readonly answers: z.output<typeof hostBus.answer.request>[] = [];
   /** Where a snapshot goes; null when nobody waits for it. */
   upload: { url: string | null; format: 'qcow2' } | null = { url: 'memory:snapshot', format: 'qcow2' };
   /** Forms of images that hosts asked for. */
@@ -53,6 +54,10 @@ export class Desk {
       this.asked.push(imageFormats ?? []);
       if (this.hasNoForm) throw unsupported('The image cannot be had in these formats.');
       return boot;
+    });
+    await bus.respond(hostBus.answer, async (answer) => {
+      this.answers.push(answer);
+      return {};
     });
     await bus.respond(hostBus.snapshotUpload, async () => this.upload);
     await bus.respond(hostBus.desired, async () => ({

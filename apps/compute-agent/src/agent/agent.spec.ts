@@ -1,4 +1,4 @@
-import { seconds } from '@omnivisor/contracts';
+import { hostBus, seconds } from '@omnivisor/contracts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DISK_FORMATS, HypervisorError } from '../drivers/hypervisor-driver.js';
 import { AgentWorld, type Desk, id } from './agent.fixtures.js';
@@ -9,13 +9,14 @@ describe('an agent', () => {
   let desk: Desk;
   let machine: AgentWorld['machine'];
   let network: AgentWorld['network'];
+  let bus: AgentWorld['bus'];
   let agent: Agent;
   let errors: string[];
   let spawned: (n: number) => Promise<void>;
 
   beforeEach(async () => {
     const world = await AgentWorld.open();
-    ({ clock, desk, machine, network, errors } = world);
+    ({ clock, desk, machine, network, bus, errors } = world);
     spawned = (n) => world.spawned(n);
     agent = world.agent();
   });
@@ -129,6 +130,43 @@ describe('an agent', () => {
     await clock.runUntil(() => nics().length === 0, seconds(31));
     await clock.runUntil(() => nics().length === 1, seconds(31));
     expect(nics()).toMatchObject([{ guard: { rules: [{ protocol: '1' }] } }]);
+  });
+
+  it.each([0, 3])(
+    'leaves no shell of a guest that was on its way when its server is deleted %i s later',
+    async (late) => {
+      const shell = { attempt: 2, part: 'incoming', arrivesBy: 'copied' } as const;
+      desk.want(1, shell);
+      await agent.start();
+      await clock.advance(seconds(1));
+      machine.slow('migrate', seconds(10));
+      bus.publish(hostBus.wakeSubject('h'), {
+        ...{ kind: 'receive', question: 'q', serverId: id(1), attempt: 2, offer: JSON.stringify({ fake: id(1) }) },
+      });
+      await clock.advance(seconds(late));
+      desk.want(1, { attempt: 2, tombstone: true, ports: [] });
+      bus.publish(hostBus.wakeSubject('h'), { kind: 'desired' });
+      await clock.runUntil(() => desk.facts.some((f) => f.kind === 'absent'), seconds(30));
+      desk.servers.delete(id(1));
+      await clock.advance(seconds(61));
+      expect([machine.all(), [...network.ports.keys()], desk.quarantined]).toEqual([[], [], []]);
+      expect(desk.answers).toMatchObject([{ question: 'q', ok: false }]);
+    },
+  );
+
+  it('makes a shell for a guest that is on its way after what it is doing for the server', async () => {
+    await spawned(1);
+    desk.want(1, { tombstone: true });
+    machine.slow('destroy', seconds(5));
+    await agent.start();
+    await clock.advance(seconds(1));
+    desk.want(1, { attempt: 2, part: 'incoming', arrivesBy: 'copied' });
+    bus.publish(hostBus.wakeSubject('h'), {
+      ...{ kind: 'receive', question: 'q', serverId: id(1), attempt: 2, offer: JSON.stringify({ fake: id(1) }) },
+    });
+    await clock.runUntil(() => desk.answers.length > 0, seconds(30));
+    expect(desk.answers).toMatchObject([{ ok: true }]);
+    expect(machine.guest(id(1))).toMatchObject({ stage: 'incoming', mark: { attempt: 2 } });
   });
 
   it('tries what fails again and again, at a slowing pace', async () => {

@@ -281,15 +281,23 @@ export class Agent {
     if (running) {
       this.again.add(id);
       const wanted = this.desired.get(id);
+      if (wanted?.operation?.force) this.operations.force(wanted.serverId);
       if (wanted ? isGoing(wanted) || wanted.operation?.abort : !this.discards.has(id)) running.abort.abort();
       return;
     }
+    void this.begin(id, (signal) => this.close(id as ServerId, signal));
+  }
+
+  /** Work for a server that nothing is done for now; it is given up when the server is to go. */
+  private begin<T>(id: string, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const abort = new AbortController();
-    const done = this.close(id as ServerId, abort.signal).finally(() => {
+    const result = work(abort.signal);
+    const over = () => {
       this.busy.delete(id);
       if (this.again.delete(id)) this.reconcile(id);
-    });
-    this.busy.set(id, { abort, done });
+    };
+    this.busy.set(id, { abort, done: result.then(over, over) });
+    return result;
   }
 
   /** Closes the difference for one server: its guest first, then its ports. Either is tried although the other failed. */
@@ -424,8 +432,8 @@ export class Agent {
         const boot = () => this.session.ask(hostBus.serverBoot, { serverId, attempt, generation, imageFormats });
         const upload = (disk?: 'root' | 'ephemeral') =>
           this.session.ask(hostBus.snapshotUpload, { serverId, attempt, generation, ...(disk ? { disk } : {}) });
-        const ticket = async (offer: string) =>
-          (await this.session.ask(hostBus.migrationTicket, { serverId, attempt, generation, offer }))?.ticket;
+        const ticket = (offer: string) =>
+          this.session.ask(hostBus.migrationTicket, { serverId, attempt, generation, offer });
         const leave = this.session.leaveFor({ kind: 'operate', serverId, attempt, generation }, signal);
         const work = { desired, operation: desired.operation!, boot, upload, ticket, leave };
         const result = await this.operations.operate(work);
@@ -440,20 +448,22 @@ export class Agent {
 
   /** Makes the shell of a guest that is on its way here. @returns its ticket */
   private async receive({ serverId, attempt, offer }: Receive): Promise<string> {
-    const isExpected = () => {
+    const expected = () => {
       const wanted = this.desired.get(serverId);
       return wanted?.part === 'incoming' && wanted.attempt === attempt ? wanted : undefined;
     };
-    if (!isExpected()) {
+    if (!expected()) {
       this.refresh('changes');
       await this.refreshing;
     }
-    const desired = isExpected();
-    if (!desired) throw new NotAskedFor();
-    const leave = this.session.leaveFor({ kind: 'receive', serverId, attempt }, this.session.signal);
+    for (let before = this.busy.get(serverId); before; before = this.busy.get(serverId)) await before.done;
+    const desired = expected();
+    if (!desired || this.abort.signal.aborted) throw new NotAskedFor();
     const imageFormats = [...this.ports.driver.imageFormats];
     const boot = () => this.session.ask(hostBus.serverBoot, { serverId, attempt, imageFormats });
-    return this.work.receive(desired, offer, boot, leave);
+    return this.begin(serverId, (signal) =>
+      this.work.receive(desired, offer, boot, this.session.leaveFor({ kind: 'receive', serverId, attempt }, signal)),
+    );
   }
 
   private async discard(serverId: ServerId, attempt: number, signal: AbortSignal): Promise<void> {

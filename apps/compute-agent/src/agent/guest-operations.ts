@@ -1,4 +1,5 @@
 import {
+  DomainError,
   type FlavorSnapshot,
   gib,
   type hostBus,
@@ -39,8 +40,8 @@ interface Work {
   readonly boot: () => Promise<Boot>;
   /** Asks where a snapshot's bytes, or those of a disk, go; null when the log does not ask for it any more. */
   readonly upload: (disk?: 'root' | 'ephemeral') => Promise<Upload>;
-  /** Has the target take the guest; undefined when the log does not ask for it any more. */
-  readonly ticket: (offer: string) => Promise<string | undefined>;
+  /** Has the target take the guest; null when the log does not ask for it any more. */
+  readonly ticket: (offer: string) => Promise<z.output<typeof hostBus.migrationTicket.reply>>;
   readonly leave: Leave;
 }
 
@@ -50,6 +51,8 @@ interface Work {
  */
 export class GuestOperations {
   private readonly sending = new Semaphore(SENT_AT_ONCE);
+  /** Of live migrations that are under way: aborts when they are to come to their end. */
+  private readonly forcing = new Map<ServerId, AbortController>();
 
   constructor(
     private readonly ports: AgentPorts,
@@ -73,12 +76,17 @@ export class GuestOperations {
       return {
         ok: false,
         failure: {
-          reason: 'The hypervisor could not do it.',
+          reason: error instanceof DomainError ? error.message : 'The hypervisor could not do it.',
           unsupported: error instanceof HypervisorError && error.code === 'unsupported',
           power: await this.powerOf(id),
         },
       };
     }
+  }
+
+  /** A live migration that is under way comes to its end, though the guest stands still for it. */
+  force(id: ServerId): void {
+    this.forcing.get(id)?.abort();
   }
 
   /** Null when the guest is gone. One that cannot be looked at now will be, by another try. */
@@ -244,9 +252,14 @@ export class GuestOperations {
       await migration.recover(id);
       if (operation.abort) throw new HypervisorError('fault', 'the live migration was given up');
       const given = await ticket(await migration.offer(id));
-      if (given === undefined) throw new NotAskedFor();
+      if (!given) throw new NotAskedFor();
       await leave.step();
-      await migration.send(id, given, { signal: leave.signal });
+      const { ticket: text, address } = given;
+      const force = new AbortController();
+      this.forcing.set(id, force);
+      if (operation.force) force.abort();
+      const how = { signal: leave.signal, force: force.signal, ...(address === undefined ? {} : { address }) };
+      await migration.send(id, text, how).finally(() => this.forcing.delete(id));
     }
     await this.guestPorts.unplug(desired.portIds, leave);
   }

@@ -59,5 +59,6 @@ export const hostFacts = async (
   ].sort(),
   probes: [...probes],
   ...(options.network ? { physicalNetworks: [...options.network.physicalNetworks] } : {}),
+  ...(driver.liveMigration?.address === undefined ? {} : { migrationAddress: driver.liveMigration.address }),
   ...(driver.snapshots ? { snapshotFormats: [...driver.snapshots.formats] } : {}),
 });

@@ -22,6 +22,7 @@ import {
   type Provider,
 } from '../scheduling/provider/provider.js';
 import type { ReleaseReason } from '../scheduling/provider/provider-lifecycle.js';
+import { MigrationConsumers } from './migration-consumers.js';
 import { isServerGroupEvent, ServerGroups } from './server-groups.js';
 
 export interface ProviderView extends Provider {
@@ -61,6 +62,7 @@ export class World {
   position: Position = 0;
   readonly index = new PlacementIndex();
   readonly groups = new ServerGroups();
+  readonly migrations = new MigrationConsumers();
   readonly hosts = new Map<string, Host>();
   readonly providers = new Map<string, ProviderView>();
   /** Keys of hosts that have left for good. */
@@ -83,8 +85,10 @@ export class World {
     this.position = event.position;
     if (isProviderEvent(event)) this.applyProvider(event);
     else if (isHostEvent(event)) this.applyHost(event);
-    else if (isServerEvent(event)) this.applyServer(event as RecordedEvent & ServerEvent);
-    else if (isServerGroupEvent(event)) this.groups.apply(event);
+    else if (isServerEvent(event)) {
+      this.migrations.apply(event);
+      this.applyServer(event as RecordedEvent & ServerEvent);
+    } else if (isServerGroupEvent(event)) this.groups.apply(event);
     else if (isRegistryEvent(event)) this.applyRegistry(event);
   }
 

@@ -59,5 +59,5 @@ export const surroundings = (world: World): Surroundings => ({
   standardTraits: standardTraitSet,
   standardClasses: standardClassSet,
   hostTraits: hostTraits(world),
-  servers: world.claims,
+  servers: { has: (id) => world.claims.has(id) || world.migrations.serverOf(id) !== undefined },
 });

@@ -1,6 +1,6 @@
 import { type Inventory, notFound, type ResourceAmounts } from '@omnivisor/contracts';
 import type { ProviderView, World } from '../core/world.js';
-import { claimKey } from '../scheduling/provider/provider.js';
+import { type Claim, claimKey } from '../scheduling/provider/provider.js';
 
 /** A resource provider as Placement shows it: that of a host, or one that a client registered. */
 export interface PlacementProvider {
@@ -31,8 +31,9 @@ export interface Allocation {
   readonly updatedAt: string;
 }
 
-/** Nova's name for the type of its consumers. */
+/** Nova's names for the types of its consumers. */
 const SERVER = 'INSTANCE';
+const MIGRATION = 'MIGRATION';
 /** The type of consumers whose client did not say. */
 export const UNKNOWN_TYPE = 'unknown';
 
@@ -85,23 +86,23 @@ export const providerIn = (world: World, uuid: string): PlacementProvider => {
   return provider;
 };
 
+const allocationOf = (
+  world: World,
+  provider: PlacementProvider,
+  { updatedAt }: ProviderView,
+  { serverId, attempt, projectId, userId, resources }: Claim,
+): Allocation => {
+  const isClaimed = (other: number) => world.claimOf(serverId, other) !== undefined;
+  const migration = world.migrations.consumerOf(serverId, attempt, isClaimed);
+  const consumer = { consumerId: migration ?? serverId, type: migration === undefined ? SERVER : MIGRATION };
+  return { ...consumer, provider, resources, projectId, userId, generation: attempt, updatedAt };
+};
+
 const ofHosts = function* (world: World, providers: Map<string, PlacementProvider>): Iterable<Allocation> {
   for (const [id, view] of world.providers) {
     const provider = providers.get(id);
     if (!provider) continue;
-    for (const { serverId, attempt, projectId, userId, resources } of view.claims.values()) {
-      const { updatedAt } = view;
-      yield {
-        consumerId: serverId,
-        provider,
-        resources,
-        projectId,
-        userId,
-        generation: attempt,
-        type: SERVER,
-        updatedAt,
-      };
-    }
+    for (const claim of view.claims.values()) yield allocationOf(world, provider, view, claim);
   }
 };
 
@@ -123,23 +124,12 @@ export const allocationsIn = function* (world: World): Iterable<Allocation> {
 
 export const allocationsOf = (world: World, consumerId: string): Allocation[] => {
   const providers = providersOf(world);
-  const claims = [...(world.claims.get(consumerId)?.values() ?? [])].flatMap(({ providerId, attempt }) => {
+  const serverId = world.migrations.serverOf(consumerId) ?? consumerId;
+  const claims = [...(world.claims.get(serverId)?.values() ?? [])].flatMap(({ providerId, attempt }) => {
     const [provider, view] = [providers.get(providerId), world.providers.get(providerId)];
-    const claim = view?.claims.get(claimKey(consumerId, attempt));
-    if (!provider || !view || !claim) return [];
-    const { projectId, userId, resources } = claim;
-    return [
-      {
-        consumerId,
-        provider,
-        resources,
-        projectId,
-        userId,
-        generation: attempt,
-        type: SERVER,
-        updatedAt: view.updatedAt,
-      },
-    ];
+    const claim = view?.claims.get(claimKey(serverId, attempt));
+    const allocation = provider && view && claim && allocationOf(world, provider, view, claim);
+    return allocation?.consumerId === consumerId ? [allocation] : [];
   });
   return [...claims, ...[...ofRegistry(world, providers)].filter((a) => a.consumerId === consumerId)];
 };

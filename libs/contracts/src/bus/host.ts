@@ -158,6 +158,8 @@ export const DesiredServer = z.object({
       disks: z.enum(['copied', 'shared']).optional(),
       /** Of a live migration: it is given up. */
       abort: z.boolean().optional(),
+      /** Of a live migration: the guest may stand still until it is done. */
+      force: z.boolean().optional(),
     })
     .nullable(),
   /**
@@ -308,7 +310,13 @@ export const migrationTicket = endpoint(
     generation: z.number().int(),
     offer: z.string().max(NATIVE_TEXT),
   }),
-  z.object({ ticket: z.string() }).nullable(),
+  z
+    .object({
+      ticket: z.string(),
+      /** Where the target takes guests from other machines, as the log knows it; absent when nobody may be sent there. */
+      address: z.string().optional(),
+    })
+    .nullable(),
   60_000,
 );
 

@@ -46,6 +46,8 @@ export const HostFacts = z.object({
   physicalNetworks: z.array(z.string()).optional(),
   /** Forms in which it sends a server's disk, best first; absent when it cannot. */
   snapshotFormats: z.array(ImageFormat).optional(),
+  /** Where it takes running guests from other machines; absent when it takes none, or its hypervisor knows. */
+  migrationAddress: z.string().max(255).optional(),
 });
 export type HostFacts = z.infer<typeof HostFacts>;
 

@@ -355,6 +355,10 @@ export const serverEvents = eventSet({
       z.object({ ...server, generation: Generation, fault: ServerFault }),
     ),
     ServerMigrationReturned: event('The server and its ports belong to its source again.', z.object(onHost)),
+    ServerMigrationForceRequested: event(
+      'Somebody asked to bring a live migration to its end, though the guest stands still for it.',
+      z.object(server),
+    ),
     ServerMigrationAbortRequested: event('Somebody asked to give up a live migration.', z.object(server)),
     ServerTransferDropped: event(
       "A copy of the server's disk that was made for its move is gone.",
@@ -411,10 +415,16 @@ export const serverEvents = eventSet({
       z.object({ ...onHost, power: PowerState, cause: z.enum(['guest', 'hostBoot']), bootId: z.string() }),
     ),
     ServerGuestMissing: event('The host no longer has the guest of a server that was spawned.', z.object(onHost)),
+    ServerGuestLost: event(
+      'The host that the server is on has left the cloud for good.',
+      z.object({ ...onHost, fault: ServerFault }),
+    ),
     ServerGuestAbsent: event(
       'The host confirmed that nothing of this attempt is left on it; its claim can be released.',
       z.object({
         ...onHost,
+        /** True: nobody confirmed it, the host has left the cloud for good. */
+        retired: z.boolean().optional(),
         /** Its claims, when they are of other attempts too: since a resize. */
         claims: z.array(Attempt).optional(),
       }),

@@ -4,7 +4,7 @@ import { eventSets } from '@omnivisor/contracts';
 export type Outcome = 'success' | 'failure' | 'pending';
 export const outcomes = ['success', 'failure', 'pending'] as const;
 
-const FAILURE = /(Failed|Refused)$|^RefusalsCounted$|^LoginFailuresCounted$|^ServerGuestMissing$/;
+const FAILURE = /(Failed|Refused)$|^RefusalsCounted$|^LoginFailuresCounted$|^ServerGuest(Missing|Lost)$/;
 const PENDING = /Requested$|^Image(Upload|Staging|Import|Derivation)Started$/;
 
 export const outcomeOf = (type: string): Outcome =>

@@ -22,6 +22,7 @@ import {
   unsupported,
 } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
+import { parseJson } from '@omnivisor/openstack';
 import { GatewayCore } from '../../core/gateway-core.js';
 import { projectTable } from '../../identity/record/tables.js';
 import { ComputeNetwork, ComputeSettings } from '../compute-ports.js';
@@ -129,7 +130,7 @@ export class Adoptions {
       throw unsupported('The hypervisor of this host cannot adopt guests.');
     const answer = await this.live.ask(host.id, { kind: 'foreignGuests' }, LIST_DEADLINE);
     if (answer.unsupported) throw unsupported('The hypervisor of this host cannot adopt guests.');
-    const parsed = answer.ok ? ForeignGuests.safeParse(JSON.parse(answer.body)) : null;
+    const parsed = answer.ok ? ForeignGuests.safeParse(parseJson(Buffer.from(answer.body))?.value) : null;
     if (!parsed?.success) throw unavailable('The host cannot tell of its guests now.');
     return parsed.data;
   }

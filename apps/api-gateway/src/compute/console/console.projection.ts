@@ -38,6 +38,7 @@ const ends = new Set<ServerEvent['type']>([
   'ServerReleaseRequested',
   'ServerDeleted',
   'ServerGuestMissing',
+  'ServerGuestLost',
 ]);
 
 export const consoleRevocationProjection: Projection<ConsoleRevocationRow> = {

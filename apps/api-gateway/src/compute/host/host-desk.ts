@@ -23,7 +23,9 @@ import { serverAggregate } from '../server/server-lifecycle.js';
 import { isAccepting, remainsOn } from '../server/server-migration.js';
 import { desiredOf, desiredRemains } from './desired.js';
 import { type HostRow, hostTable } from './host.projection.js';
+import { migrationAddressOf } from './host-addresses.js';
 import { isAskedFor } from './host-change.js';
+import { HostRetirements } from './host-retirements.js';
 import { HostWakes, type HostWakesPorts } from './host-wakes.js';
 
 type Plug = z.input<typeof hostBus.PortPlug>;
@@ -74,6 +76,7 @@ const QUEUE = 'api-gateway';
 export class HostDesk {
   private subscriptions: Subscription[] = [];
   private readonly wakes: HostWakes;
+  private readonly retirements: HostRetirements;
 
   constructor(
     private readonly core: GatewayCore,
@@ -81,6 +84,7 @@ export class HostDesk {
     onError: (where: string, error: unknown) => void,
   ) {
     this.wakes = new HostWakes(core, ports, onError);
+    this.retirements = new HostRetirements(core, onError);
   }
 
   async start(): Promise<void> {
@@ -96,6 +100,7 @@ export class HostDesk {
       await bus.respond(hostBus.metadata, (q, s) => this.metadata(hostOf(s) as HostId, q), queue),
     ];
     this.wakes.start();
+    this.retirements.start();
   }
 
   async stop(): Promise<void> {
@@ -260,7 +265,8 @@ export class HostDesk {
     const answer = await this.ports.receive(target.host, { serverId, attempt: target.attempt, offer });
     if (answer.unsupported) throw unsupported('The target cannot take the guest.');
     if (!answer.ok) throw unavailable('The target does not take the guest now.');
-    return { ticket: answer.body };
+    const address = migrationAddressOf(await rows.find(hostTable, { where: { retired: false } }), target.host);
+    return { ticket: answer.body, ...(address === undefined ? {} : { address }) };
   }
 
   private async metadata(

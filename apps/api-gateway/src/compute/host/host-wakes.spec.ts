@@ -1,5 +1,5 @@
 import { hostBus, ms, type RecordedEvent } from '@omnivisor/contracts';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { memoryCore } from '../../core/gateway-core.fixtures.js';
 import { HostWakes, type HostWakesPorts } from './host-wakes.js';
 
@@ -35,7 +35,7 @@ const setup = async (ports: Partial<HostWakesPorts>) => {
     await world.clock.advance(ms(duration));
     return heard.splice(0);
   };
-  return { happened, after };
+  return { happened, after, rows: core.readModel };
 };
 
 describe('wake-ups', () => {
@@ -46,6 +46,14 @@ describe('wake-ups', () => {
       ['b', { kind: 'desired' }],
       ['a', { kind: 'desired' }],
     ]);
+  });
+
+  it('go to the source of a server that has arrived elsewhere', async () => {
+    const { happened, after, rows } = await setup({});
+    const remains = [{ placement: { host: 'b' } }];
+    vi.spyOn(rows, 'get').mockResolvedValue({ migration: {}, placement: { host: 'a' }, remains });
+    happened('ServerMigrated', { host: 'a' });
+    expect(await after(0)).toContainEqual(['b', { kind: 'desired' }]);
   });
 
   it('tell of many changes of groups at once, soon', async () => {

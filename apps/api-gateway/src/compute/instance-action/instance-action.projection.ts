@@ -49,6 +49,7 @@ const begins: { readonly [T in ServerEvent['type']]?: Begins } = {
   ServerResizeRequested: () => 'resize',
   ServerMigrateRequested: () => 'migrate',
   ServerLiveMigrateRequested: () => 'live-migration',
+  ServerMigrationForceRequested: () => 'live_migration_force_complete',
   ServerMigrationAbortRequested: () => 'live_migration_cancel',
   ServerMigrationConfirmed: () => 'confirmResize',
   ServerResizeConfirmRequested: () => 'confirmResize',
@@ -135,6 +136,10 @@ const follow = (row: ServerActionRow, event: RecordedEvent & ServerEvent): Serve
     case 'ServerCrashDumpFailed':
     case 'ServerMigrationFailed':
       return failed(close(row, at, event.data.fault.message, null));
+    case 'ServerGuestLost':
+      return row.steps.some((s) => s.finishTime === null)
+        ? failed(close(row, at, event.data.fault.message, null))
+        : row;
     case 'ServerSpawned':
     case 'ServerStarted':
     case 'ServerStopped':

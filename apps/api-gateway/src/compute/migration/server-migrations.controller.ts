@@ -6,8 +6,8 @@ import { z } from 'zod';
 import { GatewayCore } from '../../core/gateway-core.js';
 import { serverOf } from '../common/access.js';
 import { strictFrom } from '../common/versions.js';
+import { requireFeature } from '../host/host-features.js';
 import type { ServerRow } from '../server/server.projection.js';
-import { notBuilt } from '../server/server-actions.js';
 import { serverAggregate } from '../server/server-lifecycle.js';
 import { type MigrationRow, migrationTable } from './migration.projection.js';
 import { isLiveInProgress, serverMigrationView, statusOf } from './migration.view.js';
@@ -88,8 +88,14 @@ export class ServerMigrationsController {
         `Migration ${row.number} state of instance ${server.id} is ${statusOf(row)}. ` +
           `Cannot force_complete while the migration is in this state.`,
       );
-    // No hypervisor is asked to hurry: each ends by itself, or is aborted.
-    throw notBuilt();
+    await requireFeature(rows, server, 'liveMigration.forced');
+    const command = {
+      type: 'forceMigration',
+      serverId: server.id,
+      migrationId: row.id,
+      asAdmin: call.isAdmin,
+    } as const;
+    await this.core.commands.execute(serverAggregate, server.id, command, call.context());
   }
 
   private async server(call: Call, name: string) {

@@ -33,6 +33,7 @@ import { power } from './server-power.js';
 import { type RebuildCommand, rebuild } from './server-rebuild.js';
 import { decideRescue, type RescueCommand } from './server-rescue.js';
 import { decideResize, type ResizeCommand, refuseResize, releasedBy } from './server-resize.js';
+import { confirmed, endOnRetired, type RetirementCommand } from './server-retirement.js';
 import { guard, serverNotFound } from './server-rules.js';
 import { decideSnapshot, type SnapshotCommand } from './server-snapshot.js';
 
@@ -123,6 +124,7 @@ export type ServerCommand =
   | RebuildCommand
   | RescueCommand
   | ResizeCommand
+  | RetirementCommand
   | SnapshotCommand
   | { readonly type: 'resetState'; readonly serverId: ServerId; readonly state: 'active' | 'error' }
   | {
@@ -139,6 +141,20 @@ const absent = ({ claims }: Server, onHost: EventData<Events, 'ServerGuestAbsent
   type: 'ServerGuestAbsent',
   data: { ...onHost, ...(claims ? { claims: [...claims] } : {}) },
 });
+
+/** Where nothing is left on its source that could be gone back to, the move is confirmed. */
+const arrived = (
+  server: Server,
+  onHost: EventData<Events, 'ServerGuestAbsent'>,
+  { power, bootId }: Extract<HostFact, { kind: 'spawned' }>,
+): ServerEvent[] => {
+  const { generation, migration, remains } = server;
+  const isFinal = migration?.kind !== 'live-migration' && !remains?.some(({ part }) => part === 'kept');
+  return [
+    { type: 'ServerMigrated', data: { ...onHost, generation, power, bootId } },
+    ...(isFinal ? [confirmed(server, onHost.serverId)] : []),
+  ];
+};
 
 /**
  * What a host says of a server is judged here: only the host that the log places this attempt on is heard, and only
@@ -158,14 +174,7 @@ const report = (server: Server, command: Extract<ServerCommand, { type: 'report'
       if (server.spawned) return [];
       return [
         { type: 'ServerSpawned', data: { ...onHost, power: fact.power, bootId: fact.bootId } },
-        ...(moveOf(server) && !server.deleteRequested
-          ? [
-              {
-                type: 'ServerMigrated',
-                data: { ...onHost, generation: server.generation, power: fact.power, bootId: fact.bootId },
-              } as const,
-            ]
-          : []),
+        ...(moveOf(server) && !server.deleteRequested ? arrived(server, onHost, fact) : []),
       ];
     case 'spawnFailed': {
       if (server.spawned) return [];
@@ -359,6 +368,7 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
     case 'land':
     case 'failMigration':
     case 'returnHome':
+    case 'forceMigration':
     case 'abortMigration':
     case 'confirmTransferDropped':
       return decideMigration(server, command);
@@ -447,6 +457,8 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
       ];
     case 'delete':
       return remove(server, id, command.asAdmin, command.now);
+    case 'endOnRetired':
+      return endOnRetired(server, command);
     case 'confirmReleased':
       if (server.vmState !== 'deleted' || server.released) return [];
       return [{ type: 'ServerResourcesReleased', data: { serverId: id } }];

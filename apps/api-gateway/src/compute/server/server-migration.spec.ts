@@ -276,6 +276,21 @@ describe('a live move', () => {
       remains: [{ part: 'tombstone', claims: [2] }],
     });
   });
+  it('is forced to its end once, while it is under way', () => {
+    const forced: ServerEvent = { type: 'ServerMigrationForceRequested', data: { serverId } };
+    const force: ServerCommand = { type: 'forceMigration', serverId, migrationId, asAdmin: false };
+    given(...alive)
+      .when(force)
+      .then(forced);
+    expect(state(...alive, forced).operation).toMatchObject({ kind: 'liveMigrate', force: true, done: false });
+    for (const past of [[...alive, forced], [...alive, liveSent], [...active, liveRequested], [...alive.slice(0, -1)]])
+      given(...past)
+        .when(force)
+        .thenNothing();
+    given(...alive, { type: 'ServerLocked', data: { serverId, by: 'owner', reason: null } })
+      .when(force)
+      .thenRefused('conflict', /is locked/);
+  });
   it('that waits for its place is given up at once', () => {
     const gaveUp = 'The live migration was aborted.';
     given(...active, liveRequested)
@@ -326,5 +341,106 @@ describe('a host that is not heard of', () => {
       .when(report({ kind: 'spawned', ...settled }, there))
       .then(spawned, migrated);
     expect(state(...late, spawned, migrated)).toMatchObject({ vmState: 'resized', fault: null });
+  });
+});
+
+describe('a host that has left the cloud for good', () => {
+  const end = (gone = host): ServerCommand => ({ type: 'endOnRetired', serverId, host: gone, now });
+  const gone = (of: typeof here): ServerEvent => ({
+    type: 'ServerGuestAbsent',
+    data: { ...of, claims: [of.attempt], retired: true },
+  });
+  const lost = (of = here): ServerEvent => ({
+    type: 'ServerGuestLost',
+    data: { ...of, fault: { code: 500, message: 'The host of the server has left the cloud.' } },
+  });
+  const confirmed: ServerEvent = { type: 'ServerMigrationConfirmed', data: { serverId, generation: 2 } };
+
+  it('has nothing any more of what was to be destroyed there', () => {
+    given(...moved, confirmed)
+      .when(end())
+      .then(gone(here));
+    expect(state(...moved, confirmed, gone(here))).toMatchObject({ vmState: 'active', remains: [] });
+  });
+  it('as the target lets a server that is reverted return', () => {
+    given(...moved, revertRequested)
+      .when(end(otherHost))
+      .then(gone(there));
+    expect(canReturn(state(...moved, revertRequested, gone(there)))).toBe(true);
+  });
+  it('as the source makes a move final that could have been reverted', () => {
+    given(...moved)
+      .when(end())
+      .then(confirmed, gone(here));
+    expect(state(...moved, confirmed, gone(here))).toMatchObject({ vmState: 'active', resize: undefined, remains: [] });
+    const landedLast = [...active, requested, scheduled, sent, landed, gone(here)];
+    given(...landedLast)
+      .when(report({ kind: 'spawned', ...settled }, there))
+      .then(spawned, migrated, confirmed);
+  });
+  it('as the source leaves a server that should return in error, and it can be deleted', () => {
+    given(...moved, revertRequested)
+      .when(end())
+      .then(lost());
+    const after = state(...moved, revertRequested, lost(), absent(there));
+    expect(after).toMatchObject({
+      ...{ vmState: 'error', taskState: null, power: 'noState', held: false },
+      ...{ migration: { status: 'error' }, remains: [], quotaDue: true },
+    });
+    expect(canReturn(after)).toBe(false);
+    given(...moved, revertRequested, lost())
+      .when(end())
+      .thenNothing();
+    const deleted: ServerEvent = { type: 'ServerDeleteRequested', data: { serverId } };
+    given(...moved, revertRequested, lost(), deleted)
+      .when(end())
+      .then(
+        { type: 'ServerGuestAbsent', data: { ...here, claims: [1], retired: true } },
+        { type: 'ServerDeleted', data: { serverId, at: now, hostConfirmed: false } },
+      );
+  });
+  it('as the target of what was made there leaves the way back open', () => {
+    given(...moved)
+      .when(end(otherHost))
+      .then(lost(there));
+    expect(state(...moved, lost(there))).toMatchObject({ vmState: 'error', migration: { status: 'finished' } });
+    given(...moved, lost(there))
+      .when({ type: 'revertResize', serverId, asAdmin: false })
+      .then(revertRequested);
+  });
+  it('as the target of what was not made yet sends the server back', () => {
+    const message = 'The host of the server has left the cloud.';
+    given(...active, requested, scheduled, sent, landed)
+      .when(end(otherHost))
+      .then(failed(2, message));
+    given(...active, requested, scheduled, sent, landed, failed(2, message))
+      .when(end(otherHost))
+      .then(gone(there));
+  });
+  it('is not waited for by a guest that is on its way', () => {
+    const past = [...active, liveRequested, liveScheduled];
+    const abort: ServerEvent = { type: 'ServerMigrationAbortRequested', data: { serverId } };
+    given(...past)
+      .when(end(otherHost))
+      .then(abort, gone(there));
+    given(...past)
+      .when(end())
+      .then(lost());
+    expect(state(...past, lost())).toMatchObject({ vmState: 'error', remains: [{ part: 'tombstone' }] });
+  });
+  it('takes its servers with it, and the claim of a target that has not heard of them', () => {
+    given(...active)
+      .when(end())
+      .then(lost());
+    const reason = 'The host of the server has left the cloud.';
+    given(...active, requested)
+      .when(end())
+      .then(abandoned(reason), lost());
+    given(...active, requested, scheduled)
+      .when(end())
+      .then(abandoned(reason), lost());
+    given(...active, requested, scheduled, sent)
+      .when(end())
+      .thenNothing();
   });
 });

@@ -102,6 +102,12 @@ export type MigrationCommand =
     }
   /** The ports are those of the source again. */
   | { readonly type: 'returnHome'; readonly serverId: ServerId }
+  | {
+      readonly type: 'forceMigration';
+      readonly serverId: ServerId;
+      readonly migrationId: MigrationId;
+      readonly asAdmin: boolean;
+    }
   | { readonly type: 'abortMigration'; readonly serverId: ServerId; readonly migrationId: MigrationId }
   | { readonly type: 'confirmTransferDropped'; readonly serverId: ServerId; readonly transferId: ImageId };
 
@@ -214,6 +220,11 @@ export const decideMigration = (server: Server, command: MigrationCommand): Serv
       if (!canReturn(server) || !migration) return [];
       const { host, attempt } = migration.source;
       return [{ type: 'ServerMigrationReturned', data: { serverId, host, attempt } }];
+    }
+    case 'forceMigration': {
+      guard(server, serverId, command.asAdmin);
+      const isOpen = migration?.id === command.migrationId && migration.status === 'running' && !migration.aborting;
+      return isOpen && !server.operation?.force ? [{ type: 'ServerMigrationForceRequested', data: { serverId } }] : [];
     }
     case 'abortMigration': {
       if (migration?.id !== command.migrationId || migration.aborting) return [];
@@ -359,6 +370,8 @@ export const evolveMigration = (server: Server, event: MigrationEvent): Server =
         operation: { generation, kind: 'revertResize', done: false, flavor, powerOn },
       };
     }
+    case 'ServerMigrationForceRequested':
+      return { ...server, operation: server.operation && { ...server.operation, force: true } };
     case 'ServerMigrationAbortRequested':
       return {
         ...server,

@@ -95,7 +95,8 @@ export const decideResize = (server: Server, command: ResizeCommand): ServerEven
 /** Placed where it moved to, with what it was before kept on its source. */
 const hasLanded = (server: Server): boolean => {
   const move = moveOf(server);
-  return move !== undefined && server.placement?.attempt === move.target.attempt && move.kind !== 'live-migration';
+  const isKept = server.remains?.some(({ placement }) => placement.host === move?.source.host);
+  return isKept === true && server.placement?.attempt === move?.target.attempt && move?.kind !== 'live-migration';
 };
 
 /** Claims for the guest as it is placed, the oldest first. */

@@ -39,6 +39,7 @@ import { isLasting } from './server-operations.js';
 import { evolveRebuild, rebuildFailed } from './server-rebuild.js';
 import { evolveRescue, rescueFailed } from './server-rescue.js';
 import { evolveResize, resizeFailed, withoutClaim } from './server-resize.js';
+import { guestLost } from './server-retirement.js';
 import { evolveSnapshot, withoutOperation, withoutSnapshot } from './server-snapshot.js';
 
 export type VmState =
@@ -99,6 +100,7 @@ export interface Operation {
   /** Of a live migration: how its disks get there, and that it is given up. */
   readonly disks?: 'copied' | 'shared';
   readonly abort?: boolean;
+  readonly force?: boolean;
   /** Of a snapshot: what becomes of it. */
   readonly snapshot?: ServerSnapshot;
   /** Of a rebuild: the image of the disks as they are until it is done. */
@@ -427,6 +429,7 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
     case 'ServerMigrationConfirmed':
     case 'ServerMigrationFailed':
     case 'ServerMigrationReturned':
+    case 'ServerMigrationForceRequested':
     case 'ServerMigrationAbortRequested':
     case 'ServerTransferDropped':
       return evolveMigration(server, event);
@@ -469,6 +472,8 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
         power: 'noState',
         fault: { code: 500, message: 'The guest is no longer on its host.' },
       };
+    case 'ServerGuestLost':
+      return guestLost(server, event.data);
     case 'ServerGuestAbsent': {
       const left = remainsOn(server, event.data.host, event.data.attempt);
       if (left) return withoutRemains(server, left);

@@ -19,10 +19,12 @@ export class FakeHost {
     operation: FakeOperation,
     action: (guest: FakeGuest) => Promise<T> | T,
     signal?: AbortSignal,
+    hurry?: AbortSignal,
   ): Promise<T> {
+    const ends = [signal, hurry].flatMap((end) => end ?? []);
     return this.oneAtATime.run(id, async () => {
       refuseAborted(signal);
-      await this.machine.work(operation, signal);
+      await this.machine.work(operation, ends.length > 0 ? AbortSignal.any(ends) : undefined);
       refuseAborted(signal);
       return action(this.guest(id));
     });

@@ -73,6 +73,7 @@ export const liveMigrationOf = (host: FakeHost): LiveMigration => {
     return JSON.stringify(ticket);
   };
   return {
+    kinds: new Set(['forced'] as const),
     offer: (id) =>
       host.onGuest(id, 'migrate', ({ power }) => {
         if (power !== 'running') throw new HypervisorError('fault', `cannot migrate a guest that is ${power}`);
@@ -86,7 +87,7 @@ export const liveMigrationOf = (host: FakeHost): LiveMigration => {
           throw new HypervisorError('fault', 'the offer is not one of this server');
         return receive(spec);
       }),
-    send: (id, ticket, { onProgress, signal }) =>
+    send: (id, ticket, { onProgress, signal, force }) =>
       host.onGuest(
         id,
         'migrate',
@@ -100,11 +101,12 @@ export const liveMigrationOf = (host: FakeHost): LiveMigration => {
           machine.change(id, { stage: 'moved', power: 'shutdown', startedAt: null, memory: NOTHING });
         },
         signal,
+        force,
       ),
     accept: (id) =>
       host.onGuest(id, 'migrate', (guest) => {
         if (guest.stage !== 'incoming') return;
-        if (guest.power !== 'running') throw new HypervisorError('fault', 'the guest has not come yet');
+        if (guest.power === 'noState') throw new HypervisorError('fault', 'the guest has not come yet');
         machine.change(id, { stage: 'settled' });
       }),
     cancel: (id) =>

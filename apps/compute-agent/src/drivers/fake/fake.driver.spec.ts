@@ -19,7 +19,7 @@ const never = new AbortController().signal;
 const machine = new FakeHypervisor({ clock: new SystemClock(), shutdownTime: ms(1) });
 const other = new FakeHypervisor({ clock: new SystemClock() });
 /** A server may have been moved, so it is looked for where it is. */
-const machineOf = (serverId: ServerId) => (machine.guest(serverId) ? machine : other);
+const machineOf = (serverId: ServerId) => ((machine.guest(serverId)?.stage ?? 'moved') === 'moved' ? other : machine);
 const inside = (serverId: ServerId) => new InsideFakeGuest(machineOf(serverId));
 const openDriver = async () => new FakeDriver(machine, { cloudId });
 const leftovers = (of: FakeHypervisor) => async (serverId: ServerId) => (of.guest(serverId) ? [serverId] : []);
@@ -63,7 +63,7 @@ describeHypervisorDriver({
   leftovers: leftovers(machine),
   inside: {
     up: async () => {},
-    switchOff: async (serverId) => machine.shutDownFromInside(serverId),
+    switchOff: async (serverId) => machineOf(serverId).shutDownFromInside(serverId),
     ignorePowerButton: async (serverId) => void machine.ignoringAcpi.add(serverId),
     memory: {
       write: async (serverId, letter) => inside(serverId).remember(serverId, letter),

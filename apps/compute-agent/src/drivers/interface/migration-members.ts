@@ -22,6 +22,10 @@ export interface ReceiveOptions {
  * At no moment can the guest run on both sides.
  */
 export interface LiveMigration {
+  /** Where sources on other machines find this host; absent when its backend knows, or takes guests of this machine only. */
+  readonly address?: string;
+  /** `forced`: a `send` can be made to end. */
+  readonly kinds?: ReadonlySet<'forced'>;
   /** What the target has to know of the guest as it is now. Changes nothing. Of a guest that is not running: `fault`. */
   offer(id: ServerId): Promise<string>;
   /**
@@ -34,15 +38,23 @@ export interface LiveMigration {
    * Source: resolves when the guest runs on the target; here it is `moved`. Encrypted and authenticated between machines.
    * When it rejects, also by abort, the guest still runs here. After a crash of the agent: again with the same ticket goes
    * on or finds it done.
+   * @param options.force aborts when the guest may stand still for the rest of the way: a guest that changes its memory faster
+   * than it can be sent comes to its end then. It goes on there, and here when it stays
+   * @param options.address where the control plane knows the target to be, whatever its ticket says
    */
   send(
     id: ServerId,
     ticket: string,
-    options: { readonly onProgress?: (progress: MigrationProgress) => void; readonly signal: AbortSignal },
+    options: {
+      readonly onProgress?: (progress: MigrationProgress) => void;
+      readonly signal: AbortSignal;
+      readonly force?: AbortSignal;
+      readonly address?: string;
+    },
   ): Promise<void>;
   /**
-   * Target, once `send` has succeeded: the shell is a guest like any other, and runs. Again: succeeds. Before its memory is
-   * there: `fault`.
+   * Target, once `send` has succeeded: the shell is a guest like any other. It runs, unless it has stopped by itself since it
+   * came: then it has its newest disks. Again: succeeds. Before its memory is there: `fault`.
    */
   accept(id: ServerId): Promise<void>;
   /**

@@ -115,7 +115,7 @@ export const GuestDefinition = Hardware.extend(Size.shape).extend({
   directBoot: z.object({ ramdisk: z.boolean(), commandLine: z.string() }).nullable(),
   rescue: z.object({ disk: LocalDisk, cdroms: z.array(Cdrom) }).nullable(),
   before: z.object({ size: Size, disks: z.array(LocalDisk) }).nullable(),
-  /** The disks lie on storage that other hosts have too. */
+  /** The disks lie on storage that other hosts have too; of a guest that has moved: where it has them still. */
   shared: z.boolean(),
   /** Somebody else made it: how it is started, and the ports that its interfaces stand for. */
   adopted: z

@@ -62,6 +62,27 @@ const lengthOf = (what: string, source: Fetched, promisedGib: number): number =>
 
 const serial = (kind: string, { mark }: GuestSpec) => `${kind}-${mark.serverId.slice(0, 13)}`.slice(0, 20);
 
+/** Whether these are the disks of a guest like this. The root of one that has none of its own size is as long as its image. */
+export const areDisksOf = (
+  spec: GuestSpec,
+  disks: readonly Pick<LocalDisk, 'name' | 'size' | 'serial'>[],
+  isIso: boolean,
+): boolean => {
+  const { root, ephemeral, swap } = spec.disks;
+  const size = (name: LocalDisk['name']) => disks.find((disk) => disk.name === name)?.size ?? 0;
+  const wanted = [
+    ...(isIso && root.size === 0 ? [] : [['root', 'root', root.size > 0 ? root.size * GIB : size('root')] as const]),
+    ...(ephemeral ? [['ephemeral', 'eph', ephemeral.size * GIB] as const] : []),
+    ...(swap > 0 ? [['swap', 'swap', swap * MIB] as const] : []),
+  ];
+  return (
+    disks.length === wanted.length &&
+    wanted.every(([name, kind, length]) =>
+      disks.some((disk) => disk.name === name && disk.size === length && disk.serial === serial(kind, spec)),
+    )
+  );
+};
+
 const isOverlaid = (format: DiskFormat): format is 'raw' | 'qcow2' => format === 'raw' || format === 'qcow2';
 
 const baseOf = (folder: string, file: string, source: Fetched | null): LocalDisk['base'] =>

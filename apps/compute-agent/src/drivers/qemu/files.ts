@@ -21,6 +21,7 @@ export const FILES = {
   /** Folder of what it is rescued with. */
   rescue: 'rescue',
   incoming: 'incoming.sock',
+  relay: 'relay.sock',
   outgoing: 'outgoing.sock',
 } as const;
 

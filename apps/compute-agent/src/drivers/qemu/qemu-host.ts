@@ -243,7 +243,8 @@ export class QemuHost {
     this.live(id).disconnect();
     this.guests.delete(id);
     const disks = sharedFolder(this.store.path(id, FILES.disks));
-    if (disks && guest.phase !== 'moved' && guest.phase !== 'incoming') rmSync(disks, { recursive: true, force: true });
+    const isElsewhere = guest.shared && (guest.phase === 'moved' || guest.phase === 'incoming');
+    if (disks && !isElsewhere) rmSync(disks, { recursive: true, force: true });
     this.store.remove(id);
   }
 

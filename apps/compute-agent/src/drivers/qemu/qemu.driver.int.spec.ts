@@ -101,6 +101,7 @@ describeHypervisorDriver({
     'diskGrowing',
     'nics',
     'liveMigration',
+    'liveMigration.forced',
     'adoption',
     'consoleLog',
     'consoles.vnc',

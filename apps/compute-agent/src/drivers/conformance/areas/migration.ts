@@ -70,6 +70,28 @@ export const describeMigration = (stage: Stage) =>
 
     stage.behaviour(
       'liveMigration',
+      'takes a guest that switches itself off before it is accepted, with its newest disk',
+      async () => {
+        const spec = await stage.up();
+        await under.inside?.disk?.write(spec.id, 0, 'O');
+        const ticket = await invited(spec);
+        await here().send(spec.id, ticket, { signal: never });
+        await under.inside!.switchOff(spec.id);
+        for (let i = 0; i < 2; i++) await there().accept(spec.id);
+        await expect
+          .poll(() => target.inspect(spec.id))
+          .toMatchObject({ stage: 'settled', power: 'shutdown', mark: spec.mark });
+        await stage.discard(spec.id);
+        await target.powerOn(spec.id, under.otherHost!.spec(spec).nics);
+        await under.inside!.up(spec.id);
+        if (under.inside?.disk) expect(await under.inside.disk.read(spec.id, 0)).toBe('O');
+        await gone(spec.id);
+      },
+      { ...other, 'a way to talk to guests': under.inside },
+    );
+
+    stage.behaviour(
+      'liveMigration',
       'leaves shared disks where they are',
       async () => {
         const { here: from, there: to } = await under.otherHost!.shared!();
@@ -123,6 +145,38 @@ export const describeMigration = (stage: Stage) =>
           for (let i = 0; i < 2; i++) await there().cancel(spec.id);
           expect(await under.otherHost!.leftovers(spec.id)).toEqual([]);
         }
+        await gone(spec.id);
+      },
+      other,
+    );
+
+    stage.behaviour(
+      'liveMigration.forced',
+      'runs on one side when it is forced to its end, whatever that is',
+      async () => {
+        const spec = await stage.up();
+        await under.inside?.memory?.write(spec.id, 'F');
+        const abort = new AbortController();
+        const force = AbortSignal.abort();
+        const refused = here().send(spec.id, 'no ticket at all', { signal: never, force });
+        expect(['fault', 'unavailable']).toContain(await refusal(refused));
+        const given = await invited(spec);
+        const sent = here()
+          .send(spec.id, given, { signal: abort.signal, force })
+          .then(
+            () => true,
+            () => false,
+          );
+        abort.abort();
+        if (!(await sent)) {
+          expect(await stage.driver.inspect(spec.id)).toMatchObject({ stage: 'settled', power: 'running' });
+          if (under.inside?.memory) expect(await under.inside.memory.read(spec.id)).toBe('F');
+          await here().send(spec.id, await invited(spec), { signal: never, force });
+        }
+        await there().accept(spec.id);
+        expect(await target.inspect(spec.id)).toMatchObject({ stage: 'settled', power: 'running' });
+        await stage.discard(spec.id);
+        if (under.inside?.memory) expect(await under.inside.memory.read(spec.id)).toBe('F');
         await gone(spec.id);
       },
       other,

@@ -3,8 +3,8 @@ import { HypervisorError, type LiveMigration } from '../../hypervisor-driver.js'
 import type { GuestDefinition } from '../definition.js';
 import { offerOf } from '../migration/offer.js';
 import { isMoved, runHere, Sending, type SendOptions } from '../migration/source.js';
-import { goOn, hasArrived, receive } from '../migration/target.js';
-import { readTicket } from '../migration/ticket.js';
+import { hasArrived, receive, takeOver } from '../migration/target.js';
+import { readTicket, refuseElsewhere } from '../migration/ticket.js';
 import type { QemuHost } from '../qemu-host.js';
 
 /**
@@ -23,7 +23,11 @@ export const liveMigrationOf = (host: QemuHost): LiveMigration => {
   const send = async (id: ServerId, text: string, options: SendOptions) => {
     const guest = host.definition(id);
     const ticket = readTicket(text, id);
+    refuseElsewhere(ticket, options.address);
     if (guest.phase === 'incoming') throw new HypervisorError('fault', 'the guest is on its way to this host');
+    // What lies where both hosts see it may be what it left behind when its disks were copied.
+    if (ticket.disks === 'shared' && !guest.shared && guest.phase !== 'moved')
+      throw new HypervisorError('fault', 'the disks of the guest are not shared with the target');
     const sending = new Sending(host, guest, ticket, options);
     host.keepSending(id, sending);
     try {
@@ -32,7 +36,7 @@ export const liveMigrationOf = (host: QemuHost): LiveMigration => {
           if (!(await isMoved(await host.qmp(guest)))) throw error;
         });
         if (!(await isMoved(await host.qmp(guest)))) await sending.transfer();
-        host.store.write({ ...guest, phase: 'moved' });
+        host.store.write({ ...guest, phase: 'moved', shared: ticket.disks === 'shared' });
         // From here on there is no way back. Whoever accepts it there makes it run, if we do not reach it.
         await sending.handOver().catch(() => undefined);
       } else await sending.handOver().catch(() => undefined);
@@ -44,15 +48,13 @@ export const liveMigrationOf = (host: QemuHost): LiveMigration => {
   };
 
   const accept = async (guest: GuestDefinition) => {
-    if (guest.phase !== 'incoming') return;
-    const { serverId: id } = guest.mark;
-    if (!(await hasArrived(host, guest))) throw new HypervisorError('fault', 'the memory of the guest is not here yet');
-    await goOn(host, guest);
-    host.store.write({ ...guest, phase: 'spawned' });
-    host.keepRelay(id, null);
+    if (guest.phase === 'incoming') await takeOver(host, guest);
+    host.keepRelay(guest.mark.serverId, null);
   };
 
   return {
+    kinds: new Set(['forced'] as const),
+    ...(host.options.migrationAddress === undefined ? {} : { address: host.options.migrationAddress }),
     offer: (id) => host.onOwnGuest(id, offer),
     receive: (spec, text, options, signal) =>
       host.alone(spec.mark.serverId, () => receive(host, spec, text, options, signal)),

@@ -1,4 +1,4 @@
-import { mib, ServerId } from '@omnivisor/contracts';
+import { gib, mib, ServerId } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
 import { tapNic, testGuest } from '../../common/test-guest.js';
 import type { GuestDisk, GuestSpec } from '../../hypervisor-driver.js';
@@ -49,7 +49,7 @@ const source = (): GuestDefinition =>
           format: 'qcow2',
           base: { file: 'disks/base.img', format: 'qcow2' },
           size: 1 << 30,
-          serial: 'root-1',
+          serial: `root-${id.slice(0, 13)}`,
           slot: 1,
         },
       ],
@@ -98,9 +98,23 @@ describe('the offer of a source', () => {
     ['a port that is not its own', (offer) => ({ ...offer, nics: [{ portId: 'port-2', slot: 4 }] })],
     ['a disk that is not its own', (offer) => ({ ...offer, attached: [{ ...offer.attached[0], diskId: 'volume-2' }] })],
     ['no config drive', (offer) => ({ ...offer, cdroms: [] })],
+    ['no disk', (offer) => ({ ...offer, disks: [] })],
+    [
+      'a disk too many',
+      (offer) => ({ ...offer, disks: [...offer.disks, { ...offer.disks[0], name: 'swap', slot: 2 }] }),
+    ],
+    ['its disk twice', (offer) => ({ ...offer, disks: [offer.disks[0], offer.disks[0]] })],
+    ['the serial number of another', (offer) => ({ ...offer, disks: [{ ...offer.disks[0], serial: 'root-1' }] })],
     ['a disk to be rescued with', (offer) => ({ ...offer, disks: [{ ...offer.disks[0], name: 'rescue' }] })],
   ])('is refused with %s', (_what, change) => {
     expect(() => take(change)).toThrow(expect.objectContaining({ code: 'fault' }));
+  });
+
+  it.each([1 << 29, 2 ** 31])('is refused with a disk of %i bytes where the flavor has another size', (size) => {
+    const sized = { ...spec, disks: { ...spec.disks, root: { ...spec.disks.root, size: gib(1) } } };
+    expect(take(undefined, sized).disks).toHaveLength(1);
+    const other = (offer: Anything) => ({ ...offer, disks: [{ ...offer.disks[0], size }] });
+    expect(() => take(other, sized)).toThrow(expect.objectContaining({ code: 'fault' }));
   });
 
   it('is refused with a machine type that is not here', () => {

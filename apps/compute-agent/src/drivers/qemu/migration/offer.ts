@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { type GuestSpec, HypervisorError, type ReceiveOptions } from '../../hypervisor-driver.js';
 import { type AttachedDisk, DiskBus, type GuestDefinition, Hardware, LocalDisk, markOf, Size } from '../definition.js';
 import { devicesFor, isKnownHardware, type MachineTypes } from '../devices.js';
+import { areDisksOf } from '../disks.js';
 import { DISK_FILES, FILES } from '../files.js';
 import { directBootOf } from '../members/rebuilding.js';
 import { nicOf } from '../nic-plan.js';
@@ -55,6 +56,7 @@ export const guestFromOffer = (
   if (!machines.all.has(hardware.machine))
     throw new HypervisorError('unsupported', `this host has no machine type ${hardware.machine}`);
   if (!isSame(offer.nics, spec.nics, 'portId')) throw mismatch('its ports');
+  if (!areDisksOf(spec, offer.disks, offer.cdroms.includes('image'))) throw mismatch('its disks');
   if (!isSame(offer.attached, attached, 'diskId')) throw mismatch('its disks');
   if (offer.cdroms.includes('config') !== (spec.configDrive !== null)) throw mismatch('its config drive');
 

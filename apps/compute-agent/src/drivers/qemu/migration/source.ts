@@ -15,6 +15,8 @@ import { bootId, type Ticket } from './ticket.js';
 export interface SendOptions {
   readonly onProgress?: (progress: MigrationProgress) => void;
   readonly signal: AbortSignal;
+  readonly force?: AbortSignal;
+  readonly address?: string;
 }
 
 interface MigrationInfo {
@@ -48,22 +50,35 @@ export class Sending {
   /** Until the target has its memory and the guest stands still here; it goes on here when this rejects. */
   async transfer(): Promise<void> {
     const qmp = await this.host.qmp(this.guest);
-    const { signal } = this.options;
+    const { signal, force } = this.options;
     if (signal.aborted) throw new HypervisorError('fault', 'the migration was aborted');
     await cleanUp(qmp, this.guest);
     const ended = new AbortController();
     const cancel = () => void this.cancel(qmp);
     signal.addEventListener('abort', cancel, { once: true });
+    // A guest that stands still changes nothing: what is left to send has an end. It goes on where it comes to.
+    let stopping = Promise.resolve();
+    const stop = () => {
+      stopping = qmp.call('stop').then(
+        () => undefined,
+        () => undefined,
+      );
+    };
+    if (force?.aborted) stop();
+    else force?.addEventListener('abort', stop, { once: true });
     try {
       if (this.ticket.disks === 'copied') for (const { name } of this.guest.disks) await this.mirror(qmp, name);
       await this.moveMemory(qmp, ended.signal);
     } catch (error) {
       this.close();
+      force?.removeEventListener('abort', stop);
+      await stopping;
       await runHere(qmp, this.guest);
       if (signal.aborted) throw new HypervisorError('fault', 'the migration was aborted');
       throw error;
     } finally {
       signal.removeEventListener('abort', cancel);
+      force?.removeEventListener('abort', stop);
       ended.abort();
     }
   }

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, symlinkSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { join as joinPath } from 'node:path';
-import { type ServerId, ServerId as ServerIdSchema } from '@omnivisor/contracts';
+import { gib, type ServerId, ServerId as ServerIdSchema } from '@omnivisor/contracts';
 import { connectUnix } from '../../common/unix-socket.js';
 import { type GuestSpec, HypervisorError, type ReceiveOptions } from '../../hypervisor-driver.js';
 import type { GuestDefinition } from '../definition.js';
@@ -13,12 +13,12 @@ import { FILES } from '../files.js';
 import { guestUser } from '../guest-user.js';
 import { refuseBeyondCapacity } from '../host-resources.js';
 import { type QemuHost } from '../qemu-host.js';
+import type { QmpClient } from '../qmp-client.js';
 import { guestFromOffer } from './offer.js';
 import { IncomingRelay, join, rendezvous } from './relay.js';
 import { bootId, type Ticket } from './ticket.js';
 
 const NBD = 'nbd.sock';
-const RELAY = 'relay.sock';
 
 /** Makes a shell of the guest that waits for its memory. */
 export const receive = async (
@@ -35,8 +35,8 @@ export const receive = async (
     ...guestFromOffer(spec, offer, options, machines),
     shared: options.disks === 'shared',
   });
-  const disks =
-    options.disks === 'copied' ? spec.disks : { ...spec.disks, root: { ...spec.disks.root, size: NOTHING } };
+  const bytes = options.disks === 'copied' ? (guest.disks.find(({ name }) => name === 'root')?.size ?? 0) : 0;
+  const disks = { ...spec.disks, root: { ...spec.disks.root, size: gib(Math.ceil(bytes / 1024 ** 3)) } };
   refuseBeyondCapacity({ ...spec, disks }, host.options.stateDir, host.promisedMemory(id));
   host.building.set(id, guest.memoryMib);
   let made = false;
@@ -58,7 +58,7 @@ export const receive = async (
     if (!guest.shared) await exportDisks(host, guest);
     const key = randomBytes(32).toString('hex');
     const relay = await IncomingRelay.open(
-      host.store.path(id, RELAY),
+      host.store.path(id, FILES.relay),
       key,
       host.options.migrationAddress,
       (channel, socket) => serve(host, guest, channel, socket),
@@ -80,8 +80,6 @@ export const receive = async (
   }
 };
 
-const NOTHING = 0 as GuestSpec['disks']['root']['size'];
-
 export const capabilities = (names: readonly string[]) => names.map((capability) => ({ capability, state: true }));
 
 /** A shell that waits already is made anew; a guest that is here is not touched. */
@@ -97,9 +95,9 @@ const clearShell = async (host: QemuHost, id: ServerId): Promise<void> => {
   await host.wipe(there);
 };
 
-/** True once its memory is here, whether it runs yet or not. */
+/** True once its memory is here, whether it runs yet, or has run and stopped by itself. */
 export const hasArrived = async (host: QemuHost, guest: GuestDefinition): Promise<boolean> =>
-  ['running', 'paused'].includes(await host.state(guest));
+  !['gone', 'prelaunch', 'inmigrate'].includes(await host.state(guest));
 
 const linkShared = (host: QemuHost, id: ServerId): void => {
   const { sharedDisks } = host.options;
@@ -136,17 +134,27 @@ const serve = async (host: QemuHost, guest: GuestDefinition, channel: string, so
     }
   } else if (channel.startsWith('disk ') && !guest.shared) join(socket, await connectUnix(host.store.path(id, NBD)));
   else if (channel === 'control') {
-    await host.alone(id, () => goOn(host, guest));
-    socket.end('running\n');
+    await host.alone(id, () => takeOver(host, guest));
+    socket.end('running\n', () => host.keepRelay(id, null));
   } else throw new HypervisorError('fault', 'there is no such channel');
 };
 
-/** The source has let go of the guest: it runs here from now on. */
-export const goOn = async (host: QemuHost, guest: GuestDefinition): Promise<void> => {
-  const qmp = await host.qmp(guest);
-  const { status } = await qmp.call<{ status: string }>('query-status');
-  if (status === 'running') return;
-  if (status !== 'paused') throw new HypervisorError('fault', 'the memory of the guest is not here yet', status);
+/**
+ * The source has let go of the guest: it is this host's from now on, and what becomes of it here is its own doing.
+ * @throws HypervisorError `fault` while its memory is still to come
+ */
+export const takeOver = async (host: QemuHost, guest: GuestDefinition): Promise<void> => {
+  const state = await host.state(guest);
+  // A process that ended was there when the source let go: its disks are the newest there are.
+  if (state !== 'gone') {
+    if (!(await hasArrived(host, guest)))
+      throw new HypervisorError('fault', 'the memory of the guest is not here yet', state);
+    if (state === 'paused') await goOn(await host.qmp(guest));
+  }
+  host.store.write({ ...guest, phase: 'spawned' });
+};
+
+const goOn = async (qmp: QmpClient): Promise<void> => {
   const exports = await qmp.call<{ id: string }[]>('query-block-exports');
   if (exports.length > 0) await qmp.call('nbd-server-stop');
   await qmp.call('cont');

@@ -1,7 +1,10 @@
 import { readFileSync } from 'node:fs';
+import { BlockList, isIP } from 'node:net';
+import { resolve } from 'node:path';
 import { ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { HypervisorError } from '../../hypervisor-driver.js';
+import { FILES } from '../files.js';
 
 /** What the source has to know to send a guest: where, and the key of this one migration. A secret. */
 const Ticket = z.strictObject({
@@ -30,6 +33,33 @@ export const readTicket = (text: string, id: ServerId): Ticket => {
   if (!parsed.success || parsed.data.serverId !== id)
     throw new HypervisorError('fault', 'the ticket is not one of this server');
   return parsed.data;
+};
+
+/** Addresses that are another machine for nobody. */
+const OWN = new BlockList();
+for (const [net, bits, family] of [
+  ['0.0.0.0', 8, 'ipv4'],
+  ['127.0.0.0', 8, 'ipv4'],
+  ['169.254.0.0', 16, 'ipv4'],
+  ['::', 127, 'ipv6'],
+  ['fe80::', 10, 'ipv6'],
+] as const)
+  OWN.addSubnet(net, bits, family);
+
+const isOther = (address: string): boolean =>
+  isIP(address) !== 0 && !OWN.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
+
+/**
+ * A target is not trusted: on this machine it is found at the socket of such a guest, elsewhere where the control plane
+ * knows it to be.
+ * @throws HypervisorError `fault`
+ */
+export const refuseElsewhere = ({ endpoints: { socket, tcp }, serverId, machine }: Ticket, address?: string): void => {
+  const isThere =
+    machine === bootId()
+      ? resolve(socket) === socket && socket.endsWith(`/guests/${serverId}/${FILES.relay}`)
+      : tcp === null || (tcp.host === address && isOther(tcp.host));
+  if (!isThere) throw new HypervisorError('fault', 'the target is not where it is known to be');
 };
 
 /** Agents with the same one are on one machine. */

@@ -46,8 +46,13 @@ export const GuestState = z.object({
   rescue: z.array(LocalDisk).nullable(),
   /** While resized: what it was before, and the flavor it was given. */
   before: z.object({ size: Size, disks: z.array(LocalDisk), flavor: z.string() }).nullable(),
-  /** It is expected at another place, whose ticket has this number; what is its config drive there, when it cannot come along. */
-  invited: z.object({ place: z.string(), nonce: z.string(), config: LocalDisk.nullable() }).nullable(),
+  /**
+   * It is expected at another place, whose ticket has this number; what is its config drive there, when it cannot come along.
+   * `sent`: it has got there, although a VM that is off is nowhere.
+   */
+  invited: z
+    .object({ place: z.string(), nonce: z.string(), config: LocalDisk.nullable(), sent: z.boolean().optional() })
+    .nullable(),
   /** It came from there, and there it is not forgotten yet. */
   movedFrom: z.string().nullable(),
 });

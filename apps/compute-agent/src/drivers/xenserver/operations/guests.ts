@@ -125,7 +125,7 @@ export class Guests {
     const ours = this.place.is(place);
     if (phase === 'shell') return nowhere(ours ? 'moved' : 'incoming');
     if (!ours) return nowhere(movedFrom !== null && this.place.is(movedFrom) ? 'moved' : 'incoming');
-    if (invited && this.place.isAt(record, invited.place)) return nowhere('moved');
+    if (invited && (invited.sent || this.place.isAt(record, invited.place))) return nowhere('moved');
     if (phase === 'building' || (state.start === 'spawn' && record.power_state === 'Halted'))
       return nowhere('building');
     return { ...facts, stage: stageOf(state), power: POWER[record.power_state] };

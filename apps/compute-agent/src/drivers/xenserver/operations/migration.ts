@@ -13,7 +13,6 @@ import type { Making } from './making.js';
 import { Offer, parse, type Ticket } from './migration-ticket.js';
 import type { Place } from './place.js';
 import type { Power } from './power.js';
-import type { VmRecord } from './records.js';
 import type { Sending } from './sending.js';
 import { makeShell, openDestination } from './shell.js';
 import { configDriveFrom, type Storage } from './storage.js';
@@ -140,7 +139,7 @@ export class Migration {
     if (this.place.is(state.place) && !state.invited) return this.devices.insertConfig(guest);
     const shell = state.phase === 'shell' ? guest : null;
     const come = shell ? await this.whole(id, state.cloudId) : guest;
-    if (!come || !this.hasCome(come.record)) throw new HypervisorError('fault', 'the guest has not come yet');
+    if (!come || !this.hasCome(come)) throw new HypervisorError('fault', 'the guest has not come yet');
     const disks = await this.arrived(come, state.invited?.config ?? null);
     const movedFrom = shell ? null : come.state.place;
     const ours = { ...come.state, disks, place: this.place.uuid, invited: null, movedFrom };
@@ -170,15 +169,15 @@ export class Migration {
   async cancel(id: ServerId): Promise<void> {
     const guest = await this.guests.find(id);
     if (!guest) return;
-    const { state, record } = guest;
+    const { state } = guest;
     if (state.phase === 'shell') {
       if (this.guests.view(guest).stage !== 'incoming') return;
       const come = await this.whole(id, state.cloudId);
-      if (come && this.hasCome(come.record)) throw new HypervisorError('fault', 'the guest runs on this host');
+      if (come && this.hasCome(come)) throw new HypervisorError('fault', 'the guest runs on this host');
       await this.xapi.run('VM.destroy', [guest.ref]);
     } else {
       const expected = state.invited && this.place.is(state.invited.place) && !this.place.is(state.place);
-      if (!expected || this.hasCome(record)) throw new HypervisorError('fault', 'the guest runs on this host');
+      if (!expected || this.hasCome(guest)) throw new HypervisorError('fault', 'the guest runs on this host');
       await this.guests.write(guest, { ...state, invited: null });
     }
     await this.disks.discard(configOf(state));
@@ -210,25 +209,25 @@ export class Migration {
 
   /** What is left here of a guest that has moved. */
   async forget(guest: Guest): Promise<void> {
-    const { state, record } = guest;
+    const { state } = guest;
     if (state.phase === 'shell') {
       await this.xapi.run('VM.destroy', [guest.ref]).catch((error: unknown) => {
         if (xapiCode(error) !== 'HANDLE_INVALID') throw error;
       });
       // The CD that did not go along.
       await this.disks.remove(state.serverId);
-    } else if (this.place.is(state.place) && state.invited && this.place.isAt(record, state.invited.place))
+    } else if (this.place.is(state.place) && state.invited && this.guests.view(guest).stage === 'moved')
       await this.guests.write(guest, { ...state, place: state.invited.place });
     else await this.guests.write(guest, { ...state, movedFrom: null });
   }
 
   /** True while a guest that is expected here is the VM of another member. A shell is nobody else's. */
-  isElsewhere({ state, record }: Guest): boolean {
-    return state.phase !== 'shell' && !this.hasCome(record);
+  isElsewhere(guest: Guest): boolean {
+    return guest.state.phase !== 'shell' && !this.hasCome(guest);
   }
 
-  private hasCome({ resident_on }: VmRecord): boolean {
-    return this.place.hosts.includes(resident_on);
+  private hasCome({ record: { resident_on }, state: { invited } }: Guest): boolean {
+    return this.place.hosts.includes(resident_on) || (invited?.sent === true && this.place.is(invited.place));
   }
 }
 

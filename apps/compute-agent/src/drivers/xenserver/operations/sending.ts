@@ -70,10 +70,14 @@ export class Sending {
     } catch (error) {
       // An abort may come too late; where the guest runs is what counts.
       const after = await this.guests.again(guest);
-      if (this.guests.view(after).stage === 'moved') return;
-      await this.devices.insertConfig(after);
-      throw error;
+      if (this.guests.view(after).stage !== 'moved') {
+        await this.devices.insertConfig(after);
+        throw error;
+      }
     }
+    const there = await this.guests.again(guest);
+    if (there.state.invited?.nonce === ticket.nonce)
+      await this.guests.write(there, { ...there.state, invited: { ...there.state.invited, sent: true } });
   }
 
   /**

@@ -1,0 +1,80 @@
+import type {
+  CommandContext,
+  CommandId,
+  EventId,
+  HostId,
+  RecordedEvent,
+  RequestId,
+  ServerEvent,
+} from '@omnivisor/contracts';
+import type { GatewayCore } from '../../core/gateway-core.js';
+import { isServerEvent, remainsTable, type ServerRow, serverTable } from '../server/server.projection.js';
+import { serverAggregate } from '../server/server-lifecycle.js';
+import { hostTable } from './host.projection.js';
+
+/** Events after which a server may have something on a host that left before. */
+const leaves: ReadonlySet<string> = new Set([
+  'ServerMigrationScheduled',
+  'ServerMigrationLanded',
+  'ServerMigrated',
+  'ServerMigrationFailed',
+  'ServerResizeRevertRequested',
+  'ServerGuestAbsent',
+  'ServerDeleteRequested',
+  'ServerReleaseRequested',
+] satisfies ServerEvent['type'][]);
+
+/** Ends what servers have on hosts that have left the cloud for good: nobody else can confirm that it is gone. */
+export class HostRetirements {
+  constructor(
+    private readonly core: GatewayCore,
+    private readonly onError: (where: string, error: unknown) => void,
+  ) {}
+
+  start(): void {
+    this.core.observe((event) => {
+      this.see(event).catch((error) => this.onError('retired host', error));
+    });
+    // What this replica, or one before it, projected and could not end.
+    this.sweep().catch((error) => this.onError('retired hosts', error));
+  }
+
+  private async sweep(): Promise<void> {
+    const retired = await (await this.core.fresh()).find(hostTable, { where: { retired: true } });
+    for (const { id } of retired) await this.empty(id as HostId);
+  }
+
+  private async see(event: RecordedEvent): Promise<void> {
+    if (event.type === 'HostRetired') return this.empty((event.data as { hostId: HostId }).hostId);
+    if (!isServerEvent(event) || !leaves.has(event.type)) return;
+    const server = await this.core.readModel.get(serverTable, event.data.serverId);
+    if (!server) return;
+    const { placement, remains = [] } = server;
+    for (const host of new Set([placement?.host, ...remains.map((r) => r.placement.host)]))
+      if (host && (await this.core.readModel.get(hostTable, host))?.retired) await this.end(server, host);
+  }
+
+  private async empty(hostId: HostId): Promise<void> {
+    const rows = this.core.readModel;
+    const placed = await rows.find(serverTable, { where: { onHost: hostId } });
+    const left = await rows.find(remainsTable, { where: { hostId } });
+    for (const server of placed) await this.end(server, hostId);
+    for (const { serverId } of left) {
+      const server = await rows.get(serverTable, serverId);
+      if (server) await this.end(server, hostId);
+    }
+  }
+
+  private async end(server: ServerRow, host: HostId): Promise<void> {
+    const { requestId, correlationId, eventId } = server.pending!;
+    const context: CommandContext = {
+      actor: { kind: 'service', service: 'api-gateway' },
+      requestId: requestId as RequestId,
+      correlationId: correlationId as RequestId,
+      causationId: eventId as EventId,
+      commandId: `retired:${server.id}:${host}:${server.changedAt}` as CommandId,
+    };
+    const command = { type: 'endOnRetired', serverId: server.id, host, now: this.core.clock.now() } as const;
+    await this.core.commands.execute(serverAggregate, server.id, command, context);
+  }
+}
