@@ -1,4 +1,4 @@
-import { encodeAccount, encodeOperator, encodeUser, fmtCreds, parseCreds } from '@nats-io/jwt';
+import { decode, encodeAccount, encodeOperator, encodeUser, fmtCreds, parseCreds, type User } from '@nats-io/jwt';
 import { createAccount, createOperator, createUser, fromSeed, type KeyPair } from '@nats-io/nkeys';
 
 /**
@@ -71,11 +71,26 @@ export const hostPermissions = (hostId: string): SubjectPermissions => ({
 /** Inbox prefix of a host: nobody else's answers arrive under it. */
 export const hostInbox = (hostId: string): string => `_INBOX_${hostId}`;
 
+/** Inbox prefix of a program of ours; replicas share it. Names of programs have letters and hyphens only. */
+export const serviceInbox = (service: string): string => `_INBOX_${service}`;
+
+const INBOX = /^(_INBOX[^.]*)\.>$/;
+
+/** Inbox prefix that a `.creds` file lets its holder hear; undefined when it names none, as one that may hear everything. */
+export const inboxOf = async (creds: string): Promise<string | undefined> => {
+  const { jwt } = await parseCreds(new TextEncoder().encode(creds));
+  const heard = decode<User>(jwt).nats.sub?.allow ?? [];
+  return heard.map((subject) => INBOX.exec(subject)?.[1]).find((prefix) => prefix !== undefined);
+};
+
 /** Everything but the server's own account. */
 export const allPermissions: SubjectPermissions = { publish: ['>'], subscribe: ['>'] };
 
 /** Nanoseconds within which a service may answer what it was asked; the longest question of the command line takes less. */
 const ANSWER_TIME = 15 * 60 * 1_000_000_000;
+
+/** Inboxes of programs of ours; also of those that share one, with credentials of an older release. */
+const SERVICE_REPLY = /^_INBOX(?:_[a-z-]+)?\./;
 
 /**
  * True when an answer may go there. A host names the subject of its answer itself: without this check it could have a
@@ -83,7 +98,7 @@ const ANSWER_TIME = 15 * 60 * 1_000_000_000;
  */
 export const replyAllowed = (subject: string, reply: string): boolean => {
   const [kind, host] = subject.split('.');
-  return kind === 'host' ? reply.startsWith(`${hostInbox(host ?? '')}.`) : reply.startsWith('_INBOX.');
+  return kind === 'host' ? reply.startsWith(`${hostInbox(host ?? '')}.`) : SERVICE_REPLY.test(reply);
 };
 
 /**
@@ -124,7 +139,10 @@ export const serviceCredentials = async (
   before?: string,
 ) => {
   const key = before === undefined ? createUserKey() : await keyIn(before);
-  const narrowed = permissions && { ...permissions, subscribe: ['_INBOX.>', ...permissions.subscribe] };
+  const narrowed = permissions && {
+    ...permissions,
+    subscribe: [`${serviceInbox(service)}.>`, ...permissions.subscribe],
+  };
   const claim = signUser(authority.accountSeed, service, key.publicKey, narrowed ?? allPermissions, !!narrowed);
   return credsText(await claim, key.seed);
 };
