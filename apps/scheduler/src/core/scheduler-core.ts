@@ -236,10 +236,11 @@ export class SchedulerCore {
         this.world.apply(event);
       }
       this.keeper?.folded(events.at(-1));
+      // A first start that is ended half way need not begin again. Later one is enough, and who leads has the newest.
+      if (this.active || !this.caughtUp) this.keeper?.keep();
       if (events.length < BATCH) break;
     }
     this.caughtUp = true;
-    // One is enough, and who leads has the newest.
     if (this.active) this.keeper?.keep();
     if (this.world.position !== before) for (const observer of this.observers) observer();
   }

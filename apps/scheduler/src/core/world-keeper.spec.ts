@@ -1,4 +1,5 @@
 import type { EventId } from '@omnivisor/contracts';
+import { EventStoreUnavailable } from '@omnivisor/eventsourcing';
 import { MemorySnapshotStore, type Snapshot, SnapshotDamaged } from '@omnivisor/eventsourcing/snapshot';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Simulation } from '../testing/simulation.js';
@@ -68,6 +69,21 @@ describe('a scheduler that starts', () => {
     expect(from).toBe(0);
     expect(sim.errors).toMatchObject([['the snapshot of the world is left alone, and the whole log folded', {}]]);
     expect(known).toEqual(await folded());
+  });
+
+  it('keeps its world on the way already, so that the next start need not begin again', async () => {
+    sim.snapshots = undefined;
+    await sim.scheduler();
+    for (let i = 0; i < 1_200; i++) await sim.server();
+    sim.snapshots = snapshots;
+    const { readAll } = sim.store;
+    sim.store.readAll = async (after, limit) => {
+      if (after >= 1_000) throw new EventStoreUnavailable('away');
+      return readAll.call(sim.store, after, limit);
+    };
+    await sim.scheduler();
+    expect((await snapshots.load())?.position).toBe(1_000);
+    sim.store.readAll = readAll;
   });
 
   it('keeps no world that failed to be written, and writes it again later', async () => {
