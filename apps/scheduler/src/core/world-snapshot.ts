@@ -3,7 +3,7 @@ import type { Claim } from '../scheduling/provider/provider.js';
 import type { ProviderView, WorldState } from './world.js';
 
 /** Raise it with each change of what `World` folds, or of what is written here: a snapshot of another one is not read. */
-export const WORLD_VERSION = '1';
+export const WORLD_VERSION = '2';
 
 /** Entries of one part. */
 const CHUNK = 500;
@@ -61,6 +61,7 @@ export const stateOf = (parts: Iterable<string>): WorldState => {
       ([id, provider]) => [id, { ...provider, claims: ImmutableMap(Object.entries(provider.claims)) }],
     ),
     hosts: same('hosts'),
+    readers: same('readers'),
     retiredKeys: same('retiredKeys'),
     registeredAt: same('registeredAt'),
     claims: same('claims'),

@@ -11,6 +11,7 @@ import {
   type ServerId,
   serverEvents,
 } from '@omnivisor/contracts';
+import { evolveReader, type FeedReader, isFeedReaderEvent, noReader } from '../feed-reader/feed-reader.js';
 import { evolveRegistry, noRegistry, type Registry } from '../registry/registry.js';
 import { evolveHost, type Host, isHostEvent, noHost } from '../scheduling/host/host.js';
 import { type IndexOrder, PlacementIndex } from '../scheduling/index/placement-index.js';
@@ -55,6 +56,7 @@ export interface WorldState {
   readonly groups: readonly (readonly [string, ServerGroup])[];
   readonly hosts: readonly (readonly [string, Host])[];
   readonly providers: readonly (readonly [string, ProviderView])[];
+  readonly readers: readonly (readonly [string, FeedReader])[];
   readonly retiredKeys: readonly string[];
   readonly registry: Registry;
   readonly registeredAt: readonly (readonly [string, string])[];
@@ -85,7 +87,9 @@ export class World {
   readonly groups = new ServerGroups();
   readonly hosts = new Map<string, Host>();
   readonly providers = new Map<string, ProviderView>();
-  /** Keys of hosts that have left for good. */
+  /** By name. */
+  readonly readers = new Map<string, FeedReader>();
+  /** Keys of hosts that have left for good, and of readers that were revoked. */
   readonly retiredKeys = new Set<string>();
   /** What clients of Placement registered, and when each provider of theirs changed. */
   registry: Registry = noRegistry;
@@ -108,6 +112,7 @@ export class World {
     else if (isServerEvent(event)) this.applyServer(event as RecordedEvent & ServerEvent);
     else if (isServerGroupEvent(event)) this.groups.apply(event);
     else if (isRegistryEvent(event)) this.applyRegistry(event);
+    else if (isFeedReaderEvent(event)) this.applyReader(event);
   }
 
   get state(): WorldState {
@@ -117,6 +122,7 @@ export class World {
       groups: [...this.groups.entries()],
       hosts: [...this.hosts],
       providers: [...this.providers],
+      readers: [...this.readers],
       retiredKeys: [...this.retiredKeys],
       registry: this.registry,
       registeredAt: [...this.registeredAt],
@@ -136,6 +142,7 @@ export class World {
     for (const [id, group] of state.groups) this.groups.put(id, group);
     fill(this.hosts, state.hosts);
     fill(this.providers, state.providers);
+    fill(this.readers, state.readers);
     for (const key of state.retiredKeys) this.retiredKeys.add(key);
     this.registry = state.registry;
     fill(this.registeredAt, state.registeredAt);
@@ -265,6 +272,12 @@ export class World {
     const claims = this.claims.get(serverId);
     claims?.delete(`${providerId}/${attempt}`);
     if (claims?.size === 0) this.claims.delete(serverId);
+  }
+
+  private applyReader(event: Parameters<typeof evolveReader>[1]): void {
+    const { name, publicKey } = event.data;
+    this.readers.set(name, evolveReader(this.readers.get(name) ?? noReader, event));
+    if (event.type === 'FeedReaderRevoked') this.retiredKeys.add(publicKey);
   }
 
   private applyRegistry(event: ResourceRegistryEvent & RecordedEvent): void {

@@ -1,4 +1,4 @@
-import { decode, encodeAccount, encodeOperator, encodeUser, fmtCreds, parseCreds, type User } from '@nats-io/jwt';
+import { encodeAccount, encodeOperator, encodeUser, fmtCreds, parseCreds } from '@nats-io/jwt';
 import { createAccount, createOperator, createUser, fromSeed, type KeyPair } from '@nats-io/nkeys';
 
 /**
@@ -71,6 +71,12 @@ export const hostPermissions = (hostId: string): SubjectPermissions => ({
 /** Inbox prefix of a host: nobody else's answers arrive under it. */
 export const hostInbox = (hostId: string): string => `_INBOX_${hostId}`;
 
+/** All that a reader of feeds may: hear them. */
+export const readerPermissions = (name: string, subjects: readonly string[]): SubjectPermissions => ({
+  publish: [],
+  subscribe: [...subjects, `_INBOX_reader_${name}.>`],
+});
+
 /** Inbox prefix of a program of ours; replicas share it. Names of programs have letters and hyphens only. */
 export const serviceInbox = (service: string): string => `_INBOX_${service}`;
 
@@ -78,8 +84,8 @@ const INBOX = /^(_INBOX[^.]*)\.>$/;
 
 /** Inbox prefix that a `.creds` file lets its holder hear; undefined when it names none, as one that may hear everything. */
 export const inboxOf = async (creds: string): Promise<string | undefined> => {
-  const { jwt } = await parseCreds(new TextEncoder().encode(creds));
-  const heard = decode<User>(jwt).nats.sub?.allow ?? [];
+  const { uc } = await parseCreds(new TextEncoder().encode(creds));
+  const heard = uc.nats.sub?.allow ?? [];
   return heard.map((subject) => INBOX.exec(subject)?.[1]).find((prefix) => prefix !== undefined);
 };
 
@@ -103,21 +109,31 @@ export const replyAllowed = (subject: string, reply: string): boolean => {
 
 /**
  * A signed claim for a user's public key. Its holder proves itself with the key's seed, which stays where it was made.
- * @param answers true for one that may also answer once what it hears, wherever the answer goes
+ * @param options `answers`: it may also answer once what it hears, wherever the answer goes; `expires`: milliseconds
+ *   since 1970, for ever when not given
  */
 export const signUser = (
   accountSeed: string,
   name: string,
   publicKey: string,
   permissions: SubjectPermissions,
-  answers = false,
+  { answers = false, expires }: { readonly answers?: boolean; readonly expires?: number } = {},
 ): Promise<string> =>
-  encodeUser(name, publicKey, keyOf(accountSeed), {
-    ...UNLIMITED,
-    ...(answers ? { resp: { max: 1, ttl: ANSWER_TIME } } : {}),
-    pub: { allow: [...permissions.publish], deny: [] },
-    sub: { allow: [...permissions.subscribe], deny: [] },
-  });
+  encodeUser(
+    name,
+    publicKey,
+    keyOf(accountSeed),
+    {
+      ...UNLIMITED,
+      ...(answers ? { resp: { max: 1, ttl: ANSWER_TIME } } : {}),
+      pub: allowed(permissions.publish),
+      sub: allowed(permissions.subscribe),
+    },
+    expires === undefined ? {} : { exp: Math.floor(expires / 1_000) },
+  );
+
+/** To NATS an empty list of what is allowed means everything. */
+const allowed = (subjects: readonly string[]) => ({ allow: [...subjects], deny: subjects.length === 0 ? ['>'] : [] });
 
 /** Text of a `.creds` file. */
 export const credsText = (jwt: string, seed: string): string => new TextDecoder().decode(fmtCreds(jwt, keyOf(seed)));
@@ -143,7 +159,9 @@ export const serviceCredentials = async (
     ...permissions,
     subscribe: [`${serviceInbox(service)}.>`, ...permissions.subscribe],
   };
-  const claim = signUser(authority.accountSeed, service, key.publicKey, narrowed ?? allPermissions, !!narrowed);
+  const claim = signUser(authority.accountSeed, service, key.publicKey, narrowed ?? allPermissions, {
+    answers: !!narrowed,
+  });
   return credsText(await claim, key.seed);
 };
 
