@@ -7,6 +7,7 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { postgresBinaries, startPostgres } from '../services/postgres.mjs';
@@ -192,6 +193,8 @@ const firstServer = () =>
     const isActive = async () => (await admin.get('compute', `/servers/${id}`)).server.status === 'ACTIVE';
     await admin.until('a first server', 120_000, isActive, 20);
   });
+const sealed = () =>
+  connected(async (c) => Number((await c.query('select max(position) as at from log.checkpoint')).rows[0].at));
 const head = () => connected(async (c) => Number((await c.query('select position from log.head')).rows[0].position));
 try {
   const load = [loadAverage()];
@@ -224,6 +227,12 @@ try {
   const first = await firstServer();
   const services = readState(home).services.filter((s) => s.pid !== null);
   const memory = pssMib(services);
+  say(`  behind ${round(behind)} s, again ${round(again)} s, first server ${round(first)} s, load ${loadAverage()}`);
+  say('all of it is sealed');
+  const sealing = await seconds(async () => {
+    while ((await sealed()) < events) await setTimeout(1_000);
+  });
+  say(`  after ${round(sealing)} s, load ${loadAverage()}`);
   say('verify');
   const verify = await seconds(async () => say(tool(home, 'omnivisor.mjs', 'audit', 'verify')));
   load.push(loadAverage());
@@ -234,6 +243,7 @@ try {
     startBehindSeconds: round(behind),
     startSeconds: round(again),
     firstServerSeconds: round(first),
+    sealingSeconds: round(sealing),
     verifySeconds: round(verify),
     memoryMib: Object.fromEntries(Object.entries(memory).map(([name, mib]) => [name, round(mib, 0)])),
     cpuSeconds: cpuSeconds(services),
