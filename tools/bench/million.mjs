@@ -7,6 +7,7 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { postgresBinaries, startPostgres } from '../services/postgres.mjs';
@@ -16,7 +17,7 @@ import { ROOT } from '../start/options.mjs';
 import { readState } from '../start/state.mjs';
 import { knownUser } from '../start/system.mjs';
 import { atRest, startBenchCloud } from './bench-cloud.mjs';
-import { concurrently, cpuSeconds, loadAverage, pssMib } from './measure.mjs';
+import { concurrently, cpuSeconds, loadAverage, pssMib, total } from './measure.mjs';
 
 const asJson = process.argv.includes('--json');
 const EVENTS = Number(process.argv[process.argv.indexOf('--events') + 1]) || 1_000_000;
@@ -111,8 +112,24 @@ const multiply = async (client, from, wanted) => {
   return position;
 };
 
-/** Every read model of every service from the first event on, in schemas of its own. */
-const rebuild = async (url, events) => {
+/** What `work` costs for each event of the log: seconds by the clock, and CPU of this process and of PostgreSQL. */
+const cost = async (name, postgres, events, work) => {
+  const database = () => total(cpuSeconds([{ name, pid: postgres.pid }]));
+  const own = process.cpuUsage();
+  const before = database();
+  const took = await seconds(work);
+  const { user, system } = process.cpuUsage(own);
+  const cost = {
+    eventsPerSecond: round(events / took, 0),
+    cpuUsEach: { own: round((user + system) / events), postgres: round(((database() - before) * 1e6) / events) },
+    load: loadAverage(),
+  };
+  say(`  ${name}: ${round(took)} s, ${JSON.stringify(cost)}`);
+  return cost;
+};
+
+/** Every read model of every service from the first event on, in schemas of its own; beside it, what reading alone costs. */
+const rebuild = async (url, events, postgres) => {
   const dist = (path) => import(join(ROOT, path));
   const { PostgresEventStore, PostgresReadModel } = await dist('libs/eventsourcing/dist/postgres/index.js');
   const { Projector } = await dist('libs/eventsourcing/dist/index.js');
@@ -120,19 +137,21 @@ const rebuild = async (url, events) => {
   const { gatewayProjections } = await dist('apps/api-gateway/dist/projections.js');
   const { imageProjections } = await dist('apps/image-service/dist/image/image.projection.js');
   const store = new PostgresEventStore({ url, ids: new RandomIds() });
-  const took = {};
+  const costs = {};
+  costs['reading alone'] = await cost('reading alone', postgres, events, async () => {
+    for (let at = 0; at < events; at = (await store.readAll(at, 2_000)).at(-1)?.position ?? events);
+  });
   for (const [name, projections] of [
     ['api-gateway', gatewayProjections],
     ['image-service', imageProjections],
   ]) {
     const readModel = new PostgresReadModel({ url, schema: `rebuild_${name.replace('-', '_')}` });
     await readModel.prepare(projections.map((p) => p.table));
-    took[name] = await seconds(() => new Projector(store, readModel, projections).catchUp());
+    costs[name] = await cost(name, postgres, events, () => new Projector(store, readModel, projections).catchUp());
     await readModel.close();
-    say(`  ${name}: ${round(took[name])} s, ${round(events / took[name], 0)} events/s`);
   }
   await store.close();
-  return took;
+  return costs;
 };
 
 const tool = (home, name, ...args) => {
@@ -174,6 +193,8 @@ const firstServer = () =>
     const isActive = async () => (await admin.get('compute', `/servers/${id}`)).server.status === 'ACTIVE';
     await admin.until('a first server', 120_000, isActive, 20);
   });
+const sealed = () =>
+  connected(async (c) => Number((await c.query('select max(position) as at from log.checkpoint')).rows[0].at));
 const head = () => connected(async (c) => Number((await c.query('select position from log.head')).rows[0].position));
 try {
   const load = [loadAverage()];
@@ -187,14 +208,14 @@ try {
   const port = Number(readFileSync(join(home, 'data/postgres.port'), 'utf8'));
   const postgres = await startPostgres({ dir: join(home, 'data/postgres'), binaries, port, ...user });
   let events;
-  let took;
+  let rebuilt;
   try {
     say(`writing ${EVENTS} events`);
     const written = await seconds(() => connected((client) => multiply(client, from, EVENTS)));
     events = await head();
     say(`  ${events} events in ${round(written)} s`);
     say('rebuild of all read models');
-    took = await rebuild(address(), events);
+    rebuilt = await rebuild(address(), events, postgres);
   } finally {
     await postgres.stop();
   }
@@ -206,16 +227,23 @@ try {
   const first = await firstServer();
   const services = readState(home).services.filter((s) => s.pid !== null);
   const memory = pssMib(services);
+  say(`  behind ${round(behind)} s, again ${round(again)} s, first server ${round(first)} s, load ${loadAverage()}`);
+  say('all of it is sealed');
+  const sealing = await seconds(async () => {
+    while ((await sealed()) < events) await setTimeout(1_000);
+  });
+  say(`  after ${round(sealing)} s, load ${loadAverage()}`);
   say('verify');
   const verify = await seconds(async () => say(tool(home, 'omnivisor.mjs', 'audit', 'verify')));
   load.push(loadAverage());
   const result = {
     load,
     events,
-    rebuild: Object.fromEntries(Object.entries(took).map(([name, s]) => [name, round(events / s, 0)])),
+    rebuild: rebuilt,
     startBehindSeconds: round(behind),
     startSeconds: round(again),
     firstServerSeconds: round(first),
+    sealingSeconds: round(sealing),
     verifySeconds: round(verify),
     memoryMib: Object.fromEntries(Object.entries(memory).map(([name, mib]) => [name, round(mib, 0)])),
     cpuSeconds: cpuSeconds(services),

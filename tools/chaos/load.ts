@@ -20,6 +20,8 @@ export interface Tally {
   read: number;
   /** Answers that told to come again: 503 and 429. */
   unavailable: number;
+  /** What these said, and how often. */
+  readonly excuses: Map<string, number>;
   /** Answers that the server is busy or in another state: 409. */
   conflicts: number;
   /** Requests without an answer: whatever came of them has to come to rest too. */
@@ -108,6 +110,12 @@ export class Load {
     }
   }
 
+  private excused(words: string): void {
+    const { excuses } = this.tally;
+    this.tally.unavailable++;
+    excuses.set(words, (excuses.get(words) ?? 0) + 1);
+  }
+
   /** @returns the answer, null when there was none or it was a refusal that may be */
   private async ask(method: string, path: string, body?: object) {
     const { origins, token } = this.target;
@@ -124,7 +132,7 @@ export class Load {
       });
       const text = await response.text();
       const { status } = response;
-      if (status === 503 || status === 429) this.tally.unavailable++;
+      if (status === 503 || status === 429) this.excused(`${method} ${path.replace(SERVER, ':id')}: ${text}`);
       else if (status === 409) this.tally.conflicts++;
       else if (status >= 400 && status !== 404)
         this.tally.unforeseen.push(`${method} ${path}: ${status} ${text.slice(0, 300)}`);
@@ -141,6 +149,8 @@ export class Load {
     }
   }
 }
+
+const SERVER = /[0-9a-f]{8}-[0-9a-f-]{27}/;
 
 /** One of each service. */
 const READS = [
@@ -164,6 +174,7 @@ const emptyTally = (): Tally => ({
   seen: [],
   read: 0,
   unavailable: 0,
+  excuses: new Map(),
   conflicts: 0,
   cut: 0,
   unforeseen: [],

@@ -63,7 +63,10 @@ export class Trial {
     const from = Date.now();
     wrong.push(...tally.unforeseen);
     if (fault.unnoticed && tally.unavailable + tally.cut > 0)
-      wrong.push(`${tally.unavailable} requests were refused, ${tally.cut} had no answer`);
+      wrong.push(
+        `${tally.unavailable} requests were refused, ${tally.cut} had no answer`,
+        ...[...tally.excuses].map(([words, times]) => `${times} times ${words}`),
+      );
     const atRest = await noting(async () => {
       await this.chaos.atRest();
       return Date.now();

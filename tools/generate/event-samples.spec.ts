@@ -32,6 +32,7 @@ import { gatewayProjections } from '../../apps/api-gateway/src/projections.js';
 import { imageProjections } from '../../apps/image-service/src/image/image.projection.js';
 import { imageAggregate } from '../../apps/image-service/src/image/image-lifecycle.js';
 import { World } from '../../apps/scheduler/src/core/world.js';
+import { feedReaderAggregate } from '../../apps/scheduler/src/feed-reader/feed-reader.js';
 import { registryAggregate } from '../../apps/scheduler/src/registry/registry-lifecycle.js';
 import { hostAggregate } from '../../apps/scheduler/src/scheduling/host/host-lifecycle.js';
 import { providerAggregate } from '../../apps/scheduler/src/scheduling/provider/provider-lifecycle.js';
@@ -45,7 +46,7 @@ const aggregates = [
   ...Object.values(records).filter((value) => 'evolve' in value),
   ...[names, assignments, unifiedLimits, tokenKeys, sealingKeys, personalData],
   ...[serverAggregate, serverGroupAggregate, keypairAggregate, flavorAggregate, consoleAggregate, quotaAggregate],
-  ...[hostAggregate, providerAggregate, registryAggregate, imageAggregate],
+  ...[hostAggregate, providerAggregate, registryAggregate, feedReaderAggregate, imageAggregate],
   ...[network, subnet, addressPool, port, securityGroup, networkQuota, segments],
 ] as unknown as readonly AnyAggregate[];
 const FOLDED_BY_NOBODY = ['token', 'login', 'placement', 'refusal'];

@@ -25,6 +25,9 @@ import { ownerOf, serviceUser } from './system.mjs';
 /** Seconds that one start waits for another of the same clone to have installed and built. */
 const CLONE_PATIENCE = 600;
 
+/** Milliseconds for a service to come up that has the whole log to read, as after an upgrade. */
+const CATCH_UP = 600_000;
+
 const build = async (owner, signal) => {
   const done = await run(join(ROOT, 'node_modules/.bin/tsc'), ['-b'], { cwd: ROOT, signal, ...owner });
   if (done.code !== 0) throw new Refused(`the build failed:\n${`${done.stdout}${done.stderr}`.trim()}`);
@@ -127,11 +130,11 @@ export const bringUp = async (options, homePath, progress, signal) => {
     const services = new Services({ home, runtime: where, nats: bus, databases, options });
     await step('services', async () => {
       await Promise.all([
-        services.scheduler().then((s) => supervisor.run(s)),
-        services.imageService().then((s) => supervisor.run(s)),
+        services.scheduler().then((s) => supervisor.run(s, CATCH_UP)),
+        services.imageService().then((s) => supervisor.run(s, CATCH_UP)),
       ]);
       const gateways = Array.from({ length: options.gateways }, (_, i) => services.gateway(i));
-      await Promise.all(gateways.map(async (s) => supervisor.run(await s)));
+      await Promise.all(gateways.map(async (s) => supervisor.run(await s, CATCH_UP)));
     });
 
     const cli = home.forCaller('cli.creds', readFileSync(await bus.credentials('omnivisor-cli'), 'utf8'));

@@ -21,7 +21,8 @@ export const answers = async (url) => {
 const SMALL_HEAP = '--max-old-space-size=512';
 
 /** What a caller may say to all services; one that does not know a variable leaves it alone. */
-const PASSED = /^OMNIVISOR_(?:PROFILE|TRUSTED_PROXIES|LIMIT_\w+|DRAIN_SECONDS|\w+_(?:ALLOCATION_RATIO|WEIGHT_MULTIPLIER))$/;
+const PASSED =
+  /^OMNIVISOR_(?:PROFILE|TRUSTED_PROXIES|LIMIT_\w+|DRAIN_SECONDS|\w+_(?:ALLOCATION_RATIO|WEIGHT_MULTIPLIER))$/;
 
 /**
  * How each of our own services is started. What they are told is their environment, and nothing else

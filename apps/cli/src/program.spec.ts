@@ -312,3 +312,34 @@ describe('enrolling a host', () => {
     expect(existsSync(file)).toBe(false);
   });
 });
+
+describe('readers of feeds', () => {
+  let dir: string;
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), 'omnivisor-cli-'));
+  });
+  afterEach(() => rmSync(dir, { recursive: true }));
+  const reader = { name: 'siem', subjects: ['cadf.>'], expiresAt: '2026-06-01T00:00:00.000Z', revoked: false };
+
+  it('are let in with a key that is made here', async () => {
+    const file = join(dir, 'siem.creds');
+    const answer = { 'scheduler feed-admit': { ...reader, jwt: 'a.b.c' } };
+    expect(await omnivisor(`feed admit siem --feed cadf --feed events --days 7 --out ${file}`, answer)).toBe(0);
+    expect(asked).toMatchObject([['scheduler feed-admit', { name: 'siem', feeds: ['cadf', 'events'], days: 7 }]]);
+    expect(readFileSync(file, 'utf8')).toContain('a.b.c');
+    expect(lines).toEqual([`siem may hear cadf.> until 2026-06-01T00:00:00.000Z with ${file}`]);
+    expect(await omnivisor(`feed admit other --project p1 --out ${join(dir, 'o')}`, answer)).toBe(0);
+    expect(asked[1]).toMatchObject(['scheduler feed-admit', { feeds: ['cadf'], project: 'p1', days: 90 }]);
+    expect(await omnivisor(`feed admit x --feed all --out ${join(dir, 'x')}`, answer)).toBe(exitCodes.usage);
+    expect(existsSync(join(dir, 'x'))).toBe(false);
+  });
+
+  it('are listed and revoked, with what is left to do', async () => {
+    await omnivisor('feed list', { 'scheduler feed-list': [reader] });
+    expect(lines[1]).toMatch(/^siem +cadf\.> +2026-06-01/);
+    lines = [];
+    const note = 'revoke U1 there';
+    await omnivisor('feed revoke siem', { 'scheduler feed-revoke': { ...reader, revoked: true, note } });
+    expect(lines).toEqual([expect.any(String), expect.stringMatching(/^siem .* revoked/), note]);
+  });
+});

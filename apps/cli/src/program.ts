@@ -5,6 +5,7 @@ import { adoptCommands } from './commands/adopt.js';
 import { auditCommands } from './commands/audit.js';
 import { configCommands } from './commands/config.js';
 import { doctorCommand } from './commands/doctor.js';
+import { feedCommands } from './commands/feed.js';
 import { hostCommands } from './commands/host.js';
 import { moveCommands } from './commands/move.js';
 import { reportCommands } from './commands/report.js';
@@ -48,6 +49,7 @@ export const run = async (argv: readonly string[], out: Output, connect: () => P
     auditCommands,
     configCommands,
     doctorCommand,
+    feedCommands,
     hostCommands,
     moveCommands,
     reportCommands,

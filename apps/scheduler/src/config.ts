@@ -15,6 +15,7 @@ const settings = z.object({
   /** Operator and system account of NATS, to revoke the keys of retired hosts: the JSON of a `RevokingAuthority`. */
   OMNIVISOR_NATS_REVOKER_FILE: z.string().optional(),
   OMNIVISOR_DATABASE_URL: secret(z.string()),
+  OMNIVISOR_DATABASE_SCHEMA: z.string().default('scheduler'),
   OMNIVISOR_CLOUD_ID: z.string().min(1),
   OMNIVISOR_LISTEN: z.string().default('127.0.0.1'),
   OMNIVISOR_PORT: port.default(8778),

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { ms } from '@omnivisor/contracts';
 import { PgLeadership, PostgresEventStore } from '@omnivisor/eventsourcing/postgres';
+import { PostgresSnapshotStore } from '@omnivisor/eventsourcing/snapshot';
 import { BusTokenValidator, createOpenStackApp } from '@omnivisor/openstack';
 import {
   Health,
@@ -21,6 +22,7 @@ import {
 } from '@omnivisor/platform';
 import { SchedulerConfig } from './config.js';
 import { SchedulerSettings } from './core/settings.js';
+import { WORLD_VERSION } from './core/world-snapshot.js';
 import { schedulerMetrics } from './metrics.js';
 import { placementModule } from './placement/placement.module.js';
 import { Scheduler } from './scheduler.js';
@@ -42,6 +44,13 @@ lifecycle.onStop('bus', () => bus.close());
 const ids = new RandomIds();
 const store = new PostgresEventStore({ url: config.OMNIVISOR_DATABASE_URL, ids });
 lifecycle.onStop('store', () => store.close());
+const snapshots = new PostgresSnapshotStore({
+  url: config.OMNIVISOR_DATABASE_URL,
+  schema: config.OMNIVISOR_DATABASE_SCHEMA,
+  name: 'world',
+  version: WORLD_VERSION,
+});
+lifecycle.onStop('snapshots', () => snapshots.close());
 
 const revokerFile = config.OMNIVISOR_NATS_REVOKER_FILE;
 const revoker =
@@ -59,6 +68,7 @@ const scheduler = new Scheduler(
     ids,
     bus,
     store,
+    snapshots,
     lag: ms(100),
     leadership: new PgLeadership(config.OMNIVISOR_DATABASE_URL, 'scheduler', onError),
   },

@@ -1,6 +1,7 @@
 import { Admin } from './admin/admin.js';
 import { SchedulerCore, type SchedulerPorts } from './core/scheduler-core.js';
 import { defaultSettings, type SchedulerSettings } from './core/settings.js';
+import { FeedDesk } from './feed-reader/feed-desk.js';
 import { HindsightDesk } from './hindsight/hindsight-desk.js';
 import { HostDesk } from './scheduling/host/host-desk.js';
 import { HostWatch } from './scheduling/host/host-watch.js';
@@ -37,6 +38,7 @@ export class Scheduler {
     if (revokeKeys) this.core.whileActive(new RetiredKeys(this.core, revokeKeys));
     this.core.whileActive(new HindsightDesk(this.core));
     this.core.whileActive(new Admin(this.core, natsAccountSeed, revokeKeys !== undefined));
+    this.core.whileActive(new FeedDesk(this.core, natsAccountSeed, revokeKeys !== undefined));
   }
 
   start(): Promise<void> {

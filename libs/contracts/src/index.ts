@@ -10,6 +10,7 @@ export * from './event-set.js';
 export * from './events/catalog.js';
 export * from './events/console.js';
 export * from './events/credential.js';
+export * from './events/feed-reader.js';
 export * from './events/flavor.js';
 export * from './events/host.js';
 export * from './events/identity.js';

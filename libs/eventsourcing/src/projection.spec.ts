@@ -1,3 +1,4 @@
+import type { RecordedEvent } from '@omnivisor/contracts';
 import { RandomIds } from '@omnivisor/platform/ports';
 import { VirtualClock } from '@omnivisor/platform/testing';
 import { describe, expect, it } from 'vitest';
@@ -130,6 +131,19 @@ describe('Projector', () => {
     const projector = t.projector();
     await expect(projector.catchUp(7)).rejects.toBeInstanceOf(EventStoreUnavailable);
     expect(await projector.catchUp()).toBe(1);
+  });
+
+  it('takes larger pieces while it is behind', async () => {
+    const t = setup();
+    for (let i = 0; i < 18; i++) await t.append('a');
+    const pieces: number[] = [];
+    const onAdvanced = (events: readonly RecordedEvent[]) => void pieces.push(events.length);
+    const projector = new Projector(t.store, t.readModel, [counting as Projection], { batch: 3, onAdvanced });
+    await projector.catchUp();
+    for (let i = 0; i < 4; i++) await t.append('a');
+    await projector.catchUp();
+    expect(pieces).toEqual([3, 12, 3, 3, 1]);
+    expect(await t.readModel.get(counts, 'a')).toEqual({ n: 22 });
   });
 
   it('goes on after the store was away', async () => {

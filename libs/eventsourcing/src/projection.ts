@@ -173,7 +173,12 @@ const news = (before: readonly RowChange[], now: readonly RowChange[]): RowChang
   return now.filter((change) => !known.has(text(change)));
 };
 
+/** Events that are projected at once, and while there are more than that: of a larger piece fewer rows are written. */
+const BATCH = 500;
+const BEHIND = 4;
+
 export interface ProjectorOptions {
+  /** 500 when not given. */
   readonly batch?: number;
   /** Called after each batch that moved the read model, in this replica. */
   readonly onAdvanced?: (events: readonly RecordedEvent[], changes: readonly RowChange[]) => void;
@@ -254,7 +259,7 @@ export class Projector {
       [amended, seen, changes] = [await amend(from, rows), [], []];
       if (amended.length === 0) return { to: from, changes };
       const to = await mark(amended.length);
-      seen = upToUnknown(await this.store.readAll(from, this.options.batch ?? 500));
+      seen = upToUnknown(await this.store.readAll(from, this.options.batch ?? BATCH));
       if (seen.length === 0) throw new EventStoreUnavailable(`the log ends before ${to}`);
       changes = [...amended, ...(await project(this.projections, seen, amendedRows(rows, amended)))];
       return { to: seen.at(-1)!.position, changes };
@@ -279,7 +284,7 @@ export class Projector {
   }
 
   /** Events after a position. While a full page is projected, the one after it is read. */
-  private async page(from: Position, limit: number): Promise<readonly RecordedEvent[]> {
+  private async page(from: Position, limit: number, next: number): Promise<readonly RecordedEvent[]> {
     const { ahead } = this;
     this.ahead = undefined;
     const early = ahead?.from === from ? await ahead.page : [];
@@ -287,7 +292,7 @@ export class Projector {
     const events = early.length === limit ? early : await this.store.readAll(from, limit);
     const last = events.at(-1);
     if (last && events.length === limit) {
-      const page = this.store.readAll(last.position, limit);
+      const page = this.store.readAll(last.position, next);
       // Whoever takes the page hears of it.
       page.catch(() => {});
       this.ahead = { from: last.position, page };
@@ -296,7 +301,9 @@ export class Projector {
   }
 
   private async drain(): Promise<Position> {
-    const limit = this.options.batch ?? 500;
+    const batch = this.options.batch ?? BATCH;
+    const behind = batch * BEHIND;
+    let limit = batch;
     for (;;) {
       let seen: readonly RecordedEvent[] = [];
       let changes: readonly RowChange[] = [];
@@ -304,13 +311,14 @@ export class Projector {
         seen = [];
         // Another replica has done it while this one waited for its turn.
         if (from >= this.wanted) return { to: from, changes: [] };
-        seen = upToUnknown(await this.page(from, limit));
+        seen = upToUnknown(await this.page(from, limit, behind));
         const last = seen.at(-1);
         if (!last) return { to: from, changes: [] };
         changes = await project(this.projections, seen, rows);
         return { to: last.position, changes };
       });
       this.known = Math.max(this.known, at);
+      limit = seen.length < batch ? batch : behind;
       if (seen.length > 0) this.options.onAdvanced?.(seen, changes);
       if (at >= this.wanted || seen.length === 0) return at;
     }

@@ -27,6 +27,7 @@ import {
   seconds,
   signImageUrl,
 } from '@omnivisor/contracts';
+import { MemorySnapshotStore } from '@omnivisor/eventsourcing/snapshot';
 import { MemoryVault } from '@omnivisor/eventsourcing/vault';
 import type { Bus } from '@omnivisor/platform/ports';
 import { SeededIds, VirtualClock } from '@omnivisor/platform/testing';
@@ -103,6 +104,7 @@ export class FaultyCloud {
   });
   private readonly seeded: SeededIds;
   private readonly vault: MemoryVault;
+  private readonly snapshots = new MemorySnapshotStore();
   private readonly cores = new Map<Life, Gateway>();
   private readonly networks: NetworkId[] = [];
   /** Disks on their way. */
@@ -302,7 +304,12 @@ export class FaultyCloud {
 
   private async scheduler(life: Life): Promise<Service> {
     const scheduler = new Scheduler(
-      { ...this.portsOf(life), leadership: this.seat.leadershipFor(life) },
+      {
+        ...this.portsOf(life),
+        leadership: this.seat.leadershipFor(life),
+        snapshots: this.snapshots,
+        snapshotEvery: 20,
+      },
       { cloudId: CLOUD, onError: (where, error) => this.note(`${life.name} ${where}: ${error}`) },
     );
     this.bug?.scheduler?.(scheduler);

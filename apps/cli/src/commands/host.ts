@@ -1,9 +1,8 @@
-import { closeSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { DomainError, invalid } from '@omnivisor/contracts';
-import { createUserKey, credsText, publicKeyOf } from '@omnivisor/platform';
+import { invalid } from '@omnivisor/contracts';
 import type { Command } from 'commander';
 import { printJson, printLine, printTable } from '../output.js';
 import type { CommandContext } from './context.js';
+import { withNewKey } from './new-key.js';
 
 interface HostLine {
   readonly id: string;
@@ -34,25 +33,6 @@ interface Enrolled {
 }
 
 const APP = 'scheduler';
-
-/**
- * Seed of the host's key, made and kept before anybody is asked: when the answer is lost, the same command goes on with
- * the same key.
- */
-const keptSeed = (file: string): string => {
-  try {
-    const handle = openSync(file, 'wx', 0o600);
-    const { seed } = createUserKey();
-    writeFileSync(handle, `${seed}\n`);
-    closeSync(handle);
-    return seed;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    const kept = readFileSync(file, 'utf8').trim();
-    if (!/^SU[A-Z2-7]{56}$/.test(kept)) throw invalid(`${file} is there already; name another file with --out`);
-    return kept;
-  }
-};
 
 export const hostCommands = (program: Command, context: CommandContext): void => {
   const { out } = context;
@@ -91,21 +71,11 @@ export const hostCommands = (program: Command, context: CommandContext): void =>
     .action(async (name: string, { zone, out: given, json }) => {
       if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)) throw invalid(`${name} is no host name`);
       const file: string = given ?? `${name}.creds`;
-      const seed = keptSeed(file);
-      let enrolled: Enrolled;
-      try {
-        enrolled = (await ask('host-enroll', {
-          name,
-          availabilityZone: zone,
-          publicKey: publicKeyOf(seed),
-        })) as Enrolled;
-        if (!enrolled.jwt) throw invalid('the scheduler signs no host keys: it was started without the account seed');
-      } catch (error) {
-        if (error instanceof DomainError && error.kind !== 'unavailable') rmSync(file);
-        throw error;
-      }
-      writeFileSync(`${file}.new`, credsText(enrolled.jwt, seed), { mode: 0o600 });
-      renameSync(`${file}.new`, file);
+      const enrolled = await withNewKey(file, async (publicKey) => {
+        const answer = (await ask('host-enroll', { name, availabilityZone: zone, publicKey })) as Enrolled;
+        if (!answer.jwt) throw invalid('the scheduler signs no host keys: it was started without the account seed');
+        return { ...answer, jwt: answer.jwt };
+      });
       const { jwt: _, ...told } = enrolled;
       if (json) return printJson(out, { ...told, credentials: file });
       printLine(out, `host ${name} is enrolled; start its agent with`);

@@ -1,21 +1,10 @@
-import {
-  AdminReply,
-  AdminRequest,
-  adminSubject,
-  conflict,
-  endpoint,
-  HostId,
-  invalid,
-  notFound,
-  type ProviderId,
-  ServerId,
-} from '@omnivisor/contracts';
+import { conflict, HostId, notFound, type ProviderId, ServerId } from '@omnivisor/contracts';
 import { hostInbox, hostPermissions, signUser, uuidV5 } from '@omnivisor/platform';
-import type { Subscription } from '@omnivisor/platform/ports';
 import { z } from 'zod';
 import type { ActivePart, SchedulerCore } from '../core/scheduler-core.js';
 import { type Host, isHealthy } from '../scheduling/host/host.js';
 import { type HostCommand, hostAggregate } from '../scheduling/host/host-lifecycle.js';
+import { AdminCommands, parse, UserKey } from './admin-commands.js';
 
 /** Parent of host ids: the n-th host of a name always has the same id, so that two of them cannot both be enrolled. */
 const HOSTS = '5f2c7f5e-3c37-4f6f-9d6f-2b1a5f0c9a11';
@@ -29,10 +18,8 @@ const Enroll = z.object({
     .string()
     .regex(/^[^:\s]{1,255}$/)
     .default('nova'),
-  publicKey: z.string().regex(/^U[A-Z2-7]{55}$/, 'is no NATS user key'),
+  publicKey: UserKey,
 });
-
-type Command = (args: Record<string, unknown>) => Promise<unknown>;
 
 const hostView = (host: Host, quarantined: number) => ({
   id: host.id,
@@ -53,42 +40,38 @@ const hostView = (host: Host, quarantined: number) => ({
 /** What operators ask of the scheduler over NATS: `admin.scheduler.<command>`. */
 export class Admin implements ActivePart {
   readonly name = 'admin';
-  private subscriptions: Subscription[] = [];
-  private readonly commands: Readonly<Record<string, Command>> = {
-    'host-list': () => this.list(),
-    'host-enroll': (args) => this.enroll(parse(Enroll, args)),
-    'host-enable': (args) => this.change(args, (hostId) => ({ type: 'enable', hostId })),
-    'host-disable': (args) =>
-      this.change(args, (hostId) => ({ type: 'disable', hostId, reason: textOf(args.reason) || null })),
-    'host-fence': (args) =>
-      this.change(args, (hostId) => ({
-        type: 'fence',
-        hostId,
-        reason: textOf(args.reason) || 'fenced by an operator',
-      })),
-    'host-retire': (args) => this.retire(args),
-    'host-quarantine-list': () => this.quarantined(),
-    'host-quarantine-keep': (args) => this.settle(args, 'keep'),
-    'host-quarantine-discard': (args) => this.settle(args, 'discard'),
-  };
+  private readonly commands: AdminCommands;
 
   constructor(
     private readonly core: SchedulerCore,
     private readonly accountSeed: string | undefined,
     private readonly revokesKeys: boolean,
-  ) {}
-
-  async start(): Promise<void> {
-    for (const [name, command] of Object.entries(this.commands)) {
-      const served = endpoint(adminSubject('scheduler', name), AdminRequest, AdminReply);
-      this.subscriptions.push(
-        await this.core.bus.respond(served, async ({ args }) => ({ ok: true, result: await command(args) })),
-      );
-    }
+  ) {
+    this.commands = new AdminCommands(core.bus, {
+      'host-list': () => this.list(),
+      'host-enroll': (args) => this.enroll(parse(Enroll, args)),
+      'host-enable': (args) => this.change(args, (hostId) => ({ type: 'enable', hostId })),
+      'host-disable': (args) =>
+        this.change(args, (hostId) => ({ type: 'disable', hostId, reason: textOf(args.reason) || null })),
+      'host-fence': (args) =>
+        this.change(args, (hostId) => ({
+          type: 'fence',
+          hostId,
+          reason: textOf(args.reason) || 'fenced by an operator',
+        })),
+      'host-retire': (args) => this.retire(args),
+      'host-quarantine-list': () => this.quarantined(),
+      'host-quarantine-keep': (args) => this.settle(args, 'keep'),
+      'host-quarantine-discard': (args) => this.settle(args, 'discard'),
+    });
   }
 
-  async stop(): Promise<void> {
-    for (const subscription of this.subscriptions.splice(0)) await subscription.close();
+  start(): Promise<void> {
+    return this.commands.start();
+  }
+
+  stop(): Promise<void> {
+    return this.commands.stop();
   }
 
   private async list() {
@@ -155,10 +138,3 @@ export class Admin implements ActivePart {
 }
 
 const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
-
-const parse = <S extends z.ZodType>(schema: S, args: unknown): z.output<S> => {
-  const parsed = schema.safeParse(args);
-  if (parsed.success) return parsed.data as z.output<S>;
-  const issue = parsed.error.issues[0];
-  throw invalid(`${issue?.path.join('.') || 'arguments'}: ${issue?.message ?? 'not valid'}`);
-};

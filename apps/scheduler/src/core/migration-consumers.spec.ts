@@ -1,4 +1,4 @@
-import type { ServerEvent } from '@omnivisor/contracts';
+import type { ServerEvent, ServerId } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
 import { MigrationConsumers } from './migration-consumers.js';
 
@@ -7,7 +7,7 @@ const happened = (...events: readonly (readonly [string, object?])[]) => {
   for (const [type, data] of events) consumers.apply({ type, data: { serverId: 's', ...data } } as ServerEvent);
   /** Under whom the claims 1 and 2 are shown, as far as they are there. */
   return (...claims: number[]) =>
-    claims.map((attempt) => consumers.consumerOf('s', attempt, (other) => claims.includes(other)) ?? 's');
+    claims.map((attempt) => consumers.consumerOf('s' as ServerId, attempt, (other) => claims.includes(other)) ?? 's');
 };
 const asked = [
   ['ServerMigrateRequested', { migrationId: 'm' }],

@@ -1,6 +1,7 @@
 import type { ServerEvent, ServerId } from '@omnivisor/contracts';
 
-interface Migration {
+/** The newest migration of a server, as far as its claims are shown by it. */
+export interface MigrationConsumer {
   readonly id: string;
   /** Attempt that the server has its claim under where it goes; null until it has a place. */
   readonly target: number | null;
@@ -15,8 +16,17 @@ interface Migration {
  * migration; when it goes back, the other way round. A fold of the servers' events.
  */
 export class MigrationConsumers {
-  private readonly newest = new Map<string, Migration>();
+  private readonly newest = new Map<ServerId, MigrationConsumer>();
   private readonly servers = new Map<string, ServerId>();
+
+  entries(): Iterable<readonly [ServerId, MigrationConsumer]> {
+    return this.newest;
+  }
+
+  put(serverId: ServerId, migration: MigrationConsumer): void {
+    this.newest.set(serverId, migration);
+    this.servers.set(migration.id, serverId);
+  }
 
   apply(event: ServerEvent): void {
     const { serverId } = event.data;
@@ -28,8 +38,7 @@ export class MigrationConsumers {
         const id = event.data.migrationId;
         this.forget(serverId);
         if (id === undefined) return;
-        this.newest.set(serverId, { id, target: null, back: false, done: false });
-        this.servers.set(id, serverId);
+        this.put(serverId, { id, target: null, back: false, done: false });
         return;
       }
       case 'ServerMigrationScheduled':
@@ -58,7 +67,7 @@ export class MigrationConsumers {
   }
 
   /** The migration that a claim of a server is shown under; undefined for one of the server's own. */
-  consumerOf(serverId: string, attempt: number, isClaimed: (attempt: number) => boolean): string | undefined {
+  consumerOf(serverId: ServerId, attempt: number, isClaimed: (attempt: number) => boolean): string | undefined {
     const migration = this.newest.get(serverId);
     if (!migration || migration.target === null || !isClaimed(migration.target)) return undefined;
     return (attempt === migration.target) === migration.back ? migration.id : undefined;

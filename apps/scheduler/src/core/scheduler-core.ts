@@ -10,11 +10,13 @@ import {
   unavailable,
 } from '@omnivisor/contracts';
 import { assertKnown, CommandHandler, type EventStore, type Leadership, LOG_APPENDED } from '@omnivisor/eventsourcing';
+import type { SnapshotStore } from '@omnivisor/eventsourcing/snapshot';
 import type { Bus, Clock, Ids } from '@omnivisor/platform/ports';
 import type { Provider } from '../scheduling/provider/provider.js';
 import { type ProviderCommand, providerAggregate } from '../scheduling/provider/provider-lifecycle.js';
 import type { SchedulerSettings } from './settings.js';
 import { World } from './world.js';
+import { WorldKeeper } from './world-keeper.js';
 
 export interface SchedulerPorts {
   readonly clock: Clock;
@@ -24,6 +26,10 @@ export interface SchedulerPorts {
   readonly leadership: Leadership;
   /** How far the world may stay behind what others append while nobody asks; 0 when not given. */
   readonly lag?: Milliseconds;
+  /** Where the world is kept between starts; without it each start folds the whole log. */
+  readonly snapshots?: SnapshotStore;
+  /** After how many events it is kept anew; 50,000 when not given. */
+  readonly snapshotEvery?: number;
 }
 
 /** Something only the active scheduler does. */
@@ -58,6 +64,7 @@ export class SchedulerCore {
   readonly store: EventStore;
   /** Tells our own wake-ups from those of others. */
   private readonly self: string;
+  private readonly keeper: WorldKeeper | undefined;
   private readonly parts: ActivePart[] = [];
   private readonly observers: (() => void)[] = [];
   private readonly stops: (() => unknown)[] = [];
@@ -77,6 +84,8 @@ export class SchedulerCore {
     this.bus = ports.bus;
     this.store = ports.store;
     this.self = ports.ids.uuid();
+    const { store, snapshots, snapshotEvery: every } = ports;
+    this.keeper = snapshots && new WorldKeeper({ store, snapshots, every, world: this.world, onError });
     this.commands = new CommandHandler(ports.store, {
       clock: ports.clock,
       known: (stream) => this.world.providerOf(stream),
@@ -123,6 +132,7 @@ export class SchedulerCore {
     await this.ports.leadership.stop();
     for (const stop of this.stops) await stop();
     await this.reading?.catch(() => {});
+    await this.keeper?.done();
   }
 
   /**
@@ -212,6 +222,7 @@ export class SchedulerCore {
 
   private async drain(): Promise<void> {
     this.assertGoing();
+    await this.keeper?.resume();
     const before: Position = this.world.position;
     for (;;) {
       const events = await this.store.readAll(this.world.position, BATCH);
@@ -224,9 +235,13 @@ export class SchedulerCore {
         }
         this.world.apply(event);
       }
+      this.keeper?.folded(events.at(-1));
+      // A first start that is ended half way need not begin again. Later one is enough, and who leads has the newest.
+      if (this.active || !this.caughtUp) this.keeper?.keep();
       if (events.length < BATCH) break;
     }
     this.caughtUp = true;
+    if (this.active) this.keeper?.keep();
     if (this.world.position !== before) for (const observer of this.observers) observer();
   }
 

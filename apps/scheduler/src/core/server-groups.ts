@@ -16,6 +16,14 @@ export const isServerGroupEvent = (event: { readonly type: string }): event is S
 export class ServerGroups {
   private readonly groups = new Map<string, ServerGroup & { readonly members: Set<string> }>();
 
+  *entries(): Iterable<readonly [groupId: string, group: ServerGroup]> {
+    for (const [id, group] of this.groups) yield [id, { ...group, members: new Set(group.members) }];
+  }
+
+  put(groupId: string, group: ServerGroup): void {
+    this.groups.set(groupId, { ...group, members: new Set(group.members) });
+  }
+
   get(groupId: string): ServerGroup | undefined {
     return this.groups.get(groupId);
   }

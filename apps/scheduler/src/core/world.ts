@@ -11,9 +11,10 @@ import {
   type ServerId,
   serverEvents,
 } from '@omnivisor/contracts';
+import { evolveReader, type FeedReader, isFeedReaderEvent, noReader } from '../feed-reader/feed-reader.js';
 import { evolveRegistry, noRegistry, type Registry } from '../registry/registry.js';
 import { evolveHost, type Host, isHostEvent, noHost } from '../scheduling/host/host.js';
-import { PlacementIndex } from '../scheduling/index/placement-index.js';
+import { type IndexOrder, PlacementIndex } from '../scheduling/index/placement-index.js';
 import {
   claimKey,
   evolveProvider,
@@ -22,8 +23,8 @@ import {
   type Provider,
 } from '../scheduling/provider/provider.js';
 import type { ReleaseReason } from '../scheduling/provider/provider-lifecycle.js';
-import { MigrationConsumers } from './migration-consumers.js';
-import { isServerGroupEvent, ServerGroups } from './server-groups.js';
+import { type MigrationConsumer, MigrationConsumers } from './migration-consumers.js';
+import { isServerGroupEvent, type ServerGroup, ServerGroups } from './server-groups.js';
 
 export interface ProviderView extends Provider {
   /** Revision of the newest event of its stream. */
@@ -46,7 +47,31 @@ interface KnownServer {
   /** Attempts that ended without a guest, or whose guest is gone. */
   readonly ended: Set<number>;
   /** Where the server's own stream says it is. */
-  scheduled: { attempt: number; providerId: string } | null;
+  scheduled: { readonly attempt: number; readonly providerId: string } | null;
+}
+
+/** A world as plain lists; what they hold never changes. Without what is held for decisions that are not in the log. */
+export interface WorldState {
+  readonly position: Position;
+  readonly index: IndexOrder;
+  readonly groups: readonly (readonly [string, ServerGroup])[];
+  readonly migrations: readonly (readonly [ServerId, MigrationConsumer])[];
+  readonly hosts: readonly (readonly [string, Host])[];
+  readonly providers: readonly (readonly [string, ProviderView])[];
+  readonly readers: readonly (readonly [string, FeedReader])[];
+  readonly retiredKeys: readonly string[];
+  readonly registry: Registry;
+  readonly registeredAt: readonly (readonly [string, string])[];
+  readonly claims: readonly (readonly [serverId: string, claims: readonly (readonly [string, LiveClaim])[]])[];
+  readonly releases: readonly (readonly [string, Release])[];
+  readonly servers: readonly (readonly [string, ended: readonly number[], scheduled: KnownServer['scheduled']])[];
+  readonly hostOfProvider: readonly (readonly [string, HostId])[];
+  readonly newest: readonly (readonly [string, Position])[];
+}
+
+interface LiveClaim {
+  readonly providerId: ProviderId;
+  readonly attempt: number;
 }
 
 const registryTypes = new Set(Object.keys(resourceRegistryEvents.events));
@@ -65,13 +90,15 @@ export class World {
   readonly migrations = new MigrationConsumers();
   readonly hosts = new Map<string, Host>();
   readonly providers = new Map<string, ProviderView>();
-  /** Keys of hosts that have left for good. */
+  /** By name. */
+  readonly readers = new Map<string, FeedReader>();
+  /** Keys of hosts that have left for good, and of readers that were revoked. */
   readonly retiredKeys = new Set<string>();
   /** What clients of Placement registered, and when each provider of theirs changed. */
   registry: Registry = noRegistry;
   readonly registeredAt = new Map<string, string>();
   /** Live claims by server, then by `provider`. */
-  readonly claims = new Map<string, Map<string, { providerId: ProviderId; attempt: number }>>();
+  readonly claims = new Map<string, Map<string, LiveClaim>>();
   /** Claims to release, by provider, server and attempt. */
   readonly releases = new Map<string, Release>();
   private readonly servers = new Map<string, KnownServer>();
@@ -90,6 +117,52 @@ export class World {
       this.applyServer(event as RecordedEvent & ServerEvent);
     } else if (isServerGroupEvent(event)) this.groups.apply(event);
     else if (isRegistryEvent(event)) this.applyRegistry(event);
+    else if (isFeedReaderEvent(event)) this.applyReader(event);
+  }
+
+  get state(): WorldState {
+    return {
+      position: this.position,
+      index: this.index.order,
+      groups: [...this.groups.entries()],
+      migrations: [...this.migrations.entries()],
+      hosts: [...this.hosts],
+      providers: [...this.providers],
+      readers: [...this.readers],
+      retiredKeys: [...this.retiredKeys],
+      registry: this.registry,
+      registeredAt: [...this.registeredAt],
+      claims: [...this.claims].map(([id, claims]) => [id, [...claims]]),
+      releases: [...this.releases],
+      servers: [...this.servers].map(([id, { ended, scheduled }]) => [id, [...ended], scheduled]),
+      hostOfProvider: [...this.hostOfProvider],
+      newest: [...this.newest],
+    };
+  }
+
+  /** Takes over what another world knew; this one must not have begun. */
+  restore(state: WorldState): void {
+    const fill = <T>(map: Map<string, T>, entries: Iterable<readonly [string, T]>) => {
+      for (const [key, value] of entries) map.set(key, value);
+    };
+    for (const [id, group] of state.groups) this.groups.put(id, group);
+    for (const [id, migration] of state.migrations) this.migrations.put(id, migration);
+    fill(this.hosts, state.hosts);
+    fill(this.providers, state.providers);
+    fill(this.readers, state.readers);
+    for (const key of state.retiredKeys) this.retiredKeys.add(key);
+    this.registry = state.registry;
+    fill(this.registeredAt, state.registeredAt);
+    for (const [id, claims] of state.claims) this.claims.set(id, new Map(claims));
+    fill(this.releases, state.releases);
+    for (const [id, ended, scheduled] of state.servers) this.servers.set(id, { ended: new Set(ended), scheduled });
+    fill(this.hostOfProvider, state.hostOfProvider);
+    fill(this.newest, state.newest);
+    this.index.restore(state.index, (id) => {
+      const host = this.hosts.get(id)!;
+      this.index.put(host, this.providers.get(host.providerId!));
+    });
+    this.position = state.position;
   }
 
   hostByName(name: string): Host | undefined {
@@ -206,6 +279,12 @@ export class World {
     const claims = this.claims.get(serverId);
     claims?.delete(`${providerId}/${attempt}`);
     if (claims?.size === 0) this.claims.delete(serverId);
+  }
+
+  private applyReader(event: Parameters<typeof evolveReader>[1]): void {
+    const { name, publicKey } = event.data;
+    this.readers.set(name, evolveReader(this.readers.get(name) ?? noReader, event));
+    if (event.type === 'FeedReaderRevoked') this.retiredKeys.add(publicKey);
   }
 
   private applyRegistry(event: ResourceRegistryEvent & RecordedEvent): void {

@@ -10,6 +10,7 @@ import {
   at as subjectAt,
 } from '@omnivisor/contracts';
 import { MemoryEventStore, MemoryLeadership, MemorySeat } from '@omnivisor/eventsourcing/memory';
+import type { SnapshotStore } from '@omnivisor/eventsourcing/snapshot';
 import { MemoryBus, SeededIds, VirtualClock } from '@omnivisor/platform/testing';
 import { defaultSettings, type SchedulerSettings } from '../core/settings.js';
 import { Scheduler } from '../scheduler.js';
@@ -44,6 +45,8 @@ export class Simulation {
   readonly seat = new MemorySeat();
   readonly errors: unknown[] = [];
   readonly schedulers: Scheduler[] = [];
+  /** Where schedulers keep their world after each few events; nowhere when not given. */
+  snapshots: SnapshotStore | undefined;
 
   /** @param alone true: it leads whatever others do, as in a split brain */
   async scheduler(settings: SchedulerSettings = plainSettings, alone = false): Promise<Scheduler> {
@@ -54,6 +57,7 @@ export class Simulation {
         bus: this.bus,
         store: this.store,
         leadership: new MemoryLeadership(alone ? new MemorySeat() : this.seat),
+        ...(this.snapshots ? { snapshots: this.snapshots, snapshotEvery: 5 } : {}),
       },
       { settings, cloudId: 'cloud', onError: (where, error) => this.errors.push([where, error]) },
     );

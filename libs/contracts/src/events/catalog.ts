@@ -1,6 +1,7 @@
 import type { EventDefinition, EventSet } from '../event-set.js';
 import { consoleEvents } from './console.js';
 import { credentialEvents } from './credential.js';
+import { feedReaderEvents } from './feed-reader.js';
 import { flavorEvents } from './flavor.js';
 import { hostEvents } from './host.js';
 import { identityEventSets } from './identity.js';
@@ -51,6 +52,7 @@ export const eventSets: readonly EventSet[] = [
   refusalEvents,
   sealingEvents,
   personalEvents,
+  feedReaderEvents,
 ];
 
 const byType = new Map<string, EventSet>();

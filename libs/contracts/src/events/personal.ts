@@ -20,7 +20,7 @@ export const personalEvents = eventSet({
       }),
     ),
     PersonalDataForgotten: event(
-      'Rows of the read model that had told what was erased were made anew.',
+      'The key is destroyed, and rows of the read model that had told what was erased were made anew.',
       z.object({
         subject: PersonalSubject,
         rows: z.number().int().nonnegative(),

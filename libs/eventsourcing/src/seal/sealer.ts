@@ -23,7 +23,7 @@ export interface SealerOptions {
 
 /** A checkpoint covers at most so many new events. */
 const MAX_EVENTS = 1_000;
-const PAGE = 100;
+const PAGE = 250;
 const INTERVAL = seconds(1);
 
 /** Where the sealed part of the log ends, with what is needed to go on. */

@@ -74,6 +74,16 @@ const renumbered = (events: readonly StoredEvent[]): StoredEvent[] =>
   events.map((event, i) => ({ ...event, position: i + 1 }));
 
 describe('verifying a log', () => {
+  it('finds nothing where the log is sealed further meanwhile', async () => {
+    const { store, seals, grow } = await sealedLog(5, 3);
+    const { checkpoints } = seals;
+    seals.checkpoints = async (size, limit) => {
+      await grow(4);
+      return checkpoints.call(seals, size, limit);
+    };
+    expect(await verifyLog({ store, seals, keys })).toMatchObject({ ok: true, events: 8, checkpoints: 2, unsealed: 4 });
+  });
+
   it('finds nothing where nothing was changed', async () => {
     const { store, seals } = await sealedLog(5, 300, 1);
     await store.append('test-more', -1, [newEvent('Happened')]);

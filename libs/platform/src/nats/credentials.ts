@@ -71,11 +71,32 @@ export const hostPermissions = (hostId: string): SubjectPermissions => ({
 /** Inbox prefix of a host: nobody else's answers arrive under it. */
 export const hostInbox = (hostId: string): string => `_INBOX_${hostId}`;
 
+/** All that a reader of feeds may: hear them. */
+export const readerPermissions = (name: string, subjects: readonly string[]): SubjectPermissions => ({
+  publish: [],
+  subscribe: [...subjects, `_INBOX_reader_${name}.>`],
+});
+
+/** Inbox prefix of a program of ours; replicas share it. Names of programs have letters and hyphens only. */
+export const serviceInbox = (service: string): string => `_INBOX_${service}`;
+
+const INBOX = /^(_INBOX[^.]*)\.>$/;
+
+/** Inbox prefix that a `.creds` file lets its holder hear; undefined when it names none, as one that may hear everything. */
+export const inboxOf = async (creds: string): Promise<string | undefined> => {
+  const { uc } = await parseCreds(new TextEncoder().encode(creds));
+  const heard = uc.nats.sub?.allow ?? [];
+  return heard.map((subject) => INBOX.exec(subject)?.[1]).find((prefix) => prefix !== undefined);
+};
+
 /** Everything but the server's own account. */
 export const allPermissions: SubjectPermissions = { publish: ['>'], subscribe: ['>'] };
 
 /** Nanoseconds within which a service may answer what it was asked; the longest question of the command line takes less. */
 const ANSWER_TIME = 15 * 60 * 1_000_000_000;
+
+/** Inboxes of programs of ours; also of those that share one, with credentials of an older release. */
+const SERVICE_REPLY = /^_INBOX(?:_[a-z-]+)?\./;
 
 /**
  * True when an answer may go there. A host names the subject of its answer itself: without this check it could have a
@@ -83,26 +104,36 @@ const ANSWER_TIME = 15 * 60 * 1_000_000_000;
  */
 export const replyAllowed = (subject: string, reply: string): boolean => {
   const [kind, host] = subject.split('.');
-  return kind === 'host' ? reply.startsWith(`${hostInbox(host ?? '')}.`) : reply.startsWith('_INBOX.');
+  return kind === 'host' ? reply.startsWith(`${hostInbox(host ?? '')}.`) : SERVICE_REPLY.test(reply);
 };
 
 /**
  * A signed claim for a user's public key. Its holder proves itself with the key's seed, which stays where it was made.
- * @param answers true for one that may also answer once what it hears, wherever the answer goes
+ * @param options `answers`: it may also answer once what it hears, wherever the answer goes; `expires`: milliseconds
+ *   since 1970, for ever when not given
  */
 export const signUser = (
   accountSeed: string,
   name: string,
   publicKey: string,
   permissions: SubjectPermissions,
-  answers = false,
+  { answers = false, expires }: { readonly answers?: boolean; readonly expires?: number } = {},
 ): Promise<string> =>
-  encodeUser(name, publicKey, keyOf(accountSeed), {
-    ...UNLIMITED,
-    ...(answers ? { resp: { max: 1, ttl: ANSWER_TIME } } : {}),
-    pub: { allow: [...permissions.publish], deny: [] },
-    sub: { allow: [...permissions.subscribe], deny: [] },
-  });
+  encodeUser(
+    name,
+    publicKey,
+    keyOf(accountSeed),
+    {
+      ...UNLIMITED,
+      ...(answers ? { resp: { max: 1, ttl: ANSWER_TIME } } : {}),
+      pub: allowed(permissions.publish),
+      sub: allowed(permissions.subscribe),
+    },
+    expires === undefined ? {} : { exp: Math.floor(expires / 1_000) },
+  );
+
+/** To NATS an empty list of what is allowed means everything. */
+const allowed = (subjects: readonly string[]) => ({ allow: [...subjects], deny: subjects.length === 0 ? ['>'] : [] });
 
 /** Text of a `.creds` file. */
 export const credsText = (jwt: string, seed: string): string => new TextDecoder().decode(fmtCreds(jwt, keyOf(seed)));
@@ -124,8 +155,13 @@ export const serviceCredentials = async (
   before?: string,
 ) => {
   const key = before === undefined ? createUserKey() : await keyIn(before);
-  const narrowed = permissions && { ...permissions, subscribe: ['_INBOX.>', ...permissions.subscribe] };
-  const claim = signUser(authority.accountSeed, service, key.publicKey, narrowed ?? allPermissions, !!narrowed);
+  const narrowed = permissions && {
+    ...permissions,
+    subscribe: [`${serviceInbox(service)}.>`, ...permissions.subscribe],
+  };
+  const claim = signUser(authority.accountSeed, service, key.publicKey, narrowed ?? allPermissions, {
+    answers: !!narrowed,
+  });
   return credsText(await claim, key.seed);
 };
 

@@ -206,7 +206,13 @@ describe("a compute host's key", () => {
     for (const subject of [`wake.${other}`, 'log.appended', 'scheduler.reserve'])
       await gateway.subscribe(subject, (_, s) => said.push(s));
     const host = await raw();
-    for (const reply of [`wake.${other}`, 'log.appended', 'scheduler.reserve', `_INBOX_${other}.x`])
+    for (const reply of [
+      `wake.${other}`,
+      'log.appended',
+      'scheduler.reserve',
+      `_INBOX_${other}.x`,
+      '_INBOX_scheduler.x',
+    ])
       host.publish(`host.${mine}.beat`, '{"session":1}', { reply });
     await host.request(`host.${mine}.beat`, '{"session":1}');
     expect(asked).toBe(1);

@@ -2,7 +2,7 @@ import { connect, errors, type Msg, type NatsConnection } from '@nats-io/transpo
 import { DomainError, type Endpoint, unavailable, WireError } from '@omnivisor/contracts';
 import { z } from 'zod';
 import type { Bus, BusOptions, Subscription } from '../ports/index.js';
-import { replyAllowed } from './credentials.js';
+import { inboxOf, replyAllowed } from './credentials.js';
 import { authenticator, type NatsCredentials } from './login.js';
 import type { NatsServers } from './tls.js';
 
@@ -11,7 +11,7 @@ export interface NatsBusOptions {
   /** Shown by the server's monitoring. */
   readonly name: string;
   readonly credentials?: NatsCredentials;
-  /** First tokens of the subjects that replies come back on; `_INBOX` when not given. */
+  /** First tokens of the subjects that replies come back on; when not given what the credentials let it hear, or `_INBOX`. */
   readonly inboxPrefix?: string;
   /** False: fail at once when the server is not there yet. True waits for ever. Default true. */
   readonly wait?: boolean;
@@ -55,6 +55,8 @@ export class NatsBus implements Bus {
   /** @throws DomainError `unavailable` when `wait` is false and no server answers; `forbidden` when it refuses us */
   static async connect(options: NatsBusOptions): Promise<NatsBus> {
     const wait = options.wait ?? true;
+    const { credentials } = options;
+    const own = credentials?.kind === 'creds' ? await inboxOf(credentials.text) : undefined;
     try {
       const connection = await connect({
         ...serversOf(options.servers),
@@ -64,10 +66,10 @@ export class NatsBus implements Bus {
         waitOnFirstConnect: wait,
         ...(wait ? {} : { timeout: FIRST_ANSWER }),
         ignoreAuthErrorAbort: true,
-        inboxPrefix: options.inboxPrefix ?? '_INBOX',
+        inboxPrefix: options.inboxPrefix ?? own ?? '_INBOX',
         // A stack for each request, whether it fails or not, would cost more than the request.
         noAsyncTraces: true,
-        ...(options.credentials ? authenticator(options.credentials) : {}),
+        ...(credentials ? authenticator(credentials) : {}),
       });
       return new NatsBus(connection, options);
     } catch (error) {

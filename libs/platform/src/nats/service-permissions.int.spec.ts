@@ -4,21 +4,34 @@ import * as contracts from '@omnivisor/contracts';
 import { adminSubject, at, hostBus, servicePermissions } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type PrivateNats, privateNats } from '../testing/private-nats.js';
-import { createUserKey, credsText, hostInbox, hostPermissions, serviceCredentials, signUser } from './credentials.js';
+import {
+  createUserKey,
+  credsText,
+  hostInbox,
+  hostPermissions,
+  inboxOf,
+  serviceCredentials,
+  serviceInbox,
+  signUser,
+} from './credentials.js';
 import { authenticator } from './login.js';
 
 const host = '6f70656e-6e65-4bad-8f0d-5c6e3f2a1b07';
 let nats: PrivateNats;
 const programs: Record<string, NatsConnection> = {};
-const open = (text: string, inboxPrefix = '_INBOX') =>
-  connect({ servers: nats.url, inboxPrefix, ...authenticator({ kind: 'creds', text }) });
+const open = async (text: string) =>
+  connect({
+    servers: nats.url,
+    inboxPrefix: (await inboxOf(text)) ?? '_INBOX',
+    ...authenticator({ kind: 'creds', text }),
+  });
 beforeAll(async () => {
   nats = await privateNats();
   for (const [name, permissions] of Object.entries(servicePermissions))
     programs[name] = await open(await serviceCredentials(nats.authority, name, permissions));
   const key = createUserKey();
   const jwt = await signUser(nats.authority.accountSeed, 'host', key.publicKey, hostPermissions(host));
-  programs.host = await open(credsText(jwt, key.seed), hostInbox(host));
+  programs.host = await open(credsText(jwt, key.seed));
 });
 afterAll(async () => {
   for (const program of Object.values(programs)) await program.close();
@@ -121,8 +134,15 @@ describe('programs on the bus', () => {
     await watcher.close();
   });
 
+  it.each([...Object.keys(servicePermissions), 'host'])("%s hears its own answers, and nobody else's", async (who) => {
+    const inboxes = Object.keys(servicePermissions).map((name) => [name, serviceInbox(name)]);
+    for (const [whose, inbox] of [...inboxes, ['host', hostInbox(host)], ['older ones', '_INBOX']])
+      for (const subject of [`${inbox}.>`, `${inbox}.*`, `${inbox}.Q3pZ.*`, `${inbox}.Q3pZ`])
+        expect([subject, await hears(who, subject)]).toEqual([subject, whose === who]);
+  });
+
   it.each(Object.keys(servicePermissions))('%s does not listen to everything', async (who) => {
-    for (const subject of ['>', 'host.>', 'host.*.>', 'admin.>', 'wake.*', '_INBOX_*.>', '*.*'])
+    for (const subject of ['>', 'host.>', 'host.*.>', 'admin.>', 'wake.*', '_INBOX_*.>', '*.>', '*.*'])
       expect([subject, await hears(who, subject)]).toEqual([subject, false]);
   });
 });

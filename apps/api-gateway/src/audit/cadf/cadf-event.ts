@@ -76,14 +76,15 @@ export const TARGETS: Readonly<Record<string, string>> = {
   refusal: 'service',
   sealing: 'data/security/key',
   personal: 'data/security/key',
+  'feed-reader': 'data/security/account',
 };
 
 /** CADF's taxonomy of actions, by what events are called; the first that fits. */
 const ACTIONS: readonly (readonly [RegExp, string])[] = [
   [/^RequestRefused$|^RefusalsCounted$|^PlacementRefused$/, 'deny'],
   [/^LoginFailuresCounted$/, 'authenticate/login'],
-  [/^TokenRevoked$|Unassigned$|AccessRevoked$|MemberRemoved$/, 'revoke'],
-  [/Assigned$|AccessGranted$|MemberAdded$|^RoleImplied$|^ConsoleAuthorized$/, 'allow'],
+  [/^TokenRevoked$|Unassigned$|AccessRevoked$|MemberRemoved$|ReaderRevoked$/, 'revoke'],
+  [/Assigned$|AccessGranted$|MemberAdded$|^RoleImplied$|^ConsoleAuthorized$|ReaderAdmitted$/, 'allow'],
   [/^RoleNoLongerImplied$/, 'revoke'],
   [/^ServerCreateRequested$|^ServerSpawn|^ServerBuildFailed$|^ServerScheduled$/, 'create'],
   [

@@ -8,26 +8,30 @@ export const ERASURE_PROCESS = 'erasure';
 export interface ErasureRow {
   readonly subject: PersonalSubject;
   readonly erasedAt: Instant;
+  /** When rows were first made anew, the key being gone; null before. */
+  readonly lookedAt: Instant | null;
 }
 
-export const erasureTable = table<ErasureRow>('erasures_v1');
+export const erasureTable = table<ErasureRow>('erasures_v2');
 
-/** Until then a replica may still fold rows with a key that it remembers. */
+/** After the key is gone a replica may for so long fold rows with it still. Who began an erasure goes on with it for no longer. */
 const GRACE = ms(KEYS_REMEMBERED + 5_000);
 
 export const erasureProjection: Projection<ErasureRow> = {
   ...projection<PersonalEvent, ErasureRow>(erasureTable, {
     PersonalDataErased: {
       key: ({ data }) => subjectKey(data.subject),
-      row: (_, { data, recordedAt }) => ({ subject: data.subject, erasedAt: recordedAt }),
+      row: (_, { data, recordedAt }) => ({ subject: data.subject, erasedAt: recordedAt, lookedAt: null }),
     },
     PersonalDataForgotten: {
       key: ({ data }) => subjectKey(data.subject),
-      row: (row, { data }) => (data.partial ? row : undefined),
+      row: (row, { data, recordedAt }) =>
+        row && data.partial ? { ...row, lookedAt: row.lookedAt ?? recordedAt } : undefined,
     },
   }),
   derive: (key, row) => {
-    const work: DueWork | undefined = row && { process: ERASURE_PROCESS, id: key, dueAt: after(row.erasedAt, GRACE) };
+    const dueAt = row && after(row.lookedAt ?? row.erasedAt, GRACE);
+    const work: DueWork | undefined = dueAt && { process: ERASURE_PROCESS, id: key, dueAt };
     return [{ table: dueTable as Table<never>, key: `${ERASURE_PROCESS}/${key}`, row: work }];
   },
 };

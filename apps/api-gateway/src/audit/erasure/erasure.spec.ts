@@ -1,11 +1,15 @@
-import { AdminReply, AdminRequest, adminSubject, endpoint, seconds } from '@omnivisor/contracts';
+import { AdminReply, AdminRequest, adminSubject, endpoint, type ServerId, seconds } from '@omnivisor/contracts';
+import type { Table } from '@omnivisor/eventsourcing';
+import { KEYS_REMEMBERED, type PersonalKeys } from '@omnivisor/eventsourcing/personal';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { history } from '../../compute/server/server.fixtures.js';
 import { serverTable } from '../../compute/server/server.projection.js';
+import type { GatewayCore } from '../../core/gateway-core.js';
 import { userTable } from '../../identity/record/tables.js';
 import { gatewayProjections } from '../../projections.js';
 import { replay } from '../replay.js';
 import { AuditCloud, type Person } from '../testing/audit-cloud.js';
+import { Erasure } from './erasure.js';
 
 const { serverId } = history;
 
@@ -95,8 +99,9 @@ describe('erasing what is personal', () => {
   });
 
   it('is looked at again when every replica has forgotten the key, and is told then', async () => {
-    await cloud.world.clock.runUntil(async () => (await events('PersonalDataForgotten')).length === 3, seconds(60));
+    await cloud.world.clock.runUntil(async () => (await events('PersonalDataForgotten')).length === 4, seconds(60));
     expect((await events('PersonalDataForgotten')).map(({ data }) => data)).toEqual([
+      { subject: user(), rows: 0, partial: true },
       { subject: project(), rows: 1, partial: true },
       { subject: user(), rows: 0 },
       { subject: project(), rows: 0 },
@@ -107,6 +112,59 @@ describe('erasing what is personal', () => {
   it('twice changes nothing more', async () => {
     await admins({ subject: user() });
     expect(await events('PersonalDataErased')).toHaveLength(2);
+  });
+
+  const dead = () => Promise.reject(new Error('the gateway died'));
+  it.each<[string, (core: GatewayCore, keys: PersonalKeys) => { core?: object; keys?: object }]>([
+    ['the key is destroyed', () => ({ keys: { destroy: dead } })],
+    ['rows are made anew', () => ({ core: { forget: dead } })],
+    [
+      'that is told',
+      ({ commands }) => {
+        const execute: typeof commands.execute = (aggregate, key, command, context) =>
+          context.commandId.endsWith(':looked') ? dead() : commands.execute(aggregate, key, command, context);
+        return { core: { commands: Object.assign(Object.create(commands), { execute }) } };
+      },
+    ],
+  ])('is gone on with by another gateway when one dies before %s', async (what, fails) => {
+    const { core, personalKeys } = cloud.service.gateway;
+    const john = await cloud.person(`John ${what}`, 'member', `John's, ${what}`);
+    const server = cloud.core.ids.uuid() as ServerId;
+    const request = { ...history.request, serverId: server, projectId: john.projectId, description: 'John was here' };
+    const asked = { type: 'ServerCreateRequested', data: request as never } as const;
+    await cloud.serverEvents(server, [asked], cloud.context(john));
+    await send('DELETE', `projects/${john.projectId}`);
+    const folded = (await (await cloud.core.fresh()).get(serverTable, server))!;
+    const subject = { kind: 'project', id: john.projectId } as const;
+    const stream = `personal-project-${john.projectId}`;
+    const told = async () =>
+      (await cloud.world.store.readStream(stream)).map(({ type, data }) => [type, data] as const);
+    const [ref] = await personalKeys.refs(subject);
+    const parts = fails(core, personalKeys);
+    const dying = new Erasure(
+      Object.assign(Object.create(core), parts.core),
+      cloud.world.store,
+      Object.assign(Object.create(personalKeys), parts.keys),
+    );
+    await expect(dying.erase(subject, 'asked to', 'operator')).rejects.toThrow('died');
+
+    const looks = async () => (await told()).filter(([type]) => type === 'PersonalDataForgotten');
+    await cloud.world.clock.runUntil(async () => (await looks()).length > 0, seconds(60));
+    expect(await looks()).toMatchObject([[expect.anything(), { partial: true }]]);
+    const gone = cloud.world.clock.now();
+    expect(await personalKeys.key(ref!)).toBeNull();
+    // A replica that remembers the key has folded with it meanwhile.
+    await cloud.world.readModel.advance(async (from) => ({
+      to: from,
+      changes: [{ table: serverTable as Table<never>, key: server, row: folded as never }],
+    }));
+    await cloud.world.clock.runUntil(
+      async () => (await looks()).some(([, data]) => !('partial' in (data as object))),
+      seconds(60),
+    );
+    const waited = Date.parse(cloud.world.clock.now()) - Date.parse(gone);
+    expect(waited).toBeGreaterThan(KEYS_REMEMBERED);
+    expect(await cloud.world.readModel.get(serverTable, server)).toMatchObject({ description: 'erased' });
   });
 
   it('tells of what an older release wrote in the clear, which stays', async () => {

@@ -30,8 +30,8 @@ const PAGE = 1_000;
 
 /**
  * Erases what is personal of a user or project: first the fact that it is erased, then the key, then what read models
- * had folded of it. What was cut off is gone on with by the process, which also looks a second time, after every replica
- * has forgotten the key.
+ * had folded of it, and after every replica has forgotten the key this once more. The log says how far it has come: what
+ * was cut off anywhere the process goes on with, and the second look follows the end of the key, never its announcement.
  */
 export class Erasure implements Process {
   readonly name = ERASURE_PROCESS;
@@ -66,15 +66,22 @@ export class Erasure implements Process {
 
   async erase(subject: PersonalSubject, reason: string, by: string): Promise<Erased> {
     await this.execute({ type: 'erase', subject, reason, by }, 'erase');
-    return { rows: await this.forget(subject) };
+    return { rows: await this.look(subject) };
   }
 
   async step(key: string): Promise<void> {
     const row = await this.core.readModel.get(erasureTable, key);
     if (!row) return;
-    const { subject } = row;
-    await this.forget(subject);
-    await this.execute({ type: 'forget', subject, rows: 0 }, 'complete');
+    const { subject, lookedAt } = row;
+    await this.look(subject);
+    if (lookedAt !== null) await this.execute({ type: 'forget', subject, rows: 0 }, 'complete');
+  }
+
+  /** Destroys the key, and makes anew what had been folded with it. */
+  private async look(subject: PersonalSubject): Promise<number> {
+    const rows = await this.forget(subject);
+    await this.execute({ type: 'forget', subject, rows: 0, partial: true }, 'looked');
+    return rows;
   }
 
   private async forget(subject: PersonalSubject): Promise<number> {

@@ -3,6 +3,8 @@ import type { Aggregate } from '@omnivisor/eventsourcing';
 
 export interface PersonalData {
   readonly erased: boolean;
+  /** The key is destroyed, and rows were looked at since. */
+  readonly looked: boolean;
   readonly complete: boolean;
 }
 
@@ -13,16 +15,17 @@ export type PersonalDataCommand =
 /** The rules of `personal-<kind>-<id>` streams; keys are made where events are appended. */
 export const personalData: Aggregate<PersonalData, PersonalDataCommand, PersonalEvent> = {
   events: personalEvents,
-  initial: { erased: false, complete: false },
+  initial: { erased: false, looked: false, complete: false },
   decide(command, state) {
     const { type, ...data } = command;
     if (command.type === 'erase') return state.erased ? [] : [{ type: 'PersonalDataErased', data } as PersonalEvent];
-    const isNews = command.rows > 0 || (!command.partial && !state.complete);
+    const isNews = command.rows > 0 || !(command.partial ? state.looked : state.complete);
     return state.erased && isNews ? [{ type: 'PersonalDataForgotten', data } as PersonalEvent] : [];
   },
   evolve(state, event) {
     if (event.type === 'PersonalDataErased') return { ...state, erased: true };
-    if (event.type === 'PersonalDataForgotten') return { ...state, complete: state.complete || !event.data.partial };
+    if (event.type === 'PersonalDataForgotten')
+      return { ...state, looked: true, complete: state.complete || !event.data.partial };
     return state;
   },
 };

@@ -7,7 +7,7 @@ export type RevokeKeys = (keys: readonly string[]) => Promise<void>;
 const LONGEST = { longest: seconds(30) };
 
 /**
- * Has the bus refuse the keys of hosts that are retired. The log says which; the bus may forget them when it ends, so they
+ * Has the bus refuse the keys of hosts that are retired and of readers that are revoked. The log says which; the bus may forget them when it ends, so they
  * are told again when it is back.
  */
 export class RetiredKeys implements ActivePart {
@@ -66,7 +66,7 @@ export class RetiredKeys implements ActivePart {
   }
 
   private failed(error: unknown): void {
-    this.core.onError('revoking the keys of retired hosts', error);
+    this.core.onError('revoking keys', error);
     this.cancel = this.core.clock.after(backoff(this.failures++, 0.5, LONGEST), () => this.tell());
   }
 }

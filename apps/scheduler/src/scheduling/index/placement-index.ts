@@ -90,6 +90,16 @@ class Slot implements Candidate {
   }
 }
 
+/** Order of an index: among equals, who comes first is looked at first. */
+export interface IndexOrder {
+  /** Ids of hosts, as they came. */
+  readonly hosts: readonly string[];
+  /** Classes by their keys, as they came. */
+  readonly classes: readonly string[];
+  /** Ids of hosts, each before those that come after it in its bucket. */
+  readonly buckets: readonly string[];
+}
+
 const bucketOf = (slot: Slot): number => Math.min(TOP_BUCKET, freeOf(slot, 'VCPU'));
 
 /** Every host that may get servers, by class and free VCPU. A fold of the log plus the decisions on their way to it. */
@@ -114,6 +124,19 @@ export class PlacementIndex {
     return this.slots.get(hostId);
   }
 
+  get order(): IndexOrder {
+    const buckets: string[] = [];
+    for (const inClass of this.buckets.values()) for (const slot of inClass.from(0)) buckets.push(slot.hostId);
+    return { hosts: [...this.slots.keys()], classes: [...this.classes.keys()], buckets };
+  }
+
+  /** Fills an empty index. */
+  restore({ hosts, classes, buckets }: IndexOrder, put: (hostId: string) => void): void {
+    for (const key of classes) this.classOf(JSON.parse(key) as ClassKey);
+    for (const hostId of hosts) put(hostId);
+    for (const hostId of buckets) this.move(this.slots.get(hostId)!);
+  }
+
   /** A host as it stands now; a retired one leaves, and one without provider has not come yet. */
   put(host: Host, provider: Provider | undefined): void {
     const known = this.slots.get(host.id!);
@@ -123,7 +146,7 @@ export class PlacementIndex {
       return;
     }
     const isSame = known?.host === host && known.provider.traits === provider.traits;
-    const hostClass = isSame ? known.hostClass : this.classOf(host, provider);
+    const hostClass = isSame ? known.hostClass : this.classOf(classKeyOf(host, provider));
     const slot = known ?? new Slot(host, provider, hostClass);
     slot.host = host;
     slot.provider = provider;
@@ -161,40 +184,55 @@ export class PlacementIndex {
     return this.buckets.get(hostClass);
   }
 
-  private classOf(host: Host, provider: Provider): HostClass {
-    const facts = host.facts!;
-    const healthy = isHealthy(host);
-    const architecture = typeof facts.cpuInfo.arch === 'string' ? facts.cpuInfo.arch.toLowerCase() : null;
-    const { up, enabled, availabilityZone } = host;
-    const tellsNetworks = facts.physicalNetworks !== undefined;
-    const key = JSON.stringify([
-      availabilityZone,
-      facts.hypervisorType,
-      facts.hypervisorVersion,
-      architecture,
-      up,
-      enabled,
-      healthy,
-      tellsNetworks,
-      provider.traits,
-    ]);
+  private classOf(parts: ClassKey): HostClass {
+    const key = JSON.stringify(parts);
     const known = this.classes.get(key);
     if (known) return known;
-    const hostClass: HostClass = {
-      availabilityZone,
-      hypervisorType: facts.hypervisorType,
-      hypervisorVersion: facts.hypervisorVersion,
-      architecture,
-      up,
-      enabled,
-      healthy,
-      traits: new Set(provider.traits),
-      tellsNetworks,
-      tellsFormats: provider.traits.some((t) => t.startsWith('COMPUTE_IMAGE_TYPE_')),
-      label: `${facts.hypervisorType} in ${availabilityZone}`,
-    };
+    const hostClass = hostClassOf(parts);
     this.classes.set(key, hostClass);
     this.buckets.set(hostClass, new ClassBuckets(hostClass));
     return hostClass;
   }
 }
+
+/** All that makes the class of a host. */
+type ClassKey = readonly [
+  availabilityZone: string,
+  hypervisorType: string,
+  hypervisorVersion: number,
+  architecture: string | null,
+  up: boolean,
+  enabled: boolean,
+  healthy: boolean,
+  tellsNetworks: boolean,
+  traits: readonly string[],
+];
+
+const classKeyOf = (host: Host, { traits }: Provider): ClassKey => {
+  const { hypervisorType, hypervisorVersion, cpuInfo, physicalNetworks } = host.facts!;
+  const architecture = typeof cpuInfo.arch === 'string' ? cpuInfo.arch.toLowerCase() : null;
+  const { up, enabled, availabilityZone } = host;
+  const tellsNetworks = physicalNetworks !== undefined;
+  return [
+    ...([availabilityZone, hypervisorType, hypervisorVersion, architecture] as const),
+    ...([up, enabled, isHealthy(host), tellsNetworks, traits] as const),
+  ];
+};
+
+const hostClassOf = (key: ClassKey): HostClass => {
+  const [availabilityZone, hypervisorType, hypervisorVersion, architecture] = key;
+  const [, , , , up, enabled, healthy, tellsNetworks, traits] = key;
+  return {
+    availabilityZone,
+    hypervisorType,
+    hypervisorVersion,
+    architecture,
+    up,
+    enabled,
+    healthy,
+    traits: new Set(traits),
+    tellsNetworks,
+    tellsFormats: traits.some((t) => t.startsWith('COMPUTE_IMAGE_TYPE_')),
+    label: `${hypervisorType} in ${availabilityZone}`,
+  };
+};

@@ -1,0 +1,39 @@
+import { AdminReply, AdminRequest, adminSubject, endpoint, invalid } from '@omnivisor/contracts';
+import type { Bus, Subscription } from '@omnivisor/platform/ports';
+import { z } from 'zod';
+
+/** Public half of a NATS user key. */
+export const UserKey = z.string().regex(/^U[A-Z2-7]{55}$/, 'is no NATS user key');
+
+export type Command = (args: Record<string, unknown>) => Promise<unknown>;
+
+/** What operators ask of the scheduler over NATS: `admin.scheduler.<command>`. */
+export class AdminCommands {
+  private subscriptions: Subscription[] = [];
+
+  constructor(
+    private readonly bus: Bus,
+    private readonly commands: Readonly<Record<string, Command>>,
+  ) {}
+
+  async start(): Promise<void> {
+    for (const [name, command] of Object.entries(this.commands)) {
+      const served = endpoint(adminSubject('scheduler', name), AdminRequest, AdminReply);
+      this.subscriptions.push(
+        await this.bus.respond(served, async ({ args }) => ({ ok: true, result: await command(args) })),
+      );
+    }
+  }
+
+  async stop(): Promise<void> {
+    for (const subscription of this.subscriptions.splice(0)) await subscription.close();
+  }
+}
+
+/** @throws DomainError `invalid` */
+export const parse = <S extends z.ZodType>(schema: S, args: unknown): z.output<S> => {
+  const parsed = schema.safeParse(args);
+  if (parsed.success) return parsed.data as z.output<S>;
+  const issue = parsed.error.issues[0];
+  throw invalid(`${issue?.path.join('.') || 'arguments'}: ${issue?.message ?? 'not valid'}`);
+};

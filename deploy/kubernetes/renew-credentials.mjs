@@ -1,0 +1,36 @@
+#!/usr/bin/env node
+/**
+ * Signs anew what services and the command line may say and hear on NATS, as this release needs it: reads the secrets of
+ * a cloud and prints those with credentials, their keys kept and all else as it was.
+ *   kubectl -n omnivisor get secrets -o json | node deploy/kubernetes/renew-credentials.mjs | kubectl apply --server-side --force-conflicts -f -
+ * `secrets.json` as make-secrets printed it is taken as well. Needs npm ci && npm run build.
+ */
+import { readFileSync } from 'node:fs';
+import { servicePermissions } from '../../libs/contracts/dist/index.js';
+import { serviceCredentials } from '../../libs/platform/dist/index.js';
+
+const CREDENTIALS = 'nats.creds';
+const SEED = 'nats-account.seed';
+
+const { items = [] } = JSON.parse(readFileSync(0, 'utf8'));
+const textOf = ({ data = {}, stringData = {} }, key) =>
+  stringData[key] ?? (data[key] === undefined ? undefined : Buffer.from(data[key], 'base64').toString('utf8'));
+
+const accountSeed = textOf(items.find(({ metadata }) => metadata.name === 'scheduler') ?? {}, SEED)?.trim();
+if (!accountSeed) throw new Error(`no Secret scheduler with ${SEED} came in`);
+
+const renewed = [];
+for (const secret of items) {
+  const { name, namespace } = secret.metadata;
+  const before = textOf(secret, CREDENTIALS);
+  if (before === undefined || !Object.hasOwn(servicePermissions, name)) continue;
+  const creds = await serviceCredentials({ accountSeed }, name, servicePermissions[name], before);
+  renewed.push({
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: { name, namespace },
+    data: { [CREDENTIALS]: Buffer.from(creds).toString('base64') },
+  });
+}
+console.error(`signed anew: ${renewed.map(({ metadata }) => metadata.name).join(', ')}`);
+console.log(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: renewed }, null, 2));
