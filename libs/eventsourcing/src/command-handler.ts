@@ -12,6 +12,7 @@ import {
   seconds,
   unavailable,
 } from '@omnivisor/contracts';
+import { LRUCache } from 'lru-cache';
 import { type Aggregate, streamOf } from './decider.js';
 import { type AppendResult, type EventStore, WrongExpectedRevision } from './event-store.js';
 import { UnknownEvent } from './projection.js';
@@ -73,13 +74,15 @@ const MAX_BATCH = 200;
  * ones before it leave. Folded states are kept: the expected revision makes a stale one harmless.
  */
 export class CommandHandler {
-  private readonly cache = new Map<string, StreamState>();
+  private readonly cache: LRUCache<string, StreamState>;
   private readonly lines = new Map<string, Waiting[]>();
 
   constructor(
     private readonly store: EventStore,
     private readonly options: CommandHandlerOptions,
-  ) {}
+  ) {
+    this.cache = new LRUCache({ max: options.cacheSize ?? 5_000 });
+  }
 
   /**
    * @throws DomainError as the decider refuses; `unavailable` after too many conflicts, and when too many commands
@@ -223,9 +226,7 @@ export class CommandHandler {
 
   private remember(stream: string, state: StreamState): StreamState {
     const known = this.cache.get(stream);
-    this.cache.delete(stream);
     this.cache.set(stream, known && known.revision > state.revision ? known : state);
-    if (this.cache.size > (this.options.cacheSize ?? 5_000)) this.cache.delete(this.cache.keys().next().value!);
     return state;
   }
 }

@@ -1,4 +1,5 @@
 import { after, backoff, type Instant, type Milliseconds, ms, type RecordedEvent, seconds } from '@omnivisor/contracts';
+import { LRUCache } from 'lru-cache';
 import type { DueWork, ReadModel } from './read-model.js';
 
 /** The part of the clock that a process needs; `libs/platform` has the port and its adapters. */
@@ -44,8 +45,8 @@ const MAX_BEGUN = 1_000;
 
 /** Runs one process in one replica: leases due work, steps through it, sleeps until the next falls due. */
 export class ProcessRunner {
-  private readonly failures = new Map<string, number>();
-  private readonly repeats = new Map<string, { dueAt: Instant; times: number }>();
+  private readonly failures = new LRUCache<string, number>({ max: MAX_REMEMBERED });
+  private readonly repeats = new LRUCache<string, { dueAt: Instant; times: number }>({ max: MAX_REMEMBERED });
   private readonly running = new Map<string, Promise<void>>();
   /** Work that was leased again while its step still ran. */
   private readonly leasedAgain = new Map<string, DueWork>();
@@ -175,7 +176,7 @@ export class ProcessRunner {
     } catch (error) {
       this.options.onError(this.process.name, id, error);
       const failures = this.failures.get(id) ?? 0;
-      remember(this.failures, id, failures + 1);
+      this.failures.set(id, failures + 1);
       pause = backoff(failures, this.options.random());
     }
     try {
@@ -190,7 +191,7 @@ export class ProcessRunner {
   private pauseOf(id: string, dueAt: Instant): number {
     const last = this.repeats.get(id);
     const times = last?.dueAt === dueAt ? last.times + 1 : 0;
-    remember(this.repeats, id, { dueAt, times });
+    this.repeats.set(id, { dueAt, times });
     return times < MAX_REPEATS ? 0 : backoff(times - MAX_REPEATS, this.options.random());
   }
 
@@ -212,9 +213,3 @@ export class ProcessRunner {
     });
   }
 }
-
-const remember = <V>(map: Map<string, V>, id: string, value: V): void => {
-  map.delete(id);
-  map.set(id, value);
-  if (map.size > MAX_REMEMBERED) map.delete(map.keys().next().value!);
-};

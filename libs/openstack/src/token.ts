@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type Endpoint, identityValidate, type TokenContext } from '@omnivisor/contracts';
+import { LRUCache } from 'lru-cache';
 import type { z } from 'zod';
 
 /** What is found out once for a request, and used in all that it needs. */
@@ -33,7 +34,10 @@ const MAX_ENTRIES = 5_000;
 
 /** Asks the identity service over the bus and remembers its answer for at most a second. */
 export class BusTokenValidator implements TokenValidator {
-  private readonly known = new Map<string, { readonly until: number; readonly answer: Promise<TokenContext | null> }>();
+  private readonly known = new LRUCache<
+    string,
+    { readonly until: number; readonly answer: Promise<TokenContext | null> }
+  >({ max: MAX_ENTRIES });
 
   /** @param now milliseconds of any clock */
   constructor(
@@ -48,9 +52,7 @@ export class BusTokenValidator implements TokenValidator {
     if (entry && entry.until > now) return entry.answer;
     const answer = this.bus.request(identityValidate, { token }).then((reply) => reply.context);
     answer.catch(() => this.known.delete(key));
-    this.known.delete(key);
     this.known.set(key, { until: now + MAX_AGE, answer });
-    if (this.known.size > MAX_ENTRIES) this.known.delete(this.known.keys().next().value!);
     return answer;
   }
 }

@@ -1,3 +1,5 @@
+import { LRUCache } from 'lru-cache';
+
 /** Bytes of a disk as its guest sees them. */
 export interface Disk {
   readonly size: number;
@@ -22,7 +24,7 @@ const PAGES = 128;
  * that are kept for a while: about 8 MiB.
  */
 export class BoundedDisk implements Disk {
-  private readonly pages = new Map<number, Buffer>();
+  private readonly pages = new LRUCache<number, Buffer>({ max: PAGES });
   private bytes = 0;
   private reads = 0;
 
@@ -52,7 +54,6 @@ export class BoundedDisk implements Disk {
     const known = this.pages.get(number);
     if (known) return known;
     const page = await this.direct(number * PAGE, Math.min(PAGE, this.size - number * PAGE));
-    if (this.pages.size >= PAGES) this.pages.delete(this.pages.keys().next().value!);
     this.pages.set(number, page);
     return page;
   }

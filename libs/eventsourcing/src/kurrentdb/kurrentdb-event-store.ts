@@ -23,6 +23,7 @@ import {
   type RecordedEvent,
   type Revision,
 } from '@omnivisor/contracts';
+import { LRUCache } from 'lru-cache';
 import { checkStream, commandOf, storedOf, textsOf } from '../canonical.js';
 import {
   type AppendResult,
@@ -82,11 +83,12 @@ const eventId = (stream: string, command: string, index: number): string => {
  */
 export class KurrentEventStore implements EventStore {
   private client: KurrentDBClient;
-  private readonly known = new Map<string, Known>();
+  private readonly known: LRUCache<string, Known>;
   private readonly listeners = new Set<(position: Position) => void>();
   private closed = false;
 
   constructor(private readonly options: KurrentEventStoreOptions) {
+    this.known = new LRUCache({ max: options.remembered ?? 10_000 });
     // The client then answers a refused append with a wrong revision instead of an error.
     if (/throwOnAppendFailure=false/i.test(options.url)) throw new Error('throwOnAppendFailure must stay on');
     this.client = KurrentDBClient.connectionString(options.url);
@@ -255,9 +257,7 @@ export class KurrentEventStore implements EventStore {
       if (range) range[1] = revision;
       else known.commands.set(context.commandId, [revision, revision]);
     }
-    this.known.delete(stream);
     this.known.set(stream, known);
-    if (this.known.size > (this.options.remembered ?? 10_000)) this.known.delete(this.known.keys().next().value!);
     return known;
   }
 

@@ -10,6 +10,7 @@ import {
   subjectKey,
   type VaultRef,
 } from '@omnivisor/contracts';
+import { LRUCache } from 'lru-cache';
 import { streamOf } from '../decider.js';
 import type { EventStore } from '../event-store.js';
 import type { Vault } from '../vault/vault.js';
@@ -28,8 +29,8 @@ export const personalStream = (subject: PersonalSubject): string => streamOf(per
 
 /** Keys of subjects: each in the vault, with the fact that it is there in the log. */
 export class PersonalKeys {
-  private readonly bySubject = new Map<string, Remembered<VaultRef | null>>();
-  private readonly byRef = new Map<string, Remembered<Buffer | null>>();
+  private readonly bySubject = new LRUCache<string, Remembered<VaultRef | null>>({ max: MAX_REMEMBERED });
+  private readonly byRef = new LRUCache<string, Remembered<Buffer | null>>({ max: MAX_REMEMBERED });
 
   constructor(
     private readonly store: EventStore,
@@ -95,14 +96,12 @@ export class PersonalKeys {
     return first;
   }
 
-  private remember<T>(map: Map<string, Remembered<T>>, id: string, find: () => Promise<T>): Promise<T> {
+  private remember<T>(map: LRUCache<string, Remembered<T>>, id: string, find: () => Promise<T>): Promise<T> {
     const now = this.now();
     const known = map.get(id);
     if (known && known.until > now) return known.value;
     const value = find();
-    map.delete(id);
     map.set(id, { value, until: now + KEYS_REMEMBERED });
-    if (map.size > MAX_REMEMBERED) map.delete(map.keys().next().value!);
     // What could not be found out is asked again.
     value.catch(() => map.get(id)?.value === value && map.delete(id));
     return value;

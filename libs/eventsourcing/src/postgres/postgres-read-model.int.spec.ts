@@ -67,6 +67,7 @@ describe('PostgreSQL read model', () => {
     );
     await writer.query(`begin; lock table app."${rows[0].tablename}" in row exclusive mode`);
     await second.prepare([a]);
+    expect(await second.find(a)).toEqual([]);
     await writer.end();
     await Promise.all([first.close(), second.close()]);
   });

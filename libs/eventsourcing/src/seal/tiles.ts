@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import { type Hash, type HashSource, nodeHash } from './merkle.js';
 
 /** Levels of the tree that one level of tiles spans; a full tile has 2^8 hashes. As in C2SP tlog-tiles. */
@@ -19,7 +20,7 @@ const CACHED = 256;
 
 /** The tree as tiles have it. */
 export class TileSource implements HashSource {
-  private readonly cache = new Map<string, Buffer>();
+  private readonly cache = new LRUCache<string, Buffer>({ max: CACHED });
 
   constructor(private readonly read: TileReader) {}
 
@@ -45,9 +46,7 @@ export class TileSource implements HashSource {
     if (known && known.length >= width * HASH_BYTES) return known;
     const tile = await this.read(level, index);
     if (!tile || tile.length < width * HASH_BYTES) throw new Error(`the seals have no hash ${width} of tile ${key}`);
-    this.cache.delete(key);
     this.cache.set(key, tile);
-    if (this.cache.size > CACHED) this.cache.delete(this.cache.keys().next().value!);
     return tile;
   }
 }

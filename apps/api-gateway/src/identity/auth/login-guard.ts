@@ -10,6 +10,7 @@ import {
   type RequestId,
 } from '@omnivisor/contracts';
 import type { Aggregate } from '@omnivisor/eventsourcing';
+import { LRUCache } from 'lru-cache';
 import type { GatewayCore } from '../../core/gateway-core.js';
 
 interface Count {
@@ -35,7 +36,7 @@ const MAX_TALLIES = 500;
 
 /** Slows down whoever guesses, and counts failures for the log: one event per source, reason and minute. */
 export class LoginGuard {
-  private failures = new Map<string, number[]>();
+  private readonly failures = new LRUCache<string, number[]>({ max: MAX_KEYS });
   private readonly counts = new Map<string, Count>();
   private unwritten: { readonly id: string; readonly batch: Count[] } | undefined;
   private cancel = () => {};
@@ -70,9 +71,7 @@ export class LoginGuard {
   failed(source: string, user: string, reason: string): void {
     for (const [key] of this.keys(source, user)) {
       const recent = [...this.recent(key), this.now()].slice(-PER_SOURCE);
-      this.failures.delete(key);
       this.failures.set(key, recent);
-      if (this.failures.size > MAX_KEYS) this.failures.delete(this.failures.keys().next().value!);
     }
     const minute = new Date(Math.floor(this.now() / MINUTE) * MINUTE).toISOString() as Instant;
     let from = source;

@@ -15,6 +15,7 @@ import {
 import type { Aggregate } from '@omnivisor/eventsourcing';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
 import type { Arrival, TokenValidator } from '@omnivisor/openstack';
+import { LRUCache } from 'lru-cache';
 import type { GatewayCore } from '../../core/gateway-core.js';
 import { tokenKeyTable, VERSION_KEY, versionTable } from '../record/tables.js';
 import { contextOf } from './directory.js';
@@ -75,7 +76,7 @@ export interface IssueRequest {
  * nothing in identity changed, which one row tells; a revocation by any replica is seen by the next validation.
  */
 export class TokenService implements TokenValidator {
-  private readonly remembered = new Map<string, Remembered>();
+  private readonly remembered = new LRUCache<string, Remembered>({ max: MAX_REMEMBERED });
   private keys: { version: number; bytes: Uint8Array[] } | undefined;
   /** Version of identity that the newest validation found: what rests on it may be remembered under it. */
   version = 0;
@@ -172,8 +173,6 @@ export class TokenService implements TokenValidator {
   }
 
   private remember(id: string, entry: Remembered): void {
-    this.remembered.delete(id);
     this.remembered.set(id, entry);
-    if (this.remembered.size > MAX_REMEMBERED) this.remembered.delete(this.remembered.keys().next().value!);
   }
 }
