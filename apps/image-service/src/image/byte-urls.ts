@@ -1,5 +1,6 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { ImageFormat } from '@omnivisor/contracts';
+import type { ImageContext } from '../core.js';
 
 /** Path of the bytes for compute agents; no OpenStack API lies below it. */
 export const BYTES_PATH = '/image-bytes';
@@ -68,3 +69,10 @@ export const grantedBy = (
   const same = given.length === right.length && timingSafeEqual(given, right);
   return grant && same && grant.expires * 1_000 > now ? grant : null;
 };
+
+/** Seconds that an address of bytes is good for at most. */
+const MAX_LIFETIME = 24 * 60 * 60;
+
+/** When an address ends that is to be good for so many seconds; seconds since 1970. */
+export const expiryOf = ({ core }: Pick<ImageContext, 'core'>, expiresIn: number): number =>
+  Math.floor(Date.parse(core.clock.now()) / 1_000) + Math.min(expiresIn, MAX_LIFETIME);

@@ -21,8 +21,7 @@ import type { FastifyInstance } from 'fastify';
 import type { ImageContext } from '../core.js';
 import { serviceContext } from '../service-context.js';
 import { bytesRow, queryOf, say } from './byte-route.js';
-import { BYTES_PATH, grantedBy, signedUrl } from './byte-urls.js';
-import { expiryOf } from './image-desk.js';
+import { BYTES_PATH, expiryOf, grantedBy, signedUrl } from './byte-urls.js';
 import { imageAggregate } from './image-lifecycle.js';
 import type { ImageUploads } from './image-uploads.js';
 

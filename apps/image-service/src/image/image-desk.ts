@@ -3,15 +3,10 @@ import type { Subscription } from '@omnivisor/platform';
 import type { ImageContext } from '../core.js';
 import { formOf, type ImageForms } from '../forms/image-forms.js';
 import { bytesRow } from './byte-route.js';
-import { signedUrl } from './byte-urls.js';
+import { expiryOf, signedUrl } from './byte-urls.js';
 import { openHostUploadDesk } from './host-uploads.js';
 import { imagesTable, snapshotOf } from './image.projection.js';
 import { isVisible } from './image-access.js';
-
-const MAX_LIFETIME = 24 * 60 * 60;
-
-export const expiryOf = ({ core }: ImageContext, expiresIn: number): number =>
-  Math.floor(Date.parse(core.clock.now()) / 1_000) + Math.min(expiresIn, MAX_LIFETIME);
 
 /** Answers what other services ask about images. */
 export const openImageDesk = async (context: ImageContext, forms: ImageForms): Promise<Subscription[]> => {
