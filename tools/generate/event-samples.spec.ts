@@ -13,7 +13,7 @@ import { consoleAggregate } from '../../apps/api-gateway/src/compute/console/con
 import { flavorAggregate } from '../../apps/api-gateway/src/compute/flavor/flavor.js';
 import { keypairAggregate } from '../../apps/api-gateway/src/compute/keypair/keypair.js';
 import { quotaAggregate } from '../../apps/api-gateway/src/compute/quota/quota.js';
-import { serverAggregate } from '../../apps/api-gateway/src/compute/server/server-lifecycle.js';
+import { serverAggregate } from '../../apps/api-gateway/src/compute/server/lifecycle/server-lifecycle.js';
 import { serverGroupAggregate } from '../../apps/api-gateway/src/compute/server-group/server-group.js';
 import { assignments } from '../../apps/api-gateway/src/identity/assignment/assignment.js';
 import { unifiedLimits } from '../../apps/api-gateway/src/identity/limit/unified-limits.js';

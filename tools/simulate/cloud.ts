@@ -19,9 +19,12 @@ import { MemoryEventStore, MemoryLeadership, MemoryReadModel, MemorySeat } from 
 import { MemoryVault } from '@omnivisor/eventsourcing/vault';
 import { MemoryBus, SeededIds, VirtualClock } from '@omnivisor/platform/testing';
 import { quotaAggregate } from '../../apps/api-gateway/src/compute/quota/quota.js';
-import { type ServerRow, serverTable } from '../../apps/api-gateway/src/compute/server/server.projection.js';
-import { ownerOf } from '../../apps/api-gateway/src/compute/server/server.reservation.js';
-import { type ServerCommand, serverAggregate } from '../../apps/api-gateway/src/compute/server/server-lifecycle.js';
+import { ownerOf } from '../../apps/api-gateway/src/compute/server/create/server.reservation.js';
+import {
+  type ServerCommand,
+  serverAggregate,
+} from '../../apps/api-gateway/src/compute/server/lifecycle/server-lifecycle.js';
+import { type ServerRow, serverTable } from '../../apps/api-gateway/src/compute/server/view/server.projection.js';
 import { Gateway } from '../../apps/api-gateway/src/gateway.js';
 import { Agent } from '../../apps/compute-agent/src/agent/agent.js';
 import type { ImageCache } from '../../apps/compute-agent/src/agent/ports.js';

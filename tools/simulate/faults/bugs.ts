@@ -13,9 +13,9 @@ import { type EventStore, type ReadModel, WrongExpectedRevision } from '@omnivis
 import type { Bus } from '@omnivisor/platform/ports';
 import type { z } from 'zod';
 import { quotaAggregate } from '../../../apps/api-gateway/src/compute/quota/quota.js';
-import { serverTable } from '../../../apps/api-gateway/src/compute/server/server.projection.js';
-import { serverReservation } from '../../../apps/api-gateway/src/compute/server/server.reservation.js';
-import { serverAggregate } from '../../../apps/api-gateway/src/compute/server/server-lifecycle.js';
+import { serverReservation } from '../../../apps/api-gateway/src/compute/server/create/server.reservation.js';
+import { serverAggregate } from '../../../apps/api-gateway/src/compute/server/lifecycle/server-lifecycle.js';
+import { serverTable } from '../../../apps/api-gateway/src/compute/server/view/server.projection.js';
 import type { Gateway } from '../../../apps/api-gateway/src/gateway.js';
 import { addressPool } from '../../../apps/api-gateway/src/network/address-pool/address-pool.js';
 import { type HypervisorDriver, HypervisorError } from '../../../apps/compute-agent/src/drivers/hypervisor-driver.js';

@@ -1,6 +1,6 @@
 import type { HostId, Instant, PowerState, RecordedEvent, ServerId } from '@omnivisor/contracts';
 import type { ReplayReport } from '../../../apps/api-gateway/src/audit/replay.js';
-import type { ServerRow } from '../../../apps/api-gateway/src/compute/server/server.projection.js';
+import type { ServerRow } from '../../../apps/api-gateway/src/compute/server/view/server.projection.js';
 
 /** A guest was made or removed on a host: not what an agent says of it, but what the machine saw. */
 export interface Deed {

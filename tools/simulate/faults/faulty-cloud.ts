@@ -34,9 +34,12 @@ import { SeededIds, VirtualClock } from '@omnivisor/platform/testing';
 import { replay } from '../../../apps/api-gateway/src/audit/replay.js';
 import { type HostRow, hostTable } from '../../../apps/api-gateway/src/compute/host/host.projection.js';
 import { quotaAggregate } from '../../../apps/api-gateway/src/compute/quota/quota.js';
-import { serverTable } from '../../../apps/api-gateway/src/compute/server/server.projection.js';
-import { ownerOf } from '../../../apps/api-gateway/src/compute/server/server.reservation.js';
-import { type ServerCommand, serverAggregate } from '../../../apps/api-gateway/src/compute/server/server-lifecycle.js';
+import { ownerOf } from '../../../apps/api-gateway/src/compute/server/create/server.reservation.js';
+import {
+  type ServerCommand,
+  serverAggregate,
+} from '../../../apps/api-gateway/src/compute/server/lifecycle/server-lifecycle.js';
+import { serverTable } from '../../../apps/api-gateway/src/compute/server/view/server.projection.js';
 import { Gateway } from '../../../apps/api-gateway/src/gateway.js';
 import { network } from '../../../apps/api-gateway/src/network/network/network.js';
 import { Subnets } from '../../../apps/api-gateway/src/network/subnet/subnets.js';

@@ -1,7 +1,7 @@
 import { AdminReply, AdminRequest, adminSubject, endpoint, eventSets, type ServerEvent } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { history } from '../compute/server/server.fixtures.js';
-import { serverTable } from '../compute/server/server.projection.js';
+import { history } from '../compute/server/lifecycle/server.fixtures.js';
+import { serverTable } from '../compute/server/view/server.projection.js';
 import { actionOf, TARGETS } from './cadf/cadf-event.js';
 import { AuditCloud, type Person } from './testing/audit-cloud.js';
 

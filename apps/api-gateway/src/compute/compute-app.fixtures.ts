@@ -43,7 +43,7 @@ import {
 } from './compute-ports.js';
 import { flavorAggregate } from './flavor/flavor.js';
 import { LiveAnswers } from './host/live-answers.js';
-import { serverAggregate } from './server/server-lifecycle.js';
+import { serverAggregate } from './server/lifecycle/server-lifecycle.js';
 
 const GROUP = '11111111-1111-4111-8111-111111111111' as SecurityGroupId;
 

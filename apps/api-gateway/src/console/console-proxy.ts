@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream';
 import { seconds } from '@omnivisor/contracts';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { LiveAnswers } from '../compute/host/live-answers.js';
-import { serverTable } from '../compute/server/server.projection.js';
+import { serverTable } from '../compute/server/view/server.projection.js';
 import type { GatewayCore } from '../core/gateway-core.js';
 
 /** What a console token opens; null for one that is unknown. */

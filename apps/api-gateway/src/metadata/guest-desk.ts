@@ -3,8 +3,8 @@ import { type HostId, type hostBus, type ImageFormat, invalid, signImageUrl } fr
 import type { RowReader } from '@omnivisor/eventsourcing';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
 import type { z } from 'zod';
-import { openedFiles } from '../compute/server/injected-files.js';
-import { type ServerRow, serverTable } from '../compute/server/server.projection.js';
+import { openedFiles } from '../compute/server/create/injected-files.js';
+import { type ServerRow, serverTable } from '../compute/server/view/server.projection.js';
 import type { GatewayCore } from '../core/gateway-core.js';
 import { answerMetadata, configDriveFiles, type GuestSecrets } from './instance-documents.js';
 import type { GuestPort } from './network-data.js';

@@ -1,8 +1,9 @@
 import type { Instant, ServerId } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
-import { history } from '../compute/server/server.fixtures.js';
-import { evolve, noServer } from '../compute/server/server.js';
-import type { ServerRow } from '../compute/server/server.projection.js';
+import { history } from '../compute/server/lifecycle/server.fixtures.js';
+import { evolve } from '../compute/server/lifecycle/server-evolve.js';
+import { noServer } from '../compute/server/state/server.js';
+import type { ServerRow } from '../compute/server/view/server.projection.js';
 import { answerMetadata, configDriveFiles, METADATA_VERSIONS } from './instance-documents.js';
 import { type GuestPort, networkData } from './network-data.js';
 

@@ -1,4 +1,4 @@
-import type { ServerRow } from '../compute/server/server.projection.js';
+import type { ServerRow } from '../compute/server/view/server.projection.js';
 import { type GuestPort, networkData } from './network-data.js';
 
 export interface GuestSecrets {

@@ -1,6 +1,6 @@
 import type { DomainEvent, RecordedEvent } from '@omnivisor/contracts';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { history } from '../compute/server/server.fixtures.js';
+import { history } from '../compute/server/lifecycle/server.fixtures.js';
 import { memoryWorld, userContext } from '../core/gateway-core.fixtures.js';
 import { notificationsOf } from './notifications.js';
 

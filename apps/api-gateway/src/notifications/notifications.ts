@@ -4,7 +4,7 @@ import type { DerivedMessage } from '@omnivisor/eventsourcing/relay';
 import { flavorProjection } from '../compute/flavor/flavor.projection.js';
 import { hostProjection } from '../compute/host/host.projection.js';
 import { keypairProjection } from '../compute/keypair/keypair.projection.js';
-import { serverProjection } from '../compute/server/server.projection.js';
+import { serverProjection } from '../compute/server/view/server.projection.js';
 import { serverGroupProjection } from '../compute/server-group/server-group.projection.js';
 import { type Notification, notificationMessage } from './notification.js';
 import {

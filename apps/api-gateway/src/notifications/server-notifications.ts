@@ -1,5 +1,5 @@
 import type { RecordedEvent, ServerEvent, ServerFault } from '@omnivisor/contracts';
-import type { ServerRow } from '../compute/server/server.projection.js';
+import type { ServerRow } from '../compute/server/view/server.projection.js';
 import type { Notification } from './notification.js';
 import { actionPayload, createPayload, rebuildPayload, rescuePayload, updatePayload } from './server-payloads.js';
 

@@ -1,6 +1,6 @@
 import type { Actor, CommandContext, FlavorSnapshot, PowerState, ServerFault } from '@omnivisor/contracts';
 import { isoSeconds } from '../compute/common/paging.js';
-import type { ServerRow } from '../compute/server/server.projection.js';
+import type { ServerRow } from '../compute/server/view/server.projection.js';
 import { type NovaObject, novaObject } from './nova-object.js';
 
 /** Nova's words for power states in notifications. */

@@ -1,7 +1,7 @@
 import { AdminReply, AdminRequest, adminSubject, endpoint } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AuditCloud, type Person } from '../audit/testing/audit-cloud.js';
-import { history } from '../compute/server/server.fixtures.js';
+import { history } from '../compute/server/lifecycle/server.fixtures.js';
 
 let cloud: AuditCloud;
 let owner: Person;

@@ -1,7 +1,7 @@
 import type { Instant, RecordedEvent, ServerEvent } from '@omnivisor/contracts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { history } from '../compute/server/server.fixtures.js';
+import { history } from '../compute/server/lifecycle/server.fixtures.js';
 import { userContext } from '../core/gateway-core.fixtures.js';
 import { licenceLines, type Stretch, UsageFold, usageLines } from './usage.js';
 

@@ -1,6 +1,6 @@
 import { type HostEvent, hostEvents, type Instant, type RecordedEvent, serverEvents } from '@omnivisor/contracts';
 import { type HostRow, hostProjection } from '../compute/host/host.projection.js';
-import { type ServerRow, serverProjection } from '../compute/server/server.projection.js';
+import { type ServerRow, serverProjection } from '../compute/server/view/server.projection.js';
 
 /** Types of event that usage follows from. */
 export const USAGE_TYPES: readonly string[] = [

@@ -1,9 +1,9 @@
 import type { NetworkId, PortId, ProjectId, SecurityGroupId, ServerId, SubnetId } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
 import { quotaAggregate } from '../compute/quota/quota.js';
-import { history } from '../compute/server/server.fixtures.js';
-import { ownerOf, serverReservation } from '../compute/server/server.reservation.js';
-import { serverAggregate } from '../compute/server/server-lifecycle.js';
+import { ownerOf, serverReservation } from '../compute/server/create/server.reservation.js';
+import { history } from '../compute/server/lifecycle/server.fixtures.js';
+import { serverAggregate } from '../compute/server/lifecycle/server-lifecycle.js';
 import { serverGroupAggregate } from '../compute/server-group/server-group.js';
 import { memoryCore, minutes, userContext } from '../core/gateway-core.fixtures.js';
 import { addressPool } from '../network/address-pool/address-pool.js';

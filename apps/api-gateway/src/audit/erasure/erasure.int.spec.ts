@@ -7,7 +7,7 @@ import { RandomIds, SystemClock } from '@omnivisor/platform/ports';
 import { MemoryBus } from '@omnivisor/platform/testing';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { history } from '../../compute/server/server.fixtures.js';
+import { history } from '../../compute/server/lifecycle/server.fixtures.js';
 import { gatewayProjections } from '../../projections.js';
 import { INDEX_RULE } from '../index/index-entry.js';
 import { replay } from '../replay.js';

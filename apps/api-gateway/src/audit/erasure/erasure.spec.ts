@@ -2,8 +2,8 @@ import { AdminReply, AdminRequest, adminSubject, endpoint, type ServerId, second
 import type { Table } from '@omnivisor/eventsourcing';
 import { KEYS_REMEMBERED, type PersonalKeys } from '@omnivisor/eventsourcing/personal';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { history } from '../../compute/server/server.fixtures.js';
-import { serverTable } from '../../compute/server/server.projection.js';
+import { history } from '../../compute/server/lifecycle/server.fixtures.js';
+import { serverTable } from '../../compute/server/view/server.projection.js';
 import type { GatewayCore } from '../../core/gateway-core.js';
 import { userTable } from '../../identity/record/tables.js';
 import { gatewayProjections } from '../../projections.js';

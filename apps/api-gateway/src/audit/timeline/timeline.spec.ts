@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { history } from '../../compute/server/server.fixtures.js';
+import { history } from '../../compute/server/lifecycle/server.fixtures.js';
 import { AuditCloud, type Person } from '../testing/audit-cloud.js';
 
 const { serverId, host } = history;

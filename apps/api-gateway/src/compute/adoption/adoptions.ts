@@ -32,12 +32,12 @@ import { hostsOf } from '../host/host-usage.js';
 import { LiveAnswers } from '../host/live-answers.js';
 import { defaultQuota, serverAmounts } from '../quota/defaults.js';
 import { quotaAggregate } from '../quota/quota.js';
-import { serverTable } from '../server/server.projection.js';
-import { ownerOf } from '../server/server.reservation.js';
-import { hostnameOf, newReservationId } from '../server/server-create.js';
-import { serverAggregate } from '../server/server-lifecycle.js';
-import { snapshotOf } from '../server/server-makings.js';
-import { serverNotFound } from '../server/server-rules.js';
+import { ownerOf } from '../server/create/server.reservation.js';
+import { hostnameOf, newReservationId } from '../server/create/server-create.js';
+import { snapshotOf } from '../server/create/server-makings.js';
+import { serverAggregate } from '../server/lifecycle/server-lifecycle.js';
+import { serverNotFound } from '../server/state/server-rules.js';
+import { serverTable } from '../server/view/server.projection.js';
 import { type AdoptionWanted, ForeignGuests } from './adoption.schema.js';
 
 /** A hypervisor with thousands of guests takes its time. */

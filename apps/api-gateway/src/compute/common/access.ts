@@ -2,7 +2,7 @@ import { invalid, notFound } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
 import { type ByVersion, type Call, computeWording, schemaIssues, VersionTable } from '@omnivisor/openstack';
 import type { z } from 'zod';
-import { type ServerRow, serverTable } from '../server/server.projection.js';
+import { type ServerRow, serverTable } from '../server/view/server.projection.js';
 
 export const instanceNotFound = (id: string) => notFound(`Instance ${id.slice(0, 255)} could not be found.`);
 

@@ -1,6 +1,6 @@
 import type { ConsoleEvent, Instant, Position, RecordedEvent, ServerEvent } from '@omnivisor/contracts';
 import { type Projection, projection, table } from '@omnivisor/eventsourcing';
-import { isServerEvent } from '../server/server.projection.js';
+import { isServerEvent } from '../server/view/server.projection.js';
 
 /** A token that was given out for a console. Keys are the token's SHA-256. */
 export interface ConsoleGrantRow {

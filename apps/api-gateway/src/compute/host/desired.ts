@@ -1,8 +1,8 @@
 import type { hostBus } from '@omnivisor/contracts';
 import type { z } from 'zod';
-import type { Operation } from '../server/server.js';
-import type { ServerRow } from '../server/server.projection.js';
-import { isAccepting, type Remains } from '../server/server-migration.js';
+import type { Operation, Remains } from '../server/state/server.js';
+import { isAccepting } from '../server/state/server-moving.js';
+import type { ServerRow } from '../server/view/server.projection.js';
 
 export type DesiredServer = z.input<typeof hostBus.DesiredServer>;
 type PortPlug = z.input<typeof hostBus.PortPlug>;

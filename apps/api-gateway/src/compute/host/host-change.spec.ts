@@ -1,6 +1,6 @@
 import type { hostBus } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
-import type { ServerRow } from '../server/server.projection.js';
+import type { ServerRow } from '../server/view/server.projection.js';
 import type { HostRow } from './host.projection.js';
 import { isAskedFor } from './host-change.js';
 

@@ -1,5 +1,5 @@
 import type { hostBus } from '@omnivisor/contracts';
-import type { ServerRow } from '../server/server.projection.js';
+import type { ServerRow } from '../server/view/server.projection.js';
 import type { HostRow } from './host.projection.js';
 
 /** True while the log asks this host for the change. The host's session is somebody else's question. */

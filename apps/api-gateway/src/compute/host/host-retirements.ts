@@ -8,8 +8,8 @@ import type {
   ServerEvent,
 } from '@omnivisor/contracts';
 import type { GatewayCore } from '../../core/gateway-core.js';
-import { isServerEvent, remainsTable, type ServerRow, serverTable } from '../server/server.projection.js';
-import { serverAggregate } from '../server/server-lifecycle.js';
+import { serverAggregate } from '../server/lifecycle/server-lifecycle.js';
+import { isServerEvent, remainsTable, type ServerRow, serverTable } from '../server/view/server.projection.js';
 import { hostTable } from './host.projection.js';
 
 /** Events after which a server may have something on a host that left before. */

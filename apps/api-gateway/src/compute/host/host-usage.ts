@@ -1,5 +1,5 @@
 import type { RowReader } from '@omnivisor/eventsourcing';
-import { type ServerRow, serverTable } from '../server/server.projection.js';
+import { type ServerRow, serverTable } from '../server/view/server.projection.js';
 import { type HostRow, hostTable } from './host.projection.js';
 
 /** What the servers of a host take of it. */

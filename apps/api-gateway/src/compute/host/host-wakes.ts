@@ -1,9 +1,9 @@
 import { type HostEvent, hostBus, ms, type Position, type RecordedEvent, type ServerEvent } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
 import type { GatewayCore } from '../../core/gateway-core.js';
-import type { Server } from '../server/server.js';
-import { isServerEvent, serverTable } from '../server/server.projection.js';
-import { serverAggregate } from '../server/server-lifecycle.js';
+import { serverAggregate } from '../server/lifecycle/server-lifecycle.js';
+import type { Server } from '../server/state/server.js';
+import { isServerEvent, serverTable } from '../server/view/server.projection.js';
 import { hostTable } from './host.projection.js';
 
 /** What wake-ups need to know of the network. */

@@ -1,6 +1,6 @@
 import type { Instant, RecordedEvent, ServerEvent } from '@omnivisor/contracts';
 import { type Projection, table } from '@omnivisor/eventsourcing';
-import { isServerEvent } from '../server/server.projection.js';
+import { isServerEvent } from '../server/view/server.projection.js';
 
 /** One step of an action, on one service or host. */
 export interface ServerActionStep {

@@ -7,7 +7,7 @@ import { isoNaive, nextLink, pageOf, type Query } from '../common/paging.js';
 import * as t from '../common/parameters.js';
 import { timeOf } from '../common/times.js';
 import { queryByVersion, View } from '../common/versions.js';
-import { hiddenHost } from '../server/server.view.js';
+import { hiddenHost } from '../server/view/server.view.js';
 import {
   type ServerActionRow,
   type ServerActionStep,

@@ -1,7 +1,7 @@
 import type { Instant, Position, RecordedEvent } from '@omnivisor/contracts';
 import { type RowChange, type Table, table } from '@omnivisor/eventsourcing';
-import type { ServerRow } from '../server/server.projection.js';
-import type { Migration } from '../server/server-migration.js';
+import type { Migration } from '../server/state/server.js';
+import type { ServerRow } from '../server/view/server.projection.js';
 
 /** When and by whom a migration was asked for, and when it changed. */
 export interface MigrationAt {

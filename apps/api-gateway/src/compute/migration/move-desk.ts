@@ -2,10 +2,10 @@ import { type MigrationId, notFound } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { AdminCommands, operatorContexts } from '../../audit/admin-commands.js';
 import type { GatewayCore } from '../../core/gateway-core.js';
-import { serverTable } from '../server/server.projection.js';
-import { serverAggregate } from '../server/server-lifecycle.js';
-import { guardMigration } from '../server/server-migration.js';
-import { targetNamed } from '../server/server-migrator.js';
+import { serverAggregate } from '../server/lifecycle/server-lifecycle.js';
+import { guardMigration } from '../server/move/server-migration.js';
+import { targetNamed } from '../server/move/server-migrator.js';
+import { serverTable } from '../server/view/server.projection.js';
 
 const OfServer = z.object({ server: z.string().min(1) });
 const Move = OfServer.extend({ host: z.string().min(1) });

@@ -7,8 +7,8 @@ import { GatewayCore } from '../../core/gateway-core.js';
 import { serverOf } from '../common/access.js';
 import { strictFrom } from '../common/versions.js';
 import { requireFeature } from '../host/host-features.js';
-import type { ServerRow } from '../server/server.projection.js';
-import { serverAggregate } from '../server/server-lifecycle.js';
+import { serverAggregate } from '../server/lifecycle/server-lifecycle.js';
+import type { ServerRow } from '../server/view/server.projection.js';
 import { type MigrationRow, migrationTable } from './migration.projection.js';
 import { isLiveInProgress, serverMigrationView, statusOf } from './migration.view.js';
 

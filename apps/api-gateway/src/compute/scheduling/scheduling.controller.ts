@@ -2,7 +2,7 @@ import { Controller } from '@nestjs/common';
 import { notFound } from '@omnivisor/contracts';
 import { type Call, Operation } from '@omnivisor/openstack';
 import { GatewayCore } from '../../core/gateway-core.js';
-import { serverTable } from '../server/server.projection.js';
+import { serverTable } from '../server/view/server.projection.js';
 import { schedulingTable } from './scheduling.projection.js';
 import { schedulingView } from './scheduling.view.js';
 

@@ -10,7 +10,7 @@ import { queryByVersion, View, wrapped } from '../common/versions.js';
 import { ComputeSettings } from '../compute-ports.js';
 import { defaultQuota } from '../quota/defaults.js';
 import { limitOf, quotaAggregate } from '../quota/quota.js';
-import { serverTable } from '../server/server.projection.js';
+import { serverTable } from '../server/view/server.projection.js';
 import { serverGroupAggregate, serverGroupNotFound } from './server-group.js';
 import { type ServerGroupRow, serverGroupTable } from './server-group.projection.js';
 

@@ -8,8 +8,8 @@ import { metadata } from '../common/parameters.js';
 import { ComputeSettings } from '../compute-ports.js';
 import { defaultQuota } from '../quota/defaults.js';
 import { limitOf, quotaAggregate } from '../quota/quota.js';
-import type { ServerRow } from './server.projection.js';
-import { serverAggregate } from './server-lifecycle.js';
+import { serverAggregate } from './lifecycle/server-lifecycle.js';
+import type { ServerRow } from './view/server.projection.js';
 
 const compute = 'compute' as const;
 const path = '/v2.1/servers/:id/metadata';

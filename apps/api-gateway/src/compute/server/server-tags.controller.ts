@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { GatewayCore } from '../../core/gateway-core.js';
 import { serverOf } from '../common/access.js';
 import { MAX_TAGS, tag, tags } from '../common/parameters.js';
-import { serverAggregate } from './server-lifecycle.js';
+import { serverAggregate } from './lifecycle/server-lifecycle.js';
 
 const compute = 'compute' as const;
 const path = '/v2.1/servers/:id/tags';

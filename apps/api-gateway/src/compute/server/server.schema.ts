@@ -3,7 +3,7 @@ import { z } from 'zod';
 import * as t from '../common/parameters.js';
 import { BadPattern, matcher } from '../common/safe-regex.js';
 import { type FieldHistory, objectByVersion, queryByVersion, wrapped } from '../common/versions.js';
-import type { InjectedFiles } from './injected-files.js';
+import type { InjectedFiles } from './create/injected-files.js';
 
 const hintIds = z.union([t.uuid, z.array(t.uuid)]);
 const hints = z.looseObject({

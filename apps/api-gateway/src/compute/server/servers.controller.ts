@@ -6,6 +6,9 @@ import { serverOf, targetOf } from '../common/access.js';
 import { jsonList } from '../common/json-list.js';
 import { linksOf, nextLink } from '../common/paging.js';
 import { strictFrom } from '../common/versions.js';
+import { ServerCreation } from './create/server-create.js';
+import { newPassword } from './create/server-password.js';
+import { type ServerCommand, serverAggregate } from './lifecycle/server-lifecycle.js';
 import {
   type CreateServerBody,
   createServer,
@@ -19,12 +22,9 @@ import {
   serverDetailView,
   serverShowView,
   serverUpdateView,
-} from './server.view.js';
-import { ServerCreation } from './server-create.js';
-import { type ServerCommand, serverAggregate } from './server-lifecycle.js';
-import { listServers } from './server-list.js';
-import { newPassword } from './server-password.js';
-import { ServerPresenter } from './server-presenter.js';
+} from './view/server.view.js';
+import { listServers } from './view/server-list.js';
+import { ServerPresenter } from './view/server-presenter.js';
 
 const compute = 'compute' as const;
 @Controller()

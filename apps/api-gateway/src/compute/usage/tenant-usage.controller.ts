@@ -6,7 +6,7 @@ import { GatewayCore } from '../../core/gateway-core.js';
 import { first, isoNaive, markerNotFound, nextLink, pageSize, type Query } from '../common/paging.js';
 import * as t from '../common/parameters.js';
 import { queryByVersion } from '../common/versions.js';
-import { type ServerRow, serverTable } from '../server/server.projection.js';
+import { type ServerRow, serverTable } from '../server/view/server.projection.js';
 
 const compute = 'compute' as const;
 const path = '/v2.1/os-simple-tenant-usage';

@@ -1,6 +1,6 @@
 import type { hostBus } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
-import type { ServerRow } from '../../compute/server/server.projection.js';
+import type { ServerRow } from '../../compute/server/view/server.projection.js';
 import { settled } from '../../core/settled.js';
 import { networkTable } from '../network/network.projection.js';
 import { protocolNumber, rangeOf } from '../security-group/rules.js';

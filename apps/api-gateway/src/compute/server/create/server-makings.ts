@@ -1,0 +1,88 @@
+import {
+  describeImage,
+  type FlavorSnapshot,
+  forbidden,
+  GiB,
+  type ImageId,
+  type ImageSnapshot,
+  invalid,
+  MiB,
+} from '@omnivisor/contracts';
+import type { RowReader } from '@omnivisor/eventsourcing';
+import type { Call } from '@omnivisor/openstack';
+import type { GatewayCore } from '../../../core/gateway-core.js';
+import { type FlavorRow, flavorTable } from '../../flavor/flavor.projection.js';
+import { type KeypairRow, keypairKey, keypairTable } from '../../keypair/keypair.projection.js';
+
+const GIB = 1024 ** 3;
+
+/** A flavor that the caller may use. @throws DomainError `invalid`; `forbidden` for one that wants a volume */
+export const flavorFor = async (
+  call: Call,
+  rows: RowReader,
+  ref: string,
+  unknown = (id: string) => `Flavor ${id} could not be found.`,
+): Promise<FlavorSnapshot> => {
+  // Old clients give the flavor's URL.
+  const id = ref.split('/').at(-1) ?? ref;
+  const row = await rows.get(flavorTable, id);
+  if (!row || !(row.isPublic || call.isAdmin || row.access.includes(call.token.projectId ?? '')))
+    throw invalid(unknown(id));
+  if (row.disk === 0 && !call.can('os_compute_api:servers:create:zero_disk_flavor'))
+    throw forbidden('Only volume-backed servers are allowed for flavors with zero disk.');
+  return snapshotOf(row);
+};
+
+/** A flavor as a server keeps it. */
+export const snapshotOf = (row: FlavorRow): FlavorSnapshot => ({
+  id: row.id as FlavorSnapshot['id'],
+  name: row.name,
+  vcpus: row.vcpus,
+  memory: MiB.parse(row.ram),
+  disk: GiB.parse(row.disk),
+  ephemeral: GiB.parse(row.ephemeral),
+  swap: MiB.parse(row.swap),
+  extraSpecs: { ...row.extraSpecs },
+});
+
+/** An image that the caller may use; null when there is none. */
+export const usableImage = async (core: GatewayCore, call: Call, imageId: string) => {
+  const { token, isAdmin } = call;
+  const wanted = { imageId: imageId as ImageId, projectId: token.projectId, isAdmin };
+  return (await core.bus.request(describeImage, wanted)).image;
+};
+
+/**
+ * The image of a server with this flavor.
+ * @throws DomainError `invalid` when the caller cannot use it, or it does not fit
+ */
+export const imageFor = async (
+  core: GatewayCore,
+  call: Call,
+  imageId: string,
+  flavor: FlavorSnapshot,
+  unknown = 'Can not find requested image',
+): Promise<ImageSnapshot> => {
+  const image = await usableImage(core, call, imageId);
+  if (!image) throw invalid(unknown);
+  if (image.status !== 'active') throw invalid(`Image ${imageId} is not active.`);
+  if (flavor.memory < image.minRam) throw invalid("Flavor's memory is too small for requested image.");
+  const disk = flavor.disk * GIB;
+  if (flavor.disk > 0 && image.size > disk)
+    throw invalid(
+      `Flavor's disk is too small for requested image. Flavor disk is ${disk} bytes, image is ${image.size} bytes.`,
+    );
+  if (flavor.disk > 0 && flavor.disk < image.minDisk)
+    throw invalid(
+      `Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is ${disk} bytes, minimum size is ${image.minDisk * GIB} bytes.`,
+    );
+  const { status: _s, visibility: _v, owner: _o, ...snapshot } = image;
+  return snapshot;
+};
+
+/** @throws DomainError `invalid` */
+export const keypairOf = async (rows: RowReader, userId: string, name: string): Promise<KeypairRow> => {
+  const row = await rows.get(keypairTable, keypairKey(userId, name));
+  if (!row) throw invalid('Invalid key_name provided.');
+  return row;
+};

@@ -1,0 +1,73 @@
+import { Injectable } from '@nestjs/common';
+import { DomainError, type FlavorSnapshot, invalid, type MigrationId } from '@omnivisor/contracts';
+import type { Call } from '@omnivisor/openstack';
+import { z } from 'zod';
+import { GatewayCore } from '../../../core/gateway-core.js';
+import * as t from '../../common/parameters.js';
+import { ComputeSettings } from '../../compute-ports.js';
+import { defaultQuota, serverAmounts } from '../../quota/defaults.js';
+import { quotaAggregate } from '../../quota/quota.js';
+import { ownerOf } from '../create/server.reservation.js';
+import { flavorFor } from '../create/server-makings.js';
+import { serverAggregate } from '../lifecycle/server-lifecycle.js';
+import type { ServerRow } from '../view/server.projection.js';
+import { guardResize, sizeHeld } from './server-resize.js';
+
+export const resizeSchema = z.strictObject({ flavorRef: t.flavorRef, 'OS-DCF:diskConfig': t.diskConfig.optional() });
+type Wanted = z.infer<typeof resizeSchema>;
+
+/** Takes the wish for another flavor: checks what can be known now, takes quota, and writes it to the log. */
+@Injectable()
+export class ServerResizer {
+  constructor(
+    private readonly core: GatewayCore,
+    private readonly settings: ComputeSettings,
+  ) {}
+
+  async resize(call: Call, row: ServerRow, wanted: Wanted): Promise<undefined> {
+    guardResize(row, row.id, call.isAdmin);
+    const unknown = () => 'Unable to locate requested flavor.';
+    const flavor = await flavorFor(call, await this.core.fresh(), wanted.flavorRef, unknown);
+    checkFit(row, flavor);
+    const before = serverAmounts(row.flavor);
+    const resize = { flavor, before: row.flavor, powerOn: false };
+    await this.amend(call, row, serverAmounts(sizeHeld({ ...row, resize })), 'quota');
+    const diskConfig = wanted['OS-DCF:diskConfig'];
+    try {
+      await this.core.commands.execute(
+        serverAggregate,
+        row.id,
+        {
+          ...{ type: 'resize', serverId: row.id, flavor, asAdmin: call.isAdmin },
+          ...(diskConfig ? { diskConfig } : {}),
+          migrationId: this.core.ids.uuid() as MigrationId,
+        },
+        call.context(),
+      );
+    } catch (error) {
+      // The server changed meanwhile. What is cut off here is put right by the next resize, or goes with the server.
+      if (error instanceof DomainError && error.kind !== 'unavailable')
+        await this.amend(call, row, before, 'quota-back');
+      throw error;
+    }
+    return undefined;
+  }
+
+  private async amend(
+    call: Call,
+    { projectId, id }: ServerRow,
+    amounts: ReturnType<typeof serverAmounts>,
+    step: string,
+  ): Promise<void> {
+    const defaults = { ...defaultQuota, ...this.settings.quota };
+    const command = { type: 'amend', projectId, owner: ownerOf(id), amounts, defaults } as const;
+    await this.core.commands.execute(quotaAggregate, projectId, command, call.context(step));
+  }
+}
+
+const checkFit = ({ flavor: before, image }: ServerRow, flavor: FlavorSnapshot): void => {
+  if (flavor.id === before.id) throw invalid('When resizing, instances must change flavor!');
+  if (flavor.memory < image.minRam) throw invalid("Flavor's memory is too small for requested image.");
+  if (flavor.disk < before.disk || flavor.ephemeral < before.ephemeral)
+    throw invalid('Server disk was unable to be resized because: a disk cannot be made smaller');
+};
