@@ -60,6 +60,7 @@ export const portPlugs = async (
       allowedPairs: attributes.allowedAddressPairs.map((p) => ({ mac: p.mac ?? attributes.mac, address: p.address })),
       securityGroups: attributes.securityGroups,
       rules: attributes.portSecurity ? rulesOf(port.securityGroups) : [],
+      dhcpOptions: [...attributes.extraDhcpOptions],
       tag: order.get(port.id)?.tag ?? null,
     };
     const list = plugs.get(serverId) ?? [];
