@@ -49,10 +49,13 @@ describe.skipIf(process.getuid?.() !== 0)('a guest that moves between two QEMU h
     await onlyOne();
   }, 300_000);
 
-  it('moves while it runs: the same boot, the same memory, the same disk', async () => {
+  it('moves while it runs: the same boot, the same memory, the same disk, also what it wrote meanwhile', async () => {
     const before = await host();
     const started = await boot();
-    await user.ssh(address, 'echo written >/root/written');
+    const sum = 'sha256sum /root/data';
+    const written = await user.ssh(address, `dd if=/dev/urandom of=/root/data bs=1k count=4096 2>&1; sync; ${sum}`);
+    const count = 'while :; do n=$((n+1)); echo $n; sync; done';
+    await user.ssh(address, `(${count}) >/root/count 2>/dev/null </dev/null & echo $! >/root/counter`);
     await act({ 'os-migrateLive': { host: null, block_migration: 'auto' } });
     await eventually(
       'it is elsewhere',
@@ -61,7 +64,15 @@ describe.skipIf(process.getuid?.() !== 0)('a guest that moves between two QEMU h
       120,
     );
     expect(await boot()).toBe(started);
-    expect(await user.ssh(address, 'cat /root/written /root/mine')).toBe('written\nmine');
+    const counted = 'kill $(cat /root/counter); sync; tail -n 1 /root/count';
+    const last = Number(await user.ssh(address, counted));
+    // From the disk, not from what the guest remembers of it.
+    await user.ssh(address, 'echo 3 >/proc/sys/vm/drop_caches');
+    expect(written).toContain(await user.ssh(address, sum));
+    expect(await user.ssh(address, 'wc -l </root/count; tail -n 1 /root/count; cat /root/mine')).toBe(
+      `${last}\n${last}\nmine`,
+    );
+    expect(last).toBeGreaterThan(1);
     await onlyOne();
     const { migrations } = await cloud.admin.get('compute', `/os-migrations?instance_uuid=${id}`);
     expect(migrations.map((m: { status: string }) => m.status).sort()).toEqual(['completed', 'confirmed']);

@@ -294,6 +294,29 @@ describe('ports', () => {
     expect(free.fixed_ips[0].ip_address).toBe('10.0.0.2');
   });
 
+  it('have no stateless security group: hosts could not enforce it', async () => {
+    const home = await network('demo');
+    const group = async (stateful: boolean) =>
+      (await call('demo', 'POST', '/security-groups', { security_group: { name: 'g', stateful } })).body.security_group;
+    const [open, kept] = [await group(false), await group(true)];
+    const make = (id: string) =>
+      call('demo', 'POST', '/ports', { port: { network_id: home.id, security_groups: [id] } });
+    const refused = await make(open.id);
+    expect([refused.status, refused.body.NeutronError.type]).toEqual([409, 'SecurityGroupConflict']);
+    const { port } = (await make(kept.id)).body;
+    const put = await call('demo', 'PUT', `/ports/${port.id}`, { port: { security_groups: [open.id] } });
+    expect(put.status).toBe(409);
+    const change = (id: string, security_group: object) =>
+      call('demo', 'PUT', `/security-groups/${id}`, { security_group });
+    expect((await change(kept.id, { stateful: false })).body.NeutronError.type).toBe('SecurityGroupInUse');
+    await call('demo', 'DELETE', `/ports/${port.id}`);
+    expect((await change(kept.id, { stateful: false })).body.security_group.stateful).toBe(false);
+    expect((await change(kept.id, { stateful: true })).status).toBe(200);
+    const groups = (await call('demo', 'GET', '/security-groups?name=default')).body.security_groups;
+    expect((await change(groups[0].id, { stateful: false })).body.NeutronError.type).toBe(
+      'SecurityGroupCannotUpdateDefault',
+    );
+  });
   it('OSSA-2021-005 take no DHCP option of several lines', async () => {
     const made = await network('demo');
     const { port } = (await call('demo', 'POST', '/ports', { port: { network_id: made.id } })).body;

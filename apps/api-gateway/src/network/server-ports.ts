@@ -21,6 +21,7 @@ import type { GatewayCore } from '../core/gateway-core.js';
 import { settled } from '../core/settled.js';
 import { canonicalAddress } from './common/addresses.js';
 import { step } from './common/context.js';
+import { statelessGroup } from './common/errors.js';
 import { type HostNetworkNews, newsForHost } from './host-network-news.js';
 import { hostsOf, hostsThatTrust, hostsTouchedBy, regroupedBy } from './hosts-touched.js';
 import { type NetworkRow, networkTable } from './network/network.projection.js';
@@ -32,10 +33,16 @@ import { addressKey, addressTable } from './port/port-outlines.projection.js';
 import { portPlugs } from './port/port-plugs.js';
 import { Ports } from './port/ports.js';
 import { defaultGroupId, ensureDefaultGroup } from './security-group/default-group.js';
-import { securityGroupTable } from './security-group/security-group.projection.js';
+import { type SecurityGroupRow, securityGroupTable } from './security-group/security-group.projection.js';
 import { subnetTable } from './subnet/subnet.projection.js';
 
 const bad = (name: string, message: string) => new DomainError('invalid', message, { name });
+
+/** @throws DomainError for a group that hosts cannot enforce */
+const stateful = (group: SecurityGroupRow): SecurityGroupId => {
+  if (!group.stateful) throw statelessGroup(group.id);
+  return group.id;
+};
 
 export interface PlugRequest {
   readonly serverId: string;
@@ -98,7 +105,7 @@ export class ServerPorts {
     for (const name of names) {
       const byId = await rows.get(securityGroupTable, name);
       if (byId?.projectId === projectId) {
-        found.add(byId.id);
+        found.add(stateful(byId));
         continue;
       }
       const named = await rows.find(securityGroupTable, { where: { projectId, name } });
@@ -108,7 +115,7 @@ export class ServerPorts {
           `Multiple security groups found matching '${name}'. Use an ID to be more specific.`,
           { name: 'NoUniqueMatch' },
         );
-      if (named[0]) found.add(named[0].id);
+      if (named[0]) found.add(stateful(named[0]));
       else if (name !== 'default')
         throw bad('SecurityGroupNotFound', `Security group ${name} not found for project ${projectId}.`);
     }

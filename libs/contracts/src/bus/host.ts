@@ -83,6 +83,10 @@ export const PortPlug = z.object({
   allowedPairs: z.array(z.object({ mac: z.string(), address: z.string() })),
   securityGroups: z.array(SecurityGroupId),
   rules: z.array(SecurityRule),
+  /** What DHCP tells this port beside, or in place of, what it tells the others of its network. */
+  dhcpOptions: z
+    .array(z.object({ name: z.string(), value: z.string(), version: z.union([z.literal(4), z.literal(6)]) }))
+    .default([]),
   tag: z.string().nullable(),
 });
 export type PortPlug = z.infer<typeof PortPlug>;

@@ -36,6 +36,12 @@ export const portInUse = (id: string, networkId: string, device: string) =>
   );
 export const securityGroupInUse = (id: string) =>
   error('conflict', 'SecurityGroupInUse', `Security Group ${id} in use.`);
+export const statelessGroup = (id: string) =>
+  error(
+    'conflict',
+    'SecurityGroupConflict',
+    `Error Security group ${id} is stateless, which hosts cannot enforce while attempting the operation.`,
+  );
 export const ipAddressInUse = (networkId: string, address: string) =>
   error(
     'conflict',

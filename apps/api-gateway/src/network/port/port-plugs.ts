@@ -4,11 +4,14 @@ import type { ServerRow } from '../../compute/server/view/server.projection.js';
 import { settled } from '../../core/settled.js';
 import { networkTable } from '../network/network.projection.js';
 import { protocolNumber, rangeOf } from '../security-group/rules.js';
-import { securityGroupTable } from '../security-group/security-group.projection.js';
+import { type SecurityGroupRow, securityGroupTable } from '../security-group/security-group.projection.js';
 import { portTable } from './port.projection.js';
 
 /** A server and its ports, in the order in which it got them. */
 type Plugged = Pick<ServerRow, 'id' | 'ports'>;
+
+/** Hosts keep state of what they let through: a group that forbids that lets nothing through. */
+const rulesIn = (group: SecurityGroupRow | undefined) => (group?.stateful ? group.rules : []);
 
 /** The ports of servers as their hosts plug them. */
 export const portPlugs = async (
@@ -29,7 +32,7 @@ export const portPlugs = async (
 
   const rulesOf = (groupIds: readonly string[]): hostBus.SecurityRule[] =>
     groupIds.flatMap((id) =>
-      (groups.get(id)?.rules ?? []).map((rule) => {
+      rulesIn(groups.get(id)).map((rule) => {
         const number = protocolNumber(rule.protocol);
         const isV6 = rule.ethertype === 'IPv6';
         return {
@@ -60,6 +63,7 @@ export const portPlugs = async (
       allowedPairs: attributes.allowedAddressPairs.map((p) => ({ mac: p.mac ?? attributes.mac, address: p.address })),
       securityGroups: attributes.securityGroups,
       rules: attributes.portSecurity ? rulesOf(port.securityGroups) : [],
+      dhcpOptions: [...attributes.extraDhcpOptions],
       tag: order.get(port.id)?.tag ?? null,
     };
     const list = plugs.get(serverId) ?? [];

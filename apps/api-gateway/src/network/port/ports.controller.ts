@@ -35,7 +35,7 @@ import {
 } from '../common/attributes.js';
 import { ifRevision, list, owned, permitted, present, show, type View, visible } from '../common/collection.js';
 import { step } from '../common/context.js';
-import { neutronError, portInUse, securityGroupNotFound } from '../common/errors.js';
+import { neutronError, portInUse, securityGroupNotFound, statelessGroup } from '../common/errors.js';
 import { checkRevision } from '../common/revision.js';
 import { networkKind } from '../network/network.kind.js';
 import { ensureDefaultGroup } from '../security-group/default-group.js';
@@ -236,6 +236,7 @@ export class PortsController {
     for (const id of (given.security_groups as string[] | undefined) ?? []) {
       const group = await rows.get(securityGroupTable, id);
       if (!group || !call.can('get_security_group', owned(group.projectId))) throw securityGroupNotFound(id);
+      if (!group.stateful) throw statelessGroup(id);
     }
   }
 

@@ -91,7 +91,9 @@ const decide = (command: SecurityGroupCommand, group: SecurityGroup): SecurityGr
   switch (command.type) {
     case 'change': {
       checkRevision(group.revision, command.ifRevision);
-      if (group.isDefault && command.name !== undefined && command.name !== group.name)
+      // Ports get the default group unasked, and none may have a stateless one.
+      const isOther = command.name !== undefined && command.name !== group.name;
+      if (group.isDefault && (isOther || command.stateful === false))
         throw neutronError(
           'conflict',
           'SecurityGroupCannotUpdateDefault',

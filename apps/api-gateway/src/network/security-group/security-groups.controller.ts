@@ -123,6 +123,7 @@ export class SecurityGroupsController {
     const row = await permitted(securityGroupKind, await this.core.fresh(), call, call.params.id ?? '', 'update');
     const given = parseUpdate(call.body, 'security_group', attributes);
     if (given.name === DEFAULT && !row.isDefault) throw defaultExists();
+    if (given.stateful === false && row.stateful && !row.isDefault) await this.refuseUsed(row.id);
     await this.core.commands.execute(
       securityGroup,
       row.id,
@@ -152,7 +153,7 @@ export class SecurityGroupsController {
   async remove(call: Call) {
     const rows = await this.core.fresh();
     const row = await permitted(securityGroupKind, rows, call, call.params.id ?? '', 'delete');
-    if ((await rows.count(groupMemberTable, { groupId: row.id, member: true })) > 0) throw securityGroupInUse(row.id);
+    await this.refuseUsed(row.id);
     const context = call.context();
     const { projectId } = row;
     await this.core.commands.execute(
@@ -176,6 +177,11 @@ export class SecurityGroupsController {
   }
 
   /** Rules of other groups that named the members of one that is gone go too. */
+  private async refuseUsed(groupId: string): Promise<void> {
+    const rows = await this.core.fresh();
+    if ((await rows.count(groupMemberTable, { groupId, member: true })) > 0) throw securityGroupInUse(groupId);
+  }
+
   private async removeRulesTo(id: SecurityGroupId, context: CommandContext): Promise<void> {
     const where = { remoteGroups: { contains: id } } as never;
     for (const group of await (await this.core.fresh()).find(securityGroupTable, { where }))

@@ -1,13 +1,13 @@
 import ipaddr from 'ipaddr.js';
 import type { NetworkPlan, PortPlug } from '../network-plug.js';
-import { address, cidr, hostname, isV6, mac, mtu, netmask, uuid } from './values.js';
+import { address, cidr, dhcpOption, hostname, isV6, line, mac, mtu, netmask, uuid } from './values.js';
 
 type Subnet = NetworkPlan['subnets'][number];
 
 /** dnsmasq's own configuration for one network; a change of it needs a restart. */
 export const dnsmasqConfiguration = (
   plan: NetworkPlan,
-  files: { readonly hosts: string; readonly pid: string; readonly leases: string },
+  files: { readonly hosts: string; readonly options: string; readonly pid: string; readonly leases: string },
   options: { readonly user: string; readonly resolvers: readonly string[] },
 ): string => {
   const lines = [
@@ -24,6 +24,7 @@ export const dnsmasqConfiguration = (
     `pid-file=${files.pid}`,
     `dhcp-leasefile=${files.leases}`,
     `dhcp-hostsfile=${files.hosts}`,
+    `dhcp-optsfile=${files.options}`,
     'dhcp-lease-max=65536',
     `dhcp-option=26,${mtu(plan.mtu)}`,
     // The same server for its clients after a restart.
@@ -90,11 +91,32 @@ export const dnsmasqHosts = (plan: NetworkPlan, plugs: readonly PortPlug[]): str
     .filter(({ own }) => isServed(own))
     .map(({ plug, own }) => {
       const name = hostname(plug.hostname);
-      return `${mac(plug.mac)},${isV6(own) ? `[${own}]` : own}${name === null ? '' : `,${name}`}\n`;
+      const asked = optionsOf(plug, isV6(own) ? 6 : 4).length > 0 ? `,set:${uuid(plug.portId)}` : '';
+      return `${mac(plug.mac)},${isV6(own) ? `[${own}]` : own}${asked}${name === null ? '' : `,${name}`}\n`;
     })
     .sort()
     .join('');
 };
+
+const optionsOf = ({ dhcpOptions }: PortPlug, version: 4 | 6) =>
+  dhcpOptions.flatMap((option) => {
+    const name = dhcpOption(option.name);
+    return name === null || option.version !== version ? [] : [{ name, value: line(option.value) }];
+  });
+
+/** What single ports are told, one line for each option; read again at SIGHUP. What dnsmasq does not know it leaves out. */
+export const dnsmasqOptions = (plugs: readonly PortPlug[]): string =>
+  plugs
+    .flatMap((plug) =>
+      ([4, 6] as const).flatMap((version) =>
+        optionsOf(plug, version).map(({ name, value }) => {
+          const option = version === 6 ? `option6:${name}` : /^\d+$/.test(name) ? name : `option:${name}`;
+          return `tag:${uuid(plug.portId)},${option}${value === '' ? '' : `,${value}`}\n`;
+        }),
+      ),
+    )
+    .sort()
+    .join('');
 
 /** True when an address has passed from one MAC to another: dnsmasq still holds the old lease then. */
 export const addressesChangedHands = (before: string, after: string): boolean => {

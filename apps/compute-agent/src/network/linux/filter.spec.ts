@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { NetworkPlan, PortPlug } from '../network-plug.js';
-import { addressesChangedHands, dnsmasqConfiguration, dnsmasqHosts, reachableResolvers } from './dnsmasq.js';
+import {
+  addressesChangedHands,
+  dnsmasqConfiguration,
+  dnsmasqHosts,
+  dnsmasqOptions,
+  reachableResolvers,
+} from './dnsmasq.js';
 import { networkFilter } from './filter.js';
 
 const plan = { subnets: [{ version: 4, cidr: '10.0.0.0/24' }] } as unknown as NetworkPlan;
@@ -14,6 +20,7 @@ const plug = (over: object = {}): PortPlug =>
     fixedIps: [{ address: '10.0.0.5' }],
     allowedPairs: [],
     rules: [],
+    dhcpOptions: [],
     ...over,
   }) as unknown as PortPlug;
 const text = (over?: object) => networkFilter(plan, [{ plug: plug(over), tap: 'tap1' }], '100.64.0.1', members);
@@ -92,6 +99,41 @@ describe('the filter of a network', () => {
   });
 });
 
+describe('DHCP options of a port', () => {
+  const hosts = (over: object) => dnsmasqHosts(plan, [plug(over)]);
+  const of = (...dhcpOptions: object[]) => plug({ dhcpOptions, hostname: 'x' });
+  const { portId } = plug();
+  const v4 = (name: string, value: string) => ({ name, value, version: 4 });
+
+  it('are told to it alone, by name or number', () => {
+    const port = of(v4('bootfile-name', 'a,b'), v4('66', '10.0.0.9'), v4('router', ''), {
+      ...v4('23', '::1'),
+      version: 6,
+    });
+    expect(dnsmasqOptions([port, plug()])).toBe(
+      [
+        `tag:${portId},66,10.0.0.9`,
+        `tag:${portId},option6:23,::1`,
+        `tag:${portId},option:bootfile-name,a,b`,
+        `tag:${portId},option:router`,
+        '',
+      ].join('\n'),
+    );
+    expect(hosts(port)).toBe(`fa:16:3e:00:00:01,10.0.0.5,set:${portId},x\n`);
+    expect(hosts({ ...port, dhcpOptions: [{ ...v4('23', '::1'), version: 6 }] })).not.toContain('set:');
+  });
+  it('bring no line of their own, and nothing that is no option', () => {
+    expect(() => dnsmasqOptions([of(v4('bootfile-name', 'x\ndhcp-script=/bin/sh'))])).toThrow('not a line');
+    for (const name of ['', 'tag:x', 'a,b', 'option:x', '-'])
+      expect([dnsmasqOptions([of(v4(name, 'x'))]), hosts(of(v4(name, 'x')))]).toEqual([
+        '',
+        'fa:16:3e:00:00:01,10.0.0.5,x\n',
+      ]);
+  });
+  it('do not make an address change hands', () =>
+    expect(addressesChangedHands(hosts({ hostname: 'x' }), hosts(of(v4('66', 'y'))))).toBe(false));
+});
+
 describe('IPv6', () => {
   const subnet = (ra: string | null, mode: string | null, over: object = {}) => ({
     version: 6,
@@ -108,7 +150,11 @@ describe('IPv6', () => {
   const port = plug({ fixedIps: [{ address: 'fd00::5' }], hostname: 'x' });
   const network = (six: object) => ({ networkId: plug().portId, mtu: 1400, subnets: [six] }) as unknown as NetworkPlan;
   const served = (six: object) =>
-    dnsmasqConfiguration(network(six), { hosts: 'h', pid: 'p', leases: 'l' }, { user: 'nobody', resolvers: [] });
+    dnsmasqConfiguration(
+      network(six),
+      { hosts: 'h', options: 'o', pid: 'p', leases: 'l' },
+      { user: 'nobody', resolvers: [] },
+    );
   const ranges = (six: object) => served(six).match(/^(dhcp-range|enable-ra|dhcp-option=tag).*$/gm) ?? [];
 
   it.each([

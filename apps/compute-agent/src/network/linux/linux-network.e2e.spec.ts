@@ -32,7 +32,13 @@ describe.skipIf(reason !== null)('a network of Linux', () => {
     second = await guests.agent('second');
     // Answers pings; and guest 2, on another agent, lets nothing in.
     ports = [
-      guests.port(1, ['10.77.0.11'], [egress, ingress({ protocol: '1' }), ssh]),
+      {
+        ...guests.port(1, ['10.77.0.11'], [egress, ingress({ protocol: '1' }), ssh]),
+        dhcpOptions: [
+          { name: 'bootfile-name', value: 'pxelinux.0', version: 4 },
+          { name: 'dns-server', value: '192.0.2.54', version: 4 },
+        ],
+      },
       guests.port(2, ['10.77.0.12'], [egress]),
     ];
     const [dnsNameservers, hostRoutes] = [['192.0.2.53'], [{ destination: '192.0.2.0/24', nexthop: '10.77.0.9' }]];
@@ -58,10 +64,10 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
 
   afterAll(() => guests?.close());
 
-  it('gives each guest its address, routes, MTU and name by DHCP', async () => {
+  it('gives each guest its address, routes, MTU and name by DHCP, and what its port asks for', async () => {
     for (const n of [1, 2]) {
       const out = join(guests.folder, `lease-${n}`);
-      const wants = ['staticroutes', 'mtu', 'hostname'].flatMap((o) => ['-O', o]);
+      const wants = ['staticroutes', 'mtu', 'hostname', 'bootfile'].flatMap((o) => ['-O', o]);
       const client = [
         'udhcpc',
         '-i',
@@ -80,7 +86,8 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
       expect(lease).toContain(`ip=10.77.0.1${n}`);
       expect(lease).toContain('mtu=1400');
       expect(lease).toContain(`hostname=guest-${n}`);
-      expect(lease).toContain('dns=192.0.2.53');
+      expect(lease).toContain(n === 1 ? 'dns=192.0.2.54' : 'dns=192.0.2.53');
+      expect(lease.includes('bootfile=pxelinux.0')).toBe(n === 1);
     }
     const routes = await inGuest(1, 'ip', 'route');
     expect(routes).toContain('default via 10.77.0.1');

@@ -2,7 +2,13 @@ import { spawn } from 'node:child_process';
 import { readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { NetworkPlan, PortPlug } from '../network-plug.js';
-import { addressesChangedHands, dnsmasqConfiguration, dnsmasqHosts, reachableResolvers } from './dnsmasq.js';
+import {
+  addressesChangedHands,
+  dnsmasqConfiguration,
+  dnsmasqHosts,
+  dnsmasqOptions,
+  reachableResolvers,
+} from './dnsmasq.js';
 import { METADATA_ADDRESS, METADATA_ADDRESS_6 } from './filter.js';
 import { METADATA_PROXY, METADATA_PROXY_VERSION } from './metadata-proxy.js';
 import { read, store } from './network-files.js';
@@ -43,6 +49,7 @@ export class NetworkProcesses {
     if (plan.provider) return;
     const files = {
       hosts: join(this.folder, 'hosts'),
+      options: join(this.folder, 'options'),
       pid: join(this.folder, 'dnsmasq.pid'),
       leases: join(this.folder, 'leases'),
     };
@@ -52,13 +59,14 @@ export class NetworkProcesses {
     const before = (await read(served)) ?? '';
     const hosts = dnsmasqHosts(plan, plugs);
     const hostsChanged = await store(files.hosts, hosts);
+    const optionsChanged = await store(files.options, dnsmasqOptions(plugs));
     const settings = { user: this.dnsmasqUser, resolvers };
     const changed = await store(configuration, dnsmasqConfiguration(plan, files, settings));
     const pid = await this.running('dnsmasq.pid', 'dnsmasq');
     if (pid !== null && !changed && !addressesChangedHands(before, hosts)) {
       // It remembers the leases of ports that are gone until it is started again.
       await store(served, [...new Set(`${before}${hosts}`.split(/(?<=\n)/))].join(''));
-      if (hostsChanged) process.kill(pid, 'SIGHUP');
+      if (hostsChanged || optionsChanged) process.kill(pid, 'SIGHUP');
       return;
     }
     await store(served, hosts);

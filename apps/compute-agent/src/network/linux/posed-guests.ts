@@ -97,6 +97,7 @@ export class PosedGuests {
       allowedPairs: [],
       securityGroups: [],
       rules,
+      dhcpOptions: [],
       tag: null,
     } as unknown as PortPlug;
   }

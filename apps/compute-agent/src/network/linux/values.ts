@@ -24,6 +24,9 @@ export const cidr = checked('CIDR', (v) => {
 export const addressOrCidr = (v: string) => (v.includes('/') ? cidr(v) : address(v));
 /** A host name that DHCP may hand out; null when the text is none. */
 export const hostname = (v: string): string | null => (/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i.test(v) ? v : null);
+/** Name or number of a DHCP option; null when the text is none. */
+export const dhcpOption = (v: string): string | null => (/^[a-z0-9][a-z0-9-]{0,63}$/i.test(v) ? v : null);
+export const line = checked('line', (v) => !/[\p{Cc}\u2028\u2029]/u.test(v));
 export const isV6 = (v: string): boolean => v.includes(':');
 export const port = (n: number): number => {
   if (!Number.isInteger(n) || n < 0 || n > 65535) throw new BadValue('port', `${n}`);

@@ -48,7 +48,7 @@ export const liveMigrationOf = (host: QemuHost): LiveMigration => {
   };
 
   const accept = async (guest: GuestDefinition) => {
-    if (guest.phase === 'incoming') await takeOver(host, guest);
+    await takeOver(host, guest);
     host.keepRelay(guest.mark.serverId, null);
   };
 

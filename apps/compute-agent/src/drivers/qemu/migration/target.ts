@@ -134,16 +134,18 @@ const serve = async (host: QemuHost, guest: GuestDefinition, channel: string, so
     }
   } else if (channel.startsWith('disk ') && !guest.shared) join(socket, await connectUnix(host.store.path(id, NBD)));
   else if (channel === 'control') {
-    await host.alone(id, () => takeOver(host, guest));
+    await host.alone(id, () => takeOver(host, host.definition(id)));
     socket.end('running\n', () => host.keepRelay(id, null));
   } else throw new HypervisorError('fault', 'there is no such channel');
 };
 
 /**
  * The source has let go of the guest: it is this host's from now on, and what becomes of it here is its own doing.
+ * Again: succeeds.
  * @throws HypervisorError `fault` while its memory is still to come
  */
 export const takeOver = async (host: QemuHost, guest: GuestDefinition): Promise<void> => {
+  if (guest.phase !== 'incoming') return;
   const state = await host.state(guest);
   // A process that ended was there when the source let go: its disks are the newest there are.
   if (state !== 'gone') {
