@@ -29,6 +29,24 @@ describe('a read', () => {
     expect(refused).toMatchObject({ kind: 'unavailable' });
   });
 
+  it('waits for rows that are on their way, and for four seconds at most', async () => {
+    const { clock, store, core } = setup();
+    await store.append('x-1', -1, [newEvent('FlavorDeleted', { flavorId: 'a' })]);
+    const { readAll } = store;
+    store.readAll = async (...page) => {
+      await clock.sleep(seconds(3));
+      return readAll.apply(store, page);
+    };
+    const answered = core.fresh();
+    await clock.advance(seconds(3));
+    await answered;
+    store.readAll = () => new Promise(() => {});
+    await store.append('x-1', 0, [newEvent('FlavorDeleted', { flavorId: 'a' })]);
+    const refused = expect(core.fresh()).rejects.toMatchObject({ kind: 'unavailable' });
+    await clock.advance(seconds(4));
+    await refused;
+  });
+
   it('answers at once when nothing is behind', async () => {
     const { core } = setup();
     expect(await (await core.fresh()).get({ name: 'none', indexes: [] }, 'x')).toBeUndefined();

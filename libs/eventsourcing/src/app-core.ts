@@ -36,7 +36,9 @@ export interface AppPorts<C extends ProcessClock = ProcessClock, B extends WakeU
 /** Subject of the wake-up after an append; it carries no truth. */
 export const LOG_APPENDED = 'log.appended';
 
-const READ_DEADLINE = seconds(1);
+/** A store that is away is noticed soon; rows that are on their way are worth more than a refusal. */
+const HEAD_DEADLINE = seconds(1);
+const ROWS_DEADLINE = seconds(4);
 /** Seconds between looks at the whole worklist, for work that another replica left. */
 const RUNNER_ROUNDS = 5;
 
@@ -157,7 +159,7 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
 
   /**
    * The read model as of now, or as of the moment that the work at hand looks back to: it holds everything that was acknowledged before this call, by any replica.
-   * @throws DomainError `unavailable` when it cannot get there within a second
+   * @throws DomainError `unavailable` when the log does not answer within a second, or its rows are not there within four more
    */
   async fresh(): Promise<RowReader> {
     const moment = this.moment.past;
@@ -196,22 +198,22 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
    * @throws DomainError `unavailable` when the store does not say so within a second
    */
   head(): Promise<Position> {
-    return this.inTime(this.store.head(), 'the log does not answer');
+    return this.inTime(HEAD_DEADLINE, this.store.head(), 'the log does not answer');
   }
 
   /** The read model at `position` or later. */
   async at(position: Position): Promise<RowReader> {
-    await this.inTime(this.projector.catchUp(position), 'the read model is behind the log');
+    await this.inTime(ROWS_DEADLINE, this.projector.catchUp(position), 'the read model is behind the log');
     return this.readModel;
   }
 
-  private async inTime<T>(work: Promise<T>, late: string): Promise<T> {
+  private async inTime<T>(deadline: Milliseconds, work: Promise<T>, late: string): Promise<T> {
     let cancel = () => {};
-    const deadline = new Promise<never>((_, reject) => {
-      cancel = this.clock.after(READ_DEADLINE, () => reject(unavailable(late)));
+    const over = new Promise<never>((_, reject) => {
+      cancel = this.clock.after(deadline, () => reject(unavailable(late)));
     });
     try {
-      return await Promise.race([this.guarded(work), deadline]);
+      return await Promise.race([this.guarded(work), over]);
     } finally {
       cancel();
     }
