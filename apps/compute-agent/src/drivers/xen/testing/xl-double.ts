@@ -36,6 +36,14 @@ export class XlDouble {
     };
   }
 
+  /** The same for a server of OpenSSH, whose shells find the double by their path. */
+  get setEnv(): string {
+    const all = { ...this.environment, PATH: `${bin}:${process.env.PATH}` };
+    return Object.entries(all)
+      .map(([name, value]) => `${name}=${value}`)
+      .join(' ');
+  }
+
   shell(): DoubleShell {
     return new DoubleShell(this);
   }
