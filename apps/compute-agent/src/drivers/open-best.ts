@@ -9,6 +9,8 @@ import type { HypervisorDriver, ProbeReport } from './hypervisor-driver.js';
 import { QemuDriver } from './qemu/qemu.driver.js';
 import { VsphereDriver } from './vsphere/vsphere.driver.js';
 import { vsphereOptions } from './vsphere/vsphere-config.js';
+import { XenDriver } from './xen/xen.driver.js';
+import { xenOptions } from './xen/xen-config.js';
 import { XenServerDriver } from './xenserver/xenserver.driver.js';
 import { xenserverOptions } from './xenserver/xenserver-config.js';
 
@@ -23,6 +25,7 @@ const makers: Partial<Record<Backend, (config: AgentConfig, clock: Clock) => Hyp
       ...(migrationAddress === undefined ? {} : { migrationAddress }),
       ...(sharedDisks === undefined ? {} : { sharedDisks }),
     }),
+  xen: (config) => new XenDriver(xenOptions(config, config.OMNIVISOR_CLOUD_ID)),
   xenserver: (config) =>
     new XenServerDriver(xenserverOptions(config, config.OMNIVISOR_CLOUD_ID, config.OMNIVISOR_STATE_DIR)),
   vsphere: (config) => new VsphereDriver(vsphereOptions(config, config.OMNIVISOR_CLOUD_ID, config.OMNIVISOR_STATE_DIR)),

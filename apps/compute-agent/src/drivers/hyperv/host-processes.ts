@@ -1,5 +1,6 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
+import { type SshTarget, sshArguments } from '../common/ssh.js';
 import type { HostProcess, OpenProcess } from './host-channel.js';
 
 const POWERSHELL = ['-NoProfile', '-NonInteractive', '-ExecutionPolicy', 'RemoteSigned', '-File'];
@@ -10,48 +11,19 @@ export const localProcess =
   () =>
     processOf(spawn(powershell, [...POWERSHELL, script], { stdio: ['pipe', 'pipe', 'pipe'], windowsHide: true }));
 
-export interface SshTarget {
-  readonly host: string;
-  readonly port: number;
-  readonly user: string;
-  readonly identityFile: string;
-  readonly knownHostsFile: string;
+export interface ScriptTarget extends SshTarget {
   /** Where the host script lies there. Without effect where the server forces the command. */
   readonly script: string;
 }
 
-/** PowerShell on another machine, by OpenSSH. The host's key has to be known; nothing is asked, nothing forwarded. */
+/** PowerShell on another machine, by OpenSSH. */
 export const sshProcess =
-  (target: SshTarget, ssh = 'ssh'): OpenProcess =>
+  (target: ScriptTarget, ssh = 'ssh'): OpenProcess =>
   () =>
-    processOf(spawn(ssh, sshArguments(target), { stdio: ['pipe', 'pipe', 'pipe'] }));
+    processOf(spawn(ssh, scriptArguments(target), { stdio: ['pipe', 'pipe', 'pipe'] }));
 
-export const sshArguments = ({ host, port, user, identityFile, knownHostsFile, script }: SshTarget): string[] => {
-  const options = {
-    BatchMode: 'yes',
-    StrictHostKeyChecking: 'yes',
-    UserKnownHostsFile: knownHostsFile,
-    GlobalKnownHostsFile: 'none',
-    UpdateHostKeys: 'no',
-    IdentitiesOnly: 'yes',
-    IdentityFile: identityFile,
-    IdentityAgent: 'none',
-    PreferredAuthentications: 'publickey',
-    ClearAllForwardings: 'yes',
-    ForwardAgent: 'no',
-    ControlPath: 'none',
-    ConnectTimeout: '10',
-    ServerAliveInterval: '10',
-    ServerAliveCountMax: '3',
-    LogLevel: 'ERROR',
-  };
-  return [
-    ...['-F', 'none', '-T'],
-    ...Object.entries(options).flatMap(([name, value]) => ['-o', `${name}=${value}`]),
-    ...['-p', String(port), '-l', user, '--', host],
-    ['powershell.exe', ...POWERSHELL, script].join(' '),
-  ];
-};
+export const scriptArguments = ({ script, ...target }: ScriptTarget): string[] =>
+  sshArguments(target, ['powershell.exe', ...POWERSHELL, script].join(' '));
 
 const processOf = (child: ChildProcessByStdio<Writable, Readable, Readable>): HostProcess => {
   let said = '';

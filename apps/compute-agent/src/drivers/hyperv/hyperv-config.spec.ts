@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { sshArguments } from './host-processes.js';
+import { scriptArguments } from './host-processes.js';
 import { HyperVSettings, hypervOptions } from './hyperv-config.js';
 
 it('names hosts, switches and the rest', () => {
@@ -37,7 +37,7 @@ it('asks ssh to trust known keys only, and to forward and ask nothing', () => {
     knownHostsFile: '/known',
     script: 'C:\\o.ps1',
   };
-  const args = sshArguments(target);
+  const args = scriptArguments(target);
   for (const option of [
     'StrictHostKeyChecking=yes',
     'BatchMode=yes',

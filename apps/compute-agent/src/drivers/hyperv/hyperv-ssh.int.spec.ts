@@ -1,21 +1,20 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createConnection, createServer } from 'node:net';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { mib, ms, ServerId } from '@omnivisor/contracts';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { recordDisks } from '../../../../../tools/doubles/hyperv/disks/record-disks.mjs';
 import { HyperVHost } from '../../../../../tools/doubles/hyperv/host.mjs';
 import { listen } from '../../../../../tools/doubles/hyperv/serve.mjs';
 import { rootFrom, testGuest } from '../common/test-guest.js';
+import { freePort, SSHD, SshServer } from '../common/testing/ssh-server.js';
 import type { OpenProcess } from './host-channel.js';
 import { localProcess, sshProcess } from './host-processes.js';
 import { HyperVDriver } from './hyperv.driver.js';
 import { Images } from './testing/double.js';
 
-const SSHD = '/usr/sbin/sshd';
 const cloudId = 'test-cloud';
 const script = 'C:\\ProgramData\\Omnivisor\\omnivisor-host.ps1';
 const powershell = new URL('../../../../../tools/doubles/hyperv/powershell.mjs', import.meta.url).pathname;
@@ -85,70 +84,20 @@ it('says what is wrong when there is no PowerShell', async () => {
   await driver.close();
 });
 
-const freePort = () =>
-  new Promise<number>((resolve) => {
-    const probe = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as AddressInfo;
-      probe.close(() => resolve(port));
-    });
-  });
-
 describe.runIf(existsSync(SSHD))('by ssh', () => {
-  let port: number;
   let servePort: number;
-  let sshd: ChildProcess;
+  let sshd: SshServer;
   const file = (name: string) => join(dir, name);
-  const keygen = (name: string) => execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', file(name)]);
 
   beforeAll(async () => {
-    [port, servePort] = [await freePort(), await freePort()];
-    for (const name of ['host_key', 'user_key', 'other_key']) keygen(name);
-    writeFileSync(file('authorized_keys'), readFileSync(file('user_key.pub')), { mode: 0o600 });
-    writeFileSync(file('known_hosts'), `[127.0.0.1]:${port} ${readFileSync(file('host_key.pub'), 'utf8')}`);
-    writeFileSync(file('wrong_hosts'), `[127.0.0.1]:${port} ${readFileSync(file('other_key.pub'), 'utf8')}`);
-    if (process.getuid?.() === 0) mkdirSync('/run/sshd', { recursive: true });
+    servePort = await freePort();
     // As on the Windows host: whatever the client asks for, it gets the host script.
-    writeFileSync(
-      file('sshd_config'),
-      [
-        `Port ${port}`,
-        'ListenAddress 127.0.0.1',
-        `HostKey ${file('host_key')}`,
-        `AuthorizedKeysFile ${file('authorized_keys')}`,
-        `PidFile ${file('sshd.pid')}`,
-        'StrictModes no',
-        'PasswordAuthentication no',
-        'PermitRootLogin prohibit-password',
-        `ForceCommand OMNIVISOR_HYPERV_DOUBLE=${server.path} ${process.execPath} ${powershell}`,
-      ].join('\n'),
-    );
-    sshd = spawn(SSHD, ['-D', '-e', '-f', file('sshd_config')], { stdio: 'ignore' });
-    await vi.waitFor(
-      () =>
-        new Promise<void>((resolve, reject) => {
-          const socket = createConnection(port, '127.0.0.1', () => {
-            socket.destroy();
-            resolve();
-          }).on('error', reject);
-        }),
-      { timeout: 10_000 },
-    );
+    const forced = `OMNIVISOR_HYPERV_DOUBLE=${server.path} ${process.execPath} ${powershell}`;
+    sshd = await SshServer.start(dir, [`ForceCommand ${forced}`]);
   });
-  afterAll(async () => {
-    const ended = new Promise((resolve) => sshd.once('exit', resolve));
-    sshd.kill();
-    await ended;
-  });
+  afterAll(() => sshd.stop());
 
-  const target = (knownHosts: string, identity = 'user_key') =>
-    sshProcess({
-      host: '127.0.0.1',
-      port,
-      user: userInfo().username,
-      identityFile: file(identity),
-      knownHostsFile: file(knownHosts),
-      script,
-    });
+  const target = (...who: Parameters<SshServer['target']>) => sshProcess({ ...sshd.target(...who), script });
 
   it('drives a host that forces the command', { timeout: 90_000 }, () =>
     livesThrough(driverOver(target('known_hosts'))),
@@ -161,7 +110,7 @@ describe.runIf(existsSync(SSHD))('by ssh', () => {
     const { status, stdout } = await new Promise<{ status: number | null; stdout: string }>((resolve) => {
       const child = spawn(process.execPath, [
         verify,
-        ...['--host', `${userInfo().username}@127.0.0.1:${port}`],
+        ...['--host', `${userInfo().username}@127.0.0.1:${sshd.port}`],
         ...['--key', file('user_key'), '--known-hosts', file('known_hosts')],
         ...['--serve', `127.0.0.1:${servePort}`, '--image', image, '--switch', 'External', '--no-linux'],
         ...['--', '-t', 'spawning leaves|guests of others are'],

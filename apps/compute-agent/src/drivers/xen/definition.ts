@@ -1,0 +1,77 @@
+import { ServerId } from '@omnivisor/contracts';
+import { z } from 'zod';
+import type { GuestMark } from '../hypervisor-driver.js';
+
+/** A file in the guest's own folder. */
+const FileName = z.string().regex(/^[a-z0-9][a-z0-9.-]*$/);
+
+/** MiB, GiB. */
+const Size = z.object({ vcpus: z.number().int(), memory: z.number().int(), disk: z.number().int() });
+export type Size = z.output<typeof Size>;
+
+/** `pv` runs on any Xen; `pvh` and `hvm` need a CPU with virtualisation, `hvm` QEMU in dom0 too. */
+export const DOMAIN_TYPES = ['pv', 'pvh', 'hvm'] as const;
+export type DomainType = (typeof DOMAIN_TYPES)[number];
+
+/** What it boots from: a kernel beside its disk, or what is on its disk. */
+const Boot = z.object({
+  root: FileName,
+  kernel: FileName.nullable(),
+  ramdisk: FileName.nullable(),
+  commandLine: z.string(),
+});
+export type Boot = z.output<typeof Boot>;
+
+export const Nic = z.object({ portId: z.string(), mac: z.string(), mtu: z.number().int(), bridge: z.string() });
+export type Nic = z.output<typeof Nic>;
+
+/** A disk that was attached to it. */
+export const AttachedDisk = z.object({
+  diskId: z.string(),
+  path: z.string(),
+  /** `xvde` and on. */
+  device: z.string(),
+  readOnly: z.boolean(),
+});
+export type AttachedDisk = z.output<typeof AttachedDisk>;
+
+/**
+ * All that is known of a guest, in `guest.json` of its folder in dom0, from before anything of it can run. Domains of Xen
+ * last as long as they run; this is what stays.
+ */
+export const Definition = z.object({
+  cloudId: z.string(),
+  serverId: ServerId,
+  attempt: z.number().int(),
+  build: z.number().int(),
+  stage: z.enum(['building', 'settled', 'rescued', 'resized']),
+  type: z.enum(DOMAIN_TYPES),
+  size: Size,
+  boot: Boot,
+  ephemeral: FileName.nullable(),
+  swap: FileName.nullable(),
+  config: FileName.nullable(),
+  /** What it boots from instead while it is rescued; its own root is the second disk then. */
+  rescue: z.object({ type: z.enum(DOMAIN_TYPES), boot: Boot, config: FileName.nullable() }).nullable(),
+  /** What it was before a resize that is not settled. */
+  before: z.object({ size: Size, root: FileName }).nullable(),
+  /** The build whose disks are in place, though it is not whole yet. */
+  rebuilding: z.number().int().nullable(),
+  nics: z.array(Nic),
+  disks: z.array(AttachedDisk),
+});
+export type Definition = z.output<typeof Definition>;
+
+export const markOf = ({ cloudId, serverId, attempt, build }: Definition): GuestMark => ({
+  cloudId,
+  serverId,
+  attempt,
+  build,
+});
+
+/** Files that its disks and boot need; all others of its folder with such names are left over. */
+export const filesOf = ({ boot, ephemeral, swap, config, rescue, before }: Definition): string[] =>
+  [
+    ...[boot, rescue?.boot].flatMap((from) => (from ? [from.root, from.kernel, from.ramdisk] : [])),
+    ...[ephemeral, swap, config, rescue?.config ?? null, before?.root ?? null],
+  ].filter((name) => name !== null);

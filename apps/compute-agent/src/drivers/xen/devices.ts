@@ -1,0 +1,100 @@
+import type { Bytes } from '@omnivisor/contracts';
+import { type GuestDisk, HypervisorError } from '../hypervisor-driver.js';
+import type { Definition, Nic } from './definition.js';
+import { type Guest, type Guests, isOn } from './guests.js';
+import { DISK_AT, DOMAIN_COMMAND, GROW } from './scripts.js';
+import { deviceNumber, diskSpec, freeDevice, nicSpec } from './xl-config.js';
+import { parseDeviceNumbers, parseInterfaces } from './xl-output.js';
+
+const refuse = (what: string): never => {
+  throw new HypervisorError('unsupported', `Xen cannot serve ${what}`);
+};
+
+/** Waits for scripts of the device, and for a guest that lets go of it. */
+const PLUG_LIMIT = 300_000;
+
+const command = (guests: Guests, { serverId }: Definition, ...args: string[]): Promise<string> =>
+  guests.call(serverId, DOMAIN_COMMAND, args, { timeout: PLUG_LIMIT });
+
+const hasDisk = async (guests: Guests, guest: Definition, device: string): Promise<boolean> =>
+  parseDeviceNumbers(await command(guests, guest, 'block-list')).includes(deviceNumber(device));
+
+const hasNic = async (guests: Guests, guest: Definition, mac: string): Promise<boolean> =>
+  parseInterfaces(await command(guests, guest, 'network-list')).has(mac);
+
+const sizeAt = async ({ host, root }: Guests, path: string): Promise<{ kind: string; size: number } | null> => {
+  const [, kind, size] = /^(file|block) (\d+)/.exec(await host.call(DISK_AT, [root, path])) ?? [];
+  return kind === undefined ? null : { kind, size: Number(size) };
+};
+
+export const attachDisk = async (guests: Guests, guest: Guest, disk: GuestDisk): Promise<void> => {
+  let { definition } = guest;
+  const { diskId, connection, format, bus, readOnly } = disk;
+  if (bus !== null && bus !== 'xen') refuse(`hw_disk_bus=${bus}`);
+  if (connection.kind === 'nbd') return refuse('a disk that is an export of the network');
+  if (format !== 'raw') refuse(`an attached disk of format ${format}`);
+  const known = definition.disks.find((attached) => attached.diskId === diskId);
+  const device = known?.device ?? freeDevice(definition.disks);
+  const spec = diskSpec(connection.path, device, readOnly);
+  if ((await sizeAt(guests, connection.path))?.kind !== connection.kind)
+    throw new HypervisorError('fault', 'there is no such disk on the host');
+  if (!known) {
+    const attached = { diskId, path: connection.path, device, readOnly };
+    definition = await guests.keep({ ...definition, disks: [...definition.disks, attached] });
+  }
+  if (!isOn(guest) || (await hasDisk(guests, definition, device))) return;
+  try {
+    await command(guests, definition, 'block-attach', spec);
+  } catch (error) {
+    await guests.keep(guest.definition);
+    throw error;
+  }
+};
+
+export const detachDisk = async (guests: Guests, guest: Guest, diskId: string): Promise<void> => {
+  const { definition } = guest;
+  const attached = definition.disks.find((disk) => disk.diskId === diskId);
+  if (!attached) return;
+  if (isOn(guest) && (await hasDisk(guests, definition, attached.device))) {
+    const failed = await command(guests, definition, 'block-detach', attached.device).catch((error: unknown) => error);
+    if (await hasDisk(guests, definition, attached.device))
+      throw new HypervisorError('unavailable', 'the guest does not let go of the disk', String(failed));
+  }
+  await guests.keep({ ...definition, disks: definition.disks.filter((disk) => disk !== attached) });
+};
+
+export const growDisk = async (guests: Guests, { definition }: Guest, diskId: string, size: Bytes): Promise<void> => {
+  const attached = definition.disks.find((disk) => disk.diskId === diskId);
+  if (!attached) throw new HypervisorError('fault', 'the guest has no such disk');
+  const now = await sizeAt(guests, attached.path);
+  if (!now) throw new HypervisorError('fault', 'there is no such disk on the host');
+  if (size < now.size) refuse('a disk that becomes smaller');
+  await guests.host.call(GROW, [guests.root, attached.path, String(size)]);
+};
+
+export const attachNic = async (guests: Guests, guest: Guest, nic: Nic): Promise<void> => {
+  const others = guest.definition.nics.filter(({ portId }) => portId !== nic.portId);
+  const isKnown = others.length < guest.definition.nics.length;
+  const definition = isKnown
+    ? guest.definition
+    : await guests.keep({ ...guest.definition, nics: [...guest.definition.nics, nic] });
+  if (!isOn(guest) || (await hasNic(guests, definition, nic.mac))) return;
+  try {
+    await command(guests, definition, 'network-attach', ...nicSpec(nic));
+  } catch (error) {
+    await guests.keep({ ...guest.definition, nics: others });
+    throw error;
+  }
+};
+
+export const detachNic = async (guests: Guests, guest: Guest, portId: string): Promise<void> => {
+  const { definition } = guest;
+  const nic = definition.nics.find((known) => known.portId === portId);
+  if (!nic) return;
+  if (isOn(guest) && (await hasNic(guests, definition, nic.mac))) {
+    const failed = await command(guests, definition, 'network-detach', nic.mac).catch((error: unknown) => error);
+    if (await hasNic(guests, definition, nic.mac))
+      throw new HypervisorError('unavailable', 'the guest does not let go of the interface', String(failed));
+  }
+  await guests.keep({ ...definition, nics: definition.nics.filter((known) => known !== nic) });
+};

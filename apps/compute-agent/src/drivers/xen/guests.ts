@@ -1,0 +1,98 @@
+import { mib, type PowerState, type ServerId } from '@omnivisor/contracts';
+import { type FoundGuest, HypervisorError } from '../hypervisor-driver.js';
+import { Definition, filesOf, markOf } from './definition.js';
+import type { Host } from './host-shell.js';
+import { KEEP, LIST } from './scripts.js';
+import { xlConfig } from './xl-config.js';
+import { type Domain, parseDomains } from './xl-output.js';
+
+/** A guest of ours as it stands. */
+export interface Guest {
+  readonly definition: Definition;
+  readonly domain: Domain | null;
+  readonly power: PowerState;
+}
+
+/** What is in dom0 of the guests of one cloud. */
+export class Guests {
+  constructor(
+    readonly host: Host,
+    /** Folder in dom0. */
+    readonly root: string,
+    private readonly cloudId: string,
+  ) {}
+
+  async all(): Promise<{ readonly guests: Guest[]; readonly domains: Domain[] }> {
+    const text = await this.host.call(LIST, [this.root]);
+    const at = text.indexOf('\ndomains\n') + 1 || (text.startsWith('domains\n') ? 0 : -1);
+    if (at < 0) throw new HypervisorError('fault', 'the Xen host gave an answer that is none', text.slice(0, 500));
+    const domains = parseDomains(text.slice(at + 'domains\n'.length));
+    const lines = text.slice(0, at).split('\n');
+    const flagged = (word: string) =>
+      new Set(lines.filter((line) => line.startsWith(`${word} `)).map((line) => line.slice(word.length + 1)));
+    const [suspended, restarting] = [flagged('suspended'), flagged('restarting')];
+    const guests = lines.flatMap((line) => {
+      const definition = line.startsWith('{') ? readDefinition(line) : null;
+      if (definition?.cloudId !== this.cloudId) return [];
+      const { serverId: id } = definition;
+      const domain = domains.find(({ uuid, name }) => uuid === id && name === id) ?? null;
+      const without = suspended.has(id) ? 'suspended' : restarting.has(id) ? 'running' : 'shutdown';
+      return [{ definition, domain, power: powerOf(domain, without) }];
+    });
+    return { guests, domains };
+  }
+
+  async find(id: ServerId): Promise<Guest | null> {
+    return (await this.all()).guests.find(({ definition }) => definition.serverId === id) ?? null;
+  }
+
+  /** @throws HypervisorError `serverNotOnHost` */
+  async get(id: ServerId): Promise<Guest> {
+    const guest = await this.find(id);
+    if (!guest) throw new HypervisorError('serverNotOnHost', `server ${id} is not on this host`);
+    return guest;
+  }
+
+  /** Keeps what a guest is from now on; disks of its folder that this does not name go. */
+  async keep(definition: Definition): Promise<Definition> {
+    await this.call(definition.serverId, KEEP, [JSON.stringify(definition), ...filesOf(definition)]);
+    return definition;
+  }
+
+  /** Runs a script about one guest. */
+  call(id: ServerId, script: string, args: readonly string[] = [], options = {}): Promise<string> {
+    return this.host.call(script, [this.root, id, ...args], options);
+  }
+
+  folder(id: ServerId): string {
+    return `${this.root}/guests/${id}`;
+  }
+
+  config(definition: Definition): string {
+    return xlConfig(definition, this.folder(definition.serverId));
+  }
+}
+
+const readDefinition = (line: string): Definition | null => {
+  try {
+    return Definition.parse(JSON.parse(line));
+  } catch {
+    // Written by another release, say: left alone, and in the way of a spawn.
+    return null;
+  }
+};
+
+const powerOf = (domain: Domain | null, without: PowerState): PowerState => {
+  if (!domain) return without;
+  return ({ running: 'running', paused: 'paused', off: 'shutdown', crashed: 'crashed' } as const)[domain.state];
+};
+
+export const isOn = ({ power }: Guest): boolean => power === 'running' || power === 'paused';
+
+export const asFound = ({ definition, power }: Guest): FoundGuest => ({
+  mark: markOf(definition),
+  stage: definition.stage,
+  power: definition.stage === 'building' ? 'noState' : power,
+  memory: mib(definition.size.memory),
+  vcpus: definition.size.vcpus,
+});

@@ -1,0 +1,65 @@
+import { randomUUID } from 'node:crypto';
+import { ServerId } from '@omnivisor/contracts';
+import { describe, expect, it } from 'vitest';
+import { fileSource, tapNic, testGuest } from '../common/test-guest.js';
+import { domainTypeFor, nicFor } from './hardware.js';
+
+const all = { pv: true, hvm: true };
+const guest = (properties: Record<string, string> = {}, extraSpecs: Record<string, string> = {}) => {
+  const spec = testGuest(ServerId.parse(randomUUID()), 'cloud');
+  return { ...spec, flavor: { ...spec.flavor, extraSpecs }, image: { ...spec.image, properties } };
+};
+
+describe('the type of a domain', () => {
+  it.each([
+    [{}, 'pv'],
+    [{ vm_mode: 'xen' }, 'pv'],
+    [{ vm_mode: 'hvm' }, 'hvm'],
+    [{ hw_machine_type: 'xenpvh' }, 'pvh'],
+    [{ hw_firmware_type: 'bios' }, 'hvm'],
+    [{ hw_disk_bus: 'xen', hw_vif_model: 'netfront' }, 'pv'],
+  ])('of %o is %s', (properties, type) => {
+    expect(domainTypeFor(guest(properties), all, 'pv')).toBe(type);
+  });
+
+  it.each([
+    { vm_mode: 'exe' },
+    { vm_mode: 'xen', hw_machine_type: 'xenfv' },
+    { vm_mode: 'xen', hw_firmware_type: 'bios' },
+    { hw_firmware_type: 'uefi' },
+    { hw_disk_bus: 'virtio' },
+    { hw_tpm_version: '2.0' },
+    { os_secure_boot: 'required' },
+    { hw_architecture: 'aarch64' },
+    { vm_mode: 'constructor' },
+  ])('refuses %o', (properties) => {
+    expect(() => domainTypeFor(guest(properties), all, 'pv')).toThrow('Xen cannot serve');
+  });
+
+  it('is one that the host runs', () => {
+    expect(() => domainTypeFor(guest(), { pv: false, hvm: true }, 'pv')).toThrow('a pv domain on this host');
+    expect(() => domainTypeFor(guest({ vm_mode: 'hvm' }), { pv: true, hvm: false }, 'pv')).toThrow('a hvm domain');
+    expect(() => domainTypeFor(guest({}, { 'hw:mem_page_size': '2MB' }), all, 'pv')).toThrow('hw:mem_page_size');
+    const directBoot = { kernel: fileSource('/k'), ramdisk: null, commandLine: '' };
+    expect(() => domainTypeFor({ ...guest({ vm_mode: 'hvm' }), directBoot }, all, 'pv')).toThrow('a kernel outside');
+  });
+});
+
+describe('a port', () => {
+  const bridges = { physnet1: 'xenbr0' };
+  const port = (networkType: 'flat' | 'vlan', segmentationId: number | null, physicalNetwork = 'physnet1') =>
+    tapNic('p', 'tap', { attachment: { kind: 'provider', networkType, physicalNetwork, segmentationId } });
+
+  it('ends at the bridge of its network, or of its VLAN', () => {
+    expect(nicFor(port('flat', null), bridges).bridge).toBe('xenbr0');
+    expect(nicFor(port('vlan', 42), bridges).bridge).toBe('xenbr0.42');
+  });
+
+  it('is refused where nothing can serve or guard it', () => {
+    const guard = { addresses: [], rules: [] };
+    expect(() => nicFor({ ...port('flat', null), guard }, bridges)).toThrow('port security');
+    expect(() => nicFor(port('flat', null, 'physnet2'), bridges)).toThrow('mapped to no bridge');
+    expect(() => nicFor(tapNic('p', 'tap'), bridges)).toThrow('neither flat nor vlan');
+    expect(() => nicFor({ ...port('flat', null), model: 'e1000' }, bridges)).toThrow('hw_vif_model=e1000');
+  });
+});

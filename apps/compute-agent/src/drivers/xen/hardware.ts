@@ -1,0 +1,81 @@
+import { type GuestNic, type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
+import type { DomainType, Nic } from './definition.js';
+
+/** What the host can run. */
+export interface Capabilities {
+  readonly pv: boolean;
+  readonly hvm: boolean;
+}
+
+const refuse = (what: string): never => {
+  throw new HypervisorError('unsupported', `Xen cannot serve ${what}`);
+};
+
+/** Properties that name devices or abilities of other hypervisors; a guest that asks for one would not get it. */
+const REFUSED_PROPERTIES: Readonly<Record<string, RegExp>> = {
+  hw_disk_bus: /^(?!xen$)/,
+  hw_vif_model: /^(?!netfront$)/,
+  hw_video_model: /^(?!none$)/,
+  hw_firmware_type: /^(?!bios$)/,
+  hw_mem_encryption: /^true$/i,
+  hw_tpm_version: /./,
+  os_secure_boot: /^required$/,
+};
+const REFUSED_EXTRA_SPECS: Readonly<Record<string, RegExp>> = {
+  'hw:cpu_policy': /^(dedicated|mixed)$/,
+  'hw:numa_nodes': /^(?!1$)./,
+  'hw:mem_page_size': /./,
+  'hw:mem_encryption': /^true$/i,
+  'hw:tpm_version': /./,
+  'os:secure_boot': /^required$/,
+  'pci_passthrough:alias': /./,
+};
+
+/** Nova's `vm_mode`, and the machine types that libvirt has for Xen. */
+const MODES: Readonly<Record<string, DomainType>> = { xen: 'pv', pvh: 'pvh', hvm: 'hvm' };
+const MACHINES: Readonly<Record<string, DomainType>> = { xenpv: 'pv', xenpvh: 'pvh', xenfv: 'hvm' };
+
+const named = (property: string, value: string | undefined, known: Readonly<Record<string, DomainType>>) =>
+  value === undefined ? undefined : Object.hasOwn(known, value) ? known[value] : refuse(`${property}=${value}`);
+
+/**
+ * The type of a guest's domain.
+ * @param fallback of an image that does not say
+ * @throws HypervisorError `unsupported` for a wish that cannot be served; none is dropped silently
+ */
+export const domainTypeFor = ({ image, flavor, directBoot }: GuestSpec, host: Capabilities, fallback: DomainType) => {
+  const { properties } = image;
+  for (const [name, refused] of Object.entries(REFUSED_PROPERTIES))
+    if (properties[name] !== undefined && refused.test(properties[name])) refuse(`${name}=${properties[name]}`);
+  for (const [name, refused] of Object.entries(REFUSED_EXTRA_SPECS))
+    if (refused.test(flavor.extraSpecs[name] ?? '')) refuse(`the extra spec ${name}=${flavor.extraSpecs[name]}`);
+  const architecture = properties.hw_architecture ?? properties.architecture ?? 'x86_64';
+  if (!/^(x86_64|amd64)$/.test(architecture)) refuse(`hw_architecture=${architecture}`);
+
+  const byMode = named('vm_mode', properties.vm_mode, MODES);
+  const byMachine = named('hw_machine_type', properties.hw_machine_type, MACHINES);
+  if (byMode && byMachine && byMode !== byMachine) refuse(`hw_machine_type=${properties.hw_machine_type} as ${byMode}`);
+  const firmware = properties.hw_firmware_type === 'bios' ? ('hvm' as const) : undefined;
+  const type = byMode ?? byMachine ?? firmware ?? fallback;
+  if (firmware && type !== firmware) refuse(`hw_firmware_type=bios: a ${type} domain has no firmware`);
+  if (type === 'pv' ? !host.pv : !host.hvm) refuse(`a ${type} domain on this host`);
+  if (type === 'hvm' && directBoot) refuse('a kernel outside of the disk in a hvm domain');
+  return type;
+};
+
+/**
+ * Where a port ends: a bridge of dom0. A VLAN is a bridge too, named after the one of its physical network: `xenbr0.42`.
+ * @throws HypervisorError `unsupported` when the port cannot be served as it is asked for
+ */
+export const nicFor = (nic: GuestNic, bridges: Readonly<Record<string, string>>): Nic => {
+  const { portId, mac, mtu, model, attachment, guard } = nic;
+  if (model !== null && model !== 'netfront') refuse(`hw_vif_model=${model}`);
+  if (guard) refuse('port security: nothing in dom0 enforces it yet');
+  if (attachment.kind !== 'provider') return refuse('a network that is neither flat nor vlan');
+  const { physicalNetwork } = attachment;
+  if (!Object.hasOwn(bridges, physicalNetwork))
+    return refuse(`the physical network ${physicalNetwork}: it is mapped to no bridge`);
+  const bridge = bridges[physicalNetwork];
+  const vlan = attachment.networkType === 'vlan' ? `.${attachment.segmentationId}` : '';
+  return { portId, mac: mac.toLowerCase(), mtu, bridge: `${bridge}${vlan}` };
+};

@@ -1,0 +1,265 @@
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Readable, Transform, type Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { asHypervisorError } from '../common/native-command.js';
+import { type SshTarget, sshArguments } from '../common/ssh.js';
+import { HypervisorError } from '../hypervisor-driver.js';
+
+export type ShellProcess = ChildProcessByStdio<Writable, Readable, Readable>;
+
+/**
+ * Starts a script of this driver in dom0. Scripts are constants; what differs from call to call are their arguments,
+ * which a shell never reads as text of its own.
+ */
+export interface HostShell {
+  readonly isRemote: boolean;
+  start(script: string, args: readonly string[]): ShellProcess;
+  close(): void;
+}
+
+const commandOf = (script: string, args: readonly string[]): string[] => ['-c', script, 'omnivisor', ...args];
+
+/** The agent runs in dom0. */
+export class LocalShell implements HostShell {
+  readonly isRemote = false;
+
+  constructor(private readonly environment: Readonly<Record<string, string>> = {}) {}
+
+  start(script: string, args: readonly string[]): ShellProcess {
+    // A group of its own: what ends the agent by its terminal does not end a change in the middle.
+    return spawn('/bin/sh', commandOf(script, args), {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      detached: true,
+      env: { ...process.env, ...this.environment },
+    });
+  }
+
+  close(): void {}
+}
+
+/** One word of a POSIX shell, whatever is in it. @throws HypervisorError `fault` for what no argument can hold */
+export const quoted = (word: string): string => {
+  if (word.includes('\0')) throw new HypervisorError('fault', 'an argument holds a zero byte');
+  return `'${word.replaceAll("'", `'\\''`)}'`;
+};
+
+/** dom0 by OpenSSH. Calls share one connection, which is opened when it is needed. */
+export class SshShell implements HostShell {
+  readonly isRemote = true;
+  private readonly folder = mkdtempSync(join(tmpdir(), 'omnivisor-xen-'));
+  private readonly socket = join(this.folder, 'ssh');
+  private master: ShellProcess | null = null;
+
+  constructor(
+    private readonly target: SshTarget,
+    private readonly ssh = 'ssh',
+  ) {}
+
+  start(script: string, args: readonly string[]): ShellProcess {
+    this.connect();
+    // Until the shared connection is there, and when it is full, ssh opens one of its own.
+    const command = ['exec', ...['/bin/sh', ...commandOf(script, args)].map(quoted)].join(' ');
+    return this.spawn(command, { ControlMaster: 'no', ControlPath: this.socket });
+  }
+
+  close(): void {
+    this.master?.kill();
+    this.master = null;
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** Ends with this process: what it runs over there reads from here. */
+  private connect(): void {
+    if (this.master) return;
+    const master = this.spawn('exec cat >/dev/null', { ControlMaster: 'yes', ControlPath: this.socket });
+    this.master = master;
+    const gone = () => {
+      if (this.master === master) this.master = null;
+    };
+    master.once('error', gone).once('exit', gone);
+    master.stdin.on('error', gone);
+    master.stdout.resume();
+    master.stderr.resume();
+  }
+
+  private spawn(command: string, options: Readonly<Record<string, string>>): ShellProcess {
+    return spawn(this.ssh, sshArguments(this.target, command, options), { stdio: ['pipe', 'pipe', 'pipe'] });
+  }
+}
+
+/** What ssh ends with when it has no connection; our scripts never do. */
+const NO_CONNECTION = 255;
+/** What our scripts end with when a guest's lock was not to be had. */
+const LOCKED = 75;
+const MOST_SAID = 4000;
+
+export interface CallOptions {
+  readonly input?: Readable | Buffer;
+  readonly signal?: AbortSignal;
+  /** Milliseconds. */
+  readonly timeout?: number;
+}
+
+/** Calls of one host, bounded in number and time. */
+export class Host {
+  private free: number;
+  private readonly queue: (() => void)[] = [];
+
+  /** @param limits calls at once, and milliseconds for one that is not given longer */
+  constructor(
+    readonly shell: HostShell,
+    private readonly limits: { readonly calls: number; readonly answer: number } = { calls: 6, answer: 120_000 },
+  ) {
+    this.free = limits.calls;
+  }
+
+  /**
+   * Runs a script to its end and gives what it wrote.
+   * @throws HypervisorError `unavailable` when the host does not answer, `noResources` when its disk or memory is full, else `fault`
+   */
+  async call(script: string, args: readonly string[], options: CallOptions = {}): Promise<string> {
+    return (await this.bytes(script, args, options)).toString('utf8');
+  }
+
+  async bytes(script: string, args: readonly string[], options: CallOptions = {}): Promise<Buffer> {
+    if (this.free > 0) this.free--;
+    else await new Promise<void>((resolve) => this.queue.push(resolve));
+    try {
+      return await run(this.shell.start(script, args), { timeout: this.limits.answer, ...options });
+    } finally {
+      const next = this.queue.shift();
+      if (next) next();
+      else this.free++;
+    }
+  }
+
+  /**
+   * Runs a script that writes a number of bytes in a line of its own, and then so many. The stream fails when there are
+   * less; the script ends with it.
+   */
+  async read(
+    script: string,
+    args: readonly string[],
+    signal: AbortSignal,
+  ): Promise<{ readonly size: number; readonly stream: Readable }> {
+    if (signal.aborted) throw aborted();
+    const child = this.shell.start(script, args);
+    child.stdin.on('error', () => undefined).end();
+    let complaint = '';
+    child.stderr.on('data', (bytes: Buffer) => {
+      complaint = (complaint + bytes.toString()).slice(-MOST_SAID);
+    });
+    const stop = () => child.kill();
+    signal.addEventListener('abort', stop, { once: true });
+    try {
+      const size = await firstLine(child);
+      if (signal.aborted) throw aborted();
+      if (!/^\d+$/.test(size)) throw endedWith(child.exitCode, complaint);
+      const stream = exactly(Number(size));
+      pipeline(child.stdout, stream).then(
+        () => undefined,
+        () => stop(),
+      );
+      return { size: Number(size), stream };
+    } catch (error) {
+      stop();
+      throw error;
+    } finally {
+      signal.removeEventListener('abort', stop);
+    }
+  }
+}
+
+const aborted = () => new HypervisorError('fault', 'it was aborted');
+
+/** Empty when it ends without one. */
+const firstLine = async (child: ShellProcess): Promise<string> => {
+  const ended = new Promise<number | null>((resolve) => {
+    child.once('error', () => resolve(NO_CONNECTION)).once('exit', resolve);
+  });
+  const letters: string[] = [];
+  for (;;) {
+    const byte = child.stdout.read(1) as Buffer | null;
+    if (byte?.[0] === 10) return letters.join('');
+    if (byte) letters.push(byte.toString('latin1'));
+    else {
+      const more = new Promise((resolve) => child.stdout.once('readable', resolve).once('end', resolve));
+      if (child.stdout.readableEnded) {
+        await ended;
+        return '';
+      }
+      await more;
+    }
+  }
+};
+
+const exactly = (size: number): Transform => {
+  let left = size;
+  return new Transform({
+    transform(part: Buffer, _encoding, done) {
+      left -= part.length;
+      done(null, part);
+    },
+    flush: (done) => done(left === 0 ? null : new HypervisorError('unavailable', 'the disk ended in the middle')),
+  });
+};
+
+/** @param code null when it was ended */
+const endedWith = (code: number | null, complaint: string): HypervisorError => {
+  if (code === NO_CONNECTION || code === null) return unavailable(complaint.trim());
+  if (code === LOCKED) return new HypervisorError('unavailable', 'another change of the guest does not end');
+  return asHypervisorError(new Error(`ended with ${code}`), 'a change on the Xen host', complaint);
+};
+
+const unavailable = (why: string) => new HypervisorError('unavailable', 'the Xen host does not answer', why);
+
+const run = async (child: ShellProcess, { input, signal, timeout = 0 }: CallOptions): Promise<Buffer> => {
+  const said: Buffer[] = [];
+  let complaint = '';
+  child.stdout.on('data', (bytes: Buffer) => said.push(bytes));
+  child.stderr.on('data', (bytes: Buffer) => {
+    complaint = (complaint + bytes.toString()).slice(-MOST_SAID);
+  });
+  const stop = () => child.kill('SIGKILL');
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    stop();
+  }, timeout);
+  signal?.addEventListener('abort', stop, { once: true });
+  const ended = new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code) => resolve(code));
+  });
+  // A script that ends early lets go of its input, which is told by how it ends.
+  const fed = feed(child.stdin, input).then(
+    () => null,
+    (error: unknown) => error,
+  );
+  try {
+    const code = await ended.catch((error: unknown) => {
+      throw unavailable(String(error));
+    });
+    if (signal?.aborted) throw aborted();
+    if (late) throw unavailable(`no end of a call in ${timeout} ms`);
+    if (code !== 0) throw endedWith(code, complaint);
+    const failure = await fed;
+    if (failure) throw asHypervisorError(failure, 'reading what goes to the Xen host');
+    return Buffer.concat(said);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', stop);
+  }
+};
+
+const feed = async (stdin: Writable, input: Readable | Buffer | undefined): Promise<void> => {
+  if (input === undefined || Buffer.isBuffer(input)) {
+    stdin.on('error', () => undefined);
+    stdin.end(input);
+    return;
+  }
+  await pipeline(input, stdin);
+};

@@ -1,0 +1,108 @@
+import { randomUUID } from 'node:crypto';
+import { cpuTraits } from '../common/cpu-traits.js';
+import { HypervisorError, type ProbeReport } from '../hypervisor-driver.js';
+import type { DomainType } from './definition.js';
+import type { Capabilities } from './hardware.js';
+import type { Host } from './host-shell.js';
+import { probeKernel } from './probe-kernel.js';
+import { FACTS, INFO, PROBE } from './scripts.js';
+import { parseInfo, versionNumber, type XenInfo } from './xl-output.js';
+
+const NOTHING_KNOWN = {
+  ...{ version: null, hypervisorType: 'xen', hypervisorVersion: 0, traits: [], cpuInfo: {} },
+} as const satisfies Partial<ProbeReport>;
+
+/** What dom0 says of itself beside Xen. Sizes in KiB. */
+export interface HostFacts {
+  readonly cpuFlags: readonly string[];
+  readonly cpuModel: string;
+  readonly disk: { readonly total: number; readonly free: number };
+  readonly bridges: readonly string[];
+  readonly logsConsoles: boolean;
+}
+
+export const parseFacts = (text: string): HostFacts => {
+  const lines = text.split('\n');
+  const after = (word: string) =>
+    lines.filter((line) => line.startsWith(`${word} `)).map((line) => line.slice(word.length + 1));
+  const [total = 0, free = 0] = (after('disk')[0] ?? '').split(' ').map(Number);
+  return {
+    cpuFlags: (after('flags')[0] ?? '').split(' ').filter(Boolean),
+    cpuModel: after('model')[0] ?? 'unknown',
+    disk: { total, free },
+    bridges: after('bridge'),
+    logsConsoles: lines.includes('console log'),
+  };
+};
+
+export interface Probed {
+  readonly report: ProbeReport;
+  readonly capabilities: Capabilities;
+  readonly logsConsoles: boolean;
+}
+
+const NONE: Omit<Probed, 'report'> = { capabilities: { pv: false, hvm: false }, logsConsoles: false };
+
+/** @param root folder in dom0 */
+export const probe = async (
+  host: Host,
+  { root, type, bridges }: { readonly root: string; readonly type: DomainType; readonly bridges: readonly string[] },
+  signal: AbortSignal,
+): Promise<Probed> => {
+  const fail = (health: 'unhealthy' | 'undetected', reason: string, found: Partial<ProbeReport> = {}): Probed => ({
+    ...NONE,
+    report: { ...NOTHING_KNOWN, ...found, health, reason },
+  });
+  try {
+    const info = parseInfo(await host.call(INFO, [root], { signal }));
+    const facts = parseFacts(await host.call(FACTS, [root], { signal }));
+    const found = known(info, facts);
+    const capabilities = { pv: info.pv, hvm: info.hvm };
+    if (type === 'pv' ? !info.pv : !info.hvm)
+      return fail('unhealthy', `${found.version} runs no ${type} domains: choose another OMNIVISOR_XEN_TYPE`, found);
+    const missing = bridges.filter((bridge) => !facts.bridges.includes(bridge));
+    if (missing.length > 0) return fail('unhealthy', `dom0 has no bridge ${missing.join(', ')}`, found);
+    if (info.pv) await runGuest(host, root, signal);
+    const how = info.pv ? 'a guest ran' : 'xl answered, and no guest was tried, as there are no paravirtual ones,';
+    const log = facts.logsConsoles ? '' : '; xenconsoled logs no guests, so there is no console output';
+    return {
+      capabilities,
+      logsConsoles: facts.logsConsoles,
+      report: {
+        ...NOTHING_KNOWN,
+        ...found,
+        health: 'healthy',
+        reason: `${how} on ${found.version}${log}`,
+      },
+    };
+  } catch (error) {
+    const { message, native = '', code } = error as HypervisorError;
+    if (!(error instanceof HypervisorError)) return fail('unhealthy', String(error));
+    if (signal.aborted) return fail('unhealthy', 'the probe was not done in time');
+    const absent = !host.shell.isRemote && code === 'fault' && /not found|No such file|privcmd/i.test(native);
+    if (absent) return fail('undetected', 'this is no dom0 of Xen, and OMNIVISOR_XEN_HOST names none');
+    return fail('unhealthy', native ? `${message}: ${native}` : message);
+  }
+};
+
+/** @throws HypervisorError `fault` when it did not switch itself off */
+const runGuest = async (host: Host, root: string, signal: AbortSignal): Promise<void> => {
+  const name = `omnivisor-probe-${randomUUID()}`;
+  const config = `name = "${name}"\ntype = "pv"\nmemory = 16\non_poweroff = "destroy"\non_crash = "destroy"\n`;
+  const said = await host.call(PROBE, [root, name, config], { input: probeKernel(), signal });
+  if (!/reason code 0\b/.test(said)) throw new HypervisorError('fault', 'a guest was started and did not run', said);
+};
+
+const known = (info: XenInfo, facts: HostFacts) => ({
+  version: `Xen ${info.version}`,
+  hypervisorVersion: versionNumber(info.version),
+  traits: [
+    ...['COMPUTE_NODE', 'COMPUTE_ARCH_X86_64', 'COMPUTE_IMAGE_TYPE_RAW'],
+    ...['COMPUTE_STORAGE_BUS_XEN', 'COMPUTE_NET_VIF_MODEL_NETFRONT', 'CUSTOM_HYPERVISOR_XEN'],
+    ...(info.pv ? ['CUSTOM_VM_MODE_XEN'] : []),
+    ...(info.hvm ? ['CUSTOM_VM_MODE_HVM', 'COMPUTE_FIRMWARE_BIOS'] : []),
+    // A guest runs no guests of its own here.
+    ...cpuTraits(facts.cpuFlags.filter((flag) => flag !== 'vmx' && flag !== 'svm')),
+  ],
+  cpuInfo: { arch: 'x86_64', model: facts.cpuModel, topology: info.topology, features: facts.cpuFlags },
+});

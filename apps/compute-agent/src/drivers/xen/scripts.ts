@@ -1,0 +1,275 @@
+/**
+ * All that is ever run in dom0, as constants for a POSIX shell. Each gets the state folder as its first argument; what is
+ * about one guest gets that guest's id as the second and holds the guest's lock, so that a change goes on to its end, and
+ * is waited for, also when the agent that asked for it is gone.
+ */
+
+const PATHS = 'PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL';
+const START = `${PATHS}\nset -eu\numask 077\nlogs=\${XEN_LOG_DIR:-/var/log/xen}\nroot=$1; shift`;
+
+/** A name and an address alone identify nothing: a domain is the guest's when it has the guest's name and UUID. */
+const FUNCTIONS = `
+xl() { command xl "$@" 9>&-; }
+ours() { domid=$(xl domid "$id" 2>/dev/null) && [ "$(xenstore-read "/local/domain/$domid/vm" 2>/dev/null)" = "/vm/$id" ]; }
+keep() { printf '%s\\n' "$2" >"$g/$1.new"; mv "$g/$1.new" "$g/$1"; }
+`;
+
+const guestScript = (body: string): string => `${START}
+id=$1; shift
+g=$root/guests/$id
+${FUNCTIONS}
+mkdir -p "$root/locks" "$root/guests" "$root/images"
+exec 9>>"$root/locks/\${id%"\${id#??}"}"
+flock -w 600 9 || exit 75
+${body}`;
+
+/** Leaves nothing of its domain, and waits for the process that watches it. */
+const STOP = `
+stop() {
+  n=0
+  while ours; do
+    xl destroy "$domid" >/dev/null 2>&1 || true
+    n=$((n + 1)); [ $n -lt 60 ] || { echo 'the domain does not go' >&2; exit 1; }
+  done
+  [ ! -e "$g/monitor" ] || flock -w 60 "$g/monitor" true
+}
+`;
+
+/**
+ * Starts a domain. The process of xl that watches it holds the lock of "monitor": so it can be told that a guest which
+ * has no domain for a moment is about to start again.
+ */
+const CREATE = `
+create() (
+  exec 8>>"$g/monitor"
+  flock -w 60 8
+  xl "$@" 2>"$g/xl.error" >&2 || { cat "$g/xl.error" >&2; exit 1; }
+)
+`;
+
+/**
+ * Definitions, one a line; ids of those with a memory; ids of those without a domain whose watcher is there; a line
+ * `domains`, and the host's domains.
+ */
+export const LIST = `${START}
+cat "$root"/guests/*/guest.json 2>/dev/null || true
+domains=$(xl list -v)
+for g in "$root"/guests/*; do
+  id=\${g##*/}
+  [ ! -e "$g/memory.save" ] || echo "suspended $id"
+  case $domains in *"$id"*) continue;; esac
+  [ ! -e "$g/monitor" ] || flock -n "$g/monitor" true || echo "restarting $id"
+done
+echo domains
+printf '%s\\n' "$domains"`;
+
+export const INFO = `${START}\nxl info`;
+export const CHECK = `${START}\nxl list 0 >/dev/null`;
+
+/** Facts of the host beside Xen's: flags and name of its CPU, its disk, bridges, and whether consoles are logged. */
+export const FACTS = `${START}
+mkdir -p "$root"
+sed -n 's/^flags[[:space:]]*: /flags /p;s/^model name[[:space:]]*: /model /p' /proc/cpuinfo | sort -u
+df -Pk "$root" | sed -n '2s/^[^ ]* *\\([0-9]*\\) *[0-9]* *\\([0-9]*\\).*/disk \\1 \\2/p'
+for b in "\${XEN_INTERFACES:-/sys/class/net}"/*/bridge; do [ ! -e "$b" ] || { b=\${b%/bridge}; echo "bridge \${b##*/}"; }; done
+for p in /proc/[0-9]*; do
+  { read -r name <"$p/comm"; } 2>/dev/null && [ "$name" = xenconsoled ] || continue
+  case $(tr '\\0' ' ' <"$p/cmdline") in *--log=guest*|*--log=all*) echo 'console log';; esac
+done`;
+
+/** Makes the folder of a new guest: $1 its definition. Says \`taken\` when something else stands in its place. */
+export const BEGIN = guestScript(`
+if [ -e "$g" ] || xl domid "$id" >/dev/null 2>&1; then echo taken; exit; fi
+new=$root/guests/.new-$id
+rm -rf "$new"; mkdir "$new"
+printf '%s\\n' "$1" >"$new/guest.json"
+mv "$new" "$g"`);
+
+/**
+ * Takes the bytes of an image from its input: $1 SHA-256, $2 size, $3 a name of its own, $4 what unpacks them. Those
+ * that nobody has used for a day go.
+ */
+export const TAKE_IMAGE = `${START}
+mkdir -p "$root/images"
+find "$root/images" -type f -mmin +1440 -exec rm -f {} +
+new=$root/images/$3
+trap 'rm -f "$new"' EXIT
+$4 | dd of="$new" bs=1M iflag=fullblock conv=sparse status=none
+truncate -s "$2" "$new"
+if [ "$(sha256sum <"$new" | cut -d' ' -f1)" != "$1" ]; then echo 'the bytes are not those of the image' >&2; exit 1; fi
+mv "$new" "$root/images/$1"`;
+
+/** A disk from an image: $1 the new file, $2 SHA-256 of the image, $3 bytes; 0: as the image. \`missing\` when it is not there. */
+export const DISK_FROM = guestScript(`
+[ -e "$root/images/$2" ] || { echo missing; exit; }
+touch "$root/images/$2"
+cp --reflink=auto --sparse=always "$root/images/$2" "$g/$1.new"
+size=$(stat -c %s "$g/$1.new")
+if [ "$3" -gt 0 ] && [ "$size" -gt "$3" ]; then
+  rm -f "$g/$1.new"; echo 'the image is larger than the disk' >&2; exit 1
+fi
+[ "$3" -eq 0 ] || truncate -s "$3" "$g/$1.new"
+mv "$g/$1.new" "$g/$1"`);
+
+/** A copy of a disk as another file: $1 from, $2 to, $3 bytes; 0: as many. */
+export const COPY_DISK = guestScript(`
+cp --reflink=auto --sparse=always "$g/$1" "$g/$2.new"
+[ "$3" -eq 0 ] || truncate -s "$3" "$g/$2.new"
+mv "$g/$2.new" "$g/$2"`);
+
+/** $1 file, $2 bytes, $3 \`swap\` or \`ephemeral\`. */
+export const FORMAT_DISK = guestScript(`
+truncate -s "$2" "$g/$1.new"
+if [ "$3" = swap ]; then mkswap -q "$g/$1.new" >/dev/null; else mke2fs -q -F -t ext4 -L ephemeral0 "$g/$1.new"; fi
+mv "$g/$1.new" "$g/$1"`);
+
+/** A file from its input: $1 name, $2 size. */
+export const WRITE_FILE = guestScript(`
+cat >"$g/$1.new"
+[ "$(stat -c %s "$g/$1.new")" = "$2" ] || { rm -f "$g/$1.new"; echo 'the bytes did not all come' >&2; exit 1; }
+mv "$g/$1.new" "$g/$1"`);
+
+/** Bytes of the root disk: $1 its file. */
+export const SIZE_OF = guestScript(`stat -c %s "$g/$1"`);
+
+/** Keeps a definition: $1; the files named after it stay, other disks of the folder go. */
+export const KEEP = guestScript(`
+keep guest.json "$1"; shift
+for file in "$g"/*.raw "$g"/*.iso "$g"/*.kernel "$g"/*.ramdisk "$g"/*.new; do
+  [ -e "$file" ] || continue
+  for needed; do [ "$file" != "$g/$needed" ] || continue 2; done
+  rm -f "$file"
+done`);
+
+/** Switches it on: $1 its domain for xl, $2 its definition from then on, or empty. One that crashed, or ended, makes way. */
+export const START_GUEST = guestScript(`${STOP}${CREATE}
+stop
+rm -f "$g/memory.save" "$g/memory.resuming"
+keep xl.cfg "$1"
+create create "$g/xl.cfg" || { status=$?; stop; exit $status; }
+[ -z "$2" ] || keep guest.json "$2"`);
+
+/** Cuts its power, and gives up a memory that was saved. */
+export const STOP_GUEST = guestScript(`${STOP}
+stop
+rm -f "$g/memory.save" "$g/memory.resuming"`);
+
+/** Asks the guest to shut down; one that has no ears for it yet says so in its own time. */
+export const ASK_TO_SHUT_DOWN = guestScript(`ours && xl shutdown "$domid" >/dev/null 2>&1 || true`);
+
+/** $1 \`pause\` or \`unpause\`. */
+export const SET_RUNNING = guestScript(`ours; xl "$1" "$domid"`);
+
+/** The file is there before the domain is gone, so that at no moment it looks as if it were off. */
+export const SUSPEND = guestScript(`
+ours
+if ! xl save "$domid" "$g/memory.save" >/dev/null 2>"$g/xl.error"; then
+  cat "$g/xl.error" >&2
+  if ours; then rm -f "$g/memory.save"; xl unpause "$domid" >/dev/null 2>&1 || true; fi
+  exit 1
+fi
+flock -w 60 "$g/monitor" true`);
+
+/** $1 its domain for xl. A memory is used once: what ran on from it must not be started from it again. */
+export const RESUME = guestScript(`${STOP}${CREATE}
+[ -e "$g/memory.save" ]
+keep xl.cfg "$1"
+mv "$g/memory.save" "$g/memory.resuming"
+create restore "$g/xl.cfg" "$g/memory.resuming" || { status=$?; stop; mv "$g/memory.resuming" "$g/memory.save"; exit $status; }
+rm -f "$g/memory.resuming"`);
+
+/** Removes domain and folder, and what Xen has written of it. */
+export const REMOVE = guestScript(`${STOP}
+stop
+rm -rf "$g" "$root/guests/.new-$id"
+rm -f "$logs/console/guest-$id.log"* "$logs/xl-$id.log"*`);
+
+/** Runs \`xl\` about the guest's domain: $1 the command, the rest its other arguments. */
+export const DOMAIN_COMMAND = guestScript(`ours; command=$1; shift; xl "$command" "$domid" "$@"`);
+
+/** Whether a path is a disk: its kind and bytes. */
+export const DISK_AT = `${START}
+if [ -b "$1" ]; then echo "block $(blockdev --getsize64 "$1")"
+elif [ -f "$1" ]; then echo "file $(stat -c %s "$1")"; fi`;
+
+/** Makes a file, and what the guest sees of it, longer: $1 path, $2 bytes. */
+export const GROW = `${START}
+[ ! -f "$1" ] || truncate -s "$2" "$1"
+for device in $(losetup -n -O NAME -j "$1" 2>/dev/null); do losetup -c "$device"; done`;
+
+/**
+ * Writes the size and then the bytes of a disk at one moment: $1 file, $2 name of a copy, which is gone before it is
+ * read. The guest stands still while it is made, which is short where the file system shares blocks.
+ */
+export const EXPORT = guestScript(`
+paused=
+if ours; then
+  case $(xl list "$domid" | sed -n '2s/.* \\([rbpscd-]\\{6\\}\\) .*/\\1/p') in
+    ??p*) ;;
+    *) xl pause "$domid"; paused=1;;
+  esac
+fi
+status=0
+cp --reflink=auto --sparse=always "$g/$1" "$g/$2" || status=$?
+[ -z "$paused" ] || xl unpause "$domid"
+[ $status = 0 ] || { rm -f "$g/$2"; exit $status; }
+exec 3<"$g/$2"
+rm -f "$g/$2"
+exec 9>&-
+stat -L -c %s /dev/fd/3
+exec cat <&3`);
+
+/** The newest bytes of the guest's console: $1. */
+export const CONSOLE_LOG = guestScript(`tail -c "$1" "$logs/console/guest-$id.log" 2>/dev/null || true`);
+
+/** Joins input and output to a guest's console: $1 the type of its port. Ends with either. */
+export const CONSOLE = `${START}
+id=$1
+${FUNCTIONS}
+ours
+case $2 in hvm) tty=serial/0/tty;; *) tty=console/tty;; esac
+tty=$(xenstore-read "/local/domain/$domid/$tty")
+case $tty in /dev/pts/*) ;; *) exit 1;; esac
+stty -F "$tty" raw -echo
+exec 3<&0
+cat "$tty" 2>/dev/null &
+reader=$!
+{ cat <&3 >"$tty" 2>/dev/null; kill "$reader" 2>/dev/null; } &
+writer=$!
+wait "$reader" 2>/dev/null || true
+kill "$writer" 2>/dev/null || true`;
+
+/** A line for each domain that comes, goes or ends. */
+export const WATCH = `${PATHS}; exec xenstore-watch @introduceDomain @releaseDomain`;
+
+/** Counters: $1 \`name number\` of each virtual disk, one a line; the interfaces and CPUs of its domain. */
+export const STATISTICS = guestScript(`
+ours
+echo vcpus; xl vcpu-list "$domid"
+echo interfaces; xl network-list "$domid"
+echo counters
+for number in $1; do
+  s=/sys/bus/xen-backend/devices/vbd-$domid-$number/statistics
+  [ ! -d "$s" ] || { read -r a <"$s/rd_req"; read -r b <"$s/wr_req"; read -r c <"$s/rd_sect"; read -r d <"$s/wr_sect"
+    echo "disk $number $a $b $c $d"; }
+done
+for n in /sys/class/net/vif"$domid".*; do
+  [ -d "$n" ] || continue
+  set --
+  for counter in rx_bytes rx_packets rx_errors rx_dropped tx_bytes tx_packets tx_errors tx_dropped; do
+    read -r value <"$n/statistics/$counter"; set -- "$@" "$value"
+  done
+  echo "nic \${n##*.} $*"
+done`);
+
+/**
+ * Runs a throw-away domain: $1 its name, $2 its configuration but for the kernel, which is the input. What earlier probes
+ * left goes. Says how the domain has ended.
+ */
+export const PROBE = `${START}
+mkdir -p "$root"
+for old in $(xl list | sed -n 's/^\\(omnivisor-probe-[0-9a-f-]*\\) .*/\\1/p'); do xl destroy "$old" || true; done
+trap 'rm -f "$root/$1.kernel" "$root/$1.cfg" $logs/console/guest-"$1".log $logs/xl-"$1".log' EXIT
+cat >"$root/$1.kernel"
+printf '%skernel = "%s"\\n' "$2" "$root/$1.kernel" >"$root/$1.cfg"
+timeout 60 xl create -F "$root/$1.cfg" 2>&1`;

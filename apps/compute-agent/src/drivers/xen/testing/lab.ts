@@ -1,0 +1,269 @@
+import { randomUUID } from 'node:crypto';
+import { gib, mib, ms, type ServerId } from '@omnivisor/contracts';
+import { z } from 'zod';
+import { fileDisk, fileSource, rootFrom, testGuest } from '../../common/test-guest.js';
+import type { DriverUnderTest } from '../../conformance/index.js';
+import { perform } from '../../conformance/perform.js';
+import type { GuestNic, GuestSpec, HypervisorDriver } from '../../hypervisor-driver.js';
+import { Host, type HostShell, type ShellProcess, SshShell } from '../host-shell.js';
+import { XenDriver } from '../xen.driver.js';
+
+export const LabSettings = z.object({
+  port: z.number(),
+  key: z.string(),
+  knownHosts: z.string(),
+  image: z.string(),
+  kernel: z.string(),
+  ramdisk: z.string(),
+});
+export type LabSettings = z.output<typeof LabSettings>;
+
+const ROOT = '/var/lib/omnivisor/xen';
+const CLOUD = 'lab-cloud';
+/** Milliseconds for anything of a guest: every instruction is emulated. */
+export const PATIENCE = 240_000;
+const SHELL_TIME = 60_000;
+
+/** Can be cut off, as the death of an agent does: what runs in dom0 goes on. */
+class LabShell implements HostShell {
+  readonly isRemote = true;
+  private isCut = false;
+
+  constructor(private readonly shell: SshShell) {}
+
+  cut(): void {
+    this.isCut = true;
+  }
+
+  mend(): void {
+    this.isCut = false;
+  }
+
+  start(script: string, args: readonly string[]): ShellProcess {
+    return this.shell.start(this.isCut ? 'exit 255' : script, this.isCut ? [] : args);
+  }
+
+  close(): void {
+    this.shell.close();
+  }
+}
+
+/** The lab's dom0, and drivers over it. */
+export class Lab {
+  private readonly shells: LabShell[] = [];
+  /** For what is done behind the driver's back. */
+  private readonly host: Host;
+
+  constructor(private readonly settings: LabSettings) {
+    this.host = new Host(this.shell());
+  }
+
+  async open(cloudId = CLOUD): Promise<XenDriver> {
+    const shell = this.shell();
+    const bridges = { physnet1: 'xenbr0' };
+    const driver = new XenDriver({ cloudId, shell, root: ROOT, type: 'pv', bridges, softRebootPatience: 60_000 });
+    const report = await driver.probe(AbortSignal.timeout(PATIENCE));
+    if (report.health !== 'healthy') throw new Error(report.reason);
+    return driver;
+  }
+
+  /** The newest driver's connection. */
+  get newest(): LabShell {
+    return this.shells.at(-1)!;
+  }
+
+  async cutOff(): Promise<() => Promise<void>> {
+    for (const shell of this.shells.slice(1)) shell.cut();
+    return async () => {
+      for (const shell of this.shells) shell.mend();
+    };
+  }
+
+  /** Runs a script in dom0. */
+  run(script: string, ...args: string[]): Promise<string> {
+    return this.host.call(`PATH=$PATH:/usr/sbin:/sbin\nset -eu\n${script}`, args, { timeout: PATIENCE });
+  }
+
+  close(): void {
+    for (const shell of this.shells) shell.close();
+  }
+
+  /** Boots the test image by pygrub, or a kernel beside it. */
+  guest(id: ServerId, boot: 'pygrub' | 'kernel'): GuestSpec {
+    const { image, kernel, ramdisk } = this.settings;
+    const spec = testGuest(id, CLOUD, { disks: rootFrom(fileSource(image)) });
+    const commandLine = 'console=hvc0 net.ifnames=0 quiet loglevel=4 nokaslr mitigations=off';
+    return {
+      ...spec,
+      flavor: { ...spec.flavor, memory: mib(160) },
+      directBoot: boot === 'kernel' ? { kernel: fileSource(kernel), ramdisk: fileSource(ramdisk), commandLine } : null,
+    };
+  }
+
+  async foreign(name: string) {
+    await this.run(
+      `printf 'name = "%s"\\ntype = "pv"\\nmemory = 32\\nkernel = "/boot/lab/vmlinuz"\\n' "$1" >"/run/$1.cfg"
+      xl create -p "/run/$1.cfg" >/dev/null`,
+      name,
+    );
+    const domid = (await this.run('xl domid "$1"', name)).trim();
+    return {
+      untouched: async () => (await this.run('xl domid "$1" || true', name)).trim() === domid,
+      remove: async () => void (await this.run('xl destroy "$1"', name)),
+    };
+  }
+
+  private shell(): LabShell {
+    const { port, key, knownHosts } = this.settings;
+    const shell = new LabShell(
+      new SshShell({ host: '127.0.0.1', port, user: 'root', identityFile: key, knownHostsFile: knownHosts }),
+    );
+    this.shells.push(shell);
+    return shell;
+  }
+}
+
+/** The root shell that the test image has on its console. */
+export const inShell = async (driver: HypervisorDriver, id: ServerId, command: string): Promise<string> => {
+  const console = await driver.consoles!.open(id, 'serial');
+  let said = '';
+  try {
+    return await new Promise<string>((resolve, reject) => {
+      const late = setTimeout(() => reject(new Error(`the shell did not answer to ${command}: ${said}`)), SHELL_TIME);
+      console.readable.on('data', (bytes: Buffer) => {
+        said += bytes.toString('latin1');
+        // The shell echoes the line, where the marks are still apart.
+        const found = /began here\r?\n([\s\S]*?)ended here/.exec(said);
+        if (!found) return;
+        clearTimeout(late);
+        resolve(found[1]!.replaceAll('\r', ''));
+      });
+      console.writable.write(`\necho began' 'here; ${command}; echo ended' 'here\n`);
+    });
+  } finally {
+    console.close();
+  }
+};
+
+/** Resolves when the guest of the newest start has booted to its prompt. */
+export const isUp = async (driver: HypervisorDriver, id: ServerId): Promise<void> => {
+  const deadline = Date.now() + PATIENCE;
+  for (;;) {
+    const log = (await driver.consoleLog!.tail(id, 1 << 16)).toString('latin1');
+    // What is typed before the prompt is lost.
+    if (/finished: Datasource [\s\S]*# /.test(log.slice(log.lastIndexOf('is booting')))) return;
+    if (Date.now() > deadline) throw new Error(`the guest has not booted: ${log.slice(-1000)}`);
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+  }
+};
+
+/** The suite over the lab. */
+export const labUnderTest = (lab: Lab): DriverUnderTest => {
+  let driver: XenDriver;
+  let made = 0;
+  const open = async (cloud?: string) => lab.open(cloud);
+  const opened = async () => {
+    driver = await open();
+    return driver;
+  };
+  const guest = async (id: ServerId) => lab.guest(id, 'kernel');
+  const nic = async (): Promise<GuestNic> => ({
+    portId: randomUUID(),
+    mac: `fa:16:3e:00:02:${(++made % 256).toString(16).padStart(2, '0')}`,
+    mtu: 1500,
+    model: null,
+    attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null },
+    guard: null,
+  });
+  const shell = (id: ServerId, command: string) => inShell(driver, id, command);
+  return {
+    backend: 'xen',
+    level: 'L2',
+    command: 'npm run lab:xen',
+    recorded: process.env.OMNIVISOR_WRITE_RESULTS === '1',
+    supports: SUPPORTED,
+    open: opened,
+    reopen: opened,
+    openOtherCloud: () => open('another-cloud'),
+    guest,
+    tooBig: async (id) => {
+      const spec = await guest(id);
+      return { ...spec, flavor: { ...spec.flavor, memory: mib(1 << 20) } };
+    },
+    failing: async (id) => {
+      const spec = await guest(id);
+      return { ...spec, directBoot: { ...spec.directBoot!, kernel: spec.disks.root.source } };
+    },
+    imageOf: async (size) => ({
+      ...fileSource('/nonexistent'),
+      digest: async () => ({ sha256: '0'.repeat(64), size: size * gib(1) * 1024 ** 3 }),
+    }),
+    leftovers: async (id) =>
+      (
+        await lab.run(
+          `xl list | grep -o "$1" || true; ls ${ROOT}/guests /var/log/xen /var/log/xen/console | grep "$1" || true; losetup -a | grep "$1" || true`,
+          id,
+        )
+      )
+        .split('\n')
+        .filter(Boolean),
+    firstConsoleText: /is booting/,
+    foreignGuest: () => lab.foreign(`theirs-${++made}`),
+    inTheWay: (id) => lab.foreign(id),
+    makeUnreachable: () => lab.cutOff(),
+    stopHypervisor: () => lab.cutOff(),
+    crashDuring: async (change, id, after) => {
+      const mortal = await open();
+      const connection = lab.newest;
+      setTimeout(() => connection.cut(), after * 20);
+      const cut = await perform(mortal, change, await guest(id)).then(
+        () => false,
+        () => true,
+      );
+      await mortal.close();
+      return cut;
+    },
+    disk: async () => {
+      const path = `/var/lib/volume-${++made}.raw`;
+      await lab.run('truncate -s 1M "$1"', path);
+      return {
+        disk: fileDisk(path, `volume-${made}`),
+        exists: async () => (await lab.run('[ -e "$1" ] && echo there || true', path)).trim() === 'there',
+        remove: async () => void (await lab.run('rm "$1"', path)),
+      };
+    },
+    diskSerials: false,
+    nic,
+    inside: {
+      up: (id) => isUp(driver, id),
+      switchOff: async (id) => {
+        const console = await driver.consoles.open(id, 'serial');
+        const closed = new Promise((resolve) => console.readable.once('close', resolve).resume());
+        console.writable.write('\npoweroff -f\n');
+        await closed;
+      },
+      memory: {
+        write: async (id, letter) => void (await shell(id, `echo ${letter} >/run/letter`)),
+        read: async (id) => (await shell(id, 'cat /run/letter 2>/dev/null || echo -')).trim(),
+      },
+    },
+    linux: {
+      spec: async (id) => ({
+        ...(await guest(id)),
+        nics: [await nic()],
+        configDrive: new Map([
+          ['openstack/latest/meta_data.json', Buffer.from(JSON.stringify({ uuid: id, hostname: 'conformance' }))],
+        ]),
+      }),
+      up: (id) => isUp(driver, id),
+      run: shell,
+    },
+    patience: PATIENCE,
+  };
+};
+
+export const SUPPORTED = [
+  ...(['pausing', 'suspending', 'rebuilding', 'rescuing', 'resizing', 'snapshots', 'disks', 'diskGrowing'] as const),
+  ...(['nics', 'consoleLog', 'consoles.serial', 'statistics'] as const),
+] as const;
+export const NO_GRACE = ms(0);

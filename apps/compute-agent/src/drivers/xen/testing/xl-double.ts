@@ -1,0 +1,139 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import type { ServerId } from '@omnivisor/contracts';
+import type { HypervisorDriver } from '../../hypervisor-driver.js';
+import { type HostShell, LocalShell, type ShellProcess } from '../host-shell.js';
+
+const bin = fileURLToPath(new URL('../../../../../../tools/doubles/xl/bin/', import.meta.url));
+const execute = promisify(execFile);
+
+/** A dom0 whose `xl` is the double of tools/doubles/xl. */
+export class XlDouble {
+  readonly folder = mkdtempSync(join(tmpdir(), 'omnivisor-xl-'));
+  readonly root = join(this.folder, 'root');
+  private readonly state = join(this.folder, 'state');
+  private readonly logs = join(this.folder, 'log');
+  private readonly consoles: ChildProcess;
+
+  constructor() {
+    mkdirSync(this.state);
+    mkdirSync(this.logs);
+    mkdirSync(join(this.folder, 'net', 'xenbr0', 'bridge'), { recursive: true });
+    // What the driver looks for to know whether consoles are logged.
+    this.consoles = spawn(join(bin, 'xenconsoled'), ['--log=guest'], { stdio: 'ignore' });
+  }
+
+  get environment(): Record<string, string> {
+    return {
+      XL_DOUBLE_STATE: this.state,
+      XEN_LOG_DIR: this.logs,
+      XL_DOUBLE_BRIDGES: 'xenbr0',
+      XEN_INTERFACES: join(this.folder, 'net'),
+    };
+  }
+
+  /** The same for a server of OpenSSH, whose shells find the double by their path. */
+  get setEnv(): string {
+    const all = { ...this.environment, PATH: `${bin}:${process.env.PATH}` };
+    return Object.entries(all)
+      .map(([name, value]) => `${name}=${value}`)
+      .join(' ');
+  }
+
+  shell(): DoubleShell {
+    return new DoubleShell(this);
+  }
+
+  async xl(...args: string[]): Promise<string> {
+    return (await execute(join(bin, 'xl'), args, { env: { ...process.env, ...this.environment } })).stdout;
+  }
+
+  failNext(why: string): void {
+    writeFileSync(join(this.state, 'fail-next'), why);
+  }
+
+  /** A domain that is somebody else's. */
+  async foreign(name: string) {
+    const config = join(this.folder, `${name}.cfg`);
+    writeFileSync(join(this.folder, 'kernel'), 'a kernel');
+    writeFileSync(config, `name = "${name}"\ntype = "pv"\nmemory = 16\nkernel = "${join(this.folder, 'kernel')}"\n`);
+    await this.xl('create', config);
+    const domid = (await this.xl('domid', name)).trim();
+    return {
+      untouched: async () => (await this.xl('domid', name).catch(() => '')).trim() === domid,
+      remove: async () => void (await this.xl('destroy', name)),
+    };
+  }
+
+  leftovers(id: ServerId): string[] {
+    const named = (folder: string) =>
+      existsSync(folder) ? readdirSync(folder).filter((name) => name.includes(id)) : [];
+    const domains = existsSync(join(this.state, 'domains')) ? readdirSync(join(this.state, 'domains')) : [];
+    const names = domains.map((domid) => join(this.state, 'domains', domid, 'name')).filter(existsSync);
+    return [
+      ...[join(this.root, 'guests'), join(this.logs, 'console'), this.logs].flatMap(named),
+      ...names.map((file) => readFileSync(file, 'utf8')).filter((name) => name === id),
+    ];
+  }
+
+  async close(): Promise<void> {
+    for (const line of (await this.xl('list')).split('\n').slice(2)) {
+      const [name] = line.split(' ');
+      if (name) await this.xl('destroy', name);
+    }
+    this.consoles.kill();
+    rmSync(this.folder, { recursive: true });
+  }
+}
+
+/** As the local one, but can be cut off, as the death of an agent does: what runs in dom0 goes on. */
+export class DoubleShell implements HostShell {
+  readonly isRemote = false;
+  private isCut = false;
+  private readonly shell: LocalShell;
+
+  constructor(double: XlDouble) {
+    this.shell = new LocalShell({ PATH: `${bin}:${process.env.PATH}`, ...double.environment });
+  }
+
+  cut(): void {
+    this.isCut = true;
+  }
+
+  mend(): void {
+    this.isCut = false;
+  }
+
+  start(script: string, args: readonly string[]): ShellProcess {
+    return this.isCut ? this.shell.start('exit 255', []) : this.shell.start(script, args);
+  }
+
+  close(): void {}
+}
+
+const PATIENCE = 5_000;
+
+/** What a guest of the double answers to what is typed on its console. */
+export const typed = async (driver: HypervisorDriver, id: ServerId, keys: string): Promise<string> => {
+  const console = await driver.consoles!.open(id, 'serial');
+  try {
+    return await new Promise<string>((resolve, reject) => {
+      const late = setTimeout(() => reject(new Error(`no answer to ${keys}`)), PATIENCE);
+      let said = '';
+      console.readable.on('data', (bytes: Buffer) => {
+        said += bytes.toString('latin1');
+        const answer = /\[(.)\]/s.exec(said);
+        if (!answer) return;
+        clearTimeout(late);
+        resolve(answer[1]!);
+      });
+      console.writable.write(keys);
+    });
+  } finally {
+    console.close();
+  }
+};

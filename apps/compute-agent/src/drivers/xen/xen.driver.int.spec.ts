@@ -1,0 +1,138 @@
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gib, mib, type ServerId } from '@omnivisor/contracts';
+import { afterAll } from 'vitest';
+import { fileDisk, fileSource, rootFrom, testGuest } from '../common/test-guest.js';
+import { readConfigDrive } from '../common/testing/read-config-drive.js';
+import { describeHypervisorDriver } from '../conformance/index.js';
+import { perform } from '../conformance/perform.js';
+import type { GuestNic, GuestSpec } from '../hypervisor-driver.js';
+import { DoubleShell, typed, XlDouble } from './testing/xl-double.js';
+import { XenDriver } from './xen.driver.js';
+
+const cloudId = 'test-cloud';
+const double = new XlDouble();
+const image = join(double.folder, 'image.raw');
+writeFileSync(image, 'an image');
+truncateSync(image, 1 << 20);
+afterAll(() => double.close());
+
+const shells: DoubleShell[] = [];
+const driverOf = async (cloud = cloudId) => {
+  const shell = double.shell();
+  shells.push(shell);
+  const driver = new XenDriver({
+    ...{ cloudId: cloud, shell, root: double.root, type: 'pv' as const },
+    bridges: { physnet1: 'xenbr0' },
+    softRebootPatience: 1_000,
+  });
+  await driver.probe(AbortSignal.timeout(10_000));
+  return driver;
+};
+const control = driverOf();
+const cutOff = async () => {
+  for (const shell of shells) shell.cut();
+  return async () => {
+    for (const shell of shells) shell.mend();
+  };
+};
+
+let made = 0;
+const guest = async (id: ServerId): Promise<GuestSpec> =>
+  testGuest(id, cloudId, { disks: rootFrom(fileSource(image)) });
+const type = async (id: ServerId, keys: string) => typed(await control, id, keys);
+
+describeHypervisorDriver({
+  backend: 'xen',
+  level: 'L1',
+  remarks: [
+    'Over real Xen 4.17 with a Debian dom0, in QEMU, `npm run lab:xen` starts the test image as a paravirtual guest by ' +
+      'pygrub, types into it, and shuts it down.',
+    'PVH and HVM were not tried: no processor with virtualisation was at hand.',
+  ],
+  supports: [
+    ...(['pausing', 'suspending', 'rebuilding', 'rescuing', 'resizing', 'snapshots', 'disks', 'diskGrowing'] as const),
+    ...(['nics', 'consoleLog', 'consoles.serial', 'statistics'] as const),
+  ],
+  open: () => driverOf(),
+  reopen: () => driverOf(),
+  openOtherCloud: () => driverOf('another-cloud'),
+  guest,
+  tooBig: async (id) => {
+    const spec = await guest(id);
+    return { ...spec, flavor: { ...spec.flavor, memory: mib(1 << 20) } };
+  },
+  failing: async (id) => {
+    double.failNext('failed on purpose');
+    return guest(id);
+  },
+  imageOf: async (size) => {
+    const file = join(double.folder, `${size}.raw`);
+    if (!existsSync(file)) writeFileSync(file, '');
+    truncateSync(file, size * gib(1) * 1024 ** 3);
+    return { ...fileSource(file), digest: async () => ({ sha256: '0'.repeat(64), size: size * 1024 ** 3 }) };
+  },
+  leftovers: async (id) => double.leftovers(id),
+  inside: {
+    up: async () => {},
+    switchOff: async (id) => {
+      const console = await (await control).consoles.open(id, 'serial');
+      console.writable.write('q');
+      await new Promise((resolve) => console.readable.once('close', resolve).resume());
+    },
+    ignorePowerButton: async (id) => void (await type(id, 'ig')),
+    memory: {
+      write: async (id, letter) => void (await type(id, `s${letter}`)),
+      read: (id) => type(id, 'g'),
+    },
+    disk: {
+      write: async (id, disk, letter) => void (await type(id, `w${disk}${letter}`)),
+      read: (id, disk) => type(id, `r${disk}`),
+    },
+  },
+  letterOf: async (file) => String.fromCharCode(readFileSync(file)[512]!),
+  configDriveFiles: async (id) => {
+    const folder = join(double.root, 'guests', id);
+    const file = readdirSync(folder).find((name) => name.endsWith('.iso'))!;
+    return Object.keys(readConfigDrive(readFileSync(join(folder, file)), 17)).map((name) => name.replace(/;1$/, ''));
+  },
+  firstConsoleText: /guest is up/,
+  foreignGuest: () => double.foreign(`theirs-${++made}`),
+  inTheWay: (id) => double.foreign(id),
+  makeUnreachable: cutOff,
+  stopHypervisor: cutOff,
+  crashDuring: async (change, id, after) => {
+    const driver = await driverOf();
+    const shell = shells.at(-1)!;
+    setTimeout(() => shell.cut(), after);
+    const cut = await perform(driver, change, await guest(id)).then(
+      () => false,
+      () => true,
+    );
+    await driver.close();
+    return cut;
+  },
+  disk: async () => {
+    const folder = join(double.folder, 'volumes');
+    mkdirSync(folder, { recursive: true });
+    const path = join(folder, `${++made}.raw`);
+    writeFileSync(path, '');
+    truncateSync(path, 1 << 20);
+    return {
+      disk: fileDisk(path, `volume-${made}`),
+      exists: async () => existsSync(path),
+      remove: async () => rmSync(path),
+    };
+  },
+  diskSerials: false,
+  countsRequests: false,
+  nic: async (): Promise<GuestNic> => ({
+    portId: randomUUID(),
+    mac: `fa:16:3e:00:02:${(++made % 256).toString(16).padStart(2, '0')}`,
+    mtu: 1500,
+    model: null,
+    attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null },
+    guard: null,
+  }),
+});

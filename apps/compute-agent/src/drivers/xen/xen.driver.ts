@@ -1,0 +1,390 @@
+import type { FlavorSnapshot, Milliseconds, ServerId } from '@omnivisor/contracts';
+import { EventChannel } from '../common/event-channel.js';
+import { KeyedMutex } from '../common/keyed-mutex.js';
+import { asHypervisorError } from '../common/native-command.js';
+import {
+  type ConsoleKind,
+  type ConsoleLog,
+  type ConsoleStream,
+  type DriverEvent,
+  type FoundGuest,
+  type GuestNic,
+  type GuestSpec,
+  type HostInventory,
+  type HypervisorDriver,
+  HypervisorError,
+  type ProbeReport,
+} from '../hypervisor-driver.js';
+import type { Definition, DomainType, Nic } from './definition.js';
+import { attachDisk, attachNic, detachDisk, detachNic, growDisk } from './devices.js';
+import { makeDisks, refuseAborted } from './disks.js';
+import { asFound, type Guest, Guests, isOn } from './guests.js';
+import { type Capabilities, domainTypeFor, nicFor } from './hardware.js';
+import { Host, type HostShell } from './host-shell.js';
+import { confirmResize, type Plan, rebuild, rescue, resize, revertResize, unrescue } from './lifecycle.js';
+import { exportDisk, openConsole, readStatistics, tailConsole } from './observation.js';
+import { resumeGuest, shutDown, startGuest, stopGuest } from './power.js';
+import { parseFacts, probe } from './probe.js';
+import { BEGIN, CHECK, FACTS, INFO, REMOVE, SET_RUNNING, SUSPEND } from './scripts.js';
+import { watchGuests } from './watch.js';
+import { parseInfo } from './xl-output.js';
+
+const NEVER = new AbortController().signal;
+const CHECK_LIMIT = 4_000;
+const SAVE_LIMIT = 3_600_000;
+const KIB_OF_GIB = 1024 ** 2;
+
+export interface XenDriverOptions {
+  readonly cloudId: string;
+  readonly shell: HostShell;
+  /** Folder of guests and images in dom0. */
+  readonly root: string;
+  /** Of a guest whose image does not say. */
+  readonly type: DomainType;
+  /** Physical network to bridge of dom0. */
+  readonly bridges: Readonly<Record<string, string>>;
+  /** MiB beside dom0's own that guests do not get. */
+  readonly reservedMemoryMib?: number;
+  /** Milliseconds a guest gets to follow a soft reboot. */
+  readonly softRebootPatience?: number;
+  /** Milliseconds until a call that does not wait for a guest counts as not answered. */
+  readonly answerTimeout?: number;
+}
+
+/**
+ * Xen by its own toolstack `xl`, in dom0 or by ssh. A domain lasts as long as it runs, so what a guest is lies in a folder
+ * of dom0; its domain has the server's id as name and UUID.
+ */
+export class XenDriver implements HypervisorDriver {
+  readonly backend = 'xen';
+  readonly imageFormats = ['raw'] as const;
+  readonly physicalNetworks: readonly string[];
+
+  readonly pausing = {
+    pause: (id: ServerId) => this.setRunning(id, false),
+    unpause: (id: ServerId) => this.setRunning(id, true),
+  };
+  readonly suspending = {
+    suspend: (id: ServerId) => this.suspend(id),
+    resume: (id: ServerId, nics: readonly GuestNic[]) => this.resume(id, nics),
+  };
+  readonly rebuilding = {
+    rebuild: (spec: GuestSpec, signal: AbortSignal) =>
+      this.alone(spec.mark.serverId, async () => rebuild(this.guests, await this.plan(spec), signal)),
+  };
+  readonly rescuing = {
+    rescue: (spec: GuestSpec, signal: AbortSignal) =>
+      this.alone(spec.mark.serverId, async () => rescue(this.guests, await this.plan(spec), signal)),
+    unrescue: (id: ServerId, nics: readonly GuestNic[]) =>
+      this.with(id, (guest) => unrescue(this.guests, guest, this.wired(nics))),
+  };
+  readonly resizing = {
+    resize: (id: ServerId, flavor: FlavorSnapshot, signal: AbortSignal) =>
+      this.with(id, (guest) => {
+        refuseAborted(signal);
+        return resize(this.guests, guest, flavor, () => this.refuseBeyondHost(flavor), signal);
+      }),
+    confirmResize: (id: ServerId) => this.with(id, (guest) => confirmResize(this.guests, guest)),
+    revertResize: (id: ServerId) => this.with(id, (guest) => revertResize(this.guests, guest)),
+  };
+  readonly snapshots: NonNullable<HypervisorDriver['snapshots']> = {
+    formats: ['raw'],
+    exportDisk: (id, disk, format, signal) =>
+      this.with(id, (guest) => exportDisk(this.guests, guest, disk, format, signal)),
+  };
+  readonly disks: NonNullable<HypervisorDriver['disks']> = {
+    attach: (id, disk) => this.with(id, (guest) => attachDisk(this.guests, guest, disk)),
+    detach: (id, diskId) => this.with(id, (guest) => detachDisk(this.guests, guest, diskId)),
+  };
+  readonly diskGrowing: NonNullable<HypervisorDriver['diskGrowing']> = {
+    grow: (id, diskId, size) => this.with(id, (guest) => growDisk(this.guests, guest, diskId, size)),
+  };
+  readonly nics: NonNullable<HypervisorDriver['nics']> = {
+    attach: (id, nic) => this.with(id, async (guest) => attachNic(this.guests, guest, (await this.plugged([nic]))[0]!)),
+    detach: (id, portId) => this.with(id, (guest) => detachNic(this.guests, guest, portId)),
+  };
+  readonly consoles = {
+    kinds: new Set<ConsoleKind>(['serial']),
+    open: (id: ServerId, kind: ConsoleKind) => this.openConsole(id, kind),
+  };
+  readonly statistics = {
+    read: (id: ServerId) => this.words(async () => readStatistics(this.guests, await this.guests.get(id))),
+  };
+  /** Present once the probe has found that dom0 logs what guests write. */
+  consoleLog?: ConsoleLog;
+
+  private readonly host: Host;
+  private readonly guests: Guests;
+  private readonly oneAtATime = new KeyedMutex<ServerId>();
+  private readonly channel = new EventChannel();
+  private readonly closing = new AbortController();
+  private readonly building = new Set<ServerId>();
+  private capabilities: Capabilities | null = null;
+  /** As it was last asked for. */
+  private capacity: HostInventory | null = null;
+  private watched = false;
+
+  constructor(private readonly options: XenDriverOptions) {
+    this.physicalNetworks = Object.keys(options.bridges);
+    this.host = new Host(options.shell, { calls: 6, answer: options.answerTimeout ?? 120_000 });
+    this.guests = new Guests(this.host, options.root, options.cloudId);
+  }
+
+  async probe(signal: AbortSignal): Promise<ProbeReport> {
+    const { root, type, bridges } = this.options;
+    const found = await probe(this.host, { root, type, bridges: Object.values(bridges) }, signal);
+    if (found.report.health !== 'healthy') return found.report;
+    this.capabilities = found.capabilities;
+    if (found.logsConsoles)
+      this.consoleLog ??= { tail: (id, maxBytes) => this.words(() => tailConsole(this.guests, id, maxBytes)) };
+    else delete this.consoleLog;
+    return found.report;
+  }
+
+  check(): Promise<void> {
+    return this.words(async () => void (await this.host.call(CHECK, [this.options.root], { timeout: CHECK_LIMIT })));
+  }
+
+  inventory(): Promise<HostInventory> {
+    return this.words(async () => {
+      const info = await this.info();
+      const { domains } = await this.guests.all();
+      const facts = parseFacts(await this.host.call(FACTS, [this.options.root]));
+      const own = domains.find(({ domid }) => domid === 0)?.memory ?? 0;
+      this.capacity = {
+        vcpus: info.vcpus,
+        memoryMib: Math.max(0, info.totalMemory - own - (this.options.reservedMemoryMib ?? 0)),
+        diskGib: Math.floor(facts.disk.total / KIB_OF_GIB),
+      };
+      return this.capacity;
+    });
+  }
+
+  list(): Promise<FoundGuest[]> {
+    return this.words(async () =>
+      (await this.guests.all()).guests
+        .filter(({ definition }) => !this.building.has(definition.serverId))
+        .map((guest) => asFound(guest)),
+    );
+  }
+
+  inspect(id: ServerId): Promise<FoundGuest> {
+    return this.words(async () => {
+      if (this.building.has(id)) throw new HypervisorError('serverNotOnHost', `server ${id} is being made`);
+      return asFound(await this.guests.get(id));
+    });
+  }
+
+  events(signal: AbortSignal): AsyncIterable<DriverEvent> {
+    if (!this.watched) {
+      this.watched = true;
+      void watchGuests(this.guests, (id) => this.channel.publish(id), this.closing.signal);
+    }
+    return this.channel.subscribe(signal);
+  }
+
+  spawn(spec: GuestSpec, signal: AbortSignal): Promise<void> {
+    const { serverId: id } = spec.mark;
+    return this.alone(id, async () => {
+      if (await this.isThere(spec)) return;
+      refuseAborted(signal);
+      const planned = await this.plan(spec);
+      await this.refuseBeyondHost(spec.flavor);
+      this.building.add(id);
+      try {
+        await this.make(planned, signal);
+      } catch (error) {
+        if (!(error instanceof InTheWay)) await this.guests.call(id, REMOVE);
+        throw error;
+      } finally {
+        this.building.delete(id);
+      }
+    });
+  }
+
+  destroy(id: ServerId): Promise<void> {
+    return this.alone(id, async () => {
+      if (await this.guests.find(id)) await this.guests.call(id, REMOVE);
+    });
+  }
+
+  powerOn(id: ServerId, nics: readonly GuestNic[], signal: AbortSignal = NEVER): Promise<void> {
+    return this.with(id, (guest) => {
+      refuseAborted(signal);
+      return this.turnOn(guest, nics);
+    });
+  }
+
+  powerOff(id: ServerId, grace: Milliseconds, signal: AbortSignal = NEVER): Promise<void> {
+    return this.with(id, async (guest) => {
+      refuseAborted(signal);
+      if (guest.power === 'running' && grace > 0) await shutDown(this.guests, id, grace, signal);
+      await stopGuest(this.guests, id);
+    });
+  }
+
+  reboot(id: ServerId, kind: 'soft' | 'hard', nics: readonly GuestNic[], signal: AbortSignal = NEVER): Promise<void> {
+    return this.with(id, async (guest) => {
+      refuseAborted(signal);
+      const patience = this.options.softRebootPatience ?? 60_000;
+      if (kind === 'soft' && guest.power === 'running') await shutDown(this.guests, id, patience, signal);
+      await stopGuest(this.guests, id);
+      await this.turnOn(await this.guests.get(id), nics);
+    });
+  }
+
+  async close(): Promise<void> {
+    this.closing.abort();
+    this.channel.close();
+    this.options.shell.close();
+  }
+
+  private async make({ spec, type, nics }: Plan, signal: AbortSignal): Promise<void> {
+    const { serverId: id } = spec.mark;
+    const size = { vcpus: spec.flavor.vcpus, memory: spec.flavor.memory, disk: spec.disks.root.size };
+    const empty: Definition = {
+      ...spec.mark,
+      ...{ stage: 'building', type, size, nics: [...nics], disks: [] },
+      boot: { root: 'root.raw', kernel: null, ramdisk: null, commandLine: '' },
+      ...{ ephemeral: null, swap: null, config: null, rescue: null, before: null, rebuilding: null },
+    };
+    if ((await this.guests.call(id, BEGIN, [JSON.stringify(empty)])).trim() === 'taken')
+      throw new InTheWay('fault', `something that is not ours has the place of server ${id}`);
+    const made = await makeDisks(this.guests, spec, signal);
+    refuseAborted(signal);
+    const building = await this.guests.keep({ ...empty, ...made });
+    const settled: Definition = { ...building, stage: 'settled' };
+    refuseAborted(signal);
+    if (!spec.powerOn) await this.guests.keep(settled);
+    else await startGuest(this.guests, building, settled);
+    if (signal.aborted) refuseAborted(signal);
+  }
+
+  /** True when this very guest is there and whole. Clears away what a spawn left behind that was cut off. */
+  private async isThere({ mark }: GuestSpec): Promise<boolean> {
+    const guest = await this.guests.find(mark.serverId);
+    if (!guest) return false;
+    const { definition } = guest;
+    if (definition.attempt !== mark.attempt)
+      throw new HypervisorError('fault', `another attempt of server ${mark.serverId} is on this host`);
+    if (definition.build !== mark.build)
+      throw new HypervisorError('fault', `another build of server ${mark.serverId} is on this host`);
+    if (definition.stage !== 'building') return true;
+    await this.guests.call(mark.serverId, REMOVE);
+    return false;
+  }
+
+  private async turnOn(guest: Guest, nics: readonly GuestNic[]): Promise<void> {
+    const { definition, power } = guest;
+    if (power === 'running') return;
+    if (power === 'suspended') throw new HypervisorError('fault', 'a suspended guest is resumed, not switched on');
+    if (definition.stage === 'building') throw new HypervisorError('fault', 'the guest is not whole');
+    if (power === 'paused') return void (await this.guests.call(definition.serverId, SET_RUNNING, ['unpause']));
+    const next = await this.rewired(definition, nics);
+    await startGuest(this.guests, next);
+  }
+
+  /** The interfaces that it is given; those that it had are kept when they are the same. */
+  private async rewired(definition: Definition, nics: readonly GuestNic[]): Promise<Definition> {
+    const wanted = this.wired(nics);
+    const missing = definition.nics.filter((nic) => wanted.every(({ portId }) => portId !== nic.portId));
+    const all = [...wanted, ...missing];
+    if (JSON.stringify(all) === JSON.stringify(definition.nics)) return definition;
+    return this.guests.keep({ ...definition, nics: all });
+  }
+
+  private setRunning(id: ServerId, run: boolean): Promise<void> {
+    return this.with(id, async (guest) => {
+      if (!isOn(guest)) throw new HypervisorError('fault', `cannot ${run ? 'unpause' : 'pause'} a guest that is off`);
+      if ((guest.power === 'running') === run) return;
+      await this.guests.call(id, SET_RUNNING, [run ? 'unpause' : 'pause']);
+    });
+  }
+
+  private suspend(id: ServerId): Promise<void> {
+    return this.with(id, async (guest) => {
+      if (guest.power === 'suspended') return;
+      if (!isOn(guest)) throw new HypervisorError('fault', 'cannot suspend a guest that is off');
+      // A guest that stands still cannot make ready for its sleep.
+      if (guest.power === 'paused') await this.guests.call(id, SET_RUNNING, ['unpause']);
+      await this.guests.call(id, SUSPEND, [], { timeout: SAVE_LIMIT });
+    });
+  }
+
+  private resume(id: ServerId, nics: readonly GuestNic[]): Promise<void> {
+    return this.with(id, async (guest) => {
+      if (guest.power === 'running') return;
+      if (guest.power !== 'suspended')
+        throw new HypervisorError('fault', `cannot resume a guest that is ${guest.power}`);
+      await resumeGuest(this.guests, await this.rewired(guest.definition, nics));
+    });
+  }
+
+  private openConsole(id: ServerId, kind: ConsoleKind): Promise<ConsoleStream> {
+    return this.words(async () => {
+      const guest = await this.guests.get(id);
+      if (kind !== 'serial') throw new HypervisorError('unsupported', `Xen has no ${kind} console here`);
+      return openConsole(this.guests, guest);
+    });
+  }
+
+  private async plan(spec: GuestSpec): Promise<Plan> {
+    return {
+      spec,
+      type: domainTypeFor(spec, await this.able(), this.options.type),
+      nics: await this.plugged(spec.nics),
+    };
+  }
+
+  private wired(nics: readonly GuestNic[]): Nic[] {
+    return nics.map((nic) => nicFor(nic, this.options.bridges));
+  }
+
+  /** @throws HypervisorError `unsupported` for a bridge that is not there */
+  private async plugged(nics: readonly GuestNic[]): Promise<Nic[]> {
+    const wired = this.wired(nics);
+    if (wired.length === 0) return wired;
+    const { bridges } = parseFacts(await this.host.call(FACTS, [this.options.root]));
+    for (const { bridge } of wired)
+      if (!bridges.includes(bridge))
+        throw new HypervisorError('unsupported', 'a network has no bridge on this host', bridge);
+    return wired;
+  }
+
+  private async able(): Promise<Capabilities> {
+    if (!this.capabilities) {
+      const { pv, hvm } = await this.info();
+      this.capabilities = { pv, hvm };
+    }
+    return this.capabilities;
+  }
+
+  private async info() {
+    return parseInfo(await this.host.call(INFO, [this.options.root]));
+  }
+
+  /** @throws HypervisorError `noResources` for what the host cannot carry, however empty it is */
+  private async refuseBeyondHost({ vcpus, memory, disk }: FlavorSnapshot): Promise<void> {
+    const has = this.capacity ?? (await this.inventory());
+    if (memory > has.memoryMib || vcpus > has.vcpus * 16 || disk > has.diskGib + 1)
+      throw new HypervisorError('noResources', 'the host has too little memory, disk or processors');
+  }
+
+  private with<T>(id: ServerId, action: (guest: Guest) => Promise<T>): Promise<T> {
+    return this.alone(id, async () => action(await this.guests.get(id)));
+  }
+
+  private alone<T>(id: ServerId, action: () => Promise<T>): Promise<T> {
+    return this.oneAtATime.run(id, () => this.words(action));
+  }
+
+  private async words<T>(action: () => Promise<T>): Promise<T> {
+    try {
+      return await action();
+    } catch (error) {
+      throw asHypervisorError(error, 'driving Xen');
+    }
+  }
+}
+
+class InTheWay extends HypervisorError {}

@@ -1,0 +1,103 @@
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { install, missing, packagesOf } from '../../services/debian.mjs';
+import { Refused, run } from '../../services/process.mjs';
+import { LAB_NEEDS } from './needs.mjs';
+
+const here = dirname(fileURLToPath(import.meta.url));
+
+/** Debian 12's Xen, and what its dom0 needs to start guests and to be reached. */
+const PACKAGES = [
+  ...['linux-image-amd64', 'xen-hypervisor-4.17-amd64', 'xen-hypervisor-common', 'xen-utils-4.17'],
+  ...['iproute2', 'kmod', 'udev', 'dropbear-bin', 'nftables', 'e2fsprogs'],
+];
+/** Sparse: guests' disks lie on it too. */
+const DISK_GIB = 8;
+const PATIENCE = 3_600_000;
+
+/** @typedef {{ folder: string, xen: string, kernel: string, initrd: string, disk: string, key: string, hostKey: string }} Dom0 */
+
+const must = async (command, args, options = {}) => {
+  const { code, stdout, stderr } = await run(command, args, { timeout: PATIENCE, ...options });
+  if (code !== 0) throw new Refused(`${command} failed: ${stderr.trim().slice(-2000)}`);
+  return stdout;
+};
+
+/** The same word, the same dom0: what it is made of, but for the versions that the mirror has today. */
+const recipe = () => {
+  const hash = createHash('sha256').update(PACKAGES.join());
+  for (const file of readdirSync(here).sort()) hash.update(file).update(readFileSync(join(here, file)));
+  return hash.digest('hex').slice(0, 16);
+};
+
+/** @param {string} folder @returns {Dom0} */
+const parts = (folder) => ({
+  folder,
+  xen: join(folder, 'xen.elf'),
+  kernel: join(folder, 'vmlinuz'),
+  initrd: join(folder, 'initrd.img'),
+  disk: join(folder, 'dom0.ext4'),
+  key: join(folder, 'id'),
+  hostKey: join(folder, 'host_key.pub'),
+});
+
+/** Makes a machine's parts of a root file system: $1 the root, $2 where they go. */
+const PACK = `
+set -eu
+root=$1 lab=$2
+sed -i s/^MODULES=.*/MODULES=list/ "$root/etc/initramfs-tools/initramfs.conf"
+printf 'virtio_pci\\nvirtio_blk\\next4\\n' >>"$root/etc/initramfs-tools/modules"
+chroot "$root" update-initramfs -u -k all
+install -m755 ${JSON.stringify(join(here, 'init'))} "$root/sbin/lab-init"
+mkdir -p "$root/boot/lab"; cp "$root"/boot/vmlinuz-* "$root/boot/lab/vmlinuz"
+mv "$root/etc/xen/scripts/block" "$root/etc/xen/scripts/block.debian"
+install -m755 ${JSON.stringify(join(here, 'block'))} "$root/etc/xen/scripts/block"
+mkdir -p "$root/etc/dropbear" "$root/root/.ssh"
+chmod 700 "$root/root" "$root/root/.ssh"
+chroot "$root" dropbearkey -t ed25519 -f /etc/dropbear/key | grep ^ssh- >"$lab/host_key.pub"
+install -m600 "$lab/id.pub" "$root/root/.ssh/authorized_keys"
+gunzip -c "$root"/boot/xen-*-amd64.gz >"$lab/xen.elf"
+cp "$root"/boot/vmlinuz-* "$lab/vmlinuz"
+cp "$root"/boot/initrd.img-* "$lab/initrd.img"
+truncate -s ${DISK_GIB}G "$lab/dom0.ext4"
+mke2fs -q -F -t ext4 -O ^has_journal -m 0 -d "$root" "$lab/dom0.ext4"
+`;
+
+/**
+ * Xen and its dom0 as files, built from Debian packages once and kept in `cache`.
+ * @param {string} cache @param {(line: string) => void} say @returns {Promise<Dom0>}
+ * @throws Refused
+ */
+export const dom0 = async (cache, say) => {
+  await install(packagesOf(missing(LAB_NEEDS)), say);
+  const folder = join(cache, `dom0-${recipe()}`);
+  if (existsSync(folder)) return parts(folder);
+  if (process.getuid?.() !== 0) throw new Refused('the first run builds a dom0, which needs root');
+  const half = `${folder}.${process.pid}`;
+  mkdirSync(half, { recursive: true });
+  try {
+    say(`building dom0 in ${folder}: some minutes`);
+    await must('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(half, 'id')]);
+    const sources = ['/etc/apt/sources.list.d/debian.sources', '/etc/apt/sources.list'].find((path) =>
+      existsSync(path),
+    );
+    const root = join(half, 'root');
+    await must('mmdebstrap', [
+      ...['--quiet', '--variant=minbase', '--mode=root', `--include=${PACKAGES.join()}`],
+      ...['doc', 'man', 'locale'].map((name) => `--dpkgopt=path-exclude=/usr/share/${name}/*`),
+      '--aptopt=APT::Install-Recommends "false"',
+      ...['bookworm', root, ...(sources ? [sources] : [])],
+    ]);
+    await must('sh', ['-c', PACK, 'pack', root, half]);
+    rmSync(root, { recursive: true });
+    for (const file of readdirSync(cache))
+      if (/^dom0-/.test(file) && join(cache, file) !== half) rmSync(join(cache, file), { recursive: true });
+    renameSync(half, folder);
+    return parts(folder);
+  } catch (error) {
+    rmSync(half, { recursive: true, force: true });
+    throw error;
+  }
+};
