@@ -251,15 +251,20 @@ export class GuestOperations {
       // What an agent before this one was in the middle of.
       await migration.recover(id);
       if (operation.abort) throw new HypervisorError('fault', 'the live migration was given up');
-      const given = await ticket(await migration.offer(id));
-      if (!given) throw new NotAskedFor();
-      await leave.step();
-      const { ticket: text, address } = given;
+      // It may be forced as soon as it is asked for.
       const force = new AbortController();
       this.forcing.set(id, force);
       if (operation.force) force.abort();
-      const how = { signal: leave.signal, force: force.signal, ...(address === undefined ? {} : { address }) };
-      await migration.send(id, text, how).finally(() => this.forcing.delete(id));
+      try {
+        const given = await ticket(await migration.offer(id));
+        if (!given) throw new NotAskedFor();
+        await leave.step();
+        const { ticket: text, address } = given;
+        const how = { signal: leave.signal, force: force.signal, ...(address === undefined ? {} : { address }) };
+        await migration.send(id, text, how);
+      } finally {
+        this.forcing.delete(id);
+      }
     }
     await this.guestPorts.unplug(desired.portIds, leave);
   }

@@ -82,7 +82,9 @@ export class Admin implements ActivePart {
   }
 
   private async enroll({ name, availabilityZone, publicKey }: z.output<typeof Enroll>) {
-    const { hosts } = await this.core.fresh();
+    const { hosts, readers } = await this.core.fresh();
+    if ([...readers.values()].some((reader) => reader.publicKey === publicKey))
+      throw conflict('this key is that of a reader of feeds');
     const former = [...hosts.values()].filter((h) => h.name === name);
     if (former.some((h) => h.publicKey === publicKey && h.retired))
       throw conflict('this key belonged to a retired host; make a new one');

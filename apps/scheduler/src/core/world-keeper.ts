@@ -1,7 +1,7 @@
 import { DomainError, type Position, type RecordedEvent } from '@omnivisor/contracts';
 import type { EventStore } from '@omnivisor/eventsourcing';
 import { isOfLog, type Snapshot, type SnapshotStore } from '@omnivisor/eventsourcing/snapshot';
-import type { World } from './world.js';
+import { World } from './world.js';
 import { partsOf, stateOf } from './world-snapshot.js';
 
 export interface WorldKeeperOptions {
@@ -34,7 +34,10 @@ export class WorldKeeper {
       const snapshot = await snapshots.load();
       if (snapshot) {
         if (!(await isOfLog(snapshot, store))) throw new Error(`position ${snapshot.position} is of another log`);
-        world.restore(stateOf(snapshot.parts));
+        const state = stateOf(snapshot.parts);
+        // One that does not fit together must not leave half of itself.
+        new World().restore(state);
+        world.restore(state);
         this.kept = snapshot.position;
       }
     } catch (error) {

@@ -71,11 +71,19 @@ export class FeedDesk implements ActivePart {
     const { name, publicKey, days, feeds, project } = args;
     if (project !== undefined && feeds.join() !== 'cadf') throw invalid('of a project there is the feed cadf only');
     if (!this.accountSeed) throw unavailable('the scheduler signs no keys: it was started without the account seed');
-    const { hosts } = await this.core.fresh();
+    const { hosts, readers, retiredKeys } = await this.core.fresh();
     const isHosts = [...hosts.values()].some((host) => host.publicKey === publicKey);
     if (isHosts) throw conflict('this key is that of a host');
+    if (retiredKeys.has(publicKey)) throw conflict('this key was revoked: make another one');
+    const isOthers = [...readers.values()].some((other) => other.publicKey === publicKey && other.name !== name);
+    if (isOthers) throw conflict('this key is that of another reader');
+    const subjects = subjectsOf(args);
+    const before = readers.get(name);
+    // What was signed for this key before stays good until it expires.
+    if (before?.publicKey === publicKey && before.subjects.some((subject) => !subjects.includes(subject)))
+      throw conflict('this reader may hear more by now: revoke it, and admit it with another key');
     const expiresAt = after(this.core.clock.now(), (days * DAY) as Milliseconds);
-    const reader = await this.send({ type: 'admit', name, publicKey, subjects: subjectsOf(args), expiresAt });
+    const reader = await this.send({ type: 'admit', name, publicKey, subjects, expiresAt });
     const permissions = readerPermissions(name, reader.subjects);
     const jwt = await signUser(this.accountSeed, `reader ${name}`, publicKey, permissions, {
       expires: Date.parse(expiresAt),

@@ -77,7 +77,7 @@ describe('a reader of feeds', () => {
   });
 
   it('is cut off when its time is over', async () => {
-    const { creds } = await reader(['cadf.>'], 2_500);
+    const { creds } = await reader(['cadf.>'], 6_000);
     const connection = await open(creds);
     await connection.closed();
     await expect(open(creds)).rejects.toThrow(/authorization|expired/i);

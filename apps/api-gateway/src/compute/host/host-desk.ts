@@ -105,6 +105,7 @@ export class HostDesk {
 
   async stop(): Promise<void> {
     this.wakes.stop();
+    this.retirements.stop();
     for (const subscription of this.subscriptions) await subscription.close();
   }
 

@@ -1,11 +1,12 @@
-import type {
-  CommandContext,
-  CommandId,
-  EventId,
-  HostId,
-  RecordedEvent,
-  RequestId,
-  ServerEvent,
+import {
+  type CommandContext,
+  type CommandId,
+  type EventId,
+  type HostId,
+  type RecordedEvent,
+  type RequestId,
+  type ServerEvent,
+  seconds,
 } from '@omnivisor/contracts';
 import type { GatewayCore } from '../../core/gateway-core.js';
 import { serverAggregate } from '../server/lifecycle/server-lifecycle.js';
@@ -24,8 +25,14 @@ const leaves: ReadonlySet<string> = new Set([
   'ServerReleaseRequested',
 ] satisfies ServerEvent['type'][]);
 
+/** Until what could not be ended is tried again. */
+const AGAIN = seconds(5);
+
 /** Ends what servers have on hosts that have left the cloud for good: nobody else can confirm that it is gone. */
 export class HostRetirements {
+  private cancel: (() => void) | undefined;
+  private stopped = false;
+
   constructor(
     private readonly core: GatewayCore,
     private readonly onError: (where: string, error: unknown) => void,
@@ -33,15 +40,34 @@ export class HostRetirements {
 
   start(): void {
     this.core.observe((event) => {
-      this.see(event).catch((error) => this.onError('retired host', error));
+      this.see(event).catch((error) => this.later(error));
     });
     // What this replica, or one before it, projected and could not end.
-    this.sweep().catch((error) => this.onError('retired hosts', error));
+    void this.sweep();
+  }
+
+  stop(): void {
+    this.stopped = true;
+    this.cancel?.();
   }
 
   private async sweep(): Promise<void> {
-    const retired = await (await this.core.fresh()).find(hostTable, { where: { retired: true } });
-    for (const { id } of retired) await this.empty(id as HostId);
+    try {
+      const retired = await (await this.core.fresh()).find(hostTable, { where: { retired: true } });
+      for (const { id } of retired) await this.empty(id as HostId);
+    } catch (error) {
+      this.later(error);
+    }
+  }
+
+  /** Whatever could not be ended now is looked for again. */
+  private later(error: unknown): void {
+    this.onError('retired hosts', error);
+    if (this.stopped || this.cancel) return;
+    this.cancel = this.core.clock.after(AGAIN, () => {
+      this.cancel = undefined;
+      void this.sweep();
+    });
   }
 
   private async see(event: RecordedEvent): Promise<void> {
@@ -58,11 +84,13 @@ export class HostRetirements {
     const rows = this.core.readModel;
     const placed = await rows.find(serverTable, { where: { onHost: hostId } });
     const left = await rows.find(remainsTable, { where: { hostId } });
-    for (const server of placed) await this.end(server, hostId);
-    for (const { serverId } of left) {
-      const server = await rows.get(serverTable, serverId);
-      if (server) await this.end(server, hostId);
-    }
+    const remaining = await rows.getMany(
+      serverTable,
+      left.map(({ serverId }) => serverId),
+    );
+    // One that cannot be ended now keeps none of the others back.
+    for (const server of [...placed, ...remaining.values()])
+      await this.end(server, hostId).catch((error) => this.later(error));
   }
 
   private async end(server: ServerRow, host: HostId): Promise<void> {

@@ -28,7 +28,7 @@ export const line =
   (max = 255): Convert =>
   (v) => {
     const given = text(max)(v) as string;
-    return /\p{Cc}/u.test(given) ? no(`'${shown(v)}' contains control characters`) : given;
+    return /[\p{Cc}\u2028\u2029]/u.test(given) ? no(`'${shown(v)}' contains control characters`) : given;
   };
 export const textOrNone =
   (max = 255): Convert =>

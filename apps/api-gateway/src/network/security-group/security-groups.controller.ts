@@ -176,12 +176,13 @@ export class SecurityGroupsController {
     return new Reply(undefined);
   }
 
-  /** Rules of other groups that named the members of one that is gone go too. */
+  /** @throws DomainError `SecurityGroupInUse` when a port has the group */
   private async refuseUsed(groupId: string): Promise<void> {
     const rows = await this.core.fresh();
     if ((await rows.count(groupMemberTable, { groupId, member: true })) > 0) throw securityGroupInUse(groupId);
   }
 
+  /** Rules of other groups that named the members of one that is gone go too. */
   private async removeRulesTo(id: SecurityGroupId, context: CommandContext): Promise<void> {
     const where = { remoteGroups: { contains: id } } as never;
     for (const group of await (await this.core.fresh()).find(securityGroupTable, { where }))

@@ -45,9 +45,10 @@ interface Wanted {
   readonly tag?: string;
 }
 
-/** How long a request waits for the host to plug an interface, and between two looks; Nova's RPC waits for a minute. */
+/** How long a request waits for the host to plug an interface; Nova's RPC waits for a minute. */
 const PATIENCE = seconds(30);
-const LOOK = ms(25);
+/** Between two looks: often as long as it may be quick. */
+const [FIRST_LOOK, LONGEST_LOOK] = [ms(25), ms(1_000)];
 
 /** Interfaces that come to a server and leave it while it is there. */
 @Controller()
@@ -105,14 +106,14 @@ export class ServerInterfacesController {
       isLate = true;
     });
     try {
-      while (!isLate) {
+      for (let look = FIRST_LOOK; !isLate; look = ms(Math.min(LONGEST_LOOK, look * 1.5))) {
         const rows = await this.core.fresh();
         const row = await rows.get(serverTable, serverId);
         const change = row && !row.deleted && pendingOf(row, portId)?.change;
         if (change === undefined && row?.ports?.some((one) => one.portId === portId))
           return (await this.network.portStates(rows, [port])).get(portId);
         if (change !== 'attach') throw unavailable(`Failed to attach network adapter device to ${serverId}`);
-        await this.core.clock.sleep(LOOK);
+        await this.core.clock.sleep(look);
       }
       return undefined;
     } finally {
