@@ -46,6 +46,9 @@ export const quoted = (word: string): string => {
   return `'${word.replaceAll("'", `'\\''`)}'`;
 };
 
+/** A server takes few connections at once that have not shown who they are, so calls wait for the one that they share. */
+const WHEN_CONNECTED = 'while [ ! -S "$1" ] && kill -0 "$2" 2>/dev/null; do sleep 0.1; done; shift 2; exec "$@"';
+
 /** dom0 by OpenSSH. Calls share one connection, which is opened when it is needed. */
 export class SshShell implements HostShell {
   readonly isRemote = true;
@@ -59,10 +62,13 @@ export class SshShell implements HostShell {
   ) {}
 
   start(script: string, args: readonly string[]): ShellProcess {
-    this.connect();
-    // Until the shared connection is there, and when it is full, ssh opens one of its own.
+    const { pid } = this.connect();
+    // When the shared connection is full, ssh opens one of its own.
     const command = ['exec', ...['/bin/sh', ...commandOf(script, args)].map(quoted)].join(' ');
-    return this.spawn(command, { ControlMaster: 'no', ControlPath: this.socket });
+    const options = sshArguments(this.target, command, { ControlMaster: 'no', ControlPath: this.socket });
+    return spawn('/bin/sh', ['-c', WHEN_CONNECTED, 'omnivisor', this.socket, String(pid), this.ssh, ...options], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
   }
 
   close(): void {
@@ -72,8 +78,8 @@ export class SshShell implements HostShell {
   }
 
   /** Ends with this process: what it runs over there reads from here. */
-  private connect(): void {
-    if (this.master) return;
+  private connect(): ShellProcess {
+    if (this.master) return this.master;
     const master = this.spawn('exec cat >/dev/null', { ControlMaster: 'yes', ControlPath: this.socket });
     this.master = master;
     const gone = () => {
@@ -83,6 +89,7 @@ export class SshShell implements HostShell {
     master.stdin.on('error', gone);
     master.stdout.resume();
     master.stderr.resume();
+    return master;
   }
 
   private spawn(command: string, options: Readonly<Record<string, string>>): ShellProcess {

@@ -47,8 +47,10 @@ describeHypervisorDriver({
   backend: 'xen',
   level: 'L1',
   remarks: [
-    'Over real Xen 4.17 with a Debian dom0, in QEMU, `npm run lab:xen` starts the test image as a paravirtual guest by ' +
-      'pygrub, types into it, and shuts it down.',
+    'Over real Xen 4.17.7 with a Debian dom0, in QEMU, `npm run lab:xen` has shown: the test image starts as a ' +
+      'paravirtual guest by pygrub and by a kernel beside the disk; probe, spawn, refusals, power, pause, suspend and ' +
+      'resume of a guest with Linux, its config drive, an interface that comes and goes, statistics, and shutdown ' +
+      'when asked. The rest of the suite was not run there yet.',
     'PVH and HVM were not tried: no processor with virtualisation was at hand.',
   ],
   supports: [

@@ -102,7 +102,7 @@ export class Lab {
 
   async foreign(name: string) {
     await this.run(
-      `printf 'name = "%s"\\ntype = "pv"\\nmemory = 32\\nkernel = "/boot/lab/vmlinuz"\\n' "$1" >"/run/$1.cfg"
+      `printf 'name = "%s"\\ntype = "pv"\\nmemory = 160\\nkernel = "/boot/lab/vmlinuz"\\n' "$1" >"/run/$1.cfg"
       xl create -p "/run/$1.cfg" >/dev/null`,
       name,
     );

@@ -30,6 +30,7 @@ export class XlDouble {
   get environment(): Record<string, string> {
     return {
       XL_DOUBLE_STATE: this.state,
+      XL_DOUBLE_OWNER: String(process.pid),
       XEN_LOG_DIR: this.logs,
       XL_DOUBLE_BRIDGES: 'xenbr0',
       XEN_INTERFACES: join(this.folder, 'net'),
