@@ -94,6 +94,29 @@ describe('guests of QEMU on their host', () => {
     expect(await power()).toBe('shutdown');
   });
 
+  it('are ended, and started anew, though their process answers nothing any more', async () => {
+    await driver.spawn(spec, never);
+    const hung = pid();
+    process.kill(hung, 'SIGSTOP');
+    await driver.reboot(id, 'hard', []);
+    expect(pid()).not.toBe(hung);
+    expect(await power()).toBe('running');
+    process.kill(pid(), 'SIGSTOP');
+    await driver.powerOff(id, ms(600));
+    expect(await power()).toBe('shutdown');
+  });
+
+  it('are not ended while they have time to answer, nor once nobody wants it any more', async () => {
+    await driver.spawn(spec, never);
+    const hung = pid();
+    process.kill(hung, 'SIGSTOP');
+    const off = driver.powerOff(id, ms(60_000), AbortSignal.timeout(700));
+    await expect(off).rejects.toMatchObject({ code: 'fault' });
+    process.kill(hung, 'SIGCONT');
+    await becomes('running');
+    expect(pid()).toBe(hung);
+  });
+
   it('are not taken for another process that got their pid', async () => {
     await driver.spawn(spec, never);
     const guest = pid();

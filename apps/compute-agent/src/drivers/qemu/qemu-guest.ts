@@ -49,13 +49,18 @@ export class QemuGuest {
     }
   }
 
+  hasProcess(guest: GuestDefinition): boolean {
+    return findProcess(this.dir, guest) !== null;
+  }
+
+  /** @throws HypervisorError `unavailable` when the process does not answer */
   async state(guest: GuestDefinition): Promise<RunState> {
-    if (findProcess(this.dir, guest) === null) return 'gone';
+    if (!this.hasProcess(guest)) return 'gone';
     try {
       const qmp = await this.connect(guest);
       return (await qmp.call<{ status: string }>('query-status')).status;
     } catch (error) {
-      if (findProcess(this.dir, guest) === null) return 'gone';
+      if (!this.hasProcess(guest)) return 'gone';
       throw error;
     }
   }
@@ -121,6 +126,19 @@ export class QemuGuest {
     } finally {
       clearInterval(again);
       stop();
+    }
+  }
+
+  /** Asks a guest that runs to shut down, and one that cannot be asked, as its process hangs, until its time is up. */
+  async askToShutDown(guest: GuestDefinition, patience: number, signal: AbortSignal): Promise<void> {
+    const deadline = Date.now() + patience;
+    for (let left = patience; left > 0 && !signal.aborted; left = deadline - Date.now()) {
+      try {
+        if ((await this.state(guest)) === 'running') await this.shutDown(guest, deadline - Date.now(), signal);
+        return;
+      } catch (error) {
+        if (this.settings.isClosed() || (error as HypervisorError).code !== 'unavailable') throw error;
+      }
     }
   }
 

@@ -228,8 +228,11 @@ export class QemuHost {
   /** Ends the process, if there is one. Also of a guest that crashed: it rests from now on. */
   async turnOff(guest: GuestDefinition): Promise<void> {
     const { serverId: id } = guest.mark;
-    if ((await this.state(guest)) === 'gone') this.store.noteStopped(id);
-    await this.live(id).end(guest);
+    const live = this.live(id);
+    if (!live.hasProcess(guest)) this.store.noteStopped(id);
+    else if (this.isClosed) throw new HypervisorError('unavailable', 'the driver was closed');
+    // Not asked how it stands: a process that hangs would not say.
+    await live.end(guest);
     await endTpm(this.store.path(id));
   }
 
