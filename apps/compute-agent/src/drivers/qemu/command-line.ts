@@ -98,7 +98,7 @@ const driveArguments = (guest: GuestDefinition): string[] => {
   const channels = new Channels(isQ35(guest));
   const needsScsi =
     cdroms.some(() => guest.cdromBus === 'scsi') ||
-    [guest.diskBus, ...guest.attached.map((d) => d.bus)].includes('scsi');
+    [rescue?.bus, guest.diskBus, ...guest.attached.map((d) => d.bus)].includes('scsi');
   return [
     ...(needsScsi ? ['-device', `${guest.scsiController},id=scsi0,${fixedPlace(guest, 'scsi')}`] : []),
     ...disks.flatMap((disk, i) => [
@@ -110,7 +110,7 @@ const driveArguments = (guest: GuestDefinition): string[] => {
             guest,
             {
               node: disk.name,
-              bus: guest.diskBus,
+              bus: (disk.name === 'rescue' && rescue?.bus) || guest.diskBus,
               serial: disk.serial,
               slot: disk.slot,
               bootIndex: bootsFromDisk && (i === 0 || (rescue && disk.name === 'root')) ? i + 1 : null,

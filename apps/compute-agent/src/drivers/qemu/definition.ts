@@ -113,7 +113,14 @@ export const GuestDefinition = Hardware.extend(Size.shape).extend({
   cdroms: z.array(Cdrom),
   nics: z.array(Nic),
   directBoot: z.object({ ramdisk: z.boolean(), commandLine: z.string() }).nullable(),
-  rescue: z.object({ disk: LocalDisk, cdroms: z.array(Cdrom) }).nullable(),
+  rescue: z
+    .object({
+      disk: LocalDisk,
+      cdroms: z.array(Cdrom),
+      /** That of the disk; null: as the guest's own. */
+      bus: DiskBus.nullable().default(null),
+    })
+    .nullable(),
   before: z.object({ size: Size, disks: z.array(LocalDisk) }).nullable(),
   /** The disks lie on storage that other hosts have too; of a guest that has moved: where it has them still. */
   shared: z.boolean(),
