@@ -73,6 +73,26 @@ describe('guests of QEMU on their host', () => {
     expect(user).toBeGreaterThanOrEqual(isRoot ? 0x7000_0000 : 1);
   });
 
+  it.runIf(isRoot)('count the room of the storage that their disks are on', async () => {
+    const sharedDisks = mkdtempSync(join(tmpdir(), 'omnivisor-storage-'));
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64m', 'omnivisor-test', sharedDisks]);
+    const shared = open({ sharedDisks });
+    try {
+      expect((await shared.inventory()).diskGib).toBe(0);
+      const root = { ...spec.disks.root, size: gib(1) };
+      const big = { ...spec, disks: { ...spec.disks, root } };
+      await expect(shared.spawn(big, never)).rejects.toMatchObject({ code: 'noResources' });
+      await shared.spawn({ ...spec, powerOn: false }, never);
+      const grown = { ...spec.flavor, disk: gib(1) };
+      await expect(shared.resizing.resize(id, grown, never)).rejects.toMatchObject({ code: 'noResources' });
+      await shared.destroy(id);
+    } finally {
+      await shared.close();
+      execFileSync('umount', [sharedDisks]);
+      rmSync(sharedDisks, { recursive: true });
+    }
+  });
+
   it('count as crashed when their process dies, and can be started again', async () => {
     await driver.spawn(spec, never);
     const done = new AbortController();

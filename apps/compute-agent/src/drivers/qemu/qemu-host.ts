@@ -52,8 +52,13 @@ export class QemuHost {
   }
 
   inventory(): HostInventory {
-    const { stateDir, reservedMemoryMib = 512, inventory } = this.options;
-    return { ...hostInventory(stateDir, reservedMemoryMib), ...inventory };
+    const { reservedMemoryMib = 512, inventory } = this.options;
+    return { ...hostInventory(this.storage, reservedMemoryMib), ...inventory };
+  }
+
+  /** Folder that the disks of new guests are in. */
+  get storage(): string {
+    return this.options.sharedDisks ?? this.options.stateDir;
   }
 
   /** Memory of this host in MiB, and what of it has been promised to guests beside this one. */

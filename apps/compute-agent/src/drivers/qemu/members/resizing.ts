@@ -3,6 +3,7 @@ import type { FlavorSnapshot } from '@omnivisor/contracts';
 import { HypervisorError, type Resizing } from '../../hypervisor-driver.js';
 import type { GuestDefinition, LocalDisk } from '../definition.js';
 import { refuseWishes } from '../devices.js';
+import { FILES } from '../files.js';
 import { settleInterrupted } from '../interrupted.js';
 import type { QemuHost } from '../qemu-host.js';
 import { forget, growDisks } from '../resized-disks.js';
@@ -52,7 +53,7 @@ const refuseBeyond = (host: QemuHost, guest: GuestDefinition, next: GuestDefinit
       `not enough memory: ${next.memoryMib} MiB wanted, ${total - used} MiB free`,
     );
   const bytes = (disks: readonly LocalDisk[]) => disks.reduce((sum, { size }) => sum + size, 0);
-  const { bavail, bsize } = statfsSync(host.options.stateDir);
+  const { bavail, bsize } = statfsSync(host.store.path(guest.mark.serverId, FILES.disks));
   const more = bytes(next.disks) - bytes(guest.disks);
   if (more > bavail * bsize) throw new HypervisorError('noResources', `not enough disk: ${more} bytes more wanted`);
 };
