@@ -73,6 +73,15 @@ describe('guests of QEMU on their host', () => {
     expect(user).toBeGreaterThanOrEqual(isRoot ? 0x7000_0000 : 1);
   });
 
+  it('have memory that was promised to others too, as long as the scheduler says so', async () => {
+    await driver.close();
+    driver = open({ inventory: { memoryMib: spec.flavor.memory } });
+    await driver.spawn({ ...spec, powerOn: false }, never);
+    const other = { ...spec, mark: { ...spec.mark, serverId: ServerId.parse(randomUUID()) } };
+    await driver.spawn(other, never);
+    await driver.destroy(other.mark.serverId);
+  });
+
   it.runIf(isRoot)('count the room of the storage that their disks are on', async () => {
     const sharedDisks = mkdtempSync(join(tmpdir(), 'omnivisor-storage-'));
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64m', 'omnivisor-test', sharedDisks]);

@@ -18,6 +18,7 @@ import type { QemuDriverOptions } from './options.js';
 import { type Capabilities, findCapabilities } from './probe.js';
 import { QemuGuest, type RunState } from './qemu-guest.js';
 import type { QmpClient } from './qmp-client.js';
+import { freePages } from './sizes.js';
 import { POWER, refuseAborted, refuseAway, stageOf } from './states.js';
 import { endTpm, startTpm } from './tpm.js';
 import { tune } from './tuning.js';
@@ -52,8 +53,7 @@ export class QemuHost {
   }
 
   inventory(): HostInventory {
-    const { reservedMemoryMib = 512, inventory } = this.options;
-    return { ...hostInventory(this.storage, reservedMemoryMib), ...inventory };
+    return { ...hostInventory(this.storage), ...this.options.inventory };
   }
 
   /** Folder that the disks of new guests are in. */
@@ -61,15 +61,15 @@ export class QemuHost {
     return this.options.sharedDisks ?? this.options.stateDir;
   }
 
-  /** Memory of this host in MiB, and what of it has been promised to guests beside this one. */
-  promisedMemory(beside: ServerId): { total: number; used: number } {
-    let used = 0;
-    for (const [id, memory] of this.building) if (id !== beside) used += memory;
-    for (const id of this.store.ids()) {
-      const guest = id === beside || this.building.has(id) ? null : this.store.read(id);
-      if (guest && guest.phase !== 'moved') used += guest.memoryMib;
-    }
-    return { total: this.inventory().memoryMib, used };
+  /** Memory of this host in MiB, which no guest can have more of. */
+  promisedMemory(_id: ServerId): { total: number } {
+    return { total: this.inventory().memoryMib };
+  }
+
+  /** Free pages of a size in KiB, in MiB; those that the guest's process holds are free once it has ended. */
+  freePagesFor(guest: GuestDefinition, size: number): number {
+    const isHeld = guest.hugePages === size && this.live(guest.mark.serverId).hasProcess(guest);
+    return freePages(size) + (isHeld ? guest.memoryMib : 0);
   }
 
   read(id: ServerId): GuestDefinition | null {

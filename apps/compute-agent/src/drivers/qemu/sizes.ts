@@ -65,7 +65,7 @@ const topologyOf = ({ image, flavor }: Pick<GuestSpec, 'image' | 'flavor'>): Siz
 
 /** KiB of the pages that back the memory; null for the host's ordinary ones. */
 const hugePagesOf = ({ image, flavor }: Pick<GuestSpec, 'image' | 'flavor'>): number | null => {
-  const size = pageSizeFor(pagesWanted({ image, flavor }), flavor.memory);
+  const size = pageSizeFor(pagesWanted({ image, flavor }));
   const isLocked = [flavor.extraSpecs['hw:locked_memory'], image.properties.hw_locked_memory].some(
     (wanted) => wanted !== undefined && !NO.test(wanted),
   );
@@ -84,14 +84,12 @@ const pagesWanted = ({ image, flavor }: Pick<GuestSpec, 'image' | 'flavor'>): st
   throw new HypervisorError('unsupported', `the flavor does not allow hw_mem_page_size=${wished}`);
 };
 
-const pageSizeFor = (wanted: string | undefined, memory: number): number | null => {
+const pageSizeFor = (wanted: string | undefined): number | null => {
   if (wanted === undefined || wanted === 'small' || wanted === '4' || wanted === '4KB') return null;
   const size = wanted === 'large' || wanted === 'any' ? 2048 : pageSize(wanted);
   const count = pages(size, 'nr_hugepages');
   if (count === 0 && wanted === 'any') return null;
   if (count === 0) throw new HypervisorError('unsupported', `this host has no pages of ${size} KiB`);
-  if (pages(size, 'free_hugepages') * size < memory * KIB)
-    throw new HypervisorError('noResources', `too few free pages of ${size} KiB`);
   return size;
 };
 
@@ -101,6 +99,9 @@ const pageSize = (text: string): number => {
   if (!number || !factor) throw new HypervisorError('unsupported', `this host cannot serve hw:mem_page_size=${text}`);
   return Number(number) * factor;
 };
+
+/** MiB of free pages of a size in KiB. */
+export const freePages = (size: number): number => (pages(size, 'free_hugepages') * size) / KIB;
 
 const pages = (size: number, file: 'nr_hugepages' | 'free_hugepages'): number => {
   try {
