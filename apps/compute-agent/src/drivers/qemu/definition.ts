@@ -1,6 +1,7 @@
 import { ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { DISK_FORMATS, type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
+import { GuestCpu } from './guest-cpu.js';
 
 /** Cloud ids go into file contents, argument lists and QMP names, so their letters are few. */
 export const CloudId = z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/);
@@ -107,6 +108,8 @@ export const GuestDefinition = Hardware.extend(Size.shape).extend({
   /** A change that was begun and not ended: what is asked for next ends it or takes it back. */
   change: z.enum(['rebuild', 'rescue', 'unrescue', 'resize', 'revert']).nullable(),
   suspended: z.boolean(),
+  /** Of a suspended guest: what its memory was saved under. */
+  savedUnder: GuestCpu.nullable().optional(),
   /** The first one is the root disk. */
   disks: z.array(LocalDisk),
   attached: z.array(AttachedDisk),

@@ -146,6 +146,23 @@ describe('guests of QEMU on their host', () => {
     expect(pid()).toBe(hung);
   });
 
+  it('stay suspended while their host runs guests otherwise than when their memory was saved', async () => {
+    await driver.spawn(spec, never);
+    await driver.suspending.suspend(id);
+    const saved = readFileSync(file('guest.json'), 'utf8');
+    const definition = JSON.parse(saved);
+    expect(definition.savedUnder).toMatchObject({ accel: 'tcg', model: 'max' });
+    writeFileSync(
+      file('guest.json'),
+      JSON.stringify({ ...definition, savedUnder: { ...definition.savedUnder, accel: 'kvm' } }),
+    );
+    await expect(driver.suspending.resume(id, [])).rejects.toMatchObject({ code: 'unsupported' });
+    expect(await power()).toBe('suspended');
+    writeFileSync(file('guest.json'), saved);
+    await driver.suspending.resume(id, []);
+    expect(await power()).toBe('running');
+  });
+
   it('are not taken for another process that got their pid', async () => {
     await driver.spawn(spec, never);
     const guest = pid();

@@ -5,6 +5,7 @@ import { type GuestDefinition, guestName } from './definition.js';
 import { FILES } from './files.js';
 import { findProcess, kill, launch, waitForEnd } from './guest-process.js';
 import type { GuestStore } from './guest-store.js';
+import { commandOf } from './processes.js';
 import { QmpClient, type QmpEvent } from './qmp-client.js';
 
 /** QEMU's own word for how a guest stands, or `gone` when there is no process. */
@@ -51,6 +52,12 @@ export class QemuGuest {
 
   hasProcess(guest: GuestDefinition): boolean {
     return findProcess(this.dir, guest) !== null;
+  }
+
+  /** How the process was started; empty when there is none. */
+  command(guest: GuestDefinition): string[] {
+    const pid = findProcess(this.dir, guest);
+    return pid === null ? [] : commandOf(pid);
   }
 
   /** @throws HypervisorError `unavailable` when the process does not answer */

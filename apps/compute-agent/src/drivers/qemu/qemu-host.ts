@@ -10,12 +10,13 @@ import { trimConsole } from './console-file.js';
 import { CloudId, type GuestDefinition } from './definition.js';
 import { DiskTools } from './disk-tools.js';
 import { FILES } from './files.js';
+import { executionOf, type GuestCpu, guestCpu } from './guest-cpu.js';
 import { kill } from './guest-process.js';
 import { GuestStore } from './guest-store.js';
 import { guestUser } from './guest-user.js';
 import { hostInventory } from './host-resources.js';
 import type { QemuDriverOptions } from './options.js';
-import { type Capabilities, findCapabilities } from './probe.js';
+import { type Capabilities, cpuInfo, findCapabilities } from './probe.js';
 import { QemuGuest, type RunState } from './qemu-guest.js';
 import type { QmpClient } from './qmp-client.js';
 import { freePages } from './sizes.js';
@@ -129,6 +130,16 @@ export class QemuHost {
   /** How the guest's process runs on this host. */
   async execution(id: ServerId): Promise<Execution> {
     return { ...(await this.ability()).execution, runAs: guestUser(id) };
+  }
+
+  /** What guests that are started now run on. */
+  async cpu(): Promise<GuestCpu> {
+    return guestCpu((await this.ability()).execution, cpuInfo());
+  }
+
+  /** What the guest's process runs on, which an agent before this one may have started. */
+  cpuOf(guest: GuestDefinition): GuestCpu {
+    return guestCpu(executionOf(this.live(guest.mark.serverId).command(guest)), cpuInfo());
   }
 
   /** One change at a time per server, its events kept to itself, and nothing thrown but `HypervisorError`. */
