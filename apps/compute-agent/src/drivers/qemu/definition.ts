@@ -87,6 +87,8 @@ export const Hardware = z.object({
   tpm: z.enum(['tpm-tis', 'tpm-crb']).nullable(),
   /** A channel to the guest agent that its image promises. */
   hasAgent: z.boolean(),
+  /** It gets what Windows expects of a clock and of a hypervisor. */
+  windows: z.boolean().optional(),
 });
 export type Hardware = z.infer<typeof Hardware>;
 

@@ -48,6 +48,7 @@ describe('the hardware of a guest', () => {
     [{ hw_tpm_version: '2.0', hw_tpm_model: 'tpm-crb' }, { tpm: 'tpm-crb' }],
     [{ hw_qemu_guest_agent: 'yes' }, { hasAgent: true }],
     [{ hw_rng_model: 'virtio' }, { diskBus: 'virtio' }],
+    [{ os_type: 'windows' }, { windows: true }],
     [{ os_type: 'linux', hw_architecture: 'x86_64' }, { diskBus: 'virtio' }],
   ])('honours %j', (properties, expected) => {
     expect(devices(properties as Record<string, string>)).toMatchObject(expected);

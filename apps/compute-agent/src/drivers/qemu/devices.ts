@@ -135,6 +135,7 @@ export const devicesFor = (
     ),
     tpm: tpm === null ? null : choose({ 'tpm-tis': 'tpm-tis', 'tpm-crb': 'tpm-crb' } as const, 'hw_tpm_model', tpm),
     hasAgent: choose(YES, 'hw_qemu_guest_agent', property('hw_qemu_guest_agent', 'no').toLowerCase()),
+    ...(property('os_type', '') === 'windows' ? { windows: true } : {}),
   };
 };
 
