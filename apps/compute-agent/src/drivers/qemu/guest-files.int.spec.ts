@@ -359,6 +359,8 @@ describe('guests of QEMU on their host', () => {
     const user = /^Uid:\s+(\d+)/m;
     const userOf = (of: number) => user.exec(readFileSync(`/proc/${of}/status`, 'utf8'))?.[1];
     expect(userOf(emulator())).toBe(userOf(pid()));
+    const limits = (of: number) => readFileSync(`/proc/${of}/cgroup`, 'utf8');
+    expect(limits(emulator())).toBe(limits(pid()));
     expect(existsSync(file('tpm/tpm2-00.permall'))).toBe(true);
     const first = emulator();
     await driver.reboot(id, 'hard', []);
