@@ -183,6 +183,25 @@ describe.each(overlays)('the Kubernetes manifests of %s', (overlay) => {
   });
 });
 
+describe('the bucket of checkpoints', () => {
+  const [policy, ...others]: Manifest[] = render(join(root, 'k8s/components/checkpoint-bucket'));
+
+  it('is let out to by a policy that fits the schema, and that no overlay has unasked', () => {
+    expect([schemaProblems(policy), others]).toEqual([[], []]);
+    for (const overlay of overlays)
+      expect(render(join(root, 'k8s/overlays', overlay)).map(name)).not.toContain(name(policy));
+  });
+
+  it('is reached by the gateway only, by TLS, and in no private network', () => {
+    expect(policy.metadata.namespace).toBe('omnivisor');
+    expect(policy.spec.podSelector.matchLabels).toEqual({ 'app.kubernetes.io/name': 'api-gateway' });
+    expect(policy.spec.policyTypes).toEqual(['Egress']);
+    const [{ to, ports }] = policy.spec.egress;
+    expect(ports).toEqual([{ port: 443 }]);
+    expect(to[0].ipBlock.except).toEqual(expect.arrayContaining(['10.0.0.0/8', '169.254.0.0/16']));
+  });
+});
+
 describe('the unit of a compute host', () => {
   const unit = join(root, 'deploy/host/omnivisor-agent.service');
   const text = readFileSync(unit, 'utf8');

@@ -73,11 +73,12 @@ const BACKENDS = ['qemu', 'xen', 'xenserver', 'vsphere', 'hyperv', 'fake'];
 const plural = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 
 /** What a backend has shown of one row; what was not tried is not claimed. */
-const cell = (results, proof) => {
+const cell = (results, proof, backends) => {
   if (!results) return '';
   const found = results.proofs[proof];
   if (!found) return '—';
-  return found.passed.length === 0 ? 'not tried' : `${found.level}, ${found.passed.length}`;
+  const shown = found.passed.length === 0 ? 'not tried' : `${found.level}, ${found.passed.length}`;
+  return backends && !backends.includes(results.backend) ? `${shown}; API: 501` : shown;
 };
 
 const table = (head, rows) => [
@@ -116,10 +117,10 @@ export const supportMatrix = (all, features) => {
   const by = Object.fromEntries(all.map((results) => [results.backend, results]));
   const backends = BACKENDS.filter((backend) => by[backend]);
   const answered = new Set(Object.values(rows).flatMap((row) => row.nova));
-  const line = ([name, { title, nova, trait }]) => [
+  const line = ([name, { title, nova, trait, backends: passedOn }]) => [
     title,
     [...nova, ...(trait ? [`\`${trait}\``] : [])].join('<br>'),
-    ...backends.map((backend) => cell(by[backend], name)),
+    ...backends.map((backend) => cell(by[backend], name, passedOn)),
   ];
   const none = BACKENDS.filter((backend) => !by[backend]);
   return `${[
@@ -138,7 +139,8 @@ export const supportMatrix = (all, features) => {
     '',
     '## What not every hypervisor can do',
     '',
-    'A host has the trait when its hypervisor does it; where it is missing the API answers 501.',
+    'A host has the trait when its hypervisor does it; where it is missing the API answers 501. `API: 501` is what a driver does',
+    'and the API does not pass on yet: such hosts have not the trait.',
     '',
     ...table(['', "Nova's rows, trait", ...backends], Object.entries(features).map(line)),
     ...(none.length > 0 ? ['', `No results: ${none.join(', ')}.`] : []),

@@ -1,3 +1,5 @@
+import type { Backend } from './events/host.js';
+
 interface FeatureFacts {
   /** What a host with the feature carries in Placement: the name of os-traits where it has one. */
   readonly trait: string;
@@ -5,6 +7,8 @@ interface FeatureFacts {
   readonly title: string;
   /** Rows of Nova's support matrix that it answers. */
   readonly nova: readonly string[];
+  /** Where the API passes it on; without it, wherever the driver does it. */
+  readonly backends?: readonly Backend[];
 }
 
 /**
@@ -50,6 +54,8 @@ export const features = {
     trait: 'CUSTOM_OMNIVISOR_LIVE_MIGRATE',
     title: 'Live migration, and its abort',
     nova: ['operation.live-migrate', 'operation.abort-in-progress-live-migration'],
+    // Drivers of the others leave a guest the mark of its old place, and would not know it again.
+    backends: ['fake', 'qemu'],
   },
   'liveMigration.forced': {
     trait: 'CUSTOM_OMNIVISOR_FORCE_MIGRATION',
@@ -84,3 +90,9 @@ export const features = {
   },
 } as const satisfies Record<string, FeatureFacts>;
 export type Feature = keyof typeof features;
+
+/** Whether users have a feature on hosts of a backend whose driver does it. */
+export const isPassedOn = (feature: Feature, backend: Backend): boolean => {
+  const { backends }: FeatureFacts = features[feature];
+  return backends?.includes(backend) ?? true;
+};

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { features, type HostFacts, type ProbeResult } from '@omnivisor/contracts';
+import { features, type HostFacts, isPassedOn, type ProbeResult } from '@omnivisor/contracts';
 import {
   featuresOf,
   type HostInventory,
@@ -54,7 +54,9 @@ export const hostFacts = async (
     ...new Set([
       ...report.traits,
       ...(options.network?.traits ?? []),
-      ...featuresOf(driver).map((feature) => features[feature].trait),
+      ...featuresOf(driver)
+        .filter((feature) => isPassedOn(feature, driver.backend))
+        .map((feature) => features[feature].trait),
     ]),
   ].sort(),
   probes: [...probes],

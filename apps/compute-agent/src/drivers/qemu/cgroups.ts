@@ -83,10 +83,27 @@ export const enterGroups = (guestFolder: string, pid: number, size: Size): void 
   }
 };
 
-/** The kernel lets go of a group a moment after its last process has been reaped. */
+/** Where a hierarchy is mounted that a process's list of groups names by its controllers, or by its name. */
+const mountOf = (controllers: string): string =>
+  isUnified() ? ROOT : join(ROOT, controllers.replace('name=', '') || 'unified');
+
+/** Puts a process into the groups with limits that a guest's process is in, whether we made them or systemd did. */
+export const joinGroups = (pid: number, guestPid: number): void => {
+  for (const line of readFileSync(`/proc/${guestPid}/cgroup`, 'utf8').trim().split('\n')) {
+    const [, controllers = '', path = ''] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
+    if (!path.includes('/omnivisor-')) continue;
+    try {
+      writeFileSync(join(mountOf(controllers), path, 'cgroup.procs'), String(pid));
+    } catch {
+      // It stays in the agent's, as a guest does where there is no right to make groups.
+    }
+  }
+};
+
+/** The kernel lets go of a group a moment after its last process has been reaped; a TPM ends after its guest. */
 export const leaveGroups = async (guestFolder: string): Promise<void> => {
   for (const parent of hierarchies())
-    for (let tries = 0; tries < 40 && !removeFolder(group(parent, guestFolder)); tries++)
+    for (let tries = 0; tries < 200 && !removeFolder(group(parent, guestFolder)); tries++)
       await new Promise((resolve) => setTimeout(resolve, 5));
 };
 

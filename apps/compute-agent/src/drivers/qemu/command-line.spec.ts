@@ -81,6 +81,16 @@ describe('the arguments of QEMU', () => {
     expect(kvm).toBe(tcg.replace('-accel tcg,thread=multi,tb-size=64 -cpu max', '-accel kvm -cpu host'));
   });
 
+  it('give Windows its clock, and under KVM the enlightenments that it looks for', () => {
+    expect(line()).toContain('-rtc base=utc -');
+    const tcg = line({ windows: true });
+    expect(tcg).toContain('-rtc base=localtime,driftfix=slew -');
+    expect(tcg).toContain('-cpu max -');
+    expect(line({ windows: true }, { accel: 'kvm', cpuModel: 'host' })).toContain(
+      '-cpu host,hv_relaxed=on,hv_vapic=on,hv_spinlocks=0x1fff,hv_time=on -',
+    );
+  });
+
   const nodes = (change: Partial<GuestDefinition> = {}) => {
     const all = argumentsFor(guest(change), { accel: 'tcg', cpuModel: 'max', runAs: null });
     return all.flatMap((argument, i) => (all[i - 1] === '-blockdev' ? [JSON.parse(argument)] : []));
@@ -135,9 +145,11 @@ describe('the arguments of QEMU', () => {
 
   it('boot the rescue disk first, with its own config drive, and show the root beside it', () => {
     const disk = { ...guest().disks[0]!, name: 'rescue' as const, file: 'rescue/disk.qcow2', serial: 'resc', slot: 0 };
-    const text = line({ rescue: { disk, cdroms: [] } });
+    const text = line({ rescue: { disk, cdroms: [], bus: null } });
     expect(text).toMatch(/"serial":"resc","bootindex":1.*"serial":"root","bootindex":2/);
     expect(text).not.toContain('config.iso');
+    const other = line({ rescue: { disk, cdroms: [], bus: 'scsi' } });
+    expect(other).toMatch(/id=scsi0.*"driver":"scsi-hd","id":"dev-rescue".*"driver":"virtio-blk-pci","id":"dev-root"/);
   });
 
   it('start a kernel directly when told so', () => {

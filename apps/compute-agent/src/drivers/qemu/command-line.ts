@@ -22,6 +22,9 @@ export const FIRST_DESCRIPTOR = 10;
 /** Name of the node that holds what the guest remembered. */
 export const MEMORY_NODE = 'memory';
 
+/** Of Hyper-V, as Nova gives them to Windows; QEMU takes them under TCG too, where they do nothing. */
+const ENLIGHTENMENTS = ['hv_relaxed=on', 'hv_vapic=on', 'hv_spinlocks=0x1fff', 'hv_time=on'];
+
 /** Arguments of QEMU for a guest. Nothing here depends on where the guest's folder is. */
 export const argumentsFor = (guest: GuestDefinition, execution: Execution, extra: readonly string[] = []): string[] => {
   const { serverId } = guest.mark;
@@ -35,11 +38,11 @@ export const argumentsFor = (guest: GuestDefinition, execution: Execution, extra
     ],
     ...['-nodefaults', '-no-user-config', '-S', '-no-shutdown'],
     ...['-accel', execution.accel === 'kvm' ? 'kvm' : 'tcg,thread=multi,tb-size=64'],
-    ...['-cpu', execution.cpuModel],
+    ...['-cpu', [execution.cpuModel, ...(guest.windows && execution.accel === 'kvm' ? ENLIGHTENMENTS : [])].join()],
     ...machineArguments(guest),
     ...['-sandbox', 'on,obsolete=deny,spawn=deny,resourcecontrol=deny'],
     ...(execution.runAs === null ? [] : ['-runas', `${execution.runAs}:${execution.runAs}`]),
-    ...['-rtc', 'base=utc'],
+    ...['-rtc', guest.windows ? 'base=localtime,driftfix=slew' : 'base=utc'],
     ...['-boot', 'strict=on'],
     ...firmwareArguments(guest),
     ...['-qmp', `unix:${FILES.qmp},server=on,wait=off`],
@@ -98,7 +101,7 @@ const driveArguments = (guest: GuestDefinition): string[] => {
   const channels = new Channels(isQ35(guest));
   const needsScsi =
     cdroms.some(() => guest.cdromBus === 'scsi') ||
-    [guest.diskBus, ...guest.attached.map((d) => d.bus)].includes('scsi');
+    [rescue?.bus, guest.diskBus, ...guest.attached.map((d) => d.bus)].includes('scsi');
   return [
     ...(needsScsi ? ['-device', `${guest.scsiController},id=scsi0,${fixedPlace(guest, 'scsi')}`] : []),
     ...disks.flatMap((disk, i) => [
@@ -110,7 +113,7 @@ const driveArguments = (guest: GuestDefinition): string[] => {
             guest,
             {
               node: disk.name,
-              bus: guest.diskBus,
+              bus: (disk.name === 'rescue' && rescue?.bus) || guest.diskBus,
               serial: disk.serial,
               slot: disk.slot,
               bootIndex: bootsFromDisk && (i === 0 || (rescue && disk.name === 'root')) ? i + 1 : null,

@@ -1,6 +1,7 @@
 import { ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { DISK_FORMATS, type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
+import { GuestCpu } from './guest-cpu.js';
 
 /** Cloud ids go into file contents, argument lists and QMP names, so their letters are few. */
 export const CloudId = z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/);
@@ -86,6 +87,8 @@ export const Hardware = z.object({
   tpm: z.enum(['tpm-tis', 'tpm-crb']).nullable(),
   /** A channel to the guest agent that its image promises. */
   hasAgent: z.boolean(),
+  /** It gets what Windows expects of a clock and of a hypervisor. */
+  windows: z.boolean().optional(),
 });
 export type Hardware = z.infer<typeof Hardware>;
 
@@ -107,13 +110,22 @@ export const GuestDefinition = Hardware.extend(Size.shape).extend({
   /** A change that was begun and not ended: what is asked for next ends it or takes it back. */
   change: z.enum(['rebuild', 'rescue', 'unrescue', 'resize', 'revert']).nullable(),
   suspended: z.boolean(),
+  /** Of a suspended guest: what its memory was saved under. */
+  savedUnder: GuestCpu.nullable().optional(),
   /** The first one is the root disk. */
   disks: z.array(LocalDisk),
   attached: z.array(AttachedDisk),
   cdroms: z.array(Cdrom),
   nics: z.array(Nic),
   directBoot: z.object({ ramdisk: z.boolean(), commandLine: z.string() }).nullable(),
-  rescue: z.object({ disk: LocalDisk, cdroms: z.array(Cdrom) }).nullable(),
+  rescue: z
+    .object({
+      disk: LocalDisk,
+      cdroms: z.array(Cdrom),
+      /** That of the disk; null: as the guest's own. */
+      bus: DiskBus.nullable().default(null),
+    })
+    .nullable(),
   before: z.object({ size: Size, disks: z.array(LocalDisk) }).nullable(),
   /** The disks lie on storage that other hosts have too; of a guest that has moved: where it has them still. */
   shared: z.boolean(),

@@ -1,7 +1,7 @@
 import { ServerId } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
 import { testGuest } from '../common/test-guest.js';
-import { devicesFor } from './devices.js';
+import { devicesFor, rescueBus } from './devices.js';
 import { sizeOf } from './sizes.js';
 
 const machines = {
@@ -48,6 +48,7 @@ describe('the hardware of a guest', () => {
     [{ hw_tpm_version: '2.0', hw_tpm_model: 'tpm-crb' }, { tpm: 'tpm-crb' }],
     [{ hw_qemu_guest_agent: 'yes' }, { hasAgent: true }],
     [{ hw_rng_model: 'virtio' }, { diskBus: 'virtio' }],
+    [{ os_type: 'windows' }, { windows: true }],
     [{ os_type: 'linux', hw_architecture: 'x86_64' }, { diskBus: 'virtio' }],
   ])('honours %j', (properties, expected) => {
     expect(devices(properties as Record<string, string>)).toMatchObject(expected);
@@ -71,6 +72,11 @@ describe('the hardware of a guest', () => {
     [{ hw_tpm_version: '1.2' }],
     [{ hw_serial_port_count: '3' }],
     [{ hw_qemu_guest_agent: 'maybe' }],
+    [{ hw_cpu_thread_policy: 'prefer' }],
+    [{ hw_emulator_threads_policy: 'isolate' }],
+    [{ hw_cpu_realtime: 'yes' }],
+    [{ hw_mem_encryption: '1' }],
+    [{ hw_viommu_model: 'intel' }],
   ])('refuses %j', (properties) => {
     expect(() => devices(properties as Record<string, string>)).toThrow(
       expect.objectContaining({ code: 'unsupported' }),
@@ -83,11 +89,49 @@ describe('the hardware of a guest', () => {
   });
 
   it('refuses extra specs that would change what was bought, and lets others pass', () => {
-    for (const extra of [{ 'hw:cpu_policy': 'dedicated' }, { 'hw:numa_nodes': '2' }, { 'hw:pmem': 'x' }])
-      expect(() => devices({}, extra as never)).toThrow(expect.objectContaining({ code: 'unsupported' }));
-    for (const extra of [{ 'hw:cpu_policy': 'shared' }, { 'hw:numa_nodes': '1' }, { 'quota:cpu_shares': '10' }])
-      expect(devices({}, extra as never).diskBus).toBe('virtio');
+    for (const extra of [
+      { 'hw:cpu_policy': 'dedicated' },
+      { 'hw:numa_nodes': '2' },
+      { 'hw:pmem': 'x' },
+      { 'hw:cpu_realtime': 'on' },
+      { 'hw:cpu_realtime_mask': '^0' },
+      { 'hw:emulator_threads_policy': 'isolate' },
+      { 'hw:mem_encryption': 'yes' },
+      { 'hw:vif_multiqueue_enabled': '1' },
+      { 'hw:serial_port_count': '2' },
+      { 'quota:vif_inbound_average': '1' },
+      { 'quota:vif_inbound_peak': '1' },
+      { 'quota:vif_outbound_burst': '1' },
+      { 'quota:memory_limit': '64' },
+      { 'quota:disk_read_iops_sec_max': '9' },
+      { 'accel:device_profile': 'gpu' },
+    ])
+      expect(() => devices({}, extra as never), JSON.stringify(extra)).toThrow(
+        expect.objectContaining({ code: 'unsupported' }),
+      );
+    for (const extra of [
+      { 'hw:cpu_policy': 'shared' },
+      { 'hw:numa_nodes': '1' },
+      { 'quota:cpu_shares': '10' },
+      { 'hw:cpu_realtime': 'no' },
+      { 'hw:emulator_threads_policy': 'share' },
+      { 'quota:disk_read_iops_sec': '9' },
+    ])
+      expect(devices({}, extra as never).diskBus, JSON.stringify(extra)).toBe('virtio');
   });
+});
+
+describe('the disk of a rescue', () => {
+  const bus = (properties: Record<string, string>, isQ35 = false) => rescueBus({ ...base.image, properties }, isQ35);
+  it('is on the bus that its image wants, else on that of the guest', () => {
+    expect(bus({ hw_rescue_bus: 'scsi', hw_rescue_device: 'disk' })).toBe('scsi');
+    expect(bus({ hw_rescue_bus: 'sata' }, true)).toBe('sata');
+    expect(bus({})).toBeNull();
+  });
+  it.each([{ hw_rescue_bus: 'usb' }, { hw_rescue_bus: 'sata' }, { hw_rescue_device: 'cdrom' }])(
+    'is refused with %j',
+    (properties) => expect(() => bus(properties as never)).toThrow(expect.objectContaining({ code: 'unsupported' })),
+  );
 });
 
 describe('the size of a guest', () => {
@@ -117,6 +161,21 @@ describe('the size of a guest', () => {
     [1, { 'quota:cpu_quota': 'much' }],
   ])('refuses %i CPUs with %j', (vcpus, extraSpecs) => {
     expect(() => size(vcpus, extraSpecs as never)).toThrow(expect.objectContaining({ code: 'unsupported' }));
+  });
+
+  it('lets the image choose its pages where the flavor leaves a choice only', () => {
+    const refused = expect.objectContaining({ code: 'unsupported' });
+    expect(() => size(1, {}, { hw_mem_page_size: 'large' })).toThrow(refused);
+    expect(() => size(1, { 'hw:mem_page_size': 'small' }, { hw_mem_page_size: '2MB' })).toThrow(refused);
+    expect(() => size(1, { 'hw:mem_page_size': 'any' }, { hw_mem_page_size: '3MB' })).toThrow(refused);
+    expect(size(1, { 'hw:mem_page_size': 'large' }, { hw_mem_page_size: 'small' }).hugePages).toBeNull();
+  });
+
+  it('keeps memory from being swapped on large pages only', () => {
+    const refused = expect.objectContaining({ code: 'unsupported' });
+    expect(() => size(1, { 'hw:locked_memory': 'true' })).toThrow(refused);
+    expect(() => size(1, {}, { hw_locked_memory: 'yes' })).toThrow(refused);
+    expect(size(1, { 'hw:locked_memory': 'false' }).hugePages).toBeNull();
   });
 
   it('takes ordinary pages, and limits, as they come', () => {

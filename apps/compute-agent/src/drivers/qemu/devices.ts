@@ -33,30 +33,36 @@ const SCSI_CONTROLLERS: Readonly<Record<string, string>> = {
 };
 const YES: Readonly<Record<string, boolean>> = { yes: true, true: true, no: false, false: false };
 
-/** Image properties that have one value here; another one is refused. */
+export const NO = /^(0|f|false|off|n|no)$/i;
+const NONE = /^$/;
+
+/** What image (`hw_…`) and flavor (`hw:…`) may ask for, and the one value of it that is served here. */
 const ONLY: Readonly<Record<string, RegExp>> = {
-  hw_rng_model: /^virtio$/,
-  hw_serial_port_count: /^1$/,
-  hw_vif_multiqueue_enabled: /^(no|false)$/i,
-  hw_mem_encryption: /^(no|false)$/i,
-  hw_tpm_version: /^2\.0$/,
-  hw_cpu_policy: /^shared$/,
-  hw_numa_nodes: /^1$/,
+  cpu_policy: /^shared$/,
+  cpu_thread_policy: NONE,
+  cpu_realtime: NO,
+  cpu_realtime_mask: NONE,
+  cpu_dedicated_mask: NONE,
+  emulator_threads_policy: /^share$/,
+  mem_encryption: NO,
+  numa_nodes: /^1$/,
+  pci_numa_affinity_policy: NONE,
+  pmem: NONE,
+  rng_model: /^virtio$/,
+  serial_port_count: /^1$/,
+  tpm_version: /^2\.0$/,
+  vif_multiqueue_enabled: NO,
+  viommu_model: NONE,
 };
 
 /** Extra specs that ask for something this backend does not do; a guest without it would not be what was bought. */
-const REFUSED_EXTRA_SPECS: Readonly<Record<string, RegExp>> = {
-  'hw:cpu_policy': /^(dedicated|mixed)$/,
-  'hw:cpu_thread_policy': /./,
-  'hw:numa_nodes': /^(?!1$)./,
-  'hw:mem_encryption': /^true$/i,
-  'hw:tpm_version': /^(?!2\.0$)./,
-  'hw:vif_multiqueue_enabled': /^true$/i,
-  'hw:pmem': /./,
-  'pci_passthrough:alias': /./,
-  'quota:vif_inbound_average': /./,
-  'quota:vif_outbound_average': /./,
-};
+const REFUSED_EXTRA_SPECS = [
+  /^quota:vif_/,
+  /^quota:(cpu|memory|disk_io)_(limit|reservation|shares_level|shares_share)$/,
+  /^quota:disk_\w+_sec_max$/,
+  /^pci_passthrough:alias$/,
+  /^accel:device_profile$/,
+];
 
 const choose = <T>(table: Readonly<Record<string, T>>, property: string, wanted: string): T => {
   if (!Object.hasOwn(table, wanted))
@@ -66,17 +72,16 @@ const choose = <T>(table: Readonly<Record<string, T>>, property: string, wanted:
 
 /** @throws HypervisorError `unsupported` for a wish that nothing here knows how to grant */
 export const refuseWishes = ({ image, flavor }: Pick<GuestSpec, 'image' | 'flavor'>): void => {
-  for (const [key, refused] of Object.entries(REFUSED_EXTRA_SPECS))
-    if (refused.test(flavor.extraSpecs[key] ?? ''))
-      throw new HypervisorError(
-        'unsupported',
-        `this host cannot serve the extra spec ${key}=${flavor.extraSpecs[key]}`,
-      );
-  for (const [key, only] of Object.entries(ONLY)) {
-    const wanted = image.properties[key];
-    if (wanted !== undefined && !only.test(wanted))
-      throw new HypervisorError('unsupported', `this host cannot serve ${key}=${wanted}`);
-  }
+  for (const [key, value] of Object.entries(flavor.extraSpecs))
+    if (REFUSED_EXTRA_SPECS.some((refused) => refused.test(key)))
+      throw new HypervisorError('unsupported', `this host cannot serve the extra spec ${key}=${value}`);
+  for (const [name, only] of Object.entries(ONLY))
+    for (const [key, wanted] of [
+      [`hw:${name}`, flavor.extraSpecs[`hw:${name}`]],
+      [`hw_${name}`, image.properties[`hw_${name}`]],
+    ])
+      if (wanted !== undefined && !only.test(wanted))
+        throw new HypervisorError('unsupported', `this host cannot serve ${key}=${wanted}`);
 };
 
 /**
@@ -130,6 +135,7 @@ export const devicesFor = (
     ),
     tpm: tpm === null ? null : choose({ 'tpm-tis': 'tpm-tis', 'tpm-crb': 'tpm-crb' } as const, 'hw_tpm_model', tpm),
     hasAgent: choose(YES, 'hw_qemu_guest_agent', property('hw_qemu_guest_agent', 'no').toLowerCase()),
+    ...(property('os_type', '') === 'windows' ? { windows: true } : {}),
   };
 };
 
@@ -145,6 +151,13 @@ export const diskBus = (property: string, wanted: string, isQ35: boolean): DiskB
   if (!bus.success || (bus.data === 'ide' && isQ35) || (bus.data === 'sata' && !isQ35))
     throw new HypervisorError('unsupported', `this host cannot serve ${property}=${wanted} on this machine type`);
   return bus.data;
+};
+
+/** The bus for the disk of a rescue; null: that of the guest's own. @throws HypervisorError `unsupported` */
+export const rescueBus = ({ properties }: GuestSpec['image'], isQ35: boolean): DiskBus | null => {
+  const { hw_rescue_bus: wanted, hw_rescue_device: device = 'disk' } = properties;
+  choose({ disk: true }, 'hw_rescue_device', device);
+  return wanted === undefined ? null : diskBus('hw_rescue_bus', wanted, isQ35);
 };
 
 const cdromBus = (wanted: string, isQ35: boolean): Hardware['cdromBus'] => {

@@ -7,8 +7,9 @@ import { type DiskFormat, type GuestSpec, HypervisorError, type ImageSource } fr
 import { BLOCK_DRIVERS } from './blocks.js';
 import { FIRMWARE } from './command-line.js';
 import type { GuestDefinition, Hardware, LocalDisk } from './definition.js';
+import { rescueBus } from './devices.js';
 import { DISK_FILES, FILES } from './files.js';
-import { RESCUE_SLOT } from './slots.js';
+import { isQ35, RESCUE_SLOT } from './slots.js';
 
 const GIB = 1024 ** 3;
 const MIB = 1024 ** 2;
@@ -135,7 +136,11 @@ const romsOf = (folder: string, spec: GuestSpec, isIso: boolean): GuestDefinitio
 ];
 
 /** What a guest is rescued with. @throws HypervisorError `unsupported` for an ISO, which has no disk */
-export const planRescue = (spec: GuestSpec, { root }: Sources): NonNullable<GuestDefinition['rescue']> => {
+export const planRescue = (
+  spec: GuestSpec,
+  { root }: Sources,
+  guest: Pick<GuestDefinition, 'machine'>,
+): NonNullable<GuestDefinition['rescue']> => {
   if (root.format === 'iso') throw new HypervisorError('unsupported', 'a guest is not rescued from an ISO image here');
   return {
     disk: {
@@ -148,6 +153,7 @@ export const planRescue = (spec: GuestSpec, { root }: Sources): NonNullable<Gues
       slot: RESCUE_SLOT,
     },
     cdroms: romsOf(FILES.rescue, spec, false),
+    bus: rescueBus(spec.image, isQ35(guest)),
   };
 };
 

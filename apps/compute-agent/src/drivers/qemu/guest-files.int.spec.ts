@@ -73,6 +73,35 @@ describe('guests of QEMU on their host', () => {
     expect(user).toBeGreaterThanOrEqual(isRoot ? 0x7000_0000 : 1);
   });
 
+  it('have memory that was promised to others too, as long as the scheduler says so', async () => {
+    await driver.close();
+    driver = open({ inventory: { memoryMib: spec.flavor.memory } });
+    await driver.spawn({ ...spec, powerOn: false }, never);
+    const other = { ...spec, mark: { ...spec.mark, serverId: ServerId.parse(randomUUID()) } };
+    await driver.spawn(other, never);
+    await driver.destroy(other.mark.serverId);
+  });
+
+  it.runIf(isRoot)('count the room of the storage that their disks are on', async () => {
+    const sharedDisks = mkdtempSync(join(tmpdir(), 'omnivisor-storage-'));
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64m', 'omnivisor-test', sharedDisks]);
+    const shared = open({ sharedDisks });
+    try {
+      expect((await shared.inventory()).diskGib).toBe(0);
+      const root = { ...spec.disks.root, size: gib(1) };
+      const big = { ...spec, disks: { ...spec.disks, root } };
+      await expect(shared.spawn(big, never)).rejects.toMatchObject({ code: 'noResources' });
+      await shared.spawn({ ...spec, powerOn: false }, never);
+      const grown = { ...spec.flavor, disk: gib(1) };
+      await expect(shared.resizing.resize(id, grown, never)).rejects.toMatchObject({ code: 'noResources' });
+      await shared.destroy(id);
+    } finally {
+      await shared.close();
+      execFileSync('umount', [sharedDisks]);
+      rmSync(sharedDisks, { recursive: true });
+    }
+  });
+
   it('count as crashed when their process dies, and can be started again', async () => {
     await driver.spawn(spec, never);
     const done = new AbortController();
@@ -92,6 +121,46 @@ describe('guests of QEMU on their host', () => {
     await becomes('crashed');
     writeFileSync(file('started.json'), JSON.stringify({ bootId: 'the boot before this one' }));
     expect(await power()).toBe('shutdown');
+  });
+
+  it('are ended, and started anew, though their process answers nothing any more', async () => {
+    await driver.spawn(spec, never);
+    const hung = pid();
+    process.kill(hung, 'SIGSTOP');
+    await driver.reboot(id, 'hard', []);
+    expect(pid()).not.toBe(hung);
+    expect(await power()).toBe('running');
+    process.kill(pid(), 'SIGSTOP');
+    await driver.powerOff(id, ms(600));
+    expect(await power()).toBe('shutdown');
+  });
+
+  it('are not ended while they have time to answer, nor once nobody wants it any more', async () => {
+    await driver.spawn(spec, never);
+    const hung = pid();
+    process.kill(hung, 'SIGSTOP');
+    const off = driver.powerOff(id, ms(60_000), AbortSignal.timeout(700));
+    await expect(off).rejects.toMatchObject({ code: 'fault' });
+    process.kill(hung, 'SIGCONT');
+    await becomes('running');
+    expect(pid()).toBe(hung);
+  });
+
+  it('stay suspended while their host runs guests otherwise than when their memory was saved', async () => {
+    await driver.spawn(spec, never);
+    await driver.suspending.suspend(id);
+    const saved = readFileSync(file('guest.json'), 'utf8');
+    const definition = JSON.parse(saved);
+    expect(definition.savedUnder).toMatchObject({ accel: 'tcg', model: 'max' });
+    writeFileSync(
+      file('guest.json'),
+      JSON.stringify({ ...definition, savedUnder: { ...definition.savedUnder, accel: 'kvm' } }),
+    );
+    await expect(driver.suspending.resume(id, [])).rejects.toMatchObject({ code: 'unsupported' });
+    expect(await power()).toBe('suspended');
+    writeFileSync(file('guest.json'), saved);
+    await driver.suspending.resume(id, []);
+    expect(await power()).toBe('running');
   });
 
   it('are not taken for another process that got their pid', async () => {
@@ -290,6 +359,8 @@ describe('guests of QEMU on their host', () => {
     const user = /^Uid:\s+(\d+)/m;
     const userOf = (of: number) => user.exec(readFileSync(`/proc/${of}/status`, 'utf8'))?.[1];
     expect(userOf(emulator())).toBe(userOf(pid()));
+    const limits = (of: number) => readFileSync(`/proc/${of}/cgroup`, 'utf8');
+    expect(limits(emulator())).toBe(limits(pid()));
     expect(existsSync(file('tpm/tpm2-00.permall'))).toBe(true);
     const first = emulator();
     await driver.reboot(id, 'hard', []);

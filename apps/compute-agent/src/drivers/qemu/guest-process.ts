@@ -3,11 +3,12 @@ import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { asHypervisorError } from '../common/native-command.js';
 import { HypervisorError } from '../hypervisor-driver.js';
-import { enterGroups, leaveGroups, scopeProperties } from './cgroups.js';
+import { enterGroups, joinGroups, leaveGroups, scopeProperties } from './cgroups.js';
 import { type GuestDefinition, guestName } from './definition.js';
 import { starting, tapsOf } from './descriptors.js';
 import { FILES } from './files.js';
 import { commandOf, isZombie, processes, worksIn } from './processes.js';
+import { findTpm } from './tpm.js';
 
 type Guest = Pick<GuestDefinition, 'mark' | 'adopted'>;
 
@@ -94,7 +95,10 @@ export const launch = async ({ dir, guest, qemu, args, ready, timeout, signal }:
     throw error;
   }
   const pid = findProcess(dir, guest);
-  if (pid !== null && !isSystemd()) enterGroups(dir, pid, guest);
+  if (pid === null) return;
+  if (!isSystemd()) enterGroups(dir, pid, guest);
+  const tpm = findTpm(dir);
+  if (tpm !== null) joinGroups(tpm, pid);
 };
 
 /** Only root can open network devices and take a process's network away; an adopted guest has its own. */

@@ -11,8 +11,6 @@ export interface QemuDriverOptions {
   readonly sharedDisks?: string;
   /** Address where other hosts reach this one to send it guests; without it they come from this machine only. */
   readonly migrationAddress?: string;
-  /** Memory of the host that guests do not get. */
-  readonly reservedMemoryMib?: number;
   /** Overrides what the host has, where several agents share one machine. */
   readonly inventory?: Partial<HostInventory>;
   /** Milliseconds until a silent QEMU counts as not answering. */

@@ -103,7 +103,8 @@ const versionNumber = (version: string): number => {
   return major * 1_000_000 + minor * 1_000 + micro;
 };
 
-const cpuInfo = () => {
+/** The machine's own CPU. */
+export const cpuInfo = () => {
   const text = readFileSync('/proc/cpuinfo', 'utf8');
   const field = (name: string) => new RegExp(`^${name}\\s*:\\s*(.*)$`, 'm').exec(text)?.[1] ?? '';
   return { model: field('model name'), vendor: field('vendor_id'), flags: field('flags').split(' ').filter(Boolean) };

@@ -5,6 +5,7 @@ import { type GuestDefinition, guestName } from './definition.js';
 import { FILES } from './files.js';
 import { findProcess, kill, launch, waitForEnd } from './guest-process.js';
 import type { GuestStore } from './guest-store.js';
+import { commandOf } from './processes.js';
 import { QmpClient, type QmpEvent } from './qmp-client.js';
 
 /** QEMU's own word for how a guest stands, or `gone` when there is no process. */
@@ -49,13 +50,24 @@ export class QemuGuest {
     }
   }
 
+  hasProcess(guest: GuestDefinition): boolean {
+    return findProcess(this.dir, guest) !== null;
+  }
+
+  /** How the process was started; empty when there is none. */
+  command(guest: GuestDefinition): string[] {
+    const pid = findProcess(this.dir, guest);
+    return pid === null ? [] : commandOf(pid);
+  }
+
+  /** @throws HypervisorError `unavailable` when the process does not answer */
   async state(guest: GuestDefinition): Promise<RunState> {
-    if (findProcess(this.dir, guest) === null) return 'gone';
+    if (!this.hasProcess(guest)) return 'gone';
     try {
       const qmp = await this.connect(guest);
       return (await qmp.call<{ status: string }>('query-status')).status;
     } catch (error) {
-      if (findProcess(this.dir, guest) === null) return 'gone';
+      if (!this.hasProcess(guest)) return 'gone';
       throw error;
     }
   }
@@ -121,6 +133,19 @@ export class QemuGuest {
     } finally {
       clearInterval(again);
       stop();
+    }
+  }
+
+  /** Asks a guest that runs to shut down, and one that cannot be asked, as its process hangs, until its time is up. */
+  async askToShutDown(guest: GuestDefinition, patience: number, signal: AbortSignal): Promise<void> {
+    const deadline = Date.now() + patience;
+    for (let left = patience; left > 0 && !signal.aborted; left = deadline - Date.now()) {
+      try {
+        if ((await this.state(guest)) === 'running') await this.shutDown(guest, deadline - Date.now(), signal);
+        return;
+      } catch (error) {
+        if (this.settings.isClosed() || (error as HypervisorError).code !== 'unavailable') throw error;
+      }
     }
   }
 

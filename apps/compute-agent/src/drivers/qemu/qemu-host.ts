@@ -10,14 +10,16 @@ import { trimConsole } from './console-file.js';
 import { CloudId, type GuestDefinition } from './definition.js';
 import { DiskTools } from './disk-tools.js';
 import { FILES } from './files.js';
+import { executionOf, type GuestCpu, guestCpu } from './guest-cpu.js';
 import { kill } from './guest-process.js';
 import { GuestStore } from './guest-store.js';
 import { guestUser } from './guest-user.js';
 import { hostInventory } from './host-resources.js';
 import type { QemuDriverOptions } from './options.js';
-import { type Capabilities, findCapabilities } from './probe.js';
+import { type Capabilities, cpuInfo, findCapabilities } from './probe.js';
 import { QemuGuest, type RunState } from './qemu-guest.js';
 import type { QmpClient } from './qmp-client.js';
+import { freePages } from './sizes.js';
 import { POWER, refuseAborted, refuseAway, stageOf } from './states.js';
 import { endTpm, startTpm } from './tpm.js';
 import { tune } from './tuning.js';
@@ -52,19 +54,23 @@ export class QemuHost {
   }
 
   inventory(): HostInventory {
-    const { stateDir, reservedMemoryMib = 512, inventory } = this.options;
-    return { ...hostInventory(stateDir, reservedMemoryMib), ...inventory };
+    return { ...hostInventory(this.storage), ...this.options.inventory };
   }
 
-  /** Memory of this host in MiB, and what of it has been promised to guests beside this one. */
-  promisedMemory(beside: ServerId): { total: number; used: number } {
-    let used = 0;
-    for (const [id, memory] of this.building) if (id !== beside) used += memory;
-    for (const id of this.store.ids()) {
-      const guest = id === beside || this.building.has(id) ? null : this.store.read(id);
-      if (guest && guest.phase !== 'moved') used += guest.memoryMib;
-    }
-    return { total: this.inventory().memoryMib, used };
+  /** Folder that the disks of new guests are in. */
+  get storage(): string {
+    return this.options.sharedDisks ?? this.options.stateDir;
+  }
+
+  /** Memory of this host in MiB, which no guest can have more of. */
+  promisedMemory(_id: ServerId): { total: number } {
+    return { total: this.inventory().memoryMib };
+  }
+
+  /** Free pages of a size in KiB, in MiB; those that the guest's process holds are free once it has ended. */
+  freePagesFor(guest: GuestDefinition, size: number): number {
+    const isHeld = guest.hugePages === size && this.live(guest.mark.serverId).hasProcess(guest);
+    return freePages(size) + (isHeld ? guest.memoryMib : 0);
   }
 
   read(id: ServerId): GuestDefinition | null {
@@ -124,6 +130,16 @@ export class QemuHost {
   /** How the guest's process runs on this host. */
   async execution(id: ServerId): Promise<Execution> {
     return { ...(await this.ability()).execution, runAs: guestUser(id) };
+  }
+
+  /** What guests that are started now run on. */
+  async cpu(): Promise<GuestCpu> {
+    return guestCpu((await this.ability()).execution, cpuInfo());
+  }
+
+  /** What the guest's process runs on, which an agent before this one may have started. */
+  cpuOf(guest: GuestDefinition): GuestCpu {
+    return guestCpu(executionOf(this.live(guest.mark.serverId).command(guest)), cpuInfo());
   }
 
   /** One change at a time per server, its events kept to itself, and nothing thrown but `HypervisorError`. */
@@ -228,8 +244,11 @@ export class QemuHost {
   /** Ends the process, if there is one. Also of a guest that crashed: it rests from now on. */
   async turnOff(guest: GuestDefinition): Promise<void> {
     const { serverId: id } = guest.mark;
-    if ((await this.state(guest)) === 'gone') this.store.noteStopped(id);
-    await this.live(id).end(guest);
+    const live = this.live(id);
+    if (!live.hasProcess(guest)) this.store.noteStopped(id);
+    else if (this.isClosed) throw new HypervisorError('unavailable', 'the driver was closed');
+    // Not asked how it stands: a process that hangs would not say.
+    await live.end(guest);
     await endTpm(this.store.path(id));
   }
 

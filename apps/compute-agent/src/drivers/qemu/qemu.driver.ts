@@ -163,8 +163,7 @@ export class QemuDriver implements HypervisorDriver {
     return this.host.onGuest(id, async (found) => {
       refuseAborted(signal);
       const guest = await this.awake(found);
-      const state = await this.host.state(guest);
-      if (state === 'running' && grace > 0) await this.host.live(id).shutDown(guest, grace, signal);
+      await this.host.live(id).askToShutDown(guest, grace, signal);
       refuseAborted(signal);
       await this.host.turnOff(guest);
     });
@@ -175,8 +174,7 @@ export class QemuDriver implements HypervisorDriver {
       refuseAborted(signal);
       const guest = await this.awake(found);
       const patience = this.host.options.softRebootPatience ?? 60_000;
-      if (kind === 'soft' && (await this.host.state(guest)) === 'running')
-        await this.host.live(id).shutDown(guest, patience, signal);
+      if (kind === 'soft') await this.host.live(id).askToShutDown(guest, patience, signal);
       refuseAborted(signal);
       await this.start(guest, nics, signal);
     });

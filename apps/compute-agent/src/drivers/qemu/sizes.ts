@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
 import type { Size } from './definition.js';
+import { NO } from './devices.js';
 
 const KIB = 1024;
 const PAGES = '/sys/kernel/mm/hugepages';
@@ -32,7 +33,7 @@ export const sizeOf = ({ image, flavor }: Pick<GuestSpec, 'image' | 'flavor'>): 
   vcpus: flavor.vcpus,
   memoryMib: flavor.memory,
   topology: topologyOf({ image, flavor }),
-  hugePages: hugePagesOf(flavor),
+  hugePages: hugePagesOf({ image, flavor }),
   limits: Object.fromEntries(
     LIMITS.flatMap((name) => {
       const wanted = flavor.extraSpecs[`quota:${name}`];
@@ -63,15 +64,32 @@ const topologyOf = ({ image, flavor }: Pick<GuestSpec, 'image' | 'flavor'>): Siz
 };
 
 /** KiB of the pages that back the memory; null for the host's ordinary ones. */
-const hugePagesOf = ({ extraSpecs, memory }: GuestSpec['flavor']): number | null => {
-  const wanted = extraSpecs['hw:mem_page_size'];
+const hugePagesOf = ({ image, flavor }: Pick<GuestSpec, 'image' | 'flavor'>): number | null => {
+  const size = pageSizeFor(pagesWanted({ image, flavor }));
+  const isLocked = [flavor.extraSpecs['hw:locked_memory'], image.properties.hw_locked_memory].some(
+    (wanted) => wanted !== undefined && !NO.test(wanted),
+  );
+  // These are never swapped out.
+  if (isLocked && size === null)
+    throw new HypervisorError('unsupported', 'this host keeps locked memory on large pages only (hw:mem_page_size)');
+  return size;
+};
+
+/** The image may choose where the flavor leaves it a choice, as with Nova. */
+const pagesWanted = ({ image, flavor }: Pick<GuestSpec, 'image' | 'flavor'>): string | undefined => {
+  const bought = flavor.extraSpecs['hw:mem_page_size'];
+  const wished = image.properties.hw_mem_page_size;
+  if (wished === undefined) return bought;
+  if (bought === 'large' || bought === 'any') return wished;
+  throw new HypervisorError('unsupported', `the flavor does not allow hw_mem_page_size=${wished}`);
+};
+
+const pageSizeFor = (wanted: string | undefined): number | null => {
   if (wanted === undefined || wanted === 'small' || wanted === '4' || wanted === '4KB') return null;
   const size = wanted === 'large' || wanted === 'any' ? 2048 : pageSize(wanted);
   const count = pages(size, 'nr_hugepages');
   if (count === 0 && wanted === 'any') return null;
   if (count === 0) throw new HypervisorError('unsupported', `this host has no pages of ${size} KiB`);
-  if (pages(size, 'free_hugepages') * size < memory * KIB)
-    throw new HypervisorError('noResources', `too few free pages of ${size} KiB`);
   return size;
 };
 
@@ -81,6 +99,9 @@ const pageSize = (text: string): number => {
   if (!number || !factor) throw new HypervisorError('unsupported', `this host cannot serve hw:mem_page_size=${text}`);
   return Number(number) * factor;
 };
+
+/** MiB of free pages of a size in KiB. */
+export const freePages = (size: number): number => (pages(size, 'free_hugepages') * size) / KIB;
 
 const pages = (size: number, file: 'nr_hugepages' | 'free_hugepages'): number => {
   try {

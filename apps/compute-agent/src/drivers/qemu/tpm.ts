@@ -43,16 +43,21 @@ export const startTpm = async (guestFolder: string, owner: number | null, timeou
   }
 };
 
+/** The process that is the TPM of a guest, or null: the pid that it wrote has to run in its folder. */
+export const findTpm = (guestFolder: string): number | null => {
+  const folder = join(guestFolder, FILES.tpm);
+  try {
+    const pid = Number(readFileSync(join(folder, PID), 'utf8'));
+    return Number.isInteger(pid) && pid > 1 && readlinkSync(`/proc/${pid}/cwd`) === realpathSync(folder) ? pid : null;
+  } catch {
+    return null;
+  }
+};
+
 /** Ends what is left of it, when QEMU never came to use it. */
 export const endTpm = async (guestFolder: string): Promise<void> => {
-  const folder = join(guestFolder, FILES.tpm);
-  let pid: number;
-  try {
-    pid = Number(readFileSync(join(folder, PID), 'utf8'));
-    if (!Number.isInteger(pid) || pid < 2 || readlinkSync(`/proc/${pid}/cwd`) !== realpathSync(folder)) return;
-  } catch {
-    return;
-  }
+  const pid = findTpm(guestFolder);
+  if (pid === null) return;
   try {
     process.kill(pid, 'SIGTERM');
   } catch (error) {

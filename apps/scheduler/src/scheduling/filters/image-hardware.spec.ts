@@ -36,6 +36,25 @@ describe('hardware of an image', () => {
   });
 });
 
+describe('a TPM', () => {
+  const host = (...traits: string[]) => ({ ...hostClass, traits: new Set(traits) }) as HostClass;
+  const swtpm = host('COMPUTE_SECURITY_TPM_2_0', 'COMPUTE_SECURITY_TPM_TIS', 'COMPUTE_SECURITY_TPM_CRB');
+  it('is there only where a host says so, whether the image or the flavor asks for it', () => {
+    for (const wanted of [ask({ hw_tpm_version: '2.0' }), ask({}, { 'hw:tpm_version': '2.0' })]) {
+      expect(imageHardware.check(wanted, swtpm)).toBeNull();
+      expect(imageHardware.check(wanted, bare)).toMatchObject({ constraint: 'tpm_version', wanted: '2.0' });
+    }
+    expect(imageHardware.check(ask({ hw_tpm_version: '1.2' }), swtpm)).toMatchObject({ constraint: 'tpm_version' });
+    expect(imageHardware.check(ask({ hw_tpm_version: '1.2' }, { 'hw:tpm_version': '2.0' }), swtpm)).toBeNull();
+  });
+  it('is of the model that is asked for', () => {
+    const wanted = ask({ hw_tpm_version: '2.0', hw_tpm_model: 'tpm-crb' });
+    expect(imageHardware.check(wanted, swtpm)).toBeNull();
+    expect(imageHardware.check(wanted, host('COMPUTE_SECURITY_TPM_2_0'))).toMatchObject({ constraint: 'tpm_model' });
+    expect(imageHardware.check(ask({ hw_tpm_model: 'tpm-crb' }), bare)).toBeNull();
+  });
+});
+
 describe('the format of an image', () => {
   const windows = { ...hostClass, traits: new Set(['COMPUTE_IMAGE_TYPE_VHD']), tellsFormats: true } as HostClass;
   const format = (diskFormat: string) =>

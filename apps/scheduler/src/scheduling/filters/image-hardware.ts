@@ -23,16 +23,30 @@ const traitName = (value: string): string =>
 const offers = (traits: ReadonlySet<string>, prefix: string, value: string): boolean =>
   traits.has(`${prefix}${traitName(value)}`) || ![...traits].some((trait) => trait.startsWith(prefix));
 
-/** Devices that the image asks for, and the mode that its guest runs in. */
+/** A host without the trait has none; the flavor decides where it says something. */
+const tpm: ClassFilter['check'] = ({ request: { image, flavor } }, { traits }) => {
+  const wanted = (name: string) => flavor.extraSpecs[`hw:${name}`] || image.properties[`hw_${name}`] || '';
+  if (!wanted('tpm_version')) return null;
+  for (const name of ['tpm_version', 'tpm_model'] as const) {
+    const value = wanted(name);
+    if (value && !traits.has(`COMPUTE_SECURITY_TPM_${traitName(value.replace(/^tpm-/, ''))}`))
+      return refusal(name, value, 'not offered');
+  }
+  return null;
+};
+
+/** Devices that image and flavor ask for, and the mode that its guest runs in. */
 export const imageHardware: ClassFilter = {
   name: 'image hardware',
-  check: ({ request: { image } }, { traits }) => {
-    const { properties } = image;
+  check: (wanted, hostClass) => {
+    const { traits } = hostClass;
+    const { properties } = wanted.request.image;
     for (const [property, prefix] of Object.entries(DEVICES)) {
       const value = properties[property];
       if (value && !offers(traits, prefix, value)) return refusal(property, value, 'not offered');
     }
     const mode = (properties.hw_vm_mode || properties.vm_mode)?.trim().toLowerCase();
-    return mode && !offers(traits, VM_MODES, MODES[mode] ?? mode) ? refusal('vm mode', mode, 'not offered') : null;
+    if (mode && !offers(traits, VM_MODES, MODES[mode] ?? mode)) return refusal('vm mode', mode, 'not offered');
+    return tpm(wanted, hostClass);
   },
 };

@@ -17,7 +17,7 @@ export const rescuingOf = (host: QemuHost): Rescuing => {
     if (guest.rescue) return;
     if (guest.before) throw new HypervisorError('fault', 'a guest that is resized cannot be rescued');
     const sources = await fetchSources(spec, signal);
-    const plan = planRescue(spec, sources);
+    const plan = planRescue(spec, sources, guest);
     const folder = nextFolder(host.store, id, 'rescue');
     rmSync(folder, { recursive: true, force: true });
     try {

@@ -1,8 +1,9 @@
-import { statfsSync } from 'node:fs';
 import type { FlavorSnapshot } from '@omnivisor/contracts';
 import { HypervisorError, type Resizing } from '../../hypervisor-driver.js';
 import type { GuestDefinition, LocalDisk } from '../definition.js';
 import { refuseWishes } from '../devices.js';
+import { FILES } from '../files.js';
+import { refuseDiskBeyond, refuseMemoryBeyond } from '../host-resources.js';
 import { settleInterrupted } from '../interrupted.js';
 import type { QemuHost } from '../qemu-host.js';
 import { forget, growDisks } from '../resized-disks.js';
@@ -45,16 +46,9 @@ const refuseRunning = async (host: QemuHost, guest: GuestDefinition) => {
 };
 
 const refuseBeyond = (host: QemuHost, guest: GuestDefinition, next: GuestDefinition) => {
-  const { total, used } = host.promisedMemory(guest.mark.serverId);
-  if (next.memoryMib > total - used)
-    throw new HypervisorError(
-      'noResources',
-      `not enough memory: ${next.memoryMib} MiB wanted, ${total - used} MiB free`,
-    );
+  refuseMemoryBeyond(next, host.inventory().memoryMib);
   const bytes = (disks: readonly LocalDisk[]) => disks.reduce((sum, { size }) => sum + size, 0);
-  const { bavail, bsize } = statfsSync(host.options.stateDir);
-  const more = bytes(next.disks) - bytes(guest.disks);
-  if (more > bavail * bsize) throw new HypervisorError('noResources', `not enough disk: ${more} bytes more wanted`);
+  refuseDiskBeyond(bytes(next.disks) - bytes(guest.disks), host.store.path(guest.mark.serverId, FILES.disks));
 };
 
 export const resizingOf = (host: QemuHost): Resizing => {

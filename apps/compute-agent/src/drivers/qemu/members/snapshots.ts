@@ -94,6 +94,7 @@ const clear = async (qmp: QmpClient): Promise<void> => {
 
 /** What the disk takes may be needed once more, while it is copied. */
 const refuseFull = (host: QemuHost, disk: LocalDisk): void => {
+  // The copy lies in the guest's own folder, also where its disks are on storage that is shared.
   const { bavail, bsize } = statfsSync(host.options.stateDir);
   if (Math.min(disk.size, 1024 ** 3) > bavail * bsize)
     throw new HypervisorError('noResources', 'not enough disk to copy the disk of the guest');

@@ -43,7 +43,7 @@ export const spawn = async (host: QemuHost, spec: GuestSpec, signal: AbortSignal
   // Wishes that cannot be granted are refused before anything is fetched.
   devicesFor(spec, machines);
   sizeOf(spec);
-  refuseBeyondCapacity(spec, host.options.stateDir, host.promisedMemory(id));
+  refuseBeyondCapacity(spec, host.storage, host.promisedMemory(id));
   host.building.set(id, spec.flavor.memory);
   let made: GuestDefinition | null = null;
   try {

@@ -12,6 +12,7 @@ import type { GuestDefinition } from '../definition.js';
 import { checked } from '../definition.js';
 import { giveDescriptors } from '../descriptors.js';
 import { FILES } from '../files.js';
+import { refuseOtherCpu } from '../guest-cpu.js';
 import { settleInterrupted } from '../interrupted.js';
 import { withNics } from '../nic-plan.js';
 import { NEVER, type QemuHost } from '../qemu-host.js';
@@ -77,7 +78,7 @@ export const suspendingOf = (host: QemuHost): Suspending => {
       if (power === 'running') await qmp.call('cont');
       throw error;
     }
-    host.store.write({ ...guest, suspended: true });
+    host.store.write({ ...guest, suspended: true, savedUnder: host.cpuOf(guest) });
     await host.turnOff(guest);
   };
 
@@ -99,13 +100,14 @@ export const suspendingOf = (host: QemuHost): Suspending => {
       if (state === 'paused') return host.live(id).call<void>(guest, 'cont');
       throw new HypervisorError('fault', 'only a guest that is suspended can be resumed');
     }
+    if (guest.savedUnder) refuseOtherCpu(guest.savedUnder, await host.cpu());
     await host.turnOff(guest);
     const next = checked(withNics(guest, nics));
     try {
       await host.begin(next, NEVER, ['-blockdev', JSON.stringify(memoryNode(FILES.memory))]);
       const qmp = await host.qmp(next);
       await runJob(qmp, 'resume', { command: 'snapshot-load', args: MEMORY }, NEVER);
-      host.store.write({ ...next, suspended: false });
+      host.store.write({ ...next, suspended: false, savedUnder: null });
       await qmp.call('cont');
       await dropMemory(qmp);
       rmSync(host.store.path(id, FILES.memory), { force: true });

@@ -1,0 +1,46 @@
+import { z } from 'zod';
+import { cpuTraits } from '../common/cpu-traits.js';
+import { HypervisorError } from '../hypervisor-driver.js';
+import type { Execution } from './command-line.js';
+
+const word = z.string().max(64);
+
+/** What a guest's memory has to find again: state of one CPU makes no sense to another. */
+export const GuestCpu = z.strictObject({
+  accel: z.enum(['kvm', 'tcg']),
+  model: word,
+  /** Of the machine, where guests have its own CPU; else empty. */
+  vendor: word,
+  /** Names of os-traits. */
+  traits: z.array(word).max(200),
+});
+export type GuestCpu = z.infer<typeof GuestCpu>;
+
+/** @param machine the machine's own CPU, as Linux tells it */
+export const guestCpu = (
+  { accel, cpuModel }: Pick<Execution, 'accel' | 'cpuModel'>,
+  machine: { readonly vendor: string; readonly flags: readonly string[] },
+): GuestCpu => ({
+  accel,
+  model: cpuModel,
+  ...(cpuModel === 'host' ? { vendor: machine.vendor, traits: cpuTraits(machine.flags) } : { vendor: '', traits: [] }),
+});
+
+/** How a process was started, which may be otherwise than this agent would start it. */
+export const executionOf = (command: readonly string[]): Pick<Execution, 'accel' | 'cpuModel'> => {
+  const value = (option: string) => command[command.indexOf(option) + 1]?.split(',')[0] ?? '';
+  return { accel: value('-accel') === 'kvm' ? 'kvm' : 'tcg', cpuModel: value('-cpu') };
+};
+
+const named = ({ accel, model }: GuestCpu) => `${accel === 'kvm' ? 'KVM' : 'emulation'} with the CPU ${model}`;
+
+/** @throws HypervisorError `unsupported` when a guest that runs, or was saved, on one CPU cannot go on with the other */
+export const refuseOtherCpu = (before: GuestCpu, here: GuestCpu): void => {
+  if (before.accel !== here.accel || before.model !== here.model)
+    throw new HypervisorError('unsupported', `the guest ran by ${named(before)}, and this host has ${named(here)}`);
+  if (before.vendor !== here.vendor)
+    throw new HypervisorError('unsupported', `the guest ran on ${before.vendor}, and this host is ${here.vendor}`);
+  const missing = before.traits.filter((trait) => !here.traits.includes(trait));
+  if (missing.length > 0)
+    throw new HypervisorError('unsupported', `the CPU of this host lacks what the guest has: ${missing.join(', ')}`);
+};
