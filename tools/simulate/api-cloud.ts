@@ -138,7 +138,7 @@ export class ApiCloud {
       },
       ...(body === undefined ? {} : { payload: raw ? body : JSON.stringify(body) }),
     });
-    const answer = await this.whileTimePasses(asked);
+    const answer = await (waitsForHost(method, path) ? this.whileTimePasses(asked) : asked);
     const { body: text } = answer;
     return {
       status: answer.statusCode,
@@ -148,7 +148,7 @@ export class ApiCloud {
     };
   }
 
-  /** Some requests wait for a host, whose time is the simulated one; most are answered without that it passes. */
+  /** For a request that waits for a host, whose time is the simulated one. */
   private async whileTimePasses<T>(answer: Promise<T>): Promise<T> {
     const done = new AbortController();
     const isAnswered = answer.then(
@@ -192,6 +192,9 @@ export class ApiCloud {
     return service === 'placement' ? this.apps.placement : this.apps.gateway.app;
   }
 }
+
+/** All others are answered without that time passes. */
+const waitsForHost = (method: string, path: string): boolean => method === 'POST' && path.includes('/os-interface');
 
 /** Compute's way to Image within the process. */
 class ImagesWithin extends ComputeImages {

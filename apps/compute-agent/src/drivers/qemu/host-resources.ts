@@ -50,7 +50,7 @@ export const refuseDiskBeyond = (wanted: number, dir: string): void => {
 export const refuseBeyondCapacity = (
   spec: GuestSpec,
   dir: string,
-  { total }: { readonly total: number },
+  total: number,
   free: (pageSize: number) => number = freePages,
 ): void => {
   refuseMemoryBeyond(sizeOf(spec), total, free);

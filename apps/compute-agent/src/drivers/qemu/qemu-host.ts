@@ -35,7 +35,7 @@ export class QemuHost {
   readonly answerTimeout: number;
   readonly unplugPatience: number;
   /** Spawns of this object that are under way; what is `building` otherwise was left behind. */
-  readonly building = new Map<ServerId, number>();
+  readonly building = new Set<ServerId>();
   private readonly guests = new Map<ServerId, QemuGuest>();
   /** What listens for guests that come, and carries those that go: both end with this object. */
   private readonly relays = new Map<ServerId, { close(): void }>();
@@ -60,11 +60,6 @@ export class QemuHost {
   /** Folder that the disks of new guests are in. */
   get storage(): string {
     return this.options.sharedDisks ?? this.options.stateDir;
-  }
-
-  /** Memory of this host in MiB, which no guest can have more of. */
-  promisedMemory(_id: ServerId): { total: number } {
-    return { total: this.inventory().memoryMib };
   }
 
   /** Free pages of a size in KiB, in MiB; those that the guest's process holds are free once it has ended. */

@@ -17,7 +17,7 @@ export const liveMigrationOf = (host: QemuHost): LiveMigration => {
       throw new HypervisorError('fault', 'a guest in the middle of a change, rescued, resized or suspended stays here');
     if ((await host.state(guest)) !== 'running')
       throw new HypervisorError('fault', 'only a guest that runs can be moved');
-    return offerOf(guest);
+    return offerOf(guest, host.cpuOf(guest));
   };
 
   const send = async (id: ServerId, text: string, options: SendOptions) => {

@@ -34,7 +34,9 @@ export const rebuildingOf = (host: QemuHost): Rebuilding => {
     const hardware = devicesFor(spec, machines);
     const sources = await fetchSources(spec, signal);
     const plan = planDrives(spec, sources);
-    refuseBeyondCapacity(spec, host.store.path(id), host.promisedMemory(id), (size) => host.freePagesFor(guest, size));
+    refuseBeyondCapacity(spec, host.store.path(id), host.inventory().memoryMib, (size) =>
+      host.freePagesFor(guest, size),
+    );
     const next = checked(
       withNics(
         {

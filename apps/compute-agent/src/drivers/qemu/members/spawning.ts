@@ -43,8 +43,8 @@ export const spawn = async (host: QemuHost, spec: GuestSpec, signal: AbortSignal
   // Wishes that cannot be granted are refused before anything is fetched.
   devicesFor(spec, machines);
   sizeOf(spec);
-  refuseBeyondCapacity(spec, host.storage, host.promisedMemory(id));
-  host.building.set(id, spec.flavor.memory);
+  refuseBeyondCapacity(spec, host.storage, host.inventory().memoryMib);
+  host.building.add(id);
   let made: GuestDefinition | null = null;
   try {
     const sources = await fetchSources(spec, signal);

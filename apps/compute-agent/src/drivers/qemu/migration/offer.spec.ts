@@ -4,6 +4,7 @@ import { tapNic, testGuest } from '../../common/test-guest.js';
 import type { GuestDisk, GuestSpec } from '../../hypervisor-driver.js';
 import type { GuestDefinition } from '../definition.js';
 import { devicesFor } from '../devices.js';
+import { guestCpu } from '../guest-cpu.js';
 import { withNics } from '../nic-plan.js';
 import { sizeOf } from '../sizes.js';
 import { guestFromOffer, offerOf } from './offer.js';
@@ -66,12 +67,14 @@ const source = (): GuestDefinition =>
     [tapNic('port-1', 'tap-there', { attachment: { kind: 'tap', tap: 'tap-there', netns: 'there' } })],
   );
 
-const take = (change: (offer: Anything) => unknown = (offer) => offer, asked: GuestSpec = spec) =>
+const cpu = (accel: 'kvm' | 'tcg') => guestCpu({ accel, cpuModel: 'max' }, { vendor: '', flags: [] });
+const take = (change: (offer: Anything) => unknown = (offer) => offer, asked: GuestSpec = spec, here = cpu('tcg')) =>
   guestFromOffer(
     asked,
-    JSON.stringify(change(JSON.parse(offerOf(source())))),
+    JSON.stringify(change(JSON.parse(offerOf(source(), cpu('tcg'))))),
     { disks: 'copied', attached: [volume] },
     machines,
+    here,
   );
 
 describe('the offer of a source', () => {
@@ -81,7 +84,7 @@ describe('the offer of a source', () => {
     expect(guest.disks).toMatchObject([{ file: 'disks/disk.qcow2', base: null, size: 1 << 30, slot: 1 }]);
     expect(guest.attached).toMatchObject([{ connection: { path: '/here/volume-1' }, bus: 'virtio', slot: 5 }]);
     expect(guest.nics).toMatchObject([{ tap: 'tap-here', netns: null, slot: source().nics[0]!.slot }]);
-    expect(offerOf(source())).not.toContain('there');
+    expect(offerOf(source(), cpu('tcg'))).not.toContain('there');
   });
 
   it.each<[string, (offer: Anything) => unknown]>([
@@ -120,6 +123,12 @@ describe('the offer of a source', () => {
   it('is refused with a machine type that is not here', () => {
     const other = (offer: Anything) => ({ ...offer, hardware: { ...offer.hardware, machine: 'pc-i440fx-9.9' } });
     expect(() => take(other)).toThrow(expect.objectContaining({ code: 'unsupported' }));
+  });
+
+  it('is refused with a guest whose CPU is not here, or is not named', () => {
+    expect(() => take(undefined, spec, cpu('kvm'))).toThrow(expect.objectContaining({ code: 'unsupported' }));
+    const silent = ({ cpu: _, ...offer }: Anything) => offer;
+    expect(() => take(silent)).toThrow(expect.objectContaining({ code: 'fault' }));
   });
 
   it('is refused for a server of another size', () => {

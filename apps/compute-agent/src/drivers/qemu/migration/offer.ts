@@ -4,6 +4,7 @@ import { type AttachedDisk, DiskBus, type GuestDefinition, Hardware, LocalDisk, 
 import { devicesFor, isKnownHardware, type MachineTypes } from '../devices.js';
 import { areDisksOf } from '../disks.js';
 import { DISK_FILES, FILES } from '../files.js';
+import { GuestCpu, refuseOtherCpu } from '../guest-cpu.js';
 import { directBootOf } from '../members/rebuilding.js';
 import { nicOf } from '../nic-plan.js';
 import { isQ35 } from '../slots.js';
@@ -19,9 +20,11 @@ const Offer = z.strictObject({
   attached: z.array(z.strictObject({ diskId: z.string(), bus: DiskBus, serial: z.string(), slot })),
   nics: z.array(z.strictObject({ portId: z.string(), slot })),
   cdroms: z.array(z.enum(['image', 'config'])),
+  /** What its vCPUs run on. */
+  cpu: GuestCpu,
 });
 
-export const offerOf = (guest: GuestDefinition): string =>
+export const offerOf = (guest: GuestDefinition, cpu: GuestCpu): string =>
   JSON.stringify({
     kind: 'qemu',
     hardware: Hardware.parse(guest),
@@ -30,6 +33,7 @@ export const offerOf = (guest: GuestDefinition): string =>
     attached: guest.attached.map(({ diskId, bus, serial, slot }) => ({ diskId, bus, serial, slot })),
     nics: guest.nics.map(({ portId, slot }) => ({ portId, slot })),
     cdroms: guest.cdroms.map(({ boot }) => (boot ? 'image' : 'config')),
+    cpu,
   } satisfies z.input<typeof Offer>);
 
 const OWN_FILES = { root: DISK_FILES.root, ephemeral: DISK_FILES.ephemeral, swap: DISK_FILES.swap } as const;
@@ -39,13 +43,16 @@ const mismatch = (what: string) => new HypervisorError('fault', `the offer does 
 /**
  * The guest as this host would have it. Hardware comes from the offer, as far as it is what image and flavor may have;
  * every place on this host, and every limit, from the spec.
- * @throws HypervisorError `fault` when the offer is not one of this server, `unsupported` for a machine not known here
+ * @param here what vCPUs run on here
+ * @throws HypervisorError `fault` when the offer is not one of this server, `unsupported` for a machine not known here, or
+ *   a CPU that the guest could not go on with
  */
 export const guestFromOffer = (
   spec: GuestSpec,
   text: string,
   { attached }: ReceiveOptions,
   machines: MachineTypes,
+  here: GuestCpu,
 ): GuestDefinition => {
   const offer = parse(text);
   const allowed = devicesFor(spec, machines);
@@ -55,6 +62,7 @@ export const guestFromOffer = (
     throw mismatch('its hardware');
   if (!machines.all.has(hardware.machine))
     throw new HypervisorError('unsupported', `this host has no machine type ${hardware.machine}`);
+  refuseOtherCpu(offer.cpu, here);
   if (!isSame(offer.nics, spec.nics, 'portId')) throw mismatch('its ports');
   if (!areDisksOf(spec, offer.disks, offer.cdroms.includes('image'))) throw mismatch('its disks');
   if (!isSame(offer.attached, attached, 'diskId')) throw mismatch('its disks');

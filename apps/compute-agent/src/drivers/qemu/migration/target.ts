@@ -32,13 +32,13 @@ export const receive = async (
   await clearShell(host, id);
   const { machines } = await host.ability();
   const guest = checked({
-    ...guestFromOffer(spec, offer, options, machines),
+    ...guestFromOffer(spec, offer, options, machines, await host.cpu()),
     shared: options.disks === 'shared',
   });
   const bytes = options.disks === 'copied' ? (guest.disks.find(({ name }) => name === 'root')?.size ?? 0) : 0;
   const disks = { ...spec.disks, root: { ...spec.disks.root, size: gib(Math.ceil(bytes / 1024 ** 3)) } };
-  refuseBeyondCapacity({ ...spec, disks }, host.options.stateDir, host.promisedMemory(id));
-  host.building.set(id, guest.memoryMib);
+  refuseBeyondCapacity({ ...spec, disks }, host.options.stateDir, host.inventory().memoryMib);
+  host.building.add(id);
   let made = false;
   try {
     const needsImage =
