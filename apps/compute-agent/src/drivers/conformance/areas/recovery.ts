@@ -1,5 +1,6 @@
 import { type Feature, ms, type ServerId } from '@omnivisor/contracts';
 import { describe, expect } from 'vitest';
+import { HypervisorError } from '../../hypervisor-driver.js';
 import type { Change } from '../driver-under-test.js';
 import { perform } from '../perform.js';
 import { never, newId, type Stage } from '../stage.js';
@@ -31,6 +32,21 @@ const COURSES: Readonly<Record<Change, Course>> = {
   confirmResize: { needs: 'resizing', before: ['powerOff', 'resize'], off: true, expected: settled('shutdown') },
   revertResize: { needs: 'resizing', before: ['powerOff', 'resize'], off: true, expected: settled('shutdown') },
   destroy: { expected: null },
+};
+
+/** Milliseconds that a backend may go on with what the agent that ended had asked for. */
+const STILL_BUSY = 15_000;
+
+/** An agent tries again what its backend cannot do now: it may still be in the middle of what the one before asked for. */
+const persistently = async (ask: () => Promise<void>): Promise<void> => {
+  const until = Date.now() + STILL_BUSY;
+  for (;;)
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof HypervisorError) || error.code !== 'unavailable' || Date.now() > until) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
 };
 
 /** Milliseconds from the start of the change to the death of the agent; the last one comes too late for most changes. */
@@ -83,12 +99,12 @@ export const describeRecovery = (stage: Stage) =>
             await stage.driver.list();
             // The change may also never be asked for again, and the guest has to be of use all the same.
             if (i % 2 === 1 && isThere) {
-              await perform(stage.driver, 'reboot', spec);
+              await persistently(() => perform(stage.driver, 'reboot', spec));
               expect(await stage.power(id)).toBe('running');
               if (course.off) await perform(stage.driver, 'powerOff', spec);
               if (change === 'resume') await perform(stage.driver, 'suspend', spec);
             }
-            await perform(stage.driver, change, spec);
+            await persistently(() => perform(stage.driver, change, spec));
             if (course.expected) expect(await stage.driver.inspect(id)).toMatchObject(course.expected);
             await stage.discard(id);
             await stage.leavesNothing(id);
