@@ -14,11 +14,10 @@ export const answers = async (url) => {
   }
 };
 
-/**
- * V8 lets a heap grow with the memory of the machine before it collects: on one machine that is for guests. The young
- * generation stays as it is: half of it costs a list of 1,000 servers a third more CPU.
- */
+/** V8 lets a heap grow with the memory of the machine before it collects: on one machine that is for guests. */
 const SMALL_HEAP = '--max-old-space-size=512';
+/** MiB. The gateway keeps V8's own young generation: half of it costs a list of 1,000 servers a third more CPU. */
+const SMALL_YOUNG = '--max-semi-space-size=4';
 
 /** What a caller may say to all services; one that does not know a variable leaves it alone. */
 const PASSED =
@@ -49,12 +48,13 @@ export class Services {
   }
 
   #program(name, app, env, user, ready) {
+    const heap = app === 'api-gateway' ? [SMALL_HEAP] : [SMALL_HEAP, SMALL_YOUNG];
     return {
       ...program({
         name,
         log: this.home.log,
         command: this.runtime.node,
-        args: ['--enable-source-maps', SMALL_HEAP, join(this.runtime.root, 'apps', app, 'dist', 'main.js')],
+        args: ['--enable-source-maps', ...heap, join(this.runtime.root, 'apps', app, 'dist', 'main.js')],
         env,
         user,
         cwd: '/',
