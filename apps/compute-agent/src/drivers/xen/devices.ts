@@ -22,6 +22,12 @@ const hasDisk = async (guests: Guests, guest: Definition, device: string): Promi
 const hasNic = async (guests: Guests, guest: Definition, mac: string): Promise<boolean> =>
   parseInterfaces(await command(guests, guest, 'network-list')).has(mac);
 
+/** Forgets what was not attached, once the host says that it is not there: what did not answer may still bring it about. */
+const forgetIfAbsent = async (isThere: Promise<boolean>, forget: () => Promise<unknown>): Promise<void> => {
+  // What cannot be asked, or forgotten, stays on record, so that a detach looks for it.
+  await isThere.then((there) => there || forget()).catch(() => undefined);
+};
+
 const sizeAt = async ({ host, root }: Guests, path: string): Promise<{ kind: string; size: number } | null> => {
   const [, kind, size] = /^(file|block) (\d+)/.exec(await host.call(DISK_AT, [root, path])) ?? [];
   return kind === undefined ? null : { kind, size: Number(size) };
@@ -46,7 +52,7 @@ export const attachDisk = async (guests: Guests, guest: Guest, disk: GuestDisk):
   try {
     await command(guests, definition, 'block-attach', spec);
   } catch (error) {
-    await guests.keep(guest.definition);
+    await forgetIfAbsent(hasDisk(guests, definition, device), () => guests.keep(guest.definition));
     throw error;
   }
 };
@@ -82,7 +88,7 @@ export const attachNic = async (guests: Guests, guest: Guest, nic: Nic): Promise
   try {
     await command(guests, definition, 'network-attach', ...nicSpec(nic));
   } catch (error) {
-    await guests.keep({ ...guest.definition, nics: others });
+    await forgetIfAbsent(hasNic(guests, definition, nic.mac), () => guests.keep({ ...guest.definition, nics: others }));
     throw error;
   }
 };
