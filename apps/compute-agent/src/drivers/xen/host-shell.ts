@@ -7,6 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { asHypervisorError } from '../common/native-command.js';
 import { type SshTarget, sshArguments } from '../common/ssh.js';
 import { HypervisorError } from '../hypervisor-driver.js';
+import { Slots } from './slots.js';
 
 export type ShellProcess = ChildProcessByStdio<Writable, Readable, Readable>;
 
@@ -101,7 +102,13 @@ export class SshShell implements HostShell {
 const NO_CONNECTION = 255;
 /** What our scripts end with when a guest's lock was not to be had. */
 const LOCKED = 75;
+/** What `timeout` ends with, when xl does not end. */
+const HUNG = 124;
 const MOST_SAID = 4000;
+/** Milliseconds. */
+const LONGEST_LOCK_WAIT = 600_000;
+/** With the connection itself and the watch, as many as OpenSSH's server takes on one. */
+export const LIMITS = { calls: 5, looks: 3, answer: 120_000 };
 
 export interface CallOptions {
   readonly input?: Readable | Buffer;
@@ -112,15 +119,16 @@ export interface CallOptions {
 
 /** Calls of one host, bounded in number and time. */
 export class Host {
-  private free: number;
-  private readonly queue: (() => void)[] = [];
+  private readonly changes: Slots;
+  private readonly looks: Slots;
 
   /** @param limits calls at once, and milliseconds for one that is not given longer */
   constructor(
     readonly shell: HostShell,
-    private readonly limits: { readonly calls: number; readonly answer: number } = { calls: 6, answer: 120_000 },
+    private readonly limits: { readonly calls: number; readonly looks: number; readonly answer: number } = LIMITS,
   ) {
-    this.free = limits.calls;
+    this.changes = new Slots(limits.calls);
+    this.looks = new Slots(limits.looks);
   }
 
   /**
@@ -132,15 +140,26 @@ export class Host {
   }
 
   async bytes(script: string, args: readonly string[], options: CallOptions = {}): Promise<Buffer> {
-    if (this.free > 0) this.free--;
-    else await new Promise<void>((resolve) => this.queue.push(resolve));
-    try {
-      return await run(this.shell.start(script, args), { timeout: this.limits.answer, ...options });
-    } finally {
-      const next = this.queue.shift();
-      if (next) next();
-      else this.free++;
-    }
+    return this.run(this.changes, script, args, options);
+  }
+
+  /** As `call`, for what only looks and soon ends: it does not wait behind changes. */
+  async look(script: string, args: readonly string[], options: CallOptions = {}): Promise<string> {
+    return (await this.run(this.looks, script, args, options)).toString('utf8');
+  }
+
+  /** Seconds that a script may wait for a guest's lock, so that there is time to act before its caller gives up. */
+  lockWait(timeout = this.limits.answer): string {
+    return String(Math.ceil(Math.min(timeout / 2, LONGEST_LOCK_WAIT) / 1000));
+  }
+
+  private run(slots: Slots, script: string, args: readonly string[], options: CallOptions): Promise<Buffer> {
+    const { timeout = this.limits.answer, signal } = options;
+    const late = () => new HypervisorError('unavailable', 'other calls of the Xen host do not end');
+    return slots.run(timeout, late, async () => {
+      if (signal?.aborted) throw aborted();
+      return run(this.shell.start(script, args), { ...options, timeout });
+    });
   }
 
   /**
@@ -216,7 +235,7 @@ const exactly = (size: number): Transform => {
 
 /** @param code null when it was ended */
 const endedWith = (code: number | null, complaint: string): HypervisorError => {
-  if (code === NO_CONNECTION || code === null) return unavailable(complaint.trim());
+  if (code === NO_CONNECTION || code === HUNG || code === null) return unavailable(complaint.trim());
   if (code === LOCKED) return new HypervisorError('unavailable', 'another change of the guest does not end');
   return asHypervisorError(new Error(`ended with ${code}`), 'a change on the Xen host', complaint);
 };
@@ -230,13 +249,19 @@ const run = async (child: ShellProcess, { input, signal, timeout = 0 }: CallOpti
   child.stderr.on('data', (bytes: Buffer) => {
     complaint = (complaint + bytes.toString()).slice(-MOST_SAID);
   });
-  const stop = () => child.kill('SIGKILL');
-  let late = false;
-  const timer = setTimeout(() => {
-    late = true;
-    stop();
-  }, timeout);
-  signal?.addEventListener('abort', stop, { once: true });
+  let giveUp = (_why: HypervisorError): void => undefined;
+  const givenUp = new Promise<never>((_, reject) => {
+    // What has begun to change something goes on, as it does over there; a script that waits for its lock ends.
+    giveUp = (why) => {
+      reject(why);
+      child.kill();
+      child.unref();
+      for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.destroy();
+    };
+  });
+  const timer = setTimeout(() => giveUp(unavailable(`no end of a call in ${timeout} ms`)), timeout);
+  const abort = () => giveUp(aborted());
+  signal?.addEventListener('abort', abort, { once: true });
   const ended = new Promise<number | null>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (code) => resolve(code));
@@ -247,18 +272,18 @@ const run = async (child: ShellProcess, { input, signal, timeout = 0 }: CallOpti
     (error: unknown) => error,
   );
   try {
-    const code = await ended.catch((error: unknown) => {
+    const settled = ended.catch((error: unknown) => {
       throw unavailable(String(error));
     });
+    const code = await Promise.race([settled, givenUp]);
     if (signal?.aborted) throw aborted();
-    if (late) throw unavailable(`no end of a call in ${timeout} ms`);
     if (code !== 0) throw endedWith(code, complaint);
     const failure = await fed;
     if (failure) throw asHypervisorError(failure, 'reading what goes to the Xen host');
     return Buffer.concat(said);
   } finally {
     clearTimeout(timer);
-    signal?.removeEventListener('abort', stop);
+    signal?.removeEventListener('abort', abort);
   }
 };
 

@@ -54,8 +54,8 @@ export const probe = async (
     report: { ...NOTHING_KNOWN, ...found, health, reason },
   });
   try {
-    const info = parseInfo(await host.call(INFO, [root], { signal }));
-    const facts = parseFacts(await host.call(FACTS, [root], { signal }));
+    const info = parseInfo(await host.look(INFO, [root], { signal }));
+    const facts = parseFacts(await host.look(FACTS, [root], { signal }));
     const found = known(info, facts);
     const capabilities = { pv: info.pv, hvm: info.hvm };
     if (type === 'pv' ? !info.pv : !info.hvm)

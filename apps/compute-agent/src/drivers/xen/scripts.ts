@@ -63,8 +63,8 @@ done
 echo domains
 printf '%s\\n' "$domains"`;
 
-export const INFO = `${START}\nxl info`;
-export const CHECK = `${START}\nxl list 0 >/dev/null`;
+export const INFO = `${START}\ntimeout 60 xl info`;
+export const CHECK = `${START}\ntimeout 10 xl list 0 >/dev/null`;
 
 /** Facts of the host beside Xen's: flags and name of its CPU, its disk, bridges, and whether consoles are logged. */
 export const FACTS = `${START}

@@ -20,7 +20,7 @@ import { attachDisk, attachNic, detachDisk, detachNic, growDisk } from './device
 import { makeDisks, refuseAborted } from './disks.js';
 import { asFound, type Guest, Guests, isOn } from './guests.js';
 import { type Capabilities, domainTypeFor, nicFor } from './hardware.js';
-import { Host, type HostShell } from './host-shell.js';
+import { Host, type HostShell, LIMITS } from './host-shell.js';
 import { confirmResize, type Plan, rebuild, rescue, resize, revertResize, unrescue } from './lifecycle.js';
 import { exportDisk, openConsole, readStatistics, tailConsole } from './observation.js';
 import { resumeGuest, shutDown, startGuest, stopGuest } from './power.js';
@@ -126,7 +126,7 @@ export class XenDriver implements HypervisorDriver {
 
   constructor(private readonly options: XenDriverOptions) {
     this.physicalNetworks = Object.keys(options.bridges);
-    this.host = new Host(options.shell, { calls: 6, answer: options.answerTimeout ?? 120_000 });
+    this.host = new Host(options.shell, { ...LIMITS, answer: options.answerTimeout ?? LIMITS.answer });
     this.guests = new Guests(this.host, options.root, options.cloudId);
   }
 
@@ -142,14 +142,14 @@ export class XenDriver implements HypervisorDriver {
   }
 
   check(): Promise<void> {
-    return this.words(async () => void (await this.host.call(CHECK, [this.options.root], { timeout: CHECK_LIMIT })));
+    return this.words(async () => void (await this.host.look(CHECK, [this.options.root], { timeout: CHECK_LIMIT })));
   }
 
   inventory(): Promise<HostInventory> {
     return this.words(async () => {
       const info = await this.info();
       const { domains } = await this.guests.all();
-      const facts = parseFacts(await this.host.call(FACTS, [this.options.root]));
+      const facts = parseFacts(await this.host.look(FACTS, [this.options.root]));
       const own = domains.find(({ domid }) => domid === 0)?.memory ?? 0;
       this.capacity = {
         vcpus: info.vcpus,
@@ -344,7 +344,7 @@ export class XenDriver implements HypervisorDriver {
   private async plugged(nics: readonly GuestNic[]): Promise<Nic[]> {
     const wired = this.wired(nics);
     if (wired.length === 0) return wired;
-    const { bridges } = parseFacts(await this.host.call(FACTS, [this.options.root]));
+    const { bridges } = parseFacts(await this.host.look(FACTS, [this.options.root]));
     for (const { bridge } of wired)
       if (!bridges.includes(bridge))
         throw new HypervisorError('unsupported', 'a network has no bridge on this host', bridge);
@@ -360,7 +360,7 @@ export class XenDriver implements HypervisorDriver {
   }
 
   private async info() {
-    return parseInfo(await this.host.call(INFO, [this.options.root]));
+    return parseInfo(await this.host.look(INFO, [this.options.root]));
   }
 
   /** @throws HypervisorError `noResources` for what the host cannot carry, however empty it is */

@@ -1,0 +1,26 @@
+import { describe, expect, it } from 'vitest';
+import { Host, LocalShell } from './host-shell.js';
+
+const soon = 3_000;
+const late = 'sleep 10 & wait';
+
+describe('calls of a Xen host', () => {
+  const host = () => new Host(new LocalShell(), { calls: 1, looks: 1, answer: 10_000 });
+
+  it('end when they are late or aborted, whatever children they have', { timeout: soon }, async () => {
+    await expect(host().call(late, [], { timeout: 100 })).rejects.toMatchObject({ code: 'unavailable' });
+    const signal = AbortSignal.timeout(100);
+    await expect(host().call(late, [], { signal })).rejects.toMatchObject({ code: 'fault' });
+    await expect(host().call('true', [], { signal })).rejects.toMatchObject({ code: 'fault' });
+  });
+
+  it('that only look do not wait behind changes, and changes not for ever', { timeout: soon }, async () => {
+    const busy = host();
+    const change = busy.call('read -r line; echo "$line"', [], { input: Buffer.from('done\n') });
+    const held = busy.call('sleep 1', []);
+    expect(await busy.look('echo here', [])).toBe('here\n');
+    await expect(busy.call('true', [], { timeout: 100 })).rejects.toMatchObject({ code: 'unavailable' });
+    expect([await change, await held]).toEqual(['done\n', '']);
+    expect(await busy.call('echo next', [])).toBe('next\n');
+  });
+});
