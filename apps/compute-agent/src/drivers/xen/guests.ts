@@ -1,7 +1,7 @@
 import { mib, type PowerState, type ServerId } from '@omnivisor/contracts';
 import { type FoundGuest, HypervisorError } from '../hypervisor-driver.js';
 import { Definition, filesOf, markOf } from './definition.js';
-import type { Host } from './host-shell.js';
+import type { CallOptions, Host } from './host-shell.js';
 import { KEEP, LIST } from './scripts.js';
 import { xlConfig } from './xl-config.js';
 import { type Domain, parseDomains } from './xl-output.js';
@@ -60,8 +60,8 @@ export class Guests {
   }
 
   /** Runs a script about one guest. */
-  call(id: ServerId, script: string, args: readonly string[] = [], options = {}): Promise<string> {
-    return this.host.call(script, [this.root, id, ...args], options);
+  call(id: ServerId, script: string, args: readonly string[] = [], options: CallOptions = {}): Promise<string> {
+    return this.host.call(script, [this.root, id, this.host.lockWait(options.timeout), ...args], options);
   }
 
   folder(id: ServerId): string {

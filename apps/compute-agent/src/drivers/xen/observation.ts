@@ -19,7 +19,9 @@ export const readStatistics = async (guests: Guests, guest: Guest): Promise<Gues
   if (!isOn(guest) || !domain) throw new HypervisorError('fault', 'a guest that is off has no statistics');
   const id = definition.serverId;
   const disks = disksOf(definition, guests.folder(id));
-  const text = await guests.call(id, STATISTICS, [disks.map(({ device }) => deviceNumber(device)).join(' ')]);
+  const text = await guests.host.call(STATISTICS, [
+    ...[guests.root, id, disks.map(({ device }) => deviceNumber(device)).join(' ')],
+  ]);
   const [, vcpus = '', interfaces = '', counters = ''] =
     /^vcpus\n([\s\S]*?)^interfaces\n([\s\S]*?)^counters\n([\s\S]*)$/m.exec(text) ?? [];
   const numbers = new Map(
@@ -93,6 +95,10 @@ export const exportDisk = async (
   if (!file) throw new HypervisorError('unsupported', 'the guest has no such disk');
   const { serverId: id } = definition;
   const copy = `export-${randomUUID().slice(0, 8)}.raw`;
-  const { size, stream } = await guests.host.read(EXPORT, [guests.root, id, file, copy], signal);
+  const { size, stream } = await guests.host.read(
+    EXPORT,
+    [guests.root, id, guests.host.lockWait(), file, copy],
+    signal,
+  );
   return { format: 'raw', virtualSize: bytes(size), quiesced: false, stream };
 };

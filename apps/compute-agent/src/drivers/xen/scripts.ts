@@ -1,11 +1,13 @@
 /**
  * All that is ever run in dom0, as constants for a POSIX shell. Each gets the state folder as its first argument; what is
- * about one guest gets that guest's id as the second and holds the guest's lock, so that a change goes on to its end, and
- * is waited for, also when the agent that asked for it is gone.
+ * changes one guest gets that guest's id as the second and holds the guest's lock, so that a change goes on to its end, and
+ * is waited for, also when the agent that asked for it is gone. It gets the seconds that it may wait for the lock as the
+ * third: what has it only when nobody listens any more does nothing, as it could undo what came after.
  */
 
 const PATHS = 'PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL';
-const START = `${PATHS}\nset -eu\numask 077\nlogs=\${XEN_LOG_DIR:-/var/log/xen}\nroot=$1; shift`;
+const START = `${PATHS}\nset -eu\numask 077\nlogs=\${XEN_LOG_DIR:-/var/log/xen}\nroot=$1; shift
+trap 'exit 143' TERM`;
 
 /** A name and an address alone identify nothing: a domain is the guest's when it has the guest's name and UUID. */
 const FUNCTIONS = `
@@ -15,12 +17,23 @@ keep() { printf '%s\\n' "$2" >"$g/$1.new"; mv "$g/$1.new" "$g/$1"; }
 `;
 
 const guestScript = (body: string): string => `${START}
-id=$1; shift
+id=$1; wait=$2; shift 2
 g=$root/guests/$id
 ${FUNCTIONS}
 mkdir -p "$root/locks" "$root/guests" "$root/images"
-exec 9>>"$root/locks/\${id%"\${id#??}"}"
-flock -w 600 9 || exit 75
+while
+  exec 9>>"$root/locks/$id"
+  flock -w "$wait" 9 || exit 75
+  [ ! "$root/locks/$id" -ef /dev/fd/9 ]
+do :; done
+echo >&2
+trap : TERM
+${body}`;
+
+/** What only looks at one guest waits for no change of it. */
+const lookScript = (body: string): string => `${START}
+id=$1; shift
+${FUNCTIONS}
 ${body}`;
 
 /** Leaves nothing of its domain, and waits for the process that watches it. */
@@ -202,32 +215,38 @@ for device in $(losetup -n -O NAME -j "$1" 2>/dev/null); do losetup -c "$device"
  * read. The guest stands still while it is made, which is short where the file system shares blocks.
  */
 export const EXPORT = guestScript(`
-paused=
+copy=$g/$2 copying= paused=
+finish() {
+  [ -z "$copying" ] || { kill "$copying"; wait "$copying"; } 2>/dev/null || true
+  rm -f "$copy"
+  [ -z "$paused" ] || xl unpause "$domid"
+}
+trap finish EXIT
+trap 'exit 143' TERM
 if ours; then
   case $(xl list "$domid" | sed -n '2s/.* \\([rbpscd-]\\{6\\}\\) .*/\\1/p') in
     ??p*) ;;
-    *) xl pause "$domid"; paused=1;;
+    *) paused=1; xl pause "$domid";;
   esac
 fi
-status=0
-cp --reflink=auto --sparse=always "$g/$1" "$g/$2" || status=$?
-[ -z "$paused" ] || xl unpause "$domid"
-[ $status = 0 ] || { rm -f "$g/$2"; exit $status; }
-exec 3<"$g/$2"
-rm -f "$g/$2"
+cp --reflink=auto --sparse=always "$g/$1" "$copy" &
+copying=$!
+wait "$copying"
+copying=
+exec 3<"$copy"
+finish
+trap - EXIT
 exec 9>&-
 stat -L -c %s /dev/fd/3
 exec cat <&3`);
 
 /** The newest bytes of the guest's console: $1. */
-export const CONSOLE_LOG = guestScript(`tail -c "$1" "$logs/console/guest-$id.log" 2>/dev/null || true`);
+export const CONSOLE_LOG = lookScript(`tail -c "$1" "$logs/console/guest-$id.log" 2>/dev/null || true`);
 
 /** Joins input and output to a guest's console: $1 the type of its port. Ends with either. */
-export const CONSOLE = `${START}
-id=$1
-${FUNCTIONS}
+export const CONSOLE = lookScript(`
 ours
-case $2 in hvm) tty=serial/0/tty;; *) tty=console/tty;; esac
+case $1 in hvm) tty=serial/0/tty;; *) tty=console/tty;; esac
 tty=$(xenstore-read "/local/domain/$domid/$tty")
 case $tty in /dev/pts/*) ;; *) exit 1;; esac
 stty -F "$tty" raw -echo
@@ -237,13 +256,13 @@ reader=$!
 { cat <&3 >"$tty" 2>/dev/null; kill "$reader" 2>/dev/null; } &
 writer=$!
 wait "$reader" 2>/dev/null || true
-kill "$writer" 2>/dev/null || true`;
+kill "$writer" 2>/dev/null || true`);
 
 /** A line for each domain that comes, goes or ends. */
 export const WATCH = `${PATHS}; exec xenstore-watch @introduceDomain @releaseDomain`;
 
 /** Counters: $1 \`name number\` of each virtual disk, one a line; the interfaces and CPUs of its domain. */
-export const STATISTICS = guestScript(`
+export const STATISTICS = lookScript(`
 ours
 echo vcpus; xl vcpu-list "$domid"
 echo interfaces; xl network-list "$domid"
