@@ -13,6 +13,16 @@ export interface Guest {
   readonly power: PowerState;
 }
 
+interface Found {
+  readonly guests: Guest[];
+  /** All of the host. */
+  readonly domains: Domain[];
+  /** Ids that have a folder, of any cloud. */
+  readonly folders: ReadonlySet<string>;
+  /** Ids whose folder does not say what they are. */
+  readonly unreadable: ReadonlySet<string>;
+}
+
 /** What is in dom0 of the guests of one cloud. */
 export class Guests {
   constructor(
@@ -22,8 +32,8 @@ export class Guests {
     private readonly cloudId: string,
   ) {}
 
-  async all(): Promise<{ readonly guests: Guest[]; readonly domains: Domain[] }> {
-    const text = await this.host.call(LIST, [this.root]);
+  async all(): Promise<Found> {
+    const text = await this.host.look(LIST, [this.root]);
     const at = text.indexOf('\ndomains\n') + 1 || (text.startsWith('domains\n') ? 0 : -1);
     if (at < 0) throw new HypervisorError('fault', 'the Xen host gave an answer that is none', text.slice(0, 500));
     const domains = parseDomains(text.slice(at + 'domains\n'.length));
@@ -31,24 +41,51 @@ export class Guests {
     const flagged = (word: string) =>
       new Set(lines.filter((line) => line.startsWith(`${word} `)).map((line) => line.slice(word.length + 1)));
     const [suspended, restarting] = [flagged('suspended'), flagged('restarting')];
+    const folders = new Set<string>();
+    const unreadable = new Set<string>();
     const guests = lines.flatMap((line) => {
-      const definition = line.startsWith('{') ? readDefinition(line) : null;
-      if (definition?.cloudId !== this.cloudId) return [];
-      const { serverId: id } = definition;
+      const [, id, written = ''] = /^guest ([0-9a-f-]{36}) (.*)$/.exec(line) ?? [];
+      if (id === undefined) return [];
+      folders.add(id);
+      const definition = readDefinition(written, this.cloudId);
+      if (definition === 'theirs') return [];
+      if (definition?.serverId !== id) {
+        unreadable.add(id);
+        return [];
+      }
       const domain = domains.find(({ uuid, name }) => uuid === id && name === id) ?? null;
       const without = suspended.has(id) ? 'suspended' : restarting.has(id) ? 'running' : 'shutdown';
       return [{ definition, domain, power: powerOf(domain, without) }];
     });
-    return { guests, domains };
+    return { guests, domains, folders, unreadable };
+  }
+
+  /** All of them. @throws HypervisorError `fault` when one cannot be read: left out, it would be taken for gone */
+  async list(): Promise<Guest[]> {
+    const { guests, unreadable } = await this.all();
+    if (unreadable.size > 0)
+      throw new HypervisorError('fault', 'the Xen host has guests that cannot be read', [...unreadable].join(', '));
+    return guests;
   }
 
   async find(id: ServerId): Promise<Guest | null> {
     return (await this.all()).guests.find(({ definition }) => definition.serverId === id) ?? null;
   }
 
+  /** @throws HypervisorError `unavailable` while a folder that cannot be read, or a domain without one, may be the guest */
+  async findOrNothing(id: ServerId): Promise<Guest | null> {
+    const { guests, domains, folders, unreadable } = await this.all();
+    const guest = guests.find(({ definition }) => definition.serverId === id);
+    if (guest) return guest;
+    const isLost = !folders.has(id) && domains.some(({ uuid, name }) => uuid === id && name === id);
+    if (unreadable.has(id) || isLost)
+      throw new HypervisorError('unavailable', `what the host has of server ${id} cannot be read`);
+    return null;
+  }
+
   /** @throws HypervisorError `serverNotOnHost` */
   async get(id: ServerId): Promise<Guest> {
-    const guest = await this.find(id);
+    const guest = await this.findOrNothing(id);
     if (!guest) throw new HypervisorError('serverNotOnHost', `server ${id} is not on this host`);
     return guest;
   }
@@ -73,11 +110,12 @@ export class Guests {
   }
 }
 
-const readDefinition = (line: string): Definition | null => {
+/** Null when it is none: half written, or by another release. It is left alone, and in the way of a spawn. */
+const readDefinition = (line: string, cloudId: string): Definition | 'theirs' | null => {
   try {
-    return Definition.parse(JSON.parse(line));
+    const written = JSON.parse(line);
+    return typeof written.cloudId === 'string' && written.cloudId !== cloudId ? 'theirs' : Definition.parse(written);
   } catch {
-    // Written by another release, say: left alone, and in the way of a spawn.
     return null;
   }
 };

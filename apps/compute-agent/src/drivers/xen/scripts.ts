@@ -9,10 +9,21 @@ const PATHS = 'PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 const START = `${PATHS}\nset -eu\numask 077\nlogs=\${XEN_LOG_DIR:-/var/log/xen}\nroot=$1; shift
 trap 'exit 143' TERM`;
 
-/** A name and an address alone identify nothing: a domain is the guest's when it has the guest's name and UUID. */
+/**
+ * A name and an address alone identify nothing: a domain is the guest's when it has the guest's name and UUID. That there
+ * is none is not believed of a toolstack that fails, nor while the hypervisor has one with the UUID that is not dying.
+ */
 const FUNCTIONS = `
 xl() { command xl "$@" 9>&-; }
-ours() { domid=$(xl domid "$id" 2>/dev/null) && [ "$(xenstore-read "/local/domain/$domid/vm" 2>/dev/null)" = "/vm/$id" ]; }
+ours() {
+  for try in 1 2 3; do
+    if domid=$(xl domid "$id" 2>/dev/null) && [ "$(xenstore-read "/local/domain/$domid/vm" 2>/dev/null)" = "/vm/$id" ]; then return; fi
+    listed=$(xl list -v) || { echo 'xl does not say which domains there are' >&2; exit 1; }
+    printf '%s\\n' "$listed" | grep -q -- "[rbpsc-]\\{5\\}- .* $id" || return 1
+  done
+  echo 'xl does not say which domain is the guest' >&2
+  exit 1
+}
 keep() { printf '%s\\n' "$2" >"$g/$1.new"; mv "$g/$1.new" "$g/$1"; }
 `;
 
@@ -61,12 +72,16 @@ create() (
 `;
 
 /**
- * Definitions, one a line; ids of those with a memory; ids of those without a domain whose watcher is there; a line
+ * Definitions, one a line after its id, empty when it cannot be read; ids of those with a memory; ids of those without a domain whose watcher is there; a line
  * `domains`, and the host's domains.
  */
 export const LIST = `${START}
-cat "$root"/guests/*/guest.json 2>/dev/null || true
-domains=$(xl list -v)
+for g in "$root"/guests/*; do
+  [ -e "$g" ] || continue
+  if { IFS= read -r line <"$g/guest.json"; } 2>/dev/null; then printf 'guest %s %s\\n' "\${g##*/}" "$line"
+  elif [ -e "$g" ]; then printf 'guest %s \\n' "\${g##*/}"; fi
+done
+domains=$(timeout 60 xl list -v)
 for g in "$root"/guests/*; do
   id=\${g##*/}
   [ ! -e "$g/memory.save" ] || echo "suspended $id"
@@ -194,8 +209,11 @@ rm -f "$g/memory.resuming"`);
 /** Removes domain and folder, and what Xen has written of it. */
 export const REMOVE = guestScript(`${STOP}
 stop
-rm -rf "$g" "$root/guests/.new-$id"
-rm -f "$logs/console/guest-$id.log"* "$logs/xl-$id.log"*`);
+rm -rf "$root/guests/.new-$id"
+[ ! -e "$g" ] || mv "$g" "$root/guests/.new-$id"
+rm -rf "$root/guests/.new-$id"
+rm -f "$logs/console/guest-$id.log"* "$logs/xl-$id.log"*
+rm -f "$root/locks/$id"`);
 
 /** Runs \`xl\` about the guest's domain: $1 the command, the rest its other arguments. */
 export const DOMAIN_COMMAND = guestScript(`ours; command=$1; shift; xl "$command" "$domid" "$@"`);

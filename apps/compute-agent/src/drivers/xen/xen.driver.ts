@@ -162,7 +162,7 @@ export class XenDriver implements HypervisorDriver {
 
   list(): Promise<FoundGuest[]> {
     return this.words(async () =>
-      (await this.guests.all()).guests
+      (await this.guests.list())
         .filter(({ definition }) => !this.building.has(definition.serverId))
         .map((guest) => asFound(guest)),
     );
@@ -204,7 +204,7 @@ export class XenDriver implements HypervisorDriver {
 
   destroy(id: ServerId): Promise<void> {
     return this.alone(id, async () => {
-      if (await this.guests.find(id)) await this.guests.call(id, REMOVE);
+      if (await this.guests.findOrNothing(id)) await this.guests.call(id, REMOVE);
     });
   }
 
