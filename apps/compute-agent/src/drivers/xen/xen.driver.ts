@@ -192,10 +192,12 @@ export class XenDriver implements HypervisorDriver {
       await this.refuseBeyondHost(spec.flavor);
       this.building.add(id);
       try {
-        await this.make(planned, signal);
-      } catch (error) {
-        if (!(error instanceof InTheWay)) await this.guests.call(id, REMOVE);
-        throw error;
+        const empty = await this.begin(planned);
+        await this.make(planned, empty, signal).catch(async (error: unknown) => {
+          // What stays is found by the next spawn, or removed by a destroy.
+          await this.guests.call(id, REMOVE).catch(() => undefined);
+          throw error;
+        });
       } finally {
         this.building.delete(id);
       }
@@ -239,7 +241,8 @@ export class XenDriver implements HypervisorDriver {
     this.options.shell.close();
   }
 
-  private async make({ spec, type, nics }: Plan, signal: AbortSignal): Promise<void> {
+  /** Takes the place of a guest; until that is answered, what is there may be somebody else's. */
+  private async begin({ spec, type, nics }: Plan): Promise<Definition> {
     const { serverId: id } = spec.mark;
     const size = { vcpus: spec.flavor.vcpus, memory: spec.flavor.memory, disk: spec.disks.root.size };
     const empty: Definition = {
@@ -249,7 +252,11 @@ export class XenDriver implements HypervisorDriver {
       ...{ ephemeral: null, swap: null, config: null, rescue: null, before: null, rebuilding: null },
     };
     if ((await this.guests.call(id, BEGIN, [JSON.stringify(empty)])).trim() === 'taken')
-      throw new InTheWay('fault', `something that is not ours has the place of server ${id}`);
+      throw new HypervisorError('fault', `something that is not ours has the place of server ${id}`);
+    return empty;
+  }
+
+  private async make({ spec }: Plan, empty: Definition, signal: AbortSignal): Promise<void> {
     const made = await makeDisks(this.guests, spec, signal);
     refuseAborted(signal);
     const building = await this.guests.keep({ ...empty, ...made });
@@ -386,5 +393,3 @@ export class XenDriver implements HypervisorDriver {
     }
   }
 }
-
-class InTheWay extends HypervisorError {}
