@@ -48,11 +48,16 @@ export const fileFrom = async (
   if (size > 0 && image.size > size) throw new HypervisorError('fault', 'the image is larger than the disk');
   const name = named(kind, suffix);
   const make = () => guests.call(id, DISK_FROM, [name, image.sha256, String(size)], { timeout: BYTES_LIMIT });
-  for (let tries = 0; (await make()).trim() === 'missing'; tries++) {
-    refuseAborted(signal);
-    if (tries === IMAGE_TRIES) throw new HypervisorError('fault', 'an image does not stay on the host');
-    await bring(guests, source, signal);
-  }
+  const isMissing = async () => (await make()).trim() === 'missing';
+  if (await isMissing())
+    await guests.images.run(image.sha256, async () => {
+      refuseAborted(signal);
+      for (let tries = 0; await isMissing(); tries++) {
+        refuseAborted(signal);
+        if (tries === IMAGE_TRIES) throw new HypervisorError('fault', 'an image does not stay on the host');
+        await bring(guests, source, signal);
+      }
+    });
   refuseAborted(signal);
   return name;
 };

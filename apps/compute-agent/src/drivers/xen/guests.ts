@@ -1,4 +1,5 @@
 import { mib, type PowerState, type ServerId } from '@omnivisor/contracts';
+import { KeyedMutex } from '../common/keyed-mutex.js';
 import { type FoundGuest, HypervisorError } from '../hypervisor-driver.js';
 import { Definition, filesOf, markOf } from './definition.js';
 import type { CallOptions, Host } from './host-shell.js';
@@ -25,6 +26,9 @@ interface Found {
 
 /** What is in dom0 of the guests of one cloud. */
 export class Guests {
+  /** By SHA-256: each is brought to the host once. */
+  readonly images = new KeyedMutex<string>();
+
   constructor(
     readonly host: Host,
     /** Folder in dom0. */

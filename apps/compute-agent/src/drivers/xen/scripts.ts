@@ -130,8 +130,12 @@ mv "$new" "$root/images/$1"`;
 /** A disk from an image: $1 the new file, $2 SHA-256 of the image, $3 bytes; 0: as the image. \`missing\` when it is not there. */
 export const DISK_FROM = guestScript(`
 [ -e "$root/images/$2" ] || { echo missing; exit; }
-touch "$root/images/$2"
-cp --reflink=auto --sparse=always "$root/images/$2" "$g/$1.new"
+touch -c "$root/images/$2"
+if ! cp --reflink=auto --sparse=always "$root/images/$2" "$g/$1.new"; then
+  rm -f "$g/$1.new"
+  [ ! -e "$root/images/$2" ] || exit 1
+  echo missing; exit
+fi
 size=$(stat -c %s "$g/$1.new")
 if [ "$3" -gt 0 ] && [ "$size" -gt "$3" ]; then
   rm -f "$g/$1.new"; echo 'the image is larger than the disk' >&2; exit 1
