@@ -44,9 +44,14 @@ export class SshServer {
       ].join('\n'),
     );
     const sshd = spawn(SSHD, ['-D', '-e', '-f', file('sshd_config')], { stdio: 'ignore' });
+    let failed: Error | null = null;
+    sshd.on('error', (error) => {
+      failed = error;
+    });
     await vi.waitFor(
       () =>
         new Promise<void>((resolve, reject) => {
+          if (failed) return reject(failed);
           const socket = createConnection(port, '127.0.0.1', () => {
             socket.destroy();
             resolve();
@@ -69,6 +74,7 @@ export class SshServer {
   }
 
   async stop(): Promise<void> {
+    if (this.sshd.exitCode !== null || this.sshd.signalCode !== null || this.sshd.pid === undefined) return;
     const ended = new Promise((resolve) => this.sshd.once('exit', resolve));
     this.sshd.kill();
     await ended;

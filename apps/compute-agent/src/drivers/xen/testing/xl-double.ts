@@ -25,6 +25,8 @@ export class XlDouble {
     mkdirSync(join(this.folder, 'net', 'xenbr0', 'bridge'), { recursive: true });
     // What the driver looks for to know whether consoles are logged.
     this.consoles = spawn(join(bin, 'xenconsoled'), ['--log=guest'], { stdio: 'ignore' });
+    // Without it a probe says that consoles are not logged.
+    this.consoles.on('error', () => undefined);
   }
 
   get environment(): Record<string, string> {
