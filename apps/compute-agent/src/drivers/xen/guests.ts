@@ -101,8 +101,10 @@ export class Guests {
   }
 
   /** Runs a script about one guest. */
-  call(id: ServerId, script: string, args: readonly string[] = [], options: CallOptions = {}): Promise<string> {
-    return this.host.call(script, [this.root, id, this.host.lockWait(options.timeout), ...args], options);
+  async call(id: ServerId, script: string, args: readonly string[] = [], options: CallOptions = {}): Promise<string> {
+    const wait = this.host.lockWait(options.timeout);
+    // The empty line is how the script finds out that somebody listens.
+    return (await this.host.call(script, [this.root, id, wait, ...args], options)).replace(/^\n/, '');
   }
 
   folder(id: ServerId): string {

@@ -201,7 +201,7 @@ export class Host {
 
 const aborted = () => new HypervisorError('fault', 'it was aborted');
 
-/** Empty when it ends without one. */
+/** The first that is not empty; empty when it ends without one. */
 const firstLine = async (child: ShellProcess): Promise<string> => {
   const ended = new Promise<number | null>((resolve) => {
     child.once('error', () => resolve(NO_CONNECTION)).once('exit', resolve);
@@ -209,8 +209,9 @@ const firstLine = async (child: ShellProcess): Promise<string> => {
   const letters: string[] = [];
   for (;;) {
     const byte = child.stdout.read(1) as Buffer | null;
-    if (byte?.[0] === 10) return letters.join('');
-    if (byte) letters.push(byte.toString('latin1'));
+    if (byte?.[0] === 10) {
+      if (letters.length > 0) return letters.join('');
+    } else if (byte) letters.push(byte.toString('latin1'));
     else {
       const more = new Promise((resolve) => child.stdout.once('readable', resolve).once('end', resolve));
       if (child.stdout.readableEnded) {

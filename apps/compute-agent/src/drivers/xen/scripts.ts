@@ -2,7 +2,8 @@
  * All that is ever run in dom0, as constants for a POSIX shell. Each gets the state folder as its first argument; what is
  * changes one guest gets that guest's id as the second and holds the guest's lock, so that a change goes on to its end, and
  * is waited for, also when the agent that asked for it is gone. It gets the seconds that it may wait for the lock as the
- * third: what has it only when nobody listens any more does nothing, as it could undo what came after.
+ * third: what has it only when nobody listens any more does nothing, as it could undo what came after. So its output begins
+ * with an empty line.
  */
 
 const PATHS = 'PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL';
@@ -37,7 +38,7 @@ while
   flock -w "$wait" 9 || exit 75
   [ ! "$root/locks/$id" -ef /dev/fd/9 ]
 do :; done
-echo >&2
+echo
 trap : TERM
 ${body}`;
 

@@ -1,11 +1,14 @@
+import { execFile, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { ms, ServerId } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fileSource, rootFrom, testGuest } from '../common/test-guest.js';
 import { SSHD, SshServer } from '../common/testing/ssh-server.js';
-import { SshShell } from './host-shell.js';
+import { Host, SshShell } from './host-shell.js';
+import { SET_RUNNING } from './scripts.js';
 import { typed, XlDouble } from './testing/xl-double.js';
 import { XenDriver } from './xen.driver.js';
 
@@ -51,6 +54,18 @@ describe.runIf(existsSync(SSHD))('Xen by ssh', () => {
     expect([virtualSize, disk.length, disk.toString('latin1', 0, 8), disk.toString('latin1', 512, 513)]).toEqual([
       ...[3 << 20, 3 << 20, 'an image', 'W'],
     ]);
+    const lock = join(double.root, 'locks', id);
+    const holder = spawn('flock', [lock, 'sh', '-c', 'echo held; exec cat'], { stdio: ['pipe', 'pipe', 'ignore'] });
+    await new Promise((resolve) => holder.stdout.once('data', resolve));
+    const own = new SshShell(sshd.target('known_hosts'));
+    const host = new Host(own);
+    await host.call('true', []);
+    const pause = host.call(SET_RUNNING, [double.root, id, '60', 'pause'], { timeout: 1_000 });
+    await expect(pause).rejects.toMatchObject({ code: 'unavailable' });
+    holder.stdin.end();
+    await promisify(execFile)('flock', [lock, 'true']);
+    expect((await xen.inspect(id)).power, 'a change that nobody waits for').toBe('running');
+    own.close();
     await xen.powerOff(id, ms(10_000));
     expect((await events.next()).value).toEqual({ serverId: id });
     await xen.destroy(id);
