@@ -24,6 +24,8 @@ export interface QemuGuestSettings {
 }
 
 const PRESS_AGAIN = 5_000;
+/** Milliseconds until a process that hangs is asked again; it may refuse at once, when nobody takes its connections. */
+const ASK_AGAIN = 100;
 const REPORTED = new Set(['SHUTDOWN', 'RESET', 'STOP', 'RESUME', 'GUEST_PANICKED']);
 
 /** One guest and its process: QEMU's verbs, and one connection that is made when it is needed and kept. */
@@ -145,6 +147,7 @@ export class QemuGuest {
         return;
       } catch (error) {
         if (this.settings.isClosed() || (error as HypervisorError).code !== 'unavailable') throw error;
+        await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN));
       }
     }
   }
