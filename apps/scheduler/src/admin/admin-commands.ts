@@ -1,6 +1,7 @@
-import { AdminReply, AdminRequest, adminSubject, endpoint, invalid } from '@omnivisor/contracts';
+import { AdminReply, AdminRequest, adminSubject, type CommandContext, endpoint, invalid } from '@omnivisor/contracts';
 import type { Bus, Subscription } from '@omnivisor/platform/ports';
 import { z } from 'zod';
+import type { SchedulerCore } from '../core/scheduler-core.js';
 
 /** Public half of a NATS user key. */
 export const UserKey = z.string().regex(/^U[A-Z2-7]{55}$/, 'is no NATS user key');
@@ -29,6 +30,12 @@ export class AdminCommands {
     for (const subscription of this.subscriptions.splice(0)) await subscription.close();
   }
 }
+
+/** Of one command of an operator. */
+export const operatorContext = (core: SchedulerCore): CommandContext => ({
+  ...core.context(core.ids.uuid()),
+  actor: { kind: 'service', service: 'omnivisor-cli' },
+});
 
 /** @throws DomainError `invalid` */
 export const parse = <S extends z.ZodType>(schema: S, args: unknown): z.output<S> => {

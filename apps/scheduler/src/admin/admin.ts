@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { ActivePart, SchedulerCore } from '../core/scheduler-core.js';
 import { type Host, isHealthy } from '../scheduling/host/host.js';
 import { type HostCommand, hostAggregate } from '../scheduling/host/host-lifecycle.js';
-import { AdminCommands, parse, UserKey } from './admin-commands.js';
+import { AdminCommands, operatorContext, parse, UserKey } from './admin-commands.js';
 
 /** Parent of host ids: the n-th host of a name always has the same id, so that two of them cannot both be enrolled. */
 const HOSTS = '5f2c7f5e-3c37-4f6f-9d6f-2b1a5f0c9a11';
@@ -132,8 +132,7 @@ export class Admin implements ActivePart {
   }
 
   private async send(hostId: HostId, command: HostCommand): Promise<Host> {
-    const context = this.core.context(this.core.ids.uuid());
-    const by = { ...context, actor: { kind: 'service' as const, service: 'omnivisor-cli' } };
+    const by = operatorContext(this.core);
     const { state } = await this.core.commands.execute(hostAggregate, hostId, command, by);
     return state;
   }

@@ -1,7 +1,7 @@
 import { after, conflict, invalid, type Milliseconds, unavailable } from '@omnivisor/contracts';
 import { readerPermissions, signUser } from '@omnivisor/platform';
 import { z } from 'zod';
-import { AdminCommands, parse, UserKey } from '../admin/admin-commands.js';
+import { AdminCommands, operatorContext, parse, UserKey } from '../admin/admin-commands.js';
 import type { ActivePart, SchedulerCore } from '../core/scheduler-core.js';
 import { type FeedReader, type FeedReaderCommand, feedReaderAggregate } from './feed-reader.js';
 
@@ -100,8 +100,7 @@ export class FeedDesk implements ActivePart {
   }
 
   private async send(command: FeedReaderCommand): Promise<FeedReader> {
-    const context = this.core.context(this.core.ids.uuid());
-    const by = { ...context, actor: { kind: 'service' as const, service: 'omnivisor-cli' } };
+    const by = operatorContext(this.core);
     return (await this.core.commands.execute(feedReaderAggregate, command.name, command, by)).state;
   }
 }

@@ -1,4 +1,5 @@
-import type { hostBus } from '@omnivisor/contracts';
+import type { HostId, hostBus } from '@omnivisor/contracts';
+import { remainsOn } from '../server/state/server-moving.js';
 import type { ServerRow } from '../server/view/server.projection.js';
 import type { HostRow } from './host.projection.js';
 
@@ -10,7 +11,7 @@ export const isAskedFor = (
 ): boolean => {
   const { kind, attempt } = change;
   const isPlaced = server?.onHost === host.id && server.placement?.attempt === attempt;
-  const left = server?.remains?.find((r) => r.placement.host === host.id && r.placement.attempt === attempt);
+  const left = server && remainsOn(server, host.id as HostId, attempt);
   if (kind === 'discard') {
     const guest = host.quarantine[change.serverId];
     return guest?.verdict === 'discard' && guest.attempt === attempt && !isPlaced && !left;

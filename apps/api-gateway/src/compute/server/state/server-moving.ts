@@ -56,7 +56,7 @@ export const withoutTransfers = ({ migration, transfersToDrop }: Server): Pick<S
 export const withTombstones = ({ remains }: Server): Pick<Server, 'remains'> =>
   remains ? { remains: remains.map((r) => ({ ...r, part: 'tombstone' as const })) } : {};
 
-/** What `host` has confirmed to be gone, when it was not the guest that the server has. */
+/** What a host has of the server under that attempt, beside the guest that the server has. */
 export const remainsOn = (server: Server, host: HostId, attempt: number): Remains | undefined =>
   server.remains?.find((r) => r.placement.host === host && r.placement.attempt === attempt);
 
