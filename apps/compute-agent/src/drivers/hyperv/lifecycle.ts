@@ -115,10 +115,11 @@ export const unrescue = async (guests: Guests, guest: Guest, plug: () => Promise
   const own: Mark = { ...mark, stage: 'settled', rescue: null, images: mark.images.slice(0, -1) };
   await arrangeDisks(guest, own);
   await on.disks.insert(vm.Id, vm.Generation, own.configDrive);
-  const settled = await guests.write(guest, own);
-  await sweep(on, own);
   await plug();
-  await start(settled);
+  // It is rescued until its own system runs: cut off before that, it is started when this is asked for again.
+  await start({ ...guest, mark: own });
+  await guests.write(guest, own);
+  await sweep(on, own);
 };
 
 /** The root goes on in a disk above the old one, which so stays as it was until the resize is settled. */

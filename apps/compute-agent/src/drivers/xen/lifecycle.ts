@@ -73,8 +73,10 @@ export const rescue = async (guests: Guests, { spec, type }: Plan, signal: Abort
 export const unrescue = async (guests: Guests, { definition }: Guest, nics: readonly Nic[]): Promise<void> => {
   if (definition.stage !== 'rescued') return;
   await stopGuest(guests, definition.serverId);
-  const own = await guests.keep({ ...definition, stage: 'settled', rescue: null, nics: [...nics] });
-  await startGuest(guests, own);
+  const own: Definition = { ...definition, stage: 'settled', rescue: null, nics: [...nics] };
+  // It is rescued until its own system runs: cut off before that, it is started when this is asked for again.
+  await startGuest(guests, own, own);
+  await guests.keep(own);
 };
 
 /** The root goes on in a copy; the old one stays as it was until the resize is settled. */
