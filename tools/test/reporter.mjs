@@ -1,6 +1,6 @@
 /**
- * What a run of vitest comes to, as one JSON file for test.mjs: `{ passed, skipped, failures }`, a failure being one text of
- * a few lines: where, and the error. Vitest's own JSON reporter says nothing of errors outside of any test, which fail a run too.
+ * What a run of vitest comes to, as one JSON file for test.mjs: `{ passed, skipped, failures, flaky }`, a failure being one
+ * text of a few lines: where, and the error. Flaky is what failed first and passed when it was tried again. Vitest's own JSON reporter says nothing of errors outside of any test, which fail a run too.
  */
 import { writeFileSync } from 'node:fs';
 
@@ -22,14 +22,17 @@ export default class FailuresReporter {
           suite.errors().map((e) => this.#text(`${module.moduleId}: ${suite.fullName}`, e)),
         ),
       ),
-      ...tests
-        .filter((test) => test.result().state === 'failed')
-        .map((test) => this.#text(`${test.module.moduleId}: ${test.fullName}`, test.result().errors[0])),
+      ...tests.filter((test) => test.result().state === 'failed').map((test) => this.#firstError(test)),
       ...unhandled.map((error) =>
         this.#text(`outside of any test, near ${error.VITEST_TEST_PATH ?? 'an unknown file'}`, error),
       ),
     ];
-    writeFileSync(this.file, JSON.stringify({ passed: count('passed'), skipped: count('skipped'), failures }));
+    const flaky = tests.filter((test) => test.diagnostic()?.flaky).map((test) => this.#firstError(test));
+    writeFileSync(this.file, JSON.stringify({ passed: count('passed'), skipped: count('skipped'), failures, flaky }));
+  }
+
+  #firstError(test) {
+    return this.#text(`${test.module.moduleId}: ${test.fullName}`, test.result().errors?.[0]);
   }
 
   #text(where, error) {

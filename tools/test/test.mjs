@@ -4,7 +4,8 @@
  * npm test -- --fast  without the end-to-end part and without real guests
  * npm test -- PATH…   the same checks, and only the tests whose path contains one of PATH
  *
- * Ends with one line `N passed, N failed` over all of it (each check counts as one test), exit status 1 on a failure.
+ * Ends with one line `N passed, N failed` over all of it (each check counts as one test), exit status 1 on a failure. A test
+ * of processes and guests that fails is tried once more; one that passes then is named as FLAKY, which is a bug to mend.
  */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -38,6 +39,7 @@ const env = { ...process.env, [RUN_VARIABLE]: run, TMPDIR: folder, NO_UPDATE_NOT
 const started = Date.now();
 const total = { passed: 0, failed: 0, skipped: 0 };
 const failures = [];
+const flaky = [];
 const notes = [];
 
 /** Runs a command of ours in a process group of its own; null when the time was up. */
@@ -90,9 +92,10 @@ const vitest = async (name, args) => {
     if (code !== 0) fail(code === null ? `${name}: out of time` : `${name}: vitest ended with ${code}`);
     return;
   }
-  const { passed, skipped, failures: found } = JSON.parse(readFileSync(report, 'utf8'));
+  const { passed, skipped, failures: found, flaky: again } = JSON.parse(readFileSync(report, 'utf8'));
   total.passed += passed;
   total.skipped += skipped;
+  flaky.push(...again);
   for (const failure of found) fail(failure);
   if (code !== 0 && found.length === 0) fail(`${name}: vitest ended with ${code}, see above`);
 };
@@ -127,6 +130,7 @@ const finish = async () => {
   console.log('');
   for (const note of notes) console.log(`note: ${note}`);
   if (total.skipped > 0) console.log(`note: ${total.skipped} tests were skipped; their files say why`);
+  for (const test of flaky) console.log(`FLAKY ${test}`);
   for (const failure of failures) console.log(`FAILED ${failure}`);
   console.log(`took ${Math.round((Date.now() - started) / 1000)} s`);
   console.log(`${total.passed} passed, ${total.failed} failed`);
@@ -163,8 +167,9 @@ try {
   const { reason = null } = (await vcsim) ?? {};
   if (reason !== null) notes.push(`${reason}: tests that need it are skipped`);
   if (specs.length > 0) await vitest('specs', specs);
-  if (integration.length > 0) await vitest('integration', ['--maxWorkers=1', ...integration]);
-  if (endToEnd.length > 0) await vitest('end to end', ['--maxWorkers=1', ...endToEnd]);
+  const oneByOne = ['--maxWorkers=1', '--retry=1'];
+  if (integration.length > 0) await vitest('integration', [...oneByOne, ...integration]);
+  if (endToEnd.length > 0) await vitest('end to end', [...oneByOne, ...endToEnd]);
 } catch (error) {
   fail(error.message);
 }
