@@ -126,7 +126,8 @@ it('an upload counts as one, a patch and a discovery document as nothing', () =>
 
 it('who does not say in time what he wants is cut off', async () => {
   const port = await app.listen(0, '127.0.0.1');
-  const client = connect(port, '127.0.0.1', () => client.write('GET /compute/v2.1/things HTTP/1.1\r\nhost: x\r\nx: '));
+  const client = connect(port, '127.0.0.1');
+  client.write('GET /compute/v2.1/things HTTP/1.1\r\nhost: x\r\nx: ');
   let answer = '';
   client.on('data', (data) => {
     answer += data;
