@@ -31,19 +31,35 @@ export const removeNetworks = async (home, say) => {
   if (await LinuxNetworkPlug.removeNetworks({ cloudId })) say('removed the networks');
 };
 
-/** Asks the API to stop every server, so that the log knows; then ends what is left. */
+/** Milliseconds that guests get to shut down by themselves, and their agents to say so. */
+const PATIENCE = 90_000;
+
+/** Servers whose guests run on hosts that answer. */
+const runningServers = async (client) =>
+  (await client.get('compute', '/servers/detail?all_tenants=1')).servers.filter(
+    (server) => ['ACTIVE', 'PAUSED'].includes(server.status) && ['UP', 'MAINTENANCE'].includes(server.host_status),
+  );
+
+/** Asks the API to stop every server that can be, so that the log knows; what cannot be is said. */
+const stopServers = async (home, say) => {
+  const client = await adminClient(home);
+  const running = await runningServers(client);
+  say(`powering off ${running.length} servers`);
+  const asked = new Set();
+  for (const { id, name } of running)
+    await client.post('compute', `/servers/${id}/action`, { 'os-stop': null }).then(
+      () => asked.add(id),
+      (error) => say(`server ${name} (${id}): ${error.message}`),
+    );
+  await client.until('servers to be off', PATIENCE, async () =>
+    (await runningServers(client)).every(({ id }) => !asked.has(id)),
+  );
+};
+
+/** Powers off the servers, then ends the guests of this machine that are left. */
 export const powerOffGuests = async (home, state, say) => {
-  if (state && isAlive(state.supervisor)) {
-    const client = await adminClient(home);
-    const { servers } = await client.get('compute', '/servers/detail?all_tenants=1');
-    const running = servers.filter((s) => s.status === 'ACTIVE' || s.status === 'PAUSED');
-    say(`powering off ${running.length} servers`);
-    for (const server of running) await client.post('compute', `/servers/${server.id}/action`, { 'os-stop': null });
-    await client.until('servers to be off', 90_000, async () => {
-      const now = (await client.get('compute', '/servers/detail?all_tenants=1')).servers;
-      return now.every((s) => s['OS-EXT-STS:power_state'] !== 1);
-    });
-  }
+  if (state && isAlive(state.supervisor))
+    await stopServers(home, say).catch((error) => say(`the control plane did not power off all: ${error.message}`));
   const left = guestProcesses(home);
   if (left.length > 0) {
     say(`ending ${left.length} guests that the control plane does not answer for`);
