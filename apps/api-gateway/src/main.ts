@@ -141,6 +141,8 @@ for (const { name, relay } of relays) {
   lifecycle.onStop(name, () => relay.stop());
 }
 const port = await service.app.listen(config.OMNIVISOR_PORT, config.OMNIVISOR_LISTEN);
+if (config.OMNIVISOR_AGENT_URL === undefined && config.OMNIVISOR_LISTEN !== '127.0.0.1')
+  log.warn('OMNIVISOR_AGENT_URL is not set: consoles work on hosts of this machine only');
 service.serveConsoles(config.OMNIVISOR_AGENT_URL ?? `ws://127.0.0.1:${port}`);
 lifecycle.onStop('traffic', () => {
   health.markStopping();
