@@ -9,7 +9,7 @@ here=$(dirname "$0")
 # In variables, not in a pipe: what fails must end this here. It is never written to a disk.
 secrets=$(kubectl -n "$namespace" get secrets -o json)
 renewed=$(printf '%s' "$secrets" | node "$here/renew-credentials.mjs")
-printf '%s' "$renewed" | kubectl apply --server-side --force-conflicts --field-manager=omnivisor-credentials -f -
+printf '%s' "$renewed" | kubectl replace -f -
 kubectl -n "$namespace" delete job migrate --ignore-not-found
 kubectl apply --server-side -k "$overlay"
 # Those whose image stayed the same take up their new credentials too.
