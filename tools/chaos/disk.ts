@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { eventually } from '../e2e/running-cloud.js';
@@ -42,13 +42,16 @@ export class VolatileDisk {
   }
 
   async powerOn(): Promise<void> {
-    const [socket, file] = [join(this.folder, 'socket'), join(this.folder, 'file')];
-    rmSync(socket, { force: true });
+    const socket = join(this.folder, 'socket');
+    const ready = join(this.folder, 'ready');
+    const file = join(this.folder, 'file');
+    for (const path of [socket, ready]) rmSync(path, { force: true });
     writeFileSync(file, '');
     const cached = ['--filter=cache', 'file', this.platter, 'cache=writeback'];
-    this.server = spawnOurs('nbdkit', ['--foreground', '--exit-with-parent', '-U', socket, ...cached], {
-      stdio: 'ignore',
-    });
+    const serve = ['--foreground', '--exit-with-parent', '--pidfile', ready, '-U', socket, ...cached];
+    this.server = spawnOurs('nbdkit', serve, { stdio: 'ignore' });
+    // It writes that file when it answers; nbdfuse asks once, and gives up.
+    await eventually('nbdkit answers', async () => existsSync(ready), Boolean);
     this.file = spawnOurs('nbdfuse', [file, `nbd+unix:///?socket=${socket}`], { stdio: 'ignore' });
     await eventually(
       `${file} is a disk`,
