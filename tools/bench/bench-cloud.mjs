@@ -11,13 +11,18 @@ import { timed } from './measure.mjs';
 /** How long a client waits between two looks at a server that is not ACTIVE yet, in milliseconds. */
 const LOOK = 3;
 
+const newHome = () => {
+  const home = mkdtempSync(join(tmpdir(), 'omnivisor-bench-'));
+  chmodSync(home, 0o755);
+  return home;
+};
+
 /**
  * A cloud of one host with room for all, in a folder of its own, and what the bench asks of it.
  * @param {'fake' | 'qemu'} [backend]
+ * @param {string} [home] an empty folder that others can read
  */
-export const startBenchCloud = async (backend = 'fake') => {
-  const home = mkdtempSync(join(tmpdir(), 'omnivisor-bench-'));
-  chmodSync(home, 0o755);
+export const startBenchCloud = async (backend = 'fake', home = newHome()) => {
   const env = {
     ...{ ...process.env, OMNIVISOR_HOME: home, OMNIVISOR_LOG_LEVEL: 'warn' },
     ...{ OMNIVISOR_FAKE_VCPUS: '4096', OMNIVISOR_CPU_ALLOCATION_RATIO: '64', OMNIVISOR_DISK_ALLOCATION_RATIO: '64' },

@@ -1,14 +1,16 @@
 #!/usr/bin/env node
 /**
- * npm run bench:million [-- --json] [--events N]: what a log of a million events costs. Lives of servers are lived in a
- * real cloud, then written again under other names until the log is long enough; measured are the rebuild of all read
- * models from the first event, the first answers after a start, and `audit verify`.
+ * npm run bench:million [-- --json] [--events N] [--home DIR] [--only PART]: what a log of a million events costs. Lives of
+ * servers are lived in a real cloud, then written again under other names until the log is long enough; measured are the
+ * rebuild of all read models from the first event, the first answers after a start, and `audit verify`. A cloud in a folder
+ * that is named stays there, and the next run goes on with it; `--only` rebuild, start or verify measures one part.
  */
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 import pg from 'pg';
 import { postgresBinaries, startPostgres } from '../services/postgres.mjs';
 import { freePort } from '../services/process.mjs';
@@ -19,8 +21,16 @@ import { knownUser } from '../start/system.mjs';
 import { atRest, startBenchCloud } from './bench-cloud.mjs';
 import { concurrently, cpuSeconds, loadAverage, pssMib, total } from './measure.mjs';
 
-const asJson = process.argv.includes('--json');
-const EVENTS = Number(process.argv[process.argv.indexOf('--events') + 1]) || 1_000_000;
+const { values: options } = parseArgs({
+  options: {
+    json: { type: 'boolean', default: false },
+    events: { type: 'string', default: '1000000' },
+    home: { type: 'string' },
+    only: { type: 'string' },
+  },
+});
+const asJson = options.json;
+const EVENTS = Number(options.events);
 const LIVES = 40;
 const BATCH = 2_000;
 const say = (line) => console.error(line);
@@ -145,10 +155,13 @@ const rebuild = async (url, events, postgres) => {
     ['api-gateway', gatewayProjections],
     ['image-service', imageProjections],
   ]) {
-    const readModel = new PostgresReadModel({ url, schema: `rebuild_${name.replace('-', '_')}` });
+    const schema = `rebuild_${name.replace('-', '_')}`;
+    await connected((client) => client.query(`drop schema if exists ${schema} cascade`));
+    const readModel = new PostgresReadModel({ url, schema });
     await readModel.prepare(projections.map((p) => p.table));
     costs[name] = await cost(name, postgres, events, () => new Projector(store, readModel, projections).catchUp());
     await readModel.close();
+    await connected((client) => client.query(`drop schema ${schema} cascade`));
   }
   await store.close();
   return costs;
@@ -162,9 +175,14 @@ const tool = (home, name, ...args) => {
   return done.stdout;
 };
 
-say('lives of servers in a cloud with one fake host');
-const cloud = await startBenchCloud();
-const { home } = cloud;
+const kept = options.home && resolve(options.home);
+const resumed = kept && existsSync(join(kept, 'written'));
+if (kept) {
+  mkdirSync(kept, { recursive: true });
+  chmodSync(kept, 0o755);
+}
+const cloud = resumed ? undefined : await startBenchCloud('fake', kept);
+const home = cloud?.home ?? kept;
 const address = () => {
   const password = readFileSync(join(home, 'data/postgres/password'), 'utf8').trim();
   const port = readFileSync(join(home, 'data/postgres.port'), 'utf8').trim();
@@ -181,74 +199,106 @@ const connected = async (work) => {
 };
 const apiPort = await freePort();
 const start = () => tool(home, 'start.mjs', '--detach', '--agents', '0', '--fake-hosts', '1', '--port', `${apiPort}`);
-/** Seconds until a server can be had. */
-const firstServer = () =>
-  seconds(async () => {
-    const admin = await adminClient(home);
-    const [flavor] = (await admin.get('compute', '/flavors')).flavors;
-    const [image] = (await admin.get('image', '/images')).images;
-    const server = { name: 'first', flavorRef: flavor.id, imageRef: image.id, networks: 'none' };
-    const { id } = (await admin.post('compute', '/servers', { server }, { 'openstack-api-version': 'compute 2.37' }))
-      .server;
-    const isActive = async () => (await admin.get('compute', `/servers/${id}`)).server.status === 'ACTIVE';
-    await admin.until('a first server', 120_000, isActive, 20);
-  });
-const sealed = () =>
-  connected(async (c) => Number((await c.query('select max(position) as at from log.checkpoint')).rows[0].at));
-const head = () => connected(async (c) => Number((await c.query('select position from log.head')).rows[0].position));
-try {
-  const load = [loadAverage()];
+/** Milliseconds until a server can be had. */
+const firstServer = async () => {
+  const admin = await adminClient(home);
+  const [flavor] = (await admin.get('compute', '/flavors')).flavors;
+  const [image] = (await admin.get('image', '/images')).images;
+  const server = { name: 'first', flavorRef: flavor.id, imageRef: image.id, networks: 'none' };
+  const { id } = (await admin.post('compute', '/servers', { server }, { 'openstack-api-version': 'compute 2.37' }))
+    .server;
+  const isActive = async () => (await admin.get('compute', `/servers/${id}`)).server.status === 'ACTIVE';
+  await admin.until('a first server', 120_000, isActive, 20);
+};
+const position = (text) => connected(async (c) => Number((await c.query(text)).rows[0].at));
+const head = () => position('select position as at from log.head');
+const sealed = () => position('select coalesce(max(position), 0) as at from log.checkpoint');
+
+const write = async () => {
+  say('lives of servers in a cloud with one fake host');
   // What is done once, for the first server, is none of a life.
   await live(cloud, 2, 'first');
   const from = await head();
   await live(cloud, LIVES, 'life');
   tool(home, 'stop.mjs');
+  await withPostgres(async () => {
+    say(`writing ${EVENTS} events`);
+    const written = await seconds(() => connected((client) => multiply(client, from, EVENTS)));
+    say(`  ${await head()} events in ${round(written)} s`);
+  });
+  writeFileSync(join(home, 'written'), '');
+};
+
+/** PostgreSQL alone, as long as `work` takes. */
+const withPostgres = async (work) => {
   const binaries = postgresBinaries(ROOT);
   const user = process.getuid?.() === 0 ? { user: knownUser() } : {};
   const port = Number(readFileSync(join(home, 'data/postgres.port'), 'utf8'));
   const postgres = await startPostgres({ dir: join(home, 'data/postgres'), binaries, port, ...user });
-  let events;
-  let rebuilt;
   try {
-    say(`writing ${EVENTS} events`);
-    const written = await seconds(() => connected((client) => multiply(client, from, EVENTS)));
-    events = await head();
-    say(`  ${events} events in ${round(written)} s`);
-    say('rebuild of all read models');
-    rebuilt = await rebuild(address(), events, postgres);
+    return await work(postgres);
   } finally {
     await postgres.stop();
   }
-  say('a start that has it all to catch up with');
-  const behind = await seconds(() => start());
-  tool(home, 'stop.mjs');
-  say('a start after that');
-  const again = await seconds(() => start());
-  const first = await firstServer();
-  const services = readState(home).services.filter((s) => s.pid !== null);
-  const memory = pssMib(services);
-  say(`  behind ${round(behind)} s, again ${round(again)} s, first server ${round(first)} s, load ${loadAverage()}`);
-  say('all of it is sealed');
-  const sealing = await seconds(async () => {
-    while ((await sealed()) < events) await setTimeout(1_000);
-  });
-  say(`  after ${round(sealing)} s, load ${loadAverage()}`);
-  say('verify');
-  const verify = await seconds(async () => say(tool(home, 'omnivisor.mjs', 'audit', 'verify')));
-  load.push(loadAverage());
-  const result = {
-    load,
-    events,
-    rebuild: rebuilt,
-    startBehindSeconds: round(behind),
-    startSeconds: round(again),
-    firstServerSeconds: round(first),
-    sealingSeconds: round(sealing),
-    verifySeconds: round(verify),
-    memoryMib: Object.fromEntries(Object.entries(memory).map(([name, mib]) => [name, round(mib, 0)])),
-    cpuSeconds: cpuSeconds(services),
-  };
+};
+
+const PARTS = {
+  async rebuild() {
+    say('rebuild of all read models');
+    return { rebuild: await withPostgres(async (postgres) => rebuild(address(), await head(), postgres)) };
+  },
+  async start() {
+    say('a start that has to catch up with what is not read yet');
+    const behind = await seconds(() => start());
+    tool(home, 'stop.mjs');
+    say('a start after that');
+    const again = await seconds(() => start());
+    const services = readState(home).services.filter((s) => s.pid !== null);
+    const before = cpuSeconds(services);
+    const first = await seconds(firstServer);
+    const after = cpuSeconds(services);
+    const spent = Object.fromEntries(Object.entries(after).map(([name, s]) => [name, round(s - before[name], 2)]));
+    const second = await seconds(firstServer);
+    const result = {
+      startBehindSeconds: round(behind),
+      startSeconds: round(again),
+      firstServerSeconds: round(first, 2),
+      firstServerCpuSeconds: spent,
+      secondServerSeconds: round(second, 2),
+      memoryMib: Object.fromEntries(Object.entries(pssMib(services)).map(([name, mib]) => [name, round(mib, 0)])),
+      cpuSeconds: cpuSeconds(services),
+    };
+    tool(home, 'stop.mjs');
+    return result;
+  },
+  async verify() {
+    start();
+    say('all of it is sealed');
+    const events = await head();
+    const sealing = await seconds(async () => {
+      while ((await sealed()) < events) await setTimeout(1_000);
+    });
+    say(`  after ${round(sealing)} s, load ${loadAverage()}`);
+    say('verify');
+    const before = cpuSeconds([{ name: 'own', pid: process.pid }]).own;
+    const verify = await seconds(async () => say(tool(home, 'omnivisor.mjs', 'audit', 'verify')));
+    const cpu = cpuSeconds([{ name: 'own', pid: process.pid }]).own - before;
+    tool(home, 'stop.mjs');
+    return { sealingSeconds: round(sealing), verifySeconds: round(verify), verifyCpuSeconds: round(cpu) };
+  },
+};
+
+try {
+  if (!resumed) await write();
+  const parts = options.only ? { [options.only]: PARTS[options.only] } : PARTS;
+  const result = {};
+  for (const [name, part] of Object.entries(parts)) {
+    const load = loadAverage();
+    Object.assign(result, await part(), { [`${name}Load`]: [load, loadAverage()] });
+    say(JSON.stringify(result));
+  }
   console.log(asJson ? JSON.stringify(result) : JSON.stringify(result, null, 2));
 } finally {
-  cloud.stop();
+  if (!kept) cloud.stop();
+  else tool(home, 'stop.mjs');
 }
