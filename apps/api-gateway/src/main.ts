@@ -10,6 +10,7 @@ import {
   PostgresReadModel,
 } from '@omnivisor/eventsourcing/postgres';
 import { PostgresSealStore } from '@omnivisor/eventsourcing/seal';
+import { PostgresSnapshots } from '@omnivisor/eventsourcing/snapshot';
 import { masterKeys, PostgresVault } from '@omnivisor/eventsourcing/vault';
 import { readPolicies } from '@omnivisor/openstack';
 import {
@@ -64,6 +65,8 @@ await readModel.prepare(tables);
 const history = new PostgresHistory({ url, schema });
 lifecycle.onStop('history', () => history.close());
 await history.prepare(tables);
+const snapshots = new PostgresSnapshots({ url, schema });
+lifecycle.onStop('snapshots', () => snapshots.close());
 const eventIndex = new PostgresEventIndex({ url, schema, rule: INDEX_RULE });
 lifecycle.onStop('index of the log', () => eventIndex.close());
 await eventIndex.prepare();
@@ -83,6 +86,7 @@ const service = await startGatewayApp({
     store,
     readModel,
     history,
+    snapshots,
     random: Math.random,
     lag: ms(50),
     gather: ms(5),

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { ms } from '@omnivisor/contracts';
 import { PgLeadership, PostgresEventStore } from '@omnivisor/eventsourcing/postgres';
-import { PostgresSnapshotStore } from '@omnivisor/eventsourcing/snapshot';
+import { PostgresSnapshots } from '@omnivisor/eventsourcing/snapshot';
 import { BusTokenValidator, createOpenStackApp } from '@omnivisor/openstack';
 import {
   Health,
@@ -44,11 +44,9 @@ lifecycle.onStop('bus', () => bus.close());
 const ids = new RandomIds();
 const store = new PostgresEventStore({ url: config.OMNIVISOR_DATABASE_URL, ids });
 lifecycle.onStop('store', () => store.close());
-const snapshots = new PostgresSnapshotStore({
+const snapshots = new PostgresSnapshots({
   url: config.OMNIVISOR_DATABASE_URL,
   schema: config.OMNIVISOR_DATABASE_SCHEMA,
-  name: 'world',
-  version: WORLD_VERSION,
 });
 lifecycle.onStop('snapshots', () => snapshots.close());
 
@@ -68,7 +66,7 @@ const scheduler = new Scheduler(
     ids,
     bus,
     store,
-    snapshots,
+    snapshots: snapshots.of('world', WORLD_VERSION),
     lag: ms(100),
     leadership: new PgLeadership(config.OMNIVISOR_DATABASE_URL, 'scheduler', onError),
   },

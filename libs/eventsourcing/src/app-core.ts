@@ -9,6 +9,8 @@ import { Forgetting } from './personal/forget.js';
 import { type Process, type ProcessClock, ProcessRunner } from './process-manager.js';
 import { type Projection, Projector } from './projection.js';
 import { type DueWork, dueTable, type ReadModel, type RowChange, type RowReader } from './read-model.js';
+import type { Snapshots } from './snapshot/snapshot-store.js';
+import { StreamKeeper } from './stream-keeper.js';
 
 /** The part of the bus that wake-ups need; `libs/platform` has the port and its adapters. */
 export interface WakeUps {
@@ -25,6 +27,10 @@ export interface AppPorts<C extends ProcessClock = ProcessClock, B extends WakeU
   readonly readModel: ReadModel;
   /** The read model's past; without one nothing is answered for it. */
   readonly history?: History;
+  /** Where the state of long streams is kept; without it they are folded once in each process. */
+  readonly snapshots?: Snapshots;
+  /** How many events a stream has before its state is kept; 1,000 when not given. */
+  readonly snapshotEvery?: number;
   /** A number in [0, 1). */
   readonly random: () => number;
   /** How far the read model may stay behind what others append while nobody reads it; 0 when not given. */
@@ -54,6 +60,7 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
   readonly readModel: ReadModel;
   readonly commands: CommandHandler;
   readonly projector: Projector;
+  private readonly keeper: StreamKeeper | undefined;
   private readonly historian: Historian | undefined;
   private readonly moment = new Moment();
   private readonly runners: ProcessRunner[] = [];
@@ -77,8 +84,11 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
     this.bus = ports.bus;
     this.store = ports.store;
     this.readModel = ports.readModel;
-    this.commands = new CommandHandler(ports.store, {
+    const { store, snapshots, snapshotEvery: every } = ports;
+    this.keeper = snapshots && new StreamKeeper({ store, snapshots, every, onError });
+    this.commands = new CommandHandler(store, {
       clock: ports.clock,
+      ...(this.keeper ? { keeper: this.keeper } : {}),
       onAppended: (event) => {
         for (const runner of this.runners) runner.appended(event);
         for (const observer of this.appendObservers) observer(event);
@@ -135,6 +145,7 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
     for (const stop of this.stops) await stop();
     await this.historian?.stop();
     await Promise.all(this.runners.map((r) => r.stop()));
+    await this.keeper?.done();
   }
 
   /**

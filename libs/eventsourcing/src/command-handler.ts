@@ -13,9 +13,10 @@ import {
   unavailable,
 } from '@omnivisor/contracts';
 import { LRUCache } from 'lru-cache';
-import { type Aggregate, streamOf } from './decider.js';
+import { type Aggregate, type AnyAggregate, streamOf } from './decider.js';
 import { type AppendResult, type EventStore, WrongExpectedRevision } from './event-store.js';
 import { UnknownEvent } from './projection.js';
+import type { StreamKeeper } from './stream-keeper.js';
 
 export interface Outcome<State> {
   readonly state: State;
@@ -37,6 +38,8 @@ export interface CommandHandlerOptions {
   readonly onAppended?: (event: RecordedEvent) => void;
   /** A stream as something else knows it, to go on from when this process has not read it yet. */
   readonly known?: (stream: string) => StreamState | undefined;
+  /** Keeps the state of long streams beyond this process. */
+  readonly keeper?: StreamKeeper;
   /** Streams whose state is remembered. */
   readonly cacheSize?: number;
   /** Commands of one stream that may wait. */
@@ -44,9 +47,6 @@ export interface CommandHandlerOptions {
   /** How long a command may wait for those before it. */
   readonly patience?: Milliseconds;
 }
-
-// biome-ignore lint/suspicious/noExplicitAny: a line has commands of whatever aggregates share its stream
-type AnyAggregate = Aggregate<any, any, any>;
 
 interface Waiting {
   readonly aggregate: AnyAggregate;
@@ -199,6 +199,7 @@ export class CommandHandler {
       if (result) {
         const folded = fold(waiting.aggregate, state.state, result.events);
         state = this.remember(stream, { state: folded, revision: result.revision });
+        this.options.keeper?.keep(waiting.aggregate, result.events.at(-1)!, folded);
         if (this.options.onAppended) for (const event of result.events) this.options.onAppended(event);
       }
       if (refusal) waiting.reject(refusal.error);
@@ -217,11 +218,14 @@ export class CommandHandler {
     stream: string,
     known: StreamState = { state: aggregate.initial, revision: NO_STREAM },
   ): Promise<StreamState> {
-    const news = await this.store.readStream(stream, known.revision + 1);
+    const kept = known.revision === NO_STREAM ? await this.options.keeper?.resume(aggregate, stream) : undefined;
+    const news = kept?.news ?? (await this.store.readStream(stream, known.revision + 1));
     const last = news.at(-1);
-    if (!last) return known;
+    if (!last) return kept ? this.remember(stream, kept) : known;
     for (const event of news) assertFoldable(aggregate.events, event);
-    return this.remember(stream, { state: fold(aggregate, known.state, news), revision: last.revision });
+    const state = fold(aggregate, (kept ?? known).state, news);
+    this.options.keeper?.keep(aggregate, last, state);
+    return this.remember(stream, { state, revision: last.revision });
   }
 
   private remember(stream: string, state: StreamState): StreamState {

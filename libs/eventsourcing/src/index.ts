@@ -10,3 +10,4 @@ export * from './moment.js';
 export * from './process-manager.js';
 export * from './projection.js';
 export * from './read-model.js';
+export * from './stream-keeper.js';

@@ -27,7 +27,7 @@ import {
   seconds,
   signImageUrl,
 } from '@omnivisor/contracts';
-import { MemorySnapshotStore } from '@omnivisor/eventsourcing/snapshot';
+import { MemorySnapshots } from '@omnivisor/eventsourcing/snapshot';
 import { MemoryVault } from '@omnivisor/eventsourcing/vault';
 import type { Bus } from '@omnivisor/platform/ports';
 import { SeededIds, VirtualClock } from '@omnivisor/platform/testing';
@@ -107,7 +107,7 @@ export class FaultyCloud {
   });
   private readonly seeded: SeededIds;
   private readonly vault: MemoryVault;
-  private readonly snapshots = new MemorySnapshotStore();
+  private readonly snapshots = new MemorySnapshots();
   private readonly cores = new Map<Life, Gateway>();
   private readonly networks: NetworkId[] = [];
   /** Disks on their way. */
@@ -297,6 +297,8 @@ export class FaultyCloud {
       ...this.portsOf(life),
       readModel: bug?.readModel?.(this.database.readModelFor(life)) ?? this.database.readModelFor(life),
       random: new Random(this.history.seed, life.name).next,
+      snapshots: this.snapshots,
+      snapshotEvery: 3,
     };
     const gateway = new Gateway(ports, this.vault, (where, error) => this.note(`${life.name} ${where}: ${error}`));
     bug?.gateway?.(gateway);
@@ -310,7 +312,7 @@ export class FaultyCloud {
       {
         ...this.portsOf(life),
         leadership: this.seat.leadershipFor(life),
-        snapshots: this.snapshots,
+        snapshots: this.snapshots.of('world', '1'),
         snapshotEvery: 20,
       },
       { cloudId: CLOUD, onError: (where, error) => this.note(`${life.name} ${where}: ${error}`) },

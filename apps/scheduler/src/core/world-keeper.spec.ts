@@ -1,15 +1,15 @@
 import type { EventId } from '@omnivisor/contracts';
 import { EventStoreUnavailable } from '@omnivisor/eventsourcing';
-import { MemorySnapshotStore, type Snapshot, SnapshotDamaged } from '@omnivisor/eventsourcing/snapshot';
+import { MemorySnapshots, type Snapshot, SnapshotDamaged, type SnapshotStore } from '@omnivisor/eventsourcing/snapshot';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Simulation } from '../testing/simulation.js';
 import { partsOf } from './world-snapshot.js';
 
 let sim: Simulation;
-let snapshots: MemorySnapshotStore;
+let snapshots: SnapshotStore;
 beforeEach(() => {
   sim = new Simulation();
-  snapshots = new MemorySnapshotStore();
+  snapshots = new MemorySnapshots().of('world', '1');
   sim.snapshots = snapshots;
 });
 afterEach(() => sim.stop());

@@ -1,3 +1,3 @@
-export * from './memory-snapshot-store.js';
-export * from './postgres-snapshot-store.js';
+export * from './memory-snapshots.js';
+export * from './postgres-snapshots.js';
 export * from './snapshot-store.js';

@@ -23,6 +23,11 @@ export interface SnapshotStore {
   save(snapshot: Snapshot): Promise<void>;
 }
 
+/** Snapshots of many folds. The same name and version mean the same one. */
+export interface Snapshots {
+  of(name: string, version: string): SnapshotStore;
+}
+
 /** What is kept is not what was saved. */
 export class SnapshotDamaged extends Error {
   constructor(what: string) {

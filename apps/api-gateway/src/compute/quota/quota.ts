@@ -113,6 +113,14 @@ const noQuota: Quota = { limits: {}, used: {}, owners: ImmutableMap() };
 export const quotaAggregate: Aggregate<Quota, QuotaCommand, QuotaEvent> = {
   events: quotaEvents,
   initial: noQuota,
+  kept: {
+    version: '1',
+    write: ({ owners, ...rest }) => ({ ...rest, owners: [...owners] }),
+    read: (written) => {
+      const { owners, ...rest } = written as Quota & { owners: Iterable<[string, QuotaAmounts]> };
+      return { ...rest, owners: ImmutableMap(owners) };
+    },
+  },
   decide(command, quota) {
     const { projectId } = command;
     switch (command.type) {

@@ -268,6 +268,18 @@ export const addressPool: Aggregate<AddressPool, AddressPoolCommand, AddressPool
     macs: ImmutableMap(),
     lowest: ImmutableMap(),
   },
+  kept: {
+    version: '1',
+    write: ({ closed, ranges, holdings, addresses, macs, lowest }) => ({
+      ...{ closed, ranges: [...ranges], holdings: [...holdings] },
+      ...{ addresses: [...addresses], macs: [...macs], lowest: [...lowest] },
+    }),
+    read: (written) => {
+      const { closed, ...maps } = written as { closed: boolean } & Record<string, [never, never][]>;
+      const entries = Object.entries(maps).map(([name, map]) => [name, ImmutableMap(map)]);
+      return { closed, ...Object.fromEntries(entries) };
+    },
+  },
   decide,
   evolve,
 };

@@ -89,6 +89,14 @@ const evolve = (quota: NetworkQuota, event: NetworkQuotaEvent): NetworkQuota => 
 export const networkQuota: Aggregate<NetworkQuota, NetworkQuotaCommand, NetworkQuotaEvent> = {
   events: networkQuotaEvents,
   initial: { limits: {}, taken: {} },
+  kept: {
+    version: '1',
+    write: ({ limits, taken }) => ({ limits, taken: Object.entries(taken).map(([name, ids]) => [name, [...ids]]) }),
+    read: (written) => {
+      const { limits, taken } = written as { limits: NetworkQuota['limits']; taken: [string, string[]][] };
+      return { limits, taken: Object.fromEntries(taken.map(([name, ids]) => [name, ImmutableSet(ids)])) };
+    },
+  },
   decide,
   evolve,
 };

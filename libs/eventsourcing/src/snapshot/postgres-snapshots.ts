@@ -1,46 +1,49 @@
 import { type EventId, type Position, unavailable } from '@omnivisor/contracts';
 import pg from 'pg';
 import { ConnectionLost, Link } from '../postgres/link.js';
-import { Digest, type Snapshot, SnapshotDamaged, type SnapshotStore } from './snapshot-store.js';
+import { Digest, type Snapshot, SnapshotDamaged, type SnapshotStore, type Snapshots } from './snapshot-store.js';
 
-export interface PostgresSnapshotStoreOptions {
+export interface PostgresSnapshotsOptions {
   /** Login of the service's role. */
   readonly url: string;
   /** The app's schema. */
   readonly schema: string;
-  /** What is folded. */
-  readonly name: string;
-  /** Of the fold and of what it writes. */
-  readonly version: string;
 }
 
+type Key = readonly [name: string, version: string];
+type Run = <Row extends readonly unknown[]>(text: string, values?: readonly unknown[]) => Promise<Row[]>;
 type Header = readonly [position: Position, eventId: string, parts: number, digest: string];
 
 /** Parts that are read at once. */
 const PAGE = 64;
 
 /** Snapshots in the app's schema. Those that no version has written for a week go. */
-export class PostgresSnapshotStore implements SnapshotStore {
+export class PostgresSnapshots implements Snapshots {
   private readonly schema: string;
   private readonly link: Link;
-  private readonly key: readonly [name: string, version: string];
   private prepared: Promise<void> | undefined;
+  /** The connection has one transaction at a time. */
+  private turn: Promise<unknown> = Promise.resolve();
 
-  constructor({ url, schema, name, version }: PostgresSnapshotStoreOptions) {
+  constructor({ url, schema }: PostgresSnapshotsOptions) {
     this.schema = pg.escapeIdentifier(schema);
-    this.key = [name, version];
     const settings = { synchronous_commit: 'off', idle_in_transaction_session_timeout: '15000' };
     this.link = new Link({ url, name: 'omnivisor snapshots', settings });
   }
 
+  of(name: string, version: string): SnapshotStore {
+    const key: Key = [name, version];
+    return { load: () => this.load(key), save: (snapshot) => this.save(key, snapshot) };
+  }
+
   /** Header and parts are read at one moment: another replica may save meanwhile. */
-  async load(): Promise<Snapshot | undefined> {
+  private async load(key: Key): Promise<Snapshot | undefined> {
     await this.prepare();
     return this.transaction(async (run) => {
       const where = 'where name = $1 and version = $2';
       const [header] = await run<Header>(
         `select position, event_id, parts, digest from ${this.schema}.snapshot ${where}`,
-        [...this.key],
+        [...key],
       );
       if (!header) return undefined;
       const [position, eventId, count, digest] = header;
@@ -49,7 +52,7 @@ export class PostgresSnapshotStore implements SnapshotStore {
       while (parts.length < count) {
         const page = await run<[string]>(
           `select content from ${this.schema}.snapshot_part ${where} and part >= $3 order by part limit ${PAGE}`,
-          [...this.key, parts.length],
+          [...key, parts.length],
         );
         if (page.length === 0) throw new SnapshotDamaged(`${parts.length} of ${count} parts are there`);
         for (const [part] of page) {
@@ -62,7 +65,7 @@ export class PostgresSnapshotStore implements SnapshotStore {
     }, 'begin isolation level repeatable read read only');
   }
 
-  async save({ position, eventId, parts }: Snapshot): Promise<void> {
+  private async save(key: Key, { position, eventId, parts }: Snapshot): Promise<void> {
     await this.prepare();
     return this.transaction(async (run) => {
       const digest = new Digest();
@@ -71,20 +74,20 @@ export class PostgresSnapshotStore implements SnapshotStore {
         `insert into ${this.schema}.snapshot (name, version, position, event_id, parts, digest)
          values ($1, $2, $3, $4, 0, '') on conflict (name, version) do update
          set position = excluded.position, event_id = excluded.event_id, written_at = now()`,
-        [...this.key, position, eventId],
+        [...key, position, eventId],
       );
       await run(
         `with old as (delete from ${this.schema}.snapshot where written_at < now() - interval '7 days' returning name, version)
          delete from ${this.schema}.snapshot_part p where (p.name, p.version) = ($1, $2)
            or (p.name, p.version) in (select name, version from old)`,
-        [...this.key],
+        [...key],
       );
       for (const part of parts) {
         digest.add(part);
-        await run(`insert into ${this.schema}.snapshot_part values ($1, $2, $3, $4)`, [...this.key, count++, part]);
+        await run(`insert into ${this.schema}.snapshot_part values ($1, $2, $3, $4)`, [...key, count++, part]);
       }
       await run(`update ${this.schema}.snapshot set parts = $3, digest = $4 where name = $1 and version = $2`, [
-        ...this.key,
+        ...key,
         count,
         digest.text(),
       ]);
@@ -118,12 +121,13 @@ export class PostgresSnapshotStore implements SnapshotStore {
     return this.prepared;
   }
 
-  private async transaction<T>(
-    work: (
-      run: <Row extends readonly unknown[]>(text: string, values?: readonly unknown[]) => Promise<Row[]>,
-    ) => Promise<T>,
-    begin = 'begin',
-  ): Promise<T> {
+  private transaction<T>(work: (run: Run) => Promise<T>, begin = 'begin'): Promise<T> {
+    const done = this.turn.then(() => this.transactionNow(work, begin));
+    this.turn = done.catch(() => {});
+    return done;
+  }
+
+  private async transactionNow<T>(work: (run: Run) => Promise<T>, begin: string): Promise<T> {
     const transaction = this.link.pin();
     try {
       await transaction.query({ text: begin });

@@ -1,12 +1,6 @@
 import type { EventId } from '@omnivisor/contracts';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Snapshot, SnapshotStore } from '../snapshot/snapshot-store.js';
-
-export interface SnapshotsUnderTest {
-  /** Of one fold, in a version of its code. The same name and version mean the same snapshot. */
-  store(name: string, version: string): Promise<SnapshotStore>;
-  close(): Promise<void>;
-}
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { Snapshot, SnapshotStore, Snapshots } from '../snapshot/snapshot-store.js';
 
 const snapshot = (position: number, ...parts: string[]): Snapshot => ({
   position,
@@ -14,13 +8,12 @@ const snapshot = (position: number, ...parts: string[]): Snapshot => ({
   parts,
 });
 
-export const describeSnapshotStore = (name: string, start: () => Promise<SnapshotsUnderTest>): void => {
+export const describeSnapshots = (name: string, start: () => Promise<Snapshots>): void => {
   describe(`snapshots in ${name}`, () => {
-    let tested: SnapshotsUnderTest;
+    let tested: Snapshots;
     beforeAll(async () => {
       tested = await start();
     }, 60_000);
-    afterAll(() => tested?.close());
 
     const plain = async (store: SnapshotStore) => {
       const found = await store.load();
@@ -28,28 +21,28 @@ export const describeSnapshotStore = (name: string, start: () => Promise<Snapsho
     };
 
     it('are none at first', async () => {
-      expect(await (await tested.store('none', '1')).load()).toBeUndefined();
+      expect(await tested.of('none', '1').load()).toBeUndefined();
     });
 
     it('come back as they were saved, the newest one only', async () => {
-      const store = await tested.store('newest', '1');
+      const store = tested.of('newest', '1');
       await store.save(snapshot(7, '["ü"]', '"\\u0000"', '[]'));
       await store.save(snapshot(5, '[1]', '[2]'));
       expect(await plain(store)).toEqual(snapshot(5, '[1]', '[2]'));
-      expect(await plain(await tested.store('newest', '1'))).toEqual(snapshot(5, '[1]', '[2]'));
+      expect(await plain(tested.of('newest', '1'))).toEqual(snapshot(5, '[1]', '[2]'));
     });
 
     it('of another fold, or another version of it, are not seen', async () => {
-      const store = await tested.store('one', '1');
+      const store = tested.of('one', '1');
       await store.save(snapshot(1, 'one'));
-      expect(await (await tested.store('one', '2')).load()).toBeUndefined();
-      expect(await (await tested.store('two', '1')).load()).toBeUndefined();
-      await (await tested.store('one', '2')).save(snapshot(2, 'two'));
+      expect(await tested.of('one', '2').load()).toBeUndefined();
+      expect(await tested.of('two', '1').load()).toBeUndefined();
+      await tested.of('one', '2').save(snapshot(2, 'two'));
       expect(await plain(store)).toEqual(snapshot(1, 'one'));
     });
 
     it('that fail while they are written leave the one before', async () => {
-      const store = await tested.store('failing', '1');
+      const store = tested.of('failing', '1');
       await store.save(snapshot(1, 'whole'));
       const failing = function* () {
         yield 'half';
