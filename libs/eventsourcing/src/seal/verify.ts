@@ -86,13 +86,17 @@ const opened = (note: string, keys: readonly NoteVerifier[], what: string): Tree
   }
 };
 
-/** Every event of the log with its number. @throws Found where the log itself cannot be read in order */
+/**
+ * Every event of the log with its number; a page is read while the one before is looked at.
+ * @throws Found where the log itself cannot be read in order
+ */
 async function* numbered(store: EventStore): AsyncIterable<readonly [number, StoredEvent]> {
   let ordinal = 0;
+  let page = store.readStored(0, PAGE);
   for (let after = 0; ; ) {
     let events: StoredEvent[];
     try {
-      events = await store.readStored(after, PAGE);
+      events = await page;
     } catch (error) {
       if (!(error instanceof LogDamaged)) throw error;
       // All before the damage is compared first: it may be wrong earlier.
@@ -101,10 +105,13 @@ async function* numbered(store: EventStore): AsyncIterable<readonly [number, Sto
       for (const event of events) yield [ordinal++, event];
       throw new Found(ordinal, error.message);
     }
-    for (const event of events) yield [ordinal++, event];
     const last = events.at(-1);
     if (!last) return;
     after = last.position;
+    page = store.readStored(after, PAGE);
+    // Whoever takes the page hears of it.
+    page.catch(() => {});
+    for (const event of events) yield [ordinal++, event];
   }
 }
 
