@@ -36,6 +36,8 @@ export interface Candidate {
   readonly machineId: string;
   readonly hostClass: HostClass;
   readonly inventories: Readonly<Record<string, Inventory>>;
+  readonly freeVcpus: number;
+  readonly freeMemory: number;
   /** Claimed by the log and by decisions on their way to it. */
   used(resource: string): number;
 }

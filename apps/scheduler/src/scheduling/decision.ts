@@ -4,7 +4,7 @@ import type { Candidate, Refusal, Wanted } from './candidate.js';
 import { classFilters, hostFilters } from './filters/index.js';
 import type { PlacementIndex } from './index/placement-index.js';
 import { smallestChange } from './smallest-change.js';
-import { bestFit, freeOf } from './weighers/best-fit.js';
+import { bestFit } from './weighers/best-fit.js';
 import { novaWeights, usesMultipliers } from './weighers/nova.js';
 import { isSoft, softGroupOrder } from './weighers/soft-group.js';
 
@@ -80,7 +80,7 @@ export const decidePlacement = (
   const asked = hostFilters.filter((f) => f.concerns(wanted));
   for (const buckets of index.byClass()) {
     const { hostClass } = buckets;
-    const refusal = firstOf(classFilters, (f) => f.check(wanted, hostClass));
+    const refusal = firstRefusal(classFilters, wanted, hostClass);
     if (refusal) {
       findings.refuse(refusal, hostClass.label, buckets.size);
       continue;
@@ -94,7 +94,7 @@ export const decidePlacement = (
       );
     let fits = 0;
     for (const host of buckets.from(vcpus)) {
-      const no = firstOf(asked, (f) => f.check(wanted, host));
+      const no = firstRefusal(asked, wanted, host);
       if (no) findings.refuseHost(no, host);
       else {
         findings.fitting.push(host);
@@ -115,26 +115,24 @@ const conclude = (
   const { fitting } = findings;
   const multipliers = usesMultipliers(settings);
   const weights = multipliers ? novaWeights(fitting, settings) : null;
+  const soft = isSoft(wanted);
   const order = leading(
-    fitting.map((host, i) => ({
-      host,
-      weight: weights?.[i] ?? null,
-      group: softGroupOrder(wanted, host),
-      vcpus: freeOf(host, 'VCPU'),
-      memory: freeOf(host, 'MEMORY_MB'),
-    })),
+    fitting,
     SAMPLE,
-    (a, b) => a.group - b.group || (weights ? b.weight! - a.weight! : 0) || bestFit(a, b),
+    (a, b) =>
+      (soft ? softGroupOrder(wanted, a) - softGroupOrder(wanted, b) : 0) ||
+      (weights ? weights.get(b)! - weights.get(a)! : 0) ||
+      bestFit(a, b),
   );
-  const chosen = order[0]?.host ?? null;
+  const chosen = order[0] ?? null;
   const sample = order.map(
-    ({ host, weight }): SampleLine => ({
+    (host): SampleLine => ({
       host: host.name,
       verdict: host === chosen ? 'chosen' : 'fits',
       constraint: null,
       wanted: null,
       had: null,
-      weight,
+      weight: weights?.get(host) ?? null,
     }),
   );
   return {
@@ -175,9 +173,13 @@ const leading = <T>(items: readonly T[], count: number, order: (a: T, b: T) => n
   return first;
 };
 
-const firstOf = <T>(filters: readonly T[], check: (filter: T) => Refusal | null): Refusal | null => {
+const firstRefusal = <Of>(
+  filters: readonly { check(wanted: Wanted, of: Of): Refusal | null }[],
+  wanted: Wanted,
+  of: Of,
+): Refusal | null => {
   for (const filter of filters) {
-    const refusal = check(filter);
+    const refusal = filter.check(wanted, of);
     if (refusal) return refusal;
   }
   return null;

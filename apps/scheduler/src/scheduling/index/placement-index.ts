@@ -14,14 +14,15 @@ export class ClassBuckets {
   constructor(readonly hostClass: HostClass) {}
 
   add(slot: Slot): void {
-    let bucket = this.buckets[slot.bucket];
-    if (!bucket) this.buckets[slot.bucket] = bucket = new Set();
+    const at = bucketOf(slot);
+    let bucket = this.buckets[at];
+    if (!bucket) this.buckets[at] = bucket = new Set();
     bucket.add(slot);
     this.size++;
   }
 
   remove(slot: Slot): void {
-    if (this.buckets[slot.bucket]?.delete(slot)) this.size--;
+    if (this.buckets[bucketOf(slot)]?.delete(slot)) this.size--;
   }
 
   /** How many hosts have less than `vcpus` free, and the most that any of them has. */
@@ -55,7 +56,8 @@ export class ClassBuckets {
 }
 
 class Slot implements Candidate {
-  bucket = 0;
+  freeVcpus = 0;
+  freeMemory = 0;
   readonly held = new Map<string, ResourceAmounts>();
 
   constructor(
@@ -100,7 +102,7 @@ export interface IndexOrder {
   readonly buckets: readonly string[];
 }
 
-const bucketOf = (slot: Slot): number => Math.min(TOP_BUCKET, freeOf(slot, 'VCPU'));
+const bucketOf = (slot: Slot): number => Math.min(TOP_BUCKET, slot.freeVcpus);
 
 /** Every host that may get servers, by class and free VCPU. A fold of the log plus the decisions on their way to it. */
 export class PlacementIndex {
@@ -169,14 +171,14 @@ export class PlacementIndex {
   }
 
   private move(slot: Slot): void {
-    const buckets = this.bucketsOf(slot)!;
-    buckets.remove(slot);
-    slot.bucket = bucketOf(slot);
-    buckets.add(slot);
+    this.bucketsOf(slot)!.remove(slot);
+    this.place(slot);
   }
 
+  /** What is free is worked out when it changes: a decision compares many hosts by it. */
   private place(slot: Slot): void {
-    slot.bucket = bucketOf(slot);
+    slot.freeVcpus = freeOf(slot, 'VCPU');
+    slot.freeMemory = freeOf(slot, 'MEMORY_MB');
     this.bucketsOf(slot)!.add(slot);
   }
 

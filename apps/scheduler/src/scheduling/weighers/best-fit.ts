@@ -6,15 +6,6 @@ export const freeOf = (host: Candidate, resource: string): number => {
   return inventory ? Math.max(0, capacityOf(inventory) - host.used(resource)) : 0;
 };
 
-/** A host that fits, and what it has free. */
-export interface Fit {
-  readonly host: Candidate;
-  readonly vcpus: number;
-  readonly memory: number;
-}
-
 /** Less is better: fewest free VCPU, then least free memory, then the id. Leaves the large gaps whole. */
-export const bestFit = (a: Fit, b: Fit): number =>
-  a.vcpus - b.vcpus ||
-  a.memory - b.memory ||
-  (a.host.hostId < b.host.hostId ? -1 : a.host.hostId > b.host.hostId ? 1 : 0);
+export const bestFit = (a: Candidate, b: Candidate): number =>
+  a.freeVcpus - b.freeVcpus || a.freeMemory - b.freeMemory || (a.hostId < b.hostId ? -1 : a.hostId > b.hostId ? 1 : 0);

@@ -7,8 +7,8 @@ export const usesMultipliers = (s: SchedulerSettings): boolean =>
   s.cpuWeightMultiplier !== null || s.ramWeightMultiplier !== null || s.diskWeightMultiplier !== null;
 
 /** Nova's sum of free resources, each normalised over the hosts that fit, times its multiplier. More is better. */
-export const novaWeights = (hosts: readonly Candidate[], settings: SchedulerSettings): number[] => {
-  const weights = hosts.map(() => 0);
+export const novaWeights = (hosts: readonly Candidate[], settings: SchedulerSettings): Map<Candidate, number> => {
+  const weights = new Map(hosts.map((host) => [host, 0]));
   const terms: readonly (readonly [string, number | null])[] = [
     ['VCPU', settings.cpuWeightMultiplier],
     ['MEMORY_MB', settings.ramWeightMultiplier],
@@ -20,7 +20,8 @@ export const novaWeights = (hosts: readonly Candidate[], settings: SchedulerSett
     const low = Math.min(...free);
     const range = Math.max(...free) - low;
     if (range === 0) continue;
-    for (const [i, value] of free.entries()) weights[i]! += (multiplier * (value - low)) / range;
+    for (const [i, host] of hosts.entries())
+      weights.set(host, weights.get(host)! + (multiplier * (free[i]! - low)) / range);
   }
   return weights;
 };
