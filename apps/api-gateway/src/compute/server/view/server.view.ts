@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { PowerState } from '@omnivisor/contracts';
+import { LRUCache } from 'lru-cache';
 import { isoNaive, isoSeconds, linksOf } from '../../common/paging.js';
 import { View, type ViewField } from '../../common/versions.js';
 import type { Server } from '../state/server.js';
@@ -71,9 +72,16 @@ export const knownStatuses: ReadonlySet<string> = new Set([
   ...['SOFT_DELETED', 'UNKNOWN'],
 ]);
 
+const hiddenHosts = new LRUCache<string, string>({ max: 1_000 });
+
 /** Names a host to a project without telling it which one it is. */
-export const hiddenHost = (projectId: string, host: string | null): string =>
-  host === null ? '' : createHash('sha224').update(`${projectId}${host}`).digest('hex');
+export const hiddenHost = (projectId: string, host: string | null): string => {
+  if (host === null) return '';
+  const open = `${projectId}${host}`;
+  const hidden = hiddenHosts.get(open) ?? createHash('sha224').update(open).digest('hex');
+  hiddenHosts.set(open, hidden);
+  return hidden;
+};
 
 const withProgress = new Set(['ACTIVE', 'BUILD', 'REBUILD', 'RESIZE', 'VERIFY_RESIZE', 'REVERT_RESIZE']);
 const withFault = new Set(['ERROR', 'DELETED']);
