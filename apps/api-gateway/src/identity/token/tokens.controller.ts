@@ -1,6 +1,7 @@
 import { Controller } from '@nestjs/common';
 import { DomainError, notFound, type TokenContext } from '@omnivisor/contracts';
 import { type Call, Operation, Reply } from '@omnivisor/openstack';
+import { LRUCache } from 'lru-cache';
 import { AuthBody, type AuthRequest } from '../auth/auth-request.js';
 import { collection, rootOf, selfLink } from '../common.js';
 import { IdentityDesk } from '../desk.js';
@@ -12,8 +13,15 @@ import { tokenView } from './token-view.js';
 const service = 'identity';
 const tokens = '/v3/auth/tokens';
 
+/** Services ask about the same tokens again and again. */
+const MAX_TEXTS = 500;
+
 @Controller()
 export class TokensController {
+  private readonly texts = new LRUCache<TokenContext, { readonly asked: string; readonly text: string }>({
+    max: MAX_TEXTS,
+  });
+
   constructor(private readonly desk: IdentityDesk) {}
 
   @Operation({
@@ -110,7 +118,17 @@ export class TokensController {
   }
 
   private async answer(call: Call, token: string, context: TokenContext): Promise<Reply> {
-    const view = await tokenView(this.desk, call, context);
-    return new Reply(view, { headers: { 'x-subject-token': token, vary: 'X-Auth-Token' } });
+    const headers = { 'content-type': 'application/json', 'x-subject-token': token, vary: 'X-Auth-Token' };
+    return new Reply(await this.textOf(call, context), { headers });
+  }
+
+  /** What a token means, as text. Of another version of identity, its context is another object and its catalog may be. */
+  private async textOf(call: Call, context: TokenContext): Promise<string> {
+    const asked = `${this.desk.tokens.version} ${'nocatalog' in call.query} ${rootOf(call)}`;
+    const known = this.texts.get(context);
+    if (known?.asked === asked) return known.text;
+    const text = JSON.stringify(await tokenView(this.desk, call, context));
+    this.texts.set(context, { asked, text });
+    return text;
   }
 }
