@@ -24,6 +24,7 @@ import type { BuildServer } from './compute/server/lifecycle/server-process-port
 import { sizeHeld } from './compute/server/move/server-resize.js';
 import { leaveGroup } from './compute/server-group/leave-group.js';
 import { GatewayCore, type GatewayPorts } from './core/gateway-core.js';
+import { settled } from './core/settled.js';
 import { GuestDesk } from './metadata/guest-desk.js';
 import { networkReservations } from './network/network.reservations.js';
 import { type PlugRequest, ServerPorts } from './network/server-ports.js';
@@ -140,13 +141,14 @@ export class Gateway {
     const { projectId, securityGroups } = server;
     const ports = server.ports ?? (await this.networksOf(server));
     const rows = this.core.readModel;
-    return {
-      networkHosts: await this.serverPorts.hostsOf(
+    const [networkHosts, networkNeeds] = await settled([
+      this.serverPorts.hostsOf(
         rows,
         ports.flatMap((p) => p.networkId ?? []),
       ),
-      networkNeeds: await this.serverPorts.needs(rows, { projectId, securityGroups, ports }),
-    };
+      this.serverPorts.needs(rows, { projectId, securityGroups, ports }),
+    ]);
+    return { networkHosts, networkNeeds };
   }
 
   private async release(server: BuildServer, context: CommandContext): Promise<void> {

@@ -6,6 +6,7 @@ import type { z } from 'zod';
 import { openedFiles } from '../compute/server/create/injected-files.js';
 import { type ServerRow, serverTable } from '../compute/server/view/server.projection.js';
 import type { GatewayCore } from '../core/gateway-core.js';
+import { settled } from '../core/settled.js';
 import { answerMetadata, configDriveFiles, type GuestSecrets } from './instance-documents.js';
 import type { GuestPort } from './network-data.js';
 
@@ -40,15 +41,15 @@ export class GuestDesk {
     hostId: HostId,
     formats?: readonly ImageFormat[],
   ): Promise<NonNullable<z.input<typeof hostBus.serverBoot.reply>>> {
-    const { url, format } = await this.core.bus.request(signImageUrl, {
-      imageId: image.id,
-      hostId,
-      expiresIn: IMAGE_URL_LIFETIME,
-      ...(formats ? { formats: [...formats] } : {}),
-    });
-    const files = server.configDrive
-      ? configDriveFiles(server, await this.guestPorts(this.core.readModel, server), await this.secrets(server))
-      : null;
+    const [{ url, format }, files] = await settled([
+      this.core.bus.request(signImageUrl, {
+        imageId: image.id,
+        hostId,
+        expiresIn: IMAGE_URL_LIFETIME,
+        ...(formats ? { formats: [...formats] } : {}),
+      }),
+      server.configDrive ? this.configDrive(server) : null,
+    ]);
     return {
       imageUrl: url,
       imageId: image.id,
@@ -68,6 +69,10 @@ export class GuestDesk {
     const server = id === null ? undefined : await rows.get(serverTable, id);
     if (!server || server.onHost !== hostId || server.deleted) throw invalid('this host has no such guest');
     return answerMetadata(request.path, server, await this.guestPorts(rows, server), await this.secrets(server));
+  }
+
+  private async configDrive(server: ServerRow) {
+    return configDriveFiles(server, await this.guestPorts(this.core.readModel, server), await this.secrets(server));
   }
 
   private async guestPorts(rows: RowReader, server: ServerRow): Promise<GuestPort[]> {

@@ -85,7 +85,9 @@ export class HostWakes {
     this.on = true;
     // The host asks while the event is projected, and its question waits for that.
     this.core.observeAppends((event) => {
-      for (const host of this.askedBy(event)) this.tell(host, event);
+      const hosts = this.askedBy(event);
+      for (const host of hosts) this.tell(host, event);
+      if (hosts.length > 0) this.core.kick(event.position);
     });
     this.core.observe((event) => {
       this.wake(event).catch((error) => this.onError('wake-up', error));
