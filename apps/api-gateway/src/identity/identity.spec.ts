@@ -40,6 +40,19 @@ describe('a token', () => {
     expect(admin.length).toBeLessThan(255);
   });
 
+  it('is told with the catalog of now, or without it', async () => {
+    const told = async (query = '') =>
+      (await cloud.call('GET', `/v3/auth/tokens${query}`, { token: admin, headers: { 'x-subject-token': admin } })).body
+        .token;
+    const types = async () => (await told()).catalog.map((s: { type: string }) => s.type);
+    expect(await types()).not.toContain('rating');
+    expect(await told('?nocatalog')).not.toHaveProperty('catalog');
+    const { id } = await make('service', { type: 'rating', name: 'rating' });
+    expect(await types()).toContain('rating');
+    expect((await call('DELETE', `/v3/services/${id}`)).status).toBe(204);
+    expect(await types()).not.toContain('rating');
+  });
+
   it('is refused after its time', async () => {
     const short = await IdentityCloud.start();
     const token = await short.adminToken();
