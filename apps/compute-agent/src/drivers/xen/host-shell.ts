@@ -7,6 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { asHypervisorError } from '../common/native-command.js';
 import { type SshTarget, sshArguments } from '../common/ssh.js';
 import { HypervisorError } from '../hypervisor-driver.js';
+import { UNGUARDED } from './scripts.js';
 import { Slots } from './slots.js';
 
 export type ShellProcess = ChildProcessByStdio<Writable, Readable, Readable>;
@@ -238,6 +239,8 @@ const exactly = (size: number): Transform => {
 const endedWith = (code: number | null, complaint: string): HypervisorError => {
   if (code === NO_CONNECTION || code === HUNG || code === null) return unavailable(complaint.trim());
   if (code === LOCKED) return new HypervisorError('unavailable', 'another change of the guest does not end');
+  if (code === UNGUARDED)
+    return new HypervisorError('unsupported', 'the Xen host cannot guard a port', complaint.trim());
   return asHypervisorError(new Error(`ended with ${code}`), 'a change on the Xen host', complaint);
 };
 

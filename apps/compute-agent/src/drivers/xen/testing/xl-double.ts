@@ -17,11 +17,14 @@ export class XlDouble {
   readonly root = join(this.folder, 'root');
   private readonly state = join(this.folder, 'state');
   private readonly logs = join(this.folder, 'log');
+  private readonly bridging = join(this.folder, 'bridging');
   private readonly consoles: ChildProcess;
 
   constructor() {
     mkdirSync(this.state);
     mkdirSync(this.logs);
+    mkdirSync(this.bridging);
+    writeFileSync(join(this.bridging, 'bridge-nf-call-iptables'), '0');
     mkdirSync(join(this.folder, 'net', 'xenbr0', 'bridge'), { recursive: true });
     // What the driver looks for to know whether consoles are logged.
     this.consoles = spawn(join(bin, 'xenconsoled'), ['--log=guest'], { stdio: 'ignore' });
@@ -36,6 +39,7 @@ export class XlDouble {
       XEN_LOG_DIR: this.logs,
       XL_DOUBLE_BRIDGES: 'xenbr0',
       XEN_INTERFACES: join(this.folder, 'net'),
+      XEN_BRIDGING: this.bridging,
     };
   }
 
