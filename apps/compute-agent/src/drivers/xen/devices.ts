@@ -1,7 +1,7 @@
 import type { Bytes } from '@omnivisor/contracts';
 import { type GuestDisk, HypervisorError } from '../hypervisor-driver.js';
 import type { Definition, Nic } from './definition.js';
-import { guardArguments } from './guard.js';
+import { guarding } from './guard.js';
 import { type Guest, type Guests, isOn } from './guests.js';
 import { ATTACH_NIC, DISK_AT, DOMAIN_COMMAND, GROW, GUARD_PORTS } from './scripts.js';
 import { deviceNumber, diskSpec, freeDevice, nicSpec } from './xl-config.js';
@@ -79,8 +79,10 @@ export const growDisk = async (guests: Guests, { definition }: Guest, diskId: st
   await guests.host.call(GROW, [guests.root, attached.path, String(size)]);
 };
 
-const guardPorts = (guests: Guests, guest: Definition): Promise<string> =>
-  guests.call(guest.serverId, GUARD_PORTS, guardArguments(guest));
+const guardPorts = (guests: Guests, guest: Definition): Promise<string> => {
+  const { args, input } = guarding(guest);
+  return guests.call(guest.serverId, GUARD_PORTS, args, { input });
+};
 
 export const attachNic = async (guests: Guests, guest: Guest, nic: Nic): Promise<void> => {
   const before = guest.definition;
@@ -89,12 +91,13 @@ export const attachNic = async (guests: Guests, guest: Guest, nic: Nic): Promise
   const wanted = known ? { ...known, guard: nic.guard } : nic;
   const definition = { ...before, nics: before.nics.map((other) => (other === known ? wanted : other)) };
   if (!known) definition.nics.push(wanted);
-  const args = [...guardArguments(definition), nic.mac, ...nicSpec(wanted)];
+  const { args, input } = guarding(definition);
+  const plug = [...args, nic.mac, ...nicSpec(wanted)];
   if (JSON.stringify(before.nics) !== JSON.stringify(definition.nics)) await guests.keep(definition);
   if (!isOn(guest)) return;
   const isThere = known !== undefined && (await hasNic(guests, definition, nic.mac));
   try {
-    if (!isThere) await guests.call(before.serverId, ATTACH_NIC, args, { timeout: PLUG_LIMIT });
+    if (!isThere) await guests.call(before.serverId, ATTACH_NIC, plug, { input, timeout: PLUG_LIMIT });
     else if (known.guard || wanted.guard) await guardPorts(guests, definition);
   } catch (error) {
     const old = isThere ? before : { ...before, nics: others };

@@ -118,15 +118,18 @@ export const guardOf = (id: ServerId, nics: readonly Nic[]): string => {
         ...(family === 'bridge' ? bridgeTable(ports) : statefulTable(ports, bridges)),
         '}',
       ]),
-      '',
     ].join('\n');
   } catch (error) {
     throw new HypervisorError('unsupported', 'Xen cannot serve the guard of a port', String(error), { cause: error });
   }
 };
 
-/** What scripts of dom0 are told of it: the filter, and the devices that have to be there for it to hold. */
-export const guardArguments = ({ serverId, nics }: Pick<Definition, 'serverId' | 'nics'>): [string, string] => [
-  guardOf(serverId, nics),
-  nics.flatMap((nic) => (nic.guard ? [deviceOf(nic.portId)] : [])).join(' '),
-];
+/**
+ * What scripts of dom0 are told of it: the bytes of the filter, which is their input as it may be long, and the devices
+ * that have to be there for it to hold.
+ */
+export const guarding = ({ serverId, nics }: Pick<Definition, 'serverId' | 'nics'>) => {
+  const input = Buffer.from(guardOf(serverId, nics));
+  const devices = nics.flatMap((nic) => (nic.guard ? [deviceOf(nic.portId)] : []));
+  return { args: [String(input.length), devices.join(' ')], input };
+};

@@ -3,7 +3,7 @@ import type { ServerId } from '@omnivisor/contracts';
 import { HypervisorError } from '../hypervisor-driver.js';
 import type { Definition } from './definition.js';
 import { refuseAborted } from './disks.js';
-import { guardArguments } from './guard.js';
+import { guarding } from './guard.js';
 import type { Guests } from './guests.js';
 import { ASK_TO_SHUT_DOWN, RESUME, START_GUEST, STOP_GUEST } from './scripts.js';
 
@@ -21,10 +21,13 @@ const asFull = (error: unknown): unknown =>
 
 /** @param after what the guest is once it has started */
 export const startGuest = async (guests: Guests, guest: Definition, after?: Definition): Promise<void> => {
-  const args = [guests.config(guest), after ? JSON.stringify(after) : '', ...guardArguments(guest)];
-  await guests.call(guest.serverId, START_GUEST, args, { timeout: START_LIMIT }).catch((error: unknown) => {
-    throw asFull(error);
-  });
+  const { args, input } = guarding(guest);
+  const settings = [guests.config(guest), after ? JSON.stringify(after) : ''];
+  await guests
+    .call(guest.serverId, START_GUEST, [...args, ...settings], { input, timeout: START_LIMIT })
+    .catch((error: unknown) => {
+      throw asFull(error);
+    });
 };
 
 /** Cuts its power; also gives up a memory that was saved. */
@@ -33,8 +36,9 @@ export const stopGuest = async (guests: Guests, id: ServerId): Promise<void> => 
 };
 
 export const resumeGuest = async (guests: Guests, guest: Definition): Promise<void> => {
+  const { args, input } = guarding(guest);
   await guests
-    .call(guest.serverId, RESUME, [guests.config(guest), ...guardArguments(guest)], { timeout: START_LIMIT })
+    .call(guest.serverId, RESUME, [...args, guests.config(guest)], { input, timeout: START_LIMIT })
     .catch((error: unknown) => {
       throw asFull(error);
     });

@@ -54,9 +54,14 @@ ${body}`;
 /**
  * What may pass a guest's ports. "guard.nft" is there as long as its tables may be. They name the devices that xl is told
  * to make, so they stand before there are any; a script of dom0 that gave them other names would leave them unguarded.
+ * Scripts with a filter get it as their input, $1 its bytes, $2 the devices that it guards.
  */
 const GUARD = `
 interfaces=\${XEN_INTERFACES:-/sys/class/net} bridging=\${XEN_BRIDGING:-/proc/sys/net/bridge}
+take_filter() {
+  filter=$(cat)
+  [ \${#filter} = "$1" ] || { echo 'the filter did not all come' >&2; exit 1; }
+}
 unguard() {
   [ -e "$g/guard.nft" ] || return 0
   table=omnivisor_$(printf %s "$id" | tr - _)
@@ -64,8 +69,8 @@ unguard() {
   rm -f "$g/guard.nft"
 }
 guard() {
-  if [ -z "$1" ]; then unguard; return; fi
-  keep guard.nft "$1"
+  if [ -z "$filter" ]; then unguard; return; fi
+  keep guard.nft "$filter"
   [ -e "$bridging" ] || modprobe br_netfilter || exit ${UNGUARDED}
   echo 1 >"$bridging/bridge-nf-call-iptables"
   echo 1 >"$bridging/bridge-nf-call-ip6tables"
@@ -228,17 +233,15 @@ for file in "$g"/*.raw "$g"/*.iso "$g"/*.kernel "$g"/*.ramdisk "$g"/*.new; do
   rm -f "$file"
 done`);
 
-/**
- * Switches it on: $1 its domain for xl, $2 its definition from then on, or empty, $3 its filter, $4 its guarded devices.
- * One that crashed, or ended, makes way.
- */
+/** Switches it on: $3 its domain for xl, $4 its definition from then on, or empty. One that crashed, or ended, makes way. */
 export const START_GUEST = guestScript(`${STOP}${CREATE}
+take_filter "$1"
 stop
 rm -f "$g/memory.save" "$g/memory.resuming"
-keep xl.cfg "$1"
-guard "$3"
-begin "$4" create "$g/xl.cfg" || { status=$?; stop; exit $status; }
-[ -z "$2" ] || keep guest.json "$2"`);
+keep xl.cfg "$3"
+guard
+begin "$2" create "$g/xl.cfg" || { status=$?; stop; exit $status; }
+[ -z "$4" ] || keep guest.json "$4"`);
 
 /** Cuts its power, and gives up a memory that was saved. */
 export const STOP_GUEST = guestScript(`${STOP}
@@ -261,13 +264,14 @@ if ! xl save "$domid" "$g/memory.save" >/dev/null 2>"$g/xl.error"; then
 fi
 flock -w 60 "$g/monitor" true`);
 
-/** $1 its domain for xl, $2 its filter, $3 its guarded devices. A memory is used once: what ran on from it must not be started from it again. */
+/** $3 its domain for xl. A memory is used once: what ran on from it must not be started from it again. */
 export const RESUME = guestScript(`${STOP}${CREATE}
 [ -e "$g/memory.save" ]
-keep xl.cfg "$1"
+take_filter "$1"
+keep xl.cfg "$3"
 mv "$g/memory.save" "$g/memory.resuming"
-guard "$2"
-begin "$3" restore "$g/xl.cfg" "$g/memory.resuming" || { status=$?; stop; mv "$g/memory.resuming" "$g/memory.save"; exit $status; }
+guard
+begin "$2" restore "$g/xl.cfg" "$g/memory.resuming" || { status=$?; stop; mv "$g/memory.resuming" "$g/memory.save"; exit $status; }
 rm -f "$g/memory.resuming"`);
 
 /** Removes domain and folder, and what Xen has written of it. */
@@ -282,14 +286,17 @@ rm -f "$root/locks/$id"`);
 /** Runs \`xl\` about the guest's domain: $1 the command, the rest its other arguments. */
 export const DOMAIN_COMMAND = guestScript(`ours; command=$1; shift; xl "$command" "$domid" "$@"`);
 
-/** What may pass its ports from now on: $1 the filter, $2 its guarded devices. A guest that is off gets it with its start. */
+/** What may pass its ports from now on. A guest that is off gets it with its start. */
 export const GUARD_PORTS = guestScript(`${GUARD}
-if ours; then carried "$2"; guard "$1"; else unguard; fi`);
+take_filter "$1"
+if ours; then carried "$2"; guard; else unguard; fi`);
 
-/** Plugs an interface in: $1 the filter with it, $2 guarded devices with it, $3 its address, the rest as xl takes it. */
+/** Plugs an interface in, with the filter that it comes under: $3 its address, the rest as xl takes it. */
 export const ATTACH_NIC = guestScript(`${GUARD}
+take_filter "$1"
 ours
-guard "$1"; devices=$2 mac=$3; shift 3
+guard
+devices=$2 mac=$3; shift 3
 xl network-attach "$domid" "$@"
 carried "$devices" || { status=$?; xl network-detach "$domid" "$mac"; exit $status; }`);
 

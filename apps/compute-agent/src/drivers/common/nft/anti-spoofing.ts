@@ -3,7 +3,9 @@ import ipaddr from 'ipaddr.js';
 import { address, addressOrCidr, isV6, mac, uuid } from './values.js';
 
 /** What a filter is made of: a port and its rules. */
-export type FilteredPlug = Pick<hostBus.PortPlug, 'portId' | 'mac' | 'fixedIps' | 'allowedPairs' | 'rules'>;
+export type FilteredPlug = Pick<hostBus.PortPlug, 'mac' | 'fixedIps' | 'allowedPairs' | 'rules'> & {
+  readonly portId: string;
+};
 
 export interface FilteredPort<Plug = FilteredPlug> {
   readonly plug: Plug;
