@@ -9,7 +9,7 @@ import { ASK_TO_SHUT_DOWN, RESUME, START_GUEST, STOP_GUEST } from './scripts.js'
 
 /** Milliseconds. A start reads a kernel from the disk, and waits for the scripts of its devices. */
 const START_LIMIT = 600_000;
-const LOOK_AGAIN = 500;
+const LOOKS = { first: 50, longest: 500 };
 /** A guest that boots hears no request to shut down, so it is asked again. */
 const ASK_AGAIN = 5_000;
 
@@ -47,7 +47,7 @@ export const resumeGuest = async (guests: Guests, guest: Definition): Promise<vo
 /** Asks the guest to shut down, and waits. @throws HypervisorError `fault` when the wait is given up */
 export const shutDown = async (guests: Guests, id: ServerId, patience: number, signal: AbortSignal): Promise<void> => {
   const deadline = Date.now() + patience;
-  for (let asked = 0; ; ) {
+  for (let asked = 0, wait = LOOKS.first; ; wait = Math.min(wait * 2, LOOKS.longest)) {
     refuseAborted(signal);
     if (Date.now() - asked >= ASK_AGAIN) {
       asked = Date.now();
@@ -57,6 +57,6 @@ export const shutDown = async (guests: Guests, id: ServerId, patience: number, s
     if (power !== 'running') return;
     const left = deadline - Date.now();
     if (left <= 0) return;
-    await pause(Math.min(LOOK_AGAIN, left), undefined, { signal }).catch(() => undefined);
+    await pause(Math.min(wait, left), undefined, { signal }).catch(() => undefined);
   }
 };
