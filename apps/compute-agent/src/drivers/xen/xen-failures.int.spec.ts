@@ -7,7 +7,7 @@ import { ms, ServerId } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { fileDisk, fileSource, rootFrom, testGuest } from '../common/test-guest.js';
 import type { HostShell } from './host-shell.js';
-import { type DoubleShell, XlDouble } from './testing/xl-double.js';
+import { XlDouble } from './testing/xl-double.js';
 import { XenDriver } from './xen.driver.js';
 
 const cloudId = 'test-cloud';
@@ -22,7 +22,7 @@ class Failing implements HostShell {
   tools = '';
   readonly started: string[] = [];
 
-  constructor(private readonly shell: DoubleShell) {}
+  constructor(private readonly shell: HostShell) {}
 
   start(script: string, args: readonly string[]) {
     this.started.push(script);
