@@ -104,7 +104,7 @@ const CREATE = `
 create() (
   exec 8>>"$g/monitor"
   flock -w 60 8
-  xl "$@" 2>"$g/xl.error" >&2 || { cat "$g/xl.error" >&2; exit 1; }
+  xl "$@" 2>"$g/xl.error" >&2 || { status=$?; cat "$g/xl.error" >&2; exit $((status > 128 ? status : 1)); }
 )
 begin() {
   devices=$1 how=$2; shift 2

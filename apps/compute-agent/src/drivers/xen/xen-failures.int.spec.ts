@@ -110,6 +110,15 @@ describe('a Xen host that fails', { timeout: 30_000 }, () => {
     expect([await isOn(), existsSync(join(double.root, 'guests', id))]).toEqual([true, true]);
   });
 
+  it('may be asked again for a start in which xl itself died', async () => {
+    await xen.powerOff(id, ms(0));
+    tool('xl', `[ "$1" != create ] || kill -ABRT $$\nPATH=\${PATH#*:} exec xl "$@"`);
+    await expect(xen.powerOn(id, [])).rejects.toMatchObject({ code: 'unavailable' });
+    shell.tools = '';
+    await xen.powerOn(id, []);
+    expect(await isOn()).toBe(true);
+  });
+
   it('tells nothing of its guests rather than to leave one out that cannot be read', async () => {
     const file = join(double.root, 'guests', id, 'guest.json');
     const whole = readFileSync(file);

@@ -20,14 +20,17 @@ truncateSync(image, 1 << 20);
 afterAll(() => double.close());
 
 const shells: MortalShell[] = [];
-const driverOf = async (cloud = cloudId) => {
+const unprobed = (cloud = cloudId) => {
   const shell = double.shell();
   shells.push(shell);
-  const driver = new XenDriver({
+  return new XenDriver({
     ...{ cloudId: cloud, shell, root: double.root, type: 'pv' as const },
     bridges: { physnet1: 'xenbr0' },
     softRebootPatience: 1_000,
   });
+};
+const driverOf = async (cloud = cloudId) => {
+  const driver = unprobed(cloud);
   await driver.probe(AbortSignal.timeout(10_000));
   return driver;
 };
@@ -106,7 +109,7 @@ describeHypervisorDriver({
   // More than any change makes.
   crashMoments: [1, 2, 3, 4, 5, 6, 7, 8],
   crashDuring: async (change, id, moment) => {
-    const driver = await driverOf();
+    const driver = unprobed();
     shells.at(-1)!.cutAfter(moment);
     const cut = await perform(driver, change, await guest(id)).then(
       () => false,

@@ -27,6 +27,7 @@ const CLOUD = 'lab-cloud';
 /** Milliseconds for anything of a guest: every instruction is emulated. */
 export const PATIENCE = 240_000;
 const SHELL_TIME = 60_000;
+const ASK_AGAIN = 20_000;
 
 /** The lab's dom0, and drivers over it. */
 export class Lab {
@@ -104,12 +105,17 @@ export class Lab {
 }
 
 /** The root shell that the test image has on its console. */
-export const inShell = async (driver: HypervisorDriver, id: ServerId, command: string): Promise<string> => {
+export const inShell = async (
+  driver: HypervisorDriver,
+  id: ServerId,
+  command: string,
+  patience = SHELL_TIME,
+): Promise<string> => {
   const console = await driver.consoles!.open(id, 'serial');
   let said = '';
   try {
     return await new Promise<string>((resolve, reject) => {
-      const late = setTimeout(() => reject(new Error(`the shell did not answer to ${command}: ${said}`)), SHELL_TIME);
+      const late = setTimeout(() => reject(new Error(`the shell did not answer to ${command}: ${said}`)), patience);
       console.readable.on('data', (bytes: Buffer) => {
         said += bytes.toString('latin1');
         // The shell echoes the line, where the marks are still apart.
@@ -125,16 +131,17 @@ export const inShell = async (driver: HypervisorDriver, id: ServerId, command: s
   }
 };
 
-/** Resolves when the guest of the newest start has booted to its prompt. */
+/** Resolves when the guest that has the console has booted to its prompt. */
 export const isUp = async (driver: HypervisorDriver, id: ServerId): Promise<void> => {
   const deadline = Date.now() + PATIENCE;
-  for (;;) {
-    const log = (await driver.consoleLog!.tail(id, 1 << 16)).toString('latin1');
-    // What is typed before the prompt is lost.
-    if (/finished: Datasource [\s\S]*# /.test(log.slice(log.lastIndexOf('is booting')))) return;
-    if (Date.now() > deadline) throw new Error(`the guest has not booted: ${log.slice(-1000)}`);
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
-  }
+  for (;;)
+    try {
+      // What is typed before the prompt is lost.
+      await inShell(driver, id, 'true', ASK_AGAIN);
+      return;
+    } catch (error) {
+      if (Date.now() > deadline) throw new Error('the guest has not booted', { cause: error });
+    }
 };
 
 /** Between what tells of the partitions and the first of them. */
