@@ -132,6 +132,8 @@ describeHypervisorDriver({
   },
   diskSerials: false,
   countsRequests: false,
+  // Each gap of a change is tried with a guest of its own.
+  patience: 20_000,
   nic: async (): Promise<GuestNic> => ({
     portId: randomUUID(),
     mac: `fa:16:3e:00:02:${(++made % 256).toString(16).padStart(2, '0')}`,

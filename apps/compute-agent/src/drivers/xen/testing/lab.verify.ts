@@ -3,6 +3,7 @@ import { ms, ServerId } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { describeHypervisorDriver } from '../../conformance/index.js';
 import type { GuardRule } from '../../hypervisor-driver.js';
+import { deviceOf } from '../guard.js';
 import type { XenDriver } from '../xen.driver.js';
 import { inShell, isUp, Lab, LabSettings, labUnderTest, PATIENCE } from './lab.js';
 
@@ -64,8 +65,8 @@ describe('guarded ports', () => {
       attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null } as const,
       guard: { addresses: [{ mac, ip: own }], rules },
     });
-    const closed = nic(rule('egress'));
-    await driver.spawn({ ...lab.guest(id, 'kernel'), nics: [closed] }, new AbortController().signal);
+    const closedPort = nic(rule('egress'));
+    await driver.spawn({ ...lab.guest(id, 'kernel'), nics: [closedPort] }, new AbortController().signal);
     await isUp(driver, id);
     const pings = async (from: string) =>
       (await inShell(driver, id, `busybox ping -c 2 -W 3 -I ${from} 10.0.2.9; true`)).includes('bytes from');
@@ -73,11 +74,21 @@ describe('guarded ports', () => {
     expect(await pings(own)).toBe(true);
     expect(await pings(other)).toBe(false);
     expect(await reaches(own)).toBe(false);
-    await driver.nics.attach(id, { ...closed, guard: { ...closed.guard, rules: [rule('egress'), rule('ingress')] } });
+    await driver.nics.attach(id, {
+      ...closedPort,
+      guard: { ...closedPort.guard, rules: [rule('egress'), rule('ingress')] },
+    });
     expect(await reaches(own)).toBe(true);
     expect(await reaches(other)).toBe(false);
     await inShell(driver, id, 'ip link set eth0 down; ip link set eth0 address fa:16:3e:00:03:99 up; true');
     expect(await pings(own)).toBe(false);
+    // A guest that resets itself is started anew by xl, and is guarded all the same.
+    const console = await driver.consoles.open(id, 'serial');
+    const closed = new Promise((resolve) => console.readable.once('close', resolve).resume());
+    console.writable.write('\nreboot -f\n');
+    await closed;
+    await isUp(driver, id);
+    expect(await lab.run('ls "/sys/class/net/$1"', deviceOf(closedPort.portId))).toContain('brport');
     expect(await lab.run('nft list tables')).toContain(id.replaceAll('-', '_'));
     await driver.destroy(id);
     expect(await lab.run('nft list tables')).not.toContain(id.replaceAll('-', '_'));
