@@ -3,7 +3,7 @@
  * Writes docs/support-matrix.md from the results of the conformance suite; `--check` only compares. Run it after a build.
  */
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -72,12 +72,25 @@ const BACKENDS = ['qemu', 'xen', 'xenserver', 'vsphere', 'hyperv', 'fake'];
 
 const plural = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 
+/** What a lab has shown of a row, with the day: behaviours that the suite still has. @returns {[string, string][]} */
+const shownByLab = ({ proofs, lab }, proof) => {
+  const { passed, skipped } = proofs[proof];
+  return Object.entries(lab?.proofs[proof] ?? {}).filter(
+    ([name]) => passed.includes(name) || skipped[name] !== undefined,
+  );
+};
+
 /** What a backend has shown of one row; what was not tried is not claimed. */
 const cell = (results, proof, backends) => {
   if (!results) return '';
   const found = results.proofs[proof];
   if (!found) return '—';
-  const shown = found.passed.length === 0 ? 'not tried' : `${found.level}, ${found.passed.length}`;
+  const lab = shownByLab(results, proof);
+  const levels = [
+    ...(found.passed.length > 0 ? [`${found.level}, ${found.passed.length}`] : []),
+    ...(lab.length > 0 ? [`${results.lab.level}, ${lab.length}`] : []),
+  ];
+  const shown = levels.join('; ') || 'not tried';
   return backends && !backends.includes(results.backend) ? `${shown}; API: 501` : shown;
 };
 
@@ -86,6 +99,21 @@ const table = (head, rows) => [
   `|${head.map(() => '---').join('|')}|`,
   ...rows.map((r) => `| ${r.join(' | ')} |`),
 ];
+
+const labLines = (results, titles) => {
+  const { lab, proofs } = results;
+  if (!lab) return [];
+  const shown = Object.keys(proofs).flatMap((proof) =>
+    shownByLab(results, proof).map(([name, day]) => `- ${titles[proof]}: ${name} (${day})`),
+  );
+  const what = plural(shown.length, 'behaviour');
+  return [
+    '',
+    `${what} shown over ${lab.over} by \`${lab.command}\`, last on the day that is said (${lab.level}):`,
+    '',
+    ...shown.sort(),
+  ];
+};
 
 const section = (results, titles) => {
   const { backend, command, proofs, remarks = [] } = results;
@@ -101,6 +129,7 @@ const section = (results, titles) => {
     '',
     `${plural(passed, 'behaviour')} shown by \`${command}\`.`,
     ...remarks.flatMap((remark) => ['', remark]),
+    ...labLines(results, titles),
     ...[...byReason]
       .sort()
       .flatMap(([why, list]) => ['', `Not tried, for want of ${why}:`, '', ...list.sort().map((line) => `- ${line}`)]),
@@ -129,7 +158,7 @@ export const supportMatrix = (all, features) => {
     'Generated from the results of the conformance suite (`drivers/conformance/generated/`) by',
     '`node tools/generate/support-matrix.mjs`; do not edit. A cell says how real the thing was that the suite ran over, and how',
     'many behaviours it showed; `—` is not supported. A backend whose suite was not run with the sources as they are has no',
-    'column.',
+    'column. What a lab has shown, which is too slow for each run of the tests, stands after that, and below with its days.',
     '',
     ...table(['Level', 'The suite ran over'], Object.entries(LEVELS)),
     '',
@@ -160,7 +189,11 @@ export const currentResults = () => {
   return readdirSync(folder)
     .filter((file) => file.endsWith('.json'))
     .map((file) => JSON.parse(readFileSync(join(folder, file), 'utf8')))
-    .filter(({ backend, sources }) => sources === null || sources === sourcesHash(backend));
+    .filter(({ backend, sources }) => sources === null || sources === sourcesHash(backend))
+    .map((results) => {
+      const lab = join(folder, 'lab', `${results.backend}.json`);
+      return existsSync(lab) ? { ...results, lab: JSON.parse(readFileSync(lab, 'utf8')) } : results;
+    });
 };
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

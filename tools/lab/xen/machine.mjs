@@ -35,8 +35,8 @@ export const boot = async (dom0, { memory = 3000, cpus = 2 } = {}) => {
   const child = spawn(
     'qemu-system-x86_64',
     [
-      // With SMAP, Xen cannot start a paravirtual dom0 under QEMU 7.2.
-      ...['-accel', 'tcg,thread=multi,tb-size=512', '-M', 'pc', '-cpu', 'max,-smap', '-m', String(memory)],
+      // With SMAP, Xen cannot start a paravirtual dom0 under QEMU 7.2; with XSAVE, programs of dom0 die now and then.
+      ...['-accel', 'tcg,thread=multi,tb-size=512', '-M', 'pc', '-cpu', 'max,-smap,-xsave', '-m', String(memory)],
       ...['-smp', String(cpus), '-nodefaults', '-no-user-config', '-display', 'none', '-serial', `file:${console}`],
       ...['-kernel', dom0.xen, '-append', xen, '-initrd', `${dom0.kernel} ${linux},${dom0.initrd}`],
       ...['-drive', `file=${dom0.disk},format=raw,if=virtio,snapshot=on,cache=unsafe`],

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { Milliseconds, ServerId } from '@omnivisor/contracts';
+import type { ServerId } from '@omnivisor/contracts';
 import { rolldown } from 'rolldown';
 import type { Change, DriverUnderTest } from './driver-under-test.js';
 
@@ -34,7 +34,7 @@ export const crashIn = async (
   const start = () => spawn(process.execPath, [file, JSON.stringify(settings)], { stdio: ['pipe', 'pipe', 'inherit'] });
   // Node takes longer to start than most changes take, so the next one starts while this one works.
   let next = start();
-  const crashDuring = (change: Change, id: ServerId, after: Milliseconds): Promise<boolean> =>
+  const crashDuring = (change: Change, id: ServerId, after: number): Promise<boolean> =>
     new Promise((resolve, reject) => {
       const child = next;
       let isDone = false;

@@ -1,4 +1,4 @@
-import type { Backend, Feature, GiB, Milliseconds, ServerId } from '@omnivisor/contracts';
+import type { Backend, Feature, GiB, ServerId } from '@omnivisor/contracts';
 import type {
   DiskFormat,
   GuestDisk,
@@ -7,7 +7,7 @@ import type {
   HypervisorDriver,
   ImageSource,
 } from '../hypervisor-driver.js';
-import type { Basic } from './proof.js';
+import type { Basic, Proof } from './proof.js';
 
 /** How real the thing was that the suite ran over: see docs/support-matrix.md. */
 export type Level = 'L0' | 'L1' | 'L2' | 'L3';
@@ -73,6 +73,8 @@ export interface DriverUnderTest {
   readonly incomplete?: boolean;
   /** False: what this run shows is looked at and not compared with committed results. */
   readonly recorded?: boolean;
+  /** Told of each behaviour when it is tried, and when it has passed. */
+  readonly told?: (proof: Proof, behaviour: string, what: 'tried' | 'passed') => void;
   /** Optional members that have to be there; the others have to be absent. */
   readonly supports: readonly Feature[];
 
@@ -112,10 +114,13 @@ export interface DriverUnderTest {
   /** The whole hypervisor stops answering, so that `check` has to see it. */
   readonly stopHypervisor?: () => Promise<() => Promise<void>>;
   /**
-   * Does the change in a process of its own, which is killed after that time.
-   * @returns true when the kill came before the change was done
+   * Does the change in a process of its own, which is killed after that time, or is cut off from the host at that moment.
+   * @param moment milliseconds, or one of `crashMoments`
+   * @returns true when the end came before the change was done
    */
-  readonly crashDuring?: (change: Change, id: ServerId, after: Milliseconds) => Promise<boolean>;
+  readonly crashDuring?: (change: Change, id: ServerId, moment: number) => Promise<boolean>;
+  /** Calls of the host that have begun when the end comes, counted up to more than a change makes; instead of times. */
+  readonly crashMoments?: readonly number[];
 
   /** An empty disk of `diskUnit` that outlives guests, and how to see that it is there. */
   readonly disk?: () => Promise<{ disk: GuestDisk; exists(): Promise<boolean>; remove(): Promise<void> }>;

@@ -52,8 +52,10 @@ export class Stage {
       it.skip(`${name} (needs ${missing})`, () => {});
     } else
       it(name, { timeout: this.patience * 3 }, async () => {
+        this.under.told?.(proof, name, 'tried');
         await body();
         this.results.pass(proof, name);
+        this.under.told?.(proof, name, 'passed');
       });
   }
 

@@ -1,4 +1,4 @@
-import { ServerId } from '@omnivisor/contracts';
+import { hostBus, ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import type { GuestMark } from '../hypervisor-driver.js';
 
@@ -22,7 +22,20 @@ const Boot = z.object({
 });
 export type Boot = z.output<typeof Boot>;
 
-export const Nic = z.object({ portId: z.string(), mac: z.string(), mtu: z.number().int(), bridge: z.string() });
+/** What may pass a port, as `PortGuard`. */
+const Guard = z.object({
+  addresses: z.array(z.object({ mac: z.string(), ip: z.string() })),
+  rules: z.array(hostBus.SecurityRule.omit({ remoteGroup: true })),
+});
+
+export const Nic = z.object({
+  portId: z.string(),
+  mac: z.string(),
+  mtu: z.number().int(),
+  bridge: z.string(),
+  /** Null: port security is off. */
+  guard: Guard.nullable().default(null),
+});
 export type Nic = z.output<typeof Nic>;
 
 /** A disk that was attached to it. */

@@ -1,8 +1,9 @@
 import type { Bytes } from '@omnivisor/contracts';
 import { type GuestDisk, HypervisorError } from '../hypervisor-driver.js';
 import type { Definition, Nic } from './definition.js';
+import { guarding } from './guard.js';
 import { type Guest, type Guests, isOn } from './guests.js';
-import { DISK_AT, DOMAIN_COMMAND, GROW } from './scripts.js';
+import { ATTACH_NIC, DISK_AT, DOMAIN_COMMAND, GROW, GUARD_PORTS } from './scripts.js';
 import { deviceNumber, diskSpec, freeDevice, nicSpec } from './xl-config.js';
 import { parseDeviceNumbers, parseInterfaces } from './xl-output.js';
 
@@ -78,17 +79,32 @@ export const growDisk = async (guests: Guests, { definition }: Guest, diskId: st
   await guests.host.call(GROW, [guests.root, attached.path, String(size)]);
 };
 
+const guardPorts = (guests: Guests, guest: Definition): Promise<string> => {
+  const { args, input } = guarding(guest);
+  return guests.call(guest.serverId, GUARD_PORTS, args, { input });
+};
+
 export const attachNic = async (guests: Guests, guest: Guest, nic: Nic): Promise<void> => {
-  const others = guest.definition.nics.filter(({ portId }) => portId !== nic.portId);
-  const isKnown = others.length < guest.definition.nics.length;
-  const definition = isKnown
-    ? guest.definition
-    : await guests.keep({ ...guest.definition, nics: [...guest.definition.nics, nic] });
-  if (!isOn(guest) || (await hasNic(guests, definition, nic.mac))) return;
+  const before = guest.definition;
+  const known = before.nics.find(({ portId }) => portId === nic.portId);
+  const others = before.nics.filter((other) => other !== known);
+  const wanted = known ? { ...known, guard: nic.guard } : nic;
+  const definition = { ...before, nics: before.nics.map((other) => (other === known ? wanted : other)) };
+  if (!known) definition.nics.push(wanted);
+  const { args, input } = guarding(definition);
+  const plug = [...args, nic.mac, ...nicSpec(wanted)];
+  if (JSON.stringify(before.nics) !== JSON.stringify(definition.nics)) await guests.keep(definition);
+  if (!isOn(guest)) return;
+  const isThere = known !== undefined && (await hasNic(guests, definition, nic.mac));
   try {
-    await command(guests, definition, 'network-attach', ...nicSpec(nic));
+    if (!isThere) await guests.call(before.serverId, ATTACH_NIC, plug, { input, timeout: PLUG_LIMIT });
+    else if (known.guard || wanted.guard) await guardPorts(guests, definition);
   } catch (error) {
-    await forgetIfAbsent(hasNic(guests, definition, nic.mac), () => guests.keep({ ...guest.definition, nics: others }));
+    const old = isThere ? before : { ...before, nics: others };
+    await forgetIfAbsent(isThere ? Promise.resolve(false) : hasNic(guests, definition, nic.mac), async () => {
+      await guests.keep(old);
+      await guardPorts(guests, old);
+    });
     throw error;
   }
 };
@@ -102,5 +118,7 @@ export const detachNic = async (guests: Guests, guest: Guest, portId: string): P
     if (await hasNic(guests, definition, nic.mac))
       throw new HypervisorError('unavailable', 'the guest does not let go of the interface', String(failed));
   }
-  await guests.keep({ ...definition, nics: definition.nics.filter((known) => known !== nic) });
+  const without = { ...definition, nics: definition.nics.filter((known) => known !== nic) };
+  if (nic.guard) await guardPorts(guests, without);
+  await guests.keep(without);
 };

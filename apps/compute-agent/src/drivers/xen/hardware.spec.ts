@@ -56,8 +56,8 @@ describe('a port', () => {
   });
 
   it('is refused where nothing can serve or guard it', () => {
-    const guard = { addresses: [], rules: [] };
-    expect(() => nicFor({ ...port('flat', null), guard }, bridges)).toThrow('port security');
+    const guard = { addresses: [{ mac: 'fa:16:3e:00:00:01', ip: '10.0.0.0/24' }], rules: [] };
+    expect(() => nicFor({ ...port('flat', null), guard }, bridges)).toThrow('pair that is a network');
     expect(() => nicFor(port('flat', null, 'physnet2'), bridges)).toThrow('mapped to no bridge');
     expect(() => nicFor(tapNic('p', 'tap'), bridges)).toThrow('neither flat nor vlan');
     expect(() => nicFor({ ...port('flat', null), model: 'e1000' }, bridges)).toThrow('hw_vif_model=e1000');

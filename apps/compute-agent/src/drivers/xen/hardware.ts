@@ -70,12 +70,17 @@ export const domainTypeFor = ({ image, flavor, directBoot }: GuestSpec, host: Ca
 export const nicFor = (nic: GuestNic, bridges: Readonly<Record<string, string>>): Nic => {
   const { portId, mac, mtu, model, attachment, guard } = nic;
   if (model !== null && model !== 'netfront') refuse(`hw_vif_model=${model}`);
-  if (guard) refuse('port security: nothing in dom0 enforces it yet');
+  // Connections are judged by their addresses, and all within a prefix would be by this port's rules.
+  if (guard?.addresses.some(({ ip }) => ip.includes('/') && !/\/(32|128)$/.test(ip)))
+    refuse('an allowed address pair that is a network');
   if (attachment.kind !== 'provider') return refuse('a network that is neither flat nor vlan');
   const { physicalNetwork } = attachment;
   if (!Object.hasOwn(bridges, physicalNetwork))
     return refuse(`the physical network ${physicalNetwork}: it is mapped to no bridge`);
   const bridge = bridges[physicalNetwork];
   const vlan = attachment.networkType === 'vlan' ? `.${attachment.segmentationId}` : '';
-  return { portId, mac: mac.toLowerCase(), mtu, bridge: `${bridge}${vlan}` };
+  return {
+    ...{ portId, mac: mac.toLowerCase(), mtu, bridge: `${bridge}${vlan}` },
+    guard: guard && { addresses: [...guard.addresses], rules: guard.rules.map((rule) => ({ ...rule })) },
+  };
 };

@@ -7,6 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { asHypervisorError } from '../common/native-command.js';
 import { type SshTarget, sshArguments } from '../common/ssh.js';
 import { HypervisorError } from '../hypervisor-driver.js';
+import { UNGUARDED } from './scripts.js';
 import { Slots } from './slots.js';
 
 export type ShellProcess = ChildProcessByStdio<Writable, Readable, Readable>;
@@ -102,6 +103,8 @@ export class SshShell implements HostShell {
 const NO_CONNECTION = 255;
 /** What our scripts end with when a guest's lock was not to be had. */
 const LOCKED = 75;
+/** What a shell adds to the number of the signal that ended a tool, as when xl aborts. */
+const BY_SIGNAL = 128;
 /** What `timeout` ends with, when xl does not end. */
 const HUNG = 124;
 const MOST_SAID = 4000;
@@ -236,8 +239,11 @@ const exactly = (size: number): Transform => {
 
 /** @param code null when it was ended */
 const endedWith = (code: number | null, complaint: string): HypervisorError => {
-  if (code === NO_CONNECTION || code === HUNG || code === null) return unavailable(complaint.trim());
+  if (code === NO_CONNECTION || code === HUNG || code === null || code > BY_SIGNAL)
+    return unavailable(complaint.trim());
   if (code === LOCKED) return new HypervisorError('unavailable', 'another change of the guest does not end');
+  if (code === UNGUARDED)
+    return new HypervisorError('unsupported', 'the Xen host cannot guard a port', complaint.trim());
   return asHypervisorError(new Error(`ended with ${code}`), 'a change on the Xen host', complaint);
 };
 

@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto';
+import { networkNeeds, ServerId } from '@omnivisor/contracts';
 import { cpuTraits } from '../common/cpu-traits.js';
 import { HypervisorError, type ProbeReport } from '../hypervisor-driver.js';
 import type { DomainType } from './definition.js';
+import { guardOf } from './guard.js';
 import type { Capabilities } from './hardware.js';
 import type { Host } from './host-shell.js';
 import { probeKernel } from './probe-kernel.js';
-import { FACTS, INFO, PROBE } from './scripts.js';
+import { CAN_GUARD, FACTS, INFO, PROBE } from './scripts.js';
 import { parseInfo, versionNumber, type XenInfo } from './xl-output.js';
 
 const NOTHING_KNOWN = {
@@ -64,6 +66,7 @@ export const probe = async (
     if (missing.length > 0) return fail('unhealthy', `dom0 has no bridge ${missing.join(', ')}`, found);
     if (info.pv) await runGuest(host, root, signal);
     const how = info.pv ? 'a guest ran' : 'xl answered, and no guest was tried, as there are no paravirtual ones,';
+    const guards = (await canGuard(host, root, signal)) ? GUARDED : [];
     const log = facts.logsConsoles ? '' : '; xenconsoled logs no guests, so there is no console output';
     return {
       capabilities,
@@ -71,8 +74,9 @@ export const probe = async (
       report: {
         ...NOTHING_KNOWN,
         ...found,
+        traits: [...found.traits, ...guards],
         health: 'healthy',
-        reason: `${how} on ${found.version}${log}`,
+        reason: `${how} on ${found.version}${log}${guards.length > 0 ? '' : NO_GUARD}`,
       },
     };
   } catch (error) {
@@ -83,6 +87,24 @@ export const probe = async (
     if (absent) return fail('undetected', 'this is no dom0 of Xen, and OMNIVISOR_XEN_HOST names none');
     return fail('unhealthy', native ? `${message}: ${native}` : message);
   }
+};
+
+const GUARDED = (['antiSpoofing', 'otherMacs', 'guardedIpv6', 'securityGroups'] as const).map(
+  (need) => networkNeeds[need].trait,
+);
+const NO_GUARD = '; dom0 lacks nft or br_netfilter, so ports need port security off';
+
+/** Whether the kernel and the nft of dom0 take a filter of the kind that guarded ports get. */
+const canGuard = async (host: Host, root: string, signal: AbortSignal): Promise<boolean> => {
+  const [mac, [portId, id]] = ['fa:16:3e:00:00:01', [randomUUID(), ServerId.parse(randomUUID())]];
+  const any = { protocol: null, portMin: null, portMax: null };
+  const rules = [
+    { ...any, direction: 'egress' as const, ethertype: 'IPv6' as const, remotePrefixes: ['2001:db8::/32'] },
+    { ...any, direction: 'ingress' as const, ethertype: 'IPv4' as const, remotePrefixes: [], protocol: 'tcp' },
+  ];
+  const guard = { addresses: ['192.0.2.1', '2001:db8::1'].map((ip) => ({ mac, ip })), rules };
+  const filter = guardOf(id, [{ portId, mac, mtu: 1500, bridge: 'br0', guard }]);
+  return (await host.look(CAN_GUARD, [root], { input: Buffer.from(filter), signal })).trim() === 'guards';
 };
 
 /** @throws HypervisorError `fault` when it did not switch itself off */

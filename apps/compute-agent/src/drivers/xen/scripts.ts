@@ -6,6 +6,9 @@
  * with an empty line.
  */
 
+/** What a script ends with when dom0 cannot guard a port. */
+export const UNGUARDED = 78;
+
 const PATHS = 'PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL';
 const START = `${PATHS}\nset -eu\numask 077\nlogs=\${XEN_LOG_DIR:-/var/log/xen}\nroot=$1; shift
 trap 'exit 143' TERM`;
@@ -48,8 +51,40 @@ id=$1; shift
 ${FUNCTIONS}
 ${body}`;
 
+/**
+ * What may pass a guest's ports. "guard.nft" is there as long as its tables may be. They name the devices that xl is told
+ * to make, so they stand before there are any; a script of dom0 that gave them other names would leave them unguarded.
+ * Scripts with a filter get it as their input, $1 its bytes, $2 the devices that it guards.
+ */
+const GUARD = `
+interfaces=\${XEN_INTERFACES:-/sys/class/net} bridging=\${XEN_BRIDGING:-/proc/sys/net/bridge}
+take_filter() {
+  filter=$(cat)
+  [ \${#filter} = "$1" ] || { echo 'the filter did not all come' >&2; exit 1; }
+}
+unguard() {
+  [ -e "$g/guard.nft" ] || return 0
+  table=omnivisor_$(printf %s "$id" | tr - _)
+  for family in bridge inet; do printf 'add table %s %s\\ndelete table %s %s\\n' $family "$table" $family "$table"; done | nft -f -
+  rm -f "$g/guard.nft"
+}
+guard() {
+  if [ -z "$filter" ]; then unguard; return; fi
+  keep guard.nft "$filter"
+  [ -e "$bridging" ] || modprobe br_netfilter || exit ${UNGUARDED}
+  echo 1 >"$bridging/bridge-nf-call-iptables"
+  echo 1 >"$bridging/bridge-nf-call-ip6tables"
+  nft -f "$g/guard.nft" || exit ${UNGUARDED}
+}
+carried() {
+  for device in $1; do
+    [ -e "$interfaces/$device/brport" ] || { echo "dom0 has not given $device its name" >&2; return ${UNGUARDED}; }
+  done
+}
+`;
+
 /** Leaves nothing of its domain, and waits for the process that watches it. */
-const STOP = `
+const STOP = `${GUARD}
 stop() {
   n=0
   while ours; do
@@ -57,6 +92,7 @@ stop() {
     n=$((n + 1)); [ $n -lt 60 ] || { echo 'the domain does not go' >&2; exit 1; }
   done
   [ ! -e "$g/monitor" ] || flock -w 60 "$g/monitor" true
+  unguard
 }
 `;
 
@@ -68,8 +104,13 @@ const CREATE = `
 create() (
   exec 8>>"$g/monitor"
   flock -w 60 8
-  xl "$@" 2>"$g/xl.error" >&2 || { cat "$g/xl.error" >&2; exit 1; }
+  xl "$@" 2>"$g/xl.error" >&2 || { status=$?; cat "$g/xl.error" >&2; exit $((status > 128 ? status : 1)); }
 )
+begin() {
+  devices=$1 how=$2; shift 2
+  if [ -z "$devices" ]; then create "$how" "$@"; return; fi
+  create "$how" -p "$@" && carried "$devices" && xl unpause "$(xl domid "$id")"
+}
 `;
 
 /**
@@ -93,7 +134,25 @@ echo domains
 printf '%s\\n' "$domains"`;
 
 export const INFO = `${START}\ntimeout 60 xl info`;
-export const CHECK = `${START}\ntimeout 10 xl list 0 >/dev/null`;
+
+/** Also loads filters anew that somebody has swept away, as a firewall's service does when it is started again. */
+export const CHECK = `${START}
+timeout 10 xl list 0 >/dev/null
+tables=
+for file in "$root"/guests/*/guard.nft; do
+  [ -e "$file" ] || continue
+  id=\${file%/*} id=\${id##*/}
+  [ -n "$tables" ] || tables=$(nft list tables)
+  for family in bridge inet; do
+    case $tables in *"$family omnivisor_$(printf %s "$id" | tr - _)"*) continue;; esac
+    flock -n "$root/locks/$id" nft -f "$file" || true
+  done
+done`;
+
+/** Says \`guards\` when dom0 can filter what passes ports: the input is a filter for nft, tried where nothing else is. */
+export const CAN_GUARD = `${START}
+[ -e "\${XEN_BRIDGING:-/proc/sys/net/bridge}" ] || modprobe -qn br_netfilter || exit 0
+unshare -n nft -f - 2>/dev/null && echo guards || true`;
 
 /** Facts of the host beside Xen's: flags and name of its CPU, its disk, bridges, and whether consoles are logged. */
 export const FACTS = `${START}
@@ -174,13 +233,15 @@ for file in "$g"/*.raw "$g"/*.iso "$g"/*.kernel "$g"/*.ramdisk "$g"/*.new; do
   rm -f "$file"
 done`);
 
-/** Switches it on: $1 its domain for xl, $2 its definition from then on, or empty. One that crashed, or ended, makes way. */
+/** Switches it on: $3 its domain for xl, $4 its definition from then on, or empty. One that crashed, or ended, makes way. */
 export const START_GUEST = guestScript(`${STOP}${CREATE}
+take_filter "$1"
 stop
 rm -f "$g/memory.save" "$g/memory.resuming"
-keep xl.cfg "$1"
-create create "$g/xl.cfg" || { status=$?; stop; exit $status; }
-[ -z "$2" ] || keep guest.json "$2"`);
+keep xl.cfg "$3"
+guard
+begin "$2" create "$g/xl.cfg" || { status=$?; stop; exit $status; }
+[ -z "$4" ] || keep guest.json "$4"`);
 
 /** Cuts its power, and gives up a memory that was saved. */
 export const STOP_GUEST = guestScript(`${STOP}
@@ -203,12 +264,14 @@ if ! xl save "$domid" "$g/memory.save" >/dev/null 2>"$g/xl.error"; then
 fi
 flock -w 60 "$g/monitor" true`);
 
-/** $1 its domain for xl. A memory is used once: what ran on from it must not be started from it again. */
+/** $3 its domain for xl. A memory is used once: what ran on from it must not be started from it again. */
 export const RESUME = guestScript(`${STOP}${CREATE}
 [ -e "$g/memory.save" ]
-keep xl.cfg "$1"
+take_filter "$1"
+keep xl.cfg "$3"
 mv "$g/memory.save" "$g/memory.resuming"
-create restore "$g/xl.cfg" "$g/memory.resuming" || { status=$?; stop; mv "$g/memory.resuming" "$g/memory.save"; exit $status; }
+guard
+begin "$2" restore "$g/xl.cfg" "$g/memory.resuming" || { status=$?; stop; mv "$g/memory.resuming" "$g/memory.save"; exit $status; }
 rm -f "$g/memory.resuming"`);
 
 /** Removes domain and folder, and what Xen has written of it. */
@@ -222,6 +285,20 @@ rm -f "$root/locks/$id"`);
 
 /** Runs \`xl\` about the guest's domain: $1 the command, the rest its other arguments. */
 export const DOMAIN_COMMAND = guestScript(`ours; command=$1; shift; xl "$command" "$domid" "$@"`);
+
+/** What may pass its ports from now on. A guest that is off gets it with its start. */
+export const GUARD_PORTS = guestScript(`${GUARD}
+take_filter "$1"
+if ours; then carried "$2"; guard; else unguard; fi`);
+
+/** Plugs an interface in, with the filter that it comes under: $3 its address, the rest as xl takes it. */
+export const ATTACH_NIC = guestScript(`${GUARD}
+take_filter "$1"
+ours
+guard
+devices=$2 mac=$3; shift 3
+xl network-attach "$domid" "$@"
+carried "$devices" || { status=$?; xl network-detach "$domid" "$mac"; exit $status; }`);
 
 /** Whether a path is a disk: its kind and bytes. */
 export const DISK_AT = `${START}
@@ -295,13 +372,14 @@ for number in $1; do
   [ ! -d "$s" ] || { read -r a <"$s/rd_req"; read -r b <"$s/wr_req"; read -r c <"$s/rd_sect"; read -r d <"$s/wr_sect"
     echo "disk $number $a $b $c $d"; }
 done
-for n in /sys/class/net/vif"$domid".*; do
+for n in /sys/bus/xen-backend/devices/vif-"$domid"-*/net/*; do
   [ -d "$n" ] || continue
+  handle=\${n%/net/*}
   set --
   for counter in rx_bytes rx_packets rx_errors rx_dropped tx_bytes tx_packets tx_errors tx_dropped; do
     read -r value <"$n/statistics/$counter"; set -- "$@" "$value"
   done
-  echo "nic \${n##*.} $*"
+  echo "nic \${handle##*-} $*"
 done`);
 
 /**

@@ -7,7 +7,7 @@ import { ms, ServerId } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { fileDisk, fileSource, rootFrom, testGuest } from '../common/test-guest.js';
 import type { HostShell } from './host-shell.js';
-import { type DoubleShell, XlDouble } from './testing/xl-double.js';
+import { XlDouble } from './testing/xl-double.js';
 import { XenDriver } from './xen.driver.js';
 
 const cloudId = 'test-cloud';
@@ -22,7 +22,7 @@ class Failing implements HostShell {
   tools = '';
   readonly started: string[] = [];
 
-  constructor(private readonly shell: DoubleShell) {}
+  constructor(private readonly shell: HostShell) {}
 
   start(script: string, args: readonly string[]) {
     this.started.push(script);
@@ -108,6 +108,15 @@ describe('a Xen host that fails', { timeout: 30_000 }, () => {
     await expect(xen.destroy(id)).rejects.toMatchObject({ code: 'fault' });
     shell.tools = '';
     expect([await isOn(), existsSync(join(double.root, 'guests', id))]).toEqual([true, true]);
+  });
+
+  it('may be asked again for a start in which xl itself died', async () => {
+    await xen.powerOff(id, ms(0));
+    tool('xl', `[ "$1" != create ] || kill -ABRT $$\nPATH=\${PATH#*:} exec xl "$@"`);
+    await expect(xen.powerOn(id, [])).rejects.toMatchObject({ code: 'unavailable' });
+    shell.tools = '';
+    await xen.powerOn(id, []);
+    expect(await isOn()).toBe(true);
   });
 
   it('tells nothing of its guests rather than to leave one out that cannot be read', async () => {

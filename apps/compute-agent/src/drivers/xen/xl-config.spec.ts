@@ -9,7 +9,15 @@ const guest: Definition = {
   size: { vcpus: 2, memory: 512, disk: 1 },
   boot: { root: 'root.raw', kernel: null, ramdisk: null, commandLine: '' },
   ...{ ephemeral: null, swap: null, config: 'config.iso', rescue: null, before: null, rebuilding: null },
-  nics: [{ portId: 'p', mac: 'fa:16:3e:00:00:01', mtu: 1400, bridge: 'xenbr0.42' }],
+  nics: [
+    {
+      portId: '00000000-0000-4000-8000-000000000001',
+      mac: 'fa:16:3e:00:00:01',
+      mtu: 1400,
+      bridge: 'xenbr0.42',
+      guard: null,
+    },
+  ],
   disks: [{ diskId: 'v', path: '/dev/vg/v,1', device: 'xvde', readOnly: true }],
 };
 
@@ -19,7 +27,7 @@ describe('the configuration of a domain', () => {
       ...[`name = "${id}"`, `uuid = "${id}"`, 'type = "pv"', 'memory = 512', 'maxmem = 512', 'vcpus = 2'],
       'disk = ["format=raw,vdev=xvda,access=rw,target=/g/root.raw", ' +
         '"format=raw,vdev=xvde,access=ro,target=/dev/vg/v,1", "format=raw,vdev=xvdz,access=ro,target=/g/config.iso"]',
-      'vif = ["mac=fa:16:3e:00:00:01,bridge=xenbr0.42,mtu=1400"]',
+      'vif = ["mac=fa:16:3e:00:00:01,bridge=xenbr0.42,vifname=ov0000000000004,mtu=1400"]',
       ...['on_poweroff = "destroy"', 'on_reboot = "restart"', 'on_watchdog = "restart"', 'on_crash = "preserve"'],
       ...['bootloader = "pygrub"', ''],
     ]);

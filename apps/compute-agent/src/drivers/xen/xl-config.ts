@@ -1,5 +1,6 @@
 import { HypervisorError } from '../hypervisor-driver.js';
 import type { AttachedDisk, Definition, Nic } from './definition.js';
+import { deviceOf } from './guard.js';
 
 /**
  * A string of xl's configuration language, which knows no way to write a quote in one.
@@ -22,9 +23,10 @@ export const diskSpec = (path: string, device: string, readOnly = false): string
 };
 
 /** An interface as `xl network-attach` takes it, part by part. */
-export const nicSpec = ({ mac, mtu, bridge }: Nic): string[] => [
+export const nicSpec = ({ portId, mac, mtu, bridge }: Nic): string[] => [
   `mac=${mac}`,
   `bridge=${bridge}`,
+  `vifname=${deviceOf(portId)}`,
   ...(mtu === 1500 ? [] : [`mtu=${mtu}`]),
 ];
 

@@ -1,6 +1,17 @@
 import ipaddr from 'ipaddr.js';
+import {
+  address,
+  cidr,
+  dhcpOption,
+  hostname,
+  isV6,
+  line,
+  mac,
+  mtu,
+  netmask,
+  uuid,
+} from '../../drivers/common/nft/values.js';
 import type { NetworkPlan, PortPlug } from '../network-plug.js';
-import { address, cidr, dhcpOption, hostname, isV6, line, mac, mtu, netmask, uuid } from './values.js';
 
 type Subnet = NetworkPlan['subnets'][number];
 

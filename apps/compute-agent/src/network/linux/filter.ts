@@ -1,7 +1,15 @@
-import type { NetworkPlan } from '../network-plug.js';
-import { answerChain, chainId, type FilteredPort, linkLocal, ownOf, set, spoofChain } from './anti-spoofing.js';
-import { type GroupAddresses, groupChain, groupSets, reachChain } from './security-groups.js';
-import { address, cidr, isV6 } from './values.js';
+import {
+  answerChain,
+  chainId,
+  type FilteredPort,
+  linkLocal,
+  ownOf,
+  set,
+  spoofChain,
+} from '../../drivers/common/nft/anti-spoofing.js';
+import { type GroupAddresses, groupChain, groupSets, reachChain } from '../../drivers/common/nft/security-groups.js';
+import { address, cidr, isV6 } from '../../drivers/common/nft/values.js';
+import type { NetworkPlan, PortPlug } from '../network-plug.js';
 
 /** Where guests ask for metadata: the address of all clouds, and Neutron's for those without IPv4. */
 export const METADATA_ADDRESS = '169.254.169.254';
@@ -24,7 +32,7 @@ const verdicts = (name: string, family: 'ipv4_addr' | 'ipv6_addr', entries: read
  */
 export const networkFilter = (
   plan: NetworkPlan,
-  ports: readonly FilteredPort[],
+  ports: readonly FilteredPort<PortPlug>[],
   outsideAddress: string,
   members: GroupAddresses,
 ): string => {
@@ -32,10 +40,7 @@ export const networkFilter = (
   /** A port whose guest is on its way between two agents of the machine has two devices, and one set of rules. */
   const ruled = [...new Map(guarded.map((p) => [p.plug.portId, p])).values()];
   /** Addresses that only one port can have; the stateful chain finds its rules by them. */
-  const alone = (plug: FilteredPort['plug']) => [
-    ...plug.fixedIps.map((ip) => address(ip.address)),
-    linkLocal(plug.mac),
-  ];
+  const alone = (plug: PortPlug) => [...plug.fixedIps.map((ip) => address(ip.address)), linkLocal(plug.mac)];
   const entries = (prefix: 'in' | 'out', six: boolean) =>
     guarded.flatMap(({ plug }) =>
       alone(plug)

@@ -1,9 +1,9 @@
 import { mkdir, rm } from 'node:fs/promises';
+import type { GroupAddresses } from '../../drivers/common/nft/security-groups.js';
 import type { GroupMembers } from '../network-plug.js';
 import type { Names } from './names.js';
 import { read, store } from './network-files.js';
 import { withLock } from './run.js';
-import type { GroupAddresses } from './security-groups.js';
 
 /** Members of security groups, in files that all agents of the machine share. */
 export class Groups {

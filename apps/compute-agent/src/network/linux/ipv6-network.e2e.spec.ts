@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { linkLocal } from '../../drivers/common/nft/anti-spoofing.js';
 import type { PortPlug } from '../network-plug.js';
-import { linkLocal } from './anti-spoofing.js';
 import type { LinuxNetworkPlug } from './linux-network-plug.js';
 import { PosedGuests, rule, whyNoNetworks } from './posed-guests.js';
 

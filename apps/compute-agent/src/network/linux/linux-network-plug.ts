@@ -3,6 +3,8 @@ import { mkdir, rm } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
 import { KeyedMutex } from '../../drivers/common/keyed-mutex.js';
+import { groupsNamed } from '../../drivers/common/nft/security-groups.js';
+import { address, cidr, isV6, mac, mtu, uuid } from '../../drivers/common/nft/values.js';
 import type { GuestNic } from '../../drivers/hypervisor-driver.js';
 import type {
   GroupMembers,
@@ -22,9 +24,7 @@ import { NetworkFiles, read, store } from './network-files.js';
 import { NetworkProcesses } from './network-processes.js';
 import { Outside } from './outside.js';
 import { run, succeeds, withLock } from './run.js';
-import { groupsNamed } from './security-groups.js';
 import { Uplink } from './uplink.js';
-import { address, cidr, isV6, mac, mtu, uuid } from './values.js';
 
 export interface LinuxNetworkOptions {
   readonly cloudId: string;

@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { linkLocal } from '../../drivers/common/nft/anti-spoofing.js';
 import type { NetworkPlan, PortPlug } from '../network-plug.js';
-import { linkLocal } from './anti-spoofing.js';
 import type { Names } from './names.js';
 
 /** A plugged port, as all agents of the machine find it. */

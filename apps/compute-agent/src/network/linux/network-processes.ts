@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { uuid } from '../../drivers/common/nft/values.js';
 import type { NetworkPlan, PortPlug } from '../network-plug.js';
 import {
   addressesChangedHands,
@@ -13,7 +14,6 @@ import { METADATA_ADDRESS, METADATA_ADDRESS_6 } from './filter.js';
 import { METADATA_PROXY, METADATA_PROXY_VERSION } from './metadata-proxy.js';
 import { read, store } from './network-files.js';
 import { end, isAlive, run } from './run.js';
-import { uuid } from './values.js';
 
 /**
  * The processes of one network: DHCP with names, and metadata. They run in its namespace and outlive the agents. A

@@ -1,7 +1,7 @@
+import { cidr } from '../../drivers/common/nft/values.js';
 import { rootFilter } from './filter.js';
 import type { Names } from './names.js';
 import { run, succeeds, withLock } from './run.js';
-import { cidr } from './values.js';
 
 const number = (address: string) => address.split('.').reduce((sum, octet) => sum * 256 + Number(octet), 0);
 const text = (n: number) => [24, 16, 8, 0].map((shift) => (n >>> shift) & 255).join('.');

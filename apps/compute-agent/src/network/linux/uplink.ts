@@ -1,7 +1,7 @@
 import type { ProviderSegment } from '@omnivisor/contracts';
+import { mtu as validMtu, vlanId } from '../../drivers/common/nft/values.js';
 import type { Names } from './names.js';
 import { run, succeeds } from './run.js';
-import { mtu as validMtu, vlanId } from './values.js';
 
 /**
  * The way from a network's bridge to a physical network: a veth to the machine's own bridge, with the VLAN's tag put on

@@ -17,7 +17,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type GiB, type Milliseconds, mib, ServerId } from '@omnivisor/contracts';
+import { type GiB, mib, ServerId } from '@omnivisor/contracts';
 import { fileDisk, fileSource, rootFrom, testGuest } from '../../common/test-guest.js';
 import { readConfigDrive } from '../../common/testing/read-config-drive.js';
 import { TINY_GUEST_LETTER, tinyGuest } from '../../common/tiny-guest.js';
@@ -285,7 +285,7 @@ export class VcenterUnderTest {
    * An agent that does a change and ends. All that it is to the vCenter is its connections: they break, and nothing follows.
    * @returns true when that came before the change was done
    */
-  async crashDuring(change: Change, id: ServerId, after: Milliseconds): Promise<boolean> {
+  async crashDuring(change: Change, id: ServerId, after: number): Promise<boolean> {
     const driver = this.open();
     await driver.check();
     let done = false;

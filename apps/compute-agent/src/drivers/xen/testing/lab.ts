@@ -1,12 +1,14 @@
 import { randomUUID } from 'node:crypto';
+import { appendFileSync, readFileSync } from 'node:fs';
 import { gib, mib, ms, type ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { fileDisk, fileSource, rootFrom, testGuest } from '../../common/test-guest.js';
 import type { DriverUnderTest } from '../../conformance/index.js';
 import { perform } from '../../conformance/perform.js';
 import type { GuestNic, GuestSpec, HypervisorDriver } from '../../hypervisor-driver.js';
-import { Host, type HostShell, type ShellProcess, SshShell } from '../host-shell.js';
+import { Host, SshShell } from '../host-shell.js';
 import { XenDriver } from '../xen.driver.js';
+import { MortalShell } from './mortal-shell.js';
 
 export const LabSettings = z.object({
   port: z.number(),
@@ -15,6 +17,8 @@ export const LabSettings = z.object({
   image: z.string(),
   kernel: z.string(),
   ramdisk: z.string(),
+  /** A file of this machine for a line of JSON of each behaviour that was tried, or has passed. */
+  shown: z.string(),
 });
 export type LabSettings = z.output<typeof LabSettings>;
 
@@ -23,38 +27,15 @@ const CLOUD = 'lab-cloud';
 /** Milliseconds for anything of a guest: every instruction is emulated. */
 export const PATIENCE = 240_000;
 const SHELL_TIME = 60_000;
-
-/** Can be cut off, as the death of an agent does: what runs in dom0 goes on. */
-class LabShell implements HostShell {
-  readonly isRemote = true;
-  private isCut = false;
-
-  constructor(private readonly shell: SshShell) {}
-
-  cut(): void {
-    this.isCut = true;
-  }
-
-  mend(): void {
-    this.isCut = false;
-  }
-
-  start(script: string, args: readonly string[]): ShellProcess {
-    return this.shell.start(this.isCut ? 'exit 255' : script, this.isCut ? [] : args);
-  }
-
-  close(): void {
-    this.shell.close();
-  }
-}
+const ASK_AGAIN = 20_000;
 
 /** The lab's dom0, and drivers over it. */
 export class Lab {
-  private readonly shells: LabShell[] = [];
+  private readonly shells: MortalShell[] = [];
   /** For what is done behind the driver's back. */
   private readonly host: Host;
 
-  constructor(private readonly settings: LabSettings) {
+  constructor(readonly settings: LabSettings) {
     this.host = new Host(this.shell());
   }
 
@@ -68,7 +49,7 @@ export class Lab {
   }
 
   /** The newest driver's connection. */
-  get newest(): LabShell {
+  get newest(): MortalShell {
     return this.shells.at(-1)!;
   }
 
@@ -113,9 +94,9 @@ export class Lab {
     };
   }
 
-  private shell(): LabShell {
+  private shell(): MortalShell {
     const { port, key, knownHosts } = this.settings;
-    const shell = new LabShell(
+    const shell = new MortalShell(
       new SshShell({ host: '127.0.0.1', port, user: 'root', identityFile: key, knownHostsFile: knownHosts }),
     );
     this.shells.push(shell);
@@ -124,12 +105,17 @@ export class Lab {
 }
 
 /** The root shell that the test image has on its console. */
-export const inShell = async (driver: HypervisorDriver, id: ServerId, command: string): Promise<string> => {
+export const inShell = async (
+  driver: HypervisorDriver,
+  id: ServerId,
+  command: string,
+  patience = SHELL_TIME,
+): Promise<string> => {
   const console = await driver.consoles!.open(id, 'serial');
   let said = '';
   try {
     return await new Promise<string>((resolve, reject) => {
-      const late = setTimeout(() => reject(new Error(`the shell did not answer to ${command}: ${said}`)), SHELL_TIME);
+      const late = setTimeout(() => reject(new Error(`the shell did not answer to ${command}: ${said}`)), patience);
       console.readable.on('data', (bytes: Buffer) => {
         said += bytes.toString('latin1');
         // The shell echoes the line, where the marks are still apart.
@@ -145,17 +131,24 @@ export const inShell = async (driver: HypervisorDriver, id: ServerId, command: s
   }
 };
 
-/** Resolves when the guest of the newest start has booted to its prompt. */
+/** Resolves when the guest that has the console has booted to its prompt. */
 export const isUp = async (driver: HypervisorDriver, id: ServerId): Promise<void> => {
   const deadline = Date.now() + PATIENCE;
-  for (;;) {
-    const log = (await driver.consoleLog!.tail(id, 1 << 16)).toString('latin1');
-    // What is typed before the prompt is lost.
-    if (/finished: Datasource [\s\S]*# /.test(log.slice(log.lastIndexOf('is booting')))) return;
-    if (Date.now() > deadline) throw new Error(`the guest has not booted: ${log.slice(-1000)}`);
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
-  }
+  for (;;)
+    try {
+      // What is typed before the prompt is lost.
+      await inShell(driver, id, 'true', ASK_AGAIN);
+      return;
+    } catch (error) {
+      if (Date.now() > deadline) throw new Error('the guest has not booted', { cause: error });
+    }
 };
+
+/** Between what tells of the partitions and the first of them. */
+const FREE_BYTE = 512_000;
+const PLACE = (way: 'seek' | 'skip') => `bs=1 ${way}=${FREE_BYTE}`;
+/** Sets `d` to a disk of the guest, the config drive not counted. */
+const device = (disk: number) => `d=/dev/$(ls /sys/block | grep '^xvd[a-y]' | sed -n ${disk + 1}p)`;
 
 /** The suite over the lab. */
 export const labUnderTest = (lab: Lab): DriverUnderTest => {
@@ -175,12 +168,19 @@ export const labUnderTest = (lab: Lab): DriverUnderTest => {
     attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null },
     guard: null,
   });
+  /** With rules that let nothing through. */
+  const guarded = async (): Promise<GuestNic> => {
+    const open = await nic();
+    return { ...open, guard: { addresses: [{ mac: open.mac, ip: '10.0.2.60' }], rules: [] } };
+  };
   const shell = (id: ServerId, command: string) => inShell(driver, id, command);
   return {
     backend: 'xen',
     level: 'L2',
     command: 'npm run lab:xen',
-    recorded: process.env.OMNIVISOR_WRITE_RESULTS === '1',
+    // The double's are; what the lab has shown is kept by what runs it.
+    recorded: false,
+    told: (...line) => appendFileSync(lab.settings.shown, `${JSON.stringify(line)}\n`),
     supports: SUPPORTED,
     open: opened,
     reopen: opened,
@@ -212,10 +212,11 @@ export const labUnderTest = (lab: Lab): DriverUnderTest => {
     inTheWay: (id) => lab.foreign(id),
     makeUnreachable: () => lab.cutOff(),
     stopHypervisor: () => lab.cutOff(),
-    crashDuring: async (change, id, after) => {
+    // Each takes minutes: the first change of each is begun, and what comes after it is not.
+    crashMoments: [1],
+    crashDuring: async (change, id, moment) => {
       const mortal = await open();
-      const connection = lab.newest;
-      setTimeout(() => connection.cut(), after * 20);
+      lab.newest.cutAfter(moment);
       const cut = await perform(mortal, change, await guest(id)).then(
         () => false,
         () => true,
@@ -246,11 +247,20 @@ export const labUnderTest = (lab: Lab): DriverUnderTest => {
         write: async (id, letter) => void (await shell(id, `echo ${letter} >/run/letter`)),
         read: async (id) => (await shell(id, 'cat /run/letter 2>/dev/null || echo -')).trim(),
       },
+      disk: {
+        write: async (id, disk, letter) =>
+          void (await shell(id, `${device(disk)}; printf ${letter} | dd of=$d ${PLACE('seek')} conv=notrunc,fsync`)),
+        read: async (id, disk) =>
+          (
+            await shell(id, `${device(disk)}; dd if=$d ${PLACE('skip')} count=1 2>/dev/null | tr -c A-Z -; echo`)
+          ).trim(),
+      },
     },
+    letterOf: async (file) => String.fromCharCode(readFileSync(file)[FREE_BYTE]!),
     linux: {
       spec: async (id) => ({
         ...(await guest(id)),
-        nics: [await nic()],
+        nics: [await guarded()],
         configDrive: new Map([
           ['openstack/latest/meta_data.json', Buffer.from(JSON.stringify({ uuid: id, hostname: 'conformance' }))],
         ]),

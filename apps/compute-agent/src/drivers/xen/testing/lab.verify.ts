@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { ms, ServerId } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { describeHypervisorDriver } from '../../conformance/index.js';
+import type { GuardRule } from '../../hypervisor-driver.js';
+import { deviceOf } from '../guard.js';
 import type { XenDriver } from '../xen.driver.js';
 import { inShell, isUp, Lab, LabSettings, labUnderTest, PATIENCE } from './lab.js';
 
@@ -38,6 +40,59 @@ describe('the test image in a paravirtual domain', () => {
         `${boot}: spawned in ${took(since, created)}, at its prompt after ${took(created, booted)} more, off and gone after ${took(booted, Date.now())}`,
       );
     });
+});
+
+describe('guarded ports', () => {
+  let driver: XenDriver;
+  beforeAll(async () => {
+    driver = await lab.open();
+  }, PATIENCE);
+  afterAll(() => driver.close());
+
+  /** Whether a port of the guest, at which nothing listens, says so to dom0. */
+  const reaches = async (address: string) =>
+    (await lab.run('timeout 5 bash -c "</dev/tcp/$1/81" 2>&1 || true', address)).includes('refused');
+  const rule = (direction: GuardRule['direction']): GuardRule => ({
+    ...{ direction, ethertype: 'IPv4', protocol: null, portMin: null, portMax: null },
+    remotePrefixes: ['0.0.0.0/0'],
+  });
+
+  it('keep a guest to its addresses and rules, and are gone with it', { timeout: PATIENCE * 3 }, async () => {
+    const id = ServerId.parse(randomUUID());
+    const [mac, own, other] = ['fa:16:3e:00:03:01', '10.0.2.50', '10.0.2.51'];
+    const nic = (...rules: GuardRule[]) => ({
+      ...{ portId: randomUUID(), mac, mtu: 1500, model: null },
+      attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null } as const,
+      guard: { addresses: [{ mac, ip: own }], rules },
+    });
+    const closedPort = nic(rule('egress'));
+    await driver.spawn({ ...lab.guest(id, 'kernel'), nics: [closedPort] }, new AbortController().signal);
+    await isUp(driver, id);
+    const pings = async (from: string) =>
+      (await inShell(driver, id, `busybox ping -c 2 -W 3 -I ${from} 10.0.2.9; true`)).includes('bytes from');
+    await inShell(driver, id, `ip link set eth0 up; for a in ${own} ${other}; do ip addr add $a/24 dev eth0; done`);
+    expect(await pings(own)).toBe(true);
+    expect(await pings(other)).toBe(false);
+    expect(await reaches(own)).toBe(false);
+    await driver.nics.attach(id, {
+      ...closedPort,
+      guard: { ...closedPort.guard, rules: [rule('egress'), rule('ingress')] },
+    });
+    expect(await reaches(own)).toBe(true);
+    expect(await reaches(other)).toBe(false);
+    await inShell(driver, id, 'ip link set eth0 down; ip link set eth0 address fa:16:3e:00:03:99 up; true');
+    expect(await pings(own)).toBe(false);
+    // A guest that resets itself is started anew by xl, and is guarded all the same.
+    const console = await driver.consoles.open(id, 'serial');
+    const closed = new Promise((resolve) => console.readable.once('close', resolve).resume());
+    console.writable.write('\nreboot -f\n');
+    await closed;
+    await isUp(driver, id);
+    expect(await lab.run('ls "/sys/class/net/$1"', deviceOf(closedPort.portId))).toContain('brport');
+    expect(await lab.run('nft list tables')).toContain(id.replaceAll('-', '_'));
+    await driver.destroy(id);
+    expect(await lab.run('nft list tables')).not.toContain(id.replaceAll('-', '_'));
+  });
 });
 
 describeHypervisorDriver(labUnderTest(lab));

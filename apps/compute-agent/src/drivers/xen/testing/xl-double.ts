@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { ServerId } from '@omnivisor/contracts';
 import type { HypervisorDriver } from '../../hypervisor-driver.js';
-import { type HostShell, LocalShell, type ShellProcess } from '../host-shell.js';
+import { LocalShell } from '../host-shell.js';
+import { MortalShell } from './mortal-shell.js';
 
 const bin = fileURLToPath(new URL('../../../../../../tools/doubles/xl/bin/', import.meta.url));
 const execute = promisify(execFile);
@@ -17,11 +18,14 @@ export class XlDouble {
   readonly root = join(this.folder, 'root');
   private readonly state = join(this.folder, 'state');
   private readonly logs = join(this.folder, 'log');
+  private readonly bridging = join(this.folder, 'bridging');
   private readonly consoles: ChildProcess;
 
   constructor() {
     mkdirSync(this.state);
     mkdirSync(this.logs);
+    mkdirSync(this.bridging);
+    writeFileSync(join(this.bridging, 'bridge-nf-call-iptables'), '0');
     mkdirSync(join(this.folder, 'net', 'xenbr0', 'bridge'), { recursive: true });
     // What the driver looks for to know whether consoles are logged.
     this.consoles = spawn(join(bin, 'xenconsoled'), ['--log=guest'], { stdio: 'ignore' });
@@ -36,6 +40,7 @@ export class XlDouble {
       XEN_LOG_DIR: this.logs,
       XL_DOUBLE_BRIDGES: 'xenbr0',
       XEN_INTERFACES: join(this.folder, 'net'),
+      XEN_BRIDGING: this.bridging,
     };
   }
 
@@ -47,8 +52,8 @@ export class XlDouble {
       .join(' ');
   }
 
-  shell(): DoubleShell {
-    return new DoubleShell(this);
+  shell(): MortalShell {
+    return new MortalShell(new LocalShell({ PATH: `${bin}:${process.env.PATH}`, ...this.environment }));
   }
 
   async xl(...args: string[]): Promise<string> {
@@ -91,31 +96,6 @@ export class XlDouble {
     this.consoles.kill();
     rmSync(this.folder, { recursive: true });
   }
-}
-
-/** As the local one, but can be cut off, as the death of an agent does: what runs in dom0 goes on. */
-export class DoubleShell implements HostShell {
-  readonly isRemote = false;
-  private isCut = false;
-  private readonly shell: LocalShell;
-
-  constructor(double: XlDouble) {
-    this.shell = new LocalShell({ PATH: `${bin}:${process.env.PATH}`, ...double.environment });
-  }
-
-  cut(): void {
-    this.isCut = true;
-  }
-
-  mend(): void {
-    this.isCut = false;
-  }
-
-  start(script: string, args: readonly string[]): ShellProcess {
-    return this.isCut ? this.shell.start('exit 255', []) : this.shell.start(script, args);
-  }
-
-  close(): void {}
 }
 
 const PATIENCE = 5_000;

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type GiB, gib, type Milliseconds, mib, type ServerId } from '@omnivisor/contracts';
+import { type GiB, gib, mib, type ServerId } from '@omnivisor/contracts';
 import { decodeVhd } from '../../../../../../tools/doubles/xapi/storage/vhd.mjs';
 import { TestPool } from '../../../../../../tools/doubles/xapi/testing/pool.js';
 import { fileDisk, fileSource, rootFrom, testGuest } from '../../common/test-guest.js';
@@ -195,7 +195,7 @@ export class PoolUnderTest {
    * An agent that does a change and ends. All that it is to the pool is its connections: they break, and nothing follows.
    * @returns true when that came before the change was done
    */
-  async crashDuring(change: Change, id: ServerId, after: Milliseconds): Promise<boolean> {
+  async crashDuring(change: Change, id: ServerId, after: number): Promise<boolean> {
     const driver = this.open();
     await driver.check();
     let done = false;

@@ -8,7 +8,7 @@ class BadValue extends Error {
   }
 }
 
-const checked = (kind: string, holds: (value: string) => boolean) => (value: string) => {
+export const checked = (kind: string, holds: (value: string) => boolean) => (value: string) => {
   if (!holds(value)) throw new BadValue(kind, value);
   return value;
 };

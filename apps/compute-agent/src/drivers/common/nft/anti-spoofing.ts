@@ -1,10 +1,15 @@
+import type { hostBus } from '@omnivisor/contracts';
 import ipaddr from 'ipaddr.js';
-import type { PortPlug } from '../network-plug.js';
 import { address, addressOrCidr, isV6, mac, uuid } from './values.js';
 
-/** A plugged port and its device. */
-export interface FilteredPort {
-  readonly plug: PortPlug;
+/** What a filter is made of: a port and its rules. */
+export type FilteredPlug = Pick<hostBus.PortPlug, 'mac' | 'fixedIps' | 'allowedPairs' | 'rules'> & {
+  readonly portId: string;
+};
+
+export interface FilteredPort<Plug = FilteredPlug> {
+  readonly plug: Plug;
+  /** The device that carries it. */
   readonly tap: string;
 }
 
@@ -22,7 +27,7 @@ export const linkLocal = (of: string): string => {
 };
 
 /** What a port may send from: MACs, IPv4 addresses, and IPv6 addresses with those that guests make themselves. */
-export const ownOf = (plug: PortPlug): { macs: string[]; v4: string[]; v6: string[] } => {
+export const ownOf = (plug: FilteredPlug): { macs: string[]; v4: string[]; v6: string[] } => {
   const macs = [...new Set([plug.mac, ...plug.allowedPairs.map((p) => p.mac)].map(mac))];
   const own = [
     ...plug.fixedIps.map((ip) => address(ip.address)),

@@ -1,8 +1,7 @@
-import type { PortPlug } from '../network-plug.js';
-import { chainId, type FilteredPort, ownOf, set } from './anti-spoofing.js';
+import { chainId, type FilteredPlug, type FilteredPort, ownOf, set } from './anti-spoofing.js';
 import { address, cidr, isV6, port as portNumber, protocol } from './values.js';
 
-type Rule = PortPlug['rules'][number];
+type Rule = FilteredPlug['rules'][number];
 
 /** Addresses of the members of security groups. */
 export type GroupAddresses = ReadonlyMap<string, readonly string[]>;
@@ -10,7 +9,7 @@ export type GroupAddresses = ReadonlyMap<string, readonly string[]>;
 const groupSet = (groupId: string, isSix: boolean): string => `group${isSix ? 6 : 4}_${chainId(groupId)}`;
 
 /** Groups that rules of these ports name. */
-export const groupsNamed = (ports: readonly { readonly plug: PortPlug }[]): string[] => [
+export const groupsNamed = (ports: readonly { readonly plug: FilteredPlug }[]): string[] => [
   ...new Set(ports.flatMap(({ plug }) => plug.rules.flatMap((rule) => rule.remoteGroup ?? []))),
 ];
 
@@ -67,8 +66,9 @@ export const groupChain = (prefix: 'in' | 'out', port: FilteredPort): string[] =
  * What may leave the bridge at a port's device. The stateful chain judges by addresses: here it is made sure that what
  * comes to the port is for its own address, and so was judged by its rules. What is for many has no address of its own
  * and no state: the rules are looked at here.
+ * @param also what reaches the port whatever its rules say
  */
-export const reachChain = (port: FilteredPort): string[] => {
+export const reachChain = (port: FilteredPort, also: readonly string[] = []): string[] => {
   const { v4, v6 } = ownOf(port.plug);
   return [
     `chain many_${chainId(port.plug.portId)} {`,
@@ -78,6 +78,7 @@ export const reachChain = (port: FilteredPort): string[] => {
     `chain to_${chainId(port.plug.portId)} {`,
     'ether type arp accept',
     'ether type ip6 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept',
+    ...also,
     `meta pkttype { broadcast, multicast } goto many_${chainId(port.plug.portId)}`,
     ...v4.map((a) => `ether type ip ip daddr ${a} accept`),
     ...v6.map((a) => `ether type ip6 ip6 daddr ${a} accept`),

@@ -1,0 +1,135 @@
+import { createHash } from 'node:crypto';
+import type { ServerId } from '@omnivisor/contracts';
+import { answerChain, chainId, type FilteredPort, ownOf, spoofChain } from '../common/nft/anti-spoofing.js';
+import { groupChain, reachChain } from '../common/nft/security-groups.js';
+import { checked, isV6, uuid } from '../common/nft/values.js';
+import { HypervisorError } from '../hypervisor-driver.js';
+import type { Definition, Nic } from './definition.js';
+
+/** What xl calls dom0's end of an interface, before it joins its bridge; a device's name has 15 characters at most. */
+export const deviceOf = (portId: string): string => `ov${uuid(portId).replaceAll('-', '').slice(0, 13)}`;
+
+/** Tables of a guest, one in each family. */
+export const tableOf = (id: ServerId): string => `omnivisor_${id.replaceAll('-', '_')}`;
+
+/** What Neutron lets in whatever the rules are: answers of DHCP, and routers. Guarded guests send none of these. */
+const INFRASTRUCTURE = [
+  'meta nfproto ipv4 udp sport 67 udp dport 68',
+  'meta nfproto ipv6 udp sport 547 udp dport 546',
+  'icmpv6 type { nd-router-advert, mld-listener-query }',
+];
+const INFRASTRUCTURE_FRAMES = [
+  'ether type ip udp sport 67 udp dport 68 accept',
+  'ether type ip6 udp sport 547 udp dport 546 accept',
+  'ether type ip6 icmpv6 type { nd-router-advert, mld-listener-query } accept',
+];
+const NEIGHBOURS = 'icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } return';
+
+/** Two networks may have the same addresses: connections of one bridge are not those of another. */
+const zoneOf = (bridge: string): number => (createHash('sha256').update(bridge).digest().readUInt16BE(0) % 65_535) + 1;
+
+const bridgeName = checked('bridge', (name) => /^[\w.-]{1,15}$/.test(name));
+
+const filtered = (nic: Nic): FilteredPort[] => {
+  const { guard, mac, portId } = nic;
+  if (!guard) return [];
+  const rules = guard.rules.map((rule) => ({ ...rule, remoteGroup: null }));
+  const allowedPairs = guard.addresses.map((pair) => ({ mac: pair.mac.toLowerCase(), address: pair.ip }));
+  return [{ plug: { portId, mac, fixedIps: [], allowedPairs, rules }, tap: deviceOf(portId) }];
+};
+
+const bridgeTable = (ports: readonly FilteredPort[]): string[] => [
+  ...ports.flatMap((port) => [...answerChain(port), ...spoofChain(port), ...reachChain(port, INFRASTRUCTURE_FRAMES)]),
+  'chain prerouting {',
+  'type filter hook prerouting priority -300; policy accept;',
+  ...ports.map(({ tap, plug }) => `iifname "${tap}" jump from_${chainId(plug.portId)}`),
+  '}',
+  // After the stateful chains, which the bridge calls at priority -1; what dom0 sends itself goes by the other hook.
+  ...(['forward', 'output'] as const).flatMap((hook) => [
+    `chain ${hook} {`,
+    `type filter hook ${hook} priority 10; policy accept;`,
+    ...ports.map(({ tap, plug }) => `oifname "${tap}" jump to_${chainId(plug.portId)}`),
+    '}',
+  ]),
+];
+
+/** Judged by bridge and address, which the bridge table has pinned to the port: frames have lost their device here. */
+const statefulTable = (ports: readonly FilteredPort[], bridges: ReadonlyMap<string, string>): string[] => {
+  const each = (line: (bridge: string, match: (side: 'saddr' | 'daddr') => string, id: string) => readonly string[]) =>
+    ports.flatMap(({ plug }) => {
+      const { v4, v6 } = ownOf(plug);
+      return [...v4, ...v6].flatMap((address) =>
+        line(
+          bridges.get(plug.portId)!,
+          (side) => `${isV6(address) ? 'ip6' : 'ip'} ${side} ${address}`,
+          chainId(plug.portId),
+        ),
+      );
+    });
+  const sent = each((bridge, own, id) => [`iifname "${bridge}" ${own('saddr')} jump sent_${id}`]);
+  const reached = each((bridge, own, id) => [`oifname "${bridge}" ${own('daddr')} jump reached_${id}`]);
+  const zones = (device: 'iifname' | 'oifname') =>
+    each((bridge, own) =>
+      (['saddr', 'daddr'] as const).map((side) => `${device} "${bridge}" ${own(side)} ct zone set ${zoneOf(bridge)}`),
+    );
+  return [
+    ...ports.flatMap((port) => {
+      const id = chainId(port.plug.portId);
+      const known = ['ct state established,related return', 'ct state invalid drop', NEIGHBOURS];
+      return [
+        ...groupChain('out', port),
+        ...groupChain('in', port),
+        `chain sent_${id} {`,
+        ...known,
+        `goto out_${id}`,
+        '}',
+        `chain reached_${id} {`,
+        ...known,
+        ...INFRASTRUCTURE.map((match) => `${match} return`),
+        `goto in_${id}`,
+        '}',
+      ];
+    }),
+    // Before connections are looked up.
+    ...['chain prerouting {', 'type filter hook prerouting priority -300; policy accept;', ...zones('iifname'), '}'],
+    ...['chain send {', 'type filter hook output priority -300; policy accept;', ...zones('oifname'), '}'],
+    ...['chain forward {', 'type filter hook forward priority 0; policy accept;', ...sent, ...reached, '}'],
+    ...['chain input {', 'type filter hook input priority 0; policy accept;', ...sent, '}'],
+    ...['chain output {', 'type filter hook output priority 0; policy accept;', ...reached, '}'],
+  ];
+};
+
+/**
+ * The filter of a guest's guarded ports, for nft in dom0: takes the place of what is there of it in one transaction.
+ * Empty when none is guarded.
+ * @throws HypervisorError `unsupported` for a guard that is not what it should be
+ */
+export const guardOf = (id: ServerId, nics: readonly Nic[]): string => {
+  try {
+    const ports = nics.flatMap(filtered);
+    if (ports.length === 0) return '';
+    const table = tableOf(id);
+    const bridges = new Map(nics.map(({ portId, bridge }) => [portId, bridgeName(bridge)]));
+    return [
+      ...(['bridge', 'inet'] as const).flatMap((family) => [
+        `add table ${family} ${table}`,
+        `delete table ${family} ${table}`,
+        `table ${family} ${table} {`,
+        ...(family === 'bridge' ? bridgeTable(ports) : statefulTable(ports, bridges)),
+        '}',
+      ]),
+    ].join('\n');
+  } catch (error) {
+    throw new HypervisorError('unsupported', 'Xen cannot serve the guard of a port', String(error), { cause: error });
+  }
+};
+
+/**
+ * What scripts of dom0 are told of it: the bytes of the filter, which is their input as it may be long, and the devices
+ * that have to be there for it to hold.
+ */
+export const guarding = ({ serverId, nics }: Pick<Definition, 'serverId' | 'nics'>) => {
+  const input = Buffer.from(guardOf(serverId, nics));
+  const devices = nics.flatMap((nic) => (nic.guard ? [deviceOf(nic.portId)] : []));
+  return { args: [String(input.length), devices.join(' ')], input };
+};

@@ -1,0 +1,110 @@
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ms, networkNeeds, ServerId } from '@omnivisor/contracts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { fileSource, rootFrom, testGuest } from '../common/test-guest.js';
+import type { GuestNic, PortGuard } from '../hypervisor-driver.js';
+import { deviceOf } from './guard.js';
+import { XlDouble } from './testing/xl-double.js';
+import { XenDriver } from './xen.driver.js';
+
+const cloudId = 'test-cloud';
+const never = new AbortController().signal;
+const mac = 'fa:16:3e:00:00:01';
+const guard: PortGuard = { addresses: [{ mac, ip: '10.0.0.5' }], rules: [] };
+const port = (change: Partial<GuestNic> = {}): GuestNic => ({
+  portId: randomUUID(),
+  ...{ mac, mtu: 1500, model: null, guard },
+  attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null },
+  ...change,
+});
+
+describe('guarded ports of a Xen host', { timeout: 30_000 }, () => {
+  const double = new XlDouble();
+  const state = join(double.folder, 'state');
+  const image = join(double.folder, 'image.raw');
+  const bridges = { physnet1: 'xenbr0' };
+  const xen = new XenDriver({ cloudId, shell: double.shell(), root: double.root, type: 'pv', bridges });
+  const id = ServerId.parse(randomUUID());
+  const nic = port();
+  const tables = () => (existsSync(join(state, 'nft')) ? readdirSync(join(state, 'nft')) : []);
+  const filter = () => readFileSync(join(state, 'nft', tables()[0]!), 'utf8');
+  const both = ['bridge', 'inet'].map((family) => `${family} omnivisor_${id.replaceAll('-', '_')}`);
+
+  beforeAll(async () => {
+    writeFileSync(image, 'an image');
+    truncateSync(image, 1 << 20);
+    await xen.spawn({ ...testGuest(id, cloudId, { disks: rootFrom(fileSource(image)) }), nics: [nic] }, never);
+  });
+  afterAll(() => double.close());
+
+  it('are filtered from before the guest runs until it is off', async () => {
+    expect((await xen.inspect(id)).power).toBe('running');
+    expect(tables()).toEqual(both);
+    expect(filter()).toContain(`iifname "${deviceOf(nic.portId)}" jump from_`);
+    expect(readFileSync(join(double.folder, 'bridging', 'bridge-nf-call-iptables'), 'utf8')).toBe('1\n');
+    await xen.powerOff(id, ms(0));
+    expect(tables()).toEqual([]);
+    await xen.powerOn(id, [nic]);
+    expect(tables()).toEqual(both);
+  });
+
+  it('stay so over a sleep', async () => {
+    await xen.suspending.suspend(id);
+    await xen.suspending.resume(id, [nic]);
+    expect((await xen.inspect(id)).power).toBe('running');
+    expect(tables()).toEqual(both);
+  });
+
+  it('follow what is asked for, and come and go with their interface', async () => {
+    const open = { direction: 'ingress', ethertype: 'IPv4', protocol: 'tcp', portMin: 22, portMax: 22 } as const;
+    const rules = [{ ...open, remotePrefixes: ['192.0.2.0/24'] }];
+    await xen.nics.attach(id, { ...nic, guard: { ...guard, rules } });
+    expect(filter()).toContain('ip saddr 192.0.2.0/24 meta l4proto 6 th dport 22 return');
+    const other = port({ mac: 'fa:16:3e:00:00:02' });
+    await xen.nics.attach(id, other);
+    expect(filter()).toContain(`iifname "${deviceOf(other.portId)}" jump from_`);
+    await xen.nics.detach(id, other.portId);
+    expect(filter()).not.toContain(deviceOf(other.portId));
+    expect(filter()).toContain('th dport 22 return');
+  });
+
+  it('are filtered again when somebody has swept the filters away', async () => {
+    rmSync(join(state, 'nft'), { recursive: true });
+    await xen.check();
+    expect(tables()).toEqual(both);
+  });
+
+  it('are refused, not left open, where devices do not get their names', async () => {
+    writeFileSync(join(state, 'names-nothing'), '');
+    const other = port({ mac: 'fa:16:3e:00:00:02' });
+    await expect(xen.nics.attach(id, other)).rejects.toMatchObject({ code: 'unsupported' });
+    expect(await double.xl('network-list', (await double.xl('domid', id)).trim())).not.toContain(other.mac);
+    expect(filter()).not.toContain(deviceOf(other.portId));
+    await expect(xen.reboot(id, 'hard', [nic])).rejects.toMatchObject({ code: 'unsupported' });
+    expect((await xen.inspect(id)).power).toBe('shutdown');
+    expect(tables()).toEqual([]);
+    rmSync(join(state, 'names-nothing'));
+  });
+
+  it('are refused where nothing can filter them, and the host says so', async () => {
+    const bridging = join(double.folder, 'bridging');
+    const traits = async () => (await xen.probe(never)).traits;
+    const all = [networkNeeds.antiSpoofing.trait, networkNeeds.securityGroups.trait];
+    if (process.getuid?.() === 0) expect(await traits()).toEqual(expect.arrayContaining(all));
+    rmSync(bridging, { recursive: true });
+    expect((await traits()).filter((trait) => all.includes(trait))).toEqual([]);
+    await expect(xen.powerOn(id, [nic])).rejects.toMatchObject({ code: 'unsupported' });
+    expect((await xen.inspect(id)).power).toBe('shutdown');
+    mkdirSync(bridging);
+    await xen.powerOn(id, [nic]);
+    expect(tables()).toEqual(both);
+  });
+
+  it('leave nothing behind', async () => {
+    await xen.destroy(id);
+    expect(tables()).toEqual([]);
+    expect(double.leftovers(id)).toEqual([]);
+  });
+});
