@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
@@ -20,8 +21,10 @@ export class FarHost {
   ) {}
 
   static async start(cloud: RunningCloud): Promise<FarHost> {
-    const [namespace, cable, far] = [`chaos-${process.pid}`, `ch${process.pid}`, `cf${process.pid}`];
-    const [here, there] = [1, 2].map((n) => `198.18.${process.pid % 250}.${n}`) as [string, string];
+    // A run that was killed may have left its own.
+    const run = randomBytes(4).toString('hex');
+    const [namespace, cable, far] = [`chaos-${run}`, `ch${run}`, `cf${run}`];
+    const [here, there] = [1, 2].map((n) => `198.18.${Number.parseInt(run.slice(0, 2), 16)}.${n}`) as [string, string];
     await system('ip', 'netns', 'add', namespace);
     await system('ip', 'link', 'add', cable, 'type', 'veth', 'peer', 'name', far, 'netns', namespace);
     await system('ip', 'address', 'add', `${here}/30`, 'dev', cable);
