@@ -33,6 +33,8 @@ export const Nic = z.object({
   mac: z.string(),
   mtu: z.number().int(),
   bridge: z.string(),
+  /** In which its connections are tracked: two networks may have the same addresses. */
+  zone: z.number().int().min(1).max(65_535).default(1),
   /** Null: port security is off. */
   guard: Guard.nullable().default(null),
 });

@@ -1,7 +1,7 @@
 import type { Bytes } from '@omnivisor/contracts';
 import { type GuestDisk, HypervisorError } from '../hypervisor-driver.js';
 import type { Definition, Nic } from './definition.js';
-import { guarding } from './guard.js';
+import { asPlugged, guarding } from './guard.js';
 import { type Guest, type Guests, isOn } from './guests.js';
 import { ATTACH_NIC, DISK_AT, DOMAIN_COMMAND, GROW, GUARD_PORTS } from './scripts.js';
 import { deviceNumber, diskSpec, freeDevice, nicSpec } from './xl-config.js';
@@ -92,7 +92,7 @@ export const attachNic = async (guests: Guests, guest: Guest, nic: Nic): Promise
   const definition = { ...before, nics: before.nics.map((other) => (other === known ? wanted : other)) };
   if (!known) definition.nics.push(wanted);
   const { args, input } = guarding(definition);
-  const plug = [...args, nic.mac, ...nicSpec(wanted)];
+  const plug = [...args, asPlugged(wanted), ...nicSpec(wanted, (definition.rescue ?? definition).type)];
   if (JSON.stringify(before.nics) !== JSON.stringify(definition.nics)) await guests.keep(definition);
   if (!isOn(guest)) return;
   const isThere = known !== undefined && (await hasNic(guests, definition, nic.mac));

@@ -28,7 +28,7 @@ let made = 0;
 const pose = async (name: string, address: string, rules: GuardRule[] | null, bridge = 'xenbr0'): Promise<Posed> => {
   const mac = `fa:16:3e:00:00:0${++made}`;
   const guard = rules && { addresses: [{ mac, ip: address }], rules };
-  const nic = { portId: randomUUID(), mac, mtu: 1500, bridge, guard };
+  const nic = { portId: randomUUID(), mac, mtu: 1500, bridge, zone: bridge === 'xenbr0' ? 1 : 43, guard };
   const device = deviceOf(nic.portId);
   const own = namespace(name);
   await run(['ip', 'netns', 'add', own]);

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import type { ServerId } from '@omnivisor/contracts';
 import { answerChain, chainId, type FilteredPort, ownOf, spoofChain } from '../common/nft/anti-spoofing.js';
 import { groupChain, reachChain } from '../common/nft/security-groups.js';
@@ -8,6 +7,9 @@ import type { Definition, Nic } from './definition.js';
 
 /** What xl calls dom0's end of an interface, before it joins its bridge; a device's name has 15 characters at most. */
 export const deviceOf = (portId: string): string => `ov${uuid(portId).replaceAll('-', '').slice(0, 13)}`;
+
+/** An interface as scripts of dom0 are told of it: its address as the guest sees it, and its device in dom0. */
+export const asPlugged = ({ portId, mac }: Nic): string => `${mac}/${deviceOf(portId)}`;
 
 /** Tables of a guest, one in each family. */
 export const tableOf = (id: ServerId): string => `omnivisor_${id.replaceAll('-', '_')}`;
@@ -24,9 +26,6 @@ const INFRASTRUCTURE_FRAMES = [
   'ether type ip6 icmpv6 type { nd-router-advert, mld-listener-query } accept',
 ];
 const NEIGHBOURS = 'icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } return';
-
-/** Two networks may have the same addresses: connections of one bridge are not those of another. */
-const zoneOf = (bridge: string): number => (createHash('sha256').update(bridge).digest().readUInt16BE(0) % 65_535) + 1;
 
 const bridgeName = checked('bridge', (name) => /^[\w.-]{1,15}$/.test(name));
 
@@ -54,23 +53,24 @@ const bridgeTable = (ports: readonly FilteredPort[]): string[] => [
 ];
 
 /** Judged by bridge and address, which the bridge table has pinned to the port: frames have lost their device here. */
-const statefulTable = (ports: readonly FilteredPort[], bridges: ReadonlyMap<string, string>): string[] => {
-  const each = (line: (bridge: string, match: (side: 'saddr' | 'daddr') => string, id: string) => readonly string[]) =>
+const statefulTable = (ports: readonly FilteredPort[], nics: readonly Nic[]): string[] => {
+  const nicOf = new Map(nics.map((nic) => [nic.portId, nic]));
+  const each = (line: (nic: Nic, match: (side: 'saddr' | 'daddr') => string, id: string) => readonly string[]) =>
     ports.flatMap(({ plug }) => {
       const { v4, v6 } = ownOf(plug);
       return [...v4, ...v6].flatMap((address) =>
         line(
-          bridges.get(plug.portId)!,
+          nicOf.get(plug.portId)!,
           (side) => `${isV6(address) ? 'ip6' : 'ip'} ${side} ${address}`,
           chainId(plug.portId),
         ),
       );
     });
-  const sent = each((bridge, own, id) => [`iifname "${bridge}" ${own('saddr')} jump sent_${id}`]);
-  const reached = each((bridge, own, id) => [`oifname "${bridge}" ${own('daddr')} jump reached_${id}`]);
+  const sent = each((nic, own, id) => [`iifname "${bridgeName(nic.bridge)}" ${own('saddr')} jump sent_${id}`]);
+  const reached = each((nic, own, id) => [`oifname "${bridgeName(nic.bridge)}" ${own('daddr')} jump reached_${id}`]);
   const zones = (device: 'iifname' | 'oifname') =>
-    each((bridge, own) =>
-      (['saddr', 'daddr'] as const).map((side) => `${device} "${bridge}" ${own(side)} ct zone set ${zoneOf(bridge)}`),
+    each(({ bridge, zone }, own) =>
+      (['saddr', 'daddr'] as const).map((side) => `${device} "${bridgeName(bridge)}" ${own(side)} ct zone set ${zone}`),
     );
   return [
     ...ports.flatMap((port) => {
@@ -109,13 +109,12 @@ export const guardOf = (id: ServerId, nics: readonly Nic[]): string => {
     const ports = nics.flatMap(filtered);
     if (ports.length === 0) return '';
     const table = tableOf(id);
-    const bridges = new Map(nics.map(({ portId, bridge }) => [portId, bridgeName(bridge)]));
     return [
       ...(['bridge', 'inet'] as const).flatMap((family) => [
         `add table ${family} ${table}`,
         `delete table ${family} ${table}`,
         `table ${family} ${table} {`,
-        ...(family === 'bridge' ? bridgeTable(ports) : statefulTable(ports, bridges)),
+        ...(family === 'bridge' ? bridgeTable(ports) : statefulTable(ports, nics)),
         '}',
       ]),
     ].join('\n');
@@ -125,11 +124,11 @@ export const guardOf = (id: ServerId, nics: readonly Nic[]): string => {
 };
 
 /**
- * What scripts of dom0 are told of it: the bytes of the filter, which is their input as it may be long, and the devices
- * that have to be there for it to hold.
+ * What scripts of dom0 are told of it: the bytes of the filter, which is their input as it may be long, and the interfaces
+ * whose devices have to be there for it to hold.
  */
 export const guarding = ({ serverId, nics }: Pick<Definition, 'serverId' | 'nics'>) => {
   const input = Buffer.from(guardOf(serverId, nics));
-  const devices = nics.flatMap((nic) => (nic.guard ? [deviceOf(nic.portId)] : []));
-  return { args: [String(input.length), devices.join(' ')], input };
+  const guarded = nics.filter(({ guard }) => guard).map(asPlugged);
+  return { args: [String(input.length), guarded.join(' ')], input };
 };

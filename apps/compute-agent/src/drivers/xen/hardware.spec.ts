@@ -55,6 +55,14 @@ describe('a port', () => {
     expect(nicFor(port('vlan', 42), bridges).bridge).toBe('xenbr0.42');
   });
 
+  it('shares a zone of connections with those of its bridge alone', () => {
+    const three = { physnet1: 'xenbr0', again: 'xenbr0', physnet2: 'xenbr1' };
+    const vlans = [1, 42, 583, 4094].map((id) => port('vlan', id));
+    const zones = [port('flat', null), ...vlans, port('flat', null, 'physnet2'), port('vlan', 1, 'physnet2')];
+    expect(new Set(zones.map((nic) => nicFor(nic, three).zone)).size).toBe(zones.length);
+    expect(nicFor(port('flat', null, 'again'), three).zone).toBe(nicFor(port('flat', null), three).zone);
+  });
+
   it('is refused where nothing can serve or guard it', () => {
     const guard = { addresses: [{ mac: 'fa:16:3e:00:00:01', ip: '10.0.0.0/24' }], rules: [] };
     expect(() => nicFor({ ...port('flat', null), guard }, bridges)).toThrow('pair that is a network');

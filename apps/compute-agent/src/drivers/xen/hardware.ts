@@ -63,6 +63,8 @@ export const domainTypeFor = ({ image, flavor, directBoot }: GuestSpec, host: Ca
   return type;
 };
 
+const VLANS = 4_096;
+
 /**
  * Where a port ends: a bridge of dom0. A VLAN is a bridge too, named after the one of its physical network: `xenbr0.42`.
  * @throws HypervisorError `unsupported` when the port cannot be served as it is asked for
@@ -78,9 +80,11 @@ export const nicFor = (nic: GuestNic, bridges: Readonly<Record<string, string>>)
   if (!Object.hasOwn(bridges, physicalNetwork))
     return refuse(`the physical network ${physicalNetwork}: it is mapped to no bridge`);
   const bridge = bridges[physicalNetwork];
-  const vlan = attachment.networkType === 'vlan' ? `.${attachment.segmentationId}` : '';
+  const vlan = attachment.networkType === 'vlan' ? attachment.segmentationId : null;
+  const bridgeNumber = [...new Set(Object.values(bridges))].indexOf(bridge!);
   return {
-    ...{ portId, mac: mac.toLowerCase(), mtu, bridge: `${bridge}${vlan}` },
+    ...{ portId, mac: mac.toLowerCase(), mtu, bridge: vlan === null ? bridge! : `${bridge}.${vlan}` },
+    zone: ((bridgeNumber * VLANS + (vlan ?? 0)) % 65_535) + 1,
     guard: guard && { addresses: [...guard.addresses], rules: guard.rules.map((rule) => ({ ...rule })) },
   };
 };

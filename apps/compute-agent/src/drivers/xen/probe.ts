@@ -100,10 +100,18 @@ const canGuard = async (host: Host, root: string, signal: AbortSignal): Promise<
   const any = { protocol: null, portMin: null, portMax: null };
   const rules = [
     { ...any, direction: 'egress' as const, ethertype: 'IPv6' as const, remotePrefixes: ['2001:db8::/32'] },
-    { ...any, direction: 'ingress' as const, ethertype: 'IPv4' as const, remotePrefixes: [], protocol: 'tcp' },
+    {
+      ...any,
+      direction: 'ingress' as const,
+      ethertype: 'IPv4' as const,
+      remotePrefixes: ['192.0.2.0/24'],
+      protocol: 'tcp',
+      portMin: 22,
+      portMax: 22,
+    },
   ];
   const guard = { addresses: ['192.0.2.1', '2001:db8::1'].map((ip) => ({ mac, ip })), rules };
-  const filter = guardOf(id, [{ portId, mac, mtu: 1500, bridge: 'br0', guard }]);
+  const filter = guardOf(id, [{ portId, mac, mtu: 1500, bridge: 'br0', zone: 1, guard }]);
   return (await host.look(CAN_GUARD, [root], { input: Buffer.from(filter), signal })).trim() === 'guards';
 };
 

@@ -51,13 +51,22 @@ id=$1; shift
 ${FUNCTIONS}
 ${body}`;
 
+/** Frames of bridges pass the stateful tables. */
+const BRIDGED = `
+bridging=\${XEN_BRIDGING:-/proc/sys/net/bridge}
+bridged() {
+  [ -e "$bridging" ] || modprobe br_netfilter || return
+  echo 1 >"$bridging/bridge-nf-call-iptables" && echo 1 >"$bridging/bridge-nf-call-ip6tables"
+}
+`;
+
 /**
  * What may pass a guest's ports. "guard.nft" is there as long as its tables may be. They name the devices that xl is told
  * to make, so they stand before there are any; a script of dom0 that gave them other names would leave them unguarded.
- * Scripts with a filter get it as their input, $1 its bytes, $2 the devices that it guards.
+ * Scripts with a filter get it as their input, $1 its bytes, $2 address/device of each interface that it guards.
  */
-const GUARD = `
-interfaces=\${XEN_INTERFACES:-/sys/class/net} bridging=\${XEN_BRIDGING:-/proc/sys/net/bridge}
+const GUARD = `${BRIDGED}
+interfaces=\${XEN_INTERFACES:-/sys/class/net}
 take_filter() {
   filter=$(cat)
   [ \${#filter} = "$1" ] || { echo 'the filter did not all come' >&2; exit 1; }
@@ -71,16 +80,18 @@ unguard() {
 guard() {
   if [ -z "$filter" ]; then unguard; return; fi
   keep guard.nft "$filter"
-  [ -e "$bridging" ] || modprobe br_netfilter || exit ${UNGUARDED}
-  echo 1 >"$bridging/bridge-nf-call-iptables"
-  echo 1 >"$bridging/bridge-nf-call-ip6tables"
-  nft -f "$g/guard.nft" || exit ${UNGUARDED}
+  bridged && nft -f "$g/guard.nft" || exit ${UNGUARDED}
 }
 carried() {
-  for device in $1; do
-    [ -e "$interfaces/$device/brport" ] || { echo "dom0 has not given $device its name" >&2; return ${UNGUARDED}; }
+  for nic in $1; do
+    [ -e "$interfaces/\${nic#*/}/brport" ] || { echo "dom0 has not given \${nic#*/} its name" >&2; return ${UNGUARDED}; }
   done
 }
+plugged() {
+  listed=$(xl network-list "$domid")
+  for nic in $1; do case $listed in *"\${nic%/*}"*) echo "$nic";; esac; done
+}
+starts_again() { [ -e "$g/monitor" ] && ! flock -n "$g/monitor" true; }
 `;
 
 /** Leaves nothing of its domain, and waits for the process that watches it. */
@@ -107,9 +118,9 @@ create() (
   xl "$@" 2>"$g/xl.error" >&2 || { status=$?; cat "$g/xl.error" >&2; exit $((status > 128 ? status : 1)); }
 )
 begin() {
-  devices=$1 how=$2; shift 2
-  if [ -z "$devices" ]; then create "$how" "$@"; return; fi
-  create "$how" -p "$@" && carried "$devices" && xl unpause "$(xl domid "$id")"
+  nics=$1 how=$2; shift 2
+  if [ -z "$nics" ]; then create "$how" "$@"; return; fi
+  create "$how" -p "$@" && carried "$nics" && xl unpause "$(xl domid "$id")"
 }
 `;
 
@@ -135,17 +146,20 @@ printf '%s\\n' "$domains"`;
 
 export const INFO = `${START}\ntimeout 60 xl info`;
 
-/** Also loads filters anew that somebody has swept away, as a firewall's service does when it is started again. */
-export const CHECK = `${START}
+/**
+ * Also brings back what filters guests, when somebody has swept the tables away or has set the kernel to pass frames by
+ * them, as services of a host do when they are started again. A host on which that fails is not well.
+ */
+export const CHECK = `${START}${BRIDGED}
 timeout 10 xl list 0 >/dev/null
 tables=
 for file in "$root"/guests/*/guard.nft; do
   [ -e "$file" ] || continue
   id=\${file%/*} id=\${id##*/}
-  [ -n "$tables" ] || tables=$(nft list tables)
+  [ -n "$tables" ] || { bridged; tables=$(nft list tables); }
   for family in bridge inet; do
     case $tables in *"$family omnivisor_$(printf %s "$id" | tr - _)"*) continue;; esac
-    flock -n "$root/locks/$id" nft -f "$file" || true
+    flock -n -E 75 "$root/locks/$id" sh -c '[ ! -e "$1" ] || nft -f "$1"' - "$file" || [ $? = 75 ]
   done
 done`;
 
@@ -289,16 +303,22 @@ export const DOMAIN_COMMAND = guestScript(`ours; command=$1; shift; xl "$command
 /** What may pass its ports from now on. A guest that is off gets it with its start. */
 export const GUARD_PORTS = guestScript(`${GUARD}
 take_filter "$1"
-if ours; then carried "$2"; guard; else unguard; fi`);
+if ours; then
+  nics=$(plugged "$2")
+  carried "$nics"
+  guard
+elif starts_again; then guard
+else unguard; fi`);
 
-/** Plugs an interface in, with the filter that it comes under: $3 its address, the rest as xl takes it. */
+/** Plugs an interface in, with the filter that it comes under: $3 its address/device, the rest as xl takes it. */
 export const ATTACH_NIC = guestScript(`${GUARD}
 take_filter "$1"
 ours
 guard
-devices=$2 mac=$3; shift 3
+nics=$2 nic=$3; shift 3
 xl network-attach "$domid" "$@"
-carried "$devices" || { status=$?; xl network-detach "$domid" "$mac"; exit $status; }`);
+nics=$(plugged "$nics")
+carried "$nics" && carried "$nic" || { status=$?; xl network-detach "$domid" "\${nic%/*}" || true; exit $status; }`);
 
 /** Whether a path is a disk: its kind and bytes. */
 export const DISK_AT = `${START}

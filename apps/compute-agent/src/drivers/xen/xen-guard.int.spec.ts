@@ -1,11 +1,16 @@
+import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ms, networkNeeds, ServerId } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fileSource, rootFrom, testGuest } from '../common/test-guest.js';
 import type { GuestNic, PortGuard } from '../hypervisor-driver.js';
-import { deviceOf } from './guard.js';
+import { deviceOf, guarding } from './guard.js';
+import { Guests } from './guests.js';
+import { Host } from './host-shell.js';
+import { GUARD_PORTS } from './scripts.js';
 import { XlDouble } from './testing/xl-double.js';
 import { XenDriver } from './xen.driver.js';
 
@@ -74,6 +79,46 @@ describe('guarded ports of a Xen host', { timeout: 30_000 }, () => {
     rmSync(join(state, 'nft'), { recursive: true });
     await xen.check();
     expect(tables()).toEqual(both);
+  });
+
+  it('are filtered again when somebody has told the kernel to let frames of bridges pass by', async () => {
+    const passes = join(double.folder, 'bridging', 'bridge-nf-call-iptables');
+    writeFileSync(passes, '0\n');
+    await xen.check();
+    expect(readFileSync(passes, 'utf8')).toBe('1\n');
+  });
+
+  it('stay filtered while their guest, which resets itself, has no domain', async () => {
+    const guests = new Guests(new Host(double.shell()), double.root, cloudId);
+    const { definition } = await guests.get(id);
+    const monitor = join(double.root, 'guests', id, 'monitor');
+    await double.xl('destroy', id);
+    const watcher = spawn('flock', [monitor, 'sh', '-c', 'echo watches; read _'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    await once(watcher.stdout, 'data');
+    const { args, input } = guarding(definition);
+    await guests.call(id, GUARD_PORTS, args, { input });
+    expect([(await xen.inspect(id)).power, tables()]).toEqual(['running', both]);
+    const ended = once(watcher, 'exit');
+    watcher.stdin.end();
+    await ended;
+    await guests.call(id, GUARD_PORTS, args, { input });
+    expect([(await xen.inspect(id)).power, tables()]).toEqual(['shutdown', []]);
+    await xen.powerOn(id, [nic]);
+    expect(tables()).toEqual(both);
+  });
+
+  it('follow what is asked for while one beside them is on record and not plugged in', async () => {
+    const other = port({ mac: 'fa:16:3e:00:00:02' });
+    await xen.nics.attach(id, other);
+    await double.xl('network-detach', (await double.xl('domid', id)).trim(), other.mac);
+    const open = { direction: 'ingress', ethertype: 'IPv4', protocol: 'tcp', portMin: 80, portMax: 80 } as const;
+    await xen.nics.attach(id, { ...nic, guard: { ...guard, rules: [{ ...open, remotePrefixes: ['0.0.0.0/0'] }] } });
+    expect(filter()).toContain('th dport 80 return');
+    await xen.nics.attach(id, other);
+    expect(await double.xl('network-list', (await double.xl('domid', id)).trim())).toContain(other.mac);
+    await xen.nics.detach(id, other.portId);
   });
 
   it('are refused, not left open, where devices do not get their names', async () => {

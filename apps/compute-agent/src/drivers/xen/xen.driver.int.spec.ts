@@ -52,7 +52,9 @@ describeHypervisorDriver({
   level: 'L1',
   remarks: [
     'The lab is Xen 4.17.7 with a Debian dom0, in QEMU without hardware virtualisation. Beside the suite it starts the ' +
-      'test image as a paravirtual guest by pygrub and by a kernel beside the disk, and tries the filters of guarded ports.',
+      'test image as a paravirtual guest by pygrub and by a kernel beside the disk, and tries the filters of guarded ' +
+      'ports. Of recovery it has ended an agent at one moment of a spawn; what it has shown of the host and of ' +
+      'spawning was before ports were guarded.',
     'PVH and HVM were not tried: no processor with virtualisation was at hand.',
   ],
   supports: [

@@ -15,6 +15,7 @@ const guest: Definition = {
       mac: 'fa:16:3e:00:00:01',
       mtu: 1400,
       bridge: 'xenbr0.42',
+      zone: 43,
       guard: null,
     },
   ],
@@ -48,6 +49,7 @@ describe('the configuration of a domain', () => {
       'vdev=xvda,access=rw,target=/g/rescue.raw", "format=raw,vdev=xvdb,access=rw,target=/g/root.raw',
     );
     expect(config).toContain('serial = "pty"');
+    expect(config).toContain(',mtu=1400,type=vif"]');
     expect(config).not.toContain('bootloader');
   });
 

@@ -1,5 +1,5 @@
 import { HypervisorError } from '../hypervisor-driver.js';
-import type { AttachedDisk, Definition, Nic } from './definition.js';
+import type { AttachedDisk, Definition, DomainType, Nic } from './definition.js';
 import { deviceOf } from './guard.js';
 
 /**
@@ -23,11 +23,13 @@ export const diskSpec = (path: string, device: string, readOnly = false): string
 };
 
 /** An interface as `xl network-attach` takes it, part by part. */
-export const nicSpec = ({ portId, mac, mtu, bridge }: Nic): string[] => [
+export const nicSpec = ({ portId, mac, mtu, bridge }: Nic, type: DomainType): string[] => [
   `mac=${mac}`,
   `bridge=${bridge}`,
   `vifname=${deviceOf(portId)}`,
   ...(mtu === 1500 ? [] : [`mtu=${mtu}`]),
+  // Else it has an emulated one beside it, whose device no filter knows.
+  ...(type === 'hvm' ? ['type=vif'] : []),
 ];
 
 /** Names of its own disks; what is attached comes after them, the config drive last. */
@@ -81,7 +83,7 @@ export const xlConfig = (guest: Definition, folder: string): string => {
     maxmem: guest.size.memory,
     vcpus: guest.size.vcpus,
     disk: list(disksOf(guest, folder).map(({ path, device, readOnly }) => diskSpec(path, device, readOnly))),
-    vif: list(guest.nics.map((nic) => nicSpec(nic).join(','))),
+    vif: list(guest.nics.map((nic) => nicSpec(nic, type).join(','))),
     // A guest that ends stays off until somebody wants it on; one that resets itself comes back by itself.
     on_poweroff: text('destroy'),
     on_reboot: text('restart'),

@@ -65,7 +65,7 @@ export const spoofChain = ({ plug }: FilteredPort): string[] => {
     'ether type ip ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept',
     'ether type ip udp sport 67 udp dport 68 counter drop',
     ...v4.map((a) => `ether type ip ip saddr ${a} accept`),
-    'ether type ip6 icmpv6 type { nd-router-advert, nd-redirect } counter drop',
+    'ether type ip6 icmpv6 type { nd-router-advert, nd-redirect, mld-listener-query } counter drop',
     'ether type ip6 udp sport 547 udp dport 546 counter drop',
     'ether type ip6 ip6 saddr :: icmpv6 type { nd-router-solicit, mld2-listener-report } accept',
     // Whether an address is taken is asked from nowhere; only for one's own, or others could never take theirs.

@@ -90,6 +90,7 @@ export const describeRecovery = (stage: Stage) =>
         async () => {
           const isThere = change !== 'spawn' && change !== 'destroy';
           let cut = 0;
+          let isWhole = false;
           const ways = isThere ? [false, true] : [false];
           const counted = under.crashMoments?.flatMap((moment) => ways.map((isForgotten) => ({ moment, isForgotten })));
           for (const { moment, isForgotten } of counted ?? TIMES) {
@@ -105,6 +106,7 @@ export const describeRecovery = (stage: Stage) =>
             if (isCut) cut++;
             // It makes no more calls than those that were tried.
             else if (counted) {
+              isWhole = true;
               await stage.discard(id);
               break;
             }
@@ -121,6 +123,7 @@ export const describeRecovery = (stage: Stage) =>
             await stage.leavesNothing(id);
           }
           expect(cut).toBeGreaterThan(0);
+          if (counted) expect(isWhole).toBe(true);
         },
         {
           'an agent in a process of its own': under.crashDuring,
