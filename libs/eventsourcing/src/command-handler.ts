@@ -199,11 +199,11 @@ export class CommandHandler {
       if (result) {
         const folded = fold(waiting.aggregate, state.state, result.events);
         state = this.remember(stream, { state: folded, revision: result.revision });
-        this.options.keeper?.keep(waiting.aggregate, result.events.at(-1)!, folded);
         if (this.options.onAppended) for (const event of result.events) this.options.onAppended(event);
       }
       if (refusal) waiting.reject(refusal.error);
       else waiting.resolve(outcomeOf(state, result));
+      if (result) this.options.keeper?.keep(waiting.aggregate, result.events.at(-1)!, state.state);
     }
     return { answered: plan.length, state };
   }
@@ -224,8 +224,9 @@ export class CommandHandler {
     if (!last) return kept ? this.remember(stream, kept) : known;
     for (const event of news) assertFoldable(aggregate.events, event);
     const state = fold(aggregate, (kept ?? known).state, news);
+    const current = this.remember(stream, { state, revision: last.revision });
     this.options.keeper?.keep(aggregate, last, state);
-    return this.remember(stream, { state, revision: last.revision });
+    return current;
   }
 
   private remember(stream: string, state: StreamState): StreamState {

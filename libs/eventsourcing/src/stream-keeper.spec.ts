@@ -146,4 +146,28 @@ describe('the kept state of a long stream', () => {
       expect.stringContaining('full'),
     ]);
   });
+
+  it('that cannot be written changes nothing about a command that is in the log, and says so once', async () => {
+    const { store, begin, errors } = setup(10);
+    const seen: string[] = [];
+    const unwritable: typeof chat = {
+      ...chat,
+      kept: {
+        version: '1',
+        write: () => {
+          seen.push('write');
+          throw new Error('too large');
+        },
+        read: (state) => state as never,
+      },
+    };
+    const { keeper } = begin();
+    const handler = new CommandHandler(store, {
+      ...{ clock: new SystemClock(), keeper },
+      onAppended: ({ revision }) => seen.push(`appended ${revision}`),
+    });
+    for (const word of words(15)) await handler.execute(unwritable, 'x', word, contextOf());
+    expect(seen.slice(10)).toEqual(['appended 10', 'write', ...[11, 12, 13, 14].map((n) => `appended ${n}`)]);
+    expect(errors).toEqual(['keeping the state of chat chat-x: Error: too large']);
+  });
 });

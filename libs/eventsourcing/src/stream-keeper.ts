@@ -61,7 +61,14 @@ export class StreamKeeper {
     const { stream, revision, position, id: eventId } = newest;
     const { every = EVERY, snapshots, onError } = this.options;
     if (!kept || this.saving.has(stream) || revision < (this.due.get(stream) ?? every)) return;
-    const text = asciiOf(JSON.stringify({ revision, state: kept.write(state) }));
+    this.due.set(stream, revision + this.pause(0));
+    let text: string;
+    try {
+      text = asciiOf(JSON.stringify({ revision, state: kept.write(state) }));
+    } catch (error) {
+      onError(`keeping the state of ${events.stream} ${stream}`, error);
+      return;
+    }
     this.due.set(stream, revision + this.pause(text.length));
     const saved = snapshots
       .of(`stream ${stream}`, kept.version)
