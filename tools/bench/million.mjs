@@ -31,6 +31,10 @@ const { values: options } = parseArgs({
 });
 const asJson = options.json;
 const EVENTS = Number(options.events);
+const ALL_PARTS = ['rebuild', 'start', 'verify'];
+if (options.only !== undefined && !ALL_PARTS.includes(options.only))
+  throw new Error(`--only ${options.only}: one of ${ALL_PARTS.join(', ')}`);
+if (!(Number.isInteger(EVENTS) && EVENTS > 0)) throw new Error(`--events ${options.events}: a number of events`);
 const LIVES = 40;
 const BATCH = 2_000;
 const say = (line) => console.error(line);
@@ -296,11 +300,10 @@ const PARTS = {
 
 try {
   if (!resumed) await write();
-  const parts = options.only ? { [options.only]: PARTS[options.only] } : PARTS;
   const result = {};
-  for (const [name, part] of Object.entries(parts)) {
+  for (const name of options.only ? [options.only] : ALL_PARTS) {
     const load = loadAverage();
-    Object.assign(result, await part(), { [`${name}Load`]: [load, loadAverage()] });
+    Object.assign(result, await PARTS[name](), { [`${name}Load`]: [load, loadAverage()] });
     say(JSON.stringify(result));
   }
   console.log(asJson ? JSON.stringify(result) : JSON.stringify(result, null, 2));
