@@ -84,8 +84,8 @@ export class AppCore<C extends ProcessClock = ProcessClock, B extends WakeUps = 
     this.bus = ports.bus;
     this.store = ports.store;
     this.readModel = ports.readModel;
-    const { store, snapshots, snapshotEvery: every } = ports;
-    this.keeper = snapshots && new StreamKeeper({ store, snapshots, every, onError });
+    const { store, snapshots, clock, snapshotEvery: every } = ports;
+    this.keeper = snapshots && new StreamKeeper({ store, snapshots, clock, every, onError });
     this.commands = new CommandHandler(store, {
       clock: ports.clock,
       ...(this.keeper ? { keeper: this.keeper } : {}),

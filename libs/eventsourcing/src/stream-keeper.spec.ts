@@ -1,5 +1,6 @@
-import { event, eventSet } from '@omnivisor/contracts';
-import { RandomIds, SystemClock } from '@omnivisor/platform/ports';
+import { event, eventSet, seconds } from '@omnivisor/contracts';
+import { type Clock, RandomIds, SystemClock } from '@omnivisor/platform/ports';
+import { VirtualClock } from '@omnivisor/platform/testing';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -38,9 +39,9 @@ const setup = (every: number) => {
   };
   const errors: string[] = [];
   /** A process that begins now, on this log or another. */
-  const begin = (log = store) => {
+  const begin = (log = store, clock: Clock = new SystemClock()) => {
     const keeper = new StreamKeeper({
-      ...{ store: log, snapshots, every },
+      ...{ store: log, snapshots, clock, every },
       onError: (where, error) => errors.push(`${where}: ${error}`),
     });
     return { keeper, handler: new CommandHandler(log, { clock: new SystemClock(), keeper }) };
@@ -146,6 +147,33 @@ describe('the kept state of a long stream', () => {
       expect.stringContaining('full'),
     ]);
   });
+
+  it.each(['comes', 'fails'])(
+    'is not waited for when it takes long, and changes nothing when it %s later',
+    async (end) => {
+      const { store, begin, say, snapshots, read, errors } = setup(10);
+      await say(words(30));
+      const snapshot = await snapshots.of('stream chat-x', '1').load();
+      const waiting: (() => void)[] = [];
+      snapshots.of = () => ({
+        load: () =>
+          new Promise((resolve, reject) =>
+            waiting.push(() => (end === 'comes' ? resolve(snapshot) : reject(new Error('gone')))),
+          ),
+        save: async () => {},
+      });
+      const clock = new VirtualClock();
+      const { handler } = begin(store, clock);
+      read.length = 0;
+      const state = handler.load(chat, 'x');
+      await clock.runUntil(() => read.length > 0, seconds(1));
+      expect(await state).toEqual(folded(words(30)));
+      for (const answer of waiting) answer();
+      expect(await handler.load(chat, 'x')).toEqual(folded(words(30)));
+      expect(read).toEqual([30, 0]);
+      expect(errors).toEqual([expect.stringContaining('not there after 1000 ms')]);
+    },
+  );
 
   it('that cannot be written changes nothing about a command that is in the log, and says so once', async () => {
     const { store, begin, errors } = setup(10);

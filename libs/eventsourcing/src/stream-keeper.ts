@@ -1,4 +1,4 @@
-import type { RecordedEvent, Revision } from '@omnivisor/contracts';
+import { type Milliseconds, type RecordedEvent, type Revision, seconds } from '@omnivisor/contracts';
 import { LRUCache } from 'lru-cache';
 import type { AnyAggregate } from './decider.js';
 import type { EventStore } from './event-store.js';
@@ -7,6 +7,7 @@ import type { Snapshots } from './snapshot/snapshot-store.js';
 export interface StreamKeeperOptions {
   readonly store: Pick<EventStore, 'readStream'>;
   readonly snapshots: Snapshots;
+  readonly clock: { after(duration: Milliseconds, action: () => void): () => void };
   /** How many events a stream has at least before its state is kept, and kept anew; 1,000 when not given. */
   readonly every?: number | undefined;
   readonly onError: (where: string, error: unknown) => void;
@@ -22,6 +23,8 @@ export interface Kept {
 const EVERY = 1_000;
 /** Characters that are written for each event at most: the larger a state, the rarer it is kept. */
 const SIZE_OF_EVENT = 500;
+/** A load waits behind what is being saved; the command that waits for it may as well have the stream folded. */
+const PATIENCE = seconds(1);
 /** Characters of one part. */
 const PART = 256 * 1024;
 
@@ -41,7 +44,7 @@ export class StreamKeeper {
     if (!kept) return undefined;
     const { snapshots, store, onError } = this.options;
     try {
-      const snapshot = await snapshots.of(`stream ${stream}`, kept.version).load();
+      const snapshot = await this.soon(snapshots.of(`stream ${stream}`, kept.version).load());
       if (!snapshot) return undefined;
       const text = [...snapshot.parts].join('');
       const { revision, state } = JSON.parse(text) as { revision: Revision; state: unknown };
@@ -81,6 +84,14 @@ export class StreamKeeper {
   /** Resolves when nothing is being written. */
   async done(): Promise<void> {
     await Promise.all(this.saving.values());
+  }
+
+  private async soon<T>(work: Promise<T>): Promise<T> {
+    let cancel = () => {};
+    const late = new Promise<never>((_, reject) => {
+      cancel = this.options.clock.after(PATIENCE, () => reject(new Error(`not there after ${PATIENCE} ms`)));
+    });
+    return Promise.race([work, late]).finally(cancel);
   }
 
   private pause(size: number): number {
