@@ -19,6 +19,12 @@ afterAll(async () => {
   await server?.stop();
 });
 
+const query = async (text: string) => {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  await client.query(text).finally(() => client.end());
+};
+
 describeSnapshots('PostgreSQL', async () => snapshots);
 
 it('snapshots of many folds may be saved and read at the same time', async () => {
@@ -37,9 +43,32 @@ it.each([
 ])('a snapshot is not given when %s', async (what, damage) => {
   const store = snapshots.of(what, '1');
   await store.save({ position: 3, eventId: 'event-3' as EventId, parts: ['a', 'b', 'c', 'd'] });
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  await client.query(damage);
-  await client.end();
+  await query(damage);
   await expect(store.load()).rejects.toThrow(SnapshotDamaged);
+});
+
+it('snapshots that were neither saved nor loaded for a week go, the others stay', async () => {
+  const [loaded, left, saved] = ['loaded', 'left', 'saved'].map((name) => snapshots.of(`week ${name}`, '1'));
+  const snapshot = { position: 1, eventId: 'event-1' as EventId, parts: ['a'] };
+  for (const store of [loaded!, left!]) await store.save(snapshot);
+  await query(`update scheduler.snapshot set written_at = now() - interval '8 days' where name like 'week %'`);
+  expect(await loaded!.load()).toEqual(snapshot);
+  await saved!.save(snapshot);
+  const found = await Promise.all([loaded!, left!, saved!].map((store) => store.load()));
+  expect(found).toEqual([snapshot, undefined, snapshot]);
+});
+
+it('a snapshot that another replica is saving is loaded as it was, however old it is', async () => {
+  const store = snapshots.of('held', '1');
+  const snapshot = { position: 1, eventId: 'event-1' as EventId, parts: ['a'] };
+  await store.save(snapshot);
+  await query(`update scheduler.snapshot set written_at = now() - interval '8 days' where name = 'held'`);
+  const replica = new pg.Client({ connectionString: url });
+  await replica.connect();
+  try {
+    await replica.query(`begin; update scheduler.snapshot set position = 2 where name = 'held'`);
+    expect(await store.load()).toEqual(snapshot);
+  } finally {
+    await replica.end();
+  }
 });

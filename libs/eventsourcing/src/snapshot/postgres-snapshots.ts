@@ -17,7 +17,7 @@ type Header = readonly [position: Position, eventId: string, parts: number, dige
 /** Parts that are read at once. */
 const PAGE = 64;
 
-/** Snapshots in the app's schema. Those that no version has written for a week go. */
+/** Snapshots in the app's schema. Those that nobody has written or loaded for a week go. */
 export class PostgresSnapshots implements Snapshots {
   private readonly schema: string;
   private readonly link: Link;
@@ -39,6 +39,7 @@ export class PostgresSnapshots implements Snapshots {
   /** Header and parts are read at one moment: another replica may save meanwhile. */
   private async load(key: Key): Promise<Snapshot | undefined> {
     await this.prepare();
+    await this.renew(key);
     return this.transaction(async (run) => {
       const where = 'where name = $1 and version = $2';
       const [header] = await run<Header>(
@@ -63,6 +64,18 @@ export class PostgresSnapshots implements Snapshots {
       if (found.text() !== digest) throw new SnapshotDamaged('its digest is another one');
       return { position, eventId: eventId as EventId, parts };
     }, 'begin isolation level repeatable read read only');
+  }
+
+  /** Who holds the row is writing it, or drops it: neither is waited for. */
+  private renew(key: Key): Promise<unknown> {
+    return this.transaction((run) =>
+      run(
+        `update ${this.schema}.snapshot set written_at = now() where (name, version) in
+           (select name, version from ${this.schema}.snapshot
+            where name = $1 and version = $2 and written_at < now() - interval '1 day' for update skip locked)`,
+        [...key],
+      ),
+    );
   }
 
   private async save(key: Key, { position, eventId, parts }: Snapshot): Promise<void> {
