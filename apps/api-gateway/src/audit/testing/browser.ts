@@ -36,6 +36,7 @@ export class Browser {
     const options = ['--no-sandbox', '--disable-gpu', '--remote-debugging-port=0', `--user-data-dir=${profile}`];
     const child = spawn('chromium-headless-shell', [...options, 'about:blank'], {
       stdio: ['ignore', 'ignore', 'pipe'],
+      detached: true,
     });
     const url = await new Promise<string>((resolve, reject) => {
       child.once('error', reject);
@@ -78,8 +79,12 @@ export class Browser {
 
   async stop(): Promise<void> {
     this.socket.close();
-    this.process.kill();
-    if (this.process.exitCode === null) await once(this.process, 'exit');
+    if (this.process.exitCode === null && this.process.signalCode === null) {
+      const ended = once(this.process, 'exit');
+      // Debian's is a script, and the browser a child of it; nothing in it is to be kept.
+      process.kill(-this.process.pid!, 'SIGKILL');
+      await ended;
+    }
     rmSync(this.profile, { recursive: true, force: true, maxRetries: 5 });
   }
 
