@@ -72,16 +72,14 @@ export const knownStatuses: ReadonlySet<string> = new Set([
   ...['SOFT_DELETED', 'UNKNOWN'],
 ]);
 
-const hiddenHosts = new LRUCache<string, string>({ max: 1_000 });
+const hiddenHosts = new LRUCache<string, string>({
+  max: 1_000,
+  memoMethod: (open) => createHash('sha224').update(open).digest('hex'),
+});
 
 /** Names a host to a project without telling it which one it is. */
-export const hiddenHost = (projectId: string, host: string | null): string => {
-  if (host === null) return '';
-  const open = `${projectId}${host}`;
-  const hidden = hiddenHosts.get(open) ?? createHash('sha224').update(open).digest('hex');
-  hiddenHosts.set(open, hidden);
-  return hidden;
-};
+export const hiddenHost = (projectId: string, host: string | null): string =>
+  host === null ? '' : hiddenHosts.memo(`${projectId}${host}`);
 
 const withProgress = new Set(['ACTIVE', 'BUILD', 'REBUILD', 'RESIZE', 'VERIFY_RESIZE', 'REVERT_RESIZE']);
 const withFault = new Set(['ERROR', 'DELETED']);
