@@ -6,7 +6,7 @@ import { blobsTable, deletedImagesTable, type ImageRow, imagesTable, transfersTa
 import { imageAggregate } from './image-lifecycle.js';
 import type { ImageUploads } from './image-uploads.js';
 
-const ROUND = seconds(15);
+const ROUND = seconds(60);
 const BATCH = 200;
 
 /**

@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import pg from 'pg';
 
 /** One connection is used for everything of one kind; it comes back by itself when the database does. */
@@ -50,11 +51,16 @@ export const isRefusal = (error: unknown): boolean => {
   return code !== undefined && !CANNOT_NOW.test(code);
 };
 
+/** The driver does not show its socket. */
+const streamOf = (client: pg.Client): Duplex =>
+  (client as unknown as { readonly connection: { readonly stream: Duplex } }).connection.stream;
+
 /** A connection that is made when first needed, and again after it was lost. */
 export class Link {
   private client: Promise<pg.Client> | undefined;
   private live: pg.Client | undefined;
   private closed = false;
+  private gathering: pg.Client | undefined;
 
   constructor(private readonly options: LinkOptions) {}
 
@@ -99,6 +105,7 @@ export class Link {
     let client: pg.Client | undefined;
     try {
       client = await connection();
+      this.gather(client);
       const config: pg.QueryArrayConfig = { text, rowMode: 'array' };
       if (name !== undefined) config.name = name;
       const result: unknown = await client.query(config, values as unknown[]);
@@ -110,6 +117,18 @@ export class Link {
       if (client) this.drop(client);
       throw new ConnectionLost(error);
     }
+  }
+
+  /** What is asked at the same moment leaves in one write: each write wakes the server. */
+  private gather(client: pg.Client): void {
+    if (this.gathering === client) return;
+    this.gathering = client;
+    const stream = streamOf(client);
+    stream.cork();
+    process.nextTick(() => {
+      if (this.gathering === client) this.gathering = undefined;
+      stream.uncork();
+    });
   }
 
   async close(): Promise<void> {
@@ -162,6 +181,6 @@ export class Link {
   private end(client: pg.Client): void {
     client.end().catch(() => {});
     // A server that does not answer would keep the socket, and what waits on it, for ever.
-    (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
+    streamOf(client).destroy();
   }
 }

@@ -7,7 +7,7 @@ export interface LoopOptions {
   readonly clock: { after(duration: Milliseconds, action: () => void): () => void };
   /** The net below lost wake-ups; 1 s when not given. */
   readonly poll?: Milliseconds | undefined;
-  /** How long it waits for more after an append: the world outside may hear of many at once; 50 ms when not given. */
+  /** How long it waits for more after an append: the world outside may hear of many at once; 250 ms when not given. */
   readonly gather?: Milliseconds | undefined;
   /** @returns true when there may be more to do at once */
   readonly step: () => Promise<boolean>;
@@ -57,7 +57,7 @@ export class Loop {
   private wakeSoon(): void {
     if (this.gathering || this.stopped) return;
     this.gathering = true;
-    this.cancelGathering = this.options.clock.after(this.options.gather ?? ms(50), () => {
+    this.cancelGathering = this.options.clock.after(this.options.gather ?? ms(250), () => {
       this.gathering = false;
       this.wake();
     });

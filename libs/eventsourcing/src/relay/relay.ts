@@ -12,7 +12,7 @@ export interface RelayOptions {
   readonly batch?: number;
   /** How many of the log's newest events a stream begins with that had to be made. */
   readonly history?: number;
-  /** How long it waits for more to publish after an append; 50 ms when not given. */
+  /** How long it waits for more to publish after an append; 250 ms when not given. */
   readonly gather?: Milliseconds;
   /** The net below lost wake-ups. */
   readonly poll?: Milliseconds;
