@@ -122,6 +122,12 @@ describe('a cold move', () => {
     expect(after).toMatchObject({ vmState: 'resized', taskState: null, transfersToDrop: [transferId] });
     expect(after.arrival).toBeUndefined();
   });
+  it('has what was sent dropped once, also when the server is deleted later', () => {
+    const dropped: ServerEvent = { type: 'ServerTransferDropped', data: { serverId, transferId } };
+    const deleted: ServerEvent = { type: 'ServerDeleteRequested', data: { serverId } };
+    expect(state(...moved, dropped, deleted)).toMatchObject({ transfersToDrop: [] });
+    expect(state(...moved, deleted)).toMatchObject({ transfersToDrop: [transferId] });
+  });
   it('hears nothing of its source while that is kept, and destroys it once the move is confirmed', () => {
     given(...moved)
       .when(report({ kind: 'absent' }))

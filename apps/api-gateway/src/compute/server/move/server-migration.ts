@@ -14,10 +14,10 @@ import { type Migration, type Remains, type Resize, type Server, vmStateOf } fro
 import {
   canReturn,
   claimsOf,
+  droppingTransfers,
   isSent,
   isUnplaced,
   refuseResize,
-  withoutTransfers,
   withStatus,
   withTombstones,
 } from '../state/server-moving.js';
@@ -191,12 +191,11 @@ export const begin = (
 /** The guest is where it was: a move that failed before all was sent. */
 export const migrationFailed = (server: Server): Server => {
   if (!server.migration || server.migration.status === 'finished') return server;
-  return {
+  return droppingTransfers({
     ...server,
     ...withStatus(server, server.migration.aborting ? 'cancelled' : 'error'),
-    ...withoutTransfers(server),
     ...withTombstones(server),
-  };
+  });
 };
 
 type MigrationEvent = Extract<
@@ -244,7 +243,7 @@ export const evolveMigration = (server: Server, event: MigrationEvent): Server =
       const { arrival: _, ...arrived } = server;
       if (migration.kind === 'live-migration')
         return { ...arrived, ...withStatus(server, 'completed'), ...withTombstones(server) };
-      return { ...arrived, ...withStatus(server, 'finished'), ...withoutTransfers(server), vmState: 'resized' };
+      return droppingTransfers({ ...arrived, ...withStatus(server, 'finished'), vmState: 'resized' });
     }
     case 'ServerMigrationConfirmed':
       return {
@@ -257,8 +256,8 @@ export const evolveMigration = (server: Server, event: MigrationEvent): Server =
         vmState: vmStateOf(server.power),
       };
     case 'ServerMigrationFailed': {
-      const back = { ...goBack(server, event.data.generation), ...withoutTransfers(server) };
-      return { ...back, ...withStatus(server, 'error') };
+      const back = droppingTransfers(goBack(server, event.data.generation));
+      return { ...back, ...withStatus(back, 'error') };
     }
     case 'ServerMigrationReturned': {
       const { resize, generation } = server;
