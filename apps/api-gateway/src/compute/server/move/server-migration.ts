@@ -17,6 +17,7 @@ import {
   droppingTransfers,
   isSent,
   isUnplaced,
+  moveOf,
   refuseResize,
   withStatus,
   withTombstones,
@@ -101,6 +102,21 @@ export const refuseMigration = (
   server.migration?.kind === 'live-migration'
     ? liveRefused(server, serverId, attempt, fault)
     : refuseResize(server, serverId, attempt, fault);
+
+const lost: ServerFault = { code: 500, message: 'The guest is no longer on its host.' };
+
+/** The guest is gone from its source before all of it was sent: nothing comes of the move. */
+export const moveLost = (server: Server, serverId: ServerId): ServerEvent[] => {
+  if (isUnplaced(server) || server.taskState === 'resize_prep')
+    return refuseMigration(server, serverId, server.attempt + 1, lost);
+  const target = moveOf(server)?.target;
+  if (!target || server.held || server.placement?.host === target.host) return [];
+  if (server.migration?.kind !== 'live-migration') return refuseResize(server, serverId, target.attempt, lost);
+  // Its target may have made a shell for it, which is destroyed before its claim goes.
+  return [
+    { type: 'ServerActionFailed', data: { serverId, action: 'live-migration', fault: lost, power: server.power } },
+  ];
+};
 
 const aborted: ServerFault = { code: 500, message: 'The live migration was aborted.' };
 
