@@ -30,6 +30,7 @@ import {
 } from '@omnivisor/platform';
 import { checkpointPlaces } from './audit/evidence/configured-places.js';
 import { evidenceMetrics } from './audit/evidence/evidence-metrics.js';
+import { threadVerifier } from './audit/evidence/log-verifier.js';
 import { INDEX_RULE } from './audit/index/index-entry.js';
 import { refusalMetrics } from './audit/refusal-metrics.js';
 import { GatewayConfig, readSecret } from './config.js';
@@ -98,6 +99,7 @@ const service = await startGatewayApp({
     origin: `omnivisor/${config.OMNIVISOR_CLOUD_ID}`,
     keyDays: config.OMNIVISOR_SEALING_KEY_DAYS,
     places: checkpointPlaces(config, bus),
+    verifier: threadVerifier(url),
   },
   eventIndex,
   logger: log,

@@ -1,4 +1,5 @@
 import type { RecordedEvent, ServerEvent } from '@omnivisor/contracts';
+import { nextStep } from '../../../apps/api-gateway/src/compute/server/lifecycle/server-next-step.js';
 import type { Evidence } from './evidence.js';
 
 /** What must hold; each returns what does not, in words. Pure. */
@@ -283,11 +284,14 @@ export const everyAcceptedRequestIsAtRest: Invariant = ({ accepted, servers, hos
       h.guests.filter((g) => g.serverId === id && h.id === row.onHost && g.attempt === row.placement?.attempt),
     );
     if (deletes.has(id) && row.vmState !== 'deleted') return [`${id} was to be deleted and is ${row.vmState}`];
-    if (row.vmState === 'deleted')
-      return row.released && row.onHost === null ? [] : [`${id} was deleted and has not left`];
-    if (row.taskState !== null) return [`${id} is still ${row.taskState}`];
-    if (row.held) return [`${id} is still held`];
+    if (row.vmState === 'deleted' && !(row.released && row.onHost === null))
+      return [`${id} was deleted and has not left`];
     if (row.remains?.some(({ part }) => part !== 'kept')) return [`${id} is still on another host`];
+    if (row.taskState !== null) return [`${id} is still ${row.taskState}`];
+    const next = nextStep(row);
+    if (next) return [`${id} waits for ${next.step}`];
+    if (row.vmState === 'deleted') return [];
+    if (row.held) return [`${id} is still held`];
     if (row.vmState === 'active' && guests[0]?.power !== 'running') return [`${id} is active and does not run`];
     return row.vmState === 'error' && !row.fault ? [`${id} is in error and says nothing of it`] : [];
   });

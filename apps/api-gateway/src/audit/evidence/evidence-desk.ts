@@ -8,7 +8,6 @@ import {
   type SealedLog,
   sealedEvents,
   verifyConsistency,
-  verifyLog,
   verifyRange,
 } from '@omnivisor/eventsourcing/seal';
 import { z } from 'zod';
@@ -72,7 +71,8 @@ export class EvidenceDesk {
   }
 
   private async verify({ keys, checkpoints }: z.output<typeof VerifyArguments>) {
-    return { ...(await verifyLog(await this.log(keys), checkpoints)), sealing: this.evidence.failure };
+    const report = await this.evidence.verify((await this.log(keys)).keys, checkpoints);
+    return { ...report, sealing: this.evidence.failure };
   }
 
   private async verifyRange({ keys, from, count }: z.output<typeof RangeArguments>) {

@@ -9,10 +9,13 @@ import {
   type SealStore,
   signerOf,
   signNote,
+  type VerifyReport,
+  verifyLog,
 } from '@omnivisor/eventsourcing/seal';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
 import type { GatewayCore } from '../../core/gateway-core.js';
 import { CheckpointOutlet, type CheckpointPlace } from './checkpoint-outlet.js';
+import type { LogVerifier } from './log-verifier.js';
 import { isOld, SEALING_KEYS, sealingKeys } from './sealing-keys.js';
 
 export interface EvidencePorts {
@@ -24,6 +27,8 @@ export interface EvidencePorts {
   /** Days after which a new key signs. */
   readonly keyDays: number;
   readonly places: readonly CheckpointPlace[];
+  /** Who compares the whole log with its seals; this thread, when nobody is named. */
+  readonly verifier?: LogVerifier;
 }
 
 /** The net below lost wake-ups. */
@@ -95,6 +100,12 @@ export class Evidence {
     const { state } = await this.core.commands.execute(sealingKeys, SEALING_KEYS, { key, after }, context);
     if (state.newest !== key.publicKey) await this.vault.erase(secret);
     return parseVerifier(state.newest!);
+  }
+
+  /** Compares the whole log with its seals. @param outside checkpoints that had left the box, as notes */
+  verify(keys: readonly NoteVerifier[], outside: readonly string[]): Promise<VerifyReport> {
+    const { verifier, seals } = this.ports;
+    return verifier ? verifier(keys, outside) : verifyLog({ store: this.core.store, seals, keys }, outside);
   }
 
   /** A signed note by the keys that sign checkpoints. @param text ends with a line break, and is no checkpoint */

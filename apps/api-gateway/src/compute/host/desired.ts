@@ -13,11 +13,15 @@ const operationOf = ({
   ...operation
 }: Operation): NonNullable<DesiredServer['operation']> => operation;
 
-/** What the log wants of a server that is placed on a host. */
-export const desiredOf = (server: ServerRow, ports: readonly PortPlug[]): DesiredServer => ({
+/** What the log wants of a server that is placed on a host. @param attempt under which that host has it */
+export const desiredOf = (
+  server: ServerRow,
+  ports: readonly PortPlug[],
+  attempt = server.placement!.attempt,
+): DesiredServer => ({
   serverId: server.id,
   projectId: server.projectId,
-  attempt: server.placement!.attempt,
+  attempt,
   tombstone: server.deleteRequested && !server.releaseRequested,
   ...(server.releaseRequested ? { release: true } : {}),
   ...(server.adoption ? { adoption: { nativeId: server.adoption.nativeId } } : {}),
@@ -38,16 +42,15 @@ export const desiredOf = (server: ServerRow, ports: readonly PortPlug[]): Desire
   interfaces: (server.interfaces ?? []).map(({ portId, change }) => ({ portId, change })),
 });
 
-/** What the log wants of what a host has of a server that is placed on another one. */
+/** What the log wants of what a host has of a server that is placed on another one, or on none any more. */
 export const desiredRemains = (
   server: ServerRow,
   { placement, part, isPlugged }: Remains,
   ports: readonly PortPlug[],
 ): DesiredServer => {
-  const { arrival: _, ...whole } = desiredOf(server, ports);
+  const { arrival: _, ...whole } = desiredOf(server, ports, placement.attempt);
   return {
     ...whole,
-    attempt: placement.attempt,
     tombstone: part === 'tombstone',
     spawned: true,
     power: 'shutdown',

@@ -14,12 +14,12 @@ import { evolveMigration, migrationFailed } from '../move/server-migration.js';
 import { evolveResize, resizeFailed } from '../move/server-resize.js';
 import { noServer, operated, type Server, type TaskState, type VmState, vmStateOf } from '../state/server.js';
 import {
+  droppingTransfers,
   isAccepting,
   isOver,
   remainsOn,
   withoutClaim,
   withoutRemains,
-  withoutTransfers,
   withStatus,
   withTombstones,
 } from '../state/server-moving.js';
@@ -266,15 +266,14 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
     case 'ServerReleaseRequested':
       return { ...evolve(server, { type: 'ServerDeleteRequested', data: event.data }), releaseRequested: true };
     case 'ServerDeleteRequested':
-      return {
+      return droppingTransfers({
         ...server,
         ...withoutSnapshot(server),
         ...(server.migration && !isOver(server.migration) ? withStatus(server, 'error') : {}),
         ...withTombstones(server),
-        ...withoutTransfers(server),
         deleteRequested: true,
         taskState: 'deleting',
-      };
+      });
     case 'ServerDeleted':
       return { ...server, vmState: 'deleted', taskState: null, power: 'noState' };
     case 'ServerResourcesReleased':

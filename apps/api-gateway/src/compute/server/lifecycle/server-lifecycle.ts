@@ -23,6 +23,7 @@ import {
   decideMigration,
   type MigrationCommand,
   failed as moveFailed,
+  moveLost,
   refuseMigration,
 } from '../move/server-migration.js';
 import { decideResize, type ResizeCommand, releasedBy } from '../move/server-resize.js';
@@ -231,7 +232,7 @@ const report = (server: Server, command: Extract<ServerCommand, { type: 'report'
     case 'missing':
       if (server.held || server.deleteRequested || server.power === 'noState') return [];
       if (!server.spawned && !isAccepting(server)) return [];
-      return [{ type: 'ServerGuestMissing', data: onHost }];
+      return [...moveLost(server, serverId), { type: 'ServerGuestMissing', data: onHost }];
     case 'absent': {
       // Only a tombstone makes an absence final; without one it would be a missing guest.
       if (!server.deleteRequested) return [];

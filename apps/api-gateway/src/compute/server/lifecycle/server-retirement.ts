@@ -10,12 +10,12 @@ import type {
 import { failed } from '../move/server-migration.js';
 import type { Server } from '../state/server.js';
 import {
+  droppingTransfers,
   isOver,
   isSent,
   isUnplaced,
   moveOf,
   remainsOn,
-  withoutTransfers,
   withStatus,
   withTombstones,
 } from '../state/server-moving.js';
@@ -89,17 +89,16 @@ export const guestLost = (server: Server, { fault }: EventData<typeof serverEven
   const isOpen = migration !== undefined && !isOver(migration);
   // What it was before it moved is kept on its source.
   const canGoBack = isOpen && migration.status === 'finished' && migration.target?.attempt === placement?.attempt;
-  const given = canGoBack
-    ? {}
-    : {
+  const left = canGoBack
+    ? server
+    : droppingTransfers({
+        ...server,
         ...(isOpen ? withStatus(server, 'error') : {}),
-        ...withoutTransfers(server),
         ...withTombstones(server),
         ...(server.resize ? { resize: undefined, quotaDue: true } : {}),
-      };
+      });
   return {
-    ...server,
-    ...given,
+    ...left,
     ...withoutOperation(server),
     held: false,
     vmState: 'error',

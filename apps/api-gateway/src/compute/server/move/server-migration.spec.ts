@@ -122,6 +122,31 @@ describe('a cold move', () => {
     expect(after).toMatchObject({ vmState: 'resized', taskState: null, transfersToDrop: [transferId] });
     expect(after.arrival).toBeUndefined();
   });
+  it('has what was sent dropped once, also when the server is deleted later', () => {
+    const dropped: ServerEvent = { type: 'ServerTransferDropped', data: { serverId, transferId } };
+    const deleted: ServerEvent = { type: 'ServerDeleteRequested', data: { serverId } };
+    expect(state(...moved, dropped, deleted)).toMatchObject({ transfersToDrop: [] });
+    expect(state(...moved, deleted)).toMatchObject({ transfersToDrop: [transferId] });
+  });
+  it('ends with its guest, when that vanishes before it was sent, and gives its claim back', () => {
+    const missing: ServerEvent = { type: 'ServerGuestMissing', data: here };
+    const gone = 'The guest is no longer on its host.';
+    const gaveUp: ServerEvent = {
+      type: 'ServerActionFailed',
+      data: { serverId, action: 'migrate', fault: { code: 500, message: gone }, power: 'running' },
+    };
+    for (const past of [
+      [...active, requested],
+      [...active, requested, scheduled],
+    ])
+      given(...past)
+        .when(report({ kind: 'missing' }))
+        .then(abandoned(gone), gaveUp, missing);
+    expect(state(...active, requested, scheduled, abandoned(gone), gaveUp, missing)).toMatchObject({
+      ...{ vmState: 'error', taskState: null, power: 'noState', migration: { status: 'error' } },
+      ...{ quotaDue: true, transfersToDrop: [transferId] },
+    });
+  });
   it('hears nothing of its source while that is kept, and destroys it once the move is confirmed', () => {
     given(...moved)
       .when(report({ kind: 'absent' }))
@@ -246,6 +271,23 @@ describe('a live move', () => {
       .then(missing);
     expect(state(...here, missing)).toMatchObject({
       ...{ vmState: 'error', spawned: true, migration: { status: 'error' }, remains: [{ part: 'kept' }] },
+    });
+  });
+  it('whose guest vanishes on its source leaves nothing on the target', () => {
+    const missing: ServerEvent = { type: 'ServerGuestMissing', data: here };
+    const gaveUp: ServerEvent = {
+      type: 'ServerActionFailed',
+      data: {
+        ...{ serverId, action: 'live-migration', power: 'running' },
+        fault: { code: 500, message: 'The guest is no longer on its host.' },
+      },
+    };
+    given(...alive)
+      .when(report({ kind: 'missing' }))
+      .then(gaveUp, missing);
+    expect(state(...alive, gaveUp, missing)).toMatchObject({
+      ...{ vmState: 'error', taskState: null, migration: { status: 'error' } },
+      remains: [{ placement: { host: otherHost }, part: 'tombstone' }],
     });
   });
   it('that is aborted leaves the guest where it is, and nothing on the target', () => {

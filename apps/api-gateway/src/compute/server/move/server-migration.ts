@@ -14,10 +14,11 @@ import { type Migration, type Remains, type Resize, type Server, vmStateOf } fro
 import {
   canReturn,
   claimsOf,
+  droppingTransfers,
   isSent,
   isUnplaced,
+  moveOf,
   refuseResize,
-  withoutTransfers,
   withStatus,
   withTombstones,
 } from '../state/server-moving.js';
@@ -101,6 +102,21 @@ export const refuseMigration = (
   server.migration?.kind === 'live-migration'
     ? liveRefused(server, serverId, attempt, fault)
     : refuseResize(server, serverId, attempt, fault);
+
+const lost: ServerFault = { code: 500, message: 'The guest is no longer on its host.' };
+
+/** The guest is gone from its source before all of it was sent: nothing comes of the move. */
+export const moveLost = (server: Server, serverId: ServerId): ServerEvent[] => {
+  if (isUnplaced(server) || server.taskState === 'resize_prep')
+    return refuseMigration(server, serverId, server.attempt + 1, lost);
+  const target = moveOf(server)?.target;
+  if (!target || server.held || server.placement?.host === target.host) return [];
+  if (server.migration?.kind !== 'live-migration') return refuseResize(server, serverId, target.attempt, lost);
+  // Its target may have made a shell for it, which is destroyed before its claim goes.
+  return [
+    { type: 'ServerActionFailed', data: { serverId, action: 'live-migration', fault: lost, power: server.power } },
+  ];
+};
 
 const aborted: ServerFault = { code: 500, message: 'The live migration was aborted.' };
 
@@ -191,12 +207,11 @@ export const begin = (
 /** The guest is where it was: a move that failed before all was sent. */
 export const migrationFailed = (server: Server): Server => {
   if (!server.migration || server.migration.status === 'finished') return server;
-  return {
+  return droppingTransfers({
     ...server,
     ...withStatus(server, server.migration.aborting ? 'cancelled' : 'error'),
-    ...withoutTransfers(server),
     ...withTombstones(server),
-  };
+  });
 };
 
 type MigrationEvent = Extract<
@@ -244,7 +259,7 @@ export const evolveMigration = (server: Server, event: MigrationEvent): Server =
       const { arrival: _, ...arrived } = server;
       if (migration.kind === 'live-migration')
         return { ...arrived, ...withStatus(server, 'completed'), ...withTombstones(server) };
-      return { ...arrived, ...withStatus(server, 'finished'), ...withoutTransfers(server), vmState: 'resized' };
+      return droppingTransfers({ ...arrived, ...withStatus(server, 'finished'), vmState: 'resized' });
     }
     case 'ServerMigrationConfirmed':
       return {
@@ -257,8 +272,8 @@ export const evolveMigration = (server: Server, event: MigrationEvent): Server =
         vmState: vmStateOf(server.power),
       };
     case 'ServerMigrationFailed': {
-      const back = { ...goBack(server, event.data.generation), ...withoutTransfers(server) };
-      return { ...back, ...withStatus(server, 'error') };
+      const back = droppingTransfers(goBack(server, event.data.generation));
+      return { ...back, ...withStatus(back, 'error') };
     }
     case 'ServerMigrationReturned': {
       const { resize, generation } = server;

@@ -45,11 +45,16 @@ export const withStatus = (
   more: Partial<Migration> = {},
 ): Pick<Server, 'migration'> => (migration ? { migration: { ...migration, status, ...more } } : {});
 
-/** Copies of disks that nobody needs any more. */
-export const withoutTransfers = ({ migration, transfersToDrop }: Server): Pick<Server, 'transfersToDrop'> => {
-  const { root, ephemeral } = migration?.transfers ?? {};
-  const ids = [root, ephemeral].flatMap((id) => id ?? []).filter((id) => !transfersToDrop?.includes(id));
-  return ids.length > 0 ? { transfersToDrop: [...(transfersToDrop ?? []), ...ids] } : {};
+/** Nobody needs the copies of its disks any more: they are dropped, once. */
+export const droppingTransfers = (server: Server): Server => {
+  const { migration, transfersToDrop = [] } = server;
+  if (!migration?.transfers) return server;
+  const { root, ephemeral } = migration.transfers;
+  return {
+    ...server,
+    migration: { ...migration, transfers: null },
+    transfersToDrop: [...transfersToDrop, ...[root, ephemeral].flatMap((id) => id ?? [])],
+  };
 };
 
 /** Everything that lies on other hosts is to be destroyed. */
