@@ -170,7 +170,7 @@ export class Migration {
     if (!stage || !isIncoming(stage)) return;
     const expected = Expected.parse(await on.marks.content(id, stage));
     const { attempt, build, configDrive, nics, attached: disks } = expected;
-    if (vm.ProcessorCount !== expected.vcpus || mark.attempt !== attempt || mark.build !== build)
+    if (vm.ProcessorCount !== expected.vcpus || mark.build !== build)
       throw new HypervisorError('fault', 'what has come is not what was ordered');
     // Its own disks may lie elsewhere now, each under its old name.
     const paths = (await on.disks.drives(vm.Id)).flatMap(({ Path }) => Path ?? []);
@@ -179,7 +179,7 @@ export class Migration {
     const ports = Object.fromEntries(nics.map((nic) => [nic.portId, plainMac(nic.mac)]));
     if (paths.length !== 1 + (own.ephemeral ? 1 : 0) + Object.keys(disks).length)
       throw new HypervisorError('fault', 'the guest has come with disks that were not ordered');
-    await this.guests.write(guest, { ...mark, ...own, disks, ports, configDrive });
+    await this.guests.write(guest, { ...mark, ...own, attempt, disks, ports, configDrive });
     for (const { MacAddress } of await on.adapters.list(vm.Id))
       if (!Object.values(ports).includes(MacAddress)) await on.adapters.unplug(vm.Id, MacAddress);
     await plugAll(guest, nics, this.options);

@@ -88,7 +88,7 @@ export class Migration {
       ...{ kind: 'vsphere', nonce: randomUUID(), place: this.place.id },
       ...{ host: target.value, pool: this.place.pool.value },
     };
-    const invited = { place: ticket.place, nonce: ticket.nonce };
+    const invited = { place: ticket.place, nonce: ticket.nonce, attempt: mark.attempt };
     await this.guests.write(found, { ...found.state, invited });
     return JSON.stringify(ticket);
   }
@@ -145,12 +145,17 @@ export class Migration {
     }
   }
 
-  /** The guest has come: from now on it is this place's. */
+  /** The guest has come: from now on it is this place's, under the mark that it was let in with. */
   async accept(guest: Guest): Promise<void> {
     const { state } = guest;
-    if (this.place.is(state.place) && !state.invited) return;
-    if (!this.hasCome(guest)) throw new HypervisorError('fault', 'the guest has not come yet');
-    await this.guests.write(guest, { ...state, place: this.place.id, invited: null, movedFrom: state.place });
+    const { place, attempt, invited } = state;
+    if (this.place.is(place) && !invited) return;
+    if (!invited || !this.hasCome(guest)) throw new HypervisorError('fault', 'the guest has not come yet');
+    const movedFrom = { place, attempt };
+    await this.guests.write(guest, {
+      ...{ ...state, invited: null, movedFrom },
+      ...{ place: this.place.id, attempt: invited.attempt },
+    });
   }
 
   async cancel(guest: Guest | null): Promise<void> {
@@ -181,7 +186,7 @@ export class Migration {
     await this.guests.write(
       guest,
       this.place.is(state.place) && state.invited
-        ? { ...state, place: state.invited.place, invited: null }
+        ? { ...state, place: state.invited.place, attempt: state.invited.attempt, invited: null }
         : { ...state, movedFrom: null },
     );
   }
