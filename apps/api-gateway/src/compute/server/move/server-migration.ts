@@ -64,7 +64,12 @@ export type MigrationCommand =
       readonly migrationId: MigrationId;
       readonly asAdmin: boolean;
     }
-  | { readonly type: 'abortMigration'; readonly serverId: ServerId; readonly migrationId: MigrationId }
+  | {
+      readonly type: 'abortMigration';
+      readonly serverId: ServerId;
+      readonly migrationId: MigrationId;
+      readonly asAdmin: boolean;
+    }
   | { readonly type: 'confirmTransferDropped'; readonly serverId: ServerId; readonly transferId: ImageId };
 
 const rules = {
@@ -145,6 +150,7 @@ export const decideMigration = (server: Server, command: MigrationCommand): Serv
       return isOpen && !server.operation?.force ? [{ type: 'ServerMigrationForceRequested', data: { serverId } }] : [];
     }
     case 'abortMigration': {
+      guard(server, serverId, command.asAdmin);
       if (migration?.id !== command.migrationId || migration.aborting) return [];
       const abort = { type: 'ServerMigrationAbortRequested', data: { serverId } } as const;
       if (isUnplaced(server)) return [abort, ...refuseMigration(server, serverId, server.attempt + 1, aborted)];
