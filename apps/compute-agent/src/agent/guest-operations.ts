@@ -76,7 +76,7 @@ export class GuestOperations {
       return {
         ok: false,
         failure: {
-          reason: error instanceof DomainError ? error.message : 'The hypervisor could not do it.',
+          reason: reasonOf(error),
           unsupported: error instanceof HypervisorError && error.code === 'unsupported',
           power: await this.powerOf(id),
         },
@@ -304,6 +304,13 @@ export class GuestOperations {
     return { ...spec, nics };
   }
 }
+
+/** What a hypervisor lacks, its driver says in words for everybody. */
+const reasonOf = (error: unknown): string => {
+  if (error instanceof DomainError) return error.message;
+  const isLack = error instanceof HypervisorError && error.code === 'unsupported';
+  return isLack ? `The hypervisor cannot do it: ${error.message}.` : 'The hypervisor could not do it.';
+};
 
 /** Another try will not mend it. */
 const isFinal = (error: unknown): boolean =>
