@@ -359,6 +359,8 @@ export class HyperVDriver implements HypervisorDriver {
   private migrating(): LiveMigration {
     const migration = new Migration(this.nodes, this.guests, this.options);
     return {
+      kinds: new Set(['copied'] as const),
+      reach: () => this.words(() => migration.reach()),
       offer: (id) => this.with(id, (guest) => migration.offer(guest)),
       receive: (spec, offer, options, signal) =>
         this.alone(spec.mark.serverId, async () => {

@@ -5,6 +5,7 @@ import {
   type GuestSpec,
   HypervisorError,
   type LiveMigration,
+  type MigrationReach,
   type ReceiveOptions,
 } from '../hypervisor-driver.js';
 import type { BuildOptions } from './build.js';
@@ -18,11 +19,18 @@ import { guestMark } from './mark.js';
 import { isIncoming, isLeaving, isShared } from './mark-files.js';
 import type { HyperVNode, ReadyNode } from './node.js';
 import { joinConsole } from './power.js';
+import { reachOf, storageOf } from './reach.js';
 
 const MIB = 1024 ** 2;
 const SERVICE = 'microsoft virtual system migration service/';
 
-const Offer = z.object({ generation: z.number(), memory: z.number(), switches: z.array(z.string()) });
+const Offer = z.object({
+  generation: z.number(),
+  memory: z.number(),
+  switches: z.array(z.string()),
+  /** What its disks lie on, where other hosts have that too. */
+  storage: z.string().nullable().default(null),
+});
 const Ticket = z.object({
   host: z.string(),
   folder: z.string(),
@@ -68,6 +76,10 @@ export class Migration {
     private readonly options: BuildOptions,
   ) {}
 
+  async reach(): Promise<MigrationReach> {
+    return reachOf(await this.nodes[0]!.ready());
+  }
+
   async offer(guest: Guest): Promise<string> {
     if (guest.vm.State !== 'Running') throw new HypervisorError('fault', 'a guest is migrated while it runs');
     const adapters = await guest.on.adapters.list(guest.vm.Id);
@@ -75,19 +87,22 @@ export class Migration {
       generation: guest.vm.Generation,
       memory: guest.vm.MemoryStartup,
       switches: [...new Set(adapters.flatMap(({ SwitchName }) => SwitchName ?? []))],
+      storage: await storageOf(guest.on),
     } satisfies z.output<typeof Offer>);
   }
 
   async receive(
     spec: GuestSpec,
     text: string,
-    { disks, attached }: ReceiveOptions,
+    { disks: how, attached }: ReceiveOptions,
     signal: AbortSignal,
   ): Promise<string> {
     const offer = parse(Offer, text);
     const { serverId: id } = spec.mark;
     if (await this.guests.find(id)) throw new HypervisorError('fault', `server ${id} is on this host already`);
     const on = await this.nodes[0]!.ready();
+    const isShared =
+      how === 'shared' || (how === 'auto' && offer.storage !== null && offer.storage === (await storageOf(on)));
     const { hardware, wires } = plan(spec, this.options);
     if (offer.generation !== hardware.generation || offer.memory > Math.ceil(spec.flavor.memory / 2) * 2 * MIB)
       throw new HypervisorError('fault', 'what is offered is not what was ordered');
@@ -100,14 +115,14 @@ export class Migration {
         throw new HypervisorError('unsupported', `Hyper-V cannot serve a disk by ${connection.kind}`);
       return [diskId, connection.path] as const;
     });
-    if (places.length > 0 && disks === 'copied')
+    if (places.length > 0 && !isShared)
       throw new HypervisorError('unsupported', 'Hyper-V would take the attached disks along with the copied ones');
     const [host] = await on.host.get('Get-VMHost', {}, VmHost);
     if (!host?.VirtualMachineMigrationEnabled)
       throw new HypervisorError('unsupported', 'live migration is not enabled on this host');
     refuseAborted(signal);
-    const stage = disks === 'shared' ? 'incomingShared' : 'incoming';
-    if (disks === 'copied') await on.files.remove(on.paths.guest(id));
+    const stage = isShared ? 'incomingShared' : 'incoming';
+    if (!isShared) await on.files.remove(on.paths.guest(id));
     await on.files.makeFolder(on.paths.guest(id));
     await on.marks.write(spec.mark, stage, {
       vcpus: spec.flavor.vcpus,
@@ -120,7 +135,7 @@ export class Migration {
     return JSON.stringify({
       host: host.FullyQualifiedDomainName || on.facts.ComputerName,
       folder: on.paths.guest(id),
-      includeStorage: disks === 'copied',
+      includeStorage: !isShared,
     } satisfies z.output<typeof Ticket>);
   }
 

@@ -182,7 +182,7 @@ export const begin = (
   kind: Migration['kind'],
   id: MigrationId | undefined,
   flavor: FlavorSnapshot,
-  more: Pick<Migration, 'requestedHost' | 'disks'> = { requestedHost: null },
+  more: Pick<Migration, 'requestedHost' | 'disks' | 'mayShare'> = { requestedHost: null },
 ): Pick<Server, 'migration'> =>
   id === undefined || !server.placement
     ? { migration: undefined }
@@ -220,8 +220,9 @@ export const evolveMigration = (server: Server, event: MigrationEvent): Server =
       return { ...server, ...begun, resize, generation, taskState: 'resize_prep' };
     }
     case 'ServerLiveMigrateRequested': {
-      const { generation, migrationId, requestedHost, disks } = event.data;
-      const begun = begin(server, 'live-migration', migrationId, server.flavor, { requestedHost, disks });
+      const { generation, migrationId, requestedHost, disks, mayShare } = event.data;
+      const how = { requestedHost, disks, ...(mayShare ? { mayShare } : {}) };
+      const begun = begin(server, 'live-migration', migrationId, server.flavor, how);
       return { ...server, ...begun, generation, taskState: 'migrating' };
     }
     case 'ServerMigrationScheduled':

@@ -125,6 +125,42 @@ export const describeMigration = (stage: Stage) =>
     );
 
     stage.behaviour(
+      'liveMigration.copied',
+      'brings the disks along to a host that does not have them, also when it may choose',
+      async () => {
+        const spec = await stage.up();
+        await under.inside?.disk?.write(spec.id, 0, 'K');
+        const ticket = await there().receive(
+          elsewhere(spec),
+          await here().offer(spec.mark.serverId),
+          { disks: 'auto', attached: [] },
+          never,
+        );
+        await here().send(spec.id, ticket, { signal: never });
+        await there().accept(spec.id);
+        await stage.discard(spec.id);
+        await target.reboot(spec.id, 'hard', elsewhere(spec).nics);
+        await under.inside?.up(spec.id);
+        if (under.inside?.disk) expect(await under.inside.disk.read(spec.id, 0)).toBe('K');
+        await gone(spec.id);
+      },
+      other,
+    );
+
+    stage.behaviour(
+      'liveMigration',
+      'tells by the same names what both hosts have',
+      async () => {
+        const { here: from, there: to } = await under.otherHost!.shared!();
+        const [one, two] = [await from.liveMigration!.reach(), await to.liveMigration!.reach()];
+        if (one.storage !== null) expect(two.sees).toContain(one.storage);
+        expect([two.realm, two.pool]).toEqual([one.realm, one.pool]);
+        for (const driver of [from, to]) await driver.close();
+      },
+      { ...other, 'storage that both hosts have': under.otherHost?.shared },
+    );
+
+    stage.behaviour(
       'liveMigration',
       'leaves the guest where it was when it is aborted, and can be tried again',
       async () => {

@@ -1,7 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
-import { type GuestSpec, HypervisorError, type MigrationProgress } from '../../hypervisor-driver.js';
+import {
+  type GuestSpec,
+  HypervisorError,
+  type MigrationProgress,
+  type MigrationReach,
+} from '../../hypervisor-driver.js';
 import type { PropertyReader } from '../transport/properties.js';
 import { type Answer, listOf, Ref } from '../transport/soap.js';
 import type { Updates } from '../transport/updates.js';
@@ -57,6 +62,18 @@ export class Migration {
 
   private get place() {
     return this.guests.place;
+  }
+
+  /** Disks stay on their datastore. */
+  async reach(): Promise<MigrationReach> {
+    const vcenter = vcenterOf(this.place.id);
+    const nameOf = (datastore: Answer) => `${vcenter}/${(datastore as Ref).value}`;
+    const working = await this.host.working(['datastore']);
+    const seen = working.flatMap(({ properties }) => listOf(properties.datastore).map(nameOf));
+    return {
+      ...{ storage: nameOf(this.place.datastore.ref), sees: [...new Set(seen)] },
+      ...{ realm: vcenter, pool: vcenter },
+    };
   }
 
   offer(guest: Guest): string {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { ServerId } from '@omnivisor/contracts';
 import type { z } from 'zod';
-import { type GuestSpec, HypervisorError, type ReceiveOptions } from '../../hypervisor-driver.js';
+import { type GuestSpec, HypervisorError, type MigrationReach, type ReceiveOptions } from '../../hypervisor-driver.js';
 import { xapiCode } from '../transport/xapi-error.js';
 import type { XapiSession } from '../transport/xapi-session.js';
 import { refuseAborted } from './aborted.js';
@@ -13,7 +13,8 @@ import type { Making } from './making.js';
 import { Offer, parse, type Ticket } from './migration-ticket.js';
 import type { Place } from './place.js';
 import type { Power } from './power.js';
-import type { Sending } from './sending.js';
+import type { Ref, SrRecord } from './records.js';
+import { pluggedInto, type Sending } from './sending.js';
 import { makeShell, openDestination } from './shell.js';
 import { configDriveFrom, type Storage } from './storage.js';
 
@@ -33,6 +34,19 @@ export class Migration {
     private readonly making: Making,
     private readonly sending: Sending,
   ) {}
+
+  /** Guests also go to other pools, with copies of their disks. */
+  async reach(): Promise<MigrationReach> {
+    const all = await this.xapi.call<Record<Ref, SrRecord>>('SR.get_all_records');
+    const plugged = await Promise.all(this.place.hosts.map((host) => pluggedInto(this.xapi, host)));
+    const shared = Object.entries(all).filter(([ref, sr]) => sr.shared && plugged.some((own) => own.has(ref)));
+    const own = all[await this.storage.repository()];
+    return {
+      storage: own?.shared ? own.uuid : null,
+      sees: shared.map(([, { uuid }]) => uuid),
+      ...{ realm: null, pool: this.place.pool.uuid },
+    };
+  }
 
   async offer(guest: Guest): Promise<string> {
     const { state, record } = guest;
@@ -76,7 +90,7 @@ export class Migration {
       await this.xapi.call('VM.assert_can_boot_here', found.ref, member.ref);
     } catch (error) {
       // Storage that this member does not see is what is to be copied.
-      if (disks !== 'copied' || xapiCode(error) !== 'VM_REQUIRES_SR') throw error;
+      if (disks === 'shared' || xapiCode(error) !== 'VM_REQUIRES_SR') throw error;
     }
     const config = losesConfig ? await this.configDrive(spec, signal) : null;
     const invited = { place: this.place.uuid, nonce: ticket.nonce, attempt: spec.mark.attempt, config };
@@ -142,7 +156,8 @@ export class Migration {
     }
     const shell = state.phase === 'shell' ? guest : null;
     const come = shell ? await this.whole(id, state.cloudId) : guest;
-    if (!come || !state.invited || !this.hasCome(come)) throw new HypervisorError('fault', 'the guest has not come yet');
+    if (!come || !state.invited || !this.hasCome(come))
+      throw new HypervisorError('fault', 'the guest has not come yet');
     const { attempt, config } = state.invited;
     const disks = await this.arrived(come, config);
     const isForgotten = shell !== null || this.place.is(come.state.place);
