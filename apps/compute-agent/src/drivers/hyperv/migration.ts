@@ -60,6 +60,12 @@ export const mayMigrate = (host: VmHost, delegatesTo: readonly string[]): boolea
   host.VirtualMachineMigrationAuthenticationType === 'Kerberos' &&
   delegatesTo.some((spn) => spn.toLowerCase().startsWith(SERVICE));
 
+/** Whether it may do so to this one; the directory names hosts with and without their domain. */
+const delegatesTo = (spns: readonly string[], host: string): boolean => {
+  const named = [host, host.split('.')[0]].map((name) => `${SERVICE}${name!.toLowerCase()}`);
+  return spns.some((spn) => named.includes(spn.toLowerCase()));
+};
+
 const parse = <S extends z.ZodType>(schema: S, text: string): z.output<S> => {
   try {
     return schema.parse(JSON.parse(text));
@@ -133,7 +139,7 @@ export class Migration {
       attached: Object.fromEntries(places),
     } satisfies Omit<z.output<typeof Expected>, 'attempt' | 'build'>);
     return JSON.stringify({
-      host: host.FullyQualifiedDomainName || on.facts.ComputerName,
+      host: [on.facts.ComputerName, on.facts.DomainName].filter(Boolean).join('.'),
       folder: on.paths.guest(id),
       includeStorage: !isShared,
     } satisfies z.output<typeof Ticket>);
@@ -146,6 +152,8 @@ export class Migration {
     if (!guest) return this.sentBefore(id);
     const { on, vm, mark } = guest;
     refuseAborted(signal);
+    if (!delegatesTo((await on.node.facts()).DelegatesTo, ticket.host))
+      throw new HypervisorError('unsupported', 'its host may not speak to the other one by Kerberos delegation');
     await on.marks.write(guestMark(mark), ticket.includeStorage ? 'sending' : 'sendingShared');
     const cancel = () => void on.host.run('Stop-HostMigration', { VMId: vm.Id }).catch(() => undefined);
     signal.addEventListener('abort', cancel, { once: true });
