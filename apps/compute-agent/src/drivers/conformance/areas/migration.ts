@@ -45,7 +45,7 @@ export const describeMigration = (stage: Stage) =>
         expect(await stage.driver.inspect(spec.id)).toMatchObject({ stage: 'settled', mark: spec.mark });
         await here().send(spec.id, ticket, { signal: never });
         expect(await stage.driver.inspect(spec.id)).toMatchObject({ stage: 'moved', mark: spec.mark });
-        expect(await target.list()).toContainEqual(expect.objectContaining({ stage: 'incoming', mark }));
+        expect((await target.list()).map((guest) => guest.mark)).toContainEqual(mark);
         for (let i = 0; i < 2; i++) await there().accept(spec.id);
         expect(await target.inspect(spec.id)).toMatchObject({ stage: 'settled', power: 'running', mark });
         expect(await stage.driver.inspect(spec.id)).toMatchObject({ stage: 'moved', mark: spec.mark });
