@@ -69,7 +69,9 @@ export class GuestOperations {
     try {
       await this.carryOut(work);
       signal.throwIfAborted();
-      return { ok: true, power: (await driver.inspect(id)).power };
+      const { stage, power } = await driver.inspect(id);
+      // What has moved is off here, whatever its hypervisor sees of it.
+      return { ok: true, power: stage === 'moved' ? 'shutdown' : power };
     } catch (error) {
       if (signal.aborted || !isFinal(error)) throw error;
       this.ports.onError(`${work.operation.kind} of server ${id}`, error);
