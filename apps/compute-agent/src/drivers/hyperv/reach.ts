@@ -3,7 +3,7 @@ import type { MigrationReach } from '../hypervisor-driver.js';
 import type { ReadyNode } from './node.js';
 
 const CLUSTER_VOLUME = /^[A-Z]:\\ClusterStorage\\/i;
-const ID_FILE = /^storage\.[0-9a-f-]{36}$/;
+const ID = /^[0-9a-f-]{36}$/;
 
 /**
  * What the folder of guests is called by all hosts that have it, and where it lies there; null when it is on a disk of this
@@ -11,11 +11,10 @@ const ID_FILE = /^storage\.[0-9a-f-]{36}$/;
  */
 export const storageOf = async ({ files, paths }: ReadyNode): Promise<string | null> => {
   if (!CLUSTER_VOLUME.test(paths.root)) return null;
-  const known = async () =>
-    (await files.items(paths.root)).map(({ Name }) => Name).filter((name) => ID_FILE.test(name));
+  const known = async () => (await files.items(paths.storage)).map(({ Name }) => Name).filter((name) => ID.test(name));
   if ((await known()).length === 0) {
-    await files.makeFolder(paths.guests);
-    await files.write(`${paths.root}\\storage.${randomUUID()}`, Buffer.from(paths.root));
+    await files.makeFolder(paths.storage);
+    await files.write(`${paths.storage}\\${randomUUID()}`, Buffer.from(paths.root));
   }
   return `${(await known()).sort()[0]} ${paths.root.toLowerCase()}`;
 };
