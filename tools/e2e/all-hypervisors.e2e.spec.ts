@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AllHypervisors, PHYSICAL_NETWORK } from './all-hypervisors.js';
+import { Journey } from './journey.js';
 import { type ApiServer, eventually, RunningCloud } from './running-cloud.js';
 import { type Done, type Things, tinyImage, Walk } from './scenario.js';
 import { serial } from './serial.js';
@@ -143,4 +144,106 @@ describe.skipIf(process.getuid?.() !== 0)('a cloud with every hypervisor at once
       (now) => now === 404,
     );
   }, 170_000);
+
+  describe('and a second host of each kind', () => {
+    const journeys: Journey[] = [];
+    const moving = () => journeys.filter(({ kind }) => all.isMoving(kind, '') !== undefined);
+    const of = (kind: string) => journeys.find((journey) => journey.kind === kind);
+    const each = (them: readonly Journey[], way: (journey: Journey) => Promise<unknown>) =>
+      Promise.all(
+        them.map((journey) =>
+          way(journey).catch((error) => {
+            const { kind } = journey;
+            throw new Error(`${kind}: ${error.message}\n${all.log(kind)}\n---\n${all.log(`${kind}-2`)}`, {
+              cause: error,
+            });
+          }),
+        ),
+      );
+    const refused = async (asked: Promise<unknown>) => {
+      const error = (await asked.then(() => null).catch((e: unknown) => e)) as {
+        status: number;
+        message: string;
+      } | null;
+      return `${error?.status} ${error?.message}`;
+    };
+
+    beforeAll(async () => {
+      const kinds = [...all.hosts];
+      await all.double();
+      const { flavor } = await cloud.admin.post('compute', '/flavors', {
+        flavor: { name: 'mover', vcpus: 1, ram: 64, disk: 1 },
+      });
+      const wanted = { flavor: flavor.id, image: common.image, network: common.network };
+      journeys.push(...(await Promise.all(kinds.map((kind) => Journey.begin(cloud.admin, all, kind, wanted)))));
+    }, 120_000);
+
+    it('moves running servers between the two, as the same events, with their addresses and one claim', async () => {
+      const recorded = new Map<string, readonly string[]>();
+      await each(journeys, async (journey) => {
+        const { kind } = journey;
+        const [ports, claims] = [await journey.ports(), await journey.claims()];
+        await journey.news();
+        await journey.migrate();
+        if (moving().includes(journey))
+          expect(await journey.isUnderWay()).toMatchObject([
+            { status: 'running', source_compute: kind, dest_compute: `${kind}-2` },
+          ]);
+        await journey.restsOn(`${kind}-2`);
+        expect(await journey.ports()).toEqual(ports.map((port) => ({ ...port, host: `${kind}-2` })));
+        expect(await journey.claims()).not.toEqual(claims);
+        expect(await journey.newest()).toMatchObject({ status: 'completed', dest_compute: `${kind}-2` });
+        recorded.set(kind, await journey.news());
+      });
+      const onQemu = recorded.get('qemu')!;
+      expect(onQemu).toContain('ServerMigrationLanded');
+      for (const [kind, events] of recorded) expect([kind, events]).toEqual([kind, onQemu]);
+    }, 90_000);
+
+    it('settles a move whose source, or whose target, was killed in the middle', async () => {
+      await each(moving(), async (journey) => {
+        const { kind } = journey;
+        for (const [to, killed] of [
+          [kind, `${kind}-2`],
+          [`${kind}-2`, `${kind}-2`],
+        ] as const) {
+          await journey.migrate({ host: to });
+          await journey.isUnderWay();
+          const again = await all.crash(killed);
+          await again();
+          await journey.restsOn(to);
+          expect([killed, await journey.newest()]).toMatchObject([killed, { status: 'completed' }]);
+        }
+      });
+    }, 120_000);
+
+    it('leaves a server where it is when its move is aborted', async () => {
+      await each(moving(), async (journey) => {
+        await journey.migrate();
+        const [migration] = await journey.isUnderWay();
+        await journey.abort(migration!);
+        await journey.restsOn(`${journey.kind}-2`);
+        expect(await journey.newest()).toMatchObject({ status: 'cancelled' });
+      });
+    }, 90_000);
+
+    it('says why a server cannot go where it is sent', async () => {
+      const [hyperv, vsphere] = [of('hyperv')!, of('vsphere')];
+      expect(await refused(hyperv.migrate({ host: 'qemu' }))).toMatch(/^400 .*hypervisor is another one/);
+      expect(await refused(hyperv.migrate({ block_migration: false }))).toMatch(
+        /^400 .*storage that no other host has/,
+      );
+      if (!vsphere) return;
+      expect(await refused(vsphere.migrate({ block_migration: true }))).toMatch(/^400 .*does not copy disks/);
+      expect(await refused(vsphere.act({ migrate: { host: 'vsphere' } }))).toMatch(/^400 .*in the pool/);
+    });
+
+    it('leaves nothing of them anywhere', async () => {
+      await each(journeys, async (journey) => {
+        await journey.end();
+        const claims = () => journey.claims();
+        await eventually('its claims have ended', claims, (left) => left.length === 0);
+      });
+    }, 60_000);
+  });
 });

@@ -36,6 +36,18 @@ export const tinyImage = (): Buffer => {
   return disk;
 };
 
+/** What the log has of a server after a position. */
+export const eventsOf = async (api: Api, id: string, after = 0): Promise<Logged[]> => {
+  const url = new URL(`${api.endpoint('compute')}/../../audit/v1/events`);
+  url.search = new URLSearchParams({ resource_id: id, limit: '500' }).toString();
+  const answer = await fetch(url, { headers: { 'x-auth-token': api.token } });
+  if (!answer.ok) throw new Error(`${url}: ${answer.status} ${await answer.text()}`);
+  const { events } = (await answer.json()) as { events: (Logged & { stream: string })[] };
+  return events
+    .filter((event) => event.stream === `server-${id}` && event.position > after)
+    .sort((a, b) => a.position - b.position);
+};
+
 /** One server's way through the public API. */
 export class Walk {
   readonly done: Done[] = [];
@@ -150,15 +162,8 @@ export class Walk {
     return (await this.news()).some((event) => event.type === type);
   }
 
-  private async news(): Promise<Logged[]> {
-    const url = new URL(`${this.api.endpoint('compute')}/../../audit/v1/events`);
-    url.search = new URLSearchParams({ resource_id: this.id, limit: '500' }).toString();
-    const answer = await fetch(url, { headers: { 'x-auth-token': this.api.token } });
-    if (!answer.ok) throw new Error(`${url}: ${answer.status} ${await answer.text()}`);
-    const { events } = (await answer.json()) as { events: (Logged & { stream: string })[] };
-    return events
-      .filter((event) => event.stream === `server-${this.id}` && event.position > this.seen)
-      .sort((a, b) => a.position - b.position);
+  private news(): Promise<Logged[]> {
+    return eventsOf(this.api, this.id, this.seen);
   }
 
   private async reaches(holds: () => Promise<boolean>): Promise<void> {
@@ -194,7 +199,7 @@ export class Walk {
 }
 
 /** An event with what has to be the same everywhere. */
-const words = ({ type, data }: Logged): string => {
+export const words = ({ type, data }: Logged): string => {
   const { power, cause, action, fault } = data as { [name: string]: unknown };
   return [type, power, cause, action, fault && JSON.stringify(fault)].filter((word) => word != null).join(' ');
 };

@@ -81,7 +81,7 @@ const shownByLab = ({ proofs, lab }, proof) => {
 };
 
 /** What a backend has shown of one row; what was not tried is not claimed. */
-const cell = (results, proof, backends) => {
+const cell = (results, proof) => {
   if (!results) return '';
   const found = results.proofs[proof];
   if (!found) return '—';
@@ -90,8 +90,7 @@ const cell = (results, proof, backends) => {
     ...(found.passed.length > 0 ? [`${found.level}, ${found.passed.length}`] : []),
     ...(lab.length > 0 ? [`${results.lab.level}, ${lab.length}`] : []),
   ];
-  const shown = levels.join('; ') || 'not tried';
-  return backends && !backends.includes(results.backend) ? `${shown}; API: 501` : shown;
+  return levels.join('; ') || 'not tried';
 };
 
 const table = (head, rows) => [
@@ -146,10 +145,10 @@ export const supportMatrix = (all, features) => {
   const by = Object.fromEntries(all.map((results) => [results.backend, results]));
   const backends = BACKENDS.filter((backend) => by[backend]);
   const answered = new Set(Object.values(rows).flatMap((row) => row.nova));
-  const line = ([name, { title, nova, trait, backends: passedOn }]) => [
+  const line = ([name, { title, nova, trait }]) => [
     title,
     [...nova, ...(trait ? [`\`${trait}\``] : [])].join('<br>'),
-    ...backends.map((backend) => cell(by[backend], name, passedOn)),
+    ...backends.map((backend) => cell(by[backend], name)),
   ];
   const none = BACKENDS.filter((backend) => !by[backend]);
   return `${[

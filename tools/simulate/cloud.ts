@@ -29,6 +29,7 @@ import { Gateway } from '../../apps/api-gateway/src/gateway.js';
 import { Agent } from '../../apps/compute-agent/src/agent/agent.js';
 import type { ImageCache } from '../../apps/compute-agent/src/agent/ports.js';
 import { FakeDriver, FakeHypervisor } from '../../apps/compute-agent/src/drivers/fake/index.js';
+import type { HypervisorDriver } from '../../apps/compute-agent/src/drivers/hypervisor-driver.js';
 import { hostFacts } from '../../apps/compute-agent/src/host/host-facts.js';
 import { noImageBytes } from '../../apps/compute-agent/src/images/image-cache.js';
 import { FakeNetworkPlug } from '../../apps/compute-agent/src/network/index.js';
@@ -48,8 +49,10 @@ export interface SimulatedHost {
   readonly network: NetworkOffers;
   bootId: string;
   agent: Agent;
+  /** Makes the driver of an agent process: of the simulated machine, or of something that takes real time. */
+  readonly open: (cloudId: string) => HypervisorDriver;
   /** Driver of the agent. */
-  driver: FakeDriver;
+  driver: HypervisorDriver;
 }
 
 export interface SimulationOptions {
@@ -137,7 +140,17 @@ export class SimulatedCloud {
     return scheduler;
   }
 
-  async addHost(name: string, network = networkOffers({}, ['physnet1'])): Promise<SimulatedHost> {
+  async addHost(name: string, network?: NetworkOffers): Promise<SimulatedHost> {
+    const host = await this.enroll(name, network ? { network } : {});
+    await this.startAgent(host);
+    return host;
+  }
+
+  /** A host without an agent yet. @param open its driver; that of a simulated machine when not given */
+  async enroll(
+    name: string,
+    { network = networkOffers({}, ['physnet1']), open }: Partial<Pick<SimulatedHost, 'network' | 'open'>> = {},
+  ): Promise<SimulatedHost> {
     const key = Buffer.from(name)
       .toString('hex')
       .toUpperCase()
@@ -157,17 +170,21 @@ export class SimulatedCloud {
       machine,
       network,
       bootId: 'boot-1',
+      open: open ?? ((cloudId) => new FakeDriver(machine, { cloudId })),
       agent: undefined as never,
       driver: undefined as never,
     };
     this.hosts.push(host);
-    await this.startAgent(host);
     return host;
   }
 
   /** A new agent process on the host; the one before must have been stopped, or is ended by the newer session. */
   async startAgent(host: SimulatedHost): Promise<void> {
-    const driver = new FakeDriver(host.machine, { cloudId: CLOUD });
+    await this.passing(this.newAgent(host).start());
+  }
+
+  newAgent(host: SimulatedHost): Agent {
+    const driver = host.open(CLOUD);
     host.driver = driver;
     host.agent = new Agent({
       hostId: host.id,
@@ -184,7 +201,7 @@ export class SimulatedCloud {
       onError: this.note(host.name),
       random: this.random,
     });
-    await this.passing(host.agent.start());
+    return host.agent;
   }
 
   admin(command: string, args: Record<string, unknown>): Promise<unknown> {
@@ -279,7 +296,9 @@ export class SimulatedCloud {
 
   private async facts({ driver, name, network, bootId }: SimulatedHost) {
     const told = { node: name, hostIp: '127.0.0.1', machineId: 'machine-1', bootId, network };
-    return hostFacts(driver, await driver.probe(AbortSignal.abort()), [], told);
+    // A simulated machine is well at once; what takes real time has to be waited for.
+    const signal = driver instanceof FakeDriver ? AbortSignal.abort() : AbortSignal.timeout(30_000);
+    return hostFacts(driver, await driver.probe(signal), [], told);
   }
 
   async stop(): Promise<void> {

@@ -35,9 +35,7 @@ import { ReservationProcess } from './reservation/reservation.process.js';
 const RECEIVING = seconds(50);
 
 const sendingHost = (host: HostRow | undefined) =>
-  host?.facts
-    ? { backend: host.facts.backend, traits: host.facts.traits, format: host.facts.snapshotFormats?.[0] }
-    : undefined;
+  host?.facts ? { ...host.facts, format: host.facts.snapshotFormats?.[0] } : undefined;
 
 /**
  * One replica of the gateway without its HTTP: commands, processes and what hosts and operators are answered. Plain code

@@ -1,5 +1,3 @@
-import type { Backend } from './events/host.js';
-
 interface FeatureFacts {
   /** What a host with the feature carries in Placement: the name of os-traits where it has one. */
   readonly trait: string;
@@ -7,8 +5,6 @@ interface FeatureFacts {
   readonly title: string;
   /** Rows of Nova's support matrix that it answers. */
   readonly nova: readonly string[];
-  /** Where the API passes it on; without it, wherever the driver does it. */
-  readonly backends?: readonly Backend[];
 }
 
 /**
@@ -54,8 +50,11 @@ export const features = {
     trait: 'CUSTOM_OMNIVISOR_LIVE_MIGRATE',
     title: 'Live migration, and its abort',
     nova: ['operation.live-migrate', 'operation.abort-in-progress-live-migration'],
-    // Drivers of the others leave a guest the mark of its old place, and would not know it again.
-    backends: ['fake', 'qemu'],
+  },
+  'liveMigration.copied': {
+    trait: 'CUSTOM_OMNIVISOR_BLOCK_MIGRATE',
+    title: 'Live migration with a copy of the disks',
+    nova: [],
   },
   'liveMigration.forced': {
     trait: 'CUSTOM_OMNIVISOR_FORCE_MIGRATION',
@@ -63,11 +62,6 @@ export const features = {
     nova: ['operation.force-live-migration-to-complete'],
   },
   adoption: { trait: 'CUSTOM_OMNIVISOR_ADOPT', title: 'Adopt and release a guest', nova: [] },
-  maintenance: {
-    trait: 'CUSTOM_OMNIVISOR_MAINTENANCE',
-    title: 'Maintenance mode of the host',
-    nova: ['operation.maintenance-mode'],
-  },
   consoleLog: { trait: 'CUSTOM_OMNIVISOR_CONSOLE_LOG', title: 'Console log', nova: ['console.serial.log'] },
   'consoles.vnc': { trait: 'CUSTOM_OMNIVISOR_CONSOLE_VNC', title: 'VNC console', nova: ['console.vnc'] },
   'consoles.serial': {
@@ -90,9 +84,3 @@ export const features = {
   },
 } as const satisfies Record<string, FeatureFacts>;
 export type Feature = keyof typeof features;
-
-/** Whether users have a feature on hosts of a backend whose driver does it. */
-export const isPassedOn = (feature: Feature, backend: Backend): boolean => {
-  const { backends }: FeatureFacts = features[feature];
-  return backends?.includes(backend) ?? true;
-};

@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 /**
- * A Windows host with Hyper-V, for tests: node serve.mjs DIR [--qemu | --disks] [--facts JSON]
+ * Windows hosts with Hyper-V, for tests: node serve.mjs DIR… [--qemu | --disks] [--facts JSON]… [--move-time MS]
  *
- * What is on it lies in DIR. Each connection to DIR/host.sock is one run of the host script; `powershell.mjs` makes them.
- * With --qemu the guests really run; with --disks only their disks are real.
+ * What is on one lies in its DIR. Each connection to its socket is one run of the host script; `powershell.mjs` makes them.
+ * With --qemu the guests really run; with --disks only their disks are real. Prints the path of each socket, in the order of
+ * the folders; --facts is given once for each, in the same order. Guests move between them, and take MS for it.
  */
 import { rmSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -41,21 +42,32 @@ export const listen = async (host, path = join(host.pipes, 'host.sock')) => {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { qemu: { type: 'boolean' }, disks: { type: 'boolean' }, facts: { type: 'string', default: '{}' } },
+    options: {
+      ...{ qemu: { type: 'boolean' }, disks: { type: 'boolean' } },
+      facts: { type: 'string', multiple: true, default: ['{}'] },
+      'move-time': { type: 'string', default: '0' },
+    },
   });
-  if (positionals.length !== 1) {
-    console.error('usage: serve.mjs DIR [--qemu | --disks] [--facts JSON]');
+  if (positionals.length === 0) {
+    console.error('usage: serve.mjs DIR… [--qemu | --disks] [--facts JSON]… [--move-time MS]');
     process.exit(2);
   }
-  const facts = JSON.parse(values.facts);
   const real = values.qemu ? realGuests : values.disks ? { disks: qemuImgDisks } : {};
-  const host = await new HyperVHost(resolve(positionals[0]), { facts, ...real }).open();
-  const server = await listen(host);
-  console.log(server.path);
+  const hosts = [];
+  for (const [i, dir] of positionals.entries()) {
+    const facts = JSON.parse(values.facts[i] ?? '{}');
+    hosts.push(await new HyperVHost(resolve(dir), { facts, ...real }).open());
+  }
+  for (const host of hosts) {
+    host.moveTime = Number(values['move-time']);
+    for (const peer of hosts) if (peer !== host) host.peers.set(peer.facts.name.toUpperCase(), peer);
+  }
+  const servers = await Promise.all(hosts.map((host) => listen(host)));
+  for (const { path } of servers) console.log(path);
   for (const signal of ['SIGINT', 'SIGTERM'])
     process.once(signal, async () => {
-      await server.close();
-      await host.close();
+      for (const server of servers) await server.close();
+      for (const host of hosts) await host.close();
       process.exit(0);
     });
 }

@@ -27,6 +27,7 @@ func main() {
 	secure := flag.Bool("tls", false, "serve by TLS, with a certificate for 127.0.0.1 that signs itself")
 	hosts := flag.Int("hosts", 2, "members of the cluster")
 	datastores := flag.Int("datastores", 1, "datastores that all members see")
+	relocation := flag.Int("relocation", 0, "milliseconds that a relocation takes")
 	flag.Parse()
 
 	model := simulator.VPX()
@@ -50,9 +51,23 @@ func main() {
 	}
 	serveNfc(model, service)
 	service.HandleFunc("/faults", func(w http.ResponseWriter, r *http.Request) { faults(service, w, r) })
+	// Locks are not held while a task waits, or nobody could look at what it is about.
+	simulator.TaskDelay.MethodDelay = map[string]int{"LockHandoff": 0, "RelocateVm": *relocation}
+	service.HandleFunc("/moving", func(w http.ResponseWriter, r *http.Request) { moving(service, w) })
 	server := service.NewServer()
 	fmt.Printf("%s://%s\n", server.URL.Scheme, server.URL.Host)
 	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// The VMs that are being relocated.
+func moving(service *simulator.Service, w http.ResponseWriter) {
+	vms := []string{}
+	for _, each := range service.Context.Map.AllReference("Task") {
+		if task, ok := each.(*simulator.Task); ok && task.Info.Name == "RelocateVm" && task.Info.State == types.TaskInfoStateRunning {
+			vms = append(vms, task.Info.EntityName)
+		}
+	}
+	_ = json.NewEncoder(w).Encode(vms)
 }
 
 // POST makes the next calls of a method fail, after some that do not; DELETE forgets that.

@@ -12,6 +12,7 @@
  * @property {{ name: string, type: string, gib: number, shared: boolean }[]} storage a local one is there on each member
  * @property {string[]} restrictions features without a licence: `VIF_locking`, `VM_start`
  * @property {number} latency milliseconds that each operation of a VM takes
+ * @property {Record<string, number>} latencies the same for operations by name, e.g. `pool_migrate`
  * @property {number} shutdownPatience milliseconds that a guest gets to follow a clean shutdown
  * @property {boolean} guestTools guests report tools as soon as they run
  * @property {boolean} durable each change is on disk before its answer goes out
@@ -34,6 +35,7 @@ const PRESETS = {
   ],
   restrictions: [],
   latency: 0,
+  latencies: {},
   shutdownPatience: 60_000,
   guestTools: true,
   durable: false,

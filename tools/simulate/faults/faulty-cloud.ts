@@ -217,7 +217,7 @@ export class FaultyCloud {
   async decide(serverId: ServerId, how: 'confirmResize' | 'revertResize' | 'abortMigration'): Promise<void> {
     if (how !== 'abortMigration') return this.send(serverId, { type: how, serverId, asAdmin: true });
     const row = await this.database.rows.get(serverTable, serverId);
-    if (row?.migration) this.send(serverId, { type: how, serverId, migrationId: row.migration.id });
+    if (row?.migration) this.send(serverId, { type: how, serverId, asAdmin: true, migrationId: row.migration.id });
   }
 
   /** Makes a server's guest anew from an image, or lets it start from one for a while. */

@@ -69,14 +69,16 @@ export class GuestOperations {
     try {
       await this.carryOut(work);
       signal.throwIfAborted();
-      return { ok: true, power: (await driver.inspect(id)).power };
+      const { stage, power } = await driver.inspect(id);
+      // What has moved is off here, whatever its hypervisor sees of it.
+      return { ok: true, power: stage === 'moved' ? 'shutdown' : power };
     } catch (error) {
       if (signal.aborted || !isFinal(error)) throw error;
       this.ports.onError(`${work.operation.kind} of server ${id}`, error);
       return {
         ok: false,
         failure: {
-          reason: error instanceof DomainError ? error.message : 'The hypervisor could not do it.',
+          reason: reasonOf(error),
           unsupported: error instanceof HypervisorError && error.code === 'unsupported',
           power: await this.powerOf(id),
         },
@@ -242,31 +244,40 @@ export class GuestOperations {
   }
 
   /** The guest runs here until it runs there, or for a moment nowhere. */
-  private async liveMigrate({ desired, operation, ticket, leave }: Work): Promise<void> {
+  private async liveMigrate(work: Work): Promise<void> {
+    const { desired, leave } = work;
     const { driver } = this.ports;
-    const migration = memberOf(driver, 'liveMigration');
     const id = desired.serverId;
+    const isGone = async () => (await driver.inspect(id)).stage === 'moved';
     await leave.step();
-    if ((await driver.inspect(id)).stage !== 'moved') {
-      // What an agent before this one was in the middle of.
-      await migration.recover(id);
-      if (operation.abort) throw new HypervisorError('fault', 'the live migration was given up');
-      // It may be forced as soon as it is asked for.
-      const force = new AbortController();
-      this.forcing.set(id, force);
-      if (operation.force) force.abort();
-      try {
-        const given = await ticket(await migration.offer(id));
-        if (!given) throw new NotAskedFor();
-        await leave.step();
-        const { ticket: text, address } = given;
-        const how = { signal: leave.signal, force: force.signal, ...(address === undefined ? {} : { address }) };
-        await migration.send(id, text, how);
-      } finally {
-        this.forcing.delete(id);
-      }
-    }
+    // A hypervisor that moves guests by itself may be done before it hears that it is not to.
+    if (!(await isGone()))
+      await this.sendRunning(work).catch(async (error: unknown) => {
+        if (!(await isGone())) throw error;
+      });
     await this.guestPorts.unplug(desired.portIds, leave);
+  }
+
+  private async sendRunning({ desired, operation, ticket, leave }: Work): Promise<void> {
+    const migration = memberOf(this.ports.driver, 'liveMigration');
+    const id = desired.serverId;
+    // What an agent before this one was in the middle of.
+    await migration.recover(id);
+    if (operation.abort) throw new HypervisorError('fault', 'the live migration was given up');
+    // It may be forced as soon as it is asked for.
+    const force = new AbortController();
+    this.forcing.set(id, force);
+    if (operation.force) force.abort();
+    try {
+      const given = await ticket(await migration.offer(id));
+      if (!given) throw new NotAskedFor();
+      await leave.step();
+      const { ticket: text, address } = given;
+      const how = { signal: leave.signal, force: force.signal, ...(address === undefined ? {} : { address }) };
+      await migration.send(id, text, how);
+    } finally {
+      this.forcing.delete(id);
+    }
   }
 
   private async isOpen(id: ServerId, operation: Operation): Promise<boolean> {
@@ -295,6 +306,13 @@ export class GuestOperations {
     return { ...spec, nics };
   }
 }
+
+/** What a hypervisor lacks, its driver says in words for everybody. */
+const reasonOf = (error: unknown): string => {
+  if (error instanceof DomainError) return error.message;
+  const isLack = error instanceof HypervisorError && error.code === 'unsupported';
+  return isLack ? `The hypervisor cannot do it: ${error.message}.` : 'The hypervisor could not do it.';
+};
 
 /** Another try will not mend it. */
 const isFinal = (error: unknown): boolean =>

@@ -88,8 +88,8 @@ export class GuestWork {
     const spec = guestSpec(this.ports, desired, desired.image, given);
     const nics = await this.guestPorts.plugAll(desired, leave);
     await leave.step();
-    const options = { disks: desired.arrivesBy ?? 'copied', attached: [] } as const;
-    return migration.receive({ ...spec, nics }, offer, options, leave.signal);
+    const disks = desired.mayShare ? 'auto' : (desired.arrivesBy ?? 'copied');
+    return migration.receive({ ...spec, nics }, offer, { disks, attached: [] }, leave.signal);
   }
 
   async destroy(id: ServerId, leave: Leave): Promise<void> {

@@ -43,6 +43,7 @@ export class LiveQuestions {
     } catch (error) {
       ok = false;
       isUnsupported = error instanceof HypervisorError && isFinal(question, error);
+      if (question.kind === 'receive' && isUnsupported) body = (error as Error).message;
       const of = 'serverId' in question ? ` of server ${question.serverId}` : '';
       if (!isUnsupported || question.kind === 'receive') this.ports.onError(`${question.kind}${of}`, error);
     }

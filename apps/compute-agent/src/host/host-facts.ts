@@ -1,6 +1,7 @@
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { features, type HostFacts, isPassedOn, type ProbeResult } from '@omnivisor/contracts';
+import { features, type HostFacts, type ProbeResult } from '@omnivisor/contracts';
 import {
   featuresOf,
   type HostInventory,
@@ -25,6 +26,23 @@ const shareOf = ({ vcpus, memoryMib, diskGib }: HostInventory, shares: number): 
   diskGib: Math.floor(diskGib / shares),
 });
 
+/** The name of a thing that several hosts have, as a trait of each; what it is called there is nobody else's concern. */
+const traitOf = (what: 'STORAGE' | 'REALM' | 'POOL', backend: string, name: string): string =>
+  `CUSTOM_OMNIVISOR_${what}_${createHash('sha256').update(`${backend} ${name}`).digest('hex').slice(0, 16).toUpperCase()}`;
+
+const reachOf = async ({ backend, liveMigration }: HypervisorDriver) => {
+  if (!liveMigration) return null;
+  const { storage, sees, realm, pool } = await liveMigration.reach();
+  const named = (what: Parameters<typeof traitOf>[0], name: string | null) => name && traitOf(what, backend, name);
+  const migration = {
+    storage: named('STORAGE', storage),
+    realm: named('REALM', realm),
+    pool: named('POOL', pool),
+  };
+  const traits = sees.map((name) => traitOf('STORAGE', backend, name));
+  return { migration, traits: [...traits, migration.realm, migration.pool].flatMap((trait) => trait ?? []) };
+};
+
 /** What the agent says of its host when a session starts. */
 export const hostFacts = async (
   driver: HypervisorDriver,
@@ -39,28 +57,31 @@ export const hostFacts = async (
     /** Agents that share the machine; 1 when not given. */
     readonly shares?: number;
   },
-): Promise<HostFacts> => ({
-  hostname: hostname(),
-  node: options.node,
-  machineId: options.machineId,
-  bootId: options.bootId,
-  backend: driver.backend,
-  hypervisorType: report.hypervisorType,
-  hypervisorVersion: report.hypervisorVersion,
-  hostIp: options.hostIp,
-  cpuInfo: { ...report.cpuInfo },
-  ...shareOf(await driver.inventory(), options.shares ?? 1),
-  traits: [
-    ...new Set([
-      ...report.traits,
-      ...(options.network?.traits ?? []),
-      ...featuresOf(driver)
-        .filter((feature) => isPassedOn(feature, driver.backend))
-        .map((feature) => features[feature].trait),
-    ]),
-  ].sort(),
-  probes: [...probes],
-  ...(options.network ? { physicalNetworks: [...options.network.physicalNetworks] } : {}),
-  ...(driver.liveMigration?.address === undefined ? {} : { migrationAddress: driver.liveMigration.address }),
-  ...(driver.snapshots ? { snapshotFormats: [...driver.snapshots.formats] } : {}),
-});
+): Promise<HostFacts> => {
+  const reach = await reachOf(driver);
+  return {
+    hostname: hostname(),
+    node: options.node,
+    machineId: options.machineId,
+    bootId: options.bootId,
+    backend: driver.backend,
+    hypervisorType: report.hypervisorType,
+    hypervisorVersion: report.hypervisorVersion,
+    hostIp: options.hostIp,
+    cpuInfo: { ...report.cpuInfo },
+    ...shareOf(await driver.inventory(), options.shares ?? 1),
+    traits: [
+      ...new Set([
+        ...report.traits,
+        ...(options.network?.traits ?? []),
+        ...featuresOf(driver).map((feature) => features[feature].trait),
+        ...(reach?.traits ?? []),
+      ]),
+    ].sort(),
+    probes: [...probes],
+    ...(options.network ? { physicalNetworks: [...options.network.physicalNetworks] } : {}),
+    ...(driver.liveMigration?.address === undefined ? {} : { migrationAddress: driver.liveMigration.address }),
+    ...(driver.snapshots ? { snapshotFormats: [...driver.snapshots.formats] } : {}),
+    ...(reach ? { migration: reach.migration } : {}),
+  };
+};

@@ -173,6 +173,8 @@ export const DesiredServer = z.object({
   part: z.enum(['kept', 'incoming']).optional(),
   /** Of a guest that is on its way here: how its disks come. */
   arrivesBy: z.enum(['copied', 'shared']).optional(),
+  /** Of disks that are copied: not where both hosts have them. */
+  mayShare: z.boolean().optional(),
   /** What the disks of a guest that moves here are made of; absent: of its image. */
   arrival: z
     .object({

@@ -48,6 +48,13 @@ export const HostFacts = z.object({
   snapshotFormats: z.array(ImageFormat).optional(),
   /** Where it takes running guests from other machines; absent when it takes none, or its hypervisor knows. */
   migrationAddress: z.string().max(255).optional(),
+  /**
+   * Between which hosts its running guests move, as traits of these hosts; absent from agents of older releases. Those with
+   * `storage` take them without a copy of their disks, those without `realm` not at all, and those with `pool` see its guests.
+   */
+  migration: z
+    .object({ storage: z.string().nullable(), realm: z.string().nullable(), pool: z.string().nullable() })
+    .optional(),
 });
 export type HostFacts = z.infer<typeof HostFacts>;
 

@@ -322,7 +322,13 @@ export const serverEvents = eventSet({
     ),
     ServerLiveMigrateRequested: event(
       'Somebody asked to move the running server to another host.',
-      z.object({ ...server, ...migration, disks: z.enum(['copied', 'shared']) }),
+      z.object({
+        ...server,
+        ...migration,
+        disks: z.enum(['copied', 'shared']),
+        /** Of disks that are copied: not where both hosts have them. */
+        mayShare: z.literal(true).optional(),
+      }),
     ),
     ServerMigrationScheduled: event(
       'The scheduler claimed another host for the server, under an attempt of its own; its host sends it there.',

@@ -14,7 +14,8 @@ export const asOperation = async ({ db, task, xapi, signal }, vm, op, action) =>
   const { current_operations: before } = db.get('VM', vm);
   db.set('VM', vm, { current_operations: { ...before, [task]: op } });
   try {
-    if (xapi.settings.latency > 0) await sleep(xapi.settings.latency, undefined, { signal }).catch(() => {});
+    const latency = xapi.settings.latencies[op] ?? xapi.settings.latency;
+    if (latency > 0) await sleep(latency, undefined, { signal }).catch(() => {});
     if (signal.aborted) fail('TASK_CANCELLED', task);
     return await action();
   } finally {

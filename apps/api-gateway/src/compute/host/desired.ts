@@ -57,6 +57,7 @@ export const desiredRemains = (
     operation: null,
     ...(part === 'tombstone' ? {} : { part }),
     ...(part === 'incoming' ? { arrivesBy: server.migration?.disks ?? 'copied' } : {}),
+    ...(part === 'incoming' && server.migration?.mayShare ? { mayShare: true } : {}),
     portIds: isPlugged ? (server.ports ?? []).map((p) => p.portId) : [],
     ports: part === 'incoming' ? [...ports] : [],
     interfaces: [],

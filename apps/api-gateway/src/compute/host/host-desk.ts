@@ -69,6 +69,8 @@ export interface HostDeskPorts extends HostWakesPorts {
 }
 
 const QUEUE = 'api-gateway';
+/** Characters of what a host says of its own refusal. */
+const MAX_REASON = 200;
 /**
  * The one place where compute hosts are heard. A host is not trusted: the subject proves who speaks, the log says what
  * is its own, and the server's decider judges what it reports.
@@ -264,7 +266,10 @@ export class HostDesk {
     const isAsked = server && isAskedFor({ kind: 'operate', serverId, attempt, generation }, host, server);
     if (!isAsked || !target || server.operation?.kind !== 'liveMigrate' || server.operation.abort) return null;
     const answer = await this.ports.receive(target.host, { serverId, attempt: target.attempt, offer });
-    if (answer.unsupported) throw unsupported('The target cannot take the guest.');
+    if (answer.unsupported) {
+      const reason = answer.body.slice(0, MAX_REASON);
+      throw unsupported(`The target cannot take the guest${reason === '' ? '' : `: ${reason}`}.`);
+    }
     if (!answer.ok) throw unavailable('The target does not take the guest now.');
     const address = migrationAddressOf(await rows.find(hostTable, { where: { retired: false } }), target.host);
     return { ticket: answer.body, ...(address === undefined ? {} : { address }) };

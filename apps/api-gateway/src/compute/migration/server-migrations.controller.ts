@@ -67,7 +67,12 @@ export class ServerMigrationsController {
         `Migration ${row.number} state of instance ${server.id} is ${statusOf(row)}. ` +
           `Cannot abort_live_migration while the migration is in this state.`,
       );
-    const command = { type: 'abortMigration', serverId: server.id, migrationId: row.id } as const;
+    const command = {
+      type: 'abortMigration',
+      serverId: server.id,
+      migrationId: row.id,
+      asAdmin: call.isAdmin,
+    } as const;
     await this.core.commands.execute(serverAggregate, server.id, command, call.context());
   }
 

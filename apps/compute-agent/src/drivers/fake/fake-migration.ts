@@ -73,7 +73,8 @@ export const liveMigrationOf = (host: FakeHost): LiveMigration => {
     return JSON.stringify(ticket);
   };
   return {
-    kinds: new Set(['forced'] as const),
+    kinds: new Set(['forced', 'copied'] as const),
+    reach: async () => ({ storage: 'fake', sees: ['fake'], realm: null, pool: null }),
     offer: (id) =>
       host.onGuest(id, 'migrate', ({ power }) => {
         if (power !== 'running') throw new HypervisorError('fault', `cannot migrate a guest that is ${power}`);

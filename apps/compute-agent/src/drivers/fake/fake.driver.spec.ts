@@ -47,7 +47,7 @@ const somebodyElse = async () => {
 describeHypervisorDriver({
   backend: 'fake',
   level: 'L0',
-  supports: (Object.keys(features) as Feature[]).filter((feature) => feature !== 'maintenance'),
+  supports: Object.keys(features) as Feature[],
   open: openDriver,
   reopen: openDriver,
   openOtherCloud: async () => new FakeDriver(machine, { cloudId: 'another-cloud' }),

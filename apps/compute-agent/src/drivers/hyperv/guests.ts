@@ -99,12 +99,13 @@ export class Guests {
   }
 }
 
-/** @param file what the mark file of this host says beside the machine's own notes */
-export const asFound = ({ vm, mark }: Guest, file: FileStage | undefined): FoundGuest => {
-  const waits = mark.stage === 'building' || isIncoming(file);
+/** @param file what the mark file of this host says beside the machine's own notes, which are still those of its source */
+export const asFound = async ({ on, vm, mark }: Guest, file: FileStage | undefined): Promise<FoundGuest> => {
+  const ordered = file && isIncoming(file) ? await on.marks.read(mark.serverId, file, mark.cloudId) : null;
+  const waits = mark.stage === 'building' || ordered;
   return {
-    mark: guestMark(mark),
-    stage: isIncoming(file) ? 'incoming' : mark.stage,
+    mark: ordered ?? guestMark(mark),
+    stage: ordered ? 'incoming' : mark.stage,
     power: waits ? 'noState' : powerOf(vm.State),
     memory: mib(Math.round((vm.DynamicMemoryEnabled ? vm.MemoryMaximum : vm.MemoryStartup) / MIB)),
     vcpus: vm.ProcessorCount,

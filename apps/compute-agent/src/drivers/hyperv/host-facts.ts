@@ -20,7 +20,6 @@ export type HostFact = z.output<typeof HostFact>;
 export const VmHost = z.object({
   LogicalProcessorCount: z.number(),
   MemoryCapacity: z.number(),
-  FullyQualifiedDomainName: z.string().nullable(),
   VirtualMachineMigrationEnabled: z.boolean(),
   VirtualMachineMigrationAuthenticationType: z.string(),
 });

@@ -118,6 +118,52 @@ describe('the probe', () => {
     await driver.probe(AbortSignal.timeout(5_000));
     expect(driver.liveMigration).toBeUndefined();
   });
+
+  it('keeps a guest when this host may speak in its name to others, but not to the target', async () => {
+    const migration = (other: string) => ({
+      ...{ enabled: true, authentication: 'Kerberos' },
+      delegatesTo: [`Microsoft Virtual System Migration Service/${other}`],
+    });
+    const domain = 'corp.example';
+    const facts = [
+      { name: 'HV1', domain, migration: migration('HV9') },
+      { name: 'HV2', domain, migration: migration('HV1') },
+    ];
+    const [source, target] = await Promise.all(
+      facts.map(async (each) => {
+        const driver = driverOver([await hostWith(each)]);
+        await driver.probe(AbortSignal.timeout(5_000));
+        return driver;
+      }),
+    );
+    const spec = guest();
+    await source!.spawn(spec, never);
+    const offer = await source!.liveMigration!.offer(spec.id);
+    const ticket = await target!.liveMigration!.receive(spec, offer, { disks: 'auto', attached: [] }, never);
+    expect(JSON.parse(ticket)).toMatchObject({ host: 'HV2.corp.example' });
+    await expect(source!.liveMigration!.send(spec.id, ticket, { signal: never })).rejects.toMatchObject({
+      code: 'unsupported',
+      message: expect.stringContaining('delegation'),
+    });
+    expect(await source!.inspect(spec.id)).toMatchObject({ stage: 'settled', power: 'running' });
+  });
+
+  it('knows a cluster shared volume again from another host, and no disk of its own', async () => {
+    const migration = {
+      ...{ enabled: true, authentication: 'Kerberos' },
+      delegatesTo: ['Microsoft Virtual System Migration Service/HV9'],
+    };
+    const reach = async (name: string, root: string) => {
+      const driver = driverOver([await hostWith({ name, root, migration }, join(dir, 'drive'))]);
+      await driver.probe(AbortSignal.timeout(5_000));
+      return driver.liveMigration!.reach();
+    };
+    const volume = 'C:\\ClusterStorage\\Volume1\\Omnivisor';
+    const [one, two] = [await reach('HV1', volume), await reach('HV2', volume)];
+    expect(one.storage).toMatch(/^[0-9a-f-]{36} c:\\clusterstorage/);
+    expect(two).toMatchObject({ storage: one.storage, sees: [one.storage] });
+    expect(await reach('HV3', 'C:\\ProgramData\\Omnivisor')).toMatchObject({ storage: null, sees: [] });
+  });
 });
 
 describe('a guest', () => {

@@ -146,7 +146,16 @@ describeHypervisorDriver({
   ],
   supports: [
     ...(['pausing', 'suspending', 'rebuilding', 'rescuing', 'resizing', 'crashDumps', 'snapshots'] as const),
-    ...(['disks', 'diskGrowing', 'nics', 'liveMigration', 'adoption', 'consoleLog', 'consoles.serial'] as const),
+    ...([
+      'disks',
+      'diskGrowing',
+      'nics',
+      'liveMigration',
+      'liveMigration.copied',
+      'adoption',
+      'consoleLog',
+      'consoles.serial',
+    ] as const),
     ...(['consoleTickets.rdp', 'statistics', 'guestIntegration'] as const),
   ],
   open: () => driverOver(host),

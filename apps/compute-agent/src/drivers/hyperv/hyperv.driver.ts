@@ -167,9 +167,11 @@ export class HyperVDriver implements HypervisorDriver {
   list(): Promise<FoundGuest[]> {
     return this.words(async () => {
       const [guests, files] = await Promise.all([this.guests.all(), this.markFiles()]);
-      const found = guests
-        .filter((guest) => !this.building.has(guest.mark.serverId))
-        .map((guest) => asFound(guest, files.get(guest.mark.serverId)?.file));
+      const found = await Promise.all(
+        guests
+          .filter((guest) => !this.building.has(guest.mark.serverId))
+          .map((guest) => asFound(guest, files.get(guest.mark.serverId)?.file)),
+      );
       const withMachine = new Set(guests.map((guest) => guest.mark.serverId));
       for (const [id, { on, file }] of files) {
         if (withMachine.has(id) || this.building.has(id)) continue;
@@ -185,7 +187,7 @@ export class HyperVDriver implements HypervisorDriver {
       const guest = this.building.has(id) ? null : await this.guests.find(id);
       const known = (await this.markFiles()).get(id);
       const found = guest
-        ? asFound(guest, known?.file)
+        ? await asFound(guest, known?.file)
         : known && !this.building.has(id) && (await asFoundFile(known.on.marks, id, known.file, this.options.cloudId));
       if (!found) throw new HypervisorError('serverNotOnHost', `server ${id} is not on this host`);
       return found;
@@ -357,6 +359,8 @@ export class HyperVDriver implements HypervisorDriver {
   private migrating(): LiveMigration {
     const migration = new Migration(this.nodes, this.guests, this.options);
     return {
+      kinds: new Set(['copied'] as const),
+      reach: () => this.words(() => migration.reach()),
       offer: (id) => this.with(id, (guest) => migration.offer(guest)),
       receive: (spec, offer, options, signal) =>
         this.alone(spec.mark.serverId, async () => {

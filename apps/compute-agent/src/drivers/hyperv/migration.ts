@@ -5,6 +5,7 @@ import {
   type GuestSpec,
   HypervisorError,
   type LiveMigration,
+  type MigrationReach,
   type ReceiveOptions,
 } from '../hypervisor-driver.js';
 import type { BuildOptions } from './build.js';
@@ -18,11 +19,18 @@ import { guestMark } from './mark.js';
 import { isIncoming, isLeaving, isShared } from './mark-files.js';
 import type { HyperVNode, ReadyNode } from './node.js';
 import { joinConsole } from './power.js';
+import { reachOf, storageOf } from './reach.js';
 
 const MIB = 1024 ** 2;
 const SERVICE = 'microsoft virtual system migration service/';
 
-const Offer = z.object({ generation: z.number(), memory: z.number(), switches: z.array(z.string()) });
+const Offer = z.object({
+  generation: z.number(),
+  memory: z.number(),
+  switches: z.array(z.string()),
+  /** What its disks lie on, where other hosts have that too. */
+  storage: z.string().nullable().default(null),
+});
 const Ticket = z.object({
   host: z.string(),
   folder: z.string(),
@@ -52,6 +60,12 @@ export const mayMigrate = (host: VmHost, delegatesTo: readonly string[]): boolea
   host.VirtualMachineMigrationAuthenticationType === 'Kerberos' &&
   delegatesTo.some((spn) => spn.toLowerCase().startsWith(SERVICE));
 
+/** Whether it may do so to this one; the directory names hosts with and without their domain. */
+const delegatesTo = (spns: readonly string[], host: string): boolean => {
+  const named = [host, host.split('.')[0]].map((name) => `${SERVICE}${name!.toLowerCase()}`);
+  return spns.some((spn) => named.includes(spn.toLowerCase()));
+};
+
 const parse = <S extends z.ZodType>(schema: S, text: string): z.output<S> => {
   try {
     return schema.parse(JSON.parse(text));
@@ -68,6 +82,10 @@ export class Migration {
     private readonly options: BuildOptions,
   ) {}
 
+  async reach(): Promise<MigrationReach> {
+    return reachOf(await this.nodes[0]!.ready());
+  }
+
   async offer(guest: Guest): Promise<string> {
     if (guest.vm.State !== 'Running') throw new HypervisorError('fault', 'a guest is migrated while it runs');
     const adapters = await guest.on.adapters.list(guest.vm.Id);
@@ -75,19 +93,22 @@ export class Migration {
       generation: guest.vm.Generation,
       memory: guest.vm.MemoryStartup,
       switches: [...new Set(adapters.flatMap(({ SwitchName }) => SwitchName ?? []))],
+      storage: await storageOf(guest.on),
     } satisfies z.output<typeof Offer>);
   }
 
   async receive(
     spec: GuestSpec,
     text: string,
-    { disks, attached }: ReceiveOptions,
+    { disks: how, attached }: ReceiveOptions,
     signal: AbortSignal,
   ): Promise<string> {
     const offer = parse(Offer, text);
     const { serverId: id } = spec.mark;
     if (await this.guests.find(id)) throw new HypervisorError('fault', `server ${id} is on this host already`);
     const on = await this.nodes[0]!.ready();
+    const isShared =
+      how === 'shared' || (how === 'auto' && offer.storage !== null && offer.storage === (await storageOf(on)));
     const { hardware, wires } = plan(spec, this.options);
     if (offer.generation !== hardware.generation || offer.memory > Math.ceil(spec.flavor.memory / 2) * 2 * MIB)
       throw new HypervisorError('fault', 'what is offered is not what was ordered');
@@ -100,14 +121,14 @@ export class Migration {
         throw new HypervisorError('unsupported', `Hyper-V cannot serve a disk by ${connection.kind}`);
       return [diskId, connection.path] as const;
     });
-    if (places.length > 0 && disks === 'copied')
+    if (places.length > 0 && !isShared)
       throw new HypervisorError('unsupported', 'Hyper-V would take the attached disks along with the copied ones');
     const [host] = await on.host.get('Get-VMHost', {}, VmHost);
     if (!host?.VirtualMachineMigrationEnabled)
       throw new HypervisorError('unsupported', 'live migration is not enabled on this host');
     refuseAborted(signal);
-    const stage = disks === 'shared' ? 'incomingShared' : 'incoming';
-    if (disks === 'copied') await on.files.remove(on.paths.guest(id));
+    const stage = isShared ? 'incomingShared' : 'incoming';
+    if (!isShared) await on.files.remove(on.paths.guest(id));
     await on.files.makeFolder(on.paths.guest(id));
     await on.marks.write(spec.mark, stage, {
       vcpus: spec.flavor.vcpus,
@@ -118,9 +139,9 @@ export class Migration {
       attached: Object.fromEntries(places),
     } satisfies Omit<z.output<typeof Expected>, 'attempt' | 'build'>);
     return JSON.stringify({
-      host: host.FullyQualifiedDomainName || on.facts.ComputerName,
+      host: [on.facts.ComputerName, on.facts.DomainName].filter(Boolean).join('.'),
       folder: on.paths.guest(id),
-      includeStorage: disks === 'copied',
+      includeStorage: !isShared,
     } satisfies z.output<typeof Ticket>);
   }
 
@@ -131,6 +152,8 @@ export class Migration {
     if (!guest) return this.sentBefore(id);
     const { on, vm, mark } = guest;
     refuseAborted(signal);
+    if (!delegatesTo((await on.node.facts()).DelegatesTo, ticket.host))
+      throw new HypervisorError('unsupported', 'its host may not speak to the other one by Kerberos delegation');
     await on.marks.write(guestMark(mark), ticket.includeStorage ? 'sending' : 'sendingShared');
     const cancel = () => void on.host.run('Stop-HostMigration', { VMId: vm.Id }).catch(() => undefined);
     signal.addEventListener('abort', cancel, { once: true });
@@ -170,7 +193,7 @@ export class Migration {
     if (!stage || !isIncoming(stage)) return;
     const expected = Expected.parse(await on.marks.content(id, stage));
     const { attempt, build, configDrive, nics, attached: disks } = expected;
-    if (vm.ProcessorCount !== expected.vcpus || mark.attempt !== attempt || mark.build !== build)
+    if (vm.ProcessorCount !== expected.vcpus || mark.build !== build)
       throw new HypervisorError('fault', 'what has come is not what was ordered');
     // Its own disks may lie elsewhere now, each under its old name.
     const paths = (await on.disks.drives(vm.Id)).flatMap(({ Path }) => Path ?? []);
@@ -179,7 +202,7 @@ export class Migration {
     const ports = Object.fromEntries(nics.map((nic) => [nic.portId, plainMac(nic.mac)]));
     if (paths.length !== 1 + (own.ephemeral ? 1 : 0) + Object.keys(disks).length)
       throw new HypervisorError('fault', 'the guest has come with disks that were not ordered');
-    await this.guests.write(guest, { ...mark, ...own, disks, ports, configDrive });
+    await this.guests.write(guest, { ...mark, ...own, attempt, disks, ports, configDrive });
     for (const { MacAddress } of await on.adapters.list(vm.Id))
       if (!Object.values(ports).includes(MacAddress)) await on.adapters.unplug(vm.Id, MacAddress);
     await plugAll(guest, nics, this.options);

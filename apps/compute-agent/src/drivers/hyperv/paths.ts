@@ -14,6 +14,10 @@ export class Paths {
   get images(): string {
     return `${this.root}\\images`;
   }
+  /** What the hosts call it that have this folder. */
+  get storage(): string {
+    return `${this.root}\\storage`;
+  }
   get marks(): string {
     return `${this.root}\\marks\\${this.host}`;
   }

@@ -9,10 +9,25 @@ export interface MigrationProgress {
 }
 
 export interface ReceiveOptions {
-  /** `shared`: both hosts have the guest's own disks in the same place; `copied`: their contents come with the memory. */
-  readonly disks: 'shared' | 'copied';
+  /**
+   * `shared`: both hosts have the guest's own disks in the same place; `copied`: their contents come with the memory; `auto`:
+   * copied unless they are shared.
+   */
+  readonly disks: 'shared' | 'copied' | 'auto';
   /** Where the target finds the disks that are attached to the guest. */
   readonly attached: readonly GuestDisk[];
+}
+
+/** Between which hosts guests move. Each name is the same on all hosts that have the thing, and on no other. */
+export interface MigrationReach {
+  /** Storage that the disks of its guests are on; null when no other host has it. */
+  readonly storage: string | null;
+  /** Storage whose guests can come here without a copy of their disks. */
+  readonly sees: readonly string[];
+  /** All that guests can come from and go to; null: any host of the backend. */
+  readonly realm: string | null;
+  /** Hosts that see each other's guests, as those of a pool do; null when this one is alone. */
+  readonly pool: string | null;
 }
 
 /**
@@ -24,8 +39,9 @@ export interface ReceiveOptions {
 export interface LiveMigration {
   /** Where sources on other machines find this host; absent when its backend knows, or takes guests of this machine only. */
   readonly address?: string;
-  /** `forced`: a `send` can be made to end. */
-  readonly kinds?: ReadonlySet<'forced'>;
+  /** `forced`: a `send` can be made to end. `copied`: disks come along where they are not shared. */
+  readonly kinds?: ReadonlySet<'forced' | 'copied'>;
+  reach(): Promise<MigrationReach>;
   /** What the target has to know of the guest as it is now. Changes nothing. Of a guest that is not running: `fault`. */
   offer(id: ServerId): Promise<string>;
   /**

@@ -15,6 +15,7 @@ import { kill } from './guest-process.js';
 import { GuestStore } from './guest-store.js';
 import { guestUser } from './guest-user.js';
 import { hostInventory } from './host-resources.js';
+import { storageId } from './migration/storage-id.js';
 import type { QemuDriverOptions } from './options.js';
 import { type Capabilities, cpuInfo, findCapabilities } from './probe.js';
 import { QemuGuest, type RunState } from './qemu-guest.js';
@@ -60,6 +61,12 @@ export class QemuHost {
   /** Folder that the disks of new guests are in. */
   get storage(): string {
     return this.options.sharedDisks ?? this.options.stateDir;
+  }
+
+  /** The same on each host that has the folder of shared disks; null when this one has none. */
+  sharedStorage(): string | null {
+    const { sharedDisks } = this.options;
+    return sharedDisks === undefined ? null : storageId(sharedDisks);
   }
 
   /** Free pages of a size in KiB, in MiB; those that the guest's process holds are free once it has ended. */

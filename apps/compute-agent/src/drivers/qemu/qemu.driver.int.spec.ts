@@ -101,6 +101,7 @@ describeHypervisorDriver({
     'diskGrowing',
     'nics',
     'liveMigration',
+    'liveMigration.copied',
     'liveMigration.forced',
     'adoption',
     'consoleLog',

@@ -11,7 +11,7 @@ describe.skipIf(noSimulator)(`on a vCenter${noSimulator === null ? '' : `: ${noS
   describeHypervisorDriver(
     vcenter.underTest([
       ...(['suspending', 'rebuilding', 'rescuing', 'resizing', 'crashDumps', 'snapshots', 'disks'] as const),
-      ...(['diskGrowing', 'nics', 'liveMigration', 'adoption', 'maintenance', 'consoleLog'] as const),
+      ...(['diskGrowing', 'nics', 'liveMigration', 'adoption', 'consoleLog'] as const),
       ...(['consoleTickets.mks', 'statistics', 'guestIntegration'] as const),
     ]),
   );

@@ -124,6 +124,7 @@ export class VsphereDriver implements HypervisorDriver {
       this.change(id, 'detaching the network interface', ({ plugging }, guest) => plugging.detachNic(guest, portId)),
   };
   readonly liveMigration: NonNullable<HypervisorDriver['liveMigration']> = {
+    reach: () => this.ask('looking at the datastores', ({ migration }) => migration.reach()),
     offer: (id) =>
       this.ask('offering the guest', async ({ guests, migration }) => migration.offer(await guests.settled(id))),
     // Disks stay where they are, whatever is asked for: the other member has to see them.

@@ -8,7 +8,14 @@ afterAll(() => pool.stop());
 describeHypervisorDriver(
   pool.underTest([
     ...(['pausing', 'suspending', 'rebuilding', 'rescuing', 'resizing', 'snapshots', 'disks', 'nics'] as const),
-    ...(['liveMigration', 'adoption', 'maintenance', 'consoles.vnc', 'consoles.serial', 'statistics'] as const),
+    ...([
+      'liveMigration',
+      'liveMigration.copied',
+      'adoption',
+      'consoles.vnc',
+      'consoles.serial',
+      'statistics',
+    ] as const),
     'guestIntegration',
   ]),
 );

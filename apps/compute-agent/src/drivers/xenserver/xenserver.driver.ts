@@ -124,6 +124,8 @@ export class XenServerDriver implements HypervisorDriver {
       this.change(id, 'detaching the network interface', ({ devices }, guest) => devices.detachNic(guest, portId)),
   };
   readonly liveMigration: NonNullable<HypervisorDriver['liveMigration']> = {
+    kinds: new Set(['copied'] as const),
+    reach: () => this.ask('looking at the storage of the pool', ({ migration }) => migration.reach()),
     offer: (id) =>
       this.ask('offering the guest', async ({ guests, migration }) => migration.offer(await guests.settled(id))),
     receive: (spec, offer, options, signal) =>

@@ -2,6 +2,7 @@ import {
   type Bytes,
   type CommandContext,
   DomainError,
+  type HostFacts,
   type HostId,
   type ImageFormat,
   type ImageId,
@@ -18,10 +19,8 @@ import type { Pending, ServerRow } from '../view/server.projection.js';
 export type BuildServer = Server &
   Pick<ServerRow, 'updatedAt' | 'changedAt' | 'taskSince'> & { readonly id: ServerId; readonly pending: Pending };
 
-export interface SendingHost {
-  readonly backend: string;
-  /** Its traits, by Placement's names. */
-  readonly traits: readonly string[];
+/** Traits by Placement's names. */
+export interface SendingHost extends Pick<HostFacts, 'backend' | 'traits' | 'migration'> {
   /** Form in which it sends disks; undefined when it sends none. */
   readonly format: ImageFormat | undefined;
 }

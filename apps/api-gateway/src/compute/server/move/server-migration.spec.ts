@@ -293,11 +293,18 @@ describe('a live move', () => {
   it('that is aborted leaves the guest where it is, and nothing on the target', () => {
     const abort: ServerEvent = { type: 'ServerMigrationAbortRequested', data: { serverId } };
     given(...alive)
-      .when({ type: 'abortMigration', serverId, migrationId })
+      .when({ type: 'abortMigration', serverId, migrationId, asAdmin: false })
       .then(abort);
     given(...alive, liveSent)
-      .when({ type: 'abortMigration', serverId, migrationId })
+      .when({ type: 'abortMigration', serverId, migrationId, asAdmin: false })
       .thenNothing();
+    const locked: ServerEvent = { type: 'ServerLocked', data: { serverId, by: 'owner', reason: null } };
+    given(...alive, locked)
+      .when({ type: 'abortMigration', serverId, migrationId, asAdmin: false })
+      .thenRefused('conflict', /is locked/);
+    given(...alive, locked)
+      .when({ type: 'abortMigration', serverId, migrationId, asAdmin: true })
+      .then(abort);
     const gaveUp: ServerEvent = {
       type: 'ServerActionFailed',
       data: { serverId, action: 'live-migration', fault, power: 'running' },
@@ -337,7 +344,7 @@ describe('a live move', () => {
   it('that waits for its place is given up at once', () => {
     const gaveUp = 'The live migration was aborted.';
     given(...active, liveRequested)
-      .when({ type: 'abortMigration', serverId, migrationId })
+      .when({ type: 'abortMigration', serverId, migrationId, asAdmin: false })
       .then({ type: 'ServerMigrationAbortRequested', data: { serverId } }, abandoned(gaveUp), {
         type: 'ServerActionFailed',
         data: { serverId, action: 'live-migration', fault: { code: 500, message: gaveUp }, power: 'running' },

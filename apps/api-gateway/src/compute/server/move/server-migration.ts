@@ -65,7 +65,12 @@ export type MigrationCommand =
       readonly migrationId: MigrationId;
       readonly asAdmin: boolean;
     }
-  | { readonly type: 'abortMigration'; readonly serverId: ServerId; readonly migrationId: MigrationId }
+  | {
+      readonly type: 'abortMigration';
+      readonly serverId: ServerId;
+      readonly migrationId: MigrationId;
+      readonly asAdmin: boolean;
+    }
   | { readonly type: 'confirmTransferDropped'; readonly serverId: ServerId; readonly transferId: ImageId };
 
 const rules = {
@@ -161,6 +166,7 @@ export const decideMigration = (server: Server, command: MigrationCommand): Serv
       return isOpen && !server.operation?.force ? [{ type: 'ServerMigrationForceRequested', data: { serverId } }] : [];
     }
     case 'abortMigration': {
+      guard(server, serverId, command.asAdmin);
       if (migration?.id !== command.migrationId || migration.aborting) return [];
       const abort = { type: 'ServerMigrationAbortRequested', data: { serverId } } as const;
       if (isUnplaced(server)) return [abort, ...refuseMigration(server, serverId, server.attempt + 1, aborted)];
@@ -192,7 +198,7 @@ export const begin = (
   kind: Migration['kind'],
   id: MigrationId | undefined,
   flavor: FlavorSnapshot,
-  more: Pick<Migration, 'requestedHost' | 'disks'> = { requestedHost: null },
+  more: Pick<Migration, 'requestedHost' | 'disks' | 'mayShare'> = { requestedHost: null },
 ): Pick<Server, 'migration'> =>
   id === undefined || !server.placement
     ? { migration: undefined }
@@ -229,8 +235,9 @@ export const evolveMigration = (server: Server, event: MigrationEvent): Server =
       return { ...server, ...begun, resize, generation, taskState: 'resize_prep' };
     }
     case 'ServerLiveMigrateRequested': {
-      const { generation, migrationId, requestedHost, disks } = event.data;
-      const begun = begin(server, 'live-migration', migrationId, server.flavor, { requestedHost, disks });
+      const { generation, migrationId, requestedHost, disks, mayShare } = event.data;
+      const how = { requestedHost, disks, ...(mayShare ? { mayShare } : {}) };
+      const begun = begin(server, 'live-migration', migrationId, server.flavor, how);
       return { ...server, ...begun, generation, taskState: 'migrating' };
     }
     case 'ServerMigrationScheduled':

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { type Backend, invalid, type MigrationId, unsupported } from '@omnivisor/contracts';
+import { type HostFacts, invalid, type MigrationId } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
 import type { Call } from '@omnivisor/openstack';
 import { z } from 'zod';
@@ -9,6 +9,7 @@ import { objectByVersion } from '../../common/versions.js';
 import { type HostRow, hostTable } from '../../host/host.projection.js';
 import { serverAggregate } from '../lifecycle/server-lifecycle.js';
 import type { ServerRow } from '../view/server.projection.js';
+import { coldNeeds, liveNeeds, refuseUnfit } from './move-needs.js';
 import { guardMigration } from './server-migration.js';
 
 const host = t.fqdn.nullable();
@@ -40,9 +41,6 @@ interface Live {
   readonly block_migration: boolean | 'auto';
 }
 
-/** Drivers that give a guest the mark of its new place; those of others keep the old one, and would not know it again. */
-const REMARKING: ReadonlySet<string> = new Set<Backend>(['fake', 'qemu']);
-
 const policy = 'os_compute_api:os-migrate-server';
 
 /** Takes the wish to move a server to another host: checks what can be known now, and writes it to the log. */
@@ -52,25 +50,25 @@ export class ServerMigrator {
 
   async migrate(call: Call, row: ServerRow, value: { readonly host?: string | null } | null): Promise<undefined> {
     guardMigration(row, row.id, call.isAdmin, 'migrate');
+    const source = await this.source(row);
     const wanted = (call.since('2.56') && value?.host) || null;
     const here = 'Cannot migrate to the host where the server exists.';
-    await this.check(call, row, wanted, `${policy}:migrate:host`, here);
+    const needs = source ? coldNeeds(source) : [];
+    await this.check(call, row, wanted, `${policy}:migrate:host`, here, needs);
     const command = { type: 'migrate', ...this.asked(call, row, wanted) } as const;
     await this.core.commands.execute(serverAggregate, row.id, command, call.context());
     return undefined;
   }
 
-  /** Without shared storage its disks go along, as a user who leaves the choice open wants. */
+  /** Who leaves the choice open has the disks go along where the two hosts do not have them both. */
   async migrateLive(call: Call, row: ServerRow, { host: wanted, block_migration: block }: Live): Promise<undefined> {
     guardMigration(row, row.id, call.isAdmin, 'liveMigrate');
-    const source = row.onHost ? await (await this.core.fresh()).get(hostTable, row.onHost) : undefined;
-    if (!REMARKING.has(source?.facts?.backend ?? ''))
-      throw unsupported('The requested functionality is not supported.');
+    const source = await this.source(row);
+    const way = wayOf(call, block);
+    const needs = source ? liveNeeds(source, way) : [];
     const here = `Unable to migrate instance (${row.id}) to current host (${wanted}).`;
-    await this.check(call, row, wanted, `${policy}:migrate_live:host`, here);
-    // Before 2.25 a client has to say something: false is what it says when nobody cares.
-    const disks = block === false && call.since('2.25') ? 'shared' : 'copied';
-    const command = { type: 'liveMigrate', ...this.asked(call, row, wanted), disks } as const;
+    await this.check(call, row, wanted, `${policy}:migrate_live:host`, here, needs);
+    const command = { type: 'liveMigrate', ...this.asked(call, row, wanted), ...way } as const;
     await this.core.commands.execute(serverAggregate, row.id, command, call.context());
     return undefined;
   }
@@ -80,12 +78,32 @@ export class ServerMigrator {
     return { serverId: row.id, migrationId, requestedHost, asAdmin: call.isAdmin };
   }
 
-  private async check(call: Call, row: ServerRow, name: string | null, rule: string, here: string): Promise<void> {
+  private async source({ onHost }: ServerRow): Promise<HostFacts | null | undefined> {
+    return onHost ? (await (await this.core.fresh()).get(hostTable, onHost))?.facts : undefined;
+  }
+
+  private async check(
+    call: Call,
+    row: ServerRow,
+    name: string | null,
+    rule: string,
+    here: string,
+    needs: Parameters<typeof refuseUnfit>[1],
+  ): Promise<void> {
     if (name === null) return;
     call.enforce(rule, { project_id: row.projectId, user_id: row.userId });
-    await targetNamed(await this.core.fresh(), row, name, here);
+    const { facts } = await targetNamed(await this.core.fresh(), row, name, here);
+    if (facts) refuseUnfit(facts, needs);
   }
 }
+
+/** Before 2.25 a client has to say something: false is what it says when nobody cares. */
+const wayOf = (call: Call, block: Live['block_migration']) => {
+  if (block === true) return { disks: 'copied' } as const;
+  return block === false && call.since('2.25')
+    ? ({ disks: 'shared' } as const)
+    : ({ disks: 'copied', mayShare: true } as const);
+};
 
 /**
  * The host of that name, as the target of a server's move.

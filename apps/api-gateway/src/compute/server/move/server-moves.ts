@@ -1,7 +1,5 @@
 import {
-  type Backend,
   type CommandContext,
-  features,
   glanceFormat,
   type ImageId,
   type ImageSnapshot,
@@ -12,6 +10,7 @@ import { uuidV5 } from '@omnivisor/platform/ports';
 import type { ServerCommand } from '../lifecycle/server-lifecycle.js';
 import { type BuildServer, isFinal, type ServerProcessPorts } from '../lifecycle/server-process-ports.js';
 import type { Migration } from '../state/server.js';
+import { coldNeeds, liveNeeds, withNeeds } from './move-needs.js';
 import { hostsInTheWay } from './server-migration.js';
 
 /** What the process of a server lends to its moves. */
@@ -75,7 +74,7 @@ export class ServerMoves {
       return this.refuse(server, attempt, 'What a TPM keeps cannot be moved while its server is off.');
     const reply = await this.ports.reserve({
       ...this.steps.reservation(server, attempt),
-      flavor: (isLive ? alike : elsewhere)(migration.flavor, source.backend as Backend, source.traits),
+      flavor: withNeeds(migration.flavor, isLive ? liveNeeds(source, migration) : coldNeeds(source)),
       requestedHost: migration.requestedHost,
       excludeHosts: hostsInTheWay(server),
       ...(await this.ports.network(server)),
@@ -157,27 +156,3 @@ const transfersOf = (
 const hasTpm = ({ image }: BuildServer, { flavor, flavorBefore }: Migration): boolean =>
   image.properties.hw_tpm_version !== undefined ||
   [flavor, flavorBefore].some(({ extraSpecs }) => extraSpecs['hw:tpm_version'] !== undefined);
-
-type Among = (
-  flavor: ReserveRequest['flavor'],
-  backend: Backend,
-  traits: readonly string[],
-) => ReserveRequest['flavor'];
-
-/** Hosts of one pool or vCenter see each other's guests: a second one of the same server has no place there. */
-const POOLED: readonly Backend[] = ['xenserver', 'vsphere'];
-const elsewhere: Among = (flavor, backend) =>
-  POOLED.includes(backend)
-    ? {
-        ...flavor,
-        extraSpecs: { ...flavor.extraSpecs, [`trait:CUSTOM_HYPERVISOR_${backend.toUpperCase()}`]: 'forbidden' },
-      }
-    : flavor;
-
-/** Only a host of the same backend can go on with a guest that runs. */
-const alike: Among = (flavor, backend, traits) => {
-  const own = `CUSTOM_HYPERVISOR_${backend.toUpperCase()}`;
-  const needed = [features.liveMigration.trait, ...(traits.includes(own) ? [own] : [])];
-  const extraSpecs = Object.fromEntries(needed.map((trait) => [`trait:${trait}`, 'required']));
-  return { ...flavor, extraSpecs: { ...flavor.extraSpecs, ...extraSpecs } };
-};

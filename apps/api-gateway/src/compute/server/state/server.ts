@@ -268,6 +268,8 @@ export interface Migration {
   readonly transfers: DiskTransfers | null;
   /** Of a live migration. */
   readonly disks?: 'copied' | 'shared';
+  /** Disks are copied only where the two hosts do not have them both. */
+  readonly mayShare?: true;
   readonly aborting?: boolean;
 }
 

@@ -18,13 +18,13 @@ export const describeMigration = (stage: Stage) =>
     });
     afterAll(async () => target?.close());
 
-    const invited = async (spec: GuestSpec, disks: 'shared' | 'copied' = 'copied') =>
-      there().receive(
-        under.otherHost!.spec(spec),
-        await here().offer(spec.mark.serverId),
-        { disks, attached: [] },
-        never,
-      );
+    /** What is expected of the guest on the other host: there it is the next attempt. */
+    const elsewhere = (spec: GuestSpec): GuestSpec => {
+      const plugged = under.otherHost!.spec(spec);
+      return { ...plugged, mark: { ...spec.mark, attempt: spec.mark.attempt + 1 } };
+    };
+    const invited = async (spec: GuestSpec) =>
+      there().receive(elsewhere(spec), await here().offer(spec.mark.serverId), copied, never);
     const gone = async (id: Parameters<typeof stage.power>[0]) => {
       await target.destroy(id);
       await stage.discard(id);
@@ -39,21 +39,25 @@ export const describeMigration = (stage: Stage) =>
         const spec = await stage.up();
         await under.inside?.memory?.write(spec.id, 'M');
         await under.inside?.disk?.write(spec.id, 0, 'D');
+        const { mark } = elsewhere(spec);
         const ticket = await invited(spec);
-        expect(await target.inspect(spec.id)).toMatchObject({ stage: 'incoming', power: 'noState', mark: spec.mark });
+        expect(await target.inspect(spec.id)).toMatchObject({ stage: 'incoming', power: 'noState', mark });
+        expect(await stage.driver.inspect(spec.id)).toMatchObject({ stage: 'settled', mark: spec.mark });
         await here().send(spec.id, ticket, { signal: never });
-        expect(await stage.stage(spec.id)).toBe('moved');
+        expect(await stage.driver.inspect(spec.id)).toMatchObject({ stage: 'moved', mark: spec.mark });
+        expect((await target.list()).map((guest) => guest.mark)).toContainEqual(mark);
         for (let i = 0; i < 2; i++) await there().accept(spec.id);
-        expect(await target.inspect(spec.id)).toMatchObject({ stage: 'settled', power: 'running', mark: spec.mark });
+        expect(await target.inspect(spec.id)).toMatchObject({ stage: 'settled', power: 'running', mark });
+        expect(await stage.driver.inspect(spec.id)).toMatchObject({ stage: 'moved', mark: spec.mark });
         expect(await refusal(stage.driver.powerOn(spec.id, spec.nics))).toBe('fault');
         expect(await refusal(here().recover(spec.id))).toBe('fault');
         expect(await refusal(there().cancel(spec.id))).toBe('fault');
         await stage.discard(spec.id);
         expect(await target.inspect(spec.id)).toMatchObject({ power: 'running' });
 
-        const back = under.otherHost!.spec(spec);
-        await stage.driver
-          .liveMigration!.receive(spec, await there().offer(spec.id), copied, never)
+        const back = { ...spec, mark: { ...spec.mark, attempt: mark.attempt + 1 } };
+        await here()
+          .receive(back, await there().offer(spec.id), copied, never)
           .then((second) => there().send(spec.id, second, { signal: never }));
         await here().accept(spec.id);
         await target.destroy(spec.id);
@@ -62,7 +66,7 @@ export const describeMigration = (stage: Stage) =>
         await stage.driver.reboot(spec.id, 'hard', spec.nics);
         await under.inside?.up(spec.id);
         if (under.inside?.disk) expect(await under.inside.disk.read(spec.id, 0)).toBe('D');
-        expect(back.mark).toEqual(spec.mark);
+        expect(await stage.driver.inspect(spec.id)).toMatchObject({ stage: 'settled', mark: back.mark });
         await gone(spec.id);
       },
       other,
@@ -80,9 +84,9 @@ export const describeMigration = (stage: Stage) =>
         for (let i = 0; i < 2; i++) await there().accept(spec.id);
         await expect
           .poll(() => target.inspect(spec.id))
-          .toMatchObject({ stage: 'settled', power: 'shutdown', mark: spec.mark });
+          .toMatchObject({ stage: 'settled', power: 'shutdown', mark: elsewhere(spec).mark });
         await stage.discard(spec.id);
-        await target.powerOn(spec.id, under.otherHost!.spec(spec).nics);
+        await target.powerOn(spec.id, elsewhere(spec).nics);
         await under.inside!.up(spec.id);
         if (under.inside?.disk) expect(await under.inside.disk.read(spec.id, 0)).toBe('O');
         await gone(spec.id);
@@ -101,7 +105,7 @@ export const describeMigration = (stage: Stage) =>
         await under.inside?.up(id);
         await under.inside?.memory?.write(id, 'S');
         await under.inside?.disk?.write(id, 0, 'T');
-        const shell = under.otherHost!.spec(spec);
+        const shell = elsewhere(spec);
         const offer = await from.liveMigration!.offer(id);
         const ticket = await to.liveMigration!.receive(shell, offer, { disks: 'shared', attached: [] }, never);
         await from.liveMigration!.send(id, ticket, { signal: never });
@@ -116,6 +120,42 @@ export const describeMigration = (stage: Stage) =>
         expect(await under.otherHost!.leftovers(id)).toEqual([]);
         await stage.discard(id);
         await stage.leavesNothing(id);
+      },
+      { ...other, 'storage that both hosts have': under.otherHost?.shared },
+    );
+
+    stage.behaviour(
+      'liveMigration.copied',
+      'brings the disks along to a host that does not have them, also when it may choose',
+      async () => {
+        const spec = await stage.up();
+        await under.inside?.disk?.write(spec.id, 0, 'K');
+        const ticket = await there().receive(
+          elsewhere(spec),
+          await here().offer(spec.mark.serverId),
+          { disks: 'auto', attached: [] },
+          never,
+        );
+        await here().send(spec.id, ticket, { signal: never });
+        await there().accept(spec.id);
+        await stage.discard(spec.id);
+        await target.reboot(spec.id, 'hard', elsewhere(spec).nics);
+        await under.inside?.up(spec.id);
+        if (under.inside?.disk) expect(await under.inside.disk.read(spec.id, 0)).toBe('K');
+        await gone(spec.id);
+      },
+      other,
+    );
+
+    stage.behaviour(
+      'liveMigration',
+      'tells by the same names what both hosts have',
+      async () => {
+        const { here: from, there: to } = await under.otherHost!.shared!();
+        const [one, two] = [await from.liveMigration!.reach(), await to.liveMigration!.reach()];
+        if (one.storage !== null) expect(two.sees).toContain(one.storage);
+        expect([two.realm, two.pool]).toEqual([one.realm, one.pool]);
+        for (const driver of [from, to]) await driver.close();
       },
       { ...other, 'storage that both hosts have': under.otherHost?.shared },
     );
@@ -219,9 +259,9 @@ export const describeMigration = (stage: Stage) =>
       async () => {
         const spec = await stage.up();
         const offer = await here().offer(spec.id);
-        const big = { ...under.otherHost!.spec(spec), flavor: (await under.tooBig(spec.id)).flavor };
+        const big = { ...elsewhere(spec), flavor: (await under.tooBig(spec.id)).flavor };
         await refusal(there().receive(big, offer, copied, never));
-        await refusal(there().receive(under.otherHost!.spec(spec), 'no offer', copied, never));
+        await refusal(there().receive(elsewhere(spec), 'no offer', copied, never));
         expect(await under.otherHost!.leftovers(spec.id)).toEqual([]);
         await stage.driver.powerOff(spec.id, ms(0));
         expect(await refusal(here().offer(spec.id))).toBe('fault');

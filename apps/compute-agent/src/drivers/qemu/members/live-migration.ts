@@ -17,7 +17,7 @@ export const liveMigrationOf = (host: QemuHost): LiveMigration => {
       throw new HypervisorError('fault', 'a guest in the middle of a change, rescued, resized or suspended stays here');
     if ((await host.state(guest)) !== 'running')
       throw new HypervisorError('fault', 'only a guest that runs can be moved');
-    return offerOf(guest, host.cpuOf(guest));
+    return offerOf(guest, host.cpuOf(guest), guest.shared ? host.sharedStorage() : null);
   };
 
   const send = async (id: ServerId, text: string, options: SendOptions) => {
@@ -53,7 +53,11 @@ export const liveMigrationOf = (host: QemuHost): LiveMigration => {
   };
 
   return {
-    kinds: new Set(['forced'] as const),
+    kinds: new Set(['forced', 'copied'] as const),
+    reach: async () => {
+      const storage = host.sharedStorage();
+      return { storage, sees: storage === null ? [] : [storage], realm: null, pool: null };
+    },
     ...(host.options.migrationAddress === undefined ? {} : { address: host.options.migrationAddress }),
     offer: (id) => host.onOwnGuest(id, offer),
     receive: (spec, text, options, signal) =>

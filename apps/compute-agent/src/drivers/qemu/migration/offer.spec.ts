@@ -68,13 +68,18 @@ const source = (): GuestDefinition =>
   );
 
 const cpu = (accel: 'kvm' | 'tcg') => guestCpu({ accel, cpuModel: 'max' }, { vendor: '', flags: [] });
-const take = (change: (offer: Anything) => unknown = (offer) => offer, asked: GuestSpec = spec, here = cpu('tcg')) =>
+const take = (
+  change: (offer: Anything) => unknown = (offer) => offer,
+  asked: GuestSpec = spec,
+  here = cpu('tcg'),
+  { disks = 'copied', storage = null }: { disks?: 'copied' | 'shared' | 'auto'; storage?: string | null } = {},
+) =>
   guestFromOffer(
     asked,
-    JSON.stringify(change(JSON.parse(offerOf(source(), cpu('tcg'))))),
-    { disks: 'copied', attached: [volume] },
+    JSON.stringify(change(JSON.parse(offerOf(source(), cpu('tcg'), null)))),
+    { disks, attached: [volume] },
     machines,
-    here,
+    { cpu: here, storage },
   );
 
 describe('the offer of a source', () => {
@@ -84,7 +89,18 @@ describe('the offer of a source', () => {
     expect(guest.disks).toMatchObject([{ file: 'disks/disk.qcow2', base: null, size: 1 << 30, slot: 1 }]);
     expect(guest.attached).toMatchObject([{ connection: { path: '/here/volume-1' }, bus: 'virtio', slot: 5 }]);
     expect(guest.nics).toMatchObject([{ tap: 'tap-here', netns: null, slot: source().nics[0]!.slot }]);
-    expect(offerOf(source(), cpu('tcg'))).not.toContain('there');
+    expect(offerOf(source(), cpu('tcg'), null)).not.toContain('there');
+  });
+
+  it('leaves disks where they are only when both hosts have what they lie on', () => {
+    const from = (theirs: string | undefined, how: Parameters<typeof take>[3]) =>
+      take((offer) => ({ ...offer, storage: theirs }), spec, cpu('tcg'), how).shared;
+    expect(from('nfs', { disks: 'auto', storage: 'nfs' })).toBe(true);
+    expect(from('nfs', { disks: 'auto', storage: 'other' })).toBe(false);
+    expect(from(undefined, { disks: 'auto', storage: 'nfs' })).toBe(false);
+    expect(from(undefined, { disks: 'auto' })).toBe(false);
+    expect(from('nfs', { disks: 'copied', storage: 'nfs' })).toBe(false);
+    expect(from(undefined, { disks: 'shared' })).toBe(true);
   });
 
   it.each<[string, (offer: Anything) => unknown]>([

@@ -22,9 +22,12 @@ const Offer = z.strictObject({
   cdroms: z.array(z.enum(['image', 'config'])),
   /** What its vCPUs run on. */
   cpu: GuestCpu,
+  /** What its disks lie on, where other hosts have that too. */
+  storage: z.string().optional(),
 });
 
-export const offerOf = (guest: GuestDefinition, cpu: GuestCpu): string =>
+/** @param storage what its disks lie on; null when no other host has it */
+export const offerOf = (guest: GuestDefinition, cpu: GuestCpu, storage: string | null): string =>
   JSON.stringify({
     kind: 'qemu',
     hardware: Hardware.parse(guest),
@@ -34,6 +37,7 @@ export const offerOf = (guest: GuestDefinition, cpu: GuestCpu): string =>
     nics: guest.nics.map(({ portId, slot }) => ({ portId, slot })),
     cdroms: guest.cdroms.map(({ boot }) => (boot ? 'image' : 'config')),
     cpu,
+    ...(storage === null ? {} : { storage }),
   } satisfies z.input<typeof Offer>);
 
 const OWN_FILES = { root: DISK_FILES.root, ephemeral: DISK_FILES.ephemeral, swap: DISK_FILES.swap } as const;
@@ -43,16 +47,16 @@ const mismatch = (what: string) => new HypervisorError('fault', `the offer does 
 /**
  * The guest as this host would have it. Hardware comes from the offer, as far as it is what image and flavor may have;
  * every place on this host, and every limit, from the spec.
- * @param here what vCPUs run on here
+ * @param here what vCPUs run on here, and what disks are on that other hosts have too
  * @throws HypervisorError `fault` when the offer is not one of this server, `unsupported` for a machine not known here, or
  *   a CPU that the guest could not go on with
  */
 export const guestFromOffer = (
   spec: GuestSpec,
   text: string,
-  { attached }: ReceiveOptions,
+  { attached, disks }: ReceiveOptions,
   machines: MachineTypes,
-  here: GuestCpu,
+  here: { readonly cpu: GuestCpu; readonly storage: string | null },
 ): GuestDefinition => {
   const offer = parse(text);
   const allowed = devicesFor(spec, machines);
@@ -62,7 +66,7 @@ export const guestFromOffer = (
     throw mismatch('its hardware');
   if (!machines.all.has(hardware.machine))
     throw new HypervisorError('unsupported', `this host has no machine type ${hardware.machine}`);
-  refuseOtherCpu(offer.cpu, here);
+  refuseOtherCpu(offer.cpu, here.cpu);
   if (!isSame(offer.nics, spec.nics, 'portId')) throw mismatch('its ports');
   if (!areDisksOf(spec, offer.disks, offer.cdroms.includes('image'))) throw mismatch('its disks');
   if (!isSame(offer.attached, attached, 'diskId')) throw mismatch('its disks');
@@ -86,6 +90,7 @@ export const guestFromOffer = (
       boot: kind === 'image',
     })),
     nics: [],
+    shared: disks === 'shared' || (disks === 'auto' && offer.storage !== undefined && offer.storage === here.storage),
     wishes,
   };
   const nics = offer.nics.map(({ portId, slot }) =>
@@ -104,7 +109,6 @@ const common = (spec: GuestSpec) => ({
   rescue: null,
   before: null,
   adopted: null,
-  shared: false,
   wishes: { properties: spec.image.properties, extraSpecs: spec.flavor.extraSpecs },
 });
 

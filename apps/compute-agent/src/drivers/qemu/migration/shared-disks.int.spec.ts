@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ServerId } from '@omnivisor/contracts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { GuestSpec } from '../../hypervisor-driver.js';
+import type { GuestSpec, ReceiveOptions } from '../../hypervisor-driver.js';
 import { QemuDriver } from '../qemu.driver.js';
 import { CLOUD, TinyGuests } from '../testing/tiny-guests.js';
 
@@ -34,7 +34,7 @@ describe('a QEMU guest on storage that its hosts share', () => {
     for (const dir of [here!, there!, shared!]) rmSync(dir, { recursive: true });
   });
 
-  const move = async (from: QemuDriver, to: QemuDriver, disks: 'shared' | 'copied') => {
+  const move = async (from: QemuDriver, to: QemuDriver, disks: ReceiveOptions['disks']) => {
     const { serverId: id } = spec.mark;
     const offer = await from.liveMigration!.offer(id);
     const ticket = await to.liveMigration!.receive(spec, offer, { disks, attached: [] }, never);
@@ -49,6 +49,15 @@ describe('a QEMU guest on storage that its hosts share', () => {
     await source!.destroy(id);
     expect(existsSync(join(shared!, id))).toBe(false);
     expect(await tiny.inside.disk!.read(id, 0)).toBe('C');
+  });
+
+  it('leaves its disks there when both hosts have it and nobody says otherwise', async () => {
+    const { serverId: id } = spec.mark;
+    await tiny.inside.disk!.write(id, 0, 'A');
+    await move(source!, target!, 'auto');
+    await source!.destroy(id);
+    expect(realpathSync(join(there!, 'guests', id, 'disks'))).toBe(join(shared!, id));
+    expect(await tiny.inside.disk!.read(id, 0)).toBe('A');
   });
 
   it('goes nowhere with older disks that are still there after its own were copied', async () => {

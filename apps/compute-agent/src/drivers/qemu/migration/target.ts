@@ -31,18 +31,16 @@ export const receive = async (
   const { serverId: id } = spec.mark;
   await clearShell(host, id);
   const { machines } = await host.ability();
-  const guest = checked({
-    ...guestFromOffer(spec, offer, options, machines, await host.cpu()),
-    shared: options.disks === 'shared',
-  });
-  const bytes = options.disks === 'copied' ? (guest.disks.find(({ name }) => name === 'root')?.size ?? 0) : 0;
+  const own = { cpu: await host.cpu(), storage: host.sharedStorage() };
+  const guest = checked(guestFromOffer(spec, offer, options, machines, own));
+  const way = guest.shared ? 'shared' : 'copied';
+  const bytes = way === 'copied' ? (guest.disks.find(({ name }) => name === 'root')?.size ?? 0) : 0;
   const disks = { ...spec.disks, root: { ...spec.disks.root, size: gib(Math.ceil(bytes / 1024 ** 3)) } };
   refuseBeyondCapacity({ ...spec, disks }, host.options.stateDir, host.inventory().memoryMib);
   host.building.add(id);
   let made = false;
   try {
-    const needsImage =
-      options.disks === 'copied' && (spec.directBoot !== null || guest.cdroms.some(({ boot }) => boot));
+    const needsImage = way === 'copied' && (spec.directBoot !== null || guest.cdroms.some(({ boot }) => boot));
     const sources = needsImage ? await fetchSources(spec, signal) : null;
     host.store.create(guest);
     made = true;
@@ -70,7 +68,7 @@ export const receive = async (
       key,
       machine: bootId(),
       endpoints: relay.endpoints,
-      disks: options.disks,
+      disks: way,
     } satisfies Ticket);
   } catch (error) {
     if (made) await host.wipe(guest);

@@ -21,13 +21,14 @@ export type LocalDisk = z.infer<typeof LocalDisk>;
 const StoredDisk = LocalDisk.extend({ path: z.string(), kib: z.number().int().nonnegative() });
 export type StoredDisk = z.infer<typeof StoredDisk>;
 
+const Attempt = z.number().int().positive();
 const Size = z.object({ vcpus: z.number().int().positive(), memoryMib: z.number().int().positive() });
 const StoredDisks = z.array(StoredDisk);
 
 export const GuestState = z.object({
   cloudId: z.string(),
   serverId: ServerId,
-  attempt: z.number().int().positive(),
+  attempt: Attempt,
   build: z.number().int().nonnegative(),
   /** Whose agent drives it: see `Place`. */
   place: z.string(),
@@ -48,10 +49,10 @@ export const GuestState = z.object({
   before: z.object({ size: Size, disks: StoredDisks, flavor: z.string() }).nullable(),
   /** Files that may be there and that nothing needs. */
   scratch: z.array(z.string()),
-  /** It is expected at another place, whose ticket has this number. */
-  invited: z.object({ place: z.string(), nonce: z.string() }).nullable(),
-  /** It came from there, and there it is not forgotten yet. */
-  movedFrom: z.string().nullable(),
+  /** It is expected at another place, whose ticket has this number; the attempt that it is there. */
+  invited: z.object({ place: z.string(), nonce: z.string(), attempt: Attempt }).nullable(),
+  /** It came from there, where it was this attempt, and there it is not forgotten yet. */
+  movedFrom: z.object({ place: z.string(), attempt: Attempt }).nullable(),
 });
 export type GuestState = z.infer<typeof GuestState>;
 

@@ -111,8 +111,14 @@ export class Guests {
   view({ vm, state }: Guest): FoundGuest {
     const { place, invited, movedFrom, phase, start } = state;
     const facts = { mark: markOf(state), memory: mib(vm.memoryMib), vcpus: vm.vcpus };
-    const nowhere = (stage: GuestStage): FoundGuest => ({ ...facts, stage, power: 'noState' });
-    if (!this.place.is(place)) return nowhere(movedFrom !== null && this.place.is(movedFrom) ? 'moved' : 'incoming');
+    const nowhere = (stage: GuestStage, attempt = state.attempt): FoundGuest => ({
+      ...{ ...facts, stage, power: 'noState' },
+      mark: { ...facts.mark, attempt },
+    });
+    if (!this.place.is(place))
+      return movedFrom !== null && this.place.is(movedFrom.place)
+        ? nowhere('moved', movedFrom.attempt)
+        : nowhere('incoming', invited?.attempt);
     if (invited && this.place.isAt(vm.host, invited.place)) return nowhere('moved');
     if (phase === 'building' || (start === 'spawn' && vm.power === 'shutdown')) return nowhere('building');
     return { ...facts, stage: stageOf(state), power: vm.power };
@@ -126,7 +132,7 @@ export class Guests {
 
   private isOurs(state: GuestState | 'unreadable' | null): state is GuestState {
     if (state === null || state === 'unreadable' || state.cloudId !== this.cloudId) return false;
-    const places = [state.place, state.invited?.place, state.movedFrom];
+    const places = [state.place, state.invited?.place, state.movedFrom?.place];
     return places.some((place) => typeof place === 'string' && this.place.is(place));
   }
 }

@@ -1,7 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
-import { type GuestSpec, HypervisorError, type MigrationProgress } from '../../hypervisor-driver.js';
+import {
+  type GuestSpec,
+  HypervisorError,
+  type MigrationProgress,
+  type MigrationReach,
+} from '../../hypervisor-driver.js';
 import type { PropertyReader } from '../transport/properties.js';
 import { type Answer, listOf, Ref } from '../transport/soap.js';
 import type { Updates } from '../transport/updates.js';
@@ -59,6 +64,18 @@ export class Migration {
     return this.guests.place;
   }
 
+  /** Disks stay on their datastore. */
+  async reach(): Promise<MigrationReach> {
+    const vcenter = vcenterOf(this.place.id);
+    const nameOf = (datastore: Answer) => `${vcenter}/${(datastore as Ref).value}`;
+    const working = await this.host.working(['datastore']);
+    const seen = working.flatMap(({ properties }) => listOf(properties.datastore).map(nameOf));
+    return {
+      ...{ storage: nameOf(this.place.datastore.ref), sees: [...new Set(seen)] },
+      ...{ realm: vcenter, pool: vcenter },
+    };
+  }
+
   offer(guest: Guest): string {
     const { state, vm } = guest;
     if (this.guests.view(guest).stage !== 'settled' || vm.power !== 'running')
@@ -88,7 +105,7 @@ export class Migration {
       ...{ kind: 'vsphere', nonce: randomUUID(), place: this.place.id },
       ...{ host: target.value, pool: this.place.pool.value },
     };
-    const invited = { place: ticket.place, nonce: ticket.nonce };
+    const invited = { place: ticket.place, nonce: ticket.nonce, attempt: mark.attempt };
     await this.guests.write(found, { ...found.state, invited });
     return JSON.stringify(ticket);
   }
@@ -145,12 +162,17 @@ export class Migration {
     }
   }
 
-  /** The guest has come: from now on it is this place's. */
+  /** The guest has come: from now on it is this place's, under the mark that it was let in with. */
   async accept(guest: Guest): Promise<void> {
     const { state } = guest;
-    if (this.place.is(state.place) && !state.invited) return;
-    if (!this.hasCome(guest)) throw new HypervisorError('fault', 'the guest has not come yet');
-    await this.guests.write(guest, { ...state, place: this.place.id, invited: null, movedFrom: state.place });
+    const { place, attempt, invited } = state;
+    if (this.place.is(place) && !invited) return;
+    if (!invited || !this.hasCome(guest)) throw new HypervisorError('fault', 'the guest has not come yet');
+    const movedFrom = { place, attempt };
+    await this.guests.write(guest, {
+      ...{ ...state, invited: null, movedFrom },
+      ...{ place: this.place.id, attempt: invited.attempt },
+    });
   }
 
   async cancel(guest: Guest | null): Promise<void> {
@@ -181,7 +203,7 @@ export class Migration {
     await this.guests.write(
       guest,
       this.place.is(state.place) && state.invited
-        ? { ...state, place: state.invited.place, invited: null }
+        ? { ...state, place: state.invited.place, attempt: state.invited.attempt, invited: null }
         : { ...state, movedFrom: null },
     );
   }

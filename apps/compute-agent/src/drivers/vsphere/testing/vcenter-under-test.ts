@@ -169,7 +169,7 @@ export class VcenterUnderTest {
       const read = state === null ? null : readState(state);
       return read !== null && read !== 'unreadable' && read.serverId === id ? [read] : [];
     });
-    const own = states.filter((state) => [state.place, state.invited?.place, state.movedFrom].includes(place));
+    const own = states.filter((state) => [state.place, state.invited?.place, state.movedFrom?.place].includes(place));
     const files = states.length > 0 ? [] : readdirSync(this.datastore).filter((name) => name.includes(id));
     return [...own.map(({ phase }) => `VM ${phase}`), ...files];
   }

@@ -25,12 +25,13 @@ const LocalDisk = z.object({
 });
 export type LocalDisk = z.infer<typeof LocalDisk>;
 
+const Attempt = z.number().int().positive();
 const Size = z.object({ vcpus: z.number().int().positive(), memoryMib: z.number().int().positive() });
 
 export const GuestState = z.object({
   cloudId: z.string(),
   serverId: ServerId,
-  attempt: z.number().int().positive(),
+  attempt: Attempt,
   build: z.number().int().nonnegative(),
   /** UUID of the member or of the pool whose agent drives it. */
   place: z.string(),
@@ -47,14 +48,20 @@ export const GuestState = z.object({
   /** While resized: what it was before, and the flavor it was given. */
   before: z.object({ size: Size, disks: z.array(LocalDisk), flavor: z.string() }).nullable(),
   /**
-   * It is expected at another place, whose ticket has this number; what is its config drive there, when it cannot come along.
-   * `sent`: it has got there, although a VM that is off is nowhere.
+   * It is expected at another place, whose ticket has this number; the attempt that it is there, and its config drive, when
+   * that cannot come along. `sent`: it has got there, although a VM that is off is nowhere.
    */
   invited: z
-    .object({ place: z.string(), nonce: z.string(), config: LocalDisk.nullable(), sent: z.boolean().optional() })
+    .object({
+      place: z.string(),
+      nonce: z.string(),
+      attempt: Attempt,
+      config: LocalDisk.nullable(),
+      sent: z.boolean().optional(),
+    })
     .nullable(),
-  /** It came from there, and there it is not forgotten yet. */
-  movedFrom: z.string().nullable(),
+  /** It came from there, where it was this attempt, and there it is not forgotten yet. */
+  movedFrom: z.object({ place: z.string(), attempt: Attempt }).nullable(),
 });
 export type GuestState = z.infer<typeof GuestState>;
 

@@ -121,10 +121,18 @@ export class Guests {
       memory: mib(Math.round(wholeNumber(record.memory_static_max) / 2 ** 20)),
       vcpus: wholeNumber(record.VCPUs_at_startup),
     };
-    const nowhere = (stage: FoundGuest['stage']): FoundGuest => ({ ...facts, stage, power: 'noState' });
+    const nowhere = (stage: FoundGuest['stage'], attempt = state.attempt): FoundGuest => ({
+      ...{ ...facts, stage, power: 'noState' },
+      mark: { ...facts.mark, attempt },
+    });
     const ours = this.place.is(place);
     if (phase === 'shell') return nowhere(ours ? 'moved' : 'incoming');
-    if (!ours) return nowhere(movedFrom !== null && this.place.is(movedFrom) ? 'moved' : 'incoming');
+    if (!ours)
+      return movedFrom !== null && this.place.is(movedFrom.place)
+        ? nowhere('moved', movedFrom.attempt)
+        : nowhere('incoming', invited?.attempt);
+    // It has come, and was forgotten where it was, but is not accepted yet.
+    if (invited && this.place.is(invited.place)) return nowhere('incoming');
     if (invited && (invited.sent || this.place.isAt(record, invited.place))) return nowhere('moved');
     if (phase === 'building' || (state.start === 'spawn' && record.power_state === 'Halted'))
       return nowhere('building');
@@ -140,7 +148,7 @@ export class Guests {
   private isOurs(guest: { readonly state: GuestState | 'unreadable' | null }): guest is Guest {
     const { state } = guest;
     if (state === null || state === 'unreadable' || state.cloudId !== this.cloudId) return false;
-    const places = [state.place, state.invited?.place, state.movedFrom];
+    const places = [state.place, state.invited?.place, state.movedFrom?.place];
     return places.some((place) => typeof place === 'string' && this.place.is(place));
   }
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { ServerId } from '@omnivisor/contracts';
 import type { z } from 'zod';
-import { type GuestSpec, HypervisorError, type ReceiveOptions } from '../../hypervisor-driver.js';
+import { type GuestSpec, HypervisorError, type MigrationReach, type ReceiveOptions } from '../../hypervisor-driver.js';
 import { xapiCode } from '../transport/xapi-error.js';
 import type { XapiSession } from '../transport/xapi-session.js';
 import { refuseAborted } from './aborted.js';
@@ -13,7 +13,8 @@ import type { Making } from './making.js';
 import { Offer, parse, type Ticket } from './migration-ticket.js';
 import type { Place } from './place.js';
 import type { Power } from './power.js';
-import type { Sending } from './sending.js';
+import type { Ref, SrRecord } from './records.js';
+import { pluggedInto, type Sending } from './sending.js';
 import { makeShell, openDestination } from './shell.js';
 import { configDriveFrom, type Storage } from './storage.js';
 
@@ -33,6 +34,19 @@ export class Migration {
     private readonly making: Making,
     private readonly sending: Sending,
   ) {}
+
+  /** Guests also go to other pools, with copies of their disks. */
+  async reach(): Promise<MigrationReach> {
+    const all = await this.xapi.call<Record<Ref, SrRecord>>('SR.get_all_records');
+    const plugged = await Promise.all(this.place.hosts.map((host) => pluggedInto(this.xapi, host)));
+    const shared = Object.entries(all).filter(([ref, sr]) => sr.shared && plugged.some((own) => own.has(ref)));
+    const own = all[await this.storage.repository()];
+    return {
+      storage: own?.shared ? own.uuid : null,
+      sees: shared.map(([, { uuid }]) => uuid),
+      ...{ realm: null, pool: this.place.pool.uuid },
+    };
+  }
 
   async offer(guest: Guest): Promise<string> {
     const { state, record } = guest;
@@ -76,10 +90,10 @@ export class Migration {
       await this.xapi.call('VM.assert_can_boot_here', found.ref, member.ref);
     } catch (error) {
       // Storage that this member does not see is what is to be copied.
-      if (disks !== 'copied' || xapiCode(error) !== 'VM_REQUIRES_SR') throw error;
+      if (disks === 'shared' || xapiCode(error) !== 'VM_REQUIRES_SR') throw error;
     }
     const config = losesConfig ? await this.configDrive(spec, signal) : null;
-    const invited = { place: this.place.uuid, nonce: ticket.nonce, config };
+    const invited = { place: this.place.uuid, nonce: ticket.nonce, attempt: spec.mark.attempt, config };
     await this.guests.write(found, { ...found.state, invited });
     await this.disks.discard(configOf(found.state));
     return { kind: 'pool', ...ticket, place: this.place.uuid, host: member.record.uuid };
@@ -122,7 +136,7 @@ export class Migration {
     const state: GuestState = {
       ...newState(spec.mark, '', size),
       phase: 'shell',
-      invited: { place: this.place.uuid, nonce: ticket.nonce, config },
+      invited: { place: this.place.uuid, nonce: ticket.nonce, attempt: spec.mark.attempt, config },
     };
     if (before) {
       await this.guests.write(before, state);
@@ -132,17 +146,23 @@ export class Migration {
     return { kind: 'remote', ...ticket, dest, networks };
   }
 
-  /** The guest has come: from now on it is this place's. */
+  /** The guest has come: from now on it is this place's, under the mark that it was let in with. */
   async accept(id: ServerId): Promise<void> {
     const guest = await this.guests.get(id);
     const { state } = guest;
-    if (this.place.is(state.place) && !state.invited) return this.devices.insertConfig(guest);
+    if (this.place.is(state.place) && !state.invited) {
+      await this.removeShells(id);
+      return this.devices.insertConfig(guest);
+    }
     const shell = state.phase === 'shell' ? guest : null;
     const come = shell ? await this.whole(id, state.cloudId) : guest;
-    if (!come || !this.hasCome(come)) throw new HypervisorError('fault', 'the guest has not come yet');
-    const disks = await this.arrived(come, state.invited?.config ?? null);
-    const movedFrom = shell ? null : come.state.place;
-    const ours = { ...come.state, disks, place: this.place.uuid, invited: null, movedFrom };
+    if (!come || !state.invited || !this.hasCome(come))
+      throw new HypervisorError('fault', 'the guest has not come yet');
+    const { attempt, config } = state.invited;
+    const disks = await this.arrived(come, config);
+    const isForgotten = shell !== null || this.place.is(come.state.place);
+    const movedFrom = isForgotten ? null : { place: come.state.place, attempt: come.state.attempt };
+    const ours = { ...come.state, attempt, disks, place: this.place.uuid, invited: null, movedFrom };
     const settled = await this.guests.write(come, ours);
     if (shell) await this.xapi.run('VM.destroy', [shell.ref]);
     else await this.disks.discard(come.state.disks.filter(({ vdi }) => !disks.some((disk) => disk.vdi === vdi)));
@@ -199,12 +219,16 @@ export class Migration {
     const after = await this.guests.get(guest.state.serverId);
     if (this.guests.view(after).stage === 'moved')
       throw new HypervisorError('fault', 'the guest has moved to another host');
-    const shells = (await this.guests.marked()).filter(
-      ({ state }) => state !== 'unreadable' && state.serverId === guest.state.serverId && state.phase === 'shell',
-    );
-    for (const { ref } of shells) await this.xapi.run('VM.destroy', [ref]);
+    await this.removeShells(guest.state.serverId);
     if ((await this.power.state(after.ref)) !== 'Running') await this.power.start(after.ref);
     await this.devices.insertConfig(after);
+  }
+
+  /** They have kept the place of a guest that is here. */
+  private async removeShells(id: ServerId): Promise<void> {
+    for (const { ref, state } of await this.guests.marked())
+      if (state !== 'unreadable' && state.serverId === id && state.phase === 'shell')
+        await this.xapi.run('VM.destroy', [ref]);
   }
 
   /** What is left here of a guest that has moved. */
@@ -217,7 +241,7 @@ export class Migration {
       // The CD that did not go along.
       await this.disks.remove(state.serverId);
     } else if (this.place.is(state.place) && state.invited && this.guests.view(guest).stage === 'moved')
-      await this.guests.write(guest, { ...state, place: state.invited.place });
+      await this.guests.write(guest, { ...state, place: state.invited.place, attempt: state.invited.attempt });
     else await this.guests.write(guest, { ...state, movedFrom: null });
   }
 

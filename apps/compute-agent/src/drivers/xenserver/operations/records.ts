@@ -82,6 +82,7 @@ export interface SrRecord {
   readonly uuid: string;
   readonly name_label: string;
   readonly physical_size: number;
+  readonly shared: boolean;
   readonly PBDs: readonly Ref[];
 }
 

@@ -20,6 +20,13 @@ export interface DiskPlan {
   readonly losesConfig: boolean;
 }
 
+/** Repositories that a member has now. */
+export const pluggedInto = async (xapi: XapiSession, host: Ref): Promise<ReadonlySet<Ref>> => {
+  const pbds = await xapi.call<Record<Ref, { SR: Ref; host: Ref; currently_attached: boolean }>>('PBD.get_all_records');
+  const plugged = Object.values(pbds).filter((pbd) => pbd.host === host && pbd.currently_attached);
+  return new Set(plugged.map(({ SR }) => SR));
+};
+
 /** The source's side of a live migration. */
 export class Sending {
   constructor(
@@ -103,11 +110,7 @@ export class Sending {
   }
 
   private async storageOf(host: Ref | null): Promise<ReadonlySet<Ref>> {
-    if (host === null) return new Set();
-    const pbds =
-      await this.xapi.call<Record<Ref, { SR: Ref; host: Ref; currently_attached: boolean }>>('PBD.get_all_records');
-    const plugged = Object.values(pbds).filter((pbd) => pbd.host === host && pbd.currently_attached);
-    return new Set(plugged.map(({ SR }) => SR));
+    return host === null ? new Set() : pluggedInto(this.xapi, host);
   }
 
   private async sendToPool(

@@ -107,7 +107,7 @@ export class PoolUnderTest {
       const state = readState(other_config);
       return state !== null && state !== 'unreadable' && state.serverId === id ? [state] : [];
     });
-    const own = states.filter((s) => [s.place, s.invited?.place, s.movedFrom].includes(place));
+    const own = states.filter((s) => [s.place, s.invited?.place, s.movedFrom?.place].includes(place));
     const disks = db.all('VDI').filter(([, { other_config }]) => readDiskMark(other_config)?.serverId === id);
     const theirs = states.length > 0 && own.length === 0;
     return [...own.map(({ phase }) => `VM ${phase}`), ...(theirs ? [] : disks.map(([, { name_label }]) => name_label))];
