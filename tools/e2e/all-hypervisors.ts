@@ -17,10 +17,12 @@ export const PHYSICAL_NETWORK = 'physnet1';
 
 type Environment = Readonly<Record<string, string>>;
 /** A hypervisor that an agent can be pointed at. */
-interface Endpoint {
+export interface Endpoint {
   readonly name: string;
   readonly environment: Environment;
 }
+
+type Kind = 'fake' | 'qemu' | 'vsphere' | 'xenserver' | 'hyperv';
 
 /** One hypervisor of each kind beside a cloud, and an agent for each. */
 export class AllHypervisors {
@@ -34,10 +36,22 @@ export class AllHypervisors {
 
   private constructor(private readonly cloud: RunningCloud) {}
 
-  static async start(cloud: RunningCloud): Promise<AllHypervisors> {
+  /** @param kinds that run here @param others hypervisors that run elsewhere */
+  static async start(
+    cloud: RunningCloud,
+    kinds: readonly Kind[] = ['fake', 'qemu', 'vsphere', 'xenserver', 'hyperv'],
+    others: readonly Endpoint[] = [],
+  ): Promise<AllHypervisors> {
     const all = new AllHypervisors(cloud);
+    const started: Record<Kind, () => Promise<Endpoint | null>> = {
+      fake: () => all.fake(),
+      qemu: () => all.qemu(),
+      vsphere: () => all.vsphere(),
+      xenserver: () => all.xenserver(),
+      hyperv: () => all.hyperv(),
+    };
     try {
-      const endpoints = await Promise.all([all.fake(), all.qemu(), all.vsphere(), all.xenserver(), all.hyperv()]);
+      const endpoints = [...(await Promise.all(kinds.map((kind) => started[kind]()))), ...others];
       await Promise.all(endpoints.flatMap((endpoint) => (endpoint ? [all.agent(endpoint)] : [])));
       await all.areUp();
     } catch (error) {
