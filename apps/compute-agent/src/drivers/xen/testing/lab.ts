@@ -142,6 +142,9 @@ export const inShell = async (
 ): Promise<string> => {
   const console = await driver.consoles!.open(id, 'serial');
   let said = '';
+  // A line that was typed again may be answered when the next one is asked.
+  const mark = randomUUID().slice(0, 8);
+  const answer = new RegExp(`began ${mark}\\r?\\n([\\s\\S]*?)ended ${mark}`);
   let typing: NodeJS.Timeout | undefined;
   try {
     return await new Promise<string>((resolve, reject) => {
@@ -149,12 +152,12 @@ export const inShell = async (
       console.readable.on('data', (bytes: Buffer) => {
         said += bytes.toString('latin1');
         // The shell echoes the line, where the marks are still apart.
-        const found = /began here\r?\n([\s\S]*?)ended here/.exec(said);
+        const found = answer.exec(said);
         if (!found) return;
         clearTimeout(late);
         resolve(found[1]!.replaceAll('\r', ''));
       });
-      const type = () => console.writable.write(`\necho began' 'here; ${command}; echo ended' 'here\n`);
+      const type = () => console.writable.write(`\necho began' '${mark}; ${command}; echo ended' '${mark}\n`);
       type();
       if (again > 0) typing = setInterval(type, again);
       console.readable.once('close', () => reject(new Error(`the console ended: ${said}`)));
