@@ -1,20 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { AllHypervisors, PHYSICAL_NETWORK } from './all-hypervisors.js';
+import { AllHypervisors } from './all-hypervisors.js';
 import { Journey } from './journey.js';
 import { type ApiServer, eventually, RunningCloud } from './running-cloud.js';
-import { type Done, type Things, tinyImage, Walk } from './scenario.js';
+import { type Done, tinyImage, Walk } from './scenario.js';
+import { flavorsFor, refusedBy, type Shared, sharedThings, wantedOf } from './scenario-things.js';
 import { serial } from './serial.js';
 
 /** Over all of them, and back to where its guest can tell. */
 const ROUND = ['hyperv', 'xenserver', 'vsphere', 'qemu'];
-/** Nova's names of the hypervisors, as flavors ask for them. */
-const TYPES: Readonly<Record<string, string>> = {
-  fake: 'fake',
-  qemu: 'QEMU',
-  vsphere: 'VMware vCenter Server',
-  xenserver: 'XenServer',
-  hyperv: 'hyperv',
-};
 /** Steps that a hypervisor does not do: 501, before anything was accepted. */
 const UNSUPPORTED: Readonly<Record<string, readonly string[]>> = {
   fake: [],
@@ -27,14 +20,14 @@ const UNSUPPORTED: Readonly<Record<string, readonly string[]>> = {
 describe.skipIf(process.getuid?.() !== 0)('a cloud with every hypervisor at once (needs root)', () => {
   let cloud: RunningCloud;
   let all: AllHypervisors;
-  let common: Omit<Things, 'flavors'>;
+  let common: Shared;
   const walks = new Map<string, readonly Done[]>();
 
   beforeAll(async () => {
     cloud = await RunningCloud.start({ bootstrap: false });
     all = await AllHypervisors.start(cloud);
     for (const reason of all.missing) console.log(`not in the scenario: ${reason}`);
-    common = await things();
+    common = await sharedThings(cloud, tinyImage());
   }, 180_000);
   afterAll(async () => {
     await all?.stop();
@@ -49,47 +42,10 @@ describe.skipIf(process.getuid?.() !== 0)('a cloud with every hypervisor at once
     return serial(opened.url, say, answer);
   };
 
-  const things = async () => {
-    const { admin } = cloud;
-    const { network } = await admin.post('network', '/networks', {
-      network: {
-        name: 'outer',
-        port_security_enabled: false,
-        'provider:network_type': 'flat',
-        'provider:physical_network': PHYSICAL_NETWORK,
-      },
-    });
-    const subnet = { network_id: network.id, ip_version: 4, cidr: '192.0.2.0/24' };
-    await admin.post('network', '/subnets', { subnet });
-    const { security_group: group } = await admin.post('network', '/security-groups', {
-      security_group: { name: 'another' },
-    });
-    const image = await admin.post('image', '/images', {
-      ...{ name: 'tiny', disk_format: 'raw', container_format: 'bare' },
-    });
-    await admin.put('image', `/images/${image.id}/file`, tinyImage(), { 'content-type': 'application/octet-stream' });
-    const status = async () => (await admin.get('image', `/images/${image.id}`)).status;
-    await eventually('the image is there', status, (now) => now === 'active');
-    return { network: network.id, group: group.name, image: image.id };
-  };
-  /** Two sizes for servers of one hypervisor. */
-  const flavorsFor = async (host: string) => {
-    const make = async (name: string, ram: number) => {
-      const { flavor } = await cloud.admin.post('compute', '/flavors', {
-        flavor: { name: `${host}-${name}`, vcpus: 1, ram, disk: 1 },
-      });
-      await cloud.admin.post('compute', `/flavors/${flavor.id}/os-extra_specs`, {
-        extra_specs: { 'capabilities:hypervisor_type': TYPES[host] },
-      });
-      return flavor.id as string;
-    };
-    return [await make('small', 64), await make('large', 128)] as const;
-  };
-
   it('takes a server through the same steps on each of them', async () => {
     await Promise.all(
       all.hosts.map(async (host) => {
-        const walk = new Walk(cloud.admin, host, { ...common, flavors: await flavorsFor(host) });
+        const walk = new Walk(cloud.admin, host, { ...common, flavors: await flavorsFor(cloud, host, [64, 128]) });
         walks.set(host, walk.done);
         await walk.walk().catch((error) => {
           throw new Error(`${error.message}\n${all.log(host)}`, { cause: error });
@@ -100,19 +56,12 @@ describe.skipIf(process.getuid?.() !== 0)('a cloud with every hypervisor at once
   }, 170_000);
 
   it('refuses with 501 what a hypervisor does not do, and that is listed', () => {
-    for (const [host, done] of walks)
-      expect([host, done.flatMap(({ step, events }) => (events === 501 ? [step] : []))]).toEqual([
-        host,
-        UNSUPPORTED[host],
-      ]);
+    for (const [host, done] of walks) expect([host, refusedBy(done)]).toEqual([host, UNSUPPORTED[host]]);
   });
 
   it('has the same events in the log, whatever ran the server', () => {
     const fake = walks.get('fake')!;
-    for (const [host, done] of walks) {
-      const expected = fake.map(({ step, events }) => [step, UNSUPPORTED[host]?.includes(step) ? 501 : events]);
-      expect([host, done.map(({ step, events }) => [step, events])]).toEqual([host, expected]);
-    }
+    for (const [host, done] of walks) expect([host, done]).toEqual([host, wantedOf(fake, UNSUPPORTED[host]!)]);
   });
 
   it('carries a server from one to the next, with what its guest has written', async () => {

@@ -19,6 +19,8 @@ export const PHYSICAL_NETWORK = 'physnet1';
 const MOVE_TIME = 1_200;
 
 type Environment = Readonly<Record<string, string>>;
+type Kind = 'fake' | 'qemu' | 'vsphere' | 'xenserver' | 'hyperv';
+
 /** Hypervisors of one kind between which guests move; an agent can be pointed at each. */
 interface Pair {
   readonly backend: string;
@@ -66,10 +68,22 @@ export class AllHypervisors {
 
   private constructor(private readonly cloud: RunningCloud) {}
 
-  static async start(cloud: RunningCloud): Promise<AllHypervisors> {
+  /** @param kinds that run here @param others hypervisors that run elsewhere */
+  static async start(
+    cloud: RunningCloud,
+    kinds: readonly Kind[] = ['fake', 'qemu', 'vsphere', 'xenserver', 'hyperv'],
+    others: readonly Pair[] = [],
+  ): Promise<AllHypervisors> {
     const all = new AllHypervisors(cloud);
+    const started: Record<Kind, () => Promise<Pair | null>> = {
+      fake: () => all.fake(),
+      qemu: () => all.qemu(),
+      vsphere: () => all.vsphere(),
+      xenserver: () => all.xenserver(),
+      hyperv: () => all.hyperv(),
+    };
     try {
-      const pairs = await Promise.all([all.fake(), all.qemu(), all.vsphere(), all.xenserver(), all.hyperv()]);
+      const pairs = [...(await Promise.all(kinds.map((kind) => started[kind]()))), ...others];
       for (const pair of pairs) if (pair) all.pairs.set(pair.backend, pair);
       await Promise.all([...all.pairs.values()].map((pair) => all.enroll(pair.backend, pair, 0)));
       await all.areUp();

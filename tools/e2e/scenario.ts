@@ -11,6 +11,14 @@ export interface Things {
   readonly group: string;
 }
 
+/** How a server's host keeps up with its steps. */
+export interface Pace {
+  /** For each step. */
+  readonly seconds: number;
+  /** Whether the guest hears what it is asked, from when on the steps go on; at once when there is none. */
+  readonly hears?: (server: string) => Promise<boolean>;
+}
+
 /** What a step did to the server's stream, without what differs from host to host. */
 export interface Done {
   readonly step: string;
@@ -59,6 +67,7 @@ export class Walk {
     private readonly api: Api,
     private readonly host: string,
     private readonly things: Things,
+    private readonly pace: Pace = { seconds: 90 },
   ) {}
 
   /** Each step in turn; each ends when the server is at rest again. */
@@ -171,7 +180,7 @@ export class Walk {
       `server of ${this.host}`,
       async () => this.fault || (await holds()),
       (now) => now !== false,
-      90,
+      this.pace.seconds,
     );
     if (this.fault) throw new Error(this.fault);
   }
@@ -192,6 +201,8 @@ export class Walk {
       return;
     }
     if (step !== 'delete') await this.reaches(() => this.isAtRest());
+    const { hears } = this.pace;
+    if (step === 'create' && hears) await this.reaches(() => hears(this.id));
     const events = await this.news();
     this.seen = events.at(-1)?.position ?? this.seen;
     this.done.push({ step, events: events.map(words) });

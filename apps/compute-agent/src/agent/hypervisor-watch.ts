@@ -1,11 +1,11 @@
-import { type HostFacts, hostBus, ms, type ProbeResult, seconds } from '@omnivisor/contracts';
+import { type HostFacts, hostBus, type Milliseconds, ms, type ProbeResult, seconds } from '@omnivisor/contracts';
 import { HypervisorError } from '../drivers/hypervisor-driver.js';
 import type { AgentPorts } from './ports.js';
 import type { Session } from './session.js';
 
 /** A hypervisor that dies is seen within the sum of both. */
 export const LOOK = seconds(5);
-const PATIENCE = ms(4_000);
+export const CHECK_LIMIT = ms(4_000);
 /** A probe runs a guest: a hypervisor that answers, and on which none runs, is probed again after this. */
 const PROBE_AGAIN = seconds(30);
 const PROBE_LIMIT = seconds(30);
@@ -22,7 +22,7 @@ export class HypervisorWatch {
 
   /** @param facts what the scheduler was told when the session began */
   constructor(
-    private readonly ports: Pick<AgentPorts, 'driver' | 'clock' | 'facts' | 'onError'>,
+    private readonly ports: Pick<AgentPorts, 'driver' | 'clock' | 'facts' | 'onError' | 'checkLimit'>,
     private readonly session: Session,
     facts: HostFacts,
   ) {
@@ -65,7 +65,7 @@ export class HypervisorWatch {
   /** Why the hypervisor does not answer; null when it does. */
   private async ailment(): Promise<string | null> {
     try {
-      await this.within(PATIENCE, async (signal) => {
+      await this.within(this.ports.checkLimit ?? CHECK_LIMIT, async (signal) => {
         const late = new Promise<never>((_, reject) => {
           const say = () => reject(new HypervisorError('unavailable', 'the hypervisor does not answer in time'));
           signal.addEventListener('abort', say);
@@ -78,7 +78,7 @@ export class HypervisorWatch {
     }
   }
 
-  private async within<T>(limit: typeof PATIENCE, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  private async within<T>(limit: Milliseconds, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const abort = new AbortController();
     const cancel = this.ports.clock.after(limit, () => abort.abort());
     try {

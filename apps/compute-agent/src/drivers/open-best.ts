@@ -25,7 +25,8 @@ const makers: Partial<Record<Backend, (config: AgentConfig, clock: Clock) => Hyp
       ...(migrationAddress === undefined ? {} : { migrationAddress }),
       ...(sharedDisks === undefined ? {} : { sharedDisks }),
     }),
-  xen: (config) => new XenDriver(xenOptions(config, config.OMNIVISOR_CLOUD_ID)),
+  xen: (config) =>
+    new XenDriver({ ...xenOptions(config, config.OMNIVISOR_CLOUD_ID), checkTimeout: config.OMNIVISOR_CHECK_MS }),
   xenserver: (config) =>
     new XenServerDriver(xenserverOptions(config, config.OMNIVISOR_CLOUD_ID, config.OMNIVISOR_STATE_DIR)),
   vsphere: (config) => new VsphereDriver(vsphereOptions(config, config.OMNIVISOR_CLOUD_ID, config.OMNIVISOR_STATE_DIR)),

@@ -87,6 +87,8 @@ export interface DriverUnderTest {
 
   /** A small guest of this server that the host can carry. */
   guest(id: ServerId): Promise<GuestSpec>;
+  /** One that nobody talks to, where that starts sooner: it writes `firstConsoleText` and hears nothing. */
+  readonly quietGuest?: (id: ServerId) => Promise<GuestSpec>;
   /** The same, but with more memory than the host has. */
   tooBig(id: ServerId): Promise<GuestSpec>;
   /** Makes the next spawn of this guest fail halfway. */
@@ -121,6 +123,8 @@ export interface DriverUnderTest {
   readonly crashDuring?: (change: Change, id: ServerId, moment: number) => Promise<boolean>;
   /** Calls of the host that have begun when the end comes, counted up to more than a change makes; instead of times. */
   readonly crashMoments?: readonly number[];
+  /** True: of those of a change only these are tried, and each once. */
+  readonly crashesAreSampled?: boolean;
 
   /** An empty disk of `diskUnit` that outlives guests, and how to see that it is there. */
   readonly disk?: () => Promise<{ disk: GuestDisk; exists(): Promise<boolean>; remove(): Promise<void> }>;

@@ -75,9 +75,10 @@ export class Stage {
     this.driver = await this.under.reopen();
   }
 
-  /** A spec whose guest is removed when the suite ends, if no behaviour did it. */
-  async spec(change: Partial<GuestSpec> = {}): Promise<GuestSpec> {
-    const spec = { ...(await this.under.guest(newId())), ...change };
+  /** A spec whose guest is removed when the suite ends, if no behaviour did it. `heard`: it hears the hooks of `inside`. */
+  async spec(change: Partial<GuestSpec> = {}, heard = false): Promise<GuestSpec> {
+    const { guest, quietGuest = guest } = this.under;
+    const spec = { ...(await (heard ? guest : quietGuest)(newId())), ...change };
     this.made.add(spec.mark.serverId);
     return spec;
   }
@@ -87,21 +88,21 @@ export class Stage {
   }
 
   /** A guest that runs. */
-  async running(change: Partial<GuestSpec> = {}): Promise<GuestSpec & { id: ServerId }> {
-    const spec = await this.spec(change);
+  async running(change: Partial<GuestSpec> = {}, heard = false): Promise<GuestSpec & { id: ServerId }> {
+    const spec = await this.spec(change, heard);
     await this.driver.spawn(spec, never);
     return { ...spec, id: spec.mark.serverId };
   }
 
   /** A guest that runs and hears the hooks of `inside`, where there are any. */
   async up(change: Partial<GuestSpec> = {}): Promise<GuestSpec & { id: ServerId }> {
-    const spec = await this.running(change);
+    const spec = await this.running(change, true);
     await this.under.inside?.up(spec.id);
     return spec;
   }
 
-  async off(): Promise<GuestSpec & { id: ServerId }> {
-    return this.running({ powerOn: false });
+  async off(heard = false): Promise<GuestSpec & { id: ServerId }> {
+    return this.running({ powerOn: false }, heard);
   }
 
   async discard(id: ServerId): Promise<void> {

@@ -20,8 +20,8 @@ const note = (type: number, content: Buffer): Buffer => {
   return Buffer.concat([head, Buffer.from('Xen\0'), content, Buffer.alloc(-content.length & 3)]);
 };
 
-/** A kernel for a paravirtual domain that switches itself off: it proves that guests run, in a fraction of a second. */
-export const probeKernel = (): Buffer => {
+/** A kernel for a paravirtual domain that is this code, which starts with the address of its `start_info` in rsi. */
+export const kernelOf = (code: Buffer): Buffer => {
   const notesWith = (entry: bigint) =>
     Buffer.concat([
       note(NOTES.guestSystem, Buffer.from('omnivisor probe\0')),
@@ -34,14 +34,6 @@ export const probeKernel = (): Buffer => {
   const start = HEADERS + notesWith(0n).length;
   const entry = VIRTUAL + ADDRESS + BigInt(start);
   const notes = notesWith(entry);
-  const code = Buffer.from([
-    ...[0xb8, 29, 0, 0, 0], //               mov eax, 29: the hypercall sched_op
-    ...[0xbf, 2, 0, 0, 0], //                mov edi, 2: shutdown
-    ...[0x48, 0x8d, 0x35, 4, 0, 0, 0], //    lea rsi, [rip + 4]: the reason
-    ...[0x0f, 0x05], //                      syscall
-    ...[0xeb, 0xfe], //                      jmp to it
-    ...[0, 0, 0, 0], //                      0: it switched itself off
-  ]);
   const size = BigInt(start + code.length);
   const header = Buffer.concat([
     Buffer.from([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]), // ELF, 64 bit
@@ -60,3 +52,16 @@ export const probeKernel = (): Buffer => {
     ...[notes, code],
   ]);
 };
+
+/** Switches itself off: it proves that guests run, in a fraction of a second. */
+export const probeKernel = (): Buffer =>
+  kernelOf(
+    Buffer.from([
+      ...[0xb8, 29, 0, 0, 0], //               mov eax, 29: the hypercall sched_op
+      ...[0xbf, 2, 0, 0, 0], //                mov edi, 2: shutdown
+      ...[0x48, 0x8d, 0x35, 4, 0, 0, 0], //    lea rsi, [rip + 4]: the reason
+      ...[0x0f, 0x05], //                      syscall
+      ...[0xeb, 0xfe], //                      jmp to it
+      ...[0, 0, 0, 0], //                      0: it switched itself off
+    ]),
+  );

@@ -53,8 +53,8 @@ describeHypervisorDriver({
   remarks: [
     'The lab is Xen 4.17.7 with a Debian dom0, in QEMU without hardware virtualisation. Beside the suite it starts the ' +
       'test image as a paravirtual guest by pygrub and by a kernel beside the disk, and tries the filters of guarded ' +
-      'ports. Of recovery it has ended an agent at one moment of a spawn; what it has shown of the host and of ' +
-      'spawning was before ports were guarded.',
+      'ports, also when such a guest resets itself. Of recovery it has ended an agent at the first moment of each change. ' +
+      'Behaviours that only look at a guest from outside have one of a few hundred bytes there.',
     'PVH and HVM were not tried: no processor with virtualisation was at hand.',
   ],
   supports: [

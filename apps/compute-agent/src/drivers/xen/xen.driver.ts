@@ -49,6 +49,8 @@ export interface XenDriverOptions {
   readonly softRebootPatience?: number;
   /** Milliseconds until a call that does not wait for a guest counts as not answered. */
   readonly answerTimeout?: number;
+  /** Milliseconds until the host counts as not answering a check; 4 s unless told. */
+  readonly checkTimeout?: number;
 }
 
 /**
@@ -142,7 +144,10 @@ export class XenDriver implements HypervisorDriver {
   }
 
   check(): Promise<void> {
-    return this.words(async () => void (await this.host.look(CHECK, [this.options.root], { timeout: CHECK_LIMIT })));
+    return this.words(
+      async () =>
+        void (await this.host.look(CHECK, [this.options.root], { timeout: this.options.checkTimeout ?? CHECK_LIMIT })),
+    );
   }
 
   inventory(): Promise<HostInventory> {

@@ -16,7 +16,7 @@ export const describeDevices = (stage: Stage): void => {
       'come to a guest that is off, stay over restarts, and keep what is written',
       async () => {
         const made = await under.disk!();
-        const spec = await stage.off();
+        const spec = await stage.off(true);
         for (let i = 0; i < 2; i++) await disks().attach(spec.id, made.disk);
         await stage.restart();
         await stage.driver.powerOn(spec.id, spec.nics);
@@ -68,7 +68,7 @@ export const describeDevices = (stage: Stage): void => {
       'stay attached when a running guest does not let go of them',
       async () => {
         const made = await under.disk!();
-        const spec = await stage.off();
+        const spec = await stage.off(true);
         await disks().attach(spec.id, made.disk);
         await stage.driver.powerOn(spec.id, spec.nics);
         await under.inside!.up(spec.id);
@@ -102,7 +102,7 @@ export const describeDevices = (stage: Stage): void => {
       'cannot be written when they are read only',
       async () => {
         const made = await under.disk!();
-        const spec = await stage.off();
+        const spec = await stage.off(true);
         await disks().attach(spec.id, { ...made.disk, readOnly: true });
         await stage.driver.powerOn(spec.id, spec.nics);
         await under.inside!.up(spec.id);
@@ -184,7 +184,7 @@ export const describeDevices = (stage: Stage): void => {
       'nics',
       'come to a guest that is off and to one that runs, once each',
       async () => {
-        const spec = await stage.off();
+        const spec = await stage.off(true);
         const [cold, hot] = [await under.nic!(spec.id), await under.nic!(spec.id)];
         for (let i = 0; i < 2; i++) await stage.driver.nics!.attach(spec.id, cold);
         await stage.driver.powerOn(spec.id, [...spec.nics, cold]);

@@ -99,7 +99,7 @@ export const describeMigration = (stage: Stage) =>
       'leaves shared disks where they are',
       async () => {
         const { here: from, there: to } = await under.otherHost!.shared!();
-        const spec = await stage.spec();
+        const spec = await stage.spec({}, true);
         const { serverId: id } = spec.mark;
         await from.spawn(spec, never);
         await under.inside?.up(id);

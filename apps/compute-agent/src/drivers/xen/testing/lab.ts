@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { appendFileSync, readFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { gib, mib, ms, type ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { fileDisk, fileSource, rootFrom, testGuest } from '../../common/test-guest.js';
@@ -9,6 +10,7 @@ import type { GuestNic, GuestSpec, HypervisorDriver } from '../../hypervisor-dri
 import { Host, SshShell } from '../host-shell.js';
 import { XenDriver } from '../xen.driver.js';
 import { MortalShell } from './mortal-shell.js';
+import { quietKernel } from './quiet-kernel.js';
 
 export const LabSettings = z.object({
   port: z.number(),
@@ -17,6 +19,8 @@ export const LabSettings = z.object({
   image: z.string(),
   kernel: z.string(),
   ramdisk: z.string(),
+  /** What the suite starts: a ramdisk with a root shell and little more, its first process, and a disk of one MiB. */
+  small: z.object({ ramdisk: z.string(), init: z.string(), disk: z.string() }),
   /** A file of this machine for a line of JSON of each behaviour that was tried, or has passed. */
   shown: z.string(),
 });
@@ -24,10 +28,12 @@ export type LabSettings = z.output<typeof LabSettings>;
 
 const ROOT = '/var/lib/omnivisor/xen';
 const CLOUD = 'lab-cloud';
+const COMMAND_LINE = 'console=hvc0 net.ifnames=0 quiet loglevel=4 nokaslr mitigations=off';
 /** Milliseconds for anything of a guest: every instruction is emulated. */
 export const PATIENCE = 240_000;
 const SHELL_TIME = 60_000;
-const ASK_AGAIN = 20_000;
+/** What is typed before the prompt is lost. */
+const TYPE_AGAIN = 2_000;
 
 /** The lab's dom0, and drivers over it. */
 export class Lab {
@@ -69,15 +75,37 @@ export class Lab {
     for (const shell of this.shells) shell.close();
   }
 
+  /** A kernel beside a disk of one MiB: that of the test image, with a root shell on its console. */
+  shellGuest(id: ServerId): GuestSpec {
+    const { kernel, small } = this.settings;
+    const spec = testGuest(id, CLOUD, { disks: rootFrom(fileSource(small.disk)) });
+    const commandLine = `${COMMAND_LINE} cryptomgr.notests rdinit=/${small.init}`;
+    return {
+      ...spec,
+      flavor: { ...spec.flavor, memory: mib(96) },
+      directBoot: { kernel: fileSource(kernel), ramdisk: fileSource(small.ramdisk), commandLine },
+    };
+  }
+
+  /** The same with a kernel of a few hundred bytes, which says that it is booting and waits. */
+  quietGuest(id: ServerId): GuestSpec {
+    const spec = this.shellGuest(id);
+    const kernel = join(dirname(this.settings.shown), 'quiet.kernel');
+    writeFileSync(kernel, quietKernel('a quiet guest is booting\n'));
+    return { ...spec, directBoot: { kernel: fileSource(kernel), ramdisk: null, commandLine: '' } };
+  }
+
   /** Boots the test image by pygrub, or a kernel beside it. */
   guest(id: ServerId, boot: 'pygrub' | 'kernel'): GuestSpec {
     const { image, kernel, ramdisk } = this.settings;
     const spec = testGuest(id, CLOUD, { disks: rootFrom(fileSource(image)) });
-    const commandLine = 'console=hvc0 net.ifnames=0 quiet loglevel=4 nokaslr mitigations=off';
     return {
       ...spec,
       flavor: { ...spec.flavor, memory: mib(160) },
-      directBoot: boot === 'kernel' ? { kernel: fileSource(kernel), ramdisk: fileSource(ramdisk), commandLine } : null,
+      directBoot:
+        boot === 'kernel'
+          ? { kernel: fileSource(kernel), ramdisk: fileSource(ramdisk), commandLine: COMMAND_LINE }
+          : null,
     };
   }
 
@@ -110,23 +138,32 @@ export const inShell = async (
   id: ServerId,
   command: string,
   patience = SHELL_TIME,
+  again = 0,
 ): Promise<string> => {
   const console = await driver.consoles!.open(id, 'serial');
   let said = '';
+  // A line that was typed again may be answered when the next one is asked.
+  const mark = randomUUID().slice(0, 8);
+  const answer = new RegExp(`began ${mark}\\r?\\n([\\s\\S]*?)ended ${mark}`);
+  let typing: NodeJS.Timeout | undefined;
   try {
     return await new Promise<string>((resolve, reject) => {
       const late = setTimeout(() => reject(new Error(`the shell did not answer to ${command}: ${said}`)), patience);
       console.readable.on('data', (bytes: Buffer) => {
         said += bytes.toString('latin1');
         // The shell echoes the line, where the marks are still apart.
-        const found = /began here\r?\n([\s\S]*?)ended here/.exec(said);
+        const found = answer.exec(said);
         if (!found) return;
         clearTimeout(late);
         resolve(found[1]!.replaceAll('\r', ''));
       });
-      console.writable.write(`\necho began' 'here; ${command}; echo ended' 'here\n`);
+      const type = () => console.writable.write(`\necho began' '${mark}; ${command}; echo ended' '${mark}\n`);
+      type();
+      if (again > 0) typing = setInterval(type, again);
+      console.readable.once('close', () => reject(new Error(`the console ended: ${said}`)));
     });
   } finally {
+    clearInterval(typing);
     console.close();
   }
 };
@@ -136,8 +173,7 @@ export const isUp = async (driver: HypervisorDriver, id: ServerId): Promise<void
   const deadline = Date.now() + PATIENCE;
   for (;;)
     try {
-      // What is typed before the prompt is lost.
-      await inShell(driver, id, 'true', ASK_AGAIN);
+      await inShell(driver, id, 'true', deadline - Date.now(), TYPE_AGAIN);
       return;
     } catch (error) {
       if (Date.now() > deadline) throw new Error('the guest has not booted', { cause: error });
@@ -159,7 +195,8 @@ export const labUnderTest = (lab: Lab): DriverUnderTest => {
     driver = await open();
     return driver;
   };
-  const guest = async (id: ServerId) => lab.guest(id, 'kernel');
+  const guest = async (id: ServerId) => lab.shellGuest(id);
+  const quietGuest = async (id: ServerId) => lab.quietGuest(id);
   const nic = async (): Promise<GuestNic> => ({
     portId: randomUUID(),
     mac: `fa:16:3e:00:02:${(++made % 256).toString(16).padStart(2, '0')}`,
@@ -186,6 +223,7 @@ export const labUnderTest = (lab: Lab): DriverUnderTest => {
     reopen: opened,
     openOtherCloud: () => open('another-cloud'),
     guest,
+    quietGuest,
     tooBig: async (id) => {
       const spec = await guest(id);
       return { ...spec, flavor: { ...spec.flavor, memory: mib(1 << 20) } };
@@ -214,10 +252,12 @@ export const labUnderTest = (lab: Lab): DriverUnderTest => {
     stopHypervisor: () => lab.cutOff(),
     // Each takes minutes: the first change of each is begun, and what comes after it is not.
     crashMoments: [1],
+    crashesAreSampled: true,
     crashDuring: async (change, id, moment) => {
       const mortal = await open();
       lab.newest.cutAfter(moment);
-      const cut = await perform(mortal, change, await guest(id)).then(
+      const spec = await (change === 'suspend' || change === 'resume' ? guest : quietGuest)(id);
+      const cut = await perform(mortal, change, spec).then(
         () => false,
         () => true,
       );
@@ -259,7 +299,7 @@ export const labUnderTest = (lab: Lab): DriverUnderTest => {
     letterOf: async (file) => String.fromCharCode(readFileSync(file)[FREE_BYTE]!),
     linux: {
       spec: async (id) => ({
-        ...(await guest(id)),
+        ...lab.guest(id, 'kernel'),
         nics: [await guarded()],
         configDrive: new Map([
           ['openstack/latest/meta_data.json', Buffer.from(JSON.stringify({ uuid: id, hostname: 'conformance' }))],

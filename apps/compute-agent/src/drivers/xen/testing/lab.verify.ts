@@ -66,7 +66,7 @@ describe('guarded ports', () => {
       guard: { addresses: [{ mac, ip: own }], rules },
     });
     const closedPort = nic(rule('egress'));
-    await driver.spawn({ ...lab.guest(id, 'kernel'), nics: [closedPort] }, new AbortController().signal);
+    await driver.spawn({ ...lab.shellGuest(id), nics: [closedPort] }, new AbortController().signal);
     await isUp(driver, id);
     const pings = async (from: string) =>
       (await inShell(driver, id, `busybox ping -c 2 -W 3 -I ${from} 10.0.2.9; true`)).includes('bytes from');
