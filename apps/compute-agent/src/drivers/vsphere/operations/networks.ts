@@ -157,7 +157,11 @@ export class Networks {
     const on = (await this.switches()).find(({ name }) => name === target);
     if (!on) return undefined;
     const name = `${target} VLAN ${vlan}`;
-    const making = this.making.get(name) ?? this.makeOnce(on.ref, name, vlan).finally(() => this.making.delete(name));
+    // Who has just made it is done with it, but was not when we looked.
+    const make = async () => {
+      if (!(await this.find(target, vlan))) await this.makeOnce(on.ref, name, vlan);
+    };
+    const making = this.making.get(name) ?? make().finally(() => this.making.delete(name));
     this.making.set(name, making);
     await making;
     return this.find(target, vlan);
