@@ -55,12 +55,18 @@ export const isRefusal = (error: unknown): boolean => {
 const streamOf = (client: pg.Client): Duplex =>
   (client as unknown as { readonly connection: { readonly stream: Duplex } }).connection.stream;
 
+/** What is asked at the same moment leaves in one write: each write wakes the server. */
+const gather = (stream: Duplex): void => {
+  if (stream.writableCorked > 0) return;
+  stream.cork();
+  process.nextTick(() => stream.uncork());
+};
+
 /** A connection that is made when first needed, and again after it was lost. */
 export class Link {
   private client: Promise<pg.Client> | undefined;
   private live: pg.Client | undefined;
   private closed = false;
-  private gathering: pg.Client | undefined;
 
   constructor(private readonly options: LinkOptions) {}
 
@@ -105,7 +111,7 @@ export class Link {
     let client: pg.Client | undefined;
     try {
       client = await connection();
-      this.gather(client);
+      gather(streamOf(client));
       const config: pg.QueryArrayConfig = { text, rowMode: 'array' };
       if (name !== undefined) config.name = name;
       const result: unknown = await client.query(config, values as unknown[]);
@@ -117,18 +123,6 @@ export class Link {
       if (client) this.drop(client);
       throw new ConnectionLost(error);
     }
-  }
-
-  /** What is asked at the same moment leaves in one write: each write wakes the server. */
-  private gather(client: pg.Client): void {
-    if (this.gathering === client) return;
-    this.gathering = client;
-    const stream = streamOf(client);
-    stream.cork();
-    process.nextTick(() => {
-      if (this.gathering === client) this.gathering = undefined;
-      stream.uncork();
-    });
   }
 
   async close(): Promise<void> {
