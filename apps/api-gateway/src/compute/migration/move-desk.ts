@@ -2,11 +2,10 @@ import { type MigrationId, notFound } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { AdminCommands, operatorContexts } from '../../audit/admin-commands.js';
 import type { GatewayCore } from '../../core/gateway-core.js';
-import { hostTable } from '../host/host.projection.js';
 import { serverAggregate } from '../server/lifecycle/server-lifecycle.js';
 import { coldNeeds, refuseUnfit } from '../server/move/move-needs.js';
 import { guardMigration } from '../server/move/server-migration.js';
-import { targetNamed } from '../server/move/server-migrator.js';
+import { sourceOf, targetNamed } from '../server/move/server-migrator.js';
 import { serverTable } from '../server/view/server.projection.js';
 
 const OfServer = z.object({ server: z.string().min(1) });
@@ -50,7 +49,7 @@ export class MoveDesk {
     const here = `Server ${server} is on ${host} already.`;
     const rows = await this.core.fresh();
     const { name, facts } = await targetNamed(rows, row, host, here);
-    const source = row.onHost ? (await rows.get(hostTable, row.onHost))?.facts : undefined;
+    const source = await sourceOf(rows, row);
     if (facts && source) refuseUnfit(facts, coldNeeds(source));
     const migrationId = this.core.ids.uuid() as MigrationId;
     const wanted = { serverId: row.id, migrationId, requestedHost: name, asAdmin: true };

@@ -12,11 +12,13 @@ const ID = /^[0-9a-f-]{36}$/;
 export const storageOf = async ({ files, paths }: ReadyNode): Promise<string | null> => {
   if (!CLUSTER_VOLUME.test(paths.root)) return null;
   const known = async () => (await files.items(paths.storage)).map(({ Name }) => Name).filter((name) => ID.test(name));
-  if ((await known()).length === 0) {
+  let names = await known();
+  if (names.length === 0) {
     await files.makeFolder(paths.storage);
     await files.write(`${paths.storage}\\${randomUUID()}`, Buffer.from(paths.root));
+    names = await known();
   }
-  return `${(await known()).sort()[0]} ${paths.root.toLowerCase()}`;
+  return `${names.sort()[0]} ${paths.root.toLowerCase()}`;
 };
 
 /** Guests move within a domain of Active Directory: hosts speak to each other in its name. */

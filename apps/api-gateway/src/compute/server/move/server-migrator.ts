@@ -50,7 +50,7 @@ export class ServerMigrator {
 
   async migrate(call: Call, row: ServerRow, value: { readonly host?: string | null } | null): Promise<undefined> {
     guardMigration(row, row.id, call.isAdmin, 'migrate');
-    const source = await this.source(row);
+    const source = await sourceOf(await this.core.fresh(), row);
     const wanted = (call.since('2.56') && value?.host) || null;
     const here = 'Cannot migrate to the host where the server exists.';
     const needs = source ? coldNeeds(source) : [];
@@ -63,7 +63,7 @@ export class ServerMigrator {
   /** Who leaves the choice open has the disks go along where the two hosts do not have them both. */
   async migrateLive(call: Call, row: ServerRow, { host: wanted, block_migration: block }: Live): Promise<undefined> {
     guardMigration(row, row.id, call.isAdmin, 'liveMigrate');
-    const source = await this.source(row);
+    const source = await sourceOf(await this.core.fresh(), row);
     const way = wayOf(call, block);
     const needs = source ? liveNeeds(source, way) : [];
     const here = `Unable to migrate instance (${row.id}) to current host (${wanted}).`;
@@ -76,10 +76,6 @@ export class ServerMigrator {
   private asked(call: Call, row: ServerRow, requestedHost: string | null) {
     const migrationId = this.core.ids.uuid() as MigrationId;
     return { serverId: row.id, migrationId, requestedHost, asAdmin: call.isAdmin };
-  }
-
-  private async source({ onHost }: ServerRow): Promise<HostFacts | null | undefined> {
-    return onHost ? (await (await this.core.fresh()).get(hostTable, onHost))?.facts : undefined;
   }
 
   private async check(
@@ -96,6 +92,10 @@ export class ServerMigrator {
     if (facts) refuseUnfit(facts, needs);
   }
 }
+
+/** What is known of the host that a server is on. */
+export const sourceOf = async (rows: RowReader, { onHost }: ServerRow): Promise<HostFacts | null | undefined> =>
+  onHost ? (await rows.get(hostTable, onHost))?.facts : undefined;
 
 /** Before 2.25 a client has to say something: false is what it says when nobody cares. */
 const wayOf = (call: Call, block: Live['block_migration']) => {

@@ -38,8 +38,8 @@ export class Migration {
   /** Guests also go to other pools, with copies of their disks. */
   async reach(): Promise<MigrationReach> {
     const all = await this.xapi.call<Record<Ref, SrRecord>>('SR.get_all_records');
-    const plugged = await Promise.all(this.place.hosts.map((host) => pluggedInto(this.xapi, host)));
-    const shared = Object.entries(all).filter(([ref, sr]) => sr.shared && plugged.some((own) => own.has(ref)));
+    const plugged = await pluggedInto(this.xapi, this.place.hosts);
+    const shared = Object.entries(all).filter(([ref, sr]) => sr.shared && plugged.has(ref));
     const own = all[await this.storage.repository()];
     return {
       storage: own?.shared ? own.uuid : null,

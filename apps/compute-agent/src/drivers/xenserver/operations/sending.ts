@@ -20,10 +20,10 @@ export interface DiskPlan {
   readonly losesConfig: boolean;
 }
 
-/** Repositories that a member has now. */
-export const pluggedInto = async (xapi: XapiSession, host: Ref): Promise<ReadonlySet<Ref>> => {
+/** Repositories that any of these members has now. */
+export const pluggedInto = async (xapi: XapiSession, hosts: readonly Ref[]): Promise<ReadonlySet<Ref>> => {
   const pbds = await xapi.call<Record<Ref, { SR: Ref; host: Ref; currently_attached: boolean }>>('PBD.get_all_records');
-  const plugged = Object.values(pbds).filter((pbd) => pbd.host === host && pbd.currently_attached);
+  const plugged = Object.values(pbds).filter((pbd) => hosts.includes(pbd.host) && pbd.currently_attached);
   return new Set(plugged.map(({ SR }) => SR));
 };
 
@@ -110,7 +110,7 @@ export class Sending {
   }
 
   private async storageOf(host: Ref | null): Promise<ReadonlySet<Ref>> {
-    return host === null ? new Set() : pluggedInto(this.xapi, host);
+    return host === null ? new Set() : pluggedInto(this.xapi, [host]);
   }
 
   private async sendToPool(
