@@ -6,6 +6,7 @@
  * decisions cost, in a process of their own.
  */
 import { spawnSync } from 'node:child_process';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { alone, atRest, startBenchCloud } from './bench-cloud.mjs';
 import { concurrently, cpuMsEach, cpuSeconds, loadAverage, pssMib, quantile, timed, total } from './measure.mjs';
@@ -20,7 +21,9 @@ const WARM_UP = 200;
 const ALONE = 40;
 /** Seconds of one look at a cloud that rests (a whole round of an agent), and how many of them there are. */
 const REST = 30;
-const LOOKS = 5;
+const LOOKS = 9;
+/** Looks that still have what the work before left to be tidied up: memory is given back, and PostgreSQL vacuums. */
+const TIDYING = 4;
 const say = (line) => (asJson ? console.error(line) : console.log(line));
 const round = (n, digits = 2) => Number(n.toFixed(digits));
 const rounded = (record, digits) => Object.fromEntries(Object.entries(record).map(([k, v]) => [k, round(v, digits)]));
@@ -75,16 +78,16 @@ const reading = async ({ admin, services }) => {
   return read;
 };
 
-/**
- * Percent of a core of a cloud that has nothing to do, look by look. The first ones have what the work before left to be
- * tidied up: each process gives memory back once, and PostgreSQL vacuums.
- */
+/** Percent of a core of a cloud that has nothing to do, look by look. */
 const resting = async (services) => {
   const looks = [];
   for (let i = 0; i < LOOKS; i += 1) {
-    const before = total(cpuSeconds(services));
-    await new Promise((resolve) => setTimeout(resolve, REST * 1_000));
-    looks.push(round(((total(cpuSeconds(services)) - before) / REST) * 100));
+    const before = cpuSeconds(services);
+    await setTimeout(REST * 1_000);
+    const after = cpuSeconds(services);
+    const by = services.map(({ name }) => [name, round(((after[name] - before[name]) / REST) * 100)]);
+    looks.push({ percent: round(by.reduce((sum, [, percent]) => sum + percent, 0)), by: Object.fromEntries(by) });
+    say(`  ${looks.at(-1).percent} % of a core; ${listed(looks.at(-1).by)}`);
   }
   return looks;
 };
@@ -146,7 +149,10 @@ const run = async (cloud) => {
       atRestMib: round(total(memoryAtRest), 0),
     },
     cpuSeconds: rounded(cpuSeconds(services)),
-    idlePercentOfACore: quantile(looks, 0.5),
+    idlePercentOfACore: quantile(
+      looks.slice(TIDYING).map(({ percent }) => percent),
+      0.5,
+    ),
     idleLooks: looks,
   };
 };

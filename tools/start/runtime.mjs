@@ -62,6 +62,10 @@ const workspaces = () =>
     .flatMap((top) => readdirSync(join(ROOT, top)).map((name) => `${top}/${name}`))
     .filter((p) => existsSync(join(ROOT, p, 'dist')));
 
+/** Folders of an app or a library that run: its program, and the files that it serves. */
+const runtimeFolders = (path) =>
+  ['dist', 'assets'].map((name) => join(path, name)).filter((p) => existsSync(join(ROOT, p)));
+
 const filesOf = (folder) =>
   readdirSync(folder, { withFileTypes: true }).flatMap((e) =>
     e.isDirectory() ? filesOf(join(folder, e.name)) : [join(folder, e.name)],
@@ -72,7 +76,7 @@ const sha256 = (text) => createHash('sha256').update(text).digest('hex');
 /** One word for the packages, one for the build: a part whose word is the same is there already. */
 const words = () => {
   const built = workspaces().flatMap((path) => [
-    ...filesOf(join(ROOT, path, 'dist')),
+    ...runtimeFolders(path).flatMap((folder) => filesOf(join(ROOT, folder))),
     join(ROOT, path, 'package.json'),
   ]);
   const stats = built.map((file) => [file, statSync(file).size, statSync(file).mtimeMs]);
@@ -95,7 +99,7 @@ const place = (to) => {
   const here = existsSync(join(to, 'node_modules')) ? readWords(join(to, 'words')) : {};
   if (here.packages === wanted.packages && here.build === wanted.build) return;
   for (const path of workspaces()) {
-    copy(join(ROOT, path, 'dist'), join(fresh, path, 'dist'), { share: false });
+    for (const folder of runtimeFolders(path)) copy(join(ROOT, folder), join(fresh, folder), { share: false });
     copyOpen(join(ROOT, path, 'package.json'), join(fresh, path, 'package.json'));
   }
   copyOpen(join(ROOT, 'package.json'), join(fresh, 'package.json'));

@@ -1,19 +1,23 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { hostInbox, NatsBus, readCredentials } from '@omnivisor/platform';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort, waitFor } from '../services/process.mjs';
 import { adminClient, demoClient } from './client.mjs';
+import { reachablePlace } from './home.mjs';
+import { ROOT } from './options.mjs';
 
 const above = mkdtempSync(join(tmpdir(), 'ov-start-'));
 chmodSync(above, 0o755);
 const home = join(above, 'home');
+/** Where a clone is mounted for a start, and for that start only. */
+const closedClone = join(above, 'closed', 'omnivisor');
 const env = { ...process.env, OMNIVISOR_HOME: home };
 const here = fileURLToPath(new URL('.', import.meta.url));
 const tool = (name: string, ...args: string[]) =>
@@ -28,6 +32,9 @@ const pidOf = (name: string): number => {
   if (!pid) throw new Error(`${name} does not run`);
   return pid;
 };
+/** The first call may still find a connection of the former gateway. */
+const afterRestart = (client: typeof demoClient) =>
+  waitFor(() => client(home).catch(() => undefined), { what: 'a login', timeout: 10_000 });
 
 let port: number;
 
@@ -36,7 +43,7 @@ beforeAll(async () => {
 });
 afterAll(() => {
   tool('stop.mjs');
-  rmSync(above, { recursive: true, force: true });
+  for (const folder of [above, reachablePlace(closedClone)]) rmSync(folder, { recursive: true, force: true });
 });
 
 describe('npm start', () => {
@@ -152,12 +159,35 @@ describe('npm start', () => {
 
   it('finds everything as it was', async () => {
     expect(start(port).status).toBe(0);
-    // The first call may still find a connection of the former gateway.
-    const demo = await waitFor(() => demoClient(home).catch(() => undefined), { what: 'a login', timeout: 10_000 });
+    const demo = await afterRestart(demoClient);
     expect((await demo.get('network', '/networks')).networks.map((n: { name: string }) => n.name)).toContain(
       'demo-net',
     );
     expect(tool('stop.mjs').status).toBe(0);
     expect(tool('status.mjs', '--json').stdout.trim()).toBe('[]');
   }, 120_000);
+
+  it.runIf(process.getuid?.() === 0)(
+    'runs from a copy when its user cannot pass the folders above the clone',
+    async () => {
+      mkdirSync(closedClone, { recursive: true });
+      chmodSync(dirname(closedClone), 0o700);
+      const mounted = 'mount --bind "$1" "$2" && cd / && shift 2 && exec "$@"';
+      const command = [process.execPath, join(closedClone, 'tools/start/start.mjs'), ...startOptions(port)];
+      const started = spawnSync(
+        'unshare',
+        ['--mount', '--propagation', 'private', 'sh', '-ec', mounted, 'sh', ROOT, closedClone, ...command],
+        { env, encoding: 'utf8', timeout: 120_000 },
+      );
+      expect(started.stderr).toBe('');
+      expect(started.status).toBe(0);
+      const program = readFileSync(`/proc/${pidOf('api-gateway-1')}/cmdline`, 'utf8');
+      expect(program).toContain(join(reachablePlace(closedClone), 'runtime'));
+      const admin = await afterRestart(adminClient);
+      expect((await admin.get('compute', '/os-services')).services).not.toEqual([]);
+      expect(tool('stop.mjs').status).toBe(0);
+      expect(statSync(dirname(closedClone)).mode & 0o777).toBe(0o700);
+    },
+    120_000,
+  );
 });
