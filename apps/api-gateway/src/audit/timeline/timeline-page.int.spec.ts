@@ -1,5 +1,6 @@
 import type { ServerEvent } from '@omnivisor/contracts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { which } from '../../../../../tools/services/process.mjs';
 import { history } from '../../compute/server/lifecycle/server.fixtures.js';
 import { AuditCloud, type Person } from '../testing/audit-cloud.js';
 import { Browser } from '../testing/browser.js';
@@ -46,7 +47,7 @@ const login = async (user: string, project: string, password = 'correct horse ba
 const text = (selector: string) =>
   browser.evaluate<string>(`document.querySelector(${JSON.stringify(selector)}).innerText`);
 
-describe('the page with the timeline of a server, in a browser', () => {
+describe.skipIf(!which('chromium-headless-shell'))('the page with the timeline of a server, in a browser', () => {
   it('shows what caused what, and what comes while one looks', async () => {
     await login('auditor', 'web');
     await browser.until(`!document.getElementById('choose').hidden`);
