@@ -1,4 +1,5 @@
 import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 import type { INestApplicationContext, LoggerService } from '@nestjs/common';
 import { ModulesContainer as Modules, type ModulesContainer, NestFactory } from '@nestjs/core';
@@ -89,6 +90,7 @@ export const createOpenStackApp = async (options: OpenStackAppOptions): Promise<
   instance.addHook('onSend', async (_request, reply) => {
     if (draining) reply.header('connection', 'close');
   });
+  endSilentConnections(instance);
   const adapter = new EdgeAdapter(instance as never);
   const nest = await NestFactory.create<NestFastifyApplication>(options.module, adapter, {
     bodyParser: false,
@@ -133,6 +135,18 @@ export const createOpenStackApp = async (options: OpenStackAppOptions): Promise<
     },
     close: () => nest.close(),
   };
+};
+
+/** Node's server does not count a connection that has sent nothing yet among the idle ones, and its close waits for it. */
+const endSilentConnections = (instance: FastifyInstance): void => {
+  const open = new Set<Socket>();
+  instance.server.on('connection', (socket) => {
+    open.add(socket);
+    socket.once('close', () => open.delete(socket));
+  });
+  instance.addHook('preClose', async () => {
+    for (const socket of open) if (socket.bytesRead === 0) socket.destroy();
+  });
 };
 
 const operationsIn = (nest: INestApplicationContext): Served[] => {

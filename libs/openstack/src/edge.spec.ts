@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createOpenStackApp, type OpenStackApp, type Refusal } from './index.js';
 import { person } from './testing/person.js';
@@ -304,4 +306,12 @@ it('a request to an app that drains is answered, and its connection ends', async
   expect(await answer()).toEqual([200, 'keep-alive']);
   await app.drain(0);
   expect(await answer()).toEqual([200, 'close']);
+});
+
+it('an app that closes waits for no connection that has said nothing', async () => {
+  const silent = connect(await app.listen(0, '127.0.0.1'), '127.0.0.1');
+  await once(silent, 'connect');
+  const ended = once(silent, 'close');
+  await app.close();
+  await ended;
 });
