@@ -1,4 +1,4 @@
-import { invalid, type ReserveReply, type ServerPort, seconds, unavailable } from '@omnivisor/contracts';
+import { invalid, type MigrationId, type ReserveReply, type ServerPort, seconds, unavailable } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
 import { memoryCore, memoryWorld, minutes, userContext } from '../../../core/gateway-core.fixtures.js';
 import { serverProjection, serverTable } from '../view/server.projection.js';
@@ -179,6 +179,28 @@ describe('building a server', () => {
     await c.send({ type: 'create', request: history.request });
     await c.until((r) => r?.released === true);
     expect(c.calls).toEqual(['reserve', 'plug', 'release', 'release']);
+  });
+});
+
+describe('moving a server', () => {
+  it('drops what was to be sent and settles its quota at once when the move fails', async () => {
+    const c = cloud();
+    await c.core.start();
+    await c.send({ type: 'create', request: history.request });
+    await c.until((r) => r?.taskState === 'spawning');
+    await c.send(spawn);
+    const { host: hostId, ...there } = history.schedule(2, history.otherHost);
+    c.ports.sends = async () => ({ backend: 'fake', traits: [], format: 'qcow2' });
+    c.ports.reserve = async () => ({ kind: 'claimed', hostId, ...there });
+    const migrationId = '7a0cbb50-4f0f-4d0c-9f0e-1d7a0c4f7a11' as MigrationId;
+    await c.send({ type: 'migrate', serverId, migrationId, requestedHost: null, asAdmin: true });
+    await c.until((r) => r?.taskState === 'resize_migrating');
+    c.calls.length = 0;
+    const fact = { kind: 'operationFailed', generation: 1, operation: 'migrate', reason: 'no' } as const;
+    await c.send({ ...spawn, fact: { ...fact, unsupported: false, power: 'running' } });
+    await c.world.clock.runUntil(async () => (await c.row())?.quotaDue === false, seconds(1));
+    expect(c.calls).toEqual(['dropTransfer', 'settleQuota']);
+    expect((await c.row())?.transfersToDrop).toEqual([]);
   });
 });
 
