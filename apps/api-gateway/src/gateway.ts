@@ -12,7 +12,7 @@ import {
 } from '@omnivisor/contracts';
 import { PersonalKeys, PersonalStore } from '@omnivisor/eventsourcing/personal';
 import type { Vault } from '@omnivisor/eventsourcing/vault';
-import { type HostRow, hostTable } from './compute/host/host.projection.js';
+import { type HostRow, hostTable, straysOf } from './compute/host/host.projection.js';
 import { HostDesk } from './compute/host/host-desk.js';
 import { LiveAnswers } from './compute/host/live-answers.js';
 import { serverAmounts } from './compute/quota/defaults.js';
@@ -94,6 +94,7 @@ export class Gateway {
         dropTransfer: async (transferId, context) =>
           void (await this.core.bus.request(deleteDiskTransfer, { transferId, context })),
         sends: async (host) => sendingHost(await (await this.core.fresh()).get(hostTable, host)),
+        strays: async (serverId) => straysOf(await (await this.core.fresh()).find(hostTable), serverId),
         sent: (imageId) => this.core.bus.request(completeSnapshotImage, { imageId }),
         releasePort: ({ id }, portId, context) => this.serverPorts.releaseOne(id, portId, context),
         release: (server, context) => this.release(server, context),

@@ -273,6 +273,16 @@ export const agentsActOnlyForTheirHost: Invariant = ({ moves, log }) => [
   }),
 ];
 
+/** An older log has a tombstone for less than is there: an operator is asked, and what is there keeps its room. */
+const asksAnOperator = (
+  hosts: Evidence['hosts'],
+  id: string,
+  { host, attempt }: { readonly host: string; readonly attempt: number },
+): boolean =>
+  hosts.some(
+    (h) => h.id === host && h.quarantined.has(id) && h.guests.some((g) => g.serverId === id && g.attempt > attempt),
+  );
+
 /** What was accepted is in the log, and has come to its end. */
 export const everyAcceptedRequestIsAtRest: Invariant = ({ accepted, servers, hosts }) => {
   const rows = new Map(servers.map((s) => [s.id as string, s]));
@@ -284,9 +294,12 @@ export const everyAcceptedRequestIsAtRest: Invariant = ({ accepted, servers, hos
       h.guests.filter((g) => g.serverId === id && h.id === row.onHost && g.attempt === row.placement?.attempt),
     );
     if (deletes.has(id) && row.vmState !== 'deleted') return [`${id} was to be deleted and is ${row.vmState}`];
-    if (row.vmState === 'deleted' && !(row.released && row.onHost === null))
+    const isToLeave = (place: { readonly host: string; readonly attempt: number } | null) =>
+      place !== null && !asksAnOperator(hosts, id, place);
+    if (row.vmState === 'deleted' && !(row.released && !isToLeave(row.placement)))
       return [`${id} was deleted and has not left`];
-    if (row.remains?.some(({ part }) => part !== 'kept')) return [`${id} is still on another host`];
+    if (row.remains?.some(({ part, placement }) => part !== 'kept' && isToLeave(placement)))
+      return [`${id} is still on another host`];
     if (row.taskState !== null) return [`${id} is still ${row.taskState}`];
     const next = nextStep(row);
     if (next) return [`${id} waits for ${next.step}`];

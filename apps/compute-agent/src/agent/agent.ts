@@ -365,7 +365,7 @@ export class Agent {
     const leaving = this.session.leaveFor({ kind: out, serverId, attempt }, signal);
     switch (action.kind) {
       case 'quarantine':
-        return;
+        return action.report && this.carryOut(action.report, desired, undefined, signal);
       case 'spawn': {
         const known = this.untold.get(serverId);
         if (!found && known?.attempt === attempt) {

@@ -63,7 +63,18 @@ describe('closing the difference', () => {
     expect(nextAction(wanted({ tombstone: true }), guest('running', 3))?.kind).toBe('quarantine'));
   it('does not destroy what is merely not asked for', () =>
     expect(nextAction(undefined, guest())?.kind).toBe('quarantine'));
-  it('leaves another attempt alone', () => expect(nextAction(wanted(), guest('running', 1))?.kind).toBe('quarantine'));
+  it('leaves another attempt alone, and reports that the one that is wanted is missing', () => {
+    const other = guest('running', 3);
+    const told = (change: Partial<DesiredServer>) => nextAction(wanted(change), other);
+    expect(told({})).toMatchObject({ kind: 'quarantine', report: { kind: 'reportMissing' } });
+    expect(told({ operation: { generation: 3, kind: 'stop', done: false } })).toMatchObject({
+      kind: 'quarantine',
+      report: { kind: 'failOperation', operation: 'stop', generation: 3 },
+    });
+    expect(told({ spawned: false })).not.toHaveProperty('report');
+    expect(told({ tombstone: true })).not.toHaveProperty('report');
+    expect(nextAction(wanted(), other, 3)).toEqual({ kind: 'discard', attempt: 3 });
+  });
   it('carries out an operation that is open', () =>
     expect(nextAction(wanted({ operation: { generation: 3, kind: 'stop', done: false } }), guest())).toEqual({
       kind: 'operate',

@@ -7,6 +7,11 @@ export type DesiredServer = z.output<typeof hostBus.DesiredServer>;
 /** It is on its way out: destroyed on a tombstone, or given back. */
 export const isGoing = ({ tombstone, release }: DesiredServer): boolean => tombstone || release === true;
 
+/** What the log is told of an attempt that it wants here, and that is not. */
+type Missed =
+  | { readonly kind: 'reportMissing' }
+  | { readonly kind: 'failOperation'; readonly operation: ServerOperation; readonly generation: number };
+
 /** The one thing to do next for a server; null when what is there is what is wanted. */
 export type Action =
   | { readonly kind: 'spawn' }
@@ -18,11 +23,10 @@ export type Action =
   | { readonly kind: 'accept' }
   | { readonly kind: 'reportSpawned' }
   | { readonly kind: 'reportPower' }
-  | { readonly kind: 'reportMissing' }
   | { readonly kind: 'reportAbsent' }
-  | { readonly kind: 'failOperation'; readonly operation: ServerOperation; readonly generation: number }
-  /** Leave it alone and tell an operator. */
-  | { readonly kind: 'quarantine'; readonly reason: string }
+  | Missed
+  /** Leave it alone and tell an operator; `report`: another attempt is wanted here, and is not. */
+  | { readonly kind: 'quarantine'; readonly reason: string; readonly report?: Missed }
   /** An operator has given up a guest in quarantine. */
   | { readonly kind: 'discard'; readonly attempt: number };
 
@@ -47,6 +51,19 @@ const hasLived = ({ mark, stage, power }: FoundGuest): boolean =>
   stage !== 'building' &&
   (['running', 'paused', 'suspended'].includes(power) || mark.build > 0 || stage === 'rescued' || stage === 'resized');
 
+const openOperation = ({ operation }: DesiredServer) => (operation && !operation.done ? operation : null);
+const isAccepting = ({ spawned, arrivesBy }: DesiredServer): boolean => !spawned && arrivesBy !== undefined;
+
+/** The attempt that is wanted is not here. @returns null when it never was */
+const missed = (desired: DesiredServer): Missed | null => {
+  if (isAccepting(desired)) return { kind: 'reportMissing' };
+  if (!desired.spawned) return null;
+  const operation = openOperation(desired);
+  return operation
+    ? { kind: 'failOperation', operation: operation.kind, generation: operation.generation }
+    : { kind: 'reportMissing' };
+};
+
 const compared = (desired: DesiredServer | undefined, found: FoundGuest | undefined): Action | null => {
   if (!desired) return found ? { kind: 'quarantine', reason: 'the log asks for nothing under this id' } : null;
   if (isGoing(desired)) {
@@ -60,23 +77,16 @@ const compared = (desired: DesiredServer | undefined, found: FoundGuest | undefi
   }
   // What is kept, or waits, is another host's concern until the log says so.
   if (desired.part) return null;
-  const operation = desired.operation && !desired.operation.done ? desired.operation : null;
-  const isAccepting = !desired.spawned && desired.arrivesBy !== undefined;
-  if (!found) {
-    if (isAccepting) return { kind: 'reportMissing' };
-    if (!desired.spawned) return { kind: 'spawn' };
-    return operation
-      ? { kind: 'failOperation', operation: operation.kind, generation: operation.generation }
-      : { kind: 'reportMissing' };
+  if (!found) return missed(desired) ?? { kind: 'spawn' };
+  if (found.mark.attempt !== desired.attempt) {
+    const report = missed(desired);
+    const reason = `attempt ${found.mark.attempt} is here, attempt ${desired.attempt} is wanted`;
+    return { kind: 'quarantine', reason, ...(report ? { report } : {}) };
   }
-  if (found.mark.attempt !== desired.attempt)
-    return {
-      kind: 'quarantine',
-      reason: `attempt ${found.mark.attempt} is here, attempt ${desired.attempt} is wanted`,
-    };
-  if (isAccepting) return { kind: found.stage === 'incoming' ? 'accept' : 'reportSpawned' };
+  if (isAccepting(desired)) return { kind: found.stage === 'incoming' ? 'accept' : 'reportSpawned' };
   // A guest that does not run and was never reported was left half made by a crash: `spawn` goes on with it.
   if (!desired.spawned) return { kind: desired.adoption || hasLived(found) ? 'reportSpawned' : 'spawn' };
+  const operation = openOperation(desired);
   if (operation) return { kind: 'operate', operation: operation.kind, generation: operation.generation };
   // `noState` means that the hypervisor cannot say now: no news is no change.
   return found.power === 'noState' || found.power === desired.power ? null : { kind: 'reportPower' };

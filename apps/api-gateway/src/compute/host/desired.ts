@@ -26,7 +26,8 @@ export const desiredOf = (
   ...(server.releaseRequested ? { release: true } : {}),
   ...(server.adoption ? { adoption: { nativeId: server.adoption.nativeId } } : {}),
   spawned: server.spawned,
-  power: server.wantedPower,
+  // A guest that was missing, and is there again, has any power for news.
+  power: server.power === 'noState' ? 'noState' : server.wantedPower,
   build: server.build ?? 0,
   operation: server.operation && operationOf(server.operation),
   ...(server.held ? { part: 'kept' as const } : {}),

@@ -1,4 +1,4 @@
-import type { HostEvent, HostFacts, Instant, Position, ProbeResult } from '@omnivisor/contracts';
+import type { HostEvent, HostFacts, HostId, Instant, Position, ProbeResult } from '@omnivisor/contracts';
 import { projection, table } from '@omnivisor/eventsourcing';
 
 /** A compute host as the gateway knows it from the log. */
@@ -27,6 +27,10 @@ export interface HostRow {
 }
 
 export const hostTable = table<HostRow>('hosts_v2', ['name']);
+
+/** Those of the hosts that have a guest of the server which the log does not know. */
+export const straysOf = (hosts: readonly HostRow[], serverId: string): HostId[] =>
+  hosts.filter(({ quarantine }) => serverId in quarantine).map(({ id }) => id as HostId);
 
 type Row = HostRow | undefined;
 const change =

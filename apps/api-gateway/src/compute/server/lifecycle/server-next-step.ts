@@ -96,8 +96,10 @@ const begun: { readonly [T in ServerEvent['type']]?: (server: Server) => Begun }
   ServerMigrationConfirmed: () => 'settleQuota',
   ServerResizeConfirmed: () => 'settleQuota',
   ServerResizeReverted: () => 'settleQuota',
-  ServerActionFailed: ({ imagesToDrop, quotaDue }) =>
-    imagesToDrop?.length ? 'dropImages' : quotaDue ? 'settleQuota' : null,
+  ServerActionFailed: ({ imagesToDrop, transfersToDrop, quotaDue }) =>
+    imagesToDrop?.length ? 'dropImages' : transfersToDrop?.length ? 'dropTransfers' : quotaDue ? 'settleQuota' : null,
+  ServerTransferDropped: ({ transfersToDrop, quotaDue }) =>
+    !transfersToDrop?.length && quotaDue ? 'settleQuota' : null,
   // What was deleted under its build waits for its turn: the build is over by then.
   ServerDeleted: ({ released, ports, fault }) => (released || (ports === null && fault === null) ? null : 'release'),
 };

@@ -42,6 +42,8 @@ export interface ServerProcessPorts {
   dropTransfer(transferId: ImageId, context: CommandContext): Promise<void>;
   /** How the host sends disks; undefined when it cannot. */
   sends(host: HostId): Promise<SendingHost | undefined>;
+  /** Hosts that have a guest of the server which the log does not know, until an operator has settled it. */
+  strays(serverId: ServerId): Promise<readonly HostId[]>;
   /** What a disk has become that was sent. @throws DomainError `conflict` while not all of it is there, `notFound` */
   sent(transferId: ImageId): Promise<{ readonly size: Bytes; readonly sha512: string }>;
   /** Has the quota hold what the server takes now. */

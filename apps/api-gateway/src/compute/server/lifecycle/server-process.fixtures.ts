@@ -14,7 +14,7 @@ export const activeServer = async (ports: Partial<ServerProcessPorts>) => {
     new ServerProcess(core, {
       ...{ network: nothing, reserve: nothing, plug: nothing, release: nothing },
       ...{ releasePort: nothing, dropImage: nothing, settleQuota: nothing },
-      ...{ dropTransfer: nothing, sends: nothing, sent: nothing },
+      ...{ dropTransfer: nothing, sends: nothing, sent: nothing, strays: async () => [] },
       ...ports,
     }),
   );

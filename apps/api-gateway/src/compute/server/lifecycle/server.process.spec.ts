@@ -1,4 +1,11 @@
-import { invalid, type ReserveReply, type ServerPort, seconds, unavailable } from '@omnivisor/contracts';
+import {
+  invalid,
+  type MigrationId,
+  type ReserveReply,
+  type ServerPort,
+  seconds,
+  unavailable,
+} from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
 import { memoryCore, memoryWorld, minutes, userContext } from '../../../core/gateway-core.fixtures.js';
 import { serverProjection, serverTable } from '../view/server.projection.js';
@@ -41,6 +48,7 @@ const cloud = (fail: Partial<Record<keyof ServerProcessPorts, number>> = {}, sha
     dropImage: async () => step('dropImage'),
     dropTransfer: async () => step('dropTransfer'),
     sends: async () => undefined,
+    strays: async () => [],
     sent: async () => ({ size: history.request.image.size, sha512: history.request.image.sha512 }),
     releasePort: async () => step('releasePort'),
     release: async () => step('release'),
@@ -179,6 +187,48 @@ describe('building a server', () => {
     await c.send({ type: 'create', request: history.request });
     await c.until((r) => r?.released === true);
     expect(c.calls).toEqual(['reserve', 'plug', 'release', 'release']);
+  });
+});
+
+describe('moving a server', () => {
+  const migrationId = '7a0cbb50-4f0f-4d0c-9f0e-1d7a0c4f7a11' as MigrationId;
+  const asked = { migrationId, requestedHost: null, asAdmin: true };
+
+  it('drops what was to be sent and settles its quota at once when the move fails', async () => {
+    const c = cloud();
+    await c.core.start();
+    await c.send({ type: 'create', request: history.request });
+    await c.until((r) => r?.taskState === 'spawning');
+    await c.send(spawn);
+    const { host: hostId, ...there } = history.schedule(2, history.otherHost);
+    c.ports.sends = async () => ({ backend: 'fake', traits: [], format: 'qcow2' });
+    c.ports.reserve = async () => ({ kind: 'claimed', hostId, ...there });
+    await c.send({ type: 'migrate', serverId, ...asked });
+    await c.until((r) => r?.taskState === 'resize_migrating');
+    c.calls.length = 0;
+    const fact = { kind: 'operationFailed', generation: 1, operation: 'migrate', reason: 'no' } as const;
+    await c.send({ ...spawn, fact: { ...fact, unsupported: false, power: 'running' } });
+    await c.world.clock.runUntil(async () => (await c.row())?.quotaDue === false, seconds(1));
+    expect(c.calls).toEqual(['dropTransfer', 'settleQuota']);
+    expect((await c.row())?.transfersToDrop).toEqual([]);
+  });
+
+  it('goes to no host that has a guest of it in quarantine', async () => {
+    const c = cloud();
+    await c.core.start();
+    await c.send({ type: 'create', request: history.request });
+    await c.until((r) => r?.taskState === 'spawning');
+    await c.send(spawn);
+    c.ports.sends = async () => ({ backend: 'fake', traits: [], format: 'qcow2' });
+    c.ports.strays = async () => [history.otherHost];
+    const excluded: (readonly string[])[] = [];
+    c.ports.reserve = async ({ excludeHosts }) => {
+      excluded.push(excludeHosts);
+      return { kind: 'refused', message: 'No valid host was found.', explanation: {} as never };
+    };
+    await c.send({ type: 'liveMigrate', serverId, ...asked, disks: 'copied' });
+    await c.until((r) => r?.taskState === null);
+    expect(excluded).toEqual([[host, history.otherHost]]);
   });
 });
 

@@ -76,7 +76,7 @@ export class ServerMoves {
       ...this.steps.reservation(server, attempt),
       flavor: withNeeds(migration.flavor, isLive ? liveNeeds(source, migration) : coldNeeds(source)),
       requestedHost: migration.requestedHost,
-      excludeHosts: hostsInTheWay(server),
+      excludeHosts: [...new Set([...hostsInTheWay(server), ...(await this.ports.strays(serverId))])],
       ...(await this.ports.network(server)),
     });
     if (reply.kind === 'refused') return this.refuse(server, attempt, reply.message);
