@@ -1,23 +1,12 @@
-import {
-  type DomainError,
-  type HostFact,
-  hostBus,
-  type Instant,
-  type Milliseconds,
-  ms,
-  type ServerId,
-  seconds,
-} from '@omnivisor/contracts';
+import { type DomainError, hostBus, type Milliseconds, ms, type ServerId, seconds } from '@omnivisor/contracts';
 import type { Subscription } from '@omnivisor/platform/ports';
-import type { z } from 'zod';
-import { type FoundGuest, HypervisorError, memberOf } from '../drivers/hypervisor-driver.js';
-import { GuestOperations } from './guest-operations.js';
+import { DesiredState } from './desired-state.js';
+import { GuestActions } from './guest-actions.js';
 import { GuestPorts } from './guest-ports.js';
-import { GuestWork } from './guest-work.js';
 import { HypervisorWatch, LOOK } from './hypervisor-watch.js';
 import { LiveQuestions, type Receive } from './live-questions.js';
-import type { AgentPorts, GroupMembers, NetworkPlan } from './ports.js';
-import { type Action, type DesiredServer, isGoing, nextAction } from './reconcile.js';
+import type { AgentPorts, GroupMembers } from './ports.js';
+import { isGoing } from './reconcile.js';
 import { Retries } from './retries.js';
 import { Semaphore } from './semaphore.js';
 import { NotAskedFor, type Session } from './session.js';
@@ -48,29 +37,19 @@ interface Work {
  * server, many servers at once. A message is a wake-up, never the carrier of truth.
  */
 export class Agent {
-  private version = 0;
-  /** When the newest answer to `desired` was asked for. */
-  private toldAt: Instant | undefined;
-  private readonly desired = new Map<string, DesiredServer>();
-  private readonly networks = new Map<string, NetworkPlan>();
-  /** Attempts of guests in quarantine that an operator gave up, by server. */
-  private discards = new Map<string, number>();
+  private readonly desired = new DesiredState();
   private readonly busy = new Map<string, Work>();
   private readonly again = new Set<string>();
-  /** What came of spawns and was not answered: the log may have it by now, so nothing is made a second time. */
-  private readonly untold = new Map<string, { readonly attempt: number; readonly fact: HostFact }>();
   private readonly retries: Retries;
   private readonly guestPorts: GuestPorts;
-  private readonly work: GuestWork;
-  private readonly operations: GuestOperations;
   private readonly networking = new Semaphore(NETWORKS_AT_ONCE);
   private readonly abort = new AbortController();
   private session!: Session;
+  private actions!: GuestActions;
   private strays!: Strays;
   private subscription: Subscription | undefined;
   private refreshing: Promise<void> | undefined;
   private wanted: 'nothing' | Look = 'nothing';
-  private bootId = '';
   private stopping: Promise<void> | undefined;
   private over: (ended: DomainError) => void = () => {};
   /** Resolves when this agent has ended because its session is no longer the host's. */
@@ -79,10 +58,7 @@ export class Agent {
   });
 
   constructor(private readonly ports: AgentPorts) {
-    const spawning = new Semaphore(ports.spawns ?? 2);
     this.guestPorts = new GuestPorts(ports);
-    this.work = new GuestWork(ports, this.guestPorts, spawning);
-    this.operations = new GuestOperations(ports, this.guestPorts, spawning, GRACE);
     this.retries = new Retries(ports.clock, ports.random);
   }
 
@@ -90,11 +66,16 @@ export class Agent {
   async start(): Promise<void> {
     const taken = await takeUp(this.ports, this.retries, this.abort.signal);
     if (!taken) return;
-    const { session } = taken;
-    this.bootId = taken.facts.bootId;
+    const { session, facts } = taken;
     this.session = session;
+    this.actions = new GuestActions(this.ports, session, this.guestPorts, this.desired, {
+      bootId: facts.bootId,
+      grace: GRACE,
+      again: (id) => this.again.add(id),
+      discarded: () => this.refresh('whole'),
+    });
     this.strays = new Strays(this.ports, session, this.guestPorts, {
-      desired: (id) => this.desired.get(id),
+      desired: (id) => this.desired.server(id),
       isBusy: (id) => this.busy.has(id),
     });
     session.signal.addEventListener('abort', () => {
@@ -113,7 +94,7 @@ export class Agent {
     const forget = this.ports.bus.onRestored(() => this.comeBack());
     this.abort.signal.addEventListener('abort', forget);
     this.every(BEAT, () => void this.beat());
-    const health = new HypervisorWatch(this.ports, session, taken.facts);
+    const health = new HypervisorWatch(this.ports, session, facts);
     this.every(LOOK, () => void health.look());
     this.every(ROUND, () => this.refresh('round'));
     this.every(WHOLE_ROUND, () => this.refresh('whole'));
@@ -160,7 +141,7 @@ export class Agent {
   private async beat(): Promise<void> {
     try {
       const { changedAt } = await this.session.ask(hostBus.beat, {});
-      if (changedAt > this.version) this.refresh('changes');
+      if (changedAt > this.desired.version) this.refresh('changes');
     } catch (error) {
       this.failed('beat', error);
     }
@@ -192,42 +173,30 @@ export class Agent {
   }
 
   private async drain(): Promise<void> {
-    const look: Look = this.wanted === 'nothing' || this.version === 0 ? 'whole' : this.wanted;
+    const look: Look = this.wanted === 'nothing' || this.desired.version === 0 ? 'whole' : this.wanted;
     const all = look !== 'changes';
     this.wanted = 'nothing';
     try {
       // The guests first: whatever is here now was known to the log before we ask it.
       const found = all ? (await this.ports.driver.list()).filter((g) => g.mark.cloudId === this.ports.cloudId) : [];
       const askedAt = this.ports.clock.now();
-      const reply = await this.session.ask(hostBus.desired, { since: look === 'whole' ? 0 : this.version });
-      this.toldAt = askedAt;
+      const reply = await this.session.ask(hostBus.desired, { since: look === 'whole' ? 0 : this.desired.version });
       this.retries.succeeded('desired');
-      this.take(reply);
+      this.desired.take(reply, askedAt);
       await this.regroup(reply.groups);
       for (const { networkId } of reply.networks) void this.ensureNetwork(networkId);
       if (all) void this.strays.settle(found).catch((error) => this.failed('what nobody asks for', error));
       const changed = reply.servers.map((s) => s.serverId as string);
       const others =
         reply.whole || all
-          ? [...this.desired.keys(), ...found.map((g) => g.mark.serverId as string), ...this.busy.keys()]
+          ? [...this.desired.serverIds, ...found.map((g) => g.mark.serverId as string), ...this.busy.keys()]
           : [];
-      for (const id of new Set([...changed, ...others, ...this.discards.keys()])) this.reconcile(id);
+      for (const id of new Set([...changed, ...others, ...this.desired.discardIds])) this.reconcile(id);
       // All was asked for anew, perhaps by another log than we knew: what is here was not looked at yet.
       if (reply.whole && !all) this.refresh('round');
     } catch (error) {
       this.failed('desired', error, () => this.refresh(look));
     }
-  }
-
-  private take(reply: z.output<typeof hostBus.desired.reply>): void {
-    this.version = reply.version;
-    if (reply.whole) {
-      this.desired.clear();
-      this.networks.clear();
-    }
-    for (const server of reply.servers) this.desired.set(server.serverId, server);
-    for (const network of reply.networks) this.networks.set(network.networkId, network);
-    this.discards = new Map(reply.discard.map((d) => [d.serverId, d.attempt]));
   }
 
   /** Rules that name a group must know its members before a port is judged by them. */
@@ -236,7 +205,7 @@ export class Agent {
     const key = 'security groups';
     try {
       const leave = this.session.leave();
-      leave.given(this.toldAt);
+      leave.given(this.desired.toldAt);
       await leave.step();
       await this.ports.network.regroup(groups);
       for (const id of this.guestPorts.regrouped(groups.map((g) => g.securityGroupId))) this.reconcile(id);
@@ -251,9 +220,9 @@ export class Agent {
     const key = `network ${networkId}`;
     try {
       const leave = this.session.leave();
-      leave.given(this.toldAt);
+      leave.given(this.desired.toldAt);
       await this.networking.use(async () => {
-        const plan = this.networks.get(networkId);
+        const plan = this.desired.network(networkId);
         if (!plan) return;
         await leave.step();
         await this.ports.network.ensure(plan);
@@ -264,25 +233,15 @@ export class Agent {
     }
   }
 
-  private async look(id: string): Promise<FoundGuest | undefined> {
-    this.session.signal.throwIfAborted();
-    try {
-      const guest = await this.ports.driver.inspect(id as ServerId);
-      return guest.mark.cloudId === this.ports.cloudId ? guest : undefined;
-    } catch (error) {
-      if (error instanceof HypervisorError && error.code === 'serverNotOnHost') return undefined;
-      throw error;
-    }
-  }
-
   private reconcile(id: string): void {
     if (this.abort.signal.aborted) return;
     const running = this.busy.get(id);
     if (running) {
       this.again.add(id);
-      const wanted = this.desired.get(id);
-      if (wanted?.operation?.force) this.operations.force(wanted.serverId);
-      if (wanted ? isGoing(wanted) || wanted.operation?.abort : !this.discards.has(id)) running.abort.abort();
+      const wanted = this.desired.server(id);
+      if (wanted?.operation?.force) this.actions.force(wanted.serverId);
+      if (wanted ? isGoing(wanted) || wanted.operation?.abort : this.desired.discard(id) === undefined)
+        running.abort.abort();
       return;
     }
     void this.begin(id, (signal) => this.close(id as ServerId, signal));
@@ -304,9 +263,9 @@ export class Agent {
   private async close(id: ServerId, signal: AbortSignal): Promise<void> {
     let failure: { readonly error: unknown } | undefined;
     for (const step of [
-      () => this.closeGuest(id, signal),
-      () => this.closePorts(id, signal),
-      () => this.closeInterfaces(id, signal),
+      () => this.actions.close(id, signal),
+      () => this.actions.closePorts(id, signal),
+      () => this.actions.closeInterfaces(id, signal),
     ])
       try {
         await step();
@@ -319,137 +278,10 @@ export class Agent {
     this.failed(id, failure.error, again, `server ${id}`);
   }
 
-  private async closeGuest(id: ServerId, signal: AbortSignal): Promise<void> {
-    const desired = this.desired.get(id);
-    const discard = this.discards.get(id);
-    if (!desired && discard === undefined) return;
-    const found = await this.look(id);
-    signal.throwIfAborted();
-    const action = nextAction(desired, found, discard);
-    if (action?.kind === 'discard') await this.discard(id, action.attempt, signal);
-    else if (action && desired) await this.carryOut(action, desired, found, signal);
-  }
-
-  private async closePorts(id: ServerId, signal: AbortSignal): Promise<void> {
-    const desired = this.desired.get(id);
-    if (!desired?.spawned || isGoing(desired) || desired.part || !this.guestPorts.hasStalePorts(desired)) return;
-    const leave = this.session.leaveFor({ kind: 'plug', serverId: id, attempt: desired.attempt }, signal);
-    if (this.toldAt) leave.given(this.toldAt);
-    await this.guestPorts.refreshPorts(desired, leave);
-  }
-
-  private async closeInterfaces(id: ServerId, signal: AbortSignal): Promise<void> {
-    const desired = this.desired.get(id);
-    if (!desired?.spawned || isGoing(desired) || desired.part) return;
-    const { serverId, attempt } = desired;
-    for (const { portId, change } of desired.interfaces) {
-      const leave = this.session.leaveFor({ kind: 'interface', serverId, attempt, portId, change }, signal);
-      const failure = await this.guestPorts.changeInterface(desired, portId, change, leave);
-      await this.report(
-        desired,
-        failure ? { kind: 'interfaceFailed', portId, change, ...failure } : { kind: 'interfaceDone', portId, change },
-      );
-    }
-  }
-
-  private async carryOut(
-    action: Exclude<Action, { kind: 'discard' }>,
-    desired: DesiredServer,
-    found: FoundGuest | undefined,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { serverId, attempt } = desired;
-    const imageFormats = [...this.ports.driver.imageFormats];
-    const tell = (fact: HostFact) => this.report(desired, fact);
-    const out = desired.release ? 'release' : 'destroy';
-    const leaving = this.session.leaveFor({ kind: out, serverId, attempt }, signal);
-    switch (action.kind) {
-      case 'quarantine':
-        return action.report && this.carryOut(action.report, desired, undefined, signal);
-      case 'spawn': {
-        const known = this.untold.get(serverId);
-        if (!found && known?.attempt === attempt) {
-          await tell(known.fact);
-          this.again.add(serverId);
-          return;
-        }
-        const leave = this.session.leaveFor({ kind: 'spawn', serverId, attempt }, signal);
-        const boot = () => this.session.ask(hostBus.serverBoot, { serverId, attempt, imageFormats });
-        const failure = desired.adoption
-          ? await this.work.adopt(desired, desired.adoption.nativeId, leave)
-          : await this.work.spawn(desired, boot, leave);
-        // A driver whose spawn failed has left nothing; a guest that is there all the same keeps its place.
-        if (failure !== null && (await this.look(serverId)))
-          throw new HypervisorError('fault', `a guest of server ${serverId} is in the way of its spawn`, failure);
-        // The network side is ours.
-        if (failure !== null) await this.guestPorts.unplug(desired.portIds, leave);
-        const begun = desired.arrival?.powerOn === false ? 'shutdown' : 'running';
-        const power = desired.adoption ? (await this.look(serverId))?.power : begun;
-        const fact: HostFact =
-          failure === null
-            ? { kind: 'spawned', power: power ?? 'noState', bootId: this.bootId }
-            : { kind: 'spawnFailed', reason: failure };
-        this.untold.set(serverId, { attempt, fact });
-        return tell(fact);
-      }
-      case 'destroy':
-        await this.work.destroy(serverId, leaving);
-        await this.guestPorts.unplug(desired.portIds, leaving);
-        return tell({ kind: 'absent' });
-      case 'release':
-        await this.work.release(serverId, leaving);
-        await this.guestPorts.unplug(desired.portIds, leaving);
-        return tell({ kind: 'absent' });
-      case 'reportAbsent':
-        await this.guestPorts.unplug(desired.portIds, leaving);
-        return tell({ kind: 'absent' });
-      case 'accept': {
-        const leave = this.session.leaveFor({ kind: 'spawn', serverId, attempt }, signal);
-        await leave.step();
-        try {
-          await memberOf(this.ports.driver, 'liveMigration').accept(serverId);
-        } catch (error) {
-          // All of it was here once: what is not any more will not come.
-          if (error instanceof HypervisorError && error.code === 'fault') return tell({ kind: 'missing' });
-          throw error;
-        }
-        const { power } = await this.ports.driver.inspect(serverId);
-        return tell({ kind: 'spawned', power, bootId: this.bootId });
-      }
-      case 'reportSpawned':
-        return tell({ kind: 'spawned', power: found!.power, bootId: this.bootId });
-      case 'reportPower':
-        return tell({ kind: 'powerChanged', power: found!.power, bootId: this.bootId });
-      case 'reportMissing':
-        return tell({ kind: 'missing' });
-      case 'failOperation': {
-        const { generation, operation } = action;
-        const reason = 'The guest is no longer on its host.';
-        return tell({ kind: 'operationFailed', generation, operation, reason, unsupported: false, power: null });
-      }
-      case 'operate': {
-        const { generation, operation } = action;
-        const boot = () => this.session.ask(hostBus.serverBoot, { serverId, attempt, generation, imageFormats });
-        const upload = (disk?: 'root' | 'ephemeral') =>
-          this.session.ask(hostBus.snapshotUpload, { serverId, attempt, generation, ...(disk ? { disk } : {}) });
-        const ticket = (offer: string) =>
-          this.session.ask(hostBus.migrationTicket, { serverId, attempt, generation, offer });
-        const leave = this.session.leaveFor({ kind: 'operate', serverId, attempt, generation }, signal);
-        const work = { desired, operation: desired.operation!, boot, upload, ticket, leave };
-        const result = await this.operations.operate(work);
-        return tell(
-          result.ok
-            ? { kind: 'operationDone', generation, operation, power: result.power, bootId: this.bootId }
-            : { kind: 'operationFailed', generation, operation, ...result.failure },
-        );
-      }
-    }
-  }
-
   /** Makes the shell of a guest that is on its way here. @returns its ticket */
   private async receive({ serverId, attempt, offer }: Receive): Promise<string> {
     const expected = () => {
-      const wanted = this.desired.get(serverId);
+      const wanted = this.desired.server(serverId);
       return wanted?.part === 'incoming' && wanted.attempt === attempt ? wanted : undefined;
     };
     if (!expected()) {
@@ -459,50 +291,7 @@ export class Agent {
     for (let before = this.busy.get(serverId); before; before = this.busy.get(serverId)) await before.done;
     const desired = expected();
     if (!desired || this.abort.signal.aborted) throw new NotAskedFor();
-    const imageFormats = [...this.ports.driver.imageFormats];
-    const boot = () => this.session.ask(hostBus.serverBoot, { serverId, attempt, imageFormats });
-    return this.begin(serverId, (signal) =>
-      this.work.receive(desired, offer, boot, this.session.leaveFor({ kind: 'receive', serverId, attempt }, signal)),
-    );
-  }
-
-  private async discard(serverId: ServerId, attempt: number, signal: AbortSignal): Promise<void> {
-    await this.work.destroy(serverId, this.session.leaveFor({ kind: 'discard', serverId, attempt }, signal));
-    this.discards.delete(serverId);
-    this.refresh('whole');
-  }
-
-  private async report(desired: DesiredServer, fact: HostFact): Promise<void> {
-    const { serverId, attempt } = desired;
-    const reply = await this.session.ask(hostBus.report, { serverId, attempt, fact });
-    this.untold.delete(serverId);
-    if (!reply.accepted) throw new NotAskedFor();
-    this.learn(desired, fact);
-  }
-
-  /** What the log has accepted is what it wants from now on. */
-  private learn({ serverId: id, attempt }: DesiredServer, fact: HostFact): void {
-    const wanted = this.desired.get(id);
-    if (wanted?.attempt !== attempt) return;
-    const { operation } = wanted;
-    if (fact.kind === 'absent' || fact.kind === 'spawnFailed') this.desired.delete(id);
-    else if (fact.kind === 'spawned') this.desired.set(id, { ...wanted, spawned: true, power: fact.power });
-    else if (fact.kind === 'powerChanged') this.desired.set(id, { ...wanted, power: fact.power });
-    else if ('portId' in fact)
-      this.desired.set(id, {
-        ...wanted,
-        interfaces: wanted.interfaces.filter((i) => i.portId !== fact.portId),
-        ports: wanted.ports.filter(
-          (p) => p.portId !== fact.portId || fact.kind !== 'interfaceDone' || fact.change === 'attach',
-        ),
-      });
-    else if ('generation' in fact && operation?.generation === fact.generation)
-      this.desired.set(id, {
-        ...wanted,
-        operation: { ...operation, done: true },
-        build: fact.kind === 'operationDone' && fact.operation === 'rebuild' ? fact.generation : wanted.build,
-        power: fact.power ?? wanted.power,
-      });
+    return this.begin(serverId, (signal) => this.actions.receive(desired, offer, signal));
   }
 
   /** Tells of an error, unless all is over anyway, and tries again after a pause. */
