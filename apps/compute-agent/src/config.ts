@@ -1,7 +1,6 @@
 import { Backend, HostId } from '@omnivisor/contracts';
 import { count, encrypted, natsSettings, profile } from '@omnivisor/platform';
 import { z } from 'zod';
-import { CHECK_LIMIT } from './agent/hypervisor-watch.js';
 import { physicalNetworksTo } from './drivers/common/endpoint-settings.js';
 import { driverSettings } from './drivers/settings.js';
 
@@ -26,8 +25,8 @@ const settings = z.object({
   OMNIVISOR_HOST_IP: z.string().default('127.0.0.1'),
   /** Guests that are made at the same time. */
   OMNIVISOR_SPAWNS: count.default(2),
-  /** Milliseconds that the hypervisor may take to answer a look at it, every 5 s, until it counts as dead. */
-  OMNIVISOR_CHECK_MS: count.min(100).default(CHECK_LIMIT),
+  /** Times as long as usual that the hypervisor may take: 4 s for a look at it, until it counts as dead, 30 s for a probe. */
+  OMNIVISOR_PATIENCE: z.coerce.number().min(1).default(1),
   /** Agents that share this machine's processors, memory and disk, this one included. */
   OMNIVISOR_MACHINE_SHARES: count.min(1).default(1),
   /** Addresses between the networks of this machine and the machine itself, two for each network. */

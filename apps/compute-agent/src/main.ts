@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { at, hostBus, ms, seconds } from '@omnivisor/contracts';
+import { at, hostBus, seconds } from '@omnivisor/contracts';
 import {
   Health,
   HealthServer,
@@ -112,7 +112,7 @@ const agent = new Agent({
   onError,
   random: Math.random,
   spawns: driver.backend === 'fake' ? 64 : config.OMNIVISOR_SPAWNS,
-  checkLimit: ms(config.OMNIVISOR_CHECK_MS),
+  patience: config.OMNIVISOR_PATIENCE,
 });
 lifecycle.onStop('agent', () => agent.stop());
 

@@ -5,7 +5,7 @@ import type { Session } from './session.js';
 
 /** A hypervisor that dies is seen within the sum of both. */
 export const LOOK = seconds(5);
-export const CHECK_LIMIT = ms(4_000);
+const CHECK_LIMIT = seconds(4);
 /** A probe runs a guest: a hypervisor that answers, and on which none runs, is probed again after this. */
 const PROBE_AGAIN = seconds(30);
 const PROBE_LIMIT = seconds(30);
@@ -22,7 +22,7 @@ export class HypervisorWatch {
 
   /** @param facts what the scheduler was told when the session began */
   constructor(
-    private readonly ports: Pick<AgentPorts, 'driver' | 'clock' | 'facts' | 'onError' | 'checkLimit'>,
+    private readonly ports: Pick<AgentPorts, 'driver' | 'clock' | 'facts' | 'onError' | 'patience'>,
     private readonly session: Session,
     facts: HostFacts,
   ) {
@@ -65,7 +65,7 @@ export class HypervisorWatch {
   /** Why the hypervisor does not answer; null when it does. */
   private async ailment(): Promise<string | null> {
     try {
-      await this.within(this.ports.checkLimit ?? CHECK_LIMIT, async (signal) => {
+      await this.within(CHECK_LIMIT, async (signal) => {
         const late = new Promise<never>((_, reject) => {
           const say = () => reject(new HypervisorError('unavailable', 'the hypervisor does not answer in time'));
           signal.addEventListener('abort', say);
@@ -80,7 +80,7 @@ export class HypervisorWatch {
 
   private async within<T>(limit: Milliseconds, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const abort = new AbortController();
-    const cancel = this.ports.clock.after(limit, () => abort.abort());
+    const cancel = this.ports.clock.after(ms(limit * (this.ports.patience ?? 1)), () => abort.abort());
     try {
       return await work(abort.signal);
     } finally {

@@ -1,4 +1,4 @@
-import type { HostFacts, hostBus, ImageSnapshot, Milliseconds } from '@omnivisor/contracts';
+import type { HostFacts, hostBus, ImageSnapshot } from '@omnivisor/contracts';
 import type { Bus, Clock } from '@omnivisor/platform/ports';
 import type { z } from 'zod';
 import type { GuestNic, HypervisorDriver, ProbeReport } from '../drivers/hypervisor-driver.js';
@@ -57,6 +57,6 @@ export interface AgentPorts {
   readonly random: () => number;
   /** Guests that are made at the same time. */
   readonly spawns?: number;
-  /** How long the hypervisor may take to answer a look at it; 4 s unless told. */
-  readonly checkLimit?: Milliseconds;
+  /** Times as long as usual that the hypervisor may take; 1 unless told. */
+  readonly patience?: number;
 }

@@ -25,8 +25,7 @@ const makers: Partial<Record<Backend, (config: AgentConfig, clock: Clock) => Hyp
       ...(migrationAddress === undefined ? {} : { migrationAddress }),
       ...(sharedDisks === undefined ? {} : { sharedDisks }),
     }),
-  xen: (config) =>
-    new XenDriver({ ...xenOptions(config, config.OMNIVISOR_CLOUD_ID), checkTimeout: config.OMNIVISOR_CHECK_MS }),
+  xen: (config) => new XenDriver(xenOptions(config, config.OMNIVISOR_CLOUD_ID, config.OMNIVISOR_PATIENCE)),
   xenserver: (config) =>
     new XenServerDriver(xenserverOptions(config, config.OMNIVISOR_CLOUD_ID, config.OMNIVISOR_STATE_DIR)),
   vsphere: (config) => new VsphereDriver(vsphereOptions(config, config.OMNIVISOR_CLOUD_ID, config.OMNIVISOR_STATE_DIR)),
@@ -74,7 +73,7 @@ export const openBest = async (
       probes.push({ backend, health: 'unhealthy', reason: (error as Error).message, version: null });
       continue;
     }
-    const report = await driver.probe(AbortSignal.timeout(PROBE_LIMIT));
+    const report = await driver.probe(AbortSignal.timeout(Math.ceil(PROBE_LIMIT * config.OMNIVISOR_PATIENCE)));
     probes.push({ backend, health: report.health, reason: report.reason, version: report.version });
     if (report.health === 'healthy' && !best) best = { driver, report };
     else await driver.close();

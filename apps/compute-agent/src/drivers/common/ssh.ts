@@ -5,6 +5,8 @@ export interface SshTarget {
   readonly user: string;
   readonly identityFile: string;
   readonly knownHostsFile: string;
+  /** Times as long as usual that it may take to answer; 1 unless told. */
+  readonly patience?: number;
 }
 
 /**
@@ -13,7 +15,7 @@ export interface SshTarget {
  * @param options of OpenSSH, beside or instead of these
  */
 export const sshArguments = (
-  { host, port, user, identityFile, knownHostsFile }: SshTarget,
+  { host, port, user, identityFile, knownHostsFile, patience = 1 }: SshTarget,
   command: string,
   options: Readonly<Record<string, string>> = {},
 ): string[] => {
@@ -30,9 +32,9 @@ export const sshArguments = (
     ClearAllForwardings: 'yes',
     ForwardAgent: 'no',
     ControlPath: 'none',
-    ConnectTimeout: '10',
+    ConnectTimeout: String(Math.ceil(10 * patience)),
     ServerAliveInterval: '10',
-    ServerAliveCountMax: '3',
+    ServerAliveCountMax: String(Math.ceil(3 * patience)),
     LogLevel: 'ERROR',
     ...options,
   };

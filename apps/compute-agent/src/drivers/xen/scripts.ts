@@ -148,10 +148,10 @@ export const INFO = `${START}\ntimeout 60 xl info`;
 
 /**
  * Also brings back what filters guests, when somebody has swept the tables away or has set the kernel to pass frames by
- * them, as services of a host do when they are started again. A host on which that fails is not well.
+ * them, as services of a host do when they are started again. A host on which that fails is not well. $1: seconds for xl.
  */
 export const CHECK = `${START}${BRIDGED}
-timeout 10 xl list 0 >/dev/null
+timeout "$1" xl list 0 >/dev/null
 tables=
 for file in "$root"/guests/*/guard.nft; do
   [ -e "$file" ] || continue

@@ -11,7 +11,7 @@ describe('settings of Xen', () => {
     });
     const { shell, ...options } = xenOptions(settings, 'cloud');
     expect(options).toEqual({
-      ...{ cloudId: 'cloud', root: '/var/lib/omnivisor/xen', type: 'pvh', reservedMemoryMib: 512 },
+      ...{ cloudId: 'cloud', patience: 1, root: '/var/lib/omnivisor/xen', type: 'pvh', reservedMemoryMib: 512 },
       bridges: { physnet1: 'xenbr0', physnet2: 'xenbr1' },
     });
     expect(shell.isRemote).toBe(true);

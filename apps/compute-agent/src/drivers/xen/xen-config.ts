@@ -39,16 +39,19 @@ export const XenSettings = z.object({
 });
 export type XenSettings = z.output<typeof XenSettings>;
 
-export const xenOptions = (settings: XenSettings, cloudId: string): XenDriverOptions => {
+/** @param patience times as long as usual that the host may take */
+export const xenOptions = (settings: XenSettings, cloudId: string, patience = 1): XenDriverOptions => {
   const address = settings.OMNIVISOR_XEN_HOST === 'local' ? null : sshAddress(settings.OMNIVISOR_XEN_HOST);
   return {
     cloudId,
+    patience,
     shell: address
       ? new SshShell({
           ...address,
           user: address.user ?? 'root',
           identityFile: settings.OMNIVISOR_XEN_KEY,
           knownHostsFile: settings.OMNIVISOR_XEN_KNOWN_HOSTS,
+          patience,
         })
       : new LocalShell(),
     root: settings.OMNIVISOR_XEN_ROOT,

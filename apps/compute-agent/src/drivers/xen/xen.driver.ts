@@ -30,7 +30,8 @@ import { watchGuests } from './watch.js';
 import { parseInfo } from './xl-output.js';
 
 const NEVER = new AbortController().signal;
-const CHECK_LIMIT = 4_000;
+/** Milliseconds until the host counts as not answering, and seconds until what it runs meanwhile is ended. */
+const CHECK_LIMITS = { answer: 4_000, hung: 10 };
 const SAVE_LIMIT = 3_600_000;
 const KIB_OF_GIB = 1024 ** 2;
 
@@ -49,8 +50,8 @@ export interface XenDriverOptions {
   readonly softRebootPatience?: number;
   /** Milliseconds until a call that does not wait for a guest counts as not answered. */
   readonly answerTimeout?: number;
-  /** Milliseconds until the host counts as not answering a check; 4 s unless told. */
-  readonly checkTimeout?: number;
+  /** Times as long as usual that the host may take to answer; 1 unless told. */
+  readonly patience?: number;
 }
 
 /**
@@ -128,7 +129,7 @@ export class XenDriver implements HypervisorDriver {
 
   constructor(private readonly options: XenDriverOptions) {
     this.physicalNetworks = Object.keys(options.bridges);
-    this.host = new Host(options.shell, { ...LIMITS, answer: options.answerTimeout ?? LIMITS.answer });
+    this.host = new Host(options.shell, { ...LIMITS, answer: options.answerTimeout ?? LIMITS.answer * this.patience });
     this.guests = new Guests(this.host, options.root, options.cloudId);
   }
 
@@ -144,10 +145,10 @@ export class XenDriver implements HypervisorDriver {
   }
 
   check(): Promise<void> {
-    return this.words(
-      async () =>
-        void (await this.host.look(CHECK, [this.options.root], { timeout: this.options.checkTimeout ?? CHECK_LIMIT })),
-    );
+    return this.words(async () => {
+      const hung = String(Math.ceil(CHECK_LIMITS.hung * this.patience));
+      await this.host.look(CHECK, [this.options.root, hung], { timeout: CHECK_LIMITS.answer * this.patience });
+    });
   }
 
   inventory(): Promise<HostInventory> {
@@ -244,6 +245,10 @@ export class XenDriver implements HypervisorDriver {
     this.closing.abort();
     this.channel.close();
     this.options.shell.close();
+  }
+
+  private get patience(): number {
+    return this.options.patience ?? 1;
   }
 
   /** Takes the place of a guest; until that is answered, what is there may be somebody else's. */
