@@ -66,15 +66,19 @@ export class AllHypervisors {
   private readonly children: ChildProcess[] = [];
   private readonly bridge = `ovx${process.pid}`;
 
-  private constructor(private readonly cloud: RunningCloud) {}
+  private constructor(
+    private readonly cloud: RunningCloud,
+    private readonly seconds: number,
+  ) {}
 
-  /** @param kinds that run here @param others hypervisors that run elsewhere */
+  /** @param kinds that run here @param others hypervisors that run elsewhere @param seconds for all to be taken up */
   static async start(
     cloud: RunningCloud,
     kinds: readonly Kind[] = ['fake', 'qemu', 'vsphere', 'xenserver', 'hyperv'],
     others: readonly Pair[] = [],
+    seconds = 60,
   ): Promise<AllHypervisors> {
-    const all = new AllHypervisors(cloud);
+    const all = new AllHypervisors(cloud, seconds);
     const started: Record<Kind, () => Promise<Pair | null>> = {
       fake: () => all.fake(),
       qemu: () => all.qemu(),
@@ -291,7 +295,7 @@ export class AllHypervisors {
       'all agents have taken up their hosts',
       list,
       (services) => this.hosts.every((name) => services.some((s) => s.host === name && s.state === 'up')),
-      60,
+      this.seconds,
     ).catch((error) => {
       throw new Error(`${error.message}\n${this.hosts.map((h) => `--- ${h}\n${this.log(h)}`).join('\n')}`);
     });

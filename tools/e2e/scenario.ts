@@ -17,6 +17,8 @@ export interface Pace {
   readonly seconds: number;
   /** Whether the guest hears what it is asked, from when on the steps go on; at once when there is none. */
   readonly hears?: (server: string) => Promise<boolean>;
+  /** Told of each step that is done. */
+  readonly tell?: (step: Done) => void;
 }
 
 /** What a step did to the server's stream, without what differs from host to host. */
@@ -104,7 +106,7 @@ export class Walk {
         async () => {
           snapshot = (await act({ createImage: { name: `of-${this.host}` } })).image_id;
           const status = async () => (await api.get('image', `/images/${snapshot}`)).status;
-          await eventually('the image is there', status, (now) => now === 'active');
+          await eventually('the image is there', status, (now) => now === 'active', this.pace.seconds);
         },
       ],
       ['rescue', () => act({ rescue: { rescue_image_ref: image } })],
@@ -197,15 +199,19 @@ export class Walk {
     } catch (error) {
       if ((error as { status?: number }).status !== 501)
         throw new Error(`${step} on ${this.host}: ${(error as Error).message}`, { cause: error });
-      this.done.push({ step, events: 501 });
-      return;
+      return this.note({ step, events: 501 });
     }
     if (step !== 'delete') await this.reaches(() => this.isAtRest());
     const { hears } = this.pace;
     if (step === 'create' && hears) await this.reaches(() => hears(this.id));
     const events = await this.news();
     this.seen = events.at(-1)?.position ?? this.seen;
-    this.done.push({ step, events: events.map(words) });
+    this.note({ step, events: events.map(words) });
+  }
+
+  private note(step: Done): void {
+    this.done.push(step);
+    this.pace.tell?.(step);
   }
 }
 

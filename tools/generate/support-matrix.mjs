@@ -111,6 +111,10 @@ const labLines = (results, titles) => {
     `${what} shown over ${lab.over} by \`${lab.command}\`, last on the day that is said (${lab.level}):`,
     '',
     ...shown.sort(),
+    ...Object.entries(lab.proofs.scenario ?? {}).flatMap(([what, day]) => [
+      '',
+      `In a whole cloud, by its public API: ${what} (${day}).`,
+    ]),
   ];
 };
 

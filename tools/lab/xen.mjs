@@ -19,6 +19,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Refused, run } from '../services/process.mjs';
@@ -38,12 +39,14 @@ const { values, positionals } = parseArgs({
   },
 });
 
-/** Parts of the tests by the names of their groups; each has a machine for itself. What takes long comes first. */
+const DRIVER = 'apps/compute-agent/src/drivers/xen';
+
+/** Parts of the tests, by folder and name of the group; each has a machine for itself. What takes long comes first. */
 const AREAS = {
-  scenario: 'a cloud with Xen',
-  recovery: 'hypervisor driver: xen an agent that ends',
-  image: 'the test image in a paravirtual domain',
-  guards: 'guarded ports',
+  scenario: ['tools/lab/xen', 'a cloud with Xen'],
+  recovery: [DRIVER, 'hypervisor driver: xen an agent that ends'],
+  image: [DRIVER, 'the test image in a paravirtual domain'],
+  guards: [DRIVER, 'guarded ports'],
   ...Object.fromEntries(
     Object.entries({
       ...{ host: 'the host', spawning: 'spawning', power: 'power', pausing: 'pausing', suspending: 'suspending' },
@@ -52,7 +55,7 @@ const AREAS = {
       ...{ statistics: 'statistics', missing: 'a server that is not there', others: 'guests of others' },
       ...{ concurrency: 'several calls at once', destroying: 'destroying', events: 'events' },
       linux: 'a guest with Linux',
-    }).map(([area, group]) => [area, `hypervisor driver: xen ${group}`]),
+    }).map(([area, group]) => [area, [DRIVER, `hypervisor driver: xen ${group}`]]),
   ),
 };
 for (const area of positionals)
@@ -61,6 +64,7 @@ for (const area of positionals)
     process.exit(2);
   }
 const cache = resolve(values.cache ?? join(root, '.omnivisor-lab'));
+const isAlone = values.machines === '1';
 const say = (text) => console.error(text);
 const seconds = (since) => `${((Date.now() - since) / 1000).toFixed(1)} s`;
 const interrupted = new AbortController();
@@ -69,32 +73,30 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => interrupt
 /** What an area has said of what it tried, without the tests of other areas. */
 const said = (line) => !/^\s*↓/.test(line);
 
-/** Runs an area, and says all of it at once: several may run. @returns its exit code */
+/** Runs an area, and says all of it at once where several run. @returns its exit code */
 const suite = (area, settings) =>
   new Promise((done) => {
-    const [file, group] = area === 'scenario' ? ['tools/lab/xen'] : ['apps/compute-agent/src/drivers/xen', AREAS[area]];
+    const [folder, group] = AREAS[area];
     const child = spawn(
       join(root, 'node_modules/.bin/vitest'),
-      [
-        ...['run', '--config', 'tools/verify/vitest.config.ts', '--reporter=verbose', file],
-        ...(group ? ['-t', `^${group} `] : []),
-      ],
+      ['run', '--config', 'tools/verify/vitest.config.ts', '--reporter=verbose', folder, '-t', `^${group} `],
       {
         cwd: root,
         stdio: ['ignore', 'pipe', 'pipe'],
         env: { ...process.env, NO_COLOR: '1', OMNIVISOR_LAB_XEN: JSON.stringify(settings) },
       },
     );
-    let output = '';
-    for (const stream of [child.stdout, child.stderr])
-      stream.on('data', (bytes) => {
-        output += bytes;
+    const lines = [];
+    const tell = isAlone ? (line) => console.log(line) : (line) => lines.push(line);
+    for (const input of [child.stdout, child.stderr])
+      createInterface({ input }).on('line', (line) => {
+        if (said(line)) tell(line);
       });
     interrupted.signal.addEventListener('abort', () => child.kill());
     child
       .once('error', () => done(1))
       .once('close', (code) => {
-        console.log(output.split('\n').filter(said).join('\n'));
+        if (lines.length > 0) console.log(lines.join('\n'));
         done(code ?? 1);
       });
   });

@@ -29,9 +29,11 @@ export type LabSettings = z.output<typeof LabSettings>;
 const ROOT = '/var/lib/omnivisor/xen';
 const CLOUD = 'lab-cloud';
 const COMMAND_LINE = 'console=hvc0 net.ifnames=0 quiet loglevel=4 nokaslr mitigations=off';
-/** Milliseconds for anything of a guest: every instruction is emulated. */
-export const PATIENCE = 240_000;
-const SHELL_TIME = 60_000;
+/** How much longer than on a plain machine anything may take: every instruction is emulated, beside others that are. */
+export const SLOWNESS = 15;
+/** Milliseconds for anything of a guest. */
+export const PATIENCE = 20_000 * SLOWNESS;
+const SHELL_TIME = 5_000 * SLOWNESS;
 /** What is typed before the prompt is lost. */
 const TYPE_AGAIN = 2_000;
 
@@ -48,7 +50,10 @@ export class Lab {
   async open(cloudId = CLOUD): Promise<XenDriver> {
     const shell = this.shell();
     const bridges = { physnet1: 'xenbr0' };
-    const driver = new XenDriver({ cloudId, shell, root: ROOT, type: 'pv', bridges, softRebootPatience: 60_000 });
+    const driver = new XenDriver({
+      ...{ cloudId, shell, root: ROOT, type: 'pv', bridges },
+      ...{ softRebootPatience: 60_000, patience: SLOWNESS },
+    });
     const report = await driver.probe(AbortSignal.timeout(PATIENCE));
     if (report.health !== 'healthy') throw new Error(report.reason);
     return driver;
@@ -125,7 +130,10 @@ export class Lab {
   private shell(): MortalShell {
     const { port, key, knownHosts } = this.settings;
     const shell = new MortalShell(
-      new SshShell({ host: '127.0.0.1', port, user: 'root', identityFile: key, knownHostsFile: knownHosts }),
+      new SshShell({
+        ...{ host: '127.0.0.1', port, user: 'root', identityFile: key, knownHostsFile: knownHosts },
+        patience: SLOWNESS,
+      }),
     );
     this.shells.push(shell);
     return shell;
