@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { fileSource, tapNic, testGuest } from '../common/test-guest.js';
 import { domainTypeFor, nicFor } from './hardware.js';
 
-const all = { pv: true, hvm: true };
+const all = { pv: true, pvh: true, hvm: true };
 const guest = (properties: Record<string, string> = {}, extraSpecs: Record<string, string> = {}) => {
   const spec = testGuest(ServerId.parse(randomUUID()), 'cloud');
   return { ...spec, flavor: { ...spec.flavor, extraSpecs }, image: { ...spec.image, properties } };
@@ -37,8 +37,9 @@ describe('the type of a domain', () => {
   });
 
   it('is one that the host runs', () => {
-    expect(() => domainTypeFor(guest(), { pv: false, hvm: true }, 'pv')).toThrow('a pv domain on this host');
-    expect(() => domainTypeFor(guest({ vm_mode: 'hvm' }), { pv: true, hvm: false }, 'pv')).toThrow('a hvm domain');
+    expect(() => domainTypeFor(guest(), { ...all, pv: false }, 'pv')).toThrow('a pv domain on this host');
+    expect(() => domainTypeFor(guest({ vm_mode: 'hvm' }), { ...all, hvm: false }, 'pv')).toThrow('a hvm domain');
+    expect(() => domainTypeFor(guest(), { ...all, pvh: false }, 'pvh')).toThrow('a pvh domain');
     expect(() => domainTypeFor(guest({}, { 'hw:mem_page_size': '2MB' }), all, 'pv')).toThrow('hw:mem_page_size');
     const directBoot = { kernel: fileSource('/k'), ramdisk: null, commandLine: '' };
     expect(() => domainTypeFor({ ...guest({ vm_mode: 'hvm' }), directBoot }, all, 'pv')).toThrow('a kernel outside');

@@ -1,11 +1,8 @@
 import { type GuestNic, type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
 import type { DomainType, Nic } from './definition.js';
 
-/** What the host can run. */
-export interface Capabilities {
-  readonly pv: boolean;
-  readonly hvm: boolean;
-}
+/** Types of domains that the host can run. */
+export type Capabilities = Readonly<Record<DomainType, boolean>>;
 
 const refuse = (what: string): never => {
   throw new HypervisorError('unsupported', `Xen cannot serve ${what}`);
@@ -58,7 +55,7 @@ export const domainTypeFor = ({ image, flavor, directBoot }: GuestSpec, host: Ca
   const firmware = properties.hw_firmware_type === 'bios' ? ('hvm' as const) : undefined;
   const type = byMode ?? byMachine ?? firmware ?? fallback;
   if (firmware && type !== firmware) refuse(`hw_firmware_type=bios: a ${type} domain has no firmware`);
-  if (type === 'pv' ? !host.pv : !host.hvm) refuse(`a ${type} domain on this host`);
+  if (!host[type]) refuse(`a ${type} domain on this host`);
   if (type === 'hvm' && directBoot) refuse('a kernel outside of the disk in a hvm domain');
   return type;
 };

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { Host, type HostShell } from './host-shell.js';
 import { parseFacts, probe } from './probe.js';
+import { FACTS, INFO, PROBE } from './scripts.js';
 
 /** Answers each script with the same. */
 const answering = (script: string, isRemote: boolean): HostShell => ({
@@ -12,7 +13,53 @@ const answering = (script: string, isRemote: boolean): HostShell => ({
 const probed = async (shell: HostShell) =>
   (await probe(new Host(shell), { root: '/x', type: 'pv', bridges: [] }, AbortSignal.timeout(5_000))).report;
 
+const CLAIMS_ALL = `xen_version : 4.17.7
+virt_caps : pv hvm
+xen_caps : xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_64
+nr_cpus : 4
+cores_per_socket : 4
+threads_per_core : 1
+total_memory : 4096
+free_memory : 2048
+`;
+/** Xen that claims to run domains of all types: what xl says of a guest of each, and ends with. */
+const claiming = (guests: Readonly<Record<string, readonly [code: number, said: string]>>): HostShell => ({
+  isRemote: true,
+  start: (script, args) => {
+    const [, type = ''] = script === PROBE ? /^type = "(\w+)"$/m.exec(args[2]!)! : [];
+    const answers = new Map<string, readonly [number, string]>([
+      [INFO, [0, CLAIMS_ALL]],
+      [FACTS, [0, 'disk 1000 400\n']],
+      [PROBE, guests[type]!],
+    ]);
+    const [code, said] = answers.get(script) ?? [0, ''];
+    const answer = ['-c', 'cat >/dev/null; printf %s "$2"; printf %s "$2" >&2; exit "$1"', 'sh', `${code}`, said];
+    return spawn('/bin/sh', answer, { stdio: ['pipe', 'pipe', 'pipe'] });
+  },
+  close: () => {},
+});
+const RAN = [0, 'Domain 3 has shut down, reason code 0 0x0\n'] as const;
+const CRASHED = [0, 'Domain 3 has shut down, reason code 3 0x3\n'] as const;
+const NO_MODEL = [1, 'libxl: error: no device model\n'] as const;
+
 describe('the probe', () => {
+  it('offers the types of which a guest has run, and says why no others', async () => {
+    const shell = claiming({ pv: RAN, pvh: CRASHED, hvm: NO_MODEL });
+    const options = { root: '/x', type: 'pv' as const, bridges: [] };
+    const { report, capabilities } = await probe(new Host(shell), options, AbortSignal.timeout(5_000));
+    expect(capabilities).toEqual({ pv: true, pvh: false, hvm: false });
+    expect(report).toMatchObject({ health: 'healthy' });
+    expect(report.reason).toMatch(/^a guest ran on Xen 4.17.7 as pv; no pvh .*code 3.*; no hvm .*no device model/);
+    const modes = report.traits.filter((trait) => /VM_MODE|FIRMWARE/.test(trait));
+    expect(modes).toEqual(['CUSTOM_VM_MODE_XEN']);
+  });
+
+  it('believes no host on which a guest of the wanted type did not run', async () => {
+    expect(await probed(claiming({ pv: CRASHED, pvh: RAN, hvm: RAN }))).toMatchObject({
+      ...{ health: 'unhealthy', reason: expect.stringMatching(/^no pv guest ran: .*code 3/) },
+    });
+  });
+
   it('knows a machine that is no dom0', async () => {
     const missing = 'echo "/bin/sh: 1: xl: not found" >&2; exit 127';
     expect(await probed(answering(missing, false))).toMatchObject({ health: 'undetected' });

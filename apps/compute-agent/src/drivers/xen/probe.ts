@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { networkNeeds, ServerId } from '@omnivisor/contracts';
 import { cpuTraits } from '../common/cpu-traits.js';
 import { HypervisorError, type ProbeReport } from '../hypervisor-driver.js';
-import type { DomainType } from './definition.js';
+import { DOMAIN_TYPES, type DomainType } from './definition.js';
 import { guardOf } from './guard.js';
 import type { Capabilities } from './hardware.js';
 import type { Host } from './host-shell.js';
@@ -43,12 +43,21 @@ export interface Probed {
   readonly logsConsoles: boolean;
 }
 
-const NONE: Omit<Probed, 'report'> = { capabilities: { pv: false, hvm: false }, logsConsoles: false };
+const NONE: Omit<Probed, 'report'> = { capabilities: { pv: false, pvh: false, hvm: false }, logsConsoles: false };
 
-/** @param root folder in dom0 */
+export interface ProbeOptions {
+  /** Folder in dom0. */
+  readonly root: string;
+  /** Of guests whose image does not say. */
+  readonly type: DomainType;
+  readonly bridges: readonly string[];
+  /** Times as long as usual that a guest may take. */
+  readonly patience?: number;
+}
+
 export const probe = async (
   host: Host,
-  { root, type, bridges }: { readonly root: string; readonly type: DomainType; readonly bridges: readonly string[] },
+  { root, type, bridges, patience = 1 }: ProbeOptions,
   signal: AbortSignal,
 ): Promise<Probed> => {
   const fail = (health: 'unhealthy' | 'undetected', reason: string, found: Partial<ProbeReport> = {}): Probed => ({
@@ -58,14 +67,16 @@ export const probe = async (
   try {
     const info = parseInfo(await host.look(INFO, [root], { signal }));
     const facts = parseFacts(await host.look(FACTS, [root], { signal }));
-    const found = known(info, facts);
-    const capabilities = { pv: info.pv, hvm: info.hvm };
-    if (type === 'pv' ? !info.pv : !info.hvm)
-      return fail('unhealthy', `${found.version} runs no ${type} domains: choose another OMNIVISOR_XEN_TYPE`, found);
+    const claimed = { pv: info.pv, pvh: info.hvm, hvm: info.hvm };
+    const untried = known(info, facts, NONE.capabilities);
+    const { version } = untried;
+    if (!claimed[type])
+      return fail('unhealthy', `${version} runs no ${type} domains: choose another OMNIVISOR_XEN_TYPE`, untried);
     const missing = bridges.filter((bridge) => !facts.bridges.includes(bridge));
-    if (missing.length > 0) return fail('unhealthy', `dom0 has no bridge ${missing.join(', ')}`, found);
-    if (info.pv) await runGuest(host, root, signal);
-    const how = info.pv ? 'a guest ran' : 'xl answered, and no guest was tried, as there are no paravirtual ones,';
+    if (missing.length > 0) return fail('unhealthy', `dom0 has no bridge ${missing.join(', ')}`, untried);
+    const { capabilities, why } = await tryTypes(host, { root, type, patience }, claimed, signal);
+    const found = known(info, facts, capabilities);
+    const ran = DOMAIN_TYPES.filter((one) => capabilities[one]).join(', ');
     const guards = (await canGuard(host, root, signal)) ? GUARDED : [];
     const log = facts.logsConsoles ? '' : '; xenconsoled logs no guests, so there is no console output';
     return {
@@ -76,7 +87,7 @@ export const probe = async (
         ...found,
         traits: [...found.traits, ...guards],
         health: 'healthy',
-        reason: `${how} on ${found.version}${log}${guards.length > 0 ? '' : NO_GUARD}`,
+        reason: `a guest ran on ${version} as ${ran}${why}${log}${guards.length > 0 ? '' : NO_GUARD}`,
       },
     };
   } catch (error) {
@@ -115,22 +126,76 @@ const canGuard = async (host: Host, root: string, signal: AbortSignal): Promise<
   return (await host.look(CAN_GUARD, [root], { input: Buffer.from(filter), signal })).trim() === 'guards';
 };
 
+/**
+ * Which types of domains run here, of those that Xen claims: a guest of each is tried.
+ * @returns why the others do not, as the end of a sentence
+ * @throws HypervisorError when the wanted one does not
+ */
+const tryTypes = async (
+  host: Host,
+  { root, type: wanted, patience }: Required<Pick<ProbeOptions, 'root' | 'type' | 'patience'>>,
+  claimed: Capabilities,
+  signal: AbortSignal,
+): Promise<{ readonly capabilities: Capabilities; readonly why: string }> => {
+  const capabilities = { pv: false, pvh: false, hvm: false };
+  let why = '';
+  for (const type of DOMAIN_TYPES.filter((one) => claimed[one]))
+    try {
+      const seconds = Math.ceil((type === wanted ? PATIENCE.wanted : PATIENCE.other) * patience);
+      await runGuest(host, root, { type, seconds }, signal);
+      capabilities[type] = true;
+    } catch (error) {
+      const { code, native = '', message } = error as HypervisorError;
+      const isLate = code === 'unavailable';
+      if (signal.aborted || (isLate && type === wanted)) throw error;
+      const because = `no ${type} guest ran: ${isLate ? 'it did not end in time' : (told(native) ?? message)}`;
+      if (type === wanted) throw new HypervisorError(code, because);
+      why += `; ${because}`;
+    }
+  return { capabilities, why };
+};
+
+/** The line of xl that says why. */
+const told = (text: string): string | undefined =>
+  text
+    .split('\n')
+    .find((line) => /error|reason code/i.test(line))
+    ?.slice(0, 200);
+
+/** Seconds for a guest that switches itself off at once. One that hangs is not to take the time of the whole probe. */
+const PATIENCE = { wanted: 60, other: 5 };
+
+/** A pvh domain of 16 MiB has no room for tables of its own; a hvm domain has this in the place of its firmware. */
+const SETTINGS: Readonly<Record<DomainType, { readonly config: string; readonly kernel: string }>> = {
+  pv: { config: 'memory = 16\n', kernel: 'kernel' },
+  pvh: { config: 'memory = 32\n', kernel: 'kernel' },
+  hvm: { config: 'memory = 32\nvga = "none"\nvnc = 0\n', kernel: 'firmware_override' },
+};
+
 /** @throws HypervisorError `fault` when it did not switch itself off */
-const runGuest = async (host: Host, root: string, signal: AbortSignal): Promise<void> => {
+const runGuest = async (
+  host: Host,
+  root: string,
+  { type, seconds }: { readonly type: DomainType; readonly seconds: number },
+  signal: AbortSignal,
+): Promise<void> => {
   const name = `omnivisor-probe-${randomUUID()}`;
-  const config = `name = "${name}"\ntype = "pv"\nmemory = 16\non_poweroff = "destroy"\non_crash = "destroy"\n`;
-  const said = await host.call(PROBE, [root, name, config], { input: probeKernel(), signal });
+  const { config, kernel } = SETTINGS[type];
+  const ends = ['poweroff', 'reboot', 'crash'].map((end) => `on_${end} = "destroy"\n`).join('');
+  const domain = `name = "${name}"\ntype = "${type}"\n${config}${ends}`;
+  const said = await host.call(PROBE, [root, name, domain, kernel, `${seconds}`], { input: probeKernel(), signal });
   if (!/reason code 0\b/.test(said)) throw new HypervisorError('fault', 'a guest was started and did not run', said);
 };
 
-const known = (info: XenInfo, facts: HostFacts) => ({
+const known = (info: XenInfo, facts: HostFacts, runs: Capabilities) => ({
   version: `Xen ${info.version}`,
   hypervisorVersion: versionNumber(info.version),
   traits: [
     ...['COMPUTE_NODE', 'COMPUTE_ARCH_X86_64', 'COMPUTE_IMAGE_TYPE_RAW'],
     ...['COMPUTE_STORAGE_BUS_XEN', 'COMPUTE_NET_VIF_MODEL_NETFRONT', 'CUSTOM_HYPERVISOR_XEN'],
-    ...(info.pv ? ['CUSTOM_VM_MODE_XEN'] : []),
-    ...(info.hvm ? ['CUSTOM_VM_MODE_HVM', 'COMPUTE_FIRMWARE_BIOS'] : []),
+    ...(runs.pv ? ['CUSTOM_VM_MODE_XEN'] : []),
+    ...(runs.pvh ? ['CUSTOM_VM_MODE_PVH'] : []),
+    ...(runs.hvm ? ['CUSTOM_VM_MODE_HVM', 'COMPUTE_FIRMWARE_BIOS'] : []),
     // A guest runs no guests of its own here.
     ...cpuTraits(facts.cpuFlags.filter((flag) => flag !== 'vmx' && flag !== 'svm')),
   ],

@@ -403,13 +403,15 @@ for n in /sys/bus/xen-backend/devices/vif-"$domid"-*/net/*; do
 done`);
 
 /**
- * Runs a throw-away domain: $1 its name, $2 its configuration but for the kernel, which is the input. What earlier probes
- * left goes. Says how the domain has ended.
+ * Runs a throw-away domain: $1 its name, $2 its configuration but for the kernel, which is the input, $3 what its
+ * configuration calls that, $4 the seconds that it may take. What earlier probes left goes. Says how the domain has ended.
  */
 export const PROBE = `${START}
 mkdir -p "$root"
 for old in $(xl list | sed -n 's/^\\(omnivisor-probe-[0-9a-f-]*\\) .*/\\1/p'); do xl destroy "$old" || true; done
-trap 'rm -f "$root/$1.kernel" "$root/$1.cfg" $logs/console/guest-"$1".log $logs/xl-"$1".log' EXIT
+trap 'xl destroy "$1" >/dev/null 2>&1 || true
+rm -f "$root/$1.kernel" "$root/$1.cfg" $logs/console/guest-"$1".log $logs/xl-"$1".log $logs/qemu-dm-"$1".log' EXIT
 cat >"$root/$1.kernel"
-printf '%skernel = "%s"\\n' "$2" "$root/$1.kernel" >"$root/$1.cfg"
-timeout 60 xl create -F "$root/$1.cfg" 2>&1`;
+printf '%s%s = "%s"\\n' "$2" "$3" "$root/$1.kernel" >"$root/$1.cfg"
+said=$(timeout "$4" xl create -F "$root/$1.cfg" 2>&1) || { status=$?; printf '%s\\n' "$said" >&2; exit $status; }
+printf '%s\\n' "$said"`;

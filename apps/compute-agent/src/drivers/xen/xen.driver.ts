@@ -135,7 +135,8 @@ export class XenDriver implements HypervisorDriver {
 
   async probe(signal: AbortSignal): Promise<ProbeReport> {
     const { root, type, bridges } = this.options;
-    const found = await probe(this.host, { root, type, bridges: Object.values(bridges) }, signal);
+    const options = { root, type, bridges: Object.values(bridges), patience: this.patience };
+    const found = await probe(this.host, options, signal);
     if (found.report.health !== 'healthy') return found.report;
     this.capabilities = found.capabilities;
     if (found.logsConsoles)
@@ -369,10 +370,8 @@ export class XenDriver implements HypervisorDriver {
   }
 
   private async able(): Promise<Capabilities> {
-    if (!this.capabilities) {
-      const { pv, hvm } = await this.info();
-      this.capabilities = { pv, hvm };
-    }
+    // Until a guest of the others has run in a probe.
+    this.capabilities ??= { pv: (await this.info()).pv, pvh: false, hvm: false };
     return this.capabilities;
   }
 
