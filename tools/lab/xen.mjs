@@ -52,6 +52,7 @@ const AREAS = {
       ...{ host: 'the host', spawning: 'spawning', power: 'power', pausing: 'pausing', suspending: 'suspending' },
       ...{ rebuilding: 'rebuilding', rescuing: 'rescuing', resizing: 'resizing', snapshots: 'snapshots' },
       ...{ disks: 'attached disks', nics: 'attached network interfaces', log: 'the console log', consoles: 'consoles' },
+      adoption: 'adoption',
       ...{ statistics: 'statistics', missing: 'a server that is not there', others: 'guests of others' },
       ...{ concurrency: 'several calls at once', destroying: 'destroying', events: 'events' },
       linux: 'a guest with Linux',

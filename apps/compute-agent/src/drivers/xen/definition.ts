@@ -50,6 +50,16 @@ export const AttachedDisk = z.object({
 });
 export type AttachedDisk = z.output<typeof AttachedDisk>;
 
+/** A domain that somebody else made, which keeps its name and UUID. */
+const Adopted = z.object({
+  uuid: z.string(),
+  name: z.string(),
+  /** Where its own files are that its folder has under these names. */
+  files: z.record(FileName, z.string()),
+  /** Interfaces that are no ports, as xl reads them. */
+  nics: z.array(z.string()),
+});
+
 /**
  * All that is known of a guest, in `guest.json` of its folder in dom0, from before anything of it can run. Domains of Xen
  * last as long as they run; this is what stays.
@@ -74,6 +84,7 @@ export const Definition = z.object({
   rebuilding: z.number().int().nullable(),
   nics: z.array(Nic),
   disks: z.array(AttachedDisk),
+  adopted: Adopted.nullable().default(null),
 });
 export type Definition = z.output<typeof Definition>;
 
@@ -83,6 +94,10 @@ export const markOf = ({ cloudId, serverId, attempt, build }: Definition): Guest
   attempt,
   build,
 });
+
+/** What its domain is known by. */
+export const domainOf = ({ serverId, adopted }: Definition): { readonly uuid: string; readonly name: string } =>
+  adopted ?? { uuid: serverId, name: serverId };
 
 /** Files that its disks and boot need; all others of its folder with such names are left over. */
 export const filesOf = ({ boot, ephemeral, swap, config, rescue, before }: Definition): string[] =>

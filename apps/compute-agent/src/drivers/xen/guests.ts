@@ -1,7 +1,7 @@
 import { mib, type PowerState, type ServerId } from '@omnivisor/contracts';
 import { KeyedMutex } from '../common/keyed-mutex.js';
 import { type FoundGuest, HypervisorError } from '../hypervisor-driver.js';
-import { Definition, filesOf, markOf } from './definition.js';
+import { Definition, domainOf, filesOf, markOf } from './definition.js';
 import type { CallOptions, Host } from './host-shell.js';
 import { KEEP, LIST } from './scripts.js';
 import { xlConfig } from './xl-config.js';
@@ -57,7 +57,8 @@ export class Guests {
         unreadable.add(id);
         return [];
       }
-      const domain = domains.find(({ uuid, name }) => uuid === id && name === id) ?? null;
+      const own = domainOf(definition);
+      const domain = domains.find(({ uuid, name }) => uuid === own.uuid && name === own.name) ?? null;
       const without = suspended.has(id) ? 'suspended' : restarting.has(id) ? 'running' : 'shutdown';
       return [{ definition, domain, power: powerOf(domain, without) }];
     });

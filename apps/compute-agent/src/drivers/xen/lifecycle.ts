@@ -55,6 +55,8 @@ export const rescue = async (guests: Guests, { spec, type }: Plan, signal: Abort
     return;
   }
   if (definition.stage !== 'settled') refuse(`a guest that is ${definition.stage} cannot be rescued`);
+  // Its own second disk may have the place that its root gets.
+  if (definition.adopted) throw new HypervisorError('unsupported', 'an adopted guest cannot be rescued');
   await stopGuest(guests, spec.mark.serverId);
   try {
     refuseAborted(signal);

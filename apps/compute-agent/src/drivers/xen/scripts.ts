@@ -14,16 +14,21 @@ const START = `${PATHS}\nset -eu\numask 077\nlogs=\${XEN_LOG_DIR:-/var/log/xen}\
 trap 'exit 143' TERM`;
 
 /**
- * A name and an address alone identify nothing: a domain is the guest's when it has the guest's name and UUID. That there
- * is none is not believed of a toolstack that fails, nor while the hypervisor has one with the UUID that is not dying.
+ * A name and an address alone identify nothing: a domain is the guest's when it has the guest's name and UUID, both the
+ * server's id, or what the file "adopted" says of a domain that somebody else has made. That there is none is not believed
+ * of a toolstack that fails, nor while the hypervisor has one with the UUID that is not dying.
  */
 const FUNCTIONS = `
 xl() { command xl "$@" 9>&-; }
+known_by() {
+  uuid=$id name=$id
+  [ ! -e "$root/guests/$id/adopted" ] || read -r uuid name <"$root/guests/$id/adopted"
+}
 ours() {
   for try in 1 2 3; do
-    if domid=$(xl domid "$id" 2>/dev/null) && [ "$(xenstore-read "/local/domain/$domid/vm" 2>/dev/null)" = "/vm/$id" ]; then return; fi
+    if domid=$(xl domid "$name" 2>/dev/null) && [ "$(xenstore-read "/local/domain/$domid/vm" 2>/dev/null)" = "/vm/$uuid" ]; then return; fi
     listed=$(xl list -v) || { echo 'xl does not say which domains there are' >&2; exit 1; }
-    printf '%s\\n' "$listed" | grep -q -- "[rbpsc-]\\{5\\}- .* $id" || return 1
+    printf '%s\\n' "$listed" | grep -q -- "[rbpsc-]\\{5\\}- .* $uuid" || return 1
   done
   echo 'xl does not say which domain is the guest' >&2
   exit 1
@@ -42,6 +47,7 @@ while
   [ ! "$root/locks/$id" -ef /dev/fd/9 ]
 do :; done
 echo
+known_by
 trap : TERM
 ${body}`;
 
@@ -49,6 +55,7 @@ ${body}`;
 const lookScript = (body: string): string => `${START}
 id=$1; shift
 ${FUNCTIONS}
+known_by
 ${body}`;
 
 /** Frames of bridges pass the stateful tables. */
@@ -120,7 +127,7 @@ create() (
 begin() {
   nics=$1 how=$2; shift 2
   if [ -z "$nics" ]; then create "$how" "$@"; return; fi
-  create "$how" -p "$@" && carried "$nics" && xl unpause "$(xl domid "$id")"
+  create "$how" -p "$@" && carried "$nics" && xl unpause "$(xl domid "$name")"
 }
 `;
 
@@ -187,6 +194,55 @@ rm -rf "$new"; mkdir "$new"
 printf '%s\\n' "$1" >"$new/guest.json"
 mv "$new" "$g"`);
 
+/** Lines \`taken\` with the UUID of each domain that is a guest's of any cloud; a line \`domains\`, and the settings of all. */
+export const CANDIDATES = `${START}
+mkdir -p "$root/guests"
+for g in "$root"/guests/*; do
+  [ -e "$g" ] || continue
+  echo "taken \${g##*/}"
+  [ ! -e "$g/adopted" ] || { read -r uuid _ <"$g/adopted"; echo "taken $uuid"; }
+done
+domains=$(xl list -v)
+configs=$(xl list -l)
+printf 'domains\\n%s\\nsettings\\n%s\\n' "$domains" "$configs"`;
+
+/** Bytes of each disk, one a line; 0 of one that cannot be read. */
+export const SIZES = `${START}
+for disk; do
+  if [ -b "$disk" ]; then blockdev --getsize64 "$disk"; else stat -L -c %s "$disk" 2>/dev/null || echo 0; fi
+done`;
+
+/**
+ * Makes the folder of a guest that runs already: $1 its definition, $2 UUID and $3 name of its domain, then names in the
+ * folder and the files of the host that they stand for. Says \`taken\` when something stands in its place, \`gone\` when
+ * there is no such domain, or another guest has it.
+ */
+export const ADOPT = guestScript(`
+exec 8>>"$root/locks/adopting"
+flock -w "$wait" 8 || exit 75
+if [ -e "$g" ]; then echo taken; exit; fi
+domid=$(xl domid "$3" 2>/dev/null) && [ "$(xenstore-read "/local/domain/$domid/vm" 2>/dev/null)" = "/vm/$2" ] || { echo gone; exit; }
+for other in "$root"/guests/*/adopted; do
+  [ -e "$other" ] || continue
+  read -r uuid _ <"$other"
+  [ "$uuid" != "$2" ] || { echo gone; exit; }
+done
+new=$root/guests/.new-$id
+rm -rf "$new"; mkdir "$new"
+printf '%s\\n' "$1" >"$new/guest.json"
+printf '%s %s\\n' "$2" "$3" >"$new/adopted"
+shift 3
+while [ $# -gt 0 ]; do ln -s "$2" "$new/$1"; shift 2; done
+mv "$new" "$g"`);
+
+/** Forgets a guest that runs on. */
+export const RELEASE = guestScript(`${GUARD}
+ours || exit 1
+[ -e "$g/adopted" ]
+unguard
+mv "$g" "$root/guests/.new-$id"
+rm -rf "$root/guests/.new-$id" "$root/locks/$id"`);
+
 /**
  * Takes the bytes of an image from its input: $1 SHA-256, $2 size, $3 a name of its own, $4 what unpacks them. Those
  * that nobody has used for a day go.
@@ -236,7 +292,8 @@ cat >"$g/$1.new"
 mv "$g/$1.new" "$g/$1"`);
 
 /** Bytes of the root disk: $1 its file. */
-export const SIZE_OF = guestScript(`stat -c %s "$g/$1"`);
+export const SIZE_OF = guestScript(`
+if [ -b "$g/$1" ]; then blockdev --getsize64 "$g/$1"; else stat -L -c %s "$g/$1"; fi`);
 
 /** Keeps a definition: $1; the files named after it stay, other disks of the folder go. */
 export const KEEP = guestScript(`
@@ -294,7 +351,7 @@ stop
 rm -rf "$root/guests/.new-$id"
 [ ! -e "$g" ] || mv "$g" "$root/guests/.new-$id"
 rm -rf "$root/guests/.new-$id"
-rm -f "$logs/console/guest-$id.log"* "$logs/xl-$id.log"*
+rm -f "$logs/console/guest-$name.log"* "$logs/xl-$name.log"*
 rm -f "$root/locks/$id"`);
 
 /** Runs \`xl\` about the guest's domain: $1 the command, the rest its other arguments. */
@@ -361,7 +418,7 @@ stat -L -c %s /dev/fd/3
 exec cat <&3`);
 
 /** The newest bytes of the guest's console: $1. */
-export const CONSOLE_LOG = lookScript(`tail -c "$1" "$logs/console/guest-$id.log" 2>/dev/null || true`);
+export const CONSOLE_LOG = lookScript(`tail -c "$1" "$logs/console/guest-$name.log" 2>/dev/null || true`);
 
 /** Joins input and output to a guest's console: $1 the type of its port. Ends with either. */
 export const CONSOLE = lookScript(`

@@ -45,6 +45,14 @@ const cutOff = async () => {
 let made = 0;
 const guest = async (id: ServerId): Promise<GuestSpec> =>
   testGuest(id, cloudId, { disks: rootFrom(fileSource(image)) });
+const nic = async (): Promise<GuestNic> => ({
+  portId: randomUUID(),
+  mac: `fa:16:3e:00:02:${(++made % 256).toString(16).padStart(2, '0')}`,
+  mtu: 1500,
+  model: null,
+  attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null },
+  guard: null,
+});
 const type = async (id: ServerId, keys: string) => typed(await control, id, keys);
 
 describeHypervisorDriver({
@@ -59,7 +67,7 @@ describeHypervisorDriver({
   ],
   supports: [
     ...(['pausing', 'suspending', 'rebuilding', 'rescuing', 'resizing', 'snapshots', 'disks', 'diskGrowing'] as const),
-    ...(['nics', 'consoleLog', 'consoles.serial', 'statistics'] as const),
+    ...(['nics', 'adoption', 'consoleLog', 'consoles.serial', 'statistics'] as const),
   ],
   open: () => driverOf(),
   reopen: () => driverOf(),
@@ -105,6 +113,10 @@ describeHypervisorDriver({
   },
   firstConsoleText: /guest is up/,
   foreignGuest: () => double.foreign(`theirs-${++made}`),
+  adoptable: async () => {
+    const nics = [await nic()];
+    return { ...(await double.adoptable(`theirs-${++made}`, nics[0]!.mac)), nics };
+  },
   inTheWay: (id) => double.foreign(id),
   makeUnreachable: cutOff,
   stopHypervisor: cutOff,
@@ -136,12 +148,5 @@ describeHypervisorDriver({
   countsRequests: false,
   // Each gap of a change is tried with a guest of its own.
   patience: 20_000,
-  nic: async (): Promise<GuestNic> => ({
-    portId: randomUUID(),
-    mac: `fa:16:3e:00:02:${(++made % 256).toString(16).padStart(2, '0')}`,
-    mtu: 1500,
-    model: null,
-    attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null },
-    guard: null,
-  }),
+  nic,
 });

@@ -15,6 +15,7 @@ import {
   HypervisorError,
   type ProbeReport,
 } from '../hypervisor-driver.js';
+import { adopt, candidates, release } from './adoption.js';
 import type { Definition, DomainType, Nic } from './definition.js';
 import { attachDisk, attachNic, detachDisk, detachNic, growDisk } from './devices.js';
 import { makeDisks, refuseAborted } from './disks.js';
@@ -105,6 +106,14 @@ export class XenDriver implements HypervisorDriver {
   readonly nics: NonNullable<HypervisorDriver['nics']> = {
     attach: (id, nic) => this.with(id, async (guest) => attachNic(this.guests, guest, (await this.plugged([nic]))[0]!)),
     detach: (id, portId) => this.with(id, (guest) => detachNic(this.guests, guest, portId)),
+  };
+  readonly adoption: NonNullable<HypervisorDriver['adoption']> = {
+    candidates: () => this.words(() => candidates(this.guests)),
+    adopt: (nativeId, mark, nics) =>
+      this.alone(mark.serverId, async () =>
+        asFound(await adopt(this.guests, nativeId, mark, await this.plugged(nics))),
+      ),
+    release: (id) => this.alone(id, () => release(this.guests, id)),
   };
   readonly consoles = {
     kinds: new Set<ConsoleKind>(['serial']),
@@ -260,7 +269,7 @@ export class XenDriver implements HypervisorDriver {
       ...spec.mark,
       ...{ stage: 'building', type, size, nics: [...nics], disks: [] },
       boot: { root: 'root.raw', kernel: null, ramdisk: null, commandLine: '' },
-      ...{ ephemeral: null, swap: null, config: null, rescue: null, before: null, rebuilding: null },
+      ...{ ephemeral: null, swap: null, config: null, rescue: null, before: null, rebuilding: null, adopted: null },
     };
     if ((await this.guests.call(id, BEGIN, [JSON.stringify(empty)])).trim() === 'taken')
       throw new HypervisorError('fault', `something that is not ours has the place of server ${id}`);

@@ -9,6 +9,7 @@ const guest: Definition = {
   size: { vcpus: 2, memory: 512, disk: 1 },
   boot: { root: 'root.raw', kernel: null, ramdisk: null, commandLine: '' },
   ...{ ephemeral: null, swap: null, config: 'config.iso', rescue: null, before: null, rebuilding: null },
+  adopted: null,
   nics: [
     {
       portId: '00000000-0000-4000-8000-000000000001',
@@ -32,6 +33,16 @@ describe('the configuration of a domain', () => {
       ...['on_poweroff = "destroy"', 'on_reboot = "restart"', 'on_watchdog = "restart"', 'on_crash = "preserve"'],
       ...['bootloader = "pygrub"', ''],
     ]);
+  });
+
+  it('of an adopted guest has its own name, files and interfaces, wherever our folder is', () => {
+    const boot = { root: 'r.raw', kernel: 'k.kernel', ramdisk: null, commandLine: '' };
+    const files = { 'r.raw': '/dev/vg/root', 'k.kernel': '/boot/theirs' };
+    const adopted = { uuid: 'a-uuid', name: 'theirs', files, nics: ['mac=00:16:3e:00:00:01,bridge=br9'] };
+    const config = xlConfig({ ...guest, boot, adopted }, '/g');
+    for (const part of ['name = "theirs"', 'uuid = "a-uuid"', 'target=/dev/vg/root"', 'kernel = "/boot/theirs"'])
+      expect(config).toContain(part);
+    expect(config).toMatch(/^vif = .*fa:16:3e.*"mac=00:16:3e:00:00:01,bridge=br9"\]$/m);
   });
 
   it('starts a kernel that lies beside the disk', () => {

@@ -1,5 +1,5 @@
 import { HypervisorError } from '../hypervisor-driver.js';
-import type { AttachedDisk, Definition, DomainType, Nic } from './definition.js';
+import { type AttachedDisk, type Definition, type DomainType, domainOf, type Nic } from './definition.js';
 import { deviceOf } from './guard.js';
 
 /**
@@ -57,10 +57,14 @@ export interface NamedDisk {
   readonly readOnly: boolean;
 }
 
+/** An adopted guest that is given back is started again without the folder. */
+const pathOf = ({ adopted }: Definition, folder: string, file: string): string =>
+  adopted?.files[file] ?? `${folder}/${file}`;
+
 /** @param folder of the guest in dom0 */
 export const disksOf = (guest: Definition, folder: string): NamedDisk[] => {
   const own = (name: string, device: string, file: string | null | undefined, readOnly = false): NamedDisk[] =>
-    file ? [{ name, device, path: `${folder}/${file}`, readOnly }] : [];
+    file ? [{ name, device, path: pathOf(guest, folder, file), readOnly }] : [];
   const { rescue } = guest;
   return [
     ...(rescue ? own('rescue', DEVICES.root, rescue.boot.root) : []),
@@ -75,21 +79,22 @@ export const disksOf = (guest: Definition, folder: string): NamedDisk[] => {
 /** The domain of a guest in xl's configuration language. @param folder of the guest in dom0 */
 export const xlConfig = (guest: Definition, folder: string): string => {
   const { type, boot } = guest.rescue ?? guest;
+  const { name, uuid } = domainOf(guest);
   const settings: Record<string, string | number> = {
-    name: text(guest.serverId),
-    uuid: text(guest.serverId),
+    name: text(name),
+    uuid: text(uuid),
     type: text(type),
     memory: guest.size.memory,
     maxmem: guest.size.memory,
     vcpus: guest.size.vcpus,
     disk: list(disksOf(guest, folder).map(({ path, device, readOnly }) => diskSpec(path, device, readOnly))),
-    vif: list(guest.nics.map((nic) => nicSpec(nic, type).join(','))),
+    vif: list([...guest.nics.map((nic) => nicSpec(nic, type).join(',')), ...(guest.adopted?.nics ?? [])]),
     // A guest that ends stays off until somebody wants it on; one that resets itself comes back by itself.
     on_poweroff: text('destroy'),
     on_reboot: text('restart'),
     on_watchdog: text('restart'),
     on_crash: text('preserve'),
-    ...bootSettings(boot, type, folder),
+    ...bootSettings(boot, type, (file) => pathOf(guest, folder, file)),
     ...(type === 'hvm' ? { serial: text('pty'), vnc: 0, boot: text('c') } : {}),
   };
   return Object.entries(settings)
@@ -100,12 +105,12 @@ export const xlConfig = (guest: Definition, folder: string): string => {
 const bootSettings = (
   { kernel, ramdisk, commandLine }: Definition['boot'],
   type: Definition['type'],
-  folder: string,
+  path: (file: string) => string,
 ): Record<string, string> => {
   if (kernel)
     return {
-      kernel: text(`${folder}/${kernel}`),
-      ...(ramdisk ? { ramdisk: text(`${folder}/${ramdisk}`) } : {}),
+      kernel: text(path(kernel)),
+      ...(ramdisk ? { ramdisk: text(path(ramdisk)) } : {}),
       ...(commandLine ? { cmdline: text(commandLine) } : {}),
     };
   return type === 'hvm' ? {} : { bootloader: text('pygrub') };

@@ -127,6 +127,27 @@ export class Lab {
     };
   }
 
+  /** A domain of somebody else with a disk, an interface and a kernel beside them, which waits for ever. */
+  async adoptable(name: string, mac: string) {
+    await this.host.call(
+      `PATH=$PATH:/usr/sbin:/sbin; set -eu
+      mkdir -p /srv/theirs; cat >"/srv/theirs/$1.kernel"; truncate -s 1M "/srv/theirs/$1.raw"
+      printf 'name = "%s"\ntype = "pv"\nmemory = 32\nkernel = "/srv/theirs/%s.kernel"\n' "$1" "$1" >"/srv/theirs/$1.cfg"
+      printf 'disk = ["format=raw,vdev=xvda,access=rw,target=/srv/theirs/%s.raw"]\n' "$1" >>"/srv/theirs/$1.cfg"
+      printf 'vif = ["mac=%s,bridge=xenbr0"]\n' "$2" >>"/srv/theirs/$1.cfg"
+      xl create "/srv/theirs/$1.cfg" >/dev/null`,
+      [name, mac],
+      { input: quietKernel('a guest of somebody else is booting\n'), timeout: PATIENCE },
+    );
+    const ids = async () => (await this.run('xl list -v "$1" 2>/dev/null | tail -n +2 || true', name)).trim();
+    const began = await ids();
+    return {
+      nativeId: /[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/.exec(began)![0],
+      untouched: async () => (await this.run('xl domid "$1" || true', name)).trim() === /\s(\d+)\s/.exec(began)![1],
+      remove: async () => void (await this.run('xl destroy "$1" 2>/dev/null || true; rm -f "/srv/theirs/$1".*', name)),
+    };
+  }
+
   private shell(): MortalShell {
     const { port, key, knownHosts } = this.settings;
     const shell = new MortalShell(
@@ -255,6 +276,10 @@ export const labUnderTest = (lab: Lab): DriverUnderTest => {
         .filter(Boolean),
     firstConsoleText: /is booting/,
     foreignGuest: () => lab.foreign(`theirs-${++made}`),
+    adoptable: async () => {
+      const nics = [await nic()];
+      return { ...(await lab.adoptable(`theirs-${++made}`, nics[0]!.mac)), nics };
+    },
     inTheWay: (id) => lab.foreign(id),
     makeUnreachable: () => lab.cutOff(),
     stopHypervisor: () => lab.cutOff(),
@@ -322,6 +347,6 @@ export const labUnderTest = (lab: Lab): DriverUnderTest => {
 
 export const SUPPORTED = [
   ...(['pausing', 'suspending', 'rebuilding', 'rescuing', 'resizing', 'snapshots', 'disks', 'diskGrowing'] as const),
-  ...(['nics', 'consoleLog', 'consoles.serial', 'statistics'] as const),
+  ...(['nics', 'adoption', 'consoleLog', 'consoles.serial', 'statistics'] as const),
 ] as const;
 export const NO_GRACE = ms(0);

@@ -52,8 +52,9 @@ export class XlDouble {
       .join(' ');
   }
 
-  shell(): MortalShell {
-    return new MortalShell(new LocalShell({ PATH: `${bin}:${process.env.PATH}`, ...this.environment }));
+  /** @param first folders of tools that are found before the double's, each with a colon */
+  shell(first = ''): MortalShell {
+    return new MortalShell(new LocalShell({ PATH: `${first}${bin}:${process.env.PATH}`, ...this.environment }));
   }
 
   async xl(...args: string[]): Promise<string> {
@@ -74,6 +75,26 @@ export class XlDouble {
     return {
       untouched: async () => (await this.xl('domid', name).catch(() => '')).trim() === domid,
       remove: async () => void (await this.xl('destroy', name)),
+    };
+  }
+
+  /** The same with a disk, an interface and its kernel, which runs. */
+  async adoptable(name: string, mac: string) {
+    const at = (file: string) => join(this.folder, file);
+    const [config, disk] = [at(`${name}.cfg`), at(`${name}.raw`)];
+    writeFileSync(at('kernel'), 'a kernel');
+    writeFileSync(disk, 'a disk');
+    const settings = `name = "${name}"\ntype = "pv"\nmemory = 16\nkernel = "${at('kernel')}"\n`;
+    const devices = `disk = ["format=raw,vdev=xvda,access=rw,target=${disk}"]\nvif = ["mac=${mac},bridge=xenbr0"]\n`;
+    writeFileSync(config, `${settings}${devices}`);
+    await this.xl('create', config);
+    const listed = async () => (await this.xl('list', '-v')).split('\n').find((line) => line.startsWith(`${name} `));
+    const domid = (await this.xl('domid', name)).trim();
+    return {
+      nativeId: /[0-9a-f-]{36}/.exec((await listed())!)![0],
+      disk,
+      untouched: async () => (await this.xl('domid', name).catch(() => '')).trim() === domid,
+      remove: async () => void (await this.xl('destroy', name).catch(() => undefined)),
     };
   }
 

@@ -1,0 +1,94 @@
+import { randomUUID } from 'node:crypto';
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ms, ServerId } from '@omnivisor/contracts';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { GuestNic } from '../hypervisor-driver.js';
+import { XlDouble } from './testing/xl-double.js';
+import { XenDriver } from './xen.driver.js';
+
+const cloudId = 'test-cloud';
+const mac = 'fa:16:3e:00:04:01';
+const port = (change: Partial<GuestNic> = {}): GuestNic => ({
+  ...{ portId: randomUUID(), mac, mtu: 1500, model: null, guard: null },
+  attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null },
+  ...change,
+});
+const mark = () => ({ cloudId, serverId: ServerId.parse(randomUUID()), attempt: 1, build: 0 });
+
+describe('adopting a domain of Xen', { timeout: 30_000 }, () => {
+  const double = new XlDouble();
+  const tools = join(double.folder, 'tools');
+  /** What becomes of `xl list -l` on its way, as sed has it. */
+  const altered = (how: string) => {
+    const xl = `[ "$1$2" = list-l ] || exec env PATH="\${PATH#*:}" xl "$@"\nPATH=\${PATH#*:} xl "$@" | sed '${how}'\n`;
+    writeFileSync(join(tools, 'xl'), `#!/bin/sh\n${xl}`);
+    chmodSync(join(tools, 'xl'), 0o755);
+    const shell = double.shell(`${tools}:`);
+    return new XenDriver({ cloudId, shell, root: double.root, type: 'pv', bridges: { physnet1: 'xenbr0' } });
+  };
+  let xen: XenDriver;
+  let theirs: Awaited<ReturnType<XlDouble['adoptable']>>;
+  let made = 0;
+
+  beforeAll(async () => {
+    mkdirSync(tools);
+    xen = altered('');
+    theirs = await double.adoptable(`theirs-${++made}`, mac);
+  });
+  afterEach(async () => {
+    expect(await xen.list()).toEqual([]);
+  });
+  afterAll(() => double.close());
+
+  const domain = async () => {
+    const listed = JSON.parse(await double.xl('list', '-l')) as { config: { c_info: { uuid: string } } }[];
+    return listed.find(({ config }) => config.c_info.uuid === theirs.nativeId)?.config;
+  };
+
+  it('says what it has', async () => {
+    expect(await xen.adoption.candidates()).toEqual([
+      {
+        ...{ nativeId: theirs.nativeId, name: `theirs-${made}`, power: 'running', vcpus: 1, memory: 16 },
+        ...{ disks: [{ name: 'xvda', size: 6 }], nics: [{ mac, network: 'xenbr0' }] },
+      },
+    ]);
+  });
+
+  it('starts it with what it had, and gives it back so that it starts without us', async () => {
+    const before = await domain();
+    const { serverId: id, ...rest } = mark();
+    await xen.adoption.adopt(theirs.nativeId, { serverId: id, ...rest }, []);
+    await xen.powerOff(id, ms(0));
+    await expect(xen.adoption.release(id)).rejects.toMatchObject({ code: 'fault' });
+    await xen.powerOn(id, []);
+    expect(await domain()).toEqual(before);
+    await xen.adoption.release(id);
+    expect(await domain()).toEqual(before);
+    expect((await xen.adoption.candidates()).map(({ nativeId }) => nativeId)).toEqual([theirs.nativeId]);
+  });
+
+  it('is refused with ports that are not what it has, or that nothing would guard', async () => {
+    const vlan = { kind: 'provider', networkType: 'vlan', physicalNetwork: 'physnet1', segmentationId: 7 } as const;
+    for (const [nic, code] of [
+      [port({ mac: 'fa:16:3e:00:04:99' }), 'fault'],
+      [port({ attachment: vlan }), 'unsupported'],
+      [port({ guard: { addresses: [], rules: [] } }), 'unsupported'],
+    ] as const)
+      await expect(xen.adoption.adopt(theirs.nativeId, mark(), [nic])).rejects.toMatchObject({ code });
+  });
+
+  it.each([
+    's/"pv"/"hvm"/',
+    's/"raw"/"qcow2"/',
+    's/"xvda"/"sda"/',
+    's/"disks" : /"pcidevs" : [{}], "disks" : /',
+    's/vif-bridge/vif-openvswitch/',
+    's/"kernel" : /"bootloader" : "pvgrub", "was" : /',
+  ])('is refused where it would be another after its next start: %s', async (how) => {
+    await expect(altered(how).adoption.adopt(theirs.nativeId, mark(), [port()])).rejects.toMatchObject({
+      code: 'unsupported',
+    });
+    altered('');
+  });
+});

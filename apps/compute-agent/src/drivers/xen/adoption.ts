@@ -1,0 +1,207 @@
+import { type MiB, mib, type ServerId } from '@omnivisor/contracts';
+import { z } from 'zod';
+import { type ForeignGuest, type GuestMark, HypervisorError } from '../hypervisor-driver.js';
+import type { Definition, DomainType, Nic } from './definition.js';
+import { type Guest, type Guests, isOn } from './guests.js';
+import { ADOPT, CANDIDATES, RELEASE, SIZES } from './scripts.js';
+import { type Domain, parseDomains } from './xl-output.js';
+
+const GIB = 1024 ** 3;
+const KIB_OF_MIB = 1024;
+/** Links in the guest's folder to the disk and kernel that the domain came with, for what reads them. */
+const LINKS = { root: 'root-adopted.raw', kernel: 'root-adopted.kernel', ramdisk: 'root-adopted.ramdisk' } as const;
+
+/** A domain as `xl list -l` tells of it; what has its default value is not there. */
+const Settings = z.object({
+  domid: z.number(),
+  config: z.looseObject({
+    c_info: z.object({ type: z.string(), name: z.string(), uuid: z.string().default('') }),
+    b_info: z.object({
+      max_vcpus: z.number().default(1),
+      max_memkb: z.number().default(0),
+      kernel: z.string().default(''),
+      ramdisk: z.string().default(''),
+      cmdline: z.string().default(''),
+      bootloader: z.string().default(''),
+      bootloader_args: z.array(z.string()).default([]),
+    }),
+    disks: z
+      .array(
+        z.object({
+          pdev_path: z.string().default(''),
+          vdev: z.string(),
+          format: z.string().default(''),
+          readwrite: z.number().default(0),
+          script: z.string().default(''),
+          backend_domid: z.number().default(0),
+          backend_domname: z.string().default(''),
+        }),
+      )
+      .default([]),
+    nics: z
+      .array(z.object({ mac: z.string(), bridge: z.string().default(''), script: z.string().default('') }))
+      .default([]),
+  }),
+});
+type Config = z.output<typeof Settings>['config'];
+interface Stranger {
+  readonly domain: Domain;
+  readonly config: Config;
+}
+
+/** What the probes of any agent run. */
+const PROBE_NAME = /^omnivisor-probe-/;
+
+const strangers = async ({ host, root }: Guests): Promise<Stranger[]> => {
+  const text = await host.look(CANDIDATES, [root]);
+  const [, head, listed, settings] = /^([\s\S]*?)^domains\n([\s\S]*?)\nsettings\n([\s\S]*)$/m.exec(text) ?? [];
+  if (settings === undefined)
+    throw new HypervisorError('fault', 'the Xen host gave an answer that is none', text.slice(0, 500));
+  const taken = new Set(head!.split('\n').map((line) => line.replace(/^taken /, '')));
+  const domains = parseDomains(listed!).filter(
+    ({ domid, uuid, name }) => domid !== 0 && !taken.has(uuid) && !PROBE_NAME.test(name),
+  );
+  // Between the two, one may have come or gone.
+  const all = z.array(z.unknown()).parse(JSON.parse(settings));
+  return domains.flatMap((domain) => {
+    const found = Settings.safeParse(all.find((one) => (one as { domid?: unknown } | null)?.domid === domain.domid));
+    return found.success ? [{ domain, config: found.data.config }] : [];
+  });
+};
+
+const sizesOf = async ({ host, root }: Guests, { disks }: Config): Promise<number[]> =>
+  disks.length === 0
+    ? []
+    : (await host.look(SIZES, [root, ...disks.map((disk) => disk.pdev_path)])).trim().split('\n').map(Number);
+
+/** What xl lists may be some KiB less. */
+const memoryOf = ({ b_info: { max_memkb: kib } }: Config): MiB => mib(Math.round(kib / KIB_OF_MIB));
+
+const POWER = { running: 'running', paused: 'paused', off: 'shutdown', crashed: 'crashed' } as const;
+
+/** Domains that are no guests of any cloud. */
+export const candidates = async (guests: Guests): Promise<ForeignGuest[]> =>
+  Promise.all(
+    (await strangers(guests)).map(async ({ domain, config }) => {
+      const sizes = await sizesOf(guests, config);
+      return {
+        nativeId: domain.uuid,
+        name: domain.name,
+        power: POWER[domain.state],
+        vcpus: config.b_info.max_vcpus,
+        memory: memoryOf(config),
+        disks: config.disks.map(({ vdev }, i) => ({ name: vdev, size: sizes[i] ?? 0 })),
+        nics: config.nics.map(({ mac, bridge }) => ({ mac: mac.toLowerCase(), network: bridge || null })),
+      };
+    }),
+  );
+
+const unsupported = (what: string): never => {
+  throw new HypervisorError('unsupported', `${what} cannot be adopted`);
+};
+
+/** @throws HypervisorError `unsupported` for what it would be without when it is started the next time */
+const typeOf = ({ b_info: built, c_info: made, disks, nics, ...rest }: Config): DomainType => {
+  const type = z.enum(['pv', 'pvh']).safeParse(made.type).data ?? unsupported(`a guest of type ${made.type}`);
+  for (const [kind, value] of Object.entries(rest))
+    if (Array.isArray(value) && value.length > 0) unsupported(`a guest with ${kind}`);
+  for (const { vdev, format, script, backend_domid: from, backend_domname: name } of disks)
+    if (!/^xvd[a-y]$/.test(vdev) || format !== 'raw' || script || from !== 0 || name)
+      unsupported('a guest with other disks than raw ones of dom0, with names like xvda');
+  if (nics.some(({ bridge, script }) => !bridge || !/^(.*\/)?vif-bridge$|^$/.test(script)))
+    unsupported('a guest with interfaces on no bridge');
+  if (built.bootloader ? !/(^|\/)pygrub$/.test(built.bootloader) || built.bootloader_args.length > 0 : !built.kernel)
+    unsupported('a guest with another boot loader than pygrub');
+  return type;
+};
+
+/** What it is from now on. */
+const definitionOf = (
+  { domain, config }: Stranger,
+  mark: GuestMark,
+  nics: readonly Nic[],
+  sizes: readonly number[],
+): Definition => {
+  const { b_info: built, disks } = config;
+  const type = typeOf(config);
+  const root = disks.findIndex(({ vdev }) => vdev === 'xvda');
+  if (root < 0) return unsupported('a guest without a disk xvda');
+  for (const nic of nics) {
+    const own = config.nics.find(({ mac }) => mac.toLowerCase() === nic.mac);
+    if (!own) throw new HypervisorError('fault', 'the guest has no network interface with that MAC address');
+    if (own.bridge !== nic.bridge) throw new HypervisorError('fault', 'the interface is on another network');
+    // The filter knows devices by names that only the driver gives.
+    if (nic.guard) unsupported('an interface with port security');
+  }
+  const direct = built.bootloader ? null : built;
+  const files = {
+    [LINKS.root]: disks[root]!.pdev_path,
+    ...(direct ? { [LINKS.kernel]: direct.kernel } : {}),
+    ...(direct?.ramdisk ? { [LINKS.ramdisk]: direct.ramdisk } : {}),
+  };
+  const others = config.nics.filter(({ mac }) => nics.every((nic) => nic.mac !== mac.toLowerCase()));
+  return {
+    ...mark,
+    ...{ stage: 'settled', type, ephemeral: null, swap: null, config: null, rescue: null, before: null },
+    rebuilding: null,
+    size: {
+      vcpus: built.max_vcpus,
+      memory: memoryOf(config),
+      disk: Math.ceil((sizes[root] ?? 0) / GIB),
+    },
+    boot: {
+      root: LINKS.root,
+      kernel: direct ? LINKS.kernel : null,
+      ramdisk: direct?.ramdisk ? LINKS.ramdisk : null,
+      commandLine: direct?.cmdline ?? '',
+    },
+    nics: [...nics],
+    disks: disks
+      .filter((_, i) => i !== root)
+      .map(({ vdev, pdev_path: path, readwrite }) => ({
+        ...{ diskId: `adopted-${vdev}`, path, device: vdev, readOnly: readwrite === 0 },
+      })),
+    adopted: {
+      ...{ uuid: domain.uuid, name: domain.name, files },
+      nics: others.map(({ mac, bridge }) => `mac=${mac},bridge=${bridge}`),
+    },
+  };
+};
+
+/** It goes on as it is; what it is started with from now on is made of what it was started with. */
+export const adopt = async (
+  guests: Guests,
+  nativeId: string,
+  mark: GuestMark,
+  nics: readonly Nic[],
+): Promise<Guest> => {
+  const { serverId: id } = mark;
+  const known = await guests.findOrNothing(id);
+  if (known) {
+    if (known.definition.adopted?.uuid === nativeId && known.definition.attempt === mark.attempt) return known;
+    throw new HypervisorError('fault', 'another guest stands for this server');
+  }
+  const found = (await strangers(guests)).find(({ domain }) => domain.uuid === nativeId);
+  if (!found) throw new HypervisorError('fault', 'there is no such guest to adopt');
+  const definition = definitionOf(found, mark, nics, await sizesOf(guests, found.config));
+  // What could not be started again is refused before it is ours.
+  guests.config(definition);
+  const { uuid, name, files } = definition.adopted!;
+  const args = [JSON.stringify(definition), uuid, name, ...Object.entries(files).flat()];
+  const said = (await guests.call(id, ADOPT, args)).trim();
+  if (said === 'taken') throw new HypervisorError('fault', `something that is not ours has the place of server ${id}`);
+  if (said === 'gone') throw new HypervisorError('fault', 'there is no such guest to adopt');
+  return guests.get(id);
+};
+
+export const release = async (guests: Guests, id: ServerId): Promise<void> => {
+  const guest = await guests.findOrNothing(id);
+  if (!guest) return;
+  const { adopted, boot, stage } = guest.definition;
+  if (!adopted) throw new HypervisorError('fault', 'the guest was not adopted');
+  // A domain of Xen is there as long as it runs.
+  if (!isOn(guest)) throw new HypervisorError('fault', 'a guest that is off would be lost: start it first');
+  if (stage !== 'settled' || boot.root !== LINKS.root)
+    throw new HypervisorError('fault', 'the guest has a disk by now that is not its own');
+  await guests.call(id, RELEASE);
+};
