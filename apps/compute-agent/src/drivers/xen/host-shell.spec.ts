@@ -23,4 +23,18 @@ describe('calls of a Xen host', () => {
     expect([await change, await held]).toEqual(['done\n', '']);
     expect(await busy.call('echo next', [])).toBe('next\n');
   });
+
+  it.each([true, false])('give a disk in whole or fail, from another machine (%s) packed', async (isRemote) => {
+    const shell = new LocalShell();
+    const over = new Host({ isRemote, start: (...call) => shell.start(...call), close: () => {} });
+    const disk = async (end: string) => {
+      const script = `echo 300000; head -c 300000 /dev/urandom | $1 ${end}`;
+      const { size, stream } = await over.read(script, [], AbortSignal.timeout(soon));
+      let length = 0;
+      for await (const part of stream) length += (part as Buffer).length;
+      return { size, length };
+    };
+    expect(await disk('')).toEqual({ size: 300_000, length: 300_000 });
+    await expect(disk('| head -c 200000')).rejects.toMatchObject({ code: 'unavailable' });
+  });
 });

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { constants, createGunzip } from 'node:zlib';
 import { asHypervisorError } from '../common/native-command.js';
 import { type SshTarget, sshArguments } from '../common/ssh.js';
 import { HypervisorError } from '../hypervisor-driver.js';
@@ -166,8 +167,8 @@ export class Host {
   }
 
   /**
-   * Runs a script that writes a number of bytes in a line of its own, and then so many. The stream fails when there are
-   * less; the script ends with it.
+   * Runs a script that writes a number of bytes in a line of its own, and then so many, which go through its last argument:
+   * they are packed on the way from another machine. The stream fails when there are less; the script ends with it.
    */
   async read(
     script: string,
@@ -175,7 +176,8 @@ export class Host {
     signal: AbortSignal,
   ): Promise<{ readonly size: number; readonly stream: Readable }> {
     if (signal.aborted) throw aborted();
-    const child = this.shell.start(script, args);
+    const { isRemote } = this.shell;
+    const child = this.shell.start(script, [...args, isRemote ? 'gzip -1' : 'cat']);
     child.stdin.on('error', () => undefined).end();
     let complaint = '';
     child.stderr.on('data', (bytes: Buffer) => {
@@ -188,7 +190,9 @@ export class Host {
       if (signal.aborted) throw aborted();
       if (!/^\d+$/.test(size)) throw endedWith(child.exitCode, complaint);
       const stream = exactly(Number(size));
-      pipeline(child.stdout, stream).then(
+      // What ends in the middle is told by its length.
+      const packed = { finishFlush: constants.Z_SYNC_FLUSH };
+      pipeline([child.stdout, ...(isRemote ? [createGunzip(packed)] : []), stream]).then(
         () => undefined,
         () => stop(),
       );

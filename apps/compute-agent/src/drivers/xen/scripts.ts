@@ -389,7 +389,7 @@ for device in $(losetup -n -O NAME -j "$1" 2>/dev/null); do losetup -c "$device"
 
 /**
  * Writes the size and then the bytes of a disk at one moment: $1 file, $2 name of a copy, which is gone before it is
- * read. The guest stands still while it is made, which is short where the file system shares blocks.
+ * read, $3 what packs them. The guest stands still while it is made, which is short where the file system shares blocks.
  */
 export const EXPORT = guestScript(`
 copy=$g/$2 copying= paused=
@@ -415,7 +415,7 @@ finish
 trap - EXIT
 exec 9>&-
 stat -L -c %s /dev/fd/3
-exec cat <&3`);
+exec $3 <&3`);
 
 /** The newest bytes of the guest's console: $1. */
 export const CONSOLE_LOG = lookScript(`tail -c "$1" "$logs/console/guest-$name.log" 2>/dev/null || true`);
