@@ -12,6 +12,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 const PACKAGES = [
   ...['linux-image-amd64', 'xen-hypervisor-4.17-amd64', 'xen-hypervisor-common', 'xen-utils-4.17'],
   ...['iproute2', 'kmod', 'udev', 'dropbear-bin', 'nftables', 'e2fsprogs'],
+  ...['qemu-system-xen', 'seabios'],
 ];
 /** Sparse: guests' disks lie on it too. */
 const DISK_GIB = 8;

@@ -64,7 +64,7 @@ describeHypervisorDriver({
       'ports, also when such a guest resets itself. Of recovery it has ended an agent at the first moment of each change. ' +
       'Behaviours that only look at a guest from outside have one of a few hundred bytes there.',
     'PVH and HVM were not tried: no processor with virtualisation was at hand. Where QEMU emulates one, the guest of the ' +
-      'probe runs as PVH.',
+      'probe runs as both.',
   ],
   supports: [
     ...(['pausing', 'suspending', 'rebuilding', 'rescuing', 'resizing', 'snapshots', 'disks', 'diskGrowing'] as const),
