@@ -1,5 +1,6 @@
 import { Module } from '@nestjs/common';
 import {
+  at,
   beginSnapshotImage,
   type CommandId,
   describeImage,
@@ -11,6 +12,7 @@ import {
   type HostFact,
   type HostFacts,
   type HostId,
+  hostBus,
   type ImageSnapshot,
   mib,
   type NewEvent,
@@ -28,6 +30,7 @@ import {
 import { type Call, createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
 import { person } from '@omnivisor/openstack/testing';
 import type { VirtualClock } from '@omnivisor/platform/testing';
+import type { z } from 'zod';
 import { memoryCore, memoryWorld } from '../core/gateway-core.fixtures.js';
 import type { GatewayCore as Core } from '../core/gateway-core.js';
 import { GatewayCore } from '../core/gateway-core.js';
@@ -164,6 +167,8 @@ const tokens: Readonly<Record<string, TokenContext>> = {
   admin: person('p0', 'root', ['admin', 'member', 'reader']),
 };
 
+type Question = Exclude<z.output<typeof hostBus.Wake>, { kind: 'desired' }>;
+
 export interface ComputeApp {
   readonly app: OpenStackApp;
   readonly core: Core;
@@ -183,6 +188,8 @@ export interface ComputeApp {
   report(serverId: string, fact: HostFact): Promise<void>;
   /** Images that were begun for snapshots. */
   readonly snapshots: { readonly imageId: string; readonly properties: object }[];
+  /** What the host of servers answers to live questions from now on; undefined: nothing. */
+  hostAnswers: (question: Question) => Partial<z.input<typeof hostBus.answer.request>> | undefined;
   /** The host has all features but these from now on. */
   hostLacks(...lacking: Feature[]): Promise<void>;
   close(): Promise<void>;
@@ -279,7 +286,16 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
     await append(told('HostSessionStarted', { hostId: host, session: ++sessions, facts }));
   };
   if (isNew) await hostLacks();
-  return {
+  await live.start();
+  await world.bus.subscribe(hostBus.wakeSubject(host), async (message) => {
+    const wake = hostBus.Wake.parse(message);
+    const said = wake.kind === 'desired' ? undefined : made.hostAnswers(wake);
+    if (!said || wake.kind === 'desired') return;
+    const { question } = wake;
+    const answer = { session: sessions, question, ok: true, unsupported: false, body: '', ...said };
+    await world.bus.request(hostBus.answer, answer, at(hostBus.answer, host));
+  });
+  const made: ComputeApp = {
     app,
     core,
     clock: world.clock,
@@ -330,12 +346,15 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
     },
     report,
     snapshots,
+    hostAnswers: () => undefined,
     hostLacks,
     close: async () => {
+      await live.stop();
       await app.close();
       await core.stop();
     },
   };
+  return made;
 };
 
 const hostFacts = (traits: string[]): HostFacts => ({
