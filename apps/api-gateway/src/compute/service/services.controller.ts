@@ -66,7 +66,7 @@ export class ServicesController {
     // The log does not tell when there was a scheduler.
     const scheduler = this.core.isLookingBack ? [] : [await schedulerService(this.core)];
     const found = [...scheduler, ...hosts].filter(
-      (s) => (host === undefined || s.host === host) && (binary === undefined || s.binary === binary),
+      (s) => (!host || s.host === host) && (!binary || s.binary === binary),
     );
     return { services: found.map((s) => view.render(call.version, s, undefined)) };
   }

@@ -38,6 +38,7 @@ describe('services of the cloud', () => {
   it('are found by host and binary', async () => {
     const names = async (query: string) => (await list(query)).map(({ binary, host }) => `${binary} ${host}`);
     expect(await names('')).toEqual(['nova-scheduler scheduler', 'nova-compute compute-1']);
+    expect(await names('?host=&binary=')).toEqual(await names(''));
     expect(await names('?host=compute-1')).toEqual(['nova-compute compute-1']);
     expect(await names('?host=scheduler&binary=nova-scheduler')).toEqual(['nova-scheduler scheduler']);
     expect(await names('?host=scheduler&binary=nova-compute')).toEqual([]);
