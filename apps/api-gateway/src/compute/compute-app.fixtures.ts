@@ -190,7 +190,9 @@ export interface ComputeApp {
   readonly snapshots: { readonly imageId: string; readonly properties: object }[];
   /** What the host of servers answers to live questions from now on; undefined: nothing. */
   hostAnswers: (question: Question) => Partial<z.input<typeof hostBus.answer.request>> | undefined;
-  /** The host has all features but these from now on. */
+  /** The host has missed its beats. */
+  hostGoesDown(): Promise<void>;
+  /** The host is up, and has all features but these from now on. */
   hostLacks(...lacking: Feature[]): Promise<void>;
   close(): Promise<void>;
 }
@@ -271,19 +273,18 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
   };
   /** Sessions of the host so far. */
   let sessions = 0;
-  const hostLacks = async (...lacking: Feature[]) => {
+  const tell = async (type: string, data: object) => {
     const stream = `host-${host}`;
+    const past = await world.store.readStream(stream);
+    const event = { type, schemaVersion: 1, data, context: context() } as unknown as NewEvent;
+    await world.store.append(stream, past.length - 1, [event]);
+  };
+  const hostLacks = async (...lacking: Feature[]) => {
     const enrolled = { hostId: host, name: 'compute-1', availabilityZone: 'nova', publicKey: 'U', providerId: host };
-    const told = (type: string, data: object) =>
-      ({ type, schemaVersion: 1, data, context: context() }) as unknown as NewEvent;
-    const append = async (event: NewEvent) => {
-      const past = await world.store.readStream(stream);
-      await world.store.append(stream, past.length - 1, [event]);
-    };
-    if (sessions === 0) await append(told('HostEnrolled', enrolled));
+    if (sessions === 0) await tell('HostEnrolled', enrolled);
     const has = (Object.keys(features) as Feature[]).filter((feature) => !lacking.includes(feature));
     const facts = hostFacts(has.map((feature) => features[feature].trait));
-    await append(told('HostSessionStarted', { hostId: host, session: ++sessions, facts }));
+    await tell('HostSessionStarted', { hostId: host, session: ++sessions, facts });
   };
   if (isNew) await hostLacks();
   await live.start();
@@ -348,6 +349,7 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
     snapshots,
     hostAnswers: () => undefined,
     hostLacks,
+    hostGoesDown: () => tell('HostWentDown', { hostId: host, session: sessions, missedBeats: 3 }),
     close: async () => {
       await live.stop();
       await app.close();

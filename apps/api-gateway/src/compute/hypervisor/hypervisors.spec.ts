@@ -1,6 +1,5 @@
-import { type NewEvent, seconds } from '@omnivisor/contracts';
+import { seconds } from '@omnivisor/contracts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { userContext } from '../../core/gateway-core.fixtures.js';
 import { type ComputeApp, computeApp, HOST } from '../compute-app.fixtures.js';
 import { numberOf } from '../host/host-usage.js';
 
@@ -79,11 +78,7 @@ describe('the uptime of a hypervisor', () => {
   });
 
   it('is not asked of a host that is down', async () => {
-    const stream = `host-${HOST}`;
-    const past = await app.core.store.readStream(stream);
-    const data = { hostId: HOST, session: 1, missedBeats: 3 };
-    const down = { type: 'HostWentDown', schemaVersion: 1, data, context: userContext() } as unknown as NewEvent;
-    await app.core.store.append(stream, past.length - 1, [down]);
+    await app.hostGoesDown();
     const message = 'Compute service of compute-1 is unavailable at this time.';
     expect(await uptime('2.53')).toMatchObject({ status: 400, body: { badRequest: { message } } });
     expect(await shown(HOST)).toMatchObject({ state: 'down', uptime: null });

@@ -1,7 +1,6 @@
-import { type GuestStatistics, mib, type NewEvent, seconds } from '@omnivisor/contracts';
+import { type GuestStatistics, mib, seconds } from '@omnivisor/contracts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { userContext } from '../../../core/gateway-core.fixtures.js';
-import { type ComputeApp, computeApp, HOST, IMAGE } from '../../compute-app.fixtures.js';
+import { type ComputeApp, computeApp, IMAGE } from '../../compute-app.fixtures.js';
 
 let app: ComputeApp;
 let id: string;
@@ -123,11 +122,7 @@ describe('the diagnostics of a server', () => {
   });
 
   it('are not asked of a host that is down', async () => {
-    const stream = `host-${HOST}`;
-    const past = await app.core.store.readStream(stream);
-    const data = { hostId: HOST, session: 1, missedBeats: 3 };
-    const down = { type: 'HostWentDown', schemaVersion: 1, data, context: userContext() } as unknown as NewEvent;
-    await app.core.store.append(stream, past.length - 1, [down]);
+    await app.hostGoesDown();
     expect((await ask('2.48')).status).toBe(503);
     await app.hostLacks();
   });
