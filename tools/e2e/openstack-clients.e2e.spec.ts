@@ -34,7 +34,9 @@ describe.each(found)('%s', (_, client, there) => {
       const services = (await json('catalog list')).map((s: { Type: string }) => s.Type).sort();
       expect(services).toEqual(['audit', 'compute', 'identity', 'image', 'network', 'placement']);
       expect((await json('hypervisor list')).length).toBe(2);
-      expect((await json('compute service list')).map((s: { State: string }) => s.State)).toEqual(['up', 'up']);
+      const parts = (await json('compute service list')).map((s: Record<string, string>) => [s.Binary, s.State]);
+      const host = ['nova-compute', 'up'];
+      expect(parts).toEqual([['nova-scheduler', 'up'], host, host]);
       expect((await json('availability zone list')).length).toBeGreaterThan(0);
       expect((await json('extension list --network')).length).toBeGreaterThan(10);
       expect((await json('flavor list')).length).toBeGreaterThan(0);

@@ -74,6 +74,16 @@ describe.skipIf(!root)('a real guest on QEMU', () => {
     expect(text).toContain('user data ran');
   }, 300_000);
 
+  it('is told what it has used, and its host how long it is up', async () => {
+    const told = await cloud.admin.get('compute', `/servers/${id}/diagnostics`);
+    expect(told).toMatchObject({ state: 'running', driver: 'libvirt', hypervisor: 'qemu', config_drive: true });
+    expect(told).toMatchObject({ num_cpus: 1, num_nics: 1, memory_details: { maximum: 128 } });
+    const used = [told.uptime, told.cpu_details[0].time, told.nic_details[0].rx_octets, told.memory_details.used];
+    for (const n of [...used, told.disk_details[0].read_bytes]) expect(n).toBeGreaterThan(0);
+    const { hypervisors } = await cloud.admin.get('compute', '/os-hypervisors/detail');
+    expect(hypervisors[0].uptime).toMatch(/ up .*load average/);
+  });
+
   it('outlives its agent', async () => {
     const before = qemus(id);
     expect(before).toHaveLength(1);

@@ -198,6 +198,8 @@ export class SimulatedCloud {
         send: (url, bytes) => this.takeDisk(url, bytes),
       },
       facts: () => this.facts(host),
+      uptime: async () =>
+        ` ${this.clock.now().slice(11, 19)} up 1 day,  0:00,  0 users,  load average: 0.00, 0.00, 0.00`,
       onError: this.note(host.name),
       random: this.random,
     });

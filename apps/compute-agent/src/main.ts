@@ -20,6 +20,7 @@ import { AgentConfig } from './config.js';
 import { openBest } from './drivers/open-best.js';
 import { bootId, hostFacts, machineId } from './host/host-facts.js';
 import { hostLock } from './host/host-lock.js';
+import { hostUptime, isOwnMachine } from './host/host-uptime.js';
 import { FileImageCache, noImageBytes } from './images/image-cache.js';
 import { networkOffers } from './network/network-offers.js';
 import { openNetwork } from './network/open-network.js';
@@ -109,6 +110,7 @@ const agent = new Agent({
   network,
   images: driver.backend === 'fake' ? noImageBytes : new FileImageCache(join(config.OMNIVISOR_STATE_DIR, 'images')),
   facts: (report = opened.report) => factsOf({ ...opened, report }),
+  ...(isOwnMachine(driver.backend, config) ? { uptime: hostUptime } : {}),
   onError,
   random: Math.random,
   spawns: driver.backend === 'fake' ? 64 : config.OMNIVISOR_SPAWNS,

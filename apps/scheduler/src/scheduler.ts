@@ -1,4 +1,5 @@
 import { Admin } from './admin/admin.js';
+import { Presence } from './core/presence.js';
 import { SchedulerCore, type SchedulerPorts } from './core/scheduler-core.js';
 import { defaultSettings, type SchedulerSettings } from './core/settings.js';
 import { FeedDesk } from './feed-reader/feed-desk.js';
@@ -30,6 +31,7 @@ export class Scheduler {
     this.core = new SchedulerCore(ports, options.settings ?? defaultSettings, options.onError);
     this.reserve = new Reserve(this.core);
     this.watch = new HostWatch(this.core);
+    this.core.whileActive(new Presence(this.core));
     this.core.whileActive(this.watch);
     this.core.whileActive(new HostDesk(this.core, this.watch, options.cloudId));
     this.core.whileActive(this.reserve);

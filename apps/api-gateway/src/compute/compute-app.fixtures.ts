@@ -1,5 +1,6 @@
 import { Module } from '@nestjs/common';
 import {
+  at,
   beginSnapshotImage,
   type CommandId,
   describeImage,
@@ -11,6 +12,7 @@ import {
   type HostFact,
   type HostFacts,
   type HostId,
+  hostBus,
   type ImageSnapshot,
   mib,
   type NewEvent,
@@ -28,6 +30,7 @@ import {
 import { type Call, createOpenStackApp, type OpenStackApp } from '@omnivisor/openstack';
 import { person } from '@omnivisor/openstack/testing';
 import type { VirtualClock } from '@omnivisor/platform/testing';
+import type { z } from 'zod';
 import { memoryCore, memoryWorld } from '../core/gateway-core.fixtures.js';
 import type { GatewayCore as Core } from '../core/gateway-core.js';
 import { GatewayCore } from '../core/gateway-core.js';
@@ -164,6 +167,8 @@ const tokens: Readonly<Record<string, TokenContext>> = {
   admin: person('p0', 'root', ['admin', 'member', 'reader']),
 };
 
+type Question = Exclude<z.output<typeof hostBus.Wake>, { kind: 'desired' }>;
+
 export interface ComputeApp {
   readonly app: OpenStackApp;
   readonly core: Core;
@@ -183,7 +188,11 @@ export interface ComputeApp {
   report(serverId: string, fact: HostFact): Promise<void>;
   /** Images that were begun for snapshots. */
   readonly snapshots: { readonly imageId: string; readonly properties: object }[];
-  /** The host has all features but these from now on. */
+  /** What the host of servers answers to live questions from now on; undefined: nothing. */
+  hostAnswers: (question: Question) => Partial<z.input<typeof hostBus.answer.request>> | undefined;
+  /** The host has missed its beats. */
+  hostGoesDown(): Promise<void>;
+  /** The host is up, and has all features but these from now on. */
   hostLacks(...lacking: Feature[]): Promise<void>;
   close(): Promise<void>;
 }
@@ -264,22 +273,30 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
   };
   /** Sessions of the host so far. */
   let sessions = 0;
-  const hostLacks = async (...lacking: Feature[]) => {
+  const tell = async (type: string, data: object) => {
     const stream = `host-${host}`;
+    const past = await world.store.readStream(stream);
+    const event = { type, schemaVersion: 1, data, context: context() } as unknown as NewEvent;
+    await world.store.append(stream, past.length - 1, [event]);
+  };
+  const hostLacks = async (...lacking: Feature[]) => {
     const enrolled = { hostId: host, name: 'compute-1', availabilityZone: 'nova', publicKey: 'U', providerId: host };
-    const told = (type: string, data: object) =>
-      ({ type, schemaVersion: 1, data, context: context() }) as unknown as NewEvent;
-    const append = async (event: NewEvent) => {
-      const past = await world.store.readStream(stream);
-      await world.store.append(stream, past.length - 1, [event]);
-    };
-    if (sessions === 0) await append(told('HostEnrolled', enrolled));
+    if (sessions === 0) await tell('HostEnrolled', enrolled);
     const has = (Object.keys(features) as Feature[]).filter((feature) => !lacking.includes(feature));
     const facts = hostFacts(has.map((feature) => features[feature].trait));
-    await append(told('HostSessionStarted', { hostId: host, session: ++sessions, facts }));
+    await tell('HostSessionStarted', { hostId: host, session: ++sessions, facts });
   };
   if (isNew) await hostLacks();
-  return {
+  await live.start();
+  await world.bus.subscribe(hostBus.wakeSubject(host), async (message) => {
+    const wake = hostBus.Wake.parse(message);
+    const said = wake.kind === 'desired' ? undefined : made.hostAnswers(wake);
+    if (!said || wake.kind === 'desired') return;
+    const { question } = wake;
+    const answer = { session: sessions, question, ok: true, unsupported: false, body: '', ...said };
+    await world.bus.request(hostBus.answer, answer, at(hostBus.answer, host));
+  });
+  const made: ComputeApp = {
     app,
     core,
     clock: world.clock,
@@ -330,12 +347,16 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
     },
     report,
     snapshots,
+    hostAnswers: () => undefined,
     hostLacks,
+    hostGoesDown: () => tell('HostWentDown', { hostId: host, session: sessions, missedBeats: 3 }),
     close: async () => {
+      await live.stop();
       await app.close();
       await core.stop();
     },
   };
+  return made;
 };
 
 const hostFacts = (traits: string[]): HostFacts => ({

@@ -2,6 +2,7 @@ import { AdoptionController } from './adoption/adoption.controller.js';
 import { Adoptions } from './adoption/adoptions.js';
 import { AvailabilityZonesController } from './availability-zone/availability-zones.controller.js';
 import { FlavorsController } from './flavor/flavors.controller.js';
+import { HostUptimes } from './hypervisor/host-uptimes.js';
 import { HypervisorsController } from './hypervisor/hypervisors.controller.js';
 import { ImageProxyController } from './image/image-proxy.controller.js';
 import { InstanceActionsController } from './instance-action/instance-actions.controller.js';
@@ -19,6 +20,7 @@ import { ServerRebuilder } from './server/actions/server-rebuilder.js';
 import { ServerRescuer } from './server/actions/server-rescuer.js';
 import { ServerSnapshotter } from './server/actions/server-snapshotter.js';
 import { ServerCreation } from './server/create/server-create.js';
+import { ServerDiagnosticsController } from './server/diagnostics/server-diagnostics.controller.js';
 import { ServerInterfacesController } from './server/interfaces/server-interfaces.controller.js';
 import { ServerNetworkController } from './server/interfaces/server-network.controller.js';
 import { ServerMigrator } from './server/move/server-migrator.js';
@@ -44,6 +46,7 @@ export const computeControllers = [
   ServerNetworkController,
   ServerInterfacesController,
   ServerSidelinesController,
+  ServerDiagnosticsController,
   ServerMigrationsController,
   MigrationsController,
   InstanceActionsController,
@@ -65,6 +68,7 @@ export const computeControllers = [
 ];
 export const computeProviders = [
   Adoptions,
+  HostUptimes,
   ServerCreation,
   ServerRebuilder,
   ServerRescuer,

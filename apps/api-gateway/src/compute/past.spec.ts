@@ -14,7 +14,7 @@ const READS = [
   ['/v2.1/os-keypairs', 'member'],
   ['/v2.1/os-server-groups', 'member'],
   ['/v2.1/os-hypervisors/detail', 'admin'],
-  ['/v2.1/os-services', 'admin'],
+  ['/v2.1/os-services?binary=nova-compute', 'admin'],
   ['/v2.1/os-availability-zone/detail', 'admin'],
   ['/v2.1/limits', 'member'],
   ['/v2.1/os-simple-tenant-usage/p1?detailed=1', 'member'],

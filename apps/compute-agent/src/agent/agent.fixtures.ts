@@ -129,6 +129,8 @@ export class AgentWorld {
   /** Bytes of disks that were sent, and what the image service says of the next ones. */
   readonly sent: number[] = [];
   readonly refusals: Error[] = [];
+  /** What `uptime` says on the machine; undefined where that is another than the agent's. */
+  uptime: (() => Promise<string>) | undefined;
 
   static async open(): Promise<AgentWorld> {
     const world = new AgentWorld();
@@ -146,6 +148,7 @@ export class AgentWorld {
       facts: async () => hostFacts(driver, await driver.probe(AbortSignal.abort()), [], told),
       onError: (where) => this.errors.push(where),
       random: () => 0.5,
+      ...(this.uptime ? { uptime: this.uptime } : {}),
     });
   }
 

@@ -12,7 +12,7 @@ type Question = Exclude<z.output<typeof hostBus.Wake>, { kind: 'desired' }>;
 const isFinal = ({ kind }: Question, { code }: HypervisorError): boolean =>
   code === 'unsupported' || (kind === 'receive' && code !== 'unavailable');
 
-/** Questions about a guest that somebody waits for: its console log, its console, a shell for it to come to. Answers go out on our own subject. */
+/** Questions that somebody waits for: a guest's console log, its console, its counters, a shell for it to come to. Answers go out on our own subject. */
 export class LiveQuestions {
   constructor(
     private readonly ports: AgentPorts,
@@ -25,21 +25,7 @@ export class LiveQuestions {
     let ok = true;
     let isUnsupported = false;
     try {
-      if (question.kind === 'crashDump') await memberOf(this.ports.driver, 'crashDumps').trigger(question.serverId);
-      else if (question.kind === 'receive') body = await this.receive(question);
-      else if (question.kind === 'consoleLog') {
-        const log = this.ports.driver.consoleLog;
-        if (!log) throw new HypervisorError('unsupported', 'no console log here');
-        body = (await log.tail(question.serverId, question.maxBytes)).toString('latin1');
-      } else if (question.kind === 'foreignGuests') {
-        const adoption = this.ports.driver.adoption;
-        if (!adoption) throw new HypervisorError('unsupported', 'no adoption here');
-        body = JSON.stringify(await adoption.candidates());
-      } else {
-        const consoles = this.ports.driver.consoles;
-        if (!consoles) throw new HypervisorError('unsupported', 'no consoles here');
-        await dialConsole(question.url, await consoles.open(question.serverId, question.protocol));
-      }
+      body = await this.answerTo(question);
     } catch (error) {
       ok = false;
       isUnsupported = error instanceof HypervisorError && isFinal(question, error);
@@ -51,6 +37,29 @@ export class LiveQuestions {
       await this.session.ask(hostBus.answer, { question: question.question, ok, unsupported: isUnsupported, body });
     } catch (error) {
       this.ports.onError('answer', error);
+    }
+  }
+
+  private async answerTo(question: Question): Promise<string> {
+    const { driver, uptime } = this.ports;
+    switch (question.kind) {
+      case 'receive':
+        return this.receive(question);
+      case 'crashDump':
+        await memberOf(driver, 'crashDumps').trigger(question.serverId);
+        return '';
+      case 'consoleLog':
+        return (await memberOf(driver, 'consoleLog').tail(question.serverId, question.maxBytes)).toString('latin1');
+      case 'console':
+        await dialConsole(question.url, await memberOf(driver, 'consoles').open(question.serverId, question.protocol));
+        return '';
+      case 'statistics':
+        return JSON.stringify(await memberOf(driver, 'statistics').read(question.serverId));
+      case 'foreignGuests':
+        return JSON.stringify(await memberOf(driver, 'adoption').candidates());
+      case 'uptime':
+        if (!uptime) throw new HypervisorError('unsupported', 'the hypervisor is on another machine');
+        return uptime();
     }
   }
 }

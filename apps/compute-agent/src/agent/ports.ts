@@ -52,6 +52,8 @@ export interface AgentPorts {
   readonly images: ImageCache;
   /** Facts of this host; called at the start of each session, and with what a later probe has found. */
   readonly facts: (probe?: ProbeReport) => Promise<HostFacts>;
+  /** What `uptime` says of the machine that the guests run on; absent where that is another one. */
+  readonly uptime?: () => Promise<string>;
   readonly onError: (where: string, error: unknown) => void;
   /** A number in [0, 1), for the jitter of retries. */
   readonly random: () => number;

@@ -75,8 +75,11 @@ export class ImageImportsController {
     const method = IMPORT_METHODS.find((m) => m === name);
     if (!method)
       throw invalid(`Unknown import method name '${typeof name === 'string' ? name.slice(0, 100) : typeof name}'.`);
-    for (const key of ['stores', 'all_stores', 'all_stores_must_succeed'])
-      if (Object.hasOwn(body, key)) throw invalid('Stores cannot be chosen: this site has one.');
+    // All stores are the one that this site has.
+    for (const key of ['all_stores', 'all_stores_must_succeed'])
+      if (body[key] !== undefined && typeof body[key] !== 'boolean')
+        throw invalid(`'${key}' must be boolean value only`);
+    if (Object.hasOwn(body, 'stores')) throw invalid('Stores cannot be chosen: this site has one.');
     const image = await imageOf(call, await this.images.core.fresh(), 'modify_image');
     await this.imports.begin(image, { method, uri }, call.token.projectId, (step) => call.context(step));
     return new Reply(undefined, { headers: { 'content-type': 'text/html; charset=UTF-8' } });

@@ -182,6 +182,17 @@ describe('an import', () => {
     expect([await status(id), await stored()]).toEqual(['queued', 0]);
   });
 
+  it('to all stores is one to the store that there is', async () => {
+    const id = await create();
+    await call('PUT', `/images/${id}/stage`, qcow2Image());
+    const into = (stores: object) =>
+      call('POST', `/images/${id}/import`, { method: { name: 'glance-direct' }, ...stores });
+    expect((await into({ all_stores: 'yes' })).text).toContain("'all_stores' must be boolean value only");
+    expect((await into({ all_stores_must_succeed: null })).status).toBe(400);
+    expect((await into({ all_stores: true, all_stores_must_succeed: false })).status).toBe(202);
+    expect(await ended(id)).toMatchObject({ status: 'success' });
+  });
+
   it('is refused at once when it cannot be', async () => {
     const id = await create();
     expect((await begin(id, 'glance-direct')).status).toBe(409);

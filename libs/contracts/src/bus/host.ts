@@ -398,6 +398,10 @@ export const Wake = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('crashDump'), question: z.string(), serverId: ServerId }),
   /** The agent publishes the tail of the console log on `host.<h>.answer.<question>`. */
   z.object({ kind: z.literal('consoleLog'), question: z.string(), serverId: ServerId, maxBytes: z.number().int() }),
+  /** The agent answers with `GuestStatistics` as JSON. */
+  z.object({ kind: z.literal('statistics'), question: z.string(), serverId: ServerId }),
+  /** The agent answers with what the command `uptime` says on the machine that the guests run on. */
+  z.object({ kind: z.literal('uptime'), question: z.string() }),
   /** The agent answers with the guests of the host that are nobody's, as JSON. */
   z.object({ kind: z.literal('foreignGuests'), question: z.string() }),
   /** The agent dials `url` and joins it to the server's console. */

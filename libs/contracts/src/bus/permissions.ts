@@ -7,7 +7,7 @@ import {
   deleteDiskTransfer,
   signImageUrl,
 } from './images.js';
-import { describeImage, identityValidate, reserve } from './services.js';
+import { describeImage, identityValidate, reserve, schedulerState } from './services.js';
 
 /** What one program may say and hear, besides asking and being answered; subjects as NATS writes them. */
 export interface BusPermissions {
@@ -27,7 +27,7 @@ const images = subjectsOf(
 export const servicePermissions: Readonly<Record<string, BusPermissions>> = {
   'api-gateway': {
     publish: [
-      ...[LOG, hostBus.wakeSubject('*'), ...subjectsOf(reserve), ...images, 'admin.scheduler.*'],
+      ...[LOG, hostBus.wakeSubject('*'), ...subjectsOf(reserve, schedulerState), ...images, 'admin.scheduler.*'],
       // What is published of the log for the world outside, and the streams that keep it.
       ...['events.>', 'cadf.>', 'versioned_notifications.>', 'audit.checkpoint', '$JS.API.>'],
     ],
@@ -40,7 +40,7 @@ export const servicePermissions: Readonly<Record<string, BusPermissions>> = {
   scheduler: {
     publish: [LOG, ...subjectsOf(identityValidate)],
     subscribe: [
-      ...[LOG, 'admin.scheduler.*', ...subjectsOf(reserve)],
+      ...[LOG, 'admin.scheduler.*', ...subjectsOf(reserve, schedulerState)],
       ...subjectsOf(hostBus.hello, hostBus.beat, hostBus.probed, hostBus.quarantine),
     ],
   },

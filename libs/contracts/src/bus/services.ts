@@ -76,6 +76,9 @@ export const reserve = endpoint(
 export type ReserveRequest = z.infer<typeof reserve.request>;
 export type ReserveReply = z.infer<typeof reserve.reply>;
 
+/** Answered by the scheduler that is active, and by none that stands by. `decides` false: it has stopped placing servers. */
+export const schedulerState = endpoint('scheduler.state', z.object({}), z.object({ decides: z.boolean() }), 1_000);
+
 /** Asks image-service what a server needs to know of an image; `context` null for what everybody may see. */
 export const describeImage = endpoint(
   'image.describe',

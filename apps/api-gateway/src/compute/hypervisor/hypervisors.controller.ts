@@ -1,5 +1,5 @@
 import { Controller } from '@nestjs/common';
-import { invalid, notFound, unsupported } from '@omnivisor/contracts';
+import { invalid, notFound } from '@omnivisor/contracts';
 import { type Call, Operation } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { GatewayCore } from '../../core/gateway-core.js';
@@ -9,6 +9,7 @@ import { queryByVersion, View, type ViewField } from '../common/versions.js';
 import type { HostRow } from '../host/host.projection.js';
 import { statusOf } from '../host/host-health.js';
 import { type HostUsage, hostsOf, numberOf, usageOf } from '../host/host-usage.js';
+import { HostUptimes } from './host-uptimes.js';
 
 const compute = 'compute' as const;
 const path = '/v2.1/os-hypervisors';
@@ -17,6 +18,8 @@ const rule = (name: string) => `os_compute_api:os-hypervisors:${name}`;
 interface Context {
   readonly usage: HostUsage;
   readonly withServers: boolean;
+  /** Null when its host does not tell. */
+  readonly uptime?: string | null;
 }
 type Field = ViewField<HostRow, Context>;
 
@@ -55,8 +58,7 @@ const full: readonly Field[] = [
   ['disk_available_least', '2.1', until, (h, c) => (h.facts?.diskGib ?? 0) - c.usage.disk],
   ['cpu_info', '2.1', '2.27', (h) => JSON.stringify(h.facts?.cpuInfo ?? {})],
   ['cpu_info', '2.28', until, (h) => h.facts?.cpuInfo ?? {}],
-  // Agents do not report it: null is what Nova says of a driver without it.
-  ['uptime', '2.88', null, () => null],
+  ['uptime', '2.88', null, (_, c) => c.uptime ?? null],
 ];
 const briefView = new View<HostRow, Context>([...brief, servers]);
 const fullView = new View<HostRow, Context>([...full, servers]);
@@ -75,7 +77,10 @@ const listQuery = queryByVersion({
 
 @Controller()
 export class HypervisorsController {
-  constructor(private readonly core: GatewayCore) {}
+  constructor(
+    private readonly core: GatewayCore,
+    private readonly uptimes: HostUptimes,
+  ) {}
 
   @Operation({ service: compute, method: 'GET', path, policy: rule('list'), query: listQuery })
   list(call: Call) {
@@ -117,7 +122,8 @@ export class HypervisorsController {
     const rows = await this.core.fresh();
     const host = await this.host(call);
     const withServers = asked(call.query as Query);
-    const context = { usage: await usageOf(rows, host.id), withServers };
+    const uptime = call.since('2.88') ? await this.uptimes.known(host) : null;
+    const context = { usage: await usageOf(rows, host.id), withServers, uptime };
     return { hypervisor: fullView.render(call.version, host, context) };
   }
 
@@ -127,10 +133,13 @@ export class HypervisorsController {
     path: `${path}/:id/uptime`,
     versions: ['2.1', '2.87'],
     policy: rule('uptime'),
+    live: true,
   })
   async uptime(call: Call) {
-    await this.host(call);
-    throw unsupported('The requested functionality is not supported.');
+    const host = await this.host(call);
+    const uptime = await this.uptimes.of(host);
+    const context = { usage: await usageOf(await this.core.fresh(), host.id), withServers: false };
+    return { hypervisor: { ...briefView.render(call.version, host, context), uptime } };
   }
 
   @Operation({
@@ -195,7 +204,8 @@ export class HypervisorsController {
           const usage = await usageOf(rows, h.id);
           // Before 2.75 a hypervisor without servers had no list of them.
           const shown = withServers && (call.since('2.75') || usage.servers.length > 0);
-          return view.render(call.version, h, { usage, withServers: shown });
+          const uptime = view === fullView && call.since('2.88') ? await this.uptimes.known(h) : null;
+          return view.render(call.version, h, { usage, withServers: shown, uptime });
         }),
       ),
       ...(paged ? nextLink(call, 'hypervisors', page, last && keyOf(last)) : {}),

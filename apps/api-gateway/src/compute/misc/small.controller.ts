@@ -44,6 +44,7 @@ const extensions = [
   ['Personality', 'os-personality'],
   ['Quotas', 'os-quota-sets'],
   ['SecurityGroups', 'os-security-groups'],
+  ['ServerDiagnostics', 'os-server-diagnostics'],
   ['ServerGroupQuotas', 'os-server-group-quotas'],
   ['ServerGroups', 'os-server-groups'],
   ['ServerListMultiStatus', 'os-server-list-multi-status'],

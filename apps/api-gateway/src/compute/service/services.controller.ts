@@ -7,31 +7,30 @@ import { isoNaive, last, type Query } from '../common/paging.js';
 import * as t from '../common/parameters.js';
 import { queryByVersion, View, type ViewField } from '../common/versions.js';
 import type { HostRow } from '../host/host.projection.js';
-import { statusOf } from '../host/host-health.js';
 import { hostsOf, numberOf } from '../host/host-usage.js';
+import { BINARY, type ComputeService, SCHEDULER, schedulerService, serviceOf } from './compute-service.js';
 
 const compute = 'compute' as const;
 const path = '/v2.1/os-services';
 const rule = (name: string) => `os_compute_api:os-services:${name}`;
-const BINARY = 'nova-compute';
 
 const enableHost = endpoint(adminSubject('scheduler', 'host-enable'), AdminRequest, AdminReply);
 const disableHost = endpoint(adminSubject('scheduler', 'host-disable'), AdminRequest, AdminReply);
 
-type Field = ViewField<HostRow, undefined>;
+type Field = ViewField<ComputeService, undefined>;
 const fields: readonly Field[] = [
   ['id', '2.1', '2.52', numberOf],
-  ['id', '2.53', null, (h) => h.id],
-  ['binary', '2.1', null, () => BINARY],
-  ['host', '2.1', null, (h) => h.name],
-  ['zone', '2.1', null, (h) => h.availabilityZone],
-  ['status', '2.1', null, (h) => statusOf(h).status],
-  ['state', '2.1', null, (h) => (h.up ? 'up' : 'down')],
-  ['updated_at', '2.1', null, (h) => isoNaive(h.updatedAt)],
-  ['disabled_reason', '2.1', null, (h) => statusOf(h).reason],
-  ['forced_down', '2.11', null, (h) => h.fenced],
+  ['id', '2.53', null, (s) => s.id],
+  ['binary', '2.1', null, (s) => s.binary],
+  ['host', '2.1', null, (s) => s.host],
+  ['zone', '2.1', null, (s) => s.zone],
+  ['status', '2.1', null, (s) => s.status],
+  ['state', '2.1', null, (s) => (s.up ? 'up' : 'down')],
+  ['updated_at', '2.1', null, (s) => s.updatedAt && isoNaive(s.updatedAt)],
+  ['disabled_reason', '2.1', null, (s) => s.disabledReason],
+  ['forced_down', '2.11', null, (s) => s.forcedDown],
 ];
-const view = new View<HostRow>(fields);
+const view = new View<ComputeService>(fields);
 
 const reason = z.string().min(1).max(255);
 const update = z.strictObject({
@@ -47,7 +46,7 @@ const oldUpdate = z.strictObject({
 });
 type OldUpdate = z.infer<typeof oldUpdate>;
 
-/** Every compute host is a service: the only ones that have a host of their own. */
+/** Compute hosts, and the scheduler: what else Nova has as processes of their own is none here. */
 @Controller()
 export class ServicesController {
   constructor(private readonly core: GatewayCore) {}
@@ -63,10 +62,13 @@ export class ServicesController {
     const query = call.query as Query;
     const host = last(query, 'host');
     const binary = last(query, 'binary');
-    const found = (await hostsOf(await this.core.fresh())).filter(
-      (h) => (host === undefined || h.name === host) && (binary === undefined || binary === BINARY),
+    const hosts = (await hostsOf(await this.core.fresh())).map(serviceOf);
+    // The log does not tell when there was a scheduler.
+    const scheduler = this.core.isLookingBack ? [] : [await schedulerService(this.core)];
+    const found = [...scheduler, ...hosts].filter(
+      (s) => (!host || s.host === host) && (!binary || s.binary === binary),
     );
-    return { services: found.map((h) => view.render(call.version, h, undefined)) };
+    return { services: found.map((s) => view.render(call.version, s, undefined)) };
   }
 
   /** Until 2.52 the action stands in the path and the service in the body. */
@@ -81,11 +83,12 @@ export class ServicesController {
   async act(call: Call) {
     const body = call.body as OldUpdate;
     const action = call.params.id!;
-    const host = (await hostsOf(await this.core.fresh())).find((h) => h.name === body.host && body.binary === BINARY);
     const known = ['enable', 'disable', 'disable-log-reason', ...(call.since('2.11') ? ['force-down'] : [])];
     if (!known.includes(action)) throw notFound(`Unknown action`);
     if (action === 'disable-log-reason' && body.disabled_reason === undefined)
       throw invalid('Missing disabled reason field');
+    if (body.binary !== BINARY) throw onlyHosts('updated', body.binary);
+    const host = (await hostsOf(await this.core.fresh())).find((h) => h.name === body.host);
     if (!host) throw notFound(`Host ${body.host} could not be found.`);
     if (action === 'force-down') throw refuseForcedDown();
     const enabled = action === 'enable';
@@ -110,7 +113,7 @@ export class ServicesController {
   })
   async update(call: Call) {
     const body = call.body as z.infer<typeof update>;
-    const host = await this.host(call);
+    const host = await this.host(call, 'updated');
     if (body.forced_down !== undefined) throw refuseForcedDown();
     if (body.status === undefined && body.disabled_reason === undefined)
       throw invalid("No updates were requested. Fields 'status' or 'forced_down' should be specified.");
@@ -118,12 +121,12 @@ export class ServicesController {
       throw invalid("Specifying 'disabled_reason' when status is 'enabled' is invalid.");
     await this.enable(host.id, body.status === 'enabled', body.disabled_reason ?? null);
     const now = (await hostsOf(await this.core.fresh())).find((h) => h.id === host.id) ?? host;
-    return { service: view.render(call.version, now, undefined) };
+    return { service: view.render(call.version, serviceOf(now), undefined) };
   }
 
   @Operation({ service: compute, method: 'DELETE', path: `${path}/:id`, policy: rule('delete'), status: 204 })
   async remove(call: Call) {
-    await this.host(call);
+    await this.host(call, 'deleted');
     throw unsupported('A host leaves the cloud by the command line, which makes sure that nothing of it is forgotten.');
   }
 
@@ -132,17 +135,22 @@ export class ServicesController {
     await this.core.bus.request(enabled ? enableHost : disableHost, { args });
   }
 
-  private async host(call: Call): Promise<HostRow> {
+  private async host(call: Call, changed: 'updated' | 'deleted'): Promise<HostRow> {
     const id = call.params.id!;
     const byUuid = call.since('2.53');
     if (byUuid && !t.uuid.safeParse(id).success) throw invalid(`Invalid uuid ${id.slice(0, 255)}`);
-    const host = (await hostsOf(await this.core.fresh())).find((h) =>
-      byUuid ? h.id === id : String(numberOf(h)) === id,
-    );
+    const isMeant = (s: { readonly id: string }) => (byUuid ? s.id === id : String(numberOf(s)) === id);
+    if (isMeant(SCHEDULER)) throw onlyHosts(changed, SCHEDULER.binary);
+    const host = (await hostsOf(await this.core.fresh())).find(isMeant);
     if (!host) throw notFound(`Service ${id.slice(0, 255)} not found.`);
     return host;
   }
 }
+
+const onlyHosts = (changed: 'updated' | 'deleted', binary: string) =>
+  invalid(
+    `${changed === 'updated' ? 'Updating' : 'Deleting'} a ${binary} service is not supported. Only ${BINARY} services can be ${changed}.`,
+  );
 
 const refuseForcedDown = () =>
   unsupported('Whether a host is down is found out, not set; an operator can fence it by the command line.');

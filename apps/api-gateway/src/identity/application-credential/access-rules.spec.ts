@@ -1,5 +1,8 @@
+import type { RowReader } from '@omnivisor/eventsourcing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { CredentialRow } from '../record/tables.js';
 import { IdentityCloud } from '../testing/identity-cloud.js';
+import { rulesOf as boundsOf } from '../token/directory.js';
 
 type Member = Awaited<ReturnType<IdentityCloud['member']>>;
 let cloud: IdentityCloud;
@@ -53,6 +56,17 @@ describe('an access rule', () => {
       expect((await lend(bob, [wish])).body.application_credential.access_rules[0].id).toBe(id);
     expect((await call(bob.token, 'GET', rulesOf(bob))).body.access_rules).toMatchObject([{ id, ...rule }]);
     expect((await call(bob.token, 'GET', `${rulesOf(bob)}/${id}`)).body.access_rule).toMatchObject(rule);
+  });
+  it('stands where it was asked for', async () => {
+    const wishes = ['PUT', 'GET', 'POST'].map((method) => ({ ...rule, method, path: '/in-order' }));
+    await lend(ann, wishes.slice(1, 2));
+    const { access_rules } = (await lend(ann, wishes)).body.application_credential;
+    expect(access_rules).toMatchObject(wishes);
+    // Whatever order a store finds them in.
+    const found = new Map(access_rules.map((r: { id: string }) => [r.id, r]).reverse());
+    const rows = { getMany: async () => found } as unknown as RowReader;
+    const accessRuleIds = access_rules.map((r: { id: string }) => r.id);
+    expect(await boundsOf(rows, { accessRuleIds } as CredentialRow)).toMatchObject(wishes);
   });
   it('is nobody else’s', async () => {
     const { access_rules } = (await lend(ann, [{ ...rule, path: '/ann' }])).body.application_credential;

@@ -16,37 +16,37 @@ const Rule = z.looseObject({
 export const AccessRuleWish = z.union([Rule.extend({ id: id.optional() }), z.looseObject({ id })]);
 type Wish = z.infer<typeof AccessRuleWish>;
 
-/** Rules that the user has already, and those that are to be made. */
-export interface RulePlan {
-  readonly had: readonly string[];
-  readonly wanted: readonly AccessRuleAttributes[];
-}
+/** In the order of the wishes: the id of a rule that the user has already, or one that is to be made. */
+export type RulePlan = readonly (string | AccessRuleAttributes)[];
 
 /** @throws DomainError `notFound` for a rule named that the user does not have */
 export const planRules = async (desk: IdentityDesk, userId: string, wishes: readonly Wish[]): Promise<RulePlan> => {
   const rows = await (await desk.fresh()).find(accessRuleTable, { where: { userId } as never });
-  const had = new Set<string>();
-  const wanted = new Map<string, AccessRuleAttributes>();
+  const plan = new Map<string, string | AccessRuleAttributes>();
   for (const { id: ruleId, service, method, path } of wishes) {
     const same = rows.find(
       (rule) => rule.id === ruleId || (rule.path === path && rule.method === method && rule.service === service),
     );
-    if (same) had.add(same.id);
+    if (same) plan.set(same.id, same.id);
     else if (path === undefined) throw missing('Access Rule', String(ruleId));
     else {
       const attributes = { userId: userId as UserId, service, method, path } as AccessRuleAttributes;
-      wanted.set(JSON.stringify(attributes), attributes);
+      plan.set(JSON.stringify(attributes), attributes);
     }
   }
-  return { had: [...had], wanted: [...wanted.values()] };
+  return [...plan.values()];
 };
 
 /** @returns ids of all rules of the plan */
 export const makeRules = async (desk: IdentityDesk, call: Call<unknown>, plan: RulePlan): Promise<string[]> => {
-  const ids = [...plan.had];
-  for (const attributes of plan.wanted) {
+  const ids: string[] = [];
+  for (const rule of plan) {
+    if (typeof rule === 'string') {
+      ids.push(rule);
+      continue;
+    }
     const ruleId = desk.core.ids.hex();
-    const command = { type: 'create', id: ruleId, attributes } as const;
+    const command = { type: 'create', id: ruleId, attributes: rule } as const;
     await desk.execute(accessRules, ruleId, command, call.context(`access-rule-${ruleId}`));
     ids.push(ruleId);
   }

@@ -139,7 +139,9 @@ export const contextOf = async (rows: RowReader, payload: TokenPayload, now: str
 export const rulesOf = async (rows: RowReader, { accessRuleIds }: CredentialRow): Promise<AccessRule[] | undefined> => {
   if (!accessRuleIds?.length) return undefined;
   const found = await rows.getMany(accessRuleTable, accessRuleIds);
-  return [...found.values()].map(({ id, service, method, path }) => ({ id, path, method, service }));
+  // Stores find them in an order of their own.
+  const rules = accessRuleIds.flatMap((id) => found.get(id) ?? []);
+  return rules.map(({ id, service, method, path }) => ({ id, path, method, service }));
 };
 
 const contextBase = (user: UserRow, domain: DomainRow, payload: TokenPayload): TokenContext => ({

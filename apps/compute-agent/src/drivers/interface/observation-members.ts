@@ -1,4 +1,6 @@
-import type { MiB, ServerId } from '@omnivisor/contracts';
+import type { GuestStatistics, ServerId } from '@omnivisor/contracts';
+
+export type { GuestStatistics, TrafficCounters } from '@omnivisor/contracts';
 
 export interface ConsoleLog {
   /** The newest `maxBytes` of what the guest wrote to its first serial port, across restarts of guest and agent. */
@@ -37,39 +39,6 @@ export interface ConsoleTickets {
   readonly kinds: ReadonlySet<ConsoleTicketKind>;
   /** @throws HypervisorError `unavailable` of a guest that is off, `unsupported` for a kind not in `kinds` */
   open(id: ServerId, kind: ConsoleTicketKind): Promise<ConsoleTicket>;
-}
-
-/** Counters since the guest's power came on; null where the backend does not tell. */
-export interface GuestStatistics {
-  /** Seconds. */
-  readonly uptime: number | null;
-  /** One for each vCPU, nanoseconds of CPU. */
-  readonly cpus: readonly { readonly time: number | null }[];
-  /** `used` is what the guest has taken of it. */
-  readonly memory: { readonly maximum: MiB; readonly used: MiB | null };
-  readonly nics: readonly {
-    readonly portId: string;
-    readonly mac: string;
-    /** As the guest sees it: received is what came to the guest. */
-    readonly received: TrafficCounters | null;
-    readonly sent: TrafficCounters | null;
-  }[];
-  readonly disks: readonly {
-    /** `root`, `ephemeral`, `swap`, `config`, or the id of an attached disk. */
-    readonly disk: string;
-    readonly readBytes: number | null;
-    readonly readRequests: number | null;
-    readonly writeBytes: number | null;
-    readonly writeRequests: number | null;
-    readonly errors: number | null;
-  }[];
-}
-
-export interface TrafficCounters {
-  readonly bytes: number;
-  readonly packets: number;
-  readonly errors: number;
-  readonly drops: number;
 }
 
 export interface Statistics {

@@ -63,6 +63,14 @@ describe.each(versions)('at %s', (version) => {
   });
 });
 
+describe.each(versions)('at %s', (version) => {
+  it('no server is restored, as none is deleted softly', async () => {
+    const id = await create(version);
+    expect((await act(id, { restore: null }, version, 'other')).status).toBe(404);
+    expect(await act(id, { restore: null }, version)).toMatchObject(wrongState('restore', id, 'vm_state', 'active'));
+  });
+});
+
 describe.each(versions)('rebuilding at %s', (version) => {
   const rebuild = (id: string, over: object = {}, as: 'member' | 'other' | 'reader' = 'member') =>
     act(id, { rebuild: { imageRef: IMAGE, ...over } }, version, as);
@@ -262,6 +270,18 @@ describe('rebuilding, by version', () => {
       status: 202,
       body: { server: { key_name: 'k1', user_data: 'aGVsbG8=', 'OS-EXT-SRV-ATTR:hostname': 'other' } },
     });
+    for (const version of ['2.74', '2.75', '2.104']) {
+      const { body } = await act(
+        await create(),
+        { rebuild: { imageRef: IMAGE, user_data: 'aGVsbG8=' } },
+        version,
+        'admin',
+      );
+      const { server } = body as { server: object };
+      expect(server).toMatchObject({ user_data: 'aGVsbG8=' });
+      expect(server).not.toHaveProperty('OS-EXT-SRV-ATTR:user_data');
+      expect('OS-EXT-SRV-ATTR:host' in server).toBe(version !== '2.74');
+    }
     const early = await act(await create(), { rebuild: { imageRef: IMAGE, key_name: 'k1' } }, '2.53');
     expect(early.status).toBe(400);
     const unknown = await act(await create(), { rebuild: { imageRef: IMAGE, key_name: 'none' } });

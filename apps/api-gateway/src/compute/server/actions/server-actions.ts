@@ -13,6 +13,7 @@ import * as t from '../../common/parameters.js';
 import type { ServerCommand } from '../lifecycle/server-lifecycle.js';
 import { migrateLiveSchema, migrateSchema } from '../move/server-migrator.js';
 import { resizeSchema } from '../move/server-resizer.js';
+import { invalidState } from '../state/server-rules.js';
 import type { ServerRow } from '../view/server.projection.js';
 import { rebuildSchema } from './server-rebuilder.js';
 import { rescueSchema } from './server-rescuer.js';
@@ -261,6 +262,17 @@ export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
     versions: ['2.1', '2.5'],
     value: console('rdp-html5'),
     run: { kind: 'console', protocol: 'rdp' },
+  },
+  restore: {
+    policy: 'os_compute_api:os-deferred-delete:restore',
+    value: anything,
+    run: {
+      kind: 'command',
+      // Deletion is never put off, so that no server is in a state to be restored from.
+      command: (_, row) => {
+        throw invalidState('restore', row.id, 'vm_state', row.vmState);
+      },
+    },
   },
   ...unbuiltActions,
 };

@@ -15,7 +15,7 @@ import { imageFor, keypairOf } from '../create/server-makings.js';
 import { newPassword } from '../create/server-password.js';
 import { serverAggregate } from '../lifecycle/server-lifecycle.js';
 import type { ServerRow } from '../view/server.projection.js';
-import { serverUpdateView } from '../view/server.view.js';
+import { serverRebuildView } from '../view/server.view.js';
 import { ServerPresenter } from '../view/server-presenter.js';
 import { guardRebuild, type RebuildCommand } from './server-rebuild.js';
 
@@ -120,7 +120,7 @@ export class ServerRebuilder {
     const userData =
       row.userData && call.since('2.57') ? (await this.secrets.open(row.userData)).toString('base64') : null;
     const server = {
-      ...serverUpdateView.render(call.version, row, context),
+      ...serverRebuildView.render(call.version, row, context),
       adminPass,
       ...(call.since('2.54') ? { key_name: row.keyName } : {}),
       ...(call.since('2.57') ? { user_data: userData } : {}),

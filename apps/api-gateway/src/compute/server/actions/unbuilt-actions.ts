@@ -61,7 +61,6 @@ export const unbuiltActions: Readonly<Record<string, ServerActionSpec>> = {
     }),
   ),
   changePassword: unbuilt('os-admin-password', object({ adminPass: always(password) })),
-  restore: unbuilt('os-deferred-delete:restore'),
   injectNetworkInfo: unbuilt('os-admin-actions:inject_network_info'),
   addFixedIp: unbuilt(
     'os-multinic:add',

@@ -227,12 +227,17 @@ const minor = (version: string) => Number(version.split('.')[1]);
 
 export const serverDetailView = new View<ServerRow, ServerViewContext>([...core(true), ...more]);
 export const serverShowView = new View<ServerRow, ServerViewContext>([...core(true), ...more, groups]);
-export const serverUpdateView = new View<ServerRow, ServerViewContext>([
+const update: readonly Field[] = [
   ...core(false),
   ['addresses', FULL_UPDATE, null, (r) => addressesOf(r, true)],
   ...later(more),
   groups,
-]);
+];
+export const serverUpdateView = new View<ServerRow, ServerViewContext>(update);
+/** A rebuild tells the user data under another name. */
+export const serverRebuildView = new View<ServerRow, ServerViewContext>(
+  update.filter(([name]) => name !== 'OS-EXT-SRV-ATTR:user_data'),
+);
 
 /** What a list without details shows of a server. */
 export const serverBrief = (row: ServerRow, publicUrl: string) => ({

@@ -1,0 +1,57 @@
+import { GuestStatistics, hostBus, seconds } from '@omnivisor/contracts';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { AgentWorld, id } from './agent.fixtures.js';
+
+let world: AgentWorld;
+beforeEach(async () => {
+  world = await AgentWorld.open();
+  await world.spawned(1);
+});
+
+type Wake = Parameters<typeof hostBus.Wake.parse>[0];
+/** What the host answers. */
+const answerTo = async (question: Wake & object) => {
+  const { bus, clock, desk } = world;
+  bus.publish(hostBus.wakeSubject('h'), { ...question, question: 'q' });
+  await clock.runUntil(() => desk.answers.length > 0, seconds(30));
+  return desk.answers.pop()!;
+};
+const unsupported = { ok: false, unsupported: true, body: '' };
+
+describe('a host that is asked', () => {
+  it('for the counters of a guest gives those of its hypervisor', async () => {
+    await world.agent().start();
+    await world.clock.advance(seconds(60));
+    const { ok, body } = await answerTo({ kind: 'statistics', serverId: id(1) });
+    expect(ok).toBe(true);
+    const found = GuestStatistics.parse(JSON.parse(body));
+    expect(found.uptime).toBeGreaterThanOrEqual(60);
+    expect(found.disks.map(({ disk }) => disk)).toContain('root');
+  });
+
+  it('for those of a guest that it does not have, or that is off, has none', async () => {
+    await world.agent().start();
+    for (const serverId of [id(2), id(1)]) {
+      expect(await answerTo({ kind: 'statistics', serverId })).toMatchObject({ ok: serverId === id(1) });
+    }
+    world.machine.shutDownFromInside(id(1));
+    expect(await answerTo({ kind: 'statistics', serverId: id(1) })).toMatchObject({ ok: false, unsupported: false });
+  });
+
+  it('for what its hypervisor does not tell says so', async () => {
+    await world.agent(['statistics', 'consoleLog', 'adoption', 'crashDumps']).start();
+    expect(await answerTo({ kind: 'statistics', serverId: id(1) })).toMatchObject(unsupported);
+    expect(await answerTo({ kind: 'consoleLog', serverId: id(1), maxBytes: 9 })).toMatchObject(unsupported);
+    expect(await answerTo({ kind: 'foreignGuests' })).toMatchObject(unsupported);
+    expect(await answerTo({ kind: 'crashDump', serverId: id(1) })).toMatchObject(unsupported);
+    // The agent drives a hypervisor on another machine.
+    expect(await answerTo({ kind: 'uptime' })).toMatchObject(unsupported);
+    expect(world.errors).toEqual([]);
+  });
+
+  it('for its uptime gives that of its machine', async () => {
+    world.uptime = async () => ' 08:32:11 up 93 days';
+    await world.agent().start();
+    expect(await answerTo({ kind: 'uptime' })).toMatchObject({ ok: true, body: ' 08:32:11 up 93 days' });
+  });
+});
