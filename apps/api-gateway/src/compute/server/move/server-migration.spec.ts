@@ -161,6 +161,27 @@ describe('a cold move', () => {
       .then(absent(here));
     expect(state(...moved, confirmed, absent(here)).remains).toEqual([]);
   });
+  it('is still to be decided on when its guest is there again, whatever was done to it meanwhile', () => {
+    const missing: ServerEvent = { type: 'ServerGuestMissing', data: there };
+    const asked: ServerEvent = { type: 'ServerRebootRequested', data: { serverId, generation: 2, kind: 'hard' } };
+    const rebooted: ServerEvent = { type: 'ServerRebooted', data: { ...there, generation: 2, ...settled } };
+    const refused: ServerEvent = {
+      type: 'ServerActionFailed',
+      data: { serverId, action: 'reboot', fault, power: 'running' },
+    };
+    const reset: ServerEvent = { type: 'ServerStateReset', data: { serverId, state: 'active' } };
+    const lost = [...moved, missing];
+    expect(state(...lost).vmState).toBe('error');
+    expect(state(...lost, asked, rebooted)).toMatchObject({ vmState: 'resized', remains: [{ part: 'kept' }] });
+    expect(state(...lost, reset).vmState).toBe('resized');
+    given(...lost, asked, rebooted)
+      .when({ ...migrate, migrationId: transferId as string as MigrationId })
+      .thenRefused('conflict', /vm_state resized/);
+    given(...lost, asked, refused)
+      .when({ type: 'revertResize', serverId, asAdmin: false })
+      .then({ type: 'ServerResizeRevertRequested', data: { serverId, generation: 3 } });
+    expect(state(...lost, asked, refused).resize).toBeDefined();
+  });
   it('is reverted only once nothing is left on the target', () => {
     given(...moved)
       .when({ type: 'revertResize', serverId, asAdmin: false })
