@@ -56,8 +56,7 @@ const isAccepting = ({ spawned, arrivesBy }: DesiredServer): boolean => !spawned
 
 /** The attempt that is wanted is not here. @returns null when it never was */
 const missed = (desired: DesiredServer): Missed | null => {
-  if (isAccepting(desired)) return { kind: 'reportMissing' };
-  if (!desired.spawned) return null;
+  if (!desired.spawned && !isAccepting(desired)) return null;
   const operation = openOperation(desired);
   return operation
     ? { kind: 'failOperation', operation: operation.kind, generation: operation.generation }

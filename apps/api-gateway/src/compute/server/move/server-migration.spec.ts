@@ -265,6 +265,33 @@ describe('a live move', () => {
   const alive = [...active, liveRequested, liveScheduled];
   const liveSent: ServerEvent = { type: 'ServerMigrationSent', data: { ...here, generation: 1, ...off } };
   const liveLanded: ServerEvent = { type: 'ServerMigrationLanded', data: { ...there, disks: null } };
+  const reboot: ServerEvent = { type: 'ServerRebootRequested', data: { serverId, generation: 2, kind: 'hard' } };
+  const notRebooted: ServerEvent = {
+    type: 'ServerActionFailed',
+    data: { serverId, action: 'reboot', fault, power: 'running' },
+  };
+
+  it('that is over has nothing to do with what fails later', () =>
+    expect(state(...alive, liveSent, liveLanded, spawned, migrated, reboot, notRebooted)).toMatchObject({
+      migration: { status: 'completed' },
+    }));
+  it('whose guest was given up on its target keeps its source, and ends when the guest is there after all', () => {
+    const missing: ServerEvent = { type: 'ServerGuestMissing', data: there };
+    const lost = [...alive, liveSent, liveLanded, missing];
+    const kept = { migration: { status: 'error' }, remains: [{ placement: { host }, part: 'kept' }] };
+    expect(state(...lost)).toMatchObject({ ...kept, vmState: 'error' });
+    expect(state(...lost, reboot, { ...notRebooted, data: { ...notRebooted.data, power: null } })).toMatchObject(kept);
+    given(...lost)
+      .when(report({ kind: 'missing' }, there))
+      .thenNothing();
+    given(...lost)
+      .when(report({ kind: 'spawned', ...settled }, there))
+      .then(spawned, migrated);
+    expect(state(...lost, spawned, migrated)).toMatchObject({
+      ...{ vmState: 'active', fault: null, migration: { status: 'completed' } },
+      remains: [{ placement: { host }, part: 'tombstone' }],
+    });
+  });
 
   it('has the target wait for the guest, and the source destroyed once it is there', () => {
     given(...active)
