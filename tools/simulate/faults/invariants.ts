@@ -195,14 +195,14 @@ export const agentsActOnlyForTheirHost: Invariant = ({ moves, log }) => [
   }),
 ];
 
-/** An older log has a tombstone for less than is there: an operator is asked, and what is there keeps its room. */
+/** What a newer log had there is in the way of what is to go, or to be made: an operator is asked, and it keeps its room. */
 const asksAnOperator = (
   hosts: Evidence['hosts'],
   id: string,
   { host, attempt }: { readonly host: string; readonly attempt: number },
 ): boolean =>
   hosts.some(
-    (h) => h.id === host && h.quarantined.has(id) && h.guests.some((g) => g.serverId === id && g.attempt > attempt),
+    (h) => h.id === host && h.quarantined.has(id) && h.guests.some((g) => g.serverId === id && g.attempt >= attempt),
   );
 
 /** Methods that change what a guest does, or is. */
@@ -242,7 +242,8 @@ export const everyAcceptedRequestIsAtRest: Invariant = ({ accepted, servers, hos
       return [`${id} was deleted and has not left`];
     if (row.remains?.some(({ part, placement }) => part !== 'kept' && isToLeave(placement)))
       return [`${id} is still on another host`];
-    if (row.taskState !== null) return [`${id} is still ${row.taskState}`];
+    if (row.taskState !== null)
+      return row.placement && asksAnOperator(hosts, id, row.placement) ? [] : [`${id} is still ${row.taskState}`];
     const next = nextStep(row);
     if (next) return [`${id} waits for ${next.step}`];
     if (row.vmState === 'deleted') return [];

@@ -14,7 +14,7 @@ export const isAskedFor = (
   const left = server && remainsOn(server, host.id as HostId, attempt);
   if (kind === 'discard') {
     const guest = host.quarantine[change.serverId];
-    return guest?.verdict === 'discard' && guest.attempt === attempt && !isPlaced && !left;
+    return guest?.verdict === 'discard' && guest.attempt === attempt && !(isPlaced && server.spawned) && !left;
   }
   if (left) return kind === 'destroy' ? left.part === 'tombstone' : kind === 'receive' && left.part === 'incoming';
   if (!server || !isPlaced) return false;
