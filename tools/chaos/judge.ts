@@ -6,10 +6,9 @@ import {
   everyScheduledServerHasItsClaim,
   noCapacityExceeded,
   noDoubleClaim,
-  noDuplicateAddress,
   noGuestDestroyedWithoutTombstone,
-  quotaEqualsRecount,
 } from '../simulate/faults/invariants.js';
+import { noDuplicateAddress, quotaEqualsRecount } from '../simulate/faults/reservations.js';
 
 /** A request that a client was told is accepted. */
 export interface Accepted {

@@ -335,4 +335,62 @@ export const bugs: readonly PlantedBug[] = [
         return ask(endpoint, (endpoint as unknown) === hostBus.hello ? unnamed : request, subject);
       }),
   },
+  {
+    name: 'what a server left on its source takes all of its claims along',
+    scheduler: (scheduler) => {
+      const world = worldOf(scheduler);
+      replaced(world, 'apply', (apply) => (event) => {
+        apply.call(world, event);
+        if (event.type !== 'ServerGuestAbsent') return;
+        const { serverId } = event.data;
+        for (const { providerId, attempt } of world.claims.get(serverId)?.values() ?? [])
+          world.release(providerId, serverId, attempt, 'absent', event);
+      });
+    },
+  },
+  {
+    name: 'a guest that is off is started whoever asked for that',
+    driver: (driver) =>
+      driving(driver, {
+        inspect: async (id) => {
+          const { stage, power } = await driver.inspect(id);
+          if (stage === 'settled' && power === 'shutdown') await driver.powerOn(id, []).catch(() => {});
+          return driver.inspect(id);
+        },
+      }),
+  },
+  {
+    name: 'a guest that crashed is told to be shut down',
+    agentBus: (bus) =>
+      asking(bus, (ask) => (endpoint, request, subject) => {
+        const { fact } = request as { fact?: { kind: string; power?: string } };
+        const isCrash = (endpoint as unknown) === hostBus.report && fact?.power === 'crashed';
+        return ask(
+          endpoint,
+          isCrash ? { ...(request as object), fact: { ...fact, power: 'shutdown' } } : request,
+          subject,
+        );
+      }),
+  },
+  {
+    name: 'what an operator has given up stays',
+    agentBus: (bus) =>
+      asking(bus, (ask) => async (endpoint, request, subject) => {
+        const reply = await ask(endpoint, request, subject);
+        return (endpoint as unknown) === hostBus.desired ? { ...(reply as object), discard: [] } : reply;
+      }),
+  },
+  {
+    name: 'quota is taken for one core, whatever the flavor has',
+    plant: () =>
+      replaced(quotaAggregate, 'decide', (decide) => (command, quota) => {
+        if (command.type !== 'reserve') return decide(command, quota);
+        const reservations = command.reservations.map((r) => ({ ...r, amounts: { ...r.amounts, cores: 1 } }));
+        return decide({ ...command, reservations }, quota);
+      }),
+  },
+  {
+    name: 'addresses of a port that is gone are kept',
+    gateway: ignoring(addressPool, ({ type }) => type === 'release'),
+  },
 ];

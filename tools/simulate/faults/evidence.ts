@@ -49,7 +49,7 @@ export interface HostEvidence {
   readonly id: HostId;
   readonly providerId: string;
   readonly guests: readonly { readonly serverId: ServerId; readonly attempt: number; readonly power: PowerState }[];
-  /** Servers of guests that were reported because nobody asks for them. */
+  /** Servers of guests that were reported because nobody asks for them, and that no operator gave up. */
   readonly quarantined: ReadonlySet<string>;
 }
 
@@ -70,3 +70,6 @@ export interface Evidence {
   readonly servers: readonly ServerRow[];
   readonly replay: Pick<ReplayReport, 'equal' | 'differences'>;
 }
+
+/** What must hold; each returns what does not, in words. Pure. */
+export type Invariant = (evidence: Evidence) => readonly string[];

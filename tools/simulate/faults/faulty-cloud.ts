@@ -10,6 +10,7 @@ import {
   completeSnapshotImage,
   conflict,
   createDiskTransfer,
+  DomainError,
   deleteDiskTransfer,
   endpoint,
   type HostId,
@@ -70,6 +71,8 @@ const PROJECT = 'p1' as ProjectId;
 const LIMITS = { instances: 10, cores: 16 };
 const NETWORKS = ['10.0.0.0/29', '10.0.1.0/28'];
 const MEMORY = 256;
+/** How often an operator asks for one thing, a second after the other. */
+const MOST_ASKED = 120;
 
 export interface FaultyHost {
   readonly id: HostId;
@@ -110,6 +113,7 @@ export class FaultyCloud {
   private readonly snapshots = new MemorySnapshots();
   private readonly cores = new Map<Life, Gateway>();
   private readonly networks: NetworkId[] = [];
+  private readonly operator: Bus;
   /** Disks on their way. */
   private readonly transfers = new Map<string, 'waiting' | 'sent'>();
   private accepted: (Accepted & { readonly position: Position })[] = [];
@@ -124,6 +128,7 @@ export class FaultyCloud {
     this.vault = new MemoryVault(this.seeded);
     this.database = new SimulatedDatabase(this.clock, this.seeded, this.random);
     this.network = new SimulatedNetwork(this.clock, this.random);
+    this.operator = this.network.portFor(new Life('operator', () => {}));
     this.database.observe((events) => this.appended(events));
   }
 
@@ -140,9 +145,8 @@ export class FaultyCloud {
     for (let i = 1; i <= 2; i++)
       cloud.schedulers.push(cloud.process(`scheduler-${i}`, (life) => cloud.scheduler(life)));
     for (let i = 1; i <= 2; i++) cloud.gateways.push(cloud.process(`gateway-${i}`, (life) => cloud.gateway(life)));
-    const operator = cloud.network.portFor(new Life('operator', () => {}));
-    await cloud.clock.runUntil(() => admin(operator, 'host-list', {}).then(isThere, isNotThere));
-    for (let i = 1; i <= history.hosts; i++) await cloud.addHost(operator, `compute-${i}`);
+    await cloud.clock.runUntil(() => admin(cloud.operator, 'host-list', {}).then(isThere, isNotThere));
+    for (let i = 1; i <= history.hosts; i++) await cloud.addHost(`compute-${i}`);
     await cloud.prepareProject();
     return cloud;
   }
@@ -241,6 +245,25 @@ export class FaultyCloud {
     for (const process of [...this.gateways, ...this.schedulers]) process.start();
   }
 
+  /** An operator gives up every guest that is in quarantine. @returns how many there were */
+  async discardStrays(): Promise<number> {
+    const hosts = await this.database.rows.find<HostRow>(hostTable);
+    const strays = hosts.flatMap((row) => undecided(row).map((serverId) => ({ host: row.name, serverId })));
+    for (const stray of strays) {
+      let settled = false;
+      for (let asked = 0; !settled; asked++) {
+        if (asked > MOST_ASKED) throw new Error('an operator is not heard');
+        this.note(`an operator discards ${stray.serverId} on ${stray.host}`);
+        const answer = admin(this.operator, 'host-quarantine-discard', stray).then(isThere, isGone);
+        void answer.then((is) => {
+          settled ||= is;
+        });
+        await this.clock.advance(seconds(1));
+      }
+    }
+    return strays.length;
+  }
+
   /** A host boots: its agents die with it, its guests are off. */
   bootHost(host: FaultyHost): void {
     for (const { life } of host.agents) life.die('the host boots');
@@ -268,7 +291,7 @@ export class FaultyCloud {
         id,
         providerId,
         guests: machine.all().map(({ mark, power }) => ({ serverId: mark.serverId, attempt: mark.attempt, power })),
-        quarantined: new Set(Object.keys(hosts.find((h) => h.id === id)?.quarantine ?? {})),
+        quarantined: new Set(hosts.filter((h) => h.id === id).flatMap(undecided)),
       })),
       servers: await rows.find(serverTable),
       replay: replayed ? await replay(log, rows, gatewayProjections) : { equal: true, differences: [] },
@@ -406,10 +429,10 @@ export class FaultyCloud {
     };
   }
 
-  private async addHost(operator: Bus, name: string): Promise<void> {
+  private async addHost(name: string): Promise<void> {
     const key = `${name.replace(/[^a-z]/g, '').toUpperCase()}${'BCDEF'[this.hosts.length]}`;
     const publicKey = `U${key.padEnd(55, 'B')}`;
-    const { hostId } = (await admin(operator, 'host-enroll', { name, publicKey })) as { hostId: HostId };
+    const { hostId } = (await admin(this.operator, 'host-enroll', { name, publicKey })) as { hostId: HostId };
     const machine = new WatchedMachine(
       {
         clock: this.clock,
@@ -556,8 +579,13 @@ const NETWORK = {
   availabilityZoneHints: [],
 };
 
+/** Servers of guests in quarantine that nobody gave up. */
+const undecided = ({ quarantine }: HostRow): string[] =>
+  Object.keys(quarantine).filter((serverId) => quarantine[serverId]!.verdict !== 'discard');
+
 const isThere = () => true;
 const isNotThere = () => false;
+const isGone = (error: unknown) => error instanceof DomainError && error.kind === 'notFound';
 
 const admin = async (bus: Bus, command: string, args: Record<string, unknown>): Promise<unknown> =>
   (await bus.request(endpoint(adminSubject('scheduler', command), AdminRequest, AdminReply), { args })).result;

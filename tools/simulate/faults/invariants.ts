@@ -1,127 +1,8 @@
-import type { RecordedEvent, ServerEvent } from '@omnivisor/contracts';
+import type { RecordedEvent } from '@omnivisor/contracts';
 import { nextStep } from '../../../apps/api-gateway/src/compute/server/lifecycle/server-next-step.js';
-import type { Evidence } from './evidence.js';
-
-/** What must hold; each returns what does not, in words. Pure. */
-export type Invariant = (evidence: Evidence) => readonly string[];
-
-type Data = Readonly<Record<string, never>>;
-const dataOf = (event: RecordedEvent) => event.data as Data;
-const claimOf = ({ serverId, attempt }: { serverId: string; attempt: number }) => `${serverId}/${attempt}`;
-const has = (stream: readonly RecordedEvent[], type: RecordedEvent['type'], attempt?: number) =>
-  stream.some((e) => e.type === type && (attempt === undefined || dataOf(e).attempt === attempt));
-
-/** What a host has of a server, as the server's stream says it. */
-interface Place {
-  readonly host: string;
-  readonly providerId: string;
-  readonly attempt: number;
-  /** `home`: its guest; the others are of a server that moves. */
-  readonly part: 'home' | 'kept' | 'incoming' | 'tombstone';
-  readonly claims: readonly number[];
-}
-
-interface Told extends Omit<Place, 'part' | 'claims'> {
-  readonly released: number;
-}
-
-/** Where a server's stream says it is. */
-const placesOf = (stream: readonly RecordedEvent[]): readonly Place[] => {
-  let home: Place | null = null;
-  let source: Place | null = null;
-  let target: Place | null = null;
-  let others: Place[] = [];
-  let isLive = false;
-  const without = (place: Place | null) => others.filter((other) => other.host !== place?.host);
-  const claims = (change: (claims: readonly number[]) => number[]) => {
-    home &&= { ...home, claims: change(home.claims) };
-  };
-  const goBack = () => {
-    const left: Place[] = home && home.attempt === target?.attempt ? [{ ...home, part: 'tombstone' }] : [];
-    others = [...without(source), ...left];
-    home = source;
-  };
-  for (const event of stream) {
-    const { host, providerId, attempt, released } = event.data as unknown as Told;
-    switch (event.type as ServerEvent['type']) {
-      case 'ServerScheduled':
-        home = { host, providerId, attempt, part: 'home', claims: [attempt] };
-        break;
-      case 'ServerResizeScheduled':
-        claims((all) => [...all, attempt]);
-        break;
-      case 'ServerResizeConfirmed':
-      case 'ServerResizeReverted':
-        claims((all) => all.filter((claim) => claim !== released));
-        break;
-      case 'ServerAttemptAbandoned':
-        claims((all) => all.filter((claim) => claim !== attempt || all.length === 1));
-        break;
-      case 'ServerMigrateRequested':
-      case 'ServerResizeRequested':
-      case 'ServerLiveMigrateRequested':
-        isLive = event.type === 'ServerLiveMigrateRequested';
-        target = null;
-        break;
-      case 'ServerMigrationScheduled':
-        source = home;
-        target = { host, providerId, attempt, part: 'home', claims: [attempt] };
-        if (isLive) others = [...others, { ...target, part: 'incoming' }];
-        break;
-      case 'ServerMigrationLanded':
-        others = [...without(target), { ...home!, part: 'kept' }];
-        home = target;
-        break;
-      case 'ServerMigrationFailed':
-        goBack();
-        break;
-      case 'ServerResizeRevertRequested':
-        if (target) goBack();
-        break;
-      case 'ServerActionFailed':
-        if (!dataOf(event).unheard)
-          others = others.map((o) => (o.part === 'incoming' ? { ...o, part: 'tombstone' } : o));
-        break;
-      case 'ServerMigrated':
-        if (isLive) others = others.map((other) => ({ ...other, part: 'tombstone' }));
-        break;
-      case 'ServerMigrationConfirmed':
-      case 'ServerDeleteRequested':
-        others = others.map((other) => ({ ...other, part: 'tombstone' }));
-        break;
-      case 'ServerGuestAbsent':
-        if (others.some((o) => o.host === host && o.attempt === attempt))
-          others = others.filter((o) => o.attempt !== attempt);
-        else if (home?.attempt === attempt) home = null;
-        break;
-    }
-  }
-  return home ? [home, ...others] : others;
-};
-
-const byStream = (log: readonly RecordedEvent[], kind: string): Map<string, RecordedEvent[]> => {
-  const streams = new Map<string, RecordedEvent[]>();
-  for (const event of log) {
-    if (!event.stream.startsWith(`${kind}-`)) continue;
-    const key = event.stream.slice(kind.length + 1);
-    const stream = streams.get(key);
-    if (stream) stream.push(event);
-    else streams.set(key, [event]);
-  }
-  return streams;
-};
-
-/** Live claims as the log has them: `server/attempt` by provider. */
-const claimsIn = (log: readonly RecordedEvent[]): Map<string, Set<string>> => {
-  const claims = new Map<string, Set<string>>();
-  for (const event of log) {
-    const { providerId } = dataOf(event) as unknown as { providerId: string };
-    if (event.type === 'AllocationClaimed')
-      claims.set(providerId, (claims.get(providerId) ?? new Set()).add(claimOf(event.data as never)));
-    else if (event.type === 'AllocationReleased') claims.get(providerId)?.delete(claimOf(event.data as never));
-  }
-  return claims;
-};
+import type { Deed, Evidence, Invariant } from './evidence.js';
+import { byStream, claimOf, claimsIn, dataOf, has, type Place, placesOf, type Told } from './places.js';
+import { everyPortHasItsServer, noDuplicateAddress, quotaEqualsRecount } from './reservations.js';
 
 /** A provider never holds one claim twice; at rest no attempt is claimed on two. */
 export const noDoubleClaim: Invariant = ({ log }) => {
@@ -190,26 +71,40 @@ export const everyClaimHasItsServer: Invariant = ({ log }) => {
   );
 };
 
-/** From `ServerScheduled` on until its host confirms that nothing is left, a server has its claim. */
+/** Events after which a server is on other hosts, or has other claims, than before. */
+const PLACING: ReadonlySet<string> = new Set([
+  'ServerScheduled',
+  'ServerResizeScheduled',
+  'ServerMigrationScheduled',
+  'ServerMigrationLanded',
+  'ServerMigrationFailed',
+  'ServerResizeRevertRequested',
+]);
+
+/** From the moment that it gets a place until its host confirms that nothing is left, a server has its claim there. */
 export const everyScheduledServerHasItsClaim: Invariant = ({ log }) => {
   const missing: string[] = [];
   const claims = new Set<string>();
-  const placed = new Map<string, string>();
+  const streams = new Map<string, RecordedEvent[]>();
+  const unclaimed = (serverId: string) =>
+    placesOf(streams.get(serverId) ?? [])
+      .flatMap((p) => p.claims.map((attempt) => `${p.providerId} ${claimOf({ serverId, attempt })}`))
+      .filter((key) => !claims.has(key));
   for (const event of log) {
     const data = dataOf(event) as never as { providerId: string; serverId: string; attempt: number };
     const key = `${data.providerId} ${claimOf(data)}`;
     if (event.type === 'AllocationClaimed') claims.add(key);
-    else if (event.type === 'ServerScheduled' || event.type === 'ServerMigrationScheduled') {
-      if (event.type === 'ServerScheduled') placed.set(data.serverId, key);
-      if (!claims.has(key)) missing.push(`${key} was scheduled without a claim`);
-    } else if (event.type === 'ServerResizeConfirmed') {
-      const { released } = event.data as unknown as Told;
-      if (placed.get(data.serverId)?.endsWith(claimOf({ ...data, attempt: released }))) placed.delete(data.serverId);
-    } else if (event.type === 'ServerGuestAbsent') {
-      if (placed.get(data.serverId)?.endsWith(claimOf(data))) placed.delete(data.serverId);
-    } else if (event.type === 'AllocationReleased') {
+    else if (event.type === 'AllocationReleased') {
       claims.delete(key);
-      if (placed.get(data.serverId) === key) missing.push(`${key} was released while its server was there`);
+      if (unclaimed(data.serverId).includes(key)) missing.push(`${key} was released while its server was there`);
+    } else if (event.stream.startsWith('server-')) {
+      const stream = streams.get(data.serverId) ?? [];
+      streams.set(data.serverId, stream);
+      stream.push(event);
+      if (event.type === 'ServerMigrationScheduled' && !claims.has(key))
+        missing.push(`${key} was chosen without a claim`);
+      if (PLACING.has(event.type))
+        missing.push(...unclaimed(data.serverId).map((k) => `${k} has no claim at its ${event.type}`));
     }
   }
   return missing;
@@ -221,12 +116,21 @@ export const noClaimReleasedUnderAGuest: Invariant = ({ absences, liedAbout }) =
     .filter((a) => a.guestWasThere && !liedAbout.has(a.serverId))
     .map((a) => `attempt ${claimOf(a)} was taken for absent while its guest was on ${a.host}`);
 
-export const noGuestDestroyedWithoutTombstone: Invariant = ({ deeds }) =>
+/**
+ * A deletion reaches no newer attempt than the log has there. What a hypervisor hid, when it was to be destroyed, may go with
+ * what came later.
+ */
+const mayGo = ({ stream, serverId, host, attempt }: Deed, liedAbout: Evidence['liedAbout']): boolean =>
+  placesOf(stream).some(
+    (p) =>
+      p.host === host &&
+      (p.attempt === attempt || (p.attempt > attempt && liedAbout.has(serverId))) &&
+      (p.part === 'tombstone' || has(stream, 'ServerDeleteRequested')),
+  );
+
+export const noGuestDestroyedWithoutTombstone: Invariant = ({ deeds, liedAbout }) =>
   deeds
-    .filter((d) => d.kind === 'removed' && !d.discarded && !has(d.stream, 'ServerDeleteRequested'))
-    .filter(
-      (d) => !placesOf(d.stream).some((p) => p.attempt === d.attempt && p.host === d.host && p.part === 'tombstone'),
-    )
+    .filter((d) => d.kind === 'removed' && !d.discarded && !mayGo(d, liedAbout))
     .map((d) => `the guest of ${claimOf(d)} was destroyed at ${d.at}`);
 
 /** A guest is made once for an attempt; again only where the log has never heard of the first one. */
@@ -246,6 +150,24 @@ export const noGuestSpawnedTwice: Invariant = ({ deeds, liedAbout }) => {
   });
   return [...late, ...elsewhere];
 };
+
+/** A build goes on with another host when its own has told that nothing is left, and with three at most. */
+export const noBuildMovesOnUnheard: Invariant = ({ log }) =>
+  [...byStream(log, 'server')].flatMap(([serverId, stream]) => {
+    const places = stream.filter((e) => e.type === 'ServerScheduled').map((e) => e.data as never as Told);
+    const isHeard = ({ host, attempt }: Told) =>
+      stream.some(
+        ({ type, data, context: { actor } }) =>
+          type === 'ServerSpawnFailed' &&
+          (data as never as Told).attempt === attempt &&
+          actor.kind === 'service' &&
+          actor.service === `host-${host}`,
+      );
+    return [
+      ...places.slice(0, -1).flatMap((p) => (isHeard(p) ? [] : [`${serverId} left ${p.host}, which had told nothing`])),
+      ...(places.length > 3 ? [`${serverId} was tried on ${places.length} hosts`] : []),
+    ];
+  });
 
 /** How long a step that was allowed may take to begin: an answer's way, and the time that it counts. */
 const GRACE_OF_A_SESSION = 10_000;
@@ -273,15 +195,35 @@ export const agentsActOnlyForTheirHost: Invariant = ({ moves, log }) => [
   }),
 ];
 
-/** An older log has a tombstone for less than is there: an operator is asked, and what is there keeps its room. */
+/** What a newer log had there is in the way of what is to go, or to be made: an operator is asked, and it keeps its room. */
 const asksAnOperator = (
   hosts: Evidence['hosts'],
   id: string,
   { host, attempt }: { readonly host: string; readonly attempt: number },
 ): boolean =>
   hosts.some(
-    (h) => h.id === host && h.quarantined.has(id) && h.guests.some((g) => g.serverId === id && g.attempt > attempt),
+    (h) => h.id === host && h.quarantined.has(id) && h.guests.some((g) => g.serverId === id && g.attempt >= attempt),
   );
+
+/** Methods that change what a guest does, or is. */
+const OPERATIONS = /^(powerOn|powerOff|reboot|(pausing|suspending|rebuilding|rescuing|resizing)\..+)$/;
+const ASKED =
+  /^Server(Start|Stop|Reboot|Pause|Unpause|Suspend|Resume|Rebuild|Rescue|Unrescue|Resize|ResizeConfirm|ResizeRevert|Migrate)Requested$|^ServerMigration(Failed|Returned)$/;
+const ENDED =
+  /^Server(Started|Stopped|Rebooted|Paused|Unpaused|Suspended|Resumed|Rebuilt|Rescued|Unrescued|Resized|ResizeConfirmed|ResizeReverted|MigrationSent|DeleteRequested)$/;
+
+/** What a guest does by itself is not undone: its power, and what it is, change when somebody asked for that. */
+export const noGuestChangedUnasked: Invariant = ({ moves }) =>
+  moves
+    .filter(({ method, stream, at }) => {
+      if (!OPERATIONS.test(method)) return false;
+      const last = stream.findLast((e) => ASKED.test(e.type) || isEnd(e));
+      return !last || (isEnd(last) && Date.parse(at) - Date.parse(last.recordedAt) > GRACE_OF_A_SESSION);
+    })
+    .map((m) => `${m.agent} began ${m.method} of ${m.serverId}, which nobody had asked for`);
+
+const isEnd = (event: RecordedEvent): boolean =>
+  ENDED.test(event.type) || (event.type === 'ServerActionFailed' && !dataOf(event).unheard);
 
 /** What was accepted is in the log, and has come to its end. */
 export const everyAcceptedRequestIsAtRest: Invariant = ({ accepted, servers, hosts }) => {
@@ -300,17 +242,21 @@ export const everyAcceptedRequestIsAtRest: Invariant = ({ accepted, servers, hos
       return [`${id} was deleted and has not left`];
     if (row.remains?.some(({ part, placement }) => part !== 'kept' && isToLeave(placement)))
       return [`${id} is still on another host`];
-    if (row.taskState !== null) return [`${id} is still ${row.taskState}`];
+    if (row.taskState !== null)
+      return row.placement && asksAnOperator(hosts, id, row.placement) ? [] : [`${id} is still ${row.taskState}`];
     const next = nextStep(row);
     if (next) return [`${id} waits for ${next.step}`];
     if (row.vmState === 'deleted') return [];
     if (row.held) return [`${id} is still held`];
-    if (row.vmState === 'active' && guests[0]?.power !== 'running') return [`${id} is active and does not run`];
+    const power = guests[0]?.power;
+    if (row.vmState === 'active' && power !== 'running') return [`${id} is active and does not run`];
+    if (power === undefined && row.vmState !== 'error') return [`${id} is ${row.vmState} and has no guest`];
+    if (power !== undefined && power !== row.power) return [`${id} is ${power} and told to be ${row.power}`];
     return row.vmState === 'error' && !row.fault ? [`${id} is in error and says nothing of it`] : [];
   });
 };
 
-/** Guests that nobody asks for are known to operators. */
+/** Guests that nobody asks for are known to operators, and gone when these have given them up. */
 export const everyStrayIsInQuarantine: Invariant = ({ hosts, servers }) => {
   const rows = new Map(servers.map((s) => [s.id as string, s]));
   return hosts.flatMap((host) =>
@@ -321,64 +267,8 @@ export const everyStrayIsInQuarantine: Invariant = ({ hosts, servers }) => {
         return !isLeft && (row?.onHost !== host.id || row.placement?.attempt !== attempt);
       })
       .filter(({ serverId }) => !host.quarantined.has(serverId))
-      .map(({ serverId }) => `nobody asks for ${serverId} on ${host.id}, and nobody is told`),
+      .map(({ serverId }) => `nobody asks for ${serverId} on ${host.id}, and no operator is asked`),
   );
-};
-
-/** What is taken of a quota is what the servers that are there take, and never more than its limit. */
-export const quotaEqualsRecount: Invariant = ({ log }) => {
-  const wrong: string[] = [];
-  const owners = new Map<string, Record<string, number>>();
-  const limits: Record<string, number> = {};
-  const servers = new Map<string, boolean>();
-  for (const event of log) {
-    const data = dataOf(event) as never as {
-      owner: string;
-      serverId: string;
-      amounts: Record<string, number>;
-      limits: Record<string, number>;
-    };
-    if (event.type === 'QuotaLimitsSet') Object.assign(limits, data.limits);
-    else if (event.type === 'QuotaReleased') owners.delete(data.owner);
-    else if (event.type === 'ServerCreateRequested') servers.set(data.serverId, true);
-    else if (event.type === 'ServerResourcesReleased') servers.delete(data.serverId);
-    else if (event.type === 'QuotaReserved') {
-      owners.set(data.owner, data.amounts);
-      for (const [name, limit] of Object.entries(limits)) {
-        const used = [...owners.values()].reduce((sum, a) => sum + (a[name] ?? 0), 0);
-        if (used > limit) wrong.push(`${used} of ${limit} ${name} were taken at ${event.position}`);
-      }
-    }
-  }
-  for (const owner of owners.keys())
-    if (!servers.has(owner.replace('server:', ''))) wrong.push(`${owner} holds quota and is not there`);
-  for (const id of servers.keys()) if (!owners.has(`server:${id}`)) wrong.push(`${id} holds no quota`);
-  return wrong;
-};
-
-/** No address of a network is held by two ports at a time. */
-export const noDuplicateAddress: Invariant = ({ log }) => {
-  const twice: string[] = [];
-  const held = new Map<string, string>();
-  const release = (port: string) => {
-    for (const [address, by] of held) if (by === port) held.delete(address);
-  };
-  for (const event of log) {
-    const data = dataOf(event) as never as {
-      networkId: string;
-      portId: string;
-      fixedIps: { subnetId: string; address: string }[];
-    };
-    if (event.type === 'AddressesReleased') release(data.portId);
-    if (event.type !== 'AddressesAllocated') continue;
-    release(data.portId);
-    for (const { subnetId, address } of data.fixedIps) {
-      const key = `${subnetId} ${address}`;
-      if (held.has(key)) twice.push(`${address} has ${held.get(key)} and ${data.portId}`);
-      held.set(key, data.portId);
-    }
-  }
-  return twice;
 };
 
 export const readModelEqualsReplay: Invariant = ({ replay }) =>
@@ -399,6 +289,8 @@ export const ALWAYS = {
   noGuestDestroyedWithoutTombstone,
   noGuestSpawnedTwice,
   noServerRunsTwice,
+  noBuildMovesOnUnheard,
+  noGuestChangedUnasked,
   agentsActOnlyForTheirHost,
   noDuplicateAddress,
   noProcessGoesRound,
@@ -409,6 +301,7 @@ export const AT_REST = {
   everyAcceptedRequestIsAtRest,
   everyStrayIsInQuarantine,
   quotaEqualsRecount,
+  everyPortHasItsServer,
   readModelEqualsReplay,
 } as const satisfies Record<string, Invariant>;
 

@@ -26,7 +26,7 @@ const DEADLINE = seconds(900);
 /** Pauses between looks: short ones first, most histories come to rest soon. */
 const LOOKS = [5, 10, 15, 30, 60, 60, 120] as const;
 
-/** Carries out a history, ends all faults, waits for rest, and judges. */
+/** Carries out a history, ends all faults, waits for rest, and judges; again when an operator has settled what is left to him. */
 export const run = async (
   history: History,
   { bug, traced = false, deadline = DEADLINE }: RunOptions = {},
@@ -52,7 +52,10 @@ export const run = async (
       const wrong = violationsOf(ALWAYS, evidence);
       left = [...wrong, ...violationsOf(AT_REST, evidence)];
       if (left.length === 0) left = violationsOf(AT_REST, await cloud.evidence(true));
-      if (left.length === 0 || wrong.length > 0) break;
+      if (wrong.length > 0) break;
+      if (left.length > 0) continue;
+      if ((await cloud.discardStrays()) === 0) break;
+      [waited, look] = [0, 0];
     }
     for (const { invariant, what } of left) cloud.note(`${invariant}: ${what}`);
     return { violations: left, hash: trace.digest(), events: await cloud.head(), lines: trace.text() };

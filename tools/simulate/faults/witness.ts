@@ -34,7 +34,8 @@ export class Witness {
       this.keep(event);
       if (event.type !== 'ServerGuestAbsent') continue;
       const { host, ...mark } = event.data as Mark & { readonly host: HostId };
-      const guestWasThere = this.attemptOn(host, mark.serverId) === mark.attempt;
+      const there = this.attemptOn(host, mark.serverId);
+      const guestWasThere = there !== undefined && there <= mark.attempt;
       this.absences.push({ host, serverId: mark.serverId, attempt: mark.attempt, guestWasThere });
     }
   }

@@ -88,3 +88,28 @@ describe('a live migration that its hypervisor carries out', () => {
     expect(fault.result).toMatchObject({ failure: { reason: 'The hypervisor could not do it.' } });
   });
 });
+
+it.each(['migrate', 'resize', 'liveMigrate'] as const)(
+  '%s changes nothing when its leave ends while it looks at the guest',
+  async (kind) => {
+    const clock = new VirtualClock();
+    const machine = new FakeHypervisor({ clock });
+    const real = new FakeDriver(machine, { cloudId });
+    await real.spawn(testGuest(id(1), cloudId), never);
+    let isOver = false;
+    const inspect = async () => {
+      isOver = true;
+      return FakeDriver.prototype.inspect.call(real, id(1));
+    };
+    const recover = async () => Promise.reject(new Error('recovered without leave'));
+    const driver = Object.assign(Object.create(real), { inspect, liveMigration: { ...real.liveMigration!, recover } });
+    const operations = new GuestOperations({ driver } as AgentPorts, {} as never, new Semaphore(1), seconds(1));
+    const operation = { generation: 1, kind, done: false, flavor: { vcpus: 2, memory: 512 } };
+    const ask = async () => {
+      if (isOver) throw new Error('the session is over');
+    };
+    const work = { desired: { serverId: id(1), operation }, operation, leave: new Leave(ask, clock, never) };
+    await expect(operations.operate(work as never)).rejects.toThrow('the session is over');
+    expect(machine.guest(id(1))).toMatchObject({ power: 'running', stage: 'settled' });
+  },
+);

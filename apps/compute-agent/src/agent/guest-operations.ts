@@ -178,8 +178,10 @@ export class GuestOperations {
     const { driver } = this.ports;
     const resizing = memberOf(driver, 'resizing');
     const id = desired.serverId;
+    const { stage } = await driver.inspect(id);
     await leave.step();
-    if ((await driver.inspect(id)).stage !== 'resized') await driver.powerOff(id, this.grace, leave.signal);
+    if (stage !== 'resized') await driver.powerOff(id, this.grace, leave.signal);
+    await leave.step();
     try {
       await resizing.resize(id, flavorOf(operation), leave.signal);
     } catch (error) {
@@ -193,8 +195,9 @@ export class GuestOperations {
   /** A guest that is not open any more must be the one that is confirmed, or gone back to. */
   private async confirmResize({ desired, operation, leave }: Work): Promise<void> {
     const resizing = memberOf(this.ports.driver, 'resizing');
+    const isOpen = await this.isOpen(desired.serverId, operation);
     await leave.step();
-    if (await this.isOpen(desired.serverId, operation)) await resizing.confirmResize(desired.serverId);
+    if (isOpen) await resizing.confirmResize(desired.serverId);
   }
 
   private async revertResize(work: Work): Promise<void> {
@@ -202,9 +205,10 @@ export class GuestOperations {
     const { driver } = this.ports;
     const resizing = memberOf(driver, 'resizing');
     const id = desired.serverId;
-    await leave.step();
     if (await this.isOpen(id, operation)) {
+      await leave.step();
       await driver.powerOff(id, this.grace, leave.signal);
+      await leave.step();
       await resizing.revertResize(id);
     }
     await this.comeUp(work);
@@ -215,8 +219,8 @@ export class GuestOperations {
     const { desired, leave } = work;
     const { driver } = this.ports;
     const id = desired.serverId;
-    await leave.step();
     const ran = (await driver.inspect(id)).power !== 'shutdown';
+    await leave.step();
     await driver.powerOff(id, this.grace, leave.signal);
     try {
       // What was sent before the guest ran is older than what it has.
@@ -249,7 +253,6 @@ export class GuestOperations {
     const { driver } = this.ports;
     const id = desired.serverId;
     const isGone = async () => (await driver.inspect(id)).stage === 'moved';
-    await leave.step();
     // A hypervisor that moves guests by itself may be done before it hears that it is not to.
     if (!(await isGone()))
       await this.sendRunning(work).catch(async (error: unknown) => {
@@ -261,6 +264,7 @@ export class GuestOperations {
   private async sendRunning({ desired, operation, ticket, leave }: Work): Promise<void> {
     const migration = memberOf(this.ports.driver, 'liveMigration');
     const id = desired.serverId;
+    await leave.step();
     // What an agent before this one was in the middle of.
     await migration.recover(id);
     if (operation.abort) throw new HypervisorError('fault', 'the live migration was given up');

@@ -56,8 +56,7 @@ const isAccepting = ({ spawned, arrivesBy }: DesiredServer): boolean => !spawned
 
 /** The attempt that is wanted is not here. @returns null when it never was */
 const missed = (desired: DesiredServer): Missed | null => {
-  if (isAccepting(desired)) return { kind: 'reportMissing' };
-  if (!desired.spawned) return null;
+  if (!desired.spawned && !isAccepting(desired)) return null;
   const operation = openOperation(desired);
   return operation
     ? { kind: 'failOperation', operation: operation.kind, generation: operation.generation }
@@ -84,6 +83,9 @@ const compared = (desired: DesiredServer | undefined, found: FoundGuest | undefi
     return { kind: 'quarantine', reason, ...(report ? { report } : {}) };
   }
   if (isAccepting(desired)) return { kind: found.stage === 'incoming' ? 'accept' : 'reportSpawned' };
+  // A shell that nobody waits for any more: an older log does not know what was on its way here.
+  if (!desired.spawned && found.stage === 'incoming')
+    return { kind: 'quarantine', reason: `attempt ${desired.attempt} is to be made, and a shell for a guest is here` };
   // A guest that does not run and was never reported was left half made by a crash: `spawn` goes on with it.
   if (!desired.spawned) return { kind: desired.adoption || hasLived(found) ? 'reportSpawned' : 'spawn' };
   const operation = openOperation(desired);

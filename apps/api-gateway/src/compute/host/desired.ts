@@ -1,7 +1,7 @@
 import type { hostBus } from '@omnivisor/contracts';
 import type { z } from 'zod';
 import type { Operation, Remains } from '../server/state/server.js';
-import { isAccepting } from '../server/state/server-moving.js';
+import { isAccepting, isGivenUp } from '../server/state/server-moving.js';
 import type { ServerRow } from '../server/view/server.projection.js';
 
 export type DesiredServer = z.input<typeof hostBus.DesiredServer>;
@@ -25,13 +25,13 @@ export const desiredOf = (
   tombstone: server.deleteRequested && !server.releaseRequested,
   ...(server.releaseRequested ? { release: true } : {}),
   ...(server.adoption ? { adoption: { nativeId: server.adoption.nativeId } } : {}),
-  spawned: server.spawned,
+  spawned: server.spawned && !isGivenUp(server),
   // A guest that was missing, and is there again, has any power for news.
   power: server.power === 'noState' ? 'noState' : server.wantedPower,
   build: server.build ?? 0,
   operation: server.operation && operationOf(server.operation),
   ...(server.held ? { part: 'kept' as const } : {}),
-  ...(isAccepting(server) ? { arrivesBy: server.migration?.disks ?? ('copied' as const) } : {}),
+  ...(isAccepting(server) || isGivenUp(server) ? { arrivesBy: server.migration?.disks ?? ('copied' as const) } : {}),
   ...(server.arrival && !server.spawned ? { arrival: server.arrival } : {}),
   name: server.hostname,
   flavor: server.flavor,

@@ -1,5 +1,5 @@
 import type { HostId, hostBus } from '@omnivisor/contracts';
-import { remainsOn } from '../server/state/server-moving.js';
+import { isGivenUp, remainsOn } from '../server/state/server-moving.js';
 import type { ServerRow } from '../server/view/server.projection.js';
 import type { HostRow } from './host.projection.js';
 
@@ -14,7 +14,7 @@ export const isAskedFor = (
   const left = server && remainsOn(server, host.id as HostId, attempt);
   if (kind === 'discard') {
     const guest = host.quarantine[change.serverId];
-    return guest?.verdict === 'discard' && guest.attempt === attempt && !isPlaced && !left;
+    return guest?.verdict === 'discard' && guest.attempt === attempt && !(isPlaced && server.spawned) && !left;
   }
   if (left) return kind === 'destroy' ? left.part === 'tombstone' : kind === 'receive' && left.part === 'incoming';
   if (!server || !isPlaced) return false;
@@ -23,7 +23,7 @@ export const isAskedFor = (
   if (server.deleteRequested || server.held || kind === 'receive') return false;
   switch (kind) {
     case 'spawn':
-      return !server.spawned;
+      return !server.spawned || isGivenUp(server);
     case 'plug':
       return server.spawned;
     case 'interface':

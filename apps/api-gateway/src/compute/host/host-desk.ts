@@ -19,7 +19,7 @@ import type { z } from 'zod';
 import type { GatewayCore } from '../../core/gateway-core.js';
 import { settled } from '../../core/settled.js';
 import { serverAggregate } from '../server/lifecycle/server-lifecycle.js';
-import { isAccepting, remainsOn } from '../server/state/server-moving.js';
+import { isAccepting, isGivenUp, remainsOn } from '../server/state/server-moving.js';
 import { remainsTable, type ServerRow, serverTable } from '../server/view/server.projection.js';
 import { desiredOf, desiredRemains } from './desired.js';
 import { type HostRow, hostTable } from './host.projection.js';
@@ -231,7 +231,7 @@ export class HostDesk {
         : { kind: 'operate', serverId, attempt, generation };
     if (!isAskedFor(change, host, server)) return null;
     // A guest that has come by itself is never made from an image.
-    if (generation === undefined && isAccepting(server)) return null;
+    if (generation === undefined && (isAccepting(server) || isGivenUp(server))) return null;
     const { arrival } = server;
     if (generation !== undefined || !arrival)
       return this.ports.boot(

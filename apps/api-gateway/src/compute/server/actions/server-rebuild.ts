@@ -1,5 +1,5 @@
 import type { EventData, PowerState, ServerEvent, ServerId, serverEvents } from '@omnivisor/contracts';
-import { operated, type Server } from '../state/server.js';
+import { operated, type Server, vmStateWith } from '../state/server.js';
 import { guard, guardState, type StateRule } from '../state/server-rules.js';
 
 type Requested = EventData<typeof serverEvents, 'ServerRebuildRequested'>;
@@ -33,7 +33,7 @@ export const rebuild = (server: Server, { serverId, wanted, asAdmin }: RebuildCo
 export const rebuildFailed = (failed: Server, power: PowerState | null): Server => ({
   ...failed,
   image: power === null ? failed.image : (failed.operation?.imageBefore ?? failed.image),
-  vmState: power === 'running' ? 'active' : 'error',
+  vmState: power === 'running' ? vmStateWith(failed, power) : 'error',
 });
 
 export const evolveRebuild = (

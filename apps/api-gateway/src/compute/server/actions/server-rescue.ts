@@ -1,5 +1,5 @@
 import type { ImageSnapshot, PowerState, ServerEvent, ServerId } from '@omnivisor/contracts';
-import { operated, type Server } from '../state/server.js';
+import { operated, type Server, vmStateWith } from '../state/server.js';
 import { guard, guardState, type StateRule } from '../state/server-rules.js';
 
 export type RescueCommand =
@@ -35,7 +35,7 @@ export const decideRescue = (server: Server, command: RescueCommand): ServerEven
 /** One that still runs was refused before anything happened to it; the others want somebody to look. */
 export const rescueFailed = (failed: Server, power: PowerState | null): Server => ({
   ...failed,
-  vmState: power === 'running' ? 'active' : 'error',
+  vmState: power === 'running' ? vmStateWith(failed, power) : 'error',
 });
 
 type RescueEvent = Extract<ServerEvent, { type: `Server${'Rescue' | 'Unrescue'}${'Requested' | 'd'}` }>;

@@ -12,7 +12,16 @@ import { evolveSnapshot } from '../actions/server-snapshot.js';
 import { evolveInterfaces } from '../interfaces/server-interfaces.js';
 import { evolveMigration, migrationFailed } from '../move/server-migration.js';
 import { evolveResize, resizeFailed } from '../move/server-resize.js';
-import { noServer, operated, type Server, type TaskState, type VmState, vmStateOf } from '../state/server.js';
+import {
+  isUndecided,
+  noServer,
+  operated,
+  type Server,
+  type TaskState,
+  type VmState,
+  vmStateOf,
+  vmStateWith,
+} from '../state/server.js';
 import {
   droppingTransfers,
   isAccepting,
@@ -39,10 +48,12 @@ const actionFailed = (
     ...withoutOperation(server),
     power,
     wantedPower: power,
-    vmState: (lasting.has(server.vmState) && !isKnownAgain) || !server.launched ? server.vmState : vmStateOf(power),
+    vmState:
+      (lasting.has(server.vmState) && !isKnownAgain) || !server.launched ? server.vmState : vmStateWith(server, power),
     fault,
   };
-  if (server.resize && server.vmState !== 'resized') return resizeFailed(migrationFailed(failed), event.power);
+  if (server.resize && server.vmState !== 'resized' && !isUndecided(server))
+    return resizeFailed(migrationFailed(failed), event.power);
   if (server.migration?.kind === 'live-migration') return migrationFailed(failed);
   if (server.operation === null || server.operation.done) return failed;
   if (server.operation.kind === 'rebuild') return rebuildFailed(failed, event.power);
@@ -258,7 +269,7 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
     case 'ServerStateReset':
       return {
         ...server,
-        vmState: event.data.state,
+        vmState: event.data.state === 'active' && isUndecided(server) ? 'resized' : event.data.state,
         taskState: null,
         ...(isLasting(server) ? {} : withoutOperation(server)),
         fault: event.data.state === 'active' ? null : server.fault,

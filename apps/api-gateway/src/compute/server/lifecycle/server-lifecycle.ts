@@ -28,7 +28,7 @@ import {
 } from '../move/server-migration.js';
 import { decideResize, type ResizeCommand, releasedBy } from '../move/server-resize.js';
 import { MAX_ATTEMPTS, noServer, type Server, type TaskState } from '../state/server.js';
-import { isAccepting, isSent, isUnplaced, moveOf, refuseResize, remainsOn } from '../state/server-moving.js';
+import { isAccepting, isGivenUp, isSent, isUnplaced, moveOf, refuseResize, remainsOn } from '../state/server-moving.js';
 import { actionOf, isLasting, operations } from '../state/server-operations.js';
 import { guard, serverNotFound } from '../state/server-rules.js';
 import { type AdoptionCommand, adopt, releaseGuest } from './server-adoption.js';
@@ -169,10 +169,10 @@ const report = (server: Server, command: Extract<ServerCommand, { type: 'report'
   }
   switch (fact.kind) {
     case 'spawned':
-      if (server.spawned) return [];
+      if (server.spawned && !isGivenUp(server)) return [];
       return [
         { type: 'ServerSpawned', data: { ...onHost, power: fact.power, bootId: fact.bootId } },
-        ...(moveOf(server) && !server.deleteRequested ? arrived(server, onHost, fact) : []),
+        ...((moveOf(server) || isGivenUp(server)) && !server.deleteRequested ? arrived(server, onHost, fact) : []),
       ];
     case 'spawnFailed': {
       if (server.spawned) return [];

@@ -161,6 +161,27 @@ describe('a cold move', () => {
       .then(absent(here));
     expect(state(...moved, confirmed, absent(here)).remains).toEqual([]);
   });
+  it('is still to be decided on when its guest is there again, whatever was done to it meanwhile', () => {
+    const missing: ServerEvent = { type: 'ServerGuestMissing', data: there };
+    const asked: ServerEvent = { type: 'ServerRebootRequested', data: { serverId, generation: 2, kind: 'hard' } };
+    const rebooted: ServerEvent = { type: 'ServerRebooted', data: { ...there, generation: 2, ...settled } };
+    const refused: ServerEvent = {
+      type: 'ServerActionFailed',
+      data: { serverId, action: 'reboot', fault, power: 'running' },
+    };
+    const reset: ServerEvent = { type: 'ServerStateReset', data: { serverId, state: 'active' } };
+    const lost = [...moved, missing];
+    expect(state(...lost).vmState).toBe('error');
+    expect(state(...lost, asked, rebooted)).toMatchObject({ vmState: 'resized', remains: [{ part: 'kept' }] });
+    expect(state(...lost, reset).vmState).toBe('resized');
+    given(...lost, asked, rebooted)
+      .when({ ...migrate, migrationId: transferId as string as MigrationId })
+      .thenRefused('conflict', /vm_state resized/);
+    given(...lost, asked, refused)
+      .when({ type: 'revertResize', serverId, asAdmin: false })
+      .then({ type: 'ServerResizeRevertRequested', data: { serverId, generation: 3 } });
+    expect(state(...lost, asked, refused).resize).toBeDefined();
+  });
   it('is reverted only once nothing is left on the target', () => {
     given(...moved)
       .when({ type: 'revertResize', serverId, asAdmin: false })
@@ -244,6 +265,33 @@ describe('a live move', () => {
   const alive = [...active, liveRequested, liveScheduled];
   const liveSent: ServerEvent = { type: 'ServerMigrationSent', data: { ...here, generation: 1, ...off } };
   const liveLanded: ServerEvent = { type: 'ServerMigrationLanded', data: { ...there, disks: null } };
+  const reboot: ServerEvent = { type: 'ServerRebootRequested', data: { serverId, generation: 2, kind: 'hard' } };
+  const notRebooted: ServerEvent = {
+    type: 'ServerActionFailed',
+    data: { serverId, action: 'reboot', fault, power: 'running' },
+  };
+
+  it('that is over has nothing to do with what fails later', () =>
+    expect(state(...alive, liveSent, liveLanded, spawned, migrated, reboot, notRebooted)).toMatchObject({
+      migration: { status: 'completed' },
+    }));
+  it('whose guest was given up on its target keeps its source, and ends when the guest is there after all', () => {
+    const missing: ServerEvent = { type: 'ServerGuestMissing', data: there };
+    const lost = [...alive, liveSent, liveLanded, missing];
+    const kept = { migration: { status: 'error' }, remains: [{ placement: { host }, part: 'kept' }] };
+    expect(state(...lost)).toMatchObject({ ...kept, vmState: 'error' });
+    expect(state(...lost, reboot, { ...notRebooted, data: { ...notRebooted.data, power: null } })).toMatchObject(kept);
+    given(...lost)
+      .when(report({ kind: 'missing' }, there))
+      .thenNothing();
+    given(...lost)
+      .when(report({ kind: 'spawned', ...settled }, there))
+      .then(spawned, migrated);
+    expect(state(...lost, spawned, migrated)).toMatchObject({
+      ...{ vmState: 'active', fault: null, migration: { status: 'completed' } },
+      remains: [{ placement: { host }, part: 'tombstone' }],
+    });
+  });
 
   it('has the target wait for the guest, and the source destroyed once it is there', () => {
     given(...active)

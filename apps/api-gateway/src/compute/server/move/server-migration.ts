@@ -15,6 +15,7 @@ import {
   canReturn,
   claimsOf,
   droppingTransfers,
+  isOver,
   isSent,
   isUnplaced,
   moveOf,
@@ -212,7 +213,7 @@ export const begin = (
 
 /** The guest is where it was: a move that failed before all was sent. */
 export const migrationFailed = (server: Server): Server => {
-  if (!server.migration || server.migration.status === 'finished') return server;
+  if (!server.migration || server.migration.status === 'finished' || isOver(server.migration)) return server;
   return droppingTransfers({
     ...server,
     ...withStatus(server, server.migration.aborting ? 'cancelled' : 'error'),

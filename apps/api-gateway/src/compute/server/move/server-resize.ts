@@ -8,7 +8,7 @@ import type {
   ServerId,
   serverEvents,
 } from '@omnivisor/contracts';
-import { operated, type Server } from '../state/server.js';
+import { operated, type Server, vmStateOf } from '../state/server.js';
 import { claimsOf, isMove, moveOf, refuseResize, withoutClaim, withStatus } from '../state/server-moving.js';
 import { guard, guardState, type StateRule } from '../state/server-rules.js';
 import { begin, goBack } from './server-migration.js';
@@ -149,6 +149,7 @@ export const evolveResize = (server: Server, event: ResizeEvent): Server => {
       const status = flavor ? 'reverted' : 'confirmed';
       return {
         ...settled,
+        vmState: vmStateOf(power),
         ...(server.migration?.status === 'error' ? {} : withStatus(server, status)),
         ...withoutClaim(server, released),
         flavor: flavor ?? server.flavor,

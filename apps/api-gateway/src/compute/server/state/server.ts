@@ -295,6 +295,14 @@ export interface Arrival {
 export const vmStateOf = (power: PowerState): VmState =>
   power === 'running' ? 'active' : power === 'paused' || power === 'suspended' ? power : 'stopped';
 
+/** It has moved, or has another flavor, and nobody has decided yet whether that stays so. */
+export const isUndecided = ({ resize, migration }: Pick<Server, 'resize' | 'migration'>): boolean =>
+  resize !== undefined && migration?.status === 'finished';
+
+/** What a guest of that power makes of the server. */
+export const vmStateWith = (server: Pick<Server, 'resize' | 'migration'>, power: PowerState): VmState =>
+  isUndecided(server) ? 'resized' : vmStateOf(power);
+
 export const operated = (server: Server, generation: number, power: PowerState, bootId: string): Server =>
   server.operation?.generation !== generation
     ? server
@@ -302,7 +310,7 @@ export const operated = (server: Server, generation: number, power: PowerState, 
         ...server,
         operation: { ...server.operation, done: true },
         taskState: server.taskState === 'deleting' ? 'deleting' : null,
-        vmState: vmStateOf(power),
+        vmState: vmStateWith(server, power),
         power,
         wantedPower: power,
         bootId,
