@@ -28,7 +28,7 @@ ours() {
   for try in 1 2 3; do
     if domid=$(xl domid "$name" 2>/dev/null) && [ "$(xenstore-read "/local/domain/$domid/vm" 2>/dev/null)" = "/vm/$uuid" ]; then return; fi
     listed=$(xl list -v) || { echo 'xl does not say which domains there are' >&2; exit 1; }
-    printf '%s\\n' "$listed" | grep -q -- "[rbpsc-]\\{5\\}- .* $uuid" || return 1
+    printf '%s\\n' "$listed" | grep -q -- "[rbpscw?-]\\{5\\}- .* $uuid" || return 1
   done
   echo 'xl does not say which domain is the guest' >&2
   exit 1

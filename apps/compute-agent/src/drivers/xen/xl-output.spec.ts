@@ -18,7 +18,14 @@ const ZERO = line('Domain-0', 'r-----', '00000000-0000-0000-0000-000000000000');
 describe('the domains of a host', () => {
   it('have a state by their flags', () => {
     const flags = { 'r-----': 'running', '-b----': 'running', '------': 'running', '--p---': 'paused' };
-    for (const [text, state] of Object.entries({ ...flags, '---s--': 'off', '-----d': 'off', '---sc-': 'crashed' }))
+    const between = { '--pss-': 'paused', '---sr-': 'running', '---sw-': 'running', '---srd': 'off' };
+    for (const [text, state] of Object.entries({
+      ...flags,
+      '---s--': 'off',
+      '-----d': 'off',
+      '---sc-': 'crashed',
+      ...between,
+    }))
       expect(parseDomains(`${HEAD}\n${ZERO}\n${line('g1', text)}\n`)[1]).toEqual({
         ...{ name: 'g1', domid: 1, uuid: UUID, memory: 160, vcpus: 2, state, time: 1.4 },
       });

@@ -17,11 +17,15 @@ export type DomainState = 'running' | 'paused' | 'off' | 'crashed';
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 /** Read from its end: a name can hold anything, what follows cannot. */
 const LINE =
-  /^(.*?)\s+(\d+)\s+(\d+)\s+(\d+)\s+([r-][b-][p-][s-][c-][d-])\s+(\d+(?:\.\d+)?)\s+([0-9a-f-]{36})\s+\S+(?:\s+\S+)?\s*$/;
+  /^(.*?)\s+(\d+)\s+(\d+)\s+(\d+)\s+([r-][b-][p-][s-][rscw?-][d-])\s+(\d+(?:\.\d+)?)\s+([0-9a-f-]{36})\s+\S+(?:\s+\S+)?\s*$/;
 
+/** The fifth is why it has shut down: to reset, to have its memory saved, by a crash or a watchdog. */
 const stateOf = (flags: string): DomainState => {
   if (flags[4] === 'c') return 'crashed';
-  if (flags[3] === 's' || flags[5] === 'd') return 'off';
+  if (flags[5] === 'd') return 'off';
+  if (flags[4] === 's') return 'paused';
+  if (flags[4] === 'r' || flags[4] === 'w') return 'running';
+  if (flags[3] === 's') return 'off';
   return flags[2] === 'p' ? 'paused' : 'running';
 };
 
