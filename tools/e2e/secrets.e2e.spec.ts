@@ -138,6 +138,12 @@ it('gives servers theirs, and takes them back', async () => {
   });
   secrets['console token'] = new URL(opened.url).searchParams.get('token')!;
   await fetch(opened.url.replace(/^ws/, 'http')).catch(() => undefined);
+  const { remote_console: shown } = await admin.post('compute', `/servers/${id}/remote-consoles`, {
+    remote_console: { protocol: 'vnc', type: 'novnc' },
+  });
+  const socket = new URL(new URL(shown.url).searchParams.get('path')!, shown.url);
+  secrets["token of a console's page"] = socket.searchParams.get('token')!;
+  expect((await fetch(shown.url)).status).toBe(200);
   await admin.delete('compute', `/servers/${id}`);
 });
 

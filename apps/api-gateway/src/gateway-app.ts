@@ -28,6 +28,7 @@ import { HttpImages } from './compute/image/http-images.js';
 import { MoveDesk } from './compute/migration/move-desk.js';
 import { OwnNetworkApi } from './compute/network/own-network-api.js';
 import { ServerNetwork } from './compute/server-network.js';
+import { serveConsolePages } from './console/console-pages.js';
 import { ConsoleProxy } from './console/console-proxy.js';
 import { grantedConsoles } from './console/granted-consoles.js';
 import type { GatewayPorts } from './core/gateway-core.js';
@@ -109,14 +110,14 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
   await reportDesk.start();
   const follower = new EventFollower(gateway.core, index);
   await follower.start();
-  const compute = { quota: {}, consoleUrl: '' };
+  const publicUrl = options.publicUrl?.replace(/\/+$/, '');
+  const compute = { quota: {}, publicUrl: publicUrl ?? 'http://127.0.0.1' };
   const serverNetwork = new ServerNetwork(gateway.core, gateway.serverPorts);
   const adoptions = new Adoptions(gateway.core, gateway.live, serverNetwork, compute);
   const adoptionDesk = new AdoptionDesk(gateway.core, adoptions);
   await adoptionDesk.start();
   const moveDesk = new MoveDesk(gateway.core);
   await moveDesk.start();
-  const publicUrl = options.publicUrl?.replace(/\/+$/, '');
   const limiter = new RequestLimiter(options.limits);
   const app: OpenStackApp = await createOpenStackApp({
     module: AppModule.of({
@@ -127,7 +128,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
         images: options.images ?? new HttpImages(options.imageUrl),
         network: new OwnNetworkApi(() => app.fastify),
       },
-      compute: { ...compute, consoleUrl: (publicUrl ?? 'http://127.0.0.1').replace(/^http/, 'ws') },
+      compute,
       audit: { index, follower, identity: identity.desk },
     }),
     services: ['identity', 'compute', 'network', 'audit'],
@@ -147,6 +148,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
         identity.desk.tokens,
         refusals,
       );
+      await serveConsolePages(fastify, options.consoleOrigins);
       await passThrough(fastify, passed, trustOf(options.trustedProxies), limiter);
     },
   });
@@ -160,7 +162,8 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
     serveConsoles: (agentUrl) =>
       new ConsoleProxy(gateway.core, grantedConsoles(gateway.core), gateway.live, {
         agentUrl,
-        origins: options.consoleOrigins,
+        // Our own page is one of those that may.
+        origins: [...options.consoleOrigins, new URL(compute.publicUrl).origin],
         onError: options.onError,
       }).attach(app.fastify.server as Server),
     stop: async () => {

@@ -128,7 +128,7 @@ class MemorySecrets extends ComputeSecrets {
 
 class TestSettings extends ComputeSettings {
   readonly quota = { instances: 100, cores: 100 };
-  readonly consoleUrl = 'wss://cloud.example';
+  readonly publicUrl = 'https://cloud.example';
 }
 
 /** Where `activate` places servers. */

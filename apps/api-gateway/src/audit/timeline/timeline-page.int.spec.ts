@@ -2,8 +2,8 @@ import type { ServerEvent } from '@omnivisor/contracts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { which } from '../../../../../tools/services/process.mjs';
 import { history } from '../../compute/server/lifecycle/server.fixtures.js';
+import { Browser } from '../../testing/browser.js';
 import { AuditCloud, type Person } from '../testing/audit-cloud.js';
-import { Browser } from '../testing/browser.js';
 
 const { serverId, host } = history;
 const EVIL = '<img src=x onerror="document.title = 1">';

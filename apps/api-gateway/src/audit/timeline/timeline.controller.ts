@@ -3,6 +3,7 @@ import { Controller } from '@nestjs/common';
 import { notFound } from '@omnivisor/contracts';
 import { type Call, Operation, Reply } from '@omnivisor/openstack';
 import { GatewayCore } from '../../core/gateway-core.js';
+import { pageHeaders } from '../../core/page-headers.js';
 import { PATIENCE, scopeOf } from '../events/scope.js';
 import { AuditIndex } from '../index/audit-index.js';
 import { outcomeOf } from '../index/outcome.js';
@@ -17,14 +18,6 @@ const FILES: Readonly<Record<string, string>> = {
   'index.html': 'text/html; charset=utf-8',
   'timeline.css': 'text/css; charset=utf-8',
   'timeline.js': 'text/javascript; charset=utf-8',
-};
-/** The page loads itself and asks its own origin, nothing else. */
-const HEADERS = {
-  'content-security-policy':
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
-  'x-content-type-options': 'nosniff',
-  'referrer-policy': 'no-referrer',
-  'cache-control': 'no-cache',
 };
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -87,6 +80,6 @@ export class TimelineController {
     const { file = '' } = call.params;
     const content = this.files.get(file);
     if (!content) throw notFound('There is no such page.');
-    return new Reply(content, { headers: { ...HEADERS, 'content-type': FILES[file]! } });
+    return new Reply(content, { headers: { ...pageHeaders(), 'content-type': FILES[file]! } });
   }
 }

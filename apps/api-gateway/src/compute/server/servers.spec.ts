@@ -259,7 +259,11 @@ describe('what a server carries', () => {
     });
     expect(asked.status, asked.text).toBe(200);
     const { url } = (asked.body as Json).remote_console as unknown as { url: string };
-    const token = new URL(url).searchParams.get('token')!;
+    const page = new URL(url);
+    expect(page.origin + page.pathname).toBe('https://cloud.example/console/vnc_lite.html');
+    const socket = new URL(page.searchParams.get('path')!, page);
+    expect(socket.pathname).toBe('/console/');
+    const token = socket.searchParams.get('token')!;
     const show = () => app.call('GET', `/v2.1/os-console-auth-tokens/${token}`, { as: 'admin', version: '2.31' });
     expect((await show()).status).toBe(200);
     await app.call('POST', `/v2.1/servers/${id}/action`, { body: { 'os-stop': null } });

@@ -19,6 +19,7 @@ import { parsed, serverOf } from '../../common/access.js';
 import { ComputeNetwork, ComputeSettings } from '../../compute-ports.js';
 import { consoleAggregate } from '../../console/console.js';
 import { consoleGrantTable, consoleRevocationTable } from '../../console/console.projection.js';
+import { consoleUrl } from '../../console/console-url.js';
 import { hostTable } from '../../host/host.projection.js';
 import { requireFeature } from '../../host/host-features.js';
 import { LiveAnswers } from '../../host/live-answers.js';
@@ -242,7 +243,7 @@ export class ServerActionsController {
       },
       call.context('console'),
     );
-    return `${this.settings.consoleUrl}/console/?token=${token}`;
+    return consoleUrl(this.settings.publicUrl, protocol, token);
   }
 
   @Operation({
