@@ -41,6 +41,8 @@ const filesBelow = (folder) =>
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
     .sort();
 
+/** What no driver is asked: agents tell it of the machines they run on. */
+const BY_THE_AGENT = ['operation.get-host-uptime', 'operation.get-host-ip'];
 /** Row names of Nova's feature support matrix, August 2026. */
 const NOVA_ROWS = `
   operation.attach-volume operation.attach-tagged-volume operation.detach-volume operation.extend-volume
@@ -148,7 +150,7 @@ export const supportMatrix = (all, features) => {
   const titles = Object.fromEntries(Object.entries(rows).map(([name, { title }]) => [name, title]));
   const by = Object.fromEntries(all.map((results) => [results.backend, results]));
   const backends = BACKENDS.filter((backend) => by[backend]);
-  const answered = new Set(Object.values(rows).flatMap((row) => row.nova));
+  const answered = new Set([...Object.values(rows).flatMap((row) => row.nova), ...BY_THE_AGENT]);
   const line = ([name, { title, nova, trait }]) => [
     title,
     [...nova, ...(trait ? [`\`${trait}\``] : [])].join('<br>'),
