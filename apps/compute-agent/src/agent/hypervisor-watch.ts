@@ -50,7 +50,10 @@ export class HypervisorWatch {
 
   private async lookOnce(): Promise<void> {
     const ailment = await this.ailment();
-    if (ailment !== null) return this.tell({ ...this.known, health: 'unhealthy', reason: ailment });
+    if (ailment !== null) {
+      if (this.known.health === 'healthy') this.ports.onError('health of the hypervisor', ailment);
+      return this.tell({ ...this.known, health: 'unhealthy', reason: ailment.message });
+    }
     if (this.known.health === 'healthy') return;
     const now = Date.parse(this.ports.clock.now());
     if (now - this.probedAt < PROBE_AGAIN) return;
@@ -62,19 +65,20 @@ export class HypervisorWatch {
     if (health === 'healthy') this.probedAt = Number.NEGATIVE_INFINITY;
   }
 
-  /** Why the hypervisor does not answer; null when it does. */
-  private async ailment(): Promise<string | null> {
+  /** Why the hypervisor does not answer; null when it does. One answer that was no good is asked for again. */
+  private async ailment(): Promise<Error | null> {
     try {
       await this.within(CHECK_LIMIT, async (signal) => {
         const late = new Promise<never>((_, reject) => {
           const say = () => reject(new HypervisorError('unavailable', 'the hypervisor does not answer in time'));
           signal.addEventListener('abort', say);
         });
-        await Promise.race([this.ports.driver.check(), late]);
+        const again = (error: unknown) => (signal.aborted ? Promise.reject(error) : this.ports.driver.check());
+        await Promise.race([this.ports.driver.check().catch(again), late]);
       });
       return null;
     } catch (error) {
-      return (error as Error).message;
+      return error as Error;
     }
   }
 
