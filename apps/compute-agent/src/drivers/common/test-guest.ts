@@ -29,6 +29,17 @@ export const rootFrom = (source: ImageSource, size = gib(0)): LocalDisks => ({
   swap: mib(0),
 });
 
+/** On a flat network of the provider's, without rules. */
+export const flatNic = (mac: string, change: Partial<GuestNic> = {}): GuestNic => ({
+  portId: randomUUID(),
+  mac,
+  mtu: 1500,
+  model: null,
+  attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null },
+  guard: null,
+  ...change,
+});
+
 export const tapNic = (portId: string, tap: string, change: Partial<GuestNic> = {}): GuestNic => ({
   portId,
   mac: 'fa:16:3e:00:00:01',

@@ -7,7 +7,7 @@ import { mib, ms, ServerId } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { HyperVHost } from '../../../../../tools/doubles/hyperv/host.mjs';
 import { listen, realGuests } from '../../../../../tools/doubles/hyperv/serve.mjs';
-import { rootFrom, testGuest } from '../common/test-guest.js';
+import { flatNic, rootFrom, testGuest } from '../common/test-guest.js';
 import { localProcess } from './host-processes.js';
 import { HyperVDriver } from './hyperv.driver.js';
 import { Images } from './testing/double.js';
@@ -74,16 +74,7 @@ describe('the test image on the double of Hyper-V', () => {
         disks: rootFrom(converted(format)),
         image: { ...small.image, properties },
         flavor: { ...small.flavor, memory: mib(memory) },
-        nics: [
-          {
-            portId: randomUUID(),
-            mac: 'fa:16:3e:00:00:07',
-            mtu: 1500,
-            model: null,
-            attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null },
-            guard: null,
-          },
-        ],
+        nics: [flatNic('fa:16:3e:00:00:07')],
         configDrive: new Map([
           ['openstack/latest/meta_data.json', Buffer.from(JSON.stringify({ uuid: id, hostname: 'hyper' }))],
         ]),

@@ -3,17 +3,14 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ms, ServerId } from '@omnivisor/contracts';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { flatNic } from '../common/test-guest.js';
 import type { GuestNic } from '../hypervisor-driver.js';
 import { XlDouble } from './testing/xl-double.js';
 import { XenDriver } from './xen.driver.js';
 
 const cloudId = 'test-cloud';
 const mac = 'fa:16:3e:00:04:01';
-const port = (change: Partial<GuestNic> = {}): GuestNic => ({
-  ...{ portId: randomUUID(), mac, mtu: 1500, model: null, guard: null },
-  attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null },
-  ...change,
-});
+const port = (change: Partial<GuestNic> = {}) => flatNic(mac, change);
 const mark = () => ({ cloudId, serverId: ServerId.parse(randomUUID()), attempt: 1, build: 0 });
 
 describe('adopting a domain of Xen', { timeout: 30_000 }, () => {

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync,
 import { join } from 'node:path';
 import { ms, networkNeeds, ServerId } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { fileSource, rootFrom, testGuest } from '../common/test-guest.js';
+import { fileSource, flatNic, rootFrom, testGuest } from '../common/test-guest.js';
 import type { GuestNic, PortGuard } from '../hypervisor-driver.js';
 import { deviceOf, guarding } from './guard.js';
 import { Guests } from './guests.js';
@@ -18,12 +18,7 @@ const cloudId = 'test-cloud';
 const never = new AbortController().signal;
 const mac = 'fa:16:3e:00:00:01';
 const guard: PortGuard = { addresses: [{ mac, ip: '10.0.0.5' }], rules: [] };
-const port = (change: Partial<GuestNic> = {}): GuestNic => ({
-  portId: randomUUID(),
-  ...{ mac, mtu: 1500, model: null, guard },
-  attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null },
-  ...change,
-});
+const port = (change: Partial<GuestNic> = {}) => flatNic(mac, { guard, ...change });
 
 describe('guarded ports of a Xen host', { timeout: 30_000 }, () => {
   const double = new XlDouble();

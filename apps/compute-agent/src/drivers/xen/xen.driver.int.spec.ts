@@ -1,13 +1,12 @@
-import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gib, mib, type ServerId } from '@omnivisor/contracts';
 import { afterAll } from 'vitest';
-import { fileDisk, fileSource, rootFrom, testGuest } from '../common/test-guest.js';
+import { fileDisk, fileSource, flatNic, rootFrom, testGuest } from '../common/test-guest.js';
 import { readConfigDrive } from '../common/testing/read-config-drive.js';
 import { describeHypervisorDriver } from '../conformance/index.js';
 import { perform } from '../conformance/perform.js';
-import type { GuestNic, GuestSpec } from '../hypervisor-driver.js';
+import type { GuestSpec } from '../hypervisor-driver.js';
 import type { MortalShell } from './testing/mortal-shell.js';
 import { typed, XlDouble } from './testing/xl-double.js';
 import { XenDriver } from './xen.driver.js';
@@ -45,14 +44,7 @@ const cutOff = async () => {
 let made = 0;
 const guest = async (id: ServerId): Promise<GuestSpec> =>
   testGuest(id, cloudId, { disks: rootFrom(fileSource(image)) });
-const nic = async (): Promise<GuestNic> => ({
-  portId: randomUUID(),
-  mac: `fa:16:3e:00:02:${(++made % 256).toString(16).padStart(2, '0')}`,
-  mtu: 1500,
-  model: null,
-  attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null },
-  guard: null,
-});
+const nic = async () => flatNic(`fa:16:3e:00:02:${(++made % 256).toString(16).padStart(2, '0')}`);
 const type = async (id: ServerId, keys: string) => typed(await control, id, keys);
 
 describeHypervisorDriver({

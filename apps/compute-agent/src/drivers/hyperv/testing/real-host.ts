@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { gib, mib, type ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
-import { rootFrom, testGuest } from '../../common/test-guest.js';
+import { flatNic, rootFrom, testGuest } from '../../common/test-guest.js';
 import type { DriverUnderTest } from '../../conformance/index.js';
-import type { GuestNic, GuestSpec, HypervisorDriver, ImageSource } from '../../hypervisor-driver.js';
+import type { GuestSpec, HypervisorDriver, ImageSource } from '../../hypervisor-driver.js';
 import { HostConnection } from '../host-connection.js';
 import { HostFact } from '../host-facts.js';
 import { HyperVDriver } from '../hyperv.driver.js';
@@ -52,14 +52,7 @@ export const realHost = (
   };
 
   let ports = 0;
-  const nic = async (): Promise<GuestNic> => ({
-    portId: randomUUID(),
-    mac: `fa:16:3e:0f:ff:${(ports++ % 256).toString(16).padStart(2, '0')}`,
-    mtu: 1500,
-    model: null,
-    attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null },
-    guard: null,
-  });
+  const nic = async () => flatNic(`fa:16:3e:0f:ff:${(ports++ % 256).toString(16).padStart(2, '0')}`);
   const guest = async (id: ServerId): Promise<GuestSpec> => {
     const spec = testGuest(id, CLOUD, { disks: rootFrom(source(settings.image, settings.format)) });
     return {

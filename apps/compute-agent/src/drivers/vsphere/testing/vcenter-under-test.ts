@@ -18,7 +18,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type GiB, mib, ServerId } from '@omnivisor/contracts';
-import { fileDisk, fileSource, rootFrom, testGuest } from '../../common/test-guest.js';
+import { fileDisk, fileSource, flatNic, rootFrom, testGuest } from '../../common/test-guest.js';
 import { readConfigDrive } from '../../common/testing/read-config-drive.js';
 import { TINY_GUEST_LETTER, tinyGuest } from '../../common/tiny-guest.js';
 import type { Change, DriverUnderTest, Inside } from '../../conformance/driver-under-test.js';
@@ -123,10 +123,7 @@ export class VcenterUnderTest {
   nic(mac?: string): GuestNic {
     const n = ++this.nics;
     const address = `fa:16:3e:00:${(n >> 8).toString(16).padStart(2, '0')}:${(n & 255).toString(16).padStart(2, '0')}`;
-    return {
-      ...{ portId: randomUUID(), mac: mac ?? address, mtu: 1500, model: null, guard: null },
-      attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null },
-    };
+    return flatNic(mac ?? address);
   }
 
   async imageOf(size: GiB): Promise<ImageSource> {

@@ -3,7 +3,7 @@ import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { gib, mib, ms, type ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
-import { fileDisk, fileSource, rootFrom, testGuest } from '../../common/test-guest.js';
+import { fileDisk, fileSource, flatNic, rootFrom, testGuest } from '../../common/test-guest.js';
 import type { DriverUnderTest } from '../../conformance/index.js';
 import { perform } from '../../conformance/perform.js';
 import type { GuestNic, GuestSpec, HypervisorDriver } from '../../hypervisor-driver.js';
@@ -226,14 +226,7 @@ export const labUnderTest = (lab: Lab): DriverUnderTest => {
   };
   const guest = async (id: ServerId) => lab.shellGuest(id);
   const quietGuest = async (id: ServerId) => lab.quietGuest(id);
-  const nic = async (): Promise<GuestNic> => ({
-    portId: randomUUID(),
-    mac: `fa:16:3e:00:02:${(++made % 256).toString(16).padStart(2, '0')}`,
-    mtu: 1500,
-    model: null,
-    attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null },
-    guard: null,
-  });
+  const nic = async () => flatNic(`fa:16:3e:00:02:${(++made % 256).toString(16).padStart(2, '0')}`);
   /** With rules that let nothing through. */
   const guarded = async (): Promise<GuestNic> => {
     const open = await nic();

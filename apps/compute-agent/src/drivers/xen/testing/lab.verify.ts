@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { ms, ServerId } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { flatNic } from '../../common/test-guest.js';
 import { describeHypervisorDriver } from '../../conformance/index.js';
 import type { GuardRule } from '../../hypervisor-driver.js';
 import { deviceOf } from '../guard.js';
@@ -60,11 +61,7 @@ describe('guarded ports', () => {
   it('keep a guest to its addresses and rules, and are gone with it', { timeout: PATIENCE * 3 }, async () => {
     const id = ServerId.parse(randomUUID());
     const [mac, own, other] = ['fa:16:3e:00:03:01', '10.0.2.50', '10.0.2.51'];
-    const nic = (...rules: GuardRule[]) => ({
-      ...{ portId: randomUUID(), mac, mtu: 1500, model: null },
-      attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null } as const,
-      guard: { addresses: [{ mac, ip: own }], rules },
-    });
+    const nic = (...rules: GuardRule[]) => flatNic(mac, { guard: { addresses: [{ mac, ip: own }], rules } });
     const closedPort = nic(rule('egress'));
     await driver.spawn({ ...lab.shellGuest(id), nics: [closedPort] }, new AbortController().signal);
     await isUp(driver, id);
@@ -76,7 +73,7 @@ describe('guarded ports', () => {
     expect(await reaches(own)).toBe(false);
     await driver.nics.attach(id, {
       ...closedPort,
-      guard: { ...closedPort.guard, rules: [rule('egress'), rule('ingress')] },
+      guard: { ...closedPort.guard!, rules: [rule('egress'), rule('ingress')] },
     });
     expect(await reaches(own)).toBe(true);
     expect(await reaches(other)).toBe(false);

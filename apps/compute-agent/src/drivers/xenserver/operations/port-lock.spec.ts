@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { type GuestNic, HypervisorError, type PortGuard } from '../../hypervisor-driver.js';
+import { flatNic } from '../../common/test-guest.js';
+import { HypervisorError, type PortGuard } from '../../hypervisor-driver.js';
 import { lockOf, sameLock } from './port-lock.js';
 
 const mac = 'fa:16:3e:00:00:01';
@@ -9,11 +10,7 @@ const open = (direction: Rule['direction'], ethertype: Rule['ethertype'] = 'IPv4
   remotePrefixes: [ethertype === 'IPv4' ? '0.0.0.0/0' : '::/0'],
 });
 const both = (ethertype: Rule['ethertype'] = 'IPv4') => [open('ingress', ethertype), open('egress', ethertype)];
-const nic = (guard: PortGuard | null): GuestNic => ({
-  ...{ portId: 'p', mac, mtu: 1500, model: null },
-  attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null },
-  guard,
-});
+const nic = (guard: PortGuard | null) => flatNic(mac, { guard });
 const lock = (ips: string[], rules: Rule[], sender = mac) =>
   lockOf(nic({ addresses: ips.map((ip) => ({ mac: sender, ip })), rules }));
 const refused = (...args: Parameters<typeof lock>) => {

@@ -1,16 +1,15 @@
-import { randomUUID } from 'node:crypto';
 import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type GiB, gib, mib, type ServerId } from '@omnivisor/contracts';
 import { decodeVhd } from '../../../../../../tools/doubles/xapi/storage/vhd.mjs';
 import { TestPool } from '../../../../../../tools/doubles/xapi/testing/pool.js';
-import { fileDisk, fileSource, rootFrom, testGuest } from '../../common/test-guest.js';
+import { fileDisk, fileSource, flatNic, rootFrom, testGuest } from '../../common/test-guest.js';
 import { readConfigDrive } from '../../common/testing/read-config-drive.js';
 import { tinyGuest } from '../../common/tiny-guest.js';
 import type { Change, DriverUnderTest, Inside } from '../../conformance/driver-under-test.js';
 import { perform } from '../../conformance/perform.js';
-import type { DiskFormat, GuestDisk, GuestNic, GuestSpec, ImageSource } from '../../hypervisor-driver.js';
+import type { DiskFormat, GuardRule, GuestDisk, GuestNic, GuestSpec, ImageSource } from '../../hypervisor-driver.js';
 import { readDiskMark, readState } from '../operations/guest-state.js';
 import { XenServerDriver, type XenServerOptions } from '../xenserver.driver.js';
 import { letterAt, recordInside } from './record-inside.js';
@@ -70,26 +69,18 @@ export class PoolUnderTest {
   /** Anti-spoofing on, and security groups that let everything pass. */
   nic(address?: string): GuestNic {
     const n = ++this.nics;
-    const rule = {
-      protocol: null,
-      portMin: null,
-      portMax: null,
+    const any = (direction: GuardRule['direction']): GuardRule => ({
+      ...{ direction, ethertype: 'IPv4', protocol: null, portMin: null, portMax: null },
       remotePrefixes: ['0.0.0.0/0'],
-      ethertype: 'IPv4',
-    } as const;
+    });
     const mac =
       address ?? `fa:16:3e:00:${(n >> 8).toString(16).padStart(2, '0')}:${(n & 255).toString(16).padStart(2, '0')}`;
-    return {
-      ...{ portId: randomUUID(), mac, mtu: 1500, model: null },
-      attachment: { kind: 'provider', networkType: 'flat', physicalNetwork: 'physnet1', segmentationId: null },
+    return flatNic(mac, {
       guard: {
         addresses: [{ mac, ip: `10.0.${n >> 8}.${n & 255}` }],
-        rules: [
-          { ...rule, direction: 'ingress', remotePrefixes: ['0.0.0.0/0'] },
-          { ...rule, direction: 'egress', remotePrefixes: ['0.0.0.0/0'] },
-        ],
+        rules: [any('ingress'), any('egress')],
       },
-    };
+    });
   }
 
   async imageOf(size: GiB): Promise<ImageSource> {
