@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { count, encrypted, flag, natsSettings, port, profile, secret } from '@omnivisor/platform';
+import { count, encrypted, flag, httpUrl, natsSettings, port, profile, secret } from '@omnivisor/platform';
 import { z } from 'zod';
 
 const list = z
@@ -25,7 +25,7 @@ const settings = z.object({
   /** How long requests are still answered after a signal to stop, so that those in front notice: seconds. */
   OMNIVISOR_DRAIN_SECONDS: count.default(0),
   /** The root all services share as clients see it; taken from the request when not given. */
-  OMNIVISOR_PUBLIC_URL: z.string().optional(),
+  OMNIVISOR_PUBLIC_URL: httpUrl.optional(),
   /** Addresses and networks of proxies whose forwarding headers are believed. */
   OMNIVISOR_TRUSTED_PROXIES: list,
   OMNIVISOR_IMAGE_URL: z.url(),

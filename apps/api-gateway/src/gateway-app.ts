@@ -110,8 +110,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
   await reportDesk.start();
   const follower = new EventFollower(gateway.core, index);
   await follower.start();
-  const publicUrl = options.publicUrl?.replace(/\/+$/, '');
-  const compute = { quota: {}, publicUrl: publicUrl ?? 'http://127.0.0.1' };
+  const compute = { quota: {} };
   const serverNetwork = new ServerNetwork(gateway.core, gateway.serverPorts);
   const adoptions = new Adoptions(gateway.core, gateway.live, serverNetwork, compute);
   const adoptionDesk = new AdoptionDesk(gateway.core, adoptions);
@@ -137,7 +136,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
     limiter,
     refused: (refusal) => refusals.record(refusal),
     lookingBack: (moment, read) => gateway.core.lookingBack(moment, read),
-    publicUrl,
+    publicUrl: options.publicUrl,
     trustedProxies: options.trustedProxies,
     ...(options.policies ? { policies: options.policies } : {}),
     extend: async (fastify) => {
@@ -162,8 +161,8 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
     serveConsoles: (agentUrl) =>
       new ConsoleProxy(gateway.core, grantedConsoles(gateway.core), gateway.live, {
         agentUrl,
-        // Our own page is one of those that may.
-        origins: [...options.consoleOrigins, new URL(compute.publicUrl).origin],
+        // Our own page is one of those that may, where it is known to be ours.
+        origins: [...options.consoleOrigins, ...(options.publicUrl ? [new URL(options.publicUrl).origin] : [])],
         onError: options.onError,
       }).attach(app.fastify.server as Server),
     stop: async () => {

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { count, encrypted, natsSettings, port, profile, secret } from '@omnivisor/platform';
+import { count, encrypted, httpUrl, natsSettings, port, profile, secret } from '@omnivisor/platform';
 import { z } from 'zod';
 
 /** The image service's environment. */
@@ -19,7 +19,7 @@ const settings = z.object({
   /** How long requests are still answered after a signal to stop, so that those in front notice: seconds. */
   OMNIVISOR_DRAIN_SECONDS: count.default(0),
   /** The root all services share as clients see it. */
-  OMNIVISOR_PUBLIC_URL: z.string().optional(),
+  OMNIVISOR_PUBLIC_URL: httpUrl.optional(),
   /** Addresses and networks of proxies whose forwarding headers are believed, separated by commas. */
   OMNIVISOR_TRUSTED_PROXIES: z.string().default(''),
   /** Where compute agents reach this service. */

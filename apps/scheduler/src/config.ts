@@ -1,4 +1,4 @@
-import { count, encrypted, natsSettings, port, profile, secret } from '@omnivisor/platform';
+import { count, encrypted, httpUrl, natsSettings, port, profile, secret } from '@omnivisor/platform';
 import { z } from 'zod';
 
 const ratio = z.coerce.number().positive();
@@ -24,7 +24,7 @@ const settings = z.object({
   OMNIVISOR_HEALTH_PORT: port.default(0),
   /** How long requests are still answered after a signal to stop, so that those in front notice: seconds. */
   OMNIVISOR_DRAIN_SECONDS: count.default(0),
-  OMNIVISOR_PUBLIC_URL: z.string().optional(),
+  OMNIVISOR_PUBLIC_URL: httpUrl.optional(),
   OMNIVISOR_LOG_LEVEL: z.string().default('info'),
   /** Raise it with each change of the settings below: decisions name it. */
   OMNIVISOR_SCHEDULER_SETTINGS_VERSION: count.default(1),

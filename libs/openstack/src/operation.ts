@@ -62,6 +62,8 @@ export interface Call<Body = unknown, Query = Record<string, string[]>> {
   readonly address: string;
   /** Aborted when the client goes away before it has its answer. */
   readonly signal: AbortSignal;
+  /** The root that all services share as the client sees it, without a trailing slash: `https://cloud.example`. */
+  readonly publicRoot: string;
   /** The service's root as the client sees it, without a trailing slash: `https://cloud.example/compute`. */
   readonly publicUrl: string;
   /** Path and query of this request below `publicUrl`, for paging links. */

@@ -128,7 +128,6 @@ class MemorySecrets extends ComputeSecrets {
 
 class TestSettings extends ComputeSettings {
   readonly quota = { instances: 100, cores: 100 };
-  readonly publicUrl = 'https://cloud.example';
 }
 
 /** Where `activate` places servers. */

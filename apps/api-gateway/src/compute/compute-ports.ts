@@ -105,6 +105,4 @@ export abstract class ComputeSecrets {
 export abstract class ComputeSettings {
   /** Limits of a project that has none of its own, over the built-in ones. */
   abstract readonly quota: Readonly<Record<string, number>>;
-  /** Root of the public API at which users reach consoles, without a trailing slash. */
-  abstract readonly publicUrl: string;
 }

@@ -27,7 +27,9 @@ export interface CallParts {
   readonly requestId: RequestId;
   readonly correlationId: RequestId;
   readonly arrival: Arrival;
-  readonly publicUrl: string;
+  readonly publicRoot: string;
+  /** Where the service is below that. */
+  readonly mount: string;
   readonly path: string;
   readonly policy: Policy;
   /** Told of each rule that says no. */
@@ -61,8 +63,11 @@ export class HttpCall implements Call {
   get arrival(): Arrival {
     return this.parts.arrival;
   }
+  get publicRoot(): string {
+    return this.parts.publicRoot;
+  }
   get publicUrl(): string {
-    return this.parts.publicUrl;
+    return this.parts.publicRoot + this.parts.mount;
   }
   get path(): string {
     return this.parts.path;

@@ -251,7 +251,8 @@ export class Edge {
       requestId: state.requestId,
       correlationId: state.globalId ?? state.requestId,
       arrival: state.arrival,
-      publicUrl: publicRoot(request, this.options) + mount,
+      publicRoot: publicRoot(request, this.options),
+      mount,
       path: url.slice(mount.length),
       policy: this.options.policies[service],
       onRefusal: (rule) => {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { ConfigError, checkConfig, flag, loadConfig, port, secret, showConfig } from './config.js';
+import { ConfigError, checkConfig, flag, httpUrl, loadConfig, port, secret, showConfig } from './config.js';
 
 const schema = z.object({
   PORT: port.default(8774),
@@ -28,6 +28,15 @@ describe('configuration', () => {
     expect(() => loadConfig(schema, bad)).toThrow(ConfigError);
     expect(JSON.stringify(checkConfig(schema, bad))).not.toContain('short"');
     expect(checkConfig(schema, bad)).toContainEqual({ name: 'DATABASE_URL', problem: 'is not set' });
+  });
+  it('takes the address of something that speaks HTTP, and nothing that only looks like one', () => {
+    const isGood = (text: string) => httpUrl.safeParse(text).success;
+    expect(['https://cloud.example', 'http://127.0.0.1:8780', 'http://api-gateway:8080/a'].map(isGood)).toEqual([
+      true,
+      true,
+      true,
+    ]);
+    expect(['cloud.example', 'cloud.example:8780', 'ftp://cloud.example'].map(isGood)).toEqual([false, false, false]);
   });
   it('takes a value from the file that NAME_FILE names, and says when it cannot', () => {
     const file = join(mkdtempSync(join(tmpdir(), 'config-')), 'key');

@@ -10,6 +10,8 @@ export const secret = <S extends z.ZodType>(schema: S): S => schema.meta({ secre
 /** `true`, `1`, `yes`, `on` and their opposites. */
 export const flag = z.stringbool();
 export const port = z.coerce.number().int().min(0).max(65_535);
+/** The address of something that speaks HTTP. */
+export const httpUrl = z.url({ protocol: /^https?$/ });
 /** A whole number as the environment has it. */
 export const count = z.coerce.number().int().min(0);
 

@@ -260,7 +260,7 @@ describe('what a server carries', () => {
     expect(asked.status, asked.text).toBe(200);
     const { url } = (asked.body as Json).remote_console as unknown as { url: string };
     const page = new URL(url);
-    expect(page.origin + page.pathname).toBe('https://cloud.example/console/vnc_lite.html');
+    expect(page.origin + page.pathname).toBe('http://cloud.example/console/vnc_lite.html');
     const socket = new URL(page.searchParams.get('path')!, page);
     expect(socket.pathname).toBe('/console/');
     const token = socket.searchParams.get('token')!;

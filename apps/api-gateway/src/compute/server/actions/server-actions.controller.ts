@@ -16,7 +16,7 @@ import { type Call, Operation, Reply } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { GatewayCore } from '../../../core/gateway-core.js';
 import { parsed, serverOf } from '../../common/access.js';
-import { ComputeNetwork, ComputeSettings } from '../../compute-ports.js';
+import { ComputeNetwork } from '../../compute-ports.js';
 import { consoleAggregate } from '../../console/console.js';
 import { consoleGrantTable, consoleRevocationTable } from '../../console/console.projection.js';
 import { consoleUrl } from '../../console/console-url.js';
@@ -74,7 +74,6 @@ export class ServerActionsController {
     private readonly core: GatewayCore,
     private readonly network: ComputeNetwork,
     private readonly live: LiveAnswers,
-    private readonly settings: ComputeSettings,
     private readonly rebuilder: ServerRebuilder,
     private readonly rescuer: ServerRescuer,
     private readonly snapshotter: ServerSnapshotter,
@@ -243,7 +242,7 @@ export class ServerActionsController {
       },
       call.context('console'),
     );
-    return consoleUrl(this.settings.publicUrl, protocol, token);
+    return consoleUrl(call.publicRoot, protocol, token);
   }
 
   @Operation({
