@@ -110,7 +110,7 @@ const agent = new Agent({
   network,
   images: driver.backend === 'fake' ? noImageBytes : new FileImageCache(join(config.OMNIVISOR_STATE_DIR, 'images')),
   facts: (report = opened.report) => factsOf({ ...opened, report }),
-  ...(isOwnMachine(driver.backend, config) ? { uptime: hostUptime } : {}),
+  ...(isOwnMachine(driver.backend, config) ? { uptime: () => hostUptime() } : {}),
   onError,
   random: Math.random,
   spawns: driver.backend === 'fake' ? 64 : config.OMNIVISOR_SPAWNS,

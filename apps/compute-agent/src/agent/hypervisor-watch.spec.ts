@@ -32,11 +32,12 @@ it('one answer that was no good is asked for again before a hypervisor is called
   };
   await watch.look();
   expect(told).toEqual([]);
+  expect(errors.splice(0)).toEqual([new Error('cut off')]);
   bad = 2;
   await watch.look();
   await watch.look();
   expect(told[0]).toBe('unhealthy: cut off');
-  expect(errors).toEqual([new Error('cut off')]);
+  expect(errors).toEqual([new Error('cut off'), new Error('cut off')]);
 });
 
 it('a hypervisor that does not answer in time is asked once', async () => {

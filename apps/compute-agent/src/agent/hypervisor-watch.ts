@@ -73,7 +73,11 @@ export class HypervisorWatch {
           const say = () => reject(new HypervisorError('unavailable', 'the hypervisor does not answer in time'));
           signal.addEventListener('abort', say);
         });
-        const again = (error: unknown) => (signal.aborted ? Promise.reject(error) : this.ports.driver.check());
+        const again = (error: unknown) => {
+          if (signal.aborted) throw error;
+          if (this.known.health === 'healthy') this.ports.onError('a look at the hypervisor', error);
+          return this.ports.driver.check();
+        };
         await Promise.race([this.ports.driver.check().catch(again), late]);
       });
       return null;

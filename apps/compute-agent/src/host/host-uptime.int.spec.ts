@@ -7,6 +7,9 @@ describe('the uptime of a host', () => {
     expect(await hostUptime()).toMatch(/^\s*(.+)\sup\s+(.+),\s+(.+)\susers?,\s+load average:\s(.+)$/);
   });
 
+  it('is not to be had where the program is not installed', () =>
+    expect(hostUptime('/nowhere')).rejects.toMatchObject({ code: 'unsupported' }));
+
   it('is told of the machine that guests run on, and of no other', () => {
     const told = (backend: Parameters<typeof isOwnMachine>[0], xen = 'local') =>
       isOwnMachine(backend, { OMNIVISOR_XEN_HOST: xen });
