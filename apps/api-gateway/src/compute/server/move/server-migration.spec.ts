@@ -5,7 +5,7 @@ import { history } from '../lifecycle/server.fixtures.js';
 import { evolve } from '../lifecycle/server-evolve.js';
 import { type ServerCommand, serverAggregate } from '../lifecycle/server-lifecycle.js';
 import { noServer } from '../state/server.js';
-import { canReturn, isSent } from '../state/server-moving.js';
+import { canReturn, isGivenUp, isSent } from '../state/server-moving.js';
 
 const given = specificationOf(serverAggregate);
 const { serverId, host, otherHost, active, request } = history;
@@ -290,6 +290,45 @@ describe('a live move', () => {
     expect(state(...lost, spawned, migrated)).toMatchObject({
       ...{ vmState: 'active', fault: null, migration: { status: 'completed' } },
       remains: [{ placement: { host }, part: 'tombstone' }],
+    });
+  });
+
+  describe('whose guest was given up, and whose state was reset,', () => {
+    const missing: ServerEvent = { type: 'ServerGuestMissing', data: there };
+    const reset: ServerEvent = { type: 'ServerStateReset', data: { serverId, state: 'active' } };
+    const sourceGone: ServerEvent = { type: 'ServerGuestAbsent', data: { ...here, claims: [1], retired: true } };
+    const lost = [...alive, liveSent, liveLanded, missing, reset];
+
+    it.each([
+      ['a live migration', { ...live, migrationId: transferId as string as MigrationId }],
+      ['a migration', { ...migrate, migrationId: transferId as string as MigrationId }],
+      ['a resize', { type: 'resize', serverId, flavor: { ...request.flavor, id: '2' }, asAdmin: true }],
+    ] as [string, ServerCommand][])('refuses %s, and ends when the guest is there after all', (_, again) => {
+      for (const past of [lost, [...lost, sourceGone]]) {
+        given(...past)
+          .when(again)
+          .thenRefused('conflict', /^The last migration of instance .* has not ended$/);
+        given(...past)
+          .when(report({ kind: 'spawned', ...settled }, there))
+          .then(spawned, migrated);
+        expect(serverAggregate.decide(again, state(...past, spawned, migrated))).toHaveLength(1);
+      }
+    });
+    it('takes the guest although the source has left the cloud', () => {
+      given(...lost)
+        .when({ type: 'endOnRetired', serverId, host, now })
+        .then(sourceGone);
+      expect(state(...lost, sourceGone, spawned, migrated)).toMatchObject({
+        ...{ vmState: 'active', power: 'running', migration: { status: 'completed' }, remains: [] },
+      });
+    });
+    it('waits for no guest once it is deleted', () => {
+      const deleted: ServerEvent = { type: 'ServerDeleteRequested', data: { serverId } };
+      expect(isGivenUp(state(...lost, sourceGone))).toBe(true);
+      expect(isGivenUp(state(...lost, sourceGone, deleted))).toBe(false);
+      given(...lost, sourceGone, deleted)
+        .when(report({ kind: 'spawned', ...settled }, there))
+        .thenNothing();
     });
   });
 

@@ -23,7 +23,7 @@ import {
   withStatus,
   withTombstones,
 } from '../state/server-moving.js';
-import { guard, guardState, type StateRule } from '../state/server-rules.js';
+import { guard, guardSettled, guardState, type StateRule } from '../state/server-rules.js';
 
 type Events = typeof serverEvents;
 
@@ -83,6 +83,7 @@ const rules = {
 export const guardMigration = (server: Server, id: ServerId, asAdmin: boolean, how: keyof typeof rules): void => {
   guard(server, id, asAdmin);
   guardState(server, id, rules[how]);
+  guardSettled(server, id);
   // What somebody else made of the guest nobody can make again.
   if (server.adoption) throw unsupported('The requested functionality is not supported.');
 };

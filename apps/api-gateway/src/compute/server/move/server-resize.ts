@@ -10,7 +10,7 @@ import type {
 } from '@omnivisor/contracts';
 import { operated, type Server, vmStateOf } from '../state/server.js';
 import { claimsOf, isMove, moveOf, refuseResize, withoutClaim, withStatus } from '../state/server-moving.js';
-import { guard, guardState, type StateRule } from '../state/server-rules.js';
+import { guard, guardSettled, guardState, type StateRule } from '../state/server-rules.js';
 import { begin, goBack } from './server-migration.js';
 
 type Requested = EventData<typeof serverEvents, 'ServerResizeRequested'>;
@@ -43,6 +43,7 @@ const rules = {
 export const guardResize = (server: Server, id: ServerId, asAdmin: boolean): void => {
   guard(server, id, asAdmin);
   guardState(server, id, rules.resize);
+  guardSettled(server, id);
 };
 
 export const decideResize = (server: Server, command: ResizeCommand): ServerEvent[] => {

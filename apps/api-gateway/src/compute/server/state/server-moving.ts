@@ -27,14 +27,18 @@ export const isSent = (server: Pick<Server, 'migration' | 'held' | 'deleteReques
 export const isAccepting = ({ migration, held, spawned }: Pick<Server, 'migration' | 'held' | 'spawned'>): boolean =>
   migration?.kind === 'live-migration' && migration.status === 'post-migrating' && !held && !spawned;
 
-/** It was given up for missing when it had come to the target by itself; its source is kept until it is there after all. */
-export const isGivenUp = ({ migration, placement, remains, power }: Server): boolean =>
+/** It was given up for missing when it had come to the target by itself; it is taken when it is there after all. */
+export const isGivenUp = ({ migration, placement, power, deleteRequested }: Server): boolean =>
   migration?.kind === 'live-migration' &&
   migration.status === 'error' &&
   power === 'noState' &&
+  !deleteRequested &&
   placement !== null &&
-  placement.attempt === migration.target?.attempt &&
-  remains?.some(({ part }) => part === 'kept') === true;
+  placement.attempt === migration.target?.attempt;
+
+/** A new move would forget whom its guest is awaited by, and what is kept in case it does not come. */
+export const isMoveUnsettled = (server: Server): boolean =>
+  isGivenUp(server) || server.remains?.some(({ part }) => part === 'kept') === true;
 
 /** On its way back, with nothing left of it where it was. */
 export const canReturn = ({

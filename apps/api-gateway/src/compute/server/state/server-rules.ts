@@ -1,5 +1,6 @@
 import { conflict, notFound, type ServerId } from '@omnivisor/contracts';
 import type { Server, TaskState, VmState } from './server.js';
+import { isMoveUnsettled } from './server-moving.js';
 import { lastingTask } from './server-operations.js';
 
 /** Refusals that clients of Nova know by their texts. */
@@ -28,4 +29,9 @@ export const guardState = (server: Server, id: ServerId, rule: StateRule): void 
   if (late) throw invalidState(rule.action, id, 'task_state', late);
   if (!server.launched || !server.placement || !server.spawned || server.held)
     throw conflict(`Instance ${id} is not ready`);
+};
+
+/** Refuses another move of a server whose last one left open where its guest is. */
+export const guardSettled = (server: Server, id: ServerId): void => {
+  if (isMoveUnsettled(server)) throw conflict(`The last migration of instance ${id} has not ended`);
 };
