@@ -50,14 +50,31 @@ export class Witness {
 
   deed(kind: Deed['kind'], host: HostId, { serverId, attempt }: Mark): void {
     const { epoch } = this;
-    this.deeds.push({ kind, host, serverId, attempt, at: this.clock.now(), epoch, ...this.saidOf(host, serverId) });
+    this.deeds.push({
+      kind,
+      host,
+      serverId,
+      attempt,
+      at: this.clock.now(),
+      epoch,
+      ...this.saidOf(host, serverId, attempt),
+    });
   }
 
   begins(host: HostId, agent: { readonly name: string; readonly session: number }, method: string, serverId: ServerId) {
     const at = this.clock.now();
+    const attempt = this.attemptOn(host, serverId);
     const next = this.sessionsOf(host).find((s) => s.session > agent.session);
     const overFor = next ? Date.parse(at) - next.at : 0;
-    this.moves.push({ agent: agent.name, method, host, serverId, at, overFor, ...this.saidOf(host, serverId) });
+    this.moves.push({
+      agent: agent.name,
+      method,
+      host,
+      serverId,
+      at,
+      overFor,
+      ...this.saidOf(host, serverId, attempt),
+    });
   }
 
   sessionsOf(hostId: string): { readonly session: number; readonly at: number }[] {
@@ -70,12 +87,27 @@ export class Witness {
     return this.streams.get(stream) ?? [];
   }
 
-  private saidOf(host: HostId, serverId: ServerId) {
-    const discarded = this.streamOf(`host-${host}`).some((e) => {
-      const settled = e.data as { readonly serverId: string; readonly verdict: string };
-      return e.type === 'HostQuarantineSettled' && settled.serverId === serverId && settled.verdict === 'discard';
-    });
-    return { stream: [...this.streamOf(`server-${serverId}`)], discarded };
+  private saidOf(host: HostId, serverId: ServerId, attempt: number | undefined) {
+    const discarded = this.discardedOn(host, serverId);
+    return {
+      stream: [...this.streamOf(`server-${serverId}`)],
+      // Of a guest that is gone already any will do.
+      discarded: attempt === undefined ? discarded.size > 0 : discarded.has(attempt),
+    };
+  }
+
+  /** Attempts of a server that an operator gave up on a host. A verdict is on the guest that was reported last. */
+  private discardedOn(host: HostId, serverId: ServerId): ReadonlySet<number> {
+    const discarded = new Set<number>();
+    let reported: number | undefined;
+    for (const { type, data } of this.streamOf(`host-${host}`)) {
+      const told = data as { readonly serverId?: string; readonly attempt: number; readonly verdict: string };
+      if (told.serverId !== serverId) continue;
+      if (type === 'HostQuarantineReported') reported = told.attempt;
+      if (type === 'HostQuarantineSettled' && told.verdict === 'discard' && reported !== undefined)
+        discarded.add(reported);
+    }
+    return discarded;
   }
 
   private keep(event: RecordedEvent): void {

@@ -26,7 +26,7 @@ export interface HostRow {
   readonly changedAt: Position;
 }
 
-export const hostTable = table<HostRow>('hosts_v2', ['name']);
+export const hostTable = table<HostRow>('hosts_v3', ['name']);
 
 /** Those of the hosts that have a guest of the server which the log does not know. */
 export const straysOf = (hosts: readonly HostRow[], serverId: string): HostId[] =>
@@ -91,16 +91,13 @@ export const hostProjection = projection<HostEvent, HostRow>(hostTable, {
   HostQuarantineReported: {
     key: byHost,
     row: (row, event) =>
-      change((r) => ({
-        quarantine: {
-          ...r.quarantine,
-          [event.data.serverId]: {
-            attempt: event.data.attempt,
-            reason: event.data.reason,
-            verdict: r.quarantine[event.data.serverId]?.verdict ?? null,
-          },
-        },
-      }))(row, event),
+      change((r) => {
+        const { serverId, attempt, reason } = event.data;
+        const before = r.quarantine[serverId];
+        // An operator spoke of the guest that was there, not of another one of the server.
+        const verdict = before?.attempt === attempt ? before.verdict : null;
+        return { quarantine: { ...r.quarantine, [serverId]: { attempt, reason, verdict } } };
+      })(row, event),
   },
   HostQuarantineSettled: {
     key: byHost,
