@@ -80,6 +80,8 @@ describe('a change that a host is about to make', () => {
     expect(asked('discard', server({ placement: { host: 'h', attempt: 3 } }), {}, on)).toBe(true);
     expect(asked('discard', server(), {}, on)).toBe(false);
     expect(asked('discard', server({ spawned: false }), {}, on)).toBe(true);
+    const migration = { kind: 'live-migration', status: 'post-migrating' };
+    expect(asked('discard', server({ spawned: false, migration }), {}, on)).toBe(false);
     expect(asked('discard', undefined, { attempt: 3 }, on)).toBe(false);
     const kept = { id: 'h', quarantine: { s: { ...quarantine.s, verdict: 'keep' } } } as unknown as HostRow;
     expect(asked('discard', undefined, {}, kept)).toBe(false);

@@ -1,5 +1,5 @@
 import type { HostId, hostBus } from '@omnivisor/contracts';
-import { isGivenUp, remainsOn } from '../server/state/server-moving.js';
+import { isAccepting, isGivenUp, remainsOn } from '../server/state/server-moving.js';
 import type { ServerRow } from '../server/view/server.projection.js';
 import type { HostRow } from './host.projection.js';
 
@@ -14,7 +14,8 @@ export const isAskedFor = (
   const left = server && remainsOn(server, host.id as HostId, attempt);
   if (kind === 'discard') {
     const guest = host.quarantine[change.serverId];
-    return guest?.verdict === 'discard' && guest.attempt === attempt && !(isPlaced && server.spawned) && !left;
+    const isGivenUpByOperator = guest?.verdict === 'discard' && guest.attempt === attempt;
+    return isGivenUpByOperator && !(isPlaced && (server.spawned || isAccepting(server))) && !left;
   }
   if (left) return kind === 'destroy' ? left.part === 'tombstone' : kind === 'receive' && left.part === 'incoming';
   if (!server || !isPlaced) return false;
