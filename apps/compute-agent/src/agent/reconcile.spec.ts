@@ -30,9 +30,12 @@ describe('closing the difference', () => {
     expect(nextAction(coming, guest('shutdown'))).toEqual({ kind: 'reportSpawned' });
     expect(nextAction(coming, undefined)).toEqual({ kind: 'reportMissing' });
   });
-  it('makes nothing in the place of a shell that an older log does not know', () => {
+  it('makes nothing in the place of what is on its way, or has come, and an older log does not know', () => {
     const shell = { ...guest('noState'), stage: 'incoming' } as FoundGuest;
-    expect(nextAction(wanted({ spawned: false }), shell)?.kind).toBe('quarantine');
+    expect(nextAction(wanted({ spawned: false }), shell)).toMatchObject({
+      kind: 'quarantine',
+      reason: expect.stringContaining('a shell, or a guest that has come and was not accepted, is here'),
+    });
     expect(nextAction(wanted({ spawned: false }), shell, 2)).toEqual({ kind: 'discard', attempt: 2 });
   });
   it('goes on with a guest on its way from another host that a crash left half made', () =>

@@ -83,9 +83,11 @@ const compared = (desired: DesiredServer | undefined, found: FoundGuest | undefi
     return { kind: 'quarantine', reason, ...(report ? { report } : {}) };
   }
   if (isAccepting(desired)) return { kind: found.stage === 'incoming' ? 'accept' : 'reportSpawned' };
-  // A shell that nobody waits for any more: an older log does not know what was on its way here.
-  if (!desired.spawned && found.stage === 'incoming')
-    return { kind: 'quarantine', reason: `attempt ${desired.attempt} is to be made, and a shell for a guest is here` };
+  // Nobody waits for it any more: an older log does not know what was on its way here, or has come.
+  if (!desired.spawned && found.stage === 'incoming') {
+    const what = 'a shell, or a guest that has come and was not accepted, is here';
+    return { kind: 'quarantine', reason: `attempt ${desired.attempt} is to be made, and ${what}` };
+  }
   // A guest that does not run and was never reported was left half made by a crash: `spawn` goes on with it.
   if (!desired.spawned) return { kind: desired.adoption || hasLived(found) ? 'reportSpawned' : 'spawn' };
   const operation = openOperation(desired);
