@@ -232,6 +232,12 @@ export class FaultyCloud {
     else this.send(serverId, how === 'rescue' ? { type: how, ...asked, image } : { type: how, ...asked });
   }
 
+  /** Says of a server in error that it is active. */
+  async reset(serverId: ServerId): Promise<void> {
+    const row = await this.database.rows.get(serverTable, serverId);
+    if (row?.vmState === 'error') this.send(serverId, { type: 'resetState', serverId, state: 'active' });
+  }
+
   /** Brings an older log back, while hosts and guests go on. What clients were told since is lost with it. */
   async restore(position: Position): Promise<void> {
     this.held = true;

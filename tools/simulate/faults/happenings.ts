@@ -56,6 +56,7 @@ export class Happenings {
     move: ({ server, how }) => this.withGuest(server, ({ id }) => this.cloud.move(id, how)),
     decide: ({ server, how }) => this.withGuest(server, ({ id }) => this.cloud.decide(id, how)),
     remake: ({ server, how }) => this.withGuest(server, ({ id }) => this.cloud.remake(id, how)),
+    reset: ({ server }) => this.withGuest(server, ({ id }) => this.cloud.reset(id)),
     crash: ({ process, calls, when }) => this.withProcess(process, ({ life }) => life.dieAt({ calls, when })),
     restart: ({ process }) => this.withProcess(process, (p) => void p.stop()),
     messages: ({ lasts, kind: _, ...weather }) => {

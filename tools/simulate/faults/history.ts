@@ -18,6 +18,8 @@ export type Happening =
       readonly how: 'confirmResize' | 'revertResize' | 'abortMigration';
     }
   | { readonly kind: 'remake'; readonly server: Choice; readonly how: 'rebuild' | 'rescue' | 'unrescue' }
+  /** An operator says that a server in error is active. */
+  | { readonly kind: 'reset'; readonly server: Choice }
   /** A process dies at the so-manieth call of a port from now. */
   | { readonly kind: 'crash'; readonly process: Choice; readonly calls: number; readonly when: 'before' | 'after' }
   | { readonly kind: 'restart'; readonly process: Choice }
@@ -88,7 +90,7 @@ export interface History {
 }
 
 /** Kinds that any history may have. */
-type Plain = Exclude<Kind, 'move' | 'decide'>;
+type Plain = Exclude<Kind, 'move' | 'decide' | 'reset'>;
 const NEWEST: Choice = 0.999;
 
 const makers: { readonly [K in Plain]: (random: Random) => Extract<Happening, { kind: K }> } = {
