@@ -11,6 +11,12 @@ import { XenDriver } from './xen.driver.js';
 const cloudId = 'test-cloud';
 const mac = 'fa:16:3e:00:04:01';
 const port = (change: Partial<GuestNic> = {}) => flatNic(mac, change);
+/** What adds to the settings of an interface, a disk, the domain. */
+const beside =
+  (name: string) =>
+  (...more: string[]) =>
+    more.map((text) => `s/"${name}" : /${text}, &/`);
+const [nic, disk, built] = [beside('bridge'), beside('vdev'), beside('max_vcpus')];
 const mark = () => ({ cloudId, serverId: ServerId.parse(randomUUID()), attempt: 1, build: 0 });
 
 describe('adopting a domain of Xen', { timeout: 30_000 }, () => {
@@ -76,16 +82,36 @@ describe('adopting a domain of Xen', { timeout: 30_000 }, () => {
   });
 
   it.each([
-    's/"pv"/"hvm"/',
-    's/"raw"/"qcow2"/',
-    's/"xvda"/"sda"/',
-    's/"disks" : /"pcidevs" : [{}], "disks" : /',
-    's/vif-bridge/vif-openvswitch/',
-    's/"kernel" : /"bootloader" : "pvgrub", "was" : /',
+    ...['s/"pv"/"hvm"/', 's/"raw"/"qcow2"/', 's/"xvda"/"sda"/', 's/"disks" : /"pcidevs" : [{}], "disks" : /'],
+    ...['s/vif-bridge/vif-openvswitch/', 's/"kernel" : /"bootloader" : "pvgrub", "was" : /'],
+    ...disk('"direct_io_safe" : true', '"is_cdrom" : 1', '"discard_enable" : "False"'),
+    ...nic('"backend_domid" : 3', '"backend_domname" : "net"', '"ip" : "192.0.2.1"', '"vlan" : "7"', '"mtu" : 1400'),
+    ...nic('"rate_bytes_per_interval" : 100000, "rate_interval_usecs" : 50000', '"ifname" : "web"'),
+    ...built(
+      '"vcpu_hard_affinity" : [[0]]',
+      '"vcpu_soft_affinity" : [[0, 1]]',
+      '"iomem" : [{}]',
+      '"tsc_mode" : "native"',
+    ),
+    ...built('"type.pvh" : { "pvshim" : "True" }', '"cpuid" : [{}]'),
+    ...['s/"weight" : 256/"weight" : 512/', 's/"weight" : /"cap" : 50, "weight" : /', 's/"uuid" : /"poolid" : 1, &/'],
+    ...['s/"target_memkb" : [0-9]*/"target_memkb" : 8192/', 's/"max_vcpus" : 1/"max_vcpus" : 4/'],
   ])('is refused where it would be another after its next start: %s', async (how) => {
     await expect(altered(how).adoption.adopt(theirs.nativeId, mark(), [port()])).rejects.toMatchObject({
-      code: 'unsupported',
+      ...{ code: 'unsupported', message: expect.stringMatching(/ cannot be adopted$/) },
     });
+    altered('');
+  });
+
+  it.each([
+    ...nic('"mtu" : 1400', '"devid" : 1, "model" : "rtl8139", "trusted" : "True", "ip" : null'),
+    ...built('"vcpu_hard_affinity" : [], "localtime" : "False", "type.pv" : { "e820_host" : "<default>" }'),
+    's/"target_memkb" : [0-9]*/"target_memkb" : 16380/',
+  ])('is taken where that changes nothing: %s', async (how) => {
+    const { serverId: id, ...rest } = mark();
+    const { adoption } = altered(how);
+    await adoption.adopt(theirs.nativeId, { serverId: id, ...rest }, [port({ mtu: 1400 })]);
+    await adoption.release(id);
     altered('');
   });
 });
