@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ms, ServerId } from '@omnivisor/contracts';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -22,11 +22,14 @@ const mark = () => ({ cloudId, serverId: ServerId.parse(randomUUID()), attempt: 
 describe('adopting a domain of Xen', { timeout: 30_000 }, () => {
   const double = new XlDouble();
   const tools = join(double.folder, 'tools');
+  const blockDevice = readdirSync('/dev', { withFileTypes: true }).find((file) => file.isBlockDevice());
+  const tool = (name: string, script: string) => {
+    writeFileSync(join(tools, name), `#!/bin/sh\n${script}\n`);
+    chmodSync(join(tools, name), 0o755);
+  };
   /** What becomes of `xl list -l` on its way, as sed has it. */
   const altered = (how: string) => {
-    const xl = `[ "$1$2" = list-l ] || exec env PATH="\${PATH#*:}" xl "$@"\nPATH=\${PATH#*:} xl "$@" | sed '${how}'\n`;
-    writeFileSync(join(tools, 'xl'), `#!/bin/sh\n${xl}`);
-    chmodSync(join(tools, 'xl'), 0o755);
+    tool('xl', `[ "$1$2" = list-l ] || exec env PATH="\${PATH#*:}" xl "$@"\nPATH=\${PATH#*:} xl "$@" | sed '${how}'`);
     const shell = double.shell(`${tools}:`);
     return new XenDriver({ cloudId, shell, root: double.root, type: 'pv', bridges: { physnet1: 'xenbr0' } });
   };
@@ -56,6 +59,32 @@ describe('adopting a domain of Xen', { timeout: 30_000 }, () => {
         ...{ disks: [{ name: 'xvda', size: 6 }], nics: [{ mac, network: 'xenbr0' }] },
       },
     ]);
+  });
+
+  it('leaves out guests of clouds that keep theirs in another folder', async () => {
+    const id = randomUUID();
+    const { remove } = await double.foreign(id, `uuid = "${id}"\n`);
+    expect((await xen.adoption.candidates()).map(({ nativeId }) => nativeId)).toEqual([theirs.nativeId]);
+    await expect(xen.adoption.adopt(id, mark(), [])).rejects.toThrow('no such guest');
+    await remove();
+  });
+
+  it('says so soon when xl hangs', async () => {
+    tool('xl', `[ "$1$2" = list-l ] && exec sleep 60\nPATH=\${PATH#*:} xl "$@"`);
+    // What the driver gives a minute has a moment.
+    tool('timeout', `shift\nPATH=\${PATH#*:} exec timeout 0.5 env "PATH=$PATH" "$@"`);
+    await expect(xen.adoption.candidates()).rejects.toMatchObject({ code: 'unavailable' });
+    rmSync(join(tools, 'timeout'));
+    altered('');
+  });
+
+  it.skipIf(!blockDevice)('lists it though a disk of it cannot be read', async () => {
+    tool('blockdev', 'exit 1');
+    const { adoption } = altered(`s|"pdev_path" : ".*"|"pdev_path" : "/dev/${blockDevice?.name}"|`);
+    expect(await adoption.candidates()).toMatchObject([{ disks: [{ name: 'xvda', size: 0 }] }]);
+    await expect(adoption.adopt(theirs.nativeId, mark(), [])).rejects.toThrow('xvda cannot be read');
+    rmSync(join(tools, 'blockdev'));
+    altered('');
   });
 
   it('starts it with what it had, and gives it back so that it starts without us', async () => {

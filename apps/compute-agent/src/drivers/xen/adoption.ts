@@ -74,7 +74,8 @@ const strangers = async ({ host, root }: Guests): Promise<Stranger[]> => {
     throw new HypervisorError('fault', 'the Xen host gave an answer that is none', text.slice(0, 500));
   const taken = new Set(head!.split('\n').map((line) => line.replace(/^taken /, '')));
   const domains = parseDomains(listed!).filter(
-    ({ domid, uuid, name }) => domid !== 0 && !taken.has(uuid) && !PROBE_NAME.test(name),
+    // A cloud that keeps its guests in another folder names them as we do ours.
+    ({ domid, uuid, name }) => domid !== 0 && !taken.has(uuid) && name !== uuid && !PROBE_NAME.test(name),
   );
   // Between the two, one may have come or gone.
   const all = z.array(z.unknown()).parse(JSON.parse(settings));
@@ -199,6 +200,7 @@ const definitionOf = (
   const type = typeOf(config, nics);
   const root = disks.findIndex(({ vdev }) => vdev === 'xvda');
   if (root < 0) return unsupported('a guest without a disk xvda');
+  if (!sizes[root]) throw new HypervisorError('fault', 'the disk xvda cannot be read');
   for (const nic of nics) {
     const own = config.nics.find(({ mac }) => mac.toLowerCase() === nic.mac);
     if (!own) throw new HypervisorError('fault', 'the guest has no network interface with that MAC address');
@@ -220,7 +222,7 @@ const definitionOf = (
     size: {
       vcpus: built.max_vcpus,
       memory: memoryOf(config),
-      disk: Math.ceil((sizes[root] ?? 0) / GIB),
+      disk: Math.ceil(sizes[root] / GIB),
     },
     boot: {
       root: LINKS.root,
