@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ms, ServerId } from '@omnivisor/contracts';
+import { mib, ms, ServerId } from '@omnivisor/contracts';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { flatNic } from '../common/test-guest.js';
+import { fileSource, flatNic, rootFrom, testGuest } from '../common/test-guest.js';
 import type { GuestNic } from '../hypervisor-driver.js';
 import { XlDouble } from './testing/xl-double.js';
 import { XenDriver } from './xen.driver.js';
@@ -85,6 +85,25 @@ describe('adopting a domain of Xen', { timeout: 30_000 }, () => {
     await expect(adoption.adopt(theirs.nativeId, mark(), [])).rejects.toThrow('xvda cannot be read');
     rmSync(join(tools, 'blockdev'));
     altered('');
+  });
+
+  it('is rebuilt only with disks that leave its own in their places', async () => {
+    const many = await double.adoptable(`theirs-${++made}`, 'fa:16:3e:00:04:02', 'xvdd');
+    const whole = mark();
+    await xen.adoption.adopt(many.nativeId, whole, []);
+    const image = join(double.folder, 'image.raw');
+    writeFileSync(image, 'an image');
+    const disks = rootFrom(fileSource(image));
+    const spec = (swap: number, build: number) => ({
+      ...testGuest(whole.serverId, cloudId, { disks: { ...disks, swap: mib(swap) } }),
+      mark: { ...whole, build },
+    });
+    const { signal } = new AbortController();
+    await expect(xen.rebuilding.rebuild(spec(1, 1), signal)).rejects.toMatchObject({ code: 'unsupported' });
+    expect(await many.untouched()).toBe(true);
+    await xen.rebuilding.rebuild(spec(0, 2), signal);
+    expect(await xen.inspect(whole.serverId)).toMatchObject({ power: 'running', mark: { build: 2 } });
+    await xen.destroy(whole.serverId);
   });
 
   it('starts it with what it had, and gives it back so that it starts without us', async () => {
