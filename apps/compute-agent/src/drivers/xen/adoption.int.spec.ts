@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ms, ServerId } from '@omnivisor/contracts';
+import { mib, ms, ServerId } from '@omnivisor/contracts';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { flatNic } from '../common/test-guest.js';
+import { fileSource, flatNic, rootFrom, testGuest } from '../common/test-guest.js';
 import type { GuestNic } from '../hypervisor-driver.js';
 import { XlDouble } from './testing/xl-double.js';
 import { XenDriver } from './xen.driver.js';
@@ -11,16 +11,25 @@ import { XenDriver } from './xen.driver.js';
 const cloudId = 'test-cloud';
 const mac = 'fa:16:3e:00:04:01';
 const port = (change: Partial<GuestNic> = {}) => flatNic(mac, change);
+/** What adds to the settings of an interface, a disk, the domain. */
+const beside =
+  (name: string) =>
+  (...more: string[]) =>
+    more.map((text) => `s/"${name}" : /${text}, &/`);
+const [nic, disk, built] = [beside('bridge'), beside('vdev'), beside('max_vcpus')];
 const mark = () => ({ cloudId, serverId: ServerId.parse(randomUUID()), attempt: 1, build: 0 });
 
 describe('adopting a domain of Xen', { timeout: 30_000 }, () => {
   const double = new XlDouble();
   const tools = join(double.folder, 'tools');
+  const blockDevice = readdirSync('/dev', { withFileTypes: true }).find((file) => file.isBlockDevice());
+  const tool = (name: string, script: string) => {
+    writeFileSync(join(tools, name), `#!/bin/sh\n${script}\n`);
+    chmodSync(join(tools, name), 0o755);
+  };
   /** What becomes of `xl list -l` on its way, as sed has it. */
   const altered = (how: string) => {
-    const xl = `[ "$1$2" = list-l ] || exec env PATH="\${PATH#*:}" xl "$@"\nPATH=\${PATH#*:} xl "$@" | sed '${how}'\n`;
-    writeFileSync(join(tools, 'xl'), `#!/bin/sh\n${xl}`);
-    chmodSync(join(tools, 'xl'), 0o755);
+    tool('xl', `[ "$1$2" = list-l ] || exec env PATH="\${PATH#*:}" xl "$@"\nPATH=\${PATH#*:} xl "$@" | sed '${how}'`);
     const shell = double.shell(`${tools}:`);
     return new XenDriver({ cloudId, shell, root: double.root, type: 'pv', bridges: { physnet1: 'xenbr0' } });
   };
@@ -52,6 +61,51 @@ describe('adopting a domain of Xen', { timeout: 30_000 }, () => {
     ]);
   });
 
+  it('leaves out guests of clouds that keep theirs in another folder', async () => {
+    const id = randomUUID();
+    const { remove } = await double.foreign(id, `uuid = "${id}"\n`);
+    expect((await xen.adoption.candidates()).map(({ nativeId }) => nativeId)).toEqual([theirs.nativeId]);
+    await expect(xen.adoption.adopt(id, mark(), [])).rejects.toThrow('no such guest');
+    await remove();
+  });
+
+  it('says so soon when xl hangs', async () => {
+    tool('xl', `[ "$1$2" = list-l ] && exec sleep 60\nPATH=\${PATH#*:} xl "$@"`);
+    // What the driver gives a minute has a moment.
+    tool('timeout', `shift\nPATH=\${PATH#*:} exec timeout 0.5 env "PATH=$PATH" "$@"`);
+    await expect(xen.adoption.candidates()).rejects.toMatchObject({ code: 'unavailable' });
+    rmSync(join(tools, 'timeout'));
+    altered('');
+  });
+
+  it.skipIf(!blockDevice)('lists it though a disk of it cannot be read', async () => {
+    tool('blockdev', 'exit 1');
+    const { adoption } = altered(`s|"pdev_path" : ".*"|"pdev_path" : "/dev/${blockDevice?.name}"|`);
+    expect(await adoption.candidates()).toMatchObject([{ disks: [{ name: 'xvda', size: 0 }] }]);
+    await expect(adoption.adopt(theirs.nativeId, mark(), [])).rejects.toThrow('xvda cannot be read');
+    rmSync(join(tools, 'blockdev'));
+    altered('');
+  });
+
+  it('is rebuilt only with disks that leave its own in their places', async () => {
+    const many = await double.adoptable(`theirs-${++made}`, 'fa:16:3e:00:04:02', 'xvdd');
+    const whole = mark();
+    await xen.adoption.adopt(many.nativeId, whole, []);
+    const image = join(double.folder, 'image.raw');
+    writeFileSync(image, 'an image');
+    const disks = rootFrom(fileSource(image));
+    const spec = (swap: number, build: number) => ({
+      ...testGuest(whole.serverId, cloudId, { disks: { ...disks, swap: mib(swap) } }),
+      mark: { ...whole, build },
+    });
+    const { signal } = new AbortController();
+    await expect(xen.rebuilding.rebuild(spec(1, 1), signal)).rejects.toMatchObject({ code: 'unsupported' });
+    expect(await many.untouched()).toBe(true);
+    await xen.rebuilding.rebuild(spec(0, 2), signal);
+    expect(await xen.inspect(whole.serverId)).toMatchObject({ power: 'running', mark: { build: 2 } });
+    await xen.destroy(whole.serverId);
+  });
+
   it('starts it with what it had, and gives it back so that it starts without us', async () => {
     const before = await domain();
     const { serverId: id, ...rest } = mark();
@@ -76,16 +130,36 @@ describe('adopting a domain of Xen', { timeout: 30_000 }, () => {
   });
 
   it.each([
-    's/"pv"/"hvm"/',
-    's/"raw"/"qcow2"/',
-    's/"xvda"/"sda"/',
-    's/"disks" : /"pcidevs" : [{}], "disks" : /',
-    's/vif-bridge/vif-openvswitch/',
-    's/"kernel" : /"bootloader" : "pvgrub", "was" : /',
+    ...['s/"pv"/"hvm"/', 's/"raw"/"qcow2"/', 's/"xvda"/"sda"/', 's/"disks" : /"pcidevs" : [{}], "disks" : /'],
+    ...['s/vif-bridge/vif-openvswitch/', 's/"kernel" : /"bootloader" : "pvgrub", "was" : /'],
+    ...disk('"direct_io_safe" : true', '"is_cdrom" : 1', '"discard_enable" : "False"'),
+    ...nic('"backend_domid" : 3', '"backend_domname" : "net"', '"ip" : "192.0.2.1"', '"vlan" : "7"', '"mtu" : 1400'),
+    ...nic('"rate_bytes_per_interval" : 100000, "rate_interval_usecs" : 50000', '"ifname" : "web"'),
+    ...built(
+      '"vcpu_hard_affinity" : [[0]]',
+      '"vcpu_soft_affinity" : [[0, 1]]',
+      '"iomem" : [{}]',
+      '"tsc_mode" : "native"',
+    ),
+    ...built('"type.pvh" : { "pvshim" : "True" }', '"cpuid" : [{}]'),
+    ...['s/"weight" : 256/"weight" : 512/', 's/"weight" : /"cap" : 50, "weight" : /', 's/"uuid" : /"poolid" : 1, &/'],
+    ...['s/"target_memkb" : [0-9]*/"target_memkb" : 8192/', 's/"max_vcpus" : 1/"max_vcpus" : 4/'],
   ])('is refused where it would be another after its next start: %s', async (how) => {
     await expect(altered(how).adoption.adopt(theirs.nativeId, mark(), [port()])).rejects.toMatchObject({
-      code: 'unsupported',
+      ...{ code: 'unsupported', message: expect.stringMatching(/ cannot be adopted$/) },
     });
+    altered('');
+  });
+
+  it.each([
+    ...nic('"mtu" : 1400', '"devid" : 1, "model" : "rtl8139", "trusted" : "True", "ip" : null'),
+    ...built('"vcpu_hard_affinity" : [], "localtime" : "False", "type.pv" : { "e820_host" : "<default>" }'),
+    's/"target_memkb" : [0-9]*/"target_memkb" : 16380/',
+  ])('is taken where that changes nothing: %s', async (how) => {
+    const { serverId: id, ...rest } = mark();
+    const { adoption } = altered(how);
+    await adoption.adopt(theirs.nativeId, { serverId: id, ...rest }, [port({ mtu: 1400 })]);
+    await adoption.release(id);
     altered('');
   });
 });

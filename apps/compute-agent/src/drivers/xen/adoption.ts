@@ -15,10 +15,18 @@ const LINKS = { root: 'root-adopted.raw', kernel: 'root-adopted.kernel', ramdisk
 const Settings = z.object({
   domid: z.number(),
   config: z.looseObject({
-    c_info: z.object({ type: z.string(), name: z.string(), uuid: z.string().default('') }),
-    b_info: z.object({
+    c_info: z.object({
+      type: z.string(),
+      name: z.string(),
+      uuid: z.string().default(''),
+      poolid: z.number().default(0),
+    }),
+    b_info: z.looseObject({
       max_vcpus: z.number().default(1),
+      avail_vcpus: z.array(z.number()).optional(),
       max_memkb: z.number().default(0),
+      target_memkb: z.number().optional(),
+      sched_params: z.record(z.string(), z.unknown()).default({}),
       kernel: z.string().default(''),
       ramdisk: z.string().default(''),
       cmdline: z.string().default(''),
@@ -27,7 +35,7 @@ const Settings = z.object({
     }),
     disks: z
       .array(
-        z.object({
+        z.looseObject({
           pdev_path: z.string().default(''),
           vdev: z.string(),
           format: z.string().default(''),
@@ -39,7 +47,14 @@ const Settings = z.object({
       )
       .default([]),
     nics: z
-      .array(z.object({ mac: z.string(), bridge: z.string().default(''), script: z.string().default('') }))
+      .array(
+        z.looseObject({
+          mac: z.string(),
+          mtu: z.number().default(0),
+          bridge: z.string().default(''),
+          script: z.string().default(''),
+        }),
+      )
       .default([]),
   }),
 });
@@ -59,7 +74,8 @@ const strangers = async ({ host, root }: Guests): Promise<Stranger[]> => {
     throw new HypervisorError('fault', 'the Xen host gave an answer that is none', text.slice(0, 500));
   const taken = new Set(head!.split('\n').map((line) => line.replace(/^taken /, '')));
   const domains = parseDomains(listed!).filter(
-    ({ domid, uuid, name }) => domid !== 0 && !taken.has(uuid) && !PROBE_NAME.test(name),
+    // A cloud that keeps its guests in another folder names them as we do ours.
+    ({ domid, uuid, name }) => domid !== 0 && !taken.has(uuid) && name !== uuid && !PROBE_NAME.test(name),
   );
   // Between the two, one may have come or gone.
   const all = z.array(z.unknown()).parse(JSON.parse(settings));
@@ -100,16 +116,74 @@ const unsupported = (what: string): never => {
   throw new HypervisorError('unsupported', `${what} cannot be adopted`);
 };
 
-/** @throws HypervisorError `unsupported` for what it would be without when it is started the next time */
-const typeOf = ({ b_info: built, c_info: made, disks, nics, ...rest }: Config): DomainType => {
+/** Names of settings with a value that is not the default, beside those named. */
+const others = (settings: object, ...named: readonly string[]): string[] =>
+  Object.entries(settings)
+    .filter(([name, value]) => !named.includes(name) && value && value !== '<default>')
+    .filter(([, value]) => !Array.isArray(value) || value.length > 0)
+    .map(([name]) => name);
+
+/** What the schedulers of Xen give a domain of which nobody says more; -1 stands for it too. */
+const SHARES: Readonly<Record<string, number>> = { weight: 256, cap: 0, period: 10_000, budget: 4_000, extratime: 1 };
+/** Settings of one value that somebody has to have asked for, the last of them under the type. */
+const ASKED = [
+  ...['tsc_mode', 'localtime', 'rtc_timeoffset', 'disable_migrate', 'exec_ssid_label', 'exec_ssidref'],
+  ...['e820_host', 'pvshim', 'pvshim_path', 'pvshim_cmdline', 'pvshim_extra'],
+];
+const UNASKED: readonly unknown[] = ['default', 'False'];
+const DEFAULT_MTU = 1500;
+
+const refuseSettings = ({ b_info: built, c_info: made }: Config): void => {
+  const lists = Object.entries(built).filter(([, value]) => Array.isArray(value));
+  // Pinned CPUs, devices of the machine, NUMA nodes, features of the CPU: all that has several values.
+  for (const kind of others(Object.fromEntries(lists), 'avail_vcpus', 'bootloader_args'))
+    unsupported(`a guest with ${kind}`);
+  const single = { ...built, ...Object(built['type.pv']), ...Object(built['type.pvh']) } as Record<string, unknown>;
+  for (const kind of others(single).filter((name) => ASKED.includes(name)))
+    if (!UNASKED.includes(single[kind])) unsupported(`a guest with ${kind}`);
+  for (const [name, value] of Object.entries(built.sched_params))
+    if (name in SHARES && value !== -1 && value !== SHARES[name]) unsupported(`a guest with ${name} of the scheduler`);
+  if (made.poolid !== 0) unsupported('a guest in a pool of CPUs');
+  if ((built.avail_vcpus?.length || built.max_vcpus) < built.max_vcpus) unsupported('a guest with vCPUs that are off');
+  // Either may be some KiB off.
+  const balloon = built.max_memkb - (built.target_memkb ?? built.max_memkb);
+  if (Math.abs(balloon) > KIB_OF_MIB) unsupported('a guest with less memory than it may have');
+};
+
+const refuseDisks = ({ disks }: Config): void => {
+  for (const { vdev, format, script, backend_domid: from, backend_domname: name, ...rest } of disks) {
+    if (!/^xvd[a-y]$/.test(vdev) || format !== 'raw' || script || from !== 0 || name)
+      unsupported('a guest with other disks than raw ones of dom0, with names like xvda');
+    for (const kind of ['is_cdrom', 'removable', 'direct_io_safe']) if (rest[kind]) unsupported(`a disk with ${kind}`);
+    if (rest.readwrite !== 0 && rest.discard_enable === 'False') unsupported('a disk without discard');
+  }
+};
+
+/** Beside what is written again: what Xen sets by itself, and a model, which only emulated ones have. */
+const NIC_SETTINGS = ['mac', 'mtu', 'bridge', 'script', 'devid', 'nictype', 'model'] as const;
+
+const refuseNics = (config: Config, ports: readonly Nic[]): void => {
+  for (const { trusted, ...nic } of config.nics) {
+    if (!nic.bridge || !/^(.*\/)?vif-bridge$|^$/.test(nic.script)) unsupported('a guest with interfaces on no bridge');
+    for (const kind of others(nic, ...NIC_SETTINGS)) unsupported(`a guest whose interfaces have ${kind}`);
+    if (trusted === 'False') unsupported('a guest whose interfaces trust no backend');
+    const port = ports.find(({ mac }) => mac === nic.mac.toLowerCase());
+    if (![0, DEFAULT_MTU, port?.mtu].includes(nic.mtu)) unsupported(`an interface with an MTU of ${nic.mtu} here`);
+  }
+};
+
+/**
+ * @throws HypervisorError `unsupported` for what it would be without when it is started the next time. Not for limits of
+ * grants and event channels, placement on NUMA nodes and claims of memory, which are Xen's own from then on
+ */
+const typeOf = (config: Config, ports: readonly Nic[]): DomainType => {
+  const { b_info: built, c_info: made, disks, nics, ...rest } = config;
   const type = z.enum(['pv', 'pvh']).safeParse(made.type).data ?? unsupported(`a guest of type ${made.type}`);
   for (const [kind, value] of Object.entries(rest))
     if (Array.isArray(value) && value.length > 0) unsupported(`a guest with ${kind}`);
-  for (const { vdev, format, script, backend_domid: from, backend_domname: name } of disks)
-    if (!/^xvd[a-y]$/.test(vdev) || format !== 'raw' || script || from !== 0 || name)
-      unsupported('a guest with other disks than raw ones of dom0, with names like xvda');
-  if (nics.some(({ bridge, script }) => !bridge || !/^(.*\/)?vif-bridge$|^$/.test(script)))
-    unsupported('a guest with interfaces on no bridge');
+  refuseSettings(config);
+  refuseDisks(config);
+  refuseNics(config, ports);
   if (built.bootloader ? !/(^|\/)pygrub$/.test(built.bootloader) || built.bootloader_args.length > 0 : !built.kernel)
     unsupported('a guest with another boot loader than pygrub');
   return type;
@@ -123,9 +197,10 @@ const definitionOf = (
   sizes: readonly number[],
 ): Definition => {
   const { b_info: built, disks } = config;
-  const type = typeOf(config);
+  const type = typeOf(config, nics);
   const root = disks.findIndex(({ vdev }) => vdev === 'xvda');
   if (root < 0) return unsupported('a guest without a disk xvda');
+  if (!sizes[root]) throw new HypervisorError('fault', 'the disk xvda cannot be read');
   for (const nic of nics) {
     const own = config.nics.find(({ mac }) => mac.toLowerCase() === nic.mac);
     if (!own) throw new HypervisorError('fault', 'the guest has no network interface with that MAC address');
@@ -139,7 +214,7 @@ const definitionOf = (
     ...(direct ? { [LINKS.kernel]: direct.kernel } : {}),
     ...(direct?.ramdisk ? { [LINKS.ramdisk]: direct.ramdisk } : {}),
   };
-  const others = config.nics.filter(({ mac }) => nics.every((nic) => nic.mac !== mac.toLowerCase()));
+  const strange = config.nics.filter(({ mac }) => nics.every((nic) => nic.mac !== mac.toLowerCase()));
   return {
     ...mark,
     ...{ stage: 'settled', type, ephemeral: null, swap: null, config: null, rescue: null, before: null },
@@ -147,7 +222,7 @@ const definitionOf = (
     size: {
       vcpus: built.max_vcpus,
       memory: memoryOf(config),
-      disk: Math.ceil((sizes[root] ?? 0) / GIB),
+      disk: Math.ceil(sizes[root] / GIB),
     },
     boot: {
       root: LINKS.root,
@@ -163,7 +238,7 @@ const definitionOf = (
       })),
     adopted: {
       ...{ uuid: domain.uuid, name: domain.name, files },
-      nics: others.map(({ mac, bridge }) => `mac=${mac},bridge=${bridge}`),
+      nics: strange.map(({ mac, bridge }) => `mac=${mac},bridge=${bridge}`),
     },
   };
 };

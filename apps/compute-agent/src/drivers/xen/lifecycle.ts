@@ -5,6 +5,7 @@ import { BYTES_LIMIT, bootFrom, configDriveOf, makeDisks, refuseAborted } from '
 import { type Guest, type Guests, isOn } from './guests.js';
 import { startGuest, stopGuest } from './power.js';
 import { COPY_DISK, SIZE_OF } from './scripts.js';
+import { devicesFor } from './xl-config.js';
 
 const GIB = 1024 ** 3;
 
@@ -27,6 +28,10 @@ export const rebuild = async (guests: Guests, { spec, type, nics }: Plan, signal
   if (definition.build > spec.mark.build) refuse('the guest was rebuilt later than this');
   if (definition.build === spec.mark.build) return;
   if (definition.stage !== 'settled') refuse(`a guest that is ${definition.stage} cannot be rebuilt`);
+  const wanted = devicesFor(spec.disks);
+  // An adopted guest has its disks where it always had them.
+  if (definition.disks.some(({ device }) => wanted.includes(device)))
+    throw new HypervisorError('unsupported', 'a disk of the guest has the place of one that the flavor gives');
   let next = definition;
   if (definition.rebuilding !== spec.mark.build) {
     await stopGuest(guests, spec.mark.serverId);

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { Host, type HostShell } from './host-shell.js';
 import { parseFacts, probe } from './probe.js';
 import { FACTS, INFO, PROBE } from './scripts.js';
+import { XenDriver } from './xen.driver.js';
 
 /** Answers each script with the same. */
 const answering = (script: string, isRemote: boolean): HostShell => ({
@@ -40,6 +41,7 @@ const claiming = (guests: Readonly<Record<string, readonly [code: number, said: 
 });
 const RAN = [0, 'Domain 3 has shut down, reason code 0 0x0\n'] as const;
 const CRASHED = [0, 'Domain 3 has shut down, reason code 3 0x3\n'] as const;
+const LATE = [124, ''] as const;
 const NO_MODEL = [1, 'libxl: error: no device model\n'] as const;
 
 describe('the probe', () => {
@@ -52,6 +54,22 @@ describe('the probe', () => {
     expect(report.reason).toMatch(/^a guest ran on Xen 4.17.7 as pv; no pvh .*code 3.*; no hvm .*no device model/);
     const modes = report.traits.filter((trait) => /VM_MODE|FIRMWARE/.test(trait));
     expect(modes).toEqual(['CUSTOM_VM_MODE_XEN']);
+  });
+
+  it('keeps a type of which a guest has run, on a host that is too busy for one now', async () => {
+    const guests: Record<string, readonly [number, string]> = { pv: RAN, pvh: RAN, hvm: NO_MODEL };
+    const xen = new XenDriver({ cloudId: 'c', shell: claiming(guests), root: '/x', type: 'pv', bridges: {} });
+    const modes = async () => {
+      const { traits, reason } = await xen.probe(AbortSignal.timeout(5_000));
+      return [traits.filter((trait) => trait.includes('VM_MODE')), reason] as const;
+    };
+    const both = ['CUSTOM_VM_MODE_XEN', 'CUSTOM_VM_MODE_PVH'];
+    expect(await modes()).toEqual([both, expect.not.stringContaining('no pvh')]);
+    guests.pvh = LATE;
+    expect(await modes()).toEqual([both, expect.stringMatching(/no pvh .*not end in time, as one has before; no hvm/)]);
+    guests.hvm = RAN;
+    expect((await modes())[0]).toEqual([...both, 'CUSTOM_VM_MODE_HVM']);
+    await xen.close();
   });
 
   it('believes no host on which a guest of the wanted type did not run', async () => {

@@ -43,7 +43,8 @@ export interface Probed {
   readonly logsConsoles: boolean;
 }
 
-const NONE: Omit<Probed, 'report'> = { capabilities: { pv: false, pvh: false, hvm: false }, logsConsoles: false };
+const NO_TYPE: Capabilities = { pv: false, pvh: false, hvm: false };
+const NONE: Omit<Probed, 'report'> = { capabilities: NO_TYPE, logsConsoles: false };
 
 export interface ProbeOptions {
   /** Folder in dom0. */
@@ -53,11 +54,13 @@ export interface ProbeOptions {
   readonly bridges: readonly string[];
   /** Times as long as usual that a guest may take. */
   readonly patience?: number;
+  /** Types of which a guest has run here before: one that does not run now is more likely late than impossible. */
+  readonly ran?: Capabilities;
 }
 
 export const probe = async (
   host: Host,
-  { root, type, bridges, patience = 1 }: ProbeOptions,
+  { root, type, bridges, patience = 1, ran = NO_TYPE }: ProbeOptions,
   signal: AbortSignal,
 ): Promise<Probed> => {
   const fail = (health: 'unhealthy' | 'undetected', reason: string, found: Partial<ProbeReport> = {}): Probed => ({
@@ -74,9 +77,9 @@ export const probe = async (
       return fail('unhealthy', `${version} runs no ${type} domains: choose another OMNIVISOR_XEN_TYPE`, untried);
     const missing = bridges.filter((bridge) => !facts.bridges.includes(bridge));
     if (missing.length > 0) return fail('unhealthy', `dom0 has no bridge ${missing.join(', ')}`, untried);
-    const { capabilities, why } = await tryTypes(host, { root, type, patience }, claimed, signal);
+    const { capabilities, why } = await tryTypes(host, { root, type, patience, ran }, claimed, signal);
     const found = known(info, facts, capabilities);
-    const ran = DOMAIN_TYPES.filter((one) => capabilities[one]).join(', ');
+    const types = DOMAIN_TYPES.filter((one) => capabilities[one]).join(', ');
     const guards = (await canGuard(host, root, signal)) ? GUARDED : [];
     const log = facts.logsConsoles ? '' : '; xenconsoled logs no guests, so there is no console output';
     return {
@@ -87,7 +90,7 @@ export const probe = async (
         ...found,
         traits: [...found.traits, ...guards],
         health: 'healthy',
-        reason: `a guest ran on ${version} as ${ran}${why}${log}${guards.length > 0 ? '' : NO_GUARD}`,
+        reason: `a guest ran on ${version} as ${types}${why}${log}${guards.length > 0 ? '' : NO_GUARD}`,
       },
     };
   } catch (error) {
@@ -128,16 +131,16 @@ const canGuard = async (host: Host, root: string, signal: AbortSignal): Promise<
 
 /**
  * Which types of domains run here, of those that Xen claims: a guest of each is tried.
- * @returns why the others do not, as the end of a sentence
+ * @returns why any did not run now, as the end of a sentence
  * @throws HypervisorError when the wanted one does not
  */
 const tryTypes = async (
   host: Host,
-  { root, type: wanted, patience }: Required<Pick<ProbeOptions, 'root' | 'type' | 'patience'>>,
+  { root, type: wanted, patience, ran }: Required<Omit<ProbeOptions, 'bridges'>>,
   claimed: Capabilities,
   signal: AbortSignal,
 ): Promise<{ readonly capabilities: Capabilities; readonly why: string }> => {
-  const capabilities = { pv: false, pvh: false, hvm: false };
+  const capabilities = { ...NO_TYPE };
   let why = '';
   for (const type of DOMAIN_TYPES.filter((one) => claimed[one]))
     try {
@@ -150,7 +153,8 @@ const tryTypes = async (
       if (signal.aborted || (isLate && type === wanted)) throw error;
       const because = `no ${type} guest ran: ${isLate ? 'it did not end in time' : (told(native) ?? message)}`;
       if (type === wanted) throw new HypervisorError(code, because);
-      why += `; ${because}`;
+      capabilities[type] = ran[type];
+      why += ran[type] ? `; ${because}, as one has before` : `; ${because}`;
     }
   return { capabilities, why };
 };

@@ -202,14 +202,14 @@ for g in "$root"/guests/*; do
   echo "taken \${g##*/}"
   [ ! -e "$g/adopted" ] || { read -r uuid _ <"$g/adopted"; echo "taken $uuid"; }
 done
-domains=$(xl list -v)
-configs=$(xl list -l)
+domains=$(timeout 60 xl list -v)
+configs=$(timeout 60 xl list -l)
 printf 'domains\\n%s\\nsettings\\n%s\\n' "$domains" "$configs"`;
 
 /** Bytes of each disk, one a line; 0 of one that cannot be read. */
 export const SIZES = `${START}
 for disk; do
-  if [ -b "$disk" ]; then blockdev --getsize64 "$disk"; else stat -L -c %s "$disk" 2>/dev/null || echo 0; fi
+  if [ -b "$disk" ]; then blockdev --getsize64 "$disk"; else stat -L -c %s "$disk"; fi 2>/dev/null || echo 0
 done`;
 
 /**

@@ -131,6 +131,7 @@ export class XenDriver implements HypervisorDriver {
   private readonly channel = new EventChannel();
   private readonly closing = new AbortController();
   private readonly building = new Set<ServerId>();
+  /** Of guests that have run in probes. */
   private capabilities: Capabilities | null = null;
   /** As it was last asked for. */
   private capacity: HostInventory | null = null;
@@ -144,7 +145,8 @@ export class XenDriver implements HypervisorDriver {
 
   async probe(signal: AbortSignal): Promise<ProbeReport> {
     const { root, type, bridges } = this.options;
-    const options = { root, type, bridges: Object.values(bridges), patience: this.patience };
+    const before = this.capabilities && { ran: this.capabilities };
+    const options = { root, type, bridges: Object.values(bridges), patience: this.patience, ...before };
     const found = await probe(this.host, options, signal);
     if (found.report.health !== 'healthy') return found.report;
     this.capabilities = found.capabilities;
@@ -380,8 +382,7 @@ export class XenDriver implements HypervisorDriver {
 
   private async able(): Promise<Capabilities> {
     // Until a guest of the others has run in a probe.
-    this.capabilities ??= { pv: (await this.info()).pv, pvh: false, hvm: false };
-    return this.capabilities;
+    return this.capabilities ?? { pv: (await this.info()).pv, pvh: false, hvm: false };
   }
 
   private async info() {

@@ -1,4 +1,4 @@
-import { HypervisorError } from '../hypervisor-driver.js';
+import { HypervisorError, type LocalDisks } from '../hypervisor-driver.js';
 import { type AttachedDisk, type Definition, type DomainType, domainOf, type Nic } from './definition.js';
 import { deviceOf } from './guard.js';
 
@@ -35,6 +35,12 @@ export const nicSpec = ({ portId, mac, mtu, bridge }: Nic, type: DomainType): st
 /** Names of its own disks; what is attached comes after them, the config drive last. */
 const DEVICES = { root: 'xvda', second: 'xvdb', ephemeral: 'xvdc', swap: 'xvdd', config: 'xvdz' } as const;
 const ATTACHED = [...'efghijklmnopqrstuvwxy'].map((letter) => `xvd${letter}`);
+
+/** Those that a guest with such disks needs beside that of its root. */
+export const devicesFor = ({ ephemeral, swap }: LocalDisks): string[] => [
+  ...(ephemeral ? [DEVICES.ephemeral] : []),
+  ...(swap > 0 ? [DEVICES.swap] : []),
+];
 
 /** @throws HypervisorError `noResources` when there is none */
 export const freeDevice = (disks: readonly AttachedDisk[]): string => {

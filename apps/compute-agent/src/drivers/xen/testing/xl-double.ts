@@ -65,11 +65,14 @@ export class XlDouble {
     writeFileSync(join(this.state, 'fail-next'), why);
   }
 
-  /** A domain that is somebody else's. */
-  async foreign(name: string) {
+  /** A domain that is somebody else's. @param more lines of its configuration */
+  async foreign(name: string, more = '') {
     const config = join(this.folder, `${name}.cfg`);
     writeFileSync(join(this.folder, 'kernel'), 'a kernel');
-    writeFileSync(config, `name = "${name}"\ntype = "pv"\nmemory = 16\nkernel = "${join(this.folder, 'kernel')}"\n`);
+    writeFileSync(
+      config,
+      `name = "${name}"\ntype = "pv"\nmemory = 16\nkernel = "${join(this.folder, 'kernel')}"\n${more}`,
+    );
     await this.xl('create', config);
     const domid = (await this.xl('domid', name)).trim();
     return {
@@ -78,14 +81,15 @@ export class XlDouble {
     };
   }
 
-  /** The same with a disk, an interface and its kernel, which runs. */
-  async adoptable(name: string, mac: string) {
+  /** The same with a disk, an interface and its kernel, which runs. @param second name of another disk */
+  async adoptable(name: string, mac: string, second?: string) {
     const at = (file: string) => join(this.folder, file);
     const [config, disk] = [at(`${name}.cfg`), at(`${name}.raw`)];
     writeFileSync(at('kernel'), 'a kernel');
-    writeFileSync(disk, 'a disk');
+    for (const file of [disk, at(`${name}-2.raw`)]) writeFileSync(file, 'a disk');
     const settings = `name = "${name}"\ntype = "pv"\nmemory = 16\nkernel = "${at('kernel')}"\n`;
-    const devices = `disk = ["format=raw,vdev=xvda,access=rw,target=${disk}"]\nvif = ["mac=${mac},bridge=xenbr0"]\n`;
+    const more = second ? `, "format=raw,vdev=${second},access=rw,target=${at(`${name}-2.raw`)}"` : '';
+    const devices = `disk = ["format=raw,vdev=xvda,access=rw,target=${disk}"${more}]\nvif = ["mac=${mac},bridge=xenbr0"]\n`;
     writeFileSync(config, `${settings}${devices}`);
     await this.xl('create', config);
     const listed = async () => (await this.xl('list', '-v')).split('\n').find((line) => line.startsWith(`${name} `));
