@@ -1,5 +1,7 @@
 import type { RecordedEvent } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
+import { noGuestDestroyedWithoutTombstone } from '../simulate/faults/invariants.js';
+import { deedsOf } from './deeds.js';
 import { broken, lost, twice, unequal } from './judge.js';
 
 /** A log of `[type, stream, data, requestId, commandId]`. */
@@ -83,4 +85,29 @@ describe('judging what a fault has left', () => {
     expect(unequal(logOf(...built, broke), [{ serverId: 'a', power: 'other' }], [])).toEqual([]);
     expect(unequal(logOf(), running, [])).toHaveLength(1);
   });
+});
+
+describe('what hosts made and removed', () => {
+  const host = '0c2c7a4e-52a3-4b8e-8f4d-000000000001';
+  const scheduled = { host, providerId: host, attempt: 1 };
+  const enrolled: [string, string, object] = ['HostEnrolled', `host-${host}`, { hostId: host, name: 'fake-1' }];
+  const placed: [string, string, object] = ['ServerScheduled', 'server-a', scheduled];
+  const asked: [string, string, object] = ['ServerDeleteRequested', 'server-a', { serverId: 'a' }];
+  const gone: [string, string, object] = ['ServerGuestAbsent', 'server-a', scheduled];
+  const removed = { kind: 'removed', serverId: 'a', attempt: 1, host: 'fake-1' } as never;
+  const judged = (...lines: [string, string, object][]) =>
+    noGuestDestroyedWithoutTombstone({
+      liedAbout: new Set(),
+      deeds: deedsOf(logOf(enrolled, placed, ...lines), [removed]),
+    } as never);
+
+  it('is judged by what the log asked for until the host said that nothing was left', () => {
+    expect(judged(asked)).toEqual([]);
+    expect(judged(asked, gone)).toEqual([]);
+    expect(judged()).toHaveLength(1);
+    expect(judged(gone, asked)).toHaveLength(1);
+  });
+
+  it('is of hosts that the log knows', () =>
+    expect(() => deedsOf(logOf(placed), [removed])).toThrow('does not know the host fake-1'));
 });

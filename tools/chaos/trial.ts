@@ -1,9 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { RecordedEvent } from '@omnivisor/contracts';
-import type { Deed } from '../simulate/faults/evidence.js';
 import type { ChaosCloud } from './chaos-cloud.js';
+import { deedsOf } from './deeds.js';
 import type { Fault } from './faults.js';
-import { broken, failures, lost, streamsOf, twice, unequal, violated } from './judge.js';
+import { broken, failures, lost, twice, unequal, violated } from './judge.js';
 
 /** What came of a fault. */
 export interface Row {
@@ -75,11 +75,7 @@ export class Trial {
     await noting(() => takeBack?.());
     const log = await this.chaos.log();
     const fresh = log.slice(this.before.length);
-    const streams = streamsOf(log);
-    const deeds = guests.changes.map((change): Deed => {
-      const stream = streams.get(`server-${change.serverId}`) ?? [];
-      return { ...change, host: change.host as never, at: 0 as never, epoch: 0, stream, discarded: false };
-    });
+    const deeds = deedsOf(log, guests.changes);
     const made = deeds.filter((d) => d.kind === 'made');
     wrong.push(...this.news([...broken(log, this.before), ...violated(log, deeds)]));
     if (rest !== null) wrong.push(...unequal(log, await this.chaos.found(), guests.now()));
