@@ -184,7 +184,8 @@ export class GuestActions {
       if (error instanceof HypervisorError && error.code === 'fault') return this.report(desired, { kind: 'missing' });
       throw error;
     }
-    const { power } = await this.ports.driver.inspect(serverId);
+    const { stage, power } = await this.ports.driver.inspect(serverId);
+    if (stage === 'incoming') throw new HypervisorError('unavailable', 'the guest has come, and is not accepted');
     await this.report(desired, { kind: 'spawned', power, bootId: this.agent.bootId });
   }
 
