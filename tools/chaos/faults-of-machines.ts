@@ -3,7 +3,7 @@ import { beganAt } from '../start/processes.mjs';
 import type { Disks } from './chaos-cloud.js';
 import { fill } from './disk.js';
 import { FAR } from './far-host.js';
-import type { Fault } from './faults.js';
+import type { Fault } from './fault.js';
 import { FAKETIME } from './needs.mjs';
 import { Replica } from './replica.js';
 

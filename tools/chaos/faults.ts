@@ -2,23 +2,9 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { family } from '../e2e/running-cloud.js';
 import { type ChaosCloud, SERVICES, type Service } from './chaos-cloud.js';
+import type { Fault } from './fault.js';
 import { FAULTS_OF_MACHINES } from './faults-of-machines.js';
 import { Replicated } from './replicated.js';
-
-/** Something that goes wrong, and is mended. */
-export interface Fault {
-  readonly name: string;
-  /** Whether it lasts until it is mended; else it is over as soon as it has happened. */
-  readonly lasts: boolean;
-  /** Nobody may notice: no request may be refused, or have no answer. */
-  readonly unnoticed?: boolean;
-  /** It mounts file systems, or makes a network: for root only. */
-  readonly privileged?: boolean;
-  /** Before the load. @returns what takes it back, after the load */
-  prepare?(chaos: ChaosCloud): Promise<() => Promise<void>>;
-  /** @returns what mends it */
-  inflict(chaos: ChaosCloud): Promise<() => Promise<void>>;
-}
 
 const killed = (name: Service): Fault => ({
   name: `kill ${name}`,

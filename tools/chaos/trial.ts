@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { RecordedEvent } from '@omnivisor/contracts';
 import type { ChaosCloud } from './chaos-cloud.js';
 import { deedsOf } from './deeds.js';
-import type { Fault } from './faults.js';
+import type { Fault } from './fault.js';
 import { broken, failures, lost, twice, unequal, violated } from './judge.js';
 
 /** What came of a fault. */

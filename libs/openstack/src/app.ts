@@ -11,7 +11,8 @@ import { Edge, type EdgeLogger, type EdgeOptions, plainUrl, type Refusal, type R
 import { RequestLimiter } from './http/limits.js';
 import { routesOf, type Served, serve, wrongMethods } from './http/routes.js';
 import type { ServiceType } from './operation.js';
-import { Policy, type RuleTable } from './policy/engine.js';
+import { Policy } from './policy/engine.js';
+import type { RuleTable } from './policy/rule.js';
 import { operationsOf, type RegisteredOperation } from './registry.js';
 import { manners } from './services.js';
 import type { TokenValidator } from './token.js';

@@ -2,9 +2,7 @@ import { DomainError, type TokenContext } from '@omnivisor/contracts';
 import { parse } from 'yaml';
 import type { ServiceType } from '../operation.js';
 import { defaultRules } from './defaults/index.js';
-import { type Check, type Credentials, compile, PolicySyntaxError, type Target } from './rule.js';
-
-export type RuleTable = Readonly<Record<string, string>>;
+import { type Check, type Credentials, compile, PolicySyntaxError, type RuleTable, type Target } from './rule.js';
 
 /** The rules of one service: OpenStack's defaults under an operator's own. */
 export class Policy {

@@ -2,7 +2,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ServiceType } from '../operation.js';
 import { manners } from '../services.js';
-import { Policy, type RuleTable, readRules } from './engine.js';
+import { Policy, readRules } from './engine.js';
+import type { RuleTable } from './rule.js';
 import { PolicySyntaxError } from './rule.js';
 
 /**

@@ -5,6 +5,9 @@ export type Target = Readonly<Record<string, unknown>>;
 /** What the token says: `user_id`, `project_id`, `domain_id`, `system_scope`, `roles`, `is_admin`, nested `token`. */
 export type Credentials = Readonly<Record<string, unknown>> & { readonly roles: readonly string[] };
 
+/** Rules by their names, in oslo.policy's language. */
+export type RuleTable = Readonly<Record<string, string>>;
+
 export type Check = (target: Target, credentials: Credentials, rules: RuleLookup) => boolean;
 export type RuleLookup = (name: string) => Check;
 

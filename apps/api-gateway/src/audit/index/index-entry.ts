@@ -1,6 +1,6 @@
 import { type Actor, eventSetOf, type RecordedEvent, splitPersonal } from '@omnivisor/contracts';
 import type { IndexEntry } from '@omnivisor/eventsourcing/event-index';
-import type { StreamOwners } from './stream-owners.js';
+import { namedProject, type StreamOwners } from './stream-owners.js';
 
 /** Entries are made by this rule: another name has the index built again from the log. */
 export const INDEX_RULE = 'audit 2';
@@ -25,13 +25,6 @@ const MAX_LENGTH = 255;
 const ID = /^(id|host|memberId|owner)$|Ids?$/;
 
 export const actorId = (actor: Actor): string => (actor.kind === 'user' ? actor.userId : actor.service);
-
-/** The project that the data of an event names; undefined when it names none. */
-export const namedProject = (data: unknown): string | null | undefined => {
-  const { projectId, attributes } = data as { projectId?: unknown; attributes?: { owner?: unknown } };
-  if (typeof projectId === 'string') return projectId;
-  return typeof attributes?.owner === 'string' ? attributes.owner : undefined;
-};
 
 /**
  * Whose matter an event is: the project of what changed, not that of who changed it. Null for the cloud's own.

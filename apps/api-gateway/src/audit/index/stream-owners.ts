@@ -1,8 +1,14 @@
 import type { EventStore } from '@omnivisor/eventsourcing';
 import { LRUCache } from 'lru-cache';
-import { namedProject } from './index-entry.js';
 
 const MAX_KNOWN = 20_000;
+
+/** The project that the data of an event names; undefined when it names none. */
+export const namedProject = (data: unknown): string | null | undefined => {
+  const { projectId, attributes } = data as { projectId?: unknown; attributes?: { owner?: unknown } };
+  if (typeof projectId === 'string') return projectId;
+  return typeof attributes?.owner === 'string' ? attributes.owner : undefined;
+};
 
 /** The project that the first event of a stream names: it never changes, so that it is looked up once. */
 export class StreamOwners {

@@ -1,7 +1,6 @@
 import type { Instant, Position, RecordedEvent } from '@omnivisor/contracts';
 import { type RowChange, type Table, table } from '@omnivisor/eventsourcing';
-import type { Migration } from '../server/state/server.js';
-import type { ServerRow } from '../server/view/server.projection.js';
+import type { Migration, Server } from '../server/state/server.js';
 
 /** When and by whom a migration was asked for, and when it changed. */
 export interface MigrationAt {
@@ -37,7 +36,11 @@ export const migrationAt = (
 };
 
 /** The row of a server's newest migration. */
-export const migrationOf = (row: ServerRow | undefined): RowChange[] => {
+export const migrationOf = (
+  row:
+    | (Pick<Server, 'migration'> & { readonly id: string; readonly migrationAt?: MigrationAt | undefined })
+    | undefined,
+): RowChange[] => {
   if (!row?.migration || !row.migrationAt) return [];
   const { transfers: _, attempt: __, ...migration } = row.migration;
   const { source, target } = migration;

@@ -1,15 +1,8 @@
 import { attachedName, attachedNode, Channels, diskDevice, localNode, type Properties, romNode } from './blocks.js';
 import { type GuestDefinition, guestName, type LocalDisk, type Nic } from './definition.js';
 import { DISK_FILES, FILES, TPM_SOCKET } from './files.js';
+import type { Execution } from './guest-cpu.js';
 import { fixedPlace, isQ35, placeOf, portArguments } from './slots.js';
-
-/** How this host runs guests now, whatever the guest is made of. */
-export interface Execution {
-  readonly accel: 'kvm' | 'tcg';
-  readonly cpuModel: string;
-  /** User and group of the process once it holds its devices; null: it stays who started it. */
-  readonly runAs: number | null;
-}
 
 export const FIRMWARE = {
   uefi: { code: '/usr/share/OVMF/OVMF_CODE_4M.fd', variables: '/usr/share/OVMF/OVMF_VARS_4M.fd' },

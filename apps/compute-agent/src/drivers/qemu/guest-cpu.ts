@@ -1,7 +1,14 @@
 import { z } from 'zod';
 import { cpuTraits } from '../common/cpu-traits.js';
 import { HypervisorError } from '../hypervisor-driver.js';
-import type { Execution } from './command-line.js';
+
+/** How this host runs guests now, whatever the guest is made of. */
+export interface Execution {
+  readonly accel: 'kvm' | 'tcg';
+  readonly cpuModel: string;
+  /** User and group of the process once it holds its devices; null: it stays who started it. */
+  readonly runAs: number | null;
+}
 
 const word = z.string().max(64);
 

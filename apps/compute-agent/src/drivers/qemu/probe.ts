@@ -7,8 +7,9 @@ import { run } from '../common/native-command.js';
 import { PROBE_EXIT_CODE, probeGuest } from '../common/tiny-guest.js';
 import { HypervisorError, type ProbeReport } from '../hypervisor-driver.js';
 import { limitsHere } from './cgroups.js';
-import { type Execution, FIRMWARE } from './command-line.js';
+import { FIRMWARE } from './command-line.js';
 import type { MachineTypes } from './devices.js';
+import type { Execution } from './guest-cpu.js';
 import { hasTpm } from './tpm.js';
 
 /** What QEMU can do on this host, found out by running guests. */

@@ -1,8 +1,9 @@
 import type { ServerId } from '@omnivisor/contracts';
 import { HypervisorError } from '../hypervisor-driver.js';
-import { argumentsFor, type Execution } from './command-line.js';
+import { argumentsFor } from './command-line.js';
 import { type GuestDefinition, guestName } from './definition.js';
 import { FILES } from './files.js';
+import type { Execution } from './guest-cpu.js';
 import { findProcess, kill, launch, waitForEnd } from './guest-process.js';
 import type { GuestStore } from './guest-store.js';
 import { commandOf } from './processes.js';

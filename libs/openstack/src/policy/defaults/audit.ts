@@ -1,4 +1,4 @@
-import type { RuleTable } from '../engine.js';
+import type { RuleTable } from '../rule.js';
 
 /** Rules of the audit API, which is our own. An auditor reads; nothing here changes anything. */
 export const auditRules: RuleTable = {

@@ -1,4 +1,4 @@
-import type { RuleTable } from '../engine.js';
+import type { RuleTable } from '../rule.js';
 
 /** Keystone's rules and their defaults (2026). */
 export const identityRules: RuleTable = {

@@ -1,4 +1,4 @@
-import type { RuleTable } from '../engine.js';
+import type { RuleTable } from '../rule.js';
 
 /** Glance's rules and their defaults (2026). */
 export const imageRules: RuleTable = {

@@ -1,5 +1,5 @@
 import type { ServiceType } from '../../operation.js';
-import type { RuleTable } from '../engine.js';
+import type { RuleTable } from '../rule.js';
 import { auditRules } from './audit.js';
 import { computeRules } from './compute.js';
 import { identityRules } from './identity.js';

@@ -28,6 +28,7 @@ import { ServerMigrator } from '../move/server-migrator.js';
 import { ServerResizer } from '../move/server-resizer.js';
 import type { ServerRow } from '../view/server.projection.js';
 import { consoleText } from './console-text.js';
+import type { Run } from './server-action.js';
 import {
   FORCE_DELETE,
   forceDeletePolicy,
@@ -35,7 +36,6 @@ import {
   noSuchAction,
   notBuilt,
   notReady,
-  type Run,
   serverActions,
 } from './server-actions.js';
 import { ServerRebuilder } from './server-rebuilder.js';

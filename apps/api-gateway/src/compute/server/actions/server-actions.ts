@@ -1,56 +1,22 @@
 import {
   conflict,
   type DomainError,
-  type Feature,
   invalid,
   type PowerOperation,
   type ServerId,
   unsupported,
 } from '@omnivisor/contracts';
-import type { ByVersion, Call } from '@omnivisor/openstack';
+import type { ByVersion } from '@omnivisor/openstack';
 import { z } from 'zod';
 import * as t from '../../common/parameters.js';
-import type { ServerCommand } from '../lifecycle/server-lifecycle.js';
 import { migrateLiveSchema, migrateSchema } from '../move/server-migrator.js';
 import { resizeSchema } from '../move/server-resizer.js';
 import { invalidState } from '../state/server-rules.js';
-import type { ServerRow } from '../view/server.projection.js';
+import type { Run, ServerActionSpec } from './server-action.js';
 import { rebuildSchema } from './server-rebuilder.js';
 import { rescueSchema } from './server-rescuer.js';
 import { createImage } from './server-snapshotter.js';
 import { unbuiltActions } from './unbuilt-actions.js';
-
-/** An action of `POST /servers/{id}/action`. */
-export interface ServerActionSpec {
-  readonly policy: string;
-  /** First and last microversion that know it. */
-  readonly versions?: readonly [from: string, to?: string];
-  /** Schema of the value beside the action's name. */
-  readonly value: ByVersion<z.ZodType>;
-  /** What the server's host has to be able to do; where it cannot, nothing is accepted. */
-  readonly needs?: Feature;
-  readonly run: Run;
-}
-
-/** Commands to send, a question to the host, or a refusal before anything is accepted. */
-export type Run =
-  | {
-      readonly kind: 'command';
-      readonly status?: 204;
-      readonly command: (call: Call, row: ServerRow, value: never) => ServerCommand;
-    }
-  | { readonly kind: 'securityGroup'; readonly change: 'add' | 'remove' }
-  | { readonly kind: 'consoleOutput' }
-  | { readonly kind: 'console'; readonly protocol: 'vnc' | 'serial' | 'spice' | 'rdp' }
-  /** Answered by one of the controller's services. */
-  | { readonly kind: 'rebuild' }
-  | { readonly kind: 'rescue' }
-  | { readonly kind: 'createImage' }
-  | { readonly kind: 'resize' }
-  | { readonly kind: 'migrate' }
-  | { readonly kind: 'migrateLive' }
-  | { readonly kind: 'crashDump' }
-  | { readonly kind: 'unsupported' };
 
 const anything: ByVersion<z.ZodType> = [['2.1', z.unknown()]];
 

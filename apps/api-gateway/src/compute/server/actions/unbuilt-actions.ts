@@ -2,7 +2,7 @@ import type { ByVersion } from '@omnivisor/openstack';
 import { z } from 'zod';
 import * as t from '../../common/parameters.js';
 import { type FieldHistory, objectByVersion } from '../../common/versions.js';
-import type { ServerActionSpec } from './server-actions.js';
+import type { ServerActionSpec } from './server-action.js';
 
 const always = (schema: z.ZodType): FieldHistory => [['2.1', schema]];
 const object = (fields: Readonly<Record<string, FieldHistory>>) => objectByVersion(fields);
