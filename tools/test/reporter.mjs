@@ -1,11 +1,12 @@
 /**
- * What a run of vitest comes to, as one JSON file for test.mjs: `{ passed, skipped, failures, flaky }`, a failure being one
- * text of a few lines: where, and the error. Flaky is what failed first and passed when it was tried again. Vitest's own
+ * What a run of vitest comes to, as one JSON file for test.mjs: `{ passed, skipped, failures, flaky, slowest }`, a failure
+ * being one text of a few lines: where, and the error. Flaky is what failed first and passed when it was tried again. Vitest's own
  * JSON reporter says nothing of errors outside of any test, which fail a run too.
  */
 import { writeFileSync } from 'node:fs';
 
 const STACK_LINES = 6;
+const SLOWEST = 8;
 
 export default class FailuresReporter {
   onInit({ config }) {
@@ -29,7 +30,18 @@ export default class FailuresReporter {
       ),
     ];
     const flaky = tests.filter((test) => test.diagnostic()?.flaky).map((test) => this.#firstError(test));
-    writeFileSync(this.file, JSON.stringify({ passed: count('passed'), skipped: count('skipped'), failures, flaky }));
+    const slowest = modules
+      .map((module) => ({ file: module.relativeModuleId, seconds: this.#seconds(module) }))
+      .sort((a, b) => b.seconds - a.seconds)
+      .slice(0, SLOWEST);
+    const counts = { passed: count('passed'), skipped: count('skipped') };
+    writeFileSync(this.file, JSON.stringify({ ...counts, failures, flaky, slowest }));
+  }
+
+  /** From its start to its end, hooks and imports too. */
+  #seconds(module) {
+    const { prepareDuration, collectDuration, setupDuration, duration } = module.diagnostic();
+    return Math.round((prepareDuration + collectDuration + setupDuration + duration) / 1000);
   }
 
   #firstError(test) {

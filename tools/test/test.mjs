@@ -85,6 +85,7 @@ const fail = (what) => {
 
 const vitest = async (name, args) => {
   console.log(`\n== ${name}`);
+  const since = Date.now();
   const report = join(folder, `${randomUUID()}.json`);
   const reporters = ['--reporter=dot', '--reporter=./tools/test/reporter.mjs', `--outputFile=${report}`];
   const code = await command(bin('vitest'), ['run', '--passWithNoTests', ...reporters, ...args]);
@@ -92,7 +93,9 @@ const vitest = async (name, args) => {
     if (code !== 0) fail(code === null ? `${name}: out of time` : `${name}: vitest ended with ${code}`);
     return;
   }
-  const { passed, skipped, failures: found, flaky: again } = JSON.parse(readFileSync(report, 'utf8'));
+  const { passed, skipped, failures: found, flaky: again, slowest } = JSON.parse(readFileSync(report, 'utf8'));
+  const slow = slowest.map(({ file, seconds }) => `${file} ${seconds} s`).join(', ');
+  console.log(`${name}: ${Math.round((Date.now() - since) / 1000)} s; slowest ${slow}`);
   total.passed += passed;
   total.skipped += skipped;
   flaky.push(...again);
