@@ -131,6 +131,7 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
         spawned: true,
         launched: true,
         power,
+        wantedPower: power,
         bootId,
         fault: null,
         vmState: server.vmState === 'deleted' ? 'deleted' : vmStateOf(power),

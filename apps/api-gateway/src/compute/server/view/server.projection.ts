@@ -42,7 +42,7 @@ export interface ServerRow extends Server {
 }
 
 export const serverTable = table<ServerRow>(
-  'servers_v4',
+  'servers_v5',
   ['projectId', 'deleted', 'createdAt'],
   ['deleted', 'createdAt'],
   ['onHost', 'changedAt'],
