@@ -15,11 +15,12 @@ export const taskDeadlines: Readonly<Record<TaskState, Milliseconds>> = {
   scheduling: seconds(600),
   networking: seconds(600),
   spawning: seconds(600),
-  'powering-on': seconds(120),
+  // A host that has much to do takes minutes to start a guest.
+  'powering-on': seconds(300),
   // The guest gets 60 s to shut down before its power is cut.
   'powering-off': seconds(180),
-  rebooting: seconds(240),
-  rebooting_hard: seconds(120),
+  rebooting: seconds(420),
+  rebooting_hard: seconds(300),
   pausing: seconds(60),
   unpausing: seconds(60),
   // All of its memory is written, or read.
@@ -28,7 +29,7 @@ export const taskDeadlines: Readonly<Record<TaskState, Milliseconds>> = {
   // An image may have to be fetched, or made in another form.
   rebuilding: seconds(600),
   rescuing: seconds(600),
-  unrescuing: seconds(120),
+  unrescuing: seconds(300),
   // All of its disk is sent.
   image_uploading: SNAPSHOT_DEADLINE,
   resize_prep: seconds(300),
