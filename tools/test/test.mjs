@@ -42,11 +42,13 @@ const failures = [];
 const flaky = [];
 const notes = [];
 
+const running = new Set();
+
 /** Runs a command of ours in a process group of its own; null when the time was up. */
 const command = (name, args) =>
   new Promise((resolve, reject) => {
     const child = spawn(name, args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'], detached: true });
-    current = child;
+    running.add(child);
     const left = Math.max(1_000, BUDGET - (Date.now() - started));
     let late = false;
     const timer = setTimeout(() => {
@@ -57,10 +59,10 @@ const command = (name, args) =>
     child.once('exit', (code) => {
       clearTimeout(timer);
       endGroup(child);
+      running.delete(child);
       resolve(late ? null : (code ?? 1));
     });
   });
-let current;
 const endGroup = (child) => {
   try {
     process.kill(-child.pid, 'SIGKILL');
@@ -122,7 +124,7 @@ const chosen = (suffix) =>
     .filter((file) => paths.length === 0 || paths.some((p) => file.includes(p)));
 
 const cleanUp = async () => {
-  if (current) endGroup(current);
+  for (const child of running) endGroup(child);
   const left = await endProcessesOf(run);
   if (left > 0) notes.push(`${left} processes were left behind by the tests and have been ended`);
   rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
@@ -156,8 +158,10 @@ try {
   // Takes as long as the checks where it was not built before, so it begins beside them.
   const vcsim = usesVcenter ? buildVcsim(console.log) : null;
 
-  await check('build (tsc -b)', bin('tsc'), ['-b']);
-  await check('types of the specs', bin('tsc'), ['-p', 'tools/test/tsconfig.json']);
+  await Promise.all([
+    check('build (tsc -b)', bin('tsc'), ['-b']),
+    check('types of the specs', bin('tsc'), ['-p', 'tools/test/tsconfig.json']),
+  ]);
   await check('format and lint (biome)', bin('biome'), ['check', '--error-on-warnings', '.']);
   await check('boundaries', process.execPath, ['tools/check/boundaries.mjs']);
 
@@ -170,8 +174,12 @@ try {
   const { reason = null } = (await vcsim) ?? {};
   if (reason !== null) notes.push(`${reason}: tests that need it are skipped`);
   if (specs.length > 0) await vitest('specs', specs);
-  const oneByOne = ['--maxWorkers=1', '--retry=1'];
-  if (integration.length > 0) await vitest('integration', [...oneByOne, ...integration]);
+  // Guests and clouds take all of the machine, one at a time; what has a store or a bus of its own does not.
+  const again = '--retry=1';
+  const oneByOne = ['--maxWorkers=1', again];
+  const [withGuests, light] = [true, false].map((has) => integration.filter((file) => guests.test(file) === has));
+  if (light.length > 0) await vitest('integration', [again, ...light]);
+  if (withGuests.length > 0) await vitest('integration with guests', [...oneByOne, ...withGuests]);
   if (endToEnd.length > 0) await vitest('end to end', [...oneByOne, ...endToEnd]);
 } catch (error) {
   fail(error.message);
