@@ -15,7 +15,7 @@ beforeEach(() => {
 });
 const path = '/v2.1/os-hypervisors';
 const get = (of: string, version: string, as: 'admin' | 'member' = 'admin') =>
-  app.call('GET', of === '' ? path : `${path}/${of}`, { as, version });
+  app.call('GET', /^(\?|$)/.test(of) ? `${path}${of}` : `${path}/${of}`, { as, version });
 const uptime = (version: string) => get(`${version < '2.53' ? numberOf({ id: HOST }) : HOST}/uptime`, version);
 const shown = async (of: string, version = '2.88') => {
   const { body } = await get(of, version);
@@ -83,5 +83,12 @@ describe('the uptime of a hypervisor', () => {
     expect(await uptime('2.53')).toMatchObject({ status: 400, body: { badRequest: { message } } });
     expect(await shown(HOST)).toMatchObject({ state: 'down', uptime: null });
     await app.hostLacks();
+  });
+});
+
+describe('hypervisors', () => {
+  it.each(['', 'detail', HOST])('refuse what a query has beyond what is known from 2.53 on: %s', async (of) => {
+    expect((await get(`${of}?odd=1`, '2.53')).status).toBe(400);
+    expect((await get(of === HOST ? `${numberOf({ id: HOST })}?odd=1` : `${of}?odd=1`, '2.52')).status).toBe(200);
   });
 });
