@@ -209,7 +209,7 @@ export class HypervisorsController {
           const usage = await usageOf(rows, h.id);
           // Before 2.75 a hypervisor without servers had no list of them.
           const shown = withServers && (call.since('2.75') || usage.servers.length > 0);
-          const uptime = view === fullView && call.since('2.88') ? await this.uptimes.known(h) : null;
+          const uptime = view === fullView && call.since('2.88') ? await this.uptimes.listed(h) : null;
           return view.render(call.version, h, { usage, withServers: shown, uptime });
         }),
       ),

@@ -10,7 +10,9 @@ beforeAll(async () => {
 afterAll(() => app?.close());
 
 const LINE = ' 08:32:11 up 93 days, 18:25, 12 users,  load average: 0.20, 0.12, 0.14';
-beforeEach(() => {
+beforeEach(async () => {
+  // What a list has heard is forgotten.
+  await app.clock.advance(seconds(30));
   app.hostAnswers = ({ kind }) => (kind === 'uptime' ? { body: LINE } : undefined);
 });
 const path = '/v2.1/os-hypervisors';
@@ -70,6 +72,28 @@ describe('the uptime of a hypervisor', () => {
       await app.clock.advance(seconds(2));
       expect((await asked!).status).toBe(status);
     }
+  });
+
+  it('is asked of each host once in a while by lists, whether it answers or not', async () => {
+    let asked = 0;
+    app.hostAnswers = () => {
+      asked++;
+      return { body: LINE };
+    };
+    for (const _ of [1, 2, 3]) expect(await shown('detail')).toMatchObject({ uptime: LINE });
+    expect(asked).toBe(1);
+    expect(await shown(HOST)).toMatchObject({ uptime: LINE });
+    expect(asked).toBe(2);
+    await app.clock.advance(seconds(30));
+    let first: ReturnType<typeof shown> | undefined;
+    await new Promise<void>((resolve) => {
+      app.hostAnswers = () => void resolve();
+      first = shown('detail');
+    });
+    await app.clock.advance(seconds(2));
+    expect(await first).toMatchObject({ uptime: null });
+    // Without another wait.
+    expect(await shown('detail')).toMatchObject({ uptime: null });
   });
 
   it('is one line of plain text, whatever the host says', async () => {
