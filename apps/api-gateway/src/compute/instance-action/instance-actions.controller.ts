@@ -135,10 +135,13 @@ export class InstanceActionsController {
       const host = await rows.get(hostTable, id);
       if (host) names.set(id, host.name);
     }
-    // Steps that are open, or have failed, name no host: it is the server's, when that has not moved.
-    const moves = await rows.find(migrationTable, { where: { serverId: server.id }, limit: 1 });
-    const only = moves.length === 0 ? server.host : null;
+    const moves = await rows.find(migrationTable, { where: { serverId: server.id } });
+    const stayed = moves.every((m) => m.targetHost === null || m.targetHost === m.sourceHost);
+    // Steps that are open, or have failed, and deletions name no host: it is the server's, unless it moved since.
+    const atServer = (step: ServerActionStep) => stayed || step.finishTime === null || action.action === 'delete';
     return (step) =>
-      step.event.startsWith('compute_') ? (step.host ?? names.get(step.hostId ?? '') ?? only) : step.host;
+      step.event.startsWith('compute_')
+        ? (step.host ?? names.get(step.hostId ?? '') ?? (atServer(step) ? server.host : null))
+        : step.host;
   }
 }
