@@ -15,6 +15,13 @@ export const publicUrlOf = ({ listen, port, publicUrl }) => {
   return `http://${host}:${port}`;
 };
 
+/**
+ * What the services are told of it: nothing, when each request that comes by a trusted proxy says it.
+ * @param {Parameters<typeof publicUrlOf>[0]} options @param {string | undefined} proxies
+ */
+export const linkSettings = (options, proxies) =>
+  options.publicUrl || !proxies ? { OMNIVISOR_PUBLIC_URL: publicUrlOf(options) } : {};
+
 /** The folder that holds all that a cloud on this machine keeps. */
 export const homeFolder = () => resolve(process.env.OMNIVISOR_HOME || `${ROOT}/.omnivisor`);
 

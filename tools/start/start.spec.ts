@@ -7,7 +7,7 @@ import { parse } from 'yaml';
 import { readOpenrc } from './client.mjs';
 import { cloudsYaml, openrc } from './clients.mjs';
 import { howToInstall } from './needs.mjs';
-import { publicUrlOf, startOptions } from './options.mjs';
+import { linkSettings, publicUrlOf, startOptions } from './options.mjs';
 import { isAlive } from './processes.mjs';
 import { Progress } from './progress.mjs';
 import { currentServices } from './state.mjs';
@@ -36,6 +36,13 @@ describe('what clients see of the API', () => {
     [{ listen: '::1' }, 'http://[::1]:8780'],
     [{ listen: '0.0.0.0', publicUrl: 'https://cloud.example/' }, 'https://cloud.example'],
   ])('of %j is %s', (options, url) => expect(publicUrlOf({ port: 8780, ...options })).toBe(url));
+  it('is fixed, unless a trusted proxy says it and the caller does not', () => {
+    const here = { listen: '127.0.0.1', port: 8780 };
+    const told = { ...here, publicUrl: 'https://cloud.example' };
+    expect(linkSettings(here, undefined)).toEqual({ OMNIVISOR_PUBLIC_URL: 'http://127.0.0.1:8780' });
+    expect(linkSettings(here, '192.0.2.1')).toEqual({});
+    expect(linkSettings(told, '192.0.2.1')).toEqual({ OMNIVISOR_PUBLIC_URL: 'https://cloud.example' });
+  });
   it('is an address of the web', () =>
     expect(() => startOptions(['--public-url', 'ftp://cloud.example'])).toThrow('http'));
 });
