@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { whyNoImage } from '../image/needs.mjs';
 import { readOpenrc } from './client.mjs';
 import { cloudsYaml, openrc } from './clients.mjs';
-import { howToInstall } from './needs.mjs';
+import { dueImage, howToInstall, whyImageless } from './needs.mjs';
 import { linkSettings, publicUrlOf, startOptions } from './options.mjs';
 import { isAlive } from './processes.mjs';
 import { Progress } from './progress.mjs';
@@ -27,6 +28,21 @@ describe('options of npm start', () => {
     'refuse %s %s with the reason',
     (...args) => expect(() => startOptions(args.filter((a) => a !== undefined))).toThrow(args[0]!.replace(/^-+/, '')),
   );
+});
+
+describe('the test image', () => {
+  const due = (...args: string[]) => dueImage('/nowhere', startOptions(args));
+  it('is made for hosts, once, unless it is not wanted', () => {
+    expect([due(), due('--agents', '0', '--fake-hosts', '1')]).toEqual([true, true]);
+    for (const args of [['--agents', '0'], ['--skip-image'], ['--skip-bootstrap']]) expect(due(...args)).toBe(false);
+  });
+  it.runIf(whyNoImage() === null)('has what builds it installed for real hypervisors only', () => {
+    const lacking = [['cpio', 'cpio'] as const];
+    const pretending = startOptions(['--agents', '0', '--fake-hosts', '1']);
+    expect(whyImageless(startOptions([]), lacking)).toBe(null);
+    expect(whyImageless(pretending, [])).toBe(null);
+    expect(whyImageless(pretending, lacking)).toContain('installed: cpio');
+  });
 });
 
 describe('what clients see of the API', () => {
