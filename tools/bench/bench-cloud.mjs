@@ -27,7 +27,7 @@ export const startBenchCloud = async (backend = 'fake', home = newHome()) => {
     ...{ ...process.env, OMNIVISOR_HOME: home, OMNIVISOR_LOG_LEVEL: 'warn' },
     ...{ OMNIVISOR_FAKE_VCPUS: '4096', OMNIVISOR_CPU_ALLOCATION_RATIO: '64', OMNIVISOR_DISK_ALLOCATION_RATIO: '64' },
   };
-  const hosts = ['--agents', backend === 'qemu' ? '1' : '0', '--fake-hosts', backend === 'fake' ? '1' : '0'];
+  const hosts = backend === 'qemu' ? ['--agents', '1'] : ['--agents', '0', '--fake-hosts', '1', '--skip-image'];
   const tool = (name, ...args) =>
     spawnSync(process.execPath, [fileURLToPath(new URL(`../start/${name}`, import.meta.url)), ...args], {
       env,

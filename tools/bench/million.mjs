@@ -204,7 +204,7 @@ const connected = async (work) => {
 /** On a port of its own each time: connections to the one before are no use. */
 const start = async () => {
   const port = await freePort();
-  tool(home, 'start.mjs', '--detach', '--agents', '0', '--fake-hosts', '1', '--port', `${port}`);
+  tool(home, 'start.mjs', '--detach', '--agents', '0', '--fake-hosts', '1', '--skip-image', '--port', `${port}`);
 };
 /** Resolves when a server can be had. */
 const firstServer = async () => {

@@ -47,6 +47,8 @@ export class RunningCloud {
     flags.push('--agents', `${options.agents ?? 0}`, '--fake-hosts', `${options.fakeHosts ?? 0}`);
     flags.push('--gateways', `${options.gateways ?? 1}`);
     if (options.bootstrap === false) flags.push('--skip-bootstrap');
+    // Hosts that only pretend are content with an empty one.
+    else if (!options.agents) flags.push('--skip-image');
     await options.prepare?.(home);
     await command(home, ['tools/start/start.mjs', ...flags]);
     return new RunningCloud(home, port, flags, await login(join(home, 'openrc')));

@@ -50,15 +50,26 @@ const ELSEWHERE = {
 /** @param {string} home */
 const cacheOf = (home) => join(home, 'data', 'cache');
 
-export const wantsImage = (home, options) =>
-  options.bootstrap && options.agents > 0 && !bootstrapDone(join(home, 'data'), 'image');
+/** Whether a cloud still has to get its test image. */
+export const dueImage = (home, options) =>
+  options.image && options.agents + options.fakeHosts > 0 && !bootstrapDone(join(home, 'data'), 'image');
+
+/**
+ * @param {import('../services/debian.mjs').Need[]} [lacking] of what it is built with
+ * @returns {string | null} why this start makes no test image; what builds it is installed for real hypervisors only
+ */
+export const whyImageless = (options, lacking = missing(IMAGE_NEEDS)) =>
+  whyNoImage() ??
+  (options.agents > 0 || lacking.length === 0
+    ? null
+    : `it is built when these are installed: ${packagesOf(lacking).join(' ')}`);
 
 /** @returns {Promise<string[]>} Debian packages that this start has to install */
 export const missingPackages = async (home, options) => {
   const needs = [
     ...(options.agents > 0 ? HOST : []),
     ...(options.agents > 0 && hasApt() ? FIRMWARE : []),
-    ...(wantsImage(home, options) && whyNoImage() === null ? IMAGE_NEEDS : []),
+    ...(dueImage(home, options) && whyImageless(options) === null ? IMAGE_NEEDS : []),
   ];
   const nats = process.env.NATS_URL ? [] : await natsPackages(cacheOf(home));
   return [...new Set([...packagesOf(missing(needs)), ...nats])];

@@ -15,6 +15,13 @@ export const publicUrlOf = ({ listen, port, publicUrl }) => {
   return `http://${host}:${port}`;
 };
 
+/**
+ * What the services are told of it: nothing, when each request that comes by a trusted proxy says it.
+ * @param {Parameters<typeof publicUrlOf>[0]} options @param {string | undefined} proxies
+ */
+export const linkSettings = (options, proxies) =>
+  options.publicUrl || !proxies ? { OMNIVISOR_PUBLIC_URL: publicUrlOf(options) } : {};
+
 /** The folder that holds all that a cloud on this machine keeps. */
 export const homeFolder = () => resolve(process.env.OMNIVISOR_HOME || `${ROOT}/.omnivisor`);
 
@@ -26,7 +33,8 @@ export const USAGE = `npm start -- [options]
   --listen ADDRESS  where the API listens (127.0.0.1)
   --port N          port of the API (8780)
   --public-url URL  what clients see of the API, when that is not its address
-  --skip-bootstrap  make no demo project, network, flavors or image`;
+  --skip-bootstrap  make no demo project, network, flavors or image
+  --skip-image      make no image`;
 
 const whole = (name, text, least, most) => {
   const value = Number(text);
@@ -56,6 +64,7 @@ export const startOptions = (argv) => {
         port: { type: 'string', default: '8780' },
         'public-url': { type: 'string' },
         'skip-bootstrap': { type: 'boolean', default: false },
+        'skip-image': { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
       },
     }));
@@ -71,6 +80,7 @@ export const startOptions = (argv) => {
     port: whole('port', values.port, 1, 65_535 - 16),
     publicUrl: url('public-url', values['public-url']),
     bootstrap: !values['skip-bootstrap'],
+    image: !values['skip-bootstrap'] && !values['skip-image'],
     help: values.help,
   };
 };

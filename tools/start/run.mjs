@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { whyNoImage } from '../image/needs.mjs';
 import { install } from '../services/debian.mjs';
 import { postgresPackages } from '../services/postgres.mjs';
 import { Refused, run } from '../services/process.mjs';
@@ -12,7 +11,7 @@ import { installDependencies } from './dependencies.mjs';
 import { Home } from './home.mjs';
 import { enroll } from './hosts.mjs';
 import { hold } from './lock.mjs';
-import { missingPackages, wantsImage } from './needs.mjs';
+import { dueImage, missingPackages, whyImageless } from './needs.mjs';
 import { publicUrlOf, ROOT } from './options.mjs';
 import { refuseSecond } from './preflight.mjs';
 import { beganAt } from './processes.mjs';
@@ -123,7 +122,9 @@ export const bringUp = async (options, homePath, progress, signal) => {
         await done();
       }
     })();
-    const image = wantsImage(homePath, options) && whyNoImage() === null ? buildImage(home, ended.signal) : undefined;
+    const due = dueImage(homePath, options);
+    let imageless = due ? whyImageless(options) : null;
+    const image = due && imageless === null ? buildImage(home, ended.signal) : undefined;
     const databases = await step('PostgreSQL', () => postgres(home, supervisor, where.root));
     const bus = await step('NATS', () => nats(home, supervisor));
     state.natsUrl = bus.url;
@@ -173,8 +174,17 @@ export const bringUp = async (options, homePath, progress, signal) => {
       });
       await step('demo network', () => bootstrap.network());
     }
-    if (image) await step('test image', () => bootstrap.image(client, image));
-    else if (wantsImage(homePath, options)) progress.say(`no test image: ${whyNoImage()}`);
+    if (image)
+      await step('test image', async () => {
+        try {
+          await bootstrap.image(client, image);
+        } catch (error) {
+          // Hosts that only pretend take any image.
+          if (options.agents > 0 || !(error instanceof Refused)) throw error;
+          imageless = error.message;
+        }
+      });
+    if (imageless !== null) progress.say(`no test image: ${imageless}`);
     state.ready = true;
     keep();
     return { endpoint: services.publicUrl, stop };

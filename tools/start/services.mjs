@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort } from '../services/process.mjs';
 import { folder } from './home.mjs';
-import { publicUrlOf } from './options.mjs';
+import { linkSettings, publicUrlOf } from './options.mjs';
 import { program } from './supervisor.mjs';
 
 /** Asks a service whether it is ready. @param {string} url */
@@ -32,6 +32,7 @@ export class Services {
   constructor(parts) {
     Object.assign(this, parts);
     this.publicUrl = publicUrlOf(parts.options);
+    this.links = linkSettings(parts.options, process.env.OMNIVISOR_TRUSTED_PROXIES);
   }
 
   async #common(service) {
@@ -74,7 +75,7 @@ export class Services {
         OMNIVISOR_LISTEN: '127.0.0.1',
         OMNIVISOR_PORT: String(this.placementPort),
         OMNIVISOR_HEALTH_PORT: String(health),
-        OMNIVISOR_PUBLIC_URL: this.publicUrl,
+        ...this.links,
         OMNIVISOR_NATS_ACCOUNT_SEED_FILE: this.nats.accountSeedFile,
         ...(this.nats.revokerFile ? { OMNIVISOR_NATS_REVOKER_FILE: this.nats.revokerFile } : {}),
       },
@@ -94,7 +95,9 @@ export class Services {
         OMNIVISOR_LISTEN: '127.0.0.1',
         OMNIVISOR_PORT: String(this.imagePort),
         OMNIVISOR_HEALTH_PORT: String(health),
-        OMNIVISOR_PUBLIC_URL: this.publicUrl,
+        ...this.links,
+        // The gateway tells it what it was told.
+        ...(this.links.OMNIVISOR_PUBLIC_URL ? {} : { OMNIVISOR_TRUSTED_PROXIES: '127.0.0.1' }),
         OMNIVISOR_IMAGE_URL: `http://127.0.0.1:${this.imagePort}`,
         OMNIVISOR_IMAGE_DIR: folder(join(this.home.data, 'images'), 0o700, this.home.user),
         OMNIVISOR_IMAGE_HMAC_KEY_FILE: this.home.secret('image-hmac.key'),
@@ -116,9 +119,12 @@ export class Services {
         OMNIVISOR_LISTEN: listen,
         OMNIVISOR_PORT: String(port),
         OMNIVISOR_HEALTH_PORT: String(health),
-        OMNIVISOR_PUBLIC_URL: this.publicUrl,
+        ...this.links,
         OMNIVISOR_IMAGE_URL: `http://127.0.0.1:${this.imagePort}`,
         OMNIVISOR_PLACEMENT_URL: `http://127.0.0.1:${this.placementPort}`,
+        OMNIVISOR_CONSOLE_ORIGINS: [new URL(this.publicUrl).origin, process.env.OMNIVISOR_CONSOLE_ORIGINS ?? []]
+          .flat()
+          .join(','),
         OMNIVISOR_MASTER_KEY_FILE: this.home.secret('master.key'),
         OMNIVISOR_ADMIN_PASSWORD_FILE: this.home.secret('admin.password'),
       },

@@ -22,7 +22,9 @@ const env = { ...process.env, OMNIVISOR_HOME: home };
 const here = fileURLToPath(new URL('.', import.meta.url));
 const tool = (name: string, ...args: string[]) =>
   spawnSync(process.execPath, [join(here, name), ...args], { env, encoding: 'utf8', timeout: 120_000 });
-const startOptions = (port: number) => ['--detach', '--agents', '0', '--fake-hosts', '1', '--port', String(port)];
+const startOptions = (port: number) => [
+  ...['--detach', '--agents', '0', '--fake-hosts', '1', '--skip-image', '--port', String(port)],
+];
 const startArguments = (port: number) => [join(here, 'start.mjs'), ...startOptions(port)];
 const start = (port: number) => tool('start.mjs', ...startOptions(port));
 const status = (): { name: string; pid: number | null; state: string; restarts: number }[] =>

@@ -4,10 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { whyNoImage } from '../image/needs.mjs';
 import { readOpenrc } from './client.mjs';
 import { cloudsYaml, openrc } from './clients.mjs';
-import { howToInstall } from './needs.mjs';
-import { publicUrlOf, startOptions } from './options.mjs';
+import { dueImage, howToInstall, whyImageless } from './needs.mjs';
+import { linkSettings, publicUrlOf, startOptions } from './options.mjs';
 import { isAlive } from './processes.mjs';
 import { Progress } from './progress.mjs';
 import { currentServices } from './state.mjs';
@@ -29,6 +30,21 @@ describe('options of npm start', () => {
   );
 });
 
+describe('the test image', () => {
+  const due = (...args: string[]) => dueImage('/nowhere', startOptions(args));
+  it('is made for hosts, once, unless it is not wanted', () => {
+    expect([due(), due('--agents', '0', '--fake-hosts', '1')]).toEqual([true, true]);
+    for (const args of [['--agents', '0'], ['--skip-image'], ['--skip-bootstrap']]) expect(due(...args)).toBe(false);
+  });
+  it.runIf(whyNoImage() === null)('has what builds it installed for real hypervisors only', () => {
+    const lacking = [['cpio', 'cpio'] as const];
+    const pretending = startOptions(['--agents', '0', '--fake-hosts', '1']);
+    expect(whyImageless(startOptions([]), lacking)).toBe(null);
+    expect(whyImageless(pretending, [])).toBe(null);
+    expect(whyImageless(pretending, lacking)).toContain('installed: cpio');
+  });
+});
+
 describe('what clients see of the API', () => {
   it.each([
     [{ listen: '127.0.0.1' }, 'http://127.0.0.1:8780'],
@@ -36,6 +52,13 @@ describe('what clients see of the API', () => {
     [{ listen: '::1' }, 'http://[::1]:8780'],
     [{ listen: '0.0.0.0', publicUrl: 'https://cloud.example/' }, 'https://cloud.example'],
   ])('of %j is %s', (options, url) => expect(publicUrlOf({ port: 8780, ...options })).toBe(url));
+  it('is fixed, unless a trusted proxy says it and the caller does not', () => {
+    const here = { listen: '127.0.0.1', port: 8780 };
+    const told = { ...here, publicUrl: 'https://cloud.example' };
+    expect(linkSettings(here, undefined)).toEqual({ OMNIVISOR_PUBLIC_URL: 'http://127.0.0.1:8780' });
+    expect(linkSettings(here, '192.0.2.1')).toEqual({});
+    expect(linkSettings(told, '192.0.2.1')).toEqual({ OMNIVISOR_PUBLIC_URL: 'https://cloud.example' });
+  });
   it('is an address of the web', () =>
     expect(() => startOptions(['--public-url', 'ftp://cloud.example'])).toThrow('http'));
 });

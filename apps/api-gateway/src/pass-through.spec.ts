@@ -13,6 +13,7 @@ const seen: { url: string; headers: NodeJS.Dict<string | string[]>; bytes: numbe
 let upstream: Server;
 let app: OpenStackApp;
 let root: string;
+let isTrusted = false;
 
 beforeAll(async () => {
   upstream = createServer((request, response) => {
@@ -40,7 +41,7 @@ beforeAll(async () => {
           { prefix: '/image', upstream: `http://127.0.0.1:${(upstream.address() as AddressInfo).port}` },
           { prefix: '/placement', upstream: 'http://127.0.0.1:1' },
         ],
-        () => false,
+        () => isTrusted,
         new RequestLimiter({ uploads: 9, lists: 9 }),
       ),
   });
@@ -66,6 +67,21 @@ it('passes what it does not judge, and tells where it came from', async () => {
     'x-forwarded-proto': 'http',
   });
   expect(seen.at(-1)?.headers).not.toHaveProperty('x-forwarded-prefix');
+});
+
+it('passes on what a trusted proxy tells of the public URL, as far as it makes sense', async () => {
+  const told = async (headers: Record<string, string>) => {
+    isTrusted = true;
+    await fetch(`${root}/image/`, { headers });
+    isTrusted = false;
+    const { 'x-forwarded-proto': proto, 'x-forwarded-host': host, 'x-forwarded-prefix': prefix } = seen.at(-1)!.headers;
+    return [proto, host, prefix];
+  };
+  const proxy = { 'x-forwarded-proto': 'https', 'x-forwarded-host': 'cloud.example:444' };
+  expect(await told({ ...proxy, 'x-forwarded-prefix': '/pre/' })).toEqual(['https', 'cloud.example:444', '/pre']);
+  // Else the service behind would name itself.
+  const odd = { 'x-forwarded-proto': 'odd', 'x-forwarded-host': 'a b<c>', 'x-forwarded-prefix': '//odd' };
+  expect(await told(odd)).toEqual(['http', root.slice(7), undefined]);
 });
 
 it('asks once more when the connection ends, if nothing is changed by it', async () => {

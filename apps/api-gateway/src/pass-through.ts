@@ -1,6 +1,6 @@
 import proxy from '@fastify/http-proxy';
 import { unavailable } from '@omnivisor/contracts';
-import { limitedAs, type RequestLimiter } from '@omnivisor/openstack';
+import { limitedAs, publicRoot, type RequestLimiter } from '@omnivisor/openstack';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 
 export interface PassThrough {
@@ -11,6 +11,8 @@ export interface PassThrough {
 }
 
 const UPLOAD_DEADLINE = 6 * 3_600_000;
+/** A public root in its parts. */
+const ROOT = /^(https?):\/\/([^/]+)(.*)$/;
 
 /**
  * Passes requests on as a stream in both directions, nothing is kept. The token goes with them: the service behind checks
@@ -39,14 +41,14 @@ export const passThrough = async (
         // A connection that was idle may end just when it is used: what only reads is asked once more.
         retriesCount: 1,
         rewriteRequestHeaders: (request, headers) => {
-          const { 'x-forwarded-prefix': given, ...rest } = headers;
-          const believed = trusts(request.socket.remoteAddress ?? '');
+          const { 'x-forwarded-prefix': _, ...rest } = headers;
+          const [, proto, host, path] = ROOT.exec(publicRoot(request, { trusted: trusts }))!;
           return {
             ...rest,
             'x-forwarded-for': request.ip,
-            'x-forwarded-proto': request.protocol,
-            'x-forwarded-host': request.host,
-            ...(believed && given !== undefined ? { 'x-forwarded-prefix': given } : {}),
+            'x-forwarded-proto': proto,
+            'x-forwarded-host': host,
+            ...(path === '' ? {} : { 'x-forwarded-prefix': path }),
           };
         },
         onError: (reply, { error }) => {

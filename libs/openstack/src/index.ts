@@ -4,6 +4,7 @@ export { faultOf, unauthenticated } from './faults/from-error.js';
 export { collect, isStorable, parseJson } from './http/body.js';
 export type { EdgeLogger, Refusal, RequestSummary } from './http/edge.js';
 export { limitedAs, RequestLimiter, type RequestLimits } from './http/limits.js';
+export { publicRoot } from './http/public-url.js';
 export { newRequestId } from './http/request-id.js';
 export * from './issues.js';
 export * from './microversion.js';

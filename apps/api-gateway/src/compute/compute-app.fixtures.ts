@@ -183,8 +183,8 @@ export interface ComputeApp {
   activate(serverId: string): Promise<void>;
   /** The scheduler has a place for the other flavor of a server. */
   place(serverId: string, attempt: number): Promise<void>;
-  /** What the host of a server says of it. */
-  report(serverId: string, fact: HostFact): Promise<void>;
+  /** What the host of a server says of it; `requestId`: of what was asked for by that request. */
+  report(serverId: string, fact: HostFact, requestId?: string): Promise<void>;
   /** Images that were begun for snapshots. */
   readonly snapshots: { readonly imageId: string; readonly properties: object }[];
   /** What the host of servers answers to live questions from now on; undefined: nothing. */
@@ -236,10 +236,10 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
     lookingBack: (moment, read) => core.lookingBack(moment, read),
   });
   let commands = 0;
-  const context = () => ({
+  const context = (requestId = 'req-00000000-0000-4000-8000-000000000000') => ({
     actor: { kind: 'service' as const, service: 'test' },
-    requestId: 'req-00000000-0000-4000-8000-000000000000' as RequestId,
-    correlationId: 'req-00000000-0000-4000-8000-000000000000' as RequestId,
+    requestId: requestId as RequestId,
+    correlationId: requestId as RequestId,
     causationId: null,
     commandId: `fixture-${commands++}` as CommandId,
   });
@@ -265,10 +265,10 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
       context(),
     );
   const host = HOST;
-  const report = async (id: string, fact: HostFact) => {
+  const report = async (id: string, fact: HostFact, requestId?: string) => {
     const serverId = id as ServerId;
     const command = { type: 'report', serverId, host, attempt: 1, fact, now: core.clock.now() } as const;
-    await core.commands.execute(serverAggregate, serverId, command, context());
+    await core.commands.execute(serverAggregate, serverId, command, context(requestId));
   };
   /** Sessions of the host so far. */
   let sessions = 0;

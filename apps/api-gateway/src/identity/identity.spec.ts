@@ -150,6 +150,20 @@ describe('a login', () => {
     await other.stop();
   });
 
+  it('is not refused for what some others at its address have wrong, but once there are too many of them', async () => {
+    const other = await IdentityCloud.start();
+    const { guard } = other.identity.desk;
+    const wrong = (users: number, from = 0) => {
+      for (let user = from; user < from + users; user++)
+        for (let i = 0; i < 10; i++) guard.failed('127.0.0.1', `user-${user}`, 'password');
+    };
+    wrong(49);
+    expect((await other.login('admin', ADMIN_PASSWORD)).status).toBe(201);
+    wrong(1, 49);
+    expect((await other.login('admin', ADMIN_PASSWORD)).status).toBe(429);
+    await other.stop();
+  });
+
   it.each([
     [{}],
     [{ auth: {} }],

@@ -140,6 +140,12 @@ describe('networks', () => {
     expect(names(await page('&name=p2&name=p4'))).toEqual(['p2', 'p4']);
     expect((await call('other', 'GET', '/networks?sort_key=nonsense')).status).toBe(400);
     expect((await call('other', 'GET', '/networks?limit=x')).status).toBe(400);
+    expect(names(await page('&admin_state_up=1&shared=FALSE'))).toEqual(['p1', 'p2', 'p3', 'p4']);
+    expect(await problem(call('other', 'GET', '/networks?admin_state_up=up'))).toEqual([
+      400,
+      'InvalidInput',
+      "Invalid input for operation: 'up' cannot be converted to boolean.",
+    ]);
   });
 
   it('carry tags', async () => {

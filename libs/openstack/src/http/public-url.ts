@@ -1,4 +1,4 @@
-import type { FastifyRequest } from 'fastify';
+import type { IncomingHttpHeaders } from 'node:http';
 
 export interface PublicUrlOptions {
   /** The root all services share as clients see it, e.g. `https://cloud.example/openstack`; wins over all headers. */
@@ -10,8 +10,13 @@ export interface PublicUrlOptions {
 const HOST = /^(?:\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9_.-]{1,255})(?::\d{1,5})?$/;
 const PREFIX = /^(?:\/[A-Za-z0-9_.~-]+)+$/;
 
+interface Asked {
+  readonly headers: IncomingHttpHeaders;
+  readonly raw: { readonly socket: { readonly remoteAddress?: string | undefined } };
+}
+
 /** The root all services share as this client sees it, without a trailing slash. */
-export const publicRoot = (request: FastifyRequest, options: PublicUrlOptions): string => {
+export const publicRoot = (request: Asked, options: PublicUrlOptions): string => {
   if (options.publicUrl !== undefined) return options.publicUrl;
   const trusted = options.trusted(request.raw.socket.remoteAddress ?? '');
   const header = (name: string): string | undefined => {

@@ -33,12 +33,16 @@ export const objectByVersion = (
 export const wrapped = (key: string, fields: Readonly<Record<string, FieldHistory>>): ByVersion<z.ZodType> =>
   objectByVersion(fields, (object) => z.strictObject({ [key]: object }));
 
-/** The first microversion that refuses query keys it does not know. */
-const STRICT_QUERY = 75;
+/** The first microversion in which every query refuses keys that it does not know. */
+const STRICT_QUERY = '2.75';
 
-/** A query's schema per microversion: unknown keys are ignored before 2.75 and refused from then on. */
-export const queryByVersion = (fields: Readonly<Record<string, FieldHistory>>): ByVersion<z.ZodType> => {
-  const minors = new Set([...stepsOf(Object.values(fields)), STRICT_QUERY]);
+/** A query's schema per microversion: unknown keys are ignored at first, and refused from `strict` on. */
+export const queryByVersion = (
+  fields: Readonly<Record<string, FieldHistory>>,
+  strict: string = STRICT_QUERY,
+): ByVersion<z.ZodType> => {
+  const from = minorOf(strict);
+  const minors = new Set([...stepsOf(Object.values(fields)), from]);
   return [...minors]
     .sort((a, b) => a - b)
     .map((minor) => {
@@ -47,7 +51,7 @@ export const queryByVersion = (fields: Readonly<Record<string, FieldHistory>>): 
         const schema = valueAt(history, minor);
         if (schema) shape[name] = schema.optional();
       }
-      return [`2.${minor}`, minor < STRICT_QUERY ? z.looseObject(shape) : z.strictObject(shape)] as const;
+      return [`2.${minor}`, minor < from ? z.looseObject(shape) : z.strictObject(shape)] as const;
     });
 };
 

@@ -1,16 +1,24 @@
 import { Injectable } from '@nestjs/common';
 import { DomainError, invalid, seconds, unavailable, unsupported } from '@omnivisor/contracts';
+import { LRUCache } from 'lru-cache';
 import { GatewayCore } from '../../core/gateway-core.js';
 import type { HostRow } from '../host/host.projection.js';
 import { LiveAnswers } from '../host/live-answers.js';
 
 /** One host that hangs must not keep a list of all. */
 const DEADLINE = seconds(2);
+/** For how long a list says what it has heard, or not heard, of a host: a page that is looked at asks every few seconds. */
+const KEPT = seconds(30);
+const MAX_HOSTS = 10_000;
 const LONGEST = 255;
 
 /** What `uptime` says on hosts, asked at the time of the request. */
 @Injectable()
 export class HostUptimes {
+  private readonly heard = new LRUCache<string, { readonly until: number; readonly line: Promise<string | null> }>({
+    max: MAX_HOSTS,
+  });
+
   constructor(
     private readonly core: GatewayCore,
     private readonly live: LiveAnswers,
@@ -34,5 +42,16 @@ export class HostUptimes {
       if (error instanceof DomainError) return null;
       throw error;
     }
+  }
+
+  /** The same for a list: each host is asked, and one that hangs is waited for, now and then. */
+  async listed(host: HostRow): Promise<string | null> {
+    if (!host.up || this.core.isLookingBack) return null;
+    const now = Date.parse(this.core.clock.now());
+    const kept = this.heard.get(host.id);
+    if (kept && kept.until > now) return kept.line;
+    const line = this.known(host);
+    this.heard.set(host.id, { until: now + KEPT, line });
+    return line;
   }
 }

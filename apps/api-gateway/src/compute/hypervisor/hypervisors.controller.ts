@@ -68,12 +68,17 @@ const FALSE = ['0', 'f', 'false', 'off', 'n', 'no'];
 const flag = z
   .array(z.string().refine((v) => [...TRUE, ...FALSE].includes(v.toLowerCase()), { error: 'is not a boolean' }))
   .max(1);
-const listQuery = queryByVersion({
-  limit: [['2.33', t.limit]],
-  marker: [['2.33', t.anyText]],
-  hypervisor_hostname_pattern: [['2.53', t.single]],
-  with_servers: [['2.53', flag]],
-});
+/** Hypervisors refuse unknown keys since their ids are UUIDs. */
+const STRICT = '2.53';
+const listQuery = queryByVersion(
+  {
+    limit: [['2.33', t.limit]],
+    marker: [['2.33', t.anyText]],
+    hypervisor_hostname_pattern: [['2.53', t.single]],
+    with_servers: [['2.53', flag]],
+  },
+  STRICT,
+);
 
 @Controller()
 export class HypervisorsController {
@@ -116,7 +121,7 @@ export class HypervisorsController {
     method: 'GET',
     path: `${path}/:id`,
     policy: rule('show'),
-    query: queryByVersion({ with_servers: [['2.53', flag]] }),
+    query: queryByVersion({ with_servers: [['2.53', flag]] }, STRICT),
   })
   async show(call: Call) {
     const rows = await this.core.fresh();
@@ -204,7 +209,7 @@ export class HypervisorsController {
           const usage = await usageOf(rows, h.id);
           // Before 2.75 a hypervisor without servers had no list of them.
           const shown = withServers && (call.since('2.75') || usage.servers.length > 0);
-          const uptime = view === fullView && call.since('2.88') ? await this.uptimes.known(h) : null;
+          const uptime = view === fullView && call.since('2.88') ? await this.uptimes.listed(h) : null;
           return view.render(call.version, h, { usage, withServers: shown, uptime });
         }),
       ),

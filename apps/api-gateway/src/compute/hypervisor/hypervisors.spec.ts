@@ -10,12 +10,14 @@ beforeAll(async () => {
 afterAll(() => app?.close());
 
 const LINE = ' 08:32:11 up 93 days, 18:25, 12 users,  load average: 0.20, 0.12, 0.14';
-beforeEach(() => {
+beforeEach(async () => {
+  // What a list has heard is forgotten.
+  await app.clock.advance(seconds(30));
   app.hostAnswers = ({ kind }) => (kind === 'uptime' ? { body: LINE } : undefined);
 });
 const path = '/v2.1/os-hypervisors';
 const get = (of: string, version: string, as: 'admin' | 'member' = 'admin') =>
-  app.call('GET', of === '' ? path : `${path}/${of}`, { as, version });
+  app.call('GET', /^(\?|$)/.test(of) ? `${path}${of}` : `${path}/${of}`, { as, version });
 const uptime = (version: string) => get(`${version < '2.53' ? numberOf({ id: HOST }) : HOST}/uptime`, version);
 const shown = async (of: string, version = '2.88') => {
   const { body } = await get(of, version);
@@ -72,6 +74,28 @@ describe('the uptime of a hypervisor', () => {
     }
   });
 
+  it('is asked of each host once in a while by lists, whether it answers or not', async () => {
+    let asked = 0;
+    app.hostAnswers = () => {
+      asked++;
+      return { body: LINE };
+    };
+    for (const _ of [1, 2, 3]) expect(await shown('detail')).toMatchObject({ uptime: LINE });
+    expect(asked).toBe(1);
+    expect(await shown(HOST)).toMatchObject({ uptime: LINE });
+    expect(asked).toBe(2);
+    await app.clock.advance(seconds(30));
+    let first: ReturnType<typeof shown> | undefined;
+    await new Promise<void>((resolve) => {
+      app.hostAnswers = () => void resolve();
+      first = shown('detail');
+    });
+    await app.clock.advance(seconds(2));
+    expect(await first).toMatchObject({ uptime: null });
+    // Without another wait.
+    expect(await shown('detail')).toMatchObject({ uptime: null });
+  });
+
   it('is one line of plain text, whatever the host says', async () => {
     app.hostAnswers = () => ({ body: `up\n\u001b[31m${'x'.repeat(70_000)}` });
     expect(await shown(HOST)).toMatchObject({ uptime: `up[31m${'x'.repeat(249)}` });
@@ -83,5 +107,12 @@ describe('the uptime of a hypervisor', () => {
     expect(await uptime('2.53')).toMatchObject({ status: 400, body: { badRequest: { message } } });
     expect(await shown(HOST)).toMatchObject({ state: 'down', uptime: null });
     await app.hostLacks();
+  });
+});
+
+describe('hypervisors', () => {
+  it.each(['', 'detail', HOST])('refuse what a query has beyond what is known from 2.53 on: %s', async (of) => {
+    expect((await get(`${of}?odd=1`, '2.53')).status).toBe(400);
+    expect((await get(of === HOST ? `${numberOf({ id: HOST })}?odd=1` : `${of}?odd=1`, '2.52')).status).toBe(200);
   });
 });

@@ -1,5 +1,6 @@
 import { Controller } from '@nestjs/common';
 import { invalid, notFound } from '@omnivisor/contracts';
+import type { RowReader } from '@omnivisor/eventsourcing';
 import { type Call, Operation } from '@omnivisor/openstack';
 import { GatewayCore } from '../../core/gateway-core.js';
 import { serverOf } from '../common/access.js';
@@ -7,6 +8,9 @@ import { isoNaive, nextLink, pageOf, type Query } from '../common/paging.js';
 import * as t from '../common/parameters.js';
 import { timeOf } from '../common/times.js';
 import { queryByVersion, View } from '../common/versions.js';
+import { hostTable } from '../host/host.projection.js';
+import { migrationTable } from '../migration/migration.projection.js';
+import type { ServerRow } from '../server/view/server.projection.js';
 import { hiddenHost } from '../server/view/server.view.js';
 import {
   type ServerActionRow,
@@ -32,6 +36,8 @@ interface StepContext {
   readonly projectId: string;
   readonly showHost: boolean;
   readonly showTraceback: boolean;
+  /** Name of the host that did it; null of what no host does, and where the log does not tell. */
+  readonly hostOf: (step: ServerActionStep) => string | null;
 }
 
 const stepView = new View<ServerActionStep, StepContext>([
@@ -41,17 +47,20 @@ const stepView = new View<ServerActionStep, StepContext>([
   ['result', '2.1', null, (s) => s.result],
   // Errors of ours stay in our own log.
   ['traceback', '2.1', null, (_, c) => (c.showTraceback ? null : undefined)],
-  ['hostId', '2.62', null, (s, c) => hiddenHost(c.projectId, s.host)],
-  ['host', '2.62', null, (s, c) => (c.showHost ? (s.host ?? '') : undefined)],
+  ['hostId', '2.62', null, (s, c) => hiddenHost(c.projectId, c.hostOf(s))],
+  ['host', '2.62', null, (s, c) => (c.showHost ? (c.hostOf(s) ?? '') : undefined)],
   ['details', '2.84', null, (s) => s.details],
 ]);
 
-const list = queryByVersion({
-  limit: [['2.58', t.limit]],
-  marker: [['2.58', t.anyText]],
-  'changes-since': [['2.58', t.dateTime]],
-  'changes-before': [['2.66', t.dateTime]],
-});
+const list = queryByVersion(
+  {
+    limit: [['2.58', t.limit]],
+    marker: [['2.58', t.anyText]],
+    'changes-since': [['2.58', t.dateTime]],
+    'changes-before': [['2.66', t.dateTime]],
+  },
+  '2.58',
+);
 
 /** What was asked of a server, also after it is gone. */
 @Controller()
@@ -71,8 +80,8 @@ export class InstanceActionsController {
       deleted: call.since('2.21'),
     });
     const query = call.query as Query;
-    const since = timeOf(query, 'changes-since');
-    const before = timeOf(query, 'changes-before');
+    const since = call.since('2.58') ? timeOf(query, 'changes-since') : undefined;
+    const before = call.since('2.66') ? timeOf(query, 'changes-before') : undefined;
     if (since && before && before < since)
       throw invalid('The value of changes-since must be less than or equal to changes-before.');
     const found = (
@@ -98,10 +107,15 @@ export class InstanceActionsController {
     });
     const request = call.params.request!;
     const action = await rows.get(serverActionTable, serverActionKey(server.id, request));
-    if (!action) throw notFound(`Action for request_id ${request.slice(0, 255)} on instance ${server.id} not found`);
+    if (!action) throw notFound(`Action ${request.slice(0, 255)} not found`);
     const details = call.can('os_compute_api:os-instance-actions:events:details');
     const traceback = call.can('os_compute_api:os-instance-actions:events');
-    const context: StepContext = { projectId: server.projectId, showHost: details, showTraceback: traceback };
+    const context: StepContext = {
+      projectId: server.projectId,
+      showHost: details,
+      showTraceback: traceback,
+      hostOf: await this.hostsOf(rows, server, action),
+    };
     const { updated_at, ...shown } = actionView.render(call.version, action, undefined);
     return {
       instanceAction: {
@@ -112,5 +126,22 @@ export class InstanceActionsController {
           : {}),
       },
     };
+  }
+
+  private async hostsOf(rows: RowReader, server: ServerRow, action: ServerActionRow): Promise<StepContext['hostOf']> {
+    const ids = new Set(action.steps.flatMap((s) => (s.host === null && s.hostId !== null ? [s.hostId] : [])));
+    const names = new Map<string, string>();
+    for (const id of ids) {
+      const host = await rows.get(hostTable, id);
+      if (host) names.set(id, host.name);
+    }
+    const moves = await rows.find(migrationTable, { where: { serverId: server.id } });
+    const stayed = moves.every((m) => m.targetHost === null || m.targetHost === m.sourceHost);
+    // Steps that are open, or have failed, and deletions name no host: it is the server's, unless it moved since.
+    const atServer = (step: ServerActionStep) => stayed || step.finishTime === null || action.action === 'delete';
+    return (step) =>
+      step.event.startsWith('compute_')
+        ? (step.host ?? names.get(step.hostId ?? '') ?? (atServer(step) ? server.host : null))
+        : step.host;
   }
 }

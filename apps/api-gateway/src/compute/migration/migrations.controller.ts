@@ -33,20 +33,23 @@ export class MigrationsController {
     method: 'GET',
     path: '/v2.1/os-migrations',
     policy: rule,
-    query: queryByVersion({
-      hidden: any,
-      host: any,
-      instance_uuid: any,
-      source_compute: any,
-      status: any,
-      migration_type: any,
-      limit: [['2.59', t.limit]],
-      marker: [['2.59', t.anyText]],
-      'changes-since': [['2.59', t.dateTime]],
-      'changes-before': [['2.66', t.dateTime]],
-      user_id: [['2.80', t.anyText]],
-      project_id: [['2.80', t.anyText]],
-    }),
+    query: queryByVersion(
+      {
+        hidden: any,
+        host: any,
+        instance_uuid: any,
+        source_compute: any,
+        status: any,
+        migration_type: any,
+        limit: [['2.59', t.limit]],
+        marker: [['2.59', t.anyText]],
+        'changes-since': [['2.59', t.dateTime]],
+        'changes-before': [['2.66', t.dateTime]],
+        user_id: [['2.80', t.anyText]],
+        project_id: [['2.80', t.anyText]],
+      },
+      '2.59',
+    ),
   })
   async list(call: Call) {
     const query = call.query as Query;

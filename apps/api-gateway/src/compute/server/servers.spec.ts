@@ -204,17 +204,42 @@ describe('an action', () => {
     const id = await create();
     await app.activate(id);
     await act(id, { 'os-stop': null });
-    const list = (await app.call('GET', `/v2.1/servers/${id}/os-instance-actions`, { version: '2.84' }))
-      .body as unknown as { instanceActions: { action: string; request_id: string }[] };
+    const path = `/v2.1/servers/${id}/os-instance-actions`;
+    const list = (await app.call('GET', path, { version: '2.84' })).body as unknown as {
+      instanceActions: { action: string; request_id: string }[];
+    };
     expect(list.instanceActions.map((a) => a.action).sort()).toEqual(['create', 'stop']);
-    const one = await app.call(
-      'GET',
-      `/v2.1/servers/${id}/os-instance-actions/${list.instanceActions.find((a) => a.action === 'stop')!.request_id}`,
-      { version: '2.84' },
-    );
-    expect(one.body).toMatchObject({
-      instanceAction: { action: 'stop', events: [{ event: 'compute_stop_instance', result: null }] },
+    const { request_id } = list.instanceActions.find((a) => a.action === 'stop')!;
+    const shown = (version: string) => app.call('GET', `${path}/${request_id}`, { as: 'admin', version });
+    const step = { event: 'compute_stop_instance', host: 'compute-1' };
+    expect((await shown('2.84')).body).toMatchObject({
+      instanceAction: { action: 'stop', events: [{ ...step, result: null }] },
     });
+    const done = { kind: 'operationDone', generation: 1, operation: 'stop', power: 'shutdown', bootId: 'b' } as const;
+    await app.report(id, done, request_id);
+    await app.call('DELETE', `/v2.1/servers/${id}`);
+    expect((await shown('2.84')).body).toMatchObject({
+      instanceAction: { action: 'stop', events: [{ ...step, result: 'Success' }] },
+    });
+    expect(await app.call('GET', `${path}/req-none`, { version: '2.84' })).toMatchObject({
+      status: 404,
+      body: { itemNotFound: { message: 'Action req-none not found' } },
+    });
+  });
+
+  it('are listed by time from 2.58 on, which refuses what it does not know', async () => {
+    const id = await create();
+    const count = async (query: string, version: string) => {
+      const answer = await app.call('GET', `/v2.1/servers/${id}/os-instance-actions?${query}`, { version });
+      const { instanceActions } = (answer.body ?? {}) as { instanceActions?: object[] };
+      return [answer.status, instanceActions?.length];
+    };
+    const past = '=2020-01-01T00:00:00Z';
+    expect(await count(`changes-before${past}&odd=1`, '2.57')).toEqual([200, 1]);
+    expect(await count(`changes-before${past}`, '2.65')).toEqual([400, undefined]);
+    expect(await count(`changes-before${past}`, '2.66')).toEqual([200, 0]);
+    expect(await count(`changes-since${past}`, '2.58')).toEqual([200, 1]);
+    expect(await count('odd=1', '2.58')).toEqual([400, undefined]);
   });
 });
 

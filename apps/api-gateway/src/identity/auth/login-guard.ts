@@ -28,9 +28,12 @@ const tallies: Aggregate<null, readonly Count[], LoginEvent> = {
 };
 
 const MINUTE = 60_000;
-/** Failures of one user from one source, and of one source altogether, that are let through within a minute. */
+/**
+ * Failures of one user from one source, and of one source altogether, that are let through within a minute. Many people
+ * share an address: dozens who have it wrong must not keep out those who have it right.
+ */
 const PER_USER = 10;
-const PER_SOURCE = 100;
+const PER_SOURCE = 500;
 const MAX_KEYS = 10_000;
 const MAX_TALLIES = 500;
 

@@ -1,6 +1,6 @@
 import type { RowReader, Table } from '@omnivisor/eventsourcing';
 import type { Call } from '@omnivisor/openstack';
-import { badRequest } from './errors.js';
+import { badRequest, invalidInput } from './errors.js';
 
 export type View = Record<string, unknown>;
 
@@ -97,6 +97,15 @@ const matchesTags = (tags: readonly string[], query: Call['query']): boolean => 
   );
 };
 
+/** @throws DomainError `invalid` for a filter by a truth that is neither true nor false */
+const checkTruths = (known: View, query: Call['query']): void => {
+  for (const [name, wanted] of Object.entries(query))
+    if (typeof known[name] === 'boolean')
+      for (const value of wanted)
+        if (value !== '' && !/^(true|false|1|0)$/i.test(value))
+          throw invalidInput(`'${value.slice(0, 255)}' cannot be converted to boolean`);
+};
+
 const matches = (view: View, query: Call['query']): boolean => {
   for (const [name, wanted] of Object.entries(query)) {
     if (CONTROL.has(name) || TAGS.has(name)) continue;
@@ -153,12 +162,15 @@ const limitOf = (call: Call): number => {
 export const list = async <Row extends object>(kind: Kind<Row>, rows: RowReader, call: Call): Promise<View> => {
   const limit = limitOf(call);
   const views: View[] = [];
+  let known: View | undefined;
   for (const row of await kind.candidates(rows, call)) {
     if (!call.can(`get_${kind.singular}`, await kind.target(rows, row))) continue;
     const view = await present(kind, rows, call, row, []);
+    if (!known) checkTruths(view, call.query);
+    known ??= view;
     if (matches(view, call.query)) views.push(view);
   }
-  const inOrder = sorted(views, call, views[0]);
+  const inOrder = sorted(views, call, known);
   const reverse = /^(true|1)$/i.test(call.query.page_reverse?.at(-1) ?? '');
   if (reverse) inOrder.reverse();
   const marker = call.query.marker?.at(-1);
