@@ -185,6 +185,18 @@ describe('export', () => {
   });
 });
 
+describe('what is asked wrongly', () => {
+  it.each([
+    ['audit-list', { limit: 1_000_000 }, 'limit: '],
+    ['audit-verify-range', { from: 0, count: 1e9 }, 'count: '],
+    ['audit-verify-range', { from: 1_000_000, count: 5 }, 'no event from 1000000 on is sealed'],
+    ['audit-who', {}, 'arguments: '],
+    ['report', { kind: 'weather', from: '2026-03-01T00:00:00Z' }, 'kind: '],
+  ])('is told so by %s', async (command, args, told) => {
+    await expect(ask(command, args)).rejects.toThrow(told);
+  });
+});
+
 describe('CADF', () => {
   it('has an action of its taxonomy for each event of the catalog', () => {
     const roots =

@@ -102,7 +102,8 @@ export const evidenceCommands = (audit: Command, context: CommandContext): void 
     .option('--json', 'as JSON')
     .action(async (options: VerifyOptions) => {
       const report = await verify(await context.client(), options);
-      if (!report.ok) context.fail(1);
+      // What is not sealed any more is no evidence, whatever was.
+      if (!report.ok || ('sealing' in report && report.sealing)) context.fail(1);
       if (options.json) return printJson(out, report);
       if ('leaf' in report) {
         printLine(
