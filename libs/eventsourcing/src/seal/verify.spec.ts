@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { type EventStore, LogDamaged, type StoredEvent } from '../event-store.js';
 import { MemoryEventStore } from '../memory/index.js';
 import { contextOf, newEvent } from '../testing/event-store-suite.js';
+import { signCheckpoint } from './checkpoint.js';
 import { MemorySealStore } from './memory-seal-store.js';
 import { newSeed, signerOf } from './note.js';
 import { Sealer } from './sealer.js';
@@ -187,6 +188,32 @@ describe('verifying a log', () => {
     expect(await verifyLog({ store: short, seals: cut, keys })).toMatchObject({ ok: true });
     expect(await verifyLog({ store: short, seals: cut, keys }, [later])).toMatchObject({ ok: false, firstBad: 10 });
     expect(await verifyLog({ store, seals: cut, keys }, [later])).toMatchObject({ ok: true, events: 15 });
+  });
+});
+
+describe('checkpoints that had left', () => {
+  it('are of this log, and signed by a key of its own', async () => {
+    const { store, seals } = await sealedLog(10);
+    const thief = signerOf('elsewhere.example/log', newSeed());
+    const both = [...keys, thief.verifier];
+    const head = {
+      origin: 'elsewhere.example/log',
+      size: 4,
+      root: Buffer.alloc(32),
+      position: 4,
+      recordedAt: clock.now(),
+    };
+    const of = (origin: string) => signCheckpoint({ ...head, origin }, [thief]).note;
+    expect(await verifyLog({ store, seals, keys: both }, [of('elsewhere.example/log')])).toMatchObject({
+      ok: false,
+      firstBad: null,
+      problem: 'checkpoint 1 of those given is of another log, elsewhere.example/log',
+    });
+    expect(await verifyLog({ store, seals, keys: both }, [of('cloud.example/log')])).toMatchObject({
+      ok: false,
+      firstBad: null,
+      problem: 'checkpoint 1 of those given: no key of cloud.example/log has signed it',
+    });
   });
 });
 

@@ -157,7 +157,14 @@ export const verifyLog = async (log: SealedLog, outside: readonly string[] = [])
   });
   try {
     const foreign = outside.map((note, i) => opened(note, log.keys, `checkpoint ${i + 1} of those given`));
-    const sealed = (await log.seals.latest())?.size ?? 0;
+    const latest = await log.seals.latest();
+    const sealed = latest?.size ?? 0;
+    const own = latest
+      ? opened(latest.note, log.keys, `the checkpoint of ${sealed} events`).origin
+      : foreign[0]?.origin;
+    for (const [i, head] of foreign.entries())
+      if (head.origin !== own)
+        throw new NotAsSealed(null, `checkpoint ${i + 1} of those given is of another log, ${head.origin}`);
     heads = new Heads(log, foreign, sealed);
     const leaves = new SealedLeaves(log.seals);
     const longest = foreign.reduce<TreeHead | undefined>((a, b) => (a && a.size >= b.size ? a : b), undefined);

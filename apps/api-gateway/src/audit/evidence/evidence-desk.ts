@@ -36,7 +36,7 @@ const foreseen = async <T>(work: () => Promise<T>): Promise<T> => {
   } catch (error) {
     if (error instanceof NoteError) throw invalid(error.message);
     if (error instanceof NotAsSealed)
-      throw conflict(`${error.ordinal === null ? 'the seals' : `event ${error.ordinal}`}: ${error.message}`);
+      throw conflict(error.ordinal === null ? error.message : `event ${error.ordinal}: ${error.message}`);
     throw error;
   }
 };
