@@ -32,6 +32,10 @@ const ListArguments = z.object({
   request: text.optional(),
   outcome: z.enum(outcomes).optional(),
 });
+/** `none` is the cloud itself, as in the API. */
+const ofProject = (project: string | undefined) =>
+  project === undefined ? {} : { project: project === 'none' ? null : project };
+
 const Range = z.object({ from: text.optional(), to: text.optional() });
 const Between = z.object({ from: text, to: text.optional(), limit: limit(1_000).default(200) });
 const ExportArguments = z.object({
@@ -78,7 +82,7 @@ export class AuditDesk {
     const types = args.type === undefined ? byOutcome : [args.type].filter((t) => byOutcome?.includes(t) ?? true);
     const resource = args.request ?? args.resource;
     const query = {
-      ...(args.project === undefined ? {} : { project: args.project }),
+      ...ofProject(args.project),
       ...(args.user === undefined ? {} : { actor: args.user }),
       ...(types === undefined ? {} : { types }),
       ...(resource === undefined ? {} : { resource }),
@@ -102,7 +106,8 @@ export class AuditDesk {
 
   /** @param id of an event, or its position */
   private async show(id: string): Promise<RecordedEvent> {
-    const position = /^\d+$/.test(id) ? Number(id) : null;
+    const position = /^\d{1,15}$/.test(id) ? Number(id) : null;
+    if (position === 0) throw notFound('no event 0');
     if (position !== null) {
       const [event] = await this.core.store.readAll(position - 1, 1);
       if (event?.position === position) return event;
@@ -161,7 +166,7 @@ export class AuditDesk {
     const items: object[] = [];
     let length = 0;
     let at = after;
-    for await (const audited of this.index.all({ after, until, ...(project === undefined ? {} : { project }) })) {
+    for await (const audited of this.index.all({ after, until, ...ofProject(project) })) {
       const item = format === 'cadf' ? cadfEvent(audited, this.observer, true) : audited.event;
       length += JSON.stringify(item).length;
       if (items.length > 0 && length > PAGE) return { items, next: at };

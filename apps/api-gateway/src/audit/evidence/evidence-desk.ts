@@ -109,7 +109,7 @@ export class EvidenceDesk {
 
   /** @param id of an event, or its position */
   private async ordinalOf(log: SealedLog, id: string): Promise<number> {
-    const position = /^\d+$/.test(id) ? Number(id) : null;
+    const position = /^\d{1,15}$/.test(id) ? Number(id) : null;
     const start = position === null ? undefined : await log.seals.upTo('position', position - 1);
     for await (const [ordinal, event] of sealedEvents(log, start?.size ?? 0)) {
       if (position === null ? event.id === id : event.position === position) return ordinal;
