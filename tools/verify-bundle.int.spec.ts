@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { CommandId } from '@omnivisor/contracts';
 import { MemoryLeadership } from '@omnivisor/eventsourcing/memory';
-import { MemorySealStore } from '@omnivisor/eventsourcing/seal';
+import { MemorySealStore, newSeed, signCheckpoint, signerOf } from '@omnivisor/eventsourcing/seal';
 import { MemoryVault } from '@omnivisor/eventsourcing/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Evidence } from '../apps/api-gateway/src/audit/evidence/evidence.js';
@@ -132,6 +132,42 @@ describe('an exported log', () => {
       code: 1,
       said: expect.stringContaining('event 21 is missing'),
     });
+  });
+
+  it('is compared with all checkpoints of a day', async () => {
+    const day = (...notes: string[]) =>
+      writeFileSync(at('day.jsonl'), notes.map((note) => `${JSON.stringify({ size: 1, note })}\n`).join(''));
+    const [old, latest] = ['old.note', 'latest.note'].map((name) => readFileSync(at(name), 'utf8').trimEnd()) as [
+      string,
+      string,
+    ];
+    day(`${old}\n`, `${latest}\n`);
+    expect(await check('whole', '--checkpoint', at('day.jsonl'))).toMatchObject({ code: 0 });
+    expect(await check('old', '--checkpoint', at('day.jsonl'))).toMatchObject({ code: 1 });
+    day(`${old}\n`, 'cut off');
+    expect(await check('whole', '--checkpoint', at('day.jsonl'))).toEqual({
+      code: 1,
+      said: expect.stringContaining('line 2 of'),
+    });
+  });
+
+  it('is compared with no checkpoint that a key of another log signed in its name', async () => {
+    const thief = signerOf('omnivisor/other', newSeed());
+    const head = {
+      origin: 'omnivisor/spec',
+      size: 3,
+      root: Buffer.alloc(32),
+      position: 3,
+      recordedAt: '2026-01-01T00:00:00.000Z',
+    };
+    writeFileSync(at('forged.note'), signCheckpoint(head as never, [thief]).note);
+    writeFileSync(at('other.note'), signCheckpoint({ ...head, origin: 'omnivisor/other' } as never, [thief]).note);
+    const own = readFileSync(at('keys'), 'utf8');
+    writeFileSync(at('keys'), `${own}${thief.verifier.text}\n`);
+    const said = async (name: string) => (await check('whole', '--checkpoint', at(name))).said;
+    expect(await said('forged.note')).toContain('not signed by a key you trust');
+    expect(await said('other.note')).toContain('is of another log, omnivisor/other');
+    writeFileSync(at('keys'), own);
   });
 
   it('is refused with a changed checkpoint, a foreign key, or half a line', async () => {

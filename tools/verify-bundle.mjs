@@ -6,7 +6,7 @@
  *
  * FOLDER      as `omnivisor audit export --format bundle --out FOLDER` wrote it
  * --key       public keys you trust, one a line, as `omnivisor audit key` printed them to you
- * --checkpoint  a checkpoint that had left the cloud, older or newer than the bundle's own
+ * --checkpoint  a checkpoint that had left the cloud, older or newer than the bundle's own; or a day's, as *.jsonl
  *
  * Ends with 0 when every event is the one that was sealed, with 1 and the first that is not otherwise, with 2 when it
  * was asked wrongly. It shares no code with the cloud, so that a mistake there is not made here again.
@@ -37,6 +37,7 @@ const readCheckpoint = (note, keys, what) => {
   const end = note.lastIndexOf('\n\n');
   if (end < 0) refuse(`${what} is not a signed note`);
   const text = note.slice(0, end + 1);
+  const [origin, size, root] = text.split('\n');
   let signatures = 0;
   for (const line of note
     .slice(end + 2)
@@ -45,16 +46,34 @@ const readCheckpoint = (note, keys, what) => {
     const [dash, name, encoded] = line.split(' ');
     const bytes = Buffer.from(encoded ?? '', 'base64');
     if (dash !== '—' || bytes.length !== 68) refuse(`${what} has a line that is no signature`);
-    const key = keys.find((k) => k.name === name && k.id === bytes.subarray(0, 4).toString('hex'));
+    const key = keys.find((k) => k.name === name && name === origin && k.id === bytes.subarray(0, 4).toString('hex'));
     if (!key) continue;
     if (!verify(null, Buffer.from(text), key.key, bytes.subarray(4)))
       refuse(`${what} has a wrong signature of ${name}`);
     signatures++;
   }
   if (signatures === 0) refuse(`${what} is not signed by a key you trust`);
-  const [origin, size, root] = text.split('\n');
   if (!/^\d+$/.test(size ?? '')) refuse(`${what} names no size`);
   return { origin, size: Number(size), root: Buffer.from(root ?? '', 'base64'), what };
+};
+
+/** Checkpoints of a file that had left: one as a note, or one a line as the folder of a day has them. */
+const readCheckpoints = (file, keys) => {
+  const text = readFileSync(file, 'utf8');
+  if (!file.endsWith('.jsonl')) return [readCheckpoint(text, keys, file)];
+  return text
+    .split('\n')
+    .filter(Boolean)
+    .map((line, i) => {
+      const what = `line ${i + 1} of ${file}`;
+      let note;
+      try {
+        ({ note } = JSON.parse(line));
+      } catch {
+        refuse(`${what} is not JSON`);
+      }
+      return readCheckpoint(String(note), keys, what);
+    });
 };
 
 /** Roots of complete subtrees, the largest first: RFC 6962 as a binary counter. */
@@ -128,7 +147,7 @@ const main = async (argv) => {
       .map(readKey),
   );
   const own = readCheckpoint(readFileSync(join(folder, 'checkpoint.note'), 'utf8'), keys, "the bundle's checkpoint");
-  const heads = [own, ...given.checkpoint.map((file) => readCheckpoint(readFileSync(file, 'utf8'), keys, file))];
+  const heads = [own, ...given.checkpoint.flatMap((file) => readCheckpoints(file, keys))];
   for (const head of heads) if (head.origin !== own.origin) refuse(`${head.what} is of another log, ${head.origin}`);
   const tree = new Tree();
   let good = 0;

@@ -91,6 +91,7 @@ export class ApiCloud {
     const placement = await createOpenStackApp({
       module: placementModule(cloud.schedulers[0]!.core),
       services: ['placement'],
+      lookingBack: (moment, read) => cloud.schedulers[0]!.core.lookingBack(moment, read),
       tokens: () => tokens,
       logger,
     });

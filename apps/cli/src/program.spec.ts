@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { conflict, notFound, unavailable } from '@omnivisor/contracts';
@@ -48,6 +48,21 @@ describe('the command line', () => {
     lines = [];
     await omnivisor('host list --json', { 'scheduler host-list': [host] });
     expect(JSON.parse(lines.join('\n'))).toEqual([host]);
+  });
+  it('trusts nobody where the file of trusted keys has none', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'keys-'));
+    writeFileSync(join(folder, 'keys'), '# none yet\n');
+    expect(await omnivisor(`audit verify --key ${join(folder, 'keys')}`)).toBe(exitCodes.failed);
+    expect(errors).toEqual([`omnivisor: ${join(folder, 'keys')} has no key`]);
+    expect(asked).toEqual([]);
+    rmSync(folder, { recursive: true });
+  });
+  it('fails when sealing has stopped, although what is sealed is as it was', async () => {
+    const report = { ok: true, events: 5, checkpoints: 1, unsealed: 2, firstBad: null, problem: null };
+    const verified = (sealing: string | null) =>
+      omnivisor('audit verify', { 'api-gateway audit-verify': { ...report, sealing } });
+    expect(await verified(null)).toBe(exitCodes.ok);
+    expect(await verified('the log ends before position 9, which was sealed')).toBe(exitCodes.failed);
   });
   it('says plainly that the cloud is away', async () => {
     const code = await run(['host', 'list'], { line: () => {}, error: (l) => errors.push(l) }, async () => {

@@ -108,6 +108,7 @@ lifecycle.onStop('configuration', () => shown.close());
 const app = await createOpenStackApp({
   module: placementModule(scheduler.core),
   services: ['placement'],
+  lookingBack: (moment, read) => scheduler.core.lookingBack(moment, read),
   tokens: () => new BusTokenValidator(bus),
   logger: log,
   publicUrl: config.OMNIVISOR_PUBLIC_URL,

@@ -33,7 +33,16 @@ export class Moment {
 
 /** A moment as callers name it: a position of the log, or a time with its offset (RFC 3339). */
 const POSITION = /^\d{1,15}$/;
-const TIME = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/;
+const TIME = /^(\d{4}-\d\d-\d\d)[Tt]([01]\d|2[0-3]):\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/;
+
+/** Milliseconds; NaN for what is no time, or on a day that no month has: `Date` would go on into the next. */
+const timeOf = (moment: string): number => {
+  const [, day] = TIME.exec(moment) ?? [];
+  const midnight = Date.parse(`${day}T00:00:00Z`);
+  return !Number.isNaN(midnight) && new Date(midnight).toISOString().startsWith(`${day}T`)
+    ? Date.parse(moment)
+    : Number.NaN;
+};
 
 /**
  * The newest event at that moment; position 0 before the first.
@@ -47,7 +56,7 @@ export const momentAt = async (store: EventStore, moment: string, now: number): 
     const [event] = position === 0 ? [] : await store.readAll(position - 1, 1);
     return { position, at: event?.recordedAt ?? (new Date(0).toISOString() as Instant) };
   }
-  const time = TIME.test(moment) ? Date.parse(moment) : Number.NaN;
+  const time = timeOf(moment);
   if (Number.isNaN(time))
     throw invalid(`'${moment.slice(0, 64)}' is neither a position of the log nor a time (RFC 3339).`);
   if (time > now) throw invalid('That moment is still to come.');

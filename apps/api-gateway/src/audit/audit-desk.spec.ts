@@ -155,6 +155,15 @@ describe('export', () => {
     expect(await all('jsonl')).toEqual(await cloud.core.store.readAll(0, 100_000));
   });
 
+  it('writes the matters of one project, or of the cloud itself', async () => {
+    const streams = async (project: string) => (await all('jsonl', { project })).map((e) => e.stream);
+    expect(await streams(owner.projectId)).toContain(`server-${serverId}`);
+    expect(await streams('none')).toContain(`host-${host}`);
+    expect(await streams('none')).not.toContain(`server-${serverId}`);
+    const [first] = await ask('audit-list', { project: 'none', limit: 1 });
+    expect(first).toEqual((await all('jsonl', { project: 'none' }))[0]);
+  });
+
   it('writes an accepted change and a refused request as CADF', async () => {
     const events = await all('cadf', { project: owner.projectId });
     const created = events.find(
@@ -182,6 +191,21 @@ describe('export', () => {
       target: { id: serverId, typeURI: 'service/compute/servers' },
       requestPath: `/compute/v2.1/servers/${serverId}`,
     });
+  });
+});
+
+describe('what is asked wrongly', () => {
+  it.each([
+    ['audit-list', { limit: 1_000_000 }, 'limit: '],
+    ['audit-verify-range', { from: 0, count: 1e9 }, 'count: '],
+    ['audit-verify-range', { from: 1_000_000, count: 5 }, 'no event from 1000000 on is sealed'],
+    ['audit-who', {}, 'arguments: '],
+    ['audit-show', { id: '0' }, 'no event 0'],
+    ['audit-show', { id: '99999999999999999999' }, 'no event 99999999999999999999'],
+    ['audit-prove', { id: '99999999999999999999' }, 'no sealed event 99999999999999999999'],
+    ['report', { kind: 'weather', from: '2026-03-01T00:00:00Z' }, 'kind: '],
+  ])('is told so by %s', async (command, args, told) => {
+    await expect(ask(command, args)).rejects.toThrow(told);
   });
 });
 

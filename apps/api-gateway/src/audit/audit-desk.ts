@@ -3,7 +3,7 @@ import type { Projection } from '@omnivisor/eventsourcing';
 import { z } from 'zod';
 import type { GatewayCore } from '../core/gateway-core.js';
 import { userTable } from '../identity/record/tables.js';
-import { AdminCommands } from './admin-commands.js';
+import { AdminCommands, parse } from './admin-commands.js';
 import { cadfEvent } from './cadf/cadf-event.js';
 import { difference, rowsAt } from './diff/diff.js';
 import type { AuditIndex } from './index/audit-index.js';
@@ -32,6 +32,11 @@ const ListArguments = z.object({
   request: text.optional(),
   outcome: z.enum(outcomes).optional(),
 });
+/** `none` is the cloud itself, as in the API. */
+const ofProject = (project: string | undefined) =>
+  project === undefined ? {} : { project: project === 'none' ? null : project };
+
+const Range = z.object({ from: text.optional(), to: text.optional() });
 const Between = z.object({ from: text, to: text.optional(), limit: limit(1_000).default(200) });
 const ExportArguments = z.object({
   format: z.enum(['jsonl', 'cadf']),
@@ -57,14 +62,14 @@ export class AuditDesk {
 
   async start(): Promise<void> {
     const { commands } = this;
-    await commands.serve('audit-list', (args) => this.list(ListArguments.parse(args)));
+    await commands.serve('audit-list', (args) => this.list(parse(ListArguments, args)));
     await commands.serve('audit-show', (args) => this.show(String(args.id ?? '')));
     await commands.serve('audit-why', (args) => this.why(String(args.server ?? '')), LONG);
-    await commands.serve('audit-who', (args) => this.who(text.parse(args.resource)));
-    await commands.serve('audit-diff', (args) => this.diff(Between.parse(args)), LONG);
+    await commands.serve('audit-who', (args) => this.who(parse(text, args.resource)));
+    await commands.serve('audit-diff', (args) => this.diff(parse(Between, args)), LONG);
     await commands.serve('audit-replay', ({ at }) => this.replay(at), LONG);
     await commands.serve('audit-range', (args) => this.range(args));
-    await commands.serve('audit-export', (args) => this.export(ExportArguments.parse(args)), LONG);
+    await commands.serve('audit-export', (args) => this.export(parse(ExportArguments, args)), LONG);
   }
 
   stop(): Promise<void> {
@@ -77,7 +82,7 @@ export class AuditDesk {
     const types = args.type === undefined ? byOutcome : [args.type].filter((t) => byOutcome?.includes(t) ?? true);
     const resource = args.request ?? args.resource;
     const query = {
-      ...(args.project === undefined ? {} : { project: args.project }),
+      ...ofProject(args.project),
       ...(args.user === undefined ? {} : { actor: args.user }),
       ...(types === undefined ? {} : { types }),
       ...(resource === undefined ? {} : { resource }),
@@ -101,7 +106,8 @@ export class AuditDesk {
 
   /** @param id of an event, or its position */
   private async show(id: string): Promise<RecordedEvent> {
-    const position = /^\d+$/.test(id) ? Number(id) : null;
+    const position = /^\d{1,15}$/.test(id) ? Number(id) : null;
+    if (position === 0) throw notFound('no event 0');
     if (position !== null) {
       const [event] = await this.core.store.readAll(position - 1, 1);
       if (event?.position === position) return event;
@@ -145,13 +151,13 @@ export class AuditDesk {
 
   private async replay(at: unknown) {
     if (at === undefined) return replay(this.core.store, this.core.readModel, this.projections);
-    const { until } = await momentRange(this.core, undefined, text.parse(at));
+    const { until } = await momentRange(this.core, undefined, parse(text, at));
     return replayAt(this.core.store, await rowsAt(this.core, until), this.projections, until);
   }
 
   /** The positions between two moments. */
   private range(args: Record<string, unknown>) {
-    const { from, to } = z.object({ from: text.optional(), to: text.optional() }).parse(args);
+    const { from, to } = parse(Range, args);
     return momentRange(this.core, from, to);
   }
 
@@ -160,7 +166,7 @@ export class AuditDesk {
     const items: object[] = [];
     let length = 0;
     let at = after;
-    for await (const audited of this.index.all({ after, until, ...(project === undefined ? {} : { project }) })) {
+    for await (const audited of this.index.all({ after, until, ...ofProject(project) })) {
       const item = format === 'cadf' ? cadfEvent(audited, this.observer, true) : audited.event;
       length += JSON.stringify(item).length;
       if (items.length > 0 && length > PAGE) return { items, next: at };

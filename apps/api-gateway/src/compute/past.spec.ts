@@ -137,6 +137,16 @@ describe('asking for the past', () => {
     expect(await cloud.call('GET', at(`/v2.1/servers/${id}`, withOffset))).toMatchObject({ status: 200 });
   });
 
+  it('changes nothing of the past, nor of the present in its stead', async () => {
+    const listed = await cloud.call('GET', '/v2.1/servers?all_tenants=1', { as: 'admin' });
+    const [{ id }] = JSON.parse(listed.text).servers;
+    const live = await cloud.call('GET', `/v2.1/servers/${id}`, { as: 'admin' });
+    expect(live.status).toBe(200);
+    const head = await cloud.core.store.head();
+    expect(await cloud.call('DELETE', at(`/v2.1/servers/${id}`, head), { as: 'admin' })).toMatchObject({ status: 400 });
+    expect((await cloud.call('GET', `/v2.1/servers/${id}`, { as: 'admin' })).text).toBe(live.text);
+  });
+
   it('refuses what is no moment', async () => {
     const head = await cloud.core.store.head();
     for (const moment of [
@@ -147,10 +157,13 @@ describe('asking for the past', () => {
       '1e3',
       '2999-01-01T00:00:00Z',
       '2020-13-01T00:00:00Z',
+      '2021-02-29T00:00:00Z',
+      '2020-03-01T24:00:00Z',
     ])
       expect([moment, await cloud.call('GET', at('/v2.1/servers', moment))]).toMatchObject([moment, { status: 400 }]);
     expect(await cloud.call('GET', '/v2.1/servers?at=1&at=2')).toMatchObject({ status: 400 });
     expect(await cloud.call('GET', at('/v2.1/servers', 0))).toMatchObject({ status: 200, body: { servers: [] } });
+    expect(await cloud.call('GET', at('/v2.1/servers', '2020-02-29T00:00:00Z'))).toMatchObject({ status: 200 });
     expect(cloud.complaints).toEqual([]);
   });
 });

@@ -2,7 +2,7 @@ import { invalid, type Position, seconds, unavailable } from '@omnivisor/contrac
 import { canonicalText } from '@omnivisor/eventsourcing';
 import { NoteError, openCheckpoint, parseVerifier } from '@omnivisor/eventsourcing/seal';
 import { z } from 'zod';
-import { AdminCommands } from '../audit/admin-commands.js';
+import { AdminCommands, parse } from '../audit/admin-commands.js';
 import type { Evidence } from '../audit/evidence/evidence.js';
 import type { AuditIndex } from '../audit/index/audit-index.js';
 import { momentOf } from '../audit/index/moment-range.js';
@@ -49,8 +49,8 @@ export class ReportDesk {
   }
 
   async start(): Promise<void> {
-    await this.commands.serve('report', (args) => this.report(Ask.parse(args)), LONG);
-    await this.commands.serve('report-verify', (args) => this.verify(Verify.parse(args)), LONG);
+    await this.commands.serve('report', (args) => this.report(parse(Ask, args)), LONG);
+    await this.commands.serve('report-verify', (args) => this.verify(parse(Verify, args)), LONG);
   }
 
   stop(): Promise<void> {

@@ -32,7 +32,7 @@ export const auditCommands = (program: Command, context: CommandContext): void =
     .option('--limit <n>', 'at most this many', count)
     .option('--type <type>', 'events of one type, e.g. ServerScheduled')
     .option('--stream <stream>', 'events of one stream, e.g. server-<id>')
-    .option('--project <id>', 'matters of this project')
+    .option('--project <id>', 'matters of this project; none for the cloud itself')
     .option('--user <id>', 'caused by this user')
     .option('--request <id>', 'caused by this request, over all services')
     .option('--resource <id>', 'that speak of this')

@@ -43,30 +43,45 @@ export const textOf = (path: string): string => {
   }
 };
 
+const noteOf = (line: string): unknown => {
+  try {
+    return (JSON.parse(line) as { note?: unknown } | null)?.note;
+  } catch {
+    return undefined;
+  }
+};
+
 /** Checkpoints of a file: one as a note, or one a line as a folder's day has them. */
 const notesOf = (path: string): string[] =>
   path.endsWith('.jsonl')
     ? textOf(path)
         .split('\n')
-        .filter((line) => line !== '')
-        .map((line) => (JSON.parse(line) as { note: string }).note)
+        .flatMap((line, i) => {
+          if (line === '') return [];
+          const note = noteOf(line);
+          if (typeof note !== 'string') throw invalid(`line ${i + 1} of ${path} has no checkpoint`);
+          return [note];
+        })
     : [textOf(path)];
 
-/** Public keys of a file, a line each; none without a file. */
-export const keysOf = (path: string | undefined): string[] =>
-  path === undefined
-    ? []
-    : textOf(path)
-        .split('\n')
-        .map((line) => line.trim())
-        .filter((line) => line !== '' && !line.startsWith('#'));
+/** Public keys of a file, a line each; none without a file. @throws DomainError `invalid` when the file has none: the log's own would be trusted */
+export const keysOf = (path: string | undefined): string[] => {
+  if (path === undefined) return [];
+  const keys = textOf(path)
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'));
+  if (keys.length === 0) throw invalid(`${path} has no key`);
+  return keys;
+};
 
 const collect = (value: string, list: readonly string[]): string[] => [...list, value];
 
 const verdict = (report: Report): string => {
+  if (report.ok && report.events === undefined) return 'ok: the older checkpoint is the beginning of the newer';
   if (report.ok)
     return report.checkpoints === undefined
-      ? `ok: ${report.events ?? 1} events`
+      ? `ok: ${report.events} events`
       : `ok: ${report.events} events, ${report.checkpoints} checkpoints; ${report.unsealed} events not sealed yet`;
   const where =
     report.firstBad === null || report.firstBad === undefined ? '' : ` first bad event: ${report.firstBad}.`;
@@ -102,7 +117,8 @@ export const evidenceCommands = (audit: Command, context: CommandContext): void 
     .option('--json', 'as JSON')
     .action(async (options: VerifyOptions) => {
       const report = await verify(await context.client(), options);
-      if (!report.ok) context.fail(1);
+      // What is not sealed any more is no evidence, whatever was.
+      if (!report.ok || ('sealing' in report && report.sealing)) context.fail(1);
       if (options.json) return printJson(out, report);
       if ('leaf' in report) {
         printLine(

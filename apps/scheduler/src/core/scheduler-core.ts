@@ -9,11 +9,20 @@ import {
   type RequestId,
   unavailable,
 } from '@omnivisor/contracts';
-import { assertKnown, CommandHandler, type EventStore, type Leadership, LOG_APPENDED } from '@omnivisor/eventsourcing';
+import {
+  assertKnown,
+  CommandHandler,
+  type EventStore,
+  type Leadership,
+  LOG_APPENDED,
+  Moment,
+  momentAt,
+} from '@omnivisor/eventsourcing';
 import type { SnapshotStore } from '@omnivisor/eventsourcing/snapshot';
 import type { Bus, Clock, Ids } from '@omnivisor/platform/ports';
 import type { Provider } from '../scheduling/provider/provider.js';
 import { type ProviderCommand, providerAggregate } from '../scheduling/provider/provider-lifecycle.js';
+import { PastWorlds } from './past-worlds.js';
 import type { SchedulerSettings } from './settings.js';
 import { World } from './world.js';
 import { WorldKeeper } from './world-keeper.js';
@@ -43,6 +52,15 @@ const BATCH = 1_000;
 const READ_DEADLINE = ms(1_000);
 const POLL = ms(1_000);
 
+const guarded = async <T>(work: Promise<T>): Promise<T> => {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof DomainError) throw error;
+    throw unavailable('the scheduler cannot reach its store', error);
+  }
+};
+
 /** What every part of the scheduler stands on: the world folded from the log, commands, and who is active. */
 export class SchedulerCore {
   readonly clock: Clock;
@@ -65,6 +83,8 @@ export class SchedulerCore {
   /** Tells our own wake-ups from those of others. */
   private readonly self: string;
   private readonly keeper: WorldKeeper | undefined;
+  private readonly moment = new Moment();
+  private readonly pasts: PastWorlds;
   private readonly parts: ActivePart[] = [];
   private readonly observers: (() => void)[] = [];
   private readonly stops: (() => unknown)[] = [];
@@ -86,6 +106,7 @@ export class SchedulerCore {
     this.self = ports.ids.uuid();
     const { store, snapshots, snapshotEvery: every } = ports;
     this.keeper = snapshots && new WorldKeeper({ store, snapshots, every, world: this.world, onError });
+    this.pasts = new PastWorlds(store);
     this.commands = new CommandHandler(ports.store, {
       clock: ports.clock,
       known: (stream) => this.world.providerOf(stream),
@@ -136,11 +157,22 @@ export class SchedulerCore {
   }
 
   /**
-   * The world as of now: it holds everything that was acknowledged before this call.
-   * @throws DomainError `unavailable` when it cannot get there within a second
+   * Lets `work` see the world as it was at a moment: a position of the log or a time (RFC 3339).
+   * @throws DomainError `invalid` for a moment that is none or still to come
+   */
+  async lookingBack<T>(moment: string, work: () => Promise<T>): Promise<T> {
+    const past = await guarded(momentAt(this.store, moment, Date.parse(this.clock.now())));
+    return this.moment.run(past, work);
+  }
+
+  /**
+   * The world as of now, or as of the moment that the work at hand looks back to: it holds everything that was
+   * acknowledged before this call.
+   * @throws DomainError `unavailable` when it cannot get there within a second; a past one takes as long as its log
    */
   fresh(): Promise<World> {
-    return this.inTime(() => this.read());
+    const { past } = this.moment;
+    return past ? guarded(this.pasts.at(past.position)) : this.inTime(() => this.read());
   }
 
   /** The world at `position` or later. @throws as `fresh` */
@@ -158,11 +190,8 @@ export class SchedulerCore {
       cancel = this.clock.after(READ_DEADLINE, () => reject(unavailable('the scheduler is behind the log')));
     });
     try {
-      await Promise.race([reading(), late]);
+      await guarded(Promise.race([reading(), late]));
       return this.world;
-    } catch (error) {
-      if (error instanceof DomainError) throw error;
-      throw unavailable('the scheduler cannot reach its store', error);
     } finally {
       cancel();
     }

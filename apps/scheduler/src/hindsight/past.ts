@@ -5,7 +5,8 @@ import {
   type ProviderEvent,
   type RecordedEvent,
 } from '@omnivisor/contracts';
-import { assertKnown, type EventStore } from '@omnivisor/eventsourcing';
+import type { EventStore } from '@omnivisor/eventsourcing';
+import { eventsBetween } from '../core/past-worlds.js';
 import { World } from '../core/world.js';
 import { PastRequests } from './past-requests.js';
 
@@ -14,24 +15,8 @@ type Log = Pick<EventStore, 'readAll'>;
 export type Decided = RecordedEvent &
   Extract<ProviderEvent | PlacementEvent, { type: 'AllocationClaimed' | 'PlacementRefused' }>;
 
-const BATCH = 1_000;
-
 export const isDecided = (event: RecordedEvent | undefined): event is Decided =>
   event?.type === 'AllocationClaimed' || event?.type === 'PlacementRefused';
-
-/** All events after one position, up to another. */
-export async function* eventsBetween(log: Log, after: Position, until: Position): AsyncIterable<RecordedEvent> {
-  for (let at = after; at < until; ) {
-    const events = await log.readAll(at, BATCH);
-    for (const event of events) {
-      if (event.position > until) return;
-      assertKnown(event);
-      yield event;
-    }
-    if (events.length === 0) return;
-    at = events.at(-1)!.position;
-  }
-}
 
 /** @throws DomainError `invalid` for a position where no decision stands */
 export const decisionAt = async (log: Log, position: Position): Promise<Decided> => {

@@ -1,12 +1,13 @@
 import type { PlacementExplanation, Position } from '@omnivisor/contracts';
 import type { EventStore } from '@omnivisor/eventsourcing';
+import { eventsBetween } from '../core/past-worlds.js';
 import type { SchedulerSettings } from '../core/settings.js';
 import type { World } from '../core/world.js';
 import { decidePlacement } from '../scheduling/decision.js';
 import { claimKey } from '../scheduling/provider/provider.js';
 import { MAX_WAITING } from '../scheduling/reserve.js';
 import { wantedOf } from '../scheduling/wanted.js';
-import { type Decided, decisionAt, eventsBetween, isDecided, Past } from './past.js';
+import { type Decided, decisionAt, isDecided, Past } from './past.js';
 import type { PlainRequest } from './past-requests.js';
 
 export interface Verdict {

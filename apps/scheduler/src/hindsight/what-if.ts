@@ -1,8 +1,9 @@
 import { type HostId, invalid, type Position } from '@omnivisor/contracts';
 import type { EventStore } from '@omnivisor/eventsourcing';
+import { eventsBetween } from '../core/past-worlds.js';
 import type { SchedulerSettings } from '../core/settings.js';
 import { Alternative, type Changes } from './alternative.js';
-import { type Decided, eventsBetween, isDecided } from './past.js';
+import { type Decided, isDecided } from './past.js';
 import { PastRequests } from './past-requests.js';
 import { decideAgain } from './recompute.js';
 

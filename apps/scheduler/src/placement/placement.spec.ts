@@ -153,3 +153,39 @@ describe('the catalog', () => {
     expect((await get('/traits', '1.15')).headers).toMatchObject({ 'cache-control': 'no-cache' });
   });
 });
+
+describe('the past', () => {
+  it('is told of allocations and providers, after their release too', async () => {
+    const s = await sim.scheduler();
+    const past = await placementApi(s.core);
+    const before = await sim.store.head();
+    const [provider, consumer] = [sim.ids.uuid(), sim.ids.uuid()];
+    const put = (url: string, body: object) => past.call('PUT', url, { version: '1.12', body });
+    await past.call('POST', '/resource_providers', { body: { name: 'own', uuid: provider } });
+    await put(`/resource_providers/${provider}/inventories`, {
+      resource_provider_generation: 0,
+      inventories: { VCPU: { total: 4 } },
+    });
+    await put(`/allocations/${consumer}`, {
+      allocations: { [provider]: { resources: { VCPU: 1 } } },
+      project_id: 'p1',
+      user_id: 'u1',
+    });
+    const held = await sim.store.head();
+    const read = async (url: string) => (await past.call('GET', url)).json;
+    const live = await read(`/allocations/${consumer}`);
+    expect(Object.keys(live.allocations)).toHaveLength(1);
+    expect((await past.call('DELETE', `/allocations/${consumer}`)).status).toBe(204);
+    expect(await read(`/allocations/${consumer}`)).toEqual({ allocations: {} });
+    await sim.host(s, 'late');
+    expect(await read(`/allocations/${consumer}?at=${held}`)).toEqual(live);
+    expect(await read(`/allocations/${consumer}?at=${before}`)).toEqual({ allocations: {} });
+    const named = async (query: string) =>
+      (await read(`/resource_providers${query}`)).resource_providers.map((p: { name: string }) => p.name);
+    expect(await named('?name=late.example')).toHaveLength(1);
+    expect(await named(`?name=late.example&at=${held}`)).toEqual([]);
+    expect((await past.call('GET', `/resource_providers?at=${before + 1_000}`)).status).toBe(400);
+    expect((await past.call('GET', '/resource_providers?at=soon')).status).toBe(400);
+    await past.close();
+  });
+});

@@ -3,6 +3,7 @@ import { conflict } from '@omnivisor/contracts';
 import { type ByVersion, type Call, Operation } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { SchedulerCore } from '../core/scheduler-core.js';
+import type { World } from '../core/world.js';
 import { CREATE_PROVIDER, type ProviderBody, UPDATE_PROVIDER } from './bodies.js';
 import { allocationsIn, type PlacementProvider, providerIn, providersOf, uuidOf } from './providers.js';
 import { badQuery, grants, unknownTraits, wishIn } from './query.js';
@@ -40,7 +41,7 @@ export class ProvidersController {
   async list(call: Call) {
     const world = await this.core.fresh();
     const providers = providersOf(world);
-    const found = [...providers.values()].filter(this.filter(call, providers));
+    const found = [...providers.values()].filter(this.filter(call, world, providers));
     const newest = found
       .map((p) => p.updatedAt)
       .sort()
@@ -123,8 +124,11 @@ export class ProvidersController {
     return provider;
   }
 
-  private filter(call: Call, providers: Map<string, PlacementProvider>): (p: PlacementProvider) => boolean {
-    const world = this.core.world;
+  private filter(
+    call: Call,
+    world: World,
+    providers: Map<string, PlacementProvider>,
+  ): (p: PlacementProvider) => boolean {
     const wish = wishIn(call.query, '', world, (v) => call.since(v));
     const unknown = unknownTraits(world, wish);
     if (unknown.length > 0)

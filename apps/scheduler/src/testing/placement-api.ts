@@ -17,6 +17,7 @@ export const placementApi = async (core: SchedulerCore) => {
   const app = await createOpenStackApp({
     module: placementModule(core),
     services: ['placement'],
+    lookingBack: (moment, read) => core.lookingBack(moment, read),
     tokens: () => ({ validate: async (role) => (role === 'nobody' ? null : person('p1', 'u1', [role])) }),
     logger: { debug: nothing, info: nothing, warn: nothing, error: nothing } as never,
     publicUrl: 'http://cloud.example/prefix',

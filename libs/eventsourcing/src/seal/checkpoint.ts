@@ -31,14 +31,16 @@ export const signCheckpoint = (head: TreeHead, signers: readonly NoteSigner[]): 
   ),
 });
 
-/** @throws NoteError when it is no checkpoint of ours, or nobody known has signed it */
+/** @throws NoteError when it is no checkpoint of ours, or no known key of the log it names has signed it */
 export const openCheckpoint = (note: string, keys: readonly NoteVerifier[]): TreeHead => {
-  const [origin, size, root, position, recordedAt, ...rest] = openNote(note, keys).text.split('\n');
+  const { text, signedBy } = openNote(note, keys);
+  const [origin, size, root, position, recordedAt, ...rest] = text.split('\n');
   const hash = Buffer.from(root ?? '', 'base64');
   const [, at] = /^position (\d{1,16})$/.exec(position ?? '') ?? [];
   const [, time] = /^recorded-at (\S+)$/.exec(recordedAt ?? '') ?? [];
   const isWhole = /^(0|[1-9]\d{0,15})$/.test(size ?? '') && hash.length === HASH_BYTES;
   if (!origin || !isWhole || at === undefined || time === undefined || rest.join('') !== '')
     throw new NoteError('not a checkpoint of a log of ours');
+  if (!signedBy.some((key) => key.name === origin)) throw new NoteError(`no key of ${origin} has signed it`);
   return { origin, size: Number(size), root: hash, position: Number(at), recordedAt: time as Instant };
 };

@@ -19,7 +19,7 @@ export interface SealStore {
   close(): Promise<void>;
 }
 
-/** The log is no longer what was sealed. Sealing stops; `audit verify` finds where. */
+/** The log is no longer what was sealed, or its seals are not whole. Sealing stops; `audit verify` finds where. */
 export class SealBroken extends Error {
   constructor(message: string) {
     super(message);

@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { type Hash, type HashSource, nodeHash } from './merkle.js';
+import { SealBroken } from './seal-store.js';
 
 /** Levels of the tree that one level of tiles spans; a full tile has 2^8 hashes. As in C2SP tlog-tiles. */
 export const TILE_HEIGHT = 8;
@@ -24,7 +25,7 @@ export class TileSource implements HashSource {
 
   constructor(private readonly read: TileReader) {}
 
-  /** @throws Error when no tile has it */
+  /** @throws SealBroken when no tile has it */
   async hash(level: number, index: number): Promise<Hash> {
     const tileLevel = Math.floor(level / TILE_HEIGHT);
     const within = level % TILE_HEIGHT;
@@ -45,7 +46,8 @@ export class TileSource implements HashSource {
     const known = this.cache.get(key);
     if (known && known.length >= width * HASH_BYTES) return known;
     const tile = await this.read(level, index);
-    if (!tile || tile.length < width * HASH_BYTES) throw new Error(`the seals have no hash ${width} of tile ${key}`);
+    if (!tile || tile.length < width * HASH_BYTES)
+      throw new SealBroken(`the seals have no hash ${width} of tile ${key}`);
     this.cache.set(key, tile);
     return tile;
   }
@@ -57,7 +59,7 @@ export class TileWriter {
   private full: Tile[] = [];
   private readonly touched = new Set<number>();
 
-  /** Takes up the rightmost tiles of a tree of `size` leaves. */
+  /** Takes up the rightmost tiles of a tree of `size` leaves. @throws SealBroken when one is not there */
   static async of(read: TileReader, size: number): Promise<TileWriter> {
     const writer = new TileWriter();
     for (let level = 0, count = size; count > 0; level++, count = Math.floor(count / TILE_WIDTH)) {
@@ -65,7 +67,7 @@ export class TileWriter {
       if (width === 0) continue;
       const index = Math.floor(count / TILE_WIDTH);
       const tile = await read(level, index);
-      if (!tile || tile.length < width * HASH_BYTES) throw new Error(`the seals have no tile ${level}/${index}`);
+      if (!tile || tile.length < width * HASH_BYTES) throw new SealBroken(`the seals have no tile ${level}/${index}`);
       writer.open.set(level, {
         index,
         hashes: Array.from({ length: width }, (_, i) => tile.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES)),

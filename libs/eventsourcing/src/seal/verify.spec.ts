@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { type EventStore, LogDamaged, type StoredEvent } from '../event-store.js';
 import { MemoryEventStore } from '../memory/index.js';
 import { contextOf, newEvent } from '../testing/event-store-suite.js';
+import { signCheckpoint } from './checkpoint.js';
 import { MemorySealStore } from './memory-seal-store.js';
 import { newSeed, signerOf } from './note.js';
 import { Sealer } from './sealer.js';
@@ -190,6 +191,32 @@ describe('verifying a log', () => {
   });
 });
 
+describe('checkpoints that had left', () => {
+  it('are of this log, and signed by a key of its own', async () => {
+    const { store, seals } = await sealedLog(10);
+    const thief = signerOf('elsewhere.example/log', newSeed());
+    const both = [...keys, thief.verifier];
+    const head = {
+      origin: 'elsewhere.example/log',
+      size: 4,
+      root: Buffer.alloc(32),
+      position: 4,
+      recordedAt: clock.now(),
+    };
+    const of = (origin: string) => signCheckpoint({ ...head, origin }, [thief]).note;
+    expect(await verifyLog({ store, seals, keys: both }, [of('elsewhere.example/log')])).toMatchObject({
+      ok: false,
+      firstBad: null,
+      problem: 'checkpoint 1 of those given is of another log, elsewhere.example/log',
+    });
+    expect(await verifyLog({ store, seals, keys: both }, [of('cloud.example/log')])).toMatchObject({
+      ok: false,
+      firstBad: null,
+      problem: 'checkpoint 1 of those given: no key of cloud.example/log has signed it',
+    });
+  });
+});
+
 describe('sealing', () => {
   it('goes on where it was, in batches of 1,000', async () => {
     const { store, seals, grow } = await sealedLog(3);
@@ -228,6 +255,41 @@ describe('proofs', () => {
     const log = changed(events.map((e, i) => (i === 5 ? { ...e, type: 'Other' } : e)));
     const found = await all(verifyRange({ store: log, seals, keys }, 0, 100));
     expect(found.filter((p) => !p.ok).map((p) => p.ordinal)).toEqual([5]);
+  });
+
+  it('end where the log ends early or has a hole, and not as if nothing more had been sealed', async () => {
+    const { store, seals } = await sealedLog(4, 9, 20);
+    const events = await store.readStored(0, 100);
+    const proven = async (log: EventStore, from: number) => {
+      const ordinals: number[] = [];
+      const reading = async () => {
+        for await (const { ordinal, ok } of verifyRange({ store: log, seals, keys }, from, 5))
+          if (ok) ordinals.push(ordinal);
+      };
+      return { ordinals, error: await reading().catch((error: unknown) => error) };
+    };
+    const short = changed(events.slice(0, 12));
+    expect(await proven(short, 5)).toMatchObject({ ordinals: [5, 6, 7, 8, 9], error: undefined });
+    expect(await proven(short, 10)).toMatchObject({ ordinals: [10, 11], error: { name: 'NotAsSealed', ordinal: 12 } });
+    expect(await proven(short, 20)).toMatchObject({ ordinals: [], error: { name: 'NotAsSealed', ordinal: 20 } });
+    const holed = changed(events.filter((_, i) => i !== 12));
+    expect(await proven(holed, 5)).toMatchObject({ ordinals: [5, 6, 7, 8, 9], error: undefined });
+    expect(await proven(holed, 10)).toMatchObject({ ordinals: [10, 11], error: { name: 'NotAsSealed', ordinal: 12 } });
+    expect(await proven(store, 33)).toEqual({ ordinals: [], error: undefined });
+  });
+
+  it('say so where the seals lack a hash, or a checkpoint is kept as another than it is', async () => {
+    const { store, seals } = await sealedLog(4, 9, 20);
+    const [first, , last] = seals.kept.map((k) => k.note) as [string, string, string];
+    seals.kept.splice(0, 3, { size: 20, position: 20, note: last });
+    await expect(all(verifyRange({ store, seals, keys }, 18, 10))).rejects.toMatchObject({ ordinal: 20 });
+    seals.tiles.clear();
+    await expect(all(verifyRange({ store, seals, keys }, 3, 5))).rejects.toMatchObject({
+      name: 'NotAsSealed',
+      ordinal: null,
+    });
+    seals.kept.splice(0, 1, { size: 33, position: 33, note: last });
+    expect(await verifyConsistency({ seals, keys }, [first, last])).toMatchObject({ ok: false });
   });
 
   it('show that one checkpoint goes on from another', async () => {

@@ -1,3 +1,4 @@
+import type { Position } from '@omnivisor/contracts';
 import type { EventStore, StoredEvent } from '../event-store.js';
 import { LogDamaged } from '../event-store.js';
 import { type Checkpoint, openCheckpoint, type TreeHead } from './checkpoint.js';
@@ -12,7 +13,7 @@ import {
   rootOf,
 } from './merkle.js';
 import { NoteError, type NoteVerifier } from './note.js';
-import type { SealStore } from './seal-store.js';
+import { SealBroken, type SealStore } from './seal-store.js';
 import { HASH_BYTES, TILE_WIDTH, TileSource } from './tiles.js';
 
 export interface SealedLog {
@@ -34,12 +35,13 @@ export interface VerifyReport {
 }
 
 /** Stops a verification. `ordinal` is null when it is a seal that is wrong, not an event. */
-class Found extends Error {
+export class NotAsSealed extends Error {
   constructor(
     readonly ordinal: number | null,
     message: string,
   ) {
     super(message);
+    this.name = 'NotAsSealed';
   }
 }
 
@@ -67,7 +69,7 @@ class Heads {
     this.count++;
     const head = opened(kept.note, this.log.keys, `the checkpoint of ${kept.size} events`);
     if (head.size !== kept.size || head.position !== kept.position)
-      throw new Found(null, `the checkpoint kept for ${kept.size} events speaks of ${head.size}`);
+      throw new NotAsSealed(null, `the checkpoint kept for ${kept.size} events speaks of ${head.size}`);
     return head;
   }
 
@@ -81,37 +83,40 @@ const opened = (note: string, keys: readonly NoteVerifier[], what: string): Tree
   try {
     return openCheckpoint(note, keys);
   } catch (error) {
-    if (error instanceof NoteError) throw new Found(null, `${what}: ${error.message}`);
+    if (error instanceof NoteError) throw new NotAsSealed(null, `${what}: ${error.message}`);
     throw error;
+  }
+};
+
+/** A page of the log, up to where it cannot be read in order: what is before the damage may be wrong earlier. */
+const pageAfter = async (
+  store: EventStore,
+  after: Position,
+): Promise<{ readonly events: readonly StoredEvent[]; readonly damage: string | null }> => {
+  try {
+    return { events: await store.readStored(after, PAGE), damage: null };
+  } catch (error) {
+    if (!(error instanceof LogDamaged)) throw error;
+    const before = error.position - 1 - after;
+    return { events: before > 0 ? await store.readStored(after, before) : [], damage: error.message };
   }
 };
 
 /**
  * Every event of the log with its number; a page is read while the one before is looked at.
- * @throws Found where the log itself cannot be read in order
+ * @throws NotAsSealed where the log itself cannot be read in order
  */
 async function* numbered(store: EventStore): AsyncIterable<readonly [number, StoredEvent]> {
   let ordinal = 0;
-  let page = store.readStored(0, PAGE);
-  for (let after = 0; ; ) {
-    let events: StoredEvent[];
-    try {
-      events = await page;
-    } catch (error) {
-      if (!(error instanceof LogDamaged)) throw error;
-      // All before the damage is compared first: it may be wrong earlier.
-      const before = error.position - 1 - after;
-      events = before > 0 ? await store.readStored(after, before) : [];
-      for (const event of events) yield [ordinal++, event];
-      throw new Found(ordinal, error.message);
-    }
+  for (let page = pageAfter(store, 0); ; ) {
+    const { events, damage } = await page;
     const last = events.at(-1);
-    if (!last) return;
-    after = last.position;
-    page = store.readStored(after, PAGE);
+    if (last && damage === null) page = pageAfter(store, last.position);
     // Whoever takes the page hears of it.
     page.catch(() => {});
     for (const event of events) yield [ordinal++, event];
+    if (damage !== null) throw new NotAsSealed(ordinal, damage);
+    if (!last) return;
   }
 }
 
@@ -152,7 +157,14 @@ export const verifyLog = async (log: SealedLog, outside: readonly string[] = [])
   });
   try {
     const foreign = outside.map((note, i) => opened(note, log.keys, `checkpoint ${i + 1} of those given`));
-    const sealed = (await log.seals.latest())?.size ?? 0;
+    const latest = await log.seals.latest();
+    const sealed = latest?.size ?? 0;
+    const own = latest
+      ? opened(latest.note, log.keys, `the checkpoint of ${sealed} events`).origin
+      : foreign[0]?.origin;
+    for (const [i, head] of foreign.entries())
+      if (head.origin !== own)
+        throw new NotAsSealed(null, `checkpoint ${i + 1} of those given is of another log, ${head.origin}`);
     heads = new Heads(log, foreign, sealed);
     const leaves = new SealedLeaves(log.seals);
     const longest = foreign.reduce<TreeHead | undefined>((a, b) => (a && a.size >= b.size ? a : b), undefined);
@@ -165,7 +177,7 @@ export const verifyLog = async (log: SealedLog, outside: readonly string[] = [])
       const leaf = leafOf(ordinal, event);
       const expected = ordinal < sealed ? await leaves.at(ordinal) : leaf;
       if (!expected?.equals(leaf))
-        throw new Found(ordinal, `event ${ordinal} (position ${event.position}) is not the one that was sealed`);
+        throw new NotAsSealed(ordinal, `event ${ordinal} (position ${event.position}) is not the one that was sealed`);
       range.append(leaf);
       for (const other of heads.at(range.size)) compare(range, other, good, 'a checkpoint that was given');
       if (head?.size !== range.size) continue;
@@ -175,20 +187,23 @@ export const verifyLog = async (log: SealedLog, outside: readonly string[] = [])
     }
     const wanted = Math.max(sealed, longest?.size ?? 0);
     if (range.size < wanted)
-      throw new Found(range.size, `the log ends after ${range.size} events, but ${wanted} were sealed`);
+      throw new NotAsSealed(range.size, `the log ends after ${range.size} events, but ${wanted} were sealed`);
     return report(null);
   } catch (error) {
-    if (error instanceof Found) return report(error);
+    if (error instanceof NotAsSealed) return report(error);
     throw error;
   }
 };
 
 const compare = (range: CompactRange, head: TreeHead, good: number, what: string): void => {
   if (range.root().equals(head.root)) return;
-  throw new Found(good, `the events from ${good} to ${head.size - 1} are not those of ${what}`);
+  throw new NotAsSealed(good, `the events from ${good} to ${head.size - 1} are not those of ${what}`);
 };
 
-/** Sealed events with their numbers, from `from` on. */
+/**
+ * Sealed events with their numbers, from `from` on.
+ * @throws NotAsSealed where the log ends before its seals do, or cannot be read in order
+ */
 export async function* sealedEvents(
   { store, seals }: Pick<SealedLog, 'store' | 'seals'>,
   from: number,
@@ -197,13 +212,16 @@ export async function* sealedEvents(
   const start = (await seals.upTo('size', from)) ?? { size: 0, position: 0 };
   let ordinal = start.size;
   for (let after = start.position; ordinal < size; ) {
-    const events = await store.readStored(after, PAGE);
-    const last = events.at(-1);
-    if (!last) return;
+    const { events, damage } = await pageAfter(store, after);
     for (const event of events) {
       if (ordinal >= from && ordinal < size) yield [ordinal, event];
       ordinal++;
     }
+    if (ordinal >= size) return;
+    const bad = Math.max(ordinal, from);
+    if (damage !== null) throw new NotAsSealed(bad, damage);
+    const last = events.at(-1);
+    if (!last) throw new NotAsSealed(bad, `the log ends before event ${bad}, but ${size} were sealed`);
     after = last.position;
   }
 }
@@ -214,21 +232,43 @@ export interface Inclusion {
   readonly event: StoredEvent;
   /** From the leaf up. */
   readonly proof: readonly Hash[];
+  /** What it leads to, as a note. */
+  readonly checkpoint: string;
   readonly ok: boolean;
 }
 
-/** Proves events from `from` on, at most `count`, against the newest checkpoint. @throws NoteError when it is not to be trusted */
+/**
+ * Proves events from `from` on, at most `count`, against the newest checkpoint.
+ * @throws NotAsSealed where they cannot be read, or the seals have no path for them
+ * @throws NoteError when the checkpoint is not to be trusted
+ */
 export async function* verifyRange(log: SealedLog, from: number, count: number): AsyncIterable<Inclusion> {
-  const checkpoint = await log.seals.latest();
-  if (!checkpoint || count <= 0) return;
-  const head = openCheckpoint(checkpoint.note, log.keys);
+  const latest = await log.seals.latest();
+  if (!latest || count <= 0) return;
+  const head = openCheckpoint(latest.note, log.keys);
+  const end = Math.min(head.size, from + count);
+  if (from >= end) return;
   const source = new TileSource((level, index) => log.seals.tile(level, index));
+  let next = from;
   for await (const [ordinal, event] of sealedEvents(log, from)) {
-    if (ordinal >= Math.min(head.size, from + count)) return;
-    const proof = await inclusionProof(source, ordinal, head.size);
-    yield { ordinal, event, proof, ok: isIncluded(leafOf(ordinal, event), ordinal, head.size, proof, head.root) };
+    const proof = await readable(inclusionProof(source, ordinal, head.size));
+    const ok = isIncluded(leafOf(ordinal, event), ordinal, head.size, proof, head.root);
+    yield { ordinal, event, proof, checkpoint: latest.note, ok };
+    next = ordinal + 1;
+    if (next >= end) return;
   }
+  throw new NotAsSealed(next, `the checkpoint kept for ${latest.size} events speaks of ${head.size}`);
 }
+
+/** @throws NotAsSealed where the seals lack a hash */
+const readable = async <T>(hashes: Promise<T>): Promise<T> => {
+  try {
+    return await hashes;
+  } catch (error) {
+    if (error instanceof SealBroken) throw new NotAsSealed(null, error.message);
+    throw error;
+  }
+};
 
 /** Whether one checkpoint's log is the beginning of the other's, with the proof. */
 export const verifyConsistency = async (
@@ -244,9 +284,14 @@ export const verifyConsistency = async (
   const sealed = (await log.seals.latest())?.size ?? 0;
   if (newer.size > sealed) return refused(`${newer.size} events were sealed, but the seals here end at ${sealed}`);
   const source = new TileSource((level, index) => log.seals.tile(level, index));
-  if (!(await rootOf(source, newer.size)).equals(newer.root))
-    return refused(`the seals here are not those that the checkpoint of ${newer.size} events signs`);
-  const proof = await consistencyProof(source, older.size, newer.size);
-  const ok = isConsistent(older, newer, proof);
-  return { ok, problem: ok ? null : 'the older checkpoint is not the beginning of the newer', proof };
+  try {
+    if (!(await rootOf(source, newer.size)).equals(newer.root))
+      return refused(`the seals here are not those that the checkpoint of ${newer.size} events signs`);
+    const proof = await consistencyProof(source, older.size, newer.size);
+    const ok = isConsistent(older, newer, proof);
+    return { ok, problem: ok ? null : 'the older checkpoint is not the beginning of the newer', proof };
+  } catch (error) {
+    if (error instanceof SealBroken) return refused(error.message);
+    throw error;
+  }
 };

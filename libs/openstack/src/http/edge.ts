@@ -279,7 +279,8 @@ export class Edge {
 
   /** The moment a read asks for, taken out of its query. */
   private momentOf({ spec }: Served, query: Record<string, string[]>): string | undefined {
-    if (!this.options.lookingBack || spec.method !== 'GET' || query.at === undefined) return undefined;
+    if (!this.options.lookingBack || query.at === undefined) return undefined;
+    if (spec.method !== 'GET') throw new DomainError('invalid', 'What was cannot be changed.');
     const [moment, ...more] = query.at;
     delete query.at;
     if (more.length > 0) throw new DomainError('invalid', 'One moment can be asked for at a time.');

@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { type Position, seconds, unavailable } from '@omnivisor/contracts';
+import { invalid, type Position, seconds, unavailable } from '@omnivisor/contracts';
 import { LOG_APPENDED } from '@omnivisor/eventsourcing';
 import type { IndexQuery } from '@omnivisor/eventsourcing/event-index';
 import type { GatewayCore } from '../../core/gateway-core.js';
@@ -48,10 +48,15 @@ export class EventFollower {
     for (const stop of this.stops) await stop();
   }
 
-  /** @throws DomainError `unavailable` when too many follow already */
+  /**
+   * @throws DomainError `unavailable` when too many follow already; `invalid` beyond the end: an older log has been restored,
+   * and whoever waits for that position would miss what comes before
+   */
   async follow(options: FollowOptions): Promise<Readable> {
     if (this.followers >= MAX_FOLLOWERS) throw unavailable('Too many follow the log. Please try again.');
-    const from = options.after ?? (await this.core.head());
+    const head = await this.core.head();
+    const from = options.after ?? head;
+    if (from > head) throw invalid(`The log ends at position ${head}.`);
     this.followers++;
     const stream = Readable.from(this.messages(options, from));
     stream.once('close', () => this.followers--);

@@ -53,6 +53,13 @@ const created = (projectId: string): ServerEvent => ({
 const locked: ServerEvent = { type: 'ServerLocked', data: { serverId, reason: null, by: 'owner' } };
 
 describe('following the log', () => {
+  it('does not wait for a position that the log does not have, as after an older one was restored', async () => {
+    const head = await cloud.core.head();
+    const beyond = await reading(auditor.token, '', { 'last-event-id': String(head + 1) });
+    expect(beyond.answer.status).toBe(400);
+    beyond.close();
+  });
+
   it('tells of events as they come, of the own project only, and goes on where it was', async () => {
     const [mine, foreign] = [await reading(auditor.token, ''), await reading(stranger.token, '?type=ServerLocked')];
     expect(mine.answer.headers.get('content-type')).toBe('text/event-stream');

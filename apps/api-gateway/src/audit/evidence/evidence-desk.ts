@@ -1,6 +1,7 @@
-import { invalid, notFound } from '@omnivisor/contracts';
+import { conflict, invalid, notFound } from '@omnivisor/contracts';
 import {
   leafText,
+  NotAsSealed,
   NoteError,
   type NoteVerifier,
   openCheckpoint,
@@ -12,14 +13,14 @@ import {
 } from '@omnivisor/eventsourcing/seal';
 import { z } from 'zod';
 import type { GatewayCore } from '../../core/gateway-core.js';
-import { AdminCommands } from '../admin-commands.js';
+import { AdminCommands, parse } from '../admin-commands.js';
 import type { Evidence } from './evidence.js';
 
 const whole = z.coerce.number().int().nonnegative();
 /** Public keys that the caller trusts; the log's own when none are given. */
 const keys = z.array(z.string()).default([]);
 const VerifyArguments = z.object({ keys, checkpoints: z.array(z.string()).default([]) });
-const RangeArguments = z.object({ keys, from: whole, count: whole.max(100_000) });
+const RangeArguments = z.object({ keys, from: whole, count: whole.max(1_000_000) });
 const ProveArguments = z.object({ keys, id: z.string() });
 const ConsistencyArguments = z.object({ keys, notes: z.tuple([z.string(), z.string()]) });
 const LeavesArguments = z.object({ from: whole });
@@ -28,12 +29,14 @@ const LONG = 600_000;
 /** Characters of one page of leaves: it has to pass the bus. */
 const PAGE = 300_000;
 
-/** What was asked about a note that is none is the caller's mistake. */
+/** What was asked about a note that is none is the caller's mistake; that the log is not what was sealed is an answer. */
 const foreseen = async <T>(work: () => Promise<T>): Promise<T> => {
   try {
     return await work();
   } catch (error) {
     if (error instanceof NoteError) throw invalid(error.message);
+    if (error instanceof NotAsSealed)
+      throw conflict(error.ordinal === null ? error.message : `event ${error.ordinal}: ${error.message}`);
     throw error;
   }
 };
@@ -55,7 +58,7 @@ export class EvidenceDesk {
       schema: z.ZodType<A>,
       handler: (args: A) => Promise<unknown>,
       timeout?: number,
-    ) => this.commands.serve(command, (args) => foreseen(() => handler(schema.parse(args))), timeout);
+    ) => this.commands.serve(command, (args) => foreseen(() => handler(parse(schema, args))), timeout);
     await serve('audit-verify', VerifyArguments, (args) => this.verify(args), LONG);
     await serve('audit-verify-range', RangeArguments, (args) => this.verifyRange(args), LONG);
     await serve('audit-prove', ProveArguments, (args) => this.prove(args), LONG);
@@ -76,31 +79,37 @@ export class EvidenceDesk {
   }
 
   private async verifyRange({ keys, from, count }: z.output<typeof RangeArguments>) {
-    const report = { ok: true, events: 0, firstBad: null as number | null };
-    for await (const { ordinal, ok } of verifyRange(await this.log(keys), from, count)) {
-      report.events++;
-      if (!ok) return { ...report, ok, firstBad: ordinal };
+    const report = { events: 0, firstBad: null as number | null, problem: null as string | null };
+    try {
+      for await (const { ordinal, ok } of verifyRange(await this.log(keys), from, count)) {
+        if (!ok) throw new NotAsSealed(ordinal, `event ${ordinal} is not the one that was sealed`);
+        report.events++;
+      }
+    } catch (error) {
+      if (!(error instanceof NotAsSealed)) throw error;
+      return { ...report, ok: false, firstBad: error.ordinal, problem: error.message };
     }
-    return report;
+    if (report.events === 0) throw notFound(`no event from ${from} on is sealed`);
+    return { ...report, ok: true };
   }
 
   private async prove({ keys, id }: z.output<typeof ProveArguments>) {
     const log = await this.log(keys);
     const ordinal = await this.ordinalOf(log, id);
-    for await (const { event, proof, ok } of verifyRange(log, ordinal, 1))
+    for await (const { event, proof, checkpoint, ok } of verifyRange(log, ordinal, 1))
       return {
         ok,
         ordinal,
         leaf: leafText(ordinal, event),
         proof: proof.map((hash) => hash.toString('base64')),
-        checkpoint: (await this.checkpoint()).note,
+        checkpoint,
       };
     throw notFound(`event ${id} is not sealed yet`);
   }
 
   /** @param id of an event, or its position */
   private async ordinalOf(log: SealedLog, id: string): Promise<number> {
-    const position = /^\d+$/.test(id) ? Number(id) : null;
+    const position = /^\d{1,15}$/.test(id) ? Number(id) : null;
     const start = position === null ? undefined : await log.seals.upTo('position', position - 1);
     for await (const [ordinal, event] of sealedEvents(log, start?.size ?? 0)) {
       if (position === null ? event.id === id : event.position === position) return ordinal;
