@@ -92,6 +92,14 @@ describe('why', () => {
   });
 });
 
+describe('a command', () => {
+  it('says which of its arguments is wrong', async () => {
+    await expect(ask('audit-list', { limit: 1_001 })).rejects.toThrow('limit: Too big: expected number to be <=1000');
+    await expect(ask('audit-list', { outcome: 'odd' })).rejects.toThrow('outcome: ');
+    await expect(ask('audit-who', {})).rejects.toThrow('arguments: ');
+  });
+});
+
 describe('who', () => {
   it('tells who did something to a resource, and who tried to', async () => {
     expect(await ask('audit-who', { resource: serverId })).toMatchObject([

@@ -29,7 +29,7 @@ export const auditCommands = (program: Command, context: CommandContext): void =
     .command('list')
     .description('events of the log, oldest first')
     .option('--after <position>', 'start after this position', count)
-    .option('--limit <n>', 'at most this many', count)
+    .option('--limit <n>', 'at most this many, 100 when not given, and 1,000', count)
     .option('--type <type>', 'events of one type, e.g. ServerScheduled')
     .option('--stream <stream>', 'events of one stream, e.g. server-<id>')
     .option('--project <id>', 'matters of this project; none for the cloud itself')
