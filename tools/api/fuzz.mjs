@@ -10,7 +10,13 @@ import { parseArgs } from 'node:util';
 import { installDependencies } from '../start/dependencies.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
-const { values } = parseArgs({ options: { minutes: { type: 'string', default: '10' } } });
+const { values } = parseArgs({
+  options: { minutes: { type: 'string', default: '10' }, help: { type: 'boolean', default: false } },
+});
+if (values.help) {
+  console.log('npm run fuzz -- [--minutes N]   random requests for N minutes (10); FC_SEED=<seed> tries a run again');
+  process.exit();
+}
 const minutes = Number(values.minutes);
 if (!(minutes > 0)) {
   console.error(`--minutes ${values.minutes} is not a number of minutes`);

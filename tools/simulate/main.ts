@@ -20,13 +20,19 @@ const USAGE = `npm run simulate -- [options]
   --trace        prints all that happens
   --no-shrink    does not look for a shorter history of a failure`;
 
+/** Not 1: that is a failure found. */
+const askedWrongly = (why: string): never => {
+  console.error(`${why}\n\n${USAGE}`);
+  process.exit(2);
+};
+
 const whole = (text: string | undefined, otherwise: number): number => {
   if (text === undefined) return otherwise;
-  if (!/^[0-9]+$/.test(text)) throw new Error(`${text} is no whole number\n\n${USAGE}`);
+  if (!/^[0-9]+$/.test(text)) askedWrongly(`${text} is no whole number`);
   return Number(text);
 };
 
-const { values } = parseArgs({
+const OPTIONS = {
   options: {
     seed: { type: 'string' },
     seeds: { type: 'string' },
@@ -40,7 +46,24 @@ const { values } = parseArgs({
     'no-shrink': { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
-});
+} as const;
+
+const given = () => {
+  try {
+    return parseArgs(OPTIONS).values;
+  } catch (error) {
+    return askedWrongly((error as Error).message);
+  }
+};
+const values = given();
+
+const historyIn = (file: string): History => {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as History;
+  } catch (error) {
+    return askedWrongly(`${file}: ${(error as Error).message}`);
+  }
+};
 
 const cpuSeconds = () => {
   const { user, system } = process.cpuUsage();
@@ -108,7 +131,7 @@ const main = async (): Promise<number> => {
     return 0;
   }
   if (values.teeth) return teeth();
-  if (values.history) return (await judged(JSON.parse(readFileSync(values.history, 'utf8')) as History)) ? 0 : 1;
+  if (values.history) return (await judged(historyIn(values.history))) ? 0 : 1;
   const first = whole(values.seed, 1);
   const seeds = whole(values.seeds, values.nightly ? 100_000 : values.seed === undefined ? 100 : 1);
   const jobs = whole(values.jobs, values.nightly ? availableParallelism() : 1);

@@ -11,6 +11,7 @@ import { dueImage, howToInstall, whyImageless } from './needs.mjs';
 import { linkSettings, publicUrlOf, startOptions } from './options.mjs';
 import { isAlive } from './processes.mjs';
 import { Progress } from './progress.mjs';
+import { PASSED } from './services.mjs';
 import { currentServices } from './state.mjs';
 
 const login = { username: 'demo', password: "p-w'_1", project: 'demo' };
@@ -132,4 +133,15 @@ describe('the state of a run', () => {
     ]);
   });
   it('is an empty list when nothing runs', () => expect(currentServices(null)).toEqual([]));
+});
+
+describe('what services are told of the environment', () => {
+  it.each(['CADF', 'NOTIFICATIONS', 'CHECKPOINT_DIR', 'CHECKPOINT_BUCKET_URL', 'SEALING_KEY_DAYS', 'LIMIT_LOGINS'])(
+    'has OMNIVISOR_%s',
+    (name) => expect(PASSED.test(`OMNIVISOR_${name}`)).toBe(true),
+  );
+
+  it.each(['MASTER_KEY_FILE', 'DATABASE_URL', 'PORT', 'NATS_CREDS'])('has no OMNIVISOR_%s of the caller', (name) =>
+    expect(PASSED.test(`OMNIVISOR_${name}`)).toBe(false),
+  );
 });

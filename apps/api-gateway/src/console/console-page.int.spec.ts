@@ -18,7 +18,8 @@ import { serveConsolePages } from './console-pages.js';
 import { ConsoleProxy } from './console-proxy.js';
 
 const canRun = which('chromium-headless-shell') && which('qemu-system-x86_64');
-const NAME = 'guest-of-the-console';
+/** What a guest calls itself is text of others. */
+const NAME = '<img src=x onerror=document.title=1>';
 
 describe.skipIf(!canRun)('the page of a VNC console, in a browser', () => {
   const folder = mkdtempSync(join(tmpdir(), 'console-page-'));
@@ -28,7 +29,20 @@ describe.skipIf(!canRun)('the page of a VNC console, in a browser', () => {
   let browser: Browser;
   let root: string;
   beforeAll(async () => {
-    const options = ['-S', '-M', 'pc', '-accel', 'tcg', '-m', '16', '-nodefaults', '-vga', 'std', '-name', NAME];
+    const options = [
+      '-S',
+      '-M',
+      'pc',
+      '-accel',
+      'tcg',
+      '-m',
+      '16',
+      '-nodefaults',
+      '-vga',
+      'std',
+      '-name',
+      `guest=${NAME}`,
+    ];
     guest = spawn('qemu-system-x86_64', [...options, '-vnc', `unix:${socket}`], { stdio: 'ignore' });
     const answers = () =>
       new Promise<boolean>((resolve) => {
@@ -79,7 +93,7 @@ describe.skipIf(!canRun)('the page of a VNC console, in a browser', () => {
 
   const status = () => browser.evaluate<string>(`document.getElementById('status').innerText`);
 
-  it('shows the screen of a guest, and nothing that its policy keeps out', async () => {
+  it('OSSA-2026-006 shows the screen of a guest and its name as text, and nothing that its policy keeps out', async () => {
     await browser.open(consoleUrl(root, 'vnc', 'good'));
     await browser.until(`!document.getElementById('ctrl-alt-del').disabled`);
     expect(await status()).toBe(`Connected to QEMU (${NAME})`);
@@ -95,7 +109,7 @@ describe.skipIf(!canRun)('the page of a VNC console, in a browser', () => {
   });
 
   it.each(['//evil.example/x', 'https://evil.example/', 'javascript:alert(1)', '//['])(
-    'goes to no other server: %s',
+    'OSSA-2020-008 goes to no other server: %s',
     async (path) => {
       await browser.open(`${root}/console/vnc_lite.html?path=${encodeURIComponent(path)}`);
       await browser.until(`document.getElementById('status').innerText !== 'Loading'`);

@@ -1,6 +1,7 @@
 import { invalid } from '@omnivisor/contracts';
 import type { Command } from 'commander';
 import { printJson, printLine, printTable } from '../output.js';
+import { count } from './arguments.js';
 import type { CommandContext } from './context.js';
 import { withNewKey } from './new-key.js';
 
@@ -124,9 +125,15 @@ export const hostCommands = (program: Command, context: CommandContext): void =>
       .argument('<host>', 'name or id')
       .argument('<server>', 'id of the server whose guest it is')
       .description(doc)
+      .option(
+        '--attempt <n>',
+        'only the guest of this attempt, as listed: refused when another one is there by now',
+        count,
+      )
       .option('--json', 'as JSON')
-      .action(async (name: string, serverId: string, { json }) => {
-        const line = (await ask(`host-quarantine-${verdict}`, { host: name, serverId })) as GuestLine;
+      .action(async (name: string, serverId: string, { attempt, json }) => {
+        const args = { host: name, serverId, ...(attempt === undefined ? {} : { attempt }) };
+        const line = (await ask(`host-quarantine-${verdict}`, args)) as GuestLine;
         if (json) printJson(out, line);
         else guests([line]);
       });

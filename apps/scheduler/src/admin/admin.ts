@@ -11,7 +11,7 @@ const HOSTS = '5f2c7f5e-3c37-4f6f-9d6f-2b1a5f0c9a11';
 
 const HostName = z.string().regex(/^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$/, 'is no host name');
 const Named = z.object({ host: z.string().min(1) });
-const Guest = Named.extend({ serverId: ServerId });
+const Guest = Named.extend({ serverId: ServerId, attempt: z.number().int().positive().optional() });
 const Enroll = z.object({
   name: HostName,
   availabilityZone: z
@@ -117,9 +117,9 @@ export class Admin implements ActivePart {
   }
 
   private async settle(args: Record<string, unknown>, verdict: 'keep' | 'discard') {
-    const { host: name, serverId } = parse(Guest, args);
+    const { host: name, serverId, attempt } = parse(Guest, args);
     const host = await this.find(name);
-    const after = await this.send(host.id!, { type: 'settleQuarantine', hostId: host.id!, serverId, verdict });
+    const after = await this.send(host.id!, { type: 'settleQuarantine', hostId: host.id!, serverId, verdict, attempt });
     return { host: after.name, serverId, ...after.quarantine[serverId] };
   }
 

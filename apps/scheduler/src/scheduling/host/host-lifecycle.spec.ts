@@ -80,5 +80,10 @@ describe('a host', () => {
     const found: HostEvent = { type: 'HostQuarantineReported', data: { hostId, ...guest('s1') } };
     expect(types(given(enrolled, session(1), found).when(settle))).toEqual(['HostQuarantineSettled']);
     expect(() => given(enrolled).when(settle)).toThrow('quarantine');
+    const { attempt } = guest('s1');
+    expect(types(given(enrolled, session(1), found).when({ ...settle, attempt }))).toEqual(['HostQuarantineSettled']);
+    expect(() => given(enrolled, session(1), found).when({ ...settle, attempt: attempt + 1 })).toThrow(
+      `of attempt ${attempt}`,
+    );
   });
 });

@@ -47,6 +47,8 @@ export type HostCommand =
       readonly hostId: HostId;
       readonly serverId: ServerId;
       readonly verdict: 'keep' | 'discard';
+      /** The guest that is meant; whichever is there when not given. */
+      readonly attempt?: number | undefined;
     };
 
 const enroll = (command: Extract<HostCommand, { type: 'enroll' }>, host: Host): HostEvent[] => {
@@ -119,6 +121,8 @@ const decide = (command: HostCommand, host: Host): HostEvent[] => {
     case 'settleQuarantine': {
       const guest = host.quarantine[command.serverId];
       if (!guest) throw notFound('no such guest in quarantine on this host');
+      if (command.attempt !== undefined && command.attempt !== guest.attempt)
+        throw conflict(`the guest in quarantine there is of attempt ${guest.attempt}`);
       if (guest.verdict === command.verdict) return [];
       const { serverId, verdict } = command;
       return [{ type: 'HostQuarantineSettled', data: { hostId, serverId, verdict } }];
