@@ -1,6 +1,6 @@
 import type { Milliseconds, Position } from '@omnivisor/contracts';
 import { seconds } from '@omnivisor/contracts';
-import type { EventStore, StoredEvent } from '../event-store.js';
+import { type EventStore, LogDamaged, type StoredEvent } from '../event-store.js';
 import { type Checkpoint, signCheckpoint } from './checkpoint.js';
 import { leafOf } from './leaf.js';
 import { CompactRange } from './merkle.js';
@@ -38,8 +38,8 @@ interface Edge {
  * It reads what has been appended and stands in nobody's way. Several may run; each seals the same log.
  */
 export class Sealer {
-  /** Set when it stopped for good: the log is not what was sealed. */
-  failure: SealBroken | undefined;
+  /** Set when it stopped for good: the log is not what was sealed, or has a hole in what is to be. */
+  failure: SealBroken | LogDamaged | undefined;
   private edge: Edge | undefined;
   private running: Promise<void> | undefined;
   private timer: (() => void) | undefined;
@@ -75,7 +75,7 @@ export class Sealer {
     this.running = this.drain()
       .catch((error) => {
         this.edge = undefined;
-        if (error instanceof SealBroken) this.failure = error;
+        if (error instanceof SealBroken || error instanceof LogDamaged) this.failure = error;
         this.options.onError(error);
         this.timer ??= this.options.clock.after(INTERVAL, () => this.run());
       })

@@ -225,9 +225,13 @@ describe('sealing', () => {
     expect(await verifyLog({ store, seals, keys })).toMatchObject({ ok: true, events: 2_103 });
   });
 
-  it('stops when the log is no longer the one that was sealed', async () => {
+  it.each([
+    ['is no longer the one that was sealed', 'SealBroken', (events: readonly StoredEvent[]) => events.slice(0, 5)],
+    ['has a hole after that', 'LogDamaged', (events: readonly StoredEvent[]) => events.toSpliced(11, 1)],
+  ])('stops when the log %s', async (_, name, spoilt) => {
     const { store, seals } = await sealedLog(10);
-    const short = changed((await store.readStored(0, 100)).slice(0, 5));
+    for (const stream of ['test-b', 'test-c', 'test-d']) await store.append(stream, -1, [newEvent('Happened')]);
+    const short = changed(spoilt(await store.readStored(0, 100)));
     const errors: unknown[] = [];
     const sealer = new Sealer({
       store: short,
@@ -240,7 +244,7 @@ describe('sealing', () => {
     });
     sealer.start();
     await sealer.stop();
-    expect(sealer.failure).toMatchObject({ name: 'SealBroken' });
+    expect(sealer.failure).toMatchObject({ name });
     expect(errors).toEqual([sealer.failure]);
   });
 });
