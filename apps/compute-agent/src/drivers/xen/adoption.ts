@@ -135,7 +135,8 @@ const UNASKED: readonly unknown[] = ['default', 'False'];
 const DEFAULT_MTU = 1500;
 
 const refuseSettings = ({ b_info: built, c_info: made }: Config): void => {
-  const lists = Object.entries(built).filter(([, value]) => Array.isArray(value));
+  // What is asked of the CPU is a list, or from Xen 4.17 on two.
+  const lists = Object.entries({ ...built, ...Object(built.cpuid) }).filter(([, value]) => Array.isArray(value));
   // Pinned CPUs, devices of the machine, NUMA nodes, features of the CPU: all that has several values.
   for (const kind of others(Object.fromEntries(lists), 'avail_vcpus', 'bootloader_args'))
     unsupported(`a guest with ${kind}`);
