@@ -47,6 +47,7 @@ const AREAS = {
   recovery: [DRIVER, 'hypervisor driver: xen an agent that ends'],
   image: [DRIVER, 'the test image in a paravirtual domain'],
   guards: [DRIVER, 'guarded ports'],
+  settings: [DRIVER, 'settings that an adopted domain would lose'],
   ...Object.fromEntries(
     Object.entries({
       ...{ host: 'the host', spawning: 'spawning', power: 'power', pausing: 'pausing', suspending: 'suspending' },

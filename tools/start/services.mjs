@@ -21,7 +21,7 @@ const SMALL_YOUNG = '--max-semi-space-size=4';
 
 /** What a caller may say to all services; one that does not know a variable leaves it alone. */
 export const PASSED =
-  /^OMNIVISOR_(?:PROFILE|TRUSTED_PROXIES|LIMIT_\w+|DRAIN_SECONDS|CADF|NOTIFICATIONS|SEALING_KEY_DAYS|CHECKPOINT_\w+|CONSOLE_ORIGINS|\w+_(?:ALLOCATION_RATIO|WEIGHT_MULTIPLIER))$/;
+  /^OMNIVISOR_(?:PATIENCE|PROFILE|TRUSTED_PROXIES|LIMIT_\w+|DRAIN_SECONDS|CADF|NOTIFICATIONS|SEALING_KEY_DAYS|CHECKPOINT_\w+|CONSOLE_ORIGINS|\w+_(?:ALLOCATION_RATIO|WEIGHT_MULTIPLIER))$/;
 
 /**
  * How each of our own services is started. What they are told is their environment, and nothing else

@@ -61,6 +61,8 @@ const settings = z.object({
   OMNIVISOR_CHECKPOINT_BUCKET_KEY_FILE: z.string().optional(),
   /** Days for which an object cannot be removed; 0 for a bucket without object lock. */
   OMNIVISOR_CHECKPOINT_RETENTION_DAYS: z.coerce.number().int().nonnegative().default(365),
+  /** Times as long as usual that hosts may take until what they were asked counts as failed. */
+  OMNIVISOR_PATIENCE: z.coerce.number().min(1).default(1),
   /** Origins that browsers may open consoles from. */
   OMNIVISOR_CONSOLE_ORIGINS: list,
   /** Logins, requests with wrong tokens, uploads and lists in a minute, by source; lists also by project; 0 for any number. */

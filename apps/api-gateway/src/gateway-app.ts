@@ -40,6 +40,8 @@ import { ReportDesk } from './report/report-desk.js';
 
 export interface GatewayAppOptions {
   readonly ports: GatewayPorts;
+  /** Times as long as usual that hosts may take for what they are asked; 1 unless told. */
+  readonly patience?: number;
   readonly vault: Vault;
   readonly evidence: EvidencePorts;
   /** Finds events for auditors. */
@@ -83,7 +85,7 @@ const PASSED = [
 ] as const;
 
 export const startGatewayApp = async (options: GatewayAppOptions): Promise<GatewayApp> => {
-  const gateway = new Gateway(options.ports, options.vault, options.onError);
+  const gateway = new Gateway(options.ports, options.vault, options.onError, options.patience);
   const identity = new Identity(gateway.core, options.vault, {
     region: options.region,
     tokenLifetime: seconds(options.tokenSeconds),

@@ -48,10 +48,12 @@ export class Gateway {
   readonly serverPorts: ServerPorts;
   private readonly hosts: HostDesk;
 
+  /** @param patience times as long as usual that hosts may take for what they are asked */
   constructor(
     ports: GatewayPorts,
     private readonly vault: Vault,
     onError: (where: string, error: unknown) => void,
+    patience = 1,
   ) {
     this.personalKeys = new PersonalKeys(ports.store, vault, () => Date.parse(ports.clock.now()));
     const store = new PersonalStore(ports.store, this.personalKeys);
@@ -80,25 +82,29 @@ export class Gateway {
       onError,
     );
     this.core.run(
-      new ServerProcess(this.core, {
-        network: (server) => this.networkWants(server),
-        reserve: (request) => this.core.bus.request(reserve, request),
-        plug: (server, host, context) => this.plug(server, host, context),
-        settleQuota: async (server, context) => {
-          const { projectId } = server;
-          const held = { owner: ownerOf(server.id), amounts: serverAmounts(sizeHeld(server)) };
-          await this.core.commands.execute(quotaAggregate, projectId, { type: 'amend', projectId, ...held }, context);
+      new ServerProcess(
+        this.core,
+        {
+          network: (server) => this.networkWants(server),
+          reserve: (request) => this.core.bus.request(reserve, request),
+          plug: (server, host, context) => this.plug(server, host, context),
+          settleQuota: async (server, context) => {
+            const { projectId } = server;
+            const held = { owner: ownerOf(server.id), amounts: serverAmounts(sizeHeld(server)) };
+            await this.core.commands.execute(quotaAggregate, projectId, { type: 'amend', projectId, ...held }, context);
+          },
+          dropImage: async (imageId, context) =>
+            void (await this.core.bus.request(abortSnapshotImage, { imageId, context })),
+          dropTransfer: async (transferId, context) =>
+            void (await this.core.bus.request(deleteDiskTransfer, { transferId, context })),
+          sends: async (host) => sendingHost(await (await this.core.fresh()).get(hostTable, host)),
+          strays: async (serverId) => straysOf(await (await this.core.fresh()).find(hostTable), serverId),
+          sent: (imageId) => this.core.bus.request(completeSnapshotImage, { imageId }),
+          releasePort: ({ id }, portId, context) => this.serverPorts.releaseOne(id, portId, context),
+          release: (server, context) => this.release(server, context),
         },
-        dropImage: async (imageId, context) =>
-          void (await this.core.bus.request(abortSnapshotImage, { imageId, context })),
-        dropTransfer: async (transferId, context) =>
-          void (await this.core.bus.request(deleteDiskTransfer, { transferId, context })),
-        sends: async (host) => sendingHost(await (await this.core.fresh()).get(hostTable, host)),
-        strays: async (serverId) => straysOf(await (await this.core.fresh()).find(hostTable), serverId),
-        sent: (imageId) => this.core.bus.request(completeSnapshotImage, { imageId }),
-        releasePort: ({ id }, portId, context) => this.serverPorts.releaseOne(id, portId, context),
-        release: (server, context) => this.release(server, context),
-      }),
+        patience,
+      ),
     );
     this.core.run(new ReservationProcess(this.core, { server: serverReservation, ...networkReservations }));
   }

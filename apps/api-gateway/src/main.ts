@@ -103,6 +103,7 @@ const service = await startGatewayApp({
   },
   eventIndex,
   logger: log,
+  patience: config.OMNIVISOR_PATIENCE,
   region: config.OMNIVISOR_REGION,
   tokenSeconds: config.OMNIVISOR_TOKEN_SECONDS,
   adminPassword: config.OMNIVISOR_ADMIN_PASSWORD_FILE && readSecret(config.OMNIVISOR_ADMIN_PASSWORD_FILE),

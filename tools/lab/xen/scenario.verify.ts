@@ -20,6 +20,8 @@ describe('a cloud with Xen', () => {
 
   beforeAll(async () => {
     keep('tried');
+    // What starts the cloud tells its services; the agents are told below.
+    process.env.OMNIVISOR_PATIENCE = `${SLOWNESS}`;
     cloud = await RunningCloud.start({ bootstrap: false });
     const environment = {
       OMNIVISOR_PATIENCE: `${SLOWNESS}`,

@@ -141,7 +141,13 @@ describe('adopting a domain of Xen', { timeout: 30_000 }, () => {
       '"iomem" : [{}]',
       '"tsc_mode" : "native"',
     ),
-    ...built('"type.pvh" : { "pvshim" : "True" }', '"cpuid" : [{}]'),
+    ...built(
+      '"type.pvh" : { "pvshim" : "True" }',
+      '"cpuid" : [{}]',
+      '"cpuid" : { "cpuid" : [{}], "msr" : [] }',
+      '"arch_x86" : { "msr_relaxed" : "True" }',
+    ),
+    ...['"ssid_label" : "system_u:system_r:domU_t"', '"driver_domain" : "True"'].map((c) => `s/"uuid" : /${c}, &/`),
     ...['s/"weight" : 256/"weight" : 512/', 's/"weight" : /"cap" : 50, "weight" : /', 's/"uuid" : /"poolid" : 1, &/'],
     ...['s/"target_memkb" : [0-9]*/"target_memkb" : 8192/', 's/"max_vcpus" : 1/"max_vcpus" : 4/'],
   ])('is refused where it would be another after its next start: %s', async (how) => {
@@ -154,6 +160,7 @@ describe('adopting a domain of Xen', { timeout: 30_000 }, () => {
   it.each([
     ...nic('"mtu" : 1400', '"devid" : 1, "model" : "rtl8139", "trusted" : "True", "ip" : null'),
     ...built('"vcpu_hard_affinity" : [], "localtime" : "False", "type.pv" : { "e820_host" : "<default>" }'),
+    ...built('"arch_x86" : { "msr_relaxed" : "False" }', '"cpuid" : { "cpuid" : [], "msr" : [] }'),
     's/"target_memkb" : [0-9]*/"target_memkb" : 16380/',
   ])('is taken where that changes nothing: %s', async (how) => {
     const { serverId: id, ...rest } = mark();

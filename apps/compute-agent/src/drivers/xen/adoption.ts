@@ -15,7 +15,7 @@ const LINKS = { root: 'root-adopted.raw', kernel: 'root-adopted.kernel', ramdisk
 const Settings = z.object({
   domid: z.number(),
   config: z.looseObject({
-    c_info: z.object({
+    c_info: z.looseObject({
       type: z.string(),
       name: z.string(),
       uuid: z.string().default(''),
@@ -125,20 +125,23 @@ const others = (settings: object, ...named: readonly string[]): string[] =>
 
 /** What the schedulers of Xen give a domain of which nobody says more; -1 stands for it too. */
 const SHARES: Readonly<Record<string, number>> = { weight: 256, cap: 0, period: 10_000, budget: 4_000, extratime: 1 };
-/** Settings of one value that somebody has to have asked for, the last of them under the type. */
+/** Settings of one value that somebody has to have asked for, the last of them under the processor or the type. */
 const ASKED = [
-  ...['tsc_mode', 'localtime', 'rtc_timeoffset', 'disable_migrate', 'exec_ssid_label', 'exec_ssidref'],
+  ...['ssid_label', 'ssidref', 'exec_ssid_label', 'exec_ssidref', 'driver_domain'],
+  ...['tsc_mode', 'localtime', 'rtc_timeoffset', 'disable_migrate', 'nested_hvm', 'msr_relaxed'],
   ...['e820_host', 'pvshim', 'pvshim_path', 'pvshim_cmdline', 'pvshim_extra'],
 ];
 const UNASKED: readonly unknown[] = ['default', 'False'];
 const DEFAULT_MTU = 1500;
 
 const refuseSettings = ({ b_info: built, c_info: made }: Config): void => {
-  const lists = Object.entries(built).filter(([, value]) => Array.isArray(value));
+  // What is asked of the CPU is a list, or from Xen 4.17 on two.
+  const lists = Object.entries({ ...built, ...Object(built.cpuid) }).filter(([, value]) => Array.isArray(value));
   // Pinned CPUs, devices of the machine, NUMA nodes, features of the CPU: all that has several values.
   for (const kind of others(Object.fromEntries(lists), 'avail_vcpus', 'bootloader_args'))
     unsupported(`a guest with ${kind}`);
-  const single = { ...built, ...Object(built['type.pv']), ...Object(built['type.pvh']) } as Record<string, unknown>;
+  const parts = ['arch_x86', 'type.pv', 'type.pvh'].map((part) => Object(built[part]) as object);
+  const single: Record<string, unknown> = Object.assign({}, made, built, ...parts);
   for (const kind of others(single).filter((name) => ASKED.includes(name)))
     if (!UNASKED.includes(single[kind])) unsupported(`a guest with ${kind}`);
   for (const [name, value] of Object.entries(built.sched_params))

@@ -14,6 +14,15 @@ describe('calls of a Xen host', () => {
     await expect(host().call('true', [], { signal })).rejects.toMatchObject({ code: 'fault' });
   });
 
+  it('tell how they ended when nothing else does', async () => {
+    for (const [script, native] of [
+      ['exit 255', 'ended with 255'],
+      ['echo no route >&2; exit 255', 'no route'],
+      ['kill -9 $$', 'it was ended'],
+    ] as const)
+      await expect(host().call(script, [])).rejects.toMatchObject({ code: 'unavailable', native });
+  });
+
   it('that only look do not wait behind changes, and changes not for ever', { timeout: soon }, async () => {
     const busy = host();
     const change = busy.call('read -r line; echo "$line"', [], { input: Buffer.from('done\n') });

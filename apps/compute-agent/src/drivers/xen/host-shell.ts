@@ -244,7 +244,7 @@ const exactly = (size: number): Transform => {
 /** @param code null when it was ended */
 const endedWith = (code: number | null, complaint: string): HypervisorError => {
   if (code === NO_CONNECTION || code === HUNG || code === null || code > BY_SIGNAL)
-    return unavailable(complaint.trim());
+    return unavailable(complaint.trim() || (code === null ? 'it was ended' : `ended with ${code}`));
   if (code === LOCKED) return new HypervisorError('unavailable', 'another change of the guest does not end');
   if (code === UNGUARDED)
     return new HypervisorError('unsupported', 'the Xen host cannot guard a port', complaint.trim());

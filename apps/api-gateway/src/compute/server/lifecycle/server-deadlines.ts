@@ -1,5 +1,8 @@
-import { type Milliseconds, seconds } from '@omnivisor/contracts';
+import { type Milliseconds, ms, seconds } from '@omnivisor/contracts';
 import type { TaskState } from '../state/server.js';
+
+/** @param patience times as long as usual */
+export const stretched = (deadline: Milliseconds, patience: number): Milliseconds => ms(deadline * patience);
 
 /** How long a host may take to send a server's disk. */
 export const SNAPSHOT_DEADLINE = seconds(3_600);
@@ -9,7 +12,7 @@ export const INTERFACE_DEADLINE = seconds(120);
 
 /**
  * How long each task_state may last. When it passes, the action fails, its instance action ends with Error, and the
- * power state last reported stands; a later report corrects it.
+ * power state last reported stands; a later report corrects it. Hosts that are slow get a multiple of each.
  */
 export const taskDeadlines: Readonly<Record<TaskState, Milliseconds>> = {
   scheduling: seconds(600),

@@ -1,7 +1,7 @@
 import { after, type Instant, type ServerEvent, seconds } from '@omnivisor/contracts';
 import type { Server } from '../state/server.js';
 import { canReturn, isSent, isUnplaced } from '../state/server-moving.js';
-import { INTERFACE_DEADLINE, taskDeadlines } from './server-deadlines.js';
+import { INTERFACE_DEADLINE, stretched, taskDeadlines } from './server-deadlines.js';
 
 export const SERVER_PROCESS = 'server';
 
@@ -36,7 +36,10 @@ interface Due {
   readonly at: Instant;
 }
 
-/** What the process manager does next for a server, and when others do it; null when the server is at rest. */
+/**
+ * What the process manager does next for a server, and when others do it; null when the server is at rest.
+ * @param patience times as long as usual that hosts may take; a row falls due as if they had no more than usual
+ */
 export const nextStep = (
   server: Pick<
     Server,
@@ -56,6 +59,7 @@ export const nextStep = (
     readonly updatedAt: Instant;
     readonly taskSince: Instant | null;
   },
+  patience = 1,
 ): Due | null => {
   const at = after(server.updatedAt, HEAD_START);
   if (server.imagesToDrop?.length) return { step: 'dropImages', at };
@@ -67,9 +71,9 @@ export const nextStep = (
   if (move) due.push({ step: move, at });
   if (server.releasing?.length) due.push({ step: 'releaseInterfaces', at });
   const waiting = (server.interfaces ?? []).flatMap(({ since }) => since ?? []).sort();
-  if (waiting[0]) due.push({ step: 'expireInterface', at: after(waiting[0], INTERFACE_DEADLINE) });
+  if (waiting[0]) due.push({ step: 'expireInterface', at: after(waiting[0], stretched(INTERFACE_DEADLINE, patience)) });
   if (server.taskState !== null && server.taskSince !== null) {
-    const deadline = after(server.taskSince, taskDeadlines[server.taskState]);
+    const deadline = after(server.taskSince, stretched(taskDeadlines[server.taskState], patience));
     const place = at < deadline ? placing(server) : undefined;
     due.push(place ? { step: place, at } : { step: 'expireTask', at: deadline });
   }

@@ -23,7 +23,7 @@ function placed() {
 }
 
 /** A cloud whose parts can be told to fail. */
-const cloud = (fail: Partial<Record<keyof ServerProcessPorts, number>> = {}, shared = memoryWorld()) => {
+const cloud = (fail: Partial<Record<keyof ServerProcessPorts, number>> = {}, shared = memoryWorld(), patience = 1) => {
   const { core, world } = memoryCore([serverProjection], shared);
   const calls: string[] = [];
   const failing = { ...fail };
@@ -53,7 +53,7 @@ const cloud = (fail: Partial<Record<keyof ServerProcessPorts, number>> = {}, sha
     releasePort: async () => step('releasePort'),
     release: async () => step('release'),
   };
-  core.run(new ServerProcess(core, ports));
+  core.run(new ServerProcess(core, ports, patience));
   const send = (command: ServerCommand, id?: string) =>
     core.commands.execute(serverAggregate, serverId, command, userContext(id));
   const row = async () => (await core.fresh()).get(serverTable, serverId);
@@ -273,4 +273,17 @@ describe('deadlines for all task states with an agent that never answers', () =>
       expect(await c.row()).toMatchObject({ vmState: 'active', power: 'running' });
     },
   );
+
+  it('come later where hosts are slow', async () => {
+    const c = cloud({}, memoryWorld(), 3);
+    await c.core.start();
+    await c.send({ type: 'create', request: history.request });
+    await c.until((r) => r?.taskState === 'spawning');
+    await c.send(spawn);
+    await c.send({ type: 'power', serverId, operation: 'hardReboot', asAdmin: false });
+    await c.world.clock.advance(seconds(890));
+    expect((await c.row())?.taskState).toBe('rebooting_hard');
+    await c.world.clock.advance(seconds(60));
+    expect(await c.row()).toMatchObject({ vmState: 'active', power: 'running', taskState: null });
+  });
 });

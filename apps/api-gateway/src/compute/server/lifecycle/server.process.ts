@@ -13,7 +13,7 @@ import type { Process } from '@omnivisor/eventsourcing';
 import type { GatewayCore } from '../../../core/gateway-core.js';
 import { ServerMoves } from '../move/server-moves.js';
 import { isServerEvent, serverTable } from '../view/server.projection.js';
-import { INTERFACE_DEADLINE, taskDeadlines } from './server-deadlines.js';
+import { INTERFACE_DEADLINE, stretched, taskDeadlines } from './server-deadlines.js';
 import { type ServerCommand, serverAggregate } from './server-lifecycle.js';
 import { beginsWork, begunBy, nextStep, SERVER_PROCESS, type ServerStep } from './server-next-step.js';
 import { type BuildServer, isFinal, type ServerProcessPorts } from './server-process-ports.js';
@@ -26,9 +26,11 @@ export class ServerProcess implements Process {
   readonly name = SERVER_PROCESS;
   private readonly moves: ServerMoves;
 
+  /** @param patience times as long as usual that hosts may take */
   constructor(
     private readonly core: GatewayCore,
     private readonly ports: ServerProcessPorts,
+    private readonly patience = 1,
   ) {
     this.moves = new ServerMoves(ports, {
       reservation: (server, attempt) => this.reservation(server, attempt),
@@ -45,10 +47,11 @@ export class ServerProcess implements Process {
     if (cause) return this.goOn(id, cause as RecordedEvent & ServerEvent);
     // The row as this replica has it: a step on an older one is refused by the decider, and the newer row falls due.
     const server = (await this.core.readModel.get(serverTable, id)) as BuildServer | undefined;
-    const next = server && nextStep(server);
+    const next = server && nextStep(server, this.patience);
     if (!server || !next) return;
     const now = this.core.clock.now();
-    if (server.taskState && server.taskSince && after(server.taskSince, taskDeadlines[server.taskState]) <= now)
+    const { taskState, taskSince } = server;
+    if (taskState && taskSince && after(taskSince, stretched(taskDeadlines[taskState], this.patience)) <= now)
       return this.expire(server);
     if (next.at > now) return;
     return this.take(next.step, server);
@@ -183,7 +186,7 @@ export class ServerProcess implements Process {
   private async expireInterfaces(server: BuildServer): Promise<void> {
     const now = this.core.clock.now();
     for (const { portId, since } of server.interfaces ?? [])
-      if (since !== null && after(since, INTERFACE_DEADLINE) <= now)
+      if (since !== null && after(since, stretched(INTERFACE_DEADLINE, this.patience)) <= now)
         await this.send(
           server,
           { type: 'expireInterface', serverId: server.id, portId, since },

@@ -127,16 +127,19 @@ export class Lab {
     };
   }
 
-  /** A domain of somebody else with a disk, an interface and a kernel beside them, which waits for ever. */
-  async adoptable(name: string, mac: string) {
+  /**
+   * A domain of somebody else with a disk, an interface and a kernel beside them, which waits for ever.
+   * @param setting a line of its configuration that is read after all others
+   */
+  async adoptable(name: string, mac: string, setting = '') {
     await this.host.call(
       `PATH=$PATH:/usr/sbin:/sbin; set -eu
       mkdir -p /srv/theirs; cat >"/srv/theirs/$1.kernel"; truncate -s 1M "/srv/theirs/$1.raw"
       printf 'name = "%s"\ntype = "pv"\nmemory = 32\nkernel = "/srv/theirs/%s.kernel"\n' "$1" "$1" >"/srv/theirs/$1.cfg"
       printf 'disk = ["format=raw,vdev=xvda,access=rw,target=/srv/theirs/%s.raw"]\n' "$1" >>"/srv/theirs/$1.cfg"
-      printf 'vif = ["mac=%s,bridge=xenbr0"]\n' "$2" >>"/srv/theirs/$1.cfg"
+      printf 'vif = ["mac=%s,bridge=xenbr0"]\n%s\n' "$2" "$3" >>"/srv/theirs/$1.cfg"
       xl create "/srv/theirs/$1.cfg" >/dev/null`,
-      [name, mac],
+      [name, mac, setting],
       { input: quietKernel('a guest of somebody else is booting\n'), timeout: PATIENCE },
     );
     const ids = async () => (await this.run('xl list -v "$1" 2>/dev/null | tail -n +2 || true', name)).trim();

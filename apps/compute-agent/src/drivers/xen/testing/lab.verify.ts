@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { ms, ServerId } from '@omnivisor/contracts';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { flatNic } from '../../common/test-guest.js';
 import { describeHypervisorDriver } from '../../conformance/index.js';
 import type { GuardRule } from '../../hypervisor-driver.js';
@@ -89,6 +89,43 @@ describe('guarded ports', () => {
     expect(await lab.run('nft list tables')).toContain(id.replaceAll('-', '_'));
     await driver.destroy(id);
     expect(await lab.run('nft list tables')).not.toContain(id.replaceAll('-', '_'));
+  });
+});
+
+describe('settings that an adopted domain would lose', () => {
+  const mac = 'fa:16:3e:00:05:01';
+  let driver: XenDriver;
+  let made = 0;
+  beforeAll(async () => {
+    driver = await lab.open();
+  }, PATIENCE);
+  afterAll(() => driver.close());
+
+  it.each([
+    // Without a number of vCPUs xl pins none.
+    ...[
+      'vcpus = 1\ncpus = "0"',
+      'vcpus = 1\ncpus_soft = "0"',
+      'cpu_weight = 512',
+      'cap = 50',
+      'maxvcpus = 2',
+      'maxmem = 64',
+    ],
+    ...['tsc_mode = "native"', 'localtime = 1', 'rtc_timeoffset = 60', 'nomigrate = 1', 'e820_host = 1'],
+    ...['seclabel = "system_u:system_r:domU_t"', 'driver_domain = 1', 'msr_relaxed = 1', 'cpuid = "host,htt=0"'],
+    ...['ioports = ["2f8-2ff"]', 'irqs = [3]', 'iomem = ["fed00,1"]'],
+    ...['rate=1Mb/s', 'mtu=1400', 'vifname=web', 'trusted=0', 'script=/bin/true'].map(
+      (part) => `vif = ["mac=${mac},bridge=xenbr0,${part}"]`,
+    ),
+    ...['direct-io-safe', 'no-discard'].map(
+      (part) => `disk = ["format=raw,vdev=xvda,access=rw,${part},target=/boot/lab/vmlinuz"]`,
+    ),
+  ])('are refused: %s', { timeout: PATIENCE }, async (setting) => {
+    const theirs = await lab.adoptable(`kept-${++made}`, mac, setting);
+    onTestFinished(theirs.remove);
+    const mark = { cloudId: 'lab-cloud', serverId: ServerId.parse(randomUUID()), attempt: 1, build: 0 };
+    await expect(driver.adoption.adopt(theirs.nativeId, mark, [])).rejects.toMatchObject({ code: 'unsupported' });
+    expect(await theirs.untouched()).toBe(true);
   });
 });
 
