@@ -12,8 +12,8 @@
  *   --record    keeps what was shown for the support matrix
  *   AREA        a part of the tests; all of them, when none is named
  *
- * Needs Debian 12 or its like on x86-64, root for the first run and for the cloud, 4 GiB of memory for each machine and
- * 4 GiB of disk.
+ * Needs Debian 12 or its like on x86-64, root for the first run and for the cloud, 4 GiB of memory for each machine, of
+ * which `migration` has one more for itself, and 4 GiB of disk.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -48,6 +48,7 @@ const AREAS = {
   image: [DRIVER, 'the test image in a paravirtual domain'],
   guards: [DRIVER, 'guarded ports'],
   settings: [DRIVER, 'settings that an adopted domain would lose'],
+  migration: [DRIVER, '(hypervisor driver: xen live migration|a move that is cut off)'],
   ...Object.fromEntries(
     Object.entries({
       ...{ host: 'the host', spawning: 'spawning', power: 'power', pausing: 'pausing', suspending: 'suspending' },
@@ -71,6 +72,9 @@ const say = (text) => console.error(text);
 const seconds = (since) => `${((Date.now() - since) / 1000).toFixed(1)} s`;
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => interrupted.abort());
+
+/** Those in which guests go from one machine to another. */
+const WITH_PEER = ['migration'];
 
 /** What an area has said of what it tried, without the tests of other areas. */
 const said = (line) => !/^\s*↓/.test(line);
@@ -123,7 +127,9 @@ try {
   if (code !== 0) throw new Refused(`the build failed:\n${stdout.trim()}`);
   say(`dom0, test image and cloud are there after ${seconds(since)}`);
   since = Date.now();
-  machines.push(...(await Promise.all(Array.from({ length: Number(values.machines) }, () => boot(built)))));
+  const share = join(folder, 'shared');
+  mkdirSync(share);
+  machines.push(...(await Promise.all(Array.from({ length: Number(values.machines) }, () => boot(built, { share })))));
   for (const { version, ready, port } of machines)
     say(`${version}; ${ready}; booted in ${seconds(since)}, ssh on 127.0.0.1:${port}`);
   const begun = Date.now();
@@ -133,7 +139,10 @@ try {
     for (let area = left.shift(); area && !interrupted.signal.aborted; area = left.shift()) {
       const started = Date.now();
       const shown = join(folder, `${area}.shown`);
-      const code = await suite(area, { port, key, knownHosts, shown, ...guests });
+      const other = WITH_PEER.includes(area) ? await boot(built, { share }) : null;
+      if (other) machines.push(other);
+      const peer = other ? { peer: { port: other.port, knownHosts: other.knownHosts } } : {};
+      const code = await suite(area, { port, key, knownHosts, shown, ...guests, ...peer });
       const lines = shownIn(shown);
       if (values.record) record(lines, version);
       const passed = lines.filter(([, , what]) => what === 'passed').length;

@@ -21,10 +21,10 @@ const freePort = () =>
 /**
  * Xen with its dom0 in QEMU, reached by ssh on 127.0.0.1; what is written to its disk is lost at the end.
  * @param {import('./dom0.mjs').Dom0} dom0
- * @param {{ memory?: number, cpus?: number }} [size] MiB
+ * @param {{ memory?: number, cpus?: number, share?: string }} [size] MiB; a folder that dom0 can mount as `shared`
  * @throws Refused when it does not come up
  */
-export const boot = async (dom0, { memory = 3000, cpus = 2 } = {}) => {
+export const boot = async (dom0, { memory = 3000, cpus = 2, share } = {}) => {
   const folder = mkdtempSync(join(tmpdir(), 'omnivisor-xen-lab-'));
   const [port, console] = [await freePort(), join(folder, 'console.log')];
   const knownHosts = join(folder, 'known_hosts');
@@ -42,6 +42,7 @@ export const boot = async (dom0, { memory = 3000, cpus = 2 } = {}) => {
       ...['-drive', `file=${dom0.disk},format=raw,if=virtio,snapshot=on,cache=unsafe`],
       ...['-netdev', `user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:${port}-10.0.2.9:22`],
       ...['-device', 'virtio-net-pci,netdev=n0,romfile='],
+      ...(share ? ['-virtfs', `local,path=${share},mount_tag=shared,security_model=none`] : []),
     ],
     { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, TMPDIR: folder } },
   );

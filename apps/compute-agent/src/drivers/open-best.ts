@@ -25,7 +25,12 @@ const makers: Partial<Record<Backend, (config: AgentConfig, clock: Clock) => Hyp
       ...(migrationAddress === undefined ? {} : { migrationAddress }),
       ...(sharedDisks === undefined ? {} : { sharedDisks }),
     }),
-  xen: (config) => new XenDriver(xenOptions(config, config.OMNIVISOR_CLOUD_ID, config.OMNIVISOR_PATIENCE)),
+  xen: ({ OMNIVISOR_MIGRATION_ADDRESS: migrationAddress, OMNIVISOR_SHARED_DISKS: sharedDisks, ...config }) =>
+    new XenDriver({
+      ...xenOptions(config, config.OMNIVISOR_CLOUD_ID, config.OMNIVISOR_PATIENCE),
+      ...(migrationAddress === undefined ? {} : { migrationAddress }),
+      ...(sharedDisks === undefined ? {} : { sharedDisks }),
+    }),
   xenserver: (config) =>
     new XenServerDriver(xenserverOptions(config, config.OMNIVISOR_CLOUD_ID, config.OMNIVISOR_STATE_DIR)),
   vsphere: (config) => new VsphereDriver(vsphereOptions(config, config.OMNIVISOR_CLOUD_ID, config.OMNIVISOR_STATE_DIR)),

@@ -1,3 +1,5 @@
+import { RELAY } from '../common/migration/ticket.js';
+
 /** Files in a guest's folder; QEMU runs in that folder and opens them by these names before it lets go of root. */
 export const FILES = {
   definition: 'guest.json',
@@ -21,7 +23,7 @@ export const FILES = {
   /** Folder of what it is rescued with. */
   rescue: 'rescue',
   incoming: 'incoming.sock',
-  relay: 'relay.sock',
+  relay: RELAY,
   outgoing: 'outgoing.sock',
 } as const;
 

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { GuestMark } from '../hypervisor-driver.js';
 
 /** A file in the guest's own folder. */
-const FileName = z.string().regex(/^[a-z0-9][a-z0-9.-]*$/);
+export const FileName = z.string().regex(/^[a-z0-9][a-z0-9.-]*$/);
 
 /** MiB, GiB. */
 const Size = z.object({ vcpus: z.number().int(), memory: z.number().int(), disk: z.number().int() });
@@ -14,7 +14,7 @@ export const DOMAIN_TYPES = ['pv', 'pvh', 'hvm'] as const;
 export type DomainType = (typeof DOMAIN_TYPES)[number];
 
 /** What it boots from: a kernel beside its disk, or what is on its disk. */
-const Boot = z.object({
+export const Boot = z.object({
   root: FileName,
   kernel: FileName.nullable(),
   ramdisk: FileName.nullable(),
@@ -69,7 +69,8 @@ export const Definition = z.object({
   serverId: ServerId,
   attempt: z.number().int(),
   build: z.number().int(),
-  stage: z.enum(['building', 'settled', 'rescued', 'resized']),
+  /** `incoming` and `moved` are marks of their own in its folder. */
+  stage: z.enum(['building', 'settled', 'rescued', 'resized', 'incoming', 'moved']),
   type: z.enum(DOMAIN_TYPES),
   size: Size,
   boot: Boot,
@@ -85,6 +86,8 @@ export const Definition = z.object({
   nics: z.array(Nic),
   disks: z.array(AttachedDisk),
   adopted: Adopted.nullable().default(null),
+  /** Its disks lie where other hosts have them too, and `disks` of its folder leads there. */
+  shared: z.boolean().default(false),
 });
 export type Definition = z.output<typeof Definition>;
 

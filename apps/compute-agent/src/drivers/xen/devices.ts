@@ -34,19 +34,25 @@ const sizeAt = async ({ host, root }: Guests, path: string): Promise<{ kind: str
   return kind === undefined ? null : { kind, size: Number(size) };
 };
 
-export const attachDisk = async (guests: Guests, guest: Guest, disk: GuestDisk): Promise<void> => {
-  let { definition } = guest;
-  const { diskId, connection, format, bus, readOnly } = disk;
+/** Where dom0 has a disk that is to be a guest's. @throws HypervisorError when it is none that Xen can serve */
+export const pathOf = async (guests: Guests, { connection, format, bus }: GuestDisk): Promise<string> => {
   if (bus !== null && bus !== 'xen') refuse(`hw_disk_bus=${bus}`);
   if (connection.kind === 'nbd') return refuse('a disk that is an export of the network');
   if (format !== 'raw') refuse(`an attached disk of format ${format}`);
-  const known = definition.disks.find((attached) => attached.diskId === diskId);
-  const device = known?.device ?? freeDevice(definition.disks);
-  const spec = diskSpec(connection.path, device, readOnly);
   if ((await sizeAt(guests, connection.path))?.kind !== connection.kind)
     throw new HypervisorError('fault', 'there is no such disk on the host');
+  return connection.path;
+};
+
+export const attachDisk = async (guests: Guests, guest: Guest, disk: GuestDisk): Promise<void> => {
+  let { definition } = guest;
+  const { diskId, readOnly } = disk;
+  const path = await pathOf(guests, disk);
+  const known = definition.disks.find((attached) => attached.diskId === diskId);
+  const device = known?.device ?? freeDevice(definition.disks);
+  const spec = diskSpec(path, device, readOnly);
   if (!known) {
-    const attached = { diskId, path: connection.path, device, readOnly };
+    const attached = { diskId, path, device, readOnly };
     definition = await guests.keep({ ...definition, disks: [...definition.disks, attached] });
   }
   if (!isOn(guest) || (await hasDisk(guests, definition, device))) return;

@@ -45,6 +45,8 @@ export class Guests {
     const flagged = (word: string) =>
       new Set(lines.filter((line) => line.startsWith(`${word} `)).map((line) => line.slice(word.length + 1)));
     const [suspended, restarting] = [flagged('suspended'), flagged('restarting')];
+    const [incoming, arrived] = [flagged('incoming'), flagged('arrived')];
+    const [sending, moved] = [flagged('sending'), flagged('moved')];
     const folders = new Set<string>();
     const unreadable = new Set<string>();
     const guests = lines.flatMap((line) => {
@@ -57,10 +59,16 @@ export class Guests {
         unreadable.add(id);
         return [];
       }
+      if (moved.has(id)) definition.stage = 'moved';
+      else if (incoming.has(id) || arrived.has(id)) definition.stage = 'incoming';
       const own = domainOf(definition);
-      const domain = domains.find(({ uuid, name }) => uuid === own.uuid && name === own.name) ?? null;
+      // While it is handed over, xl adds something to the name.
+      const isOwn = (name: string) => name === own.name || name === `${own.name}--migratedaway`;
+      const domain = domains.find(({ uuid, name }) => uuid === own.uuid && isOwn(name)) ?? null;
       const without = suspended.has(id) ? 'suspended' : restarting.has(id) ? 'running' : 'shutdown';
-      return [{ definition, domain, power: powerOf(domain, without) }];
+      const power = powerOf(domain, without);
+      // One that is being sent stands still for that alone.
+      return [{ definition, domain, power: power === 'paused' && sending.has(id) ? 'running' : power }];
     });
     return { guests, domains, folders, unreadable };
   }
@@ -137,7 +145,12 @@ export const isOn = ({ power }: Guest): boolean => power === 'running' || power 
 export const asFound = ({ definition, power }: Guest): FoundGuest => ({
   mark: markOf(definition),
   stage: definition.stage,
-  power: definition.stage === 'building' ? 'noState' : power,
+  power:
+    definition.stage === 'moved'
+      ? 'shutdown'
+      : definition.stage === 'building' || definition.stage === 'incoming'
+        ? 'noState'
+        : power,
   memory: mib(definition.size.memory),
   vcpus: definition.size.vcpus,
 });

@@ -24,13 +24,16 @@ total_memory : 4096
 free_memory : 2048
 `;
 /** Xen that claims to run domains of all types: what xl says of a guest of each, and ends with. */
-const claiming = (guests: Readonly<Record<string, readonly [code: number, said: string]>>): HostShell => ({
+const claiming = (
+  guests: Readonly<Record<string, readonly [code: number, said: string]>>,
+  facts = 'disk 1000 400\n',
+): HostShell => ({
   isRemote: true,
   start: (script, args) => {
     const [, type = ''] = script === PROBE ? /^type = "(\w+)"$/m.exec(args[2]!)! : [];
     const answers = new Map<string, readonly [number, string]>([
       [INFO, [0, CLAIMS_ALL]],
-      [FACTS, [0, 'disk 1000 400\n']],
+      [FACTS, [0, facts]],
       [PROBE, guests[type]!],
     ]);
     const [code, said] = answers.get(script) ?? [0, ''];
@@ -54,6 +57,12 @@ describe('the probe', () => {
     expect(report.reason).toMatch(/^a guest ran on Xen 4.17.7 as pv; no pvh .*code 3.*; no hvm .*no device model/);
     const modes = report.traits.filter((trait) => /VM_MODE|FIRMWARE/.test(trait));
     expect(modes).toEqual(['CUSTOM_VM_MODE_XEN']);
+  });
+
+  it('says that the folder of shared disks is not there', async () => {
+    const options = { root: '/x', type: 'pv' as const, bridges: [], sharedDisks: '/srv/guests' };
+    const { report } = await probe(new Host(claiming({ pv: RAN }, '')), options, AbortSignal.timeout(5_000));
+    expect(report).toMatchObject({ health: 'unhealthy', reason: 'dom0 has no folder /srv/guests' });
   });
 
   it('keeps a type of which a guest has run, on a host that is too busy for one now', async () => {

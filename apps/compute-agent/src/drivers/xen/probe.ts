@@ -49,6 +49,8 @@ const NONE: Omit<Probed, 'report'> = { capabilities: NO_TYPE, logsConsoles: fals
 export interface ProbeOptions {
   /** Folder in dom0. */
   readonly root: string;
+  /** Another, where there is one for disks. */
+  readonly sharedDisks?: string;
   /** Of guests whose image does not say. */
   readonly type: DomainType;
   readonly bridges: readonly string[];
@@ -60,7 +62,7 @@ export interface ProbeOptions {
 
 export const probe = async (
   host: Host,
-  { root, type, bridges, patience = 1, ran = NO_TYPE }: ProbeOptions,
+  { root, type, bridges, sharedDisks = '', patience = 1, ran = NO_TYPE }: ProbeOptions,
   signal: AbortSignal,
 ): Promise<Probed> => {
   const fail = (health: 'unhealthy' | 'undetected', reason: string, found: Partial<ProbeReport> = {}): Probed => ({
@@ -69,12 +71,14 @@ export const probe = async (
   });
   try {
     const info = parseInfo(await host.look(INFO, [root], { signal }));
-    const facts = parseFacts(await host.look(FACTS, [root], { signal }));
+    const facts = parseFacts(await host.look(FACTS, [root, sharedDisks], { signal }));
     const claimed = { pv: info.pv, pvh: info.hvm, hvm: info.hvm };
     const untried = known(info, facts, NONE.capabilities);
     const { version } = untried;
     if (!claimed[type])
       return fail('unhealthy', `${version} runs no ${type} domains: choose another OMNIVISOR_XEN_TYPE`, untried);
+    if (sharedDisks !== '' && facts.disk.total === 0)
+      return fail('unhealthy', `dom0 has no folder ${sharedDisks}`, untried);
     const missing = bridges.filter((bridge) => !facts.bridges.includes(bridge));
     if (missing.length > 0) return fail('unhealthy', `dom0 has no bridge ${missing.join(', ')}`, untried);
     const { capabilities, why } = await tryTypes(host, { root, type, patience, ran }, claimed, signal);
@@ -136,7 +140,7 @@ const canGuard = async (host: Host, root: string, signal: AbortSignal): Promise<
  */
 const tryTypes = async (
   host: Host,
-  { root, type: wanted, patience, ran }: Required<Omit<ProbeOptions, 'bridges'>>,
+  { root, type: wanted, patience, ran }: Required<Omit<ProbeOptions, 'bridges' | 'sharedDisks'>>,
   claimed: Capabilities,
   signal: AbortSignal,
 ): Promise<{ readonly capabilities: Capabilities; readonly why: string }> => {

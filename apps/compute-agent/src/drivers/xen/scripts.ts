@@ -24,9 +24,12 @@ known_by() {
   uuid=$id name=$id
   [ ! -e "$root/guests/$id/adopted" ] || read -r uuid name <"$root/guests/$id/adopted"
 }
+named() { domid=$(xl domid "$1" 2>/dev/null) && [ "$(xenstore-read "/local/domain/$domid/vm" 2>/dev/null)" = "/vm/$uuid" ]; }
 ours() {
   for try in 1 2 3; do
-    if domid=$(xl domid "$name" 2>/dev/null) && [ "$(xenstore-read "/local/domain/$domid/vm" 2>/dev/null)" = "/vm/$uuid" ]; then return; fi
+    if named "$name"; then return; fi
+    # What xl calls it while it hands it over.
+    if [ -e "$root/guests/$id/sending" ] && named "$name--migratedaway"; then return; fi
     listed=$(xl list -v) || { echo 'xl does not say which domains there are' >&2; exit 1; }
     printf '%s\\n' "$listed" | grep -q -- "[rbpscw?-]\\{5\\}- .* $uuid" || return 1
   done
@@ -36,7 +39,15 @@ ours() {
 keep() { printf '%s\\n' "$2" >"$g/$1.new"; mv "$g/$1.new" "$g/$1"; }
 `;
 
-const guestScript = (body: string): string => `${START}
+/** A guest that is here to come or has gone is not changed, also by a call that had to wait until it had. */
+const SETTLED = `
+for mark in incoming arrived leaving moved; do
+  [ ! -e "$g/$mark" ] || { echo 'the guest is on its way to or from another host' >&2; exit 1; }
+done
+`;
+
+/** The folder of its disks is \`disks\` in its own, where that leads to storage that other hosts have too. */
+const guestScript = (body: string, before = SETTLED): string => `${START}
 id=$1; wait=$2; shift 2
 g=$root/guests/$id
 ${FUNCTIONS}
@@ -48,8 +59,12 @@ while
 do :; done
 echo
 known_by
+d=$g; [ ! -L "$g/disks" ] || d=$g/disks
 trap : TERM
-${body}`;
+${before}${body}`;
+
+/** Also of a guest on its way. */
+const movingScript = (body: string): string => guestScript(body, '');
 
 /** What only looks at one guest waits for no change of it. */
 const lookScript = (body: string): string => `${START}
@@ -103,12 +118,15 @@ starts_again() { [ -e "$g/monitor" ] && ! flock -n "$g/monitor" true; }
 
 /** Leaves nothing of its domain, and waits for the process that watches it. */
 const STOP = `${GUARD}
-stop() {
+end() {
   n=0
   while ours; do
     xl destroy "$domid" >/dev/null 2>&1 || true
     n=$((n + 1)); [ $n -lt 60 ] || { echo 'the domain does not go' >&2; exit 1; }
   done
+}
+stop() {
+  end
   [ ! -e "$g/monitor" ] || flock -w 60 "$g/monitor" true
   unguard
 }
@@ -132,8 +150,8 @@ begin() {
 `;
 
 /**
- * Definitions, one a line after its id, empty when it cannot be read; ids of those with a memory; ids of those without a domain whose watcher is there; a line
- * `domains`, and the host's domains.
+ * Definitions, one a line after its id, empty when it cannot be read; marks of those on their way, each with the id; ids of
+ * those with a memory; ids of those without a domain whose watcher is there; a line `domains`, and the host's domains.
  */
 export const LIST = `${START}
 for g in "$root"/guests/*; do
@@ -144,6 +162,7 @@ done
 domains=$(timeout 60 xl list -v)
 for g in "$root"/guests/*; do
   id=\${g##*/}
+  for mark in incoming arrived sending moved; do [ ! -e "$g/$mark" ] || echo "$mark $id"; done
   [ ! -e "$g/memory.save" ] || echo "suspended $id"
   case $domains in *"$id"*) continue;; esac
   [ ! -e "$g/monitor" ] || flock -n "$g/monitor" true || echo "restarting $id"
@@ -175,24 +194,29 @@ export const CAN_GUARD = `${START}
 [ -e "\${XEN_BRIDGING:-/proc/sys/net/bridge}" ] || modprobe -qn br_netfilter || exit 0
 unshare -n nft -f - 2>/dev/null && echo guards || true`;
 
-/** Facts of the host beside Xen's: flags and name of its CPU, its disk, bridges, and whether consoles are logged. */
+/** Facts of the host beside Xen's: flags and name of its CPU, its disk, bridges, and whether consoles are logged. $1: where the disks of guests are, when it is elsewhere. */
 export const FACTS = `${START}
 mkdir -p "$root"
 sed -n 's/^flags[[:space:]]*: /flags /p;s/^model name[[:space:]]*: /model /p' /proc/cpuinfo | sort -u
-df -Pk "$root" | sed -n '2s/^[^ ]* *\\([0-9]*\\) *[0-9]* *\\([0-9]*\\).*/disk \\1 \\2/p'
+df -Pk "\${1:-$root}" | sed -n '2s/^[^ ]* *\\([0-9]*\\) *[0-9]* *\\([0-9]*\\).*/disk \\1 \\2/p'
 for b in "\${XEN_INTERFACES:-/sys/class/net}"/*/bridge; do [ ! -e "$b" ] || { b=\${b%/bridge}; echo "bridge \${b##*/}"; }; done
 for p in /proc/[0-9]*; do
   { read -r name <"$p/comm"; } 2>/dev/null && [ "$name" = xenconsoled ] || continue
   case $(tr '\\0' ' ' <"$p/cmdline") in *--log=guest*|*--log=all*) echo 'console log';; esac
 done`;
 
-/** Makes the folder of a new guest: $1 its definition. Says \`taken\` when something else stands in its place. */
+/**
+ * Makes the folder of a new guest: $1 its definition, $2 the folder of its disks, where other hosts have that too. Says
+ * \`taken\` when something else stands in its place.
+ */
 export const BEGIN = guestScript(`
-if [ -e "$g" ] || xl domid "$id" >/dev/null 2>&1; then echo taken; exit; fi
+if [ -e "$g" ] || xl domid "$id" >/dev/null 2>&1 || { [ -n "$2" ] && [ -e "$2" ]; }; then echo taken; exit; fi
 new=$root/guests/.new-$id
 rm -rf "$new"; mkdir "$new"
 printf '%s\\n' "$1" >"$new/guest.json"
-mv "$new" "$g"`);
+[ -z "$2" ] || ln -s "$2" "$new/disks"
+mv "$new" "$g"
+[ -z "$2" ] || mkdir "$2"`);
 
 /** Lines \`taken\` with the UUID of each domain that is a guest's of any cloud; a line \`domains\`, and the settings of all. */
 export const CANDIDATES = `${START}
@@ -261,46 +285,46 @@ mv "$new" "$root/images/$1"`;
 export const DISK_FROM = guestScript(`
 [ -e "$root/images/$2" ] || { echo missing; exit; }
 touch -c "$root/images/$2"
-if ! cp --reflink=auto --sparse=always "$root/images/$2" "$g/$1.new"; then
-  rm -f "$g/$1.new"
+if ! cp --reflink=auto --sparse=always "$root/images/$2" "$d/$1.new"; then
+  rm -f "$d/$1.new"
   [ ! -e "$root/images/$2" ] || exit 1
   echo missing; exit
 fi
-size=$(stat -c %s "$g/$1.new")
+size=$(stat -c %s "$d/$1.new")
 if [ "$3" -gt 0 ] && [ "$size" -gt "$3" ]; then
-  rm -f "$g/$1.new"; echo 'the image is larger than the disk' >&2; exit 1
+  rm -f "$d/$1.new"; echo 'the image is larger than the disk' >&2; exit 1
 fi
-[ "$3" -eq 0 ] || truncate -s "$3" "$g/$1.new"
-mv "$g/$1.new" "$g/$1"`);
+[ "$3" -eq 0 ] || truncate -s "$3" "$d/$1.new"
+mv "$d/$1.new" "$d/$1"`);
 
 /** A copy of a disk as another file: $1 from, $2 to, $3 bytes; 0: as many. */
 export const COPY_DISK = guestScript(`
-cp --reflink=auto --sparse=always "$g/$1" "$g/$2.new"
-[ "$3" -eq 0 ] || truncate -s "$3" "$g/$2.new"
-mv "$g/$2.new" "$g/$2"`);
+cp --reflink=auto --sparse=always "$d/$1" "$d/$2.new"
+[ "$3" -eq 0 ] || truncate -s "$3" "$d/$2.new"
+mv "$d/$2.new" "$d/$2"`);
 
 /** $1 file, $2 bytes, $3 \`swap\` or \`ephemeral\`. */
 export const FORMAT_DISK = guestScript(`
-truncate -s "$2" "$g/$1.new"
-if [ "$3" = swap ]; then mkswap -q "$g/$1.new" >/dev/null; else mke2fs -q -F -t ext4 -L ephemeral0 "$g/$1.new"; fi
-mv "$g/$1.new" "$g/$1"`);
+truncate -s "$2" "$d/$1.new"
+if [ "$3" = swap ]; then mkswap -q "$d/$1.new" >/dev/null; else mke2fs -q -F -t ext4 -L ephemeral0 "$d/$1.new"; fi
+mv "$d/$1.new" "$d/$1"`);
 
 /** A file from its input: $1 name, $2 size. */
 export const WRITE_FILE = guestScript(`
-cat >"$g/$1.new"
-[ "$(stat -c %s "$g/$1.new")" = "$2" ] || { rm -f "$g/$1.new"; echo 'the bytes did not all come' >&2; exit 1; }
-mv "$g/$1.new" "$g/$1"`);
+cat >"$d/$1.new"
+[ "$(stat -c %s "$d/$1.new")" = "$2" ] || { rm -f "$d/$1.new"; echo 'the bytes did not all come' >&2; exit 1; }
+mv "$d/$1.new" "$d/$1"`);
 
 /** Bytes of the root disk: $1 its file. */
 export const SIZE_OF = guestScript(`
-if [ -b "$g/$1" ]; then blockdev --getsize64 "$g/$1"; else stat -L -c %s "$g/$1"; fi`);
+if [ -b "$d/$1" ]; then blockdev --getsize64 "$d/$1"; else stat -L -c %s "$d/$1"; fi`);
 
 /** Keeps a definition: $1; the files named after it stay, other disks of the folder go. */
 export const KEEP = guestScript(`
 keep guest.json "$1"; shift
-for file in "$g"/*.raw "$g"/*.iso "$g"/*.kernel "$g"/*.ramdisk "$g"/*.new; do
+for file in "$d"/*.raw "$d"/*.iso "$d"/*.kernel "$d"/*.ramdisk "$d"/*.new; do
   [ -e "$file" ] || continue
-  for needed; do [ "$file" != "$g/$needed" ] || continue 2; done
+  for needed; do [ "$file" != "$d/$needed" ] || continue 2; done
   rm -f "$file"
 done`);
 
@@ -345,9 +369,12 @@ guard
 begin "$2" restore "$g/xl.cfg" "$g/memory.resuming" || { status=$?; stop; mv "$g/memory.resuming" "$g/memory.save"; exit $status; }
 rm -f "$g/memory.resuming"`);
 
-/** Removes domain and folder, and what Xen has written of it. */
-export const REMOVE = guestScript(`${STOP}
+/** Removes domain and folder, and what Xen has written of it; and its disks, unless another host has them too. */
+export const REMOVE = movingScript(`${STOP}
 stop
+kept=
+for mark in incoming arrived leaving moved; do [ ! -e "$g/$mark" ] || kept=1; done
+[ -n "$kept" ] || [ ! -L "$g/disks" ] || rm -rf "$(readlink "$g/disks")"
 rm -rf "$root/guests/.new-$id"
 [ ! -e "$g" ] || mv "$g" "$root/guests/.new-$id"
 rm -rf "$root/guests/.new-$id"
@@ -392,7 +419,7 @@ for device in $(losetup -n -O NAME -j "$1" 2>/dev/null); do losetup -c "$device"
  * read, $3 what packs them. The guest stands still while it is made, which is short where the file system shares blocks.
  */
 export const EXPORT = guestScript(`
-copy=$g/$2 copying= paused=
+copy=$d/$2 copying= paused=
 finish() {
   [ -z "$copying" ] || { kill "$copying"; wait "$copying"; } 2>/dev/null || true
   rm -f "$copy"
@@ -406,7 +433,7 @@ if ours; then
     *) paused=1; xl pause "$domid";;
   esac
 fi
-cp --reflink=auto --sparse=always "$g/$1" "$copy" &
+cp --reflink=auto --sparse=always "$d/$1" "$copy" &
 copying=$!
 wait "$copying"
 copying=
@@ -472,3 +499,173 @@ cat >"$root/$1.kernel"
 printf '%s%s = "%s"\\n' "$2" "$3" "$root/$1.kernel" >"$root/$1.cfg"
 said=$(timeout "$4" xl create -F "$root/$1.cfg" 2>&1) || { status=$?; printf '%s\\n' "$said" >&2; exit $status; }
 printf '%s\\n' "$said"`;
+
+/** A name that all hosts have for storage that they have: $1 its folder, $2 the name, when it is the first. */
+export const STORAGE = `${START}
+file=$1/.omnivisor-storage
+if [ ! -e "$file" ]; then
+  echo "$2" >"$file.$2"
+  ln "$file.$2" "$file" 2>/dev/null || true
+  rm "$file.$2"
+fi
+cat "$file"`;
+
+/*
+ * How a guest comes to another host. Marks in its folder say how far it is, each whole or not at all:
+ *
+ * there  incoming  it is expected, or on its way
+ *        arrived   its memory is all here, and it stands still
+ *        accepting it is to run, or runs
+ * here   sending   it is on its way, or stands still to be
+ *        leaving   it is there, and will not run here again; what is left of it is being cleared away
+ *        moved     nothing here touches its disks any more
+ */
+
+/** What is not there yet: $1 and $2 as for GUARD, $3 definition, $4 folder of its disks, $5 its domain for xl, then its files. Says \`taken\` or \`missing\`. */
+export const EXPECT = movingScript(`${STOP}
+take_filter "$1"
+json=$3 disks=$4 config=$5; shift 5
+if [ -e "$g/incoming" ]; then stop; mv "$g" "$root/guests/.new-$id"
+elif [ -e "$g" ] || xl domid "$id" >/dev/null 2>&1; then echo taken; exit; fi
+new=$root/guests/.new-$id
+rm -rf "$new"
+for file; do [ -e "$disks/$file" ] || { echo missing; exit; }; done
+mkdir "$new"
+printf '%s\\n' "$json" >"$new/guest.json"
+printf '%s\\n' "$config" >"$new/xl.cfg"
+: >"$new/incoming"
+ln -s "$disks" "$new/disks"
+mv "$new" "$g"
+guard`);
+
+/**
+ * Takes its memory from the input, and says \`arrived\`, or \`failed\` and why. $1 as $2 of GUARD. What comes is not trusted
+ * in what the guest is: that is in xl.cfg. Then it waits for the end of the input.
+ */
+export const RECEIVE = movingScript(`${STOP}${CREATE}
+[ -e "$g/incoming" ] || { echo 'failed: it is not expected'; exit 1; }
+end
+exec 6<&0 </dev/null
+cat <&6 | {
+  exec 6<&-
+  if create restore -p "$g/xl.cfg" /dev/stdin 2>/dev/null && carried "$1" 2>"$g/xl.error"; then
+    mv "$g/incoming" "$g/arrived"
+    echo arrived
+  else
+    echo "failed: $(tail -n 1 "$g/xl.error")"
+    end
+  fi
+}`);
+
+/** Bytes of disks that this host has kept are not those that are there since the other has written. */
+const FRESH = `
+fresh() {
+  for vbd in /sys/bus/xen-backend/devices/vbd-"$domid"-*; do
+    [ -e "$vbd/physical_device" ] || continue
+    IFS=: read -r major minor <"$vbd/physical_device"
+    block=/sys/dev/block/$((0x$major)):$((0x$minor))
+    blockdev --flushbufs "/dev/$(basename "$(readlink "$block")")"
+    [ ! -e "$block/loop/backing_file" ] || dd if="$(cat "$block/loop/backing_file")" iflag=nocache count=0 status=none
+  done
+}
+`;
+
+/** It is this host's from now on. */
+export const ACCEPT = movingScript(`${FRESH}
+[ ! -e "$g/incoming" ] || { echo 'its memory is not here' >&2; exit 1; }
+[ ! -e "$g/arrived" ] || mv "$g/arrived" "$g/accepting"
+if [ -e "$g/accepting" ]; then
+  if ours; then
+    case $(xl list "$domid" | sed -n '2s/.* \\([rbpscd-]\\{6\\}\\) .*/\\1/p') in
+      ??p*) fresh; xl unpause "$domid";;
+    esac
+  fi
+  rm "$g/accepting"
+fi`);
+
+/** Says \`here\` when there is more than a guest that is expected. */
+export const CANCEL = movingScript(`${STOP}
+[ -e "$g" ] || { rm -f "$root/locks/$id"; exit; }
+[ -e "$g/incoming" ] || { echo here; exit; }
+stop
+rm -rf "$root/guests/.new-$id"
+mv "$g" "$root/guests/.new-$id"
+rm -rf "$root/guests/.new-$id"
+rm -f "$logs/console/guest-$name.log"* "$logs/xl-$name.log"* "$root/locks/$id"`);
+
+/** Files and devices that the guest writes to are the arguments of what uses this. */
+const LEAVE = `
+leave() {
+  stop
+  sync "$@"
+  mv "$g/leaving" "$g/moved"
+  rm -f "$g/sending"
+}
+stay() {
+  if ours; then
+    case $(xl list "$domid" | sed -n '2s/.* \\([rbpscd-]\\{6\\}\\) .*/\\1/p') in
+      ???s*) resume;;
+      ??p*) xl unpause "$domid";;
+    esac
+  fi
+  rm -f "$g/sending"
+}
+# xl 4.17 lets a domain go on that it cannot save, and knows no other way to.
+resume() { (trap '' PIPE; xl save -c "$domid" /dev/fd/3 3>&1 >/dev/null 2>&1 | head -c 49 >/dev/null) || true; }
+`;
+
+/**
+ * Writes its memory, and ends when the other side has said that it is there, and nothing of it is here. $1 \`live\`: it runs on
+ * meanwhile, where Xen can see what it changes; else \`still\`. xl speaks with its like at the other end; here with what
+ * writes down first that there is no way back. That the other side has gone is told by the end of the input: what is written
+ * there may be waited with for ever.
+ */
+export const SEND = movingScript(`${STOP}${LEAVE}
+how=$1; shift
+for mark in incoming arrived moved; do [ ! -e "$g/$mark" ] || { echo 'the guest is not here' >&2; exit 1; }; done
+if [ -e "$g/leaving" ]; then leave "$@"; exit; fi
+[ ! -e "$g/sending" ] || stay
+: >"$g/sending"
+ours || { rm "$g/sending"; echo 'the guest does not run' >&2; exit 1; }
+exec 6<&0 7>&1 </dev/null >/dev/null
+trap '' PIPE
+if [ "$how" = live ]; then
+  export g
+  xl migrate -s '' "$domid" '
+    printf "xl migration receiver ready, send binary domain data.\\n"
+    exec 5<&0 </dev/null
+    cat <&5 >&7 6<&- &
+    exec 5<&- 7>&-
+    IFS= read -r answer <&6
+    [ "$answer" = arrived ] || { kill $! || true; printf "%s\\n" "$answer" >&2; exit 1; }
+    : >"$g/leaving"
+    printf "domain received, ready to unpause\\0my copy unpause results are as follows\\0\\0"' 2>"$g/xl.error" || true
+else
+  rm -f "$g/carrier" "$g/answer"
+  {
+    IFS= read -r answer <&6 || true
+    printf '%s\\n' "$answer" >"$g/answer"
+    [ "$answer" = arrived ] || {
+      until [ -s "$g/carrier" ]; do sleep 0.1; done
+      kill "$(cat "$g/carrier")" 2>/dev/null || true
+    }
+  } 7>&- 9>&- &
+  listener=$!
+  status=$({ { xl save -p "$domid" /dev/fd/3 3>&1 >/dev/null 2>"$g/xl.error" 4>&- || echo $? >&4; } | sh -c 'echo $$ >"$0/carrier"; exec cat >&7' "$g"; } 4>&1 6<&- 9>&-) || status=$?
+  [ -z "$status" ] || kill $listener 2>/dev/null || true
+  wait $listener || true
+  answer=$(cat "$g/answer" 2>/dev/null) || true
+  if [ -z "$status" ] && [ "$answer" = arrived ]; then : >"$g/leaving"
+  elif [ -n "$answer" ]; then echo "$answer" >>"$g/xl.error"; fi
+fi
+exec 6<&- 7>&-
+if [ -e "$g/leaving" ]; then leave "$@"; exit; fi
+stay
+cat "$g/xl.error" >&2
+exit 1`);
+
+/** Ends what was cut off; says \`moved\` when the guest has another host. */
+export const RECOVER = movingScript(`${STOP}${LEAVE}
+if [ -e "$g/leaving" ]; then leave "$@"; fi
+if [ -e "$g/moved" ]; then echo moved; exit; fi
+[ ! -e "$g/sending" ] || stay`);

@@ -13,16 +13,18 @@ import {
   type HostInventory,
   type HypervisorDriver,
   HypervisorError,
+  type LiveMigration,
   type ProbeReport,
 } from '../hypervisor-driver.js';
 import { adopt, candidates, release } from './adoption.js';
 import type { Definition, DomainType, Nic } from './definition.js';
-import { attachDisk, attachNic, detachDisk, detachNic, growDisk } from './devices.js';
+import { attachDisk, attachNic, detachDisk, detachNic, growDisk, pathOf } from './devices.js';
 import { makeDisks, refuseAborted } from './disks.js';
 import { asFound, type Guest, Guests, isOn } from './guests.js';
 import { type Capabilities, domainTypeFor, nicFor } from './hardware.js';
 import { Host, type HostShell, LIMITS } from './host-shell.js';
 import { confirmResize, type Plan, rebuild, rescue, resize, revertResize, unrescue } from './lifecycle.js';
+import { Migration } from './migration.js';
 import { exportDisk, openConsole, readStatistics, tailConsole } from './observation.js';
 import { resumeGuest, shutDown, startGuest, stopGuest } from './power.js';
 import { parseFacts, probe } from './probe.js';
@@ -47,6 +49,10 @@ export interface XenDriverOptions {
   readonly bridges: Readonly<Record<string, string>>;
   /** MiB beside dom0's own that guests do not get. */
   readonly reservedMemoryMib?: number;
+  /** Folder in dom0 for the disks of guests, on storage that other hosts have in the same place. */
+  readonly sharedDisks?: string;
+  /** Address where other hosts reach the agent to send it guests; without it they come from agents of its machine only. */
+  readonly migrationAddress?: string;
   /** Milliseconds a guest gets to follow a soft reboot. */
   readonly softRebootPatience?: number;
   /** Milliseconds until a call that does not wait for a guest counts as not answered. */
@@ -54,6 +60,12 @@ export interface XenDriverOptions {
   /** Times as long as usual that the host may take to answer; 1 unless told. */
   readonly patience?: number;
 }
+
+/** One that waits for its memory, or was sent to another host, is nothing to be changed here. */
+const refuseElsewhere = ({ definition: { stage } }: Guest): void => {
+  if (stage === 'moved') throw new HypervisorError('fault', 'the guest has moved to another host');
+  if (stage === 'incoming') throw new HypervisorError('fault', 'the guest is on its way to this host');
+};
 
 /**
  * Xen by its own toolstack `xl`, in dom0 or by ssh. A domain lasts as long as it runs, so what a guest is lies in a folder
@@ -122,11 +134,14 @@ export class XenDriver implements HypervisorDriver {
   readonly statistics = {
     read: (id: ServerId) => this.words(async () => readStatistics(this.guests, await this.guests.get(id))),
   };
+  /** Where the disks of guests are on storage that other hosts have. */
+  readonly liveMigration?: LiveMigration;
   /** Present once the probe has found that dom0 logs what guests write. */
   consoleLog?: ConsoleLog;
 
   private readonly host: Host;
   private readonly guests: Guests;
+  private readonly migration: Migration | null = null;
   private readonly oneAtATime = new KeyedMutex<ServerId>();
   private readonly channel = new EventChannel();
   private readonly closing = new AbortController();
@@ -141,12 +156,32 @@ export class XenDriver implements HypervisorDriver {
     this.physicalNetworks = Object.keys(options.bridges);
     this.host = new Host(options.shell, { ...LIMITS, answer: options.answerTimeout ?? LIMITS.answer * this.patience });
     this.guests = new Guests(this.host, options.root, options.cloudId);
+    const { sharedDisks, migrationAddress } = options;
+    if (sharedDisks === undefined) return;
+    if (!sharedDisks.startsWith('/')) throw new Error('OMNIVISOR_SHARED_DISKS is not an absolute path');
+    this.migration = new Migration({
+      guests: this.guests,
+      sharedDisks,
+      address: migrationAddress,
+      plan: (spec) => this.plan(spec),
+      refuseBeyondHost: (flavor) => this.refuseBeyondHost(flavor),
+      attached: (disks) =>
+        Promise.all(
+          disks.map(async (disk) => {
+            const { diskId, readOnly } = disk;
+            return { diskId, path: await pathOf(this.guests, disk), readOnly };
+          }),
+        ),
+      alone: (id, action) => this.alone(id, action),
+    });
+    this.liveMigration = this.liveMigrationOf(this.migration);
   }
 
   async probe(signal: AbortSignal): Promise<ProbeReport> {
-    const { root, type, bridges } = this.options;
+    const { root, type, bridges, sharedDisks } = this.options;
     const before = this.capabilities && { ran: this.capabilities };
-    const options = { root, type, bridges: Object.values(bridges), patience: this.patience, ...before };
+    const shared = sharedDisks === undefined ? {} : { sharedDisks };
+    const options = { root, type, bridges: Object.values(bridges), patience: this.patience, ...shared, ...before };
     const found = await probe(this.host, options, signal);
     if (found.report.health !== 'healthy') return found.report;
     this.capabilities = found.capabilities;
@@ -167,7 +202,7 @@ export class XenDriver implements HypervisorDriver {
     return this.words(async () => {
       const info = await this.info();
       const { domains } = await this.guests.all();
-      const facts = parseFacts(await this.host.look(FACTS, [this.options.root]));
+      const facts = parseFacts(await this.host.look(FACTS, [this.options.root, this.options.sharedDisks ?? '']));
       const own = domains.find(({ domid }) => domid === 0)?.memory ?? 0;
       this.capacity = {
         vcpus: info.vcpus,
@@ -224,6 +259,7 @@ export class XenDriver implements HypervisorDriver {
 
   destroy(id: ServerId): Promise<void> {
     return this.alone(id, async () => {
+      this.migration?.forget(id);
       if (await this.guests.findOrNothing(id)) await this.guests.call(id, REMOVE);
     });
   }
@@ -255,6 +291,7 @@ export class XenDriver implements HypervisorDriver {
 
   async close(): Promise<void> {
     this.closing.abort();
+    this.migration?.close();
     this.channel.close();
     this.options.shell.close();
   }
@@ -272,8 +309,11 @@ export class XenDriver implements HypervisorDriver {
       ...{ stage: 'building', type, size, nics: [...nics], disks: [] },
       boot: { root: 'root.raw', kernel: null, ramdisk: null, commandLine: '' },
       ...{ ephemeral: null, swap: null, config: null, rescue: null, before: null, rebuilding: null, adopted: null },
+      shared: this.options.sharedDisks !== undefined,
     };
-    if ((await this.guests.call(id, BEGIN, [JSON.stringify(empty)])).trim() === 'taken')
+    const { sharedDisks } = this.options;
+    const disks = sharedDisks === undefined ? '' : `${sharedDisks}/${id}`;
+    if ((await this.guests.call(id, BEGIN, [JSON.stringify(empty), disks])).trim() === 'taken')
       throw new HypervisorError('fault', `something that is not ours has the place of server ${id}`);
     return empty;
   }
@@ -294,6 +334,7 @@ export class XenDriver implements HypervisorDriver {
     const guest = await this.guests.find(mark.serverId);
     if (!guest) return false;
     const { definition } = guest;
+    refuseElsewhere(guest);
     if (definition.attempt !== mark.attempt)
       throw new HypervisorError('fault', `another attempt of server ${mark.serverId} is on this host`);
     if (definition.build !== mark.build)
@@ -397,7 +438,31 @@ export class XenDriver implements HypervisorDriver {
   }
 
   private with<T>(id: ServerId, action: (guest: Guest) => Promise<T>): Promise<T> {
-    return this.alone(id, async () => action(await this.guests.get(id)));
+    return this.alone(id, async () => {
+      const guest = await this.guests.get(id);
+      refuseElsewhere(guest);
+      return action(guest);
+    });
+  }
+
+  private liveMigrationOf(migration: Migration): LiveMigration {
+    const { migrationAddress: address } = this.options;
+    const { guests } = this;
+    return {
+      ...(address === undefined ? {} : { address }),
+      reach: () => this.words(() => migration.reach()),
+      offer: (id) => this.with(id, (guest) => migration.offer(guest)),
+      receive: (spec, offer, options, signal) =>
+        this.alone(spec.mark.serverId, () => migration.receive(spec, offer, options, signal)),
+      send: (id, ticket, options) => this.alone(id, async () => migration.send(await guests.get(id), ticket, options)),
+      accept: (id) =>
+        this.alone(id, async () => {
+          await guests.get(id);
+          await migration.accept(id);
+        }),
+      cancel: (id) => this.alone(id, () => migration.cancel(id)),
+      recover: (id) => this.alone(id, async () => migration.recover(await guests.get(id))),
+    };
   }
 
   private alone<T>(id: ServerId, action: () => Promise<T>): Promise<T> {

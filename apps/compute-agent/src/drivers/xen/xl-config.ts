@@ -64,8 +64,8 @@ export interface NamedDisk {
 }
 
 /** An adopted guest that is given back is started again without the folder. */
-const pathOf = ({ adopted }: Definition, folder: string, file: string): string =>
-  adopted?.files[file] ?? `${folder}/${file}`;
+const pathOf = ({ adopted, shared }: Definition, folder: string, file: string): string =>
+  adopted?.files[file] ?? `${folder}/${shared ? 'disks/' : ''}${file}`;
 
 /** @param folder of the guest in dom0 */
 export const disksOf = (guest: Definition, folder: string): NamedDisk[] => {

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { DOMAIN_TYPES } from './definition.js';
+import { runsOn } from './migration.js';
 import {
   parseDeviceNumbers,
   parseDomains,
@@ -63,6 +65,7 @@ describe('what a host says of itself', () => {
   it('is read by name', () => {
     expect(parseInfo(INFO)).toEqual({
       ...{ version: '4.17.7', vcpus: 8, totalMemory: 2999, freeMemory: 1942, pv: true, hvm: true },
+      paging: { hap: true, shadow: false },
       topology: { sockets: 2, cores: 2, threads: 2 },
     });
     expect(versionNumber('4.17.7')).toBe(4_017_007);
@@ -74,6 +77,18 @@ describe('what a host says of itself', () => {
       pv: true,
       hvm: false,
     });
+  });
+
+  it('says which domains can run while their memory is sent', () => {
+    const runs = (capabilities: string) => {
+      const info = parseInfo(INFO.replace('pv hvm hap', capabilities));
+      return DOMAIN_TYPES.filter((type) => runsOn(type, info));
+    };
+    expect(runs('pv hvm hap')).toEqual(['pvh', 'hvm']);
+    expect(runs('pv hvm hap shadow')).toEqual(['pv', 'pvh', 'hvm']);
+    expect(runs('pv')).toEqual([]);
+    // Before it said so, Xen was rarely built without.
+    expect(runs('hvm hvm_directio')).toEqual(['pv', 'pvh', 'hvm']);
   });
 
   it('is not believed with an amount that is none', () => {

@@ -68,6 +68,8 @@ export interface XenInfo {
   readonly freeMemory: number;
   readonly pv: boolean;
   readonly hvm: boolean;
+  /** How Xen can see what a domain changes in its memory; null when it does not say. */
+  readonly paging: { readonly hap: boolean; readonly shadow: boolean } | null;
   readonly topology: { readonly sockets: number; readonly cores: number; readonly threads: number };
 }
 
@@ -93,6 +95,10 @@ export const parseInfo = (text: string): XenInfo => {
     totalMemory: number('total_memory'),
     freeMemory: number('free_memory'),
     pv: /\bxen-\d+\.\d+-x86_64\b/.test(capabilities) && (virtual.length === 0 || virtual.includes('pv')),
+    paging:
+      virtual.includes('hap') || virtual.includes('shadow') || virtual.includes('pv')
+        ? { hap: virtual.includes('hap'), shadow: virtual.includes('shadow') }
+        : null,
     hvm: /\bhvm-\d+\.\d+-x86_64\b/.test(capabilities) && (virtual.length === 0 || virtual.includes('hvm')),
     topology: { sockets: Math.max(1, Math.floor(vcpus / Math.max(1, cores * threads))), cores, threads },
   };

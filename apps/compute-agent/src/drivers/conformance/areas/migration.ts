@@ -3,11 +3,13 @@ import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { type GuestSpec, type HypervisorDriver, HypervisorError, type LiveMigration } from '../../hypervisor-driver.js';
 import { never, refusal, type Stage } from '../stage.js';
 
-const copied = { disks: 'copied', attached: [] } as const;
-
 export const describeMigration = (stage: Stage) =>
   describe('live migration', () => {
     const { under } = stage;
+    const options = {
+      disks: under.supports.includes('liveMigration.copied') ? 'copied' : 'shared',
+      attached: [],
+    } as const;
     const other = { 'another host': under.otherHost };
     let target: HypervisorDriver;
     const there = (): LiveMigration => target.liveMigration!;
@@ -24,7 +26,7 @@ export const describeMigration = (stage: Stage) =>
       return { ...plugged, mark: { ...spec.mark, attempt: spec.mark.attempt + 1 } };
     };
     const invited = async (spec: GuestSpec) =>
-      there().receive(elsewhere(spec), await here().offer(spec.mark.serverId), copied, never);
+      there().receive(elsewhere(spec), await here().offer(spec.mark.serverId), options, never);
     const gone = async (id: Parameters<typeof stage.power>[0]) => {
       await target.destroy(id);
       await stage.discard(id);
@@ -57,7 +59,7 @@ export const describeMigration = (stage: Stage) =>
 
         const back = { ...spec, mark: { ...spec.mark, attempt: mark.attempt + 1 } };
         await here()
-          .receive(back, await there().offer(spec.id), copied, never)
+          .receive(back, await there().offer(spec.id), options, never)
           .then((second) => there().send(spec.id, second, { signal: never }));
         await here().accept(spec.id);
         await target.destroy(spec.id);
@@ -260,8 +262,8 @@ export const describeMigration = (stage: Stage) =>
         const spec = await stage.up();
         const offer = await here().offer(spec.id);
         const big = { ...elsewhere(spec), flavor: (await under.tooBig(spec.id)).flavor };
-        await refusal(there().receive(big, offer, copied, never));
-        await refusal(there().receive(elsewhere(spec), 'no offer', copied, never));
+        await refusal(there().receive(big, offer, options, never));
+        await refusal(there().receive(elsewhere(spec), 'no offer', options, never));
         expect(await under.otherHost!.leftovers(spec.id)).toEqual([]);
         await stage.driver.powerOff(spec.id, ms(0));
         expect(await refusal(here().offer(spec.id))).toBe('fault');

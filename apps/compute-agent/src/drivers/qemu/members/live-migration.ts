@@ -1,10 +1,10 @@
 import type { ServerId } from '@omnivisor/contracts';
+import { readTicket, refuseElsewhere } from '../../common/migration/ticket.js';
 import { HypervisorError, type LiveMigration } from '../../hypervisor-driver.js';
 import type { GuestDefinition } from '../definition.js';
 import { offerOf } from '../migration/offer.js';
 import { isMoved, runHere, Sending, type SendOptions } from '../migration/source.js';
 import { hasArrived, receive, takeOver } from '../migration/target.js';
-import { readTicket, refuseElsewhere } from '../migration/ticket.js';
 import type { QemuHost } from '../qemu-host.js';
 
 /**
@@ -22,7 +22,7 @@ export const liveMigrationOf = (host: QemuHost): LiveMigration => {
 
   const send = async (id: ServerId, text: string, options: SendOptions) => {
     const guest = host.definition(id);
-    const ticket = readTicket(text, id);
+    const ticket = readTicket(text, 'qemu', id);
     refuseElsewhere(ticket, options.address);
     if (guest.phase === 'incoming') throw new HypervisorError('fault', 'the guest is on its way to this host');
     // What lies where both hosts see it may be what it left behind when its disks were copied.

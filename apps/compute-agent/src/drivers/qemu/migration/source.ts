@@ -1,5 +1,7 @@
 import type { Socket } from 'node:net';
 import type { ServerId } from '@omnivisor/contracts';
+import { dial, join, rendezvous } from '../../common/migration/relay.js';
+import { bootId, type Ticket } from '../../common/migration/ticket.js';
 import { HypervisorError, type MigrationProgress } from '../../hypervisor-driver.js';
 import type { GuestDefinition } from '../definition.js';
 import { giveDescriptors, type QmpCommand } from '../descriptors.js';
@@ -8,9 +10,7 @@ import type { QemuHost } from '../qemu-host.js';
 import type { QmpClient } from '../qmp-client.js';
 import { endJob, findJob, jobConcluded, jobReady, nextEvent } from '../qmp-jobs.js';
 import { dropNode } from '../qmp-queries.js';
-import { dial, join, rendezvous } from './relay.js';
 import { capabilities } from './target.js';
-import { bootId, type Ticket } from './ticket.js';
 
 export interface SendOptions {
   readonly onProgress?: (progress: MigrationProgress) => void;

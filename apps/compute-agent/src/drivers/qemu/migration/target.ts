@@ -3,6 +3,8 @@ import { existsSync, symlinkSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { join as joinPath } from 'node:path';
 import { gib, type ServerId, ServerId as ServerIdSchema } from '@omnivisor/contracts';
+import { IncomingRelay, join, rendezvous } from '../../common/migration/relay.js';
+import { bootId, type Ticket } from '../../common/migration/ticket.js';
 import { connectUnix } from '../../common/unix-socket.js';
 import { type GuestSpec, HypervisorError, type ReceiveOptions } from '../../hypervisor-driver.js';
 import type { GuestDefinition } from '../definition.js';
@@ -15,8 +17,6 @@ import { refuseBeyondCapacity } from '../host-resources.js';
 import { type QemuHost } from '../qemu-host.js';
 import type { QmpClient } from '../qmp-client.js';
 import { guestFromOffer } from './offer.js';
-import { IncomingRelay, join, rendezvous } from './relay.js';
-import { bootId, type Ticket } from './ticket.js';
 
 const NBD = 'nbd.sock';
 

@@ -23,10 +23,14 @@ export const LabSettings = z.object({
   small: z.object({ ramdisk: z.string(), init: z.string(), disk: z.string() }),
   /** A file of this machine for a line of JSON of each behaviour that was tried, or has passed. */
   shown: z.string(),
+  /** Another machine of the kind; both can mount a folder as `shared`. */
+  peer: z.object({ port: z.number(), knownHosts: z.string() }).optional(),
 });
 export type LabSettings = z.output<typeof LabSettings>;
 
 const ROOT = '/var/lib/omnivisor/xen';
+/** Where both machines have a folder of this one. */
+const SHARED = '/srv/shared';
 const CLOUD = 'lab-cloud';
 const COMMAND_LINE = 'console=hvc0 net.ifnames=0 quiet loglevel=4 nokaslr mitigations=off';
 /** How much longer than on a plain machine anything may take: every instruction is emulated, beside others that are. */
@@ -47,12 +51,26 @@ export class Lab {
     this.host = new Host(this.shell());
   }
 
+  /** The other machine's, once both have the folder that they share. */
+  async peer(): Promise<Lab> {
+    const peer = new Lab({ ...this.settings, ...this.settings.peer });
+    for (const lab of [this, peer])
+      await lab.run(
+        `modprobe -a 9pnet_virtio 9p
+        mkdir -p "$1"
+        mountpoint -q "$1" || mount -t 9p -o trans=virtio,version=9p2000.L,cache=none,msize=262144 shared "$1"`,
+        SHARED,
+      );
+    return peer;
+  }
+
   async open(cloudId = CLOUD): Promise<XenDriver> {
     const shell = this.shell();
     const bridges = { physnet1: 'xenbr0' };
     const driver = new XenDriver({
       ...{ cloudId, shell, root: ROOT, type: 'pv', bridges },
       ...{ softRebootPatience: 60_000, patience: SLOWNESS },
+      ...(this.settings.peer ? { sharedDisks: SHARED } : {}),
     });
     const report = await driver.probe(AbortSignal.timeout(PATIENCE));
     if (report.health !== 'healthy') throw new Error(report.reason);
@@ -220,11 +238,16 @@ const device = (disk: number) => `d=/dev/$(ls /sys/block | grep '^xvd[a-y]' | se
 
 /** The suite over the lab. */
 export const labUnderTest = (lab: Lab): DriverUnderTest => {
+  const drivers: XenDriver[] = [];
   let driver: XenDriver;
+  let peer: Promise<Lab> | undefined;
+  const there = () => (peer ??= lab.peer());
   let made = 0;
   const open = async (cloud?: string) => lab.open(cloud);
   const opened = async () => {
+    if (lab.settings.peer) await there();
     driver = await open();
+    drivers.push(driver);
     return driver;
   };
   const guest = async (id: ServerId) => lab.shellGuest(id);
@@ -235,7 +258,27 @@ export const labUnderTest = (lab: Lab): DriverUnderTest => {
     const open = await nic();
     return { ...open, guard: { addresses: [{ mac: open.mac, ip: '10.0.2.60' }], rules: [] } };
   };
-  const shell = (id: ServerId, command: string) => inShell(driver, id, command);
+  const openThere = async () => {
+    const other = await (await there()).open();
+    drivers.push(other);
+    return other;
+  };
+  /** A driver of the host on which it runs; those that were closed answer all the same. */
+  const holder = async (id: ServerId): Promise<XenDriver> => {
+    for (const one of drivers.toReversed())
+      if ((await one.inspect(id).catch(() => null))?.power === 'running') return one;
+    return driver;
+  };
+  const shell = async (id: ServerId, command: string) => inShell(await holder(id), id, command);
+  const leftovers = async (at: Lab, id: ServerId) =>
+    (
+      await at.run(
+        `xl list | grep -o "$1" || true; ls ${ROOT}/guests /var/log/xen /var/log/xen/console | grep "$1" || true; losetup -a | grep "$1" || true`,
+        id,
+      )
+    )
+      .split('\n')
+      .filter(Boolean);
   return {
     backend: 'xen',
     level: 'L2',
@@ -243,7 +286,7 @@ export const labUnderTest = (lab: Lab): DriverUnderTest => {
     // The double's are; what the lab has shown is kept by what runs it.
     recorded: false,
     told: (...line) => appendFileSync(lab.settings.shown, `${JSON.stringify(line)}\n`),
-    supports: SUPPORTED,
+    supports: lab.settings.peer ? [...SUPPORTED, 'liveMigration'] : SUPPORTED,
     open: opened,
     reopen: opened,
     openOtherCloud: () => open('another-cloud'),
@@ -261,15 +304,17 @@ export const labUnderTest = (lab: Lab): DriverUnderTest => {
       ...fileSource('/nonexistent'),
       digest: async () => ({ sha256: '0'.repeat(64), size: size * gib(1) * 1024 ** 3 }),
     }),
-    leftovers: async (id) =>
-      (
-        await lab.run(
-          `xl list | grep -o "$1" || true; ls ${ROOT}/guests /var/log/xen /var/log/xen/console | grep "$1" || true; losetup -a | grep "$1" || true`,
-          id,
-        )
-      )
-        .split('\n')
-        .filter(Boolean),
+    leftovers: (id) => leftovers(lab, id),
+    ...(lab.settings.peer
+      ? {
+          otherHost: {
+            open: openThere,
+            spec: (spec: GuestSpec) => spec,
+            leftovers: async (id: ServerId) => leftovers(await there(), id),
+            shared: async () => ({ here: await opened(), there: await openThere() }),
+          },
+        }
+      : {}),
     firstConsoleText: /is booting/,
     foreignGuest: () => lab.foreign(`theirs-${++made}`),
     adoptable: async () => {
@@ -305,9 +350,9 @@ export const labUnderTest = (lab: Lab): DriverUnderTest => {
     diskSerials: false,
     nic,
     inside: {
-      up: (id) => isUp(driver, id),
+      up: async (id) => isUp(await holder(id), id),
       switchOff: async (id) => {
-        const console = await driver.consoles.open(id, 'serial');
+        const console = await (await holder(id)).consoles.open(id, 'serial');
         const closed = new Promise((resolve) => console.readable.once('close', resolve).resume());
         console.writable.write('\npoweroff -f\n');
         await closed;

@@ -129,4 +129,56 @@ describe('settings that an adopted domain would lose', () => {
   });
 });
 
+describe.runIf(lab.settings.peer)('a move that is cut off', () => {
+  let peer: Lab;
+  let source: XenDriver;
+  let target: XenDriver;
+  beforeAll(async () => {
+    peer = await lab.peer();
+    [source, target] = [await lab.open(), await peer.open()];
+  }, PATIENCE);
+  afterAll(async () => {
+    for (const driver of [source, target]) await driver?.close();
+    peer?.close();
+  });
+
+  /** The guest is suspended by then, and there is nobody who would let it go on. */
+  const killXl = () =>
+    lab.run(`for p in /proc/[0-9]*; do
+      case $(tr '\\0' ' ' <"$p/cmdline" 2>/dev/null) in "xl save -p "*) kill -9 "\${p#/proc/}"; echo killed;; esac
+    done`);
+
+  it('leaves the guest running where it was, with its memory', { timeout: PATIENCE * 3 }, async () => {
+    const id = ServerId.parse(randomUUID());
+    const never = new AbortController().signal;
+    const spec = lab.shellGuest(id);
+    await source.spawn(spec, never);
+    await isUp(source, id);
+    await inShell(source, id, 'echo kept >/run/letter');
+    for (const way of ['abort', 'kill'] as const) {
+      const shared = { disks: 'shared', attached: [] } as const;
+      const there = { ...spec, mark: { ...spec.mark, attempt: 2 } };
+      const ticket = await target.liveMigration!.receive(there, await source.liveMigration!.offer(id), shared, never);
+      const abort = new AbortController();
+      let cut: Promise<unknown> | null = null;
+      const onProgress = () => {
+        if (way === 'abort') abort.abort();
+        else cut ??= killXl();
+      };
+      const since = Date.now();
+      await expect(source.liveMigration!.send(id, ticket, { signal: abort.signal, onProgress })).rejects.toMatchObject({
+        code: 'fault',
+      });
+      if (way === 'kill') expect(await cut).toContain('killed');
+      const over = Date.now();
+      expect(await source.inspect(id)).toMatchObject({ stage: 'settled', power: 'running' });
+      expect(await inShell(source, id, 'cat /run/letter')).toContain('kept');
+      await target.liveMigration!.cancel(id);
+      const seconds = (from: number, to: number) => ((to - from) / 1000).toFixed(1);
+      console.log(`${way}: refused after ${seconds(since, over)} s, answered in ${seconds(over, Date.now())} s`);
+    }
+    await source.destroy(id);
+  });
+});
+
 describeHypervisorDriver(labUnderTest(lab));

@@ -21,7 +21,8 @@ export class XlDouble {
   private readonly bridging = join(this.folder, 'bridging');
   private readonly consoles: ChildProcess;
 
-  constructor() {
+  /** @param caps what Xen says that it has; with `shadow` it sees what a guest changes in its memory */
+  constructor(private readonly caps = 'pv') {
     mkdirSync(this.state);
     mkdirSync(this.logs);
     mkdirSync(this.bridging);
@@ -39,6 +40,7 @@ export class XlDouble {
       XL_DOUBLE_OWNER: String(process.pid),
       XEN_LOG_DIR: this.logs,
       XL_DOUBLE_BRIDGES: 'xenbr0',
+      XL_DOUBLE_CAPS: this.caps,
       XEN_INTERFACES: join(this.folder, 'net'),
       XEN_BRIDGING: this.bridging,
     };

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { connectUnix } from '../../common/unix-socket.js';
+import { connectUnix } from '../unix-socket.js';
 import { dial, IncomingRelay } from './relay.js';
 
 const key = randomBytes(32).toString('hex');

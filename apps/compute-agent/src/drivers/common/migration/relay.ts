@@ -1,11 +1,11 @@
 import { timingSafeEqual } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
-import { connectUnix, listenUnix } from '../../common/unix-socket.js';
 import { HypervisorError } from '../../hypervisor-driver.js';
+import { connectUnix, listenUnix } from '../unix-socket.js';
 
 /**
- * The way of a guest from one agent to the other. QEMU speaks on sockets in the guests' folders only; the agents carry the
+ * The way of a guest from one agent to the other. What the hypervisor says goes to its agent only; the agents carry the
  * bytes, on one machine over a socket that only they can open, between machines over TLS with a key of this migration.
  *
  * Each connection begins with the line `<key> <channel>`: `memory`, `disk <name>`, or `control`.

@@ -10,6 +10,7 @@ const ticket = (change: Partial<Ticket> = {}): Ticket =>
       ...{ kind: 'qemu', serverId, key: 'a'.repeat(64), machine: 'another', endpoints: there, disks: 'copied' },
       ...change,
     }),
+    'qemu',
     serverId,
   );
 const refusal = (of: Ticket, address?: string) => {

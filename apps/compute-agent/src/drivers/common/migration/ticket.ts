@@ -4,11 +4,13 @@ import { resolve } from 'node:path';
 import { ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { HypervisorError } from '../../hypervisor-driver.js';
-import { FILES } from '../files.js';
+
+/** The socket of the target, in a folder of the guest's. */
+export const RELAY = 'relay.sock';
 
 /** What the source has to know to send a guest: where, and the key of this one migration. A secret. */
 const Ticket = z.strictObject({
-  kind: z.literal('qemu'),
+  kind: z.enum(['qemu', 'xen']),
   serverId: ServerId,
   key: z.string().regex(/^[0-9a-f]{64}$/),
   /** Boot id of the target's machine. */
@@ -22,7 +24,7 @@ const Ticket = z.strictObject({
 export type Ticket = z.infer<typeof Ticket>;
 
 /** @throws HypervisorError `fault` when it is not one of this backend and server */
-export const readTicket = (text: string, id: ServerId): Ticket => {
+export const readTicket = (text: string, kind: Ticket['kind'], id: ServerId): Ticket => {
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -30,7 +32,7 @@ export const readTicket = (text: string, id: ServerId): Ticket => {
     json = null;
   }
   const parsed = Ticket.safeParse(json);
-  if (!parsed.success || parsed.data.serverId !== id)
+  if (!parsed.success || parsed.data.kind !== kind || parsed.data.serverId !== id)
     throw new HypervisorError('fault', 'the ticket is not one of this server');
   return parsed.data;
 };
@@ -57,7 +59,7 @@ const isOther = (address: string): boolean =>
 export const refuseElsewhere = ({ endpoints: { socket, tcp }, serverId, machine }: Ticket, address?: string): void => {
   const isThere =
     machine === bootId()
-      ? resolve(socket) === socket && socket.endsWith(`/guests/${serverId}/${FILES.relay}`)
+      ? resolve(socket) === socket && socket.endsWith(`/guests/${serverId}/${RELAY}`)
       : tcp === null || (tcp.host === address && isOther(tcp.host));
   if (!isThere) throw new HypervisorError('fault', 'the target is not where it is known to be');
 };
