@@ -145,7 +145,7 @@ describe.runIf(lab.settings.peer)('a move that is cut off', () => {
   /** The guest is suspended by then, and there is nobody who would let it go on. */
   const killXl = () =>
     lab.run(`for p in /proc/[0-9]*; do
-      case $(tr '\\0' ' ' <"$p/cmdline" 2>/dev/null) in "xl save -p "*) kill -9 "\${p#/proc/}"; echo killed;; esac
+      case $(tr '\\0' ' ' <"$p/cmdline" 2>/dev/null) in /*/bin/xl" save -p "*) kill -9 "\${p#/proc/}"; echo killed;; esac
     done`);
 
   it('leaves the guest running where it was, with its memory', { timeout: PATIENCE * 3 }, async () => {
