@@ -114,7 +114,7 @@ describe('settings that an adopted domain would lose', () => {
     ...['tsc_mode = "native"', 'localtime = 1', 'rtc_timeoffset = 60', 'nomigrate = 1', 'e820_host = 1'],
     ...['seclabel = "system_u:system_r:domU_t"', 'driver_domain = 1', 'msr_relaxed = 1', 'cpuid = "host,htt=0"'],
     ...['ioports = ["2f8-2ff"]', 'irqs = [3]', 'iomem = ["fed00,1"]'],
-    ...['rate=1Mb/s', 'mtu=1400', 'vifname=web', 'trusted=0', 'script=/bin/true'].map(
+    ...['rate=1Mb/s', 'mtu=1400', 'vifname=web', 'script=/bin/true'].map(
       (part) => `vif = ["mac=${mac},bridge=xenbr0,${part}"]`,
     ),
     ...['direct-io-safe', 'no-discard'].map(
