@@ -23,6 +23,9 @@ const SMALL_YOUNG = '--max-semi-space-size=4';
 export const PASSED =
   /^OMNIVISOR_(?:PATIENCE|PROFILE|TRUSTED_PROXIES|LIMIT_\w+|DRAIN_SECONDS|CADF|NOTIFICATIONS|SEALING_KEY_DAYS|CHECKPOINT_\w+|CONSOLE_ORIGINS|\w+_(?:ALLOCATION_RATIO|WEIGHT_MULTIPLIER))$/;
 
+/** What the caller's environment says under such names. @param {RegExp} names */
+const given = (names) => Object.fromEntries(Object.entries(process.env).filter(([name]) => names.test(name)));
+
 /**
  * How each of our own services is started. What they are told is their environment, and nothing else
  * (docs/operating/configuration.md).
@@ -43,7 +46,7 @@ export class Services {
       OMNIVISOR_NATS_URL: this.nats.url,
       OMNIVISOR_NATS_CREDS: await this.nats.credentials(service),
       OMNIVISOR_CLOUD_ID: this.home.id('cloud-id'),
-      ...Object.fromEntries(Object.entries(process.env).filter(([name]) => PASSED.test(name))),
+      ...given(PASSED),
       ...(this.databases[service] ? { OMNIVISOR_DATABASE_URL: this.databases[service] } : {}),
     };
   }
@@ -155,10 +158,9 @@ export class Services {
         OMNIVISOR_BACKENDS: backends,
         OMNIVISOR_NODE: name,
         OMNIVISOR_MACHINE_SHARES: String(Math.max(1, this.options.agents)),
+        ...given(/^OMNIVISOR_PATIENCE$/),
         // What a pretended host pretends to have.
-        ...(fake
-          ? Object.fromEntries(Object.entries(process.env).filter(([k]) => k.startsWith('OMNIVISOR_FAKE_')))
-          : {}),
+        ...(fake ? given(/^OMNIVISOR_FAKE_/) : {}),
         OMNIVISOR_HEALTH_PORT: String(health),
       },
       user,

@@ -1,5 +1,6 @@
-import type { Position, RecordedEvent } from '@omnivisor/contracts';
+import { type Position, type RecordedEvent, seconds, unavailable } from '@omnivisor/contracts';
 import { assertKnown, type EventStore } from '@omnivisor/eventsourcing';
+import type { Clock } from '@omnivisor/platform/ports';
 import { World } from './world.js';
 
 type Log = Pick<EventStore, 'readAll'>;
@@ -20,22 +21,34 @@ export async function* eventsBetween(log: Log, after: Position, until: Position)
   }
 }
 
-/** Several reads of one moment share a world. */
+/** Several reads of one moment share a world, for a while. */
 const KEPT = 2;
+const KEPT_FOR = seconds(60);
+/** Moments whose world is waited for: each is a whole log to read, in a process that others need. */
+const WAITED_FOR = 4;
 
 /** The world as it was, folded from the first event beside the living one: one fold at a time. */
 export class PastWorlds {
   private readonly kept = new Map<Position, Promise<World>>();
   private last: Promise<unknown> = Promise.resolve();
+  private waiting = 0;
 
-  constructor(private readonly log: Log) {}
+  constructor(
+    private readonly log: Log,
+    private readonly clock: Pick<Clock, 'after'>,
+  ) {}
 
-  /** @throws what the log throws */
-  at(position: Position): Promise<World> {
+  /** @throws DomainError `unavailable` while too many moments are asked for; what the log throws */
+  async at(position: Position): Promise<World> {
     const known = this.kept.get(position);
     if (known) return known;
+    if (this.waiting >= WAITED_FOR) throw unavailable('others look back to other moments just now');
+    this.waiting++;
     const world = this.last.then(() => this.fold(position));
-    this.last = world.catch(() => this.kept.delete(position));
+    const forget = () => {
+      if (this.kept.get(position) === world) this.kept.delete(position);
+    };
+    this.last = world.then(() => void this.clock.after(KEPT_FOR, forget), forget).finally(() => this.waiting--);
     this.kept.set(position, world);
     const [oldest] = this.kept.keys();
     if (this.kept.size > KEPT) this.kept.delete(oldest!);

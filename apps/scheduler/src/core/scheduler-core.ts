@@ -106,7 +106,7 @@ export class SchedulerCore {
     this.self = ports.ids.uuid();
     const { store, snapshots, snapshotEvery: every } = ports;
     this.keeper = snapshots && new WorldKeeper({ store, snapshots, every, world: this.world, onError });
-    this.pasts = new PastWorlds(store);
+    this.pasts = new PastWorlds(store, this.clock);
     this.commands = new CommandHandler(ports.store, {
       clock: ports.clock,
       known: (stream) => this.world.providerOf(stream),
