@@ -144,6 +144,8 @@ describe('an exported log', () => {
     day(`${old}\n`, `${latest}\n`);
     expect(await check('whole', '--checkpoint', at('day.jsonl'))).toMatchObject({ code: 0 });
     expect(await check('old', '--checkpoint', at('day.jsonl'))).toMatchObject({ code: 1 });
+    day();
+    expect(await check('whole', '--checkpoint', at('day.jsonl'))).toMatchObject({ code: 1 });
     day(`${old}\n`, 'cut off');
     expect(await check('whole', '--checkpoint', at('day.jsonl'))).toEqual({
       code: 1,

@@ -61,19 +61,18 @@ const readCheckpoint = (note, keys, what) => {
 const readCheckpoints = (file, keys) => {
   const text = readFileSync(file, 'utf8');
   if (!file.endsWith('.jsonl')) return [readCheckpoint(text, keys, file)];
-  return text
-    .split('\n')
-    .filter(Boolean)
-    .map((line, i) => {
-      const what = `line ${i + 1} of ${file}`;
-      let note;
-      try {
-        ({ note } = JSON.parse(line));
-      } catch {
-        refuse(`${what} is not JSON`);
-      }
-      return readCheckpoint(String(note), keys, what);
-    });
+  const lines = text.split('\n').filter(Boolean);
+  if (lines.length === 0) refuse(`${file} has no checkpoint`);
+  return lines.map((line, i) => {
+    const what = `line ${i + 1} of ${file}`;
+    let note;
+    try {
+      ({ note } = JSON.parse(line));
+    } catch {
+      refuse(`${what} is not JSON`);
+    }
+    return readCheckpoint(String(note), keys, what);
+  });
 };
 
 /** Roots of complete subtrees, the largest first: RFC 6962 as a binary counter. */

@@ -184,7 +184,8 @@ const isPlaced = ({ host, method }: Move, stream: readonly RecordedEvent[]): boo
 /** A migration may be over by the time that the shell for it is made: the target hears of that next, and destroys it. */
 const wasExpected = (move: Move): boolean => {
   const allowed = Date.parse(move.at) - GRACE_OF_A_SESSION;
-  const isRecent = (e: RecordedEvent) => e.type === 'ServerActionFailed' && Date.parse(e.recordedAt) >= allowed;
+  const isRecent = (e: RecordedEvent) =>
+    e.type === 'ServerActionFailed' && dataOf(e).action === 'live-migration' && Date.parse(e.recordedAt) >= allowed;
   return (
     move.method === 'liveMigration.receive' &&
     isPlaced(

@@ -51,18 +51,23 @@ const noteOf = (line: string): unknown => {
   }
 };
 
-/** Checkpoints of a file: one as a note, or one a line as a folder's day has them. */
-const notesOf = (path: string): string[] =>
-  path.endsWith('.jsonl')
-    ? textOf(path)
-        .split('\n')
-        .flatMap((line, i) => {
-          if (line === '') return [];
-          const note = noteOf(line);
-          if (typeof note !== 'string') throw invalid(`line ${i + 1} of ${path} has no checkpoint`);
-          return [note];
-        })
-    : [textOf(path)];
+/**
+ * Checkpoints of a file: one as a note, or one a line as a folder's day has them.
+ * @throws DomainError `invalid` when there is none: nothing would be compared
+ */
+const notesOf = (path: string): string[] => {
+  if (!path.endsWith('.jsonl')) return [textOf(path)];
+  const notes = textOf(path)
+    .split('\n')
+    .flatMap((line, i) => {
+      if (line === '') return [];
+      const note = noteOf(line);
+      if (typeof note !== 'string') throw invalid(`line ${i + 1} of ${path} has no checkpoint`);
+      return [note];
+    });
+  if (notes.length === 0) throw invalid(`${path} has no checkpoint`);
+  return notes;
+};
 
 /** Public keys of a file, a line each; none without a file. @throws DomainError `invalid` when the file has none: the log's own would be trusted */
 export const keysOf = (path: string | undefined): string[] => {

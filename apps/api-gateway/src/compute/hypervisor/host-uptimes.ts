@@ -52,6 +52,7 @@ export class HostUptimes {
     if (kept && kept.until > now) return kept.line;
     const line = this.known(host);
     this.heard.set(host.id, { until: now + KEPT, line });
+    line.catch(() => this.heard.delete(host.id));
     return line;
   }
 }
