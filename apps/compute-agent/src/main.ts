@@ -16,6 +16,7 @@ import {
   SystemClock,
 } from '@omnivisor/platform';
 import { Agent } from './agent/agent.js';
+import { hello } from './agent/take-up.js';
 import { AgentConfig } from './config.js';
 import { openBest } from './drivers/open-best.js';
 import { bootId, hostFacts, machineId } from './host/host-facts.js';
@@ -91,8 +92,7 @@ const alone = async () => {
   if (free) return free;
   log.warn('another agent drives this host; it ends once this one has taken up the host');
   const opened = await open();
-  const hello = { facts: await factsOf(opened), call: randomUUID() };
-  await bus.request(hostBus.hello, hello, at(hostBus.hello, config.OMNIVISOR_HOST_ID));
+  await hello({ bus, hostId: config.OMNIVISOR_HOST_ID }, await factsOf(opened), randomUUID());
   await opened.driver.close();
   return (await hostLock(path, 'wait'))!;
 };

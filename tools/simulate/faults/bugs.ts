@@ -331,7 +331,7 @@ export const bugs: readonly PlantedBug[] = [
     name: 'a hello that comes twice makes two sessions',
     agentBus: (bus) =>
       asking(bus, (ask) => (endpoint, request, subject) => {
-        const { call: _, ...unnamed } = request as { call?: string };
+        const { call: _, after: __, ...unnamed } = request as { call?: string; after?: number };
         return ask(endpoint, (endpoint as unknown) === hostBus.hello ? unnamed : request, subject);
       }),
   },

@@ -3,7 +3,6 @@ import {
   AdminReply,
   AdminRequest,
   adminSubject,
-  at,
   Bytes,
   type CommandContext,
   type CommandId,
@@ -46,6 +45,7 @@ import { network } from '../../../apps/api-gateway/src/network/network/network.j
 import { Subnets } from '../../../apps/api-gateway/src/network/subnet/subnets.js';
 import { gatewayProjections } from '../../../apps/api-gateway/src/projections.js';
 import { Agent } from '../../../apps/compute-agent/src/agent/agent.js';
+import { hello } from '../../../apps/compute-agent/src/agent/take-up.js';
 import type { HypervisorDriver } from '../../../apps/compute-agent/src/drivers/hypervisor-driver.js';
 import { hostFacts } from '../../../apps/compute-agent/src/host/host-facts.js';
 import { noImageBytes } from '../../../apps/compute-agent/src/images/image-cache.js';
@@ -395,10 +395,7 @@ export class FaultyCloud {
     bus: Bus,
     facts: () => Promise<Awaited<ReturnType<typeof hostFacts>>>,
   ): Promise<void> {
-    if (host.lock?.alive) {
-      const hello = { facts: await facts(), call: this.seeded.uuid() };
-      await bus.request(hostBus.hello, hello, at(hostBus.hello, host.id));
-    }
+    if (host.lock?.alive) await hello({ bus, hostId: host.id }, await facts(), this.seeded.uuid());
     while (host.lock?.alive) await life.call('lock', () => this.clock.sleep(ms(200)));
     if (life.alive) host.lock = life;
   }

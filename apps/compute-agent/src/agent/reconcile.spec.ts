@@ -22,6 +22,8 @@ describe('closing the difference', () => {
   it('touches nothing of a server that another host has, until its tombstone', () => {
     for (const part of ['kept', 'incoming'] as const)
       for (const found of [undefined, guest('shutdown')]) expect(nextAction(wanted({ part }), found)).toBeNull();
+    for (const part of ['kept', 'incoming'] as const)
+      expect(nextAction(wanted({ part }), guest('running', 3))).toMatchObject({ kind: 'quarantine' });
     expect(nextAction(wanted({ part: 'kept', tombstone: true }), guest('shutdown'))).toEqual({ kind: 'destroy' });
   });
   it('accepts a guest that has come by itself, and never makes it', () => {

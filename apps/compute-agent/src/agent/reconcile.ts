@@ -74,8 +74,12 @@ const compared = (desired: DesiredServer | undefined, found: FoundGuest | undefi
           reason: `attempt ${found.mark.attempt} is newer than the tombstone's ${desired.attempt}`,
         };
   }
-  // What is kept, or waits, is another host's concern until the log says so.
-  if (desired.part) return null;
+  // What is kept, or waits, is another host's concern until the log says so; what came after that, an older log does not know.
+  if (desired.part) {
+    if (!found || found.mark.attempt <= desired.attempt) return null;
+    const reason = `attempt ${found.mark.attempt} is here, attempt ${desired.attempt} is what a move has left here`;
+    return { kind: 'quarantine', reason };
+  }
   if (!found) return missed(desired) ?? { kind: 'spawn' };
   if (found.mark.attempt !== desired.attempt) {
     const report = missed(desired);

@@ -1,7 +1,31 @@
-import { at, DomainError, type HostFacts, hostBus, invalid } from '@omnivisor/contracts';
+import { at, DomainError, type HostFacts, hostBus, invalid, unavailable } from '@omnivisor/contracts';
+import type { z } from 'zod';
 import type { AgentPorts } from './ports.js';
 import type { Retries } from './retries.js';
 import { Session } from './session.js';
+
+const MOST_TRIES = 10;
+
+/**
+ * One hello: it ends the session that the host has when it is heard, not one that has come since it was said.
+ * @param call names it, also when it is said again
+ * @throws DomainError when the host is refused, or nobody answers
+ */
+export const hello = async (
+  { bus, hostId }: Pick<AgentPorts, 'bus' | 'hostId'>,
+  facts: HostFacts,
+  call: string,
+): Promise<z.output<typeof hostBus.hello.reply>> => {
+  for (let after = 0, tries = 1; ; tries++)
+    try {
+      return await bus.request(hostBus.hello, { facts, call, after }, at(hostBus.hello, hostId));
+    } catch (error) {
+      const current = hostBus.takenBy(error);
+      if (current === undefined) throw error;
+      if (tries === MOST_TRIES) throw unavailable('others take up the host all the time', error);
+      after = current;
+    }
+};
 
 /**
  * Takes up the host: from now on older sessions of it have ended.
@@ -17,7 +41,7 @@ export const takeUp = async (
   while (!signal.aborted) {
     try {
       const facts = await ports.facts();
-      const reply = await ports.bus.request(hostBus.hello, { facts, call }, at(hostBus.hello, ports.hostId));
+      const reply = await hello(ports, facts, call);
       if (reply.cloudId !== ports.cloudId) throw invalid('this host belongs to another cloud');
       return { session: new Session(ports, reply.session), facts };
     } catch (error) {

@@ -27,6 +27,16 @@ export const sessionEnded = (asking: number, current: number) =>
 export const isSessionEnded = (error: unknown): error is DomainError =>
   error instanceof DomainError && error.name === 'HostSessionEnded';
 
+/** The answer to an agent that takes up its host after another session than the newest. */
+export const sessionTaken = (current: number) =>
+  new DomainError('conflict', 'another session has taken up the host', {
+    name: 'HostSessionTaken',
+    details: { current },
+  });
+/** @returns the session that the host has by now; undefined of another error */
+export const takenBy = (error: unknown): number | undefined =>
+  error instanceof DomainError && error.name === 'HostSessionTaken' ? session.parse(error.details?.current) : undefined;
+
 /** To the scheduler: an agent takes up its host. The reply's session ends all older ones. */
 export const hello = endpoint(
   'host.*.hello',
@@ -34,6 +44,11 @@ export const hello = endpoint(
     facts: HostFacts,
     /** Names this taking up: however often it arrives it is one session. Absent from agents of older releases. */
     call: z.string().min(1).max(64).optional(),
+    /**
+     * The session that it means to end: one that comes late, of an agent that is gone, ends no other. Absent from agents of
+     * older releases.
+     */
+    after: session.optional(),
   }),
   z.object({ session, cloudId: z.string(), hostName: z.string() }),
 );

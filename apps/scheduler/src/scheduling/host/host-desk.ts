@@ -43,7 +43,7 @@ export class HostDesk implements ActivePart {
 
   private async hello(
     hostId: HostId,
-    { facts, call }: z.output<typeof hostBus.hello.request>,
+    { facts, call, after }: z.output<typeof hostBus.hello.request>,
   ): Promise<z.input<typeof hostBus.hello.reply>> {
     const context = this.context(hostId);
     // A hello that comes twice, or to two schedulers, is one command: its first result holds.
@@ -52,7 +52,7 @@ export class HostDesk implements ActivePart {
     const { state: host, events } = await commands.execute(
       hostAggregate,
       hostId,
-      { type: 'hello', hostId, facts },
+      { type: 'hello', hostId, facts, after },
       once,
     );
     await this.offer(host);

@@ -31,6 +31,8 @@ describe('a host', () => {
   it('starts the next session at each hello', () => {
     const hello = { type: 'hello', hostId, facts: facts('a') } as const;
     expect(given(enrolled, session(1)).when(hello)).toMatchObject([{ data: { session: 2 } }]);
+    expect(given(enrolled, session(1)).when({ ...hello, after: 1 })).toMatchObject([{ data: { session: 2 } }]);
+    expect(() => given(enrolled, session(1), session(2)).when({ ...hello, after: 1 })).toThrow('another session');
     expect(() => given().when(hello)).toThrow('not enrolled');
     expect(() => given(enrolled, retired).when(hello)).toThrow('retired');
   });

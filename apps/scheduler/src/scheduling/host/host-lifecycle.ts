@@ -22,7 +22,13 @@ export type HostCommand =
       readonly publicKey: string;
       readonly providerId: ProviderId;
     }
-  | { readonly type: 'hello'; readonly hostId: HostId; readonly facts: HostFacts }
+  | {
+      readonly type: 'hello';
+      readonly hostId: HostId;
+      readonly facts: HostFacts;
+      /** The session that it ends; whichever there is when not given. */
+      readonly after?: number | undefined;
+    }
   | {
       readonly type: 'probed';
       readonly hostId: HostId;
@@ -98,6 +104,7 @@ const decide = (command: HostCommand, host: Host): HostEvent[] => {
   if (host.retired) throw conflict(`host ${host.name} is retired`);
   switch (command.type) {
     case 'hello':
+      if (command.after !== undefined && command.after !== host.session) throw hostBus.sessionTaken(host.session);
       return [{ type: 'HostSessionStarted', data: { hostId, session: host.session + 1, facts: command.facts } }];
     case 'probed':
       return probed(command, host);
