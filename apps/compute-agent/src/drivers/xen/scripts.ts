@@ -36,7 +36,7 @@ ours() {
   echo 'xl does not say which domain is the guest' >&2
   exit 1
 }
-keep() { printf '%s\\n' "$2" >"$g/$1.new"; mv "$g/$1.new" "$g/$1"; }
+keep() { printf '%s\\n' "$2" >"$g/$1.new"; sync "$g/$1.new"; mv "$g/$1.new" "$g/$1"; sync "$g"; }
 `;
 
 /** A guest that is here to come or has gone is not changed, also by a call that had to wait until it had. */
@@ -519,7 +519,14 @@ cat "$file"`;
  * here   sending   it is on its way, or stands still to be
  *        leaving   it is there, and will not run here again; what is left of it is being cleared away
  *        moved     nothing here touches its disks any more
+ *
+ * What one host has told the other it knows also after a loss of power: marks are written out before.
  */
+
+/** $1 becomes $2. */
+const PASS = `
+pass() { mv "$g/$1" "$g/$2"; sync "$g/$2" "$g"; }
+`;
 
 /** What is not there yet: $1 and $2 as for GUARD, $3 definition, $4 folder of its disks, $5 its domain for xl, then its files. Says \`taken\` or \`missing\`. */
 export const EXPECT = movingScript(`${STOP}
@@ -535,21 +542,23 @@ printf '%s\\n' "$json" >"$new/guest.json"
 printf '%s\\n' "$config" >"$new/xl.cfg"
 : >"$new/incoming"
 ln -s "$disks" "$new/disks"
+sync "$new/guest.json" "$new/xl.cfg" "$new/incoming" "$new"
 mv "$new" "$g"
+sync "$root/guests"
 guard`);
 
 /**
  * Takes its memory from the input, and says \`arrived\`, or \`failed\` and why. $1 as $2 of GUARD. What comes is not trusted
  * in what the guest is: that is in xl.cfg. Then it waits for the end of the input.
  */
-export const RECEIVE = movingScript(`${STOP}${CREATE}
+export const RECEIVE = movingScript(`${STOP}${CREATE}${PASS}
 [ -e "$g/incoming" ] || { echo 'failed: it is not expected'; exit 1; }
 end
 exec 6<&0 </dev/null
 cat <&6 | {
   exec 6<&-
   if create restore -p "$g/xl.cfg" /dev/stdin 2>/dev/null && carried "$1" 2>"$g/xl.error"; then
-    mv "$g/incoming" "$g/arrived"
+    pass incoming arrived
     echo arrived
   else
     echo "failed: $(tail -n 1 "$g/xl.error")"
@@ -571,9 +580,9 @@ fresh() {
 `;
 
 /** It is this host's from now on. */
-export const ACCEPT = movingScript(`${FRESH}
+export const ACCEPT = movingScript(`${FRESH}${PASS}
 [ ! -e "$g/incoming" ] || { echo 'its memory is not here' >&2; exit 1; }
-[ ! -e "$g/arrived" ] || mv "$g/arrived" "$g/accepting"
+[ ! -e "$g/arrived" ] || pass arrived accepting
 if [ -e "$g/accepting" ]; then
   if ours; then
     case $(xl list "$domid" | sed -n '2s/.* \\([rbpscd-]\\{6\\}\\) .*/\\1/p') in
@@ -581,6 +590,7 @@ if [ -e "$g/accepting" ]; then
     esac
   fi
   rm "$g/accepting"
+  sync "$g"
 fi`);
 
 /** Says \`here\` when there is more than a guest that is expected. */
@@ -594,11 +604,12 @@ rm -rf "$root/guests/.new-$id"
 rm -f "$logs/console/guest-$name.log"* "$logs/xl-$name.log"* "$root/locks/$id"`);
 
 /** Files and devices that the guest writes to are the arguments of what uses this. */
-const LEAVE = `
+const LEAVE = `${PASS}
 leave() {
+  sync "$g/leaving" "$g"
   stop
-  sync "$@"
-  mv "$g/leaving" "$g/moved"
+  [ $# = 0 ] || sync "$@"
+  pass leaving moved
   rm -f "$g/sending"
 }
 stay() {
@@ -638,7 +649,7 @@ if [ "$how" = live ]; then
     exec 5<&- 7>&-
     IFS= read -r answer <&6
     [ "$answer" = arrived ] || { kill $! || true; printf "%s\\n" "$answer" >&2; exit 1; }
-    : >"$g/leaving"
+    : >"$g/leaving" && sync "$g/leaving" "$g" || exit 1
     printf "domain received, ready to unpause\\0my copy unpause results are as follows\\0\\0"' 2>"$g/xl.error" || true
 else
   rm -f "$g/carrier" "$g/answer"
@@ -667,5 +678,5 @@ exit 1`);
 /** Ends what was cut off; says \`moved\` when the guest has another host. */
 export const RECOVER = movingScript(`${STOP}${LEAVE}
 if [ -e "$g/leaving" ]; then leave "$@"; fi
-if [ -e "$g/moved" ]; then echo moved; exit; fi
+if [ -e "$g/moved" ]; then sync "$g/moved" "$g"; echo moved; exit; fi
 [ ! -e "$g/sending" ] || stay`);

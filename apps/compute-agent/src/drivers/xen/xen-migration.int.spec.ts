@@ -1,5 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ms, ServerId } from '@omnivisor/contracts';
@@ -167,6 +176,27 @@ describe.each([
     expect(await new Promise((resolve) => child.once('exit', resolve))).toBe(1);
     child.stdout.destroy();
     expect(await typed(source, id, 'g')).toBe('M');
+  });
+
+  it('has gone also for a source that loses its power, before the other side is told to run it', async () => {
+    const log = join(folder, `synced-${id}`);
+    writeFileSync(log, '');
+    tool(
+      'sync',
+      `for file; do case $file in */guests/$id/*) echo "\${file##*/} $(xl domid ${id} 2>/dev/null)";; esac; done >>'${log}'
+      [ ! -e '${log}.fails' ] || case "$*" in */moved*) exit 1;; esac`.replaceAll('$id', id),
+    );
+    const ticket = await invited();
+    writeFileSync(`${log}.fails`, '');
+    await expect(send(ticket)).rejects.toThrow();
+    expect(await doubles[1].xl('list')).toMatch(/--p---/);
+    const synced = readFileSync(log, 'utf8').split('\n');
+    expect(synced.find((line) => line.startsWith('leaving'))).toMatch(/^leaving \d+$/);
+    expect(synced.filter((line) => line.startsWith('moved'))).toContain('moved ');
+    rmSync(`${log}.fails`);
+    await send(ticket);
+    expect(await stages()).toEqual(['moved', 'settled']);
+    expect(await typed(target, id, 'g')).toBe('M');
   });
 
   it('is where dom0 says when its agent there is cut off while it is sent', async () => {
