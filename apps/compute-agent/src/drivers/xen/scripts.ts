@@ -210,13 +210,19 @@ done`;
  * \`taken\` when something else stands in its place.
  */
 export const BEGIN = guestScript(`
-if [ -e "$g" ] || xl domid "$id" >/dev/null 2>&1 || { [ -n "$2" ] && [ -e "$2" ]; }; then echo taken; exit; fi
+if [ -e "$g" ] || xl domid "$id" >/dev/null 2>&1; then echo taken; exit; fi
+if [ -n "$2" ]; then
+  # Nothing leads there before it is ours. An empty one was left by what was cut off here.
+  rmdir "$2" 2>/dev/null || true
+  mkdir "$2" || { [ ! -e "$2" ] || { echo taken; exit; }; exit 1; }
+  trap 'rmdir "$2"' EXIT
+fi
 new=$root/guests/.new-$id
 rm -rf "$new"; mkdir "$new"
 printf '%s\\n' "$1" >"$new/guest.json"
 [ -z "$2" ] || ln -s "$2" "$new/disks"
 mv "$new" "$g"
-[ -z "$2" ] || mkdir "$2"`);
+trap - EXIT`);
 
 /** Lines \`taken\` with the UUID of each domain that is a guest's of any cloud; a line \`domains\`, and the settings of all. */
 export const CANDIDATES = `${START}

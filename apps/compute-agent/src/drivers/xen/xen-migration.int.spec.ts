@@ -120,6 +120,19 @@ describe.each([
     expect(existsSync(join(sharedDisks, id))).toBe(false);
   });
 
+  it('is not made where a folder has the place of its disks, nor is that touched', async () => {
+    const another = ServerId.parse(randomUUID());
+    const theirs = join(sharedDisks, another);
+    mkdirSync(theirs);
+    writeFileSync(join(theirs, 'root.raw'), 'of somebody else');
+    for (let tries = 0; tries < 2; tries++)
+      await expect(source.spawn({ ...spec, mark: { ...spec.mark, serverId: another } }, never)).rejects.toThrow('place');
+    await source.destroy(another);
+    expect(readdirSync(theirs)).toEqual(['root.raw']);
+    expect(doubles[0].leftovers(another)).toEqual([]);
+    rmSync(theirs, { recursive: true });
+  });
+
   it('keeps its disks when the host that expects it gives it up', async () => {
     await invited();
     await target.destroy(id);
