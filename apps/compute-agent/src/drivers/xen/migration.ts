@@ -23,6 +23,7 @@ import {
   type DomainType,
   FileName,
   filesOf,
+  SharedFolder,
 } from './definition.js';
 import { refuseAborted } from './disks.js';
 import { guarding } from './guard.js';
@@ -55,6 +56,7 @@ const Offer = z.strictObject({
   ports: z.array(z.string()),
   disks: z.array(z.strictObject({ diskId: z.string(), device: z.string().regex(/^xvd[e-y]$/) })),
   storage: z.string(),
+  folder: SharedFolder,
   /** What it runs on. */
   xen: z.string(),
   flags: z.array(z.string()),
@@ -95,9 +97,10 @@ export const guestFromOffer = (
   if (!isSame(offer.ports, ports)) throw mismatch('its ports');
   const [offered, wanted] = [offer.disks, attached].map((all) => all.map(({ diskId }) => diskId));
   if (!isSame(offered!, wanted!)) throw mismatch('its disks');
+  if (!offer.folder.startsWith(`${spec.mark.serverId}-`)) throw mismatch('the folder of its disks');
   return {
     ...spec.mark,
-    ...{ stage: 'settled', type, shared: true },
+    ...{ stage: 'settled', type, shared: offer.folder },
     size: { vcpus: flavor.vcpus, memory: flavor.memory, disk: disks.root.size },
     boot: { ...offer.boot, commandLine: directBoot?.commandLine ?? '' },
     ...{ ephemeral: offer.ephemeral, swap: offer.swap, config: offer.config },
@@ -210,11 +213,12 @@ export class Migration {
     if (definition.stage !== 'settled' || definition.before || definition.rebuilding !== null)
       throw new HypervisorError('fault', 'a guest in the middle of a change, rescued or resized stays here');
     if (power !== 'running') throw new HypervisorError('fault', 'only a guest that runs can be moved');
-    if (!definition.shared) throw new HypervisorError('fault', 'the disks of the guest are on no shared storage');
+    if (definition.shared === null)
+      throw new HypervisorError('fault', 'the disks of the guest are on no shared storage');
     const [info, facts, storage] = [await this.info(), await this.facts(), await this.storage()];
-    const { type, size, boot, ephemeral, swap, config, nics, disks } = definition;
+    const { type, size, boot, ephemeral, swap, config, nics, disks, shared: folder } = definition;
     return JSON.stringify({
-      ...{ kind: 'xen', type, ephemeral, swap, config, storage },
+      ...{ kind: 'xen', type, ephemeral, swap, config, storage, folder },
       size: { vcpus: size.vcpus, memory: size.memory },
       boot: { root: boot.root, kernel: boot.kernel, ramdisk: boot.ramdisk },
       ports: nics.map(({ portId }) => portId),
@@ -247,7 +251,7 @@ export class Migration {
     refuseAborted(signal);
     this.forget(id);
     const { args, input } = guarding(guest);
-    const expected = [JSON.stringify(guest), `${sharedDisks}/${id}`, guests.config(guest), ...filesOf(guest)];
+    const expected = [JSON.stringify(guest), `${sharedDisks}/${offer.folder}`, guests.config(guest), ...filesOf(guest)];
     try {
       const said = (await guests.call(id, EXPECT, [...args, ...expected], { input })).trim();
       if (said === 'taken') throw new HypervisorError('fault', `server ${id} is on this host already`);

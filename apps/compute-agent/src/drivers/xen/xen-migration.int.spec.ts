@@ -92,9 +92,10 @@ describe.each([
     rmSync(tools, { recursive: true, force: true });
     for (const driver of [target, source]) await driver.destroy(id);
     for (const double of doubles) expect(double.leftovers(id)).toEqual([]);
-    rmSync(join(sharedDisks, id), { recursive: true, force: true });
+    for (const name of folders()) rmSync(join(sharedDisks, name), { recursive: true });
   });
 
+  const folders = () => readdirSync(sharedDisks).filter((name) => name.startsWith(id));
   const there = () => ({ ...spec, mark: { ...spec.mark, attempt: 2 } });
   const invited = async (change: Partial<GuestSpec> = {}) =>
     target.liveMigration!.receive({ ...there(), ...change }, await source.liveMigration!.offer(id), shared, never);
@@ -114,19 +115,33 @@ describe.each([
     await target.liveMigration!.accept(id);
     expect(await typed(target, id, 'g')).toBe('M');
     await source.destroy(id);
-    expect(readdirSync(join(sharedDisks, id))).not.toEqual([]);
+    expect(readdirSync(join(sharedDisks, `${id}-1`))).not.toEqual([]);
     await target.reboot(id, 'hard', []);
     await target.destroy(id);
-    expect(existsSync(join(sharedDisks, id))).toBe(false);
+    expect(folders()).toEqual([]);
+  });
+
+  it.each([0, 1])('has disks of its own when it is made there while the source keeps it (%i)', async (first) => {
+    await target.spawn(there(), never);
+    await typed(target, id, 'w0T');
+    await typed(source, id, 'w0S');
+    const drivers = [source, target];
+    await drivers[first]!.destroy(id);
+    expect(folders()).toEqual([`${id}-${2 - first}`]);
+    const other = drivers[1 - first]!;
+    await other.reboot(id, 'hard', []);
+    expect(await typed(other, id, 'r0')).toBe(first === 0 ? 'T' : 'S');
   });
 
   it('is not made where a folder has the place of its disks, nor is that touched', async () => {
     const another = ServerId.parse(randomUUID());
-    const theirs = join(sharedDisks, another);
+    const theirs = join(sharedDisks, `${another}-1`);
     mkdirSync(theirs);
     writeFileSync(join(theirs, 'root.raw'), 'of somebody else');
     for (let tries = 0; tries < 2; tries++)
-      await expect(source.spawn({ ...spec, mark: { ...spec.mark, serverId: another } }, never)).rejects.toThrow('place');
+      await expect(source.spawn({ ...spec, mark: { ...spec.mark, serverId: another } }, never)).rejects.toThrow(
+        'place',
+      );
     await source.destroy(another);
     expect(readdirSync(theirs)).toEqual(['root.raw']);
     expect(doubles[0].leftovers(another)).toEqual([]);
@@ -182,7 +197,7 @@ describe.each([
 
   it('stays when only the end of the input says that the other side has gone', async () => {
     // As behind a server of ssh that reads no more and closes nothing: the memory has more bytes than a pipe holds.
-    const child = doubles[0].shell().start(SEND, [doubles[0].root, id, '60', way!, join(sharedDisks, id)]);
+    const child = doubles[0].shell().start(SEND, [doubles[0].root, id, '60', way!, sharedDisks]);
     child.stdout.pause();
     child.stderr.resume();
     child.stdin.end();
@@ -281,6 +296,9 @@ describe.each([
       { disks: [{ diskId: 'a', device: 'xvde,target=/dev/sda' }] },
       { ports: ['a'] },
       { storage: randomUUID() },
+      { folder: `${randomUUID()}-1` },
+      { folder: `${id}-1/../..` },
+      { folder: id },
       { boot: { ...offer.boot, root: 'root-ffffffff.raw' } },
       { xen: '99.1' },
       { flags: ['a-flag-of-the-future'] },
