@@ -212,6 +212,7 @@ export class Migration {
   async offer({ definition, power }: Guest): Promise<string> {
     if (definition.stage !== 'settled' || definition.before || definition.rebuilding !== null)
       throw new HypervisorError('fault', 'a guest in the middle of a change, rescued or resized stays here');
+    if (power === 'noState') throw new HypervisorError('unavailable', 'the guest is at another host already');
     if (power !== 'running') throw new HypervisorError('fault', 'only a guest that runs can be moved');
     if (definition.shared === null)
       throw new HypervisorError('fault', 'the disks of the guest are on no shared storage');

@@ -8,6 +8,8 @@
 
 /** What a script ends with when dom0 cannot guard a port. */
 export const UNGUARDED = 78;
+/** And when what a guest that has gone has left cannot be cleared away yet. */
+export const LEAVING = 79;
 
 const PATHS = 'PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL';
 const START = `${PATHS}\nset -eu\numask 077\nlogs=\${XEN_LOG_DIR:-/var/log/xen}\nroot=$1; shift
@@ -162,7 +164,7 @@ done
 domains=$(timeout 60 xl list -v)
 for g in "$root"/guests/*; do
   id=\${g##*/}
-  for mark in incoming arrived sending moved; do [ ! -e "$g/$mark" ] || echo "$mark $id"; done
+  for mark in incoming arrived accepting sending leaving moved; do [ ! -e "$g/$mark" ] || echo "$mark $id"; done
   [ ! -e "$g/memory.save" ] || echo "suspended $id"
   case $domains in *"$id"*) continue;; esac
   [ ! -e "$g/monitor" ] || flock -n "$g/monitor" true || echo "restarting $id"
@@ -612,6 +614,7 @@ rm -f "$logs/console/guest-$name.log"* "$logs/xl-$name.log"* "$root/locks/$id"`)
 /** Files and devices that the guest writes to are the arguments of what uses this. */
 const LEAVE = `${PASS}
 leave() {
+  trap '[ $? = 0 ] || exit ${LEAVING}' EXIT
   sync "$g/leaving" "$g"
   stop
   [ $# = 0 ] || sync "$@"

@@ -22,7 +22,7 @@ import { XenDriver } from './xen.driver.js';
 
 const never = new AbortController().signal;
 const folder = mkdtempSync(join(tmpdir(), 'omnivisor-xen-shared-'));
-const tools = join(folder, 'tools');
+const [tools, toolsThere] = [join(folder, 'tools'), join(folder, 'tools-there')];
 const sharedDisks = join(folder, 'shared');
 const shared = { disks: 'shared', attached: [] } as const;
 
@@ -42,10 +42,10 @@ class Fickle implements HostShell {
   close(): void {}
 }
 
-/** What xl does when it is called like that on the source: text for a shell. */
-const tool = (name: string, text: string) => {
-  mkdirSync(tools, { recursive: true });
-  writeFileSync(join(tools, name), `#!/bin/sh\n${text}\nPATH=\${PATH#*:} exec ${name} "$@"\n`, { mode: 0o755 });
+/** What a tool does when it is called like that on the source, or the target: text for a shell. */
+const tool = (name: string, text: string, at = tools) => {
+  mkdirSync(at, { recursive: true });
+  writeFileSync(join(at, name), `#!/bin/sh\n${text}\nPATH=\${PATH#*:} exec ${name} "$@"\n`, { mode: 0o755 });
 };
 
 describe.each([
@@ -60,7 +60,7 @@ describe.each([
   let spec: GuestSpec;
 
   const open = async (i: 0 | 1) => {
-    const shell = new Fickle(doubles[i].shell(i === 0 ? `${tools}:` : ''));
+    const shell = new Fickle(doubles[i].shell(i === 0 ? `${tools}:` : `${toolsThere}:`));
     shells[i] = shell;
     const driver = new XenDriver({
       ...{ cloudId: 'cloud', shell, root: doubles[i].root, type: 'pv', bridges: { physnet1: 'xenbr0' }, sharedDisks },
@@ -89,7 +89,7 @@ describe.each([
     await typed(source, id, 'sM');
   });
   afterEach(async () => {
-    rmSync(tools, { recursive: true, force: true });
+    for (const at of [tools, toolsThere]) rmSync(at, { recursive: true, force: true });
     for (const driver of [target, source]) await driver.destroy(id);
     for (const double of doubles) expect(double.leftovers(id)).toEqual([]);
     for (const name of folders()) rmSync(join(sharedDisks, name), { recursive: true });
@@ -223,6 +223,34 @@ describe.each([
     expect(synced.filter((line) => line.startsWith('moved'))).toContain('moved ');
     rmSync(`${log}.fails`);
     await send(ticket);
+    expect(await stages()).toEqual(['moved', 'settled']);
+    expect(await typed(target, id, 'g')).toBe('M');
+  });
+
+  it('is tried again to be cleared away where it was, and not started there', async () => {
+    const ticket = await invited();
+    tool('sync', `case "$*" in */disks/*) exit 1;; esac`);
+    await expect(send(ticket)).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(source.liveMigration!.recover(id)).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(source.liveMigration!.offer(id)).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(source.powerOn(id, [])).rejects.toMatchObject({ code: 'fault' });
+    expect(await source.inspect(id)).toMatchObject({ stage: 'settled', power: 'noState' });
+    expect(await runsAt(0)).toBe(false);
+    rmSync(join(tools, 'sync'));
+    await expect(source.liveMigration!.recover(id)).rejects.toMatchObject({ code: 'fault' });
+    expect(await stages()).toEqual(['moved', 'incoming']);
+    await send(ticket);
+    expect(await typed(target, id, 'g')).toBe('M');
+  });
+
+  it('is accepted again when that was cut off before it ran', async () => {
+    const ticket = await invited();
+    tool('sync', `case "$*" in */accepting*) exit 1;; esac`, toolsThere);
+    await send(ticket);
+    rmSync(toolsThere, { recursive: true });
+    expect(await stages()).toEqual(['moved', 'incoming']);
+    expect(await doubles[1].xl('list')).toMatch(/--p---/);
+    await target.liveMigration!.accept(id);
     expect(await stages()).toEqual(['moved', 'settled']);
     expect(await typed(target, id, 'g')).toBe('M');
   });
