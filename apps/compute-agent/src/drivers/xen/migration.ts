@@ -73,8 +73,10 @@ const parse = (text: string): Offer => {
 
 const mismatch = (what: string) => new HypervisorError('fault', `the offer does not fit the server: ${what}`);
 
-const isSame = (offered: readonly string[], wanted: readonly string[]): boolean =>
-  [...offered].sort().join() === [...wanted].sort().join();
+const isSame = (offered: readonly string[], wanted: readonly string[]): boolean => {
+  const all = [...wanted].sort();
+  return offered.length === all.length && [...offered].sort().every((one, i) => one === all[i]);
+};
 
 /**
  * The guest as this host would have it: what it is by the spec, its disks' names by the offer.
@@ -273,7 +275,7 @@ export class Migration {
         ...{ kind: 'xen', serverId: id, key, machine: bootId(), endpoints: relay.endpoints, disks: 'shared' },
       } satisfies Ticket);
     } catch (error) {
-      await guests.call(id, CANCEL).catch(() => undefined);
+      await this.cancel(id).catch(() => undefined);
       throw error;
     }
   }
@@ -293,9 +295,12 @@ export class Migration {
     this.forget(id);
   }
 
+  /** Guests of other clouds are left alone. */
   async cancel(id: ServerId): Promise<void> {
     this.forget(id);
-    if ((await this.host.guests.call(id, CANCEL, [], { timeout: MOVE_LIMIT })).trim() === 'here')
+    const { guests } = this.host;
+    if (!(await guests.findOrNothing(id))) return;
+    if ((await guests.call(id, CANCEL, [], { timeout: MOVE_LIMIT })).trim() === 'here')
       throw new HypervisorError('fault', 'the guest is here already');
   }
 

@@ -340,7 +340,7 @@ done`);
 export const START_GUEST = guestScript(`${STOP}${CREATE}
 take_filter "$1"
 stop
-rm -f "$g/memory.save" "$g/memory.resuming"
+rm -f "$g/memory.save" "$g/memory.resuming" "$g/sending"
 keep xl.cfg "$3"
 guard
 begin "$2" create "$g/xl.cfg" || { status=$?; stop; exit $status; }
@@ -349,7 +349,7 @@ begin "$2" create "$g/xl.cfg" || { status=$?; stop; exit $status; }
 /** Cuts its power, and gives up a memory that was saved. */
 export const STOP_GUEST = guestScript(`${STOP}
 stop
-rm -f "$g/memory.save" "$g/memory.resuming"`);
+rm -f "$g/memory.save" "$g/memory.resuming" "$g/sending"`);
 
 /** Asks the guest to shut down; one that has no ears for it yet says so in its own time. */
 export const ASK_TO_SHUT_DOWN = guestScript(`ours && xl shutdown "$domid" >/dev/null 2>&1 || true`);
@@ -544,7 +544,8 @@ if [ -e "$g/incoming" ]; then stop; mv "$g" "$root/guests/.new-$id"
 elif [ -e "$g" ] || xl domid "$id" >/dev/null 2>&1; then echo taken; exit; fi
 new=$root/guests/.new-$id
 rm -rf "$new"
-for file; do [ -e "$disks/$file" ] || { echo missing; exit; }; done
+[ -d "$disks" ] && [ ! -L "$disks" ] || { echo missing; exit; }
+for file; do [ -f "$disks/$file" ] && [ ! -L "$disks/$file" ] || { echo missing; exit; }; done
 mkdir "$new"
 printf '%s\\n' "$json" >"$new/guest.json"
 printf '%s\\n' "$config" >"$new/xl.cfg"

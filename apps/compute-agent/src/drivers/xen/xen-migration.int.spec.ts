@@ -5,7 +5,9 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
@@ -315,6 +317,31 @@ describe.each([
     expect(await typed(target, id, 'r1')).toBe('V');
   });
 
+  it('is not expected with disks that lead elsewhere', async () => {
+    const disks = join(sharedDisks, `${id}-1`);
+    const root = readdirSync(disks).find((name) => name.endsWith('.raw'))!;
+    for (const path of [join(disks, root), disks]) {
+      renameSync(path, join(folder, 'elsewhere'));
+      symlinkSync(join(folder, 'elsewhere'), path);
+      await expect(invited(), path).rejects.toThrow('not on this host');
+      rmSync(path);
+      renameSync(join(folder, 'elsewhere'), path);
+    }
+    expect(doubles[1].leftovers(id)).toEqual([]);
+  });
+
+  it('is given up only by the cloud that expects it', async () => {
+    const ticket = await invited();
+    const shell = doubles[1].shell();
+    const theirs = new XenDriver({
+      ...{ cloudId: 'another', shell, root: doubles[1].root, type: 'pv', bridges: {}, sharedDisks },
+    });
+    await theirs.liveMigration!.cancel(id);
+    await theirs.close();
+    await send(ticket);
+    expect(await typed(target, id, 'g')).toBe('M');
+  });
+
   it('is not taken for another, nor with what xl would read as more than it is', async () => {
     const offer = JSON.parse(await source.liveMigration!.offer(id));
     for (const change of [
@@ -323,6 +350,7 @@ describe.each([
       { boot: { ...offer.boot, root: '../../etc/shadow' } },
       { disks: [{ diskId: 'a', device: 'xvde,target=/dev/sda' }] },
       { ports: ['a'] },
+      { ports: [''] },
       { storage: randomUUID() },
       { folder: `${randomUUID()}-1` },
       { folder: `${id}-1/../..` },
