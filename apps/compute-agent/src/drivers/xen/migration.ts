@@ -60,6 +60,7 @@ const Offer = z.strictObject({
   /** What it runs on. */
   xen: z.string(),
   flags: z.array(z.string()),
+  cpuWords: z.string(),
 });
 type Offer = z.output<typeof Offer>;
 
@@ -110,6 +111,24 @@ export const guestFromOffer = (
     nics: offer.ports.map((portId) => nics.find((nic) => nic.portId === portId)!),
     disks: offer.disks.map(({ diskId, device }) => ({ ...attached.find((disk) => disk.diskId === diskId)!, device })),
   };
+};
+
+/**
+ * Dom0 is told by its flags what a paravirtual guest sees too; the others see more, so for them the processor is the same.
+ * @throws HypervisorError `unsupported` for a host that lacks what the guest may use
+ */
+export const refuseLesser = (
+  offer: Pick<Offer, 'type' | 'xen' | 'flags' | 'cpuWords'>,
+  { version, cpuWords }: Pick<XenInfo, 'version' | 'cpuWords'>,
+  flags: readonly string[],
+): void => {
+  if (versionNumber(version) < versionNumber(offer.xen))
+    throw new HypervisorError('unsupported', 'the other host has a newer Xen', `${offer.xen} to ${version}`);
+  const missing = offer.flags.filter((flag) => !flags.includes(flag));
+  if (missing.length > 0)
+    throw new HypervisorError('unsupported', 'the processor lacks what the guest may use', missing.join(' '));
+  if (offer.type !== 'pv' && (cpuWords === '' || cpuWords !== offer.cpuWords))
+    throw new HypervisorError('unsupported', 'the processor is another', `${offer.cpuWords} to ${cpuWords}`);
 };
 
 /** Whether Xen can see what such a domain changes in its memory while it runs. Without the word of an old one: it can. */
@@ -226,7 +245,7 @@ export class Migration {
       boot: { root: boot.root, kernel: boot.kernel, ramdisk: boot.ramdisk },
       ports: nics.map(({ portId }) => portId),
       disks: disks.map(({ diskId, device }) => ({ diskId, device })),
-      ...{ xen: info.version, flags: [...facts.cpuFlags] },
+      ...{ xen: info.version, flags: [...facts.cpuFlags], cpuWords: info.cpuWords },
     } satisfies z.input<typeof Offer>);
   }
 
@@ -246,11 +265,7 @@ export class Migration {
     const guest = guestFromOffer(plan, offer, await this.host.attached(attached));
     await this.host.refuseBeyondHost(spec.flavor);
     const [info, facts] = [await this.info(), await this.facts()];
-    if (versionNumber(info.version) < versionNumber(offer.xen))
-      throw new HypervisorError('unsupported', 'the other host has a newer Xen', `${offer.xen} to ${info.version}`);
-    const missing = offer.flags.filter((flag) => !facts.cpuFlags.includes(flag));
-    if (missing.length > 0)
-      throw new HypervisorError('unsupported', 'the processor lacks what the guest may use', missing.join(' '));
+    refuseLesser(offer, info, facts.cpuFlags);
     refuseAborted(signal);
     this.forget(id);
     const { args, input } = guarding(guest);
