@@ -1,4 +1,4 @@
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -30,8 +30,8 @@ import { guarding } from './guard.js';
 import type { Guest, Guests } from './guests.js';
 import type { ShellProcess } from './host-shell.js';
 import type { Plan } from './lifecycle.js';
-import { parseFacts } from './probe.js';
-import { ACCEPT, CANCEL, EXPECT, FACTS, INFO, RECEIVE, RECOVER, SEND, STORAGE } from './scripts.js';
+import { parseFacts, storageAt } from './probe.js';
+import { ACCEPT, CANCEL, EXPECT, FACTS, INFO, RECEIVE, RECOVER, SEND } from './scripts.js';
 import { disksOf } from './xl-config.js';
 import { parseInfo, versionNumber, type XenInfo } from './xl-output.js';
 
@@ -221,7 +221,6 @@ export interface MigrationHost {
  */
 export class Migration {
   private readonly relays = new Map<ServerId, { readonly relay: IncomingRelay; readonly folder: string }>();
-  private readonly name = randomUUID();
 
   constructor(private readonly host: MigrationHost) {}
 
@@ -386,9 +385,9 @@ export class Migration {
     } else throw new HypervisorError('fault', 'there is no such channel');
   }
 
-  private async storage(): Promise<string> {
+  private storage(): Promise<string> {
     const { guests, sharedDisks } = this.host;
-    return (await guests.host.look(STORAGE, [guests.root, sharedDisks, this.name])).trim();
+    return storageAt(guests.host, guests.root, sharedDisks);
   }
 
   private async info(): Promise<XenInfo> {

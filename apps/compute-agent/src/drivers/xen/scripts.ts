@@ -508,15 +508,25 @@ printf '%s%s = "%s"\\n' "$2" "$3" "$root/$1.kernel" >"$root/$1.cfg"
 said=$(timeout "$4" xl create -F "$root/$1.cfg" 2>&1) || { status=$?; printf '%s\\n' "$said" >&2; exit $status; }
 printf '%s\\n' "$said"`;
 
-/** A name that all hosts have for storage that they have: $1 its folder, $2 the name, when it is the first. */
+/**
+ * A name that all hosts have for storage that they have: $1 its folder, $2 the name, when it is the first. This host keeps it in
+ * "storage"; nothing is said when the folder has another by now, or none, as the bare one has below what is not mounted.
+ */
 export const STORAGE = `${START}
-file=$1/.omnivisor-storage
+file=$1/.omnivisor-storage known=$root/storage
+mkdir -p "$root"
+if [ -e "$known" ]; then
+  [ ! -e "$file" ] || [ "$(cat "$file")" != "$(cat "$known")" ] || cat "$known"
+  exit
+fi
 if [ ! -e "$file" ]; then
   echo "$2" >"$file.$2"
   ln "$file.$2" "$file" 2>/dev/null || true
   rm "$file.$2"
 fi
-cat "$file"`;
+cat "$file" >"$known.$2"
+mv "$known.$2" "$known"
+cat "$known"`;
 
 /*
  * How a guest comes to another host. Marks in its folder say how far it is, each whole or not at all:

@@ -342,6 +342,21 @@ describe.each([
     expect(await typed(target, id, 'g')).toBe('M');
   });
 
+  it('has a host that is not well while the shared folder is not mounted', async () => {
+    const name = join(sharedDisks, '.omnivisor-storage');
+    const was = readFileSync(name);
+    const probe = () => target.probe(AbortSignal.timeout(20_000));
+    const unwell = { health: 'unhealthy', reason: expect.stringContaining('not mounted') };
+    rmSync(name);
+    expect(await probe()).toMatchObject(unwell);
+    expect(existsSync(name)).toBe(false);
+    writeFileSync(name, randomUUID());
+    expect(await probe()).toMatchObject(unwell);
+    await expect(target.liveMigration!.reach()).rejects.toThrow('not mounted');
+    writeFileSync(name, was);
+    expect(await probe()).toMatchObject({ health: 'healthy' });
+  });
+
   it('is not taken for another, nor with what xl would read as more than it is', async () => {
     const offer = JSON.parse(await source.liveMigration!.offer(id));
     for (const change of [
