@@ -214,6 +214,8 @@ done`;
 export const BEGIN = guestScript(`
 if [ -e "$g" ] || xl domid "$id" >/dev/null 2>&1; then echo taken; exit; fi
 if [ -n "$2" ]; then
+  [ ! -e "$root/storage" ] || [ "$(cat "$root/storage")" = "$(cat "\${2%/*}/.omnivisor-storage" 2>/dev/null)" ] ||
+    { echo 'the shared folder is not the storage that it was' >&2; exit 1; }
   # Nothing leads there before it is ours. An empty one was left by what was cut off here.
   rmdir "$2" 2>/dev/null || true
   mkdir "$2" || { [ ! -e "$2" ] || { echo taken; exit; }; exit 1; }

@@ -350,6 +350,8 @@ describe.each([
     rmSync(name);
     expect(await probe()).toMatchObject(unwell);
     expect(existsSync(name)).toBe(false);
+    await expect(target.spawn(there(), never)).rejects.toMatchObject({ native: expect.stringContaining('storage') });
+    expect(folders()).toEqual([`${id}-1`]);
     writeFileSync(name, randomUUID());
     expect(await probe()).toMatchObject(unwell);
     await expect(target.liveMigration!.reach()).rejects.toThrow('not mounted');
