@@ -221,7 +221,7 @@ const definitionOf = (
   return {
     ...mark,
     ...{ stage: 'settled', type, ephemeral: null, swap: null, config: null, rescue: null, before: null },
-    ...{ rebuilding: null, shared: false },
+    ...{ rebuilding: null, shared: null },
     size: {
       vcpus: built.max_vcpus,
       memory: memoryOf(config),

@@ -40,6 +40,11 @@ export const Nic = z.object({
 });
 export type Nic = z.output<typeof Nic>;
 
+/** A folder of disks where other hosts have them too: each making of a server, as its attempt says, has its own. */
+export const SharedFolder = z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9]{1,15}$/);
+export const sharedFolderOf = ({ serverId, attempt }: Pick<GuestMark, 'serverId' | 'attempt'>): string =>
+  `${serverId}-${attempt}`;
+
 /** A disk that was attached to it. */
 export const AttachedDisk = z.object({
   diskId: z.string(),
@@ -86,8 +91,8 @@ export const Definition = z.object({
   nics: z.array(Nic),
   disks: z.array(AttachedDisk),
   adopted: Adopted.nullable().default(null),
-  /** Its disks lie where other hosts have them too, and `disks` of its folder leads there. */
-  shared: z.boolean().default(false),
+  /** Where its disks lie, when other hosts have them too; `disks` of its folder leads there. It keeps it when it moves. */
+  shared: SharedFolder.nullable().default(null),
 });
 export type Definition = z.output<typeof Definition>;
 

@@ -45,8 +45,8 @@ export class Guests {
     const flagged = (word: string) =>
       new Set(lines.filter((line) => line.startsWith(`${word} `)).map((line) => line.slice(word.length + 1)));
     const [suspended, restarting] = [flagged('suspended'), flagged('restarting')];
-    const [incoming, arrived] = [flagged('incoming'), flagged('arrived')];
-    const [sending, moved] = [flagged('sending'), flagged('moved')];
+    const coming = ['incoming', 'arrived', 'accepting'].map(flagged);
+    const [sending, leaving, moved] = [flagged('sending'), flagged('leaving'), flagged('moved')];
     const folders = new Set<string>();
     const unreadable = new Set<string>();
     const guests = lines.flatMap((line) => {
@@ -60,13 +60,15 @@ export class Guests {
         return [];
       }
       if (moved.has(id)) definition.stage = 'moved';
-      else if (incoming.has(id) || arrived.has(id)) definition.stage = 'incoming';
+      else if (coming.some((ids) => ids.has(id))) definition.stage = 'incoming';
       const own = domainOf(definition);
       // While it is handed over, xl adds something to the name.
       const isOwn = (name: string) => name === own.name || name === `${own.name}--migratedaway`;
       const domain = domains.find(({ uuid, name }) => uuid === own.uuid && isOwn(name)) ?? null;
       const without = suspended.has(id) ? 'suspended' : restarting.has(id) ? 'running' : 'shutdown';
       const power = powerOf(domain, without);
+      // It runs elsewhere, or is about to: nothing is known here but that it has to be cleared away.
+      if (leaving.has(id) && !moved.has(id)) return [{ definition, domain, power: 'noState' as const }];
       // One that is being sent stands still for that alone.
       return [{ definition, domain, power: power === 'paused' && sending.has(id) ? 'running' : power }];
     });

@@ -8,7 +8,7 @@ import { constants, createGunzip } from 'node:zlib';
 import { asHypervisorError } from '../common/native-command.js';
 import { type SshTarget, sshArguments } from '../common/ssh.js';
 import { HypervisorError } from '../hypervisor-driver.js';
-import { UNGUARDED } from './scripts.js';
+import { LEAVING, UNGUARDED } from './scripts.js';
 import { Slots } from './slots.js';
 
 export type ShellProcess = ChildProcessByStdio<Writable, Readable, Readable>;
@@ -246,6 +246,12 @@ const endedWith = (code: number | null, complaint: string): HypervisorError => {
   if (code === NO_CONNECTION || code === HUNG || code === null || code > BY_SIGNAL)
     return unavailable(complaint.trim() || (code === null ? 'it was ended' : `ended with ${code}`));
   if (code === LOCKED) return new HypervisorError('unavailable', 'another change of the guest does not end');
+  if (code === LEAVING)
+    return new HypervisorError(
+      'unavailable',
+      'a guest that is at another host cannot be cleared away',
+      complaint.trim(),
+    );
   if (code === UNGUARDED)
     return new HypervisorError('unsupported', 'the Xen host cannot guard a port', complaint.trim());
   return asHypervisorError(new Error(`ended with ${code}`), 'a change on the Xen host', complaint);

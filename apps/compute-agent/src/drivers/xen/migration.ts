@@ -1,4 +1,4 @@
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -23,14 +23,15 @@ import {
   type DomainType,
   FileName,
   filesOf,
+  SharedFolder,
 } from './definition.js';
 import { refuseAborted } from './disks.js';
 import { guarding } from './guard.js';
 import type { Guest, Guests } from './guests.js';
 import type { ShellProcess } from './host-shell.js';
 import type { Plan } from './lifecycle.js';
-import { parseFacts } from './probe.js';
-import { ACCEPT, CANCEL, EXPECT, FACTS, INFO, RECEIVE, RECOVER, SEND, STORAGE } from './scripts.js';
+import { parseFacts, storageAt } from './probe.js';
+import { ACCEPT, CANCEL, EXPECT, FACTS, INFO, RECEIVE, RECOVER, SEND } from './scripts.js';
 import { disksOf } from './xl-config.js';
 import { parseInfo, versionNumber, type XenInfo } from './xl-output.js';
 
@@ -55,9 +56,11 @@ const Offer = z.strictObject({
   ports: z.array(z.string()),
   disks: z.array(z.strictObject({ diskId: z.string(), device: z.string().regex(/^xvd[e-y]$/) })),
   storage: z.string(),
+  folder: SharedFolder,
   /** What it runs on. */
   xen: z.string(),
   flags: z.array(z.string()),
+  cpuWords: z.string(),
 });
 type Offer = z.output<typeof Offer>;
 
@@ -71,8 +74,10 @@ const parse = (text: string): Offer => {
 
 const mismatch = (what: string) => new HypervisorError('fault', `the offer does not fit the server: ${what}`);
 
-const isSame = (offered: readonly string[], wanted: readonly string[]): boolean =>
-  [...offered].sort().join() === [...wanted].sort().join();
+const isSame = (offered: readonly string[], wanted: readonly string[]): boolean => {
+  const all = [...wanted].sort();
+  return offered.length === all.length && [...offered].sort().every((one, i) => one === all[i]);
+};
 
 /**
  * The guest as this host would have it: what it is by the spec, its disks' names by the offer.
@@ -95,9 +100,10 @@ export const guestFromOffer = (
   if (!isSame(offer.ports, ports)) throw mismatch('its ports');
   const [offered, wanted] = [offer.disks, attached].map((all) => all.map(({ diskId }) => diskId));
   if (!isSame(offered!, wanted!)) throw mismatch('its disks');
+  if (!offer.folder.startsWith(`${spec.mark.serverId}-`)) throw mismatch('the folder of its disks');
   return {
     ...spec.mark,
-    ...{ stage: 'settled', type, shared: true },
+    ...{ stage: 'settled', type, shared: offer.folder },
     size: { vcpus: flavor.vcpus, memory: flavor.memory, disk: disks.root.size },
     boot: { ...offer.boot, commandLine: directBoot?.commandLine ?? '' },
     ...{ ephemeral: offer.ephemeral, swap: offer.swap, config: offer.config },
@@ -105,6 +111,24 @@ export const guestFromOffer = (
     nics: offer.ports.map((portId) => nics.find((nic) => nic.portId === portId)!),
     disks: offer.disks.map(({ diskId, device }) => ({ ...attached.find((disk) => disk.diskId === diskId)!, device })),
   };
+};
+
+/**
+ * Dom0 is told by its flags what a paravirtual guest sees too; the others see more, so for them the processor is the same.
+ * @throws HypervisorError `unsupported` for a host that lacks what the guest may use
+ */
+export const refuseLesser = (
+  offer: Pick<Offer, 'type' | 'xen' | 'flags' | 'cpuWords'>,
+  { version, cpuWords }: Pick<XenInfo, 'version' | 'cpuWords'>,
+  flags: readonly string[],
+): void => {
+  if (versionNumber(version) < versionNumber(offer.xen))
+    throw new HypervisorError('unsupported', 'the other host has a newer Xen', `${offer.xen} to ${version}`);
+  const missing = offer.flags.filter((flag) => !flags.includes(flag));
+  if (missing.length > 0)
+    throw new HypervisorError('unsupported', 'the processor lacks what the guest may use', missing.join(' '));
+  if (offer.type !== 'pv' && (cpuWords === '' || cpuWords !== offer.cpuWords))
+    throw new HypervisorError('unsupported', 'the processor is another', `${offer.cpuWords} to ${cpuWords}`);
 };
 
 /** Whether Xen can see what such a domain changes in its memory while it runs. Without the word of an old one: it can. */
@@ -197,7 +221,6 @@ export interface MigrationHost {
  */
 export class Migration {
   private readonly relays = new Map<ServerId, { readonly relay: IncomingRelay; readonly folder: string }>();
-  private readonly name = randomUUID();
 
   constructor(private readonly host: MigrationHost) {}
 
@@ -209,17 +232,19 @@ export class Migration {
   async offer({ definition, power }: Guest): Promise<string> {
     if (definition.stage !== 'settled' || definition.before || definition.rebuilding !== null)
       throw new HypervisorError('fault', 'a guest in the middle of a change, rescued or resized stays here');
+    if (power === 'noState') throw new HypervisorError('unavailable', 'the guest is at another host already');
     if (power !== 'running') throw new HypervisorError('fault', 'only a guest that runs can be moved');
-    if (!definition.shared) throw new HypervisorError('fault', 'the disks of the guest are on no shared storage');
+    if (definition.shared === null)
+      throw new HypervisorError('fault', 'the disks of the guest are on no shared storage');
     const [info, facts, storage] = [await this.info(), await this.facts(), await this.storage()];
-    const { type, size, boot, ephemeral, swap, config, nics, disks } = definition;
+    const { type, size, boot, ephemeral, swap, config, nics, disks, shared: folder } = definition;
     return JSON.stringify({
-      ...{ kind: 'xen', type, ephemeral, swap, config, storage },
+      ...{ kind: 'xen', type, ephemeral, swap, config, storage, folder },
       size: { vcpus: size.vcpus, memory: size.memory },
       boot: { root: boot.root, kernel: boot.kernel, ramdisk: boot.ramdisk },
       ports: nics.map(({ portId }) => portId),
       disks: disks.map(({ diskId, device }) => ({ diskId, device })),
-      ...{ xen: info.version, flags: [...facts.cpuFlags] },
+      ...{ xen: info.version, flags: [...facts.cpuFlags], cpuWords: info.cpuWords },
     } satisfies z.input<typeof Offer>);
   }
 
@@ -239,15 +264,11 @@ export class Migration {
     const guest = guestFromOffer(plan, offer, await this.host.attached(attached));
     await this.host.refuseBeyondHost(spec.flavor);
     const [info, facts] = [await this.info(), await this.facts()];
-    if (versionNumber(info.version) < versionNumber(offer.xen))
-      throw new HypervisorError('unsupported', 'the other host has a newer Xen', `${offer.xen} to ${info.version}`);
-    const missing = offer.flags.filter((flag) => !facts.cpuFlags.includes(flag));
-    if (missing.length > 0)
-      throw new HypervisorError('unsupported', 'the processor lacks what the guest may use', missing.join(' '));
+    refuseLesser(offer, info, facts.cpuFlags);
     refuseAborted(signal);
     this.forget(id);
     const { args, input } = guarding(guest);
-    const expected = [JSON.stringify(guest), `${sharedDisks}/${id}`, guests.config(guest), ...filesOf(guest)];
+    const expected = [JSON.stringify(guest), `${sharedDisks}/${offer.folder}`, guests.config(guest), ...filesOf(guest)];
     try {
       const said = (await guests.call(id, EXPECT, [...args, ...expected], { input })).trim();
       if (said === 'taken') throw new HypervisorError('fault', `server ${id} is on this host already`);
@@ -268,7 +289,7 @@ export class Migration {
         ...{ kind: 'xen', serverId: id, key, machine: bootId(), endpoints: relay.endpoints, disks: 'shared' },
       } satisfies Ticket);
     } catch (error) {
-      await guests.call(id, CANCEL).catch(() => undefined);
+      await this.cancel(id).catch(() => undefined);
       throw error;
     }
   }
@@ -288,9 +309,12 @@ export class Migration {
     this.forget(id);
   }
 
+  /** Guests of other clouds are left alone. */
   async cancel(id: ServerId): Promise<void> {
     this.forget(id);
-    if ((await this.host.guests.call(id, CANCEL, [], { timeout: MOVE_LIMIT })).trim() === 'here')
+    const { guests } = this.host;
+    if (!(await guests.findOrNothing(id))) return;
+    if ((await guests.call(id, CANCEL, [], { timeout: MOVE_LIMIT })).trim() === 'here')
       throw new HypervisorError('fault', 'the guest is here already');
   }
 
@@ -361,9 +385,9 @@ export class Migration {
     } else throw new HypervisorError('fault', 'there is no such channel');
   }
 
-  private async storage(): Promise<string> {
+  private storage(): Promise<string> {
     const { guests, sharedDisks } = this.host;
-    return (await guests.host.look(STORAGE, [guests.root, sharedDisks, this.name])).trim();
+    return storageAt(guests.host, guests.root, sharedDisks);
   }
 
   private async info(): Promise<XenInfo> {

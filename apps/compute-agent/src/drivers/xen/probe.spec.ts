@@ -96,7 +96,7 @@ describe('the probe', () => {
   it('does not believe a host that answers with something else, or with nothing', async () => {
     expect(await probed(answering('echo hello', true))).toMatchObject({ health: 'unhealthy' });
     expect(await probed(answering('exit 255', true))).toMatchObject({
-      ...{ health: 'unhealthy', reason: 'the Xen host does not answer' },
+      ...{ health: 'unhealthy', reason: 'the Xen host does not answer: ended with 255' },
     });
   });
 });

@@ -7,7 +7,7 @@ import { guardOf } from './guard.js';
 import type { Capabilities } from './hardware.js';
 import type { Host } from './host-shell.js';
 import { probeKernel } from './probe-kernel.js';
-import { CAN_GUARD, FACTS, INFO, PROBE } from './scripts.js';
+import { CAN_GUARD, FACTS, INFO, PROBE, STORAGE } from './scripts.js';
 import { parseInfo, versionNumber, type XenInfo } from './xl-output.js';
 
 const NOTHING_KNOWN = {
@@ -35,6 +35,17 @@ export const parseFacts = (text: string): HostFacts => {
     bridges: after('bridge'),
     logsConsoles: lines.includes('console log'),
   };
+};
+
+/**
+ * The name of what is mounted where disks of guests are shared.
+ * @throws HypervisorError `fault` when it is not what it was
+ */
+export const storageAt = async (host: Host, root: string, folder: string, signal?: AbortSignal): Promise<string> => {
+  const name = await host.look(STORAGE, [root, folder, randomUUID()], signal ? { signal } : {});
+  if (name.trim() === '')
+    throw new HypervisorError('fault', `${folder} is not the storage that it was: it is not mounted, or another`);
+  return name.trim();
 };
 
 export interface Probed {
@@ -79,6 +90,7 @@ export const probe = async (
       return fail('unhealthy', `${version} runs no ${type} domains: choose another OMNIVISOR_XEN_TYPE`, untried);
     if (sharedDisks !== '' && facts.disk.total === 0)
       return fail('unhealthy', `dom0 has no folder ${sharedDisks}`, untried);
+    if (sharedDisks !== '') await storageAt(host, root, sharedDisks, signal);
     const missing = bridges.filter((bridge) => !facts.bridges.includes(bridge));
     if (missing.length > 0) return fail('unhealthy', `dom0 has no bridge ${missing.join(', ')}`, untried);
     const { capabilities, why } = await tryTypes(host, { root, type, patience, ran }, claimed, signal);

@@ -8,6 +8,8 @@
 
 /** What a script ends with when dom0 cannot guard a port. */
 export const UNGUARDED = 78;
+/** And when what a guest that has gone has left cannot be cleared away yet. */
+export const LEAVING = 79;
 
 const PATHS = 'PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL';
 const START = `${PATHS}\nset -eu\numask 077\nlogs=\${XEN_LOG_DIR:-/var/log/xen}\nroot=$1; shift
@@ -36,7 +38,7 @@ ours() {
   echo 'xl does not say which domain is the guest' >&2
   exit 1
 }
-keep() { printf '%s\\n' "$2" >"$g/$1.new"; mv "$g/$1.new" "$g/$1"; }
+keep() { printf '%s\\n' "$2" >"$g/$1.new"; sync "$g/$1.new"; mv "$g/$1.new" "$g/$1"; sync "$g"; }
 `;
 
 /** A guest that is here to come or has gone is not changed, also by a call that had to wait until it had. */
@@ -162,7 +164,7 @@ done
 domains=$(timeout 60 xl list -v)
 for g in "$root"/guests/*; do
   id=\${g##*/}
-  for mark in incoming arrived sending moved; do [ ! -e "$g/$mark" ] || echo "$mark $id"; done
+  for mark in incoming arrived accepting sending leaving moved; do [ ! -e "$g/$mark" ] || echo "$mark $id"; done
   [ ! -e "$g/memory.save" ] || echo "suspended $id"
   case $domains in *"$id"*) continue;; esac
   [ ! -e "$g/monitor" ] || flock -n "$g/monitor" true || echo "restarting $id"
@@ -210,13 +212,21 @@ done`;
  * \`taken\` when something else stands in its place.
  */
 export const BEGIN = guestScript(`
-if [ -e "$g" ] || xl domid "$id" >/dev/null 2>&1 || { [ -n "$2" ] && [ -e "$2" ]; }; then echo taken; exit; fi
+if [ -e "$g" ] || xl domid "$id" >/dev/null 2>&1; then echo taken; exit; fi
+if [ -n "$2" ]; then
+  [ ! -e "$root/storage" ] || [ "$(cat "$root/storage")" = "$(cat "\${2%/*}/.omnivisor-storage" 2>/dev/null)" ] ||
+    { echo 'the shared folder is not the storage that it was' >&2; exit 1; }
+  # Nothing leads there before it is ours. An empty one was left by what was cut off here.
+  rmdir "$2" 2>/dev/null || true
+  mkdir "$2" || { [ ! -e "$2" ] || { echo taken; exit; }; exit 1; }
+  trap 'rmdir "$2"' EXIT
+fi
 new=$root/guests/.new-$id
 rm -rf "$new"; mkdir "$new"
 printf '%s\\n' "$1" >"$new/guest.json"
 [ -z "$2" ] || ln -s "$2" "$new/disks"
 mv "$new" "$g"
-[ -z "$2" ] || mkdir "$2"`);
+trap - EXIT`);
 
 /** Lines \`taken\` with the UUID of each domain that is a guest's of any cloud; a line \`domains\`, and the settings of all. */
 export const CANDIDATES = `${START}
@@ -332,7 +342,7 @@ done`);
 export const START_GUEST = guestScript(`${STOP}${CREATE}
 take_filter "$1"
 stop
-rm -f "$g/memory.save" "$g/memory.resuming"
+rm -f "$g/memory.save" "$g/memory.resuming" "$g/sending"
 keep xl.cfg "$3"
 guard
 begin "$2" create "$g/xl.cfg" || { status=$?; stop; exit $status; }
@@ -341,7 +351,7 @@ begin "$2" create "$g/xl.cfg" || { status=$?; stop; exit $status; }
 /** Cuts its power, and gives up a memory that was saved. */
 export const STOP_GUEST = guestScript(`${STOP}
 stop
-rm -f "$g/memory.save" "$g/memory.resuming"`);
+rm -f "$g/memory.save" "$g/memory.resuming" "$g/sending"`);
 
 /** Asks the guest to shut down; one that has no ears for it yet says so in its own time. */
 export const ASK_TO_SHUT_DOWN = guestScript(`ours && xl shutdown "$domid" >/dev/null 2>&1 || true`);
@@ -500,15 +510,25 @@ printf '%s%s = "%s"\\n' "$2" "$3" "$root/$1.kernel" >"$root/$1.cfg"
 said=$(timeout "$4" xl create -F "$root/$1.cfg" 2>&1) || { status=$?; printf '%s\\n' "$said" >&2; exit $status; }
 printf '%s\\n' "$said"`;
 
-/** A name that all hosts have for storage that they have: $1 its folder, $2 the name, when it is the first. */
+/**
+ * A name that all hosts have for storage that they have: $1 its folder, $2 the name, when it is the first. This host keeps it in
+ * "storage"; nothing is said when the folder has another by now, or none, as the bare one has below what is not mounted.
+ */
 export const STORAGE = `${START}
-file=$1/.omnivisor-storage
+file=$1/.omnivisor-storage known=$root/storage
+mkdir -p "$root"
+if [ -e "$known" ]; then
+  [ ! -e "$file" ] || [ "$(cat "$file")" != "$(cat "$known")" ] || cat "$known"
+  exit
+fi
 if [ ! -e "$file" ]; then
   echo "$2" >"$file.$2"
   ln "$file.$2" "$file" 2>/dev/null || true
   rm "$file.$2"
 fi
-cat "$file"`;
+cat "$file" >"$known.$2"
+mv "$known.$2" "$known"
+cat "$known"`;
 
 /*
  * How a guest comes to another host. Marks in its folder say how far it is, each whole or not at all:
@@ -519,7 +539,14 @@ cat "$file"`;
  * here   sending   it is on its way, or stands still to be
  *        leaving   it is there, and will not run here again; what is left of it is being cleared away
  *        moved     nothing here touches its disks any more
+ *
+ * What one host has told the other it knows also after a loss of power: marks are written out before.
  */
+
+/** $1 becomes $2. */
+const PASS = `
+pass() { mv "$g/$1" "$g/$2"; sync "$g/$2" "$g"; }
+`;
 
 /** What is not there yet: $1 and $2 as for GUARD, $3 definition, $4 folder of its disks, $5 its domain for xl, then its files. Says \`taken\` or \`missing\`. */
 export const EXPECT = movingScript(`${STOP}
@@ -529,27 +556,30 @@ if [ -e "$g/incoming" ]; then stop; mv "$g" "$root/guests/.new-$id"
 elif [ -e "$g" ] || xl domid "$id" >/dev/null 2>&1; then echo taken; exit; fi
 new=$root/guests/.new-$id
 rm -rf "$new"
-for file; do [ -e "$disks/$file" ] || { echo missing; exit; }; done
+[ -d "$disks" ] && [ ! -L "$disks" ] || { echo missing; exit; }
+for file; do [ -f "$disks/$file" ] && [ ! -L "$disks/$file" ] || { echo missing; exit; }; done
 mkdir "$new"
 printf '%s\\n' "$json" >"$new/guest.json"
 printf '%s\\n' "$config" >"$new/xl.cfg"
 : >"$new/incoming"
 ln -s "$disks" "$new/disks"
+sync "$new/guest.json" "$new/xl.cfg" "$new/incoming" "$new"
 mv "$new" "$g"
+sync "$root/guests"
 guard`);
 
 /**
  * Takes its memory from the input, and says \`arrived\`, or \`failed\` and why. $1 as $2 of GUARD. What comes is not trusted
  * in what the guest is: that is in xl.cfg. Then it waits for the end of the input.
  */
-export const RECEIVE = movingScript(`${STOP}${CREATE}
+export const RECEIVE = movingScript(`${STOP}${CREATE}${PASS}
 [ -e "$g/incoming" ] || { echo 'failed: it is not expected'; exit 1; }
 end
 exec 6<&0 </dev/null
 cat <&6 | {
   exec 6<&-
   if create restore -p "$g/xl.cfg" /dev/stdin 2>/dev/null && carried "$1" 2>"$g/xl.error"; then
-    mv "$g/incoming" "$g/arrived"
+    pass incoming arrived
     echo arrived
   else
     echo "failed: $(tail -n 1 "$g/xl.error")"
@@ -571,9 +601,9 @@ fresh() {
 `;
 
 /** It is this host's from now on. */
-export const ACCEPT = movingScript(`${FRESH}
+export const ACCEPT = movingScript(`${FRESH}${PASS}
 [ ! -e "$g/incoming" ] || { echo 'its memory is not here' >&2; exit 1; }
-[ ! -e "$g/arrived" ] || mv "$g/arrived" "$g/accepting"
+[ ! -e "$g/arrived" ] || pass arrived accepting
 if [ -e "$g/accepting" ]; then
   if ours; then
     case $(xl list "$domid" | sed -n '2s/.* \\([rbpscd-]\\{6\\}\\) .*/\\1/p') in
@@ -581,6 +611,7 @@ if [ -e "$g/accepting" ]; then
     esac
   fi
   rm "$g/accepting"
+  sync "$g"
 fi`);
 
 /** Says \`here\` when there is more than a guest that is expected. */
@@ -594,11 +625,13 @@ rm -rf "$root/guests/.new-$id"
 rm -f "$logs/console/guest-$name.log"* "$logs/xl-$name.log"* "$root/locks/$id"`);
 
 /** Files and devices that the guest writes to are the arguments of what uses this. */
-const LEAVE = `
+const LEAVE = `${PASS}
 leave() {
+  trap '[ $? = 0 ] || exit ${LEAVING}' EXIT
+  sync "$g/leaving" "$g"
   stop
-  sync "$@"
-  mv "$g/leaving" "$g/moved"
+  [ $# = 0 ] || sync "$@"
+  pass leaving moved
   rm -f "$g/sending"
 }
 stay() {
@@ -638,7 +671,7 @@ if [ "$how" = live ]; then
     exec 5<&- 7>&-
     IFS= read -r answer <&6
     [ "$answer" = arrived ] || { kill $! || true; printf "%s\\n" "$answer" >&2; exit 1; }
-    : >"$g/leaving"
+    : >"$g/leaving" && sync "$g/leaving" "$g" || exit 1
     printf "domain received, ready to unpause\\0my copy unpause results are as follows\\0\\0"' 2>"$g/xl.error" || true
 else
   rm -f "$g/carrier" "$g/answer"
@@ -667,5 +700,5 @@ exit 1`);
 /** Ends what was cut off; says \`moved\` when the guest has another host. */
 export const RECOVER = movingScript(`${STOP}${LEAVE}
 if [ -e "$g/leaving" ]; then leave "$@"; fi
-if [ -e "$g/moved" ]; then echo moved; exit; fi
+if [ -e "$g/moved" ]; then sync "$g/moved" "$g"; echo moved; exit; fi
 [ ! -e "$g/sending" ] || stay`);

@@ -1,5 +1,16 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ms, ServerId } from '@omnivisor/contracts';
@@ -13,7 +24,7 @@ import { XenDriver } from './xen.driver.js';
 
 const never = new AbortController().signal;
 const folder = mkdtempSync(join(tmpdir(), 'omnivisor-xen-shared-'));
-const tools = join(folder, 'tools');
+const [tools, toolsThere] = [join(folder, 'tools'), join(folder, 'tools-there')];
 const sharedDisks = join(folder, 'shared');
 const shared = { disks: 'shared', attached: [] } as const;
 
@@ -33,10 +44,10 @@ class Fickle implements HostShell {
   close(): void {}
 }
 
-/** What xl does when it is called like that on the source: text for a shell. */
-const tool = (name: string, text: string) => {
-  mkdirSync(tools, { recursive: true });
-  writeFileSync(join(tools, name), `#!/bin/sh\n${text}\nPATH=\${PATH#*:} exec ${name} "$@"\n`, { mode: 0o755 });
+/** What a tool does when it is called like that on the source, or the target: text for a shell. */
+const tool = (name: string, text: string, at = tools) => {
+  mkdirSync(at, { recursive: true });
+  writeFileSync(join(at, name), `#!/bin/sh\n${text}\nPATH=\${PATH#*:} exec ${name} "$@"\n`, { mode: 0o755 });
 };
 
 describe.each([
@@ -51,7 +62,7 @@ describe.each([
   let spec: GuestSpec;
 
   const open = async (i: 0 | 1) => {
-    const shell = new Fickle(doubles[i].shell(i === 0 ? `${tools}:` : ''));
+    const shell = new Fickle(doubles[i].shell(i === 0 ? `${tools}:` : `${toolsThere}:`));
     shells[i] = shell;
     const driver = new XenDriver({
       ...{ cloudId: 'cloud', shell, root: doubles[i].root, type: 'pv', bridges: { physnet1: 'xenbr0' }, sharedDisks },
@@ -80,12 +91,13 @@ describe.each([
     await typed(source, id, 'sM');
   });
   afterEach(async () => {
-    rmSync(tools, { recursive: true, force: true });
+    for (const at of [tools, toolsThere]) rmSync(at, { recursive: true, force: true });
     for (const driver of [target, source]) await driver.destroy(id);
     for (const double of doubles) expect(double.leftovers(id)).toEqual([]);
-    rmSync(join(sharedDisks, id), { recursive: true, force: true });
+    for (const name of folders()) rmSync(join(sharedDisks, name), { recursive: true });
   });
 
+  const folders = () => readdirSync(sharedDisks).filter((name) => name.startsWith(id));
   const there = () => ({ ...spec, mark: { ...spec.mark, attempt: 2 } });
   const invited = async (change: Partial<GuestSpec> = {}) =>
     target.liveMigration!.receive({ ...there(), ...change }, await source.liveMigration!.offer(id), shared, never);
@@ -105,10 +117,37 @@ describe.each([
     await target.liveMigration!.accept(id);
     expect(await typed(target, id, 'g')).toBe('M');
     await source.destroy(id);
-    expect(readdirSync(join(sharedDisks, id))).not.toEqual([]);
+    expect(readdirSync(join(sharedDisks, `${id}-1`))).not.toEqual([]);
     await target.reboot(id, 'hard', []);
     await target.destroy(id);
-    expect(existsSync(join(sharedDisks, id))).toBe(false);
+    expect(folders()).toEqual([]);
+  });
+
+  it.each([0, 1])('has disks of its own when it is made there while the source keeps it (%i)', async (first) => {
+    await target.spawn(there(), never);
+    await typed(target, id, 'w0T');
+    await typed(source, id, 'w0S');
+    const drivers = [source, target];
+    await drivers[first]!.destroy(id);
+    expect(folders()).toEqual([`${id}-${2 - first}`]);
+    const other = drivers[1 - first]!;
+    await other.reboot(id, 'hard', []);
+    expect(await typed(other, id, 'r0')).toBe(first === 0 ? 'T' : 'S');
+  });
+
+  it('is not made where a folder has the place of its disks, nor is that touched', async () => {
+    const another = ServerId.parse(randomUUID());
+    const theirs = join(sharedDisks, `${another}-1`);
+    mkdirSync(theirs);
+    writeFileSync(join(theirs, 'root.raw'), 'of somebody else');
+    for (let tries = 0; tries < 2; tries++)
+      await expect(source.spawn({ ...spec, mark: { ...spec.mark, serverId: another } }, never)).rejects.toThrow(
+        'place',
+      );
+    await source.destroy(another);
+    expect(readdirSync(theirs)).toEqual(['root.raw']);
+    expect(doubles[0].leftovers(another)).toEqual([]);
+    rmSync(theirs, { recursive: true });
   });
 
   it('keeps its disks when the host that expects it gives it up', async () => {
@@ -160,13 +199,62 @@ describe.each([
 
   it('stays when only the end of the input says that the other side has gone', async () => {
     // As behind a server of ssh that reads no more and closes nothing: the memory has more bytes than a pipe holds.
-    const child = doubles[0].shell().start(SEND, [doubles[0].root, id, '60', way!, join(sharedDisks, id)]);
+    const child = doubles[0].shell().start(SEND, [doubles[0].root, id, '60', way!, sharedDisks]);
     child.stdout.pause();
     child.stderr.resume();
     child.stdin.end();
     expect(await new Promise((resolve) => child.once('exit', resolve))).toBe(1);
     child.stdout.destroy();
     expect(await typed(source, id, 'g')).toBe('M');
+  });
+
+  it('has gone also for a source that loses its power, before the other side is told to run it', async () => {
+    const log = join(folder, `synced-${id}`);
+    writeFileSync(log, '');
+    tool(
+      'sync',
+      `for file; do case $file in */guests/$id/*) echo "\${file##*/} $(xl domid ${id} 2>/dev/null)";; esac; done >>'${log}'
+      [ ! -e '${log}.fails' ] || case "$*" in */moved*) exit 1;; esac`.replaceAll('$id', id),
+    );
+    const ticket = await invited();
+    writeFileSync(`${log}.fails`, '');
+    await expect(send(ticket)).rejects.toThrow();
+    expect(await doubles[1].xl('list')).toMatch(/--p---/);
+    const synced = readFileSync(log, 'utf8').split('\n');
+    expect(synced.find((line) => line.startsWith('leaving'))).toMatch(/^leaving \d+$/);
+    expect(synced.filter((line) => line.startsWith('moved'))).toContain('moved ');
+    rmSync(`${log}.fails`);
+    await send(ticket);
+    expect(await stages()).toEqual(['moved', 'settled']);
+    expect(await typed(target, id, 'g')).toBe('M');
+  });
+
+  it('is tried again to be cleared away where it was, and not started there', async () => {
+    const ticket = await invited();
+    tool('sync', `case "$*" in */disks/*) exit 1;; esac`);
+    await expect(send(ticket)).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(source.liveMigration!.recover(id)).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(source.liveMigration!.offer(id)).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(source.powerOn(id, [])).rejects.toMatchObject({ code: 'fault' });
+    expect(await source.inspect(id)).toMatchObject({ stage: 'settled', power: 'noState' });
+    expect(await runsAt(0)).toBe(false);
+    rmSync(join(tools, 'sync'));
+    await expect(source.liveMigration!.recover(id)).rejects.toMatchObject({ code: 'fault' });
+    expect(await stages()).toEqual(['moved', 'incoming']);
+    await send(ticket);
+    expect(await typed(target, id, 'g')).toBe('M');
+  });
+
+  it('is accepted again when that was cut off before it ran', async () => {
+    const ticket = await invited();
+    tool('sync', `case "$*" in */accepting*) exit 1;; esac`, toolsThere);
+    await send(ticket);
+    rmSync(toolsThere, { recursive: true });
+    expect(await stages()).toEqual(['moved', 'incoming']);
+    expect(await doubles[1].xl('list')).toMatch(/--p---/);
+    await target.liveMigration!.accept(id);
+    expect(await stages()).toEqual(['moved', 'settled']);
+    expect(await typed(target, id, 'g')).toBe('M');
   });
 
   it('is where dom0 says when its agent there is cut off while it is sent', async () => {
@@ -229,6 +317,48 @@ describe.each([
     expect(await typed(target, id, 'r1')).toBe('V');
   });
 
+  it('is not expected with disks that lead elsewhere', async () => {
+    const disks = join(sharedDisks, `${id}-1`);
+    const root = readdirSync(disks).find((name) => name.endsWith('.raw'))!;
+    for (const path of [join(disks, root), disks]) {
+      renameSync(path, join(folder, 'elsewhere'));
+      symlinkSync(join(folder, 'elsewhere'), path);
+      await expect(invited(), path).rejects.toThrow('not on this host');
+      rmSync(path);
+      renameSync(join(folder, 'elsewhere'), path);
+    }
+    expect(doubles[1].leftovers(id)).toEqual([]);
+  });
+
+  it('is given up only by the cloud that expects it', async () => {
+    const ticket = await invited();
+    const shell = doubles[1].shell();
+    const theirs = new XenDriver({
+      ...{ cloudId: 'another', shell, root: doubles[1].root, type: 'pv', bridges: {}, sharedDisks },
+    });
+    await theirs.liveMigration!.cancel(id);
+    await theirs.close();
+    await send(ticket);
+    expect(await typed(target, id, 'g')).toBe('M');
+  });
+
+  it('has a host that is not well while the shared folder is not mounted', async () => {
+    const name = join(sharedDisks, '.omnivisor-storage');
+    const was = readFileSync(name);
+    const probe = () => target.probe(AbortSignal.timeout(20_000));
+    const unwell = { health: 'unhealthy', reason: expect.stringContaining('not mounted') };
+    rmSync(name);
+    expect(await probe()).toMatchObject(unwell);
+    expect(existsSync(name)).toBe(false);
+    await expect(target.spawn(there(), never)).rejects.toMatchObject({ native: expect.stringContaining('storage') });
+    expect(folders()).toEqual([`${id}-1`]);
+    writeFileSync(name, randomUUID());
+    expect(await probe()).toMatchObject(unwell);
+    await expect(target.liveMigration!.reach()).rejects.toThrow('not mounted');
+    writeFileSync(name, was);
+    expect(await probe()).toMatchObject({ health: 'healthy' });
+  });
+
   it('is not taken for another, nor with what xl would read as more than it is', async () => {
     const offer = JSON.parse(await source.liveMigration!.offer(id));
     for (const change of [
@@ -237,7 +367,11 @@ describe.each([
       { boot: { ...offer.boot, root: '../../etc/shadow' } },
       { disks: [{ diskId: 'a', device: 'xvde,target=/dev/sda' }] },
       { ports: ['a'] },
+      { ports: [''] },
       { storage: randomUUID() },
+      { folder: `${randomUUID()}-1` },
+      { folder: `${id}-1/../..` },
+      { folder: id },
       { boot: { ...offer.boot, root: 'root-ffffffff.raw' } },
       { xen: '99.1' },
       { flags: ['a-flag-of-the-future'] },

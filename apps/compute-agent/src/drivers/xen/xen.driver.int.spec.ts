@@ -44,7 +44,7 @@ const control = driverOf();
 const there = driverOf(cloudId, other);
 const leftovers = (id: ServerId, host: XlDouble) => [
   ...host.leftovers(id),
-  ...readdirSync(sharedDisks).filter((name) => name === id),
+  ...readdirSync(sharedDisks).filter((name) => name.startsWith(id)),
 ];
 const cutOff = async () => {
   for (const shell of shells) shell.cut();
@@ -120,7 +120,7 @@ describeHypervisorDriver({
   },
   letterOf: async (file) => String.fromCharCode(readFileSync(file)[512]!),
   configDriveFiles: async (id) => {
-    const folder = join(sharedDisks, id);
+    const folder = join(sharedDisks, readdirSync(sharedDisks).find((name) => name.startsWith(id))!);
     const file = readdirSync(folder).find((name) => name.endsWith('.iso'))!;
     return Object.keys(readConfigDrive(readFileSync(join(folder, file)), 17)).map((name) => name.replace(/;1$/, ''));
   },

@@ -17,7 +17,7 @@ import {
   type ProbeReport,
 } from '../hypervisor-driver.js';
 import { adopt, candidates, release } from './adoption.js';
-import type { Definition, DomainType, Nic } from './definition.js';
+import { type Definition, type DomainType, type Nic, sharedFolderOf } from './definition.js';
 import { attachDisk, attachNic, detachDisk, detachNic, growDisk, pathOf } from './devices.js';
 import { makeDisks, refuseAborted } from './disks.js';
 import { asFound, type Guest, Guests, isOn } from './guests.js';
@@ -304,15 +304,16 @@ export class XenDriver implements HypervisorDriver {
   private async begin({ spec, type, nics }: Plan): Promise<Definition> {
     const { serverId: id } = spec.mark;
     const size = { vcpus: spec.flavor.vcpus, memory: spec.flavor.memory, disk: spec.disks.root.size };
+    const { sharedDisks } = this.options;
+    const shared = sharedDisks === undefined ? null : sharedFolderOf(spec.mark);
     const empty: Definition = {
       ...spec.mark,
       ...{ stage: 'building', type, size, nics: [...nics], disks: [] },
       boot: { root: 'root.raw', kernel: null, ramdisk: null, commandLine: '' },
       ...{ ephemeral: null, swap: null, config: null, rescue: null, before: null, rebuilding: null, adopted: null },
-      shared: this.options.sharedDisks !== undefined,
+      shared,
     };
-    const { sharedDisks } = this.options;
-    const disks = sharedDisks === undefined ? '' : `${sharedDisks}/${id}`;
+    const disks = shared === null ? '' : `${sharedDisks}/${shared}`;
     if ((await this.guests.call(id, BEGIN, [JSON.stringify(empty), disks])).trim() === 'taken')
       throw new HypervisorError('fault', `something that is not ours has the place of server ${id}`);
     return empty;

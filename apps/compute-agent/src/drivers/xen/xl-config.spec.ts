@@ -9,7 +9,7 @@ const guest: Definition = {
   size: { vcpus: 2, memory: 512, disk: 1 },
   boot: { root: 'root.raw', kernel: null, ramdisk: null, commandLine: '' },
   ...{ ephemeral: null, swap: null, config: 'config.iso', rescue: null, before: null, rebuilding: null },
-  ...{ adopted: null, shared: false },
+  ...{ adopted: null, shared: null },
   nics: [
     {
       portId: '00000000-0000-4000-8000-000000000001',

@@ -55,6 +55,7 @@ const INFO = `host                   : xenhost
 nr_cpus                : 8
 cores_per_socket       : 2
 threads_per_core       : 2
+hw_caps                : bfebfbff:f6fa3203:2c100800
 virt_caps              : pv hvm hap
 total_memory           : 2999
 free_memory            : 1942
@@ -66,6 +67,7 @@ describe('what a host says of itself', () => {
     expect(parseInfo(INFO)).toEqual({
       ...{ version: '4.17.7', vcpus: 8, totalMemory: 2999, freeMemory: 1942, pv: true, hvm: true },
       paging: { hap: true, shadow: false },
+      cpuWords: 'bfebfbff:f6fa3203:2c100800',
       topology: { sockets: 2, cores: 2, threads: 2 },
     });
     expect(versionNumber('4.17.7')).toBe(4_017_007);

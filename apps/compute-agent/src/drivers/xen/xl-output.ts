@@ -70,6 +70,8 @@ export interface XenInfo {
   readonly hvm: boolean;
   /** How Xen can see what a domain changes in its memory; null when it does not say. */
   readonly paging: { readonly hap: boolean; readonly shadow: boolean } | null;
+  /** Words of CPUID as the hypervisor sees the processor; empty when it does not say. */
+  readonly cpuWords: string;
   readonly topology: { readonly sockets: number; readonly cores: number; readonly threads: number };
 }
 
@@ -100,6 +102,7 @@ export const parseInfo = (text: string): XenInfo => {
         ? { hap: virtual.includes('hap'), shadow: virtual.includes('shadow') }
         : null,
     hvm: /\bhvm-\d+\.\d+-x86_64\b/.test(capabilities) && (virtual.length === 0 || virtual.includes('hvm')),
+    cpuWords: facts.get('hw_caps') ?? '',
     topology: { sockets: Math.max(1, Math.floor(vcpus / Math.max(1, cores * threads))), cores, threads },
   };
 };
