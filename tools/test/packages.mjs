@@ -6,6 +6,7 @@ const NEEDS = [
   ...HOST,
   ...FIRMWARE,
   ['xorriso', 'xorriso'],
+  ['busybox', 'busybox'],
   ['mcopy', 'mtools'],
   ['cpio', 'cpio'],
   ['zstd', 'zstd'],
