@@ -6,7 +6,7 @@ const NEEDS = [
   ...HOST,
   ...FIRMWARE,
   ['xorriso', 'xorriso'],
-  ['busybox', 'busybox'],
+  ['busybox', 'busybox-static'],
   ['mcopy', 'mtools'],
   ['cpio', 'cpio'],
   ['zstd', 'zstd'],
