@@ -46,7 +46,10 @@ export class SimulatedSeat {
     before.deluded = true;
     this.holder = undefined;
     this.next();
-    this.clock.after((seconds * 1_000) as typeof AGAIN, () => void this.resign(before));
+    this.clock.after((seconds * 1_000) as typeof AGAIN, () => {
+      // It may have learned of it otherwise, and lead again by now.
+      if (before.deluded) void this.resign(before);
+    });
   }
 
   private stand(candidate: Candidate): void {
