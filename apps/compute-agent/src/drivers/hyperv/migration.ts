@@ -1,5 +1,6 @@
 import type { ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
+import { told } from '../common/migration/told.js';
 import {
   type GuestNic,
   type GuestSpec,
@@ -66,13 +67,7 @@ const delegatesTo = (spns: readonly string[], host: string): boolean => {
   return spns.some((spn) => named.includes(spn.toLowerCase()));
 };
 
-const parse = <S extends z.ZodType>(schema: S, text: string): z.output<S> => {
-  try {
-    return schema.parse(JSON.parse(text));
-  } catch (error) {
-    throw new HypervisorError('fault', 'this is no ticket of Hyper-V', String(error), { cause: error });
-  }
-};
+const NO_TICKET = 'this is no ticket of Hyper-V';
 
 /** Migration between two hosts, each with an agent of its own; Hyper-V itself moves memory and disks. */
 export class Migration {
@@ -103,7 +98,7 @@ export class Migration {
     { disks: how, attached }: ReceiveOptions,
     signal: AbortSignal,
   ): Promise<string> {
-    const offer = parse(Offer, text);
+    const offer = told(Offer, text, NO_TICKET);
     const { serverId: id } = spec.mark;
     if (await this.guests.find(id)) throw new HypervisorError('fault', `server ${id} is on this host already`);
     const on = await this.nodes[0]!.ready();
@@ -147,7 +142,7 @@ export class Migration {
 
   /** @param id of a guest that is here, or was until an earlier call sent it */
   async send(id: ServerId, text: string, { onProgress, signal }: Parameters<LiveMigration['send']>[2]): Promise<void> {
-    const ticket = parse(Ticket, text);
+    const ticket = told(Ticket, text, NO_TICKET);
     const guest = await this.guests.find(id);
     if (!guest) return this.sentBefore(id);
     const { on, vm, mark } = guest;

@@ -8,6 +8,7 @@ import type { ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { dial, IncomingRelay } from '../common/migration/relay.js';
 import { bootId, RELAY, readTicket, refuseElsewhere, type Ticket } from '../common/migration/ticket.js';
+import { areSame, told } from '../common/migration/told.js';
 import {
   type GuestSpec,
   HypervisorError,
@@ -64,20 +65,7 @@ const Offer = z.strictObject({
 });
 type Offer = z.output<typeof Offer>;
 
-const parse = (text: string): Offer => {
-  try {
-    return Offer.parse(JSON.parse(text));
-  } catch (error) {
-    throw new HypervisorError('fault', 'the offer is not one of this backend', String(error), { cause: error });
-  }
-};
-
 const mismatch = (what: string) => new HypervisorError('fault', `the offer does not fit the server: ${what}`);
-
-const isSame = (offered: readonly string[], wanted: readonly string[]): boolean => {
-  const all = [...wanted].sort();
-  return offered.length === all.length && [...offered].sort().every((one, i) => one === all[i]);
-};
 
 /**
  * The guest as this host would have it: what it is by the spec, its disks' names by the offer.
@@ -97,9 +85,9 @@ export const guestFromOffer = (
     throw mismatch('its disks');
   if ((offer.config === null) !== (spec.configDrive === null)) throw mismatch('its config drive');
   const ports = nics.map(({ portId }) => portId);
-  if (!isSame(offer.ports, ports)) throw mismatch('its ports');
+  if (!areSame(offer.ports, ports)) throw mismatch('its ports');
   const [offered, wanted] = [offer.disks, attached].map((all) => all.map(({ diskId }) => diskId));
-  if (!isSame(offered!, wanted!)) throw mismatch('its disks');
+  if (!areSame(offered!, wanted!)) throw mismatch('its disks');
   if (!offer.folder.startsWith(`${spec.mark.serverId}-`)) throw mismatch('the folder of its disks');
   return {
     ...spec.mark,
@@ -256,7 +244,7 @@ export class Migration {
   ): Promise<string> {
     const { guests, sharedDisks, address } = this.host;
     const { serverId: id } = spec.mark;
-    const offer = parse(text);
+    const offer = told(Offer, text, 'the offer is not one of this backend');
     if (disks === 'copied') throw new HypervisorError('unsupported', 'Xen does not copy disks of a guest that runs');
     if (offer.storage !== (await this.storage()))
       throw new HypervisorError('fault', 'the disks of the guest are not shared with this host');

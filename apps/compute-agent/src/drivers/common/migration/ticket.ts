@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { HypervisorError } from '../../hypervisor-driver.js';
+import { told } from './told.js';
 
 /** The socket of the target, in a folder of the guest's. */
 export const RELAY = 'relay.sock';
@@ -25,16 +26,10 @@ export type Ticket = z.infer<typeof Ticket>;
 
 /** @throws HypervisorError `fault` when it is not one of this backend and server */
 export const readTicket = (text: string, kind: Ticket['kind'], id: ServerId): Ticket => {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    json = null;
-  }
-  const parsed = Ticket.safeParse(json);
-  if (!parsed.success || parsed.data.kind !== kind || parsed.data.serverId !== id)
-    throw new HypervisorError('fault', 'the ticket is not one of this server');
-  return parsed.data;
+  const refusal = 'the ticket is not one of this server';
+  const ticket = told(Ticket, text, refusal);
+  if (ticket.kind !== kind || ticket.serverId !== id) throw new HypervisorError('fault', refusal);
+  return ticket;
 };
 
 /** Addresses that are another machine for nobody. */

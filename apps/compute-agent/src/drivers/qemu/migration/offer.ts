@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { areSame, told } from '../../common/migration/told.js';
 import { type GuestSpec, HypervisorError, type ReceiveOptions } from '../../hypervisor-driver.js';
 import { type AttachedDisk, DiskBus, type GuestDefinition, Hardware, LocalDisk, markOf, Size } from '../definition.js';
 import { devicesFor, isKnownHardware, type MachineTypes } from '../devices.js';
@@ -58,7 +59,7 @@ export const guestFromOffer = (
   machines: MachineTypes,
   here: { readonly cpu: GuestCpu; readonly storage: string | null },
 ): GuestDefinition => {
-  const offer = parse(text);
+  const offer = told(Offer, text, 'the offer is not one of this backend');
   const allowed = devicesFor(spec, machines);
   const { hardware } = offer;
   if (offer.size.vcpus !== spec.flavor.vcpus || offer.size.memoryMib !== spec.flavor.memory) throw mismatch('its size');
@@ -67,9 +68,11 @@ export const guestFromOffer = (
   if (!machines.all.has(hardware.machine))
     throw new HypervisorError('unsupported', `this host has no machine type ${hardware.machine}`);
   refuseOtherCpu(offer.cpu, here.cpu);
-  if (!isSame(offer.nics, spec.nics, 'portId')) throw mismatch('its ports');
+  const ports = ({ portId }: { readonly portId: string }) => portId;
+  if (!areSame(offer.nics.map(ports), spec.nics.map(ports))) throw mismatch('its ports');
   if (!areDisksOf(spec, offer.disks, offer.cdroms.includes('image'))) throw mismatch('its disks');
-  if (!isSame(offer.attached, attached, 'diskId')) throw mismatch('its disks');
+  const ids = ({ diskId }: { readonly diskId: string }) => diskId;
+  if (!areSame(offer.attached.map(ids), attached.map(ids))) throw mismatch('its disks');
   if (offer.cdroms.includes('config') !== (spec.configDrive !== null)) throw mismatch('its config drive');
 
   const { wishes, ...rest } = common(spec);
@@ -111,28 +114,3 @@ const common = (spec: GuestSpec) => ({
   adopted: null,
   wishes: { properties: spec.image.properties, extraSpecs: spec.flavor.extraSpecs },
 });
-
-const parse = (text: string): z.output<typeof Offer> => {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    json = null;
-  }
-  const parsed = Offer.safeParse(json);
-  if (parsed.success) return parsed.data;
-  throw new HypervisorError('fault', 'the offer is not one of this backend', parsed.error.message);
-};
-
-const isSame = <K extends string>(
-  offered: readonly Readonly<Record<K, string>>[],
-  wanted: readonly Readonly<Record<K, string>>[],
-  key: K,
-): boolean => {
-  const names = (all: typeof offered) =>
-    all
-      .map((one) => one[key])
-      .sort()
-      .join();
-  return names(offered) === names(wanted);
-};

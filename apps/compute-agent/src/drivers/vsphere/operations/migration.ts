@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
+import { told } from '../../common/migration/told.js';
 import {
   type GuestSpec,
   HypervisorError,
@@ -34,14 +35,6 @@ const Ticket = z.object({
   pool: z.string(),
 });
 type Ticket = z.infer<typeof Ticket>;
-
-const parse = <T>(schema: z.ZodType<T>, text: string, what: string): T => {
-  try {
-    return schema.parse(JSON.parse(text));
-  } catch (error) {
-    throw new HypervisorError('fault', `this is no ${what} of a vCenter`, (error as Error).message);
-  }
-};
 
 /** Of a place's id: the UUID of the vCenter. */
 const vcenterOf = (place: string): string => place.replace(/\/[^/]*$/, '');
@@ -88,7 +81,7 @@ export class Migration {
   }
 
   async receive(spec: GuestSpec, text: string, signal: AbortSignal): Promise<string> {
-    const offer = parse(Offer, text, 'offer');
+    const offer = told(Offer, text, 'this is no offer of a vCenter');
     const { flavor, mark } = spec;
     if (offer.serverId !== mark.serverId || offer.vcpus !== flavor.vcpus || offer.memoryMib !== flavor.memory)
       throw new HypervisorError('fault', 'the guest that is offered is not the one that is expected');
@@ -135,7 +128,7 @@ export class Migration {
     text: string,
     options: { readonly signal: AbortSignal; readonly onProgress?: (progress: MigrationProgress) => void },
   ): Promise<void> {
-    const ticket = parse(Ticket, text, 'ticket');
+    const ticket = told(Ticket, text, 'this is no ticket of a vCenter');
     if (this.guests.view(guest).stage === 'moved') return;
     refuseAborted(options.signal);
     const { invited, size } = guest.state;

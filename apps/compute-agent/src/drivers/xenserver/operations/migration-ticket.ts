@@ -1,6 +1,5 @@
 import { ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
-import { HypervisorError } from '../../hypervisor-driver.js';
 
 export const Offer = z.object({
   kind: z.literal('xapi'),
@@ -29,11 +28,3 @@ export const Ticket = z.discriminatedUnion('kind', [
   }),
 ]);
 export type Ticket = z.infer<typeof Ticket>;
-
-export const parse = <T>(schema: z.ZodType<T>, text: string, what: string): T => {
-  try {
-    return schema.parse(JSON.parse(text));
-  } catch (error) {
-    throw new HypervisorError('fault', `this is no ${what} of a XenServer pool`, (error as Error).message);
-  }
-};

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { ServerId } from '@omnivisor/contracts';
 import type { z } from 'zod';
+import { told } from '../../common/migration/told.js';
 import { type GuestSpec, HypervisorError, type MigrationReach, type ReceiveOptions } from '../../hypervisor-driver.js';
 import { xapiCode } from '../transport/xapi-error.js';
 import type { XapiSession } from '../transport/xapi-session.js';
@@ -10,7 +11,7 @@ import { type GuestState, type LocalDisk, newState } from './guest-state.js';
 import type { Guest, Guests } from './guests.js';
 import type { LocalDisks } from './local-disks.js';
 import type { Making } from './making.js';
-import { Offer, parse, type Ticket } from './migration-ticket.js';
+import { Offer, type Ticket } from './migration-ticket.js';
 import type { Place } from './place.js';
 import type { Power } from './power.js';
 import type { Ref, SrRecord } from './records.js';
@@ -62,7 +63,7 @@ export class Migration {
   }
 
   async receive(spec: GuestSpec, text: string, options: ReceiveOptions, signal: AbortSignal): Promise<string> {
-    const offer = parse(Offer, text, 'offer');
+    const offer = told(Offer, text, 'this is no offer of a XenServer pool');
     const { flavor, mark } = spec;
     if (offer.serverId !== mark.serverId || offer.vcpus !== flavor.vcpus || offer.memoryMib !== flavor.memory)
       throw new HypervisorError('fault', 'the guest that is offered is not the one that is expected');

@@ -1,9 +1,10 @@
+import { told } from '../../common/migration/told.js';
 import { HypervisorError, type MigrationProgress } from '../../hypervisor-driver.js';
 import type { XapiSession } from '../transport/xapi-session.js';
 import type { Devices } from './devices.js';
 import { DISK_KEY, PORT_KEY } from './guest-state.js';
 import type { Guest, Guests } from './guests.js';
-import { parse, Ticket } from './migration-ticket.js';
+import { Ticket } from './migration-ticket.js';
 import { NULL_REF, type Ref } from './records.js';
 import { makeShell, openDestination } from './shell.js';
 
@@ -43,7 +44,7 @@ export class Sending {
       onProgress,
     }: { readonly signal: AbortSignal; readonly onProgress?: (progress: MigrationProgress) => void },
   ): Promise<void> {
-    const ticket = parse(Ticket, text, 'ticket');
+    const ticket = told(Ticket, text, 'this is no ticket of a XenServer pool');
     if (this.guests.view(guest).stage === 'moved') return;
     if (signal.aborted) throw new HypervisorError('fault', 'the migration was aborted');
     const memory = guest.state.size.memoryMib * 2 ** 20;
