@@ -5,11 +5,9 @@ import {
   type CommandContext,
   type CommandId,
   endpoint,
-  invalid,
   type RequestId,
 } from '@omnivisor/contracts';
 import type { Bus, Ids, Subscription } from '@omnivisor/platform/ports';
-import { z } from 'zod';
 
 /** Who acts when the command line does. */
 export const OPERATOR = 'omnivisor-cli';
@@ -24,14 +22,6 @@ export const operatorContexts = (ids: Ids): ((step?: string) => CommandContext) 
     causationId: null,
     commandId: `${requestId}${step === undefined ? '' : `:${step}`}` as CommandId,
   });
-};
-
-/** @throws DomainError `invalid` */
-export const parse = <S extends z.ZodType>(schema: S, args: unknown): z.output<S> => {
-  const parsed = schema.safeParse(args);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  throw invalid(`${issue?.path.join('.') || 'arguments'}: ${issue?.message ?? 'not valid'}`);
 };
 
 type Handler = (args: Record<string, unknown>) => Promise<unknown>;

@@ -1,9 +1,9 @@
-import { invalid, notFound, type RecordedEvent } from '@omnivisor/contracts';
+import { argumentsOf, invalid, notFound, type RecordedEvent } from '@omnivisor/contracts';
 import type { Projection } from '@omnivisor/eventsourcing';
 import { z } from 'zod';
 import type { GatewayCore } from '../core/gateway-core.js';
 import { userTable } from '../identity/record/tables.js';
-import { AdminCommands, parse } from './admin-commands.js';
+import { AdminCommands } from './admin-commands.js';
 import { cadfEvent } from './cadf/cadf-event.js';
 import { difference, rowsAt } from './diff/diff.js';
 import type { AuditIndex } from './index/audit-index.js';
@@ -62,14 +62,14 @@ export class AuditDesk {
 
   async start(): Promise<void> {
     const { commands } = this;
-    await commands.serve('audit-list', (args) => this.list(parse(ListArguments, args)));
+    await commands.serve('audit-list', (args) => this.list(argumentsOf(ListArguments, args)));
     await commands.serve('audit-show', (args) => this.show(String(args.id ?? '')));
     await commands.serve('audit-why', (args) => this.why(String(args.server ?? '')), LONG);
-    await commands.serve('audit-who', (args) => this.who(parse(text, args.resource)));
-    await commands.serve('audit-diff', (args) => this.diff(parse(Between, args)), LONG);
+    await commands.serve('audit-who', (args) => this.who(argumentsOf(text, args.resource)));
+    await commands.serve('audit-diff', (args) => this.diff(argumentsOf(Between, args)), LONG);
     await commands.serve('audit-replay', ({ at }) => this.replay(at), LONG);
     await commands.serve('audit-range', (args) => this.range(args));
-    await commands.serve('audit-export', (args) => this.export(parse(ExportArguments, args)), LONG);
+    await commands.serve('audit-export', (args) => this.export(argumentsOf(ExportArguments, args)), LONG);
   }
 
   stop(): Promise<void> {
@@ -151,13 +151,13 @@ export class AuditDesk {
 
   private async replay(at: unknown) {
     if (at === undefined) return replay(this.core.store, this.core.readModel, this.projections);
-    const { until } = await momentRange(this.core, undefined, parse(text, at));
+    const { until } = await momentRange(this.core, undefined, argumentsOf(text, at));
     return replayAt(this.core.store, await rowsAt(this.core, until), this.projections, until);
   }
 
   /** The positions between two moments. */
   private range(args: Record<string, unknown>) {
-    const { from, to } = parse(Range, args);
+    const { from, to } = argumentsOf(Range, args);
     return momentRange(this.core, from, to);
   }
 

@@ -1,8 +1,8 @@
-import { invalid, type Position, seconds, unavailable } from '@omnivisor/contracts';
+import { argumentsOf, invalid, type Position, seconds, unavailable } from '@omnivisor/contracts';
 import { canonicalText } from '@omnivisor/eventsourcing';
 import { NoteError, openCheckpoint, parseVerifier } from '@omnivisor/eventsourcing/seal';
 import { z } from 'zod';
-import { AdminCommands, parse } from '../audit/admin-commands.js';
+import { AdminCommands } from '../audit/admin-commands.js';
 import type { Evidence } from '../audit/evidence/evidence.js';
 import type { AuditIndex } from '../audit/index/audit-index.js';
 import { momentOf } from '../audit/index/moment-range.js';
@@ -49,8 +49,8 @@ export class ReportDesk {
   }
 
   async start(): Promise<void> {
-    await this.commands.serve('report', (args) => this.report(parse(Ask, args)), LONG);
-    await this.commands.serve('report-verify', (args) => this.verify(parse(Verify, args)), LONG);
+    await this.commands.serve('report', (args) => this.report(argumentsOf(Ask, args)), LONG);
+    await this.commands.serve('report-verify', (args) => this.verify(argumentsOf(Verify, args)), LONG);
   }
 
   stop(): Promise<void> {

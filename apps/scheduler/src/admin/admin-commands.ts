@@ -1,4 +1,4 @@
-import { AdminReply, AdminRequest, adminSubject, type CommandContext, endpoint, invalid } from '@omnivisor/contracts';
+import { AdminReply, AdminRequest, adminSubject, type CommandContext, endpoint } from '@omnivisor/contracts';
 import type { Bus, Subscription } from '@omnivisor/platform/ports';
 import { z } from 'zod';
 import type { SchedulerCore } from '../core/scheduler-core.js';
@@ -36,11 +36,3 @@ export const operatorContext = (core: SchedulerCore): CommandContext => ({
   ...core.context(core.ids.uuid()),
   actor: { kind: 'service', service: 'omnivisor-cli' },
 });
-
-/** @throws DomainError `invalid` */
-export const parse = <S extends z.ZodType>(schema: S, args: unknown): z.output<S> => {
-  const parsed = schema.safeParse(args);
-  if (parsed.success) return parsed.data as z.output<S>;
-  const issue = parsed.error.issues[0];
-  throw invalid(`${issue?.path.join('.') || 'arguments'}: ${issue?.message ?? 'not valid'}`);
-};

@@ -1,10 +1,10 @@
-import { conflict, HostId, notFound, type ProviderId, ServerId } from '@omnivisor/contracts';
+import { argumentsOf, conflict, HostId, notFound, type ProviderId, ServerId } from '@omnivisor/contracts';
 import { hostInbox, hostPermissions, signUser, uuidV5 } from '@omnivisor/platform';
 import { z } from 'zod';
 import type { ActivePart, SchedulerCore } from '../core/scheduler-core.js';
 import { type Host, isHealthy } from '../scheduling/host/host.js';
 import { type HostCommand, hostAggregate } from '../scheduling/host/host-lifecycle.js';
-import { AdminCommands, operatorContext, parse, UserKey } from './admin-commands.js';
+import { AdminCommands, operatorContext, UserKey } from './admin-commands.js';
 
 /** Parent of host ids: the n-th host of a name always has the same id, so that two of them cannot both be enrolled. */
 const HOSTS = '5f2c7f5e-3c37-4f6f-9d6f-2b1a5f0c9a11';
@@ -49,7 +49,7 @@ export class Admin implements ActivePart {
   ) {
     this.commands = new AdminCommands(core.bus, {
       'host-list': () => this.list(),
-      'host-enroll': (args) => this.enroll(parse(Enroll, args)),
+      'host-enroll': (args) => this.enroll(argumentsOf(Enroll, args)),
       'host-enable': (args) => this.change(args, (hostId) => ({ type: 'enable', hostId })),
       'host-disable': (args) =>
         this.change(args, (hostId) => ({ type: 'disable', hostId, reason: textOf(args.reason) || null })),
@@ -97,13 +97,13 @@ export class Admin implements ActivePart {
   }
 
   private async change(args: Record<string, unknown>, command: (hostId: HostId) => HostCommand) {
-    const host = await this.find(parse(Named, args).host);
+    const host = await this.find(argumentsOf(Named, args).host);
     const after = await this.send(host.id!, command(host.id!));
     return hostView(after, Object.keys(after.quarantine).length);
   }
 
   private async retire(args: Record<string, unknown>) {
-    const { publicKey } = await this.find(parse(Named, args).host);
+    const { publicKey } = await this.find(argumentsOf(Named, args).host);
     const view = await this.change(args, (hostId) => ({ type: 'retire', hostId }));
     const note = `nobody listens to its key any more, but NATS lets it connect: revoke ${publicKey} there`;
     return this.revokesKeys ? view : { ...view, note };
@@ -117,7 +117,7 @@ export class Admin implements ActivePart {
   }
 
   private async settle(args: Record<string, unknown>, verdict: 'keep' | 'discard') {
-    const { host: name, serverId, attempt } = parse(Guest, args);
+    const { host: name, serverId, attempt } = argumentsOf(Guest, args);
     const host = await this.find(name);
     const after = await this.send(host.id!, { type: 'settleQuarantine', hostId: host.id!, serverId, verdict, attempt });
     return { host: after.name, serverId, ...after.quarantine[serverId] };

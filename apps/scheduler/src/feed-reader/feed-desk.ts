@@ -1,7 +1,7 @@
-import { after, conflict, invalid, type Milliseconds, unavailable } from '@omnivisor/contracts';
+import { after, argumentsOf, conflict, invalid, type Milliseconds, unavailable } from '@omnivisor/contracts';
 import { readerPermissions, signUser } from '@omnivisor/platform';
 import { z } from 'zod';
-import { AdminCommands, operatorContext, parse, UserKey } from '../admin/admin-commands.js';
+import { AdminCommands, operatorContext, UserKey } from '../admin/admin-commands.js';
 import type { ActivePart, SchedulerCore } from '../core/scheduler-core.js';
 import { type FeedReader, type FeedReaderCommand, feedReaderAggregate } from './feed-reader.js';
 
@@ -49,8 +49,8 @@ export class FeedDesk implements ActivePart {
   ) {
     this.commands = new AdminCommands(core.bus, {
       'feed-list': () => this.list(),
-      'feed-admit': (args) => this.admit(parse(Admit, args)),
-      'feed-revoke': (args) => this.revoke(parse(Named, args).name),
+      'feed-admit': (args) => this.admit(argumentsOf(Admit, args)),
+      'feed-revoke': (args) => this.revoke(argumentsOf(Named, args).name),
     });
   }
 

@@ -1,7 +1,6 @@
-import { AdminReply, AdminRequest, adminSubject, endpoint } from '@omnivisor/contracts';
+import { AdminReply, AdminRequest, adminSubject, argumentsOf, endpoint } from '@omnivisor/contracts';
 import type { Subscription } from '@omnivisor/platform/ports';
 import { z } from 'zod';
-import { parse } from '../admin/admin-commands.js';
 import type { ActivePart, SchedulerCore } from '../core/scheduler-core.js';
 import { Changes } from './alternative.js';
 import { recompute } from './recompute.js';
@@ -42,7 +41,7 @@ export class HindsightDesk implements ActivePart {
     this.subscriptions.push(
       await this.core.bus.respond(served, async ({ args }) => ({
         ok: true,
-        result: await handler(parse(schema, args)),
+        result: await handler(argumentsOf(schema, args)),
       })),
     );
   }

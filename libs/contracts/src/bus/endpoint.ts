@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { invalid } from '../errors.js';
 
 /**
  * A request/reply command on the bus. `subject` may hold `*` where a host id goes; `at(hostId)` fills it in.
@@ -23,3 +24,11 @@ export const endpoint = <Q extends z.ZodType, R extends z.ZodType>(
 export const at = (e: { readonly subject: string }, hostId: string): string => e.subject.replace('*', hostId);
 /** The host id in a concrete subject such as `host.<id>.report`. */
 export const hostOf = (subject: string): string => subject.split('.')[1] ?? '';
+
+/** Arguments of a command of an operator. @throws DomainError `invalid` */
+export const argumentsOf = <S extends z.ZodType>(schema: S, args: unknown): z.output<S> => {
+  const parsed = schema.safeParse(args);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  throw invalid(`${issue?.path.join('.') || 'arguments'}: ${issue?.message ?? 'not valid'}`);
+};

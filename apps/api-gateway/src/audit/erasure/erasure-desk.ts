@@ -1,8 +1,8 @@
-import { conflict, invalid, notFound, PersonalSubject } from '@omnivisor/contracts';
+import { argumentsOf, conflict, invalid, notFound, PersonalSubject } from '@omnivisor/contracts';
 import { z } from 'zod';
 import type { GatewayCore } from '../../core/gateway-core.js';
 import { projectTable, userTable } from '../../identity/record/tables.js';
-import { AdminCommands, parse } from '../admin-commands.js';
+import { AdminCommands } from '../admin-commands.js';
 import type { Erasure } from './erasure.js';
 
 const EraseArguments = z.object({
@@ -27,7 +27,7 @@ export class ErasureDesk {
   }
 
   start(): Promise<void> {
-    return this.commands.serve('audit-erase', (args) => this.erase(parse(EraseArguments, args)), LONG);
+    return this.commands.serve('audit-erase', (args) => this.erase(argumentsOf(EraseArguments, args)), LONG);
   }
 
   stop(): Promise<void> {

@@ -1,4 +1,4 @@
-import { conflict, invalid, notFound } from '@omnivisor/contracts';
+import { argumentsOf, conflict, invalid, notFound } from '@omnivisor/contracts';
 import {
   leafText,
   NotAsSealed,
@@ -13,7 +13,7 @@ import {
 } from '@omnivisor/eventsourcing/seal';
 import { z } from 'zod';
 import type { GatewayCore } from '../../core/gateway-core.js';
-import { AdminCommands, parse } from '../admin-commands.js';
+import { AdminCommands } from '../admin-commands.js';
 import type { Evidence } from './evidence.js';
 
 const whole = z.coerce.number().int().nonnegative();
@@ -58,7 +58,7 @@ export class EvidenceDesk {
       schema: z.ZodType<A>,
       handler: (args: A) => Promise<unknown>,
       timeout?: number,
-    ) => this.commands.serve(command, (args) => foreseen(() => handler(parse(schema, args))), timeout);
+    ) => this.commands.serve(command, (args) => foreseen(() => handler(argumentsOf(schema, args))), timeout);
     await serve('audit-verify', VerifyArguments, (args) => this.verify(args), LONG);
     await serve('audit-verify-range', RangeArguments, (args) => this.verifyRange(args), LONG);
     await serve('audit-prove', ProveArguments, (args) => this.prove(args), LONG);

@@ -1,6 +1,7 @@
 import type { UserId } from '@omnivisor/contracts';
+import { argumentsOf } from '@omnivisor/contracts';
 import { z } from 'zod';
-import { AdminCommands, OPERATOR, operatorContexts, parse } from '../../audit/admin-commands.js';
+import { AdminCommands, OPERATOR, operatorContexts } from '../../audit/admin-commands.js';
 import type { GatewayCore } from '../../core/gateway-core.js';
 import { AdoptionWanted, guestView } from './adoption.schema.js';
 import type { Adoptions } from './adoptions.js';
@@ -27,19 +28,19 @@ export class AdoptionDesk {
     const { commands, adoptions } = this;
     await commands.serve(
       'guest-list',
-      async (args) => (await adoptions.candidates(parse(OfHost, args).host)).map(guestView),
+      async (args) => (await adoptions.candidates(argumentsOf(OfHost, args).host)).map(guestView),
       LONG,
     );
     await commands.serve(
       'guest-adopt',
       async (args) => {
-        const { host, adoption } = parse(Adopt, args);
+        const { host, adoption } = argumentsOf(Adopt, args);
         return { server: await adoptions.adopt(host, adoption, OPERATOR as UserId, operatorContexts(this.core.ids)) };
       },
       LONG,
     );
     await commands.serve('guest-release', async (args) => {
-      const { server } = parse(Release, args);
+      const { server } = argumentsOf(Release, args);
       await adoptions.release(server, operatorContexts(this.core.ids)());
       return { server };
     });

@@ -1,6 +1,6 @@
-import { type MigrationId, notFound } from '@omnivisor/contracts';
+import { argumentsOf, type MigrationId, notFound } from '@omnivisor/contracts';
 import { z } from 'zod';
-import { AdminCommands, operatorContexts, parse } from '../../audit/admin-commands.js';
+import { AdminCommands, operatorContexts } from '../../audit/admin-commands.js';
 import type { GatewayCore } from '../../core/gateway-core.js';
 import { serverAggregate } from '../server/lifecycle/server-lifecycle.js';
 import { coldNeeds, refuseUnfit } from '../server/move/move-needs.js';
@@ -23,10 +23,10 @@ export class MoveDesk {
   }
 
   async start(): Promise<void> {
-    await this.commands.serve('server-move', (args) => this.move(parse(Move, args)));
-    await this.commands.serve('server-where', (args) => this.where(parse(OfServer, args).server));
+    await this.commands.serve('server-move', (args) => this.move(argumentsOf(Move, args)));
+    await this.commands.serve('server-where', (args) => this.where(argumentsOf(OfServer, args).server));
     await this.commands.serve('server-move-confirm', async (args) => {
-      const { id: serverId } = await this.server(parse(OfServer, args).server);
+      const { id: serverId } = await this.server(argumentsOf(OfServer, args).server);
       const command = { type: 'confirmResize', serverId, asAdmin: true } as const;
       await this.core.commands.execute(serverAggregate, serverId, command, operatorContexts(this.core.ids)());
       return this.where(serverId);
