@@ -149,6 +149,8 @@ export interface DriverUnderTest {
     leftovers(id: ServerId): Promise<string[]>;
     /** Two drivers whose hosts have the disks of guests on the same storage. */
     readonly shared?: () => Promise<{ here: HypervisorDriver; there: HypervisorDriver }>;
+    /** False: a guest that has come stands still until it is accepted. */
+    readonly runsBeforeAccepted?: boolean;
     /** False: a host takes what is sent with an older ticket too. */
     readonly voidsTickets?: boolean;
   };

@@ -160,6 +160,7 @@ describeHypervisorDriver({
   otherHost: {
     open: () => driverOf(cloudId, other),
     spec: (spec) => spec,
+    runsBeforeAccepted: false,
     leftovers: async (id) => other.leftovers(id),
     shared: async () => ({ here: await driverOf(), there: await driverOf(cloudId, other) }),
   },

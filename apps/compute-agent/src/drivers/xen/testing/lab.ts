@@ -310,6 +310,7 @@ export const labUnderTest = (lab: Lab): DriverUnderTest => {
           otherHost: {
             open: openThere,
             spec: (spec: GuestSpec) => spec,
+            runsBeforeAccepted: false,
             leftovers: async (id: ServerId) => leftovers(await there(), id),
             shared: async () => ({ here: await opened(), there: await openThere() }),
           },
