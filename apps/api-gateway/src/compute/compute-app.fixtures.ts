@@ -14,6 +14,7 @@ import {
   type HostId,
   hostBus,
   type ImageSnapshot,
+  isReached,
   mib,
   type NewEvent,
   notFound,
@@ -281,7 +282,9 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
   const hostLacks = async (...lacking: Feature[]) => {
     const enrolled = { hostId: host, name: 'compute-1', availabilityZone: 'nova', publicKey: 'U', providerId: host };
     if (sessions === 0) await tell('HostEnrolled', enrolled);
-    const has = (Object.keys(features) as Feature[]).filter((feature) => !lacking.includes(feature));
+    const has = (Object.keys(features) as Feature[]).filter(
+      (feature) => isReached(feature) && !lacking.includes(feature),
+    );
     const facts = hostFacts(has.map((feature) => features[feature].trait));
     await tell('HostSessionStarted', { hostId: host, session: ++sessions, facts });
   };
