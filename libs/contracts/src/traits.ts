@@ -83,8 +83,8 @@ export const features = {
   },
   guestAgent: {
     trait: 'CUSTOM_OMNIVISOR_GUEST_AGENT',
-    title: 'Guest agent: password, quiesce',
-    nova: ['operation.set-admin-password', 'operation.quiesce', 'operation.unquiesce'],
+    title: 'Guest agent: facts, password',
+    nova: ['operation.set-admin-password'],
   },
 } as const satisfies Record<string, FeatureFacts>;
 export type Feature = keyof typeof features;
