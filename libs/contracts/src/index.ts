@@ -4,6 +4,7 @@ export type { HostFact } from './bus/host.js';
 export * as hostBus from './bus/host.js';
 export * from './bus/images.js';
 export * from './bus/permissions.js';
+export * from './bus/rdp-ticket.js';
 export * from './bus/services.js';
 export * from './envelope.js';
 export * from './errors.js';

@@ -19,6 +19,7 @@ import {
   type NewEvent,
   notFound,
   type PortId,
+  type Position,
   type RequestedNetwork,
   type RequestId,
   type SecurityGroupId,
@@ -190,6 +191,8 @@ export interface ComputeApp {
   readonly snapshots: { readonly imageId: string; readonly properties: object }[];
   /** What the host of servers answers to live questions from now on; undefined: nothing. */
   hostAnswers: (question: Question) => Partial<z.input<typeof hostBus.answer.request>> | undefined;
+  /** The whole log. */
+  events(): Promise<readonly { readonly type: string }[]>;
   /** The host has missed its beats. */
   hostGoesDown(): Promise<void>;
   /** The host is up, and has all features but these from now on. */
@@ -350,6 +353,7 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
     report,
     snapshots,
     hostAnswers: () => undefined,
+    events: () => world.store.readAll(0 as Position, 10_000),
     hostLacks,
     hostGoesDown: () => tell('HostWentDown', { hostId: host, session: sessions, missedBeats: 3 }),
     close: async () => {

@@ -1,4 +1,4 @@
-import { GuestStatistics, hostBus, seconds } from '@omnivisor/contracts';
+import { GuestStatistics, hostBus, RdpTicket, seconds } from '@omnivisor/contracts';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { AgentWorld, id } from './agent.fixtures.js';
 
@@ -39,14 +39,24 @@ describe('a host that is asked', () => {
   });
 
   it('for what its hypervisor does not tell says so', async () => {
-    await world.agent(['statistics', 'consoleLog', 'adoption', 'crashDumps']).start();
+    await world.agent(['statistics', 'consoleLog', 'adoption', 'crashDumps', 'consoleTickets']).start();
     expect(await answerTo({ kind: 'statistics', serverId: id(1) })).toMatchObject(unsupported);
     expect(await answerTo({ kind: 'consoleLog', serverId: id(1), maxBytes: 9 })).toMatchObject(unsupported);
     expect(await answerTo({ kind: 'foreignGuests' })).toMatchObject(unsupported);
     expect(await answerTo({ kind: 'crashDump', serverId: id(1) })).toMatchObject(unsupported);
+    const rdp = { kind: 'consoleTicket', serverId: id(1), protocol: 'rdp' } as const;
+    expect(await answerTo(rdp)).toMatchObject(unsupported);
     // The agent drives a hypervisor on another machine.
     expect(await answerTo({ kind: 'uptime' })).toMatchObject(unsupported);
     expect(world.errors).toEqual([]);
+  });
+
+  it('for the console of a guest tells where it is, while it runs', async () => {
+    await world.agent().start();
+    const ask = () => answerTo({ kind: 'consoleTicket', serverId: id(1), protocol: 'rdp' });
+    expect(RdpTicket.parse(JSON.parse((await ask()).body))).toMatchObject({ port: 2179, accessPath: id(1) });
+    world.machine.shutDownFromInside(id(1));
+    expect(await ask()).toMatchObject({ ok: false, unsupported: false });
   });
 
   it('for its uptime gives that of its machine', async () => {
