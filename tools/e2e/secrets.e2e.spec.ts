@@ -155,6 +155,14 @@ it('gives servers theirs, and takes them back', async () => {
     // A fake host has no WebMKS that could be dialled.
     expect((await fetch(by.url.replace(/^ws/, 'http'))).status).toBe(protocol === 'rdp' ? 200 : 404);
   }
+  const changed = await send(
+    'POST',
+    `${compute()}/servers/${id}/action`,
+    { changePassword: { adminPass: secret('changed password of a guest') } },
+    admin.token,
+  );
+  // The image has no agent.
+  expect(changed.status, changed.text).toBe(409);
   await admin.delete('compute', `/servers/${id}`);
 });
 

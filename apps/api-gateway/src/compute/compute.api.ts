@@ -18,6 +18,7 @@ import { SecurityGroupProxyController } from './network/security-group-proxy.con
 import { QuotaSetsController } from './quota/quota-sets.controller.js';
 import { SchedulingController } from './scheduling/scheduling.controller.js';
 import { ServerActionsController } from './server/actions/server-actions.controller.js';
+import { ServerPasswordChanger } from './server/actions/server-password-changer.js';
 import { ServerRebuilder } from './server/actions/server-rebuilder.js';
 import { ServerRescuer } from './server/actions/server-rescuer.js';
 import { ServerSnapshotter } from './server/actions/server-snapshotter.js';
@@ -73,6 +74,7 @@ export const computeProviders = [
   Adoptions,
   HostUptimes,
   ServerCreation,
+  ServerPasswordChanger,
   ServerRebuilder,
   ServerRescuer,
   ServerResizer,

@@ -56,6 +56,9 @@ export class LiveQuestions {
         return '';
       case 'consoleTicket':
         return JSON.stringify(await memberOf(driver, 'consoleTickets').open(question.serverId, question.protocol));
+      case 'setPassword':
+        await memberOf(driver, 'guestAgent').setPassword(question.serverId, question.user, question.password);
+        return '';
       case 'statistics':
         return JSON.stringify(await memberOf(driver, 'statistics').read(question.serverId));
       case 'foreignGuests':

@@ -419,6 +419,14 @@ export const Wake = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('uptime'), question: z.string() }),
   /** The agent answers with the guests of the host that are nobody's, as JSON. */
   z.object({ kind: z.literal('foreignGuests'), question: z.string() }),
+  /** The agent has the guest change the password of one of its users, and answers. It is kept nowhere. */
+  z.object({
+    kind: z.literal('setPassword'),
+    question: z.string(),
+    serverId: ServerId,
+    user: z.string(),
+    password: z.string(),
+  }),
   /** The agent answers with how a client reaches the console by itself, as JSON. */
   z.object({
     kind: z.literal('consoleTicket'),

@@ -24,6 +24,7 @@ import {
   notReady,
   serverActions,
 } from './server-actions.js';
+import { ServerPasswordChanger } from './server-password-changer.js';
 import { ServerRebuilder } from './server-rebuilder.js';
 import { ServerRescuer } from './server-rescuer.js';
 import { ServerSnapshotter } from './server-snapshotter.js';
@@ -43,6 +44,7 @@ export class ServerActionsController {
     private readonly rebuilder: ServerRebuilder,
     private readonly rescuer: ServerRescuer,
     private readonly snapshotter: ServerSnapshotter,
+    private readonly passwords: ServerPasswordChanger,
     private readonly resizer: ServerResizer,
     private readonly migrator: ServerMigrator,
   ) {}
@@ -66,7 +68,7 @@ export class ServerActionsController {
     const value = parsed<unknown>(call, action.value, body[name]);
     const rows = await this.core.fresh();
     const row = await serverOf(call, rows, call.params.id!, action.policy);
-    if (action.needs) await requireFeature(rows, row, action.needs);
+    if (action.needs) await requireFeature(rows, row, action.needs, action.unsupported);
     return this.run(call, rows, row, action.run, value);
   }
 
@@ -94,6 +96,8 @@ export class ServerActionsController {
         return this.migrator.migrate(call, row, value as never);
       case 'migrateLive':
         return this.migrator.migrateLive(call, row, value as never);
+      case 'changePassword':
+        return this.passwords.change(call, row, value as never);
       case 'crashDump':
         return this.crashDump(call, row);
       case 'securityGroup':
