@@ -72,7 +72,11 @@ describe.skipIf(process.getuid?.() !== 0)('a cloud with a real QEMU host (needs 
     200_000,
   );
 
-  it('changes its password by the agent inside', async () => {
+  it('tells of itself, and changes its password, by the agent inside', async () => {
+    const told = () => user.api.get('compute', `/servers/${id}/os-omnivisor-guest`);
+    const { guest } = await eventually('its agent answers', told, ({ guest }) => guest.services[0].answers, 30);
+    expect(guest).toMatchObject({ hostname: 'first', operating_system: expect.stringMatching(/./) });
+    expect(JSON.parse((await cloud.omnivisor('guest', id, '--json')).stdout)).toEqual(guest);
     const shadow = () => user.ssh(address, 'grep ^root: /etc/shadow');
     const before = await shadow();
     await user.act(id, { changePassword: { adminPass: 'another "one"' } });

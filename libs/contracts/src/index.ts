@@ -1,4 +1,5 @@
 export * from './bus/endpoint.js';
+export * from './bus/guest-details.js';
 export * from './bus/guest-statistics.js';
 export type { HostFact } from './bus/host.js';
 export * as hostBus from './bus/host.js';

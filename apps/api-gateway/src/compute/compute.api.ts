@@ -4,6 +4,8 @@ import { AvailabilityZonesController } from './availability-zone/availability-zo
 import { ConsolesController } from './console/consoles.controller.js';
 import { Consoles } from './console/consoles.js';
 import { FlavorsController } from './flavor/flavors.controller.js';
+import { GuestController } from './guest/guest.controller.js';
+import { Guests } from './guest/guests.js';
 import { HostUptimes } from './hypervisor/host-uptimes.js';
 import { HypervisorsController } from './hypervisor/hypervisors.controller.js';
 import { ImageProxyController } from './image/image-proxy.controller.js';
@@ -68,10 +70,12 @@ export const computeControllers = [
   SecurityGroupProxyController,
   NetworkProxyController,
   AdoptionController,
+  GuestController,
   SmallController,
 ];
 export const computeProviders = [
   Adoptions,
+  Guests,
   HostUptimes,
   ServerCreation,
   ServerPasswordChanger,

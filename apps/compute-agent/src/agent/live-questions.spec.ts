@@ -1,4 +1,4 @@
-import { GuestStatistics, hostBus, RdpTicket, type ServerId, seconds } from '@omnivisor/contracts';
+import { GuestDetails, GuestStatistics, hostBus, RdpTicket, type ServerId, seconds } from '@omnivisor/contracts';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { testGuest } from '../drivers/common/test-guest.js';
 import { FakeDriver } from '../drivers/fake/index.js';
@@ -41,18 +41,34 @@ describe('a host that is asked', () => {
   });
 
   it('for what its hypervisor does not tell says so', async () => {
-    await world.agent(['statistics', 'consoleLog', 'adoption', 'crashDumps', 'consoleTickets', 'guestAgent']).start();
+    await world
+      .agent(['statistics', 'consoleLog', 'adoption', 'crashDumps', 'guestAgent', 'guestIntegration', 'consoleTickets'])
+      .start();
     expect(await answerTo({ kind: 'statistics', serverId: id(1) })).toMatchObject(unsupported);
     expect(await answerTo({ kind: 'consoleLog', serverId: id(1), maxBytes: 9 })).toMatchObject(unsupported);
     expect(await answerTo({ kind: 'foreignGuests' })).toMatchObject(unsupported);
     expect(await answerTo({ kind: 'crashDump', serverId: id(1) })).toMatchObject(unsupported);
-    for (const kind of ['setPassword', 'consoleTicket'] as const) {
+    for (const kind of ['guestDetails', 'setPassword', 'consoleTicket'] as const) {
       const rest = { user: 'root', password: 'hush', protocol: 'rdp' } as const;
       expect(await answerTo({ kind, serverId: id(1), ...rest } as Wake & object)).toMatchObject(unsupported);
     }
     // The agent drives a hypervisor on another machine.
     expect(await answerTo({ kind: 'uptime' })).toMatchObject(unsupported);
     expect(world.errors).toEqual([]);
+  });
+
+  it('for what a guest tells of itself asks its hypervisor, else an agent inside', async () => {
+    const details = async () =>
+      GuestDetails.parse(JSON.parse((await answerTo({ kind: 'guestDetails', serverId: id(1) })).body));
+    const agent = world.agent();
+    await agent.start();
+    expect(await details()).toMatchObject({
+      hostname: expect.any(String),
+      services: [{ name: 'fake', answers: true }],
+    });
+    await agent.stop();
+    await world.agent(['guestIntegration']).start();
+    expect(await details()).toMatchObject({ hostname: null, services: [{ name: 'guest agent', answers: false }] });
   });
 
   it('for the console of a guest tells where it is, while it runs', async () => {

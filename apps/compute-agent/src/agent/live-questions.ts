@@ -2,6 +2,7 @@ import { hostBus } from '@omnivisor/contracts';
 import type { z } from 'zod';
 import { type ConsoleStream, HypervisorError, memberOf } from '../drivers/hypervisor-driver.js';
 import { dialConsole } from './console-dial.js';
+import { guestDetails } from './guest-details.js';
 import { openMks } from './mks-console.js';
 import type { AgentPorts } from './ports.js';
 import type { Session } from './session.js';
@@ -56,6 +57,8 @@ export class LiveQuestions {
         return '';
       case 'consoleTicket':
         return JSON.stringify(await memberOf(driver, 'consoleTickets').open(question.serverId, question.protocol));
+      case 'guestDetails':
+        return JSON.stringify(await guestDetails(driver, question.serverId));
       case 'setPassword':
         await memberOf(driver, 'guestAgent').setPassword(question.serverId, question.user, question.password);
         return '';

@@ -419,6 +419,8 @@ export const Wake = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('uptime'), question: z.string() }),
   /** The agent answers with the guests of the host that are nobody's, as JSON. */
   z.object({ kind: z.literal('foreignGuests'), question: z.string() }),
+  /** The agent answers with `GuestDetails` as JSON. */
+  z.object({ kind: z.literal('guestDetails'), question: z.string(), serverId: ServerId }),
   /** The agent has the guest change the password of one of its users, and answers. It is kept nowhere. */
   z.object({
     kind: z.literal('setPassword'),
