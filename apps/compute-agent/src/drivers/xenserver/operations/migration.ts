@@ -45,7 +45,7 @@ export class Migration {
     return {
       storage: own?.shared ? own.uuid : null,
       sees: shared.map(([, { uuid }]) => uuid),
-      ...{ realm: null, pool: this.place.pool.uuid },
+      ...{ realm: null, pool: null },
     };
   }
 
