@@ -12,18 +12,19 @@ import { asFound, type Guests } from './guests.js';
 import { plainMac } from './hardware.js';
 import { machine } from './host-call.js';
 import { type Mark, readMark, withoutMark, writeMark } from './mark.js';
-import type { HyperVNode } from './node.js';
+import type { MemberMarks } from './member-marks.js';
+import type { Members } from './members.js';
 import { powerOf } from './operations/machines.js';
 
 const MIB = 1024 ** 2;
 const GIB = 1024 ** 3;
 
 /** Guests without any cloud's mark. */
-export const candidates = async (nodes: readonly HyperVNode[]): Promise<ForeignGuest[]> => {
+export const candidates = async (members: Members): Promise<ForeignGuest[]> => {
+  const { told } = await members.ask(async (on) => ({ on, machines: await on.machines.all() }));
   const found: ForeignGuest[] = [];
-  for (const node of nodes) {
-    const on = await node.ready();
-    for (const vm of (await on.machines.all()).filter((one) => readMark(one.Notes) === null)) {
+  for (const { on, machines } of told) {
+    for (const vm of machines.filter((one) => readMark(one.Notes) === null)) {
       const drives = (await on.disks.drives(vm.Id)).flatMap(({ Path }) => Path ?? []);
       const disks = await Promise.all(
         drives.map(async (path) => ({ name: path.split('\\').at(-1)!, size: (await on.disks.info(path)).Size })),
@@ -46,7 +47,7 @@ export const candidates = async (nodes: readonly HyperVNode[]): Promise<ForeignG
 };
 
 export const adopt = async (
-  nodes: readonly HyperVNode[],
+  members: Members,
   guests: Guests,
   nativeId: string,
   mark: GuestMark,
@@ -58,9 +59,8 @@ export const adopt = async (
     if (known.vm.Id === nativeId && known.mark.attempt === mark.attempt) return asFound(known, undefined);
     throw new HypervisorError('fault', 'another guest stands for this server');
   }
-  for (const node of nodes) {
-    const on = await node.ready();
-    const vm = await on.machines.byId(nativeId);
+  const { told, silent } = await members.ask(async (on) => ({ on, vm: await on.machines.byId(nativeId) }));
+  for (const { on, vm } of told) {
     if (!vm || readMark(vm.Notes)) continue;
     const [first] = await on.disks.drives(vm.Id);
     if (!first?.Path || /\.avhdx?$/i.test(first.Path))
@@ -91,17 +91,20 @@ export const adopt = async (
     // Console log and new disks go here; its own files stay where they are.
     await on.files.makeFolder(on.paths.guest(mark.serverId));
     await on.host.run('Enable-VMResourceMetering', { VM: machine(vm.Id) });
+    await on.marks.write(mark, 'settled');
     await on.machines.setNotes(vm.Id, writeMark(adopted, vm.Notes));
     const guest = await guests.get(mark.serverId);
     for (const nic of nics) if (nic.attachment.kind === 'provider') await attachNic(guests, guest, nic, options);
     return asFound(guest, undefined);
   }
+  if (silent.length > 0)
+    throw new HypervisorError('unavailable', 'a member of the cluster that may have the guest does not answer');
   throw new HypervisorError('fault', 'there is no such guest to adopt');
 };
 
-export const release = async (guests: Guests, id: ServerId): Promise<void> => {
+export const release = async (guests: Guests, marks: MemberMarks, id: ServerId): Promise<void> => {
   const guest = await guests.find(id);
-  if (!guest) return;
-  await guest.on.machines.setNotes(guest.vm.Id, withoutMark(guest.vm.Notes ?? ''));
+  if (guest) await guest.on.machines.setNotes(guest.vm.Id, withoutMark(guest.vm.Notes ?? ''));
   guests.forget(id);
+  await marks.remove(id);
 };

@@ -117,8 +117,8 @@ export const build = async (
 
 /** Nothing of the server is left on this host, whatever its stage; disks that were attached to it stay. */
 export const wipe = async (on: ReadyNode, guests: Guests, id: ServerId): Promise<void> => {
-  const found = await guests.find(id);
-  const machines = [...(found?.on === on ? [found.vm] : []), ...(await guests.halfMade(on, id))];
+  const found = await guests.at(on, id);
+  const machines = [...(found ? [found.vm] : []), ...(await guests.halfMade(on, id))];
   for (const vm of machines) {
     if (!['shutdown', 'suspended'].includes(powerOf(vm.State))) await on.machines.turnOff(vm.Id);
     await on.machines.remove(vm.Id);

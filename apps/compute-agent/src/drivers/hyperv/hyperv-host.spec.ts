@@ -9,6 +9,7 @@ import { rootFrom, testGuest } from '../common/test-guest.js';
 import type { GuestNic, GuestSpec, PortGuard } from '../hypervisor-driver.js';
 import { HyperVDriver, type HyperVDriverOptions } from './hyperv.driver.js';
 import { ImageSweep } from './image-sweep.js';
+import { Members } from './members.js';
 import { HyperVNode } from './node.js';
 import { Images, InProcess, machineOf } from './testing/double.js';
 
@@ -312,7 +313,7 @@ it('keeps the copy of an image while a guest stands on it, and for a day after',
   const sweepAt = async (time: number) => {
     const fresh = new ImageSweep();
     const node = new HyperVNode({ name: 'A', open: new InProcess(host).open });
-    await fresh.soon([node], time);
+    await fresh.soon(new Members([node]), time);
     node.close();
     return readdirSync(folder);
   };
@@ -322,36 +323,4 @@ it('keeps the copy of an image while a guest stands on it, and for a day after',
   await driver.destroy(two.id);
   expect(await sweepAt(Date.now())).toEqual([file]);
   expect(await sweepAt(inTwoDays)).toEqual([]);
-});
-
-describe('a failover cluster as one host', () => {
-  it('is followed when it moves a guest', async () => {
-    // Both have the cluster's storage.
-    const drive = join(dir, 'cluster');
-    const first = await hostWith({ name: 'A', memory: 64 * 1024 ** 3 }, drive);
-    const second = await hostWith({ name: 'B', memory: 32 * 1024 ** 3 }, drive);
-    const driver = driverOver([first, second]);
-    const spec = guest();
-    await driver.spawn(spec, never);
-    const vm = machineOf(first, spec.id);
-    expect(vm).toBeDefined();
-    first.vms.delete(vm.Id);
-    second.vms.set(vm.Id, vm);
-    expect(await driver.inspect(spec.id)).toMatchObject({ power: 'running', stage: 'settled' });
-    expect((await driver.consoleTickets.open(spec.id, 'rdp')).host).toBe('B');
-    await driver.powerOff(spec.id, ms(0));
-    expect(vm.State).toBe('Off');
-    expect(await driver.list()).toHaveLength(1);
-    await driver.destroy(spec.id);
-    expect(second.vms.size).toBe(0);
-  });
-
-  it('does not call a guest missing while a member that may have it does not answer', async () => {
-    const [first, second] = [await hostWith({ name: 'A' }), await hostWith({ name: 'B' })];
-    const driver = driverOver([first, second]);
-    await driver.list();
-    second.unreachable = true;
-    await expect(driver.inspect(ServerId.parse(randomUUID()))).rejects.toMatchObject({ code: 'unavailable' });
-    await expect(driver.list()).rejects.toMatchObject({ code: 'unavailable' });
-  });
 });

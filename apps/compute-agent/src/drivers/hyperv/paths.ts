@@ -18,6 +18,13 @@ export class Paths {
   get storage(): string {
     return `${this.root}\\storage`;
   }
+  /** Which computer each member of a cluster is, by the name that the configuration has for it. */
+  get members(): string {
+    return `${this.root}\\members`;
+  }
+  member(name: string): string {
+    return `${this.members}\\${name.toLowerCase().replace(/[^a-z0-9.-]/g, '_')}`;
+  }
   get marks(): string {
     return `${this.root}\\marks\\${this.host}`;
   }
