@@ -15,6 +15,7 @@ import { Images, InProcess, machineOf } from './testing/double.js';
 
 const cloudId = 'test-cloud';
 const never = new AbortController().signal;
+const SERVICE = 'Microsoft Virtual System Migration Service';
 const images = new Images();
 beforeAll(() => images.open());
 afterAll(() => images.close());
@@ -286,6 +287,20 @@ describe('a guest', () => {
     await expect(driver.spawn(third, never)).rejects.toMatchObject({ code: 'fault' });
     expect((await driver.list()).map((g) => g.mark.serverId).sort()).toEqual([one.id, two.id].sort());
   });
+});
+
+it('gives up waiting for a migration that does not end', async () => {
+  const host = await hostWith();
+  const driver = driverOver([host], { migrationEndsWithin: 150 });
+  host.facts.migration = { enabled: true, authentication: 'Kerberos', delegatesTo: [`${SERVICE}/HV2`] };
+  await driver.probe(AbortSignal.timeout(5_000));
+  const spec = guest();
+  await driver.spawn(spec, never);
+  const { Id } = machineOf(host, spec.id);
+  host.migrations.set(Id, { percent: 40, stopped: false });
+  await expect(driver.liveMigration!.recover(spec.id)).rejects.toMatchObject({ code: 'unavailable' });
+  host.migrations.delete(Id);
+  await driver.liveMigration!.recover(spec.id);
 });
 
 it('freezes the file systems of a guest that can, for a snapshot, and not those of one that cannot', async () => {

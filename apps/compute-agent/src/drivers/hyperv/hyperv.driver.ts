@@ -48,6 +48,8 @@ export interface HyperVDriverOptions extends BuildOptions {
   /** Memory of each host that guests do not get. */
   readonly reservedMemoryMib?: number;
   readonly memberTimes?: MemberTimes;
+  /** Milliseconds that a migration may take to end once it was told to. */
+  readonly migrationEndsWithin?: number;
   /** Milliseconds a guest gets to follow a soft reboot. */
   readonly softRebootPatience?: number;
 }
