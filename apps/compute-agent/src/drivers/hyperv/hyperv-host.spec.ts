@@ -76,6 +76,8 @@ describe('the probe', () => {
       health: 'healthy',
       version: 'Microsoft Windows Server 2022 Standard, build 20348',
       hypervisorType: 'hyperv',
+      // As an image asks for it: `img_hv_requested_version` of `>=10.0.20348`.
+      hypervisorVersion: 10_020_348,
     });
     expect(host.calls.map(({ name }) => name)).toContain('Start-VM');
     expect(host.vms.size).toBe(0);

@@ -38,17 +38,20 @@ const TRAITS = [
   ...[networkNeeds.antiSpoofing, networkNeeds.prefixes, networkNeeds.securityGroups].map(({ trait }) => trait),
 ] as const;
 
+/** All of them are Windows 10.0; so the build counts, which grows with each: 10.0.20348 is 10020348, as Nova reads it. */
+const versionOf = (build: number): number => 10_000_000 + build;
+
 const answer = (
   health: ProbeReport['health'],
   reason: string,
   version: string | null = null,
-  details: { traits?: readonly string[]; processors?: readonly string[] } = {},
+  details: { build?: number; traits?: readonly string[]; processors?: readonly string[] } = {},
 ): ProbeReport => ({
   health,
   reason,
   version,
   hypervisorType: 'hyperv',
-  hypervisorVersion: 10_000_000,
+  hypervisorVersion: versionOf(details.build ?? 0),
   traits: details.traits ?? [],
   cpuInfo: { arch: 'x86_64', model: details.processors?.[0] ?? 'unknown' },
 });
@@ -102,6 +105,8 @@ export const probeNodes = async (
     ].join('; ');
     return {
       report: answer('healthy', hosts, version, {
+        // What an image asks for holds wherever in the cluster its guest runs.
+        build: Math.min(...found.map((f) => f.build)),
         traits: TRAITS,
         processors: found[0]!.processors,
       }),
@@ -161,7 +166,7 @@ const probeNode = async (node: HyperVNode, switches: readonly string[]) => {
   const missing = switches.filter((name) => !there.has(name));
   if (missing.length > 0) throw new Finding('unhealthy', `there is no virtual switch ${missing.join(', ')}`, version);
   await runGuest(on);
-  return { version, processors: facts.Processors, migrates: mayMigrate(host!, facts.DelegatesTo) };
+  return { version, build: hello.build, processors: facts.Processors, migrates: mayMigrate(host!, facts.DelegatesTo) };
 };
 
 const PROBE = 'omnivisor-probe-';
