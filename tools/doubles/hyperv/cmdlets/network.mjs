@@ -37,6 +37,8 @@ const newAdapter = (name) => ({
   dhcpGuard: 'Off',
   routerGuard: 'Off',
   acls: [],
+  /** Megabytes that came and went since its meters were made; null without any. */
+  traffic: null,
 });
 
 const change = (apply) => async (host, parameters) => {

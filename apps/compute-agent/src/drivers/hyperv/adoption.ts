@@ -10,7 +10,6 @@ import type { BuildOptions } from './build.js';
 import { attachNic } from './devices.js';
 import { asFound, type Guests } from './guests.js';
 import { plainMac } from './hardware.js';
-import { machine } from './host-call.js';
 import { type Mark, readMark, withoutMark, writeMark } from './mark.js';
 import type { MemberMarks } from './member-marks.js';
 import type { Members } from './members.js';
@@ -90,7 +89,7 @@ export const adopt = async (
       throw new HypervisorError('fault', 'the guest has no network interface with that MAC address');
     // Console log and new disks go here; its own files stay where they are.
     await on.files.makeFolder(on.paths.guest(mark.serverId));
-    await on.host.run('Enable-VMResourceMetering', { VM: machine(vm.Id) });
+    await on.machines.meter(vm.Id);
     await on.marks.write(mark, 'settled');
     await on.machines.setNotes(vm.Id, writeMark(adopted, vm.Notes));
     const guest = await guests.get(mark.serverId);

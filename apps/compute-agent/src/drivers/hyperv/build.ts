@@ -111,6 +111,7 @@ export const build = async (
   await arrangeDisks(guest, mark);
   await on.disks.insert(vmId, hardware.generation, mark.configDrive);
   for (const [i, nic] of spec.nics.entries()) await on.adapters.plug(vmId, nic, wires[i]!);
+  await on.machines.meter(vmId);
   refuseAborted(signal);
   return guest;
 };

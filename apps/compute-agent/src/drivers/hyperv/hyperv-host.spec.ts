@@ -291,6 +291,24 @@ describe('a guest', () => {
   });
 });
 
+it('counts what comes and goes through each network interface, in whole MiB', async () => {
+  const host = await hostWith();
+  const driver = driverOver([host]);
+  const [first, later] = [nic(), nic({ mac: 'fa:16:3e:00:00:02' })];
+  const spec = guest({ nics: [first] });
+  await driver.spawn(spec, never);
+  await driver.nics.attach(spec.id, later);
+  const { adapters } = machineOf(host, spec.id);
+  adapters[0].traffic = { in: 3, out: 2 };
+  const bytes = (mib: number) => ({ bytes: mib * 2 ** 20, packets: null, errors: null, drops: null });
+  expect((await driver.statistics.read(spec.id)).nics).toEqual([
+    { portId: first.portId, mac: first.mac, received: bytes(3), sent: bytes(2) },
+    { portId: later.portId, mac: later.mac, received: bytes(0), sent: bytes(0) },
+  ]);
+  adapters[1].traffic = null;
+  expect((await driver.statistics.read(spec.id)).nics[1]).toMatchObject({ received: null, sent: null });
+});
+
 it('gives up waiting for a migration that does not end', async () => {
   const host = await hostWith();
   const driver = driverOver([host], { migrationEndsWithin: 150 });

@@ -82,9 +82,13 @@ export class Machines {
       CheckpointType: 'Standard',
     });
     await this.setSerialPort(vmId, id);
-    await this.host.run('Enable-VMResourceMetering', { VM: machine(vmId) });
     for (const service of ['Shutdown', 'Heartbeat', 'Key-Value Pair Exchange', 'Time Synchronization', 'VSS'])
       await this.enableService(vmId, service);
+  }
+
+  /** From now on, of the network adapters that it has; again: also of those that have come since. */
+  meter(vmId: string): Promise<void> {
+    return this.host.run('Enable-VMResourceMetering', { VM: machine(vmId) });
   }
 
   setSerialPort(vmId: string, id: ServerId): Promise<void> {
