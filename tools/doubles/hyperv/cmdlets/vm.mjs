@@ -189,6 +189,14 @@ export const vmCmdlets = {
       );
     vm.memory = next;
   }),
+  'Disable-VMResourceMetering': async (host, { ResourcePoolName, ...parameters }) => {
+    if (ResourcePoolName) throw new Error('the double has no resource pools');
+    for (const vm of machines(host, parameters)) {
+      vm.metering = false;
+      for (const adapter of vm.adapters) adapter.traffic = null;
+    }
+    return [];
+  },
   'Enable-VMResourceMetering': async (host, { ResourcePoolName, ...parameters }) => {
     if (ResourcePoolName) throw new Error('the double has no resource pools');
     for (const vm of machines(host, parameters)) {

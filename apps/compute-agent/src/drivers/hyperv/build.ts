@@ -99,6 +99,7 @@ export const build = async (
     ports: Object.fromEntries(spec.nics.map((nic) => [nic.portId, plainMac(nic.mac)])),
     disks: {},
     adopted: false,
+    former: null,
     before: null,
     rebuilding: null,
   };

@@ -1,10 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gib, mib, ms, ServerId } from '@omnivisor/contracts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { newAdapter } from '../../../../../tools/doubles/hyperv/cmdlets/network.mjs';
+import { recordDisks } from '../../../../../tools/doubles/hyperv/disks/record-disks.mjs';
+import { operationFailed } from '../../../../../tools/doubles/hyperv/errors.mjs';
 import { HyperVHost } from '../../../../../tools/doubles/hyperv/host.mjs';
+import { newMachine } from '../../../../../tools/doubles/hyperv/state.mjs';
 import { rootFrom, testGuest } from '../common/test-guest.js';
 import type { GuestNic, GuestSpec, PortGuard } from '../hypervisor-driver.js';
 import { HyperVDriver, type HyperVDriverOptions } from './hyperv.driver.js';
@@ -289,6 +293,31 @@ describe('a guest', () => {
     await expect(driver.spawn(third, never)).rejects.toMatchObject({ code: 'fault' });
     expect((await driver.list()).map((g) => g.mark.serverId).sort()).toEqual([one.id, two.id].sort());
   });
+});
+
+it('leaves a machine as it was when it cannot be adopted', async () => {
+  const host = await hostWith();
+  const driver = driverOver([host]);
+  const path = 'C:\\Theirs\\disk.vhdx';
+  mkdirSync(host.local('C:\\Theirs'), { recursive: true });
+  recordDisks.create(host.local(path), { format: 'VHDX', type: 'Dynamic', size: 1 << 30 });
+  const vm = newMachine({ Name: 'theirs', Generation: 2, MemoryStartupBytes: 64 << 20, Path: 'C:\\Theirs', root: '' });
+  vm.drives.push({ kind: 'HardDiskDrive', id: randomUUID(), type: 'SCSI', number: 0, location: 0, path } as never);
+  vm.adapters.push({ ...newAdapter('theirs'), mac: 'FA163E000001', macSpoofing: 'On' } as never);
+  host.vms.set(vm.Id, vm);
+  const before = structuredClone(vm);
+  const { mark } = guest();
+  const guarded = (ip: string) => nic({ guard: { addresses: [{ mac: 'fa:16:3e:00:00:01', ip }], rules: [] } });
+  await expect(driver.adoption.adopt(vm.Id, mark, [guarded('2001:db8::5')])).rejects.toMatchObject({
+    code: 'unsupported',
+  });
+  expect(host.calls.map(({ name }) => name).filter((name) => !name.startsWith('Get-'))).toEqual([]);
+  host.failNext('Connect-VMNetworkAdapter', operationFailed('failed on purpose'));
+  await expect(driver.adoption.adopt(vm.Id, mark, [guarded('10.0.0.5')])).rejects.toMatchObject({ code: 'fault' });
+  expect(vm).toEqual(before);
+  expect(await driver.list()).toEqual([]);
+  await driver.adoption.adopt(vm.Id, mark, [guarded('10.0.0.5')]);
+  expect(await driver.list()).toMatchObject([{ mark }]);
 });
 
 it('counts what comes and goes through each network interface, in whole MiB', async () => {

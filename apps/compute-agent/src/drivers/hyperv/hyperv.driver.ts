@@ -114,7 +114,7 @@ export class HyperVDriver implements HypervisorDriver {
   readonly adoption: Adoption = {
     candidates: () => this.words(() => candidates(this.members)),
     adopt: (nativeId, mark, nics) =>
-      this.alone(mark.serverId, () => adopt(this.members, this.guests, nativeId, mark, nics, this.options)),
+      this.alone(mark.serverId, () => adopt(this.members, this.guests, this.marks, nativeId, mark, nics, this.options)),
     release: (id) => this.alone(id, () => release(this.guests, this.marks, id)),
   };
   readonly consoleLog = { tail: (id: ServerId, maxBytes: number) => this.tail(id, maxBytes) };

@@ -1,6 +1,7 @@
 import type { PowerState, ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { HypervisorError } from '../../hypervisor-driver.js';
+import { Former } from '../former.js';
 import type { Hardware, Memory } from '../hardware.js';
 import { hostObject, machine } from '../host-call.js';
 import type { HostConnection } from '../host-connection.js';
@@ -42,6 +43,12 @@ const POWER: Readonly<Record<string, PowerState>> = {
   Hibernated: 'shutdown',
 };
 export const powerOf = (state: string): PowerState => POWER[state.replace(/Critical$/, '')] ?? 'noState';
+
+const Nature = z.object({
+  ResourceMeteringEnabled: z.boolean(),
+  CheckpointType: Former.shape.checkpointType,
+  ComPort1: z.object({ Path: z.string().nullable() }).nullable(),
+});
 
 /** Virtual machines as the host knows them. */
 export class Machines {
@@ -89,6 +96,26 @@ export class Machines {
   /** From now on, of the network adapters that it has; again: also of those that have come since. */
   meter(vmId: string): Promise<void> {
     return this.host.run('Enable-VMResourceMetering', { VM: machine(vmId) });
+  }
+
+  /** What becomes another in our hands. */
+  async natureOf(vmId: string): Promise<Omit<Former, 'adapters'>> {
+    const [found] = await this.host.get('Get-VM', { Id: vmId }, Nature);
+    return {
+      metering: found!.ResourceMeteringEnabled,
+      checkpointType: found!.CheckpointType,
+      serialPort: found!.ComPort1?.Path || null,
+    };
+  }
+
+  /** A serial port keeps its pipe while the machine is on. */
+  async restoreNature(vmId: string, former: Omit<Former, 'adapters'>, isOff: boolean): Promise<void> {
+    const now = await this.natureOf(vmId);
+    if (now.checkpointType !== former.checkpointType)
+      await this.host.run('Set-VM', { VM: machine(vmId), CheckpointType: former.checkpointType });
+    if (now.metering && !former.metering) await this.host.run('Disable-VMResourceMetering', { VM: machine(vmId) });
+    if (isOff && now.serialPort !== former.serialPort)
+      await this.host.run('Set-VMComPort', { VM: machine(vmId), Number: 1, Path: former.serialPort });
   }
 
   setSerialPort(vmId: string, id: ServerId): Promise<void> {
