@@ -12,7 +12,7 @@
  *   --generation      1 or 2 (2)
  *   --secure-boot     with generation 2
  *   --switch          virtual switch for network interfaces; without it they are not tried
- *   --image           VHD or VHDX to boot; without it the project's test image, converted
+ *   --image           VHD or VHDX to boot; without it the project's test image, converted (not on Windows)
  *   --no-linux        the image has no root shell on its serial port
  */
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -42,6 +42,11 @@ const { values, positionals } = parseArgs({
 const [, address, port] = /^(.+):(\d+)$/.exec(values.serve) ?? [];
 if (!values.host || !address) {
   console.error('usage: npm run verify:hyperv -- --host USER@HOST --serve ADDRESS:PORT (see docs/operating/hyperv.md)');
+  process.exit(2);
+}
+
+if (process.platform === 'win32' && !values.image) {
+  console.error('the test image is not built on Windows: build it on Linux, and name it with --image');
   process.exit(2);
 }
 
@@ -80,8 +85,15 @@ try {
     },
   };
   const { status } = spawnSync(
-    join(root, 'node_modules/.bin/vitest'),
-    ['run', '--config', 'tools/verify/vitest.config.ts', 'apps/compute-agent/src/drivers/hyperv', ...positionals],
+    process.execPath,
+    [
+      join(root, 'node_modules/vitest/vitest.mjs'),
+      'run',
+      '--config',
+      'tools/verify/vitest.config.ts',
+      'apps/compute-agent/src/drivers/hyperv',
+      ...positionals,
+    ],
     { cwd: root, stdio: 'inherit', env: { ...process.env, OMNIVISOR_VERIFY: JSON.stringify(settings) } },
   );
   process.exitCode = status ?? 1;

@@ -3,7 +3,7 @@ import { gib, mib, type ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { flatNic, rootFrom, testGuest } from '../../common/test-guest.js';
 import type { DriverUnderTest } from '../../conformance/index.js';
-import type { GuestSpec, HypervisorDriver, ImageSource } from '../../hypervisor-driver.js';
+import { featuresOf, type GuestSpec, type HypervisorDriver, type ImageSource } from '../../hypervisor-driver.js';
 import { HostConnection } from '../host-connection.js';
 import { HostFact } from '../host-facts.js';
 import { HyperVDriver } from '../hyperv.driver.js';
@@ -29,10 +29,24 @@ export const VerifySettings = z.object({
   hyperv: HyperVSettings,
 });
 
+/**
+ * Whether the host was prepared for live migration, which it need not be.
+ * @throws Error with what the probe says when the host cannot be used
+ */
+export const migratesFrom = async ({ hyperv }: z.output<typeof VerifySettings>): Promise<boolean> => {
+  const driver = new HyperVDriver(hypervOptions(hyperv, CLOUD));
+  const { health, reason } = await driver.probe(AbortSignal.timeout(60_000));
+  const found = featuresOf(driver);
+  await driver.close();
+  if (health !== 'healthy') throw new Error(`the host is ${health}: ${reason}`);
+  return found.includes('liveMigration');
+};
+
 /** The conformance suite over a Windows host; what it makes there carries a cloud id of its own, or `omnivisor-verify`. */
 export const realHost = (
   settings: z.output<typeof VerifySettings>,
   source: (file: string, format: 'vhd' | 'vhdx') => ImageSource,
+  migrates: boolean,
 ): DriverUnderTest => {
   const switches = settings.switch ? { physnet1: settings.switch } : {};
   const options = { ...hypervOptions(settings.hyperv, CLOUD), switches };
@@ -120,6 +134,7 @@ export const realHost = (
       ...(['pausing', 'suspending', 'rebuilding', 'rescuing', 'resizing', 'crashDumps', 'snapshots'] as const),
       ...(['disks', 'diskGrowing', 'nics', 'adoption', 'consoleLog', 'consoles.serial'] as const),
       ...(['consoleTickets.rdp', 'statistics', 'guestIntegration'] as const),
+      ...(migrates ? (['liveMigration', 'liveMigration.copied'] as const) : []),
     ],
     open: () => open(),
     reopen: () => open(),
