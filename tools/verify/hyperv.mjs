@@ -8,6 +8,7 @@
  *   --key             private key for it                                            OMNIVISOR_HYPERV_KEY
  *   --known-hosts     file with its key                                             OMNIVISOR_HYPERV_KNOWN_HOSTS
  *   --script          where the host script lies there                              OMNIVISOR_HYPERV_SCRIPT
+ *   --root            its folder there, where no forced command says so          OMNIVISOR_HYPERV_ROOT
  *   --serve           address and port of this machine from which the host fetches image bytes
  *   --generation      1 or 2 (2)
  *   --secure-boot     with generation 2
@@ -31,6 +32,7 @@ const { values, positionals } = parseArgs({
     key: { type: 'string', default: process.env.OMNIVISOR_HYPERV_KEY },
     'known-hosts': { type: 'string', default: process.env.OMNIVISOR_HYPERV_KNOWN_HOSTS },
     script: { type: 'string', default: process.env.OMNIVISOR_HYPERV_SCRIPT },
+    root: { type: 'string', default: process.env.OMNIVISOR_HYPERV_ROOT },
     serve: { type: 'string', default: '' },
     generation: { type: 'string', default: '2' },
     'secure-boot': { type: 'boolean', default: false },
@@ -82,6 +84,7 @@ try {
       ...given('OMNIVISOR_HYPERV_KEY', values.key),
       ...given('OMNIVISOR_HYPERV_KNOWN_HOSTS', values['known-hosts']),
       ...given('OMNIVISOR_HYPERV_SCRIPT', values.script),
+      ...given('OMNIVISOR_HYPERV_ROOT', values.root),
     },
   };
   const { status } = spawnSync(

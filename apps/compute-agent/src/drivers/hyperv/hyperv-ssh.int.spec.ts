@@ -72,11 +72,11 @@ const livesThrough = async (driver: HyperVDriver) => {
 };
 
 it('drives PowerShell as a child of its own', { timeout: 60_000 }, () =>
-  livesThrough(driverOver(localProcess(script, powershell))),
+  livesThrough(driverOver(localProcess({ script }, powershell))),
 );
 
 it('says what is wrong when there is no PowerShell', async () => {
-  const driver = driverOver(localProcess(script, '/nonexistent/powershell.exe'));
+  const driver = driverOver(localProcess({ script }, '/nonexistent/powershell.exe'));
   expect(await driver.probe(AbortSignal.timeout(5_000))).toMatchObject({
     health: 'unhealthy',
     reason: expect.stringContaining('ENOENT'),
