@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { features, type HostFacts, isReached, type ProbeResult } from '@omnivisor/contracts';
 import {
@@ -9,16 +8,6 @@ import {
   type ProbeReport,
 } from '../drivers/hypervisor-driver.js';
 import type { NetworkOffers } from '../network/network-offers.js';
-
-const read = (path: string): Promise<string> => readFile(path, 'utf8').then((text) => text.trim());
-
-/** /etc/machine-id, or what the machine has instead. */
-export const machineId = (): Promise<string> =>
-  read('/etc/machine-id')
-    .catch(() => '')
-    .then((id) => id || read('/proc/sys/kernel/random/boot_id'));
-/** Changes when the machine boots. */
-export const bootId = (): Promise<string> => read('/proc/sys/kernel/random/boot_id');
 
 const shareOf = ({ vcpus, memoryMib, diskGib }: HostInventory, shares: number): HostInventory => ({
   vcpus: Math.max(1, Math.floor(vcpus / shares)),

@@ -330,7 +330,7 @@ export class VsphereDriver implements HypervisorDriver {
     const changing = new Changing(guests, disks, snapshots, power, host, making);
     const plugging = new Plugging(guests, disks, snapshots, files, making);
     const migration = new Migration(read, updates, guests, host, power, making);
-    const adopting = new Adopting(read, updates, guests);
+    const adopting = new Adopting(read, updates, guests, networks);
     const observation = new Observation(session, read, files, new Performance(session, read));
     return { guests, power, making, changing, snapshots, plugging, migration, adopting, observation };
   }

@@ -6,6 +6,7 @@ import type { Updates } from '../transport/updates.js';
 import { controllerOf } from './devices.js';
 import { type GuestState, newState, STATE_KEY } from './guest-state.js';
 import { extraConfig, type Guest, type Guests } from './guests.js';
+import type { Networks } from './networks.js';
 import { bytesOf, type Device, devicesOf, isDisk, isNic, unitOf, type VmRecord } from './records.js';
 
 /** VMs that somebody else made become servers, and back. Only one entry of their extra configuration changes. */
@@ -14,6 +15,7 @@ export class Adopting {
     private readonly read: PropertyReader,
     private readonly updates: Updates,
     private readonly guests: Guests,
+    private readonly networks: Networks,
   ) {}
 
   async candidates(): Promise<ForeignGuest[]> {
@@ -56,6 +58,10 @@ export class Adopting {
     if (disksIn(devices).some(({ controllerKey }) => controllerKey !== controller?.key))
       throw new HypervisorError('unsupported', 'the disks of a guest have to be on one SCSI controller');
     const cards = devices.filter(isNic).map((card) => String(card.macAddress).toLowerCase());
+    for (const card of devices.filter(isNic)) {
+      const nic = nics.find(({ mac }) => mac.toLowerCase() === String(card.macAddress).toLowerCase());
+      if (nic) await this.networks.refuseOpen(nic, card);
+    }
     const state: GuestState = {
       ...newState(mark, this.guests.place.id, { vcpus: vm.vcpus, memoryMib: vm.memoryMib }),
       phase: 'settled',
