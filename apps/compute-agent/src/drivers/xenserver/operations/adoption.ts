@@ -107,9 +107,7 @@ export class Adopting {
       phase: 'settled',
       disks: local,
       // A repeat finds locks of ours.
-      former: ours
-        ? ours.state.former
-        : Object.fromEntries(before.map(({ record }) => formerOf(record))),
+      former: ours ? ours.state.former : Object.fromEntries(before.map(({ record }) => formerOf(record))),
     };
     // The VM last: until then it is somebody else's, and a repeat marks the rest again.
     for (const [n, { ref: vdi }] of disks.entries())
