@@ -18,6 +18,7 @@ export const imageSource = (
   images: ImageCache,
   image: ImageSnapshot,
   { imageUrl: url, imageFormat }: { readonly imageUrl: string; readonly imageFormat?: ImageFormat | undefined },
+  isPrivate = false,
 ): ImageSource => {
   const path = async (signal: AbortSignal): Promise<string> => {
     try {
@@ -30,6 +31,7 @@ export const imageSource = (
   };
   return {
     format: formatOf(imageFormat ?? image.diskFormat),
+    isPrivate,
     path,
     url,
     digest: async () => {

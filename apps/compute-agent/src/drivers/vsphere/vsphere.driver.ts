@@ -240,12 +240,11 @@ export class VsphereDriver implements HypervisorDriver {
   destroy(id: ServerId): Promise<void> {
     return this.alone(id, 'removing the guest', async ({ guests, making, migration }) => {
       const guest = await guests.find(id);
-      if (!guest) return;
-      const { stage } = guests.view(guest);
-      if (stage === 'moved') return migration.forget(guest);
+      const stage = guest && guests.view(guest).stage;
+      if (guest && stage === 'moved') return migration.forget(guest);
       // It runs elsewhere still; here it is expected only.
-      if (stage === 'incoming' && !migration.hasCome(guest)) return migration.cancel(guest);
-      await making.remove(guest);
+      if (guest && stage === 'incoming' && !migration.hasCome(guest)) return migration.cancel(guest);
+      await making.discard(id, guest);
     });
   }
 

@@ -1,3 +1,4 @@
+import type { ServerId } from '@omnivisor/contracts';
 import { type GuestNic, type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
 import type { PropertyReader } from '../transport/properties.js';
 import type { ArgumentObject, Ref } from '../transport/soap.js';
@@ -55,16 +56,16 @@ export class Making {
     const machine = machineFor(wishOf(spec));
     const nics = await this.plan(spec.nics, machine);
     const profile = await this.parts.policies.find(machine.policy);
-    const plans = await disks.plansFor(spec, signal);
-    await host.assertFits(spec.flavor.memory, bytesOf(plans));
-    refuseAborted(signal);
-    const { serverId } = spec.mark;
     let guest: Guest | null = null;
     try {
+      const plans = await disks.plansFor(spec, signal);
+      await host.assertFits(spec.flavor.memory, bytesOf(plans));
+      refuseAborted(signal);
       guest = await this.create(spec, machine, profile);
       refuseAborted(signal);
       const made = await disks.make(guest, plans, spec.configDrive, signal);
       guest = made.guest;
+      await this.forgetSources(spec);
       const devices = await disks.devices(guest);
       const state: GuestState = {
         ...guest.state,
@@ -83,9 +84,22 @@ export class Making {
       await power.start(guest.vm.ref);
       await this.settle(guest);
     } catch (error) {
-      await this.remove(guest ?? (await guests.find(serverId)));
+      await this.remove(guest ?? (await guests.find(spec.mark.serverId)));
+      await this.forgetSources(spec);
       throw error;
     }
+  }
+
+  /** Before the guest is whole, so that whoever finds it whole has none to look for. */
+  private async forgetSources({ disks: { root, ephemeral }, mark }: GuestSpec): Promise<void> {
+    const isPrivate = [root.source, ephemeral?.source].some((source) => source?.isPrivate);
+    if (isPrivate) await this.parts.disks.forgetSources(mark.serverId);
+  }
+
+  /** Removes the guest, as far as there is one, and what its spawn brought for it alone and was cut off. */
+  async discard(id: ServerId, guest: Guest | null): Promise<void> {
+    await this.remove(guest);
+    if (!guest || guest.state.phase === 'building') await this.parts.disks.forgetSources(id);
   }
 
   /** The guest of this very mark, if it is there. Clears away what a spawn left behind that was cut off. */
@@ -143,7 +157,7 @@ export class Making {
   }
 
   /** Removes the guest with its own disks. Those that outlive it are taken off first: a VM takes along what it has. */
-  async remove(guest: Guest | null): Promise<void> {
+  private async remove(guest: Guest | null): Promise<void> {
     if (!guest) return;
     const { power, disks, guests, updates } = this.parts;
     const { state, vm } = guest;
