@@ -42,6 +42,13 @@ export const consoleFile = (vmFile: string): string => `${folderOf(vmFile)}/cons
 const nameOf = ({ name, mark }: GuestSpec): string =>
   `${name.replace(/[^A-Za-z0-9 ._-]/g, '_').slice(0, 40)} (${mark.serverId})`;
 
+/**
+ * What a guest sees as its product UUID is the server's id, whatever VM it is in. SMBIOS has the first three parts the
+ * other way round, and a vCenter tells the bytes as they lie.
+ */
+const smbiosUuid = ({ mark }: GuestSpec): string =>
+  mark.serverId.replace(/^(..)(..)(..)(..)-(..)(..)-(..)(..)/, '$4$3$2$1-$6$5-$8$7');
+
 /** Makes guests, starts them and removes them. */
 export class Making {
   constructor(private readonly parts: Parts) {}
@@ -137,6 +144,7 @@ export class Making {
       config: {
         ...machine.config,
         name: nameOf(spec),
+        uuid: smbiosUuid(spec),
         annotation: `Server ${spec.mark.serverId} of Omnivisor`,
         files: { vmPathName: `[${place.datastore.name}]` },
         vmProfile: profile,
