@@ -107,6 +107,12 @@ export class Guests {
     return { vm: guest.vm, state };
   }
 
+  /** The same of a VM that is another host's by now, whose agent may be changing it. @throws VimFault when it has */
+  writeUnchanged(guest: Guest, state: GuestState): Promise<Guest> {
+    const { version } = guest.vm;
+    return this.write(guest, state, version === '' ? {} : { changeVersion: version });
+  }
+
   /** A guest as it stands for this place. */
   view({ vm, state }: Guest): FoundGuest {
     const { place, invited, movedFrom, phase, start } = state;

@@ -172,7 +172,7 @@ export class Migration {
     if (!guest) return;
     if (this.guests.view(guest).stage !== 'incoming' || this.hasCome(guest))
       throw new HypervisorError('fault', 'the guest runs on this host');
-    await this.guests.write(guest, { ...guest.state, invited: null });
+    await this.guests.writeUnchanged(guest, { ...guest.state, invited: null });
   }
 
   /** Ends a move that is under way, and makes sure that the guest runs here. */
@@ -193,7 +193,7 @@ export class Migration {
   /** What is left here of a guest that has moved. */
   async forget(guest: Guest): Promise<void> {
     const { state } = guest;
-    await this.guests.write(
+    await this.guests.writeUnchanged(
       guest,
       this.place.is(state.place) && state.invited
         ? { ...state, place: state.invited.place, attempt: state.invited.attempt, invited: null }

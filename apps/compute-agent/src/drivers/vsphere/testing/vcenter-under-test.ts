@@ -214,12 +214,10 @@ export class VcenterUnderTest {
       host: this.place.members[0]!.ref,
     })) as Ref;
     await this.updates.run(vm, 'PowerOnVM_Task');
-    const facts = async () =>
-      JSON.stringify([
-        vmRecord({ ref: vm, properties: await this.read.of(vm, VM_PATHS) }),
-        await this.devices(vm),
-        await this.read.one(vm, 'config.extraConfig["theirs"]'),
-      ]);
+    const facts = async () => {
+      const { version: _, ...record } = vmRecord({ ref: vm, properties: await this.read.of(vm, VM_PATHS) });
+      return JSON.stringify([record, await this.devices(vm), await this.read.one(vm, 'config.extraConfig["theirs"]')]);
+    };
     const before = await facts();
     return {
       nativeId: String(await this.read.one(vm, 'config.instanceUuid')),
