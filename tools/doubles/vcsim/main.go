@@ -16,6 +16,7 @@ import (
 
 	_ "github.com/vmware/govmomi/pbm/simulator"
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -51,6 +52,7 @@ func main() {
 	}
 	serveNfc(model, service)
 	service.HandleFunc("/faults", func(w http.ResponseWriter, r *http.Request) { faults(service, w, r) })
+	service.HandleFunc("POST /connection", func(w http.ResponseWriter, r *http.Request) { connection(service, w, r) })
 	// Locks are not held while a task waits, or nobody could look at what it is about.
 	simulator.TaskDelay.MethodDelay = map[string]int{"LockHandoff": 0, "RelocateVm": *relocation}
 	service.HandleFunc("/moving", func(w http.ResponseWriter, r *http.Request) { moving(service, w) })
@@ -68,6 +70,43 @@ func moving(service *simulator.Service, w http.ResponseWriter) {
 		}
 	}
 	_ = json.NewEncoder(w).Encode(vms)
+}
+
+// A host is lost or found again by its vCenter, and with it what the vCenter knows of its VMs.
+func connection(service *simulator.Service, w http.ResponseWriter, r *http.Request) {
+	var wish struct {
+		Host      string
+		Connected bool
+	}
+	if err := json.NewDecoder(r.Body).Decode(&wish); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	host, vm := types.HostSystemConnectionStateDisconnected, types.VirtualMachineConnectionStateDisconnected
+	if wish.Connected {
+		host, vm = types.HostSystemConnectionStateConnected, types.VirtualMachineConnectionStateConnected
+	}
+	ctx := service.Context
+	set := func(obj mo.Reference, state types.AnyType) {
+		ctx.WithLock(obj, func() {
+			ctx.Update(obj, []types.PropertyChange{{Name: "runtime.connectionState", Val: state}})
+		})
+	}
+	found := false
+	for _, each := range ctx.Map.All("HostSystem") {
+		if system := each.(*simulator.HostSystem); system.Name == wish.Host {
+			found = true
+			set(system, host)
+			for _, each := range ctx.Map.All("VirtualMachine") {
+				if on := each.(*simulator.VirtualMachine).Runtime.Host; on != nil && *on == system.Self {
+					set(each, vm)
+				}
+			}
+		}
+	}
+	if !found {
+		http.Error(w, "no such host", http.StatusNotFound)
+	}
 }
 
 // POST makes the next calls of a method fail, after some that do not; DELETE forgets that.

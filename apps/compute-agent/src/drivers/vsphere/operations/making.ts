@@ -38,9 +38,12 @@ interface Parts {
 
 export const consoleFile = (vmFile: string): string => `${folderOf(vmFile)}/console.log`;
 
-/** Names may have signs that mean something to a vCenter; its own are at most 80 characters. */
-const nameOf = ({ name, mark }: GuestSpec): string =>
-  `${name.replace(/[^A-Za-z0-9 ._-]/g, '_').slice(0, 40)} (${mark.serverId})`;
+/**
+ * Names may have signs that mean something to a vCenter; its own are at most 80 characters. Two attempts may be in one
+ * folder, where names are unique.
+ */
+const nameOf = ({ name, mark: { serverId, attempt } }: GuestSpec): string =>
+  `${name.replace(/[^A-Za-z0-9 ._-]/g, '_').slice(0, 34)} (${serverId})${attempt === 1 ? '' : ` ${attempt}`}`;
 
 /**
  * What a guest sees as its product UUID is the server's id, whatever VM it is in. SMBIOS has the first three parts the
@@ -91,7 +94,8 @@ export class Making {
       await power.start(guest.vm.ref);
       await this.settle(guest);
     } catch (error) {
-      await this.remove(guest ?? (await guests.find(spec.mark.serverId)));
+      // Of a VM that was made, the answer may be lost.
+      for (const each of guest ? [guest] : await guests.halfMade(spec.mark)) await this.remove(each);
       await this.forgetSources(spec);
       throw error;
     }
@@ -109,22 +113,30 @@ export class Making {
     if (!guest || guest.state.phase === 'building') await this.parts.disks.forgetSources(id);
   }
 
-  /** The guest of this very mark, if it is there. Clears away what a spawn left behind that was cut off. */
+  /**
+   * The guest of this very mark, if it is there. Clears away what a spawn left behind that was cut off. Other hosts of this
+   * vCenter may have older attempts of the server.
+   */
   private async occupant({ mark }: GuestSpec): Promise<Guest | null> {
     const { guests, cloudId } = this.parts;
+    const { serverId } = mark;
     if (mark.cloudId !== cloudId) throw new HypervisorError('fault', 'the guest is one of another cloud');
+    const here: Guest[] = [];
     for (const { vm, state } of await guests.marked()) {
-      if (state === 'unreadable' || state.serverId !== mark.serverId) continue;
+      if (state === 'unreadable' || state.serverId !== serverId) continue;
       if (state.cloudId !== cloudId)
-        throw new HypervisorError('fault', `a guest of another cloud has the place of server ${mark.serverId}`);
-      if (state.attempt !== mark.attempt || state.build !== mark.build)
-        throw new HypervisorError('fault', `another attempt or build of server ${mark.serverId} is in this vCenter`);
-      const guest = await guests.at(vm.ref);
-      if (!guest) throw new HypervisorError('fault', `server ${mark.serverId} is on another host of this vCenter`);
-      if (state.phase !== 'building') return guest;
-      await this.remove(guest);
+        throw new HypervisorError('fault', `a guest of another cloud has the place of server ${serverId}`);
+      const isHere: boolean = guests.isOurs(state);
+      if (isHere) here.push({ vm, state });
+      else if (state.attempt >= mark.attempt)
+        throw new HypervisorError('fault', `this or a newer attempt of server ${serverId} is on another host`);
     }
-    return null;
+    for (const { state } of here)
+      if (state.attempt !== mark.attempt || state.build !== mark.build)
+        throw new HypervisorError('fault', `another attempt or build of server ${serverId} is on this host`);
+    const whole = here.find(({ state }) => state.phase !== 'building');
+    if (!whole) for (const guest of here) await this.remove(guest);
+    return whole ?? null;
   }
 
   async plan(nics: readonly GuestNic[], { nic }: Pick<Machine, 'nic'>): Promise<PlannedNic[]> {

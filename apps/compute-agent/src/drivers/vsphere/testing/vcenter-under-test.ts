@@ -144,8 +144,20 @@ export class VcenterUnderTest {
     return (await this.read.below(this.place.datacenter.ref, 'VirtualMachine', VM_PATHS)).map(vmRecord);
   }
 
+  /** Of each attempt, the oldest first. */
+  async vmsOf(id: ServerId): Promise<(VmRecord & { readonly attempt: number })[]> {
+    const found = (await this.vms()).flatMap((vm) => {
+      const state = vm.state === null ? null : readState(vm.state);
+      return state !== null && state !== 'unreadable' && state.serverId === id
+        ? [{ ...vm, attempt: state.attempt }]
+        : [];
+    });
+    return found.sort((a, b) => a.attempt - b.attempt);
+  }
+
+  /** That of the newest attempt. */
   async vmOf(id: ServerId): Promise<VmRecord> {
-    const found = (await this.vms()).find(({ state }) => state?.includes(id));
+    const found = (await this.vmsOf(id)).at(-1);
     if (!found) throw new Error(`there is no VM of server ${id}`);
     return found;
   }
