@@ -27,6 +27,7 @@ func main() {
 	password := flag.String("password", "secret", "its password")
 	secure := flag.Bool("tls", false, "serve by TLS, with a certificate for 127.0.0.1 that signs itself")
 	hosts := flag.Int("hosts", 2, "members of the cluster")
+	clusters := flag.Int("clusters", 1, "clusters of the datacenter")
 	datastores := flag.Int("datastores", 1, "datastores that all members see")
 	relocation := flag.Int("relocation", 0, "milliseconds that a relocation takes")
 	flag.Parse()
@@ -35,7 +36,7 @@ func main() {
 	if *single {
 		model = simulator.ESX()
 	} else {
-		model.Host, model.ClusterHost = 0, *hosts
+		model.Host, model.Cluster, model.ClusterHost = 0, *clusters, *hosts
 	}
 	model.Machine, model.Datastore = 0, *datastores
 

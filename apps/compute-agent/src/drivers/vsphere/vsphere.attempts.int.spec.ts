@@ -1,12 +1,12 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ms, type ServerId } from '@omnivisor/contracts';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fileSource, rootFrom } from '../common/test-guest.js';
 import type { GuestSpec } from '../hypervisor-driver.js';
 import { fileOf, isDisk, type VmRecord } from './operations/records.js';
 import { noSimulator } from './testing/simulator.js';
-import { never, newId, type VcenterUnderTest } from './testing/vcenter-under-test.js';
+import { never, newId, VcenterUnderTest } from './testing/vcenter-under-test.js';
 import { Vcenters } from './testing/vcenters.js';
 import type { VsphereDriver } from './vsphere.driver.js';
 
@@ -331,3 +331,46 @@ describe.skipIf(noSimulator)(
     });
   },
 );
+
+describe.skipIf(noSimulator)('two clusters of one vCenter', () => {
+  let vcenter: VcenterUnderTest;
+  let one: VsphereDriver;
+  let two: VsphereDriver;
+  beforeAll(async () => {
+    vcenter = await VcenterUnderTest.start('-clusters', '2', '-hosts', '1');
+    one = vcenter.open({ cluster: 'DC0_C0', member: null });
+    two = vcenter.open({ cluster: 'DC0_C1', member: null });
+  });
+  afterAll(async () => {
+    for (const driver of [one, two]) await driver?.close();
+    await vcenter?.stop();
+  });
+
+  it('have an attempt of a server each, and move it live before and afterwards', async () => {
+    const spec = await vcenter.running(one);
+    const { id } = spec;
+    const of = (attempt: number) => ({ ...spec, mark: { ...spec.mark, attempt } });
+    const live = async (from: VsphereDriver, to: VsphereDriver, attempt: number) => {
+      const ticket = await to.liveMigration.receive(
+        of(attempt),
+        await from.liveMigration.offer(id),
+        { disks: 'shared', attached: [] },
+        never,
+      );
+      await from.liveMigration.send(id, ticket, { signal: never });
+      expect(await from.inspect(id)).toMatchObject({ stage: 'moved', mark: { attempt: attempt - 1 } });
+      await to.liveMigration.accept(id);
+      await from.destroy(id);
+      expect(await to.inspect(id)).toMatchObject({ stage: 'settled', power: 'running', mark: { attempt } });
+    };
+    await live(one, two, 2);
+    await two.powerOff(id, ms(0));
+    await one.spawn(of(3), never);
+    expect(await one.inspect(id)).toMatchObject({ mark: { attempt: 3 }, power: 'running' });
+    expect(await two.inspect(id)).toMatchObject({ mark: { attempt: 2 }, power: 'shutdown' });
+    await two.destroy(id);
+    await live(one, two, 4);
+    await two.destroy(id);
+    expect(await vcenter.vmsOf(id)).toEqual([]);
+  });
+});

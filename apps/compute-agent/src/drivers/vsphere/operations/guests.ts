@@ -159,7 +159,8 @@ export class Guests {
       return movedFrom !== null && this.place.is(movedFrom.place)
         ? nowhere('moved', movedFrom.attempt)
         : nowhere('incoming', invited?.attempt);
-    if (invited && this.place.isAt(vm.host, invited.place)) return nowhere('moved');
+    if (invited && (this.place.isAt(vm.host, invited.place) || invited.hosts?.includes(vm.host?.value ?? '')))
+      return nowhere('moved');
     if (phase === 'building' || (start === 'spawn' && vm.power === 'shutdown')) return nowhere('building');
     return { ...facts, stage: stageOf(state), power: vm.power };
   }

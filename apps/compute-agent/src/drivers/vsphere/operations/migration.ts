@@ -98,7 +98,8 @@ export class Migration {
       ...{ kind: 'vsphere', nonce: randomUUID(), place: this.place.id },
       ...{ host: target.value, pool: this.place.pool.value },
     };
-    const invited = { place: ticket.place, nonce: ticket.nonce, attempt: mark.attempt };
+    const hosts = this.place.hosts.map(({ ref }) => ref.value);
+    const invited = { place: ticket.place, nonce: ticket.nonce, attempt: mark.attempt, hosts };
     await this.guests.write(found, { ...found.state, invited });
     return JSON.stringify(ticket);
   }

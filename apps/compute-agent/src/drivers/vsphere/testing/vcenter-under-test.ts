@@ -70,7 +70,8 @@ export class VcenterUnderTest {
     const simulator = await Simulator.start(...args);
     const under = new VcenterUnderTest(simulator, await Gateway.start(simulator.url));
     const { read, session, updates } = under;
-    under.place = await new Host(session, read, updates, { ...under.options(), member: null }).place();
+    const cluster = args.includes('-clusters') ? 'DC0_C0' : null;
+    under.place = await new Host(session, read, updates, { ...under.options(), cluster, member: null }).place();
     const { url } = (await read.one(under.place.datastore.ref, 'summary')) as AnswerObject;
     under.datastore = String(url);
     return under;
