@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"os"
 	"reflect"
+	"strconv"
+	"strings"
 
 	_ "github.com/vmware/govmomi/pbm/simulator"
 	"github.com/vmware/govmomi/simulator"
@@ -30,6 +32,13 @@ func main() {
 	clusters := flag.Int("clusters", 1, "clusters of the datacenter")
 	datastores := flag.Int("datastores", 1, "datastores that all members see")
 	relocation := flag.Int("relocation", 0, "milliseconds that a relocation takes")
+	delays := map[string]int{}
+	flag.Func("delay", "task and the milliseconds that it takes, CopyVirtualDisk=500; may be repeated", func(text string) error {
+		task, time, _ := strings.Cut(text, "=")
+		value, err := strconv.Atoi(time)
+		delays[task] = value
+		return err
+	})
 	flag.Parse()
 
 	model := simulator.VPX()
@@ -55,7 +64,8 @@ func main() {
 	service.HandleFunc("/faults", func(w http.ResponseWriter, r *http.Request) { faults(service, w, r) })
 	service.HandleFunc("POST /connection", func(w http.ResponseWriter, r *http.Request) { connection(service, w, r) })
 	// Locks are not held while a task waits, or nobody could look at what it is about.
-	simulator.TaskDelay.MethodDelay = map[string]int{"LockHandoff": 0, "RelocateVm": *relocation}
+	delays["LockHandoff"], delays["RelocateVm"] = 0, *relocation
+	simulator.TaskDelay.MethodDelay = delays
 	service.HandleFunc("/moving", func(w http.ResponseWriter, r *http.Request) { moving(service, w) })
 	server := service.NewServer()
 	fmt.Printf("%s://%s\n", server.URL.Scheme, server.URL.Host)

@@ -67,7 +67,7 @@ export class Migration {
     const seen = working.flatMap(({ properties }) => listOf(properties.datastore).map(nameOf));
     return {
       ...{ storage: nameOf(this.place.datastore.ref), sees: [...new Set(seen)] },
-      ...{ realm: vcenter, pool: vcenter },
+      ...{ realm: vcenter, pool: null },
     };
   }
 
