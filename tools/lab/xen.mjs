@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * npm run lab:xen -- [--cache FOLDER] [--machines N] [--keep] [--record] [AREA…]
+ * npm run lab:xen -- [--cache FOLDER] [--machines N] [--nfs PORT:/PATH] [--keep] [--record] [AREA…]
  *
  * Real Xen 4.17 with Debian's dom0, in QEMU without hardware virtualisation: builds it (once), boots it, runs the
  * driver's conformance suite over it by ssh, boots the project's test image in it by pygrub and by direct kernel, and takes
@@ -8,6 +8,8 @@
  *
  *   --cache     where dom0 and test image are kept (.omnivisor-lab in the repository)
  *   --machines  how many of them share the tests (1)
+ *   --nfs       what an NFS 4 server on 127.0.0.1 exports, for guests that move, instead of a folder of this machine by 9p;
+ *               needs `socat`
  *   --keep      leaves them running after the tests, until it is interrupted
  *   --record    keeps what was shown for the support matrix
  *   AREA        a part of the tests; all of them, when none is named
@@ -34,6 +36,7 @@ const { values, positionals } = parseArgs({
   options: {
     cache: { type: 'string' },
     machines: { type: 'string', default: '1' },
+    nfs: { type: 'string' },
     keep: { type: 'boolean', default: false },
     record: { type: 'boolean', default: false },
   },
@@ -66,6 +69,11 @@ for (const area of positionals)
     console.error(`there is no area ${area}: ${Object.keys(AREAS).join(', ')}`);
     process.exit(2);
   }
+const [, nfsPort, nfsPath] = /^(\d+):(\/.*)$/.exec(values.nfs ?? '') ?? [];
+if (values.nfs && !nfsPath) {
+  console.error('--nfs is a port of 127.0.0.1 and a path, such as 2049:/export');
+  process.exit(2);
+}
 const cache = resolve(values.cache ?? join(root, '.omnivisor-lab'));
 const isAlone = values.machines === '1';
 const say = (text) => console.error(text);
@@ -129,7 +137,8 @@ try {
   since = Date.now();
   const share = join(folder, 'shared');
   mkdirSync(share);
-  machines.push(...(await Promise.all(Array.from({ length: Number(values.machines) }, () => boot(built, { share })))));
+  const storage = nfsPort ? { nfs: Number(nfsPort) } : { share };
+  machines.push(...(await Promise.all(Array.from({ length: Number(values.machines) }, () => boot(built, storage)))));
   for (const { version, ready, port } of machines)
     say(`${version}; ${ready}; booted in ${seconds(since)}, ssh on 127.0.0.1:${port}`);
   const begun = Date.now();
@@ -139,9 +148,9 @@ try {
     for (let area = left.shift(); area && !interrupted.signal.aborted; area = left.shift()) {
       const started = Date.now();
       const shown = join(folder, `${area}.shown`);
-      const other = WITH_PEER.includes(area) ? await boot(built, { share }) : null;
+      const other = WITH_PEER.includes(area) ? await boot(built, storage) : null;
       if (other) machines.push(other);
-      const peer = other ? { peer: { port: other.port, knownHosts: other.knownHosts } } : {};
+      const peer = other ? { peer: { port: other.port, knownHosts: other.knownHosts, nfs: nfsPath } } : {};
       const code = await suite(area, { port, key, knownHosts, shown, ...guests, ...peer });
       const lines = shownIn(shown);
       if (values.record) record(lines, version);

@@ -18,13 +18,16 @@ const freePort = () =>
     });
   });
 
+const toStorage = (port) => `,guestfwd=tcp:10.0.2.100:2049-cmd:socat - TCP:127.0.0.1:${port}`;
+
 /**
  * Xen with its dom0 in QEMU, reached by ssh on 127.0.0.1; what is written to its disk is lost at the end.
  * @param {import('./dom0.mjs').Dom0} dom0
- * @param {{ memory?: number, cpus?: number, share?: string }} [size] MiB; a folder that dom0 can mount as `shared`
+ * @param {{ memory?: number, cpus?: number, share?: string, nfs?: number }} [size] MiB; a folder that dom0 can mount as
+ *   `shared`; a port of 127.0.0.1 that dom0 finds at 10.0.2.100:2049
  * @throws Refused when it does not come up
  */
-export const boot = async (dom0, { memory = 3000, cpus = 2, share } = {}) => {
+export const boot = async (dom0, { memory = 3000, cpus = 2, share, nfs } = {}) => {
   const folder = mkdtempSync(join(tmpdir(), 'omnivisor-xen-lab-'));
   const [port, console] = [await freePort(), join(folder, 'console.log')];
   const knownHosts = join(folder, 'known_hosts');
@@ -40,7 +43,7 @@ export const boot = async (dom0, { memory = 3000, cpus = 2, share } = {}) => {
       ...['-smp', String(cpus), '-nodefaults', '-no-user-config', '-display', 'none', '-serial', `file:${console}`],
       ...['-kernel', dom0.xen, '-append', xen, '-initrd', `${dom0.kernel} ${linux},${dom0.initrd}`],
       ...['-drive', `file=${dom0.disk},format=raw,if=virtio,snapshot=on,cache=unsafe`],
-      ...['-netdev', `user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:${port}-10.0.2.9:22`],
+      ...['-netdev', `user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:${port}-10.0.2.9:22${nfs ? toStorage(nfs) : ''}`],
       ...['-device', 'virtio-net-pci,netdev=n0,romfile='],
       ...(share ? ['-virtfs', `local,path=${share},mount_tag=shared,security_model=none`] : []),
     ],

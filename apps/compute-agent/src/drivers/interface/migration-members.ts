@@ -26,7 +26,7 @@ export interface MigrationReach {
   readonly sees: readonly string[];
   /** All that guests can come from and go to; null: any host of the backend. */
   readonly realm: string | null;
-  /** Hosts of which only one can have a guest of a server, so that none moves cold between them; null: there are no such. */
+  /** Hosts that see each other's guests and can have one of a server only; null when each can have its own. */
   readonly pool: string | null;
 }
 

@@ -26,7 +26,7 @@ import {
   filesOf,
   SharedFolder,
 } from './definition.js';
-import { refuseAborted } from './disks.js';
+import { commandLineOf, refuseAborted } from './disks.js';
 import { guarding } from './guard.js';
 import type { Guest, Guests } from './guests.js';
 import type { ShellProcess } from './host-shell.js';
@@ -93,7 +93,7 @@ export const guestFromOffer = (
     ...spec.mark,
     ...{ stage: 'settled', type, shared: offer.folder },
     size: { vcpus: flavor.vcpus, memory: flavor.memory, disk: disks.root.size },
-    boot: { ...offer.boot, commandLine: directBoot?.commandLine ?? '' },
+    boot: { ...offer.boot, commandLine: commandLineOf(directBoot) },
     ...{ ephemeral: offer.ephemeral, swap: offer.swap, config: offer.config },
     ...{ rescue: null, before: null, rebuilding: null, adopted: null },
     nics: offer.ports.map((portId) => nics.find((nic) => nic.portId === portId)!),
@@ -143,6 +143,8 @@ const counted = (count: (bytes: number) => void): Transform =>
   });
 
 interface JoinOptions {
+  /** Milliseconds after which a way that carries nothing counts as cut: TCP would take a quarter of an hour to see it. */
+  readonly silence: number;
   /** Told of bytes to and from the other side. */
   readonly sent?: (bytes: number) => void;
   readonly received?: (bytes: number) => void;
@@ -153,7 +155,7 @@ interface JoinOptions {
 const joined = async (
   child: ShellProcess,
   remote: Socket,
-  { sent, received, signal }: JoinOptions,
+  { silence, sent, received, signal }: JoinOptions,
 ): Promise<{ code: number | null; complaint: string }> => {
   let complaint = '';
   child.stderr.on('data', (bytes: Buffer) => {
@@ -178,6 +180,7 @@ const joined = async (
   };
   for (const end of [remote, child.stdin, child.stdout]) end.on('error', part);
   remote.once('close', part);
+  remote.setTimeout(silence, part);
   signal?.addEventListener('abort', part, { once: true });
   through(child.stdout, [withoutFirst(), counted((bytes) => sent?.(bytes))], remote);
   through(remote, [counted((bytes) => received?.(bytes))], child.stdin);
@@ -195,6 +198,8 @@ export interface MigrationHost {
   /** Folder in dom0, on storage that other hosts have in the same place. */
   readonly sharedDisks: string;
   readonly address: string | undefined;
+  /** Milliseconds for which the way of a guest may carry nothing. */
+  readonly silence: number;
   plan(spec: GuestSpec): Promise<Plan>;
   refuseBeyondHost(flavor: GuestSpec['flavor']): Promise<void>;
   attached(disks: ReceiveOptions['attached']): Promise<readonly Omit<AttachedDisk, 'device'>[]>;
@@ -336,6 +341,7 @@ export class Migration {
     const progress = progressOf(definition.size.memory * MIB, onProgress);
     let answered = 0;
     const { code, complaint } = await joined(guests.host.shell.start(SEND, args), remote, {
+      silence: this.host.silence,
       sent: progress,
       received: (bytes) => {
         answered += bytes;
@@ -366,7 +372,7 @@ export class Migration {
     const { serverId: id } = guest;
     if (channel === 'memory') {
       const args = [guests.root, id, guests.host.lockWait(MOVE_LIMIT), guarding(guest).args[1]!];
-      await joined(guests.host.shell.start(RECEIVE, args), remote, {});
+      await joined(guests.host.shell.start(RECEIVE, args), remote, { silence: this.host.silence });
     } else if (channel === 'control') {
       await this.host.alone(id, async () => void (await guests.call(id, ACCEPT)));
       remote.end('running\n', () => this.forget(id));

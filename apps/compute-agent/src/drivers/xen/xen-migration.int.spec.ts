@@ -61,11 +61,12 @@ describe.each([
   let id: ServerId;
   let spec: GuestSpec;
 
-  const open = async (i: 0 | 1) => {
+  const open = async (i: 0 | 1, limits: { migrationSilence?: number } = {}) => {
     const shell = new Fickle(doubles[i].shell(i === 0 ? `${tools}:` : `${toolsThere}:`));
     shells[i] = shell;
     const driver = new XenDriver({
       ...{ cloudId: 'cloud', shell, root: doubles[i].root, type: 'pv', bridges: { physnet1: 'xenbr0' }, sharedDisks },
+      ...limits,
     });
     await driver.probe(AbortSignal.timeout(10_000));
     return driver;
@@ -177,6 +178,18 @@ describe.each([
     expect(await typed(source, id, 'g')).toBe('M');
     expect(await stages()).toEqual(['settled', 'incoming']);
     await target.liveMigration!.cancel(id);
+  });
+
+  it('goes on where it was when the way to the other side carries nothing any more', async () => {
+    await source.close();
+    source = await open(0, { migrationSilence: 1_000 });
+    // As a host whose network is gone: what is sent is never answered.
+    tool('xl', `case $1 in migrate-receive|restore) exec cat >/dev/null;; esac`, toolsThere);
+    await expect(send(await invited())).rejects.toMatchObject({ code: 'fault' });
+    expect(await typed(source, id, 'g')).toBe('M');
+    expect(await stages()).toEqual(['settled', 'incoming']);
+    await source.close();
+    source = await open(0);
   });
 
   it('goes on where it was when xl is killed while it stands still', async () => {

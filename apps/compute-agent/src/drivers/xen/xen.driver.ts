@@ -34,6 +34,8 @@ import { parseInfo } from './xl-output.js';
 
 const NEVER = new AbortController().signal;
 /** Milliseconds until the host counts as not answering, and seconds until what it runs meanwhile is ended. */
+/** Milliseconds; the target's xl makes devices meanwhile, for which it has 40 s. */
+const MIGRATION_SILENCE = 120_000;
 const CHECK_LIMITS = { answer: 4_000, hung: 10 };
 const SAVE_LIMIT = 3_600_000;
 const KIB_OF_GIB = 1024 ** 2;
@@ -55,6 +57,8 @@ export interface XenDriverOptions {
   readonly migrationAddress?: string;
   /** Milliseconds a guest gets to follow a soft reboot. */
   readonly softRebootPatience?: number;
+  /** Milliseconds for which the way of a guest that moves may carry nothing, before it counts as cut. */
+  readonly migrationSilence?: number;
   /** Milliseconds until a call that does not wait for a guest counts as not answered. */
   readonly answerTimeout?: number;
   /** Times as long as usual that the host may take to answer; 1 unless told. */
@@ -163,6 +167,7 @@ export class XenDriver implements HypervisorDriver {
       guests: this.guests,
       sharedDisks,
       address: migrationAddress,
+      silence: options.migrationSilence ?? MIGRATION_SILENCE * this.patience,
       plan: (spec) => this.plan(spec),
       refuseBeyondHost: (flavor) => this.refuseBeyondHost(flavor),
       attached: (disks) =>

@@ -93,7 +93,11 @@ export const describeMigration = (stage: Stage) =>
         if (under.inside?.disk) expect(await under.inside.disk.read(spec.id, 0)).toBe('O');
         await gone(spec.id);
       },
-      { ...other, 'a way to talk to guests': under.inside },
+      {
+        ...other,
+        'a way to talk to guests': under.inside,
+        'guests that run before they are accepted': under.otherHost?.runsBeforeAccepted !== false,
+      },
     );
 
     stage.behaviour(

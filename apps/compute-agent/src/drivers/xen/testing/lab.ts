@@ -23,8 +23,8 @@ export const LabSettings = z.object({
   small: z.object({ ramdisk: z.string(), init: z.string(), disk: z.string() }),
   /** A file of this machine for a line of JSON of each behaviour that was tried, or has passed. */
   shown: z.string(),
-  /** Another machine of the kind; both can mount a folder as `shared`. */
-  peer: z.object({ port: z.number(), knownHosts: z.string() }).optional(),
+  /** Another machine of the kind. Both can mount a folder as `shared` by 9p, or this path of 10.0.2.100 by NFS. */
+  peer: z.object({ port: z.number(), knownHosts: z.string(), nfs: z.string().optional() }).optional(),
 });
 export type LabSettings = z.output<typeof LabSettings>;
 
@@ -53,13 +53,16 @@ export class Lab {
 
   /** The other machine's, once both have the folder that they share. */
   async peer(): Promise<Lab> {
-    const peer = new Lab({ ...this.settings, ...this.settings.peer });
+    const { port, knownHosts, nfs } = this.settings.peer!;
+    const peer = new Lab({ ...this.settings, port, knownHosts });
     for (const lab of [this, peer])
       await lab.run(
-        `modprobe -a 9pnet_virtio 9p
-        mkdir -p "$1"
-        mountpoint -q "$1" || mount -t 9p -o trans=virtio,version=9p2000.L,cache=none,msize=262144 shared "$1"`,
-        SHARED,
+        `mkdir -p "$1"
+        mountpoint -q "$1" && exit
+        [ -z "$2" ] || exec mount -i -t nfs4 -o vers=4.2,addr=10.0.2.100,clientaddr=0.0.0.0,sec=sys "10.0.2.100:$2" "$1"
+        modprobe -a 9pnet_virtio 9p
+        exec mount -t 9p -o trans=virtio,version=9p2000.L,cache=none,msize=262144 shared "$1"`,
+        ...[SHARED, nfs ?? ''],
       );
     return peer;
   }
@@ -310,6 +313,7 @@ export const labUnderTest = (lab: Lab): DriverUnderTest => {
           otherHost: {
             open: openThere,
             spec: (spec: GuestSpec) => spec,
+            runsBeforeAccepted: false,
             leftovers: async (id: ServerId) => leftovers(await there(), id),
             shared: async () => ({ here: await opened(), there: await openThere() }),
           },
@@ -327,11 +331,11 @@ export const labUnderTest = (lab: Lab): DriverUnderTest => {
     // Each takes minutes: the first change of each is begun, and what comes after it is not.
     crashMoments: [1],
     crashesAreSampled: true,
-    crashDuring: async (change, id, moment) => {
+    crashDuring: async (change, id, moment, devices) => {
       const mortal = await open();
       lab.newest.cutAfter(moment);
       const spec = await (change === 'suspend' || change === 'resume' ? guest : quietGuest)(id);
-      const cut = await perform(mortal, change, spec).then(
+      const cut = await perform(mortal, change, spec, devices).then(
         () => false,
         () => true,
       );
