@@ -92,7 +92,7 @@ describe.skipIf(noSimulator)(
     });
 
     it('go one without the other, with their own disks, when a move is confirmed', async () => {
-      const { source, target, spec, second, id } = await moved();
+      const { source, target, second, id } = await moved();
       await source.destroy(id);
       await source.destroy(id);
       expect(await contents(id)).toEqual({ 2: 'second' });
@@ -103,9 +103,18 @@ describe.skipIf(noSimulator)(
       await target.destroy(id);
       expect(await contents(id)).toEqual({ 3: 'third-' });
       expect(await source.inspect(id)).toMatchObject({ mark: { attempt: 3 }, power: 'running' });
-      expect(spec.mark.attempt).toBe(1);
       await source.destroy(id);
       expect(await vcenter.leftovers(id, 0)).toEqual([]);
+    });
+
+    it('are refused while an older one runs', async () => {
+      const source = drive();
+      const { id, ...spec } = await vcenter.running(source);
+      await expect(other().spawn(next(spec, 'second'), never)).rejects.toMatchObject({
+        message: expect.stringContaining('runs on another host'),
+      });
+      expect(await vcenter.vmsOf(id)).toMatchObject([{ attempt: 1, power: 'running' }]);
+      await source.destroy(id);
     });
 
     it('go one without the other when a move is reverted, and tried again', async () => {
@@ -125,7 +134,7 @@ describe.skipIf(noSimulator)(
     it('are refused on a host that has another one, and after a newer one, whoever has it', async () => {
       const { source, target, spec, second, id } = await moved();
       for (const [driver, attempt, words] of [
-        [source, 3, 'on this host'],
+        [source, 3, 'runs on another host'],
         [target, 3, 'on this host'],
         [source, 2, 'on another host'],
         [target, 1, 'on another host'],
@@ -253,7 +262,9 @@ describe.skipIf(noSimulator)(
       await expect(whole.spawn(next({ ...vcenter.guest(id) }, 'third-', 3), never)).rejects.toMatchObject({
         code: 'fault',
       });
-      await whole.destroy(id);
+      await whole.destroy(id, 3);
+      expect(await contents(id)).toEqual({ 1: 'first-', 2: 'second' });
+      for (let i = 0; i < 2; i++) await whole.destroy(id, 2);
       expect(await contents(id)).toEqual({ 1: 'first-' });
       expect(await whole.inspect(id)).toMatchObject({ mark: { attempt: 1 }, power: 'shutdown' });
       await whole.destroy(id);

@@ -76,6 +76,14 @@ export class Guests {
     return a === b ? numberOf(one.vm.ref) < numberOf(other.vm.ref) : a > b;
   }
 
+  /** Null when that attempt has no VM here, whatever others have. */
+  async ofAttempt(id: ServerId, attempt: number): Promise<Guest | null> {
+    const isMeant = (guest: Guest) => this.view(guest).mark.attempt === attempt;
+    const found = await this.find(id);
+    if (!found || isMeant(found)) return found;
+    return (await this.ours()).find((guest) => guest.state.serverId === id && isMeant(guest)) ?? null;
+  }
+
   /** What a spawn of this very mark has left here that was cut off. */
   async halfMade({ serverId, attempt, build }: GuestMark): Promise<Guest[]> {
     return (await this.ours()).filter(

@@ -130,6 +130,8 @@ export class Making {
       if (isHere) here.push({ vm, state });
       else if (state.attempt >= mark.attempt)
         throw new HypervisorError('fault', `this or a newer attempt of server ${serverId} is on another host`);
+      else if (vm.power === 'running')
+        throw new HypervisorError('fault', `an older attempt of server ${serverId} runs on another host`);
     }
     for (const { state } of here)
       if (state.attempt !== mark.attempt || state.build !== mark.build)
