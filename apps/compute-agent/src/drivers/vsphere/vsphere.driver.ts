@@ -238,15 +238,14 @@ export class VsphereDriver implements HypervisorDriver {
     return this.alone(spec.mark.serverId, 'spawning the guest', ({ making }) => making.spawn(spec, signal));
   }
 
-  destroy(id: ServerId): Promise<void> {
+  destroy(id: ServerId, attempt?: number): Promise<void> {
     return this.alone(id, 'removing the guest', async ({ guests, making, migration }) => {
-      const guest = await guests.find(id);
-      if (!guest) return;
-      const { stage } = guests.view(guest);
-      if (stage === 'moved') return migration.forget(guest);
+      const guest = await (attempt === undefined ? guests.find(id) : guests.ofAttempt(id, attempt));
+      const stage = guest && guests.view(guest).stage;
+      if (guest && stage === 'moved') return migration.forget(guest);
       // It runs elsewhere still; here it is expected only.
-      if (stage === 'incoming' && !migration.hasCome(guest)) return migration.cancel(guest);
-      await making.remove(guest);
+      if (guest && stage === 'incoming' && !migration.hasCome(guest)) return migration.cancel(guest);
+      await making.discard(id, guest);
     });
   }
 

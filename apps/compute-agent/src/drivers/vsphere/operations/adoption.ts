@@ -43,14 +43,16 @@ export class Adopting {
   }
 
   async adopt(nativeId: string, mark: GuestMark, nics: readonly GuestNic[]): Promise<Guest> {
-    const ours = (await this.guests.marked()).find(
+    const of = (await this.guests.marked()).filter(
       ({ state }) => state !== 'unreadable' && state.serverId === mark.serverId,
     );
-    if (ours) {
-      const guest = await this.guests.at(ours.vm.ref);
-      if (guest && ours.vm.instanceUuid === nativeId && isSameMark(guest.state, mark)) return guest;
-      throw new HypervisorError('fault', 'the server has another guest already');
-    }
+    const { guests } = this;
+    const adopted = of.find(
+      (each): each is Guest =>
+        each.vm.instanceUuid === nativeId && guests.isOurs(each.state) && isSameMark(each.state, mark),
+    );
+    if (adopted) return adopted;
+    if (of.length > 0) throw new HypervisorError('fault', 'the server has another guest already');
     const vm = (await this.guests.vms()).find((each) => each.instanceUuid === nativeId && this.isCandidate(each));
     if (!vm) throw new HypervisorError('fault', 'there is no such guest to adopt');
     const devices = await this.devices(vm);
