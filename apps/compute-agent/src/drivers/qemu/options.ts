@@ -19,4 +19,8 @@ export interface QemuDriverOptions {
   readonly softRebootPatience?: number;
   /** Milliseconds a running guest gets to let go of a device. */
   readonly unplugPatience?: number;
+  /** Milliseconds that the way of a guest to another host may carry nothing. */
+  readonly migrationSilence?: number;
+  /** Milliseconds that each step may take while a guest that moves stands still. */
+  readonly migrationStandstill?: number;
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { mib, type PowerState, ServerId } from '@omnivisor/contracts';
 import { EventChannel } from '../common/event-channel.js';
 import { KeyedMutex } from '../common/keyed-mutex.js';
+import { MIGRATION_SILENCE } from '../common/migration/relay.js';
 import { asHypervisorError } from '../common/native-command.js';
 import { type FoundGuest, type HostInventory, HypervisorError } from '../hypervisor-driver.js';
 import { trimConsole } from './console-file.js';
@@ -34,6 +35,8 @@ export class QemuHost {
   readonly qemu: string;
   readonly answerTimeout: number;
   readonly unplugPatience: number;
+  readonly migrationSilence: number;
+  readonly migrationStandstill: number;
   /** Spawns of this object that are under way; what is `building` otherwise was left behind. */
   readonly building = new Set<ServerId>();
   private readonly guests = new Map<ServerId, QemuGuest>();
@@ -49,6 +52,8 @@ export class QemuHost {
     this.qemu = options.qemu ?? 'qemu-system-x86_64';
     this.answerTimeout = options.answerTimeout ?? 5_000;
     this.unplugPatience = options.unplugPatience ?? 20_000;
+    this.migrationSilence = options.migrationSilence ?? MIGRATION_SILENCE;
+    this.migrationStandstill = options.migrationStandstill ?? 30_000;
     const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
     this.store = new GuestStore(join(options.stateDir, 'guests'), bootId);
   }

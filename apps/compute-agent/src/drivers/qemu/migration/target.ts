@@ -126,7 +126,7 @@ const serve = async (host: QemuHost, guest: GuestDefinition, channel: string, so
     try {
       const incoming = { execute: 'migrate-incoming', arguments: { uri: 'fd:item0' } };
       await giveDescriptors(host.store.path(id), [{ kind: 'connect', path: FILES.incoming }], [incoming]);
-      join(socket, await connected);
+      join(socket, await connected, host.migrationSilence);
     } finally {
       close();
     }
