@@ -15,6 +15,8 @@ export interface QemuDriverOptions {
   readonly inventory?: Partial<HostInventory>;
   /** Milliseconds until a silent QEMU counts as not answering. */
   readonly answerTimeout?: number;
+  /** Milliseconds a guest agent gets for each answer when it freezes, thaws, or shuts its guest down. */
+  readonly agentPatience?: number;
   /** Milliseconds a guest gets to follow a soft reboot. */
   readonly softRebootPatience?: number;
   /** Milliseconds a running guest gets to let go of a device. */

@@ -34,6 +34,7 @@ export class QemuHost {
   readonly channel = new EventChannel();
   readonly qemu: string;
   readonly answerTimeout: number;
+  readonly agentPatience: number;
   readonly unplugPatience: number;
   readonly migrationSilence: number;
   readonly migrationStandstill: number;
@@ -51,6 +52,7 @@ export class QemuHost {
     CloudId.parse(options.cloudId);
     this.qemu = options.qemu ?? 'qemu-system-x86_64';
     this.answerTimeout = options.answerTimeout ?? 5_000;
+    this.agentPatience = options.agentPatience ?? 10_000;
     this.unplugPatience = options.unplugPatience ?? 20_000;
     this.migrationSilence = options.migrationSilence ?? MIGRATION_SILENCE;
     this.migrationStandstill = options.migrationStandstill ?? 30_000;
