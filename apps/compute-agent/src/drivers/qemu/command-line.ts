@@ -12,6 +12,9 @@ export const FIRMWARE = {
 /** File descriptors of the network devices begin here; what starts QEMU opens them. */
 export const FIRST_DESCRIPTOR = 10;
 
+/** Name of the channel to the guest agent. */
+export const AGENT_CHANNEL = 'agent0';
+
 /** Name of the node that holds what the guest remembered. */
 export const MEMORY_NODE = 'memory';
 
@@ -171,8 +174,8 @@ const nicArguments = (guest: GuestDefinition, nic: Nic, descriptor: number): str
 
 const agentArguments = (guest: GuestDefinition): string[] => [
   ...['-device', `virtio-serial-pci,id=serial,${fixedPlace(guest, 'serial')}`],
-  ...['-chardev', `socket,id=agent0,path=${FILES.agent},server=on,wait=off`],
-  ...['-device', 'virtserialport,bus=serial.0,chardev=agent0,name=org.qemu.guest_agent.0'],
+  ...['-chardev', `socket,id=${AGENT_CHANNEL},path=${FILES.agent},server=on,wait=off`],
+  ...['-device', `virtserialport,bus=serial.0,chardev=${AGENT_CHANNEL},name=org.qemu.guest_agent.0`],
 ];
 
 const tpmArguments = (model: NonNullable<GuestDefinition['tpm']>): string[] => [

@@ -8,6 +8,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { listenUnix } from '../common/unix-socket.js';
 import type { GuestSpec } from '../hypervisor-driver.js';
 import { QemuDriver } from './qemu.driver.js';
+import { linuxOn, testImage } from './testing/linux-guest.js';
 import { CLOUD, TinyGuests } from './testing/tiny-guests.js';
 
 const never = new AbortController().signal;
@@ -148,5 +149,34 @@ describe('a snapshot of a guest with an agent', () => {
     expect((await take(id)).quiesced).toBe(true);
     await driver.pausing.pause(id);
     await expect(take(id)).rejects.toEqual(refused);
+  });
+});
+
+describe('a guest with an agent that is asked to shut down', () => {
+  const id = ServerId.parse(randomUUID());
+  const linux = linuxOn(stateDir, testImage, []);
+  const log = async () => (await driver.consoleLog.tail(id, 1 << 20)).toString('latin1');
+  afterAll(() => driver.destroy(id));
+
+  it('is asked by its agent, and by the power button where that does not do it', { timeout: 240_000 }, async () => {
+    const spec = await linux.spec(id);
+    await driver.spawn(spec, never);
+    await linux.up(id);
+    await expect.poll(() => driver.guestAgent.info(id).catch(() => null), { timeout: 60_000 }).not.toBeNull();
+    // The image has no such program, so its agent answers that it cannot.
+    await linux.run(id, "printf '#!/bin/sh\\necho told by: $* >/dev/console\\npoweroff\\n' >/sbin/shutdown");
+    await linux.run(id, 'chmod +x /sbin/shutdown');
+    await driver.powerOff(id, ms(60_000));
+    expect(await log()).toContain('told by: -h -P +0');
+    expect(await log()).not.toContain('power button');
+
+    await driver.powerOn(id, []);
+    await expect
+      .poll(log, { timeout: 120_000 })
+      .toMatch(/finished: Datasource [\s\S]*finished: Datasource [\s\S]*~ # /);
+    await linux.run(id, 'rm /sbin/shutdown');
+    await driver.powerOff(id, ms(60_000));
+    expect(await log()).toContain('power button');
+    expect((await driver.inspect(id)).power).toBe('shutdown');
   });
 });

@@ -102,6 +102,7 @@ export class QemuHost {
       qemu: this.qemu,
       answerTimeout: this.answerTimeout,
       startTimeout: START_TIMEOUT,
+      agentPatience: this.agentPatience,
       isClosed: () => this.isClosed,
       changed: (changed) => {
         this.channel.publish(changed);
