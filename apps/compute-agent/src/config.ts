@@ -37,6 +37,12 @@ const settings = z.object({
   OMNIVISOR_MIGRATION_ADDRESS: z.union([z.ipv4(), z.ipv6()]).optional(),
   /** Folder for the disks of guests on storage that other hosts have in the same place; none: beside the guests. */
   OMNIVISOR_SHARED_DISKS: z.string().optional(),
+  /** CPU models of QEMU, best first: guests of `qemu` get the first that the machine can run whole; none: its own CPU. */
+  OMNIVISOR_CPU_MODEL: z
+    .string()
+    .regex(/^[A-Za-z0-9._-]+(\s*,\s*[A-Za-z0-9._-]+)*$/, 'names of CPU models of QEMU, with commas between them')
+    .transform((text) => text.split(',').map((name) => name.trim()))
+    .optional(),
   /** What a host of the backend `fake` pretends to have. */
   OMNIVISOR_FAKE_VCPUS: count.default(64),
   OMNIVISOR_FAKE_MEMORY_MIB: count.default(262_144),

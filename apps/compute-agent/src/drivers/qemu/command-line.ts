@@ -1,7 +1,7 @@
 import { attachedName, attachedNode, Channels, diskDevice, localNode, type Properties, romNode } from './blocks.js';
 import { type GuestDefinition, guestName, type LocalDisk, type Nic } from './definition.js';
 import { DISK_FILES, FILES, TPM_SOCKET } from './files.js';
-import type { Execution } from './guest-cpu.js';
+import { cpuArgument, type Execution } from './guest-cpu.js';
 import { fixedPlace, isQ35, placeOf, portArguments } from './slots.js';
 
 export const FIRMWARE = {
@@ -34,7 +34,7 @@ export const argumentsFor = (guest: GuestDefinition, execution: Execution, extra
     ],
     ...['-nodefaults', '-no-user-config', '-S', '-no-shutdown'],
     ...['-accel', execution.accel === 'kvm' ? 'kvm' : 'tcg,thread=multi,tb-size=64'],
-    ...['-cpu', [execution.cpuModel, ...(guest.windows && execution.accel === 'kvm' ? ENLIGHTENMENTS : [])].join()],
+    ...['-cpu', cpuArgument(execution, guest.windows && execution.accel === 'kvm' ? ENLIGHTENMENTS : [])],
     ...machineArguments(guest),
     ...['-sandbox', 'on,obsolete=deny,spawn=deny,resourcecontrol=deny'],
     ...(execution.runAs === null ? [] : ['-runas', `${execution.runAs}:${execution.runAs}`]),

@@ -7,6 +7,8 @@ export interface QemuDriverOptions {
   readonly qemu?: string;
   /** Only this accelerator is tried; otherwise KVM, then TCG. */
   readonly accel?: 'kvm' | 'tcg';
+  /** CPU models of QEMU, best first: guests get the first of them that the host can run whole; none: as good as it has. */
+  readonly cpuModels?: readonly string[];
   /** Folder for the disks of guests, on storage that other hosts have in the same place. */
   readonly sharedDisks?: string;
   /** Address where other hosts reach this one to send it guests; without it they come from this machine only. */

@@ -286,9 +286,14 @@ export class QemuHost {
   }
 
   async findAbility(signal: AbortSignal): Promise<Capabilities> {
-    const { accel } = this.options;
+    const { accel, cpuModels } = this.options;
     try {
-      const options = { qemu: this.qemu, runAs: guestUser(null), ...(accel ? { accel } : {}) };
+      const options = {
+        qemu: this.qemu,
+        runAs: guestUser(null),
+        ...(accel ? { accel } : {}),
+        ...(cpuModels ? { cpuModels } : {}),
+      };
       const found = await findCapabilities(options, signal);
       this.capabilities = Promise.resolve(found);
       return found;
