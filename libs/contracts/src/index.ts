@@ -5,6 +5,7 @@ export * as hostBus from './bus/host.js';
 export * from './bus/images.js';
 export * from './bus/permissions.js';
 export * from './bus/services.js';
+export * from './cpu-policy.js';
 export * from './envelope.js';
 export * from './errors.js';
 export * from './event-set.js';
