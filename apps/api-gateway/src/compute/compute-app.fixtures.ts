@@ -133,6 +133,8 @@ class TestSettings extends ComputeSettings {
 /** Where `activate` places servers. */
 export const HOST = '0a4b8f7e-16a1-4b93-8a5e-0d7a0c4f7a02' as HostId;
 export const IMAGE = 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b01';
+/** As `IMAGE`, for servers with CPUs of their own. */
+export const PINNED_IMAGE = 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b02';
 const image = {
   id: IMAGE,
   name: 'tiny',
@@ -144,6 +146,11 @@ const image = {
   sha512: '00',
   properties: { os_type: 'linux' },
 } as unknown as ImageSnapshot;
+
+const imagesThere: ReadonlyMap<string, ImageSnapshot> = new Map([
+  [IMAGE, image],
+  [PINNED_IMAGE, { ...image, id: PINNED_IMAGE as ImageSnapshot['id'], properties: { hw_cpu_policy: 'dedicated' } }],
+]);
 
 const glanceImage = {
   id: IMAGE,
@@ -219,7 +226,9 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
   })
   class TestModule {}
   await world.bus.respond(describeImage, async ({ imageId }) => ({
-    image: imageId === IMAGE ? { ...image, status: 'active', visibility: 'public', owner: null } : null,
+    image: imagesThere.has(imageId)
+      ? { ...imagesThere.get(imageId)!, status: 'active', visibility: 'public', owner: null }
+      : null,
   }));
   const snapshots: ComputeApp['snapshots'] = [];
   await world.bus.respond(beginSnapshotImage, async (begun) => {

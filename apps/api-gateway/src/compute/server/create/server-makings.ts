@@ -1,4 +1,5 @@
 import {
+  cpuPolicyOf,
   describeImage,
   type FlavorSnapshot,
   forbidden,
@@ -76,6 +77,8 @@ export const imageFor = async (
     throw invalid(
       `Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is ${disk} bytes, minimum size is ${image.minDisk * GIB} bytes.`,
     );
+  const { conflict } = cpuPolicyOf(flavor, image);
+  if (conflict !== null) throw invalid(conflict);
   const { status: _s, visibility: _v, owner: _o, ...snapshot } = image;
   return snapshot;
 };
