@@ -49,6 +49,8 @@ const qemuOptions = ({
   OMNIVISOR_MIGRATION_ADDRESS: migrationAddress,
   OMNIVISOR_SHARED_DISKS: sharedDisks,
   OMNIVISOR_CPU_MODEL: cpuModels,
+  OMNIVISOR_CPU_DEDICATED_SET: dedicated,
+  OMNIVISOR_CPU_SHARED_SET: shared,
   ...config
 }: AgentConfig): QemuDriverOptions => ({
   stateDir: config.OMNIVISOR_STATE_DIR,
@@ -56,6 +58,7 @@ const qemuOptions = ({
   ...(migrationAddress === undefined ? {} : { migrationAddress }),
   ...(sharedDisks === undefined ? {} : { sharedDisks }),
   ...(cpuModels === undefined ? {} : { cpuModels }),
+  ...(dedicated || shared ? { cpus: { dedicated: dedicated ?? [], ...(shared ? { shared } : {}) } } : {}),
 });
 
 export interface OpenedDriver {

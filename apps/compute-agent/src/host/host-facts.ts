@@ -20,8 +20,10 @@ export const machineId = (): Promise<string> =>
 /** Changes when the machine boots. */
 export const bootId = (): Promise<string> => read('/proc/sys/kernel/random/boot_id');
 
-const shareOf = ({ vcpus, memoryMib, diskGib }: HostInventory, shares: number): HostInventory => ({
-  vcpus: Math.max(1, Math.floor(vcpus / shares)),
+/** Dedicated processors are the agent's own, however many share the machine. */
+const shareOf = ({ vcpus, memoryMib, diskGib, ...own }: HostInventory, shares: number): HostInventory => ({
+  ...own,
+  vcpus: vcpus === 0 ? 0 : Math.max(1, Math.floor(vcpus / shares)),
   memoryMib: Math.floor(memoryMib / shares),
   diskGib: Math.floor(diskGib / shares),
 });

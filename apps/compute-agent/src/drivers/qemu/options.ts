@@ -1,4 +1,5 @@
 import type { HostInventory } from '../hypervisor-driver.js';
+import type { CpuSets } from './dedicated-cpus.js';
 
 export interface QemuDriverOptions {
   /** Folder for guests; whatever lies in it survives the agent and the host. */
@@ -9,6 +10,8 @@ export interface QemuDriverOptions {
   readonly accel?: 'kvm' | 'tcg';
   /** CPU models of QEMU, best first: guests get the first of them that the host can run whole; none: as good as it has. */
   readonly cpuModels?: readonly string[];
+  /** Which processors of the machine are for whom; without, all guests share them all. */
+  readonly cpus?: CpuSets;
   /** Folder for the disks of guests, on storage that other hosts have in the same place. */
   readonly sharedDisks?: string;
   /** Address where other hosts reach this one to send it guests; without it they come from this machine only. */

@@ -11,6 +11,7 @@ import { FIRMWARE } from './command-line.js';
 import { askModels, type CpuModel } from './cpu-models.js';
 import type { MachineTypes } from './devices.js';
 import { cpuArgument, type Execution } from './guest-cpu.js';
+import { hasThreads, machineCpus } from './machine-cpus.js';
 import { hasTpm } from './tpm.js';
 
 /** What QEMU can do on this host, found out by running guests. */
@@ -184,6 +185,7 @@ export const reportOf = (found: Capabilities | HypervisorError): ProbeReport => 
       `CUSTOM_ACCEL_${accel.toUpperCase()}`,
       ...(found.cpuFlags ? cpuTraits(found.cpuFlags) : kvm ? cpuTraits(flags) : TCG_TRAITS),
       ...(isWhole ? [cpuModelTrait(cpuModel)] : []),
+      ...(hasThreads(machineCpus()) ? ['HW_CPU_HYPERTHREADING'] : []),
     ],
     cpuInfo: {
       arch: 'x86_64',

@@ -56,6 +56,10 @@ export class QemuGuest {
     }
   }
 
+  pid(guest: GuestDefinition): number | null {
+    return findProcess(this.dir, guest);
+  }
+
   hasProcess(guest: GuestDefinition): boolean {
     return findProcess(this.dir, guest) !== null;
   }
@@ -84,6 +88,7 @@ export class QemuGuest {
     execution: Execution,
     signal: AbortSignal,
     extra: readonly string[] = [],
+    cpus: readonly number[] | null = null,
   ): Promise<void> {
     const { store, qemu, startTimeout } = this.settings;
     this.disconnect();
@@ -95,6 +100,7 @@ export class QemuGuest {
       guest,
       qemu,
       args: argumentsFor(guest, execution, extra),
+      cpus,
       timeout: startTimeout,
       signal,
       ready: () =>
