@@ -147,11 +147,6 @@ const image = {
   properties: { os_type: 'linux' },
 } as unknown as ImageSnapshot;
 
-const imagesThere: ReadonlyMap<string, ImageSnapshot> = new Map([
-  [IMAGE, image],
-  [PINNED_IMAGE, { ...image, id: PINNED_IMAGE as ImageSnapshot['id'], properties: { hw_cpu_policy: 'dedicated' } }],
-]);
-
 const glanceImage = {
   id: IMAGE,
   name: 'tiny',
@@ -192,6 +187,8 @@ export interface ComputeApp {
   place(serverId: string, attempt: number): Promise<void>;
   /** What the host of a server says of it; `requestId`: of what was asked for by that request. */
   report(serverId: string, fact: HostFact, requestId?: string): Promise<void>;
+  /** Images beside the one, by id, and what differs from it. */
+  readonly images: Map<string, Partial<ImageSnapshot>>;
   /** Images that were begun for snapshots. */
   readonly snapshots: { readonly imageId: string; readonly properties: object }[];
   /** What the host of servers answers to live questions from now on; undefined: nothing. */
@@ -225,11 +222,15 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
     ],
   })
   class TestModule {}
-  await world.bus.respond(describeImage, async ({ imageId }) => ({
-    image: imagesThere.has(imageId)
-      ? { ...imagesThere.get(imageId)!, status: 'active', visibility: 'public', owner: null }
-      : null,
-  }));
+  const images: ComputeApp['images'] = new Map([
+    [IMAGE, {}],
+    [PINNED_IMAGE, { properties: { hw_cpu_policy: 'dedicated' } }],
+  ]);
+  await world.bus.respond(describeImage, async ({ imageId }) => {
+    const own = images.get(imageId);
+    const facts = { id: imageId, status: 'active', visibility: 'public', owner: null };
+    return { image: own ? { ...image, ...own, ...facts } : null };
+  });
   const snapshots: ComputeApp['snapshots'] = [];
   await world.bus.respond(beginSnapshotImage, async (begun) => {
     snapshots.push(begun);
@@ -354,6 +355,7 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
       await core.commands.execute(serverAggregate, serverId, command, context());
     },
     report,
+    images,
     snapshots,
     hostAnswers: () => undefined,
     hostLacks,

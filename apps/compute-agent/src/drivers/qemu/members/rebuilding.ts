@@ -93,5 +93,11 @@ const refuseOtherPolicy = ({ wishes, cpus, vcpus }: GuestDefinition, spec: Guest
     throw new HypervisorError('unsupported', 'a rebuild does not change how a server has CPUs (hw_cpu_policy)');
 };
 
-export const directBootOf = ({ directBoot }: GuestSpec): GuestDefinition['directBoot'] =>
-  directBoot && { ramdisk: directBoot.ramdisk !== null, commandLine: directBoot.commandLine };
+export const directBootOf = ({ directBoot, image }: GuestSpec): GuestDefinition['directBoot'] =>
+  directBoot && {
+    ramdisk: directBoot.ramdisk !== null,
+    commandLine: directBoot.commandLine ?? commandLine(image.properties.hw_disk_bus ?? 'virtio'),
+  };
+
+/** Nova's, for the names that Linux gives disks of this bus. */
+const commandLine = (diskBus: string) => `root=/dev/${diskBus === 'virtio' ? 'vda' : 'sda'} console=tty0 console=ttyS0`;
