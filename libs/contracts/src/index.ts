@@ -7,6 +7,7 @@ export * from './bus/images.js';
 export * from './bus/permissions.js';
 export * from './bus/rdp-ticket.js';
 export * from './bus/services.js';
+export * from './cpu-policy.js';
 export * from './envelope.js';
 export * from './errors.js';
 export * from './event-set.js';

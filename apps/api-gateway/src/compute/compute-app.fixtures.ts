@@ -135,6 +135,8 @@ class TestSettings extends ComputeSettings {
 /** Where `activate` places servers. */
 export const HOST = '0a4b8f7e-16a1-4b93-8a5e-0d7a0c4f7a02' as HostId;
 export const IMAGE = 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b01';
+/** As `IMAGE`, for servers with CPUs of their own. */
+export const PINNED_IMAGE = 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b02';
 const image = {
   id: IMAGE,
   name: 'tiny',
@@ -224,7 +226,10 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
     ],
   })
   class TestModule {}
-  const images: ComputeApp['images'] = new Map([[IMAGE, {}]]);
+  const images: ComputeApp['images'] = new Map([
+    [IMAGE, {}],
+    [PINNED_IMAGE, { properties: { hw_cpu_policy: 'dedicated' } }],
+  ]);
   await world.bus.respond(describeImage, async ({ imageId }) => {
     const own = images.get(imageId);
     const facts = { id: imageId, status: 'active', visibility: 'public', owner: null };

@@ -9,8 +9,10 @@ import {
 } from '../drivers/hypervisor-driver.js';
 import type { NetworkOffers } from '../network/network-offers.js';
 
-const shareOf = ({ vcpus, memoryMib, diskGib }: HostInventory, shares: number): HostInventory => ({
-  vcpus: Math.max(1, Math.floor(vcpus / shares)),
+/** Dedicated processors are the agent's own, however many share the machine. */
+const shareOf = ({ vcpus, memoryMib, diskGib, ...own }: HostInventory, shares: number): HostInventory => ({
+  ...own,
+  vcpus: vcpus === 0 ? 0 : Math.max(1, Math.floor(vcpus / shares)),
   memoryMib: Math.floor(memoryMib / shares),
   diskGib: Math.floor(diskGib / shares),
 });

@@ -18,7 +18,7 @@ export class Capacity {
   /** Of those that answer. */
   async inventory(): Promise<HostInventory> {
     const { told } = await this.members.ask((on) => this.of(on));
-    const sum = (key: keyof HostInventory) => told.reduce((total, host) => total + host[key], 0);
+    const sum = (key: 'vcpus' | 'memoryMib' | 'diskGib') => told.reduce((total, host) => total + host[key], 0);
     return { vcpus: sum('vcpus'), memoryMib: sum('memoryMib'), diskGib: sum('diskGib') };
   }
 

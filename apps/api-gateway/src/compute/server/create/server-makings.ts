@@ -1,4 +1,5 @@
 import {
+  cpuPolicyOf,
   describeImage,
   type FlavorSnapshot,
   forbidden,
@@ -79,6 +80,8 @@ export const imageFor = async (
     throw invalid(
       `Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is ${disk} bytes, minimum size is ${image.minDisk * GIB} bytes.`,
     );
+  const { conflict } = cpuPolicyOf(flavor, image);
+  if (conflict !== null) throw invalid(conflict);
   return imageSnapshot(core, call, image, unknown);
 };
 
