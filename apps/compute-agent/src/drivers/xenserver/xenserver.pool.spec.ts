@@ -91,6 +91,20 @@ describe('a pool', () => {
   });
 });
 
+describe('a guest that takes its time to shut down', () => {
+  it('is cut off after its grace, also when its shutdown does not let itself be cancelled', async () => {
+    const slow = await pools.start({ shutdownPatience: 60_000 });
+    const driver = pools.drive({ access: { ...slow.options().access, cancelGrace: 100 } }, slow);
+    const { id } = await pools.running(driver, {}, slow);
+    slow.double.ignorePowerButton(pools.recordOf(id, slow).uuid);
+    slow.double.faults.add({ method: 'task.cancel', error: ['OPERATION_NOT_ALLOWED', 'not now'] });
+    await driver.powerOff(id, ms(200));
+    expect(await driver.inspect(id)).toMatchObject({ power: 'shutdown' });
+    slow.double.faults.clear();
+    await driver.destroy(id);
+  });
+});
+
 describe('rights', () => {
   it('of vm-power-admin suffice for everything but what the pool itself is changed by', async () => {
     const strict = await pools.start({ users: [{ name: 'root', password: 'secret', role: 'vm-power-admin' }] });

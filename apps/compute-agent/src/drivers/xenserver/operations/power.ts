@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HypervisorError } from '../../hypervisor-driver.js';
 import { xapiCode } from '../transport/xapi-error.js';
-import type { XapiSession } from '../transport/xapi-session.js';
+import { TaskGoesOn, type XapiSession } from '../transport/xapi-session.js';
 import { refuseAborted } from './aborted.js';
 import type { Place } from './place.js';
 import type { Ref, VmRecord } from './records.js';
@@ -41,7 +41,7 @@ export class Power {
   }
 
   /**
-   * Asks as often as the guest lets it pass, then cuts the power.
+   * Asks as often as the guest lets it pass, then cuts the power, also of one whose shutdown does not let itself be cancelled.
    * @param grace milliseconds; 0 cuts it at once
    * @param signal an abort leaves the guest as it is
    */
@@ -53,7 +53,7 @@ export class Power {
         await this.xapi.run('VM.clean_shutdown', [vm], { limit: deadline - Date.now(), signal });
       } catch (error) {
         const code = xapiCode(error) ?? '';
-        if (CANNOT_BE_ASKED.has(code)) break;
+        if (CANNOT_BE_ASKED.has(code) || error instanceof TaskGoesOn) break;
         if (!DID_NOT_FOLLOW.has(code) && code !== 'VM_BAD_POWER_STATE') throw error;
         const soon = Math.min(500, Math.max(0, deadline - Date.now()));
         await sleep(soon, undefined, { signal }).catch(() => undefined);
