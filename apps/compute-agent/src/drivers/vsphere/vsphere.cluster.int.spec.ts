@@ -248,11 +248,25 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
 
   it('is left and joined again for maintenance', async () => {
     const driver = drive();
+    const { id: other } = await vcenter.running(driver);
+    await move(other, 1);
+    const [before, whole] = [await driver.inventory(), drive({ member: null })];
+    const all = await whole.inventory();
     await driver.maintenance!.enter(never);
+    const words = 'the member is in maintenance mode';
+    await expect(driver.check()).rejects.toMatchObject({ code: 'unavailable', message: words });
+    expect(await driver.probe(never)).toMatchObject({ health: 'unhealthy', reason: words, inMaintenance: true });
+    expect(await driver.inspect(other)).toMatchObject({ power: 'running', stage: 'settled' });
+    expect(await driver.inventory()).toEqual(before);
+    await whole.check();
+    expect(await whole.inventory()).toMatchObject({
+      ...{ vcpus: all.vcpus - before.vcpus, memoryMib: all.memoryMib - before.memoryMib, diskGib: all.diskGib },
+    });
     await expect(driver.spawn(vcenter.guest(newId()), never)).rejects.toMatchObject({ code: 'noResources' });
     await driver.maintenance!.leave();
+    await driver.check();
     const { id } = await vcenter.running(driver);
-    await driver.destroy(id);
+    for (const each of [id, other]) await driver.destroy(each);
   });
 
   it('goes on with what its answer was lost of', async () => {

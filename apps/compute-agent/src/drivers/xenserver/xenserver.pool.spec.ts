@@ -140,6 +140,55 @@ describe('rights', () => {
 });
 
 describe('maintenance', () => {
+  const setHost = (n: number, change: Record<string, unknown>) =>
+    pools.first.double.db.set('host', pools.first.double.host(n), change);
+  const setLive = (n: number, live: boolean) =>
+    pools.first.double.db.set('host_metrics', pools.first.double.db.get('host', pools.first.double.host(n)).metrics, {
+      live,
+    });
+
+  it('of its member is told, however it came; guests there are answered, and their host still counts', async () => {
+    const driver = pools.drive();
+    const { id } = await pools.running(driver);
+    const before = await driver.inventory();
+    setHost(0, { enabled: false });
+    const words = 'the member is in maintenance mode';
+    await expect(driver.check()).rejects.toMatchObject({ code: 'unavailable', message: words });
+    expect(await driver.probe(never)).toMatchObject({
+      ...{ health: 'unhealthy', reason: words, inMaintenance: true, hypervisorVersion: 8_004_000 },
+    });
+    expect(await driver.inspect(id)).toMatchObject({ power: 'running', stage: 'settled' });
+    expect((await driver.list()).map(({ mark }) => mark.serverId)).toContain(id);
+    expect(await driver.inventory()).toEqual(before);
+    setHost(0, { enabled: true });
+    await driver.check();
+    expect(await driver.probe(never)).toMatchObject({ health: 'healthy' });
+    await driver.destroy(id);
+  });
+
+  it('of members, or their death, takes what they have from a pool that is one host', async () => {
+    const whole = pools.drive({ member: null });
+    const [all, one] = [await whole.inventory(), await pools.drive().inventory()];
+    for (const lose of [() => setHost(1, { enabled: false }), () => setLive(1, false)]) {
+      lose();
+      await whole.check();
+      const { vcpus, memoryMib, diskGib } = await whole.inventory();
+      expect({ vcpus, memoryMib, diskGib }).toEqual({ ...one, diskGib: all.diskGib });
+      setHost(1, { enabled: true });
+      setLive(1, true);
+    }
+    for (const n of [0, 1]) setHost(n, { enabled: false });
+    await expect(whole.check()).rejects.toMatchObject({ message: 'every member is in maintenance mode' });
+    expect(await whole.probe(never)).toMatchObject({ health: 'unhealthy', inMaintenance: true });
+    for (const n of [0, 1]) setLive(n, false);
+    await expect(whole.check()).rejects.toMatchObject({ message: 'no member of the pool lives' });
+    for (const n of [0, 1]) {
+      setLive(n, true);
+      setHost(n, { enabled: true });
+    }
+    expect(await whole.inventory()).toEqual(all);
+  });
+
   it('moves guests to other members, and they stay ours', async () => {
     const driver = pools.drive();
     const { id } = await pools.running(driver);
