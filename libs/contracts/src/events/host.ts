@@ -20,7 +20,7 @@ export const ProbeResult = z.object({
 });
 export type ProbeResult = z.infer<typeof ProbeResult>;
 
-/** Facts of a host that change rarely, as its agent reports them when a session starts. */
+/** Facts of a host that change rarely, as its agent reports them when a session starts, and when they have changed. */
 export const HostFacts = z.object({
   hostname: z.string(),
   /** Hypervisor hostname as Nova shows it. */
@@ -79,11 +79,11 @@ export const hostEvents = eventSet({
       z.object({ ...host, session: z.number().int().positive(), facts: HostFacts }),
     ),
     HostProbed: event(
-      'What runs guests on the host became well, ill, or ill in another way. It gets servers only while it is well.',
+      'What runs guests on the host became well, ill, or ill in another way, or the host has more or less by now. It gets servers only while it is well.',
       z.object({
         ...host,
         probes: z.array(ProbeResult),
-        /** What the host is now, where it was probed anew. */
+        /** What the host is now, where it was looked at anew. */
         facts: HostFacts.optional(),
       }),
     ),

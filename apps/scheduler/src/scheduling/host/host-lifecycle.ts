@@ -82,13 +82,22 @@ const reportQuarantine = (
 const textOf = (probes: readonly ProbeResult[]): string =>
   JSON.stringify(probes.map(({ backend, health, reason, version }) => [backend, health, reason, version]));
 
+/** Whatever order its fields came in, but for how its hypervisors are. */
+const factsText = ({ probes: _, ...facts }: HostFacts): string =>
+  JSON.stringify(facts, (_key, value) =>
+    value !== null && typeof value === 'object' && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value,
+  );
+
 /** An agent that has found no hypervisor speaks for a host that nobody drives. */
 const probed = (
   { hostId, session, probes, facts }: Extract<HostCommand, { type: 'probed' }>,
   host: Host,
 ): HostEvent[] => {
   if (session === 0 ? host.up : session !== host.session) throw hostBus.sessionEnded(session, host.session);
-  if (!facts && textOf(probes) === textOf(host.probes)) return [];
+  const isNews = facts && !(host.facts && factsText(facts) === factsText(host.facts));
+  if (!isNews && textOf(probes) === textOf(host.probes)) return [];
   return [{ type: 'HostProbed', data: { hostId, probes: [...probes], ...(facts ? { facts } : {}) } }];
 };
 
