@@ -211,6 +211,29 @@ describe('maintenance', () => {
   });
 });
 
+describe('adoption', () => {
+  it('is refused to a guest with a disk that others have as well', async () => {
+    const driver = pools.drive();
+    const { db } = pools.first.double;
+    const { nativeId, nics, remove, untouched } = await pools.first.foreign();
+    const [vm] = db.all('VM').find(([, { uuid }]) => uuid === nativeId)!;
+    const { VDI: vdi } = db.get('VBD', db.childrenOf('VBD', 'VM', vm)[0]!);
+    const { mark } = pools.first.guest(newId());
+    const refused = { code: 'unsupported', message: expect.stringContaining('shares a disk') };
+    db.set('VDI', vdi, { sharable: true });
+    await expect(driver.adoption.adopt(nativeId, mark, nics)).rejects.toMatchObject(refused);
+    db.set('VDI', vdi, { sharable: false });
+    const other = await pools.first.pool.vm({ name_label: 'other' });
+    await pools.first.pool.vbd(other, vdi);
+    await expect(driver.adoption.adopt(nativeId, mark, nics)).rejects.toMatchObject(refused);
+    expect(await untouched()).toBe(true);
+    await pools.first.pool.call('VM.destroy', other);
+    expect(await driver.adoption.adopt(nativeId, mark, nics)).toMatchObject({ power: 'running' });
+    await driver.adoption.release(mark.serverId);
+    await remove();
+  });
+});
+
 describe('another pool', () => {
   it('takes a guest with its memory and disk, and nothing can start where it was', async () => {
     const other = await pools.start();
