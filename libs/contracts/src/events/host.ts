@@ -46,6 +46,8 @@ export const HostFacts = z.object({
   physicalNetworks: z.array(z.string()).optional(),
   /** Forms in which it sends a server's disk, best first; absent when it cannot. */
   snapshotFormats: z.array(ImageFormat).optional(),
+  /** Its hypervisor can move its guests to others of their kind, and take none; absent: it cannot. */
+  maintenance: z.boolean().optional(),
   /** Where it takes running guests from other machines; absent when it takes none, or its hypervisor knows. */
   migrationAddress: z.string().max(255).optional(),
   /**
@@ -96,6 +98,26 @@ export const hostEvents = eventSet({
     HostDisabled: event(
       'An operator keeps new servers away from the host.',
       z.object({ ...host, reason: z.string().nullable() }),
+    ),
+    HostMaintenanceRequested: event(
+      'An operator has the hypervisor of the host move its guests to other members of its pool or cluster, and take no others.',
+      z.object({ ...host, generation: z.number().int().positive(), reason: z.string().nullable() }),
+    ),
+    HostMaintenanceEntered: event(
+      'The hypervisor has moved the guests of the host elsewhere. They are still its servers.',
+      z.object({ ...host, generation: z.number().int().positive() }),
+    ),
+    HostMaintenanceEndRequested: event(
+      'An operator lets the hypervisor of the host take guests again.',
+      z.object({ ...host, generation: z.number().int().positive() }),
+    ),
+    HostMaintenanceLeft: event(
+      'The hypervisor of the host takes guests again.',
+      z.object({ ...host, generation: z.number().int().positive() }),
+    ),
+    HostMaintenanceFailed: event(
+      'The hypervisor could not empty the host, or not take it back; why, it says itself.',
+      z.object({ ...host, generation: z.number().int().positive(), reason: z.string() }),
     ),
     HostFenced: event(
       'An operator vouches that nothing runs on the host any more; its claims are released.',

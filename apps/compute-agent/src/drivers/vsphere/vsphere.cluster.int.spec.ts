@@ -249,7 +249,7 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
 
   it('is left and joined again for maintenance', async () => {
     const driver = drive();
-    const { id: other } = await vcenter.running(driver);
+    const { id: other, nics } = await vcenter.running(driver);
     await move(other, 1);
     const [before, whole] = [await driver.inventory(), drive({ member: null })];
     const all = await whole.inventory();
@@ -263,6 +263,7 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
     expect(await whole.inventory()).toMatchObject({
       ...{ vcpus: all.vcpus - before.vcpus, memoryMib: all.memoryMib - before.memoryMib, diskGib: all.diskGib },
     });
+    await driver.reboot(other, 'hard', nics);
     await expect(driver.spawn(vcenter.guest(newId()), never)).rejects.toMatchObject({ code: 'noResources' });
     await driver.maintenance!.leave();
     await driver.check();

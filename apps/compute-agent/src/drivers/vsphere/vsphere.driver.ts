@@ -218,7 +218,9 @@ export class VsphereDriver implements HypervisorDriver {
   }
 
   survey(): Promise<Survey> {
-    return this.wrap('looking at the vCenter', () => new Probe(this.session, this.read, this.updates, this.host).survey());
+    return this.wrap('looking at the vCenter', () =>
+      new Probe(this.session, this.read, this.updates, this.host).survey(),
+    );
   }
 
   inventory(): Promise<HostInventory> {

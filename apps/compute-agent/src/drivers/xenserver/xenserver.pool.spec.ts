@@ -191,12 +191,18 @@ describe('maintenance', () => {
 
   it('moves guests to other members, and they stay ours', async () => {
     const driver = pools.drive();
-    const { id } = await pools.running(driver);
+    const { id, nics } = await pools.running(driver);
     await driver.maintenance!.enter(never);
     expect(pools.first.double.db.get('host', pools.recordOf(id).resident_on).name_label).toBe('xs2');
     expect(await driver.inspect(id)).toMatchObject({ power: 'running', stage: 'settled' });
     await expect(driver.spawn(pools.first.guest(newId()), never)).rejects.toMatchObject({ code: 'noResources' });
+    await driver.reboot(id, 'hard', nics);
+    await driver.suspending.suspend(id);
+    await driver.suspending.resume(id);
+    expect(await driver.inspect(id)).toMatchObject({ power: 'running', stage: 'settled' });
     await driver.maintenance!.leave();
+    await driver.reboot(id, 'hard', nics);
+    expect(pools.first.double.db.get('host', pools.recordOf(id).resident_on).name_label).toBe('xs1');
     await driver.destroy(id);
   });
 
@@ -213,21 +219,22 @@ describe('maintenance', () => {
 
 describe('adoption', () => {
   it('is refused to a guest with a disk that others have as well', async () => {
-    const driver = pools.drive();
-    const { db } = pools.first.double;
-    const { nativeId, nics, remove, untouched } = await pools.first.foreign();
+    const own = await pools.start();
+    const driver = pools.drive({}, own);
+    const { db } = own.double;
+    const { nativeId, nics, remove, untouched } = await own.foreign();
     const [vm] = db.all('VM').find(([, { uuid }]) => uuid === nativeId)!;
     const { VDI: vdi } = db.get('VBD', db.childrenOf('VBD', 'VM', vm)[0]!);
-    const { mark } = pools.first.guest(newId());
+    const { mark } = own.guest(newId());
     const refused = { code: 'unsupported', message: expect.stringContaining('shares a disk') };
     db.set('VDI', vdi, { sharable: true });
     await expect(driver.adoption.adopt(nativeId, mark, nics)).rejects.toMatchObject(refused);
     db.set('VDI', vdi, { sharable: false });
-    const other = await pools.first.pool.vm({ name_label: 'other' });
-    await pools.first.pool.vbd(other, vdi);
+    const other = await own.pool.vm({ name_label: 'other' });
+    await own.pool.vbd(other, vdi);
     await expect(driver.adoption.adopt(nativeId, mark, nics)).rejects.toMatchObject(refused);
     expect(await untouched()).toBe(true);
-    await pools.first.pool.call('VM.destroy', other);
+    await own.pool.call('VM.destroy', other);
     expect(await driver.adoption.adopt(nativeId, mark, nics)).toMatchObject({ power: 'running' });
     await driver.adoption.release(mark.serverId);
     await remove();

@@ -1,8 +1,8 @@
 import { type HostInventory, HypervisorError } from '../../hypervisor-driver.js';
 import type { Found, PropertyReader } from '../transport/properties.js';
 import { type AnswerObject, listOf, Ref } from '../transport/soap.js';
-import { isFault } from '../transport/vim-fault.js';
 import type { Updates } from '../transport/updates.js';
+import { isFault } from '../transport/vim-fault.js';
 import type { VimSession } from '../transport/vim-session.js';
 import { type Member, Place } from './place.js';
 
@@ -127,16 +127,12 @@ export class Host {
 
   /** Members that the vCenter reaches. */
   async connected(paths: readonly string[]): Promise<Found[]> {
-    return (await this.hosts(paths)).filter(
-      ({ properties }) => properties['runtime.connectionState'] === 'connected',
-    );
+    return (await this.hosts(paths)).filter(({ properties }) => properties['runtime.connectionState'] === 'connected');
   }
 
   /** Members that take guests. */
   async working(paths: readonly string[]): Promise<Found[]> {
-    return (await this.connected(paths)).filter(
-      ({ properties }) => properties['runtime.inMaintenanceMode'] !== true,
-    );
+    return (await this.connected(paths)).filter(({ properties }) => properties['runtime.inMaintenanceMode'] !== true);
   }
 
   /** Of a whole cluster, what the members that take guests have. */
