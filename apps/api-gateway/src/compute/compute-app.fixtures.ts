@@ -14,10 +14,12 @@ import {
   type HostId,
   hostBus,
   type ImageSnapshot,
+  isReached,
   mib,
   type NewEvent,
   notFound,
   type PortId,
+  type Position,
   type RequestedNetwork,
   type RequestId,
   type SecurityGroupId,
@@ -191,6 +193,8 @@ export interface ComputeApp {
   readonly snapshots: { readonly imageId: string; readonly properties: object }[];
   /** What the host of servers answers to live questions from now on; undefined: nothing. */
   hostAnswers: (question: Question) => Partial<z.input<typeof hostBus.answer.request>> | undefined;
+  /** The whole log. */
+  events(): Promise<readonly { readonly type: string }[]>;
   /** The host has missed its beats. */
   hostGoesDown(): Promise<void>;
   /** The host is up, and has all features but these from now on. */
@@ -286,7 +290,9 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
   const hostLacks = async (...lacking: Feature[]) => {
     const enrolled = { hostId: host, name: 'compute-1', availabilityZone: 'nova', publicKey: 'U', providerId: host };
     if (sessions === 0) await tell('HostEnrolled', enrolled);
-    const has = (Object.keys(features) as Feature[]).filter((feature) => !lacking.includes(feature));
+    const has = (Object.keys(features) as Feature[]).filter(
+      (feature) => isReached(feature) && !lacking.includes(feature),
+    );
     const facts = hostFacts(has.map((feature) => features[feature].trait));
     await tell('HostSessionStarted', { hostId: host, session: ++sessions, facts });
   };
@@ -353,6 +359,7 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
     images,
     snapshots,
     hostAnswers: () => undefined,
+    events: () => world.store.readAll(0 as Position, 10_000),
     hostLacks,
     hostGoesDown: () => tell('HostWentDown', { hostId: host, session: sessions, missedBeats: 3 }),
     close: async () => {

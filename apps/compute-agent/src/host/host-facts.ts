@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { features, type HostFacts, type ProbeResult } from '@omnivisor/contracts';
+import { features, type HostFacts, isReached, type ProbeResult } from '@omnivisor/contracts';
 import {
   featuresOf,
   type HostInventory,
@@ -74,7 +74,9 @@ export const hostFacts = async (
       ...new Set([
         ...report.traits,
         ...(options.network?.traits ?? []),
-        ...featuresOf(driver).map((feature) => features[feature].trait),
+        ...featuresOf(driver)
+          .filter(isReached)
+          .map((feature) => features[feature].trait),
         ...(reach?.traits ?? []),
       ]),
     ].sort(),
