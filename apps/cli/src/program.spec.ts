@@ -49,6 +49,25 @@ describe('the command line', () => {
     await omnivisor('host list --json', { 'scheduler host-list': [host] });
     expect(JSON.parse(lines.join('\n'))).toEqual([host]);
   });
+  it('waits until a host is emptied, or says why it is not', async () => {
+    const asked = { ...host, enabled: false, maintenance: { on: true, state: 'asked', error: null } };
+    const answers = (state: string, error: string | null = null) => ({
+      'scheduler host-maintenance-on': asked,
+      'scheduler host-list': [{ ...asked, healthy: error !== null, maintenance: { on: true, state, error } }],
+    });
+    expect(await omnivisor('host maintenance alpha on --reason disk', answers('done'))).toBe(exitCodes.ok);
+    expect(lines[0]).toBe('host alpha is being emptied; this may take hours');
+    expect(lines.at(-1)).toMatch(/^alpha +h1 +nova +up, unhealthy, in maintenance +no/);
+    const failed = answers('failed', 'emptying the host was refused: NO_HOSTS_AVAILABLE()');
+    expect(await omnivisor('host maintenance alpha on', failed)).not.toBe(exitCodes.ok);
+    expect(errors).toEqual([
+      'omnivisor: host alpha is not emptied: emptying the host was refused: NO_HOSTS_AVAILABLE()',
+    ]);
+    lines = [];
+    expect(await omnivisor('host maintenance alpha on --no-wait', answers('done'))).toBe(exitCodes.ok);
+    expect(lines.at(-1)).toMatch(/^alpha +h1 +nova +up, being emptied/);
+    expect(await omnivisor('host maintenance alpha perhaps')).not.toBe(exitCodes.ok);
+  });
   it('trusts nobody where the file of trusted keys has none', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'keys-'));
     writeFileSync(join(folder, 'keys'), '# none yet\n');

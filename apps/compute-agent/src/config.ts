@@ -38,6 +38,8 @@ const settings = z.object({
   OMNIVISOR_SPAWNS: count.default(2),
   /** Times as long as usual that the hypervisor may take: 4 s for a look at it, until it counts as dead, 30 s for a probe. */
   OMNIVISOR_PATIENCE: z.coerce.number().min(1).default(1),
+  /** Seconds, give or take a fifth, after which a host that is well is asked anew for what it has. */
+  OMNIVISOR_SURVEY_SECONDS: count.min(10).default(300),
   /** Agents that share this machine's processors, memory and disk, this one included. */
   OMNIVISOR_MACHINE_SHARES: count.min(1).default(1),
   /** Addresses between the networks of this machine and the machine itself, two for each network. */

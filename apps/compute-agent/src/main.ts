@@ -117,6 +117,7 @@ const agent = new Agent({
   random: Math.random,
   spawns: driver.backend === 'fake' ? 64 : config.OMNIVISOR_SPAWNS,
   patience: config.OMNIVISOR_PATIENCE,
+  surveyEvery: seconds(config.OMNIVISOR_SURVEY_SECONDS),
 });
 lifecycle.onStop('agent', () => agent.stop());
 

@@ -1,10 +1,16 @@
-import { invalid } from '@omnivisor/contracts';
-import type { Command } from 'commander';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { conflict, DomainError, invalid } from '@omnivisor/contracts';
+import { Argument, type Command } from 'commander';
 import { printJson, printLine, printTable } from '../output.js';
 import { count } from './arguments.js';
 import type { CommandContext } from './context.js';
 import { withNewKey } from './new-key.js';
 
+interface Maintenance {
+  readonly on: boolean;
+  readonly state: 'asked' | 'done' | 'failed';
+  readonly error: string | null;
+}
 interface HostLine {
   readonly id: string;
   readonly name: string;
@@ -16,6 +22,7 @@ interface HostLine {
   readonly node: string | null;
   readonly quarantined: number;
   readonly healthy: boolean;
+  readonly maintenance?: Maintenance | null;
   /** What is left to do by hand. */
   readonly note?: string;
 }
@@ -34,6 +41,20 @@ interface Enrolled {
 }
 
 const APP = 'scheduler';
+/** Milliseconds between two looks at a host that is being emptied. */
+const LOOK = 2_000;
+/** Looks in a row without an answer that are put up with. */
+const PATIENCE = 20;
+
+const maintenanceOf = ({ maintenance }: HostLine): string | null => {
+  if (!maintenance || (!maintenance.on && maintenance.state === 'done')) return null;
+  const { on, state } = maintenance;
+  if (state === 'done') return 'in maintenance';
+  if (state === 'failed') return on ? 'not emptied' : 'not taken back';
+  return on ? 'being emptied' : 'being taken back';
+};
+const stateOf = (host: HostLine): string =>
+  [host.state, ...(host.healthy ? [] : ['unhealthy']), maintenanceOf(host) ?? []].flat().join(', ');
 
 export const hostCommands = (program: Command, context: CommandContext): void => {
   const { out } = context;
@@ -46,7 +67,7 @@ export const hostCommands = (program: Command, context: CommandContext): void =>
       ['NAME', (h) => h.name],
       ['ID', (h) => h.id],
       ['ZONE', (h) => h.availabilityZone],
-      ['STATE', (h) => (h.healthy ? h.state : `${h.state}, unhealthy`)],
+      ['STATE', stateOf],
       ['ENABLED', (h) => (h.enabled ? 'yes' : `no${h.disabledReason ? ` (${h.disabledReason})` : ''}`)],
       ['HYPERVISOR', (h) => h.hypervisor],
       ['QUARANTINED', (h) => h.quarantined],
@@ -98,6 +119,42 @@ export const hostCommands = (program: Command, context: CommandContext): void =>
   change('disable', 'keep new servers away from it', true);
   change('fence', 'vouch that nothing runs on it any more; what was claimed of it is released', true);
   change('retire', 'it left for good; its key is refused from now on', false);
+
+  /** The host once its hypervisor has done what it was asked. Who looks away changes nothing. */
+  const maintained = async (seen: HostLine): Promise<HostLine> => {
+    let now = seen;
+    for (let lost = 0; now.maintenance?.state === 'asked'; ) {
+      await sleep(LOOK);
+      try {
+        const hosts = (await ask('host-list')) as HostLine[];
+        now = hosts.find(({ id }) => id === seen.id) ?? now;
+        lost = 0;
+      } catch (error) {
+        lost += 1;
+        if (!(error instanceof DomainError && error.kind === 'unavailable') || lost > PATIENCE) throw error;
+      }
+    }
+    return now;
+  };
+
+  host
+    .command('maintenance')
+    .argument('<host>', 'name or id')
+    .addArgument(new Argument('<how>', 'on or off').choices(['on', 'off']))
+    .description('have its hypervisor move its guests to other members of its pool or cluster, or take guests again')
+    .option('--reason <text>', 'why')
+    .option('--no-wait', 'return at once; `host list` tells what becomes of it')
+    .option('--json', 'as JSON')
+    .action(async (name: string, how: 'on' | 'off', { json, reason, wait }) => {
+      const asked = (await ask(`host-maintenance-${how}`, { host: name, ...(reason ? { reason } : {}) })) as HostLine;
+      const waits = wait && asked.maintenance?.state === 'asked';
+      if (waits && !json) printLine(out, `host ${asked.name} is ${maintenanceOf(asked)}; this may take hours`);
+      const after = waits ? await maintained(asked) : asked;
+      if (after.maintenance?.state === 'failed')
+        throw conflict(`host ${after.name} is ${maintenanceOf(after)}: ${after.maintenance.error}`);
+      if (json) return printJson(out, after);
+      show([after]);
+    });
 
   const quarantine = host.command('quarantine').description('guests with our mark that nothing asks for');
   const guests = (lines: readonly GuestLine[]) =>

@@ -31,6 +31,9 @@ export class Desk {
   /** Guests in quarantine that an operator gave up. */
   discard: { serverId: ServerId; attempt: number }[] = [];
   readonly answers: z.output<typeof hostBus.answer.request>[] = [];
+  /** What operators ask of the hypervisor, until it is told to be done, and what was told. */
+  maintenance: { readonly generation: number; readonly on: boolean } | undefined;
+  readonly maintained: { readonly generation: number; readonly error: string | null }[] = [];
   /** Where a snapshot goes; null when nobody waits for it. */
   upload: { url: string | null; format: 'qcow2' } | null = { url: 'memory:snapshot', format: 'qcow2' };
   /** Forms of images that hosts asked for. */
@@ -45,7 +48,15 @@ export class Desk {
   async open(bus: MemoryBus): Promise<void> {
     const boot = { imageUrl: 'memory:', imageId: id(9) as string as ImageId, configDrive: null };
     await bus.respond(hostBus.hello, async () => ({ session: 1, cloudId, hostName: 'h' }));
-    await bus.respond(hostBus.beat, async () => ({ changedAt: 0 }));
+    await bus.respond(hostBus.beat, async () => ({
+      changedAt: 0,
+      ...(this.maintenance ? { maintenance: this.maintenance } : {}),
+    }));
+    await bus.respond(hostBus.maintained, async ({ session: _, ...said }) => {
+      this.maintained.push(said);
+      this.maintenance = undefined;
+      return {};
+    });
     await bus.respond(hostBus.quarantine, async ({ guests }) => {
       if (this.deaf) throw unavailable('no scheduler');
       this.quarantined.splice(0, this.quarantined.length, ...guests.map((g) => g.serverId));

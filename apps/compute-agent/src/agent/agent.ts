@@ -3,6 +3,7 @@ import type { Subscription } from '@omnivisor/platform/ports';
 import { DesiredState } from './desired-state.js';
 import { GuestActions } from './guest-actions.js';
 import { GuestPorts } from './guest-ports.js';
+import { HostMaintenance } from './host-maintenance.js';
 import { HypervisorWatch, LOOK } from './hypervisor-watch.js';
 import { LiveQuestions, type Receive } from './live-questions.js';
 import type { AgentPorts, GroupMembers } from './ports.js';
@@ -47,6 +48,7 @@ export class Agent {
   private session!: Session;
   private actions!: GuestActions;
   private strays!: Strays;
+  private maintenance!: HostMaintenance;
   private subscription: Subscription | undefined;
   private refreshing: Promise<void> | undefined;
   private wanted: 'nothing' | Look = 'nothing';
@@ -78,6 +80,7 @@ export class Agent {
       desired: (id) => this.desired.server(id),
       isBusy: (id) => this.busy.has(id),
     });
+    this.maintenance = new HostMaintenance(this.ports, session);
     session.signal.addEventListener('abort', () => {
       if (this.abort.signal.aborted) return;
       void this.stop()
@@ -140,7 +143,8 @@ export class Agent {
 
   private async beat(): Promise<void> {
     try {
-      const { changedAt } = await this.session.ask(hostBus.beat, {});
+      const { changedAt, maintenance } = await this.session.ask(hostBus.beat, {});
+      if (maintenance) this.maintenance.wants(maintenance);
       if (changedAt > this.desired.version) this.refresh('changes');
     } catch (error) {
       this.failed('beat', error);

@@ -1,4 +1,4 @@
-import type { HostFacts, hostBus, ImageSnapshot } from '@omnivisor/contracts';
+import type { HostFacts, hostBus, ImageSnapshot, Milliseconds } from '@omnivisor/contracts';
 import type { Bus, Clock } from '@omnivisor/platform/ports';
 import type { z } from 'zod';
 import type { GuestNic, HypervisorDriver, ProbeReport } from '../drivers/hypervisor-driver.js';
@@ -61,4 +61,6 @@ export interface AgentPorts {
   readonly spawns?: number;
   /** Times as long as usual that the hypervisor may take; 1 unless told. */
   readonly patience?: number;
+  /** How often the host is asked for what it has, give or take a fifth; 5 minutes unless told. */
+  readonly surveyEvery?: Milliseconds;
 }

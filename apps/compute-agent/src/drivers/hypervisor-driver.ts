@@ -1,7 +1,7 @@
 import type { Backend, Milliseconds, ServerId } from '@omnivisor/contracts';
 import type { DiskGrowing, Disks, Nics, Snapshots } from './interface/device-members.js';
 import type { DriverEvent, FoundGuest, GuestNic, GuestSpec } from './interface/guest.js';
-import type { HostInventory, Maintenance, ProbeReport } from './interface/host.js';
+import type { HostInventory, Maintenance, ProbeReport, Survey } from './interface/host.js';
 import type { DiskFormat } from './interface/image-source.js';
 import type { CrashDumps, Pausing, Rebuilding, Rescuing, Resizing, Suspending } from './interface/lifecycle-members.js';
 import type { Adoption, LiveMigration } from './interface/migration-members.js';
@@ -49,9 +49,15 @@ export interface HypervisorDriver {
 
   /** Runs a throw-away guest where it can: the presence of a device file proves nothing. Never rejects. */
   probe(signal: AbortSignal): Promise<ProbeReport>;
-  /** Cheap, asked every few seconds. @throws HypervisorError `unavailable` when the hypervisor does not answer */
+  /**
+   * Cheap, asked every few seconds.
+   * @throws HypervisorError `unavailable` when the hypervisor does not answer, or its operators have it take no guests
+   */
   check(): Promise<void>;
+  /** Asked every few minutes: the host as it is now. */
   inventory(): Promise<HostInventory>;
+  /** What `probe` tells of the host, without a guest; absent where it does not change under an agent. */
+  survey?(): Promise<Survey>;
 
   /** Every guest that carries the mark of the driver's cloud, whatever its stage and power. */
   list(): Promise<FoundGuest[]>;

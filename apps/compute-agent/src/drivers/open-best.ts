@@ -67,12 +67,16 @@ export interface OpenedDriver {
   readonly probes: readonly ProbeResult[];
 }
 
-/** Probes what is configured, in its order, and opens the first backend that is healthy; null when none is. */
+/**
+ * Probes what is configured, in its order, and opens the first backend that is healthy; else the first that is in
+ * maintenance, whose guests go on; null when there is neither.
+ */
 export const openBest = async (
   config: AgentConfig,
   clock: Clock = new SystemClock(),
 ): Promise<OpenedDriver | { readonly driver: null; readonly probes: readonly ProbeResult[] }> => {
   const probes: ProbeResult[] = [];
+  const rankOf = ({ health, inMaintenance }: ProbeReport) => (health === 'healthy' ? 2 : inMaintenance ? 1 : 0);
   let best: { driver: HypervisorDriver; report: ProbeReport } | null = null;
   for (const backend of config.OMNIVISOR_BACKENDS) {
     const make = makers[backend];
@@ -90,8 +94,10 @@ export const openBest = async (
     }
     const report = await driver.probe(AbortSignal.timeout(Math.ceil(PROBE_LIMIT * config.OMNIVISOR_PATIENCE)));
     probes.push({ backend, health: report.health, reason: report.reason, version: report.version });
-    if (report.health === 'healthy' && !best) best = { driver, report };
-    else await driver.close();
+    if (rankOf(report) > (best ? rankOf(best.report) : 0)) {
+      await best?.driver.close();
+      best = { driver, report };
+    } else await driver.close();
   }
   return best ? { ...best, probes } : { driver: null, probes };
 };

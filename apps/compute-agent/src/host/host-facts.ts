@@ -74,6 +74,7 @@ export const hostFacts = async (
     probes: [...probes],
     ...(options.network ? { physicalNetworks: [...options.network.physicalNetworks] } : {}),
     ...(driver.liveMigration?.address === undefined ? {} : { migrationAddress: driver.liveMigration.address }),
+    ...(driver.maintenance ? { maintenance: true } : {}),
     ...(driver.snapshots ? { snapshotFormats: [...driver.snapshots.formats] } : {}),
     ...(reach ? { migration: reach.migration } : {}),
   };

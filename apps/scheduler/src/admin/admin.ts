@@ -28,6 +28,11 @@ const hostView = (host: Host, quarantined: number) => ({
   state: host.retired ? 'retired' : host.fenced ? 'fenced' : host.up ? 'up' : 'down',
   enabled: host.enabled,
   disabledReason: host.disabledReason,
+  maintenance: host.maintenance && {
+    on: host.maintenance.on,
+    state: host.maintenance.state,
+    error: host.maintenance.error,
+  },
   session: host.session,
   hypervisor: host.facts?.hypervisorType ?? null,
   node: host.facts?.node ?? null,
@@ -53,6 +58,9 @@ export class Admin implements ActivePart {
       'host-enable': (args) => this.change(args, (hostId) => ({ type: 'enable', hostId })),
       'host-disable': (args) =>
         this.change(args, (hostId) => ({ type: 'disable', hostId, reason: textOf(args.reason) || null })),
+      'host-maintenance-on': (args) =>
+        this.change(args, (hostId) => ({ type: 'enterMaintenance', hostId, reason: textOf(args.reason) || null })),
+      'host-maintenance-off': (args) => this.change(args, (hostId) => ({ type: 'leaveMaintenance', hostId })),
       'host-fence': (args) =>
         this.change(args, (hostId) => ({
           type: 'fence',

@@ -1,6 +1,6 @@
-import type { HostId, ServerId } from '@omnivisor/contracts';
+import { at, type HostId, hostBus, type ServerId } from '@omnivisor/contracts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Simulation } from '../testing/simulation.js';
+import { facts, Simulation } from '../testing/simulation.js';
 
 let sim: Simulation;
 beforeEach(() => {
@@ -159,6 +159,28 @@ describe('reserving a place', () => {
     expect((reply as { message: string }).message).toContain('It would fit once a host is enabled again.');
     await send('enable');
     expect(await s.reserve.reserve(sim.request(await sim.server()))).toMatchObject({ kind: 'claimed' });
+  });
+
+  it('leaves a host alone that has less than it gave away, and goes on with it when it has more again', async () => {
+    const s = await sim.scheduler();
+    const hostId = await sim.host(s, 'a', { vcpus: 4 });
+    const servers = [await sim.server(), await sim.server()];
+    for (const server of servers)
+      expect(await s.reserve.reserve(sim.request(server, { vcpus: 2 }))).toMatchObject({ kind: 'claimed' });
+    const has = (change: object) =>
+      sim.bus.request(
+        hostBus.probed,
+        { session: 1, probes: [], facts: facts('a', { vcpus: 4, ...change }) },
+        at(hostBus.probed, hostId),
+      );
+    for (const change of [{ vcpus: 2 }, { vcpus: 0, memoryMib: 0, diskGib: 0 }]) {
+      await has(change);
+      expect(await s.reserve.reserve(sim.request(await sim.server()))).toMatchObject({ kind: 'refused' });
+      expect(await s.reserve.reserve(sim.request(servers[0]!, { vcpus: 2 }))).toMatchObject({ kind: 'claimed' });
+    }
+    expect(s.core.world.providers.get(hostId)?.claims.size).toBe(2);
+    await has({ vcpus: 5 });
+    expect(await s.reserve.reserve(sim.request(await sim.server()))).toMatchObject({ kind: 'claimed', hostId });
   });
 
   it("follows Nova's multipliers when they are set", async () => {

@@ -56,8 +56,19 @@ export const hello = endpoint(
 export const beat = endpoint(
   'host.*.beat',
   z.object({ session }),
-  /** Position of the newest event of the host's servers: an agent with an older version has missed a wake-up. */
-  z.object({ changedAt: z.number().int().nonnegative() }),
+  z.object({
+    /** Position of the newest event of the host's servers: an agent with an older version has missed a wake-up. */
+    changedAt: z.number().int().nonnegative(),
+    /** What its hypervisor is to do with the host, until that is told to be done: empty it, or take guests again. */
+    maintenance: z.object({ generation: z.number().int().positive(), on: z.boolean() }).optional(),
+  }),
+);
+
+/** To the scheduler: what a beat's answer asked of the hypervisor is done, or why it was not. */
+export const maintained = endpoint(
+  'host.*.maintained',
+  z.object({ session, generation: z.number().int().positive(), error: z.string().max(4_096).nullable() }),
+  z.object({}),
 );
 
 /**

@@ -41,7 +41,7 @@ export const servicePermissions: Readonly<Record<string, BusPermissions>> = {
     publish: [LOG, ...subjectsOf(identityValidate)],
     subscribe: [
       ...[LOG, 'admin.scheduler.*', ...subjectsOf(reserve, schedulerState)],
-      ...subjectsOf(hostBus.hello, hostBus.beat, hostBus.probed, hostBus.quarantine),
+      ...subjectsOf(hostBus.hello, hostBus.beat, hostBus.probed, hostBus.quarantine, hostBus.maintained),
     ],
   },
   'image-service': {

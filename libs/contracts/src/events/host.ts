@@ -20,7 +20,7 @@ export const ProbeResult = z.object({
 });
 export type ProbeResult = z.infer<typeof ProbeResult>;
 
-/** Facts of a host that change rarely, as its agent reports them when a session starts. */
+/** Facts of a host that change rarely, as its agent reports them when a session starts, and when they have changed. */
 export const HostFacts = z.object({
   hostname: z.string(),
   /** Hypervisor hostname as Nova shows it. */
@@ -48,6 +48,8 @@ export const HostFacts = z.object({
   physicalNetworks: z.array(z.string()).optional(),
   /** Forms in which it sends a server's disk, best first; absent when it cannot. */
   snapshotFormats: z.array(ImageFormat).optional(),
+  /** Its hypervisor can move its guests to others of their kind, and take none; absent: it cannot. */
+  maintenance: z.boolean().optional(),
   /** Where it takes running guests from other machines; absent when it takes none, or its hypervisor knows. */
   migrationAddress: z.string().max(255).optional(),
   /**
@@ -81,11 +83,11 @@ export const hostEvents = eventSet({
       z.object({ ...host, session: z.number().int().positive(), facts: HostFacts }),
     ),
     HostProbed: event(
-      'What runs guests on the host became well, ill, or ill in another way. It gets servers only while it is well.',
+      'What runs guests on the host became well, ill, or ill in another way, or the host has more or less by now. It gets servers only while it is well.',
       z.object({
         ...host,
         probes: z.array(ProbeResult),
-        /** What the host is now, where it was probed anew. */
+        /** What the host is now, where it was looked at anew. */
         facts: HostFacts.optional(),
       }),
     ),
@@ -98,6 +100,26 @@ export const hostEvents = eventSet({
     HostDisabled: event(
       'An operator keeps new servers away from the host.',
       z.object({ ...host, reason: z.string().nullable() }),
+    ),
+    HostMaintenanceRequested: event(
+      'An operator has the hypervisor of the host move its guests to other members of its pool or cluster, and take no others.',
+      z.object({ ...host, generation: z.number().int().positive(), reason: z.string().nullable() }),
+    ),
+    HostMaintenanceEntered: event(
+      'The hypervisor has moved the guests of the host elsewhere. They are still its servers.',
+      z.object({ ...host, generation: z.number().int().positive() }),
+    ),
+    HostMaintenanceEndRequested: event(
+      'An operator lets the hypervisor of the host take guests again.',
+      z.object({ ...host, generation: z.number().int().positive() }),
+    ),
+    HostMaintenanceLeft: event(
+      'The hypervisor of the host takes guests again.',
+      z.object({ ...host, generation: z.number().int().positive() }),
+    ),
+    HostMaintenanceFailed: event(
+      'The hypervisor could not empty the host, or not take it back; why, it says itself.',
+      z.object({ ...host, generation: z.number().int().positive(), reason: z.string() }),
     ),
     HostFenced: event(
       'An operator vouches that nothing runs on the host any more; its claims are released.',

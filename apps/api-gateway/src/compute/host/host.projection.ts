@@ -86,6 +86,12 @@ export const hostProjection = projection<HostEvent, HostRow>(hostTable, {
     key: byHost,
     row: (row, event) => change(() => ({ enabled: false, disabledReason: event.data.reason }))(row, event),
   },
+  // What operators see of it is that the host is disabled, and ill while its hypervisor takes no guests.
+  HostMaintenanceRequested: { key: byHost, row: change(() => ({})) },
+  HostMaintenanceEntered: { key: byHost, row: change(() => ({})) },
+  HostMaintenanceEndRequested: { key: byHost, row: change(() => ({})) },
+  HostMaintenanceLeft: { key: byHost, row: change(() => ({})) },
+  HostMaintenanceFailed: { key: byHost, row: change(() => ({})) },
   HostFenced: { key: byHost, row: change(() => ({ fenced: true, up: false })) },
   HostRetired: { key: byHost, row: change(() => ({ retired: true, up: false })) },
   HostQuarantineReported: {

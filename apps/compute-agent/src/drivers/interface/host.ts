@@ -1,11 +1,7 @@
 import type { HostHealth } from '@omnivisor/contracts';
 
-/** What a backend says of itself after it tried to run a guest. */
-export interface ProbeReport {
-  /** `undetected`: not this kind of host. `unhealthy`: it is, but a guest cannot run on it now. */
-  readonly health: HostHealth;
-  /** One sentence for the operator: what was tried and what came back. */
-  readonly reason: string;
+/** What a backend is, as far as it tells without running a guest. */
+export interface Survey {
   /** Product and version as the backend reports them, e.g. `QEMU 7.2.22`. */
   readonly version: string | null;
   /** Nova's `hypervisor_type` and `hypervisor_version` (major * 1,000,000 + minor * 1,000 + patch). */
@@ -15,6 +11,16 @@ export interface ProbeReport {
   readonly traits: readonly string[];
   /** Nova's `cpu_info`. */
   readonly cpuInfo: Readonly<Record<string, unknown>>;
+}
+
+/** What a backend says of itself after it tried to run a guest. */
+export interface ProbeReport extends Survey {
+  /** `undetected`: not this kind of host. `unhealthy`: it is, but a guest cannot run on it now. */
+  readonly health: HostHealth;
+  /** One sentence for the operator: what was tried and what came back. */
+  readonly reason: string;
+  /** Of an unhealthy host: its operators keep guests away from it. Those that are there go on, and are looked after. */
+  readonly inMaintenance?: boolean;
 }
 
 /** What a host has, used or not. */
@@ -28,7 +34,10 @@ export interface HostInventory {
 
 /** The host's own way to empty itself: guests move to other members of its pool or cluster, and stay ours. */
 export interface Maintenance {
-  /** Resolves when no guest is left. When it rejects, also by abort, the host takes guests again. */
+  /**
+   * Resolves when no guest is left; the host takes none until `leave`. When it rejects, also by abort, the host takes
+   * guests again.
+   */
   enter(signal: AbortSignal): Promise<void>;
   leave(): Promise<void>;
 }

@@ -5,6 +5,7 @@ import { fileSource, rootFrom } from '../common/test-guest.js';
 import { perform, twice } from '../conformance/perform.js';
 import type { GuestNic } from '../hypervisor-driver.js';
 import { extraConfig } from './operations/guests.js';
+import { type Device, isDisk } from './operations/records.js';
 import { noSimulator } from './testing/simulator.js';
 import { never, newId, VcenterUnderTest } from './testing/vcenter-under-test.js';
 import { Vcenters } from './testing/vcenters.js';
@@ -261,11 +262,26 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
 
   it('is left and joined again for maintenance', async () => {
     const driver = drive();
+    const { id: other, nics } = await vcenter.running(driver);
+    await move(other, 1);
+    const [before, whole] = [await driver.inventory(), drive({ member: null })];
+    const all = await whole.inventory();
     await driver.maintenance!.enter(never);
+    const words = 'the member is in maintenance mode';
+    await expect(driver.check()).rejects.toMatchObject({ code: 'unavailable', message: words });
+    expect(await driver.probe(never)).toMatchObject({ health: 'unhealthy', reason: words, inMaintenance: true });
+    expect(await driver.inspect(other)).toMatchObject({ power: 'running', stage: 'settled' });
+    expect(await driver.inventory()).toEqual(before);
+    await whole.check();
+    expect(await whole.inventory()).toMatchObject({
+      ...{ vcpus: all.vcpus - before.vcpus, memoryMib: all.memoryMib - before.memoryMib, diskGib: all.diskGib },
+    });
+    await driver.reboot(other, 'hard', nics);
     await expect(driver.spawn(vcenter.guest(newId()), never)).rejects.toMatchObject({ code: 'noResources' });
     await driver.maintenance!.leave();
+    await driver.check();
     const { id } = await vcenter.running(driver);
-    await driver.destroy(id);
+    for (const each of [id, other]) await driver.destroy(each);
   });
 
   it('goes on with what its answer was lost of', async () => {
@@ -281,6 +297,23 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
       await driver.destroy(spec.mark.serverId);
       expect(await vcenter.leftovers(spec.mark.serverId, 0)).toEqual([]);
     }
+  });
+
+  it('gives no guest to adopt with a disk that others have as well', async () => {
+    const driver = drive();
+    const { nativeId, nics, remove } = await vcenter.foreign();
+    const { mark } = vcenter.guest(newId());
+    const { ref } = (await vcenter.vms()).find(({ instanceUuid }) => instanceUuid === nativeId)!;
+    const change = async (pick: (device: Device) => boolean, how: (device: Device) => object) => {
+      const device = (await vcenter.devices(ref)).find(pick)!;
+      const deviceChange = [{ operation: 'edit', device: { ...device, ...how(device) } }];
+      await vcenter.updates.run(ref, 'ReconfigVM_Task', { spec: { deviceChange } } as never);
+    };
+    await change(isDisk, ({ backing }) => ({ backing: { ...(backing as object), sharing: 'sharingMultiWriter' } }));
+    await expect(driver.adoption.adopt(nativeId, mark, nics)).rejects.toMatchObject({
+      ...{ code: 'unsupported', message: expect.stringContaining('shares a disk') },
+    });
+    await remove();
   });
 
   it('gives two disks at one time', async () => {

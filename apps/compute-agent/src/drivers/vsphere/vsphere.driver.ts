@@ -16,6 +16,7 @@ import {
   HypervisorError,
   type Maintenance,
   type ProbeReport,
+  type Survey,
 } from '../hypervisor-driver.js';
 import { Adopting } from './operations/adoption.js';
 import { Changing } from './operations/changing.js';
@@ -214,6 +215,12 @@ export class VsphereDriver implements HypervisorDriver {
       if ((await Promise.race([this.host.check(), late])) === 'late')
         throw new HypervisorError('unavailable', 'the vCenter does not answer in time');
     });
+  }
+
+  survey(): Promise<Survey> {
+    return this.wrap('looking at the vCenter', () =>
+      new Probe(this.session, this.read, this.updates, this.host).survey(),
+    );
   }
 
   inventory(): Promise<HostInventory> {

@@ -111,6 +111,29 @@ describe.skipIf(noSimulator)(`a session with a vCenter${noSimulator === null ? '
     await updates.close();
   });
 
+  it('waits no longer than its limit and a while for a task that does not let itself be cancelled', async () => {
+    const slow = await VcenterUnderTest.start('-relocation', '3000');
+    const session = new VimSession({ ...slow.access(slow.gateway.url), cancelGrace: 50 });
+    const updates = new Updates(session, new PropertyReader(session));
+    try {
+      const driver = slow.open();
+      const { id } = await slow.running(driver);
+      await driver.close();
+      await slow.simulator.failNext('CancelTask', 'NotSupported');
+      const spec = { host: slow.place.members[1]!.ref, pool: slow.place.pool };
+      const moving = updates.run((await slow.vmOf(id)).ref, 'RelocateVM_Task', { spec }, { limit: 20 });
+      await expect(moving).rejects.toMatchObject({
+        code: 'unavailable',
+        native: expect.stringContaining('CancelTask: NotSupported'),
+      });
+      expect((await (await fetch(`${slow.simulator.url}/moving`)).json()) as string[]).toHaveLength(1);
+    } finally {
+      await session.close();
+      await updates.close();
+      await slow.stop();
+    }
+  });
+
   it('knows only faults that the API has', async () => {
     const unknown: string[] = [];
     for (const kind of knownFaults())

@@ -19,6 +19,7 @@ import {
   HypervisorError,
   type Maintenance,
   type ProbeReport,
+  type Survey,
 } from '../hypervisor-driver.js';
 import { Adopting } from './operations/adoption.js';
 import { Changing } from './operations/changing.js';
@@ -208,6 +209,10 @@ export class XenServerDriver implements HypervisorDriver {
       if ((await Promise.race([this.host.check(), late])) === 'late')
         throw new HypervisorError('unavailable', 'the pool does not answer in time');
     });
+  }
+
+  survey(): Promise<Survey> {
+    return this.wrap('looking at the pool', () => new Probe(this.xapi, this.host).survey());
   }
 
   inventory(): Promise<HostInventory> {

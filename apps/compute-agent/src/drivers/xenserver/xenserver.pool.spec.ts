@@ -91,6 +91,20 @@ describe('a pool', () => {
   });
 });
 
+describe('a guest that takes its time to shut down', () => {
+  it('is cut off after its grace, also when its shutdown does not let itself be cancelled', async () => {
+    const slow = await pools.start({ shutdownPatience: 60_000 });
+    const driver = pools.drive({ access: { ...slow.options().access, cancelGrace: 100 } }, slow);
+    const { id } = await pools.running(driver, {}, slow);
+    slow.double.ignorePowerButton(pools.recordOf(id, slow).uuid);
+    slow.double.faults.add({ method: 'task.cancel', error: ['OPERATION_NOT_ALLOWED', 'not now'] });
+    await driver.powerOff(id, ms(200));
+    expect(await driver.inspect(id)).toMatchObject({ power: 'shutdown' });
+    slow.double.faults.clear();
+    await driver.destroy(id);
+  });
+});
+
 describe('rights', () => {
   it('of vm-power-admin suffice for everything but what the pool itself is changed by', async () => {
     const strict = await pools.start({ users: [{ name: 'root', password: 'secret', role: 'vm-power-admin' }] });
@@ -126,14 +140,69 @@ describe('rights', () => {
 });
 
 describe('maintenance', () => {
-  it('moves guests to other members, and they stay ours', async () => {
+  const setHost = (n: number, change: Record<string, unknown>) =>
+    pools.first.double.db.set('host', pools.first.double.host(n), change);
+  const setLive = (n: number, live: boolean) =>
+    pools.first.double.db.set('host_metrics', pools.first.double.db.get('host', pools.first.double.host(n)).metrics, {
+      live,
+    });
+
+  it('of its member is told, however it came; guests there are answered, and their host still counts', async () => {
     const driver = pools.drive();
     const { id } = await pools.running(driver);
+    const before = await driver.inventory();
+    setHost(0, { enabled: false });
+    const words = 'the member is in maintenance mode';
+    await expect(driver.check()).rejects.toMatchObject({ code: 'unavailable', message: words });
+    expect(await driver.probe(never)).toMatchObject({
+      ...{ health: 'unhealthy', reason: words, inMaintenance: true, hypervisorVersion: 8_004_000 },
+    });
+    expect(await driver.inspect(id)).toMatchObject({ power: 'running', stage: 'settled' });
+    expect((await driver.list()).map(({ mark }) => mark.serverId)).toContain(id);
+    expect(await driver.inventory()).toEqual(before);
+    setHost(0, { enabled: true });
+    await driver.check();
+    expect(await driver.probe(never)).toMatchObject({ health: 'healthy' });
+    await driver.destroy(id);
+  });
+
+  it('of members, or their death, takes what they have from a pool that is one host', async () => {
+    const whole = pools.drive({ member: null });
+    const [all, one] = [await whole.inventory(), await pools.drive().inventory()];
+    for (const lose of [() => setHost(1, { enabled: false }), () => setLive(1, false)]) {
+      lose();
+      await whole.check();
+      const { vcpus, memoryMib, diskGib } = await whole.inventory();
+      expect({ vcpus, memoryMib, diskGib }).toEqual({ ...one, diskGib: all.diskGib });
+      setHost(1, { enabled: true });
+      setLive(1, true);
+    }
+    for (const n of [0, 1]) setHost(n, { enabled: false });
+    await expect(whole.check()).rejects.toMatchObject({ message: 'every member is in maintenance mode' });
+    expect(await whole.probe(never)).toMatchObject({ health: 'unhealthy', inMaintenance: true });
+    for (const n of [0, 1]) setLive(n, false);
+    await expect(whole.check()).rejects.toMatchObject({ message: 'no member of the pool lives' });
+    for (const n of [0, 1]) {
+      setLive(n, true);
+      setHost(n, { enabled: true });
+    }
+    expect(await whole.inventory()).toEqual(all);
+  });
+
+  it('moves guests to other members, and they stay ours', async () => {
+    const driver = pools.drive();
+    const { id, nics } = await pools.running(driver);
     await driver.maintenance!.enter(never);
     expect(pools.first.double.db.get('host', pools.recordOf(id).resident_on).name_label).toBe('xs2');
     expect(await driver.inspect(id)).toMatchObject({ power: 'running', stage: 'settled' });
     await expect(driver.spawn(pools.first.guest(newId()), never)).rejects.toMatchObject({ code: 'noResources' });
+    await driver.reboot(id, 'hard', nics);
+    await driver.suspending.suspend(id);
+    await driver.suspending.resume(id);
+    expect(await driver.inspect(id)).toMatchObject({ power: 'running', stage: 'settled' });
     await driver.maintenance!.leave();
+    await driver.reboot(id, 'hard', nics);
+    expect(pools.first.double.db.get('host', pools.recordOf(id).resident_on).name_label).toBe('xs1');
     await driver.destroy(id);
   });
 
@@ -145,6 +214,30 @@ describe('maintenance', () => {
     expect(pools.first.double.db.get('host', pools.first.double.host(0)).enabled).toBe(true);
     pools.first.double.db.set('host', pools.first.double.host(1), { enabled: true });
     await driver.destroy(id);
+  });
+});
+
+describe('adoption', () => {
+  it('is refused to a guest with a disk that others have as well', async () => {
+    const own = await pools.start();
+    const driver = pools.drive({}, own);
+    const { db } = own.double;
+    const { nativeId, nics, remove, untouched } = await own.foreign();
+    const [vm] = db.all('VM').find(([, { uuid }]) => uuid === nativeId)!;
+    const { VDI: vdi } = db.get('VBD', db.childrenOf('VBD', 'VM', vm)[0]!);
+    const { mark } = own.guest(newId());
+    const refused = { code: 'unsupported', message: expect.stringContaining('shares a disk') };
+    db.set('VDI', vdi, { sharable: true });
+    await expect(driver.adoption.adopt(nativeId, mark, nics)).rejects.toMatchObject(refused);
+    db.set('VDI', vdi, { sharable: false });
+    const other = await own.pool.vm({ name_label: 'other' });
+    await own.pool.vbd(other, vdi);
+    await expect(driver.adoption.adopt(nativeId, mark, nics)).rejects.toMatchObject(refused);
+    expect(await untouched()).toBe(true);
+    await own.pool.call('VM.destroy', other);
+    expect(await driver.adoption.adopt(nativeId, mark, nics)).toMatchObject({ power: 'running' });
+    await driver.adoption.release(mark.serverId);
+    await remove();
   });
 });
 

@@ -33,6 +33,7 @@ export class HostDesk implements ActivePart {
       await bus.respond(hostBus.hello, (q, s) => this.hello(hostIdOf(s), q)),
       await bus.respond(hostBus.beat, (q, s) => this.beat(hostIdOf(s), q.session)),
       await bus.respond(hostBus.probed, (q, s) => this.probed(hostIdOf(s), q)),
+      await bus.respond(hostBus.maintained, (q, s) => this.maintained(hostIdOf(s), q)),
       await bus.respond(hostBus.quarantine, (q, s) => this.quarantine(hostIdOf(s), q)),
     ];
   }
@@ -68,7 +69,13 @@ export class HostDesk implements ActivePart {
       throw hostBus.sessionEnded(session, host?.session ?? 0);
     this.watch.heard(hostId);
     if (!host.up && !host.fenced) await this.send(hostId, { type: 'up', hostId, session });
-    return { changedAt: this.core.world.changedAt(host.providerId ?? '') };
+    const { maintenance, providerId } = host;
+    return {
+      changedAt: this.core.world.changedAt(providerId ?? ''),
+      ...(maintenance?.state === 'asked'
+        ? { maintenance: { generation: maintenance.generation, on: maintenance.on } }
+        : {}),
+    };
   }
 
   private async probed(
@@ -77,6 +84,14 @@ export class HostDesk implements ActivePart {
   ): Promise<z.input<typeof hostBus.probed.reply>> {
     const host = await this.send(hostId, { type: 'probed', hostId, ...report });
     if (report.facts) await this.offer(host);
+    return {};
+  }
+
+  private async maintained(
+    hostId: HostId,
+    told: z.output<typeof hostBus.maintained.request>,
+  ): Promise<z.input<typeof hostBus.maintained.reply>> {
+    await this.send(hostId, { type: 'maintained', hostId, ...told });
     return {};
   }
 

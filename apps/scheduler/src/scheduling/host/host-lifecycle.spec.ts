@@ -1,4 +1,4 @@
-import type { HostEvent } from '@omnivisor/contracts';
+import type { HostEvent, HostFacts } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
 import { facts } from '../../testing/simulation.js';
 import { type HostCommand, hostAggregate } from './host-lifecycle.js';
@@ -65,6 +65,19 @@ describe('a host', () => {
     expect(given(enrolled, session(1), down).when(probed(0))).toEqual([told]);
     expect(() => given(enrolled, session(1)).when(probed(0))).toThrow('session');
   });
+  it('tells what it has when that has changed, and not when it comes again', () => {
+    const well = [{ backend: 'fake' as const, health: 'healthy' as const, reason: 'ran', version: null }];
+    const probed = (change: Partial<HostFacts>) =>
+      ({ type: 'probed', hostId, session: 1, probes: [], facts: { ...facts('a', change), probes: well } }) as const;
+    const [grown] = given(enrolled, session(1)).when(probed({ diskGib: 200 }));
+    expect(grown).toMatchObject({ type: 'HostProbed', data: { facts: { diskGib: 200 } } });
+    const cpuInfo = { model: 'm', arch: 'x86_64' };
+    const [turned] = given(enrolled, session(1), grown!).when(probed({ cpuInfo, diskGib: 200 }));
+    const again = probed({ diskGib: 200, cpuInfo: { arch: 'x86_64', model: 'm' } });
+    expect(given(enrolled, session(1), grown!, turned!).when(again)).toEqual([]);
+    expect(given(enrolled, session(1)).when(probed({}))).toEqual([]);
+  });
+
   it('reports quarantined guests as they come and go', () => {
     const report = (...guests: ReturnType<typeof guest>[]) =>
       ({ type: 'reportQuarantine', hostId, session: 1, guests }) as const;

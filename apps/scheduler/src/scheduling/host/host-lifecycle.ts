@@ -9,6 +9,7 @@ import {
   type ProbeResult,
   type ProviderId,
   type ServerId,
+  unsupported,
 } from '@omnivisor/contracts';
 import type { Aggregate } from '@omnivisor/eventsourcing';
 import { evolveHost, type Host, noHost } from './host.js';
@@ -40,6 +41,16 @@ export type HostCommand =
   | { readonly type: 'down'; readonly hostId: HostId; readonly session: number; readonly missedBeats: number }
   | { readonly type: 'enable'; readonly hostId: HostId }
   | { readonly type: 'disable'; readonly hostId: HostId; readonly reason: string | null }
+  | { readonly type: 'enterMaintenance'; readonly hostId: HostId; readonly reason: string | null }
+  | { readonly type: 'leaveMaintenance'; readonly hostId: HostId }
+  | {
+      readonly type: 'maintained';
+      readonly hostId: HostId;
+      readonly session: number;
+      readonly generation: number;
+      /** Why it was not done; null when it was. */
+      readonly error: string | null;
+    }
   | { readonly type: 'fence'; readonly hostId: HostId; readonly reason: string }
   | { readonly type: 'retire'; readonly hostId: HostId }
   | {
@@ -82,14 +93,65 @@ const reportQuarantine = (
 const textOf = (probes: readonly ProbeResult[]): string =>
   JSON.stringify(probes.map(({ backend, health, reason, version }) => [backend, health, reason, version]));
 
+/** Whatever order its fields came in, but for how its hypervisors are. */
+const factsText = ({ probes: _, ...facts }: HostFacts): string =>
+  JSON.stringify(facts, (_key, value) =>
+    value !== null && typeof value === 'object' && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value,
+  );
+
 /** An agent that has found no hypervisor speaks for a host that nobody drives. */
 const probed = (
   { hostId, session, probes, facts }: Extract<HostCommand, { type: 'probed' }>,
   host: Host,
 ): HostEvent[] => {
   if (session === 0 ? host.up : session !== host.session) throw hostBus.sessionEnded(session, host.session);
-  if (!facts && textOf(probes) === textOf(host.probes)) return [];
+  const isNews = facts && !(host.facts && factsText(facts) === factsText(host.facts));
+  if (!isNews && textOf(probes) === textOf(host.probes)) return [];
   return [{ type: 'HostProbed', data: { hostId, probes: [...probes], ...(facts ? { facts } : {}) } }];
+};
+
+/** The reason for which a host in maintenance gets no servers, by which it is known when that is over. */
+const closedFor = (reason: string | null): string => (reason === null ? 'maintenance' : `maintenance: ${reason}`);
+
+type MaintenanceCommand = Extract<HostCommand, { type: 'enterMaintenance' | 'leaveMaintenance' }>;
+
+/** Servers stay away from it at once, and come again when its hypervisor takes guests again. */
+const askForMaintenance = (command: MaintenanceCommand, host: Host): HostEvent[] => {
+  const { hostId } = command;
+  const on = command.type === 'enterMaintenance';
+  const { maintenance } = host;
+  if (maintenance?.on === on && maintenance.state !== 'failed' && (on || maintenance.state === 'asked')) return [];
+  if (!host.facts?.maintenance)
+    throw unsupported(
+      `host ${host.name} cannot be emptied by its hypervisor: it is a whole pool or cluster, which has nowhere to go, or of a kind that does not do it`,
+    );
+  if (!host.up) throw conflict(`host ${host.name} is down: nobody there can ask its hypervisor`);
+  const generation = (maintenance?.generation ?? 0) + 1;
+  if (command.type === 'leaveMaintenance')
+    return [{ type: 'HostMaintenanceEndRequested', data: { hostId, generation } }];
+  const { reason } = command;
+  return [
+    { type: 'HostMaintenanceRequested', data: { hostId, generation, reason } },
+    ...(host.enabled ? [{ type: 'HostDisabled', data: { hostId, reason: closedFor(reason) } } as const] : []),
+  ];
+};
+
+const maintained = (
+  { hostId, session, generation, error }: Extract<HostCommand, { type: 'maintained' }>,
+  host: Host,
+): HostEvent[] => {
+  if (session !== host.session) throw hostBus.sessionEnded(session, host.session);
+  const { maintenance, enabled, disabledReason } = host;
+  if (maintenance?.generation !== generation || maintenance.state !== 'asked') return [];
+  if (error !== null) return [{ type: 'HostMaintenanceFailed', data: { hostId, generation, reason: error } }];
+  if (maintenance.on) return [{ type: 'HostMaintenanceEntered', data: { hostId, generation } }];
+  const isOurs = !enabled && disabledReason === closedFor(maintenance.reason);
+  return [
+    { type: 'HostMaintenanceLeft', data: { hostId, generation } },
+    ...(isOurs ? [{ type: 'HostEnabled', data: { hostId } } as const] : []),
+  ];
 };
 
 const decide = (command: HostCommand, host: Host): HostEvent[] => {
@@ -119,6 +181,11 @@ const decide = (command: HostCommand, host: Host): HostEvent[] => {
     case 'disable':
       if (!host.enabled && host.disabledReason === command.reason) return [];
       return [{ type: 'HostDisabled', data: { hostId, reason: command.reason } }];
+    case 'enterMaintenance':
+    case 'leaveMaintenance':
+      return askForMaintenance(command, host);
+    case 'maintained':
+      return maintained(command, host);
     case 'fence':
       if (host.fenced) return [];
       if (host.up) throw conflict(`host ${host.name} is up; a host that answers cannot be declared fenced`);

@@ -13,6 +13,19 @@ export interface QuarantinedGuest {
   readonly verdict: 'keep' | 'discard' | null;
 }
 
+/** What operators last asked of the host's hypervisor, and what has become of it. */
+export interface HostMaintenance {
+  /** Counts what was asked. */
+  readonly generation: number;
+  /** True: to move its guests elsewhere, false: to take guests again. */
+  readonly on: boolean;
+  readonly state: 'asked' | 'done' | 'failed';
+  /** Why, in the operator's words. */
+  readonly reason: string | null;
+  /** Why it failed, in the hypervisor's. */
+  readonly error: string | null;
+}
+
 /** A compute host as its stream tells it. */
 export interface Host {
   readonly exists: boolean;
@@ -29,6 +42,7 @@ export interface Host {
   readonly up: boolean;
   readonly enabled: boolean;
   readonly disabledReason: string | null;
+  readonly maintenance: HostMaintenance | null;
   readonly fenced: boolean;
   readonly retired: boolean;
   readonly quarantine: Readonly<Record<string, QuarantinedGuest>>;
@@ -47,6 +61,7 @@ export const noHost: Host = {
   up: false,
   enabled: true,
   disabledReason: null,
+  maintenance: null,
   fenced: false,
   retired: false,
   quarantine: {},
@@ -72,6 +87,23 @@ export const evolveHost = (host: Host, event: HostEvent): Host => {
       return { ...host, enabled: true, disabledReason: null };
     case 'HostDisabled':
       return { ...host, enabled: false, disabledReason: event.data.reason };
+    case 'HostMaintenanceRequested': {
+      const { generation, reason } = event.data;
+      return { ...host, maintenance: { generation, on: true, state: 'asked', reason, error: null } };
+    }
+    case 'HostMaintenanceEndRequested': {
+      const { generation } = event.data;
+      const reason = host.maintenance?.reason ?? null;
+      return { ...host, maintenance: { generation, on: false, state: 'asked', reason, error: null } };
+    }
+    case 'HostMaintenanceEntered':
+    case 'HostMaintenanceLeft':
+      return { ...host, maintenance: host.maintenance && { ...host.maintenance, state: 'done' } };
+    case 'HostMaintenanceFailed':
+      return {
+        ...host,
+        maintenance: host.maintenance && { ...host.maintenance, state: 'failed', error: event.data.reason },
+      };
     case 'HostFenced':
       return { ...host, fenced: true, up: false };
     case 'HostRetired':

@@ -59,6 +59,12 @@ export class Adopting {
     const controller = controllerOf(devices);
     if (disksIn(devices).some(({ controllerKey }) => controllerKey !== controller?.key))
       throw new HypervisorError('unsupported', 'the disks of a guest have to be on one SCSI controller');
+    // They would go with the server.
+    if (isShared(controller) || disksIn(devices).some(isShared))
+      throw new HypervisorError(
+        'unsupported',
+        'the guest shares a disk with others: it would go when the server is deleted',
+      );
     const cards = devices.filter(isNic).map((card) => String(card.macAddress).toLowerCase());
     for (const card of devices.filter(isNic)) {
       const nic = nics.find(({ mac }) => mac.toLowerCase() === String(card.macAddress).toLowerCase());
@@ -89,6 +95,12 @@ const isSameMark = (state: GuestState, mark: GuestMark): boolean =>
 /** In the order in which firmware counts them. */
 const disksIn = (devices: readonly Device[]): Device[] =>
   devices.filter(isDisk).sort((a, b) => Number(a.controllerKey) - Number(b.controllerKey) || unitOf(a) - unitOf(b));
+
+/** A disk that several VMs may write, or a controller all of whose disks are seen by others. */
+const isShared = (device: Device | undefined): boolean => {
+  const { sharing } = (device?.backing ?? {}) as AnswerObject;
+  return sharing === 'sharingMultiWriter' || (device?.sharedBus ?? 'noSharing') !== 'noSharing';
+};
 
 const labelOf = ({ deviceInfo, key }: Device): string => String((deviceInfo as AnswerObject | undefined)?.label ?? key);
 

@@ -2,6 +2,7 @@ import { type HostInventory, HypervisorError } from '../../hypervisor-driver.js'
 import type { Found, PropertyReader } from '../transport/properties.js';
 import { type AnswerObject, listOf, Ref } from '../transport/soap.js';
 import type { Updates } from '../transport/updates.js';
+import { isFault } from '../transport/vim-fault.js';
 import type { VimSession } from '../transport/vim-session.js';
 import { type Member, Place } from './place.js';
 
@@ -34,7 +35,7 @@ export class Host {
     private readonly settings: HostSettings,
   ) {}
 
-  /** Looked for once; members that come later are found after a restart of the agent. */
+  /** Looked for once; `refresh` finds the members that come later. */
   place(): Promise<Place> {
     this.found ??= this.find().catch((error: unknown) => {
       this.found = null;
@@ -50,14 +51,8 @@ export class Host {
     const cluster = await this.named(datacenter.ref, 'ComputeResource', settings.cluster, [
       ...['host', 'datastore', 'resourcePool'],
     ]);
-    const vcenter = String(about.instanceUuid ?? '');
-    const placeOf = ({ value }: Ref) => `${vcenter}/${value}`;
-    const hosts = await this.read.ofAll(listOf(cluster.properties.host) as Ref[], ['name']);
-    const members: Member[] = hosts.map(({ ref, properties }) => ({
-      ref,
-      name: String(properties.name),
-      place: placeOf(ref),
-    }));
+    const placeOf = ({ value }: Ref) => `${String(about.instanceUuid ?? '')}/${value}`;
+    const members = await this.members(listOf(cluster.properties.host) as Ref[]);
     const member = settings.member === null ? null : members.find(({ name }) => name === settings.member);
     if (member === undefined) throw new HypervisorError('fault', `the cluster has no member ${settings.member}`);
     const root = cluster.properties.resourcePool as Ref;
@@ -72,6 +67,23 @@ export class Host {
       settings.resourcePool === null ? root : (await this.named(root, 'ResourcePool', settings.resourcePool, [])).ref,
       await this.datastore(listOf(cluster.properties.datastore) as Ref[]),
     );
+  }
+
+  private async members(refs: readonly Ref[]): Promise<Member[]> {
+    const { about } = await this.session.content();
+    const hosts = await this.read.ofAll(refs, ['name']);
+    return hosts.map(({ ref, properties }) => ({
+      ref,
+      name: String(properties.name),
+      place: `${String(about.instanceUuid ?? '')}/${ref.value}`,
+    }));
+  }
+
+  /** Looks at the members anew. */
+  async refresh(): Promise<Place> {
+    const place = await this.place();
+    place.members = await this.members(listOf(await this.read.one(place.cluster.ref, 'host')) as Ref[]);
+    return place;
   }
 
   /** @throws HypervisorError when there is none, or several and no name */
@@ -99,23 +111,34 @@ export class Host {
   }
 
   private async hosts(paths: readonly string[]): Promise<Found[]> {
-    const { hosts } = await this.place();
-    return this.read.ofAll(
-      hosts.map(({ ref }) => ref),
-      ['runtime.connectionState', 'runtime.inMaintenanceMode', ...paths],
-    );
+    const look = ({ hosts }: Place) =>
+      this.read.ofAll(
+        hosts.map(({ ref }) => ref),
+        ['runtime.connectionState', 'runtime.inMaintenanceMode', ...paths],
+      );
+    try {
+      return await look(await this.place());
+    } catch (error) {
+      // A member has gone since they were looked at.
+      if (!isFault(error, 'ManagedObjectNotFound')) throw error;
+      return look(await this.refresh());
+    }
+  }
+
+  /** Members that the vCenter reaches. */
+  async connected(paths: readonly string[]): Promise<Found[]> {
+    return (await this.hosts(paths)).filter(({ properties }) => properties['runtime.connectionState'] === 'connected');
   }
 
   /** Members that take guests. */
   async working(paths: readonly string[]): Promise<Found[]> {
-    return (await this.hosts(paths)).filter(
-      ({ properties }) =>
-        properties['runtime.connectionState'] === 'connected' && properties['runtime.inMaintenanceMode'] !== true,
-    );
+    return (await this.connected(paths)).filter(({ properties }) => properties['runtime.inMaintenanceMode'] !== true);
   }
 
+  /** Of a whole cluster, what the members that take guests have. */
   async inventory(): Promise<HostInventory> {
-    const hosts = await this.working(['summary.hardware']);
+    const { member } = await this.refresh();
+    const hosts = member ? await this.hosts(['summary.hardware']) : await this.working(['summary.hardware']);
     const hardware = hosts.map(({ properties }) => properties['summary.hardware'] as AnswerObject);
     const sum = (field: string) => hardware.reduce((n, each) => n + Number(each[field]), 0);
     return {
@@ -147,11 +170,22 @@ export class Host {
       throw new HypervisorError('noResources', 'the datastore has no room for the disks');
   }
 
-  /** @throws HypervisorError `unavailable` when no member lives */
+  /** @throws HypervisorError `unavailable` when no member takes guests */
   async check(): Promise<void> {
-    const hosts = await this.hosts([]);
-    if (!hosts.some(({ properties }) => properties['runtime.connectionState'] === 'connected'))
-      throw new HypervisorError('unavailable', 'the vCenter has lost the host');
+    const closed = await this.maintenance();
+    if (closed !== null) throw new HypervisorError('unavailable', closed);
+  }
+
+  /**
+   * Why it takes no guests although it lives: its operators say so. Null when it takes them.
+   * @throws HypervisorError `unavailable` when no member lives
+   */
+  async maintenance(): Promise<string | null> {
+    const living = await this.connected([]);
+    if (living.length === 0) throw new HypervisorError('unavailable', 'the vCenter has lost the host');
+    if (living.some(({ properties }) => properties['runtime.inMaintenanceMode'] !== true)) return null;
+    const { member } = await this.place();
+    return member ? 'the member is in maintenance mode' : 'every member is in maintenance mode';
   }
 
   async enterMaintenance(signal: AbortSignal): Promise<void> {

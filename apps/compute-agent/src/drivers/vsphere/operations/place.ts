@@ -13,7 +13,8 @@ export class Place {
   constructor(
     readonly datacenter: { readonly ref: Ref; readonly path: string },
     readonly cluster: { readonly ref: Ref; readonly place: string },
-    readonly members: readonly Member[],
+    /** As they were when they were last looked at. */
+    public members: readonly Member[],
     /** Null: the whole cluster. */
     readonly member: Member | null,
     /** Where guests are made. */

@@ -4,7 +4,7 @@ import { HypervisorError } from '../../hypervisor-driver.js';
 import type { PropertyReader } from '../transport/properties.js';
 import type { Ref } from '../transport/soap.js';
 import type { Updates } from '../transport/updates.js';
-import { isFault } from '../transport/vim-fault.js';
+import { isFault, VimFault } from '../transport/vim-fault.js';
 import type { VimSession } from '../transport/vim-session.js';
 import type { Place } from './place.js';
 import { VM_PATHS, vmRecord } from './records.js';
@@ -30,8 +30,19 @@ export class Power {
   }
 
   async start(vm: Ref): Promise<void> {
-    const host = this.place.member?.ref;
-    await this.reaching(vm, 'running', () => this.updates.run(vm, 'PowerOnVM_Task', { host }));
+    await this.reaching(vm, 'running', () => this.startHere(vm));
+  }
+
+  /** On the member that is the place. While that is in maintenance it starts where the vCenter has put it. */
+  private async startHere(vm: Ref): Promise<void> {
+    const { member } = this.place;
+    try {
+      await this.updates.run(vm, 'PowerOnVM_Task', { host: member?.ref });
+    } catch (error) {
+      if (!member || !(error instanceof VimFault)) throw error;
+      if ((await this.read.one(member.ref, 'runtime.inMaintenanceMode')) !== true) throw error;
+      await this.updates.run(vm, 'PowerOnVM_Task');
+    }
   }
 
   /**

@@ -1,5 +1,5 @@
 import { cpuTraits } from '../../common/cpu-traits.js';
-import type { ProbeReport } from '../../hypervisor-driver.js';
+import type { ProbeReport, Survey } from '../../hypervisor-driver.js';
 import type { PropertyReader } from '../transport/properties.js';
 import { type AnswerObject, listOf, type Ref } from '../transport/soap.js';
 import type { Updates } from '../transport/updates.js';
@@ -32,17 +32,23 @@ export class Probe {
 
   async run(signal: AbortSignal): Promise<ProbeReport> {
     try {
-      const { about } = await this.session.content();
-      const place = await this.host.place();
-      const facts = await this.facts(about);
-      return { ...NOTHING_KNOWN, ...facts, ...(await this.tryGuest(place, signal)) };
+      const facts = await this.survey();
+      const closed = await this.host.maintenance();
+      if (closed !== null) return { ...facts, health: 'unhealthy', reason: closed, inMaintenance: true };
+      return { ...facts, ...(await this.tryGuest(await this.host.place(), signal)) };
     } catch (error) {
       return { ...NOTHING_KNOWN, health: 'unhealthy', reason: reasonOf(error, 'asking the vCenter') };
     }
   }
 
+  async survey(): Promise<Survey> {
+    const { about } = await this.session.content();
+    await this.host.refresh();
+    return { ...NOTHING_KNOWN, ...(await this.facts(about)) };
+  }
+
   private async facts({ fullName, version, name }: AnswerObject) {
-    const hosts = await this.host.working(['summary.hardware', 'config.featureCapability']);
+    const hosts = await this.host.connected(['summary.hardware', 'config.featureCapability']);
     const flags = commonFlags(hosts.map(({ properties }) => listOf(properties['config.featureCapability'])));
     const { cpuModel, vendor, numCpuPkgs, numCpuCores, numCpuThreads } = (hosts[0]?.properties['summary.hardware'] ??
       {}) as AnswerObject;

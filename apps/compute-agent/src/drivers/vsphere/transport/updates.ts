@@ -9,6 +9,8 @@ import type { VimSession } from './vim-session.js';
 const WAIT = 20;
 /** Milliseconds before each look at a task that has just begun. */
 const LOOKS = [0, 3, 10];
+/** Milliseconds that a task may take when nothing else is said. */
+const TASK_LIMIT = 600_000;
 const TASK_PATHS = ['info.state', 'info.error', 'info.result', 'info.progress'];
 
 /** What became of an object that is watched: its properties that changed, or null when it is gone. */
@@ -49,7 +51,7 @@ export class Updates {
    * @param options.signal cancels it; whether that came in time, the task says
    * @param options.limit milliseconds after which it is cancelled
    * @param options.onProgress hears percents
-   * @throws VimFault what the task failed with
+   * @throws VimFault what the task failed with; HypervisorError `unavailable` when it has not ended a while after its limit
    */
   async run(
     self: Ref,
@@ -62,9 +64,14 @@ export class Updates {
     } = {},
   ): Promise<Answer | undefined> {
     const task = (await this.session.call(self, method, args)) as Ref;
-    const late = AbortSignal.timeout(options.limit ?? 600_000);
+    const limit = options.limit ?? TASK_LIMIT;
+    const late = AbortSignal.timeout(limit);
     const end = options.signal ? AbortSignal.any([options.signal, late]) : late;
-    const cancel = () => void this.session.call(task, 'CancelTask').catch(() => undefined);
+    let refused: unknown;
+    const cancel = () =>
+      void this.session.call(task, 'CancelTask').catch((error: unknown) => {
+        refused = error;
+      });
     end.addEventListener('abort', cancel, { once: true });
     if (end.aborted) cancel();
     try {
@@ -74,7 +81,7 @@ export class Updates {
         const done = ended(await this.read.of(task, TASK_PATHS));
         if (done) return done();
       }
-      return await this.follow(task, options.onProgress);
+      return await this.follow(task, limit + this.session.cancelGrace, () => refused, options.onProgress);
     } finally {
       end.removeEventListener('abort', cancel);
     }
@@ -86,7 +93,7 @@ export class Updates {
       const info = await this.read.of(task, ['info.descriptionId', ...TASK_PATHS]);
       if (ended(info) || !isMeant(String(info['info.descriptionId'] ?? ''))) return;
       await this.session.call(task, 'CancelTask');
-      await this.follow(task, undefined);
+      await this.follow(task, TASK_LIMIT);
     } catch (error) {
       // However it ended, it has; where the guest is then, its VM tells.
       if (!(error instanceof VimFault)) throw error;
@@ -105,9 +112,28 @@ export class Updates {
     await this.running;
   }
 
-  private follow(ref: Ref, onProgress: Waiting['onProgress']): Promise<Answer | undefined> {
+  /**
+   * @param patience milliseconds; what the task does after them is the vCenter's
+   * @param refused why it could not be cancelled
+   */
+  private follow(
+    ref: Ref,
+    patience: number,
+    refused: () => unknown = () => undefined,
+    onProgress?: Waiting['onProgress'],
+  ): Promise<Answer | undefined> {
     return new Promise((resolve, reject) => {
-      this.waiting.set(ref.value, { ref, onProgress, resolve, reject });
+      const late = setTimeout(() => {
+        this.waiting.delete(ref.value);
+        reject(taskGoesOn(refused()));
+      }, patience);
+      const settle =
+        <T>(how: (value: T) => void) =>
+        (value: T) => {
+          clearTimeout(late);
+          how(value);
+        };
+      this.waiting.set(ref.value, { ref, onProgress, resolve: settle(resolve), reject: settle(reject) });
       // A collector that is being made takes it along.
       if (this.collector)
         this.enlist(this.collector, [ref]).catch(() => {
@@ -223,6 +249,14 @@ export class Updates {
     }
   }
 }
+
+/** @param cancelling why it could not be cancelled, where that was tried */
+const taskGoesOn = (cancelling: unknown): HypervisorError => {
+  const refused = cancelling instanceof Error ? `CancelTask: ${cancelling.message}` : undefined;
+  return new HypervisorError('unavailable', 'a task of the vCenter does not end in time', refused, {
+    cause: cancelling,
+  });
+};
 
 /** Null while it goes on, else what gives its result or throws its fault. */
 const ended = (info: Properties): (() => Answer | undefined) | null => {

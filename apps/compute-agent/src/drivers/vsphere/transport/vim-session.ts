@@ -14,6 +14,8 @@ export interface VimAccess {
   readonly answerTimeout?: number;
   /** Milliseconds for a connection; 10 s when not given. */
   readonly connectTimeout?: number;
+  /** Milliseconds that a task gets to end once it was cancelled; 10 s when not given. */
+  readonly cancelGrace?: number;
 }
 
 /** The service of the vCenter, and the one of its storage policies beside it. */
@@ -63,6 +65,10 @@ export class VimSession {
 
   get trust(): Trust {
     return this.access.trust;
+  }
+
+  get cancelGrace(): number {
+    return this.access.cancelGrace ?? 10_000;
   }
 
   content(): Promise<ServiceContent> {

@@ -91,6 +91,12 @@ export class Adopting {
     const ref = ours?.ref ?? (await this.candidate(nativeId));
     const record = await this.xapi.call<VmRecord>('VM.get_record', ref);
     const disks = await this.disks(ref);
+    // It would go with the server.
+    if (!ours && disks.some(({ vdi }) => vdi.sharable || vdi.VBDs.length > 1))
+      throw new HypervisorError(
+        'unsupported',
+        'the guest shares a disk with others: it would go when the server is deleted',
+      );
     const local: LocalDisk[] = disks.map(({ device, vdi }, n) => ({
       role: n === 0 ? 'root' : `disk-${device}`,
       vdi: vdi.uuid,

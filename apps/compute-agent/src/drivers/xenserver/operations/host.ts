@@ -32,7 +32,7 @@ export class Host {
     private readonly settings: HostSettings,
   ) {}
 
-  /** Looked for once; members that come later are found after a restart of the agent. */
+  /** Looked for once; `refresh` finds the members that come later. */
   place(): Promise<Place> {
     this.found ??= this.find().catch((error: unknown) => {
       this.found = null;
@@ -44,12 +44,23 @@ export class Host {
   private async find(): Promise<Place> {
     const pools = await this.xapi.call<Record<Ref, { readonly uuid: string }>>('pool.get_all_records');
     const [[ref, { uuid }]] = Object.entries(pools) as [[Ref, { uuid: string }]];
-    const hosts = new Map(Object.entries(await this.xapi.call<Record<Ref, HostRecord>>('host.get_all_records')));
+    const hosts = await this.members();
     const { member } = this.settings;
     if (member === null) return new Place({ ref, uuid }, null, hosts);
     const one = [...hosts].find(([, host]) => [host.uuid, host.name_label, host.address].includes(member));
     if (!one) throw new HypervisorError('fault', `the pool has no member ${member}`);
     return new Place({ ref, uuid }, { ref: one[0], record: one[1] }, hosts);
+  }
+
+  private async members(): Promise<ReadonlyMap<Ref, HostRecord>> {
+    return new Map(Object.entries(await this.xapi.call<Record<Ref, HostRecord>>('host.get_all_records')));
+  }
+
+  /** Looks at the members anew. */
+  async refresh(): Promise<Place> {
+    const place = await this.place();
+    place.members = await this.members();
+    return place;
   }
 
   async repository(): Promise<Ref> {
@@ -96,11 +107,14 @@ export class Host {
     };
   }
 
+  /** Of a whole pool, what the members that take guests have. */
   async inventory(): Promise<HostInventory> {
-    const { hosts, members } = await this.place();
+    const { hosts, member, members } = await this.refresh();
     let [vcpus, memory] = [0, 0];
     for (const ref of hosts) {
-      const host = members.get(ref)!;
+      const host = members.get(ref);
+      if (!host) throw new HypervisorError('fault', 'the member is not in the pool any more');
+      if (!member && !(host.enabled && (await this.lives(host)))) continue;
       vcpus += Number(host.cpu_info.cpu_count ?? host.host_CPUs.length);
       const total = wholeNumber(await this.xapi.call('host_metrics.get_memory_total', host.metrics));
       const own = wholeNumber(await this.xapi.call('VM.get_memory_static_max', host.control_domain));
@@ -117,12 +131,40 @@ export class Host {
     return Math.floor(wholeNumber(sr.physical_size) / GIB / shares);
   }
 
-  /** @throws XapiFault when the pool, or the member, does not live */
+  private async lives({ metrics }: HostRecord): Promise<boolean> {
+    try {
+      return await this.xapi.call('host_metrics.get_live', metrics);
+    } catch (error) {
+      // It has left the pool since it was looked for.
+      if (xapiCode(error) === 'HANDLE_INVALID') return false;
+      throw error;
+    }
+  }
+
+  /** @throws HypervisorError `unavailable` when no member takes guests; XapiFault when the pool does not answer */
   async check(): Promise<void> {
-    const { member, pool } = await this.place();
-    if (!member) await this.xapi.call('pool.get_uuid', pool.ref);
-    else if (!(await this.xapi.call<boolean>('host_metrics.get_live', member.record.metrics)))
-      throw new HypervisorError('unavailable', 'the member of the pool does not live');
+    const closed = await this.maintenance();
+    if (closed !== null) throw new HypervisorError('unavailable', closed);
+  }
+
+  /**
+   * Why it takes no guests although it lives: its operators say so. Null when it takes them.
+   * @throws HypervisorError `unavailable` when no member lives; XapiFault when the pool does not answer
+   */
+  async maintenance(): Promise<string | null> {
+    const { hosts, member, members } = await this.place();
+    let living = 0;
+    for (const ref of hosts) {
+      const host = members.get(ref);
+      if (!host || !(await this.lives(host))) continue;
+      if (await this.xapi.call<boolean>('host.get_enabled', ref)) return null;
+      living += 1;
+    }
+    if (living > 0) return member ? 'the member is in maintenance mode' : 'every member is in maintenance mode';
+    throw new HypervisorError(
+      'unavailable',
+      member ? 'the member of the pool does not live' : 'no member of the pool lives',
+    );
   }
 
   async enterMaintenance(signal: AbortSignal): Promise<void> {

@@ -6,8 +6,8 @@ export class Place {
     readonly pool: { readonly ref: Ref; readonly uuid: string },
     /** Null: the whole pool. */
     readonly member: { readonly ref: Ref; readonly record: HostRecord } | null,
-    /** All members, by reference. */
-    readonly members: ReadonlyMap<Ref, HostRecord>,
+    /** All members, by reference, as they were when they were last looked at. */
+    public members: ReadonlyMap<Ref, HostRecord>,
   ) {}
 
   get uuid(): string {

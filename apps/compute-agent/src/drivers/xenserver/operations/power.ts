@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HypervisorError } from '../../hypervisor-driver.js';
 import { xapiCode } from '../transport/xapi-error.js';
-import type { XapiSession } from '../transport/xapi-session.js';
+import { TaskGoesOn, type XapiSession } from '../transport/xapi-session.js';
 import { refuseAborted } from './aborted.js';
 import type { Place } from './place.js';
 import type { Ref, VmRecord } from './records.js';
@@ -11,6 +11,8 @@ type PowerState = VmRecord['power_state'];
 /** The guest was asked and did not follow, or cannot be asked at all. */
 const DID_NOT_FOLLOW = new Set(['VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT', 'VM_SHUTDOWN_TIMEOUT', 'TASK_CANCELLED']);
 const CANNOT_BE_ASKED = new Set(['VM_LACKS_FEATURE', 'VM_MISSING_PV_DRIVERS', 'VM_OLD_PV_DRIVERS']);
+/** The member takes no guests. */
+const IN_MAINTENANCE = new Set(['HOST_DISABLED', 'HOST_DISABLED_UNTIL_REBOOT', 'HOST_DISABLED_INDEFINITELY']);
 
 /** Power of VMs: what holds already is no error. */
 export class Power {
@@ -24,12 +26,20 @@ export class Power {
   }
 
   async start(vm: Ref): Promise<void> {
+    await this.reaching(vm, 'Running', () => this.here('start', vm));
+  }
+
+  /** On the member that is the place. While that is in maintenance the pool chooses, as it did for what ran there. */
+  private async here(what: 'start' | 'resume', vm: Ref): Promise<void> {
     const { member } = this.place;
-    await this.reaching(vm, 'Running', () =>
-      member
-        ? this.xapi.run('VM.start_on', [vm, member.ref, false, false])
-        : this.xapi.run('VM.start', [vm, false, false]),
-    );
+    if (member)
+      try {
+        await this.xapi.run(`VM.${what}_on`, [vm, member.ref, false, false]);
+        return;
+      } catch (error) {
+        if (!IN_MAINTENANCE.has(xapiCode(error) ?? '')) throw error;
+      }
+    await this.xapi.run(`VM.${what}`, [vm, false, false]);
   }
 
   /** @throws XapiFault when no member of this place can carry it */
@@ -41,7 +51,7 @@ export class Power {
   }
 
   /**
-   * Asks as often as the guest lets it pass, then cuts the power.
+   * Asks as often as the guest lets it pass, then cuts the power, also of one whose shutdown does not let itself be cancelled.
    * @param grace milliseconds; 0 cuts it at once
    * @param signal an abort leaves the guest as it is
    */
@@ -53,7 +63,7 @@ export class Power {
         await this.xapi.run('VM.clean_shutdown', [vm], { limit: deadline - Date.now(), signal });
       } catch (error) {
         const code = xapiCode(error) ?? '';
-        if (CANNOT_BE_ASKED.has(code)) break;
+        if (CANNOT_BE_ASKED.has(code) || error instanceof TaskGoesOn) break;
         if (!DID_NOT_FOLLOW.has(code) && code !== 'VM_BAD_POWER_STATE') throw error;
         const soon = Math.min(500, Math.max(0, deadline - Date.now()));
         await sleep(soon, undefined, { signal }).catch(() => undefined);
@@ -95,12 +105,7 @@ export class Power {
   async resume(vm: Ref): Promise<void> {
     if (await this.isRefused(vm, ['Suspended', 'Running', 'Paused'], 'resume')) return;
     if ((await this.state(vm)) === 'Paused') return this.unpause(vm);
-    const { member } = this.place;
-    await this.reaching(vm, 'Running', () =>
-      member
-        ? this.xapi.run('VM.resume_on', [vm, member.ref, false, false])
-        : this.xapi.run('VM.resume', [vm, false, false]),
-    );
+    await this.reaching(vm, 'Running', () => this.here('resume', vm));
   }
 
   /** @returns true when what is asked for holds already: the second of `allowed` */

@@ -1,6 +1,6 @@
 import { networkNeeds } from '@omnivisor/contracts';
 import { cpuTraits } from '../../common/cpu-traits.js';
-import type { ProbeReport } from '../../hypervisor-driver.js';
+import type { ProbeReport, Survey } from '../../hypervisor-driver.js';
 import { fromXapi } from '../transport/xapi-error.js';
 import type { XapiSession } from '../transport/xapi-session.js';
 import { machineFor, PLAIN_TEMPLATE } from './hardware.js';
@@ -30,14 +30,19 @@ export class Probe {
 
   async run(signal: AbortSignal): Promise<ProbeReport> {
     try {
-      const { hosts, members } = await this.host.place();
-      const facts = await this.facts(hosts.map((ref) => members.get(ref)!));
-      const reason = await this.tryGuest(signal);
-      return { ...NOTHING_KNOWN, ...facts, ...reason };
+      const facts = await this.survey();
+      const closed = await this.host.maintenance();
+      if (closed !== null) return { ...facts, health: 'unhealthy', reason: closed, inMaintenance: true };
+      return { ...facts, ...(await this.tryGuest(signal)) };
     } catch (error) {
       const { message, native } = fromXapi(error, 'asking the pool');
       return { ...NOTHING_KNOWN, health: 'unhealthy', reason: native ? `${message}: ${native}` : message };
     }
+  }
+
+  async survey(): Promise<Survey> {
+    const { hosts, members } = await this.host.refresh();
+    return { ...NOTHING_KNOWN, ...(await this.facts(hosts.flatMap((ref) => members.get(ref) ?? []))) };
   }
 
   private async facts(hosts: readonly HostRecord[]) {

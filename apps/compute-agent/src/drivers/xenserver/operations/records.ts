@@ -61,6 +61,8 @@ export interface VdiRecord {
   readonly virtual_size: number;
   readonly other_config: XapiMap;
   readonly is_a_snapshot: boolean;
+  /** Several VMs may write it at once. */
+  readonly sharable: boolean;
   readonly VBDs: readonly Ref[];
 }
 

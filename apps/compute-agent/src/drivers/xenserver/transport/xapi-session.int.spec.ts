@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { TestPool } from '../../../../../../tools/doubles/xapi/testing/pool.js';
 import { fromXapi, isNoAnswer, isXapiError } from './xapi-error.js';
-import { XapiSession } from './xapi-session.js';
+import { type XapiAccess, XapiSession } from './xapi-session.js';
 
 let pool: TestPool;
 let xapi: XapiSession;
@@ -10,7 +10,7 @@ beforeAll(async () => {
 });
 afterAll(() => pool.stop());
 
-const open = (urls: string[], change: { password?: string; answerTimeout?: number } = {}) =>
+const open = (urls: string[], change: Partial<XapiAccess> = {}) =>
   new XapiSession({
     ...{ urls, user: 'root', password: 'secret', trust: { kind: 'authorities', pem: null } },
     ...{ answerTimeout: 300, connectTimeout: 300, ...change },
@@ -138,6 +138,22 @@ describe('a task', () => {
       expect(error.message).toContain('TASK_CANCELLED');
     }
     expect(await xapi.call('VM.get_power_state', vm)).toBe('Running');
+  });
+
+  it('that does not let itself be cancelled is waited for no longer than its limit and a while', async () => {
+    pool.double.faults.add({ method: 'task.cancel', error: ['OPERATION_NOT_ALLOWED', 'not now'] });
+    const session = open([pool.double.url(0)], { cancelGrace: 50 });
+    const error = await failure(session.run('VM.clean_shutdown', [vm], { limit: 20 }));
+    expect(error).toMatchObject({
+      code: 'unavailable',
+      native: expect.stringContaining('task.cancel: OPERATION_NOT_ALLOWED'),
+    });
+    const [task] = await session.call<string[]>('task.get_all');
+    pool.double.faults.clear();
+    await session.call('task.cancel', task);
+    await expect(session.settled(task!)).rejects.toThrow('TASK_CANCELLED');
+    await session.call('task.destroy', task);
+    await session.close();
   });
 
   it('that is lost with the master is unavailable', async () => {

@@ -1,5 +1,6 @@
 import { createClient, type Xapi } from 'xen-api';
 import { type Endpoint, openTrustedSocket, type Trust } from '../../common/trusted-socket.js';
+import { HypervisorError } from '../../hypervisor-driver.js';
 import { isNoAnswer, isXapiError, XapiFault, xapiCode } from './xapi-error.js';
 
 export interface XapiAccess {
@@ -12,12 +13,25 @@ export interface XapiAccess {
   readonly answerTimeout?: number;
   /** Milliseconds for a connection; 10 s when not given. */
   readonly connectTimeout?: number;
+  /** Milliseconds that a task gets to end once it was cancelled; 10 s when not given. */
+  readonly cancelGrace?: number;
 }
 
+/** A task that goes on although its time is over and it was cancelled: what it does is the pool's from now on. */
+export class TaskGoesOn extends HypervisorError {
+  constructor(cancelling: unknown) {
+    const refused = cancelling instanceof Error ? `task.cancel: ${cancelling.message}` : undefined;
+    super('unavailable', 'a task of the pool does not end in time', refused, { cause: cancelling });
+  }
+}
+
+/** Milliseconds that a task may take when nothing else is said. */
+const TASK_LIMIT = 600_000;
 /** Seconds that a question for events waits for one. */
 const EVENT_WAIT = 20;
 /** The same for a task, which may be lost: no event tells of that. */
 const TASK_WAIT = 1;
+const CANCEL_GRACE = 10_000;
 const TRIES = 3;
 
 /** Refused before anything was done: another member is the master now, or the session is over. */
@@ -62,13 +76,14 @@ export class XapiSession {
    * @param options.limit milliseconds after which the task is cancelled
    * @param options.onProgress hears which part is done, from 0 to 1
    * @returns the result as XAPI writes it: a reference for calls that make an object
+   * @throws TaskGoesOn when it has not ended a while after its limit
    */
   async run(
     method: string,
     args: readonly unknown[],
     {
       signal,
-      limit = 600_000,
+      limit = TASK_LIMIT,
       onProgress,
     }: {
       readonly signal?: AbortSignal | undefined;
@@ -79,19 +94,39 @@ export class XapiSession {
     const task = await this.call<string>(`Async.${method}`, ...args);
     const late = AbortSignal.timeout(limit);
     const end = signal ? AbortSignal.any([signal, late]) : late;
-    const cancel = () => void this.call('task.cancel', task).catch(() => undefined);
+    let refused: unknown;
+    const cancel = () =>
+      void this.call('task.cancel', task).catch((error: unknown) => {
+        refused = error;
+      });
     end.addEventListener('abort', cancel, { once: true });
     if (end.aborted) cancel();
+    let goesOn = false;
     try {
-      return await this.settled(task, onProgress);
+      return await this.settled(task, { onProgress, limit: limit + (this.access.cancelGrace ?? CANCEL_GRACE) });
+    } catch (error) {
+      goesOn = error instanceof TaskGoesOn;
+      throw goesOn ? new TaskGoesOn(refused) : error;
     } finally {
       end.removeEventListener('abort', cancel);
-      void this.call('task.destroy', task).catch(() => undefined);
+      // One that goes on is left to be seen with the pool's own tools.
+      if (!goesOn) void this.call('task.destroy', task).catch(() => undefined);
     }
   }
 
-  /** The result of a task when it is over. @throws XapiFault what the task failed with */
-  async settled(task: string, onProgress?: (done: number) => void): Promise<string> {
+  /**
+   * The result of a task when it is over.
+   * @param options.limit milliseconds that are waited for it
+   * @throws XapiFault what the task failed with; TaskGoesOn
+   */
+  async settled(
+    task: string,
+    {
+      onProgress,
+      limit = TASK_LIMIT,
+    }: { readonly onProgress?: ((done: number) => void) | undefined; readonly limit?: number } = {},
+  ): Promise<string> {
+    const deadline = performance.now() + limit;
     for (let token = ''; ; ) {
       const batch = await this.events([`task/${task}`], token, TASK_WAIT);
       token = batch.token;
@@ -103,6 +138,7 @@ export class XapiSession {
         const [code = 'TASK_CANCELLED', ...params] = record.error_info;
         throw new XapiFault(code, params);
       }
+      if (performance.now() > deadline) throw new TaskGoesOn(undefined);
     }
   }
 
