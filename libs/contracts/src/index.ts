@@ -29,6 +29,7 @@ export * from './events/server-group.js';
 export * from './events/unified-limit.js';
 export * from './ids.js';
 export * from './image-format.js';
+export * from './image-properties.js';
 export * from './image-readiness.js';
 export * from './network-traits.js';
 export * from './personal-fields.js';

@@ -44,6 +44,7 @@ export interface Candidate {
 
 /** A request for a place, with its wants worked out once. */
 export interface Wanted {
+  /** The properties of its image are canonical. */
   readonly request: Omit<ReserveRequest, 'context'>;
   /** VCPU, MEMORY_MB, DISK_GB first; no zero amounts. */
   readonly resources: ResourceAmounts;

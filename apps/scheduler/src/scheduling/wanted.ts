@@ -1,4 +1,4 @@
-import type { ReserveRequest, ResourceAmounts } from '@omnivisor/contracts';
+import { canonicalProperties, type ReserveRequest, type ResourceAmounts } from '@omnivisor/contracts';
 import type { ServerGroup } from '../core/server-groups.js';
 import type { Wanted } from './candidate.js';
 
@@ -34,8 +34,10 @@ export interface Surroundings {
   machineOf(hostId: string): string | undefined;
 }
 
-export const wantedOf = (request: Omit<ReserveRequest, 'context'>, around: Surroundings): Wanted => {
-  const { flavor, image, hints } = request;
+export const wantedOf = (asked: Omit<ReserveRequest, 'context'>, around: Surroundings): Wanted => {
+  const image = { ...asked.image, properties: canonicalProperties(asked.image.properties) };
+  const request = { ...asked, image };
+  const { flavor, hints } = request;
   const hosts = (ids: string[]) => new Set(ids.flatMap((id) => [...around.hostsOf(id)]));
   return {
     request,
