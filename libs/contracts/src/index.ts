@@ -27,6 +27,7 @@ export * from './events/sealing.js';
 export * from './events/server.js';
 export * from './events/server-group.js';
 export * from './events/unified-limit.js';
+export * from './hardware-wishes.js';
 export * from './ids.js';
 export * from './image-format.js';
 export * from './image-properties.js';

@@ -105,6 +105,16 @@ describe('an agent', () => {
     expect([...network.ports.keys()]).toEqual([]);
   });
 
+  it('gives its driver the properties of an image in the words of today', async () => {
+    desk.want(1);
+    const server = desk.servers.get(id(1))!;
+    const properties = { hw_vif_model: 'VirtualVmxnet3', vm_mode: 'PV' };
+    desk.servers.set(id(1), { ...server, image: { ...server.image, properties } });
+    await agent.start();
+    await clock.runUntil(() => desk.facts.length > 0, seconds(1));
+    expect(desk.facts).toMatchObject([{ kind: 'spawned' }]);
+  });
+
   it('gives up a spawn that the log does not ask for any more', async () => {
     desk.want(1);
     machine.slow('spawn', seconds(3_600));

@@ -5,10 +5,11 @@ import { join } from 'node:path';
 import { cpuTraits } from '../common/cpu-traits.js';
 import { run } from '../common/native-command.js';
 import { PROBE_EXIT_CODE, probeGuest } from '../common/tiny-guest.js';
+import { traitsOf } from '../common/wishes.js';
 import { HypervisorError, type ProbeReport } from '../hypervisor-driver.js';
 import { limitsHere } from './cgroups.js';
 import { FIRMWARE } from './command-line.js';
-import type { MachineTypes } from './devices.js';
+import { type MachineTypes, SERVED } from './devices.js';
 import type { Execution } from './guest-cpu.js';
 import { hasTpm } from './tpm.js';
 
@@ -133,6 +134,7 @@ export const reportOf = (found: Capabilities | HypervisorError): ProbeReport => 
     // Under TCG the guest's CPU is QEMU's own, and the flags of the host's say nothing about it.
     traits: [
       'CUSTOM_HYPERVISOR_QEMU',
+      ...traitsOf(SERVED),
       ...COMPUTE_TRAITS,
       ...firmwareTraits(),
       ...(found.hasTpm ? TPM_TRAITS : []),

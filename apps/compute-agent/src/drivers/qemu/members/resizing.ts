@@ -56,7 +56,7 @@ export const resizingOf = (host: QemuHost): Resizing => {
     const guest = found.change === 'resize' ? found : await settleInterrupted(host, found);
     const old: GuestDefinition = guest.before ? { ...guest, ...guest.before.size, disks: guest.before.disks } : guest;
     const image = { properties: guest.wishes.properties } as never;
-    refuseWishes({ image, flavor });
+    refuseWishes({}, flavor.extraSpecs);
     const next: GuestDefinition = { ...guest, ...sizeOf({ image, flavor }), disks: resizedDisks(old, flavor) };
     const isAsked = isSame([sizeFields(next), next.disks], [sizeFields(guest), guest.disks]);
     if (guest.before && guest.change === null) {
