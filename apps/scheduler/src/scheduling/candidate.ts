@@ -50,6 +50,8 @@ export interface Wanted {
   readonly resources: ResourceAmounts;
   readonly requiredTraits: readonly string[];
   readonly forbiddenTraits: readonly string[];
+  /** Image properties and extra specs that a host serves or does not, with the traits of those that do. */
+  readonly wishes: readonly { readonly key: string; readonly value: string; readonly trait: string }[];
   /** Hosts of the servers that the hints name. */
   readonly differentHosts: ReadonlySet<string>;
   readonly sameHosts: ReadonlySet<string> | null;

@@ -1,4 +1,10 @@
-import { canonicalProperties, type ReserveRequest, type ResourceAmounts } from '@omnivisor/contracts';
+import {
+  canonicalProperties,
+  type ReserveRequest,
+  type ResourceAmounts,
+  wishesOf,
+  wishTrait,
+} from '@omnivisor/contracts';
 import type { ServerGroup } from '../core/server-groups.js';
 import type { Wanted } from './candidate.js';
 
@@ -46,6 +52,10 @@ export const wantedOf = (asked: Omit<ReserveRequest, 'context'>, around: Surroun
       ...new Set([...traitsOf(flavor.extraSpecs, 'required'), ...traitsOf(image.properties, 'required')]),
     ].sort(),
     forbiddenTraits: traitsOf(flavor.extraSpecs, 'forbidden').sort(),
+    wishes: wishesOf(image.properties, flavor.extraSpecs).flatMap(({ name, key, value }) => {
+      const trait = wishTrait(name);
+      return trait === null ? [] : [{ key, value, trait }];
+    }),
     differentHosts: hosts(serverIds(hints.different_host)),
     sameHosts: hints.same_host === undefined ? null : hosts(serverIds(hints.same_host)),
     machines: [...new Set(request.networkHosts.flatMap((id) => around.machineOf(id) ?? []))],
