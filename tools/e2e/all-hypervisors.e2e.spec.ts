@@ -2,8 +2,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AllHypervisors } from './all-hypervisors.js';
 import { Journey } from './journey.js';
 import { type ApiServer, eventually, RunningCloud } from './running-cloud.js';
-import { type Done, tinyImage, Walk } from './scenario.js';
-import { flavorsFor, refusedBy, type Shared, sharedThings, wantedOf } from './scenario-things.js';
+import { type Done, eventsOf, tinyImage, Walk } from './scenario.js';
+import { flavorsFor, imageFrom, refusedBy, type Shared, sharedThings, wantedOf } from './scenario-things.js';
 import { serial } from './serial.js';
 
 /** Over all of them, and back to where its guest can tell. */
@@ -63,6 +63,59 @@ describe.skipIf(process.getuid?.() !== 0)('a cloud with every hypervisor at once
     const fake = walks.get('fake')!;
     for (const [host, done] of walks) expect([host, done]).toEqual([host, wantedOf(fake, UNSUPPORTED[host]!)]);
   });
+
+  it('refuses by its name what a hypervisor does not serve of image and flavor, and leaves nothing there', async () => {
+    const { admin } = cloud;
+    const flavorWith = async (extraSpecs: object) => {
+      const { flavor } = await admin.post('compute', '/flavors', {
+        flavor: { name: `asks-for-${Object.keys(extraSpecs)}`, vcpus: 1, ram: 64, disk: 1 },
+      });
+      await admin.post('compute', `/flavors/${flavor.id}/os-extra_specs`, { extra_specs: extraSpecs });
+      return flavor.id as string;
+    };
+    const plain = await flavorWith({ purpose: 'any' });
+    const cases: { image: string; flavor: string; named: string; tried?: boolean }[] = [
+      // Placement knows that no hypervisor here serves it.
+      { image: common.image, flavor: await flavorWith({ 'hw:cpu_policy': 'dedicated' }), named: 'hw:cpu_policy' },
+      {
+        image: await imageFrom(cloud, tinyImage(), { hw_viommu_model: 'intel' }),
+        flavor: plain,
+        named: 'hw_viommu_model',
+      },
+      // Each finds out by itself that it has no such machine.
+      {
+        ...{ image: await imageFrom(cloud, tinyImage(), { hw_machine_type: 'abacus' }), flavor: plain },
+        ...{ named: 'cannot serve hw_machine_type=abacus.', tried: true },
+      },
+    ];
+    const listed = async (...command: string[]) => JSON.parse((await cloud.omnivisor(...command, '--json')).stdout);
+    const strangers = (host: string) => listed('adopt', '--host', host);
+    const refuses = async (host: string, { image, flavor, named, tried = false }: (typeof cases)[number]) => {
+      const { server } = await admin.post('compute', '/servers', {
+        server: {
+          ...{ name: `unserved-${host}`, imageRef: image, flavorRef: flavor, networks: [{ uuid: common.network }] },
+          availability_zone: `nova:${host}`,
+        },
+      });
+      const shown = async () => (await admin.get('compute', `/servers/${server.id}`)).server as ApiServer;
+      await eventually(`the server on ${host} is refused`, shown, (now) => now.status === 'ERROR');
+      expect([host, (await shown()).fault?.message]).toEqual([host, expect.stringContaining(named)]);
+      const types = (await eventsOf(admin, server.id)).map(({ type }) => type);
+      expect([host, types.includes('ServerSpawnFailed')]).toEqual([host, tried]);
+      expect((await admin.get('placement', `/allocations/${server.id}`)).allocations).toEqual({});
+      await admin.delete('compute', `/servers/${server.id}`);
+    };
+    await Promise.all(
+      all.hosts
+        .filter((host) => host !== 'fake')
+        .map(async (host) => {
+          const before = await strangers(host);
+          for (const wanted of cases) await refuses(host, wanted);
+          expect([host, await strangers(host)]).toEqual([host, before]);
+        }),
+    );
+    expect(await listed('host', 'quarantine', 'list')).toEqual([]);
+  }, 90_000);
 
   it('carries a server from one to the next, with what its guest has written', async () => {
     const { admin } = cloud;
