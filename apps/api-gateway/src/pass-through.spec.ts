@@ -1,4 +1,4 @@
-import { createServer, type Server } from 'node:http';
+import { createServer, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Module } from '@nestjs/common';
 import { createOpenStackApp, type OpenStackApp, RequestLimiter } from '@omnivisor/openstack';
@@ -125,4 +125,19 @@ it.each([
   expect([answer.status, Number(answer.headers.get('retry-after')) > 0]).toEqual([429, true]);
   expect(await answer.text()).toContain('429 Too Many Requests');
   expect((await fetch(`${root}/image/v2/images/6f70656e-6e65-4bad-8f0d-5c6e3f2a1b07`)).status).toBe(201);
+});
+
+it('takes the body of a client that waits to be told to send it', async () => {
+  const status = await new Promise<number>((resolve, reject) => {
+    const headers = { expect: '100-continue', 'content-type': 'application/octet-stream' };
+    const upload = request(`${root}/image/v2/images/x/file`, { method: 'PUT', headers }, (answer) => {
+      answer.resume();
+      resolve(answer.statusCode!);
+    });
+    upload.once('error', reject).once('continue', () => upload.end('bytes'));
+    upload.flushHeaders();
+  });
+  expect(status).toBe(201);
+  expect(seen.at(-1)).toMatchObject({ bytes: 5 });
+  expect(seen.at(-1)?.headers).not.toHaveProperty('expect');
 });

@@ -41,7 +41,8 @@ export const passThrough = async (
         // A connection that was idle may end just when it is used: what only reads is asked once more.
         retriesCount: 1,
         rewriteRequestHeaders: (request, headers) => {
-          const { 'x-forwarded-prefix': _, ...rest } = headers;
+          // Who waits to be told before he sends a body has been told here.
+          const { 'x-forwarded-prefix': _, expect: __, ...rest } = headers;
           const [, proto, host, path] = ROOT.exec(publicRoot(request, { trusted: trusts }))!;
           return {
             ...rest,

@@ -185,6 +185,8 @@ export interface ComputeApp {
   place(serverId: string, attempt: number): Promise<void>;
   /** What the host of a server says of it; `requestId`: of what was asked for by that request. */
   report(serverId: string, fact: HostFact, requestId?: string): Promise<void>;
+  /** Images beside the one, by id, and what differs from it. */
+  readonly images: Map<string, Partial<ImageSnapshot>>;
   /** Images that were begun for snapshots. */
   readonly snapshots: { readonly imageId: string; readonly properties: object }[];
   /** What the host of servers answers to live questions from now on; undefined: nothing. */
@@ -218,9 +220,12 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
     ],
   })
   class TestModule {}
-  await world.bus.respond(describeImage, async ({ imageId }) => ({
-    image: imageId === IMAGE ? { ...image, status: 'active', visibility: 'public', owner: null } : null,
-  }));
+  const images: ComputeApp['images'] = new Map([[IMAGE, {}]]);
+  await world.bus.respond(describeImage, async ({ imageId }) => {
+    const own = images.get(imageId);
+    const facts = { id: imageId, status: 'active', visibility: 'public', owner: null };
+    return { image: own ? { ...image, ...own, ...facts } : null };
+  });
   const snapshots: ComputeApp['snapshots'] = [];
   await world.bus.respond(beginSnapshotImage, async (begun) => {
     snapshots.push(begun);
@@ -345,6 +350,7 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
       await core.commands.execute(serverAggregate, serverId, command, context());
     },
     report,
+    images,
     snapshots,
     hostAnswers: () => undefined,
     hostLacks,

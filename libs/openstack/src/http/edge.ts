@@ -70,6 +70,8 @@ interface State {
   readonly started: number;
   readonly service: ServiceType | undefined;
   readonly requestId: RequestId;
+  /** Kept from its beginning: a connection that has ended has none. */
+  readonly address: string;
   readonly globalId: RequestId | undefined;
   readonly arrival: Arrival;
   served: Served | undefined;
@@ -163,6 +165,7 @@ export class Edge {
         started: performance.now(),
         service: serviceOf(request.raw.url ?? '/'),
         requestId: newRequestId(),
+        address: request.ip,
         globalId: globalRequestId(request.headers['x-openstack-request-id']),
         arrival: {},
         served: undefined,
@@ -369,7 +372,7 @@ export class Edge {
       requestId: state.requestId,
       correlationId: state.globalId ?? state.requestId,
       token: state.token,
-      address: request.ip,
+      address: state.address,
       operation: `${request.method} ${request.routeOptions.url ?? ''}`,
       rule: state.rule ?? null,
       params: request.params as Record<string, string>,
@@ -383,7 +386,7 @@ export class Edge {
       ...(state.globalId ? { globalRequestId: state.globalId } : {}),
       method: request.method,
       path: request.raw.url?.split('?', 1)[0],
-      address: request.ip,
+      address: state.address,
     };
   }
 }

@@ -7,7 +7,7 @@ import { TestPool } from '../../../../../../tools/doubles/xapi/testing/pool.js';
 import { fileDisk, fileSource, flatNic, rootFrom, testGuest } from '../../common/test-guest.js';
 import { readConfigDrive } from '../../common/testing/read-config-drive.js';
 import { tinyGuest } from '../../common/tiny-guest.js';
-import type { Change, DriverUnderTest, Inside } from '../../conformance/driver-under-test.js';
+import type { Change, Devices, DriverUnderTest, Inside } from '../../conformance/driver-under-test.js';
 import { perform } from '../../conformance/perform.js';
 import type { DiskFormat, GuardRule, GuestDisk, GuestNic, GuestSpec, ImageSource } from '../../hypervisor-driver.js';
 import { readDiskMark, readState } from '../operations/guest-state.js';
@@ -186,11 +186,11 @@ export class PoolUnderTest {
    * An agent that does a change and ends. All that it is to the pool is its connections: they break, and nothing follows.
    * @returns true when that came before the change was done
    */
-  async crashDuring(change: Change, id: ServerId, after: number): Promise<boolean> {
+  async crashDuring(change: Change, id: ServerId, after: number, devices: Devices): Promise<boolean> {
     const driver = this.open();
     await driver.check();
     let done = false;
-    const running = perform(driver, change, this.guest(id)).then(
+    const running = perform(driver, change, this.guest(id), devices).then(
       () => {
         done = true;
       },
@@ -238,7 +238,7 @@ export class PoolUnderTest {
       foreignGuest: () => this.foreign(),
       makeUnreachable: () => this.cutOff(),
       stopHypervisor: () => this.cutOff(),
-      crashDuring: (change, id, after) => this.crashDuring(change, id, after),
+      crashDuring: (...crash) => this.crashDuring(...crash),
       disk: () => this.disk(),
       nic: async () => this.nic(),
       letterOf: (file, format) => this.letterOf(file, format),
