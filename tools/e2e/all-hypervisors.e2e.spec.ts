@@ -73,49 +73,92 @@ describe.skipIf(process.getuid?.() !== 0)('a cloud with every hypervisor at once
       await admin.post('compute', `/flavors/${flavor.id}/os-extra_specs`, { extra_specs: extraSpecs });
       return flavor.id as string;
     };
+    /** With bytes that no other image has. */
+    const imageWith = (properties: object) => {
+      const bytes = tinyImage();
+      bytes.write(JSON.stringify(properties), bytes.length - 512);
+      return imageFrom(cloud, bytes, properties);
+    };
     const plain = await flavorWith({ purpose: 'any' });
+    // A host that only pretends would do.
+    const dedicated = await flavorWith({ 'hw:cpu_policy': 'dedicated', 'trait:CUSTOM_HYPERVISOR_FAKE': 'forbidden' });
     const cases: { image: string; flavor: string; named: string; tried?: boolean }[] = [
       // Placement knows that no hypervisor here serves it.
-      { image: common.image, flavor: await flavorWith({ 'hw:cpu_policy': 'dedicated' }), named: 'hw:cpu_policy' },
+      { image: common.image, flavor: dedicated, named: 'hw:cpu_policy' },
       {
-        image: await imageFrom(cloud, tinyImage(), { hw_viommu_model: 'intel' }),
-        flavor: plain,
+        ...{ image: await imageWith({ hw_viommu_model: 'intel' }), flavor: plain },
         named: 'hw_viommu_model',
       },
       // Each finds out by itself that it has no such machine.
       {
-        ...{ image: await imageFrom(cloud, tinyImage(), { hw_machine_type: 'abacus' }), flavor: plain },
+        ...{ image: await imageWith({ hw_machine_type: 'abacus' }), flavor: plain },
         ...{ named: 'cannot serve hw_machine_type=abacus.', tried: true },
       },
     ];
     const listed = async (...command: string[]) => JSON.parse((await cloud.omnivisor(...command, '--json')).stdout);
     const strangers = (host: string) => listed('adopt', '--host', host);
-    const refuses = async (host: string, { image, flavor, named, tried = false }: (typeof cases)[number]) => {
+    const shown = async (id: string) => (await admin.get('compute', `/servers/${id}`)).server as ApiServer;
+    const create = async (host: string, image: string, flavor: string) => {
       const { server } = await admin.post('compute', '/servers', {
         server: {
           ...{ name: `unserved-${host}`, imageRef: image, flavorRef: flavor, networks: [{ uuid: common.network }] },
           availability_zone: `nova:${host}`,
         },
       });
-      const shown = async () => (await admin.get('compute', `/servers/${server.id}`)).server as ApiServer;
-      await eventually(`the server on ${host} is refused`, shown, (now) => now.status === 'ERROR');
-      expect([host, (await shown()).fault?.message]).toEqual([host, expect.stringContaining(named)]);
-      const types = (await eventsOf(admin, server.id)).map(({ type }) => type);
+      return server.id as string;
+    };
+    const refuses = async (host: string, { image, flavor, named, tried = false }: (typeof cases)[number]) => {
+      const id = await create(host, image, flavor);
+      await eventually(
+        `the server on ${host} is refused`,
+        () => shown(id),
+        (now) => now.status === 'ERROR',
+      );
+      expect([host, (await shown(id)).fault?.message]).toEqual([host, expect.stringContaining(named)]);
+      const types = (await eventsOf(admin, id)).map(({ type }) => type);
       expect([host, types.includes('ServerSpawnFailed')]).toEqual([host, tried]);
-      expect((await admin.get('placement', `/allocations/${server.id}`)).allocations).toEqual({});
-      await admin.delete('compute', `/servers/${server.id}`);
+      expect((await admin.get('placement', `/allocations/${id}`)).allocations).toEqual({});
+      await admin.delete('compute', `/servers/${id}`);
+    };
+    /** A server that runs stays what it is, and runs on. */
+    const keepsItsFlavor = async (host: string) => {
+      const id = await create(host, common.image, plain);
+      const rests = (now: ApiServer) => now.status === 'ACTIVE' && now['OS-EXT-STS:task_state'] === null;
+      await eventually(`the server on ${host} runs`, () => shown(id), rests);
+      await admin.post('compute', `/servers/${id}/action`, { resize: { flavorRef: dedicated } });
+      const refused = async () => (await eventsOf(admin, id)).find(({ data }) => data.fault);
+      await eventually(`the resize on ${host} is refused`, refused, (event) => event !== undefined);
+      expect([host, JSON.stringify((await refused())?.data.fault)]).toEqual([
+        host,
+        expect.stringContaining('hw:cpu_policy'),
+      ]);
+      await eventually(`the server on ${host} rests`, () => shown(id), rests);
+      const types = (await eventsOf(admin, id)).map(({ type }) => type);
+      expect([host, types.filter((type) => /Stopped|PowerChanged/.test(type))]).toEqual([host, []]);
+      await admin.delete('compute', `/servers/${id}`);
+      await eventually(
+        `the server on ${host} is gone`,
+        () => shown(id).catch((error: { status: number }) => error.status),
+        (now) => now === 404,
+      );
     };
     await Promise.all(
       all.hosts
         .filter((host) => host !== 'fake')
         .map(async (host) => {
           const before = await strangers(host);
-          for (const wanted of cases) await refuses(host, wanted);
+          const refusals = async () => {
+            for (const wanted of cases) await refuses(host, wanted);
+            await keepsItsFlavor(host);
+          };
+          await refusals().catch((error) => {
+            throw new Error(`${error.message}\n${all.log(host)}`, { cause: error });
+          });
           expect([host, await strangers(host)]).toEqual([host, before]);
         }),
     );
     expect(await listed('host', 'quarantine', 'list')).toEqual([]);
-  }, 90_000);
+  }, 150_000);
 
   it('carries a server from one to the next, with what its guest has written', async () => {
     const { admin } = cloud;
