@@ -2,8 +2,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AllHypervisors } from './all-hypervisors.js';
 import { Journey } from './journey.js';
 import { type ApiServer, eventually, RunningCloud } from './running-cloud.js';
-import { type Done, tinyImage, Walk } from './scenario.js';
-import { flavorsFor, refusedBy, type Shared, sharedThings, wantedOf } from './scenario-things.js';
+import { type Done, eventsOf, tinyImage, Walk } from './scenario.js';
+import { flavorsFor, imageFrom, refusedBy, type Shared, sharedThings, wantedOf } from './scenario-things.js';
 import { serial } from './serial.js';
 
 /** Over all of them, and back to where its guest can tell. */
@@ -63,6 +63,102 @@ describe.skipIf(process.getuid?.() !== 0)('a cloud with every hypervisor at once
     const fake = walks.get('fake')!;
     for (const [host, done] of walks) expect([host, done]).toEqual([host, wantedOf(fake, UNSUPPORTED[host]!)]);
   });
+
+  it('refuses by its name what a hypervisor does not serve of image and flavor, and leaves nothing there', async () => {
+    const { admin } = cloud;
+    const flavorWith = async (extraSpecs: object) => {
+      const { flavor } = await admin.post('compute', '/flavors', {
+        flavor: { name: `asks-for-${Object.keys(extraSpecs)}`, vcpus: 1, ram: 64, disk: 1 },
+      });
+      await admin.post('compute', `/flavors/${flavor.id}/os-extra_specs`, { extra_specs: extraSpecs });
+      return flavor.id as string;
+    };
+    /** With bytes that no other image has. */
+    const imageWith = (properties: object) => {
+      const bytes = tinyImage();
+      bytes.write(JSON.stringify(properties), bytes.length - 512);
+      return imageFrom(cloud, bytes, properties);
+    };
+    const plain = await flavorWith({ purpose: 'any' });
+    // A host that only pretends would do.
+    const dedicated = await flavorWith({ 'hw:cpu_policy': 'dedicated', 'trait:CUSTOM_HYPERVISOR_FAKE': 'forbidden' });
+    const cases: { image: string; flavor: string; named: string; tried?: boolean }[] = [
+      // Placement knows that no hypervisor here serves it.
+      { image: common.image, flavor: dedicated, named: 'hw:cpu_policy' },
+      {
+        ...{ image: await imageWith({ hw_viommu_model: 'intel' }), flavor: plain },
+        named: 'hw_viommu_model',
+      },
+      // Each finds out by itself that it has no such machine.
+      {
+        ...{ image: await imageWith({ hw_machine_type: 'abacus' }), flavor: plain },
+        ...{ named: 'cannot serve hw_machine_type=abacus.', tried: true },
+      },
+    ];
+    const listed = async (...command: string[]) => JSON.parse((await cloud.omnivisor(...command, '--json')).stdout);
+    const strangers = (host: string) => listed('adopt', '--host', host);
+    const shown = async (id: string) => (await admin.get('compute', `/servers/${id}`)).server as ApiServer;
+    const create = async (host: string, image: string, flavor: string) => {
+      const { server } = await admin.post('compute', '/servers', {
+        server: {
+          ...{ name: `unserved-${host}`, imageRef: image, flavorRef: flavor, networks: [{ uuid: common.network }] },
+          availability_zone: `nova:${host}`,
+        },
+      });
+      return server.id as string;
+    };
+    const refuses = async (host: string, { image, flavor, named, tried = false }: (typeof cases)[number]) => {
+      const id = await create(host, image, flavor);
+      await eventually(
+        `the server on ${host} is refused`,
+        () => shown(id),
+        (now) => now.status === 'ERROR',
+      );
+      expect([host, (await shown(id)).fault?.message]).toEqual([host, expect.stringContaining(named)]);
+      const types = (await eventsOf(admin, id)).map(({ type }) => type);
+      expect([host, types.includes('ServerSpawnFailed')]).toEqual([host, tried]);
+      expect((await admin.get('placement', `/allocations/${id}`)).allocations).toEqual({});
+      await admin.delete('compute', `/servers/${id}`);
+    };
+    /** A server that runs stays what it is, and runs on. */
+    const keepsItsFlavor = async (host: string) => {
+      const id = await create(host, common.image, plain);
+      const rests = (now: ApiServer) => now.status === 'ACTIVE' && now['OS-EXT-STS:task_state'] === null;
+      await eventually(`the server on ${host} runs`, () => shown(id), rests);
+      await admin.post('compute', `/servers/${id}/action`, { resize: { flavorRef: dedicated } });
+      const refused = async () => (await eventsOf(admin, id)).find(({ data }) => data.fault);
+      await eventually(`the resize on ${host} is refused`, refused, (event) => event !== undefined);
+      expect([host, JSON.stringify((await refused())?.data.fault)]).toEqual([
+        host,
+        expect.stringContaining('hw:cpu_policy'),
+      ]);
+      await eventually(`the server on ${host} rests`, () => shown(id), rests);
+      const types = (await eventsOf(admin, id)).map(({ type }) => type);
+      expect([host, types.filter((type) => /Stopped|PowerChanged/.test(type))]).toEqual([host, []]);
+      await admin.delete('compute', `/servers/${id}`);
+      await eventually(
+        `the server on ${host} is gone`,
+        () => shown(id).catch((error: { status: number }) => error.status),
+        (now) => now === 404,
+      );
+    };
+    await Promise.all(
+      all.hosts
+        .filter((host) => host !== 'fake')
+        .map(async (host) => {
+          const before = await strangers(host);
+          const refusals = async () => {
+            for (const wanted of cases) await refuses(host, wanted);
+            await keepsItsFlavor(host);
+          };
+          await refusals().catch((error) => {
+            throw new Error(`${error.message}\n${all.log(host)}`, { cause: error });
+          });
+          expect([host, await strangers(host)]).toEqual([host, before]);
+        }),
+    );
+    expect(await listed('host', 'quarantine', 'list')).toEqual([]);
+  }, 150_000);
 
   it('carries a server from one to the next, with what its guest has written', async () => {
     const { admin } = cloud;

@@ -15,12 +15,20 @@ const TYPES: Readonly<Record<string, string>> = {
 /** What the servers of all hypervisors have in common. */
 export type Shared = Omit<Things, 'flavors'>;
 
+/** An image with these bytes. @returns its id, once it can be used */
+export const imageFrom = async ({ admin }: RunningCloud, bytes: Buffer, properties: object = {}): Promise<string> => {
+  const image = await admin.post('image', '/images', {
+    ...{ name: 'tiny', disk_format: 'raw', container_format: 'bare', ...properties },
+  });
+  await admin.put('image', `/images/${image.id}/file`, bytes, { 'content-type': 'application/octet-stream' });
+  const status = async () => (await admin.get('image', `/images/${image.id}`)).status;
+  await eventually('the image is there', status, (now) => now === 'active');
+  return image.id;
+};
+
 /** A network, a security group, and an image with these bytes. @param properties of the image */
-export const sharedThings = async (
-  { admin }: RunningCloud,
-  bytes: Buffer,
-  properties: object = {},
-): Promise<Shared> => {
+export const sharedThings = async (cloud: RunningCloud, bytes: Buffer, properties: object = {}): Promise<Shared> => {
+  const { admin } = cloud;
   const { network } = await admin.post('network', '/networks', {
     network: {
       name: 'outer',
@@ -34,13 +42,7 @@ export const sharedThings = async (
   const { security_group: group } = await admin.post('network', '/security-groups', {
     security_group: { name: 'another' },
   });
-  const image = await admin.post('image', '/images', {
-    ...{ name: 'tiny', disk_format: 'raw', container_format: 'bare', ...properties },
-  });
-  await admin.put('image', `/images/${image.id}/file`, bytes, { 'content-type': 'application/octet-stream' });
-  const status = async () => (await admin.get('image', `/images/${image.id}`)).status;
-  await eventually('the image is there', status, (now) => now === 'active');
-  return { network: network.id, group: group.name, image: image.id };
+  return { network: network.id, group: group.name, image: await imageFrom(cloud, bytes, properties) };
 };
 
 /** Two sizes for servers of one hypervisor. @param memory MiB */

@@ -88,6 +88,34 @@ describe('an agent', () => {
     expect(machine.all()).toEqual([]);
   });
 
+  it.each([
+    [
+      'what its hypervisor lacks',
+      new HypervisorError('unsupported', 'this host cannot serve hw_watchdog_action=reset', 'the secret s3cret'),
+      'The hypervisor cannot do it: this host cannot serve hw_watchdog_action=reset.',
+    ],
+    ['that there is no room', new HypervisorError('noResources', '1 GiB on /srv'), 'The host has no room for it.'],
+    ['nothing of what failed', new HypervisorError('fault', 'login s3cret'), 'The hypervisor could not do it.'],
+  ])('says %s when a guest cannot be made, and leaves nothing', async (_, error, reason) => {
+    desk.want(1);
+    machine.failNext('spawn', error);
+    await agent.start();
+    await clock.runUntil(() => desk.facts.length > 0, seconds(31));
+    expect(desk.facts).toEqual([{ serverId: id(1), kind: 'spawnFailed', reason }]);
+    expect(machine.all()).toEqual([]);
+    expect([...network.ports.keys()]).toEqual([]);
+  });
+
+  it('gives its driver the properties of an image in the words of today', async () => {
+    desk.want(1);
+    const server = desk.servers.get(id(1))!;
+    const properties = { hw_vif_model: 'VirtualVmxnet3', vm_mode: 'PV' };
+    desk.servers.set(id(1), { ...server, image: { ...server.image, properties } });
+    await agent.start();
+    await clock.runUntil(() => desk.facts.length > 0, seconds(1));
+    expect(desk.facts).toMatchObject([{ kind: 'spawned' }]);
+  });
+
   it('gives up a spawn that the log does not ask for any more', async () => {
     desk.want(1);
     machine.slow('spawn', seconds(3_600));

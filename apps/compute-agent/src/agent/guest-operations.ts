@@ -1,5 +1,4 @@
 import {
-  DomainError,
   type FlavorSnapshot,
   gib,
   type hostBus,
@@ -15,6 +14,7 @@ import type { GuestPorts } from './guest-ports.js';
 import { type Boot, bytesOf, guestSpec, isFinalAnswer } from './guest-spec.js';
 import type { Leave } from './leave.js';
 import type { AgentPorts } from './ports.js';
+import { reasonOf } from './reason.js';
 import type { DesiredServer } from './reconcile.js';
 import { Semaphore } from './semaphore.js';
 import { NotAskedFor } from './session.js';
@@ -310,13 +310,6 @@ export class GuestOperations {
     return { ...spec, nics };
   }
 }
-
-/** What a hypervisor lacks, or an owner has to look after, its driver says in words for everybody. */
-const reasonOf = (error: unknown): string => {
-  if (error instanceof DomainError) return error.message;
-  if (!(error instanceof HypervisorError && error.tellOwner)) return 'The hypervisor could not do it.';
-  return `The hypervisor ${error.code === 'unsupported' ? 'cannot' : 'could not'} do it: ${error.message}.`;
-};
 
 /** Another try will not mend it. */
 const isFinal = (error: unknown): boolean =>

@@ -2,6 +2,7 @@ import type { hostBus, ServerId } from '@omnivisor/contracts';
 import { type GuestNic, HypervisorError, memberOf } from '../drivers/hypervisor-driver.js';
 import type { Leave } from './leave.js';
 import type { AgentPorts, PortPlug } from './ports.js';
+import { reasonOf } from './reason.js';
 import type { DesiredServer } from './reconcile.js';
 
 /** Ports of servers on this host. Each step needs its leave, and ends where the work is given up. */
@@ -80,7 +81,7 @@ export class GuestPorts {
     } catch (error) {
       if (leave.signal.aborted || !(error instanceof HypervisorError) || error.code === 'unavailable') throw error;
       this.ports.onError(`${change} of an interface of server ${id}`, error);
-      return { reason: 'The hypervisor could not do it.', unsupported: error.code === 'unsupported' };
+      return { reason: reasonOf(error), unsupported: error.code === 'unsupported' };
     }
   }
 

@@ -1,4 +1,4 @@
-import { DomainError, type hostBus, type ImageSnapshot } from '@omnivisor/contracts';
+import { canonicalProperties, DomainError, type hostBus, type ImageSnapshot } from '@omnivisor/contracts';
 import type { z } from 'zod';
 import type { DirectBoot, GuestSpec } from '../drivers/hypervisor-driver.js';
 import { imageSource } from '../images/image-source.js';
@@ -47,7 +47,7 @@ export const guestSpec = (
     mark: { cloudId, serverId, attempt, build },
     name,
     flavor,
-    image,
+    image: { ...image, properties: canonicalProperties(image.properties) },
     disks: {
       root: {
         source: arrival ? imageSource(images, arrival.root, given, true) : imageSource(images, image, given),

@@ -4,6 +4,7 @@ import type { GuestPorts } from './guest-ports.js';
 import { type Boot, bytesOf, guestSpec, isFinalAnswer } from './guest-spec.js';
 import type { Leave } from './leave.js';
 import type { AgentPorts } from './ports.js';
+import { reasonOf } from './reason.js';
 import type { DesiredServer } from './reconcile.js';
 import type { Semaphore } from './semaphore.js';
 import { NotAskedFor } from './session.js';
@@ -44,11 +45,7 @@ export class GuestWork {
         if (error instanceof DomainError && error.kind === 'unavailable') throw error;
         if (error instanceof HypervisorError && error.code === 'unavailable') throw error;
         this.ports.onError(`spawning server ${desired.serverId}`, error);
-        const code = error instanceof HypervisorError ? error.code : 'fault';
-        if (code === 'noResources') return 'The host has no room for it.';
-        return code === 'unsupported'
-          ? 'The hypervisor does not support what its image or flavor asks for.'
-          : 'The hypervisor could not start it.';
+        return reasonOf(error);
       }
     }, signal);
   }

@@ -44,11 +44,14 @@ export interface Candidate {
 
 /** A request for a place, with its wants worked out once. */
 export interface Wanted {
+  /** The properties of its image are canonical. */
   readonly request: Omit<ReserveRequest, 'context'>;
   /** VCPU, MEMORY_MB, DISK_GB first; no zero amounts. */
   readonly resources: ResourceAmounts;
   readonly requiredTraits: readonly string[];
   readonly forbiddenTraits: readonly string[];
+  /** Image properties and extra specs that a host serves or does not, with the traits of those that do. */
+  readonly wishes: readonly { readonly key: string; readonly value: string; readonly trait: string }[];
   /** Hosts of the servers that the hints name. */
   readonly differentHosts: ReadonlySet<string>;
   readonly sameHosts: ReadonlySet<string> | null;

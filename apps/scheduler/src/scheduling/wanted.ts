@@ -1,4 +1,12 @@
-import { type CpuPolicy, cpuPolicyOf, type ReserveRequest, type ResourceAmounts } from '@omnivisor/contracts';
+import {
+  type CpuPolicy,
+  canonicalProperties,
+  cpuPolicyOf,
+  type ReserveRequest,
+  type ResourceAmounts,
+  wishesOf,
+  wishTrait,
+} from '@omnivisor/contracts';
 import type { ServerGroup } from '../core/server-groups.js';
 import type { Wanted } from './candidate.js';
 
@@ -47,8 +55,10 @@ export interface Surroundings {
   machineOf(hostId: string): string | undefined;
 }
 
-export const wantedOf = (request: Omit<ReserveRequest, 'context'>, around: Surroundings): Wanted => {
-  const { flavor, image, hints } = request;
+export const wantedOf = (asked: Omit<ReserveRequest, 'context'>, around: Surroundings): Wanted => {
+  const image = { ...asked.image, properties: canonicalProperties(asked.image.properties) };
+  const request = { ...asked, image };
+  const { flavor, hints } = request;
   const hosts = (ids: string[]) => new Set(ids.flatMap((id) => [...around.hostsOf(id)]));
   return {
     request,
@@ -63,6 +73,10 @@ export const wantedOf = (request: Omit<ReserveRequest, 'context'>, around: Surro
     forbiddenTraits: [
       ...new Set([...traitsOf(flavor.extraSpecs, 'forbidden'), ...hasThreads(flavor, image, 'isolate')]),
     ].sort(),
+    wishes: wishesOf(image.properties, flavor.extraSpecs).flatMap(({ name, key, value }) => {
+      const trait = wishTrait(name);
+      return trait === null ? [] : [{ key, value, trait }];
+    }),
     differentHosts: hosts(serverIds(hints.different_host)),
     sameHosts: hints.same_host === undefined ? null : hosts(serverIds(hints.same_host)),
     machines: [...new Set(request.networkHosts.flatMap((id) => around.machineOf(id) ?? []))],

@@ -42,7 +42,7 @@ describe('the hardware of a guest', () => {
     { hw_disk_bus: 'scsi', hw_firmware_type: 'bios' },
     { hw_vif_model: 'virtio' },
     { hw_architecture: 'aarch64' },
-    { vm_mode: 'xen' },
+    { hw_vm_mode: 'xen' },
     { hw_tpm_version: '2.0' },
   ])('is refused when it cannot be served: %o', (properties: Record<string, string>) => {
     expect(() => hardwareFor(guest(properties), 1)).toThrow(unsupported);

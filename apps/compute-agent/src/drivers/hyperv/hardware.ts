@@ -1,4 +1,5 @@
 import { type MiB, mib } from '@omnivisor/contracts';
+import { ANY, refusesAllBut, type ServedWishes } from '../common/wishes.js';
 import { type GuestNic, type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
 
 export type SecureBootTemplate = 'MicrosoftWindows' | 'MicrosoftUEFICertificateAuthority';
@@ -20,23 +21,14 @@ const refuse = (what: string): never => {
   throw new HypervisorError('unsupported', `Hyper-V cannot serve ${what}`);
 };
 
-/** Properties that name devices or abilities of other hypervisors; a guest that asks for one would not get it. */
-const REFUSED_PROPERTIES: Readonly<Record<string, RegExp>> = {
-  hw_disk_bus: /^(?!(ide|scsi)$)/,
-  hw_vif_model: /^(?!(netvsc|hyperv)$)/,
-  hw_video_model: /^(?!hyperv$)/,
-  hw_mem_encryption: /^true$/i,
-  hw_tpm_version: /./,
-  vm_mode: /^(?!hvm$)/,
+export const SERVED: ServedWishes = {
+  ...{ hw_architecture: /^(x86_64|i686)$/, hw_vm_mode: /^hvm$/, hw_machine_type: ANY, hw_firmware_type: ANY },
+  ...{ os_secure_boot: ANY, 'os:secure_boot': ANY },
+  ...{ hw_disk_bus: /^(ide|scsi)$/, hw_vif_model: /^(netvsc|hyperv)$/, hw_video_model: /^hyperv$/ },
 };
-const REFUSED_EXTRA_SPECS: Readonly<Record<string, RegExp>> = {
-  'hw:cpu_policy': /^(dedicated|mixed)$/,
-  'hw:numa_nodes': /^(?!1$)./,
-  'hw:mem_page_size': /./,
-  'hw:mem_encryption': /^true$/i,
-  'hw:tpm_version': /./,
-  'pci_passthrough:alias': /./,
-};
+
+/** @throws HypervisorError `unsupported` for a wish that no guest of Hyper-V is granted */
+export const refuseWishes = refusesAllBut(SERVED, refuse);
 
 /**
  * @param fallback generation of an image that does not say
@@ -44,12 +36,7 @@ const REFUSED_EXTRA_SPECS: Readonly<Record<string, RegExp>> = {
  */
 export const hardwareFor = ({ image, flavor, directBoot, disks }: GuestSpec, fallback: 1 | 2): Hardware => {
   const { properties } = image;
-  for (const [name, refused] of Object.entries(REFUSED_PROPERTIES))
-    if (properties[name] !== undefined && refused.test(properties[name])) refuse(`${name}=${properties[name]}`);
-  for (const [name, refused] of Object.entries(REFUSED_EXTRA_SPECS))
-    if (refused.test(flavor.extraSpecs[name] ?? '')) refuse(`the extra spec ${name}=${flavor.extraSpecs[name]}`);
-  if (!/^(x86_64|amd64|i686)$/.test(properties.hw_architecture ?? properties.architecture ?? 'x86_64'))
-    refuse(`hw_architecture=${properties.hw_architecture ?? properties.architecture}`);
+  refuseWishes(properties, flavor.extraSpecs);
   if (directBoot) refuse('a kernel outside of the disk');
   // A host of Windows has no tools for file systems of Linux, and a disk that was bought formatted is not given without.
   if (disks.ephemeral && !disks.ephemeral.source) refuse('an ephemeral disk');

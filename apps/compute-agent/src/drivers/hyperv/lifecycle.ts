@@ -2,7 +2,7 @@ import { type FlavorSnapshot, mib } from '@omnivisor/contracts';
 import { type GuestNic, type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
 import { type BuildOptions, diskFrom, plan, refuseAborted, writeIso } from './build.js';
 import { type Guest, type Guests, isOn } from './guests.js';
-import { memoryFor } from './hardware.js';
+import { memoryFor, refuseWishes } from './hardware.js';
 import { arrangeDisks, sweep } from './layout.js';
 import { type Mark, sizeOf } from './mark.js';
 import { cutPower, start } from './power.js';
@@ -142,6 +142,7 @@ export const resize = async (
     return apply(mark);
   }
   if (mark.stage !== 'settled') refuse(`a guest that is ${mark.stage} cannot be resized`);
+  refuseWishes({}, flavor.extraSpecs);
   const { Size } = await on.disks.info(mark.root);
   if (flavor.disk > 0 && flavor.disk * GIB < Size)
     throw new HypervisorError('unsupported', 'the root disk would become smaller');

@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { mib, networkNeeds } from '@omnivisor/contracts';
 import { z } from 'zod';
+import { traitsOf } from '../common/wishes.js';
 import type { ProbeReport } from '../hypervisor-driver.js';
 import { HypervisorError } from '../hypervisor-driver.js';
+import { SERVED } from './hardware.js';
 import { PROTOCOL } from './host-channel.js';
 import { OLDEST_BUILD, VmHost } from './host-facts.js';
 import { settledSoon } from './members.js';
@@ -35,6 +37,7 @@ const TRAITS = [
   'COMPUTE_STORAGE_BUS_SCSI',
   'CUSTOM_HYPERVISOR_HYPERV',
   'CUSTOM_VM_MODE_HVM',
+  ...traitsOf(SERVED),
   ...[networkNeeds.antiSpoofing, networkNeeds.prefixes, networkNeeds.securityGroups].map(({ trait }) => trait),
 ] as const;
 

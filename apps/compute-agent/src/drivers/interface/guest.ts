@@ -74,7 +74,7 @@ export interface GuestSpec {
   readonly name: string;
   /** vCPUs, memory and extra specs; the sizes of disks are those of `disks`. */
   readonly flavor: FlavorSnapshot;
-  /** Properties of what runs inside (`hw_…`, `os_…`); the bytes come from `disks`. */
+  /** Canonical properties of what runs inside (`hw_…`, `os_…`); the bytes come from `disks`. */
   readonly image: ImageSnapshot;
   readonly disks: LocalDisks;
   /** Null: the guest's firmware starts its root disk. */

@@ -59,7 +59,7 @@ describe('the hardware of a guest', () => {
     [{ hw_disk_bus: 'constructor' }],
     [{ hw_disk_bus: 'ide', hw_machine_type: 'q35' }],
     [{ hw_disk_bus: 'sata' }],
-    [{ hw_vif_model: 'VirtualE1000' }],
+    [{ hw_vif_model: 'virtuale1000' }],
     [{ hw_machine_type: 'microvm' }],
     [{ hw_machine_type: 'pc-i440fx-9.9' }],
     [{ hw_machine_type: 'pc,accel=kvm' }],

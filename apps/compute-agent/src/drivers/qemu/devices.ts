@@ -1,5 +1,6 @@
+import { ANY, refusesAllBut, type ServedWishes } from '../common/wishes.js';
 import { type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
-import { policyOf } from './dedicated-cpus.js';
+import { type CpuWishes, policyOf } from './dedicated-cpus.js';
 import { DiskBus, type Hardware } from './definition.js';
 
 /** Machine types as `qemu -machine help` tells them: the versioned name behind each alias, and every name. */
@@ -34,54 +35,41 @@ const SCSI_CONTROLLERS: Readonly<Record<string, string>> = {
 };
 const YES: Readonly<Record<string, boolean>> = { yes: true, true: true, no: false, false: false };
 
-export const NO = /^(0|f|false|off|n|no)$/i;
-const NONE = /^$/;
-
-/** What image (`hw_…`) and flavor (`hw:…`) may ask for, and the one value of it that is served here. */
-const ONLY: Readonly<Record<string, RegExp>> = {
-  cpu_realtime: NO,
-  cpu_realtime_mask: NONE,
-  cpu_dedicated_mask: NONE,
-  emulator_threads_policy: /^share$/,
-  mem_encryption: NO,
-  numa_nodes: /^1$/,
-  pci_numa_affinity_policy: NONE,
-  pmem: NONE,
-  rng_model: /^virtio$/,
-  serial_port_count: /^1$/,
-  tpm_version: /^2\.0$/,
-  vif_multiqueue_enabled: NO,
-  viommu_model: NONE,
+const LIMITS = {
+  ...{ 'quota:cpu_shares': ANY, 'quota:cpu_period': ANY, 'quota:cpu_quota': ANY },
+  ...{ 'quota:disk_read_bytes_sec': ANY, 'quota:disk_write_bytes_sec': ANY, 'quota:disk_total_bytes_sec': ANY },
+  ...{ 'quota:disk_read_iops_sec': ANY, 'quota:disk_write_iops_sec': ANY, 'quota:disk_total_iops_sec': ANY },
 };
 
-/** Extra specs that ask for something this backend does not do; a guest without it would not be what was bought. */
-const REFUSED_EXTRA_SPECS = [
-  /^quota:vif_/,
-  /^quota:(cpu|memory|disk_io)_(limit|reservation|shares_level|shares_share)$/,
-  /^quota:disk_\w+_sec_max$/,
-  /^pci_passthrough:alias$/,
-  /^accel:device_profile$/,
-];
+/** Rescue images are looked at when a guest is rescued. */
+export const SERVED: ServedWishes = {
+  ...{ hw_architecture: /^(x86_64|i686)$/, hw_vm_mode: /^hvm$/, hw_machine_type: ANY, hw_firmware_type: ANY },
+  ...{ os_secure_boot: ANY, 'os:secure_boot': ANY, tpm_version: /^2\.0$/ },
+  ...{ cpu_policy: ANY, cpu_thread_policy: ANY, os_require_quiesce: ANY },
+  ...{ cpu_sockets: ANY, cpu_cores: ANY, cpu_threads: ANY },
+  ...{ cpu_max_sockets: ANY, cpu_max_cores: ANY, cpu_max_threads: ANY },
+  ...{ mem_page_size: ANY, locked_memory: ANY },
+  ...{ hw_disk_bus: ANY, hw_scsi_model: ANY, hw_cdrom_bus: ANY, hw_rescue_bus: ANY, hw_rescue_device: ANY },
+  ...{ hw_vif_model: ANY, hw_video_model: ANY, hw_pointer_model: ANY, watchdog_action: ANY },
+  ...{ hw_rng_model: /^virtio$/, time_hpet: ANY },
+  ...LIMITS,
+};
+
+const refuse = (what: string): never => {
+  throw new HypervisorError('unsupported', `this host cannot serve ${what}`);
+};
 
 const choose = <T>(table: Readonly<Record<string, T>>, property: string, wanted: string): T => {
-  if (!Object.hasOwn(table, wanted))
-    throw new HypervisorError('unsupported', `this host cannot serve ${property}=${wanted}`);
+  if (!Object.hasOwn(table, wanted)) return refuse(`${property}=${wanted}`);
   return table[wanted]!;
 };
 
+const refuseUnserved = refusesAllBut(SERVED, refuse);
+
 /** @throws HypervisorError `unsupported` for a wish that nothing here knows how to grant */
-export const refuseWishes = ({ image, flavor }: Pick<GuestSpec, 'image' | 'flavor'>): void => {
+export const refuseWishes = ({ image, flavor }: CpuWishes): void => {
   policyOf({ image, flavor });
-  for (const [key, value] of Object.entries(flavor.extraSpecs))
-    if (REFUSED_EXTRA_SPECS.some((refused) => refused.test(key)))
-      throw new HypervisorError('unsupported', `this host cannot serve the extra spec ${key}=${value}`);
-  for (const [name, only] of Object.entries(ONLY))
-    for (const [key, wanted] of [
-      [`hw:${name}`, flavor.extraSpecs[`hw:${name}`]],
-      [`hw_${name}`, image.properties[`hw_${name}`]],
-    ])
-      if (wanted !== undefined && !only.test(wanted))
-        throw new HypervisorError('unsupported', `this host cannot serve ${key}=${wanted}`);
+  refuseUnserved(image.properties, flavor.extraSpecs);
 };
 
 /**
@@ -98,8 +86,6 @@ export const devicesFor = (
   const either = (name: string, otherwise: string) =>
     flavor.extraSpecs[`hw:${name}`] ?? property(`hw_${name}`, otherwise);
 
-  const architecture = image.properties.hw_architecture ?? property('architecture', 'x86_64');
-  choose({ x86_64: true, amd64: true, i686: true }, 'hw_architecture', architecture);
   const secureBoot =
     property('os_secure_boot', 'disabled') === 'required' || flavor.extraSpecs['os:secure_boot'] === 'required';
   const wanted = choose(
@@ -112,8 +98,7 @@ export const devicesFor = (
   const type = property('hw_machine_type', secureBoot ? 'q35' : 'pc');
   const machine = type === 'pc' ? machines.pc : type === 'q35' ? machines.q35 : type;
   const isQ35 = machine.startsWith('pc-q35');
-  if (!machines.all.has(machine) || !(isQ35 || machine.startsWith('pc-i440fx')))
-    throw new HypervisorError('unsupported', `this host cannot serve hw_machine_type=${type}`);
+  if (!machines.all.has(machine) || !(isQ35 || machine.startsWith('pc-i440fx'))) refuse(`hw_machine_type=${type}`);
   if (secureBoot && !isQ35)
     throw new HypervisorError('unsupported', `secure boot needs hw_machine_type=q35, not ${type}`);
 
@@ -149,7 +134,7 @@ export const isKnownHardware = ({ nicModel, video, scsiController }: Hardware): 
 export const diskBus = (property: string, wanted: string, isQ35: boolean): DiskBus => {
   const bus = DiskBus.safeParse(wanted);
   if (!bus.success || (bus.data === 'ide' && isQ35) || (bus.data === 'sata' && !isQ35))
-    throw new HypervisorError('unsupported', `this host cannot serve ${property}=${wanted} on this machine type`);
+    return refuse(`${property}=${wanted} on this machine type`);
   return bus.data;
 };
 
@@ -162,6 +147,5 @@ export const rescueBus = ({ properties }: GuestSpec['image'], isQ35: boolean): D
 
 const cdromBus = (wanted: string, isQ35: boolean): Hardware['cdromBus'] => {
   const bus = diskBus('hw_cdrom_bus', wanted, isQ35);
-  if (bus === 'virtio') throw new HypervisorError('unsupported', 'this host cannot serve hw_cdrom_bus=virtio');
-  return bus;
+  return bus === 'virtio' ? refuse('hw_cdrom_bus=virtio') : bus;
 };

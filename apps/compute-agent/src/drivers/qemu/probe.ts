@@ -5,11 +5,12 @@ import { join } from 'node:path';
 import { cpuTraits } from '../common/cpu-traits.js';
 import { run } from '../common/native-command.js';
 import { PROBE_EXIT_CODE, probeGuest } from '../common/tiny-guest.js';
+import { traitsOf } from '../common/wishes.js';
 import { HypervisorError, type ProbeReport } from '../hypervisor-driver.js';
 import { limitsHere } from './cgroups.js';
 import { FIRMWARE } from './command-line.js';
 import { askModels, type CpuModel } from './cpu-models.js';
-import type { MachineTypes } from './devices.js';
+import { type MachineTypes, SERVED } from './devices.js';
 import { cpuArgument, type Execution } from './guest-cpu.js';
 import { hasThreads, machineCpus } from './machine-cpus.js';
 import { hasTpm } from './tpm.js';
@@ -179,6 +180,7 @@ export const reportOf = (found: Capabilities | HypervisorError): ProbeReport => 
     // Under TCG the guest's CPU is QEMU's own, and the flags of the host's say nothing about it.
     traits: [
       'CUSTOM_HYPERVISOR_QEMU',
+      ...traitsOf(SERVED),
       ...COMPUTE_TRAITS,
       ...firmwareTraits(),
       ...(found.hasTpm ? TPM_TRAITS : []),

@@ -94,8 +94,14 @@ export const endJob = async (qmp: QmpClient, id: string, timeout = END_PATIENCE)
   if (job.status !== 'concluded') {
     const concluded = jobConcluded(qmp, id, timeout);
     concluded.catch(() => undefined);
-    await qmp.call('job-cancel', { id });
-    if ((await findJob(qmp, id))?.status !== 'concluded') await concluded;
+    const refused = await qmp.call('job-cancel', { id }).then(
+      () => null,
+      (error: unknown) => error,
+    );
+    // It may have ended just before it was told to.
+    const isOver = (await findJob(qmp, id))?.status === 'concluded';
+    if (!isOver && refused) throw refused;
+    if (!isOver) await concluded;
   }
   await qmp.call('job-dismiss', { id });
 };

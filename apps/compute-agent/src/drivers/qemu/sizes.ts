@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
+import { wishesOf } from '@omnivisor/contracts';
 import { type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
 import type { Size } from './definition.js';
-import { NO } from './devices.js';
 
 const KIB = 1024;
 const PAGES = '/sys/kernel/mm/hugepages';
@@ -35,9 +35,9 @@ export const sizeOf = ({ image, flavor }: Pick<GuestSpec, 'image' | 'flavor'>): 
   topology: topologyOf({ image, flavor }),
   hugePages: hugePagesOf({ image, flavor }),
   limits: Object.fromEntries(
-    LIMITS.flatMap((name) => {
-      const wanted = flavor.extraSpecs[`quota:${name}`];
-      return wanted === undefined ? [] : [[name, positive(`quota:${name}`, wanted, 0)]];
+    wishesOf({}, flavor.extraSpecs).flatMap(({ key, value }) => {
+      const limit = LIMITS.find((name) => key === `quota:${name}`);
+      return limit === undefined ? [] : [[limit, positive(key, value, 0)]];
     }),
   ),
 });
@@ -66,12 +66,13 @@ const topologyOf = ({ image, flavor }: Pick<GuestSpec, 'image' | 'flavor'>): Siz
 /** KiB of the pages that back the memory; null for the host's ordinary ones. */
 const hugePagesOf = ({ image, flavor }: Pick<GuestSpec, 'image' | 'flavor'>): number | null => {
   const size = pageSizeFor(pagesWanted({ image, flavor }));
-  const isLocked = [flavor.extraSpecs['hw:locked_memory'], image.properties.hw_locked_memory].some(
-    (wanted) => wanted !== undefined && !NO.test(wanted),
-  );
+  const isLocked = wishesOf(image.properties, flavor.extraSpecs).some(({ name }) => name === 'locked_memory');
   // These are never swapped out.
   if (isLocked && size === null)
-    throw new HypervisorError('unsupported', 'this host keeps locked memory on large pages only (hw:mem_page_size)');
+    throw new HypervisorError(
+      'unsupported',
+      'this host serves hw:locked_memory on large pages only (hw:mem_page_size)',
+    );
   return size;
 };
 
@@ -89,7 +90,7 @@ const pageSizeFor = (wanted: string | undefined): number | null => {
   const size = wanted === 'large' || wanted === 'any' ? 2048 : pageSize(wanted);
   const count = pages(size, 'nr_hugepages');
   if (count === 0 && wanted === 'any') return null;
-  if (count === 0) throw new HypervisorError('unsupported', `this host has no pages of ${size} KiB`);
+  if (count === 0) throw new HypervisorError('unsupported', `this host has no pages of ${size} KiB (hw:mem_page_size)`);
   return size;
 };
 

@@ -13,8 +13,8 @@ const guest = (properties: Record<string, string> = {}, extraSpecs: Record<strin
 describe('the type of a domain', () => {
   it.each([
     [{}, 'pv'],
-    [{ vm_mode: 'xen' }, 'pv'],
-    [{ vm_mode: 'hvm' }, 'hvm'],
+    [{ hw_vm_mode: 'xen' }, 'pv'],
+    [{ hw_vm_mode: 'hvm' }, 'hvm'],
     [{ hw_machine_type: 'xenpvh' }, 'pvh'],
     [{ hw_firmware_type: 'bios' }, 'hvm'],
     [{ hw_disk_bus: 'xen', hw_vif_model: 'netfront' }, 'pv'],
@@ -23,26 +23,26 @@ describe('the type of a domain', () => {
   });
 
   it.each([
-    { vm_mode: 'exe' },
-    { vm_mode: 'xen', hw_machine_type: 'xenfv' },
-    { vm_mode: 'xen', hw_firmware_type: 'bios' },
+    { hw_vm_mode: 'exe' },
+    { hw_vm_mode: 'xen', hw_machine_type: 'xenfv' },
+    { hw_vm_mode: 'xen', hw_firmware_type: 'bios' },
     { hw_firmware_type: 'uefi' },
     { hw_disk_bus: 'virtio' },
     { hw_tpm_version: '2.0' },
     { os_secure_boot: 'required' },
     { hw_architecture: 'aarch64' },
-    { vm_mode: 'constructor' },
+    { hw_vm_mode: 'constructor' },
   ])('refuses %o', (properties) => {
     expect(() => domainTypeFor(guest(properties), all, 'pv')).toThrow('Xen cannot serve');
   });
 
   it('is one that the host runs', () => {
     expect(() => domainTypeFor(guest(), { ...all, pv: false }, 'pv')).toThrow('a pv domain on this host');
-    expect(() => domainTypeFor(guest({ vm_mode: 'hvm' }), { ...all, hvm: false }, 'pv')).toThrow('a hvm domain');
+    expect(() => domainTypeFor(guest({ hw_vm_mode: 'hvm' }), { ...all, hvm: false }, 'pv')).toThrow('a hvm domain');
     expect(() => domainTypeFor(guest(), { ...all, pvh: false }, 'pvh')).toThrow('a pvh domain');
     expect(() => domainTypeFor(guest({}, { 'hw:mem_page_size': '2MB' }), all, 'pv')).toThrow('hw:mem_page_size');
     const directBoot = { kernel: fileSource('/k'), ramdisk: null, commandLine: '' };
-    expect(() => domainTypeFor({ ...guest({ vm_mode: 'hvm' }), directBoot }, all, 'pv')).toThrow('a kernel outside');
+    expect(() => domainTypeFor({ ...guest({ hw_vm_mode: 'hvm' }), directBoot }, all, 'pv')).toThrow('a kernel outside');
   });
 });
 

@@ -1,3 +1,4 @@
+import { ANY, refusesAllBut, type ServedWishes } from '../common/wishes.js';
 import { type GuestNic, type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
 import type { DomainType, Nic } from './definition.js';
 
@@ -8,27 +9,15 @@ const refuse = (what: string): never => {
   throw new HypervisorError('unsupported', `Xen cannot serve ${what}`);
 };
 
-/** Properties that name devices or abilities of other hypervisors; a guest that asks for one would not get it. */
-const REFUSED_PROPERTIES: Readonly<Record<string, RegExp>> = {
-  hw_disk_bus: /^(?!xen$)/,
-  hw_vif_model: /^(?!netfront$)/,
-  hw_video_model: /^(?!none$)/,
-  hw_firmware_type: /^(?!bios$)/,
-  hw_mem_encryption: /^true$/i,
-  hw_tpm_version: /./,
-  os_secure_boot: /^required$/,
-};
-const REFUSED_EXTRA_SPECS: Readonly<Record<string, RegExp>> = {
-  'hw:cpu_policy': /^(dedicated|mixed)$/,
-  'hw:numa_nodes': /^(?!1$)./,
-  'hw:mem_page_size': /./,
-  'hw:mem_encryption': /^true$/i,
-  'hw:tpm_version': /./,
-  'os:secure_boot': /^required$/,
-  'pci_passthrough:alias': /./,
+export const SERVED: ServedWishes = {
+  ...{ hw_architecture: /^x86_64$/, hw_vm_mode: ANY, hw_machine_type: ANY, hw_firmware_type: /^bios$/ },
+  ...{ hw_disk_bus: /^xen$/, hw_vif_model: /^netfront$/, hw_video_model: /^none$/ },
 };
 
-/** Nova's `vm_mode`, and the machine types that libvirt has for Xen. */
+/** @throws HypervisorError `unsupported` for a wish that no guest of Xen is granted */
+export const refuseWishes = refusesAllBut(SERVED, refuse);
+
+/** Nova's `hw_vm_mode`, and the machine types that libvirt has for Xen. */
 const MODES: Readonly<Record<string, DomainType>> = { xen: 'pv', pvh: 'pvh', hvm: 'hvm' };
 const MACHINES: Readonly<Record<string, DomainType>> = { xenpv: 'pv', xenpvh: 'pvh', xenfv: 'hvm' };
 
@@ -42,14 +31,9 @@ const named = (property: string, value: string | undefined, known: Readonly<Reco
  */
 export const domainTypeFor = ({ image, flavor, directBoot }: GuestSpec, host: Capabilities, fallback: DomainType) => {
   const { properties } = image;
-  for (const [name, refused] of Object.entries(REFUSED_PROPERTIES))
-    if (properties[name] !== undefined && refused.test(properties[name])) refuse(`${name}=${properties[name]}`);
-  for (const [name, refused] of Object.entries(REFUSED_EXTRA_SPECS))
-    if (refused.test(flavor.extraSpecs[name] ?? '')) refuse(`the extra spec ${name}=${flavor.extraSpecs[name]}`);
-  const architecture = properties.hw_architecture ?? properties.architecture ?? 'x86_64';
-  if (!/^(x86_64|amd64)$/.test(architecture)) refuse(`hw_architecture=${architecture}`);
+  refuseWishes(properties, flavor.extraSpecs);
 
-  const byMode = named('vm_mode', properties.vm_mode, MODES);
+  const byMode = named('hw_vm_mode', properties.hw_vm_mode, MODES);
   const byMachine = named('hw_machine_type', properties.hw_machine_type, MACHINES);
   if (byMode && byMachine && byMode !== byMachine) refuse(`hw_machine_type=${properties.hw_machine_type} as ${byMode}`);
   const firmware = properties.hw_firmware_type === 'bios' ? ('hvm' as const) : undefined;

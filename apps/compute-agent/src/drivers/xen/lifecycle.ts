@@ -3,6 +3,7 @@ import { type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
 import type { Definition, DomainType, Nic } from './definition.js';
 import { BYTES_LIMIT, bootFrom, configDriveOf, makeDisks, refuseAborted } from './disks.js';
 import { type Guest, type Guests, isOn } from './guests.js';
+import { refuseWishes } from './hardware.js';
 import { startGuest, stopGuest } from './power.js';
 import { COPY_DISK, SIZE_OF } from './scripts.js';
 import { devicesFor } from './xl-config.js';
@@ -104,6 +105,7 @@ export const resize = async (
     return;
   }
   if (definition.stage !== 'settled') refuse(`a guest that is ${definition.stage} cannot be resized`);
+  refuseWishes({}, flavor.extraSpecs);
   await refuseBeyondCapacity();
   const size = Number(await guests.call(id, SIZE_OF, [definition.boot.root]));
   if (flavor.disk > 0 && flavor.disk * GIB < size)

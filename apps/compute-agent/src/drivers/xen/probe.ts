@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { networkNeeds, ServerId } from '@omnivisor/contracts';
 import { cpuTraits } from '../common/cpu-traits.js';
+import { traitsOf } from '../common/wishes.js';
 import { HypervisorError, type ProbeReport } from '../hypervisor-driver.js';
 import { DOMAIN_TYPES, type DomainType } from './definition.js';
 import { guardOf } from './guard.js';
-import type { Capabilities } from './hardware.js';
+import { type Capabilities, SERVED } from './hardware.js';
 import type { Host } from './host-shell.js';
 import { probeKernel } from './probe-kernel.js';
 import { CAN_GUARD, FACTS, INFO, PROBE, STORAGE } from './scripts.js';
@@ -213,6 +214,7 @@ const known = (info: XenInfo, facts: HostFacts, runs: Capabilities) => ({
   traits: [
     ...['COMPUTE_NODE', 'COMPUTE_ARCH_X86_64', 'COMPUTE_IMAGE_TYPE_RAW'],
     ...['COMPUTE_STORAGE_BUS_XEN', 'COMPUTE_NET_VIF_MODEL_NETFRONT', 'CUSTOM_HYPERVISOR_XEN'],
+    ...traitsOf(SERVED),
     ...(runs.pv || runs.pvh ? ['AMI', 'AKI', 'ARI'].map((format) => `COMPUTE_IMAGE_TYPE_${format}`) : []),
     ...(runs.pv ? ['CUSTOM_VM_MODE_XEN'] : []),
     ...(runs.pvh ? ['CUSTOM_VM_MODE_PVH'] : []),

@@ -8,6 +8,7 @@ const KINDS: Readonly<Record<string, HypervisorKind>> = {
   xen: 'xen',
   xenserver: 'xenserver',
   'vmware vcenter server': 'vsphere',
+  'vmware esxi': 'vsphere',
   hyperv: 'hyperv',
 };
 

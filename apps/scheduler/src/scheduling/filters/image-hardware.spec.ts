@@ -1,3 +1,4 @@
+import { canonicalProperties } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
 import type { HostClass, Wanted } from '../candidate.js';
 import { capabilities, matches } from './capabilities.js';
@@ -12,7 +13,9 @@ const hostClass = {
 } as unknown as HostClass;
 const bare = { ...hostClass, traits: new Set(['COMPUTE_NODE']) } as HostClass;
 const ask = (properties: Record<string, string>, extraSpecs: Record<string, string> = {}) =>
-  ({ request: { image: { properties }, flavor: { extraSpecs } } }) as unknown as Wanted;
+  ({
+    request: { image: { properties: canonicalProperties(properties) }, flavor: { extraSpecs } },
+  }) as unknown as Wanted;
 
 describe('hardware of an image', () => {
   it.each([
@@ -52,6 +55,33 @@ describe('a TPM', () => {
     expect(imageHardware.check(wanted, swtpm)).toBeNull();
     expect(imageHardware.check(wanted, host('COMPUTE_SECURITY_TPM_2_0'))).toMatchObject({ constraint: 'tpm_model' });
     expect(imageHardware.check(ask({ hw_tpm_model: 'tpm-crb' }), bare)).toBeNull();
+  });
+});
+
+describe('the hypervisor of an image', () => {
+  const HOSTS = ['QEMU', 'xen', 'XenServer', 'VMware vCenter Server', 'VMware ESXi', 'hyperv', 'fake'];
+  const takers = (properties: Record<string, string>) =>
+    HOSTS.filter(
+      (hypervisorType) =>
+        imageProperties.check(ask(properties), { ...hostClass, hypervisorType } as HostClass) === null,
+    );
+  it.each([
+    ['qemu', ['QEMU']],
+    ['KVM', ['QEMU']],
+    ['xen', ['xen', 'XenServer']],
+    ['xapi', ['xen', 'XenServer']],
+    ['XenServer', ['XenServer']],
+    ['vmware', ['VMware vCenter Server', 'VMware ESXi']],
+    ['VMware vCenter Server', ['VMware vCenter Server', 'VMware ESXi']],
+    ['VMware ESXi', ['VMware vCenter Server', 'VMware ESXi']],
+    ['hyperv', ['hyperv']],
+    ['Hyper-V', ['hyperv']],
+    ['kvm, vmware', ['QEMU', 'VMware vCenter Server', 'VMware ESXi']],
+    ['fake', ['fake']],
+    ['lxc', []],
+  ])('%s is run by %j', (name, hosts) => {
+    expect(takers({ img_hv_type: name })).toEqual(hosts);
+    expect(takers({ hypervisor_type: name })).toEqual(hosts);
   });
 });
 

@@ -9,15 +9,8 @@ const DEVICES: Readonly<Record<string, string>> = {
   hw_video_model: 'COMPUTE_GRAPHICS_MODEL_',
 };
 const VM_MODES = 'CUSTOM_VM_MODE_';
-/** Older words for the modes that Nova has. */
-const MODES: Readonly<Record<string, string>> = { pv: 'xen', hv: 'hvm', baremetal: 'hvm' };
 
-/** VMware's own names begin with this. */
-const traitName = (value: string): string =>
-  value
-    .replace(/^Virtual(?=.)/, '')
-    .toUpperCase()
-    .replace(/[^A-Z0-9]/g, '_');
+const traitName = (value: string): string => value.toUpperCase().replace(/[^A-Z0-9]/g, '_');
 
 /** Hosts that name none of a kind find out when they spawn. */
 const offers = (traits: ReadonlySet<string>, prefix: string, value: string): boolean =>
@@ -45,8 +38,8 @@ export const imageHardware: ClassFilter = {
       const value = properties[property];
       if (value && !offers(traits, prefix, value)) return refusal(property, value, 'not offered');
     }
-    const mode = (properties.hw_vm_mode || properties.vm_mode)?.trim().toLowerCase();
-    if (mode && !offers(traits, VM_MODES, MODES[mode] ?? mode)) return refusal('vm mode', mode, 'not offered');
+    const mode = properties.hw_vm_mode;
+    if (mode && !offers(traits, VM_MODES, mode)) return refusal('vm mode', mode, 'not offered');
     return tpm(wanted, hostClass);
   },
 };

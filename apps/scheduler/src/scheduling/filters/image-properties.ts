@@ -1,4 +1,4 @@
-import { type ClassFilter, refusal, type Wanted } from '../candidate.js';
+import { type ClassFilter, refusal } from '../candidate.js';
 
 const ARCHITECTURES: Record<string, string> = {
   x86_64: 'HW_ARCH_X86_64',
@@ -11,14 +11,26 @@ const ARCHITECTURES: Record<string, string> = {
   riscv64: 'HW_ARCH_RISCV64',
 };
 
-/** QEMU runs with and without KVM, and images name it by either. */
-const family = (hypervisor: string): string => {
-  const name = hypervisor.trim().toLowerCase();
-  return name === 'kvm' ? 'qemu' : name;
+const VMWARE = ['vmware', 'vmware vcenter server', 'vmware esxi'];
+/**
+ * What else images call a hypervisor. QEMU runs with and without KVM; of Nova's drivers VMware's answers to `vmware`, and
+ * that of XenServer answered to `xen`. Source: Nova's `HVType`.
+ */
+const NAMES: Readonly<Record<string, readonly string[]>> = {
+  qemu: ['qemu', 'kvm'],
+  xen: ['xen', 'xapi'],
+  xenserver: ['xenserver', 'xen', 'xapi'],
+  'vmware vcenter server': VMWARE,
+  'vmware esxi': VMWARE,
+  hyperv: ['hyperv', 'hyper-v'],
 };
 
-const property = ({ request }: Wanted, name: string, older: string): string | undefined =>
-  request.image.properties[name] || request.image.properties[older] || undefined;
+/** Several hypervisors may be named, separated by commas: any of them will do. */
+const isNamed = (hypervisorType: string, wanted: string): boolean => {
+  const type = hypervisorType.toLowerCase();
+  const names = NAMES[type] ?? [type];
+  return wanted.split(',').some((name) => names.includes(name.trim().toLowerCase()));
+};
 
 const dotted = (version: number): string =>
   [version / 1_000_000, (version / 1_000) % 1_000, version % 1_000].map(Math.floor).join('.');
@@ -66,14 +78,14 @@ const takes = (traits: ReadonlySet<string>, format: string): boolean =>
 export const imageProperties: ClassFilter = {
   name: 'image properties',
   check: (wanted, hostClass) => {
-    // Several hypervisors may be named, separated by commas: any of them will do.
-    const hypervisor = property(wanted, 'img_hv_type', 'hypervisor_type');
-    if (hypervisor !== undefined && !hypervisor.split(',').some((h) => family(h) === family(hostClass.hypervisorType)))
+    const { properties } = wanted.request.image;
+    const hypervisor = properties.img_hv_type;
+    if (hypervisor !== undefined && !isNamed(hostClass.hypervisorType, hypervisor))
       return refusal('hypervisor type', hypervisor, hostClass.hypervisorType);
-    const version = property(wanted, 'img_hv_requested_version', 'hypervisor_version_requires');
+    const version = properties.img_hv_requested_version;
     if (version !== undefined && !satisfies(hostClass.hypervisorVersion, version))
       return refusal('hypervisor version', version, dotted(hostClass.hypervisorVersion));
-    const architecture = property(wanted, 'hw_architecture', 'architecture')?.toLowerCase();
+    const architecture = properties.hw_architecture;
     const has = hostClass.architecture;
     if (architecture !== undefined && has !== null) {
       const trait = ARCHITECTURES[architecture] ?? `HW_ARCH_${architecture.toUpperCase()}`;

@@ -6,6 +6,7 @@ import { computeStatus } from './compute-status.js';
 import { differentHost } from './different-host.js';
 import { excludedHosts } from './excluded-hosts.js';
 import { guestReadiness } from './guest-readiness.js';
+import { hardwareWishes } from './hardware-wishes.js';
 import { imageHardware } from './image-hardware.js';
 import { imageProperties } from './image-properties.js';
 import { machine } from './machine.js';
@@ -23,6 +24,7 @@ export const classFilters: readonly ClassFilter[] = [
   capabilities,
   imageProperties,
   imageHardware,
+  hardwareWishes,
   guestReadiness,
   networkNeeds,
 ];

@@ -110,7 +110,7 @@ describe('attempt fencing', () => {
             serverId,
             fault: {
               code: 500,
-              message: `Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures for instance ${serverId}.`,
+              message: `Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures for instance ${serverId}. no`,
             },
           },
         },

@@ -194,7 +194,7 @@ const report = (server: Server, command: Extract<ServerCommand, { type: 'report'
             serverId,
             fault: {
               code: 500,
-              message: `Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures for instance ${serverId}.`,
+              message: `Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures for instance ${serverId}. ${fact.reason}`,
             },
           },
         });

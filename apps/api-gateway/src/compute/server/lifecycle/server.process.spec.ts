@@ -146,6 +146,21 @@ describe('building a server', () => {
     expect(await c.row()).toMatchObject({ attempt: 1 });
   });
 
+  it('ends in ERROR with what a host said when no other one fits', async () => {
+    const c = cloud();
+    await c.core.start();
+    await c.send({ type: 'create', request: history.request });
+    await c.until((r) => r?.taskState === 'spawning');
+    c.ports.reserve = async ({ excludeHosts }) => {
+      expect(excludeHosts).toEqual([host]);
+      return { kind: 'refused', message: 'No valid host was found.', explanation: {} as never };
+    };
+    const reason = 'The hypervisor cannot do it: this host cannot serve hw_watchdog_action=reset.';
+    await c.send({ ...spawn, fact: { kind: 'spawnFailed', reason } });
+    await c.until((r) => r?.vmState === 'error');
+    expect((await c.row())?.fault?.message).toBe(`No valid host was found. ${reason}`);
+  });
+
   it('ends in ERROR at the deadline when the scheduler never answers', async () => {
     const c = cloud({ reserve: Number.POSITIVE_INFINITY });
     await c.core.start();

@@ -8,8 +8,9 @@ import {
   type ReserveRequest,
   type ServerEvent,
   type ServerId,
+  serverEvents,
 } from '@omnivisor/contracts';
-import type { Process } from '@omnivisor/eventsourcing';
+import { type Process, streamOf } from '@omnivisor/eventsourcing';
 import type { GatewayCore } from '../../../core/gateway-core.js';
 import { ServerMoves } from '../move/server-moves.js';
 import { isServerEvent, serverTable } from '../view/server.projection.js';
@@ -105,7 +106,7 @@ export class ServerProcess implements Process {
       if (!isFinal(error)) throw error;
       return this.fail(server, error.message);
     }
-    if (reply.kind === 'refused') return this.fail(server, reply.message);
+    if (reply.kind === 'refused') return this.fail(server, reply.message + (await this.lastWords(server)));
     const { kind: _, hostId: host, ...place } = reply;
     try {
       const on = { id: host, name: place.hostName };
@@ -133,6 +134,14 @@ export class ServerProcess implements Process {
       position: server.changedAt,
       context: this.context(server, `reserve-${attempt}`),
     };
+  }
+
+  /** What the newest of the hosts that failed said: it is why there was another search. */
+  private async lastWords({ id, failedHosts }: BuildServer): Promise<string> {
+    if (failedHosts.length === 0) return '';
+    const events = (await this.core.store.readStream(streamOf(serverEvents, id))) as unknown as ServerEvent[];
+    const failed = events.findLast((event) => event.type === 'ServerSpawnFailed');
+    return failed ? ` ${failed.data.reason}` : '';
   }
 
   private async fail(server: BuildServer, message: string): Promise<void> {

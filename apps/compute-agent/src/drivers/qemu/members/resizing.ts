@@ -1,5 +1,6 @@
 import type { FlavorSnapshot } from '@omnivisor/contracts';
 import { HypervisorError, type Resizing } from '../../hypervisor-driver.js';
+import { policyOf } from '../dedicated-cpus.js';
 import type { GuestDefinition, LocalDisk } from '../definition.js';
 import { refuseWishes } from '../devices.js';
 import { FILES } from '../files.js';
@@ -58,7 +59,9 @@ export const resizingOf = (host: QemuHost): Resizing => {
       ? { ...guest, ...guest.before.size, disks: guest.before.disks, cpus: guest.before.cpus }
       : guest;
     const image = { properties: guest.wishes.properties } as never;
-    refuseWishes({ image, flavor });
+    policyOf({ image, flavor });
+    // What an older release took of an image stays.
+    refuseWishes({ image: { properties: {} }, flavor });
     const next: GuestDefinition = { ...guest, ...sizeOf({ image, flavor }), disks: resizedDisks(old, flavor) };
     const isAsked = isSame([sizeFields(next), next.disks], [sizeFields(guest), guest.disks]);
     if (guest.before && guest.change === null) {

@@ -4,7 +4,7 @@ import type { ArgumentObject } from '../transport/soap.js';
 import { controllerOf, exchangeLocal, fileAt, sizeAt, storedDisks } from './devices.js';
 import type { GuestState, LocalDisk, StoredDisk } from './guest-state.js';
 import type { Guest, Guests } from './guests.js';
-import { machineFor, wishOf } from './hardware.js';
+import { machineFor, refuseWishes, wishOf } from './hardware.js';
 import type { Host } from './host.js';
 import type { LocalDisks, Made } from './local-disks.js';
 import type { Making } from './making.js';
@@ -142,6 +142,7 @@ export class Changing {
     this.refuseUnless(guest, 'settled', 'resized');
     if (vm.power !== 'shutdown') throw new HypervisorError('fault', 'only a guest that is off can be resized');
     refuseAborted(signal);
+    refuseWishes({}, flavor.extraSpecs);
     const ready = await this.ready(guest);
     const devices = await this.disks.devices(ready);
     const old = storedDisks(devices, state.disks);

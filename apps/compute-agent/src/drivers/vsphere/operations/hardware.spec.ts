@@ -1,8 +1,9 @@
+import { canonicalProperties } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
 import { machineFor } from './hardware.js';
 
 const machine = (properties: Record<string, string>, extraSpecs: Record<string, string> = {}, vcpus = 4) =>
-  machineFor({ vcpus, memoryMib: 512, extraSpecs, properties });
+  machineFor({ vcpus, memoryMib: 512, extraSpecs, properties: canonicalProperties(properties) });
 
 describe('the hardware of a guest', () => {
   it('is what runs best when nothing is asked for', () => {
@@ -47,7 +48,7 @@ describe('the hardware of a guest', () => {
       [{ hw_vif_model: 'virtio' }],
       [{ hw_scsi_model: 'virtio-scsi' }],
       [{ hw_architecture: 'aarch64' }],
-      [{ vm_mode: 'xen' }],
+      [{ hw_vm_mode: 'xen' }],
       [{ hw_machine_type: 'q35' }],
       [{ hw_cpu_threads: '2' }],
       [{ hw_cpu_cores: '3' }],

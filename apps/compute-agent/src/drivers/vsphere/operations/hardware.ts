@@ -1,3 +1,4 @@
+import { ANY, refusesAllBut, type ServedWishes } from '../../common/wishes.js';
 import { type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
 import type { ArgumentObject } from '../transport/soap.js';
 
@@ -32,18 +33,14 @@ const refuse = (what: string): never => {
   throw new HypervisorError('unsupported', `this host cannot serve ${what}`);
 };
 
+const known = (table: Readonly<Record<string, string>>, name: string): string | undefined =>
+  Object.hasOwn(table, name) ? table[name] : undefined;
+
 const CONTROLLERS: Readonly<Record<string, string>> = {
   vmpvscsi: 'ParaVirtualSCSIController',
   lsisas1068: 'VirtualLsiLogicSASController',
   lsilogic: 'VirtualLsiLogicController',
   buslogic: 'VirtualBusLogicController',
-};
-/** VMware's own names for them. */
-const ADAPTERS: Readonly<Record<string, string>> = {
-  paraVirtual: 'vmpvscsi',
-  lsiLogicsas: 'lsisas1068',
-  lsiLogic: 'lsilogic',
-  busLogic: 'buslogic',
 };
 const NICS: Readonly<Record<string, string>> = {
   vmxnet3: 'VirtualVmxnet3',
@@ -52,18 +49,27 @@ const NICS: Readonly<Record<string, string>> = {
 };
 
 /** Type of a network card. @throws HypervisorError `unsupported` */
-export const nicType = (model: string): string => NICS[model.toLowerCase()] ?? refuse(`hw_vif_model=${model}`);
+export const nicType = (model: string): string => known(NICS, model) ?? refuse(`hw_vif_model=${model}`);
 
-/** Extra specs that ask for something this backend does not do; a guest without it would not be what was bought. */
-const REFUSED_EXTRA_SPECS: Readonly<Record<string, RegExp>> = {
-  'hw:cpu_policy': /^(dedicated|mixed)$/,
-  'hw:numa_nodes': /^(?!1$)./,
-  'hw:mem_page_size': /./,
-  'hw:mem_encryption': /^true$/i,
-  'hw:tpm_version': /./,
-  'pci_passthrough:alias': /./,
+/** What every VM has for a screen is VMware's own card. */
+export const SERVED: ServedWishes = {
+  ...{
+    hw_architecture: /^(x86_64|i686)$/,
+    hw_vm_mode: /^hvm$/,
+    hw_machine_type: /^pc$/,
+    hw_firmware_type: /^(bios|uefi)$/,
+  },
+  ...{ os_secure_boot: ANY, 'os:secure_boot': ANY, cpu_sockets: ANY, cpu_cores: ANY },
+  ...{ hw_disk_bus: /^scsi$/, hw_scsi_model: ANY, hw_vif_model: ANY, hw_video_model: /^(vga|vmvga)$/ },
+  ...{ 'quota:cpu_limit': ANY, 'quota:cpu_reservation': ANY },
+  ...{ 'quota:cpu_shares_level': ANY, 'quota:cpu_shares_share': ANY },
+  ...{ 'quota:memory_limit': ANY, 'quota:memory_reservation': ANY },
+  ...{ 'quota:memory_shares_level': ANY, 'quota:memory_shares_share': ANY },
+  'vmware:storage_policy': ANY,
 };
-const REFUSED_QUOTAS = /^quota:(disk_io|vif|disk|memory_swap)/;
+
+/** @throws HypervisorError `unsupported` for a wish that no guest of the vCenter is granted */
+export const refuseWishes = refusesAllBut(SERVED, refuse);
 
 const GUEST_ID = 'otherLinux64Guest';
 const WINDOWS_ID = 'windows2019srv_64Guest';
@@ -76,19 +82,11 @@ const WINDOWS_ID = 'windows2019srv_64Guest';
 export const machineFor = (wish: MachineWish): Machine => {
   const { properties, extraSpecs } = wish;
   const property = (name: string, otherwise: string) => properties[name] ?? otherwise;
-  for (const [key, refused] of Object.entries(REFUSED_EXTRA_SPECS))
-    if (refused.test(extraSpecs[key] ?? '')) refuse(`the extra spec ${key}=${extraSpecs[key]}`);
-  for (const key of Object.keys(extraSpecs)) if (REFUSED_QUOTAS.test(key)) refuse(`the extra spec ${key}`);
-  if (!/^(x86_64|amd64|i686)$/.test(properties.hw_architecture ?? property('architecture', 'x86_64')))
-    refuse(`hw_architecture=${properties.hw_architecture ?? properties.architecture}`);
-  if (property('vm_mode', 'hvm') !== 'hvm') refuse(`vm_mode=${properties.vm_mode}`);
-  if (property('hw_machine_type', 'pc') !== 'pc') refuse(`hw_machine_type=${properties.hw_machine_type}`);
-  if (property('hw_disk_bus', 'scsi') !== 'scsi') refuse(`hw_disk_bus=${properties.hw_disk_bus}`);
+  refuseWishes(properties, extraSpecs);
 
   const secureBoot =
     property('os_secure_boot', 'disabled') === 'required' || extraSpecs['os:secure_boot'] === 'required';
   const firmware = property('hw_firmware_type', secureBoot ? 'uefi' : 'bios');
-  if (!['bios', 'uefi'].includes(firmware)) refuse(`hw_firmware_type=${firmware}`);
   if (secureBoot && firmware !== 'uefi') refuse('secure boot without hw_firmware_type=uefi');
 
   return {
@@ -110,9 +108,10 @@ export const machineFor = (wish: MachineWish): Machine => {
 };
 
 const controllerOf = (properties: Readonly<Record<string, string>>): string => {
-  const adapter = properties.vmware_adaptertype;
-  const model = properties.hw_scsi_model ?? (adapter === undefined ? 'vmpvscsi' : ADAPTERS[adapter]);
-  return CONTROLLERS[model ?? ''] ?? refuse(`hw_scsi_model=${model ?? adapter}`);
+  const { hw_scsi_model: model, vmware_adaptertype: adapter } = properties;
+  const name = model === undefined && adapter !== undefined ? 'vmware_adaptertype' : 'hw_scsi_model';
+  const wanted = model ?? adapter ?? 'vmpvscsi';
+  return known(CONTROLLERS, wanted) ?? refuse(`${name}=${wanted}`);
 };
 
 /** How its CPUs are told to the guest; threads are not. */
@@ -128,6 +127,8 @@ const coresOf = ({ properties, extraSpecs, vcpus }: MachineWish): number | undef
   return perSocket;
 };
 
+/** As Nova has it: 0 bounds nothing. */
+const NO_BOUND = /^(0|-1)$/;
 const LEVELS = ['low', 'normal', 'high', 'custom'];
 
 /** Nova's `quota:cpu_…` (MHz) and `quota:memory_…` (MiB). */
@@ -138,7 +139,7 @@ const allocationOf = (
   const ask = (name: string) => extraSpecs[`quota:${resource}_${name}`];
   const amount = (name: string): number | undefined => {
     const text = ask(name);
-    if (text === undefined) return undefined;
+    if (text === undefined || NO_BOUND.test(text)) return undefined;
     return /^\d+$/.test(text) ? Number(text) : refuse(`quota:${resource}_${name}=${text}`);
   };
   const [limit, reservation, share] = [amount('limit'), amount('reservation'), amount('shares_share')];

@@ -88,7 +88,8 @@ export class Networks {
     if (made) return made;
     throw new HypervisorError(
       'unsupported',
-      `the host has no port group with ${vlan === 0 ? 'no VLAN' : `VLAN ${vlan}`} on ${physicalNetwork}`,
+      `the host has no port group for a network on ${physicalNetwork}`,
+      vlan === 0 ? 'no VLAN' : `VLAN ${vlan}`,
     );
   }
 

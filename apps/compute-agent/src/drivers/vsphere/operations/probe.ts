@@ -1,4 +1,5 @@
 import { cpuTraits } from '../../common/cpu-traits.js';
+import { traitsOf } from '../../common/wishes.js';
 import type { ProbeReport, Survey } from '../../hypervisor-driver.js';
 import type { PropertyReader } from '../transport/properties.js';
 import { type AnswerObject, listOf, type Ref } from '../transport/soap.js';
@@ -7,7 +8,7 @@ import { fromVim } from '../transport/vim-fault.js';
 import type { VimSession } from '../transport/vim-session.js';
 import { PROBE_KEY } from './guest-state.js';
 import { extraConfig } from './guests.js';
-import { machineFor } from './hardware.js';
+import { machineFor, SERVED } from './hardware.js';
 import type { Host } from './host.js';
 import type { Place } from './place.js';
 import { VM_PATHS, vmRecord } from './records.js';
@@ -62,7 +63,8 @@ export class Probe {
         ...['COMPUTE_STORAGE_BUS_SCSI', 'COMPUTE_NET_VIF_MODEL_VMXNET3', 'COMPUTE_NET_VIF_MODEL_E1000'],
         ...['COMPUTE_NET_VIF_MODEL_E1000E', 'COMPUTE_GRAPHICS_MODEL_VGA', 'COMPUTE_FIRMWARE_BIOS'],
         ...['COMPUTE_FIRMWARE_UEFI', 'COMPUTE_SECURITY_UEFI_SECURE_BOOT'],
-        ...['CUSTOM_HYPERVISOR_VSPHERE', 'CUSTOM_VM_MODE_HVM'],
+        ...['CUSTOM_HYPERVISOR_VSPHERE', 'CUSTOM_VM_MODE_HVM', 'COMPUTE_GRAPHICS_MODEL_VMVGA'],
+        ...traitsOf(SERVED),
         ...cpuTraits(flags),
       ],
       cpuInfo: {

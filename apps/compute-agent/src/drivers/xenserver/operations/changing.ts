@@ -4,6 +4,7 @@ import { refuseAborted } from './aborted.js';
 import type { Devices } from './devices.js';
 import { type GuestState, type LocalDisk, neededDisks } from './guest-state.js';
 import type { Guest, Guests } from './guests.js';
+import { refuseWishes } from './hardware.js';
 import type { Host } from './host.js';
 import type { LocalDisks } from './local-disks.js';
 import type { Making } from './making.js';
@@ -94,6 +95,7 @@ export class Changing {
       throw new HypervisorError('fault', `a guest that is ${state.phase} cannot be resized`);
     if (record.power_state !== 'Halted') throw new HypervisorError('fault', 'only a guest that is off can be resized');
     refuseAborted(signal);
+    refuseWishes({}, flavor.extraSpecs);
     await this.refuseBeyondCapacity(flavor);
     await this.refuseShrinking(state, flavor);
     const disks = await this.grownDisks(guest, flavor, signal);

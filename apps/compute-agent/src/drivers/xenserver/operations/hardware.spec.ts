@@ -41,16 +41,20 @@ describe('a machine', () => {
 
   it('is HVM unless its image says otherwise', () => {
     expect(made()).toMatchObject({ domain_type: 'hvm', HVM_boot_policy: 'BIOS order', PV_bootloader: '' });
-    expect(made({ vm_mode: 'xen' })).toMatchObject({ domain_type: 'pv', HVM_boot_policy: '', PV_bootloader: 'pygrub' });
-    expect(made({ vm_mode: 'pvh' })).toMatchObject({ domain_type: 'pvh', PV_bootloader: 'pygrub' });
-    expect(refused({ vm_mode: 'uml' })).toBe('unsupported');
+    expect(made({ hw_vm_mode: 'xen' })).toMatchObject({
+      domain_type: 'pv',
+      HVM_boot_policy: '',
+      PV_bootloader: 'pygrub',
+    });
+    expect(made({ hw_vm_mode: 'pvh' })).toMatchObject({ domain_type: 'pvh', PV_bootloader: 'pygrub' });
+    expect(refused({ hw_vm_mode: 'uml' })).toBe('unsupported');
   });
 
   it('is what the members can run', () => {
     const old = { hvm: false, pv: true, uefi: false, secureBoot: false };
     expect(machineFor(wish(), old, PLAIN_TEMPLATE)).toMatchObject({ domain_type: 'pv' });
-    expect(refused({ vm_mode: 'hvm' }, {}, old)).toBe('unsupported');
-    expect(refused({ vm_mode: 'xen' }, {}, { ...everything, pv: false })).toBe('unsupported');
+    expect(refused({ hw_vm_mode: 'hvm' }, {}, old)).toBe('unsupported');
+    expect(refused({ hw_vm_mode: 'xen' }, {}, { ...everything, pv: false })).toBe('unsupported');
     expect(refused({ hw_firmware_type: 'uefi' }, {}, { ...everything, uefi: false })).toBe('unsupported');
     expect(refused({ os_secure_boot: 'required' }, {}, { ...everything, secureBoot: false })).toBe('unsupported');
   });
@@ -60,7 +64,7 @@ describe('a machine', () => {
     const secure = { HVM_boot_params: { firmware: 'uefi' }, platform: { secureboot: 'true' } };
     expect(made({ os_secure_boot: 'required' })).toMatchObject(secure);
     expect(made({}, { 'os:secure_boot': 'required' })).toMatchObject(secure);
-    expect(refused({ hw_firmware_type: 'uefi', vm_mode: 'xen' })).toBe('unsupported');
+    expect(refused({ hw_firmware_type: 'uefi', hw_vm_mode: 'xen' })).toBe('unsupported');
   });
 
   it('has the devices that its image asks for, or is refused', () => {
@@ -73,7 +77,7 @@ describe('a machine', () => {
       { hw_video_model: 'qxl' },
       { hw_machine_type: 'q35' },
       { hw_architecture: 'aarch64' },
-      { hw_vif_model: 'e1000', vm_mode: 'xen' },
+      { hw_vif_model: 'e1000', hw_vm_mode: 'xen' },
     ])
       expect([properties, refused(properties)]).toEqual([properties, 'unsupported']);
   });

@@ -1,3 +1,4 @@
+import { ANY, refusesAllBut, type ServedWishes } from '../../common/wishes.js';
 import { type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
 import { NULL_REF, type Ref, type XapiMap } from './records.js';
 
@@ -46,14 +47,10 @@ export const PLAIN_TEMPLATE: Template = {
   recommendations: '',
 };
 
-/** Extra specs that ask for something this backend does not do; a guest without it would not be what was bought. */
-const REFUSED_EXTRA_SPECS: Readonly<Record<string, RegExp>> = {
-  'hw:cpu_policy': /^(dedicated|mixed)$/,
-  'hw:numa_nodes': /^(?!1$)./,
-  'hw:mem_page_size': /./,
-  'hw:mem_encryption': /^true$/i,
-  'hw:tpm_version': /./,
-  'pci_passthrough:alias': /./,
+export const SERVED: ServedWishes = {
+  ...{ hw_architecture: /^(x86_64|i686)$/, hw_vm_mode: ANY, hw_machine_type: /^pc$/, hw_firmware_type: ANY },
+  ...{ os_secure_boot: ANY, 'os:secure_boot': ANY, cpu_sockets: ANY, cpu_cores: ANY },
+  ...{ hw_disk_bus: ANY, hw_vif_model: ANY, hw_video_model: ANY },
 };
 
 const refuse = (what: string): never => {
@@ -66,9 +63,12 @@ const DOMAINS: Readonly<Record<string, DomainType>> = { hvm: 'hvm', xen: 'pv', p
 
 const domainOf = (wanted: string | undefined, { hvm, pv }: Capabilities): DomainType => {
   const type = wanted === undefined ? (hvm ? 'hvm' : 'pv') : DOMAINS[wanted];
-  if (!type || !(type === 'pv' ? pv : hvm)) return refuse(`vm_mode=${wanted ?? 'hvm'}`);
+  if (!type || !(type === 'pv' ? pv : hvm)) return refuse(`hw_vm_mode=${wanted ?? 'hvm'}`);
   return type;
 };
+
+/** @throws HypervisorError `unsupported` for a wish that no guest of the pool is granted */
+export const refuseWishes = refusesAllBut(SERVED, refuse);
 
 /**
  * The record of a VM for a guest, from its image's properties and its flavor; the mark and its devices come beside it.
@@ -81,14 +81,9 @@ export const machineFor = (
 ): Readonly<Record<string, unknown>> => {
   const { properties, extraSpecs } = wish;
   const property = (name: string, otherwise: string) => properties[name] ?? otherwise;
-  for (const [key, refused] of Object.entries(REFUSED_EXTRA_SPECS))
-    if (refused.test(extraSpecs[key] ?? '')) refuse(`the extra spec ${key}=${extraSpecs[key]}`);
-  oneOf('hw_architecture', properties.hw_architecture ?? property('architecture', 'x86_64'), [
-    ...(['x86_64', 'amd64', 'i686'] as const),
-  ]);
-  oneOf('hw_machine_type', property('hw_machine_type', 'pc'), ['pc']);
+  refuseWishes(properties, extraSpecs);
 
-  const domain = domainOf(properties.vm_mode, capabilities);
+  const domain = domainOf(properties.hw_vm_mode, capabilities);
   const hvm = domain === 'hvm';
   const secureBoot =
     property('os_secure_boot', 'disabled') === 'required' || extraSpecs['os:secure_boot'] === 'required';

@@ -54,7 +54,7 @@ export class Networks {
 
   private makeVlan(physicalNetwork: string, tag: number, pif: Ref, devices: ReadonlySet<string>): Promise<Ref> {
     if (!this.settings.createVlans)
-      throw new HypervisorError('unsupported', `the pool has no network with VLAN ${tag} on ${physicalNetwork}`);
+      throw new HypervisorError('unsupported', `the pool lacks a VLAN on ${physicalNetwork}`, `VLAN ${tag}`);
     const key = `${physicalNetwork} ${tag}`;
     const running = this.making.get(key);
     if (running) return running;

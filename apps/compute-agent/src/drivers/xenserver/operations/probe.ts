@@ -1,9 +1,10 @@
 import { networkNeeds } from '@omnivisor/contracts';
 import { cpuTraits } from '../../common/cpu-traits.js';
+import { traitsOf } from '../../common/wishes.js';
 import type { ProbeReport, Survey } from '../../hypervisor-driver.js';
 import { fromXapi } from '../transport/xapi-error.js';
 import type { XapiSession } from '../transport/xapi-session.js';
-import { machineFor, PLAIN_TEMPLATE } from './hardware.js';
+import { machineFor, PLAIN_TEMPLATE, SERVED } from './hardware.js';
 import { type Host, productVersion } from './host.js';
 import type { HostRecord, Ref, VmRecord, XapiMap } from './records.js';
 
@@ -56,7 +57,7 @@ export class Probe {
       traits: [
         ...['COMPUTE_NODE', 'COMPUTE_ARCH_X86_64', 'COMPUTE_IMAGE_TYPE_VHD', 'COMPUTE_IMAGE_TYPE_RAW'],
         ...['COMPUTE_STORAGE_BUS_XEN', 'COMPUTE_NET_VIF_MODEL_NETFRONT', 'CUSTOM_HYPERVISOR_XENSERVER'],
-        ...['COMPUTE_GRAPHICS_MODEL_VGA', 'COMPUTE_FIRMWARE_BIOS'],
+        ...['COMPUTE_GRAPHICS_MODEL_VGA', 'COMPUTE_FIRMWARE_BIOS', ...traitsOf(SERVED)],
         ...((await this.locksPorts()) ? [networkNeeds.antiSpoofing.trait, networkNeeds.guardedIpv6.trait] : []),
         ...(hvm
           ? [

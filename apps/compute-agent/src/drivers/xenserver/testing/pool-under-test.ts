@@ -66,7 +66,7 @@ export class PoolUnderTest {
 
   guest(id: ServerId, change: Partial<GuestSpec> = {}): GuestSpec {
     const spec = testGuest(id, CLOUD, { disks: rootFrom(fileSource(this.image)), nics: [this.nic()], ...change });
-    return { ...spec, image: { ...spec.image, properties: { vm_mode: 'xen', ...change.image?.properties } } };
+    return { ...spec, image: { ...spec.image, properties: { hw_vm_mode: 'xen', ...change.image?.properties } } };
   }
 
   /** Anti-spoofing on, and security groups that let everything pass. */
