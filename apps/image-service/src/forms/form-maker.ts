@@ -7,6 +7,7 @@ import type { ImageStore, ImageWriter } from '../store/index.js';
 import { baseOf, isPlain } from './compositions.js';
 import { ovaDisk } from './ova-disk.js';
 import { canRead, canWrite, convert } from './qemu-img.js';
+import { storedBound } from './stored-form.js';
 
 /** Bytes of a form that had to be made. */
 export interface MadeForm {
@@ -64,7 +65,7 @@ export class FormMaker {
     if (!sandbox) throw unsupported('This service has no converter.');
     let writer: ImageWriter | undefined;
     try {
-      writer = await store.begin(derivationId, row.size ?? 0);
+      writer = await store.begin(derivationId, storedBound(row, to), true);
       if (!writer.file) throw unsupported('The image store of this service keeps no files for a converter.');
       if (to === 'aki' || to === 'ari') await this.guestFiles!.write(row, to, writer);
       else await this.convert(sandbox, row, from, to, writer.file);

@@ -16,10 +16,13 @@ import { type FormRow, formsTable } from '../image/forms.projection.js';
 import type { ImageRow } from '../image/image.projection.js';
 import { imageAggregate } from '../image/image-lifecycle.js';
 import { serviceContext } from '../service-context.js';
-import { type Base, baseOf, compose, isPlain } from './compositions.js';
+import { StoreFull } from '../store/index.js';
+import { type Base, baseOf, compose } from './compositions.js';
 import type { FormMaker } from './form-maker.js';
+import { type FormRoom, noRoom } from './form-room.js';
 import { limitsFor } from './qemu-img.js';
 import { readSegments, type Segment, sizeOf } from './segments.js';
+import { formOf, storedBound } from './stored-form.js';
 import { Turns } from './turns.js';
 
 /** A form that can be read now. */
@@ -38,13 +41,6 @@ const POLL = ms(200);
 const FAILURE_HOLDS = ms(60_000);
 const WAITING = 64;
 
-export const formOf = (row: ImageRow): ImageFormat | null => {
-  if (row.format) return row.format;
-  // Bytes that were looked at before their form was kept.
-  const bare = row.containerFormat === 'bare' || row.containerFormat === row.diskFormat;
-  return bare ? (row.diskFormat as ImageFormat | null) : null;
-};
-
 /** The forms of images: which there can be, and the one that is asked for, made at most once and kept for others. */
 export class ImageForms {
   private readonly running = new Map<string, Promise<ReadyForm>>();
@@ -54,6 +50,7 @@ export class ImageForms {
   constructor(
     private readonly context: ImageContext,
     private readonly maker: FormMaker,
+    private readonly room: FormRoom,
     private readonly onError: (where: string, error: unknown) => void,
   ) {
     this.turns = new Turns(context.settings.conversions, WAITING);
@@ -78,7 +75,8 @@ export class ImageForms {
     if (row.virtualSize === null) return 'The size of the disk in the image is not known.';
     const tooLarge = sizeProblem(format, row.virtualSize);
     if (tooLarge !== null) return `The image cannot be converted: ${tooLarge}.`;
-    if (row.virtualSize > this.context.settings.formsCapacity && !(isPlain(own) && isPlain(format)))
+    const base = baseOf(format) ?? format;
+    if (storedBound(row, base) > this.context.settings.formsCapacity)
       return 'The image is too large to be converted in this cloud.';
     return this.maker.problem(own, format);
   }
@@ -203,8 +201,17 @@ export class ImageForms {
     // The turn is taken by the conversion alone: what is put together waits for it outside.
     if (under !== null) await ((await this.there(row, under)) ?? this.begin(row, under));
     return under === null && !this.composesOwn(row, format)
-      ? this.turns.take(() => this.derive(row, format, under))
+      ? this.turns.take(() => this.convert(row, format))
       : this.derive(row, format, under);
+  }
+
+  private async convert(row: ImageRow, format: ImageFormat): Promise<ReadyForm> {
+    const giveBack = await this.room.take(row.id, format, storedBound(row, format));
+    try {
+      return await this.derive(row, format, null);
+    } finally {
+      giveBack();
+    }
   }
 
   private composesOwn(row: ImageRow, format: ImageFormat): boolean {
@@ -233,6 +240,7 @@ export class ImageForms {
       await core.at(outcome.position);
     } catch (error) {
       await this.giveUp(row, format, derivationId, error);
+      if (error instanceof StoreFull) throw noRoom(error);
       if (error instanceof DomainError) throw error;
       throw conflict(`The image could not be converted to ${format}.`);
     } finally {

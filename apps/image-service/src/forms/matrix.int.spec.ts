@@ -33,6 +33,26 @@ const TOOL: { readonly [F in ImageFormat]?: readonly [driver: string, options?: 
 };
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
 
+/** A qcow2 whose every cluster is the same one. */
+const repeated = (virtualSize: number): Buffer => {
+  const cluster = 64 * 1024;
+  const tables = virtualSize / cluster / (cluster / 8);
+  const bytes = Buffer.alloc(5 * cluster);
+  bytes.write('QFI\xfb', 0, 'latin1');
+  bytes.writeUInt32BE(2, 4);
+  bytes.writeUInt32BE(16, 20);
+  bytes.writeBigUInt64BE(BigInt(virtualSize), 24);
+  bytes.writeUInt32BE(tables, 36);
+  bytes.writeBigUInt64BE(BigInt(2 * cluster), 40);
+  bytes.writeBigUInt64BE(BigInt(cluster), 48);
+  bytes.writeUInt32BE(1, 56);
+  const entry = (at: number) => (1n << 63n) | BigInt(at * cluster);
+  for (let i = 0; i < tables; i++) bytes.writeBigUInt64BE(entry(3), 2 * cluster + i * 8);
+  for (let i = 0; i < cluster; i += 8) bytes.writeBigUInt64BE(entry(4), 3 * cluster + i);
+  bytes.fill(7, 4 * cluster);
+  return bytes;
+};
+
 describe.skipIf(!hasTool)('the forms of an image', () => {
   let folder = '';
   let cloud: ImageCloud;
@@ -168,6 +188,14 @@ describe.skipIf(!hasTool)('the forms of an image', () => {
     await expect(cloud.forms.ready(huge, 'raw', ms(0))).rejects.toThrow(/too large/);
   });
 
+  it('of a small image that claims to be full of data are refused when there is no room for that', async () => {
+    const row = await upload(repeated(3 * 1024 * MIB), 'qcow2');
+    expect(row.size).toBeLessThan(512 * 1024);
+    const before = await cloud.store.free();
+    await expect(cloud.forms.ready(row, 'raw', ms(60_000))).rejects.toThrow(/too large to be converted/);
+    expect(before - (await cloud.store.free())).toBeLessThan(256 * MIB);
+  });
+
   it('of a damaged image fail within bounds, say so, and leave nothing', async () => {
     const good = await made('qcow2');
     const random = seeded(11);
@@ -195,13 +223,10 @@ describe.skipIf(!hasTool)('the forms of an image', () => {
     for (const form of ['qcow2', 'vhdx', 'vdi', 'ova'] as const) await cloud.forms.ready(row, form, ms(60_000));
     const known = async () => (await cloud.forms.known(row)).map((f) => f.format).sort();
     expect(await known()).toEqual(['ova', 'qcow2', 'raw', 'vdi', 'vhdx', 'vmdk']);
-    const { FormCollector } = await import('./form-collector.js');
+    const { FormRoom } = await import('./form-room.js');
     const { ImageContext } = await import('../core.js');
     const collector = (formsCapacity: number, formsMaxAge: number) =>
-      new FormCollector(
-        new ImageContext(cloud.core, cloud.store, { formsCapacity, formsMaxAge, standstill: 1 } as never),
-        cloud.forms,
-      );
+      new FormRoom(new ImageContext(cloud.core, cloud.store, { formsCapacity, formsMaxAge } as never));
     await new Promise((resolve) => setTimeout(resolve, 20));
     const used = (await cloud.forms.ready(row, 'qcow2', ms(0)))!;
     (await cloud.forms.read(used)).destroy();

@@ -1,9 +1,9 @@
 import type { GuestFacts, ImageId } from '@omnivisor/contracts';
 import { seconds } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
-import { formOf } from '../forms/image-forms.js';
 import { ovaDisk } from '../forms/ova-disk.js';
 import { canRead } from '../forms/qemu-img.js';
+import { formOf } from '../forms/stored-form.js';
 import { guestsTable, type ImageRow, imagesTable } from '../image/image.projection.js';
 import { imageAggregate } from '../image/image-lifecycle.js';
 import type { Sandbox } from '../sandbox/sandbox.js';

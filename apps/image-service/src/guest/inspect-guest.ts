@@ -9,7 +9,8 @@ import { readPartitions } from './partitions.js';
 import { type FoundVolume, findVolumes } from './volumes.js';
 
 /** Enough for a large kernel and its RAM disk, some times over. */
-const LIMITS = { bytes: 768 * 1024 * 1024, reads: 100_000 };
+export const LOOK_BYTES = 768 * 1024 * 1024;
+const LIMITS = { bytes: LOOK_BYTES, reads: 100_000 };
 const LIST_LIMIT = 8 * 1024 * 1024;
 
 const AGENTS: Readonly<Record<string, readonly string[]>> = {

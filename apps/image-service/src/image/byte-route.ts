@@ -1,7 +1,8 @@
 import { DomainError, type ImageFormat, type Milliseconds } from '@omnivisor/contracts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { ImageContext } from '../core.js';
-import { formOf, type ImageForms } from '../forms/image-forms.js';
+import type { ImageForms } from '../forms/image-forms.js';
+import { formOf } from '../forms/stored-form.js';
 import { rangeOf } from './byte-range.js';
 import { BYTES_PATH, grantedBy } from './byte-urls.js';
 import { type ImageRow, imagesTable, transfersTable } from './image.projection.js';

@@ -1,7 +1,8 @@
 import { describeImage, type ImageFormat, type ImageId, notFound, signImageUrl } from '@omnivisor/contracts';
 import type { Subscription } from '@omnivisor/platform';
 import type { ImageContext } from '../core.js';
-import { formOf, type ImageForms } from '../forms/image-forms.js';
+import type { ImageForms } from '../forms/image-forms.js';
+import { formOf } from '../forms/stored-form.js';
 import { bytesRow } from './byte-route.js';
 import { expiryOf, signedUrl } from './byte-urls.js';
 import { openHostUploadDesk } from './host-uploads.js';

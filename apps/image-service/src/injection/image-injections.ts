@@ -12,9 +12,9 @@ import {
   unsupported,
 } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
-import { formOf } from '../forms/image-forms.js';
 import { ovaDisk } from '../forms/ova-disk.js';
 import { convert, outputBound } from '../forms/qemu-img.js';
+import { formOf } from '../forms/stored-form.js';
 import { Turns } from '../forms/turns.js';
 import { Unreadable } from '../guest/disk.js';
 import type { GuestDisks } from '../guest/guest-inspections.js';
@@ -129,7 +129,7 @@ export class ImageInjections {
       opened.push(file);
       return file;
     };
-    const writer = await store.begin(uploadId, image.size ?? 0);
+    const writer = await store.begin(uploadId, outputBound(image.virtualSize!), true);
     try {
       if (!writer.file) throw unsupported('The image store of this service keeps no files for a converter.');
       const parts = { kernel: await scratch('kernel'), initramfs: await scratch('initramfs'), disk: writer.file };
