@@ -108,6 +108,7 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
     },
   });
   guests?.watch();
+  forms.watch();
   await core.start();
   const desk = await openImageDesk(context, forms);
   const sweeper = new ImageSweeper(context, uploads, new FormCollector(context, forms, room), onError);

@@ -17,6 +17,7 @@ export class FormCollector {
   ) {}
 
   async collect(): Promise<void> {
+    await this.forms.endForDeleted();
     await this.endStanding();
     await this.room.collect();
   }

@@ -40,9 +40,12 @@ export class GuestDisks {
   }
 
   /** Copies the guest's kernel or initial RAM disk. */
-  async write(row: ImageRow, what: 'aki' | 'ari', to: ImageWriter): Promise<void> {
+  async write(row: ImageRow, what: 'aki' | 'ari', to: ImageWriter, signal: AbortSignal): Promise<void> {
     await this.look(row, async (disk) => {
-      for await (const part of await guestFile(disk, what)) await to.write(part);
+      for await (const part of await guestFile(disk, what)) {
+        signal.throwIfAborted();
+        await to.write(part);
+      }
     });
   }
 }

@@ -1,7 +1,7 @@
 import { DomainError, type ImageFormat, type Milliseconds } from '@omnivisor/contracts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { ImageContext } from '../core.js';
-import type { ImageForms } from '../forms/image-forms.js';
+import { forHost, type ImageForms } from '../forms/image-forms.js';
 import { formOf } from '../forms/stored-form.js';
 import { rangeOf } from './byte-range.js';
 import { BYTES_PATH, grantedBy } from './byte-urls.js';
@@ -40,7 +40,7 @@ export const mountByteRoute = (fastify: FastifyInstance, context: ImageContext, 
     }
 
     async function inForm(row: ImageRow, format: ImageFormat) {
-      const form = await forms.ready(row, format, settings.patience as Milliseconds);
+      const form = await forms.ready(row, format, settings.patience as Milliseconds, forHost(row));
       if (!form) return say(reply.header('retry-after', String(RETRY_AFTER)), 503, 'The bytes are being converted.');
       reply.header('x-image-format', form.format);
       reply.header('accept-ranges', 'bytes');

@@ -23,8 +23,8 @@ import { imageAggregate } from './image-lifecycle.js';
 /** What is read and thrown away of a refused upload, so that its sender gets to hear the reason. */
 const MAX_DRAIN = 64 * 1024 * 1024 * 1024;
 
-/** Imports that may wait for their turn. */
-const WAITING = 256;
+/** Imports of one project that may wait for their turn. */
+const WAITING = 64;
 
 /** Time for the answer to get through before the connection is cut. */
 const HANG_UP = seconds(1);
@@ -54,7 +54,7 @@ export class ImageUploads {
   private readonly imports: Turns;
 
   constructor(private readonly context: ImageContext) {
-    this.imports = new Turns(context.settings.maxUploads, WAITING);
+    this.imports = new Turns({ width: context.settings.maxUploads, room: WAITING });
   }
 
   /** True while this process receives the upload. */
@@ -118,7 +118,7 @@ export class ImageUploads {
   ): Promise<void> {
     this.active.add(uploadId);
     try {
-      await this.imports.take(() => this.importNow(image, uploadId, open, step));
+      await this.imports.take({ of: image.owner ?? '' }, () => this.importNow(image, uploadId, open, step));
     } finally {
       this.active.delete(uploadId);
     }

@@ -28,11 +28,12 @@ import type { Sandbox } from '../sandbox/sandbox.js';
 import { DONE, driversFor, initArchive, injectionInit } from './script.js';
 import { deviceFor, runThrowawayGuest } from './throwaway-guest.js';
 
-const WAITING = 8;
+/** Of one project. */
+const WAITING = 4;
 
 /** Makes new images of those whose initial RAM disk lacks drivers, by the guest's own tools in a throw-away machine. */
 export class ImageInjections {
-  private readonly turns = new Turns(1, WAITING);
+  private readonly turns = new Turns({ width: 1, room: WAITING });
   private readonly running = new Set<Promise<void>>();
   private readonly ending = new AbortController();
   private readonly hasQemu = spawnSync('qemu-system-x86_64', ['--version']).status === 0;
@@ -81,7 +82,9 @@ export class ImageInjections {
     const { state, position } = await core.commands.execute(imageAggregate, imageId, start, step('start'));
     const uploadId = state!.uploadId!;
     const work = this.uploads.holding(uploadId, () =>
-      this.turns.take(() => this.carryOut(sandbox, disks, image, imageId, uploadId, hypervisors, device, step)),
+      this.turns.take({ of: owner, signal: this.ending.signal }, () =>
+        this.carryOut(sandbox, disks, image, imageId, uploadId, hypervisors, device, step),
+      ),
     );
     const told = work.catch((error) => this.fail(imageId, taskId, error, step('fail')));
     this.running.add(told);
