@@ -69,5 +69,23 @@ describe.skipIf(!hasTool)('the tables of an image', () => {
       for (let round = 0; round < 10; round++) await problem(form, mutated(bytes, bytes, random));
     }
   });
+  it.each([
+    ['qcow2', 'qcow2', 36],
+    ['vhd', 'vpc', 512 + 28],
+  ] as const)('of a %s that are larger than any are read in pieces, or not at all', async (form, driver, at) => {
+    const bytes = made(driver, []);
+    bytes.writeUInt32BE(60_000_000, at);
+    const lengths: number[] = [];
+    const size = 2 ** 40;
+    const read = async (offset: number, length: number) => {
+      lengths.push(length);
+      const part = Buffer.alloc(length);
+      bytes.copy(part, 0, Math.min(offset, bytes.length), offset + length);
+      return part;
+    };
+    await tablesProblem(form, { size, read });
+    expect(Math.max(...lengths)).toBeLessThanOrEqual(MIB);
+    expect(lengths.reduce((sum, length) => sum + length, 0)).toBeLessThan(form === 'qcow2' ? MIB : 512 * MIB);
+  });
   it('are not asked of formats that have none', async () => expect(await problem('raw', Buffer.alloc(10))).toBeNull());
 });
