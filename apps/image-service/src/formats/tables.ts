@@ -1,5 +1,7 @@
+import { inflateRawSync } from 'node:zlib';
 import type { ImageFormat } from '@omnivisor/contracts';
 import { guidAt } from './guid.js';
+import { DYNAMIC, vhdFooterSize } from './vhd.js';
 
 /** Bytes of a stored image at any place. */
 export interface StoredBytes {
@@ -14,6 +16,8 @@ const MIB = 1024 * 1024;
 const MAX_TABLE_BYTES = 512 * MIB;
 /** What is read of a table at a time; between two of them others have their turn. */
 const PIECE = MIB;
+/** Stretches at the end of an image that are looked at one by one; an honest one has a few. */
+const MAX_LAST = 4_096;
 /** QEMU's own limits. */
 const QCOW2_L1_BYTES = 32 * MIB;
 const QCOW2_REFCOUNT_BYTES = 8 * MIB;
@@ -24,6 +28,7 @@ class CutOff extends Error {}
 class Tables {
   private read = 0;
   private readonly seen = new Set<number>();
+  private readonly last = new Set<number>();
 
   constructor(readonly bytes: StoredBytes) {}
 
@@ -38,6 +43,13 @@ class Tables {
   async get(offset: number, length: number): Promise<Buffer> {
     if (length > PIECE) throw new CutOff();
     return this.piece(offset, length);
+  }
+
+  /** True once for each stretch near the end that only its own bytes can tell to be whole. */
+  isNewAtEnd(offset: number): boolean {
+    if (this.last.has(offset)) return false;
+    if (this.last.add(offset).size > MAX_LAST) throw new CutOff();
+    return true;
   }
 
   /** A table of `count` entries of `width` bytes, in pieces: `base` is the number of the first one in a piece. */
@@ -70,11 +82,34 @@ class Tables {
 const LOW = 2 ** 32;
 /** Of the upper half of an entry. */
 const COMPRESSED = 0x40000000;
+/** Of the lower half: it reads as zeros, whatever it points to. */
+const ZERO = 1;
+const ZSTD = 1;
 /** Where an entry points to: its flags are in the highest 8 bits and the lowest 9. */
 const offsetOf = (high: number, low: number) => (high & 0xffffff) * LOW + low - (low % SECTOR);
 
+/**
+ * A compressed cluster fills whole sectors. Some writers end the file with the last byte of a deflated one; then only
+ * unpacking it shows that none is missing.
+ */
+const holdsPacked = async (tables: Tables, at: number, length: number, cluster: number, zstd: boolean) => {
+  if (at + length <= tables.bytes.size || !tables.isNewAtEnd(at)) return;
+  const left = tables.bytes.size - at;
+  if (zstd || left <= 0 || length - left >= SECTOR) throw new CutOff();
+  const packed = await tables.get(at, left);
+  try {
+    if (inflateRawSync(packed, { maxOutputLength: cluster }).length === cluster) return;
+  } catch {
+    // Said below, and no more is known of it.
+  }
+  throw new CutOff();
+};
+
 const qcow2 = async (tables: Tables): Promise<void> => {
-  const head = await tables.get(0, 104);
+  const head = await tables.get(0, 112);
+  const version = head.readUInt32BE(4);
+  const zstd = version > 2 && head.readUInt32BE(100) > 104 && head[104] === ZSTD;
+  const size = Number(head.readBigUInt64BE(24));
   const bits = head.readUInt32BE(20);
   const cluster = 2 ** bits;
   const perTable = cluster / 8;
@@ -82,10 +117,10 @@ const qcow2 = async (tables: Tables): Promise<void> => {
   const l1 = head.readUInt32BE(36);
   if (refcounts > QCOW2_REFCOUNT_BYTES || l1 * 8 > QCOW2_L1_BYTES) throw new CutOff();
   tables.holds(Number(head.readBigUInt64BE(48)), refcounts);
-  // Of the upper half of an entry, where the offset ends in a compressed one.
-  const compressedBits = 2 ** (62 - (bits - 8) - 32);
+  // Where the offset ends and the number of sectors begins, in the upper half of a compressed entry.
+  const offsetEnd = 2 ** (62 - (bits - 8) - 32);
   const l1Offset = Number(head.readBigUInt64BE(40));
-  for await (const { piece, count } of tables.entries(l1Offset, l1, 8))
+  for await (const { piece, base, count } of tables.entries(l1Offset, l1, 8))
     for (let i = 0; i < count; i++) {
       const at = offsetOf(piece.readUInt32BE(i * 8), piece.readUInt32BE(i * 8 + 4));
       if (at === 0 || !tables.first(at)) continue;
@@ -93,9 +128,17 @@ const qcow2 = async (tables: Tables): Promise<void> => {
         for (let j = 0; j < table.count; j++) {
           const high = table.piece.readUInt32BE(j * 8);
           const low = table.piece.readUInt32BE(j * 8 + 4);
-          if (high === 0 && low === 0) continue;
-          const to = high & COMPRESSED ? (high % compressedBits) * LOW + low : offsetOf(high, low);
-          if (to !== 0) tables.holds(to, 1);
+          if (high & COMPRESSED) {
+            const to = (high % offsetEnd) * LOW + low;
+            const sectors = Math.floor((high % COMPRESSED) / offsetEnd) + 1;
+            await holdsPacked(tables, to, sectors * SECTOR - (to % SECTOR), cluster, zstd);
+            continue;
+          }
+          const to = offsetOf(high, low);
+          if (to === 0 || (version > 2 && low & ZERO)) continue;
+          // The last one as far as the disk reaches.
+          const left = size - ((base + i) * perTable + table.base + j) * cluster;
+          if (left > 0) tables.holds(to, Math.min(cluster, left));
         }
     }
 };
@@ -103,13 +146,17 @@ const qcow2 = async (tables: Tables): Promise<void> => {
 const vhd = async (tables: Tables): Promise<void> => {
   const header = await tables.get(SECTOR, 1024);
   if (header.toString('latin1', 0, 8) !== 'cxsparse') throw new CutOff();
+  const [first, last] = [await tables.get(0, SECTOR), await tables.get(tables.bytes.size - SECTOR, SECTOR)];
+  const size = vhdFooterSize(last, DYNAMIC);
+  if (size === null || size !== vhdFooterSize(first, DYNAMIC)) throw new CutOff();
   const block = header.readUInt32BE(32);
+  const bitmap = Math.ceil(block / SECTOR / 8 / SECTOR) * SECTOR;
   const map = Number(header.readBigUInt64BE(16));
   for await (const { piece, count } of tables.entries(map, header.readUInt32BE(28), 4))
     for (let i = 0; i < count; i++) {
       const sector = piece.readUInt32BE(i * 4);
       // A bitmap of its sectors comes before each block; the footer comes after the last.
-      if (sector !== 0xffffffff) tables.holds(sector * SECTOR, SECTOR + block);
+      if (sector !== 0xffffffff) tables.holds(sector * SECTOR, bitmap + block + SECTOR);
     }
 };
 
@@ -158,6 +205,17 @@ const vdi = async (tables: Tables): Promise<void> => {
     }
 };
 
+const COMPRESSED_GRAINS = 0x10000;
+/** Before a compressed grain: its place on the disk, and its length. */
+const GRAIN_MARKER = 12;
+
+/** Only those near the end are asked for their length: no packed grain is twice as long as an unpacked one. */
+const holdsGrain = async (tables: Tables, at: number, length: number): Promise<void> => {
+  if (at + GRAIN_MARKER + 2 * length <= tables.bytes.size || !tables.isNewAtEnd(at)) return;
+  const marker = await tables.get(at, GRAIN_MARKER);
+  tables.holds(at, GRAIN_MARKER + marker.readUInt32LE(8));
+};
+
 const vmdk = async (tables: Tables): Promise<void> => {
   const head = await tables.get(0, SECTOR);
   const atEnd = head.readBigUInt64LE(56) === 0xffffffffffffffffn;
@@ -165,9 +223,11 @@ const vmdk = async (tables: Tables): Promise<void> => {
   const grain = header.readBigUInt64LE(20);
   const perTable = header.readUInt32LE(44);
   if (grain === 0n || perTable === 0 || perTable > 65_536) throw new CutOff();
+  const packed = (header.readUInt32LE(8) & COMPRESSED_GRAINS) !== 0;
+  const capacity = Number(header.readBigUInt64LE(12));
   const directories = Number((header.readBigUInt64LE(12) + grain * BigInt(perTable) - 1n) / (grain * BigInt(perTable)));
   const directory = Number(header.readBigUInt64LE(56)) * SECTOR;
-  for await (const { piece, count } of tables.entries(directory, directories, 4))
+  for await (const { piece, base, count } of tables.entries(directory, directories, 4))
     for (let i = 0; i < count; i++) {
       const at = piece.readUInt32LE(i * 4);
       if (at === 0 || !tables.first(at)) continue;
@@ -175,7 +235,11 @@ const vmdk = async (tables: Tables): Promise<void> => {
         for (let j = 0; j < table.count; j++) {
           const sector = table.piece.readUInt32LE(j * 4);
           // 1 stands for zeros.
-          if (sector > 1) tables.holds(sector * SECTOR, SECTOR);
+          if (sector <= 1) continue;
+          // The last one as far as the disk reaches.
+          const left = capacity - ((base + i) * perTable + table.base + j) * Number(grain);
+          if (packed) await holdsGrain(tables, sector * SECTOR, Number(grain) * SECTOR);
+          else if (left > 0) tables.holds(sector * SECTOR, Math.min(Number(grain), left) * SECTOR);
         }
     }
 };
