@@ -24,7 +24,7 @@ import { type FormRoom, noRoom } from './form-room.js';
 import { type Asker, Making } from './making.js';
 import { limitsFor } from './qemu-img.js';
 import { readSegments, type Segment, sizeOf } from './segments.js';
-import { formOf, storedBound } from './stored-form.js';
+import { formOf, isOriginal, storedBound } from './stored-form.js';
 import { Turns } from './turns.js';
 
 /** A form that can be read now. */
@@ -96,7 +96,7 @@ export class ImageForms {
   problem(row: ImageRow, format: ImageFormat): string | null {
     const own = formOf(row);
     if (own === null || row.uploadId === null) return 'The image is in a container that nobody looks into.';
-    if (format === own) return null;
+    if (isOriginal(row, format)) return null;
     if (row.virtualSize === null) return 'The size of the disk in the image is not known.';
     const tooLarge = sizeProblem(format, row.virtualSize);
     if (tooLarge !== null) return `The image cannot be converted: ${tooLarge}.`;
@@ -121,7 +121,9 @@ export class ImageForms {
     const own = formOf(row);
     const forms = (await (await this.context.core.fresh()).get(formsTable, row.id))?.forms ?? {};
     return [
-      ...(own ? [{ format: own, state: 'original', size: row.size, sha256: row.sha256 ?? null }] : []),
+      ...(own && isOriginal(row, own)
+        ? [{ format: own, state: 'original', size: row.size, sha256: row.sha256 ?? null }]
+        : []),
       ...Object.entries(forms).map(([format, { state, size, sha256 }]) => ({
         ...{ format: format as ImageFormat, state, size, sha256 },
       })),
@@ -142,8 +144,7 @@ export class ImageForms {
   ): Promise<ReadyForm | null> {
     const problem = this.problem(row, format);
     if (problem !== null) throw unsupported(problem);
-    const own = this.original(row);
-    if (format === own.format) return own;
+    if (isOriginal(row, format)) return this.original(row);
     const there = await this.there(row, format);
     if (there) return there;
     const making = this.begin(row, format, asker);
@@ -160,7 +161,7 @@ export class ImageForms {
 
   /** Begins to make a form, for a host that comes later. */
   prepare(row: ImageRow, format: ImageFormat): void {
-    if (format === formOf(row)) return;
+    if (isOriginal(row, format)) return;
     this.ready(row, format, ms(0), forHost(row)).catch((error) => {
       if (!(error instanceof DomainError)) this.onError('image forms', error);
     });

@@ -160,6 +160,26 @@ describe.skipIf(!hasTool)('the forms of an image', () => {
     expect(info['virtual-size']).toBe(3 * MIB);
   });
 
+  it('pad one that was uploaded, too', async () => {
+    await writeFile(path('disk.raw'), disk.subarray(0, 2 * MIB + 512 * 3));
+    const odd = await made('vhd-fixed').finally(() => writeFile(path('disk.raw'), disk));
+    expect(odd.length).toBe(2 * MIB + 512 * 4);
+    const row = await upload(odd, 'vhd-fixed');
+    expect((await cloud.forms.known(row)).map((form) => form.format)).toEqual([]);
+    const bytes = await fetched(row, 'vhd-fixed');
+    expect(bytes.length).toBe(3 * MIB + 512);
+    expect((await guestBytes(bytes, 'vhd-fixed')).subarray(0, 2 * MIB + 512 * 3).equals(odd.subarray(0, -512))).toBe(
+      true,
+    );
+    const { fastify } = cloud.app;
+    const original = await fastify.inject({
+      url: `/image/v2/images/${row.id}/file`,
+      headers: { 'x-auth-token': 'p1' },
+    });
+    expect(original.rawPayload.equals(odd)).toBe(true);
+    expect((await fetched(row, 'raw')).equals(odd.subarray(0, -512))).toBe(true);
+  });
+
   it('give any stretch of their bytes', async () => {
     const row = await upload(disk, 'raw');
     for (const form of ['vhd-fixed', 'ova', 'qcow2'] as const) {

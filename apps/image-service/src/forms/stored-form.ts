@@ -12,6 +12,13 @@ export const formOf = (row: ImageRow): ImageFormat | null => {
   return bare ? (row.diskFormat as ImageFormat | null) : null;
 };
 
+const MIB = 1024 * 1024;
+const VHD_FOOTER = 512;
+
+/** True when the image's bytes are what is given out as this form. A fixed VHD is, when its disk has whole MiB. */
+export const isOriginal = (row: ImageRow, format: ImageFormat): boolean =>
+  formOf(row) === format && (format !== 'vhd-fixed' || ((row.size ?? 0) - VHD_FOOTER) % MIB === 0);
+
 /** The most bytes that may be stored to make an image's form; 0 for one that is put together from others. */
 export const storedBound = (row: ImageRow, format: ImageFormat): number => {
   const own = formOf(row);
