@@ -133,6 +133,8 @@ class TestSettings extends ComputeSettings {
 /** Where `activate` places servers. */
 export const HOST = '0a4b8f7e-16a1-4b93-8a5e-0d7a0c4f7a02' as HostId;
 export const IMAGE = 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b01';
+/** Small as a file, and of 100 TiB as a disk. */
+export const VAST_IMAGE = 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b02';
 const image = {
   id: IMAGE,
   name: 'tiny',
@@ -218,9 +220,14 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
     ],
   })
   class TestModule {}
-  await world.bus.respond(describeImage, async ({ imageId }) => ({
-    image: imageId === IMAGE ? { ...image, status: 'active', visibility: 'public', owner: null } : null,
-  }));
+  const known = new Map([
+    [IMAGE, image],
+    [VAST_IMAGE, { ...image, id: VAST_IMAGE, virtualSize: 100 * 1024 ** 4 } as ImageSnapshot],
+  ]);
+  await world.bus.respond(describeImage, async ({ imageId }) => {
+    const found = known.get(imageId);
+    return { image: found ? { ...found, status: 'active', visibility: 'public', owner: null } : null };
+  });
   const snapshots: ComputeApp['snapshots'] = [];
   await world.bus.respond(beginSnapshotImage, async (begun) => {
     snapshots.push(begun);

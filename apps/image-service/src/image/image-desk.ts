@@ -30,8 +30,8 @@ export const openImageDesk = async (context: ImageContext, forms: ImageForms): P
       async ({ imageId, projectId, isAdmin }) => {
         const row = await (await core.fresh()).get(imagesTable, imageId);
         if (!row || !isVisible(row, projectId, isAdmin)) return { image: null };
-        const { status, visibility, owner, virtualSize } = row;
-        return { image: { ...snapshotOf(row), status, visibility, owner, virtualSize } };
+        const { status, visibility, owner } = row;
+        return { image: { ...snapshotOf(row), status, visibility, owner } };
       },
       queue,
     ),

@@ -39,6 +39,8 @@ export const ImageSnapshot = z.object({
   diskFormat: z.string(),
   containerFormat: z.string(),
   size: Bytes,
+  /** Of the disk inside; null or absent where nobody knows it. */
+  virtualSize: Bytes.nullable().optional(),
   minDisk: GiB,
   minRam: MiB,
   /** SHA-512 of the bytes, hexadecimal (`os_hash_value`). */
