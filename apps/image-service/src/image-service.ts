@@ -110,7 +110,7 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
   guests?.watch();
   forms.watch();
   await core.start();
-  const desk = await openImageDesk(context, forms);
+  const desk = await openImageDesk(context, forms, guests);
   const sweeper = new ImageSweeper(context, uploads, new FormCollector(context, forms, room), onError);
   sweeper.start();
   guests?.start();

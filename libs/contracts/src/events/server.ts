@@ -49,6 +49,8 @@ export const ImageSnapshot = z.object({
   properties: z.record(z.string(), z.string()),
   /** Which hypervisors the guest inside can boot on; absent while nobody knows. */
   readiness: ImageReadiness.optional(),
+  /** Its bytes had just come: nobody had looked at the guest inside yet. */
+  uninspected: z.literal(true).optional(),
 });
 export type ImageSnapshot = z.infer<typeof ImageSnapshot>;
 
