@@ -19,6 +19,7 @@ import { imageAggregate, imageNotFound } from '../image/image-lifecycle.js';
 import { serviceContext } from '../service-context.js';
 import { StoreFull } from '../store/index.js';
 import { type Base, baseOf, compose } from './compositions.js';
+import { failureOf } from './failure.js';
 import type { FormMaker } from './form-maker.js';
 import { type FormRoom, noRoom } from './form-room.js';
 import { type Asker, Making } from './making.js';
@@ -191,7 +192,7 @@ export class ImageForms {
     const forms = (await (await this.context.core.fresh()).get(formsTable, row.id))?.forms ?? {};
     const form = forms[format];
     if (form?.state === 'failed' && this.age(form) < FAILURE_HOLDS)
-      throw conflict(`The image could not be converted to ${format}: ${form.reason}`);
+      throw conflict(`The image could not be converted to ${format}: ${form.reason?.replace(/\.$/, '')}.`);
     return form?.state === 'ready' ? this.readyForm(row, format, form, forms) : null;
   }
 
@@ -313,7 +314,7 @@ export class ImageForms {
       await this.giveUp(row, format, derivationId, error, signal);
       if (error instanceof StoreFull) throw noRoom(error);
       if (error instanceof DomainError) throw error;
-      throw conflict(`The image could not be converted to ${format}.`);
+      throw conflict(`The image could not be converted to ${format}: ${failureOf(error)}.`);
     } finally {
       this.active.delete(derivationId);
     }
@@ -362,7 +363,7 @@ export class ImageForms {
     signal: AbortSignal,
   ): Promise<void> {
     const { core, store } = this.context;
-    const reason = error instanceof DomainError ? error.message : 'the converter failed';
+    const reason = failureOf(error);
     if (!signal.aborted) this.onError(`conversion of image ${row.id} to ${format}`, error);
     const about = { imageId: row.id, derivationId, format };
     const { position } = await core.commands.execute(

@@ -99,7 +99,10 @@ describe.skipIf(!hasTool)('an image in other formats', () => {
     await get(path(kernel, '/aki'));
     await vi.waitFor(async () => {
       const answer = await get(path(kernel, '/aki'));
-      expect([answer.statusCode, answer.body]).toEqual([409, expect.stringContaining('could not be converted to aki')]);
+      expect([answer.statusCode, answer.body]).toEqual([
+        409,
+        expect.stringContaining('could not be converted to aki: it has no kernel that was found.'),
+      ]);
     });
   });
   it('is given to a host by a URL that names one of its formats', async () => {
