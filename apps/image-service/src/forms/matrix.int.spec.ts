@@ -218,6 +218,13 @@ describe.skipIf(!hasTool)('the forms of an image', () => {
     }
   });
 
+  it('are not made of an OVA whose disk was cut off', async () => {
+    const vmdk = await made('vmdk');
+    const ova = (bytes: Buffer) => tarImage(['vm.ovf', ovf('disk.vmdk')], ['disk.vmdk', bytes]);
+    expect(await tried(ova(vmdk), 'ova')).not.toBeNull();
+    expect(await tried(ova(vmdk.subarray(0, -512)), 'ova')).toBeNull();
+  });
+
   it('that cannot be are refused with the reason', async () => {
     const iso = await upload(
       Buffer.concat([Buffer.alloc(32 * 1024), Buffer.from('\x01CD001'), Buffer.alloc(4096)]),

@@ -15,6 +15,7 @@ import {
 import type { ImageContext } from '../core.js';
 import { ImageInspector } from '../formats/index.js';
 import { type StoredBytes, tablesProblem } from '../formats/tables.js';
+import { ovaDisk } from '../forms/ova-disk.js';
 import { Turns } from '../forms/turns.js';
 import type { ImageWriter } from '../store/index.js';
 import type { ImageRow } from './image.projection.js';
@@ -222,7 +223,7 @@ export class ImageUploads {
     assertDeclared(size, declared);
     const verdict = inspector.end();
     if (verdict.refusal !== null) throw new ImageDataRefused(verdict.refusal);
-    const cutOff = verdict.form && file ? await tablesProblem(verdict.form, storedBytes(file, size)) : null;
+    const cutOff = verdict.form && file ? await cutOffProblem(verdict.form, file, size) : null;
     if (cutOff !== null) throw new ImageDataRefused(cutOff);
     return {
       size: size as Bytes,
@@ -293,13 +294,20 @@ export class ImageUploads {
   }
 }
 
-const storedBytes = (file: FileHandle, size: number): StoredBytes => ({
+const storedBytes = (file: FileHandle, size: number, start = 0): StoredBytes => ({
   size,
   read: async (offset, length) => {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, offset);
+    const within = Math.max(0, Math.min(length, size - offset));
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(within), 0, within, start + offset);
     return buffer.subarray(0, bytesRead);
   },
 });
+
+const cutOffProblem = async (form: ImageFormat, file: FileHandle, size: number): Promise<string | null> => {
+  if (form !== 'ova') return tablesProblem(form, storedBytes(file, size));
+  const disk = await ovaDisk(file);
+  return disk && tablesProblem('vmdk', storedBytes(file, disk.size, disk.offset));
+};
 
 const assertDeclared = (size: number, declared: number | undefined): void => {
   if (declared !== undefined && size !== declared)
