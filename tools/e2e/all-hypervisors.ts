@@ -34,7 +34,16 @@ interface AgentProcess {
   readonly start: () => Promise<void>;
 }
 
-const isMovedByXapi = async (url: string, id: string): Promise<boolean> => {
+/** A VM, or a disk, of a pool. */
+interface PoolObject {
+  readonly name_label: string;
+  readonly other_config: object;
+  readonly current_operations: Readonly<Record<string, string>>;
+  readonly power_state?: string;
+}
+
+/** What a pool has with a server's mark on it. */
+const ofServer = async (url: string, kind: 'VM' | 'VDI', id: string): Promise<PoolObject[]> => {
   const call = async (method: string, ...params: readonly unknown[]) => {
     const response = await fetch(new URL('/jsonrpc', url), {
       method: 'POST',
@@ -44,15 +53,14 @@ const isMovedByXapi = async (url: string, id: string): Promise<boolean> => {
     return ((await response.json()) as { result: never }).result;
   };
   const session = await call('session.login_with_password', 'root', 'secret', '1.0', 'test');
-  const all: Record<string, { other_config: object; current_operations: Record<string, string> }> = await call(
-    'VM.get_all_records',
-    session,
-  );
-  return Object.values(all).some(
-    ({ other_config: config, current_operations: now }) =>
-      JSON.stringify(config).includes(id) && Object.values(now).some((operation) => /migrate/.test(operation)),
-  );
+  const all: Record<string, PoolObject> = await call(`${kind}.get_all_records`, session);
+  return Object.values(all).filter(({ other_config: config }) => JSON.stringify(config).includes(id));
 };
+
+const isMovedByXapi = async (url: string, id: string): Promise<boolean> =>
+  (await ofServer(url, 'VM', id)).some(({ current_operations: now }) =>
+    Object.values(now).some((operation) => /migrate/.test(operation)),
+  );
 
 /** Two hypervisors of each kind beside a cloud, and an agent for the first of each, or for both. */
 export class AllHypervisors {
@@ -65,20 +73,26 @@ export class AllHypervisors {
   readonly missing: string[] = [];
   private readonly children: ChildProcess[] = [];
   private readonly bridge = `ovx${process.pid}`;
+  private pool = '';
 
   private constructor(
     private readonly cloud: RunningCloud,
     private readonly seconds: number,
+    private readonly poolSettings: object,
   ) {}
 
-  /** @param kinds that run here @param others hypervisors that run elsewhere @param seconds for all to be taken up */
+  /**
+   * @param kinds that run here @param others hypervisors that run elsewhere @param seconds for all to be taken up
+   * @param poolSettings of the double of XAPI, besides those that it needs
+   */
   static async start(
     cloud: RunningCloud,
     kinds: readonly Kind[] = ['fake', 'qemu', 'vsphere', 'xenserver', 'hyperv'],
     others: readonly Pair[] = [],
     seconds = 60,
+    poolSettings: object = {},
   ): Promise<AllHypervisors> {
-    const all = new AllHypervisors(cloud, seconds);
+    const all = new AllHypervisors(cloud, seconds, poolSettings);
     const started: Record<Kind, () => Promise<Pair | null>> = {
       fake: () => all.fake(),
       qemu: () => all.qemu(),
@@ -107,6 +121,15 @@ export class AllHypervisors {
   /** Whether a server's guest is on its way right now; undefined where that cannot be seen. */
   isMoving(kind: string, id: string): Promise<boolean> | undefined {
     return this.pairs.get(kind)?.isMoving?.(id);
+  }
+
+  /** Power of the VMs, and names of the disks, that the pool of XenServer has of a server. */
+  async inPool(id: string): Promise<{ readonly vms: readonly string[]; readonly disks: readonly string[] }> {
+    const [vms, disks] = [await ofServer(this.pool, 'VM', id), await ofServer(this.pool, 'VDI', id)];
+    return {
+      vms: vms.map(({ power_state: power }) => power ?? '').sort(),
+      disks: disks.map(({ name_label: name }) => name.replace(`${id} `, '')).sort(),
+    };
   }
 
   /** Kills an agent. @returns starts it again */
@@ -175,10 +198,12 @@ export class AllHypervisors {
       JSON.stringify({
         ...{ stateDir: join(this.folder, 'pool'), addresses: members },
         latencies: { pool_migrate: MOVE_TIME, migrate_send: MOVE_TIME },
+        ...this.poolSettings,
       }),
     );
     const [line] = await this.program(process.execPath, [at('tools/doubles/xapi/main.mjs'), settings]);
     const { url } = JSON.parse(line!);
+    this.pool = url;
     const environment = (member: string) => ({
       OMNIVISOR_XENSERVER_URLS: url,
       OMNIVISOR_XENSERVER_USER: 'root',

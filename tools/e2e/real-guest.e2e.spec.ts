@@ -52,6 +52,42 @@ describe.skipIf(!root)('a real guest on QEMU', () => {
       expect(stdout).toContain(event);
   }, 180_000);
 
+  it('boots from a kernel and a RAM disk beside its disk, as images of the AMI kind do', async () => {
+    const { images } = await client.get('image', '/images?name=omnivisor-test');
+    const exported = async (format: string) => {
+      const url = `${client.endpoint('image')}/images/${images[0].id}/os-omnivisor-export/${format}`;
+      const answer = await eventually(
+        `${format} is made`,
+        () => fetch(url, { headers: { 'x-auth-token': client.token } }),
+        (response) => response.ok,
+        60,
+      );
+      return Buffer.from(await answer.arrayBuffer());
+    };
+    const uploaded = async (format: string, properties: Record<string, string> = {}) => {
+      const about = { name: `test-${format}`, disk_format: format, container_format: format, ...properties };
+      const { id: image } = await client.post('image', '/images', about);
+      const type = { 'content-type': 'application/octet-stream' };
+      await client.put('image', `/images/${image}/file`, await exported(format), type);
+      return image as string;
+    };
+    const [kernel_id, ramdisk_id] = [await uploaded('aki'), await uploaded('ari')];
+    const os_command_line = 'console=ttyS0 quiet net.ifnames=0';
+    const imageRef = await uploaded('ami', { kernel_id, ramdisk_id, os_command_line });
+    const { flavors } = await client.get('compute', '/flavors');
+    const flavorRef = flavors.find((f: { name: string }) => f.name === 'm1.nano').id;
+    const wanted = { name: 'beside', imageRef, flavorRef, networks: 'none', config_drive: true };
+    ({
+      server: { id },
+    } = await client.post('compute', '/servers', { server: wanted }));
+    await until('ACTIVE');
+    await eventually('it has booted', console_, (text) => text.includes('finished: Datasource'), 120);
+    const { server } = await cloud.admin.get('compute', `/servers/${id}`);
+    const shown = [server['OS-EXT-SRV-ATTR:kernel_id'], server['OS-EXT-SRV-ATTR:ramdisk_id']];
+    expect(shown).toEqual([kernel_id, ramdisk_id]);
+    await client.delete('compute', `/servers/${id}`);
+  }, 300_000);
+
   it('boots from a config drive and runs its user data', async () => {
     const { images } = await client.get('image', '/images?name=omnivisor-test');
     const { flavors } = await client.get('compute', '/flavors');

@@ -15,8 +15,12 @@ const TYPES: Readonly<Record<string, string>> = {
 /** What the servers of all hypervisors have in common. */
 export type Shared = Omit<Things, 'flavors'>;
 
-/** A network, a security group, and an image with these bytes. */
-export const sharedThings = async ({ admin }: RunningCloud, bytes: Buffer): Promise<Shared> => {
+/** A network, a security group, and an image with these bytes. @param properties of the image */
+export const sharedThings = async (
+  { admin }: RunningCloud,
+  bytes: Buffer,
+  properties: object = {},
+): Promise<Shared> => {
   const { network } = await admin.post('network', '/networks', {
     network: {
       name: 'outer',
@@ -31,7 +35,7 @@ export const sharedThings = async ({ admin }: RunningCloud, bytes: Buffer): Prom
     security_group: { name: 'another' },
   });
   const image = await admin.post('image', '/images', {
-    ...{ name: 'tiny', disk_format: 'raw', container_format: 'bare' },
+    ...{ name: 'tiny', disk_format: 'raw', container_format: 'bare', ...properties },
   });
   await admin.put('image', `/images/${image.id}/file`, bytes, { 'content-type': 'application/octet-stream' });
   const status = async () => (await admin.get('image', `/images/${image.id}`)).status;

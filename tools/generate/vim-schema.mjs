@@ -19,7 +19,7 @@ const METHODS = `
   CreateFilter CreateListView CreatePropertyCollector CreateSnapshot_Task CreateVM_Task DeleteDatastoreFile_Task
   DeleteVirtualDisk_Task Destroy_Task EnterMaintenanceMode_Task ExitMaintenanceMode_Task
   ExportSnapshot ExtendVirtualDisk_Task HttpNfcLeaseAbort HttpNfcLeaseComplete HttpNfcLeaseProgress ImportVApp Login
-  Logout MarkAsTemplate ModifyListView PowerOffVM_Task PowerOnVM_Task ReconfigVM_Task RelocateVM_Task
+  Logout MarkAsTemplate ModifyListView PowerOffVM_Task PowerOnVM_Task QueryPerf ReconfigVM_Task RelocateVM_Task
   RemoveSnapshot_Task RetrievePropertiesEx RetrieveServiceContent SendNMI ShutdownGuest SuspendVM_Task WaitForUpdatesEx
   PbmQueryProfile PbmRetrieveContent PbmRetrieveServiceContent
 `
@@ -30,7 +30,7 @@ const METHODS = `
 const TYPES = `
   BoolPolicy CryptoSpec DVPortgroupConfigSpec DVSSecurityPolicy DVPortSetting Description DistributedVirtualSwitchPortConnection
   ImportSpec ObjectSpec OptionValue ParaVirtualSCSIController
-  PbmProfileId PbmProfileResourceType PropertyFilterSpec
+  PbmProfileId PbmProfileResourceType PerfMetricId PerfQuerySpec PropertyFilterSpec
   PropertySpec ResourceAllocationInfo RetrieveOptions SelectionSpec SharesInfo TraversalSpec VMwareDVSPortSetting
   VirtualBusLogicController VirtualCdrom VirtualCdromIsoBackingInfo VirtualController VirtualDevice VirtualDeviceBackingInfo
   VirtualDeviceConfigSpec VirtualDeviceConnectInfo VirtualDisk VirtualDiskFlatVer2BackingInfo VirtualE1000 VirtualE1000e

@@ -20,8 +20,14 @@ const SMALL_HEAP = '--max-old-space-size=512';
 const SMALL_YOUNG = '--max-semi-space-size=4';
 
 /** What a caller may say to all services; one that does not know a variable leaves it alone. */
-export const PASSED =
-  /^OMNIVISOR_(?:PATIENCE|PROFILE|TRUSTED_PROXIES|LIMIT_\w+|DRAIN_SECONDS|CADF|NOTIFICATIONS|SEALING_KEY_DAYS|CHECKPOINT_\w+|CONSOLE_ORIGINS|\w+_(?:ALLOCATION_RATIO|WEIGHT_MULTIPLIER))$/;
+export const PASSED = new RegExp(
+  `^OMNIVISOR_(?:${[
+    ...['PATIENCE', 'PROFILE', 'TRUSTED_PROXIES', 'LIMIT_\\w+', 'DRAIN_SECONDS', 'CONSOLE_ORIGINS'],
+    ...['CADF', 'NOTIFICATIONS', 'SEALING_KEY_DAYS', 'CHECKPOINT_\\w+'],
+    ...['IMAGE_MAX_\\w+', 'IMAGE_IDLE_SECONDS', 'IMAGE_CONVERSIONS', 'IMAGE_FORMS_\\w+', 'IMPORT_\\w+'],
+    '\\w+_(?:ALLOCATION_RATIO|WEIGHT_MULTIPLIER)',
+  ].join('|')})$`,
+);
 
 /** What the caller's environment says under such names. @param {RegExp} names */
 const given = (names) => Object.fromEntries(Object.entries(process.env).filter(([name]) => names.test(name)));

@@ -136,12 +136,19 @@ describe('the state of a run', () => {
 });
 
 describe('what services are told of the environment', () => {
-  it.each(['CADF', 'NOTIFICATIONS', 'CHECKPOINT_DIR', 'CHECKPOINT_BUCKET_URL', 'SEALING_KEY_DAYS', 'LIMIT_LOGINS'])(
-    'has OMNIVISOR_%s',
-    (name) => expect(PASSED.test(`OMNIVISOR_${name}`)).toBe(true),
-  );
+  it.each([
+    'CADF',
+    'NOTIFICATIONS',
+    'CHECKPOINT_DIR',
+    'CHECKPOINT_BUCKET_URL',
+    'SEALING_KEY_DAYS',
+    'LIMIT_LOGINS',
+    'IMAGE_FORMS_DAYS',
+    'IMPORT_PORTS',
+  ])('has OMNIVISOR_%s', (name) => expect(PASSED.test(`OMNIVISOR_${name}`)).toBe(true));
 
-  it.each(['MASTER_KEY_FILE', 'DATABASE_URL', 'PORT', 'NATS_CREDS'])('has no OMNIVISOR_%s of the caller', (name) =>
-    expect(PASSED.test(`OMNIVISOR_${name}`)).toBe(false),
+  it.each(['MASTER_KEY_FILE', 'DATABASE_URL', 'PORT', 'NATS_CREDS', 'IMAGE_DIR', 'IMAGE_HMAC_KEY_FILE'])(
+    'has no OMNIVISOR_%s of the caller',
+    (name) => expect(PASSED.test(`OMNIVISOR_${name}`)).toBe(false),
   );
 });

@@ -1,6 +1,6 @@
 /**
- * What a run of vitest comes to, as one JSON file for test.mjs: `{ passed, skipped, failures, flaky, slowest }`, a failure
- * being one text of a few lines: where, and the error. Flaky is what failed first and passed when it was tried again. Vitest's own
+ * What a run of vitest comes to, as one JSON file for test.mjs: `{ passed, skipped, failures, flaky, slowest }`. What
+ * was skipped is counted by file. A failure is one text of a few lines: where, and the error. Flaky is what failed first and passed when it was tried again. Vitest's own
  * JSON reporter says nothing of errors outside of any test, which fail a run too.
  */
 import { writeFileSync } from 'node:fs';
@@ -16,7 +16,7 @@ export default class FailuresReporter {
 
   onTestRunEnd(modules, unhandled) {
     const tests = modules.flatMap((module) => [...module.children.allTests()]);
-    const count = (state) => tests.filter((test) => test.result().state === state).length;
+    const passed = tests.filter((test) => test.result().state === 'passed').length;
     const failures = [
       ...modules.flatMap((module) => module.errors().map((error) => this.#text(module.moduleId, error))),
       ...modules.flatMap((module) =>
@@ -34,8 +34,10 @@ export default class FailuresReporter {
       .map((module) => ({ file: module.relativeModuleId, seconds: this.#seconds(module) }))
       .sort((a, b) => b.seconds - a.seconds)
       .slice(0, SLOWEST);
-    const counts = { passed: count('passed'), skipped: count('skipped') };
-    writeFileSync(this.file, JSON.stringify({ ...counts, failures, flaky, slowest }));
+    const skipped = modules
+      .map((module) => ({ file: module.relativeModuleId, tests: [...module.children.allTests('skipped')].length }))
+      .filter((module) => module.tests > 0);
+    writeFileSync(this.file, JSON.stringify({ passed, skipped, failures, flaky, slowest }));
   }
 
   /** From its start to its end, hooks and imports too. */

@@ -37,7 +37,8 @@ const folder = mkdtempSync(join(tmpdir(), 'ov-test-'));
 chmodSync(folder, 0o755); // PostgreSQL runs as another user below it
 const env = { ...process.env, [RUN_VARIABLE]: run, TMPDIR: folder, NO_UPDATE_NOTIFIER: '1', NO_COLOR: '1' };
 const started = Date.now();
-const total = { passed: 0, failed: 0, skipped: 0 };
+const total = { passed: 0, failed: 0 };
+const skips = [];
 const failures = [];
 const flaky = [];
 const notes = [];
@@ -99,7 +100,7 @@ const vitest = async (name, args) => {
   const slow = slowest.map(({ file, seconds }) => `${file} ${seconds} s`).join(', ');
   console.log(`${name}: ${Math.round((Date.now() - since) / 1000)} s; slowest ${slow}`);
   total.passed += passed;
-  total.skipped += skipped;
+  skips.push(...skipped);
   flaky.push(...again);
   for (const failure of found) fail(failure);
   if (code !== 0 && found.length === 0) fail(`${name}: vitest ended with ${code}, see above`);
@@ -134,7 +135,7 @@ const finish = async () => {
   await cleanUp();
   console.log('');
   for (const note of notes) console.log(`note: ${note}`);
-  if (total.skipped > 0) console.log(`note: ${total.skipped} tests were skipped; their files say why`);
+  for (const { file, tests } of skips) console.log(`note: ${tests} skipped in ${file}, which says why`);
   for (const test of flaky) console.log(`FLAKY ${test}`);
   for (const failure of failures) console.log(`FAILED ${failure}`);
   console.log(`took ${Math.round((Date.now() - started) / 1000)} s`);

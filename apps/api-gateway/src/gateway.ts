@@ -73,6 +73,7 @@ export class Gateway {
         regroupedBy: (event) => this.serverPorts.regroupedBy(event),
         hostsThatTrust: (rows, groups) => this.serverPorts.hostsThatTrust(rows, groups),
         boot: (server, image, host, formats) => guests.boot(server, image, host, formats),
+        kernel: (image, host) => guests.kernel(image, host),
         upload: (server, host, disk) =>
           server.operation?.kind === 'migrate'
             ? diskUpload(this.core, server, host, disk)

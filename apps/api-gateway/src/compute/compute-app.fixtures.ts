@@ -1,6 +1,7 @@
 import { Module } from '@nestjs/common';
 import {
   at,
+  type Bytes,
   beginSnapshotImage,
   type CommandId,
   describeImage,
@@ -187,6 +188,8 @@ export interface ComputeApp {
   place(serverId: string, attempt: number): Promise<void>;
   /** What the host of a server says of it; `requestId`: of what was asked for by that request. */
   report(serverId: string, fact: HostFact, requestId?: string): Promise<void>;
+  /** Images beside the one, by id, and what differs from it. */
+  readonly images: Map<string, Partial<ImageSnapshot>>;
   /** Images that were begun for snapshots. */
   readonly snapshots: { readonly imageId: string; readonly properties: object }[];
   /** What the host of servers answers to live questions from now on; undefined: nothing. */
@@ -220,13 +223,14 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
     ],
   })
   class TestModule {}
-  const known = new Map([
-    [IMAGE, image],
-    [VAST_IMAGE, { ...image, id: VAST_IMAGE, virtualSize: 100 * 1024 ** 4 } as ImageSnapshot],
+  const images: ComputeApp['images'] = new Map([
+    [IMAGE, {} as Partial<ImageSnapshot>],
+    [VAST_IMAGE, { virtualSize: (100 * 1024 ** 4) as Bytes }],
   ]);
   await world.bus.respond(describeImage, async ({ imageId }) => {
-    const found = known.get(imageId);
-    return { image: found ? { ...found, status: 'active', visibility: 'public', owner: null } : null };
+    const own = images.get(imageId);
+    const facts = { id: imageId, status: 'active', visibility: 'public', owner: null };
+    return { image: own ? { ...image, ...own, ...facts } : null };
   });
   const snapshots: ComputeApp['snapshots'] = [];
   await world.bus.respond(beginSnapshotImage, async (begun) => {
@@ -352,6 +356,7 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
       await core.commands.execute(serverAggregate, serverId, command, context());
     },
     report,
+    images,
     snapshots,
     hostAnswers: () => undefined,
     hostLacks,

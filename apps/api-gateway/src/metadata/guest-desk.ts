@@ -10,6 +10,9 @@ import { settled } from '../core/settled.js';
 import { answerMetadata, configDriveFiles, type GuestSecrets } from './instance-documents.js';
 import type { GuestPort } from './network-data.js';
 
+/** What a host fetches of an image. */
+type BootImage = Pick<ServerRow['image'], 'id'>;
+type Boot = NonNullable<z.input<typeof hostBus.serverBoot.reply>>;
 type Plug = z.input<typeof hostBus.PortPlug>;
 type Plan = z.input<typeof hostBus.NetworkPlan>;
 
@@ -40,14 +43,9 @@ export class GuestDesk {
     image: ServerRow['image'],
     hostId: HostId,
     formats?: readonly ImageFormat[],
-  ): Promise<NonNullable<z.input<typeof hostBus.serverBoot.reply>>> {
+  ): Promise<Boot> {
     const [{ url, format }, files] = await settled([
-      this.core.bus.request(signImageUrl, {
-        imageId: image.id,
-        hostId,
-        expiresIn: IMAGE_URL_LIFETIME,
-        ...(formats ? { formats: [...formats] } : {}),
-      }),
+      this.signed(image, hostId, formats),
       server.configDrive ? this.configDrive(server) : null,
     ]);
     return {
@@ -56,6 +54,15 @@ export class GuestDesk {
       ...(format ? { imageFormat: format } : {}),
       configDrive:
         files && Object.fromEntries([...files].map(([path, contents]) => [path, contents.toString('base64')])),
+    };
+  }
+
+  /** What the hypervisor starts of an image that has a kernel beside its disk. */
+  async kernel({ kernel, ramdisk }: ServerRow['image'], hostId: HostId): Promise<Pick<Boot, 'kernel' | 'ramdisk'>> {
+    const url = async (image: BootImage) => ({ imageUrl: (await this.signed(image, hostId)).url });
+    return {
+      ...(kernel ? { kernel: await url(kernel) } : {}),
+      ...(ramdisk ? { ramdisk: await url(ramdisk) } : {}),
     };
   }
 
@@ -69,6 +76,11 @@ export class GuestDesk {
     const server = id === null ? undefined : await rows.get(serverTable, id);
     if (!server || server.onHost !== hostId || server.deleted) throw invalid('this host has no such guest');
     return answerMetadata(request.path, server, await this.guestPorts(rows, server), await this.secrets(server));
+  }
+
+  private signed({ id }: BootImage, hostId: HostId, formats?: readonly ImageFormat[]) {
+    const wanted = { imageId: id, hostId, expiresIn: IMAGE_URL_LIFETIME };
+    return this.core.bus.request(signImageUrl, { ...wanted, ...(formats ? { formats: [...formats] } : {}) });
   }
 
   private async configDrive(server: ServerRow) {

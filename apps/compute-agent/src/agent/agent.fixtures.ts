@@ -28,6 +28,8 @@ export class Desk {
   readonly networks = new Map<string, hostBus.NetworkPlan>();
   readonly facts: (HostFact & { readonly serverId: string })[] = [];
   readonly quarantined: string[] = [];
+  /** Guests in quarantine that an operator gave up. */
+  discard: { serverId: ServerId; attempt: number }[] = [];
   readonly answers: z.output<typeof hostBus.answer.request>[] = [];
   /** Where a snapshot goes; null when nobody waits for it. */
   upload: { url: string | null; format: 'qcow2' } | null = { url: 'memory:snapshot', format: 'qcow2' };
@@ -66,7 +68,7 @@ export class Desk {
       servers: [...this.servers.values()],
       networks: [...this.networks.values()],
       groups: [],
-      discard: [],
+      discard: this.discard,
     }));
     await bus.respond(hostBus.report, async ({ serverId, fact }) => {
       this.facts.push({ serverId, ...fact });

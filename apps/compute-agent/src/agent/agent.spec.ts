@@ -1,5 +1,6 @@
 import { hostBus, seconds } from '@omnivisor/contracts';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { FakeDriver } from '../drivers/fake/fake.driver.js';
 import { DISK_FORMATS, HypervisorError } from '../drivers/hypervisor-driver.js';
 import { AgentWorld, type Desk, id } from './agent.fixtures.js';
 import type { Agent } from './agent.js';
@@ -153,6 +154,19 @@ describe('an agent', () => {
       expect(desk.answers).toMatchObject([{ question: 'q', ok: false }]);
     },
   );
+
+  it('says which attempt of a server is to go, by its tombstone or by the operator who gave it up', async () => {
+    const destroy = vi.spyOn(FakeDriver.prototype, 'destroy');
+    await spawned(1);
+    await spawned(2);
+    desk.want(1, { tombstone: true, attempt: 2 });
+    desk.servers.delete(id(2));
+    desk.discard = [{ serverId: id(2), attempt: 1 }];
+    await agent.start();
+    await clock.runUntil(() => machine.all().length === 0, seconds(5));
+    expect(destroy.mock.calls.map(String).sort()).toEqual([`${id(1)},2`, `${id(2)},1`]);
+    destroy.mockRestore();
+  });
 
   it('makes a shell for a guest that is on its way after what it is doing for the server', async () => {
     await spawned(1);

@@ -168,7 +168,7 @@ export class GuestActions {
   ): Promise<void> {
     const { serverId, attempt, release, portIds } = desired;
     const leave = this.session.leaveFor({ kind: release ? 'release' : 'destroy', serverId, attempt }, signal);
-    if (kind === 'destroy') await this.work.destroy(serverId, leave);
+    if (kind === 'destroy') await this.work.destroy(serverId, attempt, leave);
     if (kind === 'release') await this.work.release(serverId, leave);
     await this.guestPorts.unplug(portIds, leave);
     await this.report(desired, { kind: 'absent' });
@@ -213,7 +213,7 @@ export class GuestActions {
   }
 
   private async discard(serverId: ServerId, attempt: number, signal: AbortSignal): Promise<void> {
-    await this.work.destroy(serverId, this.session.leaveFor({ kind: 'discard', serverId, attempt }, signal));
+    await this.work.destroy(serverId, attempt, this.session.leaveFor({ kind: 'discard', serverId, attempt }, signal));
     this.desired.discarded(serverId);
     this.agent.discarded();
   }

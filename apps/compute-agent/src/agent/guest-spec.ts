@@ -1,9 +1,9 @@
 import { DomainError, type hostBus, type ImageSnapshot } from '@omnivisor/contracts';
 import type { z } from 'zod';
-import type { GuestSpec } from '../drivers/hypervisor-driver.js';
+import type { DirectBoot, GuestSpec } from '../drivers/hypervisor-driver.js';
 import { imageSource } from '../images/image-source.js';
 import type { Leave } from './leave.js';
-import type { AgentPorts } from './ports.js';
+import type { AgentPorts, ImageCache } from './ports.js';
 import type { DesiredServer } from './reconcile.js';
 import { NotAskedFor } from './session.js';
 
@@ -27,6 +27,12 @@ export const bytesOf = async (
   await images.path(image, given.imageUrl, leave.signal);
   return given;
 };
+
+const directBoot = (images: ImageCache, image: ImageSnapshot, { kernel, ramdisk }: NonNullable<Boot>): DirectBoot => ({
+  kernel: imageSource(images, image.kernel!, kernel!),
+  ramdisk: image.ramdisk && ramdisk ? imageSource(images, image.ramdisk, ramdisk) : null,
+  commandLine: image.properties.os_command_line ?? null,
+});
 
 /** A guest with disks from this image, as the log wants it; without its network devices. @throws HypervisorError */
 export const guestSpec = (
@@ -54,7 +60,7 @@ export const guestSpec = (
           : null,
       swap: flavor.swap,
     },
-    directBoot: null,
+    directBoot: image.kernel && given.kernel ? directBoot(images, image, given) : null,
     powerOn: arrival?.powerOn ?? true,
     nics: [],
     configDrive: files && new Map(files.map(([path, text]) => [path, Buffer.from(text, 'base64')])),

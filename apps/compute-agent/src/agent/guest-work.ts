@@ -92,8 +92,8 @@ export class GuestWork {
     return migration.receive({ ...spec, nics }, offer, { disks, attached: [] }, leave.signal);
   }
 
-  async destroy(id: ServerId, leave: Leave): Promise<void> {
+  async destroy(id: ServerId, attempt: number, leave: Leave): Promise<void> {
     await leave.step();
-    await this.ports.driver.destroy(id);
+    await this.ports.driver.destroy(id, attempt);
   }
 }

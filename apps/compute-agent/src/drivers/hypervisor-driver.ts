@@ -66,8 +66,11 @@ export interface HypervisorDriver {
    *   ports ask for and cannot get, `fault` when another attempt or build of the server is here
    */
   spawn(spec: GuestSpec, signal: AbortSignal): Promise<void>;
-  /** Removes the guest and its local disks, whatever its stage; attached disks stay. Succeeds when there is none. */
-  destroy(id: ServerId): Promise<void>;
+  /**
+   * Removes the guest and its local disks, whatever its stage; attached disks stay. Succeeds when there is none.
+   * @param attempt which one is meant, where hosts see each other's guests: any other stays
+   */
+  destroy(id: ServerId, attempt?: number): Promise<void>;
 
   /** @param nics the guest's network devices, made anew by the network side after a host boot */
   powerOn(id: ServerId, nics: readonly GuestNic[], signal?: AbortSignal): Promise<void>;

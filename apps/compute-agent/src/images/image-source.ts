@@ -6,9 +6,11 @@ import { DomainError, type ImageFormat, type ImageSnapshot } from '@omnivisor/co
 import type { ImageCache } from '../agent/ports.js';
 import { DISK_FORMATS, type DiskFormat, HypervisorError, type ImageSource } from '../drivers/hypervisor-driver.js';
 
-/** An AMI is a raw disk under another name. */
+/** An AMI is a raw disk under another name, and its kernel and ramdisk are files as they are. */
 const formatOf = (diskFormat: string): DiskFormat => {
-  const format = diskFormat === 'ami' ? 'raw' : DISK_FORMATS.find((known) => known === diskFormat);
+  const format = ['ami', 'aki', 'ari'].includes(diskFormat)
+    ? 'raw'
+    : DISK_FORMATS.find((known) => known === diskFormat);
   if (!format) throw new HypervisorError('unsupported', `nothing here reads a disk of format ${diskFormat}`);
   return format;
 };

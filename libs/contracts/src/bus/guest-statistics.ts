@@ -6,6 +6,7 @@ const counter = z
   .number()
   .nonnegative()
   .max(2 ** 63);
+const rate = counter.nullable();
 const name = z.string().max(255);
 
 export const TrafficCounters = z.object({ bytes: counter, packets: counter, errors: counter, drops: counter });
@@ -15,9 +16,9 @@ export type TrafficCounters = z.infer<typeof TrafficCounters>;
 export const GuestStatistics = z.object({
   /** Seconds. */
   uptime: counter.nullable(),
-  /** One for each vCPU, nanoseconds of CPU. */
+  /** One for each vCPU: nanoseconds of CPU, and percent of late where the hypervisor measures it. */
   cpus: z
-    .array(z.object({ time: counter.nullable() }))
+    .array(z.object({ time: counter.nullable(), utilisation: rate.optional() }))
     .max(4_096)
     .readonly(),
   /** `used` is what the guest has taken of it. */
@@ -30,6 +31,9 @@ export const GuestStatistics = z.object({
         /** As the guest sees it: received is what came to the guest. */
         received: TrafficCounters.nullable(),
         sent: TrafficCounters.nullable(),
+        /** Bytes a second, of late, where the hypervisor measures it. */
+        receivedRate: rate.optional(),
+        sentRate: rate.optional(),
       }),
     )
     .max(1_024)

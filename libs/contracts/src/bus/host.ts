@@ -286,6 +286,9 @@ export const serverBoot = endpoint(
       imageFormat: ImageFormat.optional(),
       /** The ephemeral disk of a server that moves here, as the image above. */
       ephemeral: z.object({ imageUrl: z.string(), imageFormat: ImageFormat.optional() }).optional(),
+      /** URLs of what the hypervisor starts, of servers whose image has it beside its disk. */
+      kernel: z.object({ imageUrl: z.string() }).optional(),
+      ramdisk: z.object({ imageUrl: z.string() }).optional(),
       /** Files of a config drive, path to contents in base64; null when the server has none. */
       configDrive: z.record(z.string(), z.string()).nullable(),
     })

@@ -32,8 +32,7 @@ export const FlavorSnapshot = z.object({
 });
 export type FlavorSnapshot = z.infer<typeof FlavorSnapshot>;
 
-/** The image as it was when the server was made: what scheduling and spawning need of it. */
-export const ImageSnapshot = z.object({
+const imageFacts = z.object({
   id: ImageId,
   name: z.string().nullable(),
   diskFormat: z.string(),
@@ -47,10 +46,17 @@ export const ImageSnapshot = z.object({
   sha512: z.string(),
   /** Custom properties such as `hw_disk_bus`, `os_type`, `hypervisor_type`. */
   properties: z.record(z.string(), z.string()),
+});
+
+/** The image as it was when the server was made: what scheduling and spawning need of it. */
+export const ImageSnapshot = imageFacts.extend({
   /** Which hypervisors the guest inside can boot on; absent while nobody knows. */
   readiness: ImageReadiness.optional(),
   /** Its bytes had just come: nobody had looked at the guest inside yet. */
   uninspected: z.literal(true).optional(),
+  /** What its hypervisor starts instead of the disk's boot loader: the images that `kernel_id` and `ramdisk_id` name. */
+  kernel: imageFacts.optional(),
+  ramdisk: imageFacts.optional(),
 });
 export type ImageSnapshot = z.infer<typeof ImageSnapshot>;
 

@@ -116,6 +116,7 @@ export const operations = {
   'VDI.destroy': async (context, vdi) => {
     assertPlugged(context.db, context.db.get('VDI', vdi).SR);
     assertAllowed(context.db, vdi, 'destroy');
+    for (const vbd of [...context.db.childrenOf('VBD', 'VDI', vdi)]) context.db.destroy('VBD', vbd);
     await removeVdi(context, vdi);
     return '';
   },

@@ -32,6 +32,8 @@ type Plug = z.input<typeof hostBus.PortPlug>;
 type Plan = z.input<typeof hostBus.NetworkPlan>;
 
 /** What the desk needs of the rest of the gateway to answer a host. */
+type Boot = NonNullable<z.input<typeof hostBus.serverBoot.reply>>;
+
 export interface HostDeskPorts extends HostWakesPorts {
   plugs(rows: RowReader, servers: readonly ServerRow[]): Promise<Map<string, Plug[]>>;
   plans(rows: RowReader, networkIds: string[]): Promise<Plan[]>;
@@ -43,13 +45,10 @@ export interface HostDeskPorts extends HostWakesPorts {
   ): Promise<{ readonly everything: boolean; readonly members: z.input<typeof hostBus.GroupMembers>[] }>;
   /** Servers whose ports on a host changed. */
   serversWithNews(rows: RowReader, hostId: string, since: Position): Promise<string[]>;
-  /** Everything a server's own host may know of it, for one spawn or operation that needs the image's bytes. */
-  boot(
-    server: ServerRow,
-    image: ServerRow['image'],
-    host: HostId,
-    formats?: readonly ImageFormat[],
-  ): Promise<NonNullable<z.input<typeof hostBus.serverBoot.reply>>>;
+  /** What a server's own host may know of it, for one spawn or operation that needs the image's bytes. */
+  boot(server: ServerRow, image: ServerRow['image'], host: HostId, formats?: readonly ImageFormat[]): Promise<Boot>;
+  /** What the hypervisor starts of an image that has a kernel beside its disk. */
+  kernel(image: ServerRow['image'], host: HostId): Promise<Pick<Boot, 'kernel' | 'ramdisk'>>;
   /** Where the bytes of the server's open snapshot, or of its disk when it moves, go. */
   upload(
     server: ServerRow,
@@ -232,16 +231,13 @@ export class HostDesk {
     if (!isAskedFor(change, host, server)) return null;
     // A guest that has come by itself is never made from an image.
     if (generation === undefined && (isAccepting(server) || isGivenUp(server))) return null;
-    const { arrival } = server;
-    if (generation !== undefined || !arrival)
-      return this.ports.boot(
-        server,
-        (generation !== undefined && server.operation?.image) || server.image,
-        hostId,
-        imageFormats,
-      );
-    const given = await this.ports.boot(server, arrival.root, hostId, imageFormats);
-    if (!arrival.ephemeral) return given;
+    const arrival = generation === undefined ? server.arrival : null;
+    const image = (generation !== undefined && server.operation?.image) || server.image;
+    const given = {
+      ...(await this.ports.boot(server, arrival?.root ?? image, hostId, imageFormats)),
+      ...(await this.ports.kernel(image, hostId)),
+    };
+    if (!arrival?.ephemeral) return given;
     const { imageUrl, imageFormat } = await this.ports.boot(server, arrival.ephemeral, hostId, imageFormats);
     return { ...given, ephemeral: { imageUrl, ...(imageFormat ? { imageFormat } : {}) } };
   }

@@ -100,6 +100,35 @@ describe('a server', () => {
     expect(((answer.body as Json).badRequest as unknown as { message: string }).message).toContain(message);
   });
 
+  describe('of an image with a kernel beside its disk', () => {
+    const [AKI, ARI, AMI] = [1, 2, 3].map((n) => `5f3c7f0e-6f0c-4b32-9f0b-0d7a0c4f7a1${n}`) as [string, string, string];
+    const post = async (properties: Record<string, string>) => {
+      app.images.set(AKI, { diskFormat: 'aki' }).set(ARI, { diskFormat: 'ari' }).set(AMI, { properties });
+      const answer = await app.call('POST', '/v2.1/servers', { version: '2.37', body: server({ imageRef: AMI }) });
+      const [[, told] = []] = Object.entries(answer.body as Record<string, { id: string; message: string }>);
+      return { status: answer.status, text: answer.text, told };
+    };
+
+    it('keeps both, and shows them to administrators', async () => {
+      const made = await post({ kernel_id: AKI, ramdisk_id: ARI });
+      expect(made.status, made.text).toBe(202);
+      const { body } = await app.call('GET', `/v2.1/servers/${made.told!.id}`, { as: 'admin', version: '2.3' });
+      expect((body as { server: object }).server).toMatchObject({
+        'OS-EXT-SRV-ATTR:kernel_id': AKI,
+        'OS-EXT-SRV-ATTR:ramdisk_id': ARI,
+      });
+    });
+
+    it.each([
+      ['is not there', { kernel_id: '5f3c7f0e-6f0c-4b32-9f0b-0d7a0c4f7a19' }, 'Can not find requested image'],
+      ['is none', { kernel_id: ARI }, 'disk format aki'],
+      ['has a disk for its RAM disk', { kernel_id: AKI, ramdisk_id: IMAGE }, 'disk format ari'],
+    ])('is refused when that %s', async (_, properties, message) => {
+      const refused = await post(properties);
+      expect([refused.status, refused.told?.message]).toEqual([400, expect.stringContaining(message)]);
+    });
+  });
+
   it('brings files along until 2.56, as many and as large as the quota says', async () => {
     const file = (over = {}) => ({ path: '/etc/motd', contents: 'aGVsbG8=', ...over });
     const post = async (personality: unknown, version = '2.56') => {

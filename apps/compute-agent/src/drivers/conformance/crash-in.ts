@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { ServerId } from '@omnivisor/contracts';
 import { rolldown } from 'rolldown';
-import type { Change, DriverUnderTest } from './driver-under-test.js';
+import type { Change, Devices, DriverUnderTest } from './driver-under-test.js';
 
 const libs = fileURLToPath(new URL('../../../../../libs/', import.meta.url));
 
@@ -34,7 +34,7 @@ export const crashIn = async (
   const start = () => spawn(process.execPath, [file, JSON.stringify(settings)], { stdio: ['pipe', 'pipe', 'inherit'] });
   // Node takes longer to start than most changes take, so the next one starts while this one works.
   let next = start();
-  const crashDuring = (change: Change, id: ServerId, after: number): Promise<boolean> =>
+  const crashDuring = (change: Change, id: ServerId, after: number, devices: Devices): Promise<boolean> =>
     new Promise((resolve, reject) => {
       const child = next;
       let isDone = false;
@@ -50,7 +50,7 @@ export const crashIn = async (
         if (signal === null && code !== 0) reject(new Error(`the agent ended with ${code} during ${change}`));
         else resolve(!isDone);
       });
-      child.stdin.end(`${JSON.stringify({ change, id })}\n`);
+      child.stdin.end(`${JSON.stringify({ change, id, devices })}\n`);
     });
   const remove = () => {
     next.kill('SIGKILL');

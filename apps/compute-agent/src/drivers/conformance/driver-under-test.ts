@@ -18,6 +18,8 @@ export type Change =
   | 'powerOff'
   | 'powerOn'
   | 'reboot'
+  | 'pause'
+  | 'unpause'
   | 'suspend'
   | 'resume'
   | 'rebuild'
@@ -26,7 +28,17 @@ export type Change =
   | 'resize'
   | 'confirmResize'
   | 'revertResize'
+  | 'attachDisk'
+  | 'detachDisk'
+  | 'attachNic'
+  | 'detachNic'
   | 'destroy';
+
+/** What is plugged by such a change. */
+export interface Devices {
+  readonly disk?: GuestDisk;
+  readonly nic?: GuestNic;
+}
 
 /** What the suite does inside a test guest. A letter is one of A to Z. */
 export interface Inside {
@@ -120,7 +132,7 @@ export interface DriverUnderTest {
    * @param moment milliseconds, or one of `crashMoments`
    * @returns true when the end came before the change was done
    */
-  readonly crashDuring?: (change: Change, id: ServerId, moment: number) => Promise<boolean>;
+  readonly crashDuring?: (change: Change, id: ServerId, moment: number, devices: Devices) => Promise<boolean>;
   /** Calls of the host that have begun when the end comes, counted up to more than a change makes; instead of times. */
   readonly crashMoments?: readonly number[];
   /** True: of those of a change only these are tried, and each once. */

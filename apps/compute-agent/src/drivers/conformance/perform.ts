@@ -1,6 +1,6 @@
 import { type FlavorSnapshot, mib, ms } from '@omnivisor/contracts';
 import type { GuestSpec, HypervisorDriver } from '../hypervisor-driver.js';
-import type { Change } from './driver-under-test.js';
+import type { Change, Devices } from './driver-under-test.js';
 
 const never: AbortSignal = new AbortController().signal;
 
@@ -12,7 +12,12 @@ export const twice = (flavor: FlavorSnapshot): FlavorSnapshot => ({
 });
 
 /** Asks a driver for a change of a guest, as the agent would. */
-export const perform = (driver: HypervisorDriver, change: Change, spec: GuestSpec): Promise<void> => {
+export const perform = (
+  driver: HypervisorDriver,
+  change: Change,
+  spec: GuestSpec,
+  { disk, nic }: Devices = {},
+): Promise<void> => {
   const { serverId: id } = spec.mark;
   switch (change) {
     case 'spawn':
@@ -23,6 +28,10 @@ export const perform = (driver: HypervisorDriver, change: Change, spec: GuestSpe
       return driver.powerOn(id, spec.nics);
     case 'reboot':
       return driver.reboot(id, 'hard', spec.nics);
+    case 'pause':
+      return driver.pausing!.pause(id);
+    case 'unpause':
+      return driver.pausing!.unpause(id);
     case 'suspend':
       return driver.suspending!.suspend(id);
     case 'resume':
@@ -39,6 +48,14 @@ export const perform = (driver: HypervisorDriver, change: Change, spec: GuestSpe
       return driver.resizing!.confirmResize(id);
     case 'revertResize':
       return driver.resizing!.revertResize(id);
+    case 'attachDisk':
+      return driver.disks!.attach(id, disk!);
+    case 'detachDisk':
+      return driver.disks!.detach(id, disk!.diskId);
+    case 'attachNic':
+      return driver.nics!.attach(id, nic!);
+    case 'detachNic':
+      return driver.nics!.detach(id, nic!.portId);
     case 'destroy':
       return driver.destroy(id);
   }

@@ -11,7 +11,8 @@ import { newMachine } from '../../../../../tools/doubles/hyperv/state.mjs';
 import { rootFrom, testGuest } from '../common/test-guest.js';
 import { readConfigDrive } from '../common/testing/read-config-drive.js';
 import { describeHypervisorDriver } from '../conformance/index.js';
-import type { GuestNic, GuestSpec, HypervisorDriver } from '../hypervisor-driver.js';
+import { perform } from '../conformance/perform.js';
+import type { GuestNic, GuestSpec } from '../hypervisor-driver.js';
 import { HyperVDriver } from './hyperv.driver.js';
 import { Images, InProcess, inside, leftovers, machineOf } from './testing/double.js';
 
@@ -113,29 +114,6 @@ const cutOff = (one: HyperVHost) => async () => {
   };
 };
 
-const never = new AbortController().signal;
-const change = async (driver: HypervisorDriver, name: string, id: ServerId): Promise<unknown> => {
-  const spec = await guest(id);
-  const rebuilt = { ...spec, mark: { ...spec.mark, build: 1 } };
-  const bigger = { ...spec.flavor, vcpus: spec.flavor.vcpus * 2, memory: mib(spec.flavor.memory * 2) };
-  const changes: Record<string, () => Promise<unknown>> = {
-    spawn: () => driver.spawn(spec, never),
-    powerOff: () => driver.powerOff(id, 0 as never),
-    powerOn: () => driver.powerOn(id, []),
-    reboot: () => driver.reboot(id, 'hard', []),
-    suspend: () => driver.suspending!.suspend(id),
-    resume: () => driver.suspending!.resume(id, []),
-    rebuild: () => driver.rebuilding!.rebuild(rebuilt, never),
-    rescue: () => driver.rescuing!.rescue(spec, never),
-    unrescue: () => driver.rescuing!.unrescue(id, []),
-    resize: () => driver.resizing!.resize(id, bigger, never),
-    confirmResize: () => driver.resizing!.confirmResize(id),
-    revertResize: () => driver.resizing!.revertResize(id),
-    destroy: () => driver.destroy(id),
-  };
-  return changes[name]!();
-};
-
 describeHypervisorDriver({
   backend: 'hyperv',
   level: 'L1',
@@ -195,11 +173,11 @@ describeHypervisorDriver({
   inTheWay: async (id) => foreignMachine(id),
   makeUnreachable: cutOff(host),
   stopHypervisor: cutOff(host),
-  crashDuring: async (name, id, after) => {
+  crashDuring: async (change, id, after, devices) => {
     const processes = new InProcess(host);
     const driver = await driverOver(host, cloudId, processes);
     host.slowness = 4;
-    const asked = change(driver, name, id).then(
+    const asked = perform(driver, change, await guest(id), devices).then(
       () => false,
       () => true,
     );

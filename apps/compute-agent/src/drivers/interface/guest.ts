@@ -65,7 +65,8 @@ export interface LocalDisks {
 export interface DirectBoot {
   readonly kernel: ImageSource;
   readonly ramdisk: ImageSource | null;
-  readonly commandLine: string;
+  /** Null: what finds the root disk and writes to the console that the backend keeps. */
+  readonly commandLine: string | null;
 }
 
 export interface GuestSpec {

@@ -26,7 +26,7 @@ export interface MigrationReach {
   readonly sees: readonly string[];
   /** All that guests can come from and go to; null: any host of the backend. */
   readonly realm: string | null;
-  /** Hosts that see each other's guests, as those of a pool do; null when this one is alone. */
+  /** Hosts that see each other's guests and can have one of a server only; null when each can have its own. */
   readonly pool: string | null;
 }
 

@@ -152,7 +152,9 @@ export const reportOf = (found: Capabilities | HypervisorError): ProbeReport => 
 const COMPUTE_TRAITS = [
   'COMPUTE_NODE',
   'COMPUTE_ARCH_X86_64',
-  ...['RAW', 'QCOW2', 'VHD', 'VHDX', 'VMDK', 'VDI', 'ISO', 'AMI'].map((format) => `COMPUTE_IMAGE_TYPE_${format}`),
+  ...['RAW', 'QCOW2', 'VHD', 'VHDX', 'VMDK', 'VDI', 'ISO', 'AMI', 'AKI', 'ARI'].map(
+    (format) => `COMPUTE_IMAGE_TYPE_${format}`,
+  ),
   ...['VIRTIO', 'SCSI', 'IDE', 'SATA'].map((bus) => `COMPUTE_STORAGE_BUS_${bus}`),
   ...['VIRTIO', 'E1000', 'E1000E', 'RTL8139', 'NE2K_PCI', 'PCNET', 'VMXNET3'].map(
     (nic) => `COMPUTE_NET_VIF_MODEL_${nic}`,

@@ -129,6 +129,22 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
     await driver.destroy(spec.mark.serverId);
   });
 
+  it('tells how busy a guest is, by the performance counters of the vCenter', async () => {
+    const driver = drive();
+    const spec = await vcenter.running(driver, { nics: [vcenter.nic()] });
+    const { cpus, nics } = await driver.statistics.read(spec.id);
+    expect(cpus).toHaveLength(spec.flavor.vcpus);
+    for (const { time, utilisation } of cpus) {
+      expect(time).toBeNull();
+      expect(utilisation).toSatisfy((percent: number) => percent >= 0 && percent <= 100);
+    }
+    // vcsim measures whole KiB a second.
+    for (const { receivedRate, sentRate } of nics)
+      for (const rate of [receivedRate, sentRate]) expect(rate! % 1024).toBe(0);
+    expect(nics).toHaveLength(1);
+    await driver.destroy(spec.id);
+  });
+
   it('has ephemeral disks and swap, which grow with the flavor', async () => {
     const driver = drive();
     const ephemeral = { size: gib(1), source: vcenter.smallImage('ephemeral') };

@@ -27,6 +27,7 @@ import { Making } from './operations/making.js';
 import { Migration } from './operations/migration.js';
 import { type NetworkSettings, Networks } from './operations/networks.js';
 import { Observation } from './operations/observation.js';
+import { Performance } from './operations/performance.js';
 import { Plugging } from './operations/plugging.js';
 import { Policies } from './operations/policies.js';
 import { Power } from './operations/power.js';
@@ -330,7 +331,7 @@ export class VsphereDriver implements HypervisorDriver {
     const plugging = new Plugging(guests, disks, snapshots, files, making);
     const migration = new Migration(read, updates, guests, host, power, making);
     const adopting = new Adopting(read, updates, guests);
-    const observation = new Observation(session, read, files);
+    const observation = new Observation(session, read, files, new Performance(session, read));
     return { guests, power, making, changing, snapshots, plugging, migration, adopting, observation };
   }
 

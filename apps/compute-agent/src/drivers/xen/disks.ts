@@ -62,6 +62,10 @@ export const fileFrom = async (
   return name;
 };
 
+/** None where pygrub reads it from the disk. */
+export const commandLineOf = (directBoot: GuestSpec['directBoot']): string =>
+  directBoot ? (directBoot.commandLine ?? 'root=/dev/xvda ro console=hvc0') : '';
+
 export const bootFrom = async (
   guests: Guests,
   { mark: { serverId: id }, disks, directBoot }: GuestSpec,
@@ -71,7 +75,7 @@ export const bootFrom = async (
   root: await fileFrom(guests, id, [kind, 'raw'], disks.root.source, disks.root.size * GIB, signal),
   kernel: directBoot && (await fileFrom(guests, id, [kind, 'kernel'], directBoot.kernel, 0, signal)),
   ramdisk: directBoot?.ramdisk ? await fileFrom(guests, id, [kind, 'ramdisk'], directBoot.ramdisk, 0, signal) : null,
-  commandLine: directBoot?.commandLine ?? '',
+  commandLine: commandLineOf(directBoot),
 });
 
 const formatted = async (guests: Guests, id: ServerId, kind: 'ephemeral' | 'swap', size: number): Promise<string> => {

@@ -26,7 +26,7 @@ import {
   filesOf,
   SharedFolder,
 } from './definition.js';
-import { refuseAborted } from './disks.js';
+import { commandLineOf, refuseAborted } from './disks.js';
 import { guarding } from './guard.js';
 import type { Guest, Guests } from './guests.js';
 import type { ShellProcess } from './host-shell.js';
@@ -93,7 +93,7 @@ export const guestFromOffer = (
     ...spec.mark,
     ...{ stage: 'settled', type, shared: offer.folder },
     size: { vcpus: flavor.vcpus, memory: flavor.memory, disk: disks.root.size },
-    boot: { ...offer.boot, commandLine: directBoot?.commandLine ?? '' },
+    boot: { ...offer.boot, commandLine: commandLineOf(directBoot) },
     ...{ ephemeral: offer.ephemeral, swap: offer.swap, config: offer.config },
     ...{ rescue: null, before: null, rebuilding: null, adopted: null },
     nics: offer.ports.map((portId) => nics.find((nic) => nic.portId === portId)!),

@@ -213,6 +213,7 @@ const known = (info: XenInfo, facts: HostFacts, runs: Capabilities) => ({
   traits: [
     ...['COMPUTE_NODE', 'COMPUTE_ARCH_X86_64', 'COMPUTE_IMAGE_TYPE_RAW'],
     ...['COMPUTE_STORAGE_BUS_XEN', 'COMPUTE_NET_VIF_MODEL_NETFRONT', 'CUSTOM_HYPERVISOR_XEN'],
+    ...(runs.pv || runs.pvh ? ['AMI', 'AKI', 'ARI'].map((format) => `COMPUTE_IMAGE_TYPE_${format}`) : []),
     ...(runs.pv ? ['CUSTOM_VM_MODE_XEN'] : []),
     ...(runs.pvh ? ['CUSTOM_VM_MODE_PVH'] : []),
     ...(runs.hvm ? ['CUSTOM_VM_MODE_HVM', 'COMPUTE_FIRMWARE_BIOS'] : []),

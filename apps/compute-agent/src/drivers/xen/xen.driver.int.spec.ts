@@ -135,10 +135,10 @@ describeHypervisorDriver({
   stopHypervisor: cutOff,
   // More than any change makes.
   crashMoments: [1, 2, 3, 4, 5, 6, 7, 8],
-  crashDuring: async (change, id, moment) => {
+  crashDuring: async (change, id, moment, devices) => {
     const driver = unprobed();
     shells.at(-1)!.cutAfter(moment);
-    const cut = await perform(driver, change, await guest(id)).then(
+    const cut = await perform(driver, change, await guest(id), devices).then(
       () => false,
       () => true,
     );

@@ -137,7 +137,11 @@ export class XenServerDriver implements HypervisorDriver {
         sending.send(await guests.get(id), ticket, options),
       ),
     accept: (id) => this.alone(id, 'accepting the guest', ({ migration }) => migration.accept(id)),
-    cancel: (id) => this.alone(id, 'keeping the guest out', ({ migration }) => migration.cancel(id)),
+    cancel: (id) =>
+      this.alone(id, 'keeping the guest out', async ({ guests, migration }) => {
+        const guest = await guests.find(id);
+        if (guest) await migration.cancel(guest);
+      }),
     recover: (id) =>
       this.alone(id, 'recovering the guest', async ({ guests, migration }) => migration.recover(await guests.get(id))),
   };
@@ -228,15 +232,16 @@ export class XenServerDriver implements HypervisorDriver {
     return this.alone(spec.mark.serverId, 'spawning the guest', ({ making }) => making.spawn(spec, signal));
   }
 
-  destroy(id: ServerId): Promise<void> {
-    return this.alone(id, 'removing the guest', async ({ guests, making, migration }) => {
-      const guest = await guests.find(id);
-      const stage = guest && guests.view(guest).stage;
-      if (stage === 'moved') return migration.forget(guest!);
+  destroy(id: ServerId, attempt?: number): Promise<void> {
+    return this.alone(id, 'removing the guest', async ({ guests, making, migration, disks }) => {
+      const guest = await (attempt === undefined ? guests.find(id) : guests.ofAttempt(id, attempt));
+      if (!guest) return disks.removeStrays(id);
+      const { stage } = guests.view(guest);
+      if (stage === 'moved') return migration.forget(guest);
       // It runs elsewhere still; here it is expected only.
-      if (stage === 'incoming' && migration.isElsewhere(guest!)) return migration.cancel(id);
-      if (guest) await migration.dropArrived(guest);
-      await making.remove(id, guest);
+      if (stage === 'incoming' && migration.isElsewhere(guest)) return migration.cancel(guest);
+      await migration.dropArrived(guest);
+      await making.remove(guest);
     });
   }
 
@@ -321,7 +326,7 @@ export class XenServerDriver implements HypervisorDriver {
     const devices = new Devices(xapi, this.networks);
     const storage = new Storage(xapi, cloudId, () => this.host.repository());
     const power = new Power(xapi, place);
-    const disks = new LocalDisks(storage, stateDir);
+    const disks = new LocalDisks(storage, guests, stateDir);
     const { host } = this;
     const making = new Making({ xapi, cloudId, place, guests, devices, storage, disks, power, host });
     const changing = new Changing(guests, devices, storage, disks, power, host, making, stateDir);

@@ -31,5 +31,7 @@ describe('guest readiness', () => {
       guestReadiness.check({ request: { image: {} } } as unknown as Wanted, { hypervisorType: 'hyperv' } as HostClass),
     ).toBeNull();
     expect(check('fake')).toBeNull();
+    const beside = { request: { image: { readiness, kernel: {} } } } as unknown as Wanted;
+    expect(guestReadiness.check(beside, { hypervisorType: 'hyperv' } as HostClass)).toBeNull();
   });
 });

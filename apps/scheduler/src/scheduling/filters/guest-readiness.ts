@@ -15,6 +15,8 @@ const KINDS: Readonly<Record<string, HypervisorKind>> = {
 export const guestReadiness: ClassFilter = {
   name: 'guest readiness',
   check: ({ request }, { hypervisorType }) => {
+    // It was looked for a kernel on the disk, which is not the one that starts.
+    if (request.image.kernel) return null;
     const kind = KINDS[hypervisorType.toLowerCase()];
     const readiness = kind && request.image.readiness?.[kind];
     if (!readiness || readiness.verdict === 'boots') return null;

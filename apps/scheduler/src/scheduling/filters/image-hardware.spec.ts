@@ -91,3 +91,14 @@ describe('capabilities of a flavor', () => {
     expect(check({ 'capabilities:luck': '1' })).toMatchObject({ constraint: 'luck', had: 'not known' });
   });
 });
+
+describe('a kernel beside the disk', () => {
+  const wanted = {
+    request: { image: { properties: {}, kernel: {} }, flavor: { extraSpecs: {} } },
+  } as unknown as Wanted;
+  it('is started by hosts that say so', () => {
+    const starts = { ...hostClass, traits: new Set(['COMPUTE_IMAGE_TYPE_AKI']) } as HostClass;
+    expect(imageProperties.check(wanted, starts)).toBeNull();
+    expect(imageProperties.check(wanted, hostClass)).toMatchObject({ wanted: 'a kernel beside the disk' });
+  });
+});

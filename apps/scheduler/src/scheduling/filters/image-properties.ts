@@ -82,6 +82,8 @@ export const imageProperties: ClassFilter = {
     }
     if (hostClass.tellsFormats && !takes(hostClass.traits, wanted.request.image.diskFormat))
       return refusal('disk format', wanted.request.image.diskFormat, 'not offered');
+    if (wanted.request.image.kernel && !hostClass.traits.has(formatTrait('aki')))
+      return refusal('kernel_id', 'a kernel beside the disk', 'not offered');
     return firmware(wanted, hostClass);
   },
 };

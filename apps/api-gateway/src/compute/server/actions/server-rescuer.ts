@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { GatewayCore } from '../../../core/gateway-core.js';
 import * as t from '../../common/parameters.js';
 import { objectByVersion } from '../../common/versions.js';
-import { usableImage } from '../create/server-makings.js';
+import { imageSnapshot, usableImage } from '../create/server-makings.js';
 import { newPassword } from '../create/server-password.js';
 import { serverAggregate } from '../lifecycle/server-lifecycle.js';
 import type { ServerRow } from '../view/server.projection.js';
@@ -33,8 +33,8 @@ export class ServerRescuer {
   private async image(call: Call, row: ServerRow, ref: string | undefined): Promise<ImageSnapshot> {
     if (ref === undefined) return row.image;
     const image = await usableImage(this.core, call, ref);
-    if (image?.status !== 'active') throw invalid(`Requested rescue image '${ref}' is not supported`);
-    const { status: _s, visibility: _v, owner: _o, ...snapshot } = image;
-    return snapshot;
+    const unsuitable = `Requested rescue image '${ref}' is not supported`;
+    if (image?.status !== 'active') throw invalid(unsuitable);
+    return imageSnapshot(this.core, call, image, unsuitable);
   }
 }

@@ -11,6 +11,7 @@ import {
 import type { RowReader } from '@omnivisor/eventsourcing';
 import type { Call } from '@omnivisor/openstack';
 import type { GatewayCore } from '../../../core/gateway-core.js';
+import { settled } from '../../../core/settled.js';
 import { type FlavorRow, flavorTable } from '../../flavor/flavor.projection.js';
 import { type KeypairRow, keypairKey, keypairTable } from '../../keypair/keypair.projection.js';
 
@@ -44,6 +45,8 @@ export const snapshotOf = (row: FlavorRow): FlavorSnapshot => ({
   swap: MiB.parse(row.swap),
   extraSpecs: { ...row.extraSpecs },
 });
+
+type UsableImage = NonNullable<Awaited<ReturnType<typeof usableImage>>>;
 
 /** An image that the caller may use; null when there is none. */
 export const usableImage = async (core: GatewayCore, call: Call, imageId: string) => {
@@ -86,8 +89,33 @@ export const imageFor = async (
   if (image.status !== 'active') throw invalid(`Image ${imageId} is not active.`);
   if (flavor.memory < image.minRam) throw invalid("Flavor's memory is too small for requested image.");
   assertDiskFits(flavor, image);
+  return imageSnapshot(core, call, image, unknown);
+};
+
+/**
+ * An image as a server keeps it, with the kernel and ramdisk that its properties name.
+ * @throws DomainError `invalid` when the caller cannot use those
+ */
+export const imageSnapshot = async (
+  core: GatewayCore,
+  call: Call,
+  image: UsableImage,
+  unknown: string,
+): Promise<ImageSnapshot> => {
   const { status: _s, visibility: _v, owner: _o, ...snapshot } = image;
-  return snapshot;
+  const beside = async (format: 'aki' | 'ari', property: string) => {
+    const id = image.properties[property];
+    if (!id) return null;
+    const found = await usableImage(core, call, id);
+    if (!found) throw invalid(unknown);
+    if (found.status !== 'active') throw invalid(`Image ${id} is not active.`);
+    if (found.diskFormat !== format)
+      throw invalid(`Image ${id} is not of disk format ${format}, as ${property} needs.`);
+    const { name, diskFormat, containerFormat, size, minDisk, minRam, sha512 } = found;
+    return { id: found.id, name, diskFormat, containerFormat, size, minDisk, minRam, sha512, properties: {} };
+  };
+  const [kernel, ramdisk] = await settled([beside('aki', 'kernel_id'), beside('ari', 'ramdisk_id')]);
+  return { ...snapshot, ...(kernel ? { kernel } : {}), ...(kernel && ramdisk ? { ramdisk } : {}) };
 };
 
 /** @throws DomainError `invalid` */

@@ -21,12 +21,13 @@ const ask = (version: string, of = id, as: 'admin' | 'member' = 'admin') =>
   app.call('GET', `/v2.1/servers/${of}/diagnostics`, { as, version });
 const told: GuestStatistics = {
   uptime: 75.4,
-  cpus: [{ time: 2 ** 60 }, { time: null }],
+  cpus: [{ time: 2 ** 60 }, { time: null, utilisation: 12.4 }],
   memory: { maximum: mib(128), used: mib(40) },
   nics: [
     {
       ...{ portId: '22222222-2222-4222-8222-222222222222', mac: 'fa:16:3e:00:00:01', sent: null },
       received: { bytes: 100, packets: 2, errors: 0, drops: 1 },
+      sentRate: 2048,
     },
   ],
   disks: [{ disk: 'root', readBytes: 512, readRequests: 1, writeBytes: 1024, writeRequests: 2, errors: null }],
@@ -57,14 +58,14 @@ describe('the diagnostics of a server', () => {
         ...{ uptime: 75, config_drive: true, num_cpus: 2, num_nics: 1, num_disks: 1 },
         cpu_details: [
           { id: 0, time: 2 ** 60, utilisation: null },
-          { id: 1, time: null, utilisation: null },
+          { id: 1, time: null, utilisation: 12 },
         ],
         memory_details: { maximum: 128, used: 40 },
         nic_details: [
           {
             mac_address: 'fa:16:3e:00:00:01',
             ...{ rx_octets: 100, rx_packets: 2, rx_errors: 0, rx_drop: 1, rx_rate: null },
-            ...{ tx_octets: null, tx_packets: null, tx_errors: null, tx_drop: null, tx_rate: null },
+            ...{ tx_octets: null, tx_packets: null, tx_errors: null, tx_drop: null, tx_rate: 2048 },
           },
         ],
         disk_details: [{ read_bytes: 512, read_requests: 1, write_bytes: 1024, write_requests: 2, errors_count: null }],

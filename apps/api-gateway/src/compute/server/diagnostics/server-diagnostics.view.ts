@@ -12,13 +12,12 @@ const DRIVERS: Readonly<Record<Backend, { readonly driver: string; readonly os: 
 
 const whole = (value: number | null | undefined): number | null => (value == null ? null : Math.round(value));
 
-const traffic = (way: 'rx' | 'tx', counters: TrafficCounters | null) => ({
+const traffic = (way: 'rx' | 'tx', counters: TrafficCounters | null, rate: number | null | undefined) => ({
   [`${way}_octets`]: whole(counters?.bytes),
   [`${way}_packets`]: whole(counters?.packets),
   [`${way}_errors`]: whole(counters?.errors),
   [`${way}_drop`]: whole(counters?.drops),
-  // Counters have no rates.
-  [`${way}_rate`]: null,
+  [`${way}_rate`]: whole(rate),
 });
 
 /** From 2.48 on: the same fields of every hypervisor, null where it does not tell. */
@@ -36,12 +35,16 @@ export const standardDiagnostics = (
   num_cpus: cpus.length,
   num_nics: nics.length,
   num_disks: disks.length,
-  cpu_details: cpus.map(({ time }, id) => ({ id, time: whole(time), utilisation: null })),
+  cpu_details: cpus.map(({ time, utilisation }, id) => ({
+    id,
+    time: whole(time),
+    utilisation: whole(utilisation),
+  })),
   memory_details: { maximum: memory.maximum, used: memory.used },
-  nic_details: nics.map(({ mac, received, sent }) => ({
+  nic_details: nics.map(({ mac, received, sent, receivedRate, sentRate }) => ({
     mac_address: mac,
-    ...traffic('rx', received),
-    ...traffic('tx', sent),
+    ...traffic('rx', received, receivedRate),
+    ...traffic('tx', sent, sentRate),
   })),
   disk_details: disks.map((disk) => ({
     read_bytes: whole(disk.readBytes),

@@ -51,8 +51,8 @@ const fields: Readonly<Record<string, (row: ServerRow) => Value>> = {
   access_ip_v6: (r) => r.accessIpV6 ?? null,
   auto_disk_config: (r) => r.diskConfig === 'AUTO',
   progress: () => 0,
-  kernel_id: () => '',
-  ramdisk_id: () => '',
+  kernel_id: (r) => r.image.kernel?.id ?? '',
+  ramdisk_id: (r) => r.image.ramdisk?.id ?? '',
 };
 
 /** Filters that everybody may use, and since when; the rest is for those who may use all. */

@@ -1,7 +1,7 @@
 import type { Feature, ServerId } from '@omnivisor/contracts';
 import { describe, expect } from 'vitest';
 import { HypervisorError } from '../../hypervisor-driver.js';
-import type { Change } from '../driver-under-test.js';
+import type { Change, Devices } from '../driver-under-test.js';
 import { perform } from '../perform.js';
 import { never, newId, type Stage } from '../stage.js';
 
@@ -12,6 +12,8 @@ interface Course {
   readonly off?: true;
   /** The optional member that it needs. */
   readonly needs?: Feature;
+  /** What it plugs or unplugs. */
+  readonly plugs?: keyof Devices;
   /** What the guest is when a new agent has asked for the change again; null: gone. */
   readonly expected: Readonly<Record<string, unknown>> | null;
 }
@@ -23,6 +25,8 @@ const COURSES: Readonly<Record<Change, Course>> = {
   powerOff: { expected: settled('shutdown') },
   powerOn: { before: ['powerOff'], expected: settled('running') },
   reboot: { expected: settled('running') },
+  pause: { needs: 'pausing', expected: settled('paused') },
+  unpause: { needs: 'pausing', before: ['pause'], expected: settled('running') },
   suspend: { needs: 'suspending', expected: settled('suspended') },
   resume: { needs: 'suspending', before: ['suspend'], expected: settled('running') },
   rebuild: { needs: 'rebuilding', expected: { ...settled('running'), mark: { build: 1 } } },
@@ -31,6 +35,22 @@ const COURSES: Readonly<Record<Change, Course>> = {
   resize: { needs: 'resizing', before: ['powerOff'], off: true, expected: { stage: 'resized', power: 'shutdown' } },
   confirmResize: { needs: 'resizing', before: ['powerOff', 'resize'], off: true, expected: settled('shutdown') },
   revertResize: { needs: 'resizing', before: ['powerOff', 'resize'], off: true, expected: settled('shutdown') },
+  attachDisk: { needs: 'disks', plugs: 'disk', expected: settled('running') },
+  detachDisk: {
+    needs: 'disks',
+    plugs: 'disk',
+    before: ['powerOff', 'attachDisk'],
+    off: true,
+    expected: settled('shutdown'),
+  },
+  attachNic: { needs: 'nics', plugs: 'nic', expected: settled('running') },
+  detachNic: {
+    needs: 'nics',
+    plugs: 'nic',
+    before: ['powerOff', 'attachNic'],
+    off: true,
+    expected: settled('shutdown'),
+  },
   destroy: { expected: null },
 };
 
@@ -98,36 +118,47 @@ export const describeRecovery = (stage: Stage) =>
             stage.own(id);
             const { guest, quietGuest = guest } = under;
             const spec = await (course.needs === 'suspending' ? guest : quietGuest)(id);
+            const made = course.plugs === 'disk' ? await under.disk!() : null;
+            const devices: Devices = {
+              ...(made ? { disk: made.disk } : {}),
+              ...(course.plugs === 'nic' ? { nic: await under.nic!(id) } : {}),
+            };
+            const ask = (asked: Change) => perform(stage.driver, asked, spec, devices);
             if (change !== 'spawn') await stage.driver.spawn(spec, never);
-            for (const before of course.before ?? []) await perform(stage.driver, before, spec);
+            for (const before of course.before ?? []) await ask(before);
             let isCut = false;
             await stage.restart(async () => {
-              isCut = await under.crashDuring!(change, id, moment);
+              isCut = await under.crashDuring!(change, id, moment, devices);
             });
             if (isCut) cut++;
             // It makes no more calls than those that were tried.
             else if (counted) {
               isWhole = true;
               await stage.discard(id);
+              await made?.remove();
               break;
             }
             await stage.driver.list();
             if (isForgotten && isThere) {
-              await persistently(() => perform(stage.driver, 'reboot', spec));
+              await persistently(() => ask('reboot'));
               expect(await stage.power(id)).toBe('running');
-              if (course.off) await perform(stage.driver, 'powerOff', spec);
-              if (change === 'resume') await perform(stage.driver, 'suspend', spec);
+              if (course.off) await ask('powerOff');
+              if (change === 'resume') await ask('suspend');
             }
-            await persistently(() => perform(stage.driver, change, spec));
+            await persistently(() => ask(change));
             if (course.expected) expect(await stage.driver.inspect(id)).toMatchObject(course.expected);
             await stage.discard(id);
             await stage.leavesNothing(id);
+            if (!made) continue;
+            expect(await made.exists()).toBe(true);
+            await made.remove();
           }
           expect(cut).toBeGreaterThan(0);
           if (counted && !under.crashesAreSampled) expect(isWhole).toBe(true);
         },
         {
           'an agent in a process of its own': under.crashDuring,
+          ...(course.plugs ? { [`a ${course.plugs} to attach`]: under[course.plugs] } : {}),
           ...(course.needs ? { [`a backend with ${course.needs}`]: under.supports.includes(course.needs) } : {}),
         },
       );

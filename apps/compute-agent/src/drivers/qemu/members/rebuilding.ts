@@ -82,5 +82,11 @@ export const rebuildingOf = (host: QemuHost): Rebuilding => {
   };
 };
 
-export const directBootOf = ({ directBoot }: GuestSpec): GuestDefinition['directBoot'] =>
-  directBoot && { ramdisk: directBoot.ramdisk !== null, commandLine: directBoot.commandLine };
+export const directBootOf = ({ directBoot, image }: GuestSpec): GuestDefinition['directBoot'] =>
+  directBoot && {
+    ramdisk: directBoot.ramdisk !== null,
+    commandLine: directBoot.commandLine ?? commandLine(image.properties.hw_disk_bus ?? 'virtio'),
+  };
+
+/** Nova's, for the names that Linux gives disks of this bus. */
+const commandLine = (diskBus: string) => `root=/dev/${diskBus === 'virtio' ? 'vda' : 'sda'} console=tty0 console=ttyS0`;

@@ -12,8 +12,10 @@ import { type AnswerObject, listOf } from '../transport/soap.js';
 import type { VimSession } from '../transport/vim-session.js';
 import type { Guest } from './guests.js';
 import { consoleFile } from './making.js';
+import type { Performance } from './performance.js';
+import { devicesOf, isNic } from './records.js';
 
-/** Nothing is counted: a vCenter tells rates of 20 seconds, and no sums. */
+/** Nothing is counted: a vCenter has samples of 20 seconds, and no sums. */
 const UNCOUNTED = { readBytes: null, readRequests: null, writeBytes: null, writeRequests: null, errors: null };
 const HTTPS = 443;
 
@@ -23,6 +25,7 @@ export class Observation {
     private readonly session: VimSession,
     private readonly read: PropertyReader,
     private readonly files: DatastoreFiles,
+    private readonly performance: Performance,
   ) {}
 
   consoleLog({ vm }: Guest, maxBytes: number): Promise<Buffer> {
@@ -62,14 +65,29 @@ export class Observation {
 
   async statistics({ vm, state }: Guest): Promise<GuestStatistics> {
     if (vm.power !== 'running') throw new HypervisorError('fault', 'a guest that is off has no statistics');
-    const quick = ((await this.read.one(vm.ref, 'summary.quickStats')) ?? {}) as AnswerObject;
+    const { 'summary.quickStats': stats = {}, 'config.hardware.device': devices } = await this.read.of(vm.ref, [
+      'summary.quickStats',
+      'config.hardware.device',
+    ]);
+    const quick = stats as AnswerObject;
+    const cards = new Map(
+      devicesOf(devices)
+        .filter(isNic)
+        .map((card) => [String(card.macAddress).toLowerCase(), card.key]),
+    );
+    const rates = await this.performance.ratesOf(vm.ref, vm.vcpus, [...cards.values()]);
+    const rateOf = (mac: string) => rates.cards.get(cards.get(mac) ?? '');
     const number = (name: string) => (quick[name] === undefined ? null : Number(quick[name]));
     const used = number('hostMemoryUsage');
     return {
       uptime: number('uptimeSeconds'),
-      cpus: Array.from({ length: vm.vcpus }, () => ({ time: null })),
+      cpus: rates.cpus.map((utilisation) => ({ time: null, utilisation })),
       memory: { maximum: mib(vm.memoryMib), used: used === null ? null : mib(used) },
-      nics: state.nics.map(({ portId, mac }) => ({ portId, mac, received: null, sent: null })),
+      nics: state.nics.map(({ portId, mac }) => ({
+        ...{ portId, mac, received: null, sent: null },
+        receivedRate: rateOf(mac)?.received ?? null,
+        sentRate: rateOf(mac)?.sent ?? null,
+      })),
       disks: [
         ...state.disks.map(({ role }) => role),
         ...(state.config === null ? [] : ['config']),

@@ -21,7 +21,7 @@ import { type GiB, mib, ServerId } from '@omnivisor/contracts';
 import { fileDisk, fileSource, flatNic, rootFrom, testGuest } from '../../common/test-guest.js';
 import { readConfigDrive } from '../../common/testing/read-config-drive.js';
 import { TINY_GUEST_LETTER, tinyGuest } from '../../common/tiny-guest.js';
-import type { Change, DriverUnderTest, Inside } from '../../conformance/driver-under-test.js';
+import type { Change, Devices, DriverUnderTest, Inside } from '../../conformance/driver-under-test.js';
 import { perform } from '../../conformance/perform.js';
 import type { DiskFormat, GuestDisk, GuestNic, GuestSpec, ImageSource } from '../../hypervisor-driver.js';
 import { addController, addDisk, addNic } from '../operations/devices.js';
@@ -282,11 +282,11 @@ export class VcenterUnderTest {
    * An agent that does a change and ends. All that it is to the vCenter is its connections: they break, and nothing follows.
    * @returns true when that came before the change was done
    */
-  async crashDuring(change: Change, id: ServerId, after: number): Promise<boolean> {
+  async crashDuring(change: Change, id: ServerId, after: number, devices: Devices): Promise<boolean> {
     const driver = this.open();
     await driver.check();
     let done = false;
-    const running = perform(driver, change, this.guest(id)).then(
+    const running = perform(driver, change, this.guest(id), devices).then(
       () => {
         done = true;
       },
@@ -332,7 +332,7 @@ export class VcenterUnderTest {
         const open = this.gateway.cut('silent');
         return async () => open();
       },
-      crashDuring: (change, id, after) => this.crashDuring(change, id, after),
+      crashDuring: (...crash) => this.crashDuring(...crash),
       disk: async () => this.disk(),
       nic: async () => this.nic(),
       letterOf: (file, format) => this.letterOf(file, format),

@@ -331,11 +331,11 @@ export const labUnderTest = (lab: Lab): DriverUnderTest => {
     // Each takes minutes: the first change of each is begun, and what comes after it is not.
     crashMoments: [1],
     crashesAreSampled: true,
-    crashDuring: async (change, id, moment) => {
+    crashDuring: async (change, id, moment, devices) => {
       const mortal = await open();
       lab.newest.cutAfter(moment);
       const spec = await (change === 'suspend' || change === 'resume' ? guest : quietGuest)(id);
-      const cut = await perform(mortal, change, spec).then(
+      const cut = await perform(mortal, change, spec, devices).then(
         () => false,
         () => true,
       );

@@ -74,11 +74,9 @@ export class Adopting {
   }
 
   async adopt(nativeId: string, mark: GuestMark, nics: readonly GuestNic[]): Promise<Guest> {
-    const ours = (await this.guests.marked()).find(
-      ({ state }) => state !== 'unreadable' && state.serverId === mark.serverId,
-    );
-    if (ours && !(ours.record.uuid === nativeId && sameMark(ours.state as GuestState, mark)))
-      throw new HypervisorError('fault', 'the server has another guest already');
+    const named = await this.guests.ofServer(mark.serverId);
+    const ours = named.find(({ record, state }) => record.uuid === nativeId && sameMark(state, mark));
+    if (named.some((vm) => vm !== ours)) throw new HypervisorError('fault', 'the server has another guest already');
     const ref = ours?.ref ?? (await this.candidate(nativeId));
     const record = await this.xapi.call<VmRecord>('VM.get_record', ref);
     const disks = await this.disks(ref);
@@ -93,7 +91,8 @@ export class Adopting {
     };
     const state: GuestState = { ...newState(mark, this.place.uuid, size), phase: 'settled', disks: local };
     // The VM last: until then it is somebody else's, and a repeat marks the rest again.
-    for (const [n, { ref: vdi }] of disks.entries()) await this.storage.claim(vdi, mark.serverId, local[n]!.role);
+    for (const [n, { ref: vdi }] of disks.entries())
+      await this.storage.claim(vdi, { ref, record, state }, local[n]!.role);
     for (const { ref: vif, record: card } of await this.devices.vifs(ref)) {
       const nic = nics.find(({ mac }) => mac.toLowerCase() === card.MAC.toLowerCase());
       if (nic) await this.name(vif, nic.portId);

@@ -33,7 +33,7 @@ export class Changing {
     const { guests, devices } = this;
     const next = await guests.write(guest, state);
     await devices.arrange(next);
-    await this.disks.remove(state.serverId, neededDisks(state));
+    await this.disks.remove(guest, neededDisks(state));
     return guests.again(next);
   }
 
@@ -144,7 +144,7 @@ export class Changing {
       ];
       return [...disks, ...(await this.disks.makeBeside(guest, missing, signal))];
     } catch (error) {
-      await this.disks.remove(state.serverId, neededDisks(state));
+      await this.disks.remove(guest, neededDisks(state));
       throw error;
     }
   }
@@ -154,7 +154,7 @@ export class Changing {
     if (state.phase !== 'resized') return;
     const next = { ...state, phase: 'settled' as const, before: null };
     await this.guests.write(guest, next);
-    await this.disks.remove(state.serverId, neededDisks(next));
+    await this.disks.remove(guest, neededDisks(next));
   }
 
   async revertResize(guest: Guest): Promise<void> {
@@ -169,6 +169,6 @@ export class Changing {
   private async arrangeIfOff(guest: Guest): Promise<void> {
     if (guest.record.power_state !== 'Halted') return;
     await this.devices.arrange(guest);
-    await this.disks.remove(guest.state.serverId, neededDisks(guest.state));
+    await this.disks.remove(guest, neededDisks(guest.state));
   }
 }

@@ -103,20 +103,28 @@ export const attachedDisks = ({ disks, rescue }: GuestState): LocalDisk[] => {
   return [...rescue, ...(root ? [{ ...root, device: '1' }] : [])];
 };
 
-/** Every disk that the guest, or what it was before, still needs. */
-export const neededDisks = ({ disks, rescue, before }: GuestState): Set<string> =>
-  new Set([...disks, ...(rescue ?? []), ...(before?.disks ?? [])].map(({ vdi }) => vdi));
+/** Every disk that the guest, what it was before, or what is expected elsewhere, still needs. */
+export const neededDisks = ({ disks, rescue, before, invited }: GuestState): Set<string> =>
+  new Set(
+    [...disks, ...(rescue ?? []), ...(before?.disks ?? []), ...(invited?.config ? [invited.config] : [])].map(
+      ({ vdi }) => vdi,
+    ),
+  );
 
 export const stageOf = ({ phase }: GuestState): GuestStage =>
   phase === 'building' || phase === 'rescued' || phase === 'resized' ? phase : 'settled';
 
-const DiskMark = z.object({ cloudId: z.string(), serverId: ServerId, role: z.string() });
+const DiskMark = z.object({
+  cloudId: z.string(),
+  serverId: ServerId,
+  role: z.string(),
+  /** UUID of the VM that it was made for: a server that moves cold has two in its pool. Absent in marks of older releases. */
+  vm: z.string().optional(),
+});
 export type DiskMark = z.infer<typeof DiskMark>;
 
 /** A disk is marked when it is made, so what a crash leaves behind is found again. */
-export const diskMark = (cloudId: string, serverId: ServerId, role: string): XapiMap => ({
-  [STATE_KEY]: JSON.stringify({ cloudId, serverId, role }),
-});
+export const diskMark = (mark: DiskMark): XapiMap => ({ [STATE_KEY]: JSON.stringify(mark) });
 
 export const readDiskMark = (config: XapiMap): DiskMark | null => {
   try {

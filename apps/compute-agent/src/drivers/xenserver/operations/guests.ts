@@ -47,17 +47,45 @@ export class Guests {
     });
   }
 
-  /** Those of this cloud and place; a server has one, though a shell may lie beside it. */
+  /** Every VM of a server, whatever cloud and place it is of: one that moves cold inside the pool has two. */
+  async ofServer(id: ServerId): Promise<Guest[]> {
+    return (await this.marked()).filter((vm): vm is Guest => vm.state !== 'unreadable' && vm.state.serverId === id);
+  }
+
+  /** Of all VMs of the pool. */
+  async uuids(): Promise<ReadonlySet<string>> {
+    const all = await this.xapi.call<Record<Ref, VmRecord>>('VM.get_all_records');
+    return new Set(Object.values(all).map(({ uuid }) => uuid));
+  }
+
+  /** Those of this cloud and place, one for each server. */
   async all(): Promise<Guest[]> {
     const byServer = new Map<ServerId, Guest>();
     for (const guest of await this.marked()) {
       if (!this.isOurs(guest)) continue;
       const { serverId } = guest.state;
       const other = byServer.get(serverId);
-      if (!other || other.state.phase === 'shell') byServer.set(serverId, guest);
+      if (!other || this.goesBefore(guest, other)) byServer.set(serverId, guest);
     }
     for (const [id, { ref }] of byServer) this.seen.set(id, ref);
     return [...byServer.values()];
+  }
+
+  /**
+   * Which of two VMs of a server is the one of this place: what is here for good before what is expected or has left, the
+   * newer attempt before the older, and a shell last.
+   */
+  private goesBefore(one: Guest, other: Guest): boolean {
+    const rank = (guest: Guest) =>
+      [Number(this.isHome(guest)), Number(guest.state.phase !== 'shell'), this.view(guest).mark.attempt] as const;
+    const [a, b] = [rank(one), rank(other)];
+    const differs = a.findIndex((value, i) => value !== b[i]);
+    return differs < 0 ? one.record.uuid < other.record.uuid : a[differs]! > b[differs]!;
+  }
+
+  /** Made or accepted by the agent of this very place, and still here: a server has one at most. */
+  private isHome(guest: Guest): boolean {
+    return guest.state.place === this.place.uuid && !['moved', 'incoming'].includes(this.view(guest).stage);
   }
 
   /** Null when this server has no VM here. */
@@ -65,10 +93,18 @@ export class Guests {
     const ref = this.seen.get(id);
     if (ref !== undefined) {
       const guest = await this.at(ref);
-      if (guest && guest.state.serverId === id && guest.state.phase !== 'shell') return guest;
+      if (guest && guest.state.serverId === id && this.isHome(guest)) return guest;
       this.seen.delete(id);
     }
     return (await this.all()).find(({ state }) => state.serverId === id) ?? null;
+  }
+
+  /** The one that is that attempt here, whichever is shown. */
+  async ofAttempt(id: ServerId, attempt: number): Promise<Guest | null> {
+    const here = (await this.ofServer(id)).filter(
+      (guest) => this.isOurs(guest) && this.view(guest).mark.attempt === attempt,
+    );
+    return here.reduce<Guest | null>((first, guest) => (first && !this.goesBefore(guest, first) ? first : guest), null);
   }
 
   /** @throws HypervisorError `serverNotOnHost` */
@@ -137,6 +173,11 @@ export class Guests {
     if (phase === 'building' || (state.start === 'spawn' && record.power_state === 'Halted'))
       return nowhere('building');
     return { ...facts, stage: stageOf(state), power: POWER[record.power_state] };
+  }
+
+  /** It is this place's, or comes here. What has left is the place's that it went to. */
+  isExpectedOrHere({ state: { place, invited } }: Guest): boolean {
+    return this.place.is(place) || (invited !== null && this.place.is(invited.place));
   }
 
   /** Whose a VM is, by what an event tells of it; null when it is not ours. */

@@ -3,7 +3,7 @@ import { type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
 import { xapiCode } from '../transport/xapi-error.js';
 import { refuseAborted } from './aborted.js';
 import { type LocalDisk, neededDisks } from './guest-state.js';
-import type { Guest } from './guests.js';
+import type { Guest, Guests } from './guests.js';
 import type { Ref } from './records.js';
 import { configDriveFrom, type DiskPlan, diskFrom, ephemeralOf, type Storage, swapOf } from './storage.js';
 
@@ -17,6 +17,7 @@ export class LocalDisks {
 
   constructor(
     private readonly storage: Storage,
+    private readonly guests: Guests,
     private readonly stateDir: string,
   ) {}
 
@@ -32,9 +33,9 @@ export class LocalDisks {
     return plans;
   }
 
-  async make(serverId: ServerId, plan: DiskPlan, signal: AbortSignal): Promise<LocalDisk> {
+  async make(guest: Guest, plan: DiskPlan, signal: AbortSignal): Promise<LocalDisk> {
     refuseAborted(signal);
-    const vdi = await this.storage.make(serverId, plan, signal);
+    const vdi = await this.storage.make(guest, plan, signal);
     return { role: plan.role, vdi, device: DEVICES[plan.role] ?? '0' };
   }
 
@@ -42,11 +43,11 @@ export class LocalDisks {
   async makeBeside(guest: Guest, plans: readonly DiskPlan[], signal: AbortSignal): Promise<LocalDisk[]> {
     const made: LocalDisk[] = [];
     try {
-      for (const plan of plans) made.push(await this.make(guest.state.serverId, plan, signal));
+      for (const plan of plans) made.push(await this.make(guest, plan, signal));
       refuseAborted(signal);
       return made;
     } catch (error) {
-      await this.remove(guest.state.serverId, neededDisks(guest.state));
+      await this.remove(guest, neededDisks(guest.state));
       throw error;
     }
   }
@@ -61,10 +62,40 @@ export class LocalDisks {
       }
   }
 
-  /** @param keep what is still needed */
-  async remove(id: ServerId, keep: ReadonlySet<string> = new Set()): Promise<void> {
-    for (const { ref, record } of await this.storage.of(id))
-      if (!keep.has(record.uuid) && !(keep.size > 0 && this.reading.has(ref))) await this.storage.remove(ref);
+  /**
+   * Removes the disks of a guest, also such that a crash left behind. Those of another guest of the server stay.
+   * @param keep what is still needed
+   */
+  async remove(guest: Guest, keep: ReadonlySet<string> = new Set()): Promise<void> {
+    const { ref: vm, record, state } = guest;
+    const disks = (await this.storage.of(state.serverId)).filter(
+      (disk) => !keep.has(disk.record.uuid) && !(keep.size > 0 && this.reading.has(disk.ref)),
+    );
+    const needs = neededDisks(state);
+    // Disks of older releases do not say whose they are.
+    const isAlone = disks.some(({ mark }) => mark.vm === undefined) && (await this.isAlone(guest));
+    for (const disk of disks) {
+      const isOwn = disk.mark.vm === undefined ? isAlone || needs.has(disk.record.uuid) : disk.mark.vm === record.uuid;
+      if (isOwn && !(await this.storage.isUsedBeside(vm, disk))) await this.storage.remove(disk.ref);
+    }
+  }
+
+  private async isAlone({ ref, state }: Guest): Promise<boolean> {
+    return (await this.guests.ofServer(state.serverId)).every((vm) => vm.ref === ref);
+  }
+
+  /** Removes disks of a server whose guest is gone from the pool. */
+  async removeStrays(id: ServerId): Promise<void> {
+    const disks = await this.storage.of(id);
+    if (disks.length === 0) return;
+    const uuids = await this.guests.uuids();
+    const others = await this.guests.ofServer(id);
+    const needed = new Set(others.flatMap(({ state }) => [...neededDisks(state)]));
+    for (const disk of disks) {
+      const isStray = disk.mark.vm === undefined ? others.length === 0 : !uuids.has(disk.mark.vm);
+      if (isStray && !needed.has(disk.record.uuid) && !(await this.storage.isUsedBeside(null, disk)))
+        await this.storage.remove(disk.ref);
+    }
   }
 
   /** A disk as it is at this moment; it is kept until it is forgotten. */

@@ -1,10 +1,9 @@
-import type { ServerId } from '@omnivisor/contracts';
-import { type GuestNic, type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
+import { type GuestMark, type GuestNic, type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
 import { xapiCode } from '../transport/xapi-error.js';
 import type { XapiSession } from '../transport/xapi-session.js';
 import { refuseAborted } from './aborted.js';
 import type { Devices } from './devices.js';
-import { type GuestState, type LocalDisk, newState, STATE_KEY } from './guest-state.js';
+import { type LocalDisk, newState, STATE_KEY } from './guest-state.js';
 import type { Guest, Guests } from './guests.js';
 import { machineFor, wishOf } from './hardware.js';
 import type { Host } from './host.js';
@@ -40,14 +39,13 @@ export class Making {
     const machine = await this.machine(spec);
     const plans = await disks.plansFor(spec, signal);
     refuseAborted(signal);
-    const { serverId } = spec.mark;
+    await disks.removeStrays(spec.mark.serverId);
     try {
-      await disks.remove(serverId);
       let guest = await this.create(spec, machine);
       await power.assertFits(guest.ref);
       await devices.arrangeNics(guest.ref, nics);
       const made: LocalDisk[] = [];
-      for (const plan of plans) made.push(await disks.make(serverId, plan, signal));
+      for (const plan of plans) made.push(await disks.make(guest, plan, signal));
       guest = await guests.write(guest, {
         ...guest.state,
         disks: made,
@@ -58,28 +56,44 @@ export class Making {
       refuseAborted(signal);
       await this.startIfWanted(guest);
     } catch (error) {
-      await this.remove(serverId, await guests.find(serverId));
+      for (const guest of await guests.ofServer(spec.mark.serverId))
+        if (this.isOf(guest, spec.mark)) await this.remove(guest);
       throw error;
     }
   }
 
   /** The guest of this very mark, if it is there. Clears away what a spawn left behind that was cut off. */
   private async occupant({ mark }: GuestSpec): Promise<Guest | null> {
-    const { guests, cloudId } = this.parts;
-    const named = (await guests.marked()).filter(
-      ({ state }) => state !== 'unreadable' && state.serverId === mark.serverId,
-    );
-    for (const { ref, state } of named as { ref: Ref; state: GuestState }[]) {
-      if (state.cloudId !== cloudId || mark.cloudId !== cloudId)
-        throw new HypervisorError('fault', `a guest of another cloud has the place of server ${mark.serverId}`);
-      if (state.attempt !== mark.attempt || state.build !== mark.build)
-        throw new HypervisorError('fault', `another attempt or build of server ${mark.serverId} is in this pool`);
-      const guest = await guests.at(ref);
-      if (!guest) throw new HypervisorError('fault', `server ${mark.serverId} is on another host of this pool`);
-      if (state.phase !== 'building') return guest;
-      await this.remove(mark.serverId, guest);
+    const { guests } = this.parts;
+    let there: Guest | null = null;
+    for (const guest of await guests.ofServer(mark.serverId)) {
+      this.refuseBeside(guest, mark);
+      if (!this.isOf(guest, mark)) continue;
+      if (guest.state.phase === 'building') await this.remove(guest);
+      else there = guest;
     }
-    return null;
+    return there;
+  }
+
+  private isOf({ state }: Guest, mark: GuestMark): boolean {
+    const { attempt, build, cloudId, place } = state;
+    return cloudId === mark.cloudId && attempt === mark.attempt && build === mark.build && this.parts.place.is(place);
+  }
+
+  /** What a move left with another member is off, and older. @throws HypervisorError `fault` for all else */
+  private refuseBeside(guest: Guest, mark: GuestMark): void {
+    const { guests, cloudId } = this.parts;
+    const { state, record } = guest;
+    const { serverId } = mark;
+    if (state.cloudId !== cloudId || mark.cloudId !== cloudId)
+      throw new HypervisorError('fault', `a guest of another cloud has the place of server ${serverId}`);
+    if (this.isOf(guest, mark)) return;
+    if (guests.isExpectedOrHere(guest))
+      throw new HypervisorError('fault', `another attempt or build of server ${serverId} is on this host`);
+    if (state.attempt >= mark.attempt)
+      throw new HypervisorError('fault', `server ${serverId} is on another host of this pool`);
+    if (record.power_state === 'Running' || record.power_state === 'Paused')
+      throw new HypervisorError('fault', `an older attempt of server ${serverId} runs on another host of this pool`);
   }
 
   /** An agent ended between the last two steps of the spawn. */
@@ -111,24 +125,16 @@ export class Making {
     return guest;
   }
 
-  /** Removes the guest with its disks, and disks that lost their guest. */
-  async remove(id: ServerId, guest: Guest | null): Promise<void> {
-    const { guests, disks } = this.parts;
-    if (guest) await this.removeVm(guest);
-    // A server that is on another host of the pool has its disks there.
-    const elsewhere = (await guests.marked()).some(({ state }) => state !== 'unreadable' && state.serverId === id);
-    if (!elsewhere) await disks.remove(id);
-  }
-
-  async removeVm(guest: Guest): Promise<void> {
-    const { xapi, power, devices, storage } = this.parts;
+  /** Removes the guest with its disks, and those first: as long as its VM is there, a crash leaves nothing that is not found. */
+  async remove(guest: Guest): Promise<void> {
+    const { xapi, power, devices, storage, disks } = this.parts;
     await power.cut(guest.ref);
     // Its disks have no marks yet when it has come and was not accepted.
-    const come = guest.state.invited ? await devices.localVdis(guest) : [];
+    if (guest.state.invited) for (const [, vdi] of await devices.localVdis(guest)) await storage.remove(vdi);
+    await disks.remove(guest);
     await xapi.run('VM.destroy', [guest.ref]).catch((error: unknown) => {
       if (xapiCode(error) !== 'HANDLE_INVALID') throw error;
     });
-    for (const [, vdi] of come) await storage.remove(vdi);
   }
 
   /** Starts a guest that is off, as its state says. */

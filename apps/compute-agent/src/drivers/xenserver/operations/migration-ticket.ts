@@ -4,6 +4,8 @@ import { z } from 'zod';
 export const Offer = z.object({
   kind: z.literal('xapi'),
   pool: z.string(),
+  /** UUID of the VM, which is one of two where a move has left another in the pool; absent from older agents. */
+  vm: z.string().optional(),
   serverId: ServerId,
   vcpus: z.number().int(),
   memoryMib: z.number().int(),

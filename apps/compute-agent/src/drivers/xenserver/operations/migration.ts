@@ -45,7 +45,7 @@ export class Migration {
     return {
       storage: own?.shared ? own.uuid : null,
       sees: shared.map(([, { uuid }]) => uuid),
-      ...{ realm: null, pool: this.place.pool.uuid },
+      ...{ realm: null, pool: null },
     };
   }
 
@@ -56,6 +56,7 @@ export class Migration {
     const offer: z.infer<typeof Offer> = {
       kind: 'xapi',
       pool: this.place.pool.uuid,
+      vm: record.uuid,
       serverId: state.serverId,
       ...state.size,
     };
@@ -71,21 +72,25 @@ export class Migration {
     const ticket = { nonce: randomUUID(), repository };
     return JSON.stringify(
       offer.pool === this.place.pool.uuid
-        ? await this.invite(spec, ticket, options, signal)
+        ? await this.invite(spec, offer.vm, ticket, options, signal)
         : await this.openShell(spec, ticket, options, signal),
     );
   }
 
   private async invite(
     spec: GuestSpec,
+    vm: string | undefined,
     ticket: Pick<Ticket, 'nonce' | 'repository'>,
     { disks }: ReceiveOptions,
     signal: AbortSignal,
   ): Promise<Ticket> {
     const { member } = this.place;
-    const found = await this.whole(spec.mark.serverId, spec.mark.cloudId);
+    const whole = await this.whole(spec.mark);
+    const found = vm === undefined ? newest(whole) : whole.find(({ record }) => record.uuid === vm);
     if (!found || !member) throw new HypervisorError('fault', 'the guest is in this pool already');
-    if (this.place.is(found.state.place)) throw new HypervisorError('fault', 'the guest is on this host already');
+    // The one that is offered, or what a move has left here.
+    if (whole.some(({ state }) => this.place.is(state.place)))
+      throw new HypervisorError('fault', 'the guest is on this host already');
     const { losesConfig } = await this.sending.plan(found, member.ref, ticket.repository);
     try {
       await this.xapi.call('VM.assert_can_boot_here', found.ref, member.ref);
@@ -93,7 +98,7 @@ export class Migration {
       // Storage that this member does not see is what is to be copied.
       if (disks === 'shared' || xapiCode(error) !== 'VM_REQUIRES_SR') throw error;
     }
-    const config = losesConfig ? await this.configDrive(spec, signal) : null;
+    const config = losesConfig ? await this.configDrive(found, spec, signal) : null;
     const invited = { place: this.place.uuid, nonce: ticket.nonce, attempt: spec.mark.attempt, config };
     await this.guests.write(found, { ...found.state, invited });
     await this.disks.discard(configOf(found.state));
@@ -101,19 +106,22 @@ export class Migration {
   }
 
   /** A CD does not come along with its guest. */
-  private async configDrive({ configDrive, mark }: GuestSpec, signal: AbortSignal): Promise<LocalDisk | null> {
-    return configDrive && this.disks.make(mark.serverId, configDriveFrom(configDrive), signal);
+  private async configDrive(guest: Guest, { configDrive }: GuestSpec, signal: AbortSignal): Promise<LocalDisk | null> {
+    return configDrive && this.disks.make(guest, configDriveFrom(configDrive), signal);
   }
 
-  /** The server's VM that is no shell, wherever in the pool its place is. */
-  private async whole(id: ServerId, cloudId: string): Promise<Guest | undefined> {
-    return (await this.guests.marked()).find(
-      (vm): vm is Guest =>
-        vm.state !== 'unreadable' &&
-        vm.state.serverId === id &&
-        vm.state.cloudId === cloudId &&
-        vm.state.phase !== 'shell',
+  /** The server's VMs that are no shells, wherever in the pool their places are. */
+  private async whole({ serverId, cloudId }: Pick<GuestState, 'serverId' | 'cloudId'>): Promise<Guest[]> {
+    return (await this.guests.ofServer(serverId)).filter(
+      ({ state }) => state.cloudId === cloudId && state.phase !== 'shell',
     );
+  }
+
+  /** What has come from another pool in a shell's place: it says still whose it was there, which nobody of this pool is. */
+  private async comeFor({ state }: Guest): Promise<Guest | undefined> {
+    const hosts = await this.xapi.call<Record<Ref, { readonly uuid: string }>>('host.get_all_records');
+    const places = new Set([this.place.pool.uuid, ...Object.values(hosts).map(({ uuid }) => uuid)]);
+    return newest((await this.whole(state)).filter((guest) => !places.has(guest.state.place)));
   }
 
   private async openShell(
@@ -133,18 +141,20 @@ export class Migration {
     const dest = await openDestination(this.xapi, host);
     refuseAborted(signal);
     const size = { vcpus: spec.flavor.vcpus, memoryMib: spec.flavor.memory };
-    const config = await this.configDrive(spec, signal);
-    const state: GuestState = {
-      ...newState(spec.mark, '', size),
-      phase: 'shell',
-      invited: { place: this.place.uuid, nonce: ticket.nonce, attempt: spec.mark.attempt, config },
-    };
-    if (before) {
-      await this.guests.write(before, state);
-      await this.disks.discard(configOf(before.state));
-    } else await makeShell(this.xapi, spec.name, state);
+    const invited = { place: this.place.uuid, nonce: ticket.nonce, attempt: spec.mark.attempt, config: null };
+    const state: GuestState = { ...newState(spec.mark, '', size), phase: 'shell', invited };
+    const shell = before ?? (await this.shell(spec, state));
+    const config = await this.configDrive(shell, spec, signal);
+    await this.guests.write(shell, { ...state, invited: { ...invited, config } });
+    if (before) await this.disks.discard(configOf(before.state));
     const networks = Object.fromEntries(planned.map(({ nic, network: there }) => [nic.portId, there]));
     return { kind: 'remote', ...ticket, dest, networks };
+  }
+
+  private async shell({ name }: GuestSpec, state: GuestState): Promise<Guest> {
+    const guest = await this.guests.at(await makeShell(this.xapi, name, state));
+    if (!guest) throw new HypervisorError('fault', 'the shell was removed while it was made');
+    return guest;
   }
 
   /** The guest has come: from now on it is this place's, under the mark that it was let in with. */
@@ -156,7 +166,7 @@ export class Migration {
       return this.devices.insertConfig(guest);
     }
     const shell = state.phase === 'shell' ? guest : null;
-    const come = shell ? await this.whole(id, state.cloudId) : guest;
+    const come = shell ? await this.comeFor(shell) : guest;
     if (!come || !state.invited || !this.hasCome(come))
       throw new HypervisorError('fault', 'the guest has not come yet');
     const { attempt, config } = state.invited;
@@ -172,28 +182,29 @@ export class Migration {
 
   /** Disks that were copied are others than before, at the places of the old, and without a mark. */
   private async arrived(come: Guest, config: LocalDisk | null): Promise<LocalDisk[]> {
-    const { disks, serverId } = come.state;
+    const { disks } = come.state;
     const there = await this.devices.localVdis(come);
     const found: LocalDisk[] = [];
     for (const disk of disks) {
       const vdi = there.get(disk.device);
       if (vdi !== undefined) {
         const uuid = await this.xapi.call<string>('VDI.get_uuid', vdi);
-        if (uuid !== disk.vdi) await this.storage.claim(vdi, serverId, disk.role);
+        if (uuid !== disk.vdi) await this.storage.claim(vdi, come, disk.role);
         found.push({ ...disk, vdi: uuid });
       } else if (disk.role !== 'config')
         throw new HypervisorError('fault', `the guest has come without its ${disk.role} disk`);
     }
-    return config && !found.some(({ role }) => role === 'config') ? [...found, config] : found;
+    if (!config || found.some(({ role }) => role === 'config')) return found;
+    // It was made for the shell, where there is one.
+    await this.storage.claim(await this.storage.ref(config.vdi), come, config.role);
+    return [...found, config];
   }
 
-  async cancel(id: ServerId): Promise<void> {
-    const guest = await this.guests.find(id);
-    if (!guest) return;
+  async cancel(guest: Guest): Promise<void> {
     const { state } = guest;
     if (state.phase === 'shell') {
       if (this.guests.view(guest).stage !== 'incoming') return;
-      const come = await this.whole(id, state.cloudId);
+      const come = await this.comeFor(guest);
       if (come && this.hasCome(come)) throw new HypervisorError('fault', 'the guest runs on this host');
       await this.xapi.run('VM.destroy', [guest.ref]);
     } else {
@@ -205,9 +216,9 @@ export class Migration {
   }
 
   /** What has come in a shell's place and was not accepted: nobody else removes it. */
-  async dropArrived({ state }: Guest): Promise<void> {
-    const come = state.phase === 'shell' ? await this.whole(state.serverId, state.cloudId) : undefined;
-    if (come) await this.making.removeVm({ ...come, state: { ...come.state, invited: state.invited } });
+  async dropArrived(guest: Guest): Promise<void> {
+    const come = guest.state.phase === 'shell' ? await this.comeFor(guest) : undefined;
+    if (come) await this.making.remove({ ...come, state: { ...come.state, invited: guest.state.invited } });
   }
 
   /** Ends a move that is under way, and makes sure that the guest runs here. */
@@ -227,9 +238,9 @@ export class Migration {
 
   /** They have kept the place of a guest that is here. */
   private async removeShells(id: ServerId): Promise<void> {
-    for (const { ref, state } of await this.guests.marked())
-      if (state !== 'unreadable' && state.serverId === id && state.phase === 'shell')
-        await this.xapi.run('VM.destroy', [ref]);
+    for (const guest of await this.guests.ofServer(id))
+      if (guest.state.phase === 'shell' && this.guests.isExpectedOrHere(guest))
+        await this.xapi.run('VM.destroy', [guest.ref]);
   }
 
   /** What is left here of a guest that has moved. */
@@ -240,7 +251,7 @@ export class Migration {
         if (xapiCode(error) !== 'HANDLE_INVALID') throw error;
       });
       // The CD that did not go along.
-      await this.disks.remove(state.serverId);
+      await this.disks.removeStrays(state.serverId);
     } else if (this.place.is(state.place) && state.invited && this.guests.view(guest).stage === 'moved')
       await this.guests.write(guest, { ...state, place: state.invited.place, attempt: state.invited.attempt });
     else await this.guests.write(guest, { ...state, movedFrom: null });
@@ -255,6 +266,12 @@ export class Migration {
     return this.place.hosts.includes(resident_on) || (invited?.sent === true && this.place.is(invited.place));
   }
 }
+
+const newest = (guests: readonly Guest[]): Guest | undefined =>
+  guests.reduce<Guest | undefined>(
+    (best, guest) => (best && best.state.attempt >= guest.state.attempt ? best : guest),
+    undefined,
+  );
 
 /** The config drive that was made for where the guest is expected. */
 const configOf = ({ invited }: GuestState): LocalDisk[] => (invited?.config ? [invited.config] : []);

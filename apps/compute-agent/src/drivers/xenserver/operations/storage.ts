@@ -9,7 +9,8 @@ import { HypervisorError, type ImageSource } from '../../hypervisor-driver.js';
 import { type TransferFormat, upload } from '../transport/transfer.js';
 import { xapiCode } from '../transport/xapi-error.js';
 import type { XapiSession } from '../transport/xapi-session.js';
-import { diskMark, readDiskMark, STATE_KEY } from './guest-state.js';
+import { type DiskMark, diskMark, readDiskMark, STATE_KEY } from './guest-state.js';
+import type { Guest } from './guests.js';
 import { type Ref, type VdiRecord, wholeNumber } from './records.js';
 
 const GIB = 2 ** 30;
@@ -116,7 +117,14 @@ export const ephemeralOf = (gib: number, scratch: string): DiskPlan =>
 export const swapOf = (mib: number, scratch: string): DiskPlan =>
   formatted('swap', mib * MIB, scratch, 'mkswap', ['-q']);
 
-/** Disks of one storage repository, marked with the server they belong to. */
+/** A disk with our mark. */
+export interface MarkedDisk {
+  readonly ref: Ref;
+  readonly record: VdiRecord;
+  readonly mark: DiskMark;
+}
+
+/** Disks of one storage repository, marked with the server and the VM they belong to. */
 export class Storage {
   constructor(
     private readonly xapi: XapiSession,
@@ -126,14 +134,15 @@ export class Storage {
   ) {}
 
   /** Makes a disk with its contents; it is marked before it has any. @returns its UUID */
-  async make(serverId: ServerId, plan: DiskPlan, signal: AbortSignal): Promise<string> {
+  async make(guest: Guest, plan: DiskPlan, signal: AbortSignal): Promise<string> {
+    const { serverId } = guest.state;
     const ref = await this.xapi.run(
       'VDI.create',
       [
         {
           ...{ name_label: `${serverId} ${plan.role}`, name_description: '', SR: await this.repository() },
           ...{ virtual_size: plan.size, type: 'user', sharable: false, read_only: false, tags: [] },
-          other_config: diskMark(this.cloudId, serverId, plan.role),
+          other_config: diskMark(this.markFor(guest, plan.role)),
         },
       ],
       { signal },
@@ -142,10 +151,14 @@ export class Storage {
     return this.xapi.call('VDI.get_uuid', ref);
   }
 
-  /** Marks a disk that was made by somebody else. */
-  async claim(ref: Ref, serverId: ServerId, role: string): Promise<void> {
+  private markFor({ state: { serverId }, record }: Guest, role: string): DiskMark {
+    return { cloudId: this.cloudId, serverId, role, vm: record.uuid };
+  }
+
+  /** Marks a disk that was made by somebody else, or for another VM. */
+  async claim(ref: Ref, guest: Guest, role: string): Promise<void> {
     await this.xapi.call('VDI.remove_from_other_config', ref, STATE_KEY);
-    const mark = diskMark(this.cloudId, serverId, role)[STATE_KEY];
+    const mark = diskMark(this.markFor(guest, role))[STATE_KEY];
     await this.xapi.call('VDI.add_to_other_config', ref, STATE_KEY, mark);
   }
 
@@ -172,14 +185,23 @@ export class Storage {
   }
 
   /** Disks with the mark of this server, also such that a crash left behind. */
-  async of(serverId: ServerId): Promise<{ readonly ref: Ref; readonly record: VdiRecord }[]> {
+  async of(serverId: ServerId): Promise<MarkedDisk[]> {
     const all = await this.xapi.call<Record<Ref, VdiRecord>>('VDI.get_all_records');
-    return Object.entries(all)
-      .filter(([, { other_config }]) => {
-        const mark = readDiskMark(other_config);
-        return mark?.serverId === serverId && mark.cloudId === this.cloudId;
-      })
-      .map(([ref, record]) => ({ ref, record }));
+    return Object.entries(all).flatMap(([ref, record]) => {
+      const mark = readDiskMark(record.other_config);
+      return mark?.serverId === serverId && mark.cloudId === this.cloudId ? [{ ref, record, mark }] : [];
+    });
+  }
+
+  /** Whether a VM has it as a disk, apart from this one. */
+  async isUsedBeside(vm: Ref | null, { record: { VBDs } }: MarkedDisk): Promise<boolean> {
+    for (const vbd of VBDs)
+      try {
+        if ((await this.xapi.call<Ref>('VBD.get_VM', vbd)) !== vm) return true;
+      } catch (error) {
+        if (xapiCode(error) !== 'HANDLE_INVALID') throw error;
+      }
+    return false;
   }
 
   /** Succeeds when it is gone already. */

@@ -7,10 +7,10 @@ import { TestPool } from '../../../../../../tools/doubles/xapi/testing/pool.js';
 import { fileDisk, fileSource, flatNic, rootFrom, testGuest } from '../../common/test-guest.js';
 import { readConfigDrive } from '../../common/testing/read-config-drive.js';
 import { tinyGuest } from '../../common/tiny-guest.js';
-import type { Change, DriverUnderTest, Inside } from '../../conformance/driver-under-test.js';
+import type { Change, Devices, DriverUnderTest, Inside } from '../../conformance/driver-under-test.js';
 import { perform } from '../../conformance/perform.js';
 import type { DiskFormat, GuardRule, GuestDisk, GuestNic, GuestSpec, ImageSource } from '../../hypervisor-driver.js';
-import { readDiskMark, readState } from '../operations/guest-state.js';
+import { type GuestState, readDiskMark, readState } from '../operations/guest-state.js';
 import { XenServerDriver, type XenServerOptions } from '../xenserver.driver.js';
 import { letterAt, recordInside } from './record-inside.js';
 
@@ -92,26 +92,41 @@ export class PoolUnderTest {
 
   /** VMs and disks of a server that one member answers for. */
   async leftovers(id: ServerId, member: number): Promise<string[]> {
-    const { db } = this.double;
-    const place = db.get('host', this.double.host(member)).uuid;
-    const states = db.all('VM').flatMap(([, { other_config }]) => {
-      const state = readState(other_config);
-      return state !== null && state !== 'unreadable' && state.serverId === id ? [state] : [];
-    });
-    const own = states.filter((s) => [s.place, s.invited?.place, s.movedFrom?.place].includes(place));
-    const disks = db.all('VDI').filter(([, { other_config }]) => readDiskMark(other_config)?.serverId === id);
-    const theirs = states.length > 0 && own.length === 0;
-    return [...own.map(({ phase }) => `VM ${phase}`), ...(theirs ? [] : disks.map(([, { name_label }]) => name_label))];
+    const place = this.placeOf(member);
+    const vms = this.vmsOf(id);
+    const own = vms.filter(({ state: s }) => [s.place, s.invited?.place, s.movedFrom?.place].includes(place));
+    const theirs = vms.filter((vm) => !own.includes(vm)).map(({ uuid }) => uuid);
+    const disks = this.disksOf(id).filter(({ vm }) => vm === undefined || !theirs.includes(vm));
+    return [...own.map(({ state: { phase } }) => `VM ${phase}`), ...disks.map(({ name }) => name)];
   }
 
-  /** The VM of a server, where it is whole. */
-  vmOf(id: ServerId): { ref: string; uuid: string } {
-    const found = this.double.db.all('VM').find(([, { other_config }]) => {
-      const state = readState(other_config);
-      return state !== null && state !== 'unreadable' && state.serverId === id && state.phase !== 'shell';
+  /** Every disk with the server's mark, and the UUID of the VM that it was made for. */
+  disksOf(id: ServerId): { ref: string; uuid: string; name: string; vm: string | undefined }[] {
+    return this.double.db.all('VDI').flatMap(([ref, { uuid, name_label: name, other_config }]) => {
+      const mark = readDiskMark(other_config);
+      return mark?.serverId === id ? [{ ref, uuid, name, vm: mark.vm }] : [];
     });
+  }
+
+  /** The VMs of a server, in the order of their attempts. */
+  vmsOf(id: ServerId): { ref: string; uuid: string; power: string; state: GuestState }[] {
+    const found = this.double.db.all('VM').flatMap(([ref, { uuid, power_state: power, other_config }]) => {
+      const state = readState(other_config);
+      return state !== null && state !== 'unreadable' && state.serverId === id ? [{ ref, uuid, power, state }] : [];
+    });
+    return found.sort((a, b) => a.state.attempt - b.state.attempt);
+  }
+
+  private placeOf(member: number): string {
+    return this.double.db.get('host', this.double.host(member)).uuid;
+  }
+
+  /** The VM of a server, where it is whole: the one that runs, else the newest. */
+  vmOf(id: ServerId): { ref: string; uuid: string } {
+    const whole = this.vmsOf(id).filter(({ state: { phase } }) => phase !== 'shell');
+    const found = whole.find(({ power }) => power === 'Running') ?? whole.at(-1);
     if (!found) throw new Error(`there is no VM of server ${id}`);
-    return { ref: found[0], uuid: found[1].uuid };
+    return found;
   }
 
   async letterOf(file: string, format: DiskFormat): Promise<string> {
@@ -186,11 +201,11 @@ export class PoolUnderTest {
    * An agent that does a change and ends. All that it is to the pool is its connections: they break, and nothing follows.
    * @returns true when that came before the change was done
    */
-  async crashDuring(change: Change, id: ServerId, after: number): Promise<boolean> {
+  async crashDuring(change: Change, id: ServerId, after: number, devices: Devices): Promise<boolean> {
     const driver = this.open();
     await driver.check();
     let done = false;
-    const running = perform(driver, change, this.guest(id)).then(
+    const running = perform(driver, change, this.guest(id), devices).then(
       () => {
         done = true;
       },
@@ -238,7 +253,7 @@ export class PoolUnderTest {
       foreignGuest: () => this.foreign(),
       makeUnreachable: () => this.cutOff(),
       stopHypervisor: () => this.cutOff(),
-      crashDuring: (change, id, after) => this.crashDuring(change, id, after),
+      crashDuring: (...crash) => this.crashDuring(...crash),
       disk: () => this.disk(),
       nic: async () => this.nic(),
       letterOf: (file, format) => this.letterOf(file, format),
