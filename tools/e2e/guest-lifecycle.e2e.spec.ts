@@ -17,6 +17,7 @@ describe.skipIf(process.getuid?.() !== 0)('a cloud with a real QEMU host (needs 
     network = await hostNetwork();
     cloud = await RunningCloud.start({ agents: 1 });
     user = await GuestUser.of(await cloud.demo());
+    await user.hasAgent(cloud.admin);
   }, 300_000);
   afterAll(async () => {
     await user?.forget();
@@ -70,6 +71,19 @@ describe.skipIf(process.getuid?.() !== 0)('a cloud with a real QEMU host (needs 
     },
     200_000,
   );
+
+  it('tells of itself, and changes its password, by the agent inside', async () => {
+    const told = () => user.api.get('compute', `/servers/${id}/os-omnivisor-guest`);
+    const { guest } = await eventually('its agent answers', told, ({ guest }) => guest.services[0].answers, 30);
+    expect(guest).toMatchObject({ hostname: 'first', operating_system: expect.stringMatching(/./) });
+    expect(JSON.parse((await cloud.omnivisor('guest', id, '--json')).stdout)).toEqual(guest);
+    const shadow = () => user.ssh(address, 'grep ^root: /etc/shadow');
+    const before = await shadow();
+    await user.act(id, { changePassword: { adminPass: 'another "one"' } });
+    expect(await shadow()).not.toBe(before);
+    const { instanceActions } = await user.api.get('compute', `/servers/${id}/os-instance-actions`);
+    expect(instanceActions[0]).toMatchObject({ action: 'changePassword', message: null });
+  }, 60_000);
 
   it('pauses, unpauses, locks and unlocks', async () => {
     const before = guestPids(cloud.home, [id]);

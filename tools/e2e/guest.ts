@@ -76,6 +76,13 @@ export class GuestUser {
     return server.id;
   }
 
+  /** The image of guests to come says that an agent is in it. */
+  async hasAgent(admin: Api): Promise<void> {
+    const patch = [{ op: 'add', path: '/hw_qemu_guest_agent', value: 'yes' }];
+    const type = { 'content-type': 'application/openstack-images-v2.1-json-patch' };
+    await admin.request('PATCH', 'image', `/images/${this.image}`, patch, type);
+  }
+
   async show(id: string): Promise<ApiServer> {
     return (await this.api.get('compute', `/servers/${id}`)).server;
   }

@@ -62,7 +62,7 @@ describe.each(found)('%s', (_, client, there) => {
       await admin.run('flavor set --property hw:cpu_policy=shared small');
       expect(await admin.run('keypair create mine')).toContain('PRIVATE KEY');
       await admin.run(
-        'image create --disk-format raw --container-format bare --property os_distro=none zero --file',
+        'image create --disk-format raw --container-format bare --property hw_qemu_guest_agent=yes zero --file',
         join(folder, 'image'),
       );
       expect(await json('image show zero')).toMatchObject({ status: 'active', size: 64 * 1024 });
@@ -87,6 +87,17 @@ describe.each(found)('%s', (_, client, there) => {
       await admin.run('server lock vm2');
       await admin.run('server unlock vm2');
       await admin.run('console log show vm2');
+      await admin.run('server set --password another vm2');
+      expect(await admin.run('console log show vm2')).toContain('password of root changed');
+      for (const [kind, protocol, type] of [
+        ['novnc', 'vnc', 'novnc'],
+        ['serial', 'serial', 'serial'],
+        ['rdp', 'rdp', 'rdp-html5'],
+        ['mks', 'mks', 'webmks'],
+      ])
+        expect(await json(`console url show --${kind} vm2`)).toMatchObject({ protocol, type });
+      const { url } = await json('console url show --rdp vm2');
+      expect(await (await fetch(url)).text()).toMatch(/^full address:s:fake\.invalid:2179\r\npcb:s:[0-9a-f-]{36}\r\n/);
 
       const host = async () => (await json('server show vm2'))['OS-EXT-SRV-ATTR:host'];
       const before = await host();

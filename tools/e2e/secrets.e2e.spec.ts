@@ -144,6 +144,25 @@ it('gives servers theirs, and takes them back', async () => {
   const socket = new URL(new URL(shown.url).searchParams.get('path')!, shown.url);
   secrets["token of a console's page"] = socket.searchParams.get('token')!;
   expect((await fetch(shown.url)).status).toBe(200);
+  for (const [protocol, type] of [
+    ['rdp', 'rdp-html5'],
+    ['mks', 'webmks'],
+  ]) {
+    const { remote_console: by } = await admin.post('compute', `/servers/${id}/remote-consoles`, {
+      remote_console: { protocol, type },
+    });
+    secrets[`token of a console by ${protocol}`] = new URL(by.url).searchParams.get('token')!;
+    // A fake host has no WebMKS that could be dialled.
+    expect((await fetch(by.url.replace(/^ws/, 'http'))).status).toBe(protocol === 'rdp' ? 200 : 404);
+  }
+  const changed = await send(
+    'POST',
+    `${compute()}/servers/${id}/action`,
+    { changePassword: { adminPass: secret('changed password of a guest') } },
+    admin.token,
+  );
+  // The image has no agent.
+  expect(changed.status, changed.text).toBe(409);
   await admin.delete('compute', `/servers/${id}`);
 });
 

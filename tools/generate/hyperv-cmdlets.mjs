@@ -25,11 +25,11 @@ const CMDLETS = [
   ...['Add-VMHardDiskDrive', 'Get-VMHardDiskDrive', 'Remove-VMHardDiskDrive'],
   ...['Add-VMDvdDrive', 'Get-VMDvdDrive', 'Set-VMDvdDrive'],
   ...['Add-VMNetworkAdapter', 'Get-VMNetworkAdapter', 'Set-VMNetworkAdapter', 'Remove-VMNetworkAdapter'],
-  ...['Connect-VMNetworkAdapter', 'Set-VMNetworkAdapterVlan'],
+  ...['Connect-VMNetworkAdapter', 'Disconnect-VMNetworkAdapter', 'Set-VMNetworkAdapterVlan'],
   ...['Add-VMNetworkAdapterExtendedAcl', 'Get-VMNetworkAdapterExtendedAcl', 'Remove-VMNetworkAdapterExtendedAcl'],
   ...['Checkpoint-VM', 'Get-VMSnapshot', 'Remove-VMSnapshot'],
   ...['Move-VM'],
-  ...['Enable-VMResourceMetering', 'Measure-VM'],
+  ...['Enable-VMResourceMetering', 'Disable-VMResourceMetering', 'Measure-VM'],
   ...['Get-VMIntegrationService', 'Enable-VMIntegrationService'],
 ];
 

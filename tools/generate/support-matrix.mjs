@@ -13,7 +13,7 @@ const drivers = join(root, 'apps/compute-agent/src/drivers');
 
 /** What every driver has to do, as the suite groups it; beside them stand the `features` of contracts. */
 export const basics = {
-  host: { title: 'Probe, health and inventory of the host', nova: ['operation.report-cpu-traits'] },
+  host: { title: 'Probe, health and inventory of the host', nova: [] },
   spawning: { title: 'Spawn', nova: ['operation.launch', 'storage.image'] },
   listing: { title: 'State of guests', nova: ['operation.get-guest-info'] },
   power: { title: 'Start, stop, reboot', nova: ['operation.reboot'] },
@@ -24,6 +24,75 @@ export const basics = {
   concurrency: { title: 'Calls at once, and a backend that is gone', nova: [] },
   recovery: { title: 'An agent that ends in the middle', nova: [] },
 };
+
+/** Rows of Nova's that single behaviours answer, of a proof that is about more. */
+export const parts = {
+  quiesce: {
+    title: 'File systems frozen for a snapshot',
+    of: 'snapshots',
+    behaviours: ['are quiesced by the guest agent, and the guest thaws'],
+    nova: ['operation.quiesce', 'operation.unquiesce'],
+  },
+};
+
+const DRIVERS = 'apps/compute-agent/src/drivers';
+/**
+ * What is done of Nova's rows without being part of the suite, and the tests that are about it. They run with `npm test`
+ * where the machine has what they need; what they said is not seen here, so that nothing is counted.
+ */
+export const elsewhere = [
+  {
+    ...{
+      nova: 'operation.report-cpu-traits',
+      backend: 'qemu, xen, xenserver, vsphere',
+      how: 'the table that they share',
+    },
+    ...{ file: `${DRIVERS}/qemu/probe-report.spec.ts`, tests: ['are the os-traits names of its flags, each once'] },
+  },
+  {
+    ...{ nova: 'operation.uefi-boot', backend: 'qemu', how: 'a Linux boots, in TCG' },
+    file: `${DRIVERS}/qemu/qemu-firmware.e2e.spec.ts`,
+    tests: ['boots by UEFI on q35', 'boots with secure boot, and locks its kernel down'],
+  },
+  {
+    ...{ nova: 'operation.uefi-boot', backend: 'hyperv', how: "bytes booted, in QEMU, from the double's disk" },
+    file: `${DRIVERS}/hyperv/hyperv-boots.e2e.spec.ts`,
+    tests: ['runs from a VHDX on generation 2 with secure boot'],
+  },
+  {
+    ...{ nova: 'operation.uefi-boot', backend: 'xenserver', how: 'what XAPI is asked for' },
+    ...{ file: `${DRIVERS}/xenserver/operations/hardware.spec.ts`, tests: ['boots by UEFI, securely, when asked'] },
+  },
+  {
+    ...{ nova: 'operation.uefi-boot', backend: 'vsphere', how: 'what the vCenter is asked for' },
+    file: `${DRIVERS}/vsphere/operations/hardware.spec.ts`,
+    tests: ['is what the image asks for, by the names of Nova and of VMware'],
+  },
+  {
+    ...{ nova: 'operation.boot-emulated-tpm', backend: 'qemu', how: 'its process and its state; no guest looks' },
+    ...{ file: `${DRIVERS}/qemu/guest-files.int.spec.ts`, tests: ['have a TPM of their own, which ends with them'] },
+  },
+  {
+    ...{ nova: 'guest.disk.rate-limit', backend: 'qemu', how: 'what QEMU says of a running guest' },
+    ...{
+      file: `${DRIVERS}/qemu/guest-files.int.spec.ts`,
+      tests: ['take no more of the host than their flavor allows'],
+    },
+  },
+  {
+    ...{ nova: 'operation.quiesce', backend: 'hyperv', how: 'which checkpoint the double is asked for' },
+    file: `${DRIVERS}/hyperv/hyperv-host.spec.ts`,
+    tests: ['freezes the file systems of a guest that can, for a snapshot, and not those of one that cannot'],
+  },
+  {
+    ...{ nova: 'operation.cache-images', backend: 'agents of all', how: 'files of the cache' },
+    file: 'apps/compute-agent/src/images/image-cache.int.spec.ts',
+    tests: [
+      'are fetched once for everybody who waits',
+      'go a day after the last guest was made of them, unless one still needs them',
+    ],
+  },
+];
 
 /** Of everything the results of a backend depend on. */
 export const sourcesHash = (backend) => {
@@ -74,25 +143,39 @@ const BACKENDS = ['qemu', 'xen', 'xenserver', 'vsphere', 'hyperv', 'fake'];
 
 const plural = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 
-/** What a lab has shown of a row, with the day: behaviours that the suite still has. @returns {[string, string][]} */
-const shownByLab = ({ proofs, lab }, proof) => {
-  const { passed, skipped } = proofs[proof];
-  return Object.entries(lab?.proofs[proof] ?? {}).filter(
-    ([name]) => passed.includes(name) || skipped[name] !== undefined,
-  );
+/** One behaviour's record: recordings of earlier releases have the day alone, and count as older than any change. */
+const recordOf = (lab, kept) => {
+  const { day, sources } = typeof kept === 'string' ? { day: kept, sources: null } : kept;
+  return { day, isOlder: sources === null || sources !== lab.now };
 };
 
-/** What a backend has shown of one row; what was not tried is not claimed. */
-const cell = (results, proof) => {
+/** What a lab has shown of a row: behaviours that the suite still has. */
+const shownByLab = ({ proofs, lab }, proof) => {
+  const { passed, skipped } = proofs[proof];
+  return Object.entries(lab?.proofs[proof] ?? {})
+    .filter(([name]) => passed.includes(name) || skipped[name] !== undefined)
+    .map(([name, kept]) => ({ name, ...recordOf(lab, kept) }));
+};
+
+const labCell = ({ level }, shown) => {
+  const older = shown.filter(({ isOlder }) => isOlder).length;
+  const mark = older === 0 ? '' : older === shown.length ? ' (older)' : ` (${older} older)`;
+  return `${level}, ${shown.length}${mark}`;
+};
+
+/** What a backend has shown of one row, or of the named behaviours of it; what was not tried is not claimed. */
+const cell = (results, proof, { only, isUnreached } = {}) => {
   if (!results) return '';
   const found = results.proofs[proof];
   if (!found) return '—';
-  const lab = shownByLab(results, proof);
+  const isMeant = (name) => !only || only.includes(name);
+  const passed = found.passed.filter(isMeant);
+  const lab = shownByLab(results, proof).filter(({ name }) => isMeant(name));
   const levels = [
-    ...(found.passed.length > 0 ? [`${found.level}, ${found.passed.length}`] : []),
-    ...(lab.length > 0 ? [`${results.lab.level}, ${lab.length}`] : []),
+    ...(passed.length > 0 ? [`${found.level}, ${passed.length}`] : []),
+    ...(lab.length > 0 ? [labCell(results.lab, lab)] : []),
   ];
-  return levels.join('; ') || 'not tried';
+  return [levels.join('; ') || 'not tried', ...(isUnreached ? ['API: 501'] : [])].join('; ');
 };
 
 const table = (head, rows) => [
@@ -104,8 +187,9 @@ const table = (head, rows) => [
 const labLines = (results, titles) => {
   const { lab, proofs } = results;
   if (!lab) return [];
+  const when = ({ day, isOlder }) => `${day}${isOlder ? ', older' : ''}`;
   const shown = Object.keys(proofs).flatMap((proof) =>
-    shownByLab(results, proof).map(([name, day]) => `- ${titles[proof]}: ${name} (${day})`),
+    shownByLab(results, proof).map((found) => `- ${titles[proof]}: ${found.name} (${when(found)})`),
   );
   const what = plural(shown.length, 'behaviour');
   return [
@@ -113,9 +197,9 @@ const labLines = (results, titles) => {
     `${what} shown over ${lab.over} by \`${lab.command}\`, last on the day that is said (${lab.level}):`,
     '',
     ...shown.sort(),
-    ...Object.entries(lab.proofs.scenario ?? {}).flatMap(([what, day]) => [
+    ...Object.entries(lab.proofs.scenario ?? {}).flatMap(([what, kept]) => [
       '',
-      `In a whole cloud, by its public API: ${what} (${day}).`,
+      `In a whole cloud, by its public API: ${what} (${when(recordOf(lab, kept))}).`,
     ]),
   ];
 };
@@ -141,6 +225,8 @@ const section = (results, titles) => {
   ];
 };
 
+const inRepository = (file) => `[${file.split('/').pop()}](../${file})`;
+
 /**
  * @param all results of the suite, one for each backend that was run with the sources as they are
  * @param features `features` of contracts
@@ -150,11 +236,15 @@ export const supportMatrix = (all, features) => {
   const titles = Object.fromEntries(Object.entries(rows).map(([name, { title }]) => [name, title]));
   const by = Object.fromEntries(all.map((results) => [results.backend, results]));
   const backends = BACKENDS.filter((backend) => by[backend]);
-  const answered = new Set([...Object.values(rows).flatMap((row) => row.nova), ...BY_THE_AGENT]);
-  const line = ([name, { title, nova, trait }]) => [
+  const answered = new Set([
+    ...[...Object.values(rows), ...Object.values(parts)].flatMap((row) => row.nova),
+    ...elsewhere.map(({ nova }) => nova),
+    ...BY_THE_AGENT,
+  ]);
+  const line = ([name, { title, nova, trait, of = name, behaviours: only, isUnreached }]) => [
     title,
     [...nova, ...(trait ? [`\`${trait}\``] : [])].join('<br>'),
-    ...backends.map((backend) => cell(by[backend], name)),
+    ...backends.map((backend) => cell(by[backend], of, { only, isUnreached })),
   ];
   const none = BACKENDS.filter((backend) => !by[backend]);
   return `${[
@@ -163,7 +253,8 @@ export const supportMatrix = (all, features) => {
     'Generated from the results of the conformance suite (`drivers/conformance/generated/`) by',
     '`node tools/generate/support-matrix.mjs`; do not edit. A cell says how real the thing was that the suite ran over, and how',
     'many behaviours it showed; `—` is not supported. A backend whose suite was not run with the sources as they are has no',
-    'column. What a lab has shown, which is too slow for each run of the tests, stands after that, and below with its days.',
+    'column. What a lab has shown, which is too slow for each run of the tests, stands after that, and below with its days;',
+    '`older`: the sources that it depends on have changed since.',
     '',
     ...table(['Level', 'The suite ran over'], Object.entries(LEVELS)),
     '',
@@ -176,8 +267,25 @@ export const supportMatrix = (all, features) => {
     'A host has the trait when its hypervisor does it; where it is missing the API answers 501. `API: 501` is what a driver does',
     'and the API does not pass on yet: such hosts have not the trait.',
     '',
-    ...table(['', "Nova's rows, trait", ...backends], Object.entries(features).map(line)),
+    ...table(
+      ['', "Nova's rows, trait", ...backends],
+      [...Object.entries(features), ...Object.entries(parts)].map(line),
+    ),
     ...(none.length > 0 ? ['', `No results: ${none.join(', ')}.`] : []),
+    '',
+    '## Done, and not part of the suite',
+    '',
+    'The tests that are named run with `npm test` where the machine has what they need. What they said is not seen here.',
+    '',
+    ...table(
+      ["Nova's row", 'Backend', 'What is looked at', 'Test'],
+      elsewhere.map(({ nova, backend, how, file, tests }) => [
+        nova,
+        backend,
+        how,
+        `${inRepository(file)}: ${tests.join('; ')}`,
+      ]),
+    ),
     '',
     "## Nova's rows without an answer here",
     '',
@@ -197,7 +305,8 @@ export const currentResults = () => {
     .filter(({ backend, sources }) => sources === null || sources === sourcesHash(backend))
     .map((results) => {
       const lab = join(folder, 'lab', `${results.backend}.json`);
-      return existsSync(lab) ? { ...results, lab: JSON.parse(readFileSync(lab, 'utf8')) } : results;
+      if (!existsSync(lab)) return results;
+      return { ...results, lab: { ...JSON.parse(readFileSync(lab, 'utf8')), now: sourcesHash(results.backend) } };
     });
 };
 

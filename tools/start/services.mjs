@@ -164,7 +164,7 @@ export class Services {
         OMNIVISOR_BACKENDS: backends,
         OMNIVISOR_NODE: name,
         OMNIVISOR_MACHINE_SHARES: String(Math.max(1, this.options.agents)),
-        ...given(/^OMNIVISOR_PATIENCE$/),
+        ...given(/^OMNIVISOR_(PATIENCE|CPU_MODEL)$/),
         // What a pretended host pretends to have.
         ...(fake ? given(/^OMNIVISOR_FAKE_/) : {}),
         OMNIVISOR_HEALTH_PORT: String(health),

@@ -8,11 +8,12 @@
  *   --key             private key for it                                            OMNIVISOR_HYPERV_KEY
  *   --known-hosts     file with its key                                             OMNIVISOR_HYPERV_KNOWN_HOSTS
  *   --script          where the host script lies there                              OMNIVISOR_HYPERV_SCRIPT
+ *   --root            its folder there, where no forced command says so          OMNIVISOR_HYPERV_ROOT
  *   --serve           address and port of this machine from which the host fetches image bytes
  *   --generation      1 or 2 (2)
  *   --secure-boot     with generation 2
  *   --switch          virtual switch for network interfaces; without it they are not tried
- *   --image           VHD or VHDX to boot; without it the project's test image, converted
+ *   --image           VHD or VHDX to boot; without it the project's test image, converted (not on Windows)
  *   --no-linux        the image has no root shell on its serial port
  */
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -31,6 +32,7 @@ const { values, positionals } = parseArgs({
     key: { type: 'string', default: process.env.OMNIVISOR_HYPERV_KEY },
     'known-hosts': { type: 'string', default: process.env.OMNIVISOR_HYPERV_KNOWN_HOSTS },
     script: { type: 'string', default: process.env.OMNIVISOR_HYPERV_SCRIPT },
+    root: { type: 'string', default: process.env.OMNIVISOR_HYPERV_ROOT },
     serve: { type: 'string', default: '' },
     generation: { type: 'string', default: '2' },
     'secure-boot': { type: 'boolean', default: false },
@@ -42,6 +44,11 @@ const { values, positionals } = parseArgs({
 const [, address, port] = /^(.+):(\d+)$/.exec(values.serve) ?? [];
 if (!values.host || !address) {
   console.error('usage: npm run verify:hyperv -- --host USER@HOST --serve ADDRESS:PORT (see docs/operating/hyperv.md)');
+  process.exit(2);
+}
+
+if (process.platform === 'win32' && !values.image) {
+  console.error('the test image is not built on Windows: build it on Linux, and name it with --image');
   process.exit(2);
 }
 
@@ -77,11 +84,19 @@ try {
       ...given('OMNIVISOR_HYPERV_KEY', values.key),
       ...given('OMNIVISOR_HYPERV_KNOWN_HOSTS', values['known-hosts']),
       ...given('OMNIVISOR_HYPERV_SCRIPT', values.script),
+      ...given('OMNIVISOR_HYPERV_ROOT', values.root),
     },
   };
   const { status } = spawnSync(
-    join(root, 'node_modules/.bin/vitest'),
-    ['run', '--config', 'tools/verify/vitest.config.ts', 'apps/compute-agent/src/drivers/hyperv', ...positionals],
+    process.execPath,
+    [
+      join(root, 'node_modules/vitest/vitest.mjs'),
+      'run',
+      '--config',
+      'tools/verify/vitest.config.ts',
+      'apps/compute-agent/src/drivers/hyperv',
+      ...positionals,
+    ],
     { cwd: root, stdio: 'inherit', env: { ...process.env, OMNIVISOR_VERIFY: JSON.stringify(settings) } },
   );
   process.exitCode = status ?? 1;

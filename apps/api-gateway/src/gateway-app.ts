@@ -24,6 +24,8 @@ import { refusalsBehind } from './audit/refusals-behind.js';
 import { AdoptionDesk } from './compute/adoption/adoption-desk.js';
 import { Adoptions } from './compute/adoption/adoptions.js';
 import type { ComputeImages } from './compute/compute-ports.js';
+import { GuestDesk } from './compute/guest/guest-desk.js';
+import { Guests } from './compute/guest/guests.js';
 import { HttpImages } from './compute/image/http-images.js';
 import { MoveDesk } from './compute/migration/move-desk.js';
 import { OwnNetworkApi } from './compute/network/own-network-api.js';
@@ -117,6 +119,8 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
   const adoptions = new Adoptions(gateway.core, gateway.live, serverNetwork, compute);
   const adoptionDesk = new AdoptionDesk(gateway.core, adoptions);
   await adoptionDesk.start();
+  const guestDesk = new GuestDesk(gateway.core, new Guests(gateway.live));
+  await guestDesk.start();
   const moveDesk = new MoveDesk(gateway.core);
   await moveDesk.start();
   const limiter = new RequestLimiter(options.limits);
@@ -171,6 +175,7 @@ export const startGatewayApp = async (options: GatewayAppOptions): Promise<Gatew
       await follower.stop();
       await app.close();
       await adoptionDesk.stop();
+      await guestDesk.stop();
       await moveDesk.stop();
       await auditDesk.stop();
       await erasureDesk.stop();

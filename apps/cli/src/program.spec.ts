@@ -229,6 +229,28 @@ describe('adopt and release', () => {
   });
 });
 
+describe('guest', () => {
+  const guest = {
+    ...{ hostname: 'web', operating_system: null, addresses: ['10.0.0.5', 'fe80::1'] },
+    services: [{ name: 'Heartbeat', answers: true }],
+  };
+  it('shows what a guest tells of itself', async () => {
+    expect(await omnivisor('guest s1', { 'api-gateway guest-show': { guest } })).toBe(0);
+    expect(asked.at(-1)).toEqual(['api-gateway guest-show', { server: 's1' }]);
+    expect(lines).toEqual([
+      ...['hostname   web', 'system     -', 'addresses  10.0.0.5, fe80::1'],
+      ...['SERVICE    ANSWERS', 'Heartbeat  yes'],
+    ]);
+    expect(await omnivisor('guest s1 --json', { 'api-gateway guest-show': { guest } })).toBe(0);
+    expect(JSON.parse(lines.at(-1)!)).toEqual(guest);
+  });
+  it('lets it drive no terminal', async () => {
+    const evil = { ...guest, hostname: '\u001b[2Jweb', addresses: [] };
+    expect(await omnivisor('guest s1', { 'api-gateway guest-show': { guest: evil } })).toBe(0);
+    expect(lines.join()).toContain('hostname   ?[2Jweb');
+  });
+});
+
 describe('move', () => {
   const at = (host: string, vmState: string, fault: object | null = null) => ({
     ...{ server: 's1', host, vm_state: vmState, task_state: null, migration_status: 'finished', fault },

@@ -6,6 +6,7 @@ import { auditCommands } from './commands/audit.js';
 import { configCommands } from './commands/config.js';
 import { doctorCommand } from './commands/doctor.js';
 import { feedCommands } from './commands/feed.js';
+import { guestCommand } from './commands/guest.js';
 import { hostCommands } from './commands/host.js';
 import { moveCommands } from './commands/move.js';
 import { reportCommands } from './commands/report.js';
@@ -50,6 +51,7 @@ export const run = async (argv: readonly string[], out: Output, connect: () => P
     configCommands,
     doctorCommand,
     feedCommands,
+    guestCommand,
     hostCommands,
     moveCommands,
     reportCommands,

@@ -1,8 +1,19 @@
 import { Backend, HostId } from '@omnivisor/contracts';
 import { count, encrypted, natsSettings, profile } from '@omnivisor/platform';
 import { z } from 'zod';
+import { parseCpuSet } from './drivers/common/cpu-set.js';
 import { physicalNetworksTo } from './drivers/common/endpoint-settings.js';
 import { driverSettings } from './drivers/settings.js';
+
+const cpuSet = z
+  .string()
+  .optional()
+  .transform((text, context) => {
+    const cpus = text === undefined ? undefined : parseCpuSet(text);
+    if (cpus !== null) return cpus;
+    context.addIssue({ code: 'custom', message: 'is no set of processors, as 4-7,^5' });
+    return z.NEVER;
+  });
 
 /** Environment of a compute agent. It has no credential of a database: only the key of its own host. */
 const settings = z.object({
@@ -37,6 +48,16 @@ const settings = z.object({
   OMNIVISOR_MIGRATION_ADDRESS: z.union([z.ipv4(), z.ipv6()]).optional(),
   /** Folder for the disks of guests on storage that other hosts have in the same place; none: beside the guests. */
   OMNIVISOR_SHARED_DISKS: z.string().optional(),
+  /** CPU models of QEMU, best first: guests of `qemu` get the first that the machine can run whole; none: its own CPU. */
+  OMNIVISOR_CPU_MODEL: z
+    .string()
+    .regex(/^[A-Za-z0-9._-]+(\s*,\s*[A-Za-z0-9._-]+)*$/, 'names of CPU models of QEMU, with commas between them')
+    .transform((text) => text.split(',').map((name) => name.trim()))
+    .optional(),
+  /** Processors of the machine (`4-7,^5`) that vCPUs of `qemu` with `hw:cpu_policy=dedicated` get, each its own; none: refused. */
+  OMNIVISOR_CPU_DEDICATED_SET: cpuSet,
+  /** Processors that the other guests share; all that are not dedicated, when not given. */
+  OMNIVISOR_CPU_SHARED_SET: cpuSet,
   /** What a host of the backend `fake` pretends to have. */
   OMNIVISOR_FAKE_VCPUS: count.default(64),
   OMNIVISOR_FAKE_MEMORY_MIB: count.default(262_144),

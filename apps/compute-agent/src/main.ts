@@ -19,9 +19,10 @@ import { Agent } from './agent/agent.js';
 import { hello } from './agent/take-up.js';
 import { AgentConfig } from './config.js';
 import { openBest } from './drivers/open-best.js';
-import { bootId, hostFacts, machineId } from './host/host-facts.js';
+import { hostFacts } from './host/host-facts.js';
 import { hostLock } from './host/host-lock.js';
 import { hostUptime, isOwnMachine } from './host/host-uptime.js';
+import { machineIdentity } from './host/machine-identity.js';
 import { FileImageCache, noImageBytes } from './images/image-cache.js';
 import { networkOffers } from './network/network-offers.js';
 import { openNetwork } from './network/open-network.js';
@@ -34,6 +35,7 @@ const log = logger('compute-agent', config.OMNIVISOR_LOG_LEVEL).child({ host: co
 const lifecycle = new Lifecycle({ logger: log });
 const onError = (where: string, err: unknown) => log.error({ err }, where);
 const clock = new SystemClock();
+const machine = machineIdentity();
 
 await mkdir(config.OMNIVISOR_STATE_DIR, { recursive: true, mode: 0o755 });
 
@@ -79,8 +81,8 @@ const factsOf = async ({ driver, report, probes }: Opened) =>
   hostFacts(driver, report, probes, {
     node: config.OMNIVISOR_NODE ?? hostname(),
     hostIp: config.OMNIVISOR_HOST_IP,
-    machineId: await machineId(),
-    bootId: await bootId(),
+    machineId: await machine.machineId(),
+    bootId: await machine.bootId(),
     network: networkOffers(driver, Object.keys(config.OMNIVISOR_BRIDGES)),
     shares: driver.backend === 'fake' ? 1 : config.OMNIVISOR_MACHINE_SHARES,
   });

@@ -1,10 +1,13 @@
 export * from './bus/endpoint.js';
+export * from './bus/guest-details.js';
 export * from './bus/guest-statistics.js';
 export type { HostFact } from './bus/host.js';
 export * as hostBus from './bus/host.js';
 export * from './bus/images.js';
 export * from './bus/permissions.js';
+export * from './bus/rdp-ticket.js';
 export * from './bus/services.js';
+export * from './cpu-policy.js';
 export * from './envelope.js';
 export * from './errors.js';
 export * from './event-set.js';

@@ -5,6 +5,8 @@ interface FeatureFacts {
   readonly title: string;
   /** Rows of Nova's support matrix that it answers. */
   readonly nova: readonly string[];
+  /** Drivers have it and nothing in the API leads to it yet: no host has the trait, so that nothing is placed by it. */
+  readonly isUnreached?: true;
 }
 
 /**
@@ -35,11 +37,13 @@ export const features = {
     trait: 'COMPUTE_VOLUME_ATTACH',
     title: 'Attach and detach a disk',
     nova: ['operation.attach-volume', 'operation.detach-volume', 'storage.block'],
+    isUnreached: true,
   },
   diskGrowing: {
     trait: 'COMPUTE_VOLUME_EXTEND',
     title: 'Grow an attached disk',
     nova: ['operation.extend-volume'],
+    isUnreached: true,
   },
   nics: {
     trait: 'COMPUTE_NET_ATTACH_INTERFACE',
@@ -79,8 +83,11 @@ export const features = {
   },
   guestAgent: {
     trait: 'CUSTOM_OMNIVISOR_GUEST_AGENT',
-    title: 'Guest agent: password, quiesce',
-    nova: ['operation.set-admin-password', 'operation.quiesce', 'operation.unquiesce'],
+    title: 'Guest agent: facts, password',
+    nova: ['operation.set-admin-password'],
   },
 } as const satisfies Record<string, FeatureFacts>;
 export type Feature = keyof typeof features;
+
+/** Whether the API leads to a feature. */
+export const isReached = (feature: Feature): boolean => (features[feature] as FeatureFacts).isUnreached !== true;

@@ -94,7 +94,7 @@ it('has every cmdlet of its table', () => {
 
 describe('the lines', () => {
   it('begin with who speaks', () => {
-    expect(session.lines[0]).toMatchObject({ hello: { protocol: 1, build: 20348, languageMode: 'FullLanguage' } });
+    expect(session.lines[0]).toMatchObject({ hello: { protocol: 2, build: 20348, languageMode: 'FullLanguage' } });
   });
 
   it('give only what was selected, and nothing undocumented', async () => {

@@ -20,7 +20,7 @@ export class Session {
     const old = facts.build < 14393;
     this.send({
       hello: {
-        protocol: 1,
+        protocol: 2,
         powershell: facts.powershell,
         build: facts.build,
         product: facts.product,

@@ -15,10 +15,12 @@ import {
   type HostId,
   hostBus,
   type ImageSnapshot,
+  isReached,
   mib,
   type NewEvent,
   notFound,
   type PortId,
+  type Position,
   type RequestedNetwork,
   type RequestId,
   type SecurityGroupId,
@@ -135,7 +137,9 @@ class TestSettings extends ComputeSettings {
 export const HOST = '0a4b8f7e-16a1-4b93-8a5e-0d7a0c4f7a02' as HostId;
 export const IMAGE = 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b01';
 /** Small as a file, and of 100 TiB as a disk. */
-export const VAST_IMAGE = 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b02';
+export const VAST_IMAGE = 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b03';
+/** As `IMAGE`, for servers with CPUs of their own. */
+export const PINNED_IMAGE = 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b02';
 const image = {
   id: IMAGE,
   name: 'tiny',
@@ -194,6 +198,8 @@ export interface ComputeApp {
   readonly snapshots: { readonly imageId: string; readonly properties: object }[];
   /** What the host of servers answers to live questions from now on; undefined: nothing. */
   hostAnswers: (question: Question) => Partial<z.input<typeof hostBus.answer.request>> | undefined;
+  /** The whole log. */
+  events(): Promise<readonly { readonly type: string }[]>;
   /** The host has missed its beats. */
   hostGoesDown(): Promise<void>;
   /** The host is up, and has all features but these from now on. */
@@ -226,6 +232,7 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
   const images: ComputeApp['images'] = new Map([
     [IMAGE, {} as Partial<ImageSnapshot>],
     [VAST_IMAGE, { virtualSize: (100 * 1024 ** 4) as Bytes }],
+    [PINNED_IMAGE, { properties: { hw_cpu_policy: 'dedicated' } }],
   ]);
   await world.bus.respond(describeImage, async ({ imageId }) => {
     const own = images.get(imageId);
@@ -292,7 +299,9 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
   const hostLacks = async (...lacking: Feature[]) => {
     const enrolled = { hostId: host, name: 'compute-1', availabilityZone: 'nova', publicKey: 'U', providerId: host };
     if (sessions === 0) await tell('HostEnrolled', enrolled);
-    const has = (Object.keys(features) as Feature[]).filter((feature) => !lacking.includes(feature));
+    const has = (Object.keys(features) as Feature[]).filter(
+      (feature) => isReached(feature) && !lacking.includes(feature),
+    );
     const facts = hostFacts(has.map((feature) => features[feature].trait));
     await tell('HostSessionStarted', { hostId: host, session: ++sessions, facts });
   };
@@ -359,6 +368,7 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
     images,
     snapshots,
     hostAnswers: () => undefined,
+    events: () => world.store.readAll(0 as Position, 10_000),
     hostLacks,
     hostGoesDown: () => tell('HostWentDown', { hostId: host, session: sessions, missedBeats: 3 }),
     close: async () => {

@@ -1,7 +1,11 @@
 import { AdoptionController } from './adoption/adoption.controller.js';
 import { Adoptions } from './adoption/adoptions.js';
 import { AvailabilityZonesController } from './availability-zone/availability-zones.controller.js';
+import { ConsolesController } from './console/consoles.controller.js';
+import { Consoles } from './console/consoles.js';
 import { FlavorsController } from './flavor/flavors.controller.js';
+import { GuestController } from './guest/guest.controller.js';
+import { Guests } from './guest/guests.js';
 import { HostUptimes } from './hypervisor/host-uptimes.js';
 import { HypervisorsController } from './hypervisor/hypervisors.controller.js';
 import { ImageProxyController } from './image/image-proxy.controller.js';
@@ -15,7 +19,8 @@ import { NetworkProxyController } from './network/network-proxy.controller.js';
 import { SecurityGroupProxyController } from './network/security-group-proxy.controller.js';
 import { QuotaSetsController } from './quota/quota-sets.controller.js';
 import { SchedulingController } from './scheduling/scheduling.controller.js';
-import { ConsoleGrants, ServerActionsController } from './server/actions/server-actions.controller.js';
+import { ServerActionsController } from './server/actions/server-actions.controller.js';
+import { ServerPasswordChanger } from './server/actions/server-password-changer.js';
 import { ServerRebuilder } from './server/actions/server-rebuilder.js';
 import { ServerRescuer } from './server/actions/server-rescuer.js';
 import { ServerSnapshotter } from './server/actions/server-snapshotter.js';
@@ -41,6 +46,7 @@ import { TenantUsageController } from './usage/tenant-usage.controller.js';
 export const computeControllers = [
   ServersController,
   ServerActionsController,
+  ConsolesController,
   ServerMetadataController,
   ServerTagsController,
   ServerNetworkController,
@@ -64,17 +70,20 @@ export const computeControllers = [
   SecurityGroupProxyController,
   NetworkProxyController,
   AdoptionController,
+  GuestController,
   SmallController,
 ];
 export const computeProviders = [
   Adoptions,
+  Guests,
   HostUptimes,
   ServerCreation,
+  ServerPasswordChanger,
   ServerRebuilder,
   ServerRescuer,
   ServerResizer,
   ServerMigrator,
   ServerSnapshotter,
   ServerPresenter,
-  ConsoleGrants,
+  Consoles,
 ];

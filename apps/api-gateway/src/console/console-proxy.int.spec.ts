@@ -17,7 +17,7 @@ let errors: unknown[];
 let row: object | undefined;
 let find: ConsoleTokens['find'];
 /** What the host does when it is asked to open a console. */
-let dial: (url: string) => void;
+let dial: (url: string, protocol: string) => void;
 
 beforeEach(async () => {
   errors = [];
@@ -30,8 +30,8 @@ beforeEach(async () => {
     fresh: async () => ({ get: async () => row }),
   } as unknown as GatewayCore;
   const live = {
-    ask: async (_host: string, { url }: { url: string }) => {
-      dial(url);
+    ask: async (_host: string, { url, protocol }: { url: string; protocol: string }) => {
+      dial(url, protocol);
       return { ok: true };
     },
   } as unknown as LiveAnswers;
@@ -111,6 +111,25 @@ describe('a console', () => {
       expect((await knock('/console/?token=t')).status).toBe(401);
     },
   );
+
+  it('by Remote Desktop is not passed on: its clients reach it by themselves', async () => {
+    find = async () => ({ serverId: 'server', protocol: 'rdp', expiresAt: '2999-01-01T00:00:00.000Z' });
+    expect((await knock('/console/?token=t')).status).toBe(401);
+  });
+
+  it.each(['vnc', 'serial', 'mks'] as const)('by %s is asked of its host by that name', async (protocol) => {
+    find = async () => ({ serverId: 'server', protocol, expiresAt: '2999-01-01T00:00:00.000Z' });
+    const asked = new Promise<[string, string]>((resolve) => {
+      dial = (url, by) => resolve([url, by]);
+    });
+    const user = new WebSocket(`ws://127.0.0.1:${port}/console/?token=t`);
+    const [[url, by]] = await Promise.all([asked, once(user, 'open')]);
+    expect(by).toBe(protocol);
+    const host = new WebSocket(url);
+    await once(host, 'open');
+    user.close();
+    await once(host, 'close');
+  });
 
   it('joins both sides', async () => {
     const heard: string[] = [];

@@ -3,6 +3,7 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { seconds } from '@omnivisor/contracts';
 import { type WebSocket, WebSocketServer } from 'ws';
+import type { ConsoleProtocol } from '../compute/console/console.projection.js';
 import type { LiveAnswers } from '../compute/host/live-answers.js';
 import { serverTable } from '../compute/server/view/server.projection.js';
 import type { GatewayCore } from '../core/gateway-core.js';
@@ -11,7 +12,7 @@ import type { GatewayCore } from '../core/gateway-core.js';
 export interface ConsoleTokens {
   find(fingerprint: string): Promise<{
     readonly serverId: string;
-    readonly protocol: 'vnc' | 'serial';
+    readonly protocol: ConsoleProtocol;
     readonly expiresAt: string;
   } | null>;
 }
@@ -89,7 +90,8 @@ export class ConsoleProxy {
   private async authorized(token: string | null) {
     if (!token) return null;
     const found = await this.tokens.find(createHash('sha256').update(token).digest('hex'));
-    if (!found || found.expiresAt <= this.core.clock.now()) return null;
+    // Clients reach a console by Remote Desktop by themselves.
+    if (!found || found.protocol === 'rdp' || found.expiresAt <= this.core.clock.now()) return null;
     const server = await (await this.core.fresh()).get(serverTable, found.serverId);
     if (!server?.onHost || server.deleteRequested || server.power !== 'running') return null;
     return { host: server.onHost, serverId: server.id, protocol: found.protocol };

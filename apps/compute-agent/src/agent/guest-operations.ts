@@ -311,11 +311,11 @@ export class GuestOperations {
   }
 }
 
-/** What a hypervisor lacks, its driver says in words for everybody. */
+/** What a hypervisor lacks, or an owner has to look after, its driver says in words for everybody. */
 const reasonOf = (error: unknown): string => {
   if (error instanceof DomainError) return error.message;
-  const isLack = error instanceof HypervisorError && error.code === 'unsupported';
-  return isLack ? `The hypervisor cannot do it: ${error.message}.` : 'The hypervisor could not do it.';
+  if (!(error instanceof HypervisorError && error.tellOwner)) return 'The hypervisor could not do it.';
+  return `The hypervisor ${error.code === 'unsupported' ? 'cannot' : 'could not'} do it: ${error.message}.`;
 };
 
 /** Another try will not mend it. */

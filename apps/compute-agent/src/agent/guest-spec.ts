@@ -42,7 +42,6 @@ export const guestSpec = (
   given: NonNullable<Boot>,
 ): GuestSpec => {
   const files = given.configDrive && Object.entries(given.configDrive);
-  const disk = (of: ImageSnapshot, from: Parameters<typeof imageSource>[2]) => imageSource(images, of, from);
   const { ephemeral } = arrival ?? {};
   return {
     mark: { cloudId, serverId, attempt, build },
@@ -50,12 +49,15 @@ export const guestSpec = (
     flavor,
     image,
     disks: {
-      root: { source: disk(arrival?.root ?? image, given), size: flavor.disk },
+      root: {
+        source: arrival ? imageSource(images, arrival.root, given, true) : imageSource(images, image, given),
+        size: flavor.disk,
+      },
       ephemeral:
         flavor.ephemeral > 0
           ? {
               size: flavor.ephemeral,
-              source: ephemeral && given.ephemeral ? disk(ephemeral, given.ephemeral) : null,
+              source: ephemeral && given.ephemeral ? imageSource(images, ephemeral, given.ephemeral, true) : null,
             }
           : null,
       swap: flavor.swap,

@@ -1,7 +1,9 @@
 import { hostBus } from '@omnivisor/contracts';
 import type { z } from 'zod';
-import { HypervisorError, memberOf } from '../drivers/hypervisor-driver.js';
+import { type ConsoleStream, HypervisorError, memberOf } from '../drivers/hypervisor-driver.js';
 import { dialConsole } from './console-dial.js';
+import { guestDetails } from './guest-details.js';
+import { openMks } from './mks-console.js';
 import type { AgentPorts } from './ports.js';
 import type { Session } from './session.js';
 
@@ -12,7 +14,7 @@ type Question = Exclude<z.output<typeof hostBus.Wake>, { kind: 'desired' }>;
 const isFinal = ({ kind }: Question, { code }: HypervisorError): boolean =>
   code === 'unsupported' || (kind === 'receive' && code !== 'unavailable');
 
-/** Questions that somebody waits for: a guest's console log, its console, its counters, a shell for it to come to. Answers go out on our own subject. */
+/** Questions that somebody waits for: a guest's console and its log, its counters, a shell for it to come to. Answers go out on our own subject. */
 export class LiveQuestions {
   constructor(
     private readonly ports: AgentPorts,
@@ -51,7 +53,14 @@ export class LiveQuestions {
       case 'consoleLog':
         return (await memberOf(driver, 'consoleLog').tail(question.serverId, question.maxBytes)).toString('latin1');
       case 'console':
-        await dialConsole(question.url, await memberOf(driver, 'consoles').open(question.serverId, question.protocol));
+        await dialConsole(question.url, await this.console(question));
+        return '';
+      case 'consoleTicket':
+        return JSON.stringify(await memberOf(driver, 'consoleTickets').open(question.serverId, question.protocol));
+      case 'guestDetails':
+        return JSON.stringify(await guestDetails(driver, question.serverId));
+      case 'setPassword':
+        await memberOf(driver, 'guestAgent').setPassword(question.serverId, question.user, question.password);
         return '';
       case 'statistics':
         return JSON.stringify(await memberOf(driver, 'statistics').read(question.serverId));
@@ -61,5 +70,11 @@ export class LiveQuestions {
         if (!uptime) throw new HypervisorError('unsupported', 'the hypervisor is on another machine');
         return uptime();
     }
+  }
+
+  private async console({ serverId, protocol }: Extract<Question, { kind: 'console' }>): Promise<ConsoleStream> {
+    const { driver } = this.ports;
+    if (protocol !== 'mks') return memberOf(driver, 'consoles').open(serverId, protocol);
+    return openMks(await memberOf(driver, 'consoleTickets').open(serverId, protocol));
   }
 }

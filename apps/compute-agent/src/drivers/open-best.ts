@@ -6,7 +6,7 @@ import { FakeDriver, FakeHypervisor } from './fake/index.js';
 import { HyperVDriver } from './hyperv/hyperv.driver.js';
 import { hypervOptions } from './hyperv/hyperv-config.js';
 import type { HypervisorDriver, ProbeReport } from './hypervisor-driver.js';
-import { QemuDriver } from './qemu/qemu.driver.js';
+import { QemuDriver, type QemuDriverOptions } from './qemu/qemu.driver.js';
 import { VsphereDriver } from './vsphere/vsphere.driver.js';
 import { vsphereOptions } from './vsphere/vsphere-config.js';
 import { XenDriver } from './xen/xen.driver.js';
@@ -18,13 +18,7 @@ import { xenserverOptions } from './xenserver/xenserver-config.js';
 const PROBE_LIMIT = seconds(30);
 
 const makers: Partial<Record<Backend, (config: AgentConfig, clock: Clock) => HypervisorDriver>> = {
-  qemu: ({ OMNIVISOR_MIGRATION_ADDRESS: migrationAddress, OMNIVISOR_SHARED_DISKS: sharedDisks, ...config }) =>
-    new QemuDriver({
-      stateDir: config.OMNIVISOR_STATE_DIR,
-      cloudId: config.OMNIVISOR_CLOUD_ID,
-      ...(migrationAddress === undefined ? {} : { migrationAddress }),
-      ...(sharedDisks === undefined ? {} : { sharedDisks }),
-    }),
+  qemu: (config) => new QemuDriver(qemuOptions(config)),
   xen: ({ OMNIVISOR_MIGRATION_ADDRESS: migrationAddress, OMNIVISOR_SHARED_DISKS: sharedDisks, ...config }) =>
     new XenDriver({
       ...xenOptions(config, config.OMNIVISOR_CLOUD_ID, config.OMNIVISOR_PATIENCE),
@@ -50,6 +44,22 @@ const makers: Partial<Record<Backend, (config: AgentConfig, clock: Clock) => Hyp
       { cloudId: config.OMNIVISOR_CLOUD_ID },
     ),
 };
+
+const qemuOptions = ({
+  OMNIVISOR_MIGRATION_ADDRESS: migrationAddress,
+  OMNIVISOR_SHARED_DISKS: sharedDisks,
+  OMNIVISOR_CPU_MODEL: cpuModels,
+  OMNIVISOR_CPU_DEDICATED_SET: dedicated,
+  OMNIVISOR_CPU_SHARED_SET: shared,
+  ...config
+}: AgentConfig): QemuDriverOptions => ({
+  stateDir: config.OMNIVISOR_STATE_DIR,
+  cloudId: config.OMNIVISOR_CLOUD_ID,
+  ...(migrationAddress === undefined ? {} : { migrationAddress }),
+  ...(sharedDisks === undefined ? {} : { sharedDisks }),
+  ...(cpuModels === undefined ? {} : { cpuModels }),
+  ...(dedicated || shared ? { cpus: { dedicated: dedicated ?? [], ...(shared ? { shared } : {}) } } : {}),
+});
 
 export interface OpenedDriver {
   readonly driver: HypervisorDriver;

@@ -21,6 +21,11 @@ describe('traits of a host', () => {
       'CUSTOM_OMNIVISOR_PAUSE',
     ]));
 
+  it('leave out what nothing in the API leads to', async () => {
+    const { traits } = await factsOf({ ...driver('qemu'), disks: {}, diskGrowing: {} } as unknown as HypervisorDriver);
+    expect(traits).toEqual((await factsOf(driver('qemu'))).traits);
+  });
+
   it('are shared by those between which running guests move, and tell nobody what is there', async () => {
     const vcenter = { realm: 'vcenter-1', pool: 'vcenter-1' };
     const here = await factsOf(driver('vsphere', { storage: 'nfs', sees: ['nfs', 'vmfs'], ...vcenter }));

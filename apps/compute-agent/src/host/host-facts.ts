@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { features, type HostFacts, type ProbeResult } from '@omnivisor/contracts';
+import { features, type HostFacts, isReached, type ProbeResult } from '@omnivisor/contracts';
 import {
   featuresOf,
   type HostInventory,
@@ -10,18 +9,10 @@ import {
 } from '../drivers/hypervisor-driver.js';
 import type { NetworkOffers } from '../network/network-offers.js';
 
-const read = (path: string): Promise<string> => readFile(path, 'utf8').then((text) => text.trim());
-
-/** /etc/machine-id, or what the machine has instead. */
-export const machineId = (): Promise<string> =>
-  read('/etc/machine-id')
-    .catch(() => '')
-    .then((id) => id || read('/proc/sys/kernel/random/boot_id'));
-/** Changes when the machine boots. */
-export const bootId = (): Promise<string> => read('/proc/sys/kernel/random/boot_id');
-
-const shareOf = ({ vcpus, memoryMib, diskGib }: HostInventory, shares: number): HostInventory => ({
-  vcpus: Math.max(1, Math.floor(vcpus / shares)),
+/** Dedicated processors are the agent's own, however many share the machine. */
+const shareOf = ({ vcpus, memoryMib, diskGib, ...own }: HostInventory, shares: number): HostInventory => ({
+  ...own,
+  vcpus: vcpus === 0 ? 0 : Math.max(1, Math.floor(vcpus / shares)),
   memoryMib: Math.floor(memoryMib / shares),
   diskGib: Math.floor(diskGib / shares),
 });
@@ -74,7 +65,9 @@ export const hostFacts = async (
       ...new Set([
         ...report.traits,
         ...(options.network?.traits ?? []),
-        ...featuresOf(driver).map((feature) => features[feature].trait),
+        ...featuresOf(driver)
+          .filter(isReached)
+          .map((feature) => features[feature].trait),
         ...(reach?.traits ?? []),
       ]),
     ].sort(),

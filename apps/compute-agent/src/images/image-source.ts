@@ -20,6 +20,7 @@ export const imageSource = (
   images: ImageCache,
   image: ImageSnapshot,
   { imageUrl: url, imageFormat }: { readonly imageUrl: string; readonly imageFormat?: ImageFormat | undefined },
+  isPrivate = false,
 ): ImageSource => {
   const path = async (signal: AbortSignal): Promise<string> => {
     try {
@@ -32,6 +33,7 @@ export const imageSource = (
   };
   return {
     format: formatOf(imageFormat ?? image.diskFormat),
+    isPrivate,
     path,
     url,
     digest: async () => {

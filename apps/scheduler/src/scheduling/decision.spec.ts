@@ -133,3 +133,57 @@ describe('a placement decision', () => {
     );
   });
 });
+
+describe('a server with CPUs of its own', () => {
+  const host = (name: string, dedicatedCpus?: number, traits: string[] = []) => {
+    const id = sim.ids.uuid() as HostId;
+    const f = facts(name, {
+      vcpus: 8,
+      memoryMib: 8_000,
+      traits,
+      ...(dedicatedCpus === undefined ? {} : { dedicatedCpus }),
+    });
+    return { id, f };
+  };
+  const decide = (
+    hosts: ReturnType<typeof host>[],
+    extraSpecs: Record<string, string>,
+    used: Record<string, number> = {},
+  ) => {
+    const index = new PlacementIndex();
+    for (const { id, f } of hosts)
+      index.put(
+        { ...noHost, exists: true, id, name: f.hostname, availabilityZone: 'nova', up: true, facts: f },
+        {
+          ...noProvider,
+          ...{ exists: true, id: id as string as ProviderId, hostId: id, used },
+          ...{ inventories: inventoriesOf(f, settings), traits: f.traits },
+        },
+      );
+    const { context: _, ...request } = sim.request(sim.ids.uuid() as never, { vcpus: 2, memory: 100 });
+    const want = wantedOf(
+      { ...request, flavor: { ...request.flavor, extraSpecs } },
+      { hostsOf: () => [], groupOf: () => undefined, machineOf: () => undefined },
+    );
+    const { chosen, explanation } = decidePlacement(index, want, settings, 1);
+    return { chosen: chosen?.name, resources: want.resources, explanation };
+  };
+  const dedicated = { 'hw:cpu_policy': 'dedicated' };
+
+  it('takes PCPU instead of VCPU, one to one, of a host that has some', () => {
+    const hosts = [host('plain'), host('few', 1), host('some', 2)];
+    const { chosen, resources } = decide(hosts, dedicated);
+    expect([chosen, resources.PCPU, resources.VCPU]).toEqual(['some', 2, undefined]);
+    expect(decide(hosts, { 'resources:PCPU': '2' }).resources).toEqual(resources);
+    const { chosen: none, explanation } = decide(hosts, dedicated, { PCPU: 1 });
+    expect(none).toBeUndefined();
+    expect(explanation.refusals.map((r) => [r.constraint, r.hosts])).toEqual([['PCPU', 3]]);
+  });
+
+  it('goes where threads of cores are as it wants them', () => {
+    const hosts = [host('threads', 4, ['HW_CPU_HYPERTHREADING']), host('cores', 4)];
+    const threads = (policy: string) => ({ ...dedicated, 'hw:cpu_thread_policy': policy });
+    expect(decide(hosts, threads('require')).chosen).toBe('threads');
+    expect(decide(hosts, threads('isolate')).chosen).toBe('cores');
+  });
+});

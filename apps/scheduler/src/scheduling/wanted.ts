@@ -1,4 +1,4 @@
-import type { ReserveRequest, ResourceAmounts } from '@omnivisor/contracts';
+import { type CpuPolicy, cpuPolicyOf, type ReserveRequest, type ResourceAmounts } from '@omnivisor/contracts';
 import type { ServerGroup } from '../core/server-groups.js';
 import type { Wanted } from './candidate.js';
 
@@ -8,14 +8,27 @@ const RESOURCE = 'resources:';
 /** What a flavor takes of a provider, as Nova counts it; `resources:X` in the extra specs overrides. */
 export const resourcesOf = (flavor: ReserveRequest['flavor'], image: ReserveRequest['image']): ResourceAmounts => {
   const root = flavor.disk > 0 ? flavor.disk : image.minDisk;
+  const { policy } = cpuPolicyOf(flavor, image);
   const amounts: Record<string, number> = {
-    VCPU: flavor.vcpus,
+    [policy === 'dedicated' ? 'PCPU' : 'VCPU']: flavor.vcpus,
     MEMORY_MB: flavor.memory,
     DISK_GB: root + flavor.ephemeral + Math.ceil(flavor.swap / 1024),
   };
   for (const [key, value] of Object.entries(flavor.extraSpecs))
     if (key.startsWith(RESOURCE) && /^\d+$/.test(value)) amounts[key.slice(RESOURCE.length)] = Number(value);
   return Object.fromEntries(Object.entries(amounts).filter(([, amount]) => amount > 0));
+};
+
+/** Nova's trait of hosts whose cores have several threads. */
+const THREADED = 'HW_CPU_HYPERTHREADING';
+
+const hasThreads = (
+  flavor: ReserveRequest['flavor'],
+  image: ReserveRequest['image'],
+  threads: CpuPolicy['threads'],
+) => {
+  const wanted = cpuPolicyOf(flavor, image);
+  return wanted.policy === 'dedicated' && wanted.threads === threads ? [THREADED] : [];
 };
 
 const traitsOf = (specs: Readonly<Record<string, string>>, verdict: string): string[] =>
@@ -41,9 +54,15 @@ export const wantedOf = (request: Omit<ReserveRequest, 'context'>, around: Surro
     request,
     resources: resourcesOf(flavor, image),
     requiredTraits: [
-      ...new Set([...traitsOf(flavor.extraSpecs, 'required'), ...traitsOf(image.properties, 'required')]),
+      ...new Set([
+        ...traitsOf(flavor.extraSpecs, 'required'),
+        ...traitsOf(image.properties, 'required'),
+        ...hasThreads(flavor, image, 'require'),
+      ]),
     ].sort(),
-    forbiddenTraits: traitsOf(flavor.extraSpecs, 'forbidden').sort(),
+    forbiddenTraits: [
+      ...new Set([...traitsOf(flavor.extraSpecs, 'forbidden'), ...hasThreads(flavor, image, 'isolate')]),
+    ].sort(),
     differentHosts: hosts(serverIds(hints.different_host)),
     sameHosts: hints.same_host === undefined ? null : hosts(serverIds(hints.same_host)),
     machines: [...new Set(request.networkHosts.flatMap((id) => around.machineOf(id) ?? []))],

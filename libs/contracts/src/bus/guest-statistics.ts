@@ -9,7 +9,13 @@ const counter = z
 const rate = counter.nullable();
 const name = z.string().max(255);
 
-export const TrafficCounters = z.object({ bytes: counter, packets: counter, errors: counter, drops: counter });
+/** Null where the hypervisor counts bytes only. */
+export const TrafficCounters = z.object({
+  bytes: counter,
+  packets: counter.nullable(),
+  errors: counter.nullable(),
+  drops: counter.nullable(),
+});
 export type TrafficCounters = z.infer<typeof TrafficCounters>;
 
 /** Counters of a guest since its power came on; null where its hypervisor does not tell. */

@@ -422,12 +422,29 @@ export const Wake = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('uptime'), question: z.string() }),
   /** The agent answers with the guests of the host that are nobody's, as JSON. */
   z.object({ kind: z.literal('foreignGuests'), question: z.string() }),
+  /** The agent answers with `GuestDetails` as JSON. */
+  z.object({ kind: z.literal('guestDetails'), question: z.string(), serverId: ServerId }),
+  /** The agent has the guest change the password of one of its users, and answers. It is kept nowhere. */
+  z.object({
+    kind: z.literal('setPassword'),
+    question: z.string(),
+    serverId: ServerId,
+    user: z.string(),
+    password: z.string(),
+  }),
+  /** The agent answers with how a client reaches the console by itself, as JSON. */
+  z.object({
+    kind: z.literal('consoleTicket'),
+    question: z.string(),
+    serverId: ServerId,
+    protocol: z.literal('rdp'),
+  }),
   /** The agent dials `url` and joins it to the server's console. */
   z.object({
     kind: z.literal('console'),
     question: z.string(),
     serverId: ServerId,
-    protocol: z.enum(['vnc', 'serial']),
+    protocol: z.enum(['vnc', 'serial', 'mks']),
     url: z.string(),
   }),
 ]);

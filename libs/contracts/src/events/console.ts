@@ -16,7 +16,7 @@ export const consoleEvents = eventSet({
         userId: UserId,
         /** SHA-256 of the token, hexadecimal. */
         fingerprint: z.string(),
-        protocol: z.enum(['vnc', 'serial']),
+        protocol: z.enum(['vnc', 'serial', 'mks', 'rdp']),
         type: z.string(),
         expiresAt: Instant,
       }),

@@ -37,6 +37,8 @@ export const HostFacts = z.object({
   hostIp: z.string(),
   cpuInfo: z.record(z.string(), z.unknown()),
   vcpus: z.number().int().nonnegative(),
+  /** Processors that it gives to servers with CPUs of their own, one to one; absent when it gives none. */
+  dedicatedCpus: z.number().int().nonnegative().optional(),
   memoryMib: z.number().int().nonnegative(),
   diskGib: z.number().int().nonnegative(),
   /** os-traits names and `CUSTOM_…`. */

@@ -400,6 +400,16 @@ export const serverEvents = eventSet({
     ServerCrashDumpTriggered: event('The guest got the interrupt.', z.object(server)),
     ServerCrashDumpFailed: event('The guest did not get the interrupt.', z.object({ ...server, fault: ServerFault })),
 
+    ServerPasswordChangeRequested: event(
+      'A user asked for another password of the administrator inside the guest; the password is kept nowhere.',
+      z.object({ ...server, user: z.string() }),
+    ),
+    ServerPasswordChanged: event('The guest has changed the password.', z.object(server)),
+    ServerPasswordChangeFailed: event(
+      'The guest has not changed the password, or was not heard of.',
+      z.object({ ...server, fault: ServerFault }),
+    ),
+
     ServerInterfaceAttachRequested: event(
       "A user asked for another network interface; its port is the server's from now on.",
       z.object({ ...server, port: ServerPort, at: Instant }),

@@ -41,7 +41,7 @@ export const firmwareCmdlets = {
   'Set-VMComPort': async (host, parameters) => {
     for (const vm of machines(host, parameters)) {
       if (vm.State !== 'Off') throw notWhileRunning(vm);
-      if (parameters.Path !== undefined && !/^\\\\[^\\]+\\pipe\\.+/.test(parameters.Path))
+      if (parameters.Path != null && !/^\\\\[^\\]+\\pipe\\.+/.test(parameters.Path))
         throw invalidParameter(`'${parameters.Path}' is not the name of a pipe.`);
       vm.com[parameters.Number - 1] = parameters.Path ?? null;
     }

@@ -1,5 +1,6 @@
 import { LiveObject } from '../binder.mjs';
 import { invalidParameter, invalidState } from '../errors.mjs';
+import { adapterObject } from '../objects.mjs';
 import { machines } from './vm.mjs';
 
 const MIB = 1024 ** 2;
@@ -55,7 +56,19 @@ export const hostCmdlets = {
         HardDiskMetrics: vm.drives
           .filter((d) => d.kind === 'HardDiskDrive')
           .map((d) => ({ VirtualHardDisk: { Path: d.path }, DataRead: 5, DataWritten: 2 })),
-        NetworkMeteredTrafficReport: [],
+        NetworkMeteredTrafficReport: vm.adapters
+          .filter(({ traffic }) => traffic)
+          .flatMap((adapter) =>
+            ['0.0.0.0/0', '::/0'].flatMap((RemoteAddress) =>
+              ['Inbound', 'Outbound'].map((Direction) => ({
+                NetworkAdapter: adapterObject(vm, adapter),
+                LocalAddress: '',
+                RemoteAddress,
+                Direction,
+                TotalTraffic: RemoteAddress === '::/0' ? 0 : adapter.traffic[Direction === 'Inbound' ? 'in' : 'out'],
+              })),
+            ),
+          ),
       });
     }),
 };

@@ -26,17 +26,21 @@ const macAddress = (text) => {
   return digits;
 };
 
-const newAdapter = (name) => ({
+/** As `Add-VMNetworkAdapter` makes it. */
+export const newAdapter = (name) => ({
   id: randomUUID(),
   name,
   mac: '000000000000',
   dynamicMac: true,
   switch: null,
   vlan: null,
+  trunk: null,
   macSpoofing: 'Off',
   dhcpGuard: 'Off',
   routerGuard: 'Off',
   acls: [],
+  /** Megabytes that came and went since its meters were made; null without any. */
+  traffic: null,
 });
 
 const change = (apply) => async (host, parameters) => {
@@ -83,6 +87,9 @@ export const networkCmdlets = {
   'Connect-VMNetworkAdapter': change((host, _, adapter, { SwitchName, VMSwitch }) => {
     adapter.switch = VMSwitch ? VMSwitch.Name : switchNamed(host, SwitchName);
   }),
+  'Disconnect-VMNetworkAdapter': change((_, __, adapter) => {
+    adapter.switch = null;
+  }),
   'Set-VMNetworkAdapter': change((_, vm, adapter, p) => {
     if (p.StaticMacAddress !== undefined) {
       if (vm.State !== 'Off') throw invalidState(`The MAC address of '${vm.Name}' cannot be changed while it runs.`);
@@ -93,12 +100,16 @@ export const networkCmdlets = {
     if (p.RouterGuard) adapter.routerGuard = p.RouterGuard;
   }),
 
-  'Set-VMNetworkAdapterVlan': change((_, __, adapter, { Access, VlanId, Untagged, ...others }) => {
-    const modes = ['Trunk', 'Isolated', 'Community', 'Promiscuous'].filter((mode) => others[mode]);
+  'Set-VMNetworkAdapterVlan': change((_, __, adapter, { Access, VlanId, Untagged, Trunk, ...others }) => {
+    const modes = ['Isolated', 'Community', 'Promiscuous'].filter((mode) => others[mode]);
     if (modes.length > 0) throw new Error(`the double has no VLAN mode ${modes}`);
-    if (Access === Untagged) throw invalidParameter('Exactly one VLAN mode has to be given.');
+    if ([Access, Untagged, Trunk].filter(Boolean).length !== 1)
+      throw invalidParameter('Exactly one VLAN mode has to be given.');
     if (Access && !(VlanId >= 1 && VlanId <= 4094)) throw invalidParameter('The VLAN id has to be between 1 and 4094.');
+    if (Trunk && (others.NativeVlanId === undefined || !others.AllowedVlanIdList))
+      throw invalidParameter('A trunk needs its native VLAN and the list of those that are allowed.');
     adapter.vlan = Access ? VlanId : null;
+    adapter.trunk = Trunk ? { native: others.NativeVlanId, allowed: others.AllowedVlanIdList } : null;
   }),
 
   'Get-VMNetworkAdapterExtendedAcl': async (host, parameters) =>

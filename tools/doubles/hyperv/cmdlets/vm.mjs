@@ -189,9 +189,21 @@ export const vmCmdlets = {
       );
     vm.memory = next;
   }),
+  'Disable-VMResourceMetering': async (host, { ResourcePoolName, ...parameters }) => {
+    if (ResourcePoolName) throw new Error('the double has no resource pools');
+    for (const vm of machines(host, parameters)) {
+      vm.metering = false;
+      for (const adapter of vm.adapters) adapter.traffic = null;
+    }
+    return [];
+  },
   'Enable-VMResourceMetering': async (host, { ResourcePoolName, ...parameters }) => {
     if (ResourcePoolName) throw new Error('the double has no resource pools');
-    for (const vm of machines(host, parameters)) vm.metering = true;
+    for (const vm of machines(host, parameters)) {
+      vm.metering = true;
+      // Adapters without meters get some for all traffic; those that come later have none.
+      for (const adapter of vm.adapters) adapter.traffic ??= { in: 0, out: 0 };
+    }
     return [];
   },
 };

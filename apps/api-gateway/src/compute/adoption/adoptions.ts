@@ -3,6 +3,7 @@ import {
   type AdoptedGuest,
   bytes,
   type CommandContext,
+  cpuPolicyOf,
   type FlavorSnapshot,
   features,
   gib,
@@ -136,12 +137,13 @@ export class Adoptions {
   }
 
   private async flavor(rows: RowReader, { vcpus, memory }: AdoptedGuest, ref?: string): Promise<FlavorSnapshot> {
-    const fits = (row: FlavorRow) => row.vcpus === vcpus && row.ram === memory;
+    const fits = (row: FlavorRow) =>
+      row.vcpus === vcpus && row.ram === memory && cpuPolicyOf(snapshotOf(row), { properties: {} }).policy === 'shared';
     const size = `${vcpus} vCPUs and ${memory} MiB`;
     if (ref !== undefined) {
       const row = await rows.get(flavorTable, ref);
       if (!row) throw invalid(`Flavor ${ref} could not be found.`);
-      if (!fits(row)) throw invalid(`Flavor ${ref} is not what the guest is: it has ${size}.`);
+      if (!fits(row)) throw invalid(`Flavor ${ref} is not what the guest is: it has ${size}, and no dedicated CPUs.`);
       return snapshotOf(row);
     }
     const [row] = (await rows.find(flavorTable)).filter(fits).sort((a, b) => a.disk - b.disk || (a.id < b.id ? -1 : 1));

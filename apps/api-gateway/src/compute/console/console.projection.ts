@@ -2,13 +2,15 @@ import type { ConsoleEvent, Instant, Position, RecordedEvent, ServerEvent } from
 import { type Projection, projection, table } from '@omnivisor/eventsourcing';
 import { isServerEvent } from '../server/view/server.projection.js';
 
+export type ConsoleProtocol = ConsoleEvent['data']['protocol'];
+
 /** A token that was given out for a console. Keys are the token's SHA-256. */
 export interface ConsoleGrantRow {
   readonly fingerprint: string;
   readonly serverId: string;
   readonly projectId: string;
   readonly userId: string;
-  readonly protocol: 'vnc' | 'serial';
+  readonly protocol: ConsoleProtocol;
   readonly type: string;
   readonly expiresAt: Instant;
   readonly grantedAt: Position;

@@ -11,8 +11,8 @@ export const requireFeature = async (
   rows: RowReader,
   server: { readonly onHost: string | null },
   feature: Feature,
+  refusal = 'The requested functionality is not supported.',
 ): Promise<void> => {
   const host = server.onHost === null ? undefined : await rows.get(hostTable, server.onHost);
-  if (host?.facts && !host.facts.traits.includes(features[feature].trait))
-    throw unsupported('The requested functionality is not supported.');
+  if (host?.facts && !host.facts.traits.includes(features[feature].trait)) throw unsupported(refusal);
 };

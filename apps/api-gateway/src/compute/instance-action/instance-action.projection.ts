@@ -56,6 +56,7 @@ const begins: { readonly [T in ServerEvent['type']]?: Begins } = {
   ServerResizeRevertRequested: () => 'revertResize',
   ServerSnapshotRequested: () => 'createImage',
   ServerCrashDumpRequested: () => 'trigger_crash_dump',
+  ServerPasswordChangeRequested: () => 'changePassword',
   ServerRescueRequested: () => 'rescue',
   ServerUnrescueRequested: () => 'unrescue',
   ServerInterfaceAttachRequested: () => 'attach_interface',
@@ -83,6 +84,7 @@ const firstStep: Readonly<Record<string, string>> = {
   revertResize: 'compute_revert_resize',
   createImage: 'compute_snapshot_instance',
   trigger_crash_dump: 'compute_trigger_crash_dump',
+  changePassword: 'compute_set_admin_password',
   rescue: 'compute_rescue_instance',
   unrescue: 'compute_unrescue_instance',
   attach_interface: 'compute_attach_interface',
@@ -132,8 +134,10 @@ const follow = (row: ServerActionRow, event: RecordedEvent & ServerEvent): Serve
     case 'ServerMigrationScheduled':
       return open(close(row, at, null, null), at, stepThere(row), event.data.hostName, event.data.host);
     case 'ServerCrashDumpTriggered':
+    case 'ServerPasswordChanged':
       return close(row, at, null, null);
     case 'ServerCrashDumpFailed':
+    case 'ServerPasswordChangeFailed':
     case 'ServerMigrationFailed':
       return failed(close(row, at, event.data.fault.message, null));
     case 'ServerGuestLost':

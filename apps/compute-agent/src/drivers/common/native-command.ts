@@ -9,7 +9,7 @@ import { HypervisorError } from '../hypervisor-driver.js';
 export const run = (
   command: string,
   args: readonly string[],
-  options: { cwd?: string; signal?: AbortSignal; timeout?: number } = {},
+  options: { cwd?: string; signal?: AbortSignal; timeout?: number; uid?: number; gid?: number } = {},
 ): Promise<string> =>
   new Promise((resolve, reject) => {
     const settings = {

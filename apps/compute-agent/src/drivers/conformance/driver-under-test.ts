@@ -170,6 +170,8 @@ export interface DriverUnderTest {
   readonly adoptable?: () => Promise<{
     nativeId: string;
     nics: readonly GuestNic[];
+    /** Whether the hypervisor keeps the guest to what `nics` say may pass; where that is the driver's to see to. */
+    guarded?(): Promise<boolean>;
     untouched(): Promise<boolean>;
     remove(): Promise<void>;
   }>;

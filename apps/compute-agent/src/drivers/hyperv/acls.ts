@@ -11,6 +11,9 @@ export interface Acl {
   readonly RemotePort?: string;
   readonly Protocol?: string;
   readonly Stateful?: boolean;
+  /** Seconds. */
+  readonly IdleSessionTimeout?: number;
+  readonly IsolationID?: number;
 }
 
 const MAX_WEIGHT = 65_500;

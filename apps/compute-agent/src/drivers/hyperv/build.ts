@@ -99,6 +99,7 @@ export const build = async (
     ports: Object.fromEntries(spec.nics.map((nic) => [nic.portId, plainMac(nic.mac)])),
     disks: {},
     adopted: false,
+    former: null,
     before: null,
     rebuilding: null,
   };
@@ -111,14 +112,15 @@ export const build = async (
   await arrangeDisks(guest, mark);
   await on.disks.insert(vmId, hardware.generation, mark.configDrive);
   for (const [i, nic] of spec.nics.entries()) await on.adapters.plug(vmId, nic, wires[i]!);
+  await on.machines.meter(vmId);
   refuseAborted(signal);
   return guest;
 };
 
 /** Nothing of the server is left on this host, whatever its stage; disks that were attached to it stay. */
 export const wipe = async (on: ReadyNode, guests: Guests, id: ServerId): Promise<void> => {
-  const found = await guests.find(id);
-  const machines = [...(found?.on === on ? [found.vm] : []), ...(await guests.halfMade(on, id))];
+  const found = await guests.at(on, id);
+  const machines = [...(found ? [found.vm] : []), ...(await guests.halfMade(on, id))];
   for (const vm of machines) {
     if (!['shutdown', 'suspended'].includes(powerOf(vm.State))) await on.machines.turnOff(vm.Id);
     await on.machines.remove(vm.Id);

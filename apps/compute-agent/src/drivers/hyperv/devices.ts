@@ -69,6 +69,7 @@ export const attachNic = async (
   await guests.write(guest, { ...mark, ports: { ...mark.ports, [nic.portId]: mac } });
   try {
     await on.adapters.plug(vm.Id, nic, wire);
+    if (!there) await on.machines.meter(vm.Id);
   } catch (error) {
     if (!there) {
       await on.adapters.unplug(vm.Id, mac);

@@ -2,6 +2,8 @@ import { mib, type ServerId } from '@omnivisor/contracts';
 import { type FoundGuest, HypervisorError } from '../hypervisor-driver.js';
 import { guestMark, type Mark, readMark, writeMark } from './mark.js';
 import { type FileStage, isIncoming, type MarkFiles } from './mark-files.js';
+import type { MemberMarks } from './member-marks.js';
+import type { Members } from './members.js';
 import type { HyperVNode, ReadyNode } from './node.js';
 import { type Machine, powerOf } from './operations/machines.js';
 
@@ -22,7 +24,8 @@ export class Guests {
   private readonly seen = new Map<ServerId, { node: HyperVNode; vmId: string }>();
 
   constructor(
-    private readonly nodes: readonly HyperVNode[],
+    private readonly members: Members,
+    private readonly marks: MemberMarks,
     private readonly cloudId: string,
   ) {}
 
@@ -33,46 +36,46 @@ export class Guests {
     return guest;
   }
 
+  /** @throws HypervisorError `unavailable` when a host that may have it does not answer */
   async find(id: ServerId): Promise<Guest | null> {
     const last = this.seen.get(id);
-    if (last) {
-      const on = await last.node.ready();
-      const vm = await on.machines.byId(last.vmId);
-      const guest = vm && this.ours(on, vm);
-      if (guest?.mark.serverId === id) return guest;
-      this.seen.delete(id);
-    }
-    for (const node of this.nodes) {
-      const on = await node.ready();
-      // Ours are named after their server; those that were adopted are not.
-      for (const vm of [...(await on.machines.named(id)), ...(await on.machines.all())]) {
+    const there = last && (await this.members.askOne(last.node, (on) => this.byId(on, last.vmId)));
+    if (there?.told?.mark.serverId === id) return there.told;
+    const { told, silent } = await this.members.ask((on) => this.at(on, id));
+    const [guest] = oneEach(told.flatMap((found) => found ?? []));
+    if (guest) this.see(guest);
+    else if (silent.length > 0) await this.refuseUnknown(id);
+    else this.seen.delete(id);
+    return guest ?? null;
+  }
+
+  /** On this host alone. */
+  async at(on: ReadyNode, id: ServerId): Promise<Guest | null> {
+    // Ours are named after their server; those that were adopted are not.
+    for (const find of [() => on.machines.named(id), () => on.machines.all()])
+      for (const vm of await find()) {
         const guest = this.ours(on, vm);
         if (guest?.mark.serverId === id) return guest;
       }
-    }
     return null;
   }
 
-  async all(): Promise<Guest[]> {
-    const found = await Promise.all(
-      this.nodes.map(async (node) => {
-        const on = await node.ready();
-        return (await on.machines.all()).flatMap((vm) => this.ours(on, vm) ?? []);
-      }),
-    );
-    return found.flat();
+  async on(on: ReadyNode): Promise<Guest[]> {
+    return (await on.machines.all()).flatMap((vm) => this.ours(on, vm) ?? []);
+  }
+
+  /** @returns `silent`: members that do not answer; what is on them is not among the guests */
+  async all(): Promise<{ guests: Guest[]; silent: readonly HyperVNode[] }> {
+    const { told, silent } = await this.members.ask((on) => this.on(on));
+    const guests = oneEach(told.flat());
+    for (const guest of guests) this.see(guest);
+    return { guests, silent };
   }
 
   /** The server that a machine stands for, if it is one of ours. */
   async serverOf(node: HyperVNode, vmId: string): Promise<ServerId | null> {
     for (const [id, seen] of this.seen) if (seen.vmId.toLowerCase() === vmId) return id;
-    const on = await node.ready();
-    const vm = await on.machines.byId(vmId);
-    return (vm && this.ours(on, vm)?.mark.serverId) ?? null;
-  }
-
-  known(): ServerId[] {
-    return [...this.seen.keys()];
+    return (await this.byId(await node.ready(), vmId))?.mark.serverId ?? null;
   }
 
   /** Machines without our mark that stand where a spawn of this server would put one. */
@@ -91,13 +94,42 @@ export class Guests {
     this.seen.delete(id);
   }
 
+  /**
+   * A guest that no member has which answers is absent only when no other can have it: its mark file is there before it
+   * is, and as long.
+   */
+  private async refuseUnknown(id: ServerId): Promise<void> {
+    const known = (await this.marks.all()).get(id);
+    // What is half made is not the cluster's to move.
+    const isHalfMadeHere = known?.file === 'building' && known.on !== null;
+    if (!isHalfMadeHere && (known || this.seen.has(id)))
+      throw new HypervisorError('unavailable', 'a member of the cluster that may have the guest does not answer');
+  }
+
+  private async byId(on: ReadyNode, vmId: string): Promise<Guest | null> {
+    const vm = await on.machines.byId(vmId);
+    return vm && this.ours(on, vm);
+  }
+
   private ours(on: ReadyNode, vm: Machine): Guest | null {
     const mark = readMark(vm.Notes);
-    if (mark?.cloudId !== this.cloudId) return null;
+    return mark?.cloudId === this.cloudId ? { on, vm, mark } : null;
+  }
+
+  private see({ on, vm, mark }: Guest): void {
     this.seen.set(mark.serverId, { node: on.node, vmId: vm.Id });
-    return { on, vm, mark };
   }
 }
+
+/** A member that was away may have kept a machine that the cluster has started on another: the one that runs counts. */
+const oneEach = (guests: readonly Guest[]): Guest[] => {
+  const each = new Map<ServerId, Guest>();
+  for (const guest of guests) {
+    const other = each.get(guest.mark.serverId);
+    if (!other || (isOn(guest) && !isOn(other))) each.set(guest.mark.serverId, guest);
+  }
+  return [...each.values()];
+};
 
 /** @param file what the mark file of this host says beside the machine's own notes, which are still those of its source */
 export const asFound = async ({ on, vm, mark }: Guest, file: FileStage | undefined): Promise<FoundGuest> => {
@@ -112,16 +144,20 @@ export const asFound = async ({ on, vm, mark }: Guest, file: FileStage | undefin
   };
 };
 
-/** Servers that have no machine here: half made, expected from another host, or sent there. */
+/**
+ * Servers that have no machine here: half made, expected from another host, or sent there.
+ * @param mayBeElsewhere a member that may have its machine does not answer
+ */
 export const asFoundFile = async (
   marks: MarkFiles,
   id: ServerId,
   file: FileStage,
   cloudId: string,
+  mayBeElsewhere = false,
 ): Promise<FoundGuest | null> => {
-  // Settled, and no machine: somebody removed it, and it is missing.
-  if (file === 'settled') return null;
+  // Settled, and no machine anywhere: somebody removed it, and it is missing.
+  if (file === 'settled' && !mayBeElsewhere) return null;
   const mark = await marks.read(id, file, cloudId);
-  const stage = file === 'building' ? file : isIncoming(file) ? 'incoming' : 'moved';
+  const stage = file === 'building' || file === 'settled' ? file : isIncoming(file) ? 'incoming' : 'moved';
   return mark && { mark, stage, power: 'noState', memory: mib(0), vcpus: 0 };
 };

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { HostChannel, type HostProcess } from './host-channel.js';
 import { HostConnection, selectionOf } from './host-connection.js';
 
-const hello = { protocol: 1, powershell: '5.1', build: 20348, product: 'Windows', languageMode: 'FullLanguage' };
+const hello = { protocol: 2, powershell: '5.1', build: 20348, product: 'Windows', languageMode: 'FullLanguage' };
 
 /** A run of the script that a test speaks for. */
 const scripted = () => {

@@ -5,16 +5,27 @@ import type { HostProcess, OpenProcess } from './host-channel.js';
 
 const POWERSHELL = ['-NoProfile', '-NonInteractive', '-ExecutionPolicy', 'RemoteSigned', '-File'];
 
+export interface HostScript {
+  /** Where it lies on the host. */
+  readonly script: string;
+  /** Folder that it works below; its own choice when not given. */
+  readonly root?: string | undefined;
+}
+
+export const commandFor = ({ script, root }: HostScript): string[] => [
+  ...POWERSHELL,
+  script,
+  ...(root === undefined ? [] : ['-Root', root]),
+];
+
 /** PowerShell on the agent's own machine. */
 export const localProcess =
-  (script: string, powershell = 'powershell.exe'): OpenProcess =>
+  (script: HostScript, powershell = 'powershell.exe'): OpenProcess =>
   () =>
-    processOf(spawn(powershell, [...POWERSHELL, script], { stdio: ['pipe', 'pipe', 'pipe'], windowsHide: true }));
+    processOf(spawn(powershell, commandFor(script), { stdio: ['pipe', 'pipe', 'pipe'], windowsHide: true }));
 
-export interface ScriptTarget extends SshTarget {
-  /** Where the host script lies there. Without effect where the server forces the command. */
-  readonly script: string;
-}
+/** Script and root are without effect where the server forces the command. */
+export interface ScriptTarget extends SshTarget, HostScript {}
 
 /** PowerShell on another machine, by OpenSSH. */
 export const sshProcess =
@@ -22,8 +33,8 @@ export const sshProcess =
   () =>
     processOf(spawn(ssh, scriptArguments(target), { stdio: ['pipe', 'pipe', 'pipe'] }));
 
-export const scriptArguments = ({ script, ...target }: ScriptTarget): string[] =>
-  sshArguments(target, ['powershell.exe', ...POWERSHELL, script].join(' '));
+export const scriptArguments = ({ script, root, ...target }: ScriptTarget): string[] =>
+  sshArguments(target, ['powershell.exe', ...commandFor({ script, root })].join(' '));
 
 const processOf = (child: ChildProcessByStdio<Writable, Readable, Readable>): HostProcess => {
   let said = '';

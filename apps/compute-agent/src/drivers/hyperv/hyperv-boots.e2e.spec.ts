@@ -40,7 +40,7 @@ describe('the test image on the double of Hyper-V', () => {
     image = execFileSync('node', [path(`${tools}/image/image.mjs`), '--cache', cache], { encoding: 'utf8' }).trim();
     driver = new HyperVDriver({
       cloudId,
-      nodes: [{ name: 'double', open: localProcess(script, path(`${tools}/doubles/hyperv/powershell.mjs`)) }],
+      nodes: [{ name: 'double', open: localProcess({ script }, path(`${tools}/doubles/hyperv/powershell.mjs`)) }],
       switches: { physnet1: 'External' },
       generation: 1,
       dynamicMemoryRatio: 1,

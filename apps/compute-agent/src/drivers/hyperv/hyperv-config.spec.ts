@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { scriptArguments } from './host-processes.js';
+import { commandFor, scriptArguments } from './host-processes.js';
 import { HyperVSettings, hypervOptions } from './hyperv-config.js';
 
 it('names hosts, switches and the rest', () => {
@@ -22,6 +22,8 @@ it.each([
   { OMNIVISOR_HYPERV_HOSTS: '-oProxyCommand=bad' },
   { OMNIVISOR_HYPERV_SWITCHES: 'physnet1' },
   { OMNIVISOR_HYPERV_SCRIPT: 'C:\\a b; calc.ps1' },
+  { OMNIVISOR_HYPERV_ROOT: 'D:\\Omni visor' },
+  { OMNIVISOR_HYPERV_ROOT: 'D:\\a;b' },
   { OMNIVISOR_HYPERV_GENERATION: '3' },
   { OMNIVISOR_HYPERV_MEMORY_RATIO: '0' },
 ])('refuses %o', (settings) => {
@@ -50,4 +52,12 @@ it('asks ssh to trust known keys only, and to forward and ask nothing', () => {
     'hv1',
     'powershell.exe -NoProfile -NonInteractive -ExecutionPolicy RemoteSigned -File C:\\o.ps1',
   ]);
+});
+
+it('tells the script which folder is its own, where that is said', () => {
+  const { OMNIVISOR_HYPERV_ROOT: root } = HyperVSettings.parse({ OMNIVISOR_HYPERV_ROOT: 'C:\\ClusterStorage\\V-1\\O' });
+  expect(commandFor({ script: 'C:\\o.ps1', root }).slice(-4)).toEqual([
+    ...['-File', 'C:\\o.ps1', '-Root', 'C:\\ClusterStorage\\V-1\\O'],
+  ]);
+  expect(commandFor({ script: 'C:\\o.ps1' }).slice(-2)).toEqual(['-File', 'C:\\o.ps1']);
 });

@@ -28,6 +28,11 @@ export const HyperVSettings = z.object({
     .string()
     .default('C:\\ProgramData\\Omnivisor\\omnivisor-host.ps1')
     .refine((path) => /^[A-Za-z]:\\[\w.\\-]+\.ps1$/.test(path), 'is not a path without spaces to a .ps1'),
+  /** Folder of guests and images on each host; what the script was told there, else C:\ProgramData\Omnivisor. */
+  OMNIVISOR_HYPERV_ROOT: z
+    .string()
+    .regex(/^[A-Za-z]:\\[\w.\\-]+$/, 'is not a path without spaces')
+    .optional(),
   /** Physical networks and the virtual switches they are, `physnet1=External,…`. */
   OMNIVISOR_HYPERV_SWITCHES: z
     .string()
@@ -48,7 +53,7 @@ export const HyperVSettings = z.object({
 export type HyperVSettings = z.output<typeof HyperVSettings>;
 
 const nodeOf = (target: string, settings: HyperVSettings): NodeOptions => {
-  const script = settings.OMNIVISOR_HYPERV_SCRIPT;
+  const script = { script: settings.OMNIVISOR_HYPERV_SCRIPT, root: settings.OMNIVISOR_HYPERV_ROOT };
   if (target === 'local') return { name: 'local', open: localProcess(script) };
   const [, user = 'omnivisor', host = '', port = '22'] = TARGET.exec(target) ?? [];
   return {
@@ -60,7 +65,7 @@ const nodeOf = (target: string, settings: HyperVSettings): NodeOptions => {
       port: Number(port),
       identityFile: settings.OMNIVISOR_HYPERV_KEY,
       knownHostsFile: settings.OMNIVISOR_HYPERV_KNOWN_HOSTS,
-      script,
+      ...script,
     }),
   };
 };

@@ -1,19 +1,25 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gib, mib, ms, ServerId } from '@omnivisor/contracts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { newAdapter } from '../../../../../tools/doubles/hyperv/cmdlets/network.mjs';
+import { recordDisks } from '../../../../../tools/doubles/hyperv/disks/record-disks.mjs';
+import { operationFailed } from '../../../../../tools/doubles/hyperv/errors.mjs';
 import { HyperVHost } from '../../../../../tools/doubles/hyperv/host.mjs';
+import { newMachine } from '../../../../../tools/doubles/hyperv/state.mjs';
 import { rootFrom, testGuest } from '../common/test-guest.js';
 import type { GuestNic, GuestSpec, PortGuard } from '../hypervisor-driver.js';
 import { HyperVDriver, type HyperVDriverOptions } from './hyperv.driver.js';
 import { ImageSweep } from './image-sweep.js';
+import { Members } from './members.js';
 import { HyperVNode } from './node.js';
 import { Images, InProcess, machineOf } from './testing/double.js';
 
 const cloudId = 'test-cloud';
 const never = new AbortController().signal;
+const SERVICE = 'Microsoft Virtual System Migration Service';
 const images = new Images();
 beforeAll(() => images.open());
 afterAll(() => images.close());
@@ -74,6 +80,8 @@ describe('the probe', () => {
       health: 'healthy',
       version: 'Microsoft Windows Server 2022 Standard, build 20348',
       hypervisorType: 'hyperv',
+      // As an image asks for it: `img_hv_requested_version` of `>=10.0.20348`.
+      hypervisorVersion: 10_020_348,
     });
     expect(host.calls.map(({ name }) => name)).toContain('Start-VM');
     expect(host.vms.size).toBe(0);
@@ -287,6 +295,63 @@ describe('a guest', () => {
   });
 });
 
+it('leaves a machine as it was when it cannot be adopted', async () => {
+  const host = await hostWith();
+  const driver = driverOver([host]);
+  const path = 'C:\\Theirs\\disk.vhdx';
+  mkdirSync(host.local('C:\\Theirs'), { recursive: true });
+  recordDisks.create(host.local(path), { format: 'VHDX', type: 'Dynamic', size: 1 << 30 });
+  const vm = newMachine({ Name: 'theirs', Generation: 2, MemoryStartupBytes: 64 << 20, Path: 'C:\\Theirs', root: '' });
+  vm.drives.push({ kind: 'HardDiskDrive', id: randomUUID(), type: 'SCSI', number: 0, location: 0, path } as never);
+  vm.adapters.push({ ...newAdapter('theirs'), mac: 'FA163E000001', macSpoofing: 'On' } as never);
+  host.vms.set(vm.Id, vm);
+  const before = structuredClone(vm);
+  const { mark } = guest();
+  const guarded = (ip: string) => nic({ guard: { addresses: [{ mac: 'fa:16:3e:00:00:01', ip }], rules: [] } });
+  await expect(driver.adoption.adopt(vm.Id, mark, [guarded('2001:db8::5')])).rejects.toMatchObject({
+    code: 'unsupported',
+  });
+  expect(host.calls.map(({ name }) => name).filter((name) => !name.startsWith('Get-'))).toEqual([]);
+  host.failNext('Connect-VMNetworkAdapter', operationFailed('failed on purpose'));
+  await expect(driver.adoption.adopt(vm.Id, mark, [guarded('10.0.0.5')])).rejects.toMatchObject({ code: 'fault' });
+  expect(vm).toEqual(before);
+  expect(await driver.list()).toEqual([]);
+  await driver.adoption.adopt(vm.Id, mark, [guarded('10.0.0.5')]);
+  expect(await driver.list()).toMatchObject([{ mark }]);
+});
+
+it('counts what comes and goes through each network interface, in whole MiB', async () => {
+  const host = await hostWith();
+  const driver = driverOver([host]);
+  const [first, later] = [nic(), nic({ mac: 'fa:16:3e:00:00:02' })];
+  const spec = guest({ nics: [first] });
+  await driver.spawn(spec, never);
+  await driver.nics.attach(spec.id, later);
+  const { adapters } = machineOf(host, spec.id);
+  adapters[0].traffic = { in: 3, out: 2 };
+  const bytes = (mib: number) => ({ bytes: mib * 2 ** 20, packets: null, errors: null, drops: null });
+  expect((await driver.statistics.read(spec.id)).nics).toEqual([
+    { portId: first.portId, mac: first.mac, received: bytes(3), sent: bytes(2) },
+    { portId: later.portId, mac: later.mac, received: bytes(0), sent: bytes(0) },
+  ]);
+  adapters[1].traffic = null;
+  expect((await driver.statistics.read(spec.id)).nics[1]).toMatchObject({ received: null, sent: null });
+});
+
+it('gives up waiting for a migration that does not end', async () => {
+  const host = await hostWith();
+  const driver = driverOver([host], { migrationEndsWithin: 150 });
+  host.facts.migration = { enabled: true, authentication: 'Kerberos', delegatesTo: [`${SERVICE}/HV2`] };
+  await driver.probe(AbortSignal.timeout(5_000));
+  const spec = guest();
+  await driver.spawn(spec, never);
+  const { Id } = machineOf(host, spec.id);
+  host.migrations.set(Id, { percent: 40, stopped: false });
+  await expect(driver.liveMigration!.recover(spec.id)).rejects.toMatchObject({ code: 'unavailable' });
+  host.migrations.delete(Id);
+  await driver.liveMigration!.recover(spec.id);
+});
+
 it('freezes the file systems of a guest that can, for a snapshot, and not those of one that cannot', async () => {
   const host = await hostWith();
   const driver = driverOver([host]);
@@ -312,7 +377,7 @@ it('keeps the copy of an image while a guest stands on it, and for a day after',
   const sweepAt = async (time: number) => {
     const fresh = new ImageSweep();
     const node = new HyperVNode({ name: 'A', open: new InProcess(host).open });
-    await fresh.soon([node], time);
+    await fresh.soon(new Members([node]), time);
     node.close();
     return readdirSync(folder);
   };
@@ -322,36 +387,4 @@ it('keeps the copy of an image while a guest stands on it, and for a day after',
   await driver.destroy(two.id);
   expect(await sweepAt(Date.now())).toEqual([file]);
   expect(await sweepAt(inTwoDays)).toEqual([]);
-});
-
-describe('a failover cluster as one host', () => {
-  it('is followed when it moves a guest', async () => {
-    // Both have the cluster's storage.
-    const drive = join(dir, 'cluster');
-    const first = await hostWith({ name: 'A', memory: 64 * 1024 ** 3 }, drive);
-    const second = await hostWith({ name: 'B', memory: 32 * 1024 ** 3 }, drive);
-    const driver = driverOver([first, second]);
-    const spec = guest();
-    await driver.spawn(spec, never);
-    const vm = machineOf(first, spec.id);
-    expect(vm).toBeDefined();
-    first.vms.delete(vm.Id);
-    second.vms.set(vm.Id, vm);
-    expect(await driver.inspect(spec.id)).toMatchObject({ power: 'running', stage: 'settled' });
-    expect((await driver.consoleTickets.open(spec.id, 'rdp')).host).toBe('B');
-    await driver.powerOff(spec.id, ms(0));
-    expect(vm.State).toBe('Off');
-    expect(await driver.list()).toHaveLength(1);
-    await driver.destroy(spec.id);
-    expect(second.vms.size).toBe(0);
-  });
-
-  it('does not call a guest missing while a member that may have it does not answer', async () => {
-    const [first, second] = [await hostWith({ name: 'A' }), await hostWith({ name: 'B' })];
-    const driver = driverOver([first, second]);
-    await driver.list();
-    second.unreachable = true;
-    await expect(driver.inspect(ServerId.parse(randomUUID()))).rejects.toMatchObject({ code: 'unavailable' });
-    await expect(driver.list()).rejects.toMatchObject({ code: 'unavailable' });
-  });
 });

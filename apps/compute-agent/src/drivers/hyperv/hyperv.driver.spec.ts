@@ -2,8 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { mib, type ServerId } from '@omnivisor/contracts';
 import { afterAll, beforeAll } from 'vitest';
+import { newAdapter } from '../../../../../tools/doubles/hyperv/cmdlets/network.mjs';
 import { recordDisks } from '../../../../../tools/doubles/hyperv/disks/record-disks.mjs';
 import { operationFailed } from '../../../../../tools/doubles/hyperv/errors.mjs';
 import { HyperVHost } from '../../../../../tools/doubles/hyperv/host.mjs';
@@ -23,7 +25,8 @@ const migration = (peer: string) => ({
   authentication: 'Kerberos',
   delegatesTo: [`Microsoft Virtual System Migration Service/${peer}`],
 });
-const host = new HyperVHost(join(dir, 'one'), { facts: { name: 'HV1', migration: migration('HV2') } });
+const switches = ['External', 'Lab'].map((Name) => ({ Name, Id: randomUUID(), SwitchType: 'External' }));
+const host = new HyperVHost(join(dir, 'one'), { facts: { name: 'HV1', switches, migration: migration('HV2') } });
 const other = new HyperVHost(join(dir, 'two'), { facts: { name: 'HV2', migration: migration('HV1') } });
 host.peers.set('HV2', other);
 other.peers.set('HV1', host);
@@ -83,6 +86,12 @@ const guest = async (id: ServerId): Promise<GuestSpec> => {
   return { ...spec, flavor: { ...spec.flavor, memory: mib(64) } };
 };
 
+const acl = (change: object) => ({
+  ...{ Direction: 'Inbound', Action: 'Allow', Weight: 5, LocalIPAddress: 'ANY', RemoteIPAddress: 'ANY' },
+  ...{ LocalPort: 'ANY', RemotePort: 'ANY', Protocol: 'ANY', Stateful: false, IdleSessionTimeout: 0, IsolationID: 0 },
+  ...change,
+});
+
 const foreignMachine = (name = `theirs-${++made}`) => {
   const vm = newMachine({ Name: name, Generation: 2, MemoryStartupBytes: 64 << 20, Path: 'C:\\Theirs', root: '' });
   const path = `C:\\Theirs\\${name}.vhdx`;
@@ -91,15 +100,38 @@ const foreignMachine = (name = `theirs-${++made}`) => {
   vm.drives.push({ kind: 'HardDiskDrive', id: randomUUID(), type: 'SCSI', number: 0, location: 0, path } as never);
   vm.State = 'Running';
   vm.Notes = 'made by hand';
+  vm.checkpointType = 'Disabled';
+  const port = nic();
+  const adapter = {
+    ...newAdapter('theirs'),
+    ...{ mac: port.mac.replaceAll(':', '').toUpperCase(), switch: 'Lab', macSpoofing: 'On', routerGuard: 'On' },
+    trunk: { native: 4, allowed: '1-10' },
+    acls: [
+      acl({ Action: 'Deny', RemoteIPAddress: '192.0.2.0/24' }),
+      acl({ Protocol: 'TCP', Stateful: true, Weight: 9 }),
+    ],
+  };
+  vm.adapters.push(adapter as never);
   host.vms.set(vm.Id, vm);
-  const before = readFileSync(host.local(path), 'utf8');
+  const facts = () => {
+    const { drives: _, adapters = [], ...now } = structuredClone(host.vms.get(vm.Id) ?? {});
+    // Which was made first does not matter.
+    for (const { acls } of adapters) acls.sort((a: { Weight: number }, b: { Weight: number }) => a.Weight - b.Weight);
+    return [now, adapters, readFileSync(host.local(path), 'utf8')];
+  };
+  const before = facts();
+  const addresses = [{ mac: port.mac, ip: '10.0.0.5' }];
   return {
     nativeId: vm.Id,
-    nics: [],
-    untouched: async () =>
-      host.vms.get(vm.Id)?.State === 'Running' &&
-      host.vms.get(vm.Id)?.Notes === 'made by hand' &&
-      readFileSync(host.local(path), 'utf8') === before,
+    nics: [{ ...port, guard: { addresses, rules: [] } }],
+    guarded: async () => {
+      const [now] = host.vms.get(vm.Id).adapters;
+      const denied = now.acls.filter(
+        (one: { Action: string; Weight: number }) => one.Action === 'Deny' && one.Weight === 1,
+      );
+      return now.macSpoofing === 'Off' && now.switch === 'External' && now.vlan === 7 && denied.length === 2;
+    },
+    untouched: async () => isDeepStrictEqual(facts(), before),
     remove: async () => {
       host.vms.delete(vm.Id);
       rmSync(host.local(path));

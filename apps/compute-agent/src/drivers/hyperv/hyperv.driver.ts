@@ -20,13 +20,15 @@ import {
 } from '../hypervisor-driver.js';
 import { adopt, candidates, release } from './adoption.js';
 import { type BuildOptions, build, type Plan, plan, refuseAborted, wipe } from './build.js';
+import { Capacity } from './capacity.js';
 import { attachDisk, attachNic, detachDisk, detachNic, growDisk, plugAll } from './devices.js';
 import { asFound, asFoundFile, type Guest, Guests, isOn } from './guests.js';
-import { VmHost } from './host-facts.js';
 import { ImageSweep } from './image-sweep.js';
 import { readIntegration } from './integration.js';
 import { confirmResize, rebuild, rescue, resize, revertResize, unrescue } from './lifecycle.js';
 import { isIncoming, isLeaving } from './mark-files.js';
+import { MemberMarks } from './member-marks.js';
+import { Members, type MemberTimes } from './members.js';
 import { Migration } from './migration.js';
 import { HyperVNode, type NodeOptions, type ReadyNode } from './node.js';
 import { powerOf } from './operations/machines.js';
@@ -34,9 +36,8 @@ import { cutPower, joinConsole, shutDown, start } from './power.js';
 import { probeNodes } from './probe.js';
 import { EXPORT_FORMATS, exportDisk } from './snapshots.js';
 import { readStatistics } from './statistics.js';
+import { Watch } from './watch.js';
 
-const MIB = 1024 ** 2;
-const GIB = 1024 ** 3;
 const NEVER = new AbortController().signal;
 /** Port of the virtual machine connection service. */
 const RDP_PORT = 2179;
@@ -46,6 +47,9 @@ export interface HyperVDriverOptions extends BuildOptions {
   readonly nodes: readonly NodeOptions[];
   /** Memory of each host that guests do not get. */
   readonly reservedMemoryMib?: number;
+  readonly memberTimes?: MemberTimes;
+  /** Milliseconds that a migration may take to end once it was told to. */
+  readonly migrationEndsWithin?: number;
   /** Milliseconds a guest gets to follow a soft reboot. */
   readonly softRebootPatience?: number;
 }
@@ -77,7 +81,7 @@ export class HyperVDriver implements HypervisorDriver {
   readonly resizing = {
     resize: (id: ServerId, flavor: GuestSpec['flavor'], signal: AbortSignal) =>
       this.with(id, async (guest) => {
-        if (guest.mark.stage !== 'resized') await this.refuseBeyondCapacity(guest.on, flavor, guest);
+        if (guest.mark.stage !== 'resized') await this.capacity.refuseBeyond(guest.on, flavor, guest);
         await resize(this.guests, guest, flavor, this.options, signal);
       }),
     confirmResize: (id: ServerId) => this.with(id, (guest) => confirmResize(this.guests, guest)),
@@ -108,10 +112,10 @@ export class HyperVDriver implements HypervisorDriver {
     detach: (id, portId) => this.with(id, (guest) => detachNic(this.guests, guest, portId)),
   };
   readonly adoption: Adoption = {
-    candidates: () => this.words(() => candidates(this.nodes)),
+    candidates: () => this.words(() => candidates(this.members)),
     adopt: (nativeId, mark, nics) =>
-      this.alone(mark.serverId, () => adopt(this.nodes, this.guests, nativeId, mark, nics, this.options)),
-    release: (id) => this.alone(id, () => release(this.guests, id)),
+      this.alone(mark.serverId, () => adopt(this.members, this.guests, this.marks, nativeId, mark, nics, this.options)),
+    release: (id) => this.alone(id, () => release(this.guests, this.marks, id)),
   };
   readonly consoleLog = { tail: (id: ServerId, maxBytes: number) => this.tail(id, maxBytes) };
   readonly consoles = {
@@ -128,17 +132,24 @@ export class HyperVDriver implements HypervisorDriver {
   liveMigration?: LiveMigration;
 
   private readonly nodes: readonly HyperVNode[];
+  private readonly members: Members;
+  private readonly marks: MemberMarks;
   private readonly guests: Guests;
+  private readonly capacity: Capacity;
+  private readonly watch: Watch;
   private readonly oneAtATime = new KeyedMutex<ServerId>();
   private readonly channel = new EventChannel();
   private readonly building = new Set<ServerId>();
   private readonly images = new ImageSweep();
-  private watched = false;
 
   constructor(private readonly options: HyperVDriverOptions) {
     this.physicalNetworks = Object.keys(options.switches);
-    this.nodes = options.nodes.map((node) => new HyperVNode(node));
-    this.guests = new Guests(this.nodes, options.cloudId);
+    this.nodes = options.nodes.map((node) => new HyperVNode(node, (on) => this.opened(on)));
+    this.members = new Members(this.nodes, options.memberTimes);
+    this.marks = new MemberMarks(this.members);
+    this.guests = new Guests(this.members, this.marks, options.cloudId);
+    this.capacity = new Capacity(this.members, this.guests, options.reservedMemoryMib ?? 2048);
+    this.watch = new Watch(this.nodes, this.guests, this.channel);
   }
 
   async probe(signal: AbortSignal): Promise<ProbeReport> {
@@ -150,32 +161,25 @@ export class HyperVDriver implements HypervisorDriver {
   }
 
   check(): Promise<void> {
-    return this.words(async () => {
-      for (const node of this.nodes) await node.host.get('Get-VMHost', {}, VmHost);
-    });
+    return this.words(() => this.members.check());
   }
 
   inventory(): Promise<HostInventory> {
-    return this.words(async () => {
-      const hosts = await Promise.all(this.nodes.map((node) => this.resources(node)));
-      const sum = (of: (host: { vcpus: number; memoryMib: number; diskGib: number }) => number) =>
-        hosts.reduce((total, host) => total + of(host), 0);
-      return { vcpus: sum((h) => h.vcpus), memoryMib: sum((h) => h.memoryMib), diskGib: sum((h) => h.diskGib) };
-    });
+    return this.words(() => this.capacity.inventory());
   }
 
   list(): Promise<FoundGuest[]> {
     return this.words(async () => {
-      const [guests, files] = await Promise.all([this.guests.all(), this.markFiles()]);
+      const [{ guests, silent }, files] = await Promise.all([this.guests.all(), this.marks.all()]);
       const found = await Promise.all(
         guests
           .filter((guest) => !this.building.has(guest.mark.serverId))
           .map((guest) => asFound(guest, files.get(guest.mark.serverId)?.file)),
       );
       const withMachine = new Set(guests.map((guest) => guest.mark.serverId));
-      for (const [id, { on, file }] of files) {
+      for (const [id, { marks, file }] of files) {
         if (withMachine.has(id) || this.building.has(id)) continue;
-        const without = await asFoundFile(on.marks, id, file, this.options.cloudId);
+        const without = await asFoundFile(marks, id, file, this.options.cloudId, silent.length > 0);
         if (without) found.push(without);
       }
       return found;
@@ -185,17 +189,17 @@ export class HyperVDriver implements HypervisorDriver {
   inspect(id: ServerId): Promise<FoundGuest> {
     return this.words(async () => {
       const guest = this.building.has(id) ? null : await this.guests.find(id);
-      const known = (await this.markFiles()).get(id);
-      const found = guest
-        ? await asFound(guest, known?.file)
-        : known && !this.building.has(id) && (await asFoundFile(known.on.marks, id, known.file, this.options.cloudId));
+      if (guest) return asFound(guest, (await guest.on.marks.stageOf(id)) ?? undefined);
+      const known = (await this.marks.all()).get(id);
+      const found =
+        known && !this.building.has(id) && (await asFoundFile(known.marks, id, known.file, this.options.cloudId));
       if (!found) throw new HypervisorError('serverNotOnHost', `server ${id} is not on this host`);
       return found;
     });
   }
 
   events(signal: AbortSignal): AsyncIterable<DriverEvent> {
-    void this.watch();
+    void this.watch.start();
     return this.channel.subscribe(signal);
   }
 
@@ -205,8 +209,8 @@ export class HyperVDriver implements HypervisorDriver {
       if (await this.isThere(spec)) return;
       refuseAborted(signal);
       const planned = plan(spec, this.options);
-      const on = await this.roomiest();
-      await this.refuseBeyondCapacity(on, { ...spec.flavor, disk: spec.disks.root.size }, null);
+      const on = await this.capacity.roomiest();
+      await this.capacity.refuseBeyond(on, { ...spec.flavor, disk: spec.disks.root.size }, null);
       this.building.add(id);
       try {
         await this.images.around(() => this.make(on, planned, signal));
@@ -221,14 +225,15 @@ export class HyperVDriver implements HypervisorDriver {
 
   destroy(id: ServerId): Promise<void> {
     return this.alone(id, async () => {
-      const files = (await this.markFiles()).get(id);
-      const on = (await this.guests.find(id))?.on ?? files?.on;
+      const guest = await this.guests.find(id);
+      const known = (await this.marks.all()).get(id);
+      if (known && !(await known.marks.read(id, known.file, this.options.cloudId))) return;
+      const on = guest?.on ?? known?.on;
       if (!on) return;
-      if (files && !(await files.on.marks.read(id, files.file, this.options.cloudId))) return;
       await wipe(on, this.guests, id);
       // A cluster may have moved it away from where it was made.
-      for (const node of this.nodes) await (await node.ready()).marks.remove(id);
-      await this.images.soon(this.nodes);
+      await this.marks.remove(id);
+      await this.images.soon(this.members);
     });
   }
 
@@ -278,7 +283,7 @@ export class HyperVDriver implements HypervisorDriver {
   private async isThere({ mark }: GuestSpec): Promise<boolean> {
     const { serverId: id } = mark;
     const guest = await this.guests.find(id);
-    const files = (await this.markFiles()).get(id);
+    const known = (await this.marks.all()).get(id);
     if (guest) {
       if (guest.mark.attempt !== mark.attempt)
         throw new HypervisorError('fault', `another attempt of server ${id} is on this host`);
@@ -293,18 +298,19 @@ export class HyperVDriver implements HypervisorDriver {
       await wipe(guest.on, this.guests, id);
       return false;
     }
-    for (const node of this.nodes) await this.refuseInTheWay(await node.ready(), id, files?.file);
-    if (files?.file === 'building' || files?.file === 'settled') await wipe(files.on, this.guests, id);
-    else if (files) throw new HypervisorError('fault', `server ${id} is on its way to or from this host`);
+    const { told } = await this.members.ask((on) => this.isInTheWay(on, id, known?.file));
+    if (told.includes(true))
+      throw new HypervisorError('fault', `a guest that is not ours has the place of server ${id}`);
+    if (known?.on && (known.file === 'building' || known.file === 'settled')) await wipe(known.on, this.guests, id);
+    else if (known) throw new HypervisorError('fault', `server ${id} is on its way to or from this host`);
     return false;
   }
 
-  private async refuseInTheWay(on: ReadyNode, id: ServerId, file: string | undefined): Promise<void> {
+  private async isInTheWay(on: ReadyNode, id: ServerId, file: string | undefined): Promise<boolean> {
     const machines = await on.machines.named(id);
     const halfMade = file === 'building' ? await this.guests.halfMade(on, id) : [];
     const folder = file === undefined && (await on.files.items(on.paths.guest(id))).length > 0;
-    if (machines.length > halfMade.length || folder)
-      throw new HypervisorError('fault', `a guest that is not ours has the place of server ${id}`);
+    return machines.length > halfMade.length || folder;
   }
 
   private async turnOn(guest: Guest, nics: readonly GuestNic[]): Promise<void> {
@@ -365,7 +371,7 @@ export class HyperVDriver implements HypervisorDriver {
       receive: (spec, offer, options, signal) =>
         this.alone(spec.mark.serverId, async () => {
           const on = await this.nodes[0]!.ready();
-          await this.refuseBeyondCapacity(on, { ...spec.flavor, disk: spec.disks.root.size }, null);
+          await this.capacity.refuseBeyond(on, { ...spec.flavor, disk: spec.disks.root.size }, null);
           return migration.receive(spec, offer, options, signal);
         }),
       send: (id, ticket, options) => this.alone(id, () => migration.send(id, ticket, options)),
@@ -400,85 +406,9 @@ export class HyperVDriver implements HypervisorDriver {
     });
   }
 
-  /** Follows what the hosts tell; asks for all again when something may have been missed. */
-  private async watch(): Promise<void> {
-    if (this.watched) return;
-    this.watched = true;
-    for (const node of this.nodes) {
-      node.relay.on('vm', (vmId) => void this.changed(node, vmId).catch(() => undefined));
-      node.relay.on('again', () => void this.caughtUp().catch(() => undefined));
-      await node.relay.watch().catch(() => undefined);
-    }
-    await this.caughtUp().catch(() => undefined);
-  }
-
-  private async changed(node: HyperVNode, vmId: string): Promise<void> {
-    const id = await this.guests.serverOf(node, vmId);
-    if (!id) return;
-    this.channel.publish(id);
-    const guest = await this.guests.find(id);
-    if (guest && isOn(guest)) await joinConsole(guest);
-  }
-
-  private async caughtUp(): Promise<void> {
-    for (const guest of await this.guests.all()) {
-      this.channel.publish(guest.mark.serverId);
-      if (isOn(guest)) await joinConsole(guest);
-    }
-  }
-
-  private async markFiles() {
-    const found = new Map<
-      ServerId,
-      { on: ReadyNode; file: Awaited<ReturnType<ReadyNode['marks']['stageOf']>> & string }
-    >();
-    for (const node of this.nodes) {
-      const on = await node.ready();
-      for (const [id, file] of await on.marks.all()) found.set(id, { on, file });
-    }
-    return found;
-  }
-
-  private async resources(node: HyperVNode): Promise<HostInventory> {
-    const [host] = await node.host.get('Get-VMHost', {}, VmHost);
-    const { TotalBytes } = await node.facts();
-    const reserved = this.options.reservedMemoryMib ?? 2048;
-    return {
-      vcpus: host!.LogicalProcessorCount,
-      memoryMib: Math.max(0, Math.floor(host!.MemoryCapacity / MIB) - reserved),
-      diskGib: Math.floor(TotalBytes / GIB),
-    };
-  }
-
-  private async promised(on: ReadyNode): Promise<number> {
-    const guests = (await this.guests.all()).filter((guest) => guest.on === on);
-    return guests.reduce((sum, guest) => sum + guest.mark.size.memory, 0);
-  }
-
-  /** @param instead a guest that gives its place up for this */
-  private async refuseBeyondCapacity(
-    on: ReadyNode,
-    wanted: { vcpus: number; memory: number; disk: number },
-    instead: Guest | null,
-  ): Promise<void> {
-    const { vcpus, memoryMib } = await this.resources(on.node);
-    const { FreeBytes } = await on.node.facts();
-    const memory = (await this.promised(on)) - (instead?.mark.size.memory ?? 0) + wanted.memory;
-    if (wanted.vcpus > vcpus) throw new HypervisorError('noResources', 'the host has too few processors');
-    if (memory > memoryMib) throw new HypervisorError('noResources', 'the host has too little memory');
-    if (wanted.disk * GIB > FreeBytes) throw new HypervisorError('noResources', "the host's disk is too full");
-  }
-
-  /** Of several hosts, the one with the most memory left. */
-  private async roomiest(): Promise<ReadyNode> {
-    const hosts = await Promise.all(
-      this.nodes.map(async (node) => {
-        const on = await node.ready();
-        if (this.nodes.length === 1) return { on, free: 0 };
-        return { on, free: (await this.resources(node)).memoryMib - (await this.promised(on)) };
-      }),
-    );
-    return hosts.reduce((best, host) => (host.free > best.free ? host : best)).on;
+  /** Members of a cluster are found by each other. */
+  private async opened(on: ReadyNode): Promise<void> {
+    if (this.members.areCluster) await this.marks.introduce(on, await this.guests.on(on));
   }
 
   /** Changes a guest: one change at a time for each server. */
@@ -491,7 +421,7 @@ export class HyperVDriver implements HypervisorDriver {
   }
 
   private async refuseAbsent(id: ServerId): Promise<never> {
-    const file = (await this.markFiles()).get(id)?.file;
+    const file = (await this.marks.all()).get(id)?.file;
     if (isIncoming(file) || isLeaving(file))
       throw new HypervisorError('fault', 'the guest is on its way to or from another host');
     throw new HypervisorError('serverNotOnHost', `server ${id} is not on this host`);

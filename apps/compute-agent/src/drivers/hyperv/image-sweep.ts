@@ -1,5 +1,5 @@
 import { readMark } from './mark.js';
-import type { HyperVNode } from './node.js';
+import type { Members } from './members.js';
 
 const KEEP_FOR = 24 * 60 * 60_000;
 const SWEEP_EVERY = 60 * 60_000;
@@ -25,18 +25,20 @@ export class ImageSweep {
   }
 
   /** After a guest has gone; seldom, and what fails is tried again later. */
-  async soon(nodes: readonly HyperVNode[], now = Date.now()): Promise<void> {
+  async soon(members: Members, now = Date.now()): Promise<void> {
     if (this.making > 0 || now - this.last < SWEEP_EVERY) return;
     this.last = now;
-    this.sweeping = this.sweep(nodes, now).catch(() => undefined);
+    this.sweeping = this.sweep(members, now).catch(() => undefined);
     await this.sweeping;
   }
 
-  private async sweep(nodes: readonly HyperVNode[], now: number): Promise<void> {
-    const ready = await Promise.all(nodes.map((node) => node.ready()));
-    const machines = (await Promise.all(ready.map((on) => on.machines.all()))).flat();
+  private async sweep(members: Members, now: number): Promise<void> {
+    const { told, silent } = await members.ask(async (on) => ({ on, machines: await on.machines.all() }));
+    // What stands on an image there is not known.
+    if (silent.length > 0) return;
+    const machines = told.flatMap((host) => host.machines);
     const needed = new Set(machines.flatMap(({ Notes }) => readMark(Notes)?.images ?? []).map((p) => p.toLowerCase()));
-    for (const on of ready)
+    for (const { on } of told)
       for (const { Name, Changed } of await on.files.items(on.paths.images)) {
         const path = `${on.paths.images}\\${Name}`;
         if (now - Date.parse(Changed) > KEEP_FOR && !needed.has(path.toLowerCase())) await on.files.remove(path);

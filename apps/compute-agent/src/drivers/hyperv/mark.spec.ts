@@ -18,6 +18,7 @@ const mark: Mark = {
   ports: {},
   disks: {},
   adopted: false,
+  former: null,
   before: null,
   rebuilding: null,
 };

@@ -1,6 +1,7 @@
 import { type GiB, type MiB, ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import type { GuestMark } from '../hypervisor-driver.js';
+import { Former } from './former.js';
 
 /** What a guest was made to be: vCPUs, MiB of memory, GiB of root disk. */
 const Size = z.object({ vcpus: z.number(), memory: z.number(), disk: z.number() });
@@ -34,6 +35,8 @@ export const Mark = z.object({
   disks: z.record(z.string(), z.string()),
   /** A guest of somebody else that was adopted: its disks are not ours to remove. */
   adopted: z.boolean(),
+  /** What an adopted guest was before; null for one of ours, or that an older release has adopted. */
+  former: Former.nullable().default(null),
   /** What it was before a resize that is not settled. */
   before: z.object({ size: Size, root: z.string() }).nullable(),
   /** The build whose disks are in place, though it is not whole yet. */

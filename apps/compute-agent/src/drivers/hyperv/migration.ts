@@ -51,6 +51,8 @@ const Expected = z.object({
 const Progress = z.object({ PercentComplete: z.number() });
 const PROGRESS_EVERY = 1_000;
 const LOOK_AGAIN = 100;
+/** Milliseconds that a migration may take to end once it was told to. */
+const ENDS_WITHIN = 60_000;
 
 /**
  * Whether this host may send its guests to others in the name of an agent that came in without a password: it needs
@@ -74,7 +76,7 @@ export class Migration {
   constructor(
     private readonly nodes: readonly HyperVNode[],
     private readonly guests: Guests,
-    private readonly options: BuildOptions,
+    private readonly options: BuildOptions & { readonly migrationEndsWithin?: number },
   ) {}
 
   async reach(): Promise<MigrationReach> {
@@ -222,7 +224,10 @@ export class Migration {
     if (guest) {
       const { on, vm } = guest;
       // What an agent began that is gone may still go on.
+      const deadline = Date.now() + (this.options.migrationEndsWithin ?? ENDS_WITHIN);
       while ((await this.jobs(guest)).length > 0) {
+        if (Date.now() > deadline)
+          throw new HypervisorError('unavailable', 'an earlier migration of the guest does not end');
         await on.host.run('Stop-HostMigration', { VMId: vm.Id });
         await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN));
       }

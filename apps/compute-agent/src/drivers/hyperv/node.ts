@@ -38,7 +38,11 @@ export class HyperVNode {
   readonly relay: ConsoleRelay;
   private opened: Promise<ReadyNode> | null = null;
 
-  constructor(readonly options: NodeOptions) {
+  /** @param opening done before anything else is asked of the host */
+  constructor(
+    readonly options: NodeOptions,
+    private readonly opening: (on: ReadyNode) => Promise<void> = async () => {},
+  ) {
     this.host = new HostConnection(options);
     this.relay = new ConsoleRelay(this.host);
   }
@@ -68,7 +72,7 @@ export class HyperVNode {
     const facts = await this.facts();
     const paths = new Paths(facts.Root, facts.ComputerName);
     const files = new HostFiles(host);
-    return {
+    const on: ReadyNode = {
       node: this,
       host,
       facts,
@@ -79,5 +83,7 @@ export class HyperVNode {
       adapters: new Adapters(host),
       marks: new MarkFiles(files, paths),
     };
+    await this.opening(on);
+    return on;
   }
 }

@@ -1,5 +1,7 @@
 import type { ServerId } from '@omnivisor/contracts';
 
+export const CONSOLE_LOG = 'console.log';
+
 /** Where things lie below the host script's folder. */
 export class Paths {
   /** @param host whose files these are: members of a cluster share the folder and know different things of a guest */
@@ -18,6 +20,13 @@ export class Paths {
   get storage(): string {
     return `${this.root}\\storage`;
   }
+  /** Which computer each member of a cluster is, by the name that the configuration has for it. */
+  get members(): string {
+    return `${this.root}\\members`;
+  }
+  member(name: string): string {
+    return `${this.members}\\${name.toLowerCase().replace(/[^a-z0-9.-]/g, '_')}`;
+  }
   get marks(): string {
     return `${this.root}\\marks\\${this.host}`;
   }
@@ -32,7 +41,7 @@ export class Paths {
     return `${this.images}\\${sha256.toLowerCase()}.${format}`;
   }
   consoleLog(id: ServerId): string {
-    return this.guest(id, 'console.log');
+    return this.guest(id, CONSOLE_LOG);
   }
 }
 

@@ -5,6 +5,7 @@ import type { ProbeReport } from '../hypervisor-driver.js';
 import { HypervisorError } from '../hypervisor-driver.js';
 import { PROTOCOL } from './host-channel.js';
 import { OLDEST_BUILD, VmHost } from './host-facts.js';
+import { settledSoon } from './members.js';
 import { mayMigrate } from './migration.js';
 import type { HyperVNode, ReadyNode } from './node.js';
 import { powerOf } from './operations/machines.js';
@@ -37,17 +38,20 @@ const TRAITS = [
   ...[networkNeeds.antiSpoofing, networkNeeds.prefixes, networkNeeds.securityGroups].map(({ trait }) => trait),
 ] as const;
 
+/** All of them are Windows 10.0; so the build counts, which grows with each: 10.0.20348 is 10020348, as Nova reads it. */
+const versionOf = (build: number): number => 10_000_000 + build;
+
 const answer = (
   health: ProbeReport['health'],
   reason: string,
   version: string | null = null,
-  details: { traits?: readonly string[]; processors?: readonly string[] } = {},
+  details: { build?: number; traits?: readonly string[]; processors?: readonly string[] } = {},
 ): ProbeReport => ({
   health,
   reason,
   version,
   hypervisorType: 'hyperv',
-  hypervisorVersion: 10_000_000,
+  hypervisorVersion: versionOf(details.build ?? 0),
   traits: details.traits ?? [],
   cpuInfo: { arch: 'x86_64', model: details.processors?.[0] ?? 'unknown' },
 });
@@ -57,10 +61,21 @@ class Finding extends Error {
     readonly health: 'unhealthy' | 'undetected',
     message: string,
     readonly version: string | null = null,
+    /** It may come back by itself: the other members of a cluster do without it until then. */
+    readonly isAway = false,
   ) {
     super(message);
   }
 }
+
+/** What was found of those that answer, if what keeps the others away is not for an operator to mend first. */
+const sorted = <T>(results: readonly PromiseSettledResult<T>[]): { found: T[]; away: Finding[] } => {
+  const found = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  const findings = results.flatMap((result) => (result.status === 'rejected' ? [asFinding(result.reason)] : []));
+  const worst = findings.find(({ isAway }) => !isAway) ?? (found.length === 0 ? findings[0] : undefined);
+  if (worst) throw worst;
+  return { found, away: findings };
+};
 
 /** @returns healthy when a guest without a disk came on; otherwise what is in the way, in words for an operator */
 export const probeNodes = async (
@@ -81,11 +96,17 @@ export const probeNodes = async (
   aborted.catch(() => undefined);
   let version: string | null = null;
   try {
-    const found = await Promise.race([Promise.all(nodes.map((node) => probeNode(node, switches))), aborted]);
+    const asked = settledSoon(nodes.map((node) => probeNode(node, switches)));
+    const { found, away } = sorted(await Promise.race([asked, aborted]));
     version = found[0]!.version;
-    const hosts = found.map((f) => f.version).join('; ');
+    const hosts = [
+      `a guest was switched on and off on ${found.map((f) => f.version).join('; ')}`,
+      ...away.map(({ message }) => `another member of the cluster is left out: ${message}`),
+    ].join('; ');
     return {
-      report: answer('healthy', `a guest was switched on and off on ${hosts}`, version, {
+      report: answer('healthy', hosts, version, {
+        // What an image asks for holds wherever in the cluster its guest runs.
+        build: Math.min(...found.map((f) => f.build)),
         traits: TRAITS,
         processors: found[0]!.processors,
       }),
@@ -100,7 +121,12 @@ export const probeNodes = async (
 const asFinding = (error: unknown): Finding => {
   if (error instanceof Finding) return error;
   if (error instanceof HypervisorError)
-    return new Finding('unhealthy', `${error.message}${error.native ? `: ${error.native}` : ''}`);
+    return new Finding(
+      'unhealthy',
+      `${error.message}${error.native ? `: ${error.native}` : ''}`,
+      null,
+      error.code === 'unavailable',
+    );
   return new Finding('unhealthy', String(error));
 };
 
@@ -132,7 +158,7 @@ const probeNode = async (node: HyperVNode, switches: readonly string[]) => {
   if (!facts.Module)
     throw new Finding('undetected', 'the Hyper-V role with its PowerShell module is not installed', version);
   if (facts.ManagementService !== 'Running')
-    throw new Finding('unhealthy', `the service vmms is ${facts.ManagementService ?? 'missing'}`, version);
+    throw new Finding('unhealthy', `the service vmms is ${facts.ManagementService ?? 'missing'}`, version, true);
   const [host] = await on.host.get('Get-VMHost', {}, VmHost);
   const there = new Set(
     (await on.host.get('Get-VMSwitch', {}, z.object({ Name: z.string() }))).map(({ Name }) => Name),
@@ -140,7 +166,7 @@ const probeNode = async (node: HyperVNode, switches: readonly string[]) => {
   const missing = switches.filter((name) => !there.has(name));
   if (missing.length > 0) throw new Finding('unhealthy', `there is no virtual switch ${missing.join(', ')}`, version);
   await runGuest(on);
-  return { version, processors: facts.Processors, migrates: mayMigrate(host!, facts.DelegatesTo) };
+  return { version, build: hello.build, processors: facts.Processors, migrates: mayMigrate(host!, facts.DelegatesTo) };
 };
 
 const PROBE = 'omnivisor-probe-';

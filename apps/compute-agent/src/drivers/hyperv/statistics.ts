@@ -1,6 +1,6 @@
 import { mib } from '@omnivisor/contracts';
 import { z } from 'zod';
-import { type GuestStatistics, HypervisorError } from '../hypervisor-driver.js';
+import { type GuestStatistics, HypervisorError, type TrafficCounters } from '../hypervisor-driver.js';
 import type { Guest } from './guests.js';
 import { machine } from './host-call.js';
 import { powerOf } from './operations/machines.js';
@@ -8,7 +8,13 @@ import { powerOf } from './operations/machines.js';
 const MIB = 1024 ** 2;
 
 const Usage = z.object({ Uptime: z.number(), MemoryAssigned: z.number(), MemoryDemand: z.number() });
-/** Disk figures of resource metering are MiB, since it was switched on. */
+/** What goes through one meter of an adapter. Its traffic is MiB, since metering was switched on. */
+const Meter = z.object({
+  NetworkAdapter: z.object({ MacAddress: z.string() }).nullable(),
+  Direction: z.enum(['Inbound', 'Outbound', 'Both']),
+  TotalTraffic: z.number(),
+});
+/** Figures of resource metering are MiB, since it was switched on. */
 const Metering = z.object({
   HardDiskMetrics: z
     .array(
@@ -19,9 +25,23 @@ const Metering = z.object({
       }),
     )
     .nullable(),
+  NetworkMeteredTrafficReport: z.array(Meter).nullable(),
 });
 
-/** Hyper-V tells of CPU and network as averages of a period, which are no counters; so those are left out. */
+/** Of a packet the meter with the longest match counts, so they add up. One that counts both ways tells of neither. */
+const trafficOf = (
+  meters: readonly z.output<typeof Meter>[] | null | undefined,
+  mac: string,
+  way: 'Inbound' | 'Outbound',
+): TrafficCounters | null => {
+  const own = (meters ?? []).filter(({ NetworkAdapter }) => NetworkAdapter?.MacAddress === mac);
+  const counted = own.filter(({ Direction }) => Direction === way);
+  if (counted.length === 0 || own.some(({ Direction }) => Direction === 'Both')) return null;
+  const bytes = counted.reduce((sum, { TotalTraffic }) => sum + TotalTraffic, 0) * MIB;
+  return { bytes, packets: null, errors: null, drops: null };
+};
+
+/** Hyper-V tells of CPUs as an average of a period, which is no counter; so that is left out. */
 export const readStatistics = async ({ on, vm, mark }: Guest): Promise<GuestStatistics> => {
   if (['shutdown', 'suspended'].includes(powerOf(vm.State)))
     throw new HypervisorError('fault', 'a guest that is off has no statistics');
@@ -44,8 +64,8 @@ export const readStatistics = async ({ on, vm, mark }: Guest): Promise<GuestStat
     nics: Object.entries(mark.ports).map(([portId, mac]) => ({
       portId,
       mac: mac.toLowerCase().match(/../g)!.join(':'),
-      received: null,
-      sent: null,
+      received: trafficOf(metering?.NetworkMeteredTrafficReport, mac, 'Inbound'),
+      sent: trafficOf(metering?.NetworkMeteredTrafficReport, mac, 'Outbound'),
     })),
     disks: (metering?.HardDiskMetrics ?? []).flatMap(({ VirtualHardDisk, DataRead, DataWritten }) => {
       const disk = named.get(VirtualHardDisk?.Path?.toLowerCase() ?? '');

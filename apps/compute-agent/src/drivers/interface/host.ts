@@ -20,6 +20,8 @@ export interface ProbeReport {
 /** What a host has, used or not. */
 export interface HostInventory {
   readonly vcpus: number;
+  /** Processors for servers that have CPUs of their own, beside those of `vcpus`; absent when there are none. */
+  readonly dedicatedCpus?: number;
   readonly memoryMib: number;
   readonly diskGib: number;
 }

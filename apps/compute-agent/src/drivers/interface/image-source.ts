@@ -9,6 +9,8 @@ export type DiskFormat = (typeof DISK_FORMATS)[number];
 export interface ImageSource {
   /** Said by who inspected the bytes; a driver never guesses it. They refer to no other file. */
   readonly format: DiskFormat;
+  /** True: the disk of one server, which moves here. What a driver brings to its host for this source goes with the call. */
+  readonly isPrivate?: boolean;
   /**
    * The bytes as a file on the agent's machine, fetched once however often it is asked for. Never to be changed, and it
    * may be removed as soon as the call it was given to has ended.

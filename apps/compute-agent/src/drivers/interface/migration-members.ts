@@ -100,10 +100,14 @@ export interface Adoption {
   /** Guests of this host without any cloud's mark. */
   candidates(): Promise<ForeignGuest[]>;
   /**
-   * Marks the guest. Its network interfaces stay where they are; `nics` says which port each stands for, by MAC.
+   * Marks the guest. Its network interfaces stay; `nics` says which port each stands for, by MAC, and where the driver sees to
+   * guards they hold from then on. When it rejects, the guest is as before.
    * Already adopted under this mark: succeeds. @throws HypervisorError `fault` when there is no such candidate
    */
   adopt(nativeId: string, mark: GuestMark, nics: readonly GuestNic[]): Promise<FoundGuest>;
-  /** Takes the mark off and leaves the guest as it is. Of a server that is not there: succeeds. */
+  /**
+   * Takes the mark off, and puts back what adoption changed of the guest's interfaces; else it stays as it is. Of a server that is
+   * not there: succeeds.
+   */
   release(id: ServerId): Promise<void>;
 }

@@ -1,7 +1,7 @@
 import { attachedName, attachedNode, Channels, diskDevice, localNode, type Properties, romNode } from './blocks.js';
 import { type GuestDefinition, guestName, type LocalDisk, type Nic } from './definition.js';
 import { DISK_FILES, FILES, TPM_SOCKET } from './files.js';
-import type { Execution } from './guest-cpu.js';
+import { cpuArgument, type Execution } from './guest-cpu.js';
 import { fixedPlace, isQ35, placeOf, portArguments } from './slots.js';
 
 export const FIRMWARE = {
@@ -11,6 +11,9 @@ export const FIRMWARE = {
 
 /** File descriptors of the network devices begin here; what starts QEMU opens them. */
 export const FIRST_DESCRIPTOR = 10;
+
+/** Name of the channel to the guest agent. */
+export const AGENT_CHANNEL = 'agent0';
 
 /** Name of the node that holds what the guest remembered. */
 export const MEMORY_NODE = 'memory';
@@ -31,7 +34,7 @@ export const argumentsFor = (guest: GuestDefinition, execution: Execution, extra
     ],
     ...['-nodefaults', '-no-user-config', '-S', '-no-shutdown'],
     ...['-accel', execution.accel === 'kvm' ? 'kvm' : 'tcg,thread=multi,tb-size=64'],
-    ...['-cpu', [execution.cpuModel, ...(guest.windows && execution.accel === 'kvm' ? ENLIGHTENMENTS : [])].join()],
+    ...['-cpu', cpuArgument(execution, guest.windows && execution.accel === 'kvm' ? ENLIGHTENMENTS : [])],
     ...machineArguments(guest),
     ...['-sandbox', 'on,obsolete=deny,spawn=deny,resourcecontrol=deny'],
     ...(execution.runAs === null ? [] : ['-runas', `${execution.runAs}:${execution.runAs}`]),
@@ -171,8 +174,8 @@ const nicArguments = (guest: GuestDefinition, nic: Nic, descriptor: number): str
 
 const agentArguments = (guest: GuestDefinition): string[] => [
   ...['-device', `virtio-serial-pci,id=serial,${fixedPlace(guest, 'serial')}`],
-  ...['-chardev', `socket,id=agent0,path=${FILES.agent},server=on,wait=off`],
-  ...['-device', 'virtserialport,bus=serial.0,chardev=agent0,name=org.qemu.guest_agent.0'],
+  ...['-chardev', `socket,id=${AGENT_CHANNEL},path=${FILES.agent},server=on,wait=off`],
+  ...['-device', `virtserialport,bus=serial.0,chardev=${AGENT_CHANNEL},name=org.qemu.guest_agent.0`],
 ];
 
 const tpmArguments = (model: NonNullable<GuestDefinition['tpm']>): string[] => [

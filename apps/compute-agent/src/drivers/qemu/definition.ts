@@ -62,6 +62,8 @@ const Cdrom = z.object({ file: z.string(), boot: z.boolean() });
 
 const Topology = z.object({ sockets: z.number(), cores: z.number(), threads: z.number() });
 
+const Cpus = z.array(z.number().int().nonnegative()).nullable().optional();
+
 /** What a resize changes, and its revert brings back. */
 export const Size = z.object({
   vcpus: z.number().int().positive().max(255),
@@ -126,7 +128,17 @@ export const GuestDefinition = Hardware.extend(Size.shape).extend({
       bus: DiskBus.nullable().default(null),
     })
     .nullable(),
-  before: z.object({ size: Size, disks: z.array(LocalDisk) }).nullable(),
+  /** Processors of the machine that are its alone, one for each vCPU; null or absent: it shares what others share. */
+  cpus: Cpus,
+  before: z
+    .object({
+      size: Size,
+      disks: z.array(LocalDisk),
+      cpus: Cpus,
+      /** What the flavor asked for; absent where an older agent made the resize. */
+      extraSpecs: z.record(z.string(), z.string()).optional(),
+    })
+    .nullable(),
   /** The disks lie on storage that other hosts have too; of a guest that has moved: where it has them still. */
   shared: z.boolean(),
   /** Somebody else made it: how it is started, and the ports that its interfaces stand for. */

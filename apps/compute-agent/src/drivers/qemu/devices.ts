@@ -1,4 +1,5 @@
 import { type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
+import { policyOf } from './dedicated-cpus.js';
 import { DiskBus, type Hardware } from './definition.js';
 
 /** Machine types as `qemu -machine help` tells them: the versioned name behind each alias, and every name. */
@@ -38,8 +39,6 @@ const NONE = /^$/;
 
 /** What image (`hw_…`) and flavor (`hw:…`) may ask for, and the one value of it that is served here. */
 const ONLY: Readonly<Record<string, RegExp>> = {
-  cpu_policy: /^shared$/,
-  cpu_thread_policy: NONE,
   cpu_realtime: NO,
   cpu_realtime_mask: NONE,
   cpu_dedicated_mask: NONE,
@@ -72,6 +71,7 @@ const choose = <T>(table: Readonly<Record<string, T>>, property: string, wanted:
 
 /** @throws HypervisorError `unsupported` for a wish that nothing here knows how to grant */
 export const refuseWishes = ({ image, flavor }: Pick<GuestSpec, 'image' | 'flavor'>): void => {
+  policyOf({ image, flavor });
   for (const [key, value] of Object.entries(flavor.extraSpecs))
     if (REFUSED_EXTRA_SPECS.some((refused) => refused.test(key)))
       throw new HypervisorError('unsupported', `this host cannot serve the extra spec ${key}=${value}`);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { executionOf, guestCpu, refuseOtherCpu } from './guest-cpu.js';
+import { cpuArgument, executionOf, guestCpu, refuseOtherCpu } from './guest-cpu.js';
 
 const kvm = (flags: string[], vendor = 'GenuineIntel') =>
   guestCpu({ accel: 'kvm', cpuModel: 'host' }, { vendor, flags });
@@ -21,9 +21,21 @@ describe('a guest that goes on elsewhere', () => {
     expect(() => refuseOtherCpu(kvm(['avx', 'avx2']), kvm(['avx']))).toThrow(refusal(/lacks.*HW_CPU_X86_AVX2$/));
   });
 
+  it('is refused by another model of the operator, and, by KVM, on another vendor, which it sees with any model', () => {
+    const chosen = (cpuModel: string, vendor: string) =>
+      guestCpu({ accel: 'kvm', cpuModel, isWhole: true }, { vendor, flags: ['avx2'] });
+    refuseOtherCpu(chosen('Nehalem', 'GenuineIntel'), chosen('Nehalem', 'GenuineIntel'));
+    const nehalem = chosen('Nehalem', 'GenuineIntel');
+    expect(() => refuseOtherCpu(nehalem, chosen('Westmere', 'GenuineIntel'))).toThrow(refusal(/CPU Westmere/));
+    expect(() => refuseOtherCpu(nehalem, chosen('Nehalem', 'AuthenticAMD'))).toThrow(refusal(/AuthenticAMD/));
+    refuseOtherCpu({ ...nehalem, vendor: '' }, nehalem);
+  });
+
   it('is known by how its process was started, whatever this agent would do', () => {
     const command = 'qemu -name x -accel tcg,thread=multi,tb-size=64 -cpu max -m 16'.split(' ');
     expect(executionOf(command)).toEqual({ accel: 'tcg', cpuModel: 'max' });
     expect(executionOf('qemu -accel kvm -cpu host,hv_time=on'.split(' '))).toEqual({ accel: 'kvm', cpuModel: 'host' });
+    const whole = { accel: 'kvm', cpuModel: 'Nehalem', isWhole: true } as const;
+    expect(executionOf(['qemu', '-accel', 'kvm', '-cpu', cpuArgument(whole, ['hv_time=on'])])).toEqual(whole);
   });
 });

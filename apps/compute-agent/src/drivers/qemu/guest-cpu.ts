@@ -6,6 +6,8 @@ import { HypervisorError } from '../hypervisor-driver.js';
 export interface Execution {
   readonly accel: 'kvm' | 'tcg';
   readonly cpuModel: string;
+  /** The model was chosen by an operator: a guest that would lack one of its features does not start. */
+  readonly isWhole?: boolean;
   /** User and group of the process once it holds its devices; null: it stays who started it. */
   readonly runAs: number | null;
 }
@@ -16,7 +18,7 @@ const word = z.string().max(64);
 export const GuestCpu = z.strictObject({
   accel: z.enum(['kvm', 'tcg']),
   model: word,
-  /** Of the machine, where guests have its own CPU; else empty. */
+  /** Of the machine, where guests have its own CPU, or a chosen model by KVM, which has the machine's vendor; else empty. */
   vendor: word,
   /** Names of os-traits. */
   traits: z.array(word).max(200),
@@ -25,19 +27,35 @@ export type GuestCpu = z.infer<typeof GuestCpu>;
 
 /** @param machine the machine's own CPU, as Linux tells it */
 export const guestCpu = (
-  { accel, cpuModel }: Pick<Execution, 'accel' | 'cpuModel'>,
+  { accel, cpuModel, isWhole }: Omit<Execution, 'runAs'>,
   machine: { readonly vendor: string; readonly flags: readonly string[] },
-): GuestCpu => ({
-  accel,
-  model: cpuModel,
-  ...(cpuModel === 'host' ? { vendor: machine.vendor, traits: cpuTraits(machine.flags) } : { vendor: '', traits: [] }),
-});
+): GuestCpu => {
+  const isOwn = cpuModel === 'host' || (accel === 'kvm' && cpuModel === 'max');
+  return {
+    accel,
+    model: cpuModel,
+    vendor: isOwn || (isWhole && accel === 'kvm') ? machine.vendor : '',
+    traits: isOwn ? cpuTraits(machine.flags) : [],
+  };
+};
 
 /** How a process was started, which may be otherwise than this agent would start it. */
-export const executionOf = (command: readonly string[]): Pick<Execution, 'accel' | 'cpuModel'> => {
-  const value = (option: string) => command[command.indexOf(option) + 1]?.split(',')[0] ?? '';
-  return { accel: value('-accel') === 'kvm' ? 'kvm' : 'tcg', cpuModel: value('-cpu') };
+export const executionOf = (command: readonly string[]): Omit<Execution, 'runAs'> => {
+  const values = (option: string) => command[command.indexOf(option) + 1]?.split(',') ?? [];
+  const [cpuModel = '', ...features] = values('-cpu');
+  return {
+    accel: values('-accel')[0] === 'kvm' ? 'kvm' : 'tcg',
+    cpuModel,
+    ...(features.includes(WHOLE) ? { isWhole: true } : {}),
+  };
 };
+
+/** QEMU's word for a CPU that has every feature of its model, or is none. */
+const WHOLE = 'enforce';
+
+/** The argument of `-cpu`, with what else a guest needs of its CPU. */
+export const cpuArgument = ({ cpuModel, isWhole }: Omit<Execution, 'runAs'>, more: readonly string[] = []): string =>
+  [cpuModel, ...(isWhole ? [WHOLE] : []), ...more].join();
 
 const named = ({ accel, model }: GuestCpu) => `${accel === 'kvm' ? 'KVM' : 'emulation'} with the CPU ${model}`;
 
@@ -45,7 +63,8 @@ const named = ({ accel, model }: GuestCpu) => `${accel === 'kvm' ? 'KVM' : 'emul
 export const refuseOtherCpu = (before: GuestCpu, here: GuestCpu): void => {
   if (before.accel !== here.accel || before.model !== here.model)
     throw new HypervisorError('unsupported', `the guest ran by ${named(before)}, and this host has ${named(here)}`);
-  if (before.vendor !== here.vendor)
+  // Older agents do not tell it of every model.
+  if (before.vendor && here.vendor && before.vendor !== here.vendor)
     throw new HypervisorError('unsupported', `the guest ran on ${before.vendor}, and this host is ${here.vendor}`);
   const missing = before.traits.filter((trait) => !here.traits.includes(trait));
   if (missing.length > 0)

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { cpuList } from '../common/cpu-set.js';
 import { asHypervisorError } from '../common/native-command.js';
 import { HypervisorError } from '../hypervisor-driver.js';
 import { enterGroups, joinGroups, leaveGroups, scopeProperties } from './cgroups.js';
@@ -46,6 +47,8 @@ export interface Launch {
   readonly guest: GuestDefinition;
   readonly qemu: string;
   readonly args: readonly string[];
+  /** Processors that it may run on; null: all. */
+  readonly cpus: readonly number[] | null;
   /** The process answers its control socket. */
   ready(): Promise<boolean>;
   readonly timeout: number;
@@ -56,8 +59,11 @@ export interface Launch {
  * Starts QEMU in a session, process group and, where possible, cgroup of its own: nothing that ends the agent ends it.
  * @throws HypervisorError with QEMU's own words in `native` when it does not come up
  */
-export const launch = async ({ dir, guest, qemu, args, ready, timeout, signal }: Launch): Promise<void> => {
-  const [program, ...rest] = [...systemdScope(guest), ...commandFor(guest, qemu, args)] as [string, ...string[]];
+export const launch = async ({ dir, guest, qemu, args, cpus, ready, timeout, signal }: Launch): Promise<void> => {
+  const [program, ...rest] = [...systemdScope(guest), ...onCpus(cpus), ...commandFor(guest, qemu, args)] as [
+    string,
+    ...string[],
+  ];
   const log = openSync(join(dir, FILES.stderr), 'w', 0o600);
   let ended: string | null = null;
   let failure: Error | null = null;
@@ -100,6 +106,8 @@ export const launch = async ({ dir, guest, qemu, args, ready, timeout, signal }:
   const tpm = findTpm(dir);
   if (tpm !== null) joinGroups(tpm, pid);
 };
+
+const onCpus = (cpus: readonly number[] | null): string[] => (cpus === null ? [] : ['taskset', '-c', cpuList(cpus)]);
 
 /** Only root can open network devices and take a process's network away; an adopted guest has its own. */
 const commandFor = ({ adopted, nics }: GuestDefinition, qemu: string, args: readonly string[]): string[] => {

@@ -8,8 +8,10 @@ import { PROBE_EXIT_CODE, probeGuest } from '../common/tiny-guest.js';
 import { HypervisorError, type ProbeReport } from '../hypervisor-driver.js';
 import { limitsHere } from './cgroups.js';
 import { FIRMWARE } from './command-line.js';
+import { askModels, type CpuModel } from './cpu-models.js';
 import type { MachineTypes } from './devices.js';
-import type { Execution } from './guest-cpu.js';
+import { cpuArgument, type Execution } from './guest-cpu.js';
+import { hasThreads, machineCpus } from './machine-cpus.js';
 import { hasTpm } from './tpm.js';
 
 /** What QEMU can do on this host, found out by running guests. */
@@ -17,6 +19,8 @@ export interface Capabilities {
   readonly execution: Execution;
   readonly machines: MachineTypes;
   readonly version: string;
+  /** Flags of the CPU that guests get, as far as QEMU tells them. */
+  readonly cpuFlags?: readonly string[];
   /** A guest can have an emulated TPM. */
   readonly hasTpm: boolean;
   /** What was tried and what came back, one clause each. */
@@ -27,6 +31,8 @@ export interface ProbeOptions {
   readonly qemu: string;
   /** Nothing else is tried than this one. */
   readonly accel?: 'kvm' | 'tcg';
+  /** Guests get the first of these models of QEMU that can be run whole, or none. */
+  readonly cpuModels?: readonly string[];
   /** User id for the processes of guests; null keeps the agent's. */
   readonly runAs: number | null;
 }
@@ -36,11 +42,7 @@ export interface ProbeOptions {
  * guests never run, or one that aborts QEMU with one CPU model and hangs with another.
  */
 const PATIENCE = { kvm: 2_000, tcg: 10_000 };
-const CANDIDATES = [
-  { accel: 'kvm', cpuModel: 'host' },
-  { accel: 'kvm', cpuModel: 'qemu64' },
-  { accel: 'tcg', cpuModel: 'max' },
-] as const;
+const DEFAULT_MODELS = { kvm: ['host', 'qemu64'], tcg: ['max'] } as const;
 
 /** @throws HypervisorError `unsupported` when QEMU is missing, `unavailable` when no guest runs; `message` says what was tried */
 export const findCapabilities = async (options: ProbeOptions, signal: AbortSignal): Promise<Capabilities> => {
@@ -49,19 +51,63 @@ export const findCapabilities = async (options: ProbeOptions, signal: AbortSigna
   await run('qemu-img', ['--version'], { signal });
   const canEmulateTpm = await hasTpm();
   const tried: string[] = [];
-  for (const { accel, cpuModel } of CANDIDATES) {
+  for (const accel of ['kvm', 'tcg'] as const) {
     if (options.accel && options.accel !== accel) continue;
     if (accel === 'kvm' && !existsSync('/dev/kvm')) {
-      if (cpuModel === 'host') tried.push('kvm: no /dev/kvm');
+      tried.push('kvm: no /dev/kvm');
       continue;
     }
-    const execution: Execution = { accel, cpuModel, runAs: options.runAs };
-    const failure = await tryGuest(options, execution, signal);
-    tried.push(`${accel} with CPU ${cpuModel}: ${failure ?? 'a guest ran'}`);
-    if (failure === null)
-      return { execution, machines, version, tried: [...tried, limitsHere()], hasTpm: canEmulateTpm };
+    const candidates = await candidatesOf(options, accel, signal);
+    for (const { cpuModel, isWhole, flags, lack } of candidates) {
+      if (lack) {
+        tried.push(`${accel} with CPU ${cpuModel}: ${lack}`);
+        continue;
+      }
+      const execution: Execution = { accel, cpuModel, ...(isWhole ? { isWhole } : {}), runAs: options.runAs };
+      const failure = await tryGuest(options, execution, signal);
+      tried.push(`${accel} with CPU ${cpuModel}: ${failure ?? 'a guest ran'}`);
+      if (failure !== null) continue;
+      const cpuFlags = flags.length > 0 ? { cpuFlags: flags } : {};
+      return { execution, machines, version, tried: [...tried, limitsHere()], hasTpm: canEmulateTpm, ...cpuFlags };
+    }
+    // An emulated CPU would have the model that was asked for, and not be what was asked for.
+    if (candidates.every(({ lack }) => lack)) break;
   }
   throw new HypervisorError('unavailable', tried.join('; '));
+};
+
+interface Candidate {
+  readonly cpuModel: string;
+  readonly isWhole: boolean;
+  readonly flags: readonly string[];
+  /** Why guests cannot have it here; empty when they can. */
+  readonly lack: string;
+}
+
+/** As good as the machine, or the accelerator, has it: the kernel, or this release, knows what that is. */
+const WHATEVER_THERE_IS = ['host', 'max'];
+
+/** Models in the order in which they are tried. */
+const candidatesOf = async (
+  { qemu, cpuModels }: ProbeOptions,
+  accel: 'kvm' | 'tcg',
+  signal: AbortSignal,
+): Promise<Candidate[]> => {
+  const names = cpuModels ?? DEFAULT_MODELS[accel];
+  const asked = names.filter((name) => !WHATEVER_THERE_IS.includes(name));
+  // Where QEMU does not run by this accelerator, no guest will either, and that is what is told.
+  const told = asked.length > 0 ? await askModels(qemu, accel, asked, PATIENCE[accel], signal).catch(() => []) : [];
+  return names.map((cpuModel) => {
+    const model = told.find(({ name }) => name === cpuModel);
+    const isWhole = cpuModels !== undefined;
+    return { cpuModel, isWhole, flags: model?.flags ?? [], lack: isWhole ? lackOf(model) : '' };
+  });
+};
+
+const lackOf = (model: CpuModel | undefined): string => {
+  if (!model) return '';
+  if (model.missing === null) return 'QEMU knows no such model (OMNIVISOR_CPU_MODEL)';
+  return model.missing.length === 0 ? '' : `this host lacks ${model.missing.join(', ')}`;
 };
 
 /** @returns null when the guest ran, else what happened */
@@ -70,7 +116,7 @@ const tryGuest = (options: ProbeOptions, execution: Execution, signal: AbortSign
   const disk = join(dir, 'probe.img');
   writeFileSync(disk, probeGuest());
   const args = [
-    ...['-machine', 'pc', '-accel', execution.accel, '-cpu', execution.cpuModel, '-m', '16'],
+    ...['-machine', 'pc', '-accel', execution.accel, '-cpu', cpuArgument(execution), '-m', '16'],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-sandbox', 'on,obsolete=deny,spawn=deny,resourcecontrol=deny'],
     ...(execution.runAs === null ? [] : ['-runas', `${execution.runAs}:${execution.runAs}`]),
@@ -121,7 +167,7 @@ export const reportOf = (found: Capabilities | HypervisorError): ProbeReport => 
       health: found.code === 'unsupported' ? 'undetected' : 'unhealthy',
       reason: found.native ? `${found.message}: ${found.native.split('\n')[0]}` : found.message,
     };
-  const { accel, cpuModel } = found.execution;
+  const { accel, cpuModel, isWhole } = found.execution;
   const kvm = accel === 'kvm';
   const cores = availableParallelism();
   return {
@@ -137,14 +183,16 @@ export const reportOf = (found: Capabilities | HypervisorError): ProbeReport => 
       ...firmwareTraits(),
       ...(found.hasTpm ? TPM_TRAITS : []),
       `CUSTOM_ACCEL_${accel.toUpperCase()}`,
-      ...(kvm ? cpuTraits(flags) : TCG_TRAITS),
+      ...(found.cpuFlags ? cpuTraits(found.cpuFlags) : kvm ? cpuTraits(flags) : TCG_TRAITS),
+      ...(isWhole ? [cpuModelTrait(cpuModel)] : []),
+      ...(hasThreads(machineCpus()) ? ['HW_CPU_HYPERTHREADING'] : []),
     ],
     cpuInfo: {
       arch: 'x86_64',
-      model: kvm ? model : cpuModel,
+      model: kvm && !isWhole ? model : cpuModel,
       vendor,
       topology: { sockets: 1, cores, threads: 1 },
-      features: kvm ? flags : [],
+      features: found.cpuFlags ?? (kvm ? flags : []),
     },
   };
 };
@@ -163,6 +211,10 @@ const COMPUTE_TRAITS = [
   'COMPUTE_FIRMWARE_BIOS',
   'CUSTOM_VM_MODE_HVM',
 ];
+
+/** Of hosts whose guests have this model of QEMU, all of it. */
+export const cpuModelTrait = (model: string): string =>
+  `CUSTOM_CPU_MODEL_${model.toUpperCase().replace(/[^A-Z0-9]/g, '_')}`;
 
 const TPM_TRAITS = ['2_0', 'TIS', 'CRB'].map((kind) => `COMPUTE_SECURITY_TPM_${kind}`);
 

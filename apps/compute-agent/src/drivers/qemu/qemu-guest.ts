@@ -1,8 +1,9 @@
 import type { ServerId } from '@omnivisor/contracts';
 import { HypervisorError } from '../hypervisor-driver.js';
-import { argumentsFor } from './command-line.js';
+import { AGENT_CHANNEL, argumentsFor } from './command-line.js';
 import { type GuestDefinition, guestName } from './definition.js';
 import { FILES } from './files.js';
+import { GuestAgentClient } from './guest-agent-client.js';
 import type { Execution } from './guest-cpu.js';
 import { findProcess, kill, launch, waitForEnd } from './guest-process.js';
 import type { GuestStore } from './guest-store.js';
@@ -18,6 +19,8 @@ export interface QemuGuestSettings {
   /** Milliseconds until a silent QEMU counts as not answering. */
   readonly answerTimeout: number;
   readonly startTimeout: number;
+  /** Milliseconds until a silent guest agent counts as not answering. */
+  readonly agentPatience: number;
   /** True once the driver was closed: nothing connects to guests any more. */
   isClosed(): boolean;
   /** A guest changed by itself. */
@@ -53,6 +56,10 @@ export class QemuGuest {
     }
   }
 
+  pid(guest: GuestDefinition): number | null {
+    return findProcess(this.dir, guest);
+  }
+
   hasProcess(guest: GuestDefinition): boolean {
     return findProcess(this.dir, guest) !== null;
   }
@@ -81,6 +88,7 @@ export class QemuGuest {
     execution: Execution,
     signal: AbortSignal,
     extra: readonly string[] = [],
+    cpus: readonly number[] | null = null,
   ): Promise<void> {
     const { store, qemu, startTimeout } = this.settings;
     this.disconnect();
@@ -92,6 +100,7 @@ export class QemuGuest {
       guest,
       qemu,
       args: argumentsFor(guest, execution, extra),
+      cpus,
       timeout: startTimeout,
       signal,
       ready: () =>
@@ -107,7 +116,8 @@ export class QemuGuest {
   }
 
   /**
-   * Presses the power button, again every few seconds as a guest that is still booting misses it, and waits.
+   * Asks by the guest agent, where there is one, and else presses the power button, again every few seconds as a guest that
+   * is still booting misses it, and waits.
    * @returns false when the guest did not react in time, or the wait was aborted
    */
   async shutDown(guest: GuestDefinition, patience: number, signal: AbortSignal): Promise<boolean> {
@@ -129,13 +139,32 @@ export class QemuGuest {
         unlisten();
       };
     });
+    let agent: GuestAgentClient | null = null;
     try {
-      await qmp.call('system_powerdown');
+      agent = guest.hasAgent ? await this.askAgent(qmp, patience / 2) : null;
+      if (signal.aborted) return false;
+      if (!agent) await qmp.call('system_powerdown');
       again = setInterval(() => void qmp.call('system_powerdown').catch(() => undefined), PRESS_AGAIN);
       return await isDown;
     } finally {
       clearInterval(again);
       stop();
+      agent?.close();
+    }
+  }
+
+  /** Null when no agent answers. It says nothing when it shuts its guest down. */
+  private async askAgent(qmp: QmpClient, patience: number): Promise<GuestAgentClient | null> {
+    const channels = await qmp.call<{ label: string; 'frontend-open': boolean }[]>('query-chardev');
+    // Nothing in the guest has opened its end.
+    if (!channels.some((channel) => channel.label === AGENT_CHANNEL && channel['frontend-open'])) return null;
+    const { store, agentPatience } = this.settings;
+    try {
+      const agent = await GuestAgentClient.connect(store.path(this.id, FILES.agent), Math.min(agentPatience, patience));
+      agent.tell('guest-shutdown', { mode: 'powerdown' });
+      return agent;
+    } catch {
+      return null;
     }
   }
 

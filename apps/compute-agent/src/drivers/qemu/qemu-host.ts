@@ -3,9 +3,11 @@ import { join } from 'node:path';
 import { mib, type PowerState, ServerId } from '@omnivisor/contracts';
 import { EventChannel } from '../common/event-channel.js';
 import { KeyedMutex } from '../common/keyed-mutex.js';
+import { MIGRATION_SILENCE } from '../common/migration/relay.js';
 import { asHypervisorError } from '../common/native-command.js';
 import { type FoundGuest, type HostInventory, HypervisorError } from '../hypervisor-driver.js';
 import { trimConsole } from './console-file.js';
+import { type CpuWishes, chooseCpus, refuseSets, sharedCpus } from './dedicated-cpus.js';
 import { CloudId, type GuestDefinition } from './definition.js';
 import { DiskTools } from './disk-tools.js';
 import { FILES } from './files.js';
@@ -14,6 +16,7 @@ import { kill } from './guest-process.js';
 import { GuestStore } from './guest-store.js';
 import { guestUser } from './guest-user.js';
 import { hostInventory } from './host-resources.js';
+import { grantedCpus, machineCpus, usualCpus } from './machine-cpus.js';
 import { storageId } from './migration/storage-id.js';
 import type { QemuDriverOptions } from './options.js';
 import { type Capabilities, cpuInfo, findCapabilities } from './probe.js';
@@ -22,7 +25,7 @@ import type { QmpClient } from './qmp-client.js';
 import { freePages } from './sizes.js';
 import { POWER, refuseAborted, refuseAway, stageOf } from './states.js';
 import { endTpm, startTpm } from './tpm.js';
-import { tune } from './tuning.js';
+import { confine, pin, tune } from './tuning.js';
 
 export const NEVER: AbortSignal = new AbortController().signal;
 const START_TIMEOUT = 30_000;
@@ -33,7 +36,10 @@ export class QemuHost {
   readonly channel = new EventChannel();
   readonly qemu: string;
   readonly answerTimeout: number;
+  readonly agentPatience: number;
   readonly unplugPatience: number;
+  readonly migrationSilence: number;
+  readonly migrationStandstill: number;
   /** Spawns of this object that are under way; what is `building` otherwise was left behind. */
   readonly building = new Set<ServerId>();
   private readonly guests = new Map<ServerId, QemuGuest>();
@@ -48,13 +54,96 @@ export class QemuHost {
     CloudId.parse(options.cloudId);
     this.qemu = options.qemu ?? 'qemu-system-x86_64';
     this.answerTimeout = options.answerTimeout ?? 5_000;
+    this.agentPatience = options.agentPatience ?? 10_000;
     this.unplugPatience = options.unplugPatience ?? 20_000;
+    this.migrationSilence = options.migrationSilence ?? MIGRATION_SILENCE;
+    this.migrationStandstill = options.migrationStandstill ?? 30_000;
     const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
     this.store = new GuestStore(join(options.stateDir, 'guests'), bootId);
   }
 
   inventory(): HostInventory {
-    return { ...hostInventory(this.storage), ...this.options.inventory };
+    const { cpus, inventory } = this.options;
+    const shared = this.sharedCpus();
+    return {
+      ...hostInventory(this.storage),
+      ...(shared === null ? {} : { vcpus: shared.length }),
+      ...(cpus === undefined ? {} : { dedicatedCpus: cpus.dedicated.length }),
+      ...inventory,
+    };
+  }
+
+  /** Processors for guests without CPUs of their own; null: all. */
+  sharedCpus(): readonly number[] | null {
+    return sharedCpus(this.options.cpus, usualCpus());
+  }
+
+  /**
+   * Processors for a guest that are its alone; null: it shares others. Whoever asks writes them down at once: until then
+   * they are free.
+   * @param kept what it has beside them, until its resize is settled
+   * @throws HypervisorError `unsupported`, `noResources`
+   */
+  ownCpus(id: ServerId, spec: CpuWishes, kept: readonly number[] = []): number[] | null {
+    const taken = new Set([...this.cpusOfOthers(id), ...kept]);
+    return chooseCpus(spec, this.options.cpus?.dedicated ?? [], taken, machineCpus());
+  }
+
+  /** Also of guests that are off: they find their CPUs free when they start. */
+  private cpusOfOthers(id: ServerId | null): Set<number> {
+    const others = this.store.ids().filter((other) => other !== id);
+    return new Set(
+      others.flatMap((other) => {
+        const guest = this.store.read(other);
+        return [...(guest?.cpus ?? []), ...(guest?.before?.cpus ?? [])];
+      }),
+    );
+  }
+
+  /** A guest that starts, with other CPUs where its own are not to be had any more. */
+  private onItsCpus(guest: GuestDefinition): GuestDefinition {
+    const { cpus, wishes, vcpus } = guest;
+    if (!cpus) return guest;
+    const { serverId: id } = guest.mark;
+    const taken = this.cpusOfOthers(id);
+    const dedicated = this.options.cpus?.dedicated ?? [];
+    if (cpus.every((cpu) => dedicated.includes(cpu) && !taken.has(cpu))) return guest;
+    const spec = { image: { properties: wishes.properties }, flavor: { vcpus, extraSpecs: wishes.extraSpecs } };
+    const next = { ...guest, cpus: this.ownCpus(id, spec, guest.before?.cpus ?? []) };
+    // Before anything runs on them.
+    const written = this.read(id);
+    if (written) this.store.write({ ...written, cpus: next.cpus });
+    return next;
+  }
+
+  /** Where its process may run. @throws HypervisorError `noResources` */
+  private placeOf({ adopted, cpus }: GuestDefinition): readonly number[] | null {
+    if (adopted) return null;
+    const place = cpus ?? this.sharedNow();
+    if (place?.length === 0)
+      throw new HypervisorError('noResources', 'all CPUs of this host are dedicated (OMNIVISOR_CPU_DEDICATED_SET)');
+    return place;
+  }
+
+  /** What was dedicated before the sets were changed stays with the guests that have it, until they start anew. */
+  private sharedNow(): readonly number[] | null {
+    const owned = this.options.cpus ? this.cpusOfOthers(null) : new Set<number>();
+    return this.sharedCpus()?.filter((cpu) => !owned.has(cpu)) ?? null;
+  }
+
+  /** Takes guests that began before the sets were what they are off processors that are not theirs. */
+  private async confineShared(): Promise<void> {
+    const place = this.sharedNow();
+    if (place === null || place.length === 0) return;
+    for (const id of this.store.ids()) {
+      const guest = this.read(id);
+      const pid = guest && !guest.adopted && !guest.cpus ? this.live(id).pid(guest) : null;
+      if (!guest || pid === null || this.building.has(id)) continue;
+      await confine(pid, place).catch((error: unknown) => {
+        // It may have ended meanwhile.
+        if (this.live(id).pid(guest) === pid) throw error;
+      });
+    }
   }
 
   /** Folder that the disks of new guests are in. */
@@ -95,6 +184,7 @@ export class QemuHost {
       qemu: this.qemu,
       answerTimeout: this.answerTimeout,
       startTimeout: START_TIMEOUT,
+      agentPatience: this.agentPatience,
       isClosed: () => this.isClosed,
       changed: (changed) => {
         this.channel.publish(changed);
@@ -218,25 +308,45 @@ export class QemuHost {
     }).catch(() => this.channel.publish(id));
   }
 
-  /** Starts the guest's process, its CPUs halted. What was left of a suspend that is given up goes. */
-  async begin(guest: GuestDefinition, signal: AbortSignal, extra: readonly string[] = []): Promise<void> {
+  /**
+   * Starts the guest's process, its CPUs halted. What was left of a suspend that is given up goes.
+   * @returns the guest, on other CPUs of the machine where its own are not to be had any more
+   */
+  async begin(found: GuestDefinition, signal: AbortSignal, extra: readonly string[] = []): Promise<GuestDefinition> {
+    const guest = this.onItsCpus(found);
+    const place = this.placeOf(guest);
     const { serverId: id } = guest.mark;
     if (!guest.suspended) rmSync(this.store.path(id, FILES.memory), { force: true });
     if (guest.tpm) await startTpm(this.store.path(id), guestUser(id), this.answerTimeout);
-    await this.live(id).start(guest, await this.execution(id), signal, extra);
-    if (!guest.adopted) await tune(this.live(id), guest);
+    await this.live(id).start(guest, await this.execution(id), signal, extra, place);
+    await this.prepare(guest);
+    return guest;
+  }
+
+  /** What a process needs before its guest runs. */
+  private async prepare(guest: GuestDefinition): Promise<void> {
+    if (guest.adopted) return;
+    const live = this.live(guest.mark.serverId);
+    await tune(live, guest);
+    await pin(live, guest, this.sharedNow());
+  }
+
+  /** Lets a guest that stands still run, also one whose agent ended before it was made ready. */
+  async goOn(guest: GuestDefinition, state: RunState): Promise<void> {
+    if (state === 'prelaunch') await this.prepare(guest);
+    await this.live(guest.mark.serverId).call(guest, 'cont');
   }
 
   /** Starts a guest whose definition is written when its process stands, so that a crash shows what was meant. */
-  async bringUp(guest: GuestDefinition, signal: AbortSignal): Promise<void> {
-    const { serverId: id } = guest.mark;
+  async bringUp(found: GuestDefinition, signal: AbortSignal): Promise<void> {
+    const { serverId: id } = found.mark;
     try {
-      await this.begin(guest, signal);
+      const guest = await this.begin(found, signal);
       refuseAborted(signal);
       this.store.write({ ...guest, change: null, phase: 'spawned', suspended: false });
       await this.live(id).call(guest, 'cont');
     } catch (error) {
-      await this.live(id).end(guest);
+      await this.live(id).end(found);
       this.store.noteStopped(id);
       throw asHypervisorError(error, 'starting the guest');
     }
@@ -278,10 +388,21 @@ export class QemuHost {
   }
 
   async findAbility(signal: AbortSignal): Promise<Capabilities> {
-    const { accel } = this.options;
+    const { accel, cpuModels, cpus } = this.options;
     try {
-      const options = { qemu: this.qemu, runAs: guestUser(null), ...(accel ? { accel } : {}) };
+      if (cpus) {
+        const there = machineCpus().map(({ cpu }) => cpu);
+        const asked = [...cpus.dedicated, ...(cpus.shared ?? [])].filter((cpu) => there.includes(cpu));
+        refuseSets(cpus, await grantedCpus(asked, signal));
+      }
+      const options = {
+        qemu: this.qemu,
+        runAs: guestUser(null),
+        ...(accel ? { accel } : {}),
+        ...(cpuModels ? { cpuModels } : {}),
+      };
       const found = await findCapabilities(options, signal);
+      await this.confineShared();
       this.capabilities = Promise.resolve(found);
       return found;
     } catch (error) {

@@ -154,7 +154,7 @@ export class QemuDriver implements HypervisorDriver {
       if (guest.suspended) throw new HypervisorError('fault', 'a guest that is suspended is resumed, not started');
       const state = await this.host.state(guest);
       if (state === 'running') return;
-      if (RESUMABLE.has(state)) return this.host.live(id).call<void>(guest, 'cont');
+      if (RESUMABLE.has(state)) return this.host.goOn(guest, state);
       await this.start(guest, nics, signal);
     });
   }

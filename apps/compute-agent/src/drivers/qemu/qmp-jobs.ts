@@ -1,6 +1,9 @@
 import { HypervisorError } from '../hypervisor-driver.js';
 import type { QmpClient, QmpEvent } from './qmp-client.js';
 
+/** Milliseconds until a job that was told to end counts as one that does not. */
+const END_PATIENCE = 30_000;
+
 interface Job {
   readonly id: string;
   readonly status: string;
@@ -71,8 +74,8 @@ export const runJob = async (
 };
 
 /** Listens from the call on. */
-export const jobConcluded = (qmp: QmpClient, id: string): Promise<unknown> =>
-  nextEvent(qmp, isState(id, ['concluded']));
+export const jobConcluded = (qmp: QmpClient, id: string, timeout?: number): Promise<unknown> =>
+  nextEvent(qmp, isState(id, ['concluded']), timeout);
 
 /** Waits for a job that copies until source and target are the same. */
 export const jobReady = (qmp: QmpClient, id: string): Promise<unknown> =>
@@ -81,12 +84,15 @@ export const jobReady = (qmp: QmpClient, id: string): Promise<unknown> =>
 export const findJob = async (qmp: QmpClient, id: string): Promise<Job | undefined> =>
   (await qmp.call<Job[]>('query-jobs')).find((job) => job.id === id);
 
-/** Clears away a job that an agent that ended has left behind. */
-export const endJob = async (qmp: QmpClient, id: string): Promise<void> => {
+/**
+ * Clears away a job that an agent that ended has left behind.
+ * @throws HypervisorError `unavailable` when it does not end in time
+ */
+export const endJob = async (qmp: QmpClient, id: string, timeout = END_PATIENCE): Promise<void> => {
   const job = await findJob(qmp, id);
   if (!job) return;
   if (job.status !== 'concluded') {
-    const concluded = jobConcluded(qmp, id);
+    const concluded = jobConcluded(qmp, id, timeout);
     concluded.catch(() => undefined);
     await qmp.call('job-cancel', { id });
     if ((await findJob(qmp, id))?.status !== 'concluded') await concluded;

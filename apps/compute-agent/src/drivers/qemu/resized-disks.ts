@@ -33,7 +33,7 @@ const remakeSwap = async (host: QemuHost, guest: GuestDefinition, disks: readonl
 /** The guest as it was before; its disks go back to the moment that was marked. */
 export const takeBack = async (host: QemuHost, guest: GuestDefinition): Promise<Partial<GuestDefinition>> => {
   if (!guest.before) return {};
-  const { size, disks } = guest.before;
+  const { size, disks, cpus, extraSpecs } = guest.before;
   const tools = host.tools(guest);
   for (const disk of overlays(disks)) {
     if (!(await tools.snapshots(disk)).includes(MOMENT)) continue;
@@ -41,7 +41,8 @@ export const takeBack = async (host: QemuHost, guest: GuestDefinition): Promise<
     await tools.forget(disk, MOMENT);
   }
   await remakeSwap(host, guest, disks);
-  return { ...size, disks, before: null };
+  const wishes = extraSpecs ? { ...guest.wishes, extraSpecs } : guest.wishes;
+  return { ...size, disks, cpus: cpus ?? null, wishes, before: null };
 };
 
 /** Lets go of the moment that was marked, in files or in the process that has them open. */

@@ -219,6 +219,19 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
       for (const { id } of made) await driver.destroy(id);
     });
 
+    it('of a guest that is there already are refused when its port group cannot keep their guard', async () => {
+      const driver = drive();
+      const theirs = await vcenter.foreign();
+      const { mark } = vcenter.guest(newId());
+      const nic = guarded({ mac: theirs.nics[0]!.mac });
+      const guard = { addresses: [{ mac: nic.mac, ip: '10.0.0.5' }], rules };
+      await expect(driver.adoption.adopt(theirs.nativeId, mark, [{ ...nic, guard }])).rejects.toMatchObject({
+        code: 'unsupported',
+      });
+      expect(await theirs.untouched()).toBe(true);
+      await theirs.remove();
+    });
+
     it('are refused when the network is not there, and when a guard cannot be kept', async () => {
       const nic = guarded({ attachment: vlan(43) });
       const { addresses } = nic.guard!;

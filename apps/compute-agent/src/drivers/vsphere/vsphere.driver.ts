@@ -238,15 +238,14 @@ export class VsphereDriver implements HypervisorDriver {
     return this.alone(spec.mark.serverId, 'spawning the guest', ({ making }) => making.spawn(spec, signal));
   }
 
-  destroy(id: ServerId): Promise<void> {
+  destroy(id: ServerId, attempt?: number): Promise<void> {
     return this.alone(id, 'removing the guest', async ({ guests, making, migration }) => {
-      const guest = await guests.find(id);
-      if (!guest) return;
-      const { stage } = guests.view(guest);
-      if (stage === 'moved') return migration.forget(guest);
+      const guest = await (attempt === undefined ? guests.find(id) : guests.ofAttempt(id, attempt));
+      const stage = guest && guests.view(guest).stage;
+      if (guest && stage === 'moved') return migration.forget(guest);
       // It runs elsewhere still; here it is expected only.
-      if (stage === 'incoming' && !migration.hasCome(guest)) return migration.cancel(guest);
-      await making.remove(guest);
+      if (guest && stage === 'incoming' && !migration.hasCome(guest)) return migration.cancel(guest);
+      await making.discard(id, guest);
     });
   }
 
@@ -330,7 +329,7 @@ export class VsphereDriver implements HypervisorDriver {
     const changing = new Changing(guests, disks, snapshots, power, host, making);
     const plugging = new Plugging(guests, disks, snapshots, files, making);
     const migration = new Migration(read, updates, guests, host, power, making);
-    const adopting = new Adopting(read, updates, guests);
+    const adopting = new Adopting(read, updates, guests, networks);
     const observation = new Observation(session, read, files, new Performance(session, read));
     return { guests, power, making, changing, snapshots, plugging, migration, adopting, observation };
   }

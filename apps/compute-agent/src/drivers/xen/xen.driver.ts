@@ -1,6 +1,7 @@
 import type { FlavorSnapshot, Milliseconds, ServerId } from '@omnivisor/contracts';
 import { EventChannel } from '../common/event-channel.js';
 import { KeyedMutex } from '../common/keyed-mutex.js';
+import { MIGRATION_SILENCE } from '../common/migration/relay.js';
 import { asHypervisorError } from '../common/native-command.js';
 import {
   type ConsoleKind,
@@ -35,7 +36,6 @@ import { parseInfo } from './xl-output.js';
 const NEVER = new AbortController().signal;
 /** Milliseconds until the host counts as not answering, and seconds until what it runs meanwhile is ended. */
 /** Milliseconds; the target's xl makes devices meanwhile, for which it has 40 s. */
-const MIGRATION_SILENCE = 120_000;
 const CHECK_LIMITS = { answer: 4_000, hung: 10 };
 const SAVE_LIMIT = 3_600_000;
 const KIB_OF_GIB = 1024 ** 2;

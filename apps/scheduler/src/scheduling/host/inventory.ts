@@ -15,6 +15,7 @@ export const inventoriesOf = (facts: HostFacts, settings: SchedulerSettings): Re
   const reserved = Math.min(settings.reservedHostMemoryMib, Math.floor(facts.memoryMib / 10));
   const all: Record<string, Inventory> = {
     VCPU: inventory(facts.vcpus, 0, settings.cpuAllocationRatio),
+    PCPU: inventory(facts.dedicatedCpus ?? 0, 0, 1),
     MEMORY_MB: inventory(facts.memoryMib, reserved, settings.ramAllocationRatio),
     DISK_GB: inventory(facts.diskGib, 0, settings.diskAllocationRatio),
   };

@@ -13,6 +13,7 @@ export const computeRules: RuleTable = {
   project_member_or_admin: 'rule:project_member_api or rule:context_is_admin',
   project_reader_or_admin: 'rule:project_reader_api or rule:context_is_admin',
   service_or_admin: 'rule:service_api or rule:context_is_admin',
+  'omnivisor:guest:show': 'rule:project_reader_or_admin',
   'omnivisor:guests:list': 'rule:context_is_admin',
   'omnivisor:guests:adopt': 'rule:context_is_admin',
   'omnivisor:guests:release': 'rule:context_is_admin',

@@ -13,6 +13,8 @@ export interface ServerActionSpec {
   readonly value: ByVersion<z.ZodType>;
   /** What the server's host has to be able to do; where it cannot, nothing is accepted. */
   readonly needs?: Feature;
+  /** What the refusal says then, where clients know it by a text of its own. */
+  readonly unsupported?: string;
   readonly run: Run;
 }
 
@@ -34,4 +36,5 @@ export type Run =
   | { readonly kind: 'migrate' }
   | { readonly kind: 'migrateLive' }
   | { readonly kind: 'crashDump' }
+  | { readonly kind: 'changePassword' }
   | { readonly kind: 'unsupported' };

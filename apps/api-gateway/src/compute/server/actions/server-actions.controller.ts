@@ -1,26 +1,12 @@
-import { createHash, randomUUID } from 'node:crypto';
-import { Controller, Injectable } from '@nestjs/common';
-import {
-  after,
-  conflict,
-  DomainError,
-  invalid,
-  notFound,
-  type ProjectId,
-  type SecurityGroupId,
-  seconds,
-  type UserId,
-} from '@omnivisor/contracts';
+import { Controller } from '@nestjs/common';
+import { conflict, DomainError, notFound, type SecurityGroupId } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
 import { type Call, Operation, Reply } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { GatewayCore } from '../../../core/gateway-core.js';
 import { parsed, serverOf } from '../../common/access.js';
 import { ComputeNetwork } from '../../compute-ports.js';
-import { consoleAggregate } from '../../console/console.js';
-import { consoleGrantTable, consoleRevocationTable } from '../../console/console.projection.js';
-import { consoleUrl } from '../../console/console-url.js';
-import { hostTable } from '../../host/host.projection.js';
+import { Consoles } from '../../console/consoles.js';
 import { requireFeature } from '../../host/host-features.js';
 import { LiveAnswers } from '../../host/live-answers.js';
 import { serverAggregate } from '../lifecycle/server-lifecycle.js';
@@ -38,35 +24,15 @@ import {
   notReady,
   serverActions,
 } from './server-actions.js';
+import { ServerPasswordChanger } from './server-password-changer.js';
 import { ServerRebuilder } from './server-rebuilder.js';
 import { ServerRescuer } from './server-rescuer.js';
 import { ServerSnapshotter } from './server-snapshotter.js';
 
 const compute = 'compute' as const;
-/** How long a console's token opens it. */
-const CONSOLE_LIFETIME = seconds(600);
 /** What is kept of a console's log: the most that one answer has. */
 const CONSOLE_BYTES = 100 * 1024;
 const BYTES_PER_LINE = 256;
-
-const consoleTypes = {
-  vnc: ['novnc'],
-  spice: ['spice-html5'],
-  serial: ['serial'],
-  mks: ['webmks'],
-  rdp: ['rdp-html5'],
-} as const;
-const remoteConsole = (protocols: readonly string[], types: readonly string[]) =>
-  z.strictObject({
-    remote_console: z.strictObject({
-      protocol: z.enum(protocols as [string, ...string[]]),
-      type: z.enum(types as [string, ...string[]]),
-    }),
-  });
-const early = {
-  protocols: ['vnc', 'spice', 'rdp', 'serial'],
-  types: ['novnc', 'xvpvnc', 'rdp-html5', 'spice-html5', 'serial'],
-};
 
 @Controller()
 export class ServerActionsController {
@@ -74,9 +40,11 @@ export class ServerActionsController {
     private readonly core: GatewayCore,
     private readonly network: ComputeNetwork,
     private readonly live: LiveAnswers,
+    private readonly consoles: Consoles,
     private readonly rebuilder: ServerRebuilder,
     private readonly rescuer: ServerRescuer,
     private readonly snapshotter: ServerSnapshotter,
+    private readonly passwords: ServerPasswordChanger,
     private readonly resizer: ServerResizer,
     private readonly migrator: ServerMigrator,
   ) {}
@@ -100,7 +68,7 @@ export class ServerActionsController {
     const value = parsed<unknown>(call, action.value, body[name]);
     const rows = await this.core.fresh();
     const row = await serverOf(call, rows, call.params.id!, action.policy);
-    if (action.needs) await requireFeature(rows, row, action.needs);
+    if (action.needs) await requireFeature(rows, row, action.needs, action.unsupported);
     return this.run(call, rows, row, action.run, value);
   }
 
@@ -128,6 +96,8 @@ export class ServerActionsController {
         return this.migrator.migrate(call, row, value as never);
       case 'migrateLive':
         return this.migrator.migrateLive(call, row, value as never);
+      case 'changePassword':
+        return this.passwords.change(call, row, value as never);
       case 'crashDump':
         return this.crashDump(call, row);
       case 'securityGroup':
@@ -136,7 +106,7 @@ export class ServerActionsController {
         return ok(await this.consoleOutput(row, (value as { length?: number | null }).length ?? null));
       case 'console': {
         const { type } = value as { type: string };
-        return ok({ console: { type, url: await this.openConsole(call, row, run.protocol, type) } });
+        return ok({ console: { type, url: await this.consoles.open(call, rows, row, run.protocol, type) } });
       }
     }
   }
@@ -197,98 +167,6 @@ export class ServerActionsController {
     if (!answer.ok) throw conflict('Unable to get console');
     return { output: consoleText(answer.body, lines) };
   }
-
-  @Operation({
-    service: compute,
-    method: 'POST',
-    path: '/v2.1/servers/:id/remote-consoles',
-    versions: ['2.6'],
-    policy: 'os_compute_api:os-remote-consoles',
-    body: [
-      ['2.6', remoteConsole(early.protocols, early.types)],
-      ['2.8', remoteConsole([...early.protocols, 'mks'], [...early.types, 'webmks'])],
-      ['2.99', remoteConsole([...early.protocols, 'mks'], [...early.types, 'webmks', 'spice-direct'])],
-    ],
-  })
-  async remoteConsole(call: Call) {
-    const { protocol, type } = (call.body as z.infer<ReturnType<typeof remoteConsole>>).remote_console;
-    const row = await serverOf(call, await this.core.fresh(), call.params.id!, 'os_compute_api:os-remote-consoles');
-    const fits = (consoleTypes as Readonly<Record<string, readonly string[]>>)[protocol]?.includes(type);
-    if (!fits || protocol === 'rdp') throw invalid(`Invalid console type ${type}`);
-    const url = await this.openConsole(call, row, protocol, type);
-    return { remote_console: { protocol, type, url } };
-  }
-
-  private async openConsole(call: Call, row: ServerRow, protocol: string, type: string): Promise<string> {
-    if (protocol !== 'vnc' && protocol !== 'serial') throw notBuilt();
-    if (type === 'xvpvnc') throw invalid(`Unavailable console type ${type}.`);
-    if (!row.onHost || row.taskState === 'deleting') throw notReady(row.id);
-    if (row.power !== 'running') throw conflict(`Instance ${row.id} is not running`);
-    const token = randomUUID();
-    await this.core.commands.execute(
-      consoleAggregate,
-      row.id,
-      {
-        type: 'authorize',
-        grant: {
-          serverId: row.id,
-          projectId: row.projectId as ProjectId,
-          userId: call.token.userId as UserId,
-          fingerprint: fingerprint(token),
-          protocol,
-          type,
-          expiresAt: after(this.core.clock.now(), CONSOLE_LIFETIME),
-        },
-      },
-      call.context('console'),
-    );
-    return consoleUrl(call.publicRoot, protocol, token);
-  }
-
-  @Operation({
-    service: compute,
-    method: 'GET',
-    path: '/v2.1/os-console-auth-tokens/:id',
-    policy: 'os_compute_api:os-console-auth-tokens',
-    live: true,
-  })
-  async consoleToken(call: Call) {
-    const rows = await this.core.fresh();
-    const grant = await openGrant(rows, fingerprint(call.params.id!), this.core.clock.now());
-    if (!grant) throw notFound('Token not found');
-    const server = await serverOf(call, rows, grant.serverId, 'os_compute_api:os-console-auth-tokens');
-    const host = server.onHost ? await rows.get(hostTable, server.onHost) : undefined;
-    return {
-      console: {
-        instance_uuid: grant.serverId,
-        host: host?.facts?.hostIp ?? null,
-        // The agent dials out to us for each session: there is no port to connect to.
-        port: null,
-        internal_access_path: null,
-        ...(call.since('2.99') ? { tls_port: null } : {}),
-      },
-    };
-  }
 }
 
-const fingerprint = (token: string) => createHash('sha256').update(token).digest('hex');
 const ok = (body: unknown) => new Reply(body, { status: 200 });
-
-/** The grant behind a console token's fingerprint while it is good. */
-export const openGrant = async (rows: RowReader, print: string, now: string) => {
-  const grant = await rows.get(consoleGrantTable, print);
-  if (!grant || grant.expiresAt <= now) return null;
-  const revoked = await rows.get(consoleRevocationTable, grant.serverId);
-  return revoked && revoked.revokedAt > grant.grantedAt ? null : grant;
-};
-
-/** What the console proxy asks. */
-@Injectable()
-export class ConsoleGrants {
-  constructor(private readonly core: GatewayCore) {}
-
-  async find(print: string) {
-    const grant = await openGrant(await this.core.fresh(), print, this.core.clock.now());
-    return grant && { serverId: grant.serverId, protocol: grant.protocol, expiresAt: grant.expiresAt };
-  }
-}

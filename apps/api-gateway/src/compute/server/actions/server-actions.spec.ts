@@ -1,6 +1,6 @@
 import { seconds } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type ComputeApp, computeApp, IMAGE, VAST_IMAGE } from '../../compute-app.fixtures.js';
+import { type ComputeApp, computeApp, IMAGE, PINNED_IMAGE, VAST_IMAGE } from '../../compute-app.fixtures.js';
 
 let app: ComputeApp;
 beforeAll(async () => {
@@ -108,6 +108,7 @@ describe.each(versions)('rebuilding at %s', (version) => {
     ],
     ['an image whose disk does not fit', { imageRef: VAST_IMAGE }, 400, 'disk is too small for requested image'],
     ['no image', { imageRef: 'x' }, 400, 'imageRef'],
+    ['an image that wants other CPUs', { imageRef: PINNED_IMAGE }, 400, 'cannot be changed as part of a rebuild'],
     ['disks that cannot be kept', { preserve_ephemeral: true }, 400, 'does not support preserving ephemeral'],
     ['an unknown key', { colour: 'red' }, 400, 'Additional properties are not allowed'],
     ['more metadata than the quota', { metadata: many(129) }, 403, 'Maximum number of metadata items exceeds 128'],
@@ -241,6 +242,17 @@ describe.each(versions)('resizing at %s', (version) => {
       () => flavor(`huge-${version}`, { vcpus: 500 }),
       403,
       'Quota exceeded for cores: Requested 499',
+    ],
+    [
+      'a flavor that contradicts itself',
+      async () => {
+        const id = await flavor(`odd-${version}`);
+        const body = { extra_specs: { 'hw:cpu_thread_policy': 'isolate' } };
+        await app.call('POST', `/v2.1/flavors/${id}/os-extra_specs`, { as: 'admin', version, body });
+        return id;
+      },
+      400,
+      'in a non dedicated cpu pinning policy',
     ],
   ])('is refused for %s', async (_, of, status, message) => {
     const id = await create(version);

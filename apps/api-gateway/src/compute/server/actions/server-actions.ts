@@ -13,6 +13,7 @@ import { migrateLiveSchema, migrateSchema } from '../move/server-migrator.js';
 import { resizeSchema } from '../move/server-resizer.js';
 import { invalidState } from '../state/server-rules.js';
 import type { Run, ServerActionSpec } from './server-action.js';
+import { passwordSchema } from './server-password-changer.js';
 import { rebuildSchema } from './server-rebuilder.js';
 import { rescueSchema } from './server-rescuer.js';
 import { createImage } from './server-snapshotter.js';
@@ -137,6 +138,13 @@ export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
     value: [['2.1', z.null()]],
     needs: 'crashDumps',
     run: { kind: 'crashDump' },
+  },
+  changePassword: {
+    policy: 'os_compute_api:os-admin-password',
+    value: [['2.1', passwordSchema]],
+    needs: 'guestAgent',
+    unsupported: 'Unable to set password on instance',
+    run: { kind: 'changePassword' },
   },
   unrescue: {
     policy: 'os_compute_api:os-unrescue',

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { DomainError, invalid, type ServerId, unsupported } from '@omnivisor/contracts';
+import { type CpuPolicy, cpuPolicyOf, DomainError, invalid, type ServerId, unsupported } from '@omnivisor/contracts';
 import { type Call, Reply } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { GatewayCore } from '../../../core/gateway-core.js';
@@ -77,6 +77,10 @@ export class ServerRebuilder {
       throw invalid('The current driver does not support preserving ephemeral partitions.');
     await this.checkQuota(row, wanted);
     const image = await imageFor(this.core, call, wanted.imageRef, row.flavor, 'Cannot find image for rebuild');
+    if (!isSamePolicy(cpuPolicyOf(row.flavor, row.image), cpuPolicyOf(row.flavor, image)))
+      throw invalid(
+        "An instance's NUMA topology cannot be changed as part of a rebuild. The image provided is invalid for this instance.",
+      );
     const rebuilt: RebuildCommand['wanted'] = { image, ...kept(wanted), ...(await this.key(call, wanted)) };
     const command: RebuildCommand = {
       type: 'rebuild',
@@ -142,3 +146,7 @@ const kept = ({ name, metadata, description, hostname, ...wanted }: Wanted) => (
   ...(wanted.accessIPv6 === undefined ? {} : { accessIpV6: wanted.accessIPv6 }),
   ...(wanted['OS-DCF:diskConfig'] === undefined ? {} : { diskConfig: wanted['OS-DCF:diskConfig'] }),
 });
+
+/** What it has of its host's processors stays as it is. */
+const isSamePolicy = (a: CpuPolicy, b: CpuPolicy): boolean =>
+  a.policy === b.policy && (a.policy === 'shared' || a.threads === b.threads);

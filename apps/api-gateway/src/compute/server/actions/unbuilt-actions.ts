@@ -60,7 +60,6 @@ export const unbuiltActions: Readonly<Record<string, ServerActionSpec>> = {
       metadata,
     }),
   ),
-  changePassword: unbuilt('os-admin-password', object({ adminPass: always(password) })),
   injectNetworkInfo: unbuilt('os-admin-actions:inject_network_info'),
   addFixedIp: unbuilt(
     'os-multinic:add',

@@ -1,4 +1,5 @@
 import {
+  cpuPolicyOf,
   describeImage,
   type FlavorSnapshot,
   forbidden,
@@ -89,6 +90,8 @@ export const imageFor = async (
   if (image.status !== 'active') throw invalid(`Image ${imageId} is not active.`);
   if (flavor.memory < image.minRam) throw invalid("Flavor's memory is too small for requested image.");
   assertDiskFits(flavor, image);
+  const { conflict } = cpuPolicyOf(flavor, image);
+  if (conflict !== null) throw invalid(conflict);
   return imageSnapshot(core, call, image, unknown);
 };
 

@@ -78,7 +78,7 @@ export const plainDiagnostics = ({ cpus, memory, nics, disks }: GuestStatistics)
           ['rx', received],
           ['tx', sent],
         ] as const
-      ).flatMap(([way, counters]): [string, number | undefined][] => {
+      ).flatMap(([way, counters]): [string, number | null | undefined][] => {
         const device = `tap${portId.slice(0, 11)}_${way}`;
         return [
           [device, counters?.bytes],

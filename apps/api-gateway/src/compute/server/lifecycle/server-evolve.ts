@@ -244,6 +244,9 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
     case 'ServerCrashDumpRequested':
     case 'ServerCrashDumpTriggered':
     case 'ServerCrashDumpFailed':
+    case 'ServerPasswordChangeRequested':
+    case 'ServerPasswordChanged':
+    case 'ServerPasswordChangeFailed':
       return server;
     case 'ServerLocked':
       return { ...server, locked: true, lockedBy: event.data.by, lockedReason: event.data.reason };

@@ -14,6 +14,7 @@ import {
 } from '@omnivisor/contracts';
 import type { Aggregate } from '@omnivisor/eventsourcing';
 import { type CrashDumpCommand, decideCrashDump } from '../actions/server-crash-dump.js';
+import { decidePassword, type PasswordCommand } from '../actions/server-password-change.js';
 import { power } from '../actions/server-power.js';
 import { type RebuildCommand, rebuild } from '../actions/server-rebuild.js';
 import { decideRescue, type RescueCommand } from '../actions/server-rescue.js';
@@ -119,6 +120,7 @@ export type ServerCommand =
   | CrashDumpCommand
   | InterfaceCommand
   | MigrationCommand
+  | PasswordCommand
   | RebuildCommand
   | RescueCommand
   | ResizeCommand
@@ -376,6 +378,9 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
     case 'crashDump':
     case 'settleCrashDump':
       return decideCrashDump(server, command);
+    case 'changePassword':
+    case 'settlePassword':
+      return decidePassword(server, command);
     case 'rescue':
     case 'unrescue':
       return decideRescue(server, command);

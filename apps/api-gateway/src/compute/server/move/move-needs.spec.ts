@@ -78,6 +78,7 @@ describe('the target of a running server', () => {
 describe('the target of a server that is off meanwhile', () => {
   it('is anywhere but in the pool of its source', () => {
     expect(coldNeeds(hyperv)).toEqual([]);
+    expect(coldNeeds({ ...vsphere, migration: { ...vsphere.migration, pool: null } })).toEqual([]);
     expect(wishes(coldNeeds(vsphere))).toEqual(['CUSTOM_VCENTER forbidden']);
     expect(reason(() => refuseUnfit({ traits: ['CUSTOM_VCENTER'] }, coldNeeds(vsphere)))).toEqual([
       'invalid',

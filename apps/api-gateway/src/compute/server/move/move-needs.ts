@@ -35,7 +35,7 @@ export const liveNeeds = ({ backend, traits, migration: reach }: Told, { disks, 
   ];
 };
 
-/** Hosts of one pool see each other's guests: a second one of the same server has no place there. */
+/** Agents of older releases: a second guest of the same server had no place in their pool. */
 const POOLED: readonly Backend[] = ['xenserver', 'vsphere'];
 
 export const coldNeeds = ({ backend, migration: reach }: Told): Need[] => {

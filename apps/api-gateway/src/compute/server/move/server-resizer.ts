@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { DomainError, type FlavorSnapshot, invalid, type MigrationId } from '@omnivisor/contracts';
+import { cpuPolicyOf, DomainError, type FlavorSnapshot, invalid, type MigrationId } from '@omnivisor/contracts';
 import type { Call } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { GatewayCore } from '../../../core/gateway-core.js';
@@ -71,4 +71,6 @@ const checkFit = ({ flavor: before, image }: ServerRow, flavor: FlavorSnapshot):
   if (flavor.disk < before.disk || flavor.ephemeral < before.ephemeral)
     throw invalid('Server disk was unable to be resized because: a disk cannot be made smaller');
   assertDiskFits(flavor, image);
+  const { conflict } = cpuPolicyOf(flavor, image);
+  if (conflict !== null) throw invalid(conflict);
 };

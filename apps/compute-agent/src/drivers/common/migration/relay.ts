@@ -26,19 +26,50 @@ const TLS = {
 const IDENTITY = 'omnivisor';
 const FIRST_LINE = 10_000;
 const CONNECT_PATIENCE = 10_000;
+/** Until a way on which nothing is said is asked whether its other end is there. */
+const KEEP_ALIVE = 30_000;
+
+/** Milliseconds that a way may carry nothing while there is something to carry: the other side is gone, or stands still. */
+export const MIGRATION_SILENCE = 120_000;
+
+/** Two streams that are joined, and for how long they may carry nothing. */
+export interface Way {
+  /** Milliseconds without a byte until both end; 0: any time. */
+  setSilence(silence: number): void;
+  /** From now on they may carry nothing once the second has answered what the first has said. */
+  mayRest(): void;
+}
 
 /** Joins two streams; when one ends, so does the other. */
-export const join = (a: Socket, b: Socket): void => {
+export const join = (a: Socket, b: Socket, silence = 0): Way => {
+  let isAnswered = false;
+  let mayRest = false;
   for (const [from, to] of [
     [a, b],
     [b, a],
   ] as const) {
     from.on('error', () => to.destroy());
     from.on('close', () => to.destroy());
+    from.on('data', () => {
+      isAnswered = from === b;
+    });
+    from.on('timeout', () => {
+      if (!(mayRest && isAnswered)) from.destroy();
+    });
     from.pipe(to);
   }
+  const setSilence = (time: number) => {
+    for (const socket of [a, b]) socket.setTimeout(time);
+  };
+  setSilence(silence);
   a.resume();
   b.resume();
+  return {
+    setSilence,
+    mayRest: () => {
+      mayRest = true;
+    },
+  };
 };
 
 /** @returns the first line, and the stream with what comes after it */
@@ -106,6 +137,7 @@ export class IncomingRelay {
 
   private async take(socket: Socket, key: string, handler: Handler): Promise<void> {
     this.sockets.add(socket);
+    socket.setKeepAlive(true, KEEP_ALIVE);
     socket.on('error', () => socket.destroy());
     socket.on('close', () => this.sockets.delete(socket));
     try {
@@ -134,6 +166,7 @@ export const dial = async (
 ): Promise<Socket> => {
   try {
     const stream = sameMachine ? await connectUnix(socket) : await connectPsk(tcp, key);
+    stream.setKeepAlive(true, KEEP_ALIVE);
     stream.write(`${key} ${channel}\n`);
     return stream;
   } catch (error) {
@@ -154,9 +187,10 @@ const connectPsk = (tcp: Endpoints['tcp'], key: string): Promise<Socket> =>
       // The key says who it is; there are no names to check.
       checkServerIdentity: () => undefined,
     });
-    stream.setTimeout(CONNECT_PATIENCE, () => stream.destroy(new Error('no answer')));
+    const giveUp = () => stream.destroy(new Error('no answer'));
+    stream.setTimeout(CONNECT_PATIENCE, giveUp);
     stream.once('secureConnect', () => {
-      stream.setTimeout(0);
+      stream.setTimeout(0, giveUp);
       resolve(stream);
     });
     stream.once('error', reject);

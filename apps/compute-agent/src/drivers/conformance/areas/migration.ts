@@ -323,6 +323,7 @@ export const describeAdoption = (stage: Stage) =>
         for (let i = 0; i < 2; i++) await adoption().adopt(foreign.nativeId, mark, foreign.nics);
         expect(await stage.driver.inspect(id)).toMatchObject({ mark, stage: 'settled', power: 'running' });
         expect(await candidates()).not.toContain(foreign.nativeId);
+        if (foreign.guarded) expect(await foreign.guarded()).toBe(true);
         await stage.restart();
         expect(await stage.find(id)).toMatchObject({ mark, power: 'running' });
         for (let i = 0; i < 2; i++) await adoption().release(id);

@@ -41,11 +41,11 @@ $Cmdlets = @(
     'Add-VMHardDiskDrive', 'Get-VMHardDiskDrive', 'Remove-VMHardDiskDrive',
     'Add-VMDvdDrive', 'Get-VMDvdDrive', 'Set-VMDvdDrive',
     'Add-VMNetworkAdapter', 'Get-VMNetworkAdapter', 'Set-VMNetworkAdapter', 'Remove-VMNetworkAdapter',
-    'Connect-VMNetworkAdapter', 'Set-VMNetworkAdapterVlan',
+    'Connect-VMNetworkAdapter', 'Disconnect-VMNetworkAdapter', 'Set-VMNetworkAdapterVlan',
     'Add-VMNetworkAdapterExtendedAcl', 'Get-VMNetworkAdapterExtendedAcl', 'Remove-VMNetworkAdapterExtendedAcl',
     'Checkpoint-VM', 'Get-VMSnapshot', 'Remove-VMSnapshot',
     'Move-VM',
-    'Enable-VMResourceMetering', 'Measure-VM',
+    'Enable-VMResourceMetering', 'Disable-VMResourceMetering', 'Measure-VM',
     'Get-VMIntegrationService', 'Enable-VMIntegrationService'
 )
 $Functions = @(
@@ -63,7 +63,7 @@ $Out.AutoFlush = $true
 $Windows = Get-ItemProperty -Path 'HKLM:\SOFTWARE\Microsoft\Windows NT\CurrentVersion'
 if ($PSVersionTable.PSVersion.Major -lt 5) {
     # There may be no JSON here; product and numbers need no escaping.
-    $Out.WriteLine(('{{"hello":{{"protocol":1,"powershell":"{0}","build":{1},"product":"{2}","languageMode":"unknown"}}}}' -f `
+    $Out.WriteLine(('{{"hello":{{"protocol":2,"powershell":"{0}","build":{1},"product":"{2}","languageMode":"unknown"}}}}' -f `
         $PSVersionTable.PSVersion, [int] $Windows.CurrentBuildNumber, ($Windows.ProductName -replace '[^A-Za-z0-9 .]', '')))
     exit 3
 }
@@ -531,7 +531,7 @@ function Add-Log([string] $Path, [byte[]] $Bytes, [int] $Count) {
 
 Write-Line @{
     hello = @{
-        protocol = 1
+        protocol = 2
         powershell = $PSVersionTable.PSVersion.ToString()
         build = [int] $Windows.CurrentBuildNumber
         product = [string] $Windows.ProductName

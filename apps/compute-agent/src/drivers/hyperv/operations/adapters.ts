@@ -1,6 +1,7 @@
 import { z } from 'zod';
-import type { GuestNic } from '../../hypervisor-driver.js';
+import { type GuestNic, HypervisorError } from '../../hypervisor-driver.js';
 import { type Acl, aclsFor } from '../acls.js';
+import type { Wiring } from '../former.js';
 import { plainMac, type Wire } from '../hardware.js';
 import { type HostObject, hostObject, machine } from '../host-call.js';
 import type { HostConnection } from '../host-connection.js';
@@ -16,6 +17,24 @@ const ExistingAcl = z.object({
   RemotePort: z.string().nullable(),
   Protocol: z.string().nullable(),
   Stateful: z.boolean(),
+  IdleSessionTimeout: z.number(),
+  IsolationID: z.number(),
+});
+const OnOff = z.enum(['On', 'Off']);
+const Wired = z.object({
+  MacAddress: z.string(),
+  SwitchName: z.string().nullable(),
+  MacAddressSpoofing: OnOff,
+  DhcpGuard: OnOff,
+  RouterGuard: OnOff,
+  VlanSetting: z
+    .object({
+      OperationMode: z.enum(['Untagged', 'Access', 'Trunk', 'Private']),
+      AccessVlanId: z.number(),
+      NativeVlanId: z.number(),
+      AllowedVlanIdListString: z.string().nullable(),
+    })
+    .nullable(),
 });
 
 /** Network adapters, each known by its MAC address. */
@@ -52,6 +71,48 @@ export class Adapters {
       await this.host.run('Connect-VMNetworkAdapter', { VMNetworkAdapter: adapter, SwitchName: wire.switch });
   }
 
+  /**
+   * How an adapter is connected and guarded, whoever did it.
+   * @throws HypervisorError `unsupported` for one on a private VLAN, which is not put back
+   */
+  async wiringOf(vmId: string, mac: string): Promise<Wiring> {
+    const adapters = await this.host.get('Get-VMNetworkAdapter', { VM: machine(vmId) }, Wired);
+    const found = adapters.find((adapter) => adapter.MacAddress === mac)!;
+    return {
+      switch: found.SwitchName,
+      macSpoofing: found.MacAddressSpoofing,
+      dhcpGuard: found.DhcpGuard,
+      routerGuard: found.RouterGuard,
+      vlan: vlanOf(found),
+      acls: (await this.acls(adapterOf(vmId, mac))).map(former),
+    };
+  }
+
+  /** As it was, whatever is there now; of an adapter that is not there: succeeds. */
+  async restore(vmId: string, mac: string, was: Wiring): Promise<void> {
+    const there = (await this.list(vmId)).find((a) => a.MacAddress === mac);
+    if (!there) return;
+    const adapter = adapterOf(vmId, mac);
+    if (there.SwitchName !== was.switch && there.SwitchName !== null)
+      await this.host.run('Disconnect-VMNetworkAdapter', { VMNetworkAdapter: adapter });
+    await this.guard(adapter, was.acls);
+    const { vlan } = was;
+    await this.host.run('Set-VMNetworkAdapterVlan', {
+      VMNetworkAdapter: adapter,
+      ...(vlan.mode === 'Untagged' ? { Untagged: true } : {}),
+      ...(vlan.mode === 'Access' ? { Access: true, VlanId: vlan.id } : {}),
+      ...(vlan.mode === 'Trunk' ? { Trunk: true, NativeVlanId: vlan.native, AllowedVlanIdList: vlan.allowed } : {}),
+    });
+    await this.host.run('Set-VMNetworkAdapter', {
+      VMNetworkAdapter: adapter,
+      MacAddressSpoofing: was.macSpoofing,
+      DhcpGuard: was.dhcpGuard,
+      RouterGuard: was.routerGuard,
+    });
+    if (was.switch !== null && there.SwitchName !== was.switch)
+      await this.host.run('Connect-VMNetworkAdapter', { VMNetworkAdapter: adapter, SwitchName: was.switch });
+  }
+
   /** Of an adapter that is not there: succeeds. */
   async unplug(vmId: string, mac: string): Promise<void> {
     if (!(await this.list(vmId)).some((a) => a.MacAddress === mac)) return;
@@ -60,7 +121,7 @@ export class Adapters {
 
   /** The difference only, and what is denied at the end comes first: a port is at no time more open than before or after. */
   private async guard(adapter: HostObject, wanted: readonly Acl[]): Promise<void> {
-    const there = await this.host.get('Get-VMNetworkAdapterExtendedAcl', { VMNetworkAdapter: adapter }, ExistingAcl);
+    const there = await this.acls(adapter);
     const keep = new Set(wanted.map(keyOf));
     const has = new Set(there.map((acl) => keyOf(comparable(acl))));
     const places = new Set(there.map(placeOf));
@@ -77,7 +138,32 @@ export class Adapters {
     const taken = new Set(wanted.map(placeOf));
     for (const acl of there) if (!keep.has(keyOf(comparable(acl))) && !taken.has(placeOf(acl))) await remove(acl);
   }
+
+  private acls(adapter: HostObject): Promise<z.output<typeof ExistingAcl>[]> {
+    return this.host.get('Get-VMNetworkAdapterExtendedAcl', { VMNetworkAdapter: adapter }, ExistingAcl);
+  }
 }
+
+const vlanOf = ({ VlanSetting: vlan }: z.output<typeof Wired>): Wiring['vlan'] => {
+  if (!vlan) return { mode: 'Untagged' };
+  const { OperationMode: mode } = vlan;
+  if (mode === 'Private')
+    throw new HypervisorError('unsupported', 'a network interface on a private VLAN cannot be adopted');
+  if (mode === 'Access') return { mode, id: vlan.AccessVlanId };
+  if (mode === 'Trunk') return { mode, native: vlan.NativeVlanId, allowed: vlan.AllowedVlanIdListString ?? '' };
+  return { mode };
+};
+
+/** As it is asked for: what is anything is left out. */
+const former = (acl: z.output<typeof ExistingAcl>): Wiring['acls'][number] => {
+  const { Direction, Action, Weight, Stateful, IdleSessionTimeout, IsolationID, ...filters } = acl;
+  return {
+    ...{ Direction, Action, Weight },
+    ...Object.fromEntries(Object.entries(filters).filter(([, value]) => value && value.toUpperCase() !== 'ANY')),
+    ...(Stateful ? { Stateful, ...(IdleSessionTimeout > 0 ? { IdleSessionTimeout } : {}) } : {}),
+    ...(IsolationID > 0 ? { IsolationID } : {}),
+  };
+};
 
 const adapterOf = (vmId: string, mac: string): HostObject =>
   hostObject('Get-VMNetworkAdapter', { VM: machine(vmId) }, { MacAddress: mac });

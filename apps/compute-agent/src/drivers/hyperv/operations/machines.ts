@@ -1,6 +1,7 @@
 import type { PowerState, ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { HypervisorError } from '../../hypervisor-driver.js';
+import { Former } from '../former.js';
 import type { Hardware, Memory } from '../hardware.js';
 import { hostObject, machine } from '../host-call.js';
 import type { HostConnection } from '../host-connection.js';
@@ -43,6 +44,12 @@ const POWER: Readonly<Record<string, PowerState>> = {
 };
 export const powerOf = (state: string): PowerState => POWER[state.replace(/Critical$/, '')] ?? 'noState';
 
+const Nature = z.object({
+  ResourceMeteringEnabled: z.boolean(),
+  CheckpointType: Former.shape.checkpointType,
+  ComPort1: z.object({ Path: z.string().nullable() }).nullable(),
+});
+
 /** Virtual machines as the host knows them. */
 export class Machines {
   constructor(private readonly host: HostConnection) {}
@@ -82,9 +89,33 @@ export class Machines {
       CheckpointType: 'Standard',
     });
     await this.setSerialPort(vmId, id);
-    await this.host.run('Enable-VMResourceMetering', { VM: machine(vmId) });
     for (const service of ['Shutdown', 'Heartbeat', 'Key-Value Pair Exchange', 'Time Synchronization', 'VSS'])
       await this.enableService(vmId, service);
+  }
+
+  /** From now on, of the network adapters that it has; again: also of those that have come since. */
+  meter(vmId: string): Promise<void> {
+    return this.host.run('Enable-VMResourceMetering', { VM: machine(vmId) });
+  }
+
+  /** What becomes another in our hands. */
+  async natureOf(vmId: string): Promise<Omit<Former, 'adapters'>> {
+    const [found] = await this.host.get('Get-VM', { Id: vmId }, Nature);
+    return {
+      metering: found!.ResourceMeteringEnabled,
+      checkpointType: found!.CheckpointType,
+      serialPort: found!.ComPort1?.Path || null,
+    };
+  }
+
+  /** A serial port keeps its pipe while the machine is on. */
+  async restoreNature(vmId: string, former: Omit<Former, 'adapters'>, isOff: boolean): Promise<void> {
+    const now = await this.natureOf(vmId);
+    if (now.checkpointType !== former.checkpointType)
+      await this.host.run('Set-VM', { VM: machine(vmId), CheckpointType: former.checkpointType });
+    if (now.metering && !former.metering) await this.host.run('Disable-VMResourceMetering', { VM: machine(vmId) });
+    if (isOff && now.serialPort !== former.serialPort)
+      await this.host.run('Set-VMComPort', { VM: machine(vmId), Number: 1, Path: former.serialPort });
   }
 
   setSerialPort(vmId: string, id: ServerId): Promise<void> {

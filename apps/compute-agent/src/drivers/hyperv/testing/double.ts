@@ -45,6 +45,10 @@ export class InProcess {
     this.cutOff = true;
     for (const end of [...this.running]) end();
   }
+
+  join(): void {
+    this.cutOff = false;
+  }
 }
 
 /** The image service, as far as a host sees it: files by their URL. */

@@ -1,13 +1,18 @@
 import { randomUUID } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import { gib, mib, type ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { flatNic, rootFrom, testGuest } from '../../common/test-guest.js';
 import type { DriverUnderTest } from '../../conformance/index.js';
-import type { GuestSpec, HypervisorDriver, ImageSource } from '../../hypervisor-driver.js';
+import { featuresOf, type GuestSpec, type HypervisorDriver, type ImageSource } from '../../hypervisor-driver.js';
+import { plainMac } from '../hardware.js';
+import { machine } from '../host-call.js';
 import { HostConnection } from '../host-connection.js';
 import { HostFact } from '../host-facts.js';
 import { HyperVDriver } from '../hyperv.driver.js';
 import { HyperVSettings, hypervOptions } from '../hyperv-config.js';
+import { Adapters } from '../operations/adapters.js';
+import { HostDisks, SLOTS } from '../operations/disks.js';
 import { HostFiles } from '../operations/files.js';
 import { Machines } from '../operations/machines.js';
 import { Paths } from '../paths.js';
@@ -29,10 +34,24 @@ export const VerifySettings = z.object({
   hyperv: HyperVSettings,
 });
 
+/**
+ * Whether the host was prepared for live migration, which it need not be.
+ * @throws Error with what the probe says when the host cannot be used
+ */
+export const migratesFrom = async ({ hyperv }: z.output<typeof VerifySettings>): Promise<boolean> => {
+  const driver = new HyperVDriver(hypervOptions(hyperv, CLOUD));
+  const { health, reason } = await driver.probe(AbortSignal.timeout(60_000));
+  const found = featuresOf(driver);
+  await driver.close();
+  if (health !== 'healthy') throw new Error(`the host is ${health}: ${reason}`);
+  return found.includes('liveMigration');
+};
+
 /** The conformance suite over a Windows host; what it makes there carries a cloud id of its own, or `omnivisor-verify`. */
 export const realHost = (
   settings: z.output<typeof VerifySettings>,
   source: (file: string, format: 'vhd' | 'vhdx') => ImageSource,
+  migrates: boolean,
 ): DriverUnderTest => {
   const switches = settings.switch ? { physnet1: settings.switch } : {};
   const options = { ...hypervOptions(settings.hyperv, CLOUD), switches };
@@ -109,6 +128,54 @@ export const realHost = (
     };
   };
 
+  /** A machine with a disk, and with an adapter that lets everything pass where there is a switch. */
+  const adoptable = async () => {
+    const { root } = await paths();
+    const name = `omnivisor-verify-${randomUUID()}`;
+    const folder = `${root}\\verify\\${name}`;
+    const path = `${folder}\\disk.vhdx`;
+    await files.makeFolder(folder);
+    await host.run('New-VHD', { Path: path, Dynamic: true, SizeBytes: 64 * MIB });
+    const vmId = await machines.create(
+      name,
+      { generation: 2, secureBoot: null },
+      { startup: mib(64), dynamic: null },
+      folder,
+    );
+    await new HostDisks(host, await paths()).attach(vmId, path, SLOTS[2].boot);
+    const adapters = new Adapters(host);
+    const port = settings.switch ? await nic() : null;
+    const mac = port && plainMac(port.mac);
+    if (port && mac) {
+      await host.run('Add-VMNetworkAdapter', { VM: machine(vmId), Name: 'theirs', StaticMacAddress: mac });
+      await adapters.plug(vmId, port, { switch: settings.switch!, vlan: null });
+    }
+    await machines.setNotes(vmId, 'made by hand');
+    await machines.start(vmId);
+    const wiring = async () => (mac ? adapters.wiringOf(vmId, mac) : null);
+    const before = await wiring();
+    const guard = { addresses: [{ mac: port?.mac ?? '', ip: '192.0.2.5' }], rules: [] };
+    return {
+      nativeId: vmId,
+      nics: port ? [{ ...port, guard }] : [],
+      ...(port ? { guarded: async () => (await wiring())?.macSpoofing === 'Off' } : {}),
+      untouched: async () => {
+        const found = await machines.byId(vmId);
+        return (
+          found?.State === 'Running' && found.Notes === 'made by hand' && isDeepStrictEqual(await wiring(), before)
+        );
+      },
+      // An adopted one may have gone with its server.
+      remove: async () => {
+        if (await machines.byId(vmId)) {
+          await machines.turnOff(vmId);
+          await machines.remove(vmId);
+        }
+        await files.remove(folder);
+      },
+    };
+  };
+
   const patience = 120_000;
   const shell = (id: ServerId, command: string) => inShell(driver, id, command);
   return {
@@ -120,6 +187,7 @@ export const realHost = (
       ...(['pausing', 'suspending', 'rebuilding', 'rescuing', 'resizing', 'crashDumps', 'snapshots'] as const),
       ...(['disks', 'diskGrowing', 'nics', 'adoption', 'consoleLog', 'consoles.serial'] as const),
       ...(['consoleTickets.rdp', 'statistics', 'guestIntegration'] as const),
+      ...(migrates ? (['liveMigration', 'liveMigration.copied'] as const) : []),
     ],
     open: () => open(),
     reopen: () => open(),
@@ -147,6 +215,7 @@ export const realHost = (
     },
     foreignGuest: () => foreign(`omnivisor-verify-${randomUUID()}`),
     inTheWay: (id) => foreign(id),
+    adoptable,
     disk,
     diskUnit: 64 * MIB,
     readOnlyDisks: false,

@@ -1,7 +1,7 @@
 import { beforeAll } from 'vitest';
 import { describeHypervisorDriver } from '../../conformance/index.js';
 import { Images } from './double.js';
-import { realHost, VerifySettings } from './real-host.js';
+import { migratesFrom, realHost, VerifySettings } from './real-host.js';
 
 /** Run by tools/verify/hyperv.mjs, which has put what it was told into the environment. */
 const { serve, ...settings } = JSON.parse(process.env.OMNIVISOR_VERIFY!) as {
@@ -13,4 +13,6 @@ beforeAll(async () => {
   return () => images.close();
 });
 
-describeHypervisorDriver(realHost(VerifySettings.parse(settings), (file, format) => images.source(file, format)));
+const parsed = VerifySettings.parse(settings);
+const migrates = await migratesFrom(parsed);
+describeHypervisorDriver(realHost(parsed, (file, format) => images.source(file, format), migrates));

@@ -1,5 +1,7 @@
 import { rmSync } from 'node:fs';
+import { cpuPolicyOf } from '@omnivisor/contracts';
 import { type GuestSpec, HypervisorError, type Rebuilding } from '../../hypervisor-driver.js';
+import { policyOf } from '../dedicated-cpus.js';
 import type { GuestDefinition } from '../definition.js';
 import { checked } from '../definition.js';
 import { devicesFor } from '../devices.js';
@@ -30,6 +32,7 @@ export const rebuildingOf = (host: QemuHost): Rebuilding => {
       throw new HypervisorError('fault', `cannot rebuild a guest that is ${guest.rescue ? 'rescued' : 'resized'}`);
     if (guest.shared) throw new HypervisorError('unsupported', 'a guest on shared disks cannot be rebuilt in place');
 
+    refuseOtherPolicy(guest, spec);
     const { machines } = await host.ability();
     const hardware = devicesFor(spec, machines);
     const sources = await fetchSources(spec, signal);
@@ -80,6 +83,14 @@ export const rebuildingOf = (host: QemuHost): Rebuilding => {
   return {
     rebuild: (spec, signal) => host.onOwnGuest(spec.mark.serverId, (guest) => rebuild(guest, spec, signal)),
   };
+};
+
+/** Its claim, and its CPUs, stay as they are. */
+const refuseOtherPolicy = ({ wishes, cpus, vcpus }: GuestDefinition, spec: GuestSpec) => {
+  const before = cpuPolicyOf({ vcpus, extraSpecs: wishes.extraSpecs }, wishes);
+  const wanted = policyOf(spec);
+  if ((wanted.policy === 'dedicated') !== Boolean(cpus) || (cpus && wanted.threads !== before.threads))
+    throw new HypervisorError('unsupported', 'a rebuild does not change how a server has CPUs (hw_cpu_policy)');
 };
 
 export const directBootOf = ({ directBoot, image }: GuestSpec): GuestDefinition['directBoot'] =>

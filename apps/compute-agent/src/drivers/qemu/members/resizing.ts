@@ -54,7 +54,9 @@ const refuseBeyond = (host: QemuHost, guest: GuestDefinition, next: GuestDefinit
 export const resizingOf = (host: QemuHost): Resizing => {
   const resize = async (found: GuestDefinition, flavor: FlavorSnapshot, signal: AbortSignal) => {
     const guest = found.change === 'resize' ? found : await settleInterrupted(host, found);
-    const old: GuestDefinition = guest.before ? { ...guest, ...guest.before.size, disks: guest.before.disks } : guest;
+    const old: GuestDefinition = guest.before
+      ? { ...guest, ...guest.before.size, disks: guest.before.disks, cpus: guest.before.cpus }
+      : guest;
     const image = { properties: guest.wishes.properties } as never;
     refuseWishes({ image, flavor });
     const next: GuestDefinition = { ...guest, ...sizeOf({ image, flavor }), disks: resizedDisks(old, flavor) };
@@ -67,13 +69,20 @@ export const resizingOf = (host: QemuHost): Resizing => {
     await refuseRunning(host, guest);
     refuseBeyond(host, old, next);
     refuseAborted(signal);
+    if (guest.change === null) await forget(host, guest);
     const begun: GuestDefinition = {
       ...next,
-      before: { size: sizeFields(old), disks: old.disks },
+      // Both claims hold until the resize is confirmed or reverted.
+      cpus: host.ownCpus(guest.mark.serverId, { image, flavor }, old.cpus ?? []),
+      before: {
+        size: sizeFields(old),
+        disks: old.disks,
+        cpus: old.cpus ?? null,
+        extraSpecs: guest.before?.extraSpecs ?? guest.wishes.extraSpecs,
+      },
       change: 'resize',
       wishes: { ...guest.wishes, extraSpecs: flavor.extraSpecs },
     };
-    if (guest.change === null) await forget(host, guest);
     host.store.write(begun);
     try {
       await growDisks(host, begun, old.disks);

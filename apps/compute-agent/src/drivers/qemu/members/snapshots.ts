@@ -71,8 +71,11 @@ export const snapshotsOf = (host: QemuHost): Snapshots => {
       await runJob(qmp, JOB, { command: 'blockdev-backup', args }, signal, thaw);
       return isFrozen;
     } finally {
-      await thaw();
-      await clear(qmp);
+      try {
+        await thaw();
+      } finally {
+        await clear(qmp);
+      }
     }
   };
 

@@ -27,6 +27,7 @@ const defined = (host: QemuHost, spec: GuestSpec, machines: MachineTypes, source
     nics: [],
     directBoot: directBootOf(spec),
     rescue: null,
+    cpus: host.ownCpus(spec.mark.serverId, spec),
     before: null,
     adopted: null,
     shared: host.options.sharedDisks !== undefined,
@@ -43,6 +44,7 @@ export const spawn = async (host: QemuHost, spec: GuestSpec, signal: AbortSignal
   // Wishes that cannot be granted are refused before anything is fetched.
   devicesFor(spec, machines);
   sizeOf(spec);
+  host.ownCpus(id, spec);
   refuseBeyondCapacity(spec, host.storage, host.inventory().memoryMib);
   host.building.add(id);
   let made: GuestDefinition | null = null;
@@ -87,6 +89,6 @@ const isThere = async (host: QemuHost, { mark }: GuestSpec): Promise<boolean> =>
     return false;
   }
   // The agent ended between the last two steps of the spawn.
-  if ((await host.state(guest)) === 'prelaunch') await host.live(id).call(guest, 'cont');
+  if ((await host.state(guest)) === 'prelaunch') await host.goOn(guest, 'prelaunch');
   return true;
 };

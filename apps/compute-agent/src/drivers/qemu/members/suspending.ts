@@ -26,7 +26,9 @@ export const pausingOf = (host: QemuHost): Pausing => {
       const power = host.powerOf(guest, await host.state(guest));
       if (power !== 'running' && power !== 'paused')
         throw new HypervisorError('fault', `cannot ${run ? 'unpause' : 'pause'} a guest that is ${power}`);
-      if ((power === 'running') !== run) await host.live(id).call(guest, run ? 'cont' : 'stop');
+      if ((power === 'running') === run) return;
+      if (run) await host.goOn(guest, await host.state(guest));
+      else await host.live(id).call(guest, 'stop');
     });
   return { pause: (id) => setRunning(id, false), unpause: (id) => setRunning(id, true) };
 };
@@ -104,10 +106,10 @@ export const suspendingOf = (host: QemuHost): Suspending => {
     await host.turnOff(guest);
     const next = checked(withNics(guest, nics));
     try {
-      await host.begin(next, NEVER, ['-blockdev', JSON.stringify(memoryNode(FILES.memory))]);
+      const begun = await host.begin(next, NEVER, ['-blockdev', JSON.stringify(memoryNode(FILES.memory))]);
       const qmp = await host.qmp(next);
       await runJob(qmp, 'resume', { command: 'snapshot-load', args: MEMORY }, NEVER);
-      host.store.write({ ...next, suspended: false, savedUnder: null });
+      host.store.write({ ...begun, suspended: false, savedUnder: null });
       await qmp.call('cont');
       await dropMemory(qmp);
       rmSync(host.store.path(id, FILES.memory), { force: true });

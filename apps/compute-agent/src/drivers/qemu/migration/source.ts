@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { ServerId } from '@omnivisor/contracts';
-import { dial, join, rendezvous } from '../../common/migration/relay.js';
+import { dial, join, rendezvous, type Way } from '../../common/migration/relay.js';
 import { bootId, type Ticket } from '../../common/migration/ticket.js';
 import { HypervisorError, type MigrationProgress } from '../../hypervisor-driver.js';
 import type { GuestDefinition } from '../definition.js';
@@ -35,6 +36,7 @@ const mirrorOf = (name: string) => `mirror-${name}`;
 /** One guest on its way to another host. */
 export class Sending {
   private readonly sockets: Socket[] = [];
+  private readonly ways: Way[] = [];
 
   constructor(
     private readonly host: QemuHost,
@@ -54,6 +56,10 @@ export class Sending {
     if (signal.aborted) throw new HypervisorError('fault', 'the migration was aborted');
     await cleanUp(qmp, this.guest);
     const ended = new AbortController();
+    // QEMU itself may be held up by the other side then, and say nothing more.
+    const unlisten = qmp.onEvent(({ event }) => {
+      if (event === 'STOP') for (const way of this.ways) way.setSilence(this.host.migrationStandstill);
+    });
     const cancel = () => void this.cancel(qmp);
     signal.addEventListener('abort', cancel, { once: true });
     // A guest that stands still changes nothing: what is left to send has an end. It goes on where it comes to.
@@ -79,11 +85,15 @@ export class Sending {
     } finally {
       signal.removeEventListener('abort', cancel);
       force?.removeEventListener('abort', stop);
+      unlisten();
       ended.abort();
     }
   }
 
-  /** Tells the target that the guest is its own now. */
+  /**
+   * Tells the target that the guest is its own now.
+   * @throws HypervisorError `unavailable` when it does not say in time that the guest runs there
+   */
   async handOver(): Promise<void> {
     const control = await this.dial('control');
     await new Promise<void>((resolve, reject) => {
@@ -91,6 +101,7 @@ export class Sending {
       control.on('data', (data: Buffer) => {
         said += data.toString('latin1');
       });
+      control.setTimeout(this.host.migrationStandstill, () => control.destroy());
       control.once('error', reject);
       control.once('close', () =>
         said === 'running\n'
@@ -112,15 +123,18 @@ export class Sending {
   }
 
   /** Gives QEMU one end of a channel, with the command that uses it as `item0`. */
-  private async connect(channel: string, command: QmpCommand): Promise<void> {
+  private async connect(channel: string, command: QmpCommand): Promise<Way> {
     const { connected, close } = await rendezvous(this.host.store.path(this.id, FILES.outgoing));
     try {
       const remote = await this.dial(channel);
-      void connected.then((local) => {
+      const joined = connected.then((local) => {
         this.sockets.push(local);
-        join(local, remote);
+        const way = join(local, remote, this.host.migrationSilence);
+        this.ways.push(way);
+        return way;
       });
       await giveDescriptors(this.host.store.path(this.id), [{ kind: 'connect', path: FILES.outgoing }], [command]);
+      return await joined;
     } finally {
       close();
     }
@@ -129,7 +143,7 @@ export class Sending {
   /** Copies a disk, and from then on whatever is written to it. */
   private async mirror(qmp: QmpClient, name: string): Promise<void> {
     const target = { driver: 'nbd', 'node-name': mirrorOf(name), server: { type: 'fd', str: 'item0' }, export: name };
-    await this.connect(`disk ${name}`, { execute: 'blockdev-add', arguments: target });
+    const way = await this.connect(`disk ${name}`, { execute: 'blockdev-add', arguments: target });
     const job = mirrorOf(name);
     const ready = jobReady(qmp, job);
     ready.catch(() => undefined);
@@ -144,6 +158,8 @@ export class Sending {
     const found = await findJob(qmp, job);
     if (found?.status !== 'ready')
       throw new HypervisorError('fault', 'a disk of the guest could not be copied', found?.error);
+    // A guest that writes nothing has nothing to send.
+    way.mayRest();
   }
 
   private async moveMemory(qmp: QmpClient, ended: AbortSignal): Promise<void> {
@@ -160,10 +176,11 @@ export class Sending {
     void this.report(qmp, ended);
     if ((await switchover).data?.status === 'pre-switchover') {
       // The guest stands still: what was mirrored is all there is.
-      for (const { name } of this.guest.disks) await dropMirror(qmp, name, false);
+      const { migrationStandstill } = this.host;
+      for (const { name } of this.guest.disks) await dropMirror(qmp, name, false, migrationStandstill);
       await qmp.call('migrate-continue', { state: 'pre-switchover' });
-    }
-    await completed;
+      await Promise.race([completed, delay(migrationStandstill, undefined, { signal: ended }).catch(() => undefined)]);
+    } else await completed;
     const info = await qmp.call<MigrationInfo>('query-migrate');
     if (info.status !== 'completed')
       throw new HypervisorError('fault', 'the guest could not be moved', info['error-desc'] ?? info.status);
@@ -193,17 +210,17 @@ export class Sending {
 }
 
 /** @param force false: what was copied is kept, as one that is ready then ends with both sides the same */
-const dropMirror = async (qmp: QmpClient, name: string, force: boolean): Promise<void> => {
+const dropMirror = async (qmp: QmpClient, name: string, force: boolean, timeout?: number): Promise<void> => {
   const id = mirrorOf(name);
   if (!force && (await findJob(qmp, id))?.status === 'ready') {
-    const concluded = jobConcluded(qmp, id);
+    const concluded = jobConcluded(qmp, id, timeout);
     concluded.catch(() => undefined);
     await qmp.call('block-job-cancel', { device: id, force: false });
     await concluded;
     const error = (await findJob(qmp, id))?.error;
     if (error) throw new HypervisorError('fault', 'a disk of the guest could not be copied', error);
   }
-  await endJob(qmp, id);
+  await endJob(qmp, id, timeout);
   await dropNode(qmp, id);
 };
 
@@ -225,9 +242,12 @@ export const runHere = async (qmp: QmpClient, guest: GuestDefinition): Promise<v
     await qmp.call('migrate_cancel');
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
-  await cleanUp(qmp, guest);
-  const { status } = await qmp.call<{ status: string }>('query-status');
-  if (status !== 'running') await qmp.call('cont');
+  try {
+    await cleanUp(qmp, guest);
+  } finally {
+    const { status } = await qmp.call<{ status: string }>('query-status');
+    if (status !== 'running') await qmp.call('cont');
+  }
 };
 
 export const isMoved = async (qmp: QmpClient): Promise<boolean> =>

@@ -6,6 +6,7 @@ import type { Updates } from '../transport/updates.js';
 import { controllerOf } from './devices.js';
 import { type GuestState, newState, STATE_KEY } from './guest-state.js';
 import { extraConfig, type Guest, type Guests } from './guests.js';
+import type { Networks } from './networks.js';
 import { bytesOf, type Device, devicesOf, isDisk, isNic, unitOf, type VmRecord } from './records.js';
 
 /** VMs that somebody else made become servers, and back. Only one entry of their extra configuration changes. */
@@ -14,6 +15,7 @@ export class Adopting {
     private readonly read: PropertyReader,
     private readonly updates: Updates,
     private readonly guests: Guests,
+    private readonly networks: Networks,
   ) {}
 
   async candidates(): Promise<ForeignGuest[]> {
@@ -41,14 +43,16 @@ export class Adopting {
   }
 
   async adopt(nativeId: string, mark: GuestMark, nics: readonly GuestNic[]): Promise<Guest> {
-    const ours = (await this.guests.marked()).find(
+    const of = (await this.guests.marked()).filter(
       ({ state }) => state !== 'unreadable' && state.serverId === mark.serverId,
     );
-    if (ours) {
-      const guest = await this.guests.at(ours.vm.ref);
-      if (guest && ours.vm.instanceUuid === nativeId && isSameMark(guest.state, mark)) return guest;
-      throw new HypervisorError('fault', 'the server has another guest already');
-    }
+    const { guests } = this;
+    const adopted = of.find(
+      (each): each is Guest =>
+        each.vm.instanceUuid === nativeId && guests.isOurs(each.state) && isSameMark(each.state, mark),
+    );
+    if (adopted) return adopted;
+    if (of.length > 0) throw new HypervisorError('fault', 'the server has another guest already');
     const vm = (await this.guests.vms()).find((each) => each.instanceUuid === nativeId && this.isCandidate(each));
     if (!vm) throw new HypervisorError('fault', 'there is no such guest to adopt');
     const devices = await this.devices(vm);
@@ -56,6 +60,10 @@ export class Adopting {
     if (disksIn(devices).some(({ controllerKey }) => controllerKey !== controller?.key))
       throw new HypervisorError('unsupported', 'the disks of a guest have to be on one SCSI controller');
     const cards = devices.filter(isNic).map((card) => String(card.macAddress).toLowerCase());
+    for (const card of devices.filter(isNic)) {
+      const nic = nics.find(({ mac }) => mac.toLowerCase() === String(card.macAddress).toLowerCase());
+      if (nic) await this.networks.refuseOpen(nic, card);
+    }
     const state: GuestState = {
       ...newState(mark, this.guests.place.id, { vcpus: vm.vcpus, memoryMib: vm.memoryMib }),
       phase: 'settled',

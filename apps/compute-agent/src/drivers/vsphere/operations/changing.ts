@@ -100,7 +100,7 @@ export class Changing {
     refuseAborted(signal);
     await this.making.plan(spec.nics, machineFor(wishOf(spec)));
     const plans = await this.disks.plansFor(
-      { disks: { root: spec.disks.root, ephemeral: null, swap: mib(0) } },
+      { disks: { root: spec.disks.root, ephemeral: null, swap: mib(0) }, mark: spec.mark },
       signal,
     );
     const made = await this.disks.make(await this.ready(guest), plans, spec.configDrive, signal);

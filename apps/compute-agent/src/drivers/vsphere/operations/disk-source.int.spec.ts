@@ -1,14 +1,16 @@
 import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gib, mib } from '@omnivisor/contracts';
+import { gib, mib, ServerId } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { which } from '../../../../../../tools/services/process.mjs';
 import { fileSource } from '../../common/test-guest.js';
 import { ephemeralOf, sourceOf, swapOf } from './disk-source.js';
 
 const never = new AbortController().signal;
+const mark = { cloudId: 'cloud', serverId: ServerId.parse(randomUUID()), attempt: 2, build: 0 };
 
 describe.skipIf(!which('qemu-img'))('what disks are made from (needs qemu-img)', () => {
   let folder: string;
@@ -35,7 +37,7 @@ describe.skipIf(!which('qemu-img'))('what disks are made from (needs qemu-img)',
     const vmdk = join(folder, 'sparse.vmdk');
     execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', 'vmdk', path, vmdk]);
     for (const source of [fileSource(path), fileSource(vmdk, 'vmdk')]) {
-      const { file, kib } = await (await sourceOf(source)).stream(folder, never);
+      const { file, kib } = await (await sourceOf(source, mark)).stream(folder, never);
       expect(info(file)['format-specific'].data['create-type']).toBe('streamOptimized');
       expect([kib, readFileSync(raw(file)).equals(content)]).toEqual([1024, true]);
     }
@@ -50,21 +52,33 @@ describe.skipIf(!which('qemu-img'))('what disks are made from (needs qemu-img)',
       write('b.raw', Buffer.alloc(4096)),
       vmdk,
     ]);
-    expect(await (await sourceOf(fileSource(vmdk, 'vmdk'))).stream(folder, never)).toEqual({ file: vmdk, kib: 4 });
+    expect(await (await sourceOf(fileSource(vmdk, 'vmdk'), mark)).stream(folder, never)).toEqual({
+      file: vmdk,
+      kib: 4,
+    });
   });
 
   it('is refused when it is no such disk', async () => {
-    await expect(sourceOf(fileSource('/x', 'qcow2'))).rejects.toMatchObject({ code: 'unsupported' });
-    const source = await sourceOf(fileSource(write('c.vmdk', Buffer.from('# Disk DescriptorFile')), 'vmdk'));
+    await expect(sourceOf(fileSource('/x', 'qcow2'), mark)).rejects.toMatchObject({ code: 'unsupported' });
+    const source = await sourceOf(fileSource(write('c.vmdk', Buffer.from('# Disk DescriptorFile')), 'vmdk'), mark);
     await expect(source.stream(folder, never)).rejects.toMatchObject({ code: 'fault' });
   });
 
   it('is one image when its bytes are the same, and another when its format is', async () => {
     const paths = ['d1', 'd2'].map((name) => write(name, Buffer.from('same')));
     const keys = [];
-    for (const path of paths) keys.push((await sourceOf(fileSource(path))).key);
+    for (const path of paths) keys.push((await sourceOf(fileSource(path), mark)).key);
     expect(keys[0]).toBe(keys[1]);
-    expect((await sourceOf(fileSource(paths[0]!, 'vmdk'))).key).not.toBe(keys[0]);
+    expect((await sourceOf(fileSource(paths[0]!, 'vmdk'), mark)).key).not.toBe(keys[0]);
+  });
+
+  it("is nobody else's when it is the disk of a server that moves here", async () => {
+    const source = { ...fileSource(write('own', Buffer.from('same'))), isPrivate: true };
+    const keys = [];
+    for (const attempt of [2, 3]) keys.push((await sourceOf(source, { ...mark, attempt })).key);
+    keys.push((await sourceOf({ ...source, isPrivate: false }, mark)).key);
+    expect(new Set(keys).size).toBe(3);
+    expect((await sourceOf(source, mark)).server).toBe(mark.serverId);
   });
 
   it('is a formatted disk where nothing else is given', async () => {

@@ -1,8 +1,8 @@
 import { open, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { GiB, MiB } from '@omnivisor/contracts';
+import type { GiB, MiB, ServerId } from '@omnivisor/contracts';
 import { run } from '../../common/native-command.js';
-import { HypervisorError, type ImageSource } from '../../hypervisor-driver.js';
+import { type GuestMark, HypervisorError, type ImageSource } from '../../hypervisor-driver.js';
 
 const KIB = 2 ** 10;
 const MIB = 2 ** 20;
@@ -15,6 +15,8 @@ const STREAM_FLAGS = 3 << 16;
 export interface DiskSource {
   /** Says all of its contents. */
   readonly key: string;
+  /** Of the server that alone may have it; null: it is kept for all. */
+  readonly server: ServerId | null;
   /**
    * The disk as a stream-optimized VMDK, the only kind that a lease takes.
    * @param folder for files that are removed afterwards
@@ -47,14 +49,18 @@ const lookAt = async (path: string): Promise<{ readonly isStream: boolean; reado
   };
 };
 
-/** @throws HypervisorError `unavailable` when its bytes cannot be had, `unsupported` for other formats */
-export const sourceOf = async (image: ImageSource): Promise<DiskSource> => {
-  const { format } = image;
+/**
+ * @param mark of the guest that it is for
+ * @throws HypervisorError `unavailable` when its bytes cannot be had, `unsupported` for other formats
+ */
+export const sourceOf = async (image: ImageSource, { serverId, attempt }: GuestMark): Promise<DiskSource> => {
+  const { format, isPrivate } = image;
   if (format !== 'vmdk' && format !== 'raw')
     throw new HypervisorError('unsupported', `this host takes no disks of format ${format}`);
   const { sha256 } = await image.digest();
   return {
-    key: `${format} ${sha256}`,
+    key: isPrivate ? `${format} ${sha256} of ${serverId}, ${attempt}` : `${format} ${sha256}`,
+    server: isPrivate ? serverId : null,
     stream: async (folder, signal) => {
       const path = await image.path(signal);
       if (format === 'raw') {
@@ -69,7 +75,7 @@ export const sourceOf = async (image: ImageSource): Promise<DiskSource> => {
 
 /** A disk that a tool of this machine formats. All of one size are alike, so they are held as images are. */
 const formatted = (key: string, size: number, command: string, args: readonly string[]): DiskSource => ({
-  key,
+  ...{ key, server: null },
   stream: async (folder, signal) => {
     const raw = join(folder, 'raw');
     await writeFile(raw, '', { mode: 0o600 });

@@ -49,8 +49,13 @@ export const GuestState = z.object({
   before: z.object({ size: Size, disks: StoredDisks, flavor: z.string() }).nullable(),
   /** Files that may be there and that nothing needs. */
   scratch: z.array(z.string()),
-  /** It is expected at another place, whose ticket has this number; the attempt that it is there. */
-  invited: z.object({ place: z.string(), nonce: z.string(), attempt: Attempt }).nullable(),
+  /**
+   * It is expected at another place, whose ticket has this number; the attempt that it is there. Of another cluster only
+   * its own agents know the members, so it names them; absent from agents of older releases.
+   */
+  invited: z
+    .object({ place: z.string(), nonce: z.string(), attempt: Attempt, hosts: z.array(z.string()).optional() })
+    .nullable(),
   /** It came from there, where it was this attempt, and there it is not forgotten yet. */
   movedFrom: z.object({ place: z.string(), attempt: Attempt }).nullable(),
 });

@@ -1,5 +1,5 @@
 import { mib, type ServerId } from '@omnivisor/contracts';
-import { type FoundGuest, type GuestStage, HypervisorError } from '../../hypervisor-driver.js';
+import { type FoundGuest, type GuestMark, type GuestStage, HypervisorError } from '../../hypervisor-driver.js';
 import type { PropertyReader } from '../transport/properties.js';
 import type { ArgumentObject, Ref } from '../transport/soap.js';
 import type { Updates } from '../transport/updates.js';
@@ -25,6 +25,9 @@ export const extraConfig = (key: string, value: string): ArgumentObject => ({
   value: { $type: 'xsd:string', $text: value },
 });
 
+/** A vCenter counts its objects: `vm-42`. */
+const numberOf = ({ value }: Ref): number => Number(/\d+$/.exec(value)?.[0] ?? 0);
+
 const stageOf = ({ phase }: GuestState): GuestStage => (phase === 'settled' ? 'settled' : phase);
 
 /** The VMs of a datacenter as servers. */
@@ -49,10 +52,49 @@ export class Guests {
     return (await this.vms()).flatMap((vm) => (vm.state === null ? [] : [{ vm, state: readState(vm.state) }]));
   }
 
+  /**
+   * One for each server. Hosts of one vCenter may each have a VM of it, and an agent sees its own only; but that of a whole
+   * cluster has those of all members: then it is the newest attempt, and of copies that somebody made the oldest VM.
+   */
   async all(): Promise<Guest[]> {
-    const guests = (await this.marked()).filter((guest) => this.isOurs(guest.state)) as Guest[];
-    for (const { vm, state } of guests) this.seen.set(state.serverId, vm.ref);
-    return guests;
+    const guests = new Map<ServerId, Guest>();
+    for (const guest of await this.ours()) {
+      const { serverId } = guest.state;
+      const other = guests.get(serverId);
+      if (!other || this.goesBefore(guest, other)) guests.set(serverId, guest);
+    }
+    for (const [id, { vm }] of guests) this.seen.set(id, vm.ref);
+    return [...guests.values()];
+  }
+
+  private async ours(): Promise<Guest[]> {
+    return (await this.marked()).filter((guest): guest is Guest => this.isOurs(guest.state));
+  }
+
+  private goesBefore(one: Guest, other: Guest): boolean {
+    const [a, b] = [one, other].map((guest) => this.view(guest).mark.attempt) as [number, number];
+    return a === b ? numberOf(one.vm.ref) < numberOf(other.vm.ref) : a > b;
+  }
+
+  /** Null when that attempt has no VM here, whatever others have. */
+  async ofAttempt(id: ServerId, attempt: number): Promise<Guest | null> {
+    const isMeant = (guest: Guest) => this.view(guest).mark.attempt === attempt;
+    const found = await this.find(id);
+    if (!found || isMeant(found)) return found;
+    return (await this.ours()).find((guest) => guest.state.serverId === id && isMeant(guest)) ?? null;
+  }
+
+  /** What a spawn of this very mark has left here that was cut off. */
+  async halfMade({ serverId, attempt, build }: GuestMark): Promise<Guest[]> {
+    return (await this.ours()).filter(
+      ({ state }) =>
+        state.serverId === serverId && state.attempt === attempt && state.build === build && state.phase === 'building',
+    );
+  }
+
+  /** Another VM of the server may have come: which is its guest is looked at again. */
+  overlook(id: ServerId): void {
+    this.seen.delete(id);
   }
 
   /** Null when this server has no VM here. */
@@ -107,6 +149,12 @@ export class Guests {
     return { vm: guest.vm, state };
   }
 
+  /** The same of a VM that is another host's by now, whose agent may be changing it. @throws VimFault when it has */
+  writeUnchanged(guest: Guest, state: GuestState): Promise<Guest> {
+    const { version } = guest.vm;
+    return this.write(guest, state, version === '' ? {} : { changeVersion: version });
+  }
+
   /** A guest as it stands for this place. */
   view({ vm, state }: Guest): FoundGuest {
     const { place, invited, movedFrom, phase, start } = state;
@@ -119,7 +167,8 @@ export class Guests {
       return movedFrom !== null && this.place.is(movedFrom.place)
         ? nowhere('moved', movedFrom.attempt)
         : nowhere('incoming', invited?.attempt);
-    if (invited && this.place.isAt(vm.host, invited.place)) return nowhere('moved');
+    if (invited && (this.place.isAt(vm.host, invited.place) || invited.hosts?.includes(vm.host?.value ?? '')))
+      return nowhere('moved');
     if (phase === 'building' || (start === 'spawn' && vm.power === 'shutdown')) return nowhere('building');
     return { ...facts, stage: stageOf(state), power: vm.power };
   }
@@ -130,7 +179,7 @@ export class Guests {
     return this.isOurs(state) ? state.serverId : null;
   }
 
-  private isOurs(state: GuestState | 'unreadable' | null): state is GuestState {
+  isOurs(state: GuestState | 'unreadable' | null): state is GuestState {
     if (state === null || state === 'unreadable' || state.cloudId !== this.cloudId) return false;
     const places = [state.place, state.invited?.place, state.movedFrom?.place];
     return places.some((place) => typeof place === 'string' && this.place.is(place));

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { KeyedMutex } from '../../common/keyed-mutex.js';
 import { HypervisorError } from '../../hypervisor-driver.js';
@@ -22,6 +23,8 @@ const Holder = z.object({
   image: z.string(),
   /** Whose agent made it: only that one removes it while it is not ready. */
   place: z.string(),
+  /** It is the disk of this server, which moves here, and goes once the guest has its own. */
+  server: ServerId.optional(),
   kib: z.number().int().positive(),
   isReady: z.boolean(),
 });
@@ -74,6 +77,16 @@ export class Images {
     return null;
   }
 
+  /** Removes what this place has for that server alone. */
+  async drop(server: ServerId): Promise<void> {
+    for (const vm of await this.guests.vms()) {
+      const holder = holderOf(vm);
+      if (holder?.server !== server || !this.guests.place.is(holder.place)) continue;
+      await this.remove(vm.ref);
+      this.known.delete(holder.image);
+    }
+  }
+
   private async isThere(ref: Ref): Promise<boolean> {
     try {
       return (await this.read.one(ref, 'name')) !== undefined;
@@ -97,7 +110,8 @@ export class Images {
     const folder = await mkdtemp(join(this.scratch, 'image-'));
     try {
       const { file, kib } = await source.stream(folder, signal);
-      return await this.lease({ image: source.key, place: this.guests.place.id, kib, isReady: false }, file, signal);
+      const holder = { image: source.key, place: this.guests.place.id, kib, isReady: false };
+      return await this.lease(source.server === null ? holder : { ...holder, server: source.server }, file, signal);
     } finally {
       await rm(folder, { recursive: true, force: true });
     }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { GiB, MiB } from '@omnivisor/contracts';
+import type { GiB, MiB, ServerId } from '@omnivisor/contracts';
 import { writeConfigDrive } from '../../common/config-drive.js';
 import { type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
 import type { DatastoreFiles } from '../transport/datastore.js';
@@ -45,19 +45,24 @@ export class LocalDisks {
   ) {}
 
   /** What a spec asks for; what it is copied from is on the datastore afterwards. */
-  async plansFor({ disks }: Pick<GuestSpec, 'disks'>, signal: AbortSignal): Promise<DiskPlan[]> {
+  async plansFor({ disks, mark }: Pick<GuestSpec, 'disks' | 'mark'>, signal: AbortSignal): Promise<DiskPlan[]> {
     const { root, ephemeral, swap } = disks;
-    const sources: [string, DiskSource, number][] = [['root', await sourceOf(root.source), root.size]];
+    const sources: [string, DiskSource, number][] = [['root', await sourceOf(root.source, mark), root.size]];
     if (ephemeral)
       sources.push([
         'ephemeral',
-        ephemeral.source ? await sourceOf(ephemeral.source) : ephemeralOf(ephemeral.size),
+        ephemeral.source ? await sourceOf(ephemeral.source, mark) : ephemeralOf(ephemeral.size),
         ephemeral.size,
       ]);
     if (swap > 0) sources.push(['swap', swapOf(swap), 0]);
     const plans: DiskPlan[] = [];
     for (const [role, source, gib] of sources) plans.push(await this.plan(role, source, gib, signal));
     return plans;
+  }
+
+  /** What was brought for this server alone goes. */
+  forgetSources(id: ServerId): Promise<void> {
+    return this.images.drop(id);
   }
 
   /** Disks that a larger flavor brings. */

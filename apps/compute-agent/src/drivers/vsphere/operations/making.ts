@@ -1,3 +1,4 @@
+import type { ServerId } from '@omnivisor/contracts';
 import { type GuestNic, type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
 import type { PropertyReader } from '../transport/properties.js';
 import type { ArgumentObject, Ref } from '../transport/soap.js';
@@ -37,9 +38,19 @@ interface Parts {
 
 export const consoleFile = (vmFile: string): string => `${folderOf(vmFile)}/console.log`;
 
-/** Names may have signs that mean something to a vCenter; its own are at most 80 characters. */
-const nameOf = ({ name, mark }: GuestSpec): string =>
-  `${name.replace(/[^A-Za-z0-9 ._-]/g, '_').slice(0, 40)} (${mark.serverId})`;
+/**
+ * Names may have signs that mean something to a vCenter; its own are at most 80 characters. Two attempts may be in one
+ * folder, where names are unique.
+ */
+const nameOf = ({ name, mark: { serverId, attempt } }: GuestSpec): string =>
+  `${name.replace(/[^A-Za-z0-9 ._-]/g, '_').slice(0, 34)} (${serverId})${attempt === 1 ? '' : ` ${attempt}`}`;
+
+/**
+ * What a guest sees as its product UUID is the server's id, whatever VM it is in. SMBIOS has the first three parts the
+ * other way round, and a vCenter tells the bytes as they lie.
+ */
+const smbiosUuid = ({ mark }: GuestSpec): string =>
+  mark.serverId.replace(/^(..)(..)(..)(..)-(..)(..)-(..)(..)/, '$4$3$2$1-$6$5-$8$7');
 
 /** Makes guests, starts them and removes them. */
 export class Making {
@@ -55,16 +66,16 @@ export class Making {
     const machine = machineFor(wishOf(spec));
     const nics = await this.plan(spec.nics, machine);
     const profile = await this.parts.policies.find(machine.policy);
-    const plans = await disks.plansFor(spec, signal);
-    await host.assertFits(spec.flavor.memory, bytesOf(plans));
-    refuseAborted(signal);
-    const { serverId } = spec.mark;
     let guest: Guest | null = null;
     try {
+      const plans = await disks.plansFor(spec, signal);
+      await host.assertFits(spec.flavor.memory, bytesOf(plans));
+      refuseAborted(signal);
       guest = await this.create(spec, machine, profile);
       refuseAborted(signal);
       const made = await disks.make(guest, plans, spec.configDrive, signal);
       guest = made.guest;
+      await this.forgetSources(spec);
       const devices = await disks.devices(guest);
       const state: GuestState = {
         ...guest.state,
@@ -83,27 +94,51 @@ export class Making {
       await power.start(guest.vm.ref);
       await this.settle(guest);
     } catch (error) {
-      await this.remove(guest ?? (await guests.find(serverId)));
+      // Of a VM that was made, the answer may be lost.
+      for (const each of guest ? [guest] : await guests.halfMade(spec.mark)) await this.remove(each);
+      await this.forgetSources(spec);
       throw error;
     }
   }
 
-  /** The guest of this very mark, if it is there. Clears away what a spawn left behind that was cut off. */
+  /** Before the guest is whole, so that whoever finds it whole has none to look for. */
+  private async forgetSources({ disks: { root, ephemeral }, mark }: GuestSpec): Promise<void> {
+    const isPrivate = [root.source, ephemeral?.source].some((source) => source?.isPrivate);
+    if (isPrivate) await this.parts.disks.forgetSources(mark.serverId);
+  }
+
+  /** Removes the guest, as far as there is one, and what its spawn brought for it alone and was cut off. */
+  async discard(id: ServerId, guest: Guest | null): Promise<void> {
+    await this.remove(guest);
+    if (!guest || guest.state.phase === 'building') await this.parts.disks.forgetSources(id);
+  }
+
+  /**
+   * The guest of this very mark, if it is there. Clears away what a spawn left behind that was cut off. Other hosts of this
+   * vCenter may have older attempts of the server.
+   */
   private async occupant({ mark }: GuestSpec): Promise<Guest | null> {
     const { guests, cloudId } = this.parts;
+    const { serverId } = mark;
     if (mark.cloudId !== cloudId) throw new HypervisorError('fault', 'the guest is one of another cloud');
+    const here: Guest[] = [];
     for (const { vm, state } of await guests.marked()) {
-      if (state === 'unreadable' || state.serverId !== mark.serverId) continue;
+      if (state === 'unreadable' || state.serverId !== serverId) continue;
       if (state.cloudId !== cloudId)
-        throw new HypervisorError('fault', `a guest of another cloud has the place of server ${mark.serverId}`);
-      if (state.attempt !== mark.attempt || state.build !== mark.build)
-        throw new HypervisorError('fault', `another attempt or build of server ${mark.serverId} is in this vCenter`);
-      const guest = await guests.at(vm.ref);
-      if (!guest) throw new HypervisorError('fault', `server ${mark.serverId} is on another host of this vCenter`);
-      if (state.phase !== 'building') return guest;
-      await this.remove(guest);
+        throw new HypervisorError('fault', `a guest of another cloud has the place of server ${serverId}`);
+      const isHere: boolean = guests.isOurs(state);
+      if (isHere) here.push({ vm, state });
+      else if (state.attempt >= mark.attempt)
+        throw new HypervisorError('fault', `this or a newer attempt of server ${serverId} is on another host`);
+      else if (vm.power === 'running')
+        throw new HypervisorError('fault', `an older attempt of server ${serverId} runs on another host`);
     }
-    return null;
+    for (const { state } of here)
+      if (state.attempt !== mark.attempt || state.build !== mark.build)
+        throw new HypervisorError('fault', `another attempt or build of server ${serverId} is on this host`);
+    const whole = here.find(({ state }) => state.phase !== 'building');
+    if (!whole) for (const guest of here) await this.remove(guest);
+    return whole ?? null;
   }
 
   async plan(nics: readonly GuestNic[], { nic }: Pick<Machine, 'nic'>): Promise<PlannedNic[]> {
@@ -123,6 +158,7 @@ export class Making {
       config: {
         ...machine.config,
         name: nameOf(spec),
+        uuid: smbiosUuid(spec),
         annotation: `Server ${spec.mark.serverId} of Omnivisor`,
         files: { vmPathName: `[${place.datastore.name}]` },
         vmProfile: profile,
@@ -143,7 +179,7 @@ export class Making {
   }
 
   /** Removes the guest with its own disks. Those that outlive it are taken off first: a VM takes along what it has. */
-  async remove(guest: Guest | null): Promise<void> {
+  private async remove(guest: Guest | null): Promise<void> {
     if (!guest) return;
     const { power, disks, guests, updates } = this.parts;
     const { state, vm } = guest;

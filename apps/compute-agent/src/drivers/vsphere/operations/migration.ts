@@ -23,6 +23,8 @@ const Offer = z.object({
   kind: z.literal('vsphere'),
   vcenter: z.string(),
   serverId: ServerId,
+  /** What the guest is on its source; absent from agents of older releases. */
+  attempt: z.number().int().positive().optional(),
   vcpus: z.number().int(),
   memoryMib: z.number().int(),
 });
@@ -65,7 +67,7 @@ export class Migration {
     const seen = working.flatMap(({ properties }) => listOf(properties.datastore).map(nameOf));
     return {
       ...{ storage: nameOf(this.place.datastore.ref), sees: [...new Set(seen)] },
-      ...{ realm: vcenter, pool: vcenter },
+      ...{ realm: vcenter, pool: null },
     };
   }
 
@@ -74,7 +76,7 @@ export class Migration {
     if (this.guests.view(guest).stage !== 'settled' || vm.power !== 'running')
       throw new HypervisorError('fault', 'only a guest that runs can move while it runs');
     const offer: z.infer<typeof Offer> = {
-      ...{ kind: 'vsphere', vcenter: vcenterOf(this.place.id), serverId: state.serverId },
+      ...{ kind: 'vsphere', vcenter: vcenterOf(this.place.id), serverId: state.serverId, attempt: state.attempt },
       ...state.size,
     };
     return JSON.stringify(offer);
@@ -87,9 +89,7 @@ export class Migration {
       throw new HypervisorError('fault', 'the guest that is offered is not the one that is expected');
     if (offer.vcenter !== vcenterOf(this.place.id))
       throw new HypervisorError('unsupported', 'guests move within one vCenter only');
-    const found = await this.anywhere(spec);
-    if (!found) throw new HypervisorError('fault', 'the vCenter does not have the guest that is offered');
-    if (this.place.is(found.state.place)) throw new HypervisorError('fault', 'the guest is on this host already');
+    const found = await this.offered(spec, offer);
     await this.making.plan(spec.nics, { nic: 'VirtualVmxnet3' });
     await this.host.assertFits(flavor.memory, 0);
     const target = await this.target(found);
@@ -98,17 +98,24 @@ export class Migration {
       ...{ kind: 'vsphere', nonce: randomUUID(), place: this.place.id },
       ...{ host: target.value, pool: this.place.pool.value },
     };
-    const invited = { place: ticket.place, nonce: ticket.nonce, attempt: mark.attempt };
+    const hosts = this.place.hosts.map(({ ref }) => ref.value);
+    const invited = { place: ticket.place, nonce: ticket.nonce, attempt: mark.attempt, hosts };
     await this.guests.write(found, { ...found.state, invited });
     return JSON.stringify(ticket);
   }
 
-  /** A server's VM, wherever in the vCenter its place is. */
-  private async anywhere({ mark }: GuestSpec): Promise<Guest | undefined> {
-    return (await this.guests.marked()).find(
+  /** The VM that is offered, on whatever host of the vCenter. What cold moves have kept may lie on others. */
+  private async offered({ mark }: GuestSpec, { attempt }: z.infer<typeof Offer>): Promise<Guest> {
+    const all = (await this.guests.marked()).filter(
       (each): each is Guest =>
         each.state !== 'unreadable' && each.state.serverId === mark.serverId && each.state.cloudId === mark.cloudId,
     );
+    const attempts = all.map(({ state }) => state.attempt);
+    const found = all.find(({ state }) => state.attempt === (attempt ?? Math.max(...attempts)));
+    if (!found) throw new HypervisorError('fault', 'the vCenter does not have the guest that is offered');
+    if (all.some(({ state }) => this.place.is(state.place)))
+      throw new HypervisorError('fault', 'a guest of the server is on this host already');
+    return found;
   }
 
   /** A member that takes the guest, and sees the storage that it lies on: disks and the config drive stay there. */
@@ -172,7 +179,7 @@ export class Migration {
     if (!guest) return;
     if (this.guests.view(guest).stage !== 'incoming' || this.hasCome(guest))
       throw new HypervisorError('fault', 'the guest runs on this host');
-    await this.guests.write(guest, { ...guest.state, invited: null });
+    await this.guests.writeUnchanged(guest, { ...guest.state, invited: null });
   }
 
   /** Ends a move that is under way, and makes sure that the guest runs here. */
@@ -193,7 +200,7 @@ export class Migration {
   /** What is left here of a guest that has moved. */
   async forget(guest: Guest): Promise<void> {
     const { state } = guest;
-    await this.guests.write(
+    await this.guests.writeUnchanged(
       guest,
       this.place.is(state.place) && state.invited
         ? { ...state, place: state.invited.place, attempt: state.invited.attempt, invited: null }

@@ -33,6 +33,12 @@ interface PortGroup {
   isBackedBy(device: Device): boolean;
 }
 
+const isOpen = () =>
+  new HypervisorError(
+    'unsupported',
+    'the port group lets guests send from any MAC address, so it cannot have a guarded port',
+  );
+
 /** Port groups of the place's switches. */
 export class Networks {
   /** One port group is made once. */
@@ -54,15 +60,18 @@ export class Networks {
     for (const nic of nics) {
       const policy = needsMacPolicy(nic);
       const group = await this.groupFor(nic);
-      if (policy && !group.keepsToMac)
-        throw new HypervisorError(
-          'unsupported',
-          'the port group lets guests send from any MAC address, so it cannot have a guarded port',
-        );
+      if (policy && !group.keepsToMac) throw isOpen();
       const { backing, isBackedBy } = group;
       planned.push({ nic, backing, isBackedBy, type: nic.model === null ? model : nicType(nic.model) });
     }
     return planned;
+  }
+
+  /** @throws HypervisorError `unsupported` when the port group that a card is in already cannot enforce its port's guard */
+  async refuseOpen(nic: GuestNic, card: Device): Promise<void> {
+    if (!needsMacPolicy(nic)) return;
+    const groups = [...(await this.distributed()), ...(await this.standard())];
+    if (!groups.some((group) => group.keepsToMac && group.isBackedBy(card))) throw isOpen();
   }
 
   private async groupFor({ attachment }: GuestNic): Promise<PortGroup> {

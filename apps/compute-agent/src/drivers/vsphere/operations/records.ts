@@ -8,6 +8,8 @@ export interface VmRecord {
   readonly ref: Ref;
   readonly name: string;
   readonly instanceUuid: string;
+  /** Of its configuration: changes with it. */
+  readonly version: string;
   readonly power: PowerState;
   readonly host: Ref | null;
   readonly template: boolean;
@@ -26,7 +28,13 @@ const extra = (key: string) => `config.extraConfig["${key}"]`;
 /** What is read of each VM. */
 export const VM_PATHS: readonly string[] = [
   ...['name', 'runtime.powerState', 'runtime.connectionState', 'runtime.host', 'config.instanceUuid'],
-  ...['config.template', 'config.files.vmPathName', 'summary.config.numCpu', 'summary.config.memorySizeMB'],
+  ...[
+    'config.changeVersion',
+    'config.template',
+    'config.files.vmPathName',
+    'summary.config.numCpu',
+    'summary.config.memorySizeMB',
+  ],
   ...[STATE_KEY, HOLDER_KEY, PROBE_KEY].map(extra),
 ];
 /** What of it says that something happened to a guest. */
@@ -49,6 +57,7 @@ export const vmRecord = ({ ref, properties }: Found): VmRecord => ({
   ref,
   name: String(properties.name ?? ''),
   instanceUuid: String(properties['config.instanceUuid'] ?? ''),
+  version: String(properties['config.changeVersion'] ?? ''),
   // Of a VM whose host does not answer, the vCenter tells what it was.
   power:
     properties['runtime.connectionState'] === 'connected'

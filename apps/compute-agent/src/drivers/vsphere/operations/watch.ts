@@ -25,6 +25,7 @@ export class Watch {
     if (now) this.known.set(value, now);
     // A change of its power says nothing of whose it is; one that is gone, or has become another's, is told once more.
     else if (changed === null || now === null) this.known.delete(value);
+    if (now && now !== before) this.guests.overlook(now);
     for (const id of new Set([before, now])) if (id) this.tell(id);
   }
 }

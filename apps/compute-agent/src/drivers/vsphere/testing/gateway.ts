@@ -11,6 +11,9 @@ const STANDS_IN: Readonly<Record<string, string>> = {
   SendNMI: '',
 };
 
+const isChange = ({ method: verb }: IncomingMessage, method: string | undefined): boolean =>
+  method === undefined ? verb === 'PUT' : /_Task$|^ImportVApp$|^HttpNfcLeaseComplete$|^MarkAsTemplate$/.test(method);
+
 /** Between driver and simulator: it can be cut, and answers the few methods that the simulator lacks. */
 export class Gateway {
   /** Guests that do not hear when they are asked to shut down, by the ids of their VMs. */
@@ -18,6 +21,7 @@ export class Gateway {
   /** Every method that was called, in order. */
   readonly calls: string[] = [];
   private losing: string | null = null;
+  private steps: { left: number; readonly isDone: boolean } | null = null;
   private readonly sockets = new Set<Socket>();
   private state: 'open' | 'refusing' | 'silent' = 'open';
   private readonly server: Server;
@@ -56,6 +60,22 @@ export class Gateway {
     this.losing = method;
   }
 
+  /**
+   * Whoever changes something by way of it is cut off at the change that comes after so many others.
+   * @param isDone whether that one is done, though nobody hears of it
+   */
+  cutAfter(changes: number, isDone: boolean): void {
+    this.steps = { left: changes, isDone };
+  }
+
+  /** Again open to all. @returns whether it came to the cut */
+  reopen(): boolean {
+    const wasCut = this.state !== 'open';
+    this.steps = null;
+    this.state = 'open';
+    return wasCut;
+  }
+
   async stop(): Promise<void> {
     for (const socket of this.sockets) socket.destroy();
     await new Promise((resolve) => this.server.close(resolve));
@@ -77,9 +97,12 @@ export class Gateway {
           return;
         }
       }
+      const isCut = this.steps !== null && isChange(incoming, method) && this.steps.left-- === 0;
+      if (isCut && !this.steps!.isDone) return void this.cut();
       const loses = method !== undefined && method === this.losing;
       if (loses) this.losing = null;
-      this.forward(incoming, body, outgoing, loses);
+      const lose = isCut ? () => this.cut() : loses ? () => outgoing.destroy() : null;
+      this.forward(incoming, body, outgoing, lose);
     });
   }
 
@@ -87,12 +110,12 @@ export class Gateway {
     { method, url, headers }: IncomingMessage,
     body: Buffer,
     outgoing: ServerResponse,
-    loses: boolean,
+    lose: (() => void) | null,
   ): void {
     const onward = request(
       { host: this.target.hostname, port: this.target.port, method, path: url, headers },
       (answer) => {
-        if (loses) return void outgoing.destroy();
+        if (lose) return lose();
         outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
         answer.pipe(outgoing);
       },

@@ -37,6 +37,13 @@ export class Simulator {
     if (!answer.ok) throw new Error(await answer.text());
   }
 
+  /** The vCenter loses an ESXi host, or finds it again. */
+  async connect(host: string, connected: boolean): Promise<void> {
+    const body = JSON.stringify({ Host: host, Connected: connected });
+    const answer = await fetch(`${this.url}/connection`, { method: 'POST', body });
+    if (!answer.ok) throw new Error(await answer.text());
+  }
+
   async failNoMore(): Promise<void> {
     await fetch(`${this.url}/faults`, { method: 'DELETE' });
   }

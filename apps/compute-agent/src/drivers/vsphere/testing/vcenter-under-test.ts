@@ -70,7 +70,8 @@ export class VcenterUnderTest {
     const simulator = await Simulator.start(...args);
     const under = new VcenterUnderTest(simulator, await Gateway.start(simulator.url));
     const { read, session, updates } = under;
-    under.place = await new Host(session, read, updates, { ...under.options(), member: null }).place();
+    const cluster = args.includes('-clusters') ? 'DC0_C0' : null;
+    under.place = await new Host(session, read, updates, { ...under.options(), cluster, member: null }).place();
     const { url } = (await read.one(under.place.datastore.ref, 'summary')) as AnswerObject;
     under.datastore = String(url);
     return under;
@@ -144,8 +145,20 @@ export class VcenterUnderTest {
     return (await this.read.below(this.place.datacenter.ref, 'VirtualMachine', VM_PATHS)).map(vmRecord);
   }
 
+  /** Of each attempt, the oldest first. */
+  async vmsOf(id: ServerId): Promise<(VmRecord & { readonly attempt: number })[]> {
+    const found = (await this.vms()).flatMap((vm) => {
+      const state = vm.state === null ? null : readState(vm.state);
+      return state !== null && state !== 'unreadable' && state.serverId === id
+        ? [{ ...vm, attempt: state.attempt }]
+        : [];
+    });
+    return found.sort((a, b) => a.attempt - b.attempt);
+  }
+
+  /** That of the newest attempt. */
   async vmOf(id: ServerId): Promise<VmRecord> {
-    const found = (await this.vms()).find(({ state }) => state?.includes(id));
+    const found = (await this.vmsOf(id)).at(-1);
     if (!found) throw new Error(`there is no VM of server ${id}`);
     return found;
   }
@@ -214,12 +227,10 @@ export class VcenterUnderTest {
       host: this.place.members[0]!.ref,
     })) as Ref;
     await this.updates.run(vm, 'PowerOnVM_Task');
-    const facts = async () =>
-      JSON.stringify([
-        vmRecord({ ref: vm, properties: await this.read.of(vm, VM_PATHS) }),
-        await this.devices(vm),
-        await this.read.one(vm, 'config.extraConfig["theirs"]'),
-      ]);
+    const facts = async () => {
+      const { version: _, ...record } = vmRecord({ ref: vm, properties: await this.read.of(vm, VM_PATHS) });
+      return JSON.stringify([record, await this.devices(vm), await this.read.one(vm, 'config.extraConfig["theirs"]')]);
+    };
     const before = await facts();
     return {
       nativeId: String(await this.read.one(vm, 'config.instanceUuid')),

@@ -6,12 +6,21 @@ import type { Devices } from './devices.js';
 import { type GuestState, type LocalDisk, newState, PORT_KEY, STATE_KEY } from './guest-state.js';
 import type { Guest, Guests } from './guests.js';
 import type { Place } from './place.js';
-import { type NetworkRecord, NULL_REF, type Ref, type VdiRecord, type VmRecord, wholeNumber } from './records.js';
+import { lockOf } from './port-lock.js';
+import {
+  type NetworkRecord,
+  NULL_REF,
+  type Ref,
+  type VdiRecord,
+  type VifRecord,
+  type VmRecord,
+  wholeNumber,
+} from './records.js';
 import type { Storage } from './storage.js';
 
 const POWER = { Running: 'running', Paused: 'paused', Halted: 'shutdown', Suspended: 'suspended' } as const;
 
-/** VMs that somebody else made become servers, and back. Only entries of `other_config` change. */
+/** VMs that somebody else made become servers, and back. Entries of `other_config` change, and the locks of VIFs. */
 export class Adopting {
   constructor(
     private readonly xapi: XapiSession,
@@ -77,6 +86,8 @@ export class Adopting {
     const named = await this.guests.ofServer(mark.serverId);
     const ours = named.find(({ record, state }) => record.uuid === nativeId && sameMark(state, mark));
     if (named.some((vm) => vm !== ours)) throw new HypervisorError('fault', 'the server has another guest already');
+    // What cannot be enforced is refused before it is ours.
+    const locks = new Map(nics.map((nic) => [nic.mac.toLowerCase(), lockOf(nic)]));
     const ref = ours?.ref ?? (await this.candidate(nativeId));
     const record = await this.xapi.call<VmRecord>('VM.get_record', ref);
     const disks = await this.disks(ref);
@@ -89,15 +100,34 @@ export class Adopting {
       vcpus: wholeNumber(record.VCPUs_at_startup),
       memoryMib: Math.round(wholeNumber(record.memory_static_max) / 2 ** 20),
     };
-    const state: GuestState = { ...newState(mark, this.place.uuid, size), phase: 'settled', disks: local };
+    const vifs = await this.devices.vifs(ref);
+    const before = vifs.filter(({ record: { MAC } }) => locks.has(MAC.toLowerCase()));
+    const state: GuestState = {
+      ...newState(mark, this.place.uuid, size),
+      phase: 'settled',
+      disks: local,
+      // A repeat finds locks of ours.
+      former: ours ? ours.state.former : Object.fromEntries(before.map(({ record }) => formerOf(record))),
+    };
     // The VM last: until then it is somebody else's, and a repeat marks the rest again.
     for (const [n, { ref: vdi }] of disks.entries())
       await this.storage.claim(vdi, { ref, record, state }, local[n]!.role);
-    for (const { ref: vif, record: card } of await this.devices.vifs(ref)) {
+    for (const { ref: vif, record: card } of vifs) {
       const nic = nics.find(({ mac }) => mac.toLowerCase() === card.MAC.toLowerCase());
       if (nic) await this.name(vif, nic.portId);
     }
-    return this.guests.write({ ref, record, state }, state);
+    const guest = await this.guests.write({ ref, record, state }, state);
+    try {
+      for (const vif of vifs) {
+        const lock = locks.get(vif.record.MAC.toLowerCase());
+        if (lock) await this.devices.relock(vif, lock);
+      }
+    } catch (error) {
+      // It is as before then.
+      await this.giveBack(guest);
+      throw error;
+    }
+    return guest;
   }
 
   private async candidate(nativeId: string): Promise<Ref> {
@@ -117,14 +147,24 @@ export class Adopting {
 
   async release(id: ServerId): Promise<void> {
     const guest = await this.guests.find(id);
-    if (!guest) return;
-    for (const { vdi } of guest.state.disks)
+    if (guest) await this.giveBack(guest);
+  }
+
+  /** The VM's mark goes last, so that what was cut off is done again. */
+  private async giveBack({ ref, state }: Guest): Promise<void> {
+    for (const { vdi } of state.disks)
       await this.xapi.call('VDI.remove_from_other_config', await this.xapi.call('VDI.get_by_uuid', vdi), STATE_KEY);
-    for (const { ref } of await this.devices.vifs(guest.ref))
-      await this.xapi.call('VIF.remove_from_other_config', ref, PORT_KEY);
-    await this.xapi.call('VM.remove_from_other_config', guest.ref, STATE_KEY);
+    for (const vif of await this.devices.vifs(ref)) {
+      const was = state.former[vif.record.MAC.toLowerCase()];
+      if (was) await this.devices.relock(vif, was);
+      await this.xapi.call('VIF.remove_from_other_config', vif.ref, PORT_KEY);
+    }
+    await this.xapi.call('VM.remove_from_other_config', ref, STATE_KEY);
   }
 }
+
+const formerOf = ({ MAC, locking_mode, ipv4_allowed, ipv6_allowed }: VifRecord) =>
+  [MAC.toLowerCase(), { locking_mode, ipv4_allowed, ipv6_allowed }] as const;
 
 const sameMark = (state: GuestState, mark: GuestMark): boolean =>
   state.cloudId === mark.cloudId && state.attempt === mark.attempt && state.build === mark.build;

@@ -5,7 +5,7 @@ import type { XapiSession } from '../transport/xapi-session.js';
 import { attachedDisks, DISK_KEY, type GuestState, type LocalDisk, PORT_KEY, readDiskMark } from './guest-state.js';
 import type { Guest } from './guests.js';
 import type { Networks } from './networks.js';
-import { lockOf, type PortLock, sameLock } from './port-lock.js';
+import { lockOf, type PortLock, sameLock, type VifLock } from './port-lock.js';
 import { NULL_REF, type Ref, type VbdRecord, type VdiRecord, type VifRecord, wholeNumber } from './records.js';
 
 interface Plugged<R> {
@@ -200,8 +200,8 @@ export class Devices {
     }
   }
 
-  /** Who the guest may be has changed while it runs. */
-  private async relock({ ref, record }: Plugged<VifRecord>, lock: PortLock): Promise<void> {
+  /** Who the guest may be has changed, also while it runs. */
+  async relock({ ref, record }: Plugged<VifRecord>, lock: VifLock): Promise<void> {
     if (isLocked(record, lock)) return;
     // The lock comes first and goes last, so that the port is open at no moment.
     if (lock.locking_mode === 'locked') await this.xapi.call('VIF.set_locking_mode', ref, 'locked');
@@ -265,9 +265,7 @@ export class Devices {
   }
 }
 
-const isLocked = ({ locking_mode, ipv4_allowed, ipv6_allowed }: VifRecord, lock: PortLock): boolean =>
-  sameLock({ locking_mode: locking_mode === 'locked' ? 'locked' : 'unlocked', ipv4_allowed, ipv6_allowed }, lock) &&
-  locking_mode === lock.locking_mode;
+const isLocked = (record: VifRecord, lock: VifLock): boolean => sameLock(record, lock);
 
 const isAsPlanned = (record: VifRecord, { nic, network, lock }: PlannedNic): boolean =>
   record.network === network && record.MAC.toLowerCase() === nic.mac.toLowerCase() && isLocked(record, lock);

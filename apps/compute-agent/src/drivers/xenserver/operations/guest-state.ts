@@ -25,6 +25,12 @@ const LocalDisk = z.object({
 });
 export type LocalDisk = z.infer<typeof LocalDisk>;
 
+const FormerLock = z.object({
+  locking_mode: z.string(),
+  ipv4_allowed: z.array(z.string()).readonly(),
+  ipv6_allowed: z.array(z.string()).readonly(),
+});
+
 const Attempt = z.number().int().positive();
 const Size = z.object({ vcpus: z.number().int().positive(), memoryMib: z.number().int().positive() });
 
@@ -62,6 +68,8 @@ export const GuestState = z.object({
     .nullable(),
   /** It came from there, where it was this attempt, and there it is not forgotten yet. */
   movedFrom: z.object({ place: z.string(), attempt: Attempt }).nullable(),
+  /** Adopted: who its interfaces let it be before, by MAC. */
+  former: z.record(z.string(), FormerLock).default({}),
 });
 export type GuestState = z.infer<typeof GuestState>;
 
@@ -76,6 +84,7 @@ export const newState = (mark: GuestMark, place: string, size: GuestState['size'
   before: null,
   invited: null,
   movedFrom: null,
+  former: {},
 });
 
 /** Null when the VM has no mark; a mark that cannot be read is nobody's to touch, so it is one of another cloud. */

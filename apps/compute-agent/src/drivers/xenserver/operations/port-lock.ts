@@ -3,10 +3,15 @@ import { letsAllPass } from '../../common/open-rules.js';
 import { type GuestNic, HypervisorError } from '../../hypervisor-driver.js';
 
 /** What a VIF says of who its guest may be. */
-export interface PortLock {
-  readonly locking_mode: 'locked' | 'unlocked';
+export interface VifLock {
+  readonly locking_mode: string;
   readonly ipv4_allowed: readonly string[];
   readonly ipv6_allowed: readonly string[];
+}
+
+/** As a port has it. */
+export interface PortLock extends VifLock {
+  readonly locking_mode: 'locked' | 'unlocked';
 }
 
 const refuse = (why: string): never => {
@@ -43,7 +48,7 @@ export const lockOf = ({ mac, guard }: GuestNic): PortLock => {
 };
 
 /** The same senders, whatever their order. */
-export const sameLock = (a: PortLock, b: PortLock): boolean =>
+export const sameLock = (a: VifLock, b: VifLock): boolean =>
   a.locking_mode === b.locking_mode &&
   [...a.ipv4_allowed].sort().join() === [...b.ipv4_allowed].sort().join() &&
   [...a.ipv6_allowed].sort().join() === [...b.ipv6_allowed].sort().join();

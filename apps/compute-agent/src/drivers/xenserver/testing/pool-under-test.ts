@@ -1,6 +1,7 @@
 import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { type GiB, gib, mib, type ServerId } from '@omnivisor/contracts';
 import { decodeVhd } from '../../../../../../tools/doubles/xapi/storage/vhd.mjs';
 import { TestPool } from '../../../../../../tools/doubles/xapi/testing/pool.js';
@@ -11,6 +12,8 @@ import type { Change, Devices, DriverUnderTest, Inside } from '../../conformance
 import { perform } from '../../conformance/perform.js';
 import type { DiskFormat, GuardRule, GuestDisk, GuestNic, GuestSpec, ImageSource } from '../../hypervisor-driver.js';
 import { type GuestState, readDiskMark, readState } from '../operations/guest-state.js';
+import { lockOf } from '../operations/port-lock.js';
+import type { VifRecord } from '../operations/records.js';
 import { XenServerDriver, type XenServerOptions } from '../xenserver.driver.js';
 import { letterAt, recordInside } from './record-inside.js';
 
@@ -152,18 +155,26 @@ export class PoolUnderTest {
     const vm = await this.pool.vm({ name_label: 'theirs', other_config: { folder: 'theirs' } });
     const vdi = await this.pool.vdi(2 * MIB);
     await this.pool.vbd(vm, vdi);
-    await this.pool.vif(vm, { MAC: mac });
+    const vif = await this.pool.vif(vm, { MAC: mac });
+    await this.pool.call('VIF.set_ipv4_allowed', vif, ['192.0.2.1']);
     await this.pool.call('VM.start_on', vm, this.double.host(0), false, false);
     const config = () => this.pool.call<Record<string, string>>('VM.get_other_config', vm);
-    const before = JSON.stringify(await config());
+    const card = () => this.pool.call<VifRecord>('VIF.get_record', vif);
+    const lock = async () => {
+      const { locking_mode, ipv4_allowed, ipv6_allowed } = await card();
+      return { locking_mode, ipv4_allowed, ipv6_allowed };
+    };
+    const before = JSON.stringify([await config(), await lock()]);
+    const nic = this.nic(mac);
     const domain = await this.pool.call('VM.get_domid', vm);
     return {
       nativeId: await this.pool.call<string>('VM.get_uuid', vm),
-      nics: [this.nic(mac)],
+      nics: [nic],
+      guarded: async () => isDeepStrictEqual(await lock(), lockOf(nic)),
       untouched: async () =>
         (await this.pool.call('VM.get_power_state', vm)) === 'Running' &&
         (await this.pool.call('VM.get_domid', vm)) === domain &&
-        JSON.stringify(await config()) === before &&
+        JSON.stringify([await config(), await lock()]) === before &&
         JSON.stringify(await this.pool.call('VDI.get_other_config', vdi)) === '{}',
       // An adopted one may have gone with its server.
       remove: async () => {
