@@ -3,6 +3,7 @@ import {
   type CommandContext,
   completeSnapshotImage,
   deleteDiskTransfer,
+  inspectImage,
   type ProjectId,
   type RequestedNetwork,
   type ReserveRequest,
@@ -87,6 +88,7 @@ export class Gateway {
         this.core,
         {
           network: (server) => this.networkWants(server),
+          readiness: async (imageId) => (await this.core.bus.request(inspectImage, { imageId })).readiness,
           reserve: (request) => this.core.bus.request(reserve, request),
           plug: (server, host, context) => this.plug(server, host, context),
           settleQuota: async (server, context) => {

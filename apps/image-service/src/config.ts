@@ -37,7 +37,7 @@ const settings = z.object({
   OMNIVISOR_LIMIT_LISTS: count.default(60_000),
   /** Seconds an upload may stand still. */
   OMNIVISOR_IMAGE_IDLE_SECONDS: count.default(60),
-  /** Conversions at one time in one process. */
+  /** Conversions at one time in one process, besides one for hosts, which go first. */
   OMNIVISOR_IMAGE_CONVERSIONS: count.default(1),
   /** Bytes that derived forms of images may take; 100 GiB when not given. */
   OMNIVISOR_IMAGE_FORMS_BYTES: count.default(100 * 1024 ** 3),

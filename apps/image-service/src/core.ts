@@ -13,7 +13,7 @@ export interface ImageSettings {
   readonly maxUploads: number;
   /** Milliseconds an upload may stand still. */
   readonly idleTimeout: number;
-  /** Conversions at work at one time in this process. */
+  /** Conversions at work at one time in this process, besides one for hosts. */
   readonly conversions: number;
   /** Bytes that derived forms may take; the least recently used go. */
   readonly formsCapacity: number;

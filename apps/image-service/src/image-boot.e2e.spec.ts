@@ -56,7 +56,15 @@ describe('one image', () => {
     return path;
   };
   /** What the guest says until it is up. */
-  const boot = async (args: string[], seconds = 150): Promise<string> => {
+  const boot = async (args: string[]): Promise<string> => {
+    for (let left = 3; left > 0; left--) {
+      const said = await bootOnce(args);
+      if (said !== null) return said;
+    }
+    throw new Error('the emulator gets too little CPU for a kernel to start');
+  };
+  /** Null when the kernel missed the ticks of its timer, as it may where the emulator gets little CPU. */
+  const bootOnce = async (args: string[], seconds = 150): Promise<string | null> => {
     const console = join(folder, 'console.log');
     await rm(console, { force: true });
     const common = [
@@ -77,6 +85,7 @@ describe('one image', () => {
       for (const deadline = Date.now() + seconds * 1_000; Date.now() < deadline; await pause(100)) {
         const text = existsSync(console) ? await readFile(console, 'utf8') : '';
         if (/finished: Datasource/.test(text)) return text;
+        if (/Kernel panic - not syncing: IO-APIC \+ timer doesn't work/.test(text)) return null;
         if (child.exitCode !== null) throw new Error(`QEMU ended: ${text.slice(-2_000)}`);
       }
       throw new Error(`the guest did not come up: ${(await readFile(console, 'utf8')).slice(-2_000)}`);
@@ -123,19 +132,15 @@ describe('one image', () => {
     200_000,
   );
 
-  it.runIf(all)(
-    'boots as VMDK from the devices of VMware',
-    async () => {
-      for (const form of ['vmdk', 'vmdk-sparse'] as const) {
-        const said = await boot([
-          ...['-M', 'pc', '-m', '256', '-drive', drive('vmdk', await file(form))],
-          ...['-device', 'pvscsi', '-device', 'scsi-hd,drive=root', '-nic', 'none', '-device', 'vmxnet3'],
-        ]);
-        expect(said).toMatch(/nic eth0 \S+ driver=vmxnet3/);
-      }
-    },
-    300_000,
-  );
+  const onVmware = async (form: 'vmdk' | 'vmdk-sparse') => {
+    const said = await boot([
+      ...['-M', 'pc', '-m', '256', '-drive', drive('vmdk', await file(form))],
+      ...['-device', 'pvscsi', '-device', 'scsi-hd,drive=root', '-nic', 'none', '-device', 'vmxnet3'],
+    ]);
+    expect(said).toMatch(/nic eth0 \S+ driver=vmxnet3/);
+  };
+  it('boots as stream-optimized VMDK from the devices of VMware', () => onVmware('vmdk'), 200_000);
+  it.runIf(all)('boots as sparse VMDK from the devices of VMware', () => onVmware('vmdk-sparse'), 200_000);
 
   it.runIf(all)(
     'boots as VHDX with secure boot',

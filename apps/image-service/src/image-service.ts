@@ -13,6 +13,7 @@ import { ImageContext, ImageCore, type ImageSettings } from './core.js';
 import type { Resolve } from './download/guarded-fetch.js';
 import { FormCollector } from './forms/form-collector.js';
 import { FormMaker } from './forms/form-maker.js';
+import { FormRoom } from './forms/form-room.js';
 import { ImageForms } from './forms/image-forms.js';
 import { GuestDisks, GuestInspections } from './guest/guest-inspections.js';
 import { mountByteRoute } from './image/byte-route.js';
@@ -69,7 +70,8 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
   const uploads = new ImageUploads(context);
   const imports = new ImageImports(context, uploads, parts.settings.imports, onError, parts.resolve);
   const disks = parts.sandbox && new GuestDisks(context, parts.sandbox);
-  const forms = new ImageForms(context, new FormMaker(parts.store, parts.sandbox, disks), onError);
+  const room = new FormRoom(context);
+  const forms = new ImageForms(context, new FormMaker(parts.store, parts.sandbox, disks), room, onError);
   const guests = disks && new GuestInspections(context, disks, onError);
   const injections = new ImageInjections(context, uploads, parts.sandbox, disks, onError);
   const app = await createOpenStackApp({
@@ -106,9 +108,10 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
     },
   });
   guests?.watch();
+  forms.watch();
   await core.start();
-  const desk = await openImageDesk(context, forms);
-  const sweeper = new ImageSweeper(context, uploads, new FormCollector(context, forms), onError);
+  const desk = await openImageDesk(context, forms, guests);
+  const sweeper = new ImageSweeper(context, uploads, new FormCollector(context, forms, room), onError);
   sweeper.start();
   guests?.start();
   return {

@@ -1,6 +1,7 @@
 import { Module } from '@nestjs/common';
 import {
   at,
+  type Bytes,
   beginSnapshotImage,
   type CommandId,
   describeImage,
@@ -135,6 +136,8 @@ class TestSettings extends ComputeSettings {
 /** Where `activate` places servers. */
 export const HOST = '0a4b8f7e-16a1-4b93-8a5e-0d7a0c4f7a02' as HostId;
 export const IMAGE = 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b01';
+/** Small as a file, and of 100 TiB as a disk. */
+export const VAST_IMAGE = 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b03';
 /** As `IMAGE`, for servers with CPUs of their own. */
 export const PINNED_IMAGE = 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b02';
 const image = {
@@ -227,7 +230,8 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
   })
   class TestModule {}
   const images: ComputeApp['images'] = new Map([
-    [IMAGE, {}],
+    [IMAGE, {} as Partial<ImageSnapshot>],
+    [VAST_IMAGE, { virtualSize: (100 * 1024 ** 4) as Bytes }],
     [PINNED_IMAGE, { properties: { hw_cpu_policy: 'dedicated' } }],
   ]);
   await world.bus.respond(describeImage, async ({ imageId }) => {

@@ -3,7 +3,7 @@ import type { ByteWindows } from './windows.js';
 
 const COOKIE = 'conectix';
 const FIXED = 2;
-const DYNAMIC = 3;
+export const DYNAMIC = 3;
 const DIFFERENCING = 4;
 
 const validChecksum = (footer: Buffer): boolean => {
@@ -11,6 +11,15 @@ const validChecksum = (footer: Buffer): boolean => {
   for (let i = 0; i < SECTOR; i++) if (i < 64 || i >= 68) sum += footer[i]!;
   return ~sum >>> 0 === footer.readUInt32BE(64);
 };
+
+/** The size of a VHD's disk as its footer says; null for what is no valid footer of this type. */
+export const vhdFooterSize = (footer: Buffer, type: typeof FIXED | typeof DYNAMIC): number | null =>
+  footer.length === SECTOR &&
+  footer.toString('latin1', 0, 8) === COOKIE &&
+  footer.readUInt32BE(60) === type &&
+  validChecksum(footer)
+    ? safeSize(footer.readBigUInt64BE(48))
+    : null;
 
 /** Microsoft's VHD, dynamic: a copy of the footer comes first. */
 export const vhd: FormatReader = {
@@ -33,8 +42,6 @@ export const vhd: FormatReader = {
  */
 export const fixedVhdSize = (seen: ByteWindows): number | null => {
   if (!seen.ended || seen.size < 2 * SECTOR) return null;
-  const footer = seen.tail.subarray(seen.tail.length - SECTOR);
-  if (footer.toString('latin1', 0, 8) !== COOKIE || footer.readUInt32BE(60) !== FIXED) return null;
-  const size = safeSize(footer.readBigUInt64BE(48));
-  return size === seen.size - SECTOR && validChecksum(footer) ? size : null;
+  const size = vhdFooterSize(seen.tail.subarray(seen.tail.length - SECTOR), FIXED);
+  return size === seen.size - SECTOR ? size : null;
 };

@@ -7,6 +7,7 @@ import type { ImageStore, ImageWriter } from '../store/index.js';
 import { baseOf, isPlain } from './compositions.js';
 import { ovaDisk } from './ova-disk.js';
 import { canRead, canWrite, convert } from './qemu-img.js';
+import { storedBound } from './stored-form.js';
 
 /** Bytes of a form that had to be made. */
 export interface MadeForm {
@@ -17,10 +18,11 @@ export interface MadeForm {
 const CHUNK = 1024 * 1024;
 const ALIVE = 1024 * CHUNK;
 
-const hashOf = async (file: FileHandle): Promise<MadeForm> => {
+const hashOf = async (file: FileHandle, signal: AbortSignal): Promise<MadeForm> => {
   const hash = createHash('sha256');
   let size = 0;
   for await (const chunk of file.createReadStream({ start: 0, autoClose: false, highWaterMark: CHUNK })) {
+    signal.throwIfAborted();
     hash.update(chunk as Buffer);
     size += (chunk as Buffer).length;
     // Other replicas see by the time of the file that it is alive.
@@ -31,21 +33,15 @@ const hashOf = async (file: FileHandle): Promise<MadeForm> => {
 
 /** Makes forms that cannot be put together from what is there: by qemu-img, in the sandbox, into the store. */
 export class FormMaker {
-  private readonly ending = new AbortController();
-
   constructor(
     private readonly store: ImageStore,
     /** Null where nothing can be converted. */
     private readonly sandbox: Sandbox | null,
     /** Makes what lies in the guest's file systems: kernel and initial RAM disk. */
     private readonly guestFiles: {
-      write(row: ImageRow, what: 'aki' | 'ari', to: ImageWriter): Promise<void>;
+      write(row: ImageRow, what: 'aki' | 'ari', to: ImageWriter, signal: AbortSignal): Promise<void>;
     } | null = null,
   ) {}
-
-  stop(): void {
-    this.ending.abort();
-  }
 
   /** Why one form cannot be made of another; null when it can. */
   problem(from: ImageFormat, to: ImageFormat): string | null {
@@ -58,18 +54,24 @@ export class FormMaker {
     return this.sandbox || from === made ? null : 'This service has no converter.';
   }
 
-  /** @throws ToolFailed; StoreFull; DomainError */
-  async make(row: ImageRow, from: ImageFormat, to: ImageFormat, derivationId: string): Promise<MadeForm> {
+  /** @throws ToolFailed; StoreFull; DomainError; the reason of the signal */
+  async make(
+    row: ImageRow,
+    from: ImageFormat,
+    to: ImageFormat,
+    derivationId: string,
+    signal: AbortSignal,
+  ): Promise<MadeForm> {
     const { sandbox, store } = this;
     if (!sandbox) throw unsupported('This service has no converter.');
     let writer: ImageWriter | undefined;
     try {
-      writer = await store.begin(derivationId, row.size ?? 0);
+      writer = await store.begin(derivationId, storedBound(row, to), true);
       if (!writer.file) throw unsupported('The image store of this service keeps no files for a converter.');
-      if (to === 'aki' || to === 'ari') await this.guestFiles!.write(row, to, writer);
-      else await this.convert(sandbox, row, from, to, writer.file);
+      if (to === 'aki' || to === 'ari') await this.guestFiles!.write(row, to, writer, signal);
+      else await this.convert(sandbox, row, from, to, writer.file, signal);
       await writer.file.chmod(0o600);
-      const made = await hashOf(writer.file);
+      const made = await hashOf(writer.file, signal);
       await writer.commit();
       return made;
     } catch (error) {
@@ -84,6 +86,7 @@ export class FormMaker {
     from: ImageFormat,
     to: ImageFormat,
     target: FileHandle,
+    signal: AbortSignal,
   ): Promise<void> {
     const handle = await this.store.openFile(row.uploadId!);
     if (!handle) throw unsupported('The image store of this service keeps no files for a converter.');
@@ -91,12 +94,7 @@ export class FormMaker {
       const stretch = from === 'ova' ? await ovaDisk(handle) : undefined;
       if (stretch === null) throw unsupported('An OVA with several disks cannot be converted.');
       const source = { handle, form: from, size: row.size!, virtualSize: row.virtualSize! };
-      await convert(
-        sandbox,
-        { ...source, ...(stretch ? { stretch } : {}) },
-        { handle: target, form: to },
-        this.ending.signal,
-      );
+      await convert(sandbox, { ...source, ...(stretch ? { stretch } : {}) }, { handle: target, form: to }, signal);
     } finally {
       await handle.close();
     }

@@ -7,19 +7,25 @@ import {
   type Milliseconds,
   ms,
   notFound,
+  type RecordedEvent,
   unavailable,
   unsupported,
 } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
 import { sizeProblem } from '../formats/limits.js';
 import { type FormRow, formsTable } from '../image/forms.projection.js';
-import type { ImageRow } from '../image/image.projection.js';
-import { imageAggregate } from '../image/image-lifecycle.js';
+import { deletedImagesTable, type ImageRow } from '../image/image.projection.js';
+import { imageAggregate, imageNotFound } from '../image/image-lifecycle.js';
 import { serviceContext } from '../service-context.js';
-import { type Base, baseOf, compose, isPlain } from './compositions.js';
+import { StoreFull } from '../store/index.js';
+import { type Base, baseOf, compose } from './compositions.js';
+import { failureOf } from './failure.js';
 import type { FormMaker } from './form-maker.js';
+import { type FormRoom, noRoom } from './form-room.js';
+import { type Asker, Making } from './making.js';
 import { limitsFor } from './qemu-img.js';
 import { readSegments, type Segment, sizeOf } from './segments.js';
+import { formOf, isOriginal, storedBound } from './stored-form.js';
 import { Turns } from './turns.js';
 
 /** A form that can be read now. */
@@ -36,27 +42,43 @@ export interface ReadyForm {
 const POLL = ms(200);
 /** How long a failed conversion is not tried again. */
 const FAILURE_HOLDS = ms(60_000);
-const WAITING = 64;
-
-export const formOf = (row: ImageRow): ImageFormat | null => {
-  if (row.format) return row.format;
-  // Bytes that were looked at before their form was kept.
-  const bare = row.containerFormat === 'bare' || row.containerFormat === row.diskFormat;
-  return bare ? (row.diskFormat as ImageFormat | null) : null;
-};
+/** Conversions of one project that wait. */
+const WAITING = 8;
+/** At work besides, for hosts: what users fetch never holds up a server for as long as it takes. */
+const FOR_HOSTS = 1;
 
 /** The forms of images: which there can be, and the one that is asked for, made at most once and kept for others. */
 export class ImageForms {
-  private readonly running = new Map<string, Promise<ReadyForm>>();
+  private readonly running = new Map<string, Making<ReadyForm>>();
   private readonly active = new Set<string>();
   private readonly turns: Turns;
 
   constructor(
     private readonly context: ImageContext,
     private readonly maker: FormMaker,
+    private readonly room: FormRoom,
     private readonly onError: (where: string, error: unknown) => void,
   ) {
-    this.turns = new Turns(context.settings.conversions, WAITING);
+    const { conversions: width } = context.settings;
+    this.turns = new Turns({ width, share: Math.ceil(width / 2), reserved: FOR_HOSTS, room: WAITING });
+  }
+
+  /** Call before the core starts: it tells of images that are deleted. The rounds find what nobody was told of. */
+  watch(): void {
+    const { core } = this.context;
+    const look = (event: RecordedEvent) => {
+      if (event.type === 'ImageDeleted') this.endFor((event.data as { imageId: string }).imageId);
+    };
+    core.observeAppends(look);
+    core.observe(look);
+  }
+
+  /** Ends what is made of images that are deleted. */
+  async endForDeleted(): Promise<void> {
+    const ids = [...this.running.values()].map((making) => making.imageId);
+    if (ids.length === 0) return;
+    const known = await (await this.context.core.fresh()).getMany(deletedImagesTable, ids);
+    for (const id of known.keys()) this.endFor(id);
   }
 
   /** True while this process makes it. */
@@ -66,19 +88,21 @@ export class ImageForms {
 
   /** Ends what is being made; the log says so. */
   async stop(): Promise<void> {
-    this.maker.stop();
-    await Promise.allSettled(this.running.values());
+    const all = [...this.running.values()];
+    for (const making of all) making.end(unavailable('The service is being stopped. Please try again.'));
+    await Promise.all(all.map((making) => making.settled()));
   }
 
   /** Why an image cannot be had in a form, for the caller; null when it can. */
   problem(row: ImageRow, format: ImageFormat): string | null {
     const own = formOf(row);
     if (own === null || row.uploadId === null) return 'The image is in a container that nobody looks into.';
-    if (format === own) return null;
+    if (isOriginal(row, format)) return null;
     if (row.virtualSize === null) return 'The size of the disk in the image is not known.';
     const tooLarge = sizeProblem(format, row.virtualSize);
     if (tooLarge !== null) return `The image cannot be converted: ${tooLarge}.`;
-    if (row.virtualSize > this.context.settings.formsCapacity && !(isPlain(own) && isPlain(format)))
+    const base = baseOf(format) ?? format;
+    if (storedBound(row, base) > this.context.settings.formsCapacity)
       return 'The image is too large to be converted in this cloud.';
     return this.maker.problem(own, format);
   }
@@ -98,7 +122,9 @@ export class ImageForms {
     const own = formOf(row);
     const forms = (await (await this.context.core.fresh()).get(formsTable, row.id))?.forms ?? {};
     return [
-      ...(own ? [{ format: own, state: 'original', size: row.size, sha256: row.sha256 ?? null }] : []),
+      ...(own && isOriginal(row, own)
+        ? [{ format: own, state: 'original', size: row.size, sha256: row.sha256 ?? null }]
+        : []),
       ...Object.entries(forms).map(([format, { state, size, sha256 }]) => ({
         ...{ format: format as ImageFormat, state, size, sha256 },
       })),
@@ -107,31 +133,39 @@ export class ImageForms {
 
   /**
    * The image in a form; made when it is not there yet.
+   * @param asker whose turn it takes; the owner's when not given
    * @returns null when it is not ready after `patience`; it is being made on
    * @throws DomainError `unsupported` when it cannot be; `conflict` when that failed a moment ago; `unavailable`
    */
-  async ready(row: ImageRow, format: ImageFormat, patience: Milliseconds): Promise<ReadyForm | null> {
+  async ready(
+    row: ImageRow,
+    format: ImageFormat,
+    patience: Milliseconds,
+    asker: Asker = { of: row.owner ?? '' },
+  ): Promise<ReadyForm | null> {
     const problem = this.problem(row, format);
     if (problem !== null) throw unsupported(problem);
-    const own = this.original(row);
-    if (format === own.format) return own;
+    if (isOriginal(row, format)) return this.original(row);
     const there = await this.there(row, format);
     if (there) return there;
-    const made = this.begin(row, format);
+    const making = this.begin(row, format, asker);
     let cancel = () => {};
     const late = new Promise<null>((resolve) => {
       cancel = this.context.core.clock.after(patience, () => resolve(null));
     });
     try {
-      return await Promise.race([made, late]);
+      return await making.wait(late);
     } finally {
       cancel();
     }
   }
 
-  /** Begins to make a form, for somebody who comes later. */
+  /** Begins to make a form, for a host that comes later. */
   prepare(row: ImageRow, format: ImageFormat): void {
-    if (format !== formOf(row)) this.ready(row, format, ms(0)).catch((error) => this.onError('image forms', error));
+    if (isOriginal(row, format)) return;
+    this.ready(row, format, ms(0), forHost(row)).catch((error) => {
+      if (!(error instanceof DomainError)) this.onError('image forms', error);
+    });
   }
 
   async read(form: ReadyForm, range?: { start: number; end: number }) {
@@ -158,7 +192,7 @@ export class ImageForms {
     const forms = (await (await this.context.core.fresh()).get(formsTable, row.id))?.forms ?? {};
     const form = forms[format];
     if (form?.state === 'failed' && this.age(form) < FAILURE_HOLDS)
-      throw conflict(`The image could not be converted to ${format}: ${form.reason}`);
+      throw conflict(`The image could not be converted to ${format}: ${form.reason?.replace(/\.$/, '')}.`);
     return form?.state === 'ready' ? this.readyForm(row, format, form, forms) : null;
   }
 
@@ -185,26 +219,66 @@ export class ImageForms {
     return { form: format, key: row.uploadId!, size, sha256, virtualSize: row.virtualSize! };
   }
 
-  private begin(row: ImageRow, format: ImageFormat): Promise<ReadyForm> {
-    const name = `${row.id}/${format}`;
-    const known = this.running.get(name);
-    if (known) return known;
-    const run = this.make(row, format).finally(() => this.running.delete(name));
-    // Whoever waits hears of it; nobody may.
-    run.catch((error) => {
-      if (!(error instanceof DomainError)) this.onError(`conversion of image ${row.id} to ${format}`, error);
-    });
-    this.running.set(name, run);
-    return run;
+  private endFor(imageId: string): void {
+    for (const making of this.running.values()) if (making.imageId === imageId) making.end(imageNotFound(imageId));
   }
 
-  private async make(row: ImageRow, format: ImageFormat): Promise<ReadyForm> {
-    const under = this.baseFormat(row, format);
-    // The turn is taken by the conversion alone: what is put together waits for it outside.
-    if (under !== null) await ((await this.there(row, under)) ?? this.begin(row, under));
-    return under === null && !this.composesOwn(row, format)
-      ? this.turns.take(() => this.derive(row, format, under))
-      : this.derive(row, format, under);
+  private begin(row: ImageRow, format: ImageFormat, asker: Asker): Making<ReadyForm> {
+    const name = `${row.id}/${format}`;
+    const known = this.running.get(name);
+    const making =
+      known ??
+      new Making<ReadyForm>(
+        this.context.core.clock,
+        row.id,
+        asker,
+        (self) => this.make(row, format, self),
+        () => this.running.delete(name),
+      );
+    this.running.set(name, making);
+    if (asker.host && making.hurry()) this.turns.hurry();
+    return making;
+  }
+
+  private async make(row: ImageRow, format: ImageFormat, making: Making<ReadyForm>): Promise<ReadyForm> {
+    try {
+      const under = this.baseFormat(row, format);
+      // The turn is taken by the conversion alone: what is put together waits for it outside.
+      if (under !== null && !(await this.there(row, under))) await this.makeUnder(row, under, making);
+      return await (under === null && !this.composesOwn(row, format)
+        ? this.turns.take(making.taker, () => this.convert(row, format, making))
+        : this.derive(row, format, under, making));
+    } catch (error) {
+      if (making.ended) throw making.signal.reason;
+      if (!(error instanceof DomainError)) this.onError(`conversion of image ${row.id} to ${format}`, error);
+      throw error;
+    }
+  }
+
+  private async makeUnder(row: ImageRow, under: ImageFormat, making: Making<ReadyForm>): Promise<void> {
+    const { of, first: host = false } = making.taker;
+    const { signal } = making;
+    making.under = this.begin(row, under, { of, host });
+    let told = () => {};
+    const ended = new Promise<never>((_, reject) => {
+      told = () => reject(signal.reason);
+      signal.addEventListener('abort', told);
+    });
+    try {
+      await making.under.wait(ended);
+    } finally {
+      signal.removeEventListener('abort', told);
+      making.under = undefined;
+    }
+  }
+
+  private async convert(row: ImageRow, format: ImageFormat, making: Making<ReadyForm>): Promise<ReadyForm> {
+    const giveBack = await this.room.take(row.id, format, storedBound(row, format));
+    try {
+      return await this.derive(row, format, null, making);
+    } finally {
+      giveBack();
+    }
   }
 
   private composesOwn(row: ImageRow, format: ImageFormat): boolean {
@@ -217,61 +291,85 @@ export class ImageForms {
     return baseOf(format) ?? null;
   }
 
-  private async derive(row: ImageRow, format: ImageFormat, under: ImageFormat | null): Promise<ReadyForm> {
+  private async derive(
+    row: ImageRow,
+    format: ImageFormat,
+    under: ImageFormat | null,
+    { signal }: Making<ReadyForm>,
+  ): Promise<ReadyForm> {
     const { core } = this.context;
     const derivationId = core.ids.uuid();
     const context = (step: string) => serviceContext(derivationId, step);
     const start = { kind: 'startDerivation', imageId: row.id, derivationId, format } as const;
     const { events, position } = await core.commands.execute(imageAggregate, row.id, start, context('start'));
-    if (events.length === 0) return this.fromOthers(row, format);
+    if (events.length === 0) return this.fromOthers(row, format, signal);
     this.active.add(derivationId);
     await core.at(position);
     try {
-      const made = await this.bytesOf(row, format, under, derivationId);
+      const made = await this.bytesOf(row, format, under, derivationId, signal);
       const done = { kind: 'completeDerivation', imageId: row.id, derivationId, format, base: under, ...made } as const;
       const outcome = await core.commands.execute(imageAggregate, row.id, done, context('complete'));
       await core.at(outcome.position);
     } catch (error) {
-      await this.giveUp(row, format, derivationId, error);
+      await this.giveUp(row, format, derivationId, error, signal);
+      if (error instanceof StoreFull) throw noRoom(error);
       if (error instanceof DomainError) throw error;
-      throw conflict(`The image could not be converted to ${format}.`);
+      throw conflict(`The image could not be converted to ${format}: ${failureOf(error)}.`);
     } finally {
       this.active.delete(derivationId);
     }
     return (await this.there(row, format)) ?? this.gone();
   }
 
-  private async bytesOf(row: ImageRow, format: ImageFormat, under: ImageFormat | null, derivationId: string) {
+  private async bytesOf(
+    row: ImageRow,
+    format: ImageFormat,
+    under: ImageFormat | null,
+    derivationId: string,
+    signal: AbortSignal,
+  ) {
     const forms = (await (await this.context.core.fresh()).get(formsTable, row.id))?.forms ?? {};
     const base = under === null ? this.ownBase(row) : baseFrom(under, forms[under] ?? this.gone(), row);
     const segments = compose(format, base, identityOf(row));
-    if (!segments) return { ...(await this.maker.make(row, formOf(row)!, format, derivationId)), composed: false };
+    if (!segments)
+      return { ...(await this.maker.make(row, formOf(row)!, format, derivationId, signal)), composed: false };
     const hash = createHash('sha256');
-    for await (const chunk of await readSegments(this.context.store, segments)) hash.update(chunk as Buffer);
+    for await (const chunk of await readSegments(this.context.store, segments)) {
+      signal.throwIfAborted();
+      hash.update(chunk as Buffer);
+    }
     return { size: sizeOf(segments) as Bytes, sha256: hash.digest('hex'), composed: true };
   }
 
   /** Another replica makes it: its end is in the log. */
-  private async fromOthers(row: ImageRow, format: ImageFormat): Promise<ReadyForm> {
+  private async fromOthers(row: ImageRow, format: ImageFormat, signal: AbortSignal): Promise<ReadyForm> {
     const { clock } = this.context.core;
     const until = Date.parse(clock.now()) + 2 * limitsFor(row.virtualSize ?? 0, 0).wall;
     for (;;) {
       const form = (await (await this.context.core.fresh()).get(formsTable, row.id))?.forms[format];
       if (form?.state !== 'running') return (await this.there(row, format)) ?? this.gone();
       if (Date.parse(clock.now()) > until) throw unavailable('The image is being converted. Please try again.');
-      await clock.sleep(POLL);
+      await clock.sleep(POLL, signal);
+      signal.throwIfAborted();
     }
   }
 
-  private async giveUp(row: ImageRow, format: ImageFormat, derivationId: string, error: unknown): Promise<void> {
+  /** One that was told to end did not fail: whoever asks next begins it anew. */
+  private async giveUp(
+    row: ImageRow,
+    format: ImageFormat,
+    derivationId: string,
+    error: unknown,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { core, store } = this.context;
-    const reason = error instanceof DomainError ? error.message : 'the converter failed';
-    this.onError(`conversion of image ${row.id} to ${format}`, error);
-    const command = { kind: 'failDerivation', imageId: row.id, derivationId, format, reason } as const;
+    const reason = failureOf(error);
+    if (!signal.aborted) this.onError(`conversion of image ${row.id} to ${format}`, error);
+    const about = { imageId: row.id, derivationId, format };
     const { position } = await core.commands.execute(
       imageAggregate,
       row.id,
-      command,
+      signal.aborted ? { kind: 'dropDerivation', ...about } : { kind: 'failDerivation', ...about, reason },
       serviceContext(derivationId, 'fail'),
     );
     await store.remove(derivationId);
@@ -286,6 +384,9 @@ export class ImageForms {
     throw notFound('The image or its form went away meanwhile.');
   }
 }
+
+/** A host asks for the sake of the image's owner. */
+export const forHost = (row: ImageRow): Asker => ({ of: row.owner ?? '', host: true });
 
 const baseFrom = (format: ImageFormat, form: FormRow, row: ImageRow): Base => ({
   form: format,

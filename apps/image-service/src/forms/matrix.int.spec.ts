@@ -15,6 +15,8 @@ import { FileImageStore } from '../store/index.js';
 import { type ImageCloud, startImageCloud } from '../testing/image-cloud.js';
 
 const hasTool = spawnSync('qemu-img', ['--version']).status === 0;
+const TOOLS = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
+const hasMke2fs = spawnSync('mke2fs', ['-V'], { env: TOOLS }).status === 0;
 const MIB = 1024 * 1024;
 const FORMS: readonly ImageFormat[] = [
   ...(['raw', 'qcow2', 'vhd', 'vhd-fixed', 'vhdx', 'vmdk', 'vmdk-sparse', 'vdi', 'ova', 'ami'] as const),
@@ -32,6 +34,26 @@ const TOOL: { readonly [F in ImageFormat]?: readonly [driver: string, options?: 
   vdi: ['vdi'],
 };
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+
+/** A qcow2 whose every cluster is the same one. */
+const repeated = (virtualSize: number): Buffer => {
+  const cluster = 64 * 1024;
+  const tables = virtualSize / cluster / (cluster / 8);
+  const bytes = Buffer.alloc(5 * cluster);
+  bytes.write('QFI\xfb', 0, 'latin1');
+  bytes.writeUInt32BE(2, 4);
+  bytes.writeUInt32BE(16, 20);
+  bytes.writeBigUInt64BE(BigInt(virtualSize), 24);
+  bytes.writeUInt32BE(tables, 36);
+  bytes.writeBigUInt64BE(BigInt(2 * cluster), 40);
+  bytes.writeBigUInt64BE(BigInt(cluster), 48);
+  bytes.writeUInt32BE(1, 56);
+  const entry = (at: number) => (1n << 63n) | BigInt(at * cluster);
+  for (let i = 0; i < tables; i++) bytes.writeBigUInt64BE(entry(3), 2 * cluster + i * 8);
+  for (let i = 0; i < cluster; i += 8) bytes.writeBigUInt64BE(entry(4), 3 * cluster + i);
+  bytes.fill(7, 4 * cluster);
+  return bytes;
+};
 
 describe.skipIf(!hasTool)('the forms of an image', () => {
   let folder = '';
@@ -113,6 +135,25 @@ describe.skipIf(!hasTool)('the forms of an image', () => {
     }
   });
 
+  describe.skipIf(!hasMke2fs)('of a guest', () => {
+    const kernel = Buffer.alloc(8_192, 5);
+    kernel.write('HdrS', 0x202, 'latin1');
+    const ramDisk = Buffer.alloc(100_001, 'an initial RAM disk ');
+    beforeAll(async () => {
+      await mkdir(path('guest/boot'), { recursive: true });
+      await writeFile(path('guest/boot/vmlinuz-6.1.0'), kernel);
+      await writeFile(path('guest/boot/initrd.img-6.1.0'), ramDisk);
+      await rm(path('disk.raw'));
+      execFileSync('mke2fs', ['-q', '-F', '-t', 'ext4', '-d', path('guest'), path('disk.raw'), '8M'], { env: TOOLS });
+    });
+    afterAll(() => writeFile(path('disk.raw'), disk));
+    it.each(FORMS)('from %s are its kernel and its initial RAM disk, byte by byte', async (from) => {
+      const row = await upload(await made(from), from);
+      expect((await fetched(row, 'aki')).equals(kernel)).toBe(true);
+      expect((await fetched(row, 'ari')).equals(ramDisk)).toBe(true);
+    });
+  });
+
   it('are made once, however many ask at the same time, and kept', async () => {
     const row = await upload(disk, 'raw');
     const all = await Promise.all(Array.from({ length: 8 }, () => cloud.forms.ready(row, 'vhdx', ms(60_000))));
@@ -140,6 +181,26 @@ describe.skipIf(!hasTool)('the forms of an image', () => {
     expect(info['virtual-size']).toBe(3 * MIB);
   });
 
+  it('pad one that was uploaded, too', async () => {
+    await writeFile(path('disk.raw'), disk.subarray(0, 2 * MIB + 512 * 3));
+    const odd = await made('vhd-fixed').finally(() => writeFile(path('disk.raw'), disk));
+    expect(odd.length).toBe(2 * MIB + 512 * 4);
+    const row = await upload(odd, 'vhd-fixed');
+    expect((await cloud.forms.known(row)).map((form) => form.format)).toEqual([]);
+    const bytes = await fetched(row, 'vhd-fixed');
+    expect(bytes.length).toBe(3 * MIB + 512);
+    expect((await guestBytes(bytes, 'vhd-fixed')).subarray(0, 2 * MIB + 512 * 3).equals(odd.subarray(0, -512))).toBe(
+      true,
+    );
+    const { fastify } = cloud.app;
+    const original = await fastify.inject({
+      url: `/image/v2/images/${row.id}/file`,
+      headers: { 'x-auth-token': 'p1' },
+    });
+    expect(original.rawPayload.equals(odd)).toBe(true);
+    expect((await fetched(row, 'raw')).equals(odd.subarray(0, -512))).toBe(true);
+  });
+
   it('give any stretch of their bytes', async () => {
     const row = await upload(disk, 'raw');
     for (const form of ['vhd-fixed', 'ova', 'qcow2'] as const) {
@@ -156,6 +217,13 @@ describe.skipIf(!hasTool)('the forms of an image', () => {
     }
   });
 
+  it('are not made of an OVA whose disk was cut off', async () => {
+    const vmdk = await made('vmdk');
+    const ova = (bytes: Buffer) => tarImage(['vm.ovf', ovf('disk.vmdk')], ['disk.vmdk', bytes]);
+    expect(await tried(ova(vmdk), 'ova')).not.toBeNull();
+    expect(await tried(ova(vmdk.subarray(0, -512)), 'ova')).toBeNull();
+  });
+
   it('that cannot be are refused with the reason', async () => {
     const iso = await upload(
       Buffer.concat([Buffer.alloc(32 * 1024), Buffer.from('\x01CD001'), Buffer.alloc(4096)]),
@@ -166,6 +234,14 @@ describe.skipIf(!hasTool)('the forms of an image', () => {
     const huge = await upload(await readFile(path('huge')), 'qcow2');
     await expect(cloud.forms.ready(huge, 'vhd', ms(0))).rejects.toThrow(/holds 2040 GiB at most/);
     await expect(cloud.forms.ready(huge, 'raw', ms(0))).rejects.toThrow(/too large/);
+  });
+
+  it('of a small image that claims to be full of data are refused when there is no room for that', async () => {
+    const row = await upload(repeated(3 * 1024 * MIB), 'qcow2');
+    expect(row.size).toBeLessThan(512 * 1024);
+    const before = await cloud.store.free();
+    await expect(cloud.forms.ready(row, 'raw', ms(60_000))).rejects.toThrow(/too large to be converted/);
+    expect(before - (await cloud.store.free())).toBeLessThan(256 * MIB);
   });
 
   it('of a damaged image fail within bounds, say so, and leave nothing', async () => {
@@ -195,13 +271,10 @@ describe.skipIf(!hasTool)('the forms of an image', () => {
     for (const form of ['qcow2', 'vhdx', 'vdi', 'ova'] as const) await cloud.forms.ready(row, form, ms(60_000));
     const known = async () => (await cloud.forms.known(row)).map((f) => f.format).sort();
     expect(await known()).toEqual(['ova', 'qcow2', 'raw', 'vdi', 'vhdx', 'vmdk']);
-    const { FormCollector } = await import('./form-collector.js');
+    const { FormRoom } = await import('./form-room.js');
     const { ImageContext } = await import('../core.js');
     const collector = (formsCapacity: number, formsMaxAge: number) =>
-      new FormCollector(
-        new ImageContext(cloud.core, cloud.store, { formsCapacity, formsMaxAge, standstill: 1 } as never),
-        cloud.forms,
-      );
+      new FormRoom(new ImageContext(cloud.core, cloud.store, { formsCapacity, formsMaxAge } as never));
     await new Promise((resolve) => setTimeout(resolve, 20));
     const used = (await cloud.forms.ready(row, 'qcow2', ms(0)))!;
     (await cloud.forms.read(used)).destroy();

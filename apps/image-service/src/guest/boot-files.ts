@@ -1,4 +1,5 @@
 import type { FileTree } from './fs/volume.js';
+import { KERNEL_HEAD, type KernelFacts, kernelFacts } from './kernel.js';
 
 /** A kernel and the initial RAM disk that goes with it. */
 export interface BootFiles {
@@ -7,7 +8,13 @@ export interface BootFiles {
   readonly initramfs: string | null;
   /** Its release, as far as the file's name says. */
   readonly release: string | null;
+  /** What the kernel says of itself; null for what is none. */
+  readonly facts: KernelFacts | null;
 }
+type Candidate = Omit<BootFiles, 'facts'>;
+
+/** Kernels of one guest that are looked into. */
+const MAX_KERNELS = 32;
 
 const FOLDERS = ['/boot', '/'];
 const KERNEL = /^(?:vmlinu[xz]|bzImage|kernel)(?:-(.+))?$/;
@@ -21,9 +28,12 @@ const initramfsNames = (release: string | null): string[] =>
     ? ['initrd.img', 'initrd', 'initramfs.img', 'initramfs']
     : [`initrd.img-${release}`, `initramfs-${release}.img`, `initrd-${release}`, `initrd-${release}.img`];
 
-/** The newest kernel of a disk: the one that a boot loader starts unless it was told otherwise. */
+/**
+ * The newest kernel of a disk: the one that a boot loader starts unless it was told otherwise. One that starts anywhere
+ * goes before those that start on Xen only, which are often the unpacked file of the same kernel.
+ */
 export const findBootFiles = async (trees: readonly FileTree[]): Promise<BootFiles | null> => {
-  const found: BootFiles[] = [];
+  const found: Candidate[] = [];
   for (const tree of trees)
     for (const folder of FOLDERS) {
       const names = await tree.names(folder);
@@ -38,5 +48,12 @@ export const findBootFiles = async (trees: readonly FileTree[]): Promise<BootFil
     }
   // A name without a release is usually a link to one with it.
   found.sort((a, b) => newer(b.release ?? '', a.release ?? ''));
-  return found.find((f) => f.initramfs !== null) ?? found[0] ?? null;
+  const ranked = [...found.filter((f) => f.initramfs !== null), ...found.filter((f) => f.initramfs === null)];
+  let best: BootFiles | null = null;
+  for (const one of ranked.slice(0, MAX_KERNELS)) {
+    const facts = kernelFacts((await one.tree.read(one.kernel, KERNEL_HEAD)) ?? Buffer.alloc(0));
+    if (facts?.boot === 'any') return { ...one, facts };
+    if (best === null || (best.facts === null && facts !== null)) best = { ...one, facts };
+  }
+  return best;
 };

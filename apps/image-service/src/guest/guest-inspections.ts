@@ -1,9 +1,10 @@
 import type { GuestFacts, ImageId } from '@omnivisor/contracts';
 import { seconds } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
-import { formOf } from '../forms/image-forms.js';
 import { ovaDisk } from '../forms/ova-disk.js';
 import { canRead } from '../forms/qemu-img.js';
+import { formOf } from '../forms/stored-form.js';
+import { type Taker, Turns } from '../forms/turns.js';
 import { guestsTable, type ImageRow, imagesTable } from '../image/image.projection.js';
 import { imageAggregate } from '../image/image-lifecycle.js';
 import type { Sandbox } from '../sandbox/sandbox.js';
@@ -17,6 +18,10 @@ import { readinessOf } from './readiness.js';
 const ROUND = seconds(600);
 const BATCH = 200;
 const TRIES = 3;
+/** At one time, besides one that a server waits for. */
+const WIDTH = 2;
+/** That wait for their turn. */
+const AHEAD = 64;
 
 /** Opens the disk in an image for a look. */
 export class GuestDisks {
@@ -40,18 +45,29 @@ export class GuestDisks {
   }
 
   /** Copies the guest's kernel or initial RAM disk. */
-  async write(row: ImageRow, what: 'aki' | 'ari', to: ImageWriter): Promise<void> {
+  async write(row: ImageRow, what: 'aki' | 'ari', to: ImageWriter, signal: AbortSignal): Promise<void> {
     await this.look(row, async (disk) => {
-      for await (const part of await guestFile(disk, what)) await to.write(part);
+      for await (const part of await guestFile(disk, what)) {
+        signal.throwIfAborted();
+        await to.write(part);
+      }
     });
   }
 }
 
-/** Looks at the guest of each image once, soon after its bytes came, one after the other. */
+/** A look that is under way, or waits for its turn. */
+interface Look {
+  first: boolean;
+  taker?: Taker;
+  readonly done: Promise<void>;
+}
+
+/** Looks at the guest of each image once, soon after its bytes came, a few at a time; first where a server waits. */
 export class GuestInspections {
+  private readonly turns = new Turns({ width: WIDTH, share: WIDTH - 1, reserved: 1, room: AHEAD });
   private readonly tries = new Map<string, number>();
   private readonly pending = new Set<ImageId>();
-  private working: Promise<void> | undefined;
+  private readonly looking = new Map<ImageId, Look>();
   private cancel = () => {};
   private stopped = false;
 
@@ -79,29 +95,64 @@ export class GuestInspections {
   async stop(): Promise<void> {
     this.stopped = true;
     this.cancel();
-    await this.working;
+    await this.underWay();
   }
 
   /** Resolves when nothing is left to look at; for specs. */
   async idle(): Promise<void> {
     await this.findPending();
-    while (this.working) await this.working;
+    while (this.looking.size > 0) await this.underWay();
+  }
+
+  /** Looks at an image before others. Resolves when that was done, or failed; another replica may do it, too. */
+  async lookAt(id: ImageId): Promise<void> {
+    if (this.stopped) return;
+    this.pending.delete(id);
+    const look = this.looking.get(id) ?? this.begin(id);
+    look.first = true;
+    if (look.taker && !look.taker.first) {
+      look.taker.first = true;
+      this.turns.hurry();
+    }
+    await look.done;
+  }
+
+  private async underWay(): Promise<void> {
+    await Promise.all([...this.looking.values()].map((look) => look.done));
   }
 
   private expect(id: ImageId): void {
-    this.pending.add(id);
-    this.working ??= this.work().finally(() => {
-      this.working = undefined;
-      if (this.pending.size > 0 && !this.stopped) this.expect([...this.pending][0]!);
-    });
+    if (!this.looking.has(id)) this.pending.add(id);
+    this.goOn();
   }
 
-  private async work(): Promise<void> {
+  private goOn(): void {
     for (const id of this.pending) {
-      if (this.stopped) return;
+      if (this.stopped || this.looking.size >= AHEAD) return;
       this.pending.delete(id);
-      await this.inspect(id).catch((error) => this.onError(`look at the guest of image ${id}`, error));
+      this.begin(id);
     }
+  }
+
+  private begin(id: ImageId): Look {
+    const work = async () => {
+      const row = await this.rowOf(id);
+      if (!row) return;
+      look.taker = { of: row.owner ?? '', first: look.first };
+      await this.turns.take(look.taker, () => this.inspect(id));
+    };
+    const look: Look = {
+      first: false,
+      done: Promise.resolve()
+        .then(work)
+        .catch((error) => this.onError(`look at the guest of image ${id}`, error))
+        .finally(() => {
+          this.looking.delete(id);
+          this.goOn();
+        }),
+    };
+    this.looking.set(id, look);
+    return look;
   }
 
   private async findPending(): Promise<void> {
@@ -122,14 +173,20 @@ export class GuestInspections {
 
   private async inspect(id: ImageId): Promise<void> {
     const { core } = this.context;
-    const rows = await core.fresh();
-    const row = await rows.get(imagesTable, id);
-    if (row?.status !== 'active' || !row.uploadId || !isDisk(row) || (await rows.get(guestsTable, id))) return;
+    const row = this.stopped ? undefined : await this.rowOf(id);
+    if (!row?.uploadId) return;
     const guest = await this.factsOf(row);
     if (!guest) return;
     const readiness = readinessOf(guest);
     const command = { kind: 'completeInspection', imageId: id, uploadId: row.uploadId, guest, readiness } as const;
     await core.commands.execute(imageAggregate, id, command, serviceContext(row.uploadId, 'inspected'));
+  }
+
+  /** An image that has to be looked at. */
+  private async rowOf(id: ImageId): Promise<ImageRow | undefined> {
+    const rows = await this.context.core.fresh();
+    const row = await rows.get(imagesTable, id);
+    return row && isUninspected(row) ? row : undefined;
   }
 
   /** Undefined when another try may do better. */
@@ -149,6 +206,10 @@ export class GuestInspections {
     }
   }
 }
+
+/** True for an image whose guest is to be looked at, and was not. */
+export const isUninspected = (row: ImageRow): boolean =>
+  row.status === 'active' && row.uploadId !== null && row.readiness === undefined && isDisk(row);
 
 const isDisk = (row: ImageRow): boolean => {
   const form = formOf(row);

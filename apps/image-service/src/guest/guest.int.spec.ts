@@ -3,6 +3,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symli
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
 import type { GuestFacts } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -140,9 +141,9 @@ describe.skipIf(!complete)('a look at a guest', () => {
     ['ext3', ['-t', 'ext3']],
     ['ext4 with large blocks and no 64 bit', ['-t', 'ext4', '-b', '4096', '-O', '^64bit']],
     ['ext4 without extents', ['-t', 'ext4', '-b', '1024', '-O', '^extents,^64bit']],
-  ])('reads %s', async (_, options) => {
+  ])('reads %s', async (name, options) => {
     fillRoot('root', initramfs(null));
-    expect(await look(ext('root', ...options))).toMatchObject(whole);
+    expect(await look(ext('root', ...options))).toMatchObject({ ...whole, fileSystems: [name.slice(0, 4)] });
   });
 
   it.skipIf(!has('mkfs.xfs'))(
@@ -246,6 +247,19 @@ describe.skipIf(!complete)('a look at a guest', () => {
       const guest = await look(ext('root', '-t', 'ext4'));
       expect(guest.kernel).toEqual({ release: RELEASE, boot: 'xen' });
       expect(readinessOf(guest).hyperv?.verdict).toBe('cannot');
+    }
+  });
+  it('takes a kernel that starts anywhere for the one that is started, whatever lies beside it', async () => {
+    const elf = Buffer.concat([Buffer.from('\x7fELF'), Buffer.alloc(100_000, 3)]);
+    for (const beside of [`vmlinux-${RELEASE}`, 'vmlinux-6.1.0-10-xen']) {
+      fillRoot('root', initramfs(null));
+      put('root', `boot/${beside}`, elf);
+      put('root', `boot/${beside.replace('vmlinux', 'initrd.img')}`, initramfs(null));
+      const guest = await look(ext('root', '-t', 'ext4'));
+      expect(guest.kernel).toEqual({ release: RELEASE, boot: 'any' });
+      expect(readinessOf(guest).qemu?.verdict).toBe('boots');
+      const kernel = await guestFile(diskOf(ext('root', '-t', 'ext4')), 'aki');
+      expect((await buffer(kernel)).equals(bzImage())).toBe(true);
     }
   });
 

@@ -4,12 +4,13 @@ import { BoundedDisk, type Disk, Unreadable } from './disk.js';
 import { builtInBy, driverOf, driversIn } from './drivers.js';
 import type { FileTree } from './fs/volume.js';
 import { readInitramfs } from './initramfs.js';
-import { isSignedPe, KERNEL_HEAD, kernelFacts } from './kernel.js';
+import { isSignedPe } from './kernel.js';
 import { readPartitions } from './partitions.js';
 import { type FoundVolume, findVolumes } from './volumes.js';
 
 /** Enough for a large kernel and its RAM disk, some times over. */
-const LIMITS = { bytes: 768 * 1024 * 1024, reads: 100_000 };
+export const LOOK_BYTES = 768 * 1024 * 1024;
+const LIMITS = { bytes: LOOK_BYTES, reads: 100_000 };
 const LIST_LIMIT = 8 * 1024 * 1024;
 
 const AGENTS: Readonly<Record<string, readonly string[]>> = {
@@ -142,7 +143,7 @@ const lookInto = async (disk: Disk): Promise<GuestFacts> => {
   const distribution = root ? await distributionOf(root) : null;
   const agents = root ? await agentsIn(root) : [];
   const boot = await findBootFiles(trees);
-  const told = boot && kernelFacts((await boot.tree.read(boot.kernel, KERNEL_HEAD)) ?? Buffer.alloc(0));
+  const told = boot?.facts;
   if (!boot || !told) return { ...facts, distribution, agents, unknown: whyUnknown(volumes) };
   const drivers: Drivers = { boot: new Set(), other: new Set(), problem: null };
   const release = await releaseOf(boot, root, told.release);
@@ -150,10 +151,7 @@ const lookInto = async (disk: Disk): Promise<GuestFacts> => {
   await rootDrivers(boot, root, release, drivers);
   return {
     ...{ ...facts, distribution, agents },
-    kernel: {
-      release: plain(release ?? 'unknown'),
-      boot: /xen/.test(release ?? '') && told.boot === 'xen' ? 'xen' : told.boot,
-    },
+    kernel: { release: plain(release ?? 'unknown'), boot: told.boot },
     bootDrivers: drivers.problem === null ? [...drivers.boot].sort() : [],
     otherDrivers: [...drivers.other].filter((d) => !drivers.boot.has(d)).sort(),
     unknown: drivers.problem,
@@ -201,8 +199,7 @@ export const bootPlan = async (disk: Disk): Promise<BootPlan> => {
   const kernel = boot && (await bytesAt(boot.tree, boot.kernel));
   const initramfs = boot && (await bytesAt(boot.tree, boot.initramfs));
   if (!root || !kernel || !initramfs || !boot.initramfs) throw new Unreadable(whyUnknown(volumes));
-  const told = kernelFacts((await boot.tree.read(boot.kernel, KERNEL_HEAD)) ?? Buffer.alloc(0));
-  const release = await releaseOf(boot, root, told?.release ?? null);
+  const release = await releaseOf(boot, root, boot.facts?.release ?? null);
   if (release === null || !/^[\w.+~-]{1,64}$/.test(release))
     throw new Unreadable('its kernel does not say its release');
   const place = (tree: FileTree) => {

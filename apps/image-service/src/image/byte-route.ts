@@ -1,7 +1,8 @@
 import { DomainError, type ImageFormat, type Milliseconds } from '@omnivisor/contracts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { ImageContext } from '../core.js';
-import { formOf, type ImageForms } from '../forms/image-forms.js';
+import { forHost, type ImageForms } from '../forms/image-forms.js';
+import { formOf, isOriginal } from '../forms/stored-form.js';
 import { rangeOf } from './byte-range.js';
 import { BYTES_PATH, grantedBy } from './byte-urls.js';
 import { type ImageRow, imagesTable, transfersTable } from './image.projection.js';
@@ -39,11 +40,11 @@ export const mountByteRoute = (fastify: FastifyInstance, context: ImageContext, 
     }
 
     async function inForm(row: ImageRow, format: ImageFormat) {
-      const form = await forms.ready(row, format, settings.patience as Milliseconds);
+      const form = await forms.ready(row, format, settings.patience as Milliseconds, forHost(row));
       if (!form) return say(reply.header('retry-after', String(RETRY_AFTER)), 503, 'The bytes are being converted.');
       reply.header('x-image-format', form.format);
       reply.header('accept-ranges', 'bytes');
-      if (format !== formOf(row)) reply.header('x-image-derived', 'true');
+      if (!isOriginal(row, format)) reply.header('x-image-derived', 'true');
       if (form.sha256 !== null) reply.header('etag', `"sha256:${form.sha256}"`);
       const range = rangeOf(request.headers.range, form.size);
       if (range === null) return say(reply.header('content-range', `bytes */${form.size}`), 416);

@@ -115,6 +115,24 @@ describe('a derived form', () => {
       .when(fail(1, 'vhdx'))
       .thenNothing();
   });
+  it('is given up while it is made, and can be begun again', () => {
+    const dropped: ImageEvent = {
+      type: 'ImageDerivationDropped',
+      data: { imageId, derivationId: id(1), format: 'vhdx' },
+    };
+    given(...active, begun(1, 'vhdx'))
+      .when(drop(1, 'vhdx'))
+      .then(dropped);
+    given(...active, begun(1, 'vhdx'), dropped)
+      .when(complete(1, 'vhdx'))
+      .thenRefused('conflict', /given up/);
+    given(...active, begun(1, 'vhdx'), dropped)
+      .when(start(2, 'vhdx'))
+      .then(begun(2, 'vhdx'));
+    given(...active, deleted)
+      .when(drop(1, 'vhdx'))
+      .thenNothing();
+  });
   it('that another one replaced is not dropped in its place', () =>
     given(...active, begun(2, 'vhdx'), derived(2, 'vhdx'))
       .when(drop(1, 'vhdx'))

@@ -51,10 +51,10 @@ const complete = (imageId: ImageId, command: Of<'completeDerivation'>, image: Im
   return [{ type: 'ImageDerived', data: { imageId, ...data } }];
 };
 
-/** With a form go those that are put together from it. */
+/** A form goes, or is not made on; with it go those that are put together from it. */
 const drop = (imageId: ImageId, { derivationId, format }: Of<'dropDerivation'>, image: Image): ImageEvent[] => {
   const form = image.derived[format];
-  if (!form?.ready || form.id !== derivationId) return [];
+  if (form?.id !== derivationId) return [];
   const resting = Object.entries(image.derived).filter(([, f]) => f?.ready && f.base === format);
   return [
     ...resting.map(([f, one]) => ({ derivationId: one!.id, format: f as ImageFormat })),

@@ -57,7 +57,8 @@ export class ImageFormsController {
       throw forbidden('The requested image has been deactivated. Image data download is forbidden.');
     for (const rule of ['download_image', 'os_omnivisor_export_image']) await imageOf(call, await core.fresh(), rule);
     if (image.status !== 'active' || image.size === null) throw invalid('The image has no data that may be used.');
-    const form = await this.forms.ready(image, format.data, settings.patience as Milliseconds);
+    const asker = { of: call.token.projectId ?? call.token.userId };
+    const form = await this.forms.ready(image, format.data, settings.patience as Milliseconds, asker);
     if (!form)
       throw new DomainError('unavailable', 'The image is being converted. Please try again.', {
         details: { retryAfter: RETRY_AFTER },

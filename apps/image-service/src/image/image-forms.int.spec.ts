@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describeImage, type HostId, type ImageId, signImageUrl } from '@omnivisor/contracts';
+import { describeImage, type HostId, type ImageId, inspectImage, signImageUrl } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { labelledImage } from '../formats/vectors.js';
 import { Sandbox } from '../sandbox/sandbox.js';
@@ -99,7 +99,10 @@ describe.skipIf(!hasTool)('an image in other formats', () => {
     await get(path(kernel, '/aki'));
     await vi.waitFor(async () => {
       const answer = await get(path(kernel, '/aki'));
-      expect([answer.statusCode, answer.body]).toEqual([409, expect.stringContaining('could not be converted to aki')]);
+      expect([answer.statusCode, answer.body]).toEqual([
+        409,
+        expect.stringContaining('could not be converted to aki: it has no kernel that was found.'),
+      ]);
     });
   });
   it('is given to a host by a URL that names one of its formats', async () => {
@@ -140,6 +143,14 @@ describe.skipIf(!hasTool)('an image in other formats', () => {
     });
     expect(described?.readiness).toBeUndefined();
     expect((await cloud.log.readStream(`image-${id}`)).map((e) => e.type)).toContain('ImageInspected');
+  });
+  it('is looked at for a server that waits for that', async () => {
+    const imageId = await image();
+    const { readiness } = await cloud.bus.request(inspectImage, { imageId });
+    expect(readiness).toEqual({});
+    const { image: described } = await cloud.bus.request(describeImage, { imageId, projectId: 'p1', isAdmin: false });
+    expect(described).toMatchObject({ id: imageId, virtualSize: labelledImage().length });
+    expect(described).not.toHaveProperty('uninspected');
   });
   it('goes with all its formats', async () => {
     const id = await image();

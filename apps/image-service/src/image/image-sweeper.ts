@@ -44,7 +44,6 @@ export class ImageSweeper {
   async sweep(): Promise<void> {
     await this.endTransfers();
     await this.endStandingUploads();
-    await this.collector.endStanding();
     await this.collector.collect();
     await this.removeDeadBytes();
   }

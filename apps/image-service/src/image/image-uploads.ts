@@ -15,6 +15,7 @@ import {
 import type { ImageContext } from '../core.js';
 import { ImageInspector } from '../formats/index.js';
 import { type StoredBytes, tablesProblem } from '../formats/tables.js';
+import { ovaDisk } from '../forms/ova-disk.js';
 import { Turns } from '../forms/turns.js';
 import type { ImageWriter } from '../store/index.js';
 import type { ImageRow } from './image.projection.js';
@@ -23,8 +24,8 @@ import { imageAggregate } from './image-lifecycle.js';
 /** What is read and thrown away of a refused upload, so that its sender gets to hear the reason. */
 const MAX_DRAIN = 64 * 1024 * 1024 * 1024;
 
-/** Imports that may wait for their turn. */
-const WAITING = 256;
+/** Imports of one project that may wait for their turn. */
+const WAITING = 64;
 
 /** Time for the answer to get through before the connection is cut. */
 const HANG_UP = seconds(1);
@@ -54,7 +55,7 @@ export class ImageUploads {
   private readonly imports: Turns;
 
   constructor(private readonly context: ImageContext) {
-    this.imports = new Turns(context.settings.maxUploads, WAITING);
+    this.imports = new Turns({ width: context.settings.maxUploads, room: WAITING });
   }
 
   /** True while this process receives the upload. */
@@ -118,7 +119,7 @@ export class ImageUploads {
   ): Promise<void> {
     this.active.add(uploadId);
     try {
-      await this.imports.take(() => this.importNow(image, uploadId, open, step));
+      await this.imports.take({ of: image.owner ?? '' }, () => this.importNow(image, uploadId, open, step));
     } finally {
       this.active.delete(uploadId);
     }
@@ -222,7 +223,7 @@ export class ImageUploads {
     assertDeclared(size, declared);
     const verdict = inspector.end();
     if (verdict.refusal !== null) throw new ImageDataRefused(verdict.refusal);
-    const cutOff = verdict.form && file ? await tablesProblem(verdict.form, storedBytes(file, size)) : null;
+    const cutOff = verdict.form && file ? await cutOffProblem(verdict.form, file, size) : null;
     if (cutOff !== null) throw new ImageDataRefused(cutOff);
     return {
       size: size as Bytes,
@@ -293,13 +294,20 @@ export class ImageUploads {
   }
 }
 
-const storedBytes = (file: FileHandle, size: number): StoredBytes => ({
+const storedBytes = (file: FileHandle, size: number, start = 0): StoredBytes => ({
   size,
   read: async (offset, length) => {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, offset);
+    const within = Math.max(0, Math.min(length, size - offset));
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(within), 0, within, start + offset);
     return buffer.subarray(0, bytesRead);
   },
 });
+
+const cutOffProblem = async (form: ImageFormat, file: FileHandle, size: number): Promise<string | null> => {
+  if (form !== 'ova') return tablesProblem(form, storedBytes(file, size));
+  const disk = await ovaDisk(file);
+  return disk && tablesProblem('vmdk', storedBytes(file, disk.size, disk.offset));
+};
 
 const assertDeclared = (size: number, declared: number | undefined): void => {
   if (declared !== undefined && size !== declared)

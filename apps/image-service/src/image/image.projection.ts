@@ -245,6 +245,7 @@ export const snapshotOf = (row: ImageRow): ImageSnapshot => ({
   diskFormat: row.diskFormat ?? '',
   containerFormat: row.containerFormat ?? '',
   size: (row.size ?? 0) as ImageSnapshot['size'],
+  virtualSize: row.virtualSize as ImageSnapshot['size'] | null,
   minDisk: row.minDisk as ImageSnapshot['minDisk'],
   minRam: row.minRam as ImageSnapshot['minRam'],
   sha512: row.sha512 ?? '',

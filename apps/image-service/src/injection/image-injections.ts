@@ -12,9 +12,9 @@ import {
   unsupported,
 } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
-import { formOf } from '../forms/image-forms.js';
 import { ovaDisk } from '../forms/ova-disk.js';
 import { convert, outputBound } from '../forms/qemu-img.js';
+import { formOf } from '../forms/stored-form.js';
 import { Turns } from '../forms/turns.js';
 import { Unreadable } from '../guest/disk.js';
 import type { GuestDisks } from '../guest/guest-inspections.js';
@@ -28,11 +28,12 @@ import type { Sandbox } from '../sandbox/sandbox.js';
 import { DONE, driversFor, initArchive, injectionInit } from './script.js';
 import { deviceFor, runThrowawayGuest } from './throwaway-guest.js';
 
-const WAITING = 8;
+/** Of one project. */
+const WAITING = 4;
 
 /** Makes new images of those whose initial RAM disk lacks drivers, by the guest's own tools in a throw-away machine. */
 export class ImageInjections {
-  private readonly turns = new Turns(1, WAITING);
+  private readonly turns = new Turns({ width: 1, room: WAITING });
   private readonly running = new Set<Promise<void>>();
   private readonly ending = new AbortController();
   private readonly hasQemu = spawnSync('qemu-system-x86_64', ['--version']).status === 0;
@@ -81,7 +82,9 @@ export class ImageInjections {
     const { state, position } = await core.commands.execute(imageAggregate, imageId, start, step('start'));
     const uploadId = state!.uploadId!;
     const work = this.uploads.holding(uploadId, () =>
-      this.turns.take(() => this.carryOut(sandbox, disks, image, imageId, uploadId, hypervisors, device, step)),
+      this.turns.take({ of: owner, signal: this.ending.signal }, () =>
+        this.carryOut(sandbox, disks, image, imageId, uploadId, hypervisors, device, step),
+      ),
     );
     const told = work.catch((error) => this.fail(imageId, taskId, error, step('fail')));
     this.running.add(told);
@@ -129,7 +132,7 @@ export class ImageInjections {
       opened.push(file);
       return file;
     };
-    const writer = await store.begin(uploadId, image.size ?? 0);
+    const writer = await store.begin(uploadId, outputBound(image.virtualSize!), true);
     try {
       if (!writer.file) throw unsupported('The image store of this service keeps no files for a converter.');
       const parts = { kernel: await scratch('kernel'), initramfs: await scratch('initramfs'), disk: writer.file };

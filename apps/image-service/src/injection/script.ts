@@ -18,7 +18,8 @@ export const DONE = 'omnivisor-inject: done';
 export const FAILED = 'omnivisor-inject: failed';
 
 const device = (partition: number): string => (partition === 0 ? '' : String(partition));
-const fileSystem = (kind: string): string => (kind === 'ext4' ? 'ext4' : kind);
+/** Kernels read the older ones by the driver of ext4. */
+const fileSystem = (kind: string): string => (kind === 'ext2' || kind === 'ext3' ? 'ext4' : kind);
 
 /**
  * Runs instead of the init of the guest's initial RAM disk: mounts the guest's file systems, lets the guest's own tools

@@ -10,6 +10,8 @@ const PART = '.part';
 const READ_CHUNK = 256 * 1024;
 /** Bytes that stay free for the rest of the machine. */
 const RESERVE = 64 * 1024 * 1024;
+/** What `stat` counts blocks in. */
+const SECTOR = 512;
 
 const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
 const translated = (error: unknown): unknown => {
@@ -40,6 +42,9 @@ const syncFolder = async (path: string): Promise<void> => {
 
 /** Image bytes in a folder: `<folder>/blobs/<two digits>/<key>`, and `<folder>/incoming` while they arrive. */
 export class FileImageStore implements ImageStore {
+  /** Bytes that stay free for what is being written. */
+  private readonly held = new Map<string, number>();
+
   private constructor(private readonly folder: string) {}
 
   static async open(folder: string): Promise<FileImageStore> {
@@ -48,18 +53,29 @@ export class FileImageStore implements ImageStore {
     return new FileImageStore(folder);
   }
 
-  async begin(key: string, declared = 0): Promise<ImageWriter> {
-    if (declared > 0) {
-      const free = await statfs(this.folder);
-      if (free.bavail * free.bsize < declared + RESERVE) throw new StoreFull();
-    }
-    if ((await this.size(key)) !== null) throw conflict(`blob ${key} exists`);
+  async begin(key: string, declared = 0, held = false): Promise<ImageWriter> {
+    if (this.held.has(key)) throw conflict(`blob ${key} is being written`);
+    // Counted before it is asked for, so that two do not both get the same room.
+    if (held) this.held.set(key, declared);
     try {
+      if (declared > 0 && (await this.free()) < (held ? 0 : declared)) throw new StoreFull();
+      if ((await this.size(key)) !== null) throw conflict(`blob ${key} exists`);
       const file = await open(this.part(key), 'wx+', 0o600);
-      return new FileWriter(file, this.part(key), this.path(key));
+      return new FileWriter(file, this.part(key), this.path(key), () => this.held.delete(key));
     } catch (error) {
+      this.held.delete(key);
       throw codeOf(error) === 'EEXIST' ? conflict(`blob ${key} is being written`) : translated(error);
     }
+  }
+
+  async free(): Promise<number> {
+    const { bavail, bsize } = await statfs(this.folder);
+    let free = bavail * bsize - RESERVE;
+    for (const [key, bytes] of this.held) {
+      const written = await missing(stat(this.part(key)));
+      free -= Math.max(0, bytes - (written?.blocks ?? 0) * SECTOR);
+    }
+    return free;
   }
 
   async read(key: string, range?: ByteRange): Promise<Readable> {
@@ -123,6 +139,7 @@ class FileWriter implements ImageWriter {
     readonly file: FileHandle,
     private readonly from: string,
     private readonly to: string,
+    private readonly onClosed: () => void,
   ) {}
 
   async write(chunk: Buffer): Promise<void> {
@@ -158,6 +175,7 @@ class FileWriter implements ImageWriter {
   private async close(): Promise<void> {
     if (!this.open) return;
     this.open = false;
+    this.onClosed();
     await this.file.close();
   }
 }

@@ -72,6 +72,23 @@ export const describeImageStore = (adapter: {
       await half.abort();
       expect(await listed()).toEqual([]);
     });
+    it('keeps what it holds for one free from others, until that is written or given up', async () => {
+      const other = '0a1b2c3d-0000-4000-8000-000000000002';
+      const free = await store.free();
+      const half = Math.floor(free / 2);
+      // What others on the machine may write or remove meanwhile.
+      const slack = Math.floor(free / 8);
+      const writer = await store.begin(key, half, true);
+      expect(await store.free()).toBeLessThan(free - half + slack);
+      await expect(store.begin(other, free - slack)).rejects.toMatchObject({ kind: 'tooLarge' });
+      await expect(store.begin(other, free - slack, true)).rejects.toMatchObject({ kind: 'tooLarge' });
+      await writer.write(Buffer.from('x'));
+      await writer.commit();
+      expect(await store.free()).toBeGreaterThan(free - half + slack);
+      const again = await store.begin(other, half, true);
+      await again.abort();
+      expect(await store.free()).toBeGreaterThan(free - half + slack);
+    });
     it('tells when a blob was last of use', async () => {
       await put('x');
       const before = (await store.list()[Symbol.asyncIterator]().next()).value!.writtenAt;

@@ -35,9 +35,12 @@ export interface StoredBlob {
 export interface ImageStore {
   /**
    * @param declared size in bytes if it is known, to refuse early what does not fit
+   * @param held so much stays free for it until it is written: others in this process do not get that room
    * @throws StoreFull; DomainError `conflict` for a key that is in use
    */
-  begin(key: string, declared?: number): Promise<ImageWriter>;
+  begin(key: string, declared?: number, held?: boolean): Promise<ImageWriter>;
+  /** Bytes that can still be written, without those that are held for others. */
+  free(): Promise<number>;
   /** @throws DomainError `notFound` */
   read(key: string, range?: ByteRange): Promise<Readable>;
   /** Size in bytes; null when there is no such blob. */

@@ -5,15 +5,17 @@ import { type ByteRange, type ImageStore, type ImageWriter, type StoredBlob, Sto
 /** Image bytes in memory, for specs and simulation. `capacity` in bytes stands for a disk that fills up. */
 export class MemoryImageStore implements ImageStore {
   private readonly blobs = new Map<string, { chunks: Buffer[]; complete: boolean; writtenAt: number }>();
+  private readonly held = new Map<string, number>();
 
   constructor(
     private readonly capacity = Number.POSITIVE_INFINITY,
     private readonly now: () => number = Date.now,
   ) {}
 
-  async begin(key: string, declared = 0): Promise<ImageWriter> {
+  async begin(key: string, declared = 0, held = false): Promise<ImageWriter> {
     if (this.blobs.has(key)) throw conflict(`blob ${key} exists`);
-    if (this.used() + declared > this.capacity) throw new StoreFull();
+    if (declared > (await this.free())) throw new StoreFull();
+    if (held) this.held.set(key, declared);
     const blob = { chunks: [] as Buffer[], complete: false, writtenAt: this.now() };
     this.blobs.set(key, blob);
     return {
@@ -24,11 +26,19 @@ export class MemoryImageStore implements ImageStore {
       },
       commit: async () => {
         blob.complete = true;
+        this.held.delete(key);
       },
       abort: async () => {
+        this.held.delete(key);
         if (!blob.complete) this.blobs.delete(key);
       },
     };
+  }
+
+  async free(): Promise<number> {
+    let held = 0;
+    for (const [key, bytes] of this.held) held += Math.max(0, bytes - this.written(key));
+    return this.capacity - this.used() - held;
   }
 
   async read(key: string, range?: ByteRange): Promise<Readable> {
@@ -45,6 +55,7 @@ export class MemoryImageStore implements ImageStore {
 
   async remove(key: string): Promise<void> {
     this.blobs.delete(key);
+    this.held.delete(key);
   }
 
   async *list(): AsyncIterable<StoredBlob> {
@@ -62,7 +73,11 @@ export class MemoryImageStore implements ImageStore {
 
   private used(): number {
     let sum = 0;
-    for (const { chunks } of this.blobs.values()) for (const chunk of chunks) sum += chunk.length;
+    for (const key of this.blobs.keys()) sum += this.written(key);
     return sum;
+  }
+
+  private written(key: string): number {
+    return this.blobs.get(key)?.chunks.reduce((sum, chunk) => sum + chunk.length, 0) ?? 0;
   }
 }

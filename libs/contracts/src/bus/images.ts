@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { CommandContext } from '../envelope.js';
 import { HostId, ImageId } from '../ids.js';
 import { ImageFormat } from '../image-format.js';
+import { ImageReadiness } from '../image-readiness.js';
 import { Bytes, GiB, MiB } from '../units.js';
 import { endpoint } from './endpoint.js';
 
@@ -30,6 +31,18 @@ export const signImageUrl = endpoint(
     /** Null for a container that nobody looks into. */
     format: ImageFormat.nullable().optional(),
   }),
+);
+
+/**
+ * Which hypervisors the guest in an image can boot on. An image that was not looked at yet is looked at now, before
+ * others; who asks waits for that, some seconds at most.
+ */
+export const inspectImage = endpoint(
+  'image.inspect',
+  z.object({ imageId: ImageId }),
+  /** Absent when nobody knows it yet, or the image is gone. */
+  z.object({ readiness: ImageReadiness.optional() }),
+  10_000,
 );
 
 const upload = {

@@ -5,6 +5,7 @@ import {
   completeSnapshotImage,
   createDiskTransfer,
   deleteDiskTransfer,
+  inspectImage,
   signImageUrl,
 } from './images.js';
 import { describeImage, identityValidate, reserve, schedulerState } from './services.js';
@@ -20,7 +21,7 @@ const LOG = 'log.appended';
 const subjectsOf = (...endpoints: readonly { readonly subject: string }[]) => endpoints.map(({ subject }) => subject);
 const images = subjectsOf(
   ...[signImageUrl, beginSnapshotImage, completeSnapshotImage, abortSnapshotImage],
-  ...[createDiskTransfer, deleteDiskTransfer, describeImage],
+  ...[createDiskTransfer, deleteDiskTransfer, describeImage, inspectImage],
 );
 
 /** What each of our own programs needs of the bus, and no more: one that is taken over speaks for no other. */

@@ -4,7 +4,6 @@ import { AccessRule } from '../events/identity.js';
 import { NetworkNeed, PlacementExplanation } from '../events/provider.js';
 import { FlavorSnapshot, ImageSnapshot } from '../events/server.js';
 import { HostId, ImageId, ProjectId, ProviderId, ServerId, UserId } from '../ids.js';
-import { Bytes } from '../units.js';
 import { endpoint } from './endpoint.js';
 
 /** What a token says about its bearer; every service asks for it itself. */
@@ -88,8 +87,6 @@ export const describeImage = endpoint(
       status: z.string(),
       visibility: z.string(),
       owner: z.string().nullable(),
-      /** Size of the disk inside; null when the format does not tell. */
-      virtualSize: Bytes.nullable().optional(),
     }).nullable(),
   }),
 );

@@ -38,6 +38,8 @@ const imageFacts = z.object({
   diskFormat: z.string(),
   containerFormat: z.string(),
   size: Bytes,
+  /** Of the disk inside; null or absent where nobody knows it. */
+  virtualSize: Bytes.nullable().optional(),
   minDisk: GiB,
   minRam: MiB,
   /** SHA-512 of the bytes, hexadecimal (`os_hash_value`). */
@@ -50,6 +52,8 @@ const imageFacts = z.object({
 export const ImageSnapshot = imageFacts.extend({
   /** Which hypervisors the guest inside can boot on; absent while nobody knows. */
   readiness: ImageReadiness.optional(),
+  /** Its bytes had just come: nobody had looked at the guest inside yet. */
+  uninspected: z.literal(true).optional(),
   /** What its hypervisor starts instead of the disk's boot loader: the images that `kernel_id` and `ramdisk_id` name. */
   kernel: imageFacts.optional(),
   ramdisk: imageFacts.optional(),

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type ComputeApp, computeApp, IMAGE } from '../compute-app.fixtures.js';
+import { type ComputeApp, computeApp, IMAGE, VAST_IMAGE } from '../compute-app.fixtures.js';
 
 let app: ComputeApp;
 beforeAll(async () => {
@@ -85,6 +85,11 @@ describe('a server', () => {
     ['an empty name', { name: '' }, 'name'],
     ['an unknown flavor', { flavorRef: '99' }, 'Flavor 99 could not be found.'],
     ['an unknown image', { imageRef: '5f3c7f0e-6f0c-4b32-9f0b-0d7a0c4f7a01' }, 'Can not find requested image'],
+    [
+      'an image whose disk does not fit',
+      { imageRef: VAST_IMAGE },
+      "Flavor's disk is too small for requested image. Flavor disk is 1073741824 bytes, image is 109951162777600 bytes.",
+    ],
     ['an unknown key pair', { key_name: 'none' }, 'Invalid key_name provided.'],
     ['an unknown zone', { availability_zone: 'moon' }, 'The requested availability zone is not available'],
     ['an unknown group', { security_groups: [{ name: 'none' }] }, 'Security group none not found'],

@@ -22,6 +22,15 @@ interface Layout {
   readonly descriptorSize: number;
 }
 
+const HAS_JOURNAL = 0x4;
+/** Of the features that a reader has to know, those that ext3 has. */
+const EXT3 = INCOMPAT.filetype | INCOMPAT.recover;
+
+const kindOf = (b: Buffer): string => {
+  if (b.readUInt32LE(96) & ~EXT3) return 'ext4';
+  return b.readUInt32LE(92) & HAS_JOURNAL ? 'ext3' : 'ext2';
+};
+
 interface Inode extends Node {
   readonly flags: number;
   /** The 60 bytes that hold the map of its blocks, or a short link. */
@@ -59,11 +68,10 @@ const layoutOf = (b: Buffer, size: number): Layout => {
 
 /** ext2, ext3 and ext4. The journal is left alone: what it holds is at most the guest's last seconds. */
 export class ExtVolume implements Volume {
-  readonly kind = 'ext4';
-
   private constructor(
     private readonly disk: Disk,
     private readonly layout: Layout,
+    readonly kind: string,
     readonly root: Node,
   ) {}
 
@@ -72,9 +80,11 @@ export class ExtVolume implements Volume {
   }
 
   static async open(disk: Disk): Promise<ExtVolume> {
-    const layout = layoutOf(await disk.read(1024, 1024), disk.size);
-    const unrooted = new ExtVolume(disk, layout, { id: 2, kind: 'folder', size: 0 });
-    return new ExtVolume(disk, layout, await unrooted.inode(2));
+    const superblock = await disk.read(1024, 1024);
+    const layout = layoutOf(superblock, disk.size);
+    const kind = kindOf(superblock);
+    const unrooted = new ExtVolume(disk, layout, kind, { id: 2, kind: 'folder', size: 0 });
+    return new ExtVolume(disk, layout, kind, await unrooted.inode(2));
   }
 
   async lookup(folder: Node, name: string): Promise<Node | undefined> {

@@ -1,6 +1,6 @@
 import { seconds } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type ComputeApp, computeApp, IMAGE, PINNED_IMAGE } from '../../compute-app.fixtures.js';
+import { type ComputeApp, computeApp, IMAGE, PINNED_IMAGE, VAST_IMAGE } from '../../compute-app.fixtures.js';
 
 let app: ComputeApp;
 beforeAll(async () => {
@@ -106,6 +106,7 @@ describe.each(versions)('rebuilding at %s', (version) => {
       400,
       'Cannot find image for rebuild',
     ],
+    ['an image whose disk does not fit', { imageRef: VAST_IMAGE }, 400, 'disk is too small for requested image'],
     ['no image', { imageRef: 'x' }, 400, 'imageRef'],
     ['an image that wants other CPUs', { imageRef: PINNED_IMAGE }, 400, 'cannot be changed as part of a rebuild'],
     ['disks that cannot be kept', { preserve_ephemeral: true }, 400, 'does not support preserving ephemeral'],

@@ -56,6 +56,24 @@ export const usableImage = async (core: GatewayCore, call: Call, imageId: string
   return (await core.bus.request(describeImage, wanted)).image;
 };
 
+/** @throws DomainError `invalid` for a flavor with a disk that is too small for the image, as its bytes or as its disk */
+export const assertDiskFits = (
+  flavor: Pick<FlavorSnapshot, 'disk'>,
+  image: Pick<ImageSnapshot, 'size' | 'virtualSize' | 'minDisk'>,
+): void => {
+  if (flavor.disk === 0) return;
+  const disk = flavor.disk * GIB;
+  const size = Math.max(image.size, image.virtualSize ?? 0);
+  if (size > disk)
+    throw invalid(
+      `Flavor's disk is too small for requested image. Flavor disk is ${disk} bytes, image is ${size} bytes.`,
+    );
+  if (flavor.disk < image.minDisk)
+    throw invalid(
+      `Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is ${disk} bytes, minimum size is ${image.minDisk * GIB} bytes.`,
+    );
+};
+
 /**
  * The image of a server with this flavor.
  * @throws DomainError `invalid` when the caller cannot use it, or it does not fit
@@ -71,15 +89,7 @@ export const imageFor = async (
   if (!image) throw invalid(unknown);
   if (image.status !== 'active') throw invalid(`Image ${imageId} is not active.`);
   if (flavor.memory < image.minRam) throw invalid("Flavor's memory is too small for requested image.");
-  const disk = flavor.disk * GIB;
-  if (flavor.disk > 0 && image.size > disk)
-    throw invalid(
-      `Flavor's disk is too small for requested image. Flavor disk is ${disk} bytes, image is ${image.size} bytes.`,
-    );
-  if (flavor.disk > 0 && flavor.disk < image.minDisk)
-    throw invalid(
-      `Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is ${disk} bytes, minimum size is ${image.minDisk * GIB} bytes.`,
-    );
+  assertDiskFits(flavor, image);
   const { conflict } = cpuPolicyOf(flavor, image);
   if (conflict !== null) throw invalid(conflict);
   return imageSnapshot(core, call, image, unknown);

@@ -6,6 +6,7 @@ import {
   type HostId,
   type ImageFormat,
   type ImageId,
+  type ImageReadiness,
   type PortId,
   type ReserveReply,
   type ReserveRequest,
@@ -29,6 +30,8 @@ export interface SendingHost extends Pick<HostFacts, 'backend' | 'traits' | 'mig
 export interface ServerProcessPorts {
   /** Where the networks that a server asks for are, and what they ask of its host. */
   network(server: BuildServer): Promise<Pick<ReserveRequest, 'networkHosts' | 'networkNeeds'>>;
+  /** Where the guest in an image starts that was not looked at when its server was asked for; waits for that for a while. */
+  readiness(imageId: ImageId): Promise<ImageReadiness | undefined>;
   reserve(request: ReserveRequest): Promise<ReserveReply>;
   /** Makes or takes over the ports of the server on this host. @throws DomainError when that cannot be */
   plug(

@@ -12,7 +12,7 @@ export const activeServer = async (ports: Partial<ServerProcessPorts>) => {
   const nothing = async () => undefined as never;
   core.run(
     new ServerProcess(core, {
-      ...{ network: nothing, reserve: nothing, plug: nothing, release: nothing },
+      ...{ network: nothing, readiness: nothing, reserve: nothing, plug: nothing, release: nothing },
       ...{ releasePort: nothing, dropImage: nothing, settleQuota: nothing },
       ...{ dropTransfer: nothing, sends: nothing, sent: nothing, strays: async () => [] },
       ...ports,

@@ -1,4 +1,5 @@
 import {
+  type ImageSnapshot,
   invalid,
   type MigrationId,
   type ReserveReply,
@@ -34,10 +35,16 @@ const cloud = (fail: Partial<Record<keyof ServerProcessPorts, number>> = {}, sha
     failing[name] = left - 1;
     throw unavailable(`${name} is away`);
   };
+  const reserved: ImageSnapshot[] = [];
   const ports: ServerProcessPorts = {
     network: async () => ({ networkHosts: [] }),
-    reserve: async () => {
+    readiness: async () => {
+      step('readiness');
+      return { qemu: { verdict: 'cannot', reason: 'Its kernel is paravirtual.' } };
+    },
+    reserve: async (request) => {
       step('reserve');
+      reserved.push(request.image);
       return claimed;
     },
     plug: async () => {
@@ -59,7 +66,7 @@ const cloud = (fail: Partial<Record<keyof ServerProcessPorts, number>> = {}, sha
   const row = async () => (await core.fresh()).get(serverTable, serverId);
   const until = (state: (r: Awaited<ReturnType<typeof row>>) => boolean) =>
     world.clock.runUntil(async () => state(await row()), minutes(30));
-  return { core, world, calls, ports, send, row, until };
+  return { core, world, calls, reserved, ports, send, row, until };
 };
 
 const spawn: ServerCommand = {
@@ -80,6 +87,18 @@ describe('building a server', () => {
     await c.send(spawn);
     expect(await c.row()).toMatchObject({ vmState: 'active', taskState: null, onHost: host, host: 'compute-1' });
     expect(c.calls).toEqual(['reserve', 'plug']);
+  });
+
+  it('waits for a look at an image that had just come, and goes where its guest starts', async () => {
+    const c = cloud({ readiness: 1 });
+    await c.core.start();
+    const image = { ...history.request.image, uninspected: true as const };
+    await c.send({ type: 'create', request: { ...history.request, image } });
+    await c.until((r) => r?.taskState === 'spawning');
+    expect(c.calls).toEqual(['readiness', 'readiness', 'reserve', 'plug']);
+    expect(c.reserved).toEqual([
+      { ...history.request.image, readiness: { qemu: { verdict: 'cannot', reason: 'Its kernel is paravirtual.' } } },
+    ]);
   });
 
   it.each(['reserve', 'plug'] as const)('goes on after %s failed for a while', async (name) => {

@@ -3,6 +3,7 @@ import {
   type CommandContext,
   type CommandId,
   type EventId,
+  type ImageSnapshot,
   type RecordedEvent,
   type ReserveReply,
   type ReserveRequest,
@@ -101,7 +102,7 @@ export class ServerProcess implements Process {
     let reply: ReserveReply;
     try {
       const network = await this.ports.network(server);
-      reply = await this.ports.reserve({ ...this.reservation(server, attempt), ...network });
+      reply = await this.ports.reserve({ ...(await this.reservation(server, attempt)), ...network });
     } catch (error) {
       if (!isFinal(error)) throw error;
       return this.fail(server, error.message);
@@ -119,14 +120,14 @@ export class ServerProcess implements Process {
     }
   }
 
-  private reservation(server: BuildServer, attempt: number): Omit<ReserveRequest, 'networkHosts'> {
+  private async reservation(server: BuildServer, attempt: number): Promise<Omit<ReserveRequest, 'networkHosts'>> {
     return {
       serverId: server.id,
       attempt,
       projectId: server.projectId,
       userId: server.userId,
       flavor: server.flavor,
-      image: server.image,
+      image: await this.imageOf(server),
       availabilityZone: server.requestedZone,
       requestedHost: server.requestedHost,
       hints: { ...server.hints },
@@ -142,6 +143,14 @@ export class ServerProcess implements Process {
     const events = (await this.core.store.readStream(streamOf(serverEvents, id))) as unknown as ServerEvent[];
     const failed = events.findLast((event) => event.type === 'ServerSpawnFailed');
     return failed ? ` ${failed.data.reason}` : '';
+  }
+
+  /** The image as it is known now: scheduling obeys what was found of the guest inside. */
+  private async imageOf({ image }: BuildServer): Promise<ImageSnapshot> {
+    if (!image.uninspected) return image;
+    const { uninspected: _, ...known } = image;
+    const readiness = await this.ports.readiness(image.id);
+    return { ...known, ...(readiness ? { readiness } : {}) };
   }
 
   private async fail(server: BuildServer, message: string): Promise<void> {

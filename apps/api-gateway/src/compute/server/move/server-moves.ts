@@ -15,7 +15,7 @@ import { hostsInTheWay } from './server-migration.js';
 
 /** What the process of a server lends to its moves. */
 interface Steps {
-  reservation(server: BuildServer, attempt: number): Omit<ReserveRequest, 'networkHosts'>;
+  reservation(server: BuildServer, attempt: number): Promise<Omit<ReserveRequest, 'networkHosts'>>;
   send(server: BuildServer, command: ServerCommand, step: string): Promise<unknown>;
   context(server: BuildServer, step: string): CommandContext;
 }
@@ -48,7 +48,7 @@ export class ServerMoves {
     const { resize, placement, migration, id: serverId } = server;
     if (!resize || !placement) return;
     const wanted = { flavor: resize.flavor, requestedHost: placement.hostName, excludeHosts: [], networkHosts: [] };
-    const reply = await this.ports.reserve({ ...this.steps.reservation(server, attempt), ...wanted });
+    const reply = await this.ports.reserve({ ...(await this.steps.reservation(server, attempt)), ...wanted });
     if (reply.kind === 'claimed' && reply.hostId === placement.host) {
       await this.steps.send(
         server,
@@ -73,7 +73,7 @@ export class ServerMoves {
     if (!isLive && hasTpm(server, migration))
       return this.refuse(server, attempt, 'What a TPM keeps cannot be moved while its server is off.');
     const reply = await this.ports.reserve({
-      ...this.steps.reservation(server, attempt),
+      ...(await this.steps.reservation(server, attempt)),
       flavor: withNeeds(migration.flavor, isLive ? liveNeeds(source, migration) : coldNeeds(source)),
       requestedHost: migration.requestedHost,
       excludeHosts: [...new Set([...hostsInTheWay(server), ...(await this.ports.strays(serverId))])],

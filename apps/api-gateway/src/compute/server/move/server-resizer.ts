@@ -8,7 +8,7 @@ import { ComputeSettings } from '../../compute-ports.js';
 import { defaultQuota, serverAmounts } from '../../quota/defaults.js';
 import { quotaAggregate } from '../../quota/quota.js';
 import { ownerOf } from '../create/server.reservation.js';
-import { flavorFor } from '../create/server-makings.js';
+import { assertDiskFits, flavorFor } from '../create/server-makings.js';
 import { serverAggregate } from '../lifecycle/server-lifecycle.js';
 import type { ServerRow } from '../view/server.projection.js';
 import { guardResize, sizeHeld } from './server-resize.js';
@@ -70,6 +70,7 @@ const checkFit = ({ flavor: before, image }: ServerRow, flavor: FlavorSnapshot):
   if (flavor.memory < image.minRam) throw invalid("Flavor's memory is too small for requested image.");
   if (flavor.disk < before.disk || flavor.ephemeral < before.ephemeral)
     throw invalid('Server disk was unable to be resized because: a disk cannot be made smaller');
+  assertDiskFits(flavor, image);
   const { conflict } = cpuPolicyOf(flavor, image);
   if (conflict !== null) throw invalid(conflict);
 };

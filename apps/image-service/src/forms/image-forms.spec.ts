@@ -1,0 +1,140 @@
+import { type Bytes, type ImageFormat, type ImageId, ms, seconds } from '@omnivisor/contracts';
+import { VirtualClock } from '@omnivisor/platform/testing';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { ImageContext } from '../core.js';
+import { type ImageRow, imagesTable } from '../image/image.projection.js';
+import { imageAggregate } from '../image/image-lifecycle.js';
+import { serviceContext } from '../service-context.js';
+import { type ImageCloud, settings, startImageCloud } from '../testing/image-cloud.js';
+import type { FormMaker, MadeForm } from './form-maker.js';
+import { FormRoom } from './form-room.js';
+import { forHost, ImageForms } from './image-forms.js';
+import type { Asker } from './making.js';
+
+const made: MadeForm = { size: 9 as Bytes, sha256: 'h' };
+const patience = ms(3_600_000);
+const id = (n: number) => `7e3c5d0a-6c39-4c68-9a0e-3d8f6f1b9a0${n}` as ImageId;
+
+describe('forms of images that are being made', () => {
+  let clock: VirtualClock;
+  let cloud: ImageCloud;
+  let forms: ImageForms;
+  const failures: string[] = [];
+  /** By image and form: ends its making well. */
+  const under = new Map<string, () => void>();
+  beforeEach(async () => {
+    failures.length = 0;
+    under.clear();
+    clock = new VirtualClock();
+    // Its own sweeper knows nothing of what is made here.
+    cloud = await startImageCloud({ clock, settings: { standstill: 86_400_000 } });
+    const context = new ImageContext(cloud.core, cloud.store, { ...settings(), conversions: 1 });
+    const maker = {
+      problem: () => null,
+      make: (row: ImageRow, _: ImageFormat, to: ImageFormat, __: string, signal: AbortSignal) =>
+        new Promise<MadeForm>((resolve, reject) => {
+          under.set(`${row.id}/${to}`, () => resolve(made));
+          signal.addEventListener('abort', () => {
+            under.delete(`${row.id}/${to}`);
+            reject(new Error('killed'));
+          });
+        }),
+    } as unknown as FormMaker;
+    forms = new ImageForms(context, maker, new FormRoom(context), (where) => failures.push(where));
+    forms.watch();
+  });
+  afterEach(async () => {
+    await forms.stop();
+    await cloud.stop();
+  });
+
+  const execute = (n: number, step: string, command: object) =>
+    cloud.core.commands.execute(
+      imageAggregate,
+      id(n),
+      { imageId: id(n), ...command } as never,
+      serviceContext(id(n), step),
+    );
+  const image = async (n: number, owner: string): Promise<ImageRow> => {
+    const attributes = {
+      ...{ name: 'i', owner, diskFormat: 'raw', containerFormat: 'bare', visibility: 'private' },
+      ...{ protected: false, hidden: false, minDisk: 0, minRam: 0, tags: [] },
+    };
+    await execute(n, 'create', { kind: 'create', attributes, properties: {} });
+    await execute(n, 'start', { kind: 'startUpload', uploadId: id(n) });
+    const bytes = { size: 5, checksum: 'm', sha512: 's', sha256: 'h', virtualSize: 5, detectedFormat: 'raw' };
+    await execute(n, 'upload', { kind: 'completeUpload', uploadId: id(n), ...bytes, format: 'raw' });
+    return (await (await cloud.core.fresh()).get(imagesTable, id(n)))!;
+  };
+  /** Asks, and goes away. */
+  const asked = async (row: ImageRow, format: ImageFormat, asker?: Asker) => {
+    let answer: unknown;
+    void forms.ready(row, format, ms(0), asker).then((form) => {
+      answer = form;
+    });
+    await clock.runUntil(() => answer !== undefined);
+    expect(answer).toBeNull();
+  };
+  const making = (...names: string[]) => vi.waitFor(() => expect([...under.keys()]).toEqual(names));
+  const events = async (n: number) =>
+    (await cloud.log.readStream(`image-${id(n)}`)).map((e) => e.type).filter((type) => /Deriv/.test(type));
+
+  it('end at once when their image is deleted, with 404 for those who wait, and are no failure', async () => {
+    const row = await image(1, 'p1');
+    const waiting = forms.ready(row, 'vhdx', patience);
+    await making(`${id(1)}/vhdx`);
+    const told = expect(waiting).rejects.toMatchObject({ kind: 'notFound' });
+    await execute(1, 'delete', { kind: 'delete' });
+    await told;
+    expect([...under.keys(), ...failures]).toEqual([]);
+  });
+  it('wait for their turn no longer, either', async () => {
+    const [first, second] = [await image(1, 'p1'), await image(2, 'p2')];
+    const done = forms.ready(first, 'vhdx', patience);
+    await making(`${id(1)}/vhdx`);
+    const waiting = forms.ready(second, 'vhdx', patience);
+    const told = expect(waiting).rejects.toMatchObject({ kind: 'notFound' });
+    await clock.advance(ms(0));
+    await execute(2, 'delete', { kind: 'delete' });
+    await told;
+    under.get(`${id(1)}/vhdx`)!();
+    expect(await done).toMatchObject({ format: 'vhdx', size: 9 });
+  });
+  it('end when nobody has waited for them for a while, and are begun anew for whoever asks then', async () => {
+    const row = await image(1, 'p1');
+    await asked(row, 'ova');
+    await making(`${id(1)}/vmdk`);
+    await clock.advance(seconds(100));
+    await asked(row, 'ova');
+    await clock.advance(seconds(100));
+    await making(`${id(1)}/vmdk`);
+    // First what is put together, and then what that waited for.
+    await clock.advance(seconds(300));
+    await vi.waitFor(async () => expect(await events(1)).toEqual(['ImageDerivationStarted', 'ImageDerivationDropped']));
+    expect([...under.keys(), ...failures]).toEqual([]);
+    const again = forms.ready(row, 'vmdk', patience);
+    await making(`${id(1)}/vmdk`);
+    under.get(`${id(1)}/vmdk`)!();
+    expect(await again).toMatchObject({ format: 'vmdk' });
+  });
+  it('are begun for hosts while users wait, and go on for them', async () => {
+    const rows = [await image(1, 'p1'), await image(2, 'p1'), await image(3, 'p2')];
+    for (const row of rows) await asked(row, 'vhdx');
+    await making(`${id(1)}/vhdx`);
+    await asked(rows[1]!, 'vhdx', forHost(rows[1]!));
+    await making(`${id(1)}/vhdx`, `${id(2)}/vhdx`);
+    await clock.advance(seconds(200));
+    await making(`${id(2)}/vhdx`);
+    under.get(`${id(2)}/vhdx`)!();
+    await vi.waitFor(async () => expect(await events(2)).toContain('ImageDerived'));
+  });
+  it('end with the service, and are no failure', async () => {
+    const row = await image(1, 'p1');
+    const told = expect(forms.ready(row, 'vhdx', patience)).rejects.toMatchObject({ kind: 'unavailable' });
+    await making(`${id(1)}/vhdx`);
+    await forms.stop();
+    await told;
+    expect(await events(1)).toEqual(['ImageDerivationStarted', 'ImageDerivationDropped']);
+    expect(failures).toEqual([]);
+  });
+});

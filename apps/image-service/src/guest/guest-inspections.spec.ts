@@ -1,0 +1,86 @@
+import { type GuestFacts, type ImageId, inspectImage } from '@omnivisor/contracts';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { ImageContext } from '../core.js';
+import type { ImageRow } from '../image/image.projection.js';
+import { imageAggregate } from '../image/image-lifecycle.js';
+import { serviceContext } from '../service-context.js';
+import { type ImageCloud, settings, startImageCloud } from '../testing/image-cloud.js';
+import { type GuestDisks, GuestInspections } from './guest-inspections.js';
+
+const facts: GuestFacts = {
+  ...{ partitions: 'none', firmware: [], fileSystems: [], distribution: null, kernel: null },
+  ...{ bootDrivers: [], otherDrivers: [], agents: [], unknown: null },
+};
+const id = (n: number) => `7e3c5d0a-6c39-4c68-9a0e-3d8f6f1b9a0${n}` as ImageId;
+
+describe('looks at guests', () => {
+  let cloud: ImageCloud;
+  let guests: GuestInspections;
+  /** Under way, by image: ends the look. */
+  const looks = new Map<ImageId, () => void>();
+  beforeEach(async () => {
+    looks.clear();
+    cloud = await startImageCloud();
+    const disks = {
+      look: (row: ImageRow) =>
+        new Promise<GuestFacts>((resolve) => {
+          looks.set(row.id, () => {
+            looks.delete(row.id);
+            resolve(facts);
+          });
+        }),
+    } as unknown as GuestDisks;
+    guests = new GuestInspections(new ImageContext(cloud.core, cloud.store, settings()), disks, () => {});
+    guests.watch();
+  });
+  afterEach(async () => {
+    for (const end of looks.values()) end();
+    await guests.stop();
+    await cloud.stop();
+  });
+
+  const image = async (n: number, owner: string) => {
+    const execute = (step: string, command: object) =>
+      cloud.core.commands.execute(
+        imageAggregate,
+        id(n),
+        { imageId: id(n), ...command } as never,
+        serviceContext(id(n), step),
+      );
+    const attributes = {
+      ...{ name: 'i', owner, diskFormat: 'raw', containerFormat: 'bare', visibility: 'private' },
+      ...{ protected: false, hidden: false, minDisk: 0, minRam: 0, tags: [] },
+    };
+    await execute('create', { kind: 'create', attributes, properties: {} });
+    await execute('start', { kind: 'startUpload', uploadId: id(n) });
+    const bytes = { size: 5, checksum: 'm', sha512: 's', sha256: 'h', virtualSize: 5, detectedFormat: 'raw' };
+    await execute('upload', { kind: 'completeUpload', uploadId: id(n), ...bytes, format: 'raw' });
+  };
+  const underWay = (...numbers: number[]) =>
+    vi.waitFor(() => expect([...looks.keys()].sort()).toEqual(numbers.map(id)));
+
+  it('are taken a few at a time, and not all of them by one project', async () => {
+    await image(1, 'p1');
+    await underWay(1);
+    await image(2, 'p1');
+    await image(4, 'p2');
+    await underWay(1, 4);
+    looks.get(id(1))!();
+    await underWay(2, 4);
+  });
+  it('are taken before others where a server waits for them', async () => {
+    await image(1, 'p1');
+    await underWay(1);
+    for (const n of [2, 3]) await image(n, 'p1');
+    const waiting = guests.lookAt(id(3));
+    await underWay(1, 3);
+    looks.get(id(3))!();
+    await waiting;
+    expect((await cloud.log.readStream(`image-${id(3)}`)).map((e) => e.type)).toContain('ImageInspected');
+    await underWay(1);
+  });
+  it('end for whoever waits, also when there is nothing to look at', async () => {
+    await guests.lookAt(id(9));
+    await expect(cloud.bus.request(inspectImage, { imageId: id(9) })).resolves.toEqual({});
+  });
+});
