@@ -114,11 +114,32 @@ describe('image bytes on a host', () => {
       const cache = new FileImageCache(folder);
       const got = await cache.get(image, `${url()}?format=vhdx`, never);
       expect([got.format, await readFile(got.path)]).toEqual(['vhdx', vhdx]);
-      expect(requests).toBe(3);
+      expect(requests).toBe(4);
+      expect(await readFile((await cache.get(image, `${url()}?format=vhdx`, never)).path)).toEqual(vhdx);
+      expect(requests).toBe(5);
       answer = () => false;
       expect(await readFile(await cache.path(image, `${url()}?format=qcow2`, never))).toEqual(bytes);
-      expect(await readFile((await cache.get(image, `${url()}?format=vhdx`, never)).path)).toEqual(vhdx);
-      expect(requests).toBe(4);
+      expect(requests).toBe(6);
+    });
+    it('are those that the service has now: each time they are made they are others', async () => {
+      const cache = new FileImageCache(folder);
+      const bytesNow = async (of: ImageSnapshot) => readFile(await cache.path(of, `${url()}?format=vhdx`, never));
+      for (const made of [vhdx, Buffer.from('the same disk as another VHDX')]) {
+        answer = derived(made);
+        expect(await bytesNow(image)).toEqual(made);
+        // As of another image with the same bytes.
+        expect(await bytesNow({ ...image, id: 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b02' as ImageSnapshot['id'] })).toEqual(
+          made,
+        );
+      }
+      expect(await readdir(folder)).toHaveLength(2);
+    });
+    it('that are made anew just then are had another time', async () => {
+      answer = (response) => derived(requests === 1 ? vhdx : Buffer.from('the same disk as another VHDX'))(response);
+      await expect(new FileImageCache(folder).path(image, `${url()}?format=vhdx`, never)).rejects.toMatchObject({
+        kind: 'unavailable',
+      });
+      expect(await readdir(folder)).toEqual([]);
     });
     it('OSSA-2024-004 must fit the hash that comes with them', async () => {
       answer = derived(vhdx, Buffer.from('the same disk as vhdx'));

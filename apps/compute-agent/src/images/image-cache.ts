@@ -27,9 +27,17 @@ export interface CachedImage {
   readonly format: string;
 }
 
+/** What bytes have to be. */
+interface Expected {
+  readonly algorithm: 'sha512' | 'sha256';
+  /** Hexadecimal. */
+  readonly hash: string;
+  readonly size: number;
+}
+
 /**
- * Image bytes under the SHA-512 of the image and the form they have here: one file, read only, fetched once however many
- * servers wait for it. A file is there whole or not at all, and as long as a guest needs it (guests have links to it) or
+ * Image bytes under the hash that they have: one file, read only, fetched once however many servers wait for it. The image's
+ * own are known by the log; a form made of them is another one each time it is made, so the image service is asked which. A file is there whole or not at all, and as long as a guest needs it (guests have links to it) or
  * has needed it in the last day.
  */
 export class FileImageCache implements ImageCache {
@@ -47,26 +55,37 @@ export class FileImageCache implements ImageCache {
   async get(image: ImageSnapshot, url: string, signal: AbortSignal): Promise<CachedImage> {
     if (!HASH.test(image.sha512)) throw unavailable(`image ${image.id} has no bytes yet`);
     const format = (new URL(url).searchParams.get('format') ?? image.diskFormat).replace(/[^a-z0-9-]/g, '');
-    const path = join(this.folder, `${image.sha512}.${format}`);
+    const expected = format === image.diskFormat ? ownOf(image) : await unlessAborted(this.ask(image, url), signal);
+    const path = join(this.folder, `${expected.hash}.${format}`);
     const running = this.fetching.get(path);
     if (running) return unlessAborted(running, signal);
-    const run = this.ensure(path, image, url)
+    const run = this.ensure(path, image, url, expected)
       .then(() => ({ path, format }))
       .finally(() => this.fetching.delete(path));
     this.fetching.set(path, run);
     return unlessAborted(run, signal);
   }
 
-  private async ensure(path: string, image: ImageSnapshot, url: string): Promise<void> {
+  /** What the URL gives now, made when it has to be. */
+  private async ask(image: ImageSnapshot, url: string): Promise<Expected> {
+    try {
+      const { headers } = await this.answer(url, 'HEAD');
+      return expectedOf(headers, image);
+    } catch (error) {
+      throw unavailable(`the bytes of image ${image.id} cannot be had now`, error);
+    }
+  }
+
+  private async ensure(path: string, image: ImageSnapshot, url: string, expected: Expected): Promise<void> {
     if (await stat(path).catch(() => null)) return utimes(path, new Date(), new Date());
     await mkdir(this.folder, { recursive: true });
     await this.removeUnused(UNUSED);
     const partial = `${path}.${process.pid}${PARTIAL}`;
     try {
-      await this.fetch(partial, image, url).catch(async (error: NodeJS.ErrnoException) => {
+      await this.fetch(partial, expected, url).catch(async (error: NodeJS.ErrnoException) => {
         if (error.code !== 'ENOSPC') throw error;
         await this.removeUnused(JUST_USED);
-        await this.fetch(partial, image, url);
+        await this.fetch(partial, expected, url);
       });
       await chmod(partial, 0o444);
       await rename(partial, path);
@@ -88,9 +107,8 @@ export class FileImageCache implements ImageCache {
     }
   }
 
-  private async fetch(partial: string, image: ImageSnapshot, url: string): Promise<void> {
-    const response = await this.answer(url);
-    const expected = expectedOf(response.headers, image);
+  private async fetch(partial: string, expected: Expected, url: string): Promise<void> {
+    const response = await this.answer(url, 'GET');
     const hash = createHash(expected.algorithm);
     let size = 0;
     const check = new Transform({
@@ -111,11 +129,11 @@ export class FileImageCache implements ImageCache {
   }
 
   /** Asks again while the form that the URL names is being made. */
-  private async answer(url: string): Promise<Response> {
+  private async answer(url: string, method: 'GET' | 'HEAD'): Promise<Response> {
     const deadline = Date.now() + CONVERSION;
     for (;;) {
-      const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(TRANSFER) });
-      if (response.ok && response.body) return response;
+      const response = await fetch(url, { method, redirect: 'error', signal: AbortSignal.timeout(TRANSFER) });
+      if (response.ok && (response.body || method === 'HEAD')) return response;
       await response.body?.cancel();
       const wait = Number(response.headers.get('retry-after') ?? 'none');
       if (response.status !== 503 || !(wait <= 60) || Date.now() > deadline)
@@ -125,9 +143,10 @@ export class FileImageCache implements ImageCache {
   }
 }
 
-/** The image's own bytes are known from the log; those of a form made of it by what the service says of them. */
-const expectedOf = (headers: Headers, image: ImageSnapshot) => {
-  if (!headers.has('x-image-derived')) return { algorithm: 'sha512', hash: image.sha512, size: image.size as number };
+const ownOf = ({ sha512, size }: ImageSnapshot): Expected => ({ algorithm: 'sha512', hash: sha512, size });
+
+const expectedOf = (headers: Headers, image: ImageSnapshot): Expected => {
+  if (!headers.has('x-image-derived')) return ownOf(image);
   const hash = /^"sha256:([0-9a-f]{64})"$/.exec(headers.get('etag') ?? '')?.[1];
   const size = Number(headers.get('content-length') ?? Number.NaN);
   if (hash === undefined || !Number.isSafeInteger(size)) throw new Error('the image service did not say their hash');
