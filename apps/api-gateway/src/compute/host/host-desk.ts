@@ -31,9 +31,9 @@ import { HostWakes, type HostWakesPorts } from './host-wakes.js';
 type Plug = z.input<typeof hostBus.PortPlug>;
 type Plan = z.input<typeof hostBus.NetworkPlan>;
 
-/** What the desk needs of the rest of the gateway to answer a host. */
 type Boot = NonNullable<z.input<typeof hostBus.serverBoot.reply>>;
 
+/** What the desk needs of the rest of the gateway to answer a host. */
 export interface HostDeskPorts extends HostWakesPorts {
   plugs(rows: RowReader, servers: readonly ServerRow[]): Promise<Map<string, Plug[]>>;
   plans(rows: RowReader, networkIds: string[]): Promise<Plan[]>;

@@ -40,6 +40,7 @@ export const argumentsFor = (guest: GuestDefinition, execution: Execution, extra
     ...(execution.runAs === null ? [] : ['-runas', `${execution.runAs}:${execution.runAs}`]),
     ...['-rtc', guest.windows ? 'base=localtime,driftfix=slew' : 'base=utc'],
     ...['-boot', 'strict=on'],
+    ...bootArguments(guest),
     ...firmwareArguments(guest),
     ...['-qmp', `unix:${FILES.qmp},server=on,wait=off`],
     ...['-qmp', `unix:${FILES.descriptors},server=on,wait=off`],
@@ -184,14 +185,21 @@ const tpmArguments = (model: NonNullable<GuestDefinition['tpm']>): string[] => [
   ...['-device', `${model},tpmdev=tpm`],
 ];
 
-const firmwareArguments = ({ firmware, directBoot }: GuestDefinition): string[] => [
-  ...(directBoot
-    ? [
-        ...['-kernel', `${FILES.disks}/${DISK_FILES.kernel}`],
-        ...(directBoot.ramdisk ? ['-initrd', `${FILES.disks}/${DISK_FILES.ramdisk}`] : []),
-        ...['-append', directBoot.commandLine],
-      ]
-    : []),
+const kernelArguments = (
+  folder: string,
+  { ramdisk, commandLine }: NonNullable<GuestDefinition['directBoot']>,
+): string[] => [
+  ...['-kernel', `${folder}/${DISK_FILES.kernel}`],
+  ...(ramdisk ? ['-initrd', `${folder}/${DISK_FILES.ramdisk}`] : []),
+  ...['-append', commandLine],
+];
+
+const bootArguments = ({ directBoot, rescue }: GuestDefinition): string[] => {
+  const [folder, starts] = rescue ? [FILES.rescue, rescue.directBoot] : [FILES.disks, directBoot];
+  return starts ? kernelArguments(folder, starts) : [];
+};
+
+const firmwareArguments = ({ firmware }: GuestDefinition): string[] => [
   ...(firmware === 'bios'
     ? []
     : [

@@ -94,6 +94,9 @@ export const Hardware = z.object({
 });
 export type Hardware = z.infer<typeof Hardware>;
 
+/** A kernel beside the disk that it starts; null where firmware starts the disk. */
+const DirectBoot = z.object({ ramdisk: z.boolean(), commandLine: z.string() });
+
 /** What a guest is made of. */
 export const GuestDefinition = Hardware.extend(Size.shape).extend({
   mark: z.object({
@@ -119,13 +122,14 @@ export const GuestDefinition = Hardware.extend(Size.shape).extend({
   attached: z.array(AttachedDisk),
   cdroms: z.array(Cdrom),
   nics: z.array(Nic),
-  directBoot: z.object({ ramdisk: z.boolean(), commandLine: z.string() }).nullable(),
+  directBoot: DirectBoot.nullable(),
   rescue: z
     .object({
       disk: LocalDisk,
       cdroms: z.array(Cdrom),
       /** That of the disk; null: as the guest's own. */
       bus: DiskBus.nullable().default(null),
+      directBoot: DirectBoot.nullable().default(null),
     })
     .nullable(),
   /** Processors of the machine that are its alone, one for each vCPU; null or absent: it shares what others share. */

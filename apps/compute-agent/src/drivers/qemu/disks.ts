@@ -8,6 +8,7 @@ import { BLOCK_DRIVERS } from './blocks.js';
 import { FIRMWARE } from './command-line.js';
 import type { GuestDefinition, Hardware, LocalDisk } from './definition.js';
 import { rescueBus } from './devices.js';
+import { directBootOf } from './direct-boot.js';
 import { DISK_FILES, FILES } from './files.js';
 import { isQ35, RESCUE_SLOT } from './slots.js';
 
@@ -154,6 +155,7 @@ export const planRescue = (
     },
     cdroms: romsOf(FILES.rescue, spec, false),
     bus: rescueBus(spec.image, isQ35(guest)),
+    directBoot: directBootOf(spec),
   };
 };
 

@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
 import type { Socket } from 'node:net';
+import { wishesOf } from '@omnivisor/contracts';
 import { connectUnix } from '../common/unix-socket.js';
 import { HypervisorError } from '../hypervisor-driver.js';
 import type { GuestDefinition } from './definition.js';
@@ -7,7 +8,6 @@ import { FILES } from './files.js';
 import type { QemuHost } from './qemu-host.js';
 
 const THAW_TRIES = 3;
-const YES = /^(1|t|true|on|y|yes)$/i;
 
 /**
  * QEMU's guest agent over its channel: one JSON object a line. A guest may answer what an earlier caller asked, or lie,
@@ -128,7 +128,7 @@ export interface Freeze {
  */
 export const frozen = async (host: QemuHost, guest: GuestDefinition): Promise<Freeze> => {
   const cannot = (why: string, cause?: HypervisorError): Freeze => {
-    if (YES.test(guest.wishes.properties.os_require_quiesce ?? ''))
+    if (wishesOf(guest.wishes.properties, {}).some(({ name }) => name === 'os_require_quiesce'))
       throw new HypervisorError(
         'unsupported',
         `${why}, as its image wants for a snapshot (os_require_quiesce)`,

@@ -9,8 +9,9 @@ const refusal = (message: RegExp) =>
 
 describe('a guest that goes on elsewhere', () => {
   it('finds its CPU again on one that can do as much, and under emulation on any machine', () => {
-    refuseOtherCpu(kvm(['avx']), kvm(['avx', 'avx2']));
-    refuseOtherCpu(tcg, guestCpu({ accel: 'tcg', cpuModel: 'max' }, { vendor: 'AuthenticAMD', flags: [] }));
+    const amd = guestCpu({ accel: 'tcg', cpuModel: 'max' }, { vendor: 'AuthenticAMD', flags: [] });
+    expect(() => refuseOtherCpu(kvm(['avx']), kvm(['avx', 'avx2']))).not.toThrow();
+    expect(() => refuseOtherCpu(tcg, amd)).not.toThrow();
   });
 
   it('is refused by another accelerator or model, another vendor, and a CPU that lacks something', () => {

@@ -268,6 +268,26 @@ describe('guests of QEMU on their host', () => {
     await expect.poll(said, soon).toMatch(/a kernel is up: \S+ root=\/dev\/vda/);
   });
 
+  it('start the kernel of a rescue image while they are rescued, and their own before and after', async () => {
+    const kernel = join(stateDir, 'kernel');
+    writeFileSync(kernel, tinyKernel());
+    const source = fileSource(kernel);
+    const { serverId } = spec.mark;
+    const beside = (commandLine: string) => ({ ...spec, directBoot: { kernel: source, ramdisk: null, commandLine } });
+    await driver.spawn(spec, never);
+    await expect.poll(said, soon).toContain('is up');
+    await driver.rescuing.rescue(beside('rescued'), never);
+    await expect.poll(said, soon).toMatch(/a kernel is up: \S+ rescued/);
+    await driver.destroy(serverId);
+
+    await driver.spawn(beside('its own'), never);
+    await expect.poll(said, soon).toMatch(/a kernel is up: \S+ its own/);
+    await driver.rescuing.rescue(spec, never);
+    await expect.poll(said, soon).toMatch(/its own[\s\S]* is up/);
+    await driver.rescuing.unrescue(serverId, spec.nics);
+    await expect.poll(said, soon).toMatch(/its own[\s\S]*its own/);
+  });
+
   it('boot an ISO image from a CD, with an empty disk beside it', async () => {
     const tree = join(stateDir, 'tree');
     mkdirSync(tree);

@@ -35,7 +35,6 @@ import { parseInfo } from './xl-output.js';
 
 const NEVER = new AbortController().signal;
 /** Milliseconds until the host counts as not answering, and seconds until what it runs meanwhile is ended. */
-/** Milliseconds; the target's xl makes devices meanwhile, for which it has 40 s. */
 const CHECK_LIMITS = { answer: 4_000, hung: 10 };
 const SAVE_LIMIT = 3_600_000;
 const KIB_OF_GIB = 1024 ** 2;

@@ -5,6 +5,7 @@ import { policyOf } from '../dedicated-cpus.js';
 import type { GuestDefinition } from '../definition.js';
 import { checked } from '../definition.js';
 import { devicesFor } from '../devices.js';
+import { directBootOf } from '../direct-boot.js';
 import { fetchSources, makeDrives, planDrives } from '../disks.js';
 import { FILES } from '../files.js';
 import { guestUser } from '../guest-user.js';
@@ -92,12 +93,3 @@ const refuseOtherPolicy = ({ wishes, cpus, vcpus }: GuestDefinition, spec: Guest
   if ((wanted.policy === 'dedicated') !== Boolean(cpus) || (cpus && wanted.threads !== before.threads))
     throw new HypervisorError('unsupported', 'a rebuild does not change how a server has CPUs (hw_cpu_policy)');
 };
-
-export const directBootOf = ({ directBoot, image }: GuestSpec): GuestDefinition['directBoot'] =>
-  directBoot && {
-    ramdisk: directBoot.ramdisk !== null,
-    commandLine: directBoot.commandLine ?? commandLine(image.properties.hw_disk_bus ?? 'virtio'),
-  };
-
-/** Nova's, for the names that Linux gives disks of this bus. */
-const commandLine = (diskBus: string) => `root=/dev/${diskBus === 'virtio' ? 'vda' : 'sda'} console=tty0 console=ttyS0`;

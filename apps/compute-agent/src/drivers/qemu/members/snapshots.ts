@@ -66,16 +66,16 @@ export const snapshotsOf = (host: QemuHost): Snapshots => {
     const file = { driver: 'file', filename: `/dev/fdset/${SET}` };
     await qmp.call('blockdev-add', { driver: 'qcow2', 'node-name': NODE, file, backing: null });
     const args = { device: disk.name, target: NODE, sync: 'full', 'auto-dismiss': false };
-    const { isFrozen, thaw } = await frozen(host, guest);
     try {
-      await runJob(qmp, JOB, { command: 'blockdev-backup', args }, signal, thaw);
-      return isFrozen;
-    } finally {
+      const { isFrozen, thaw } = await frozen(host, guest);
       try {
-        await thaw();
+        await runJob(qmp, JOB, { command: 'blockdev-backup', args }, signal, thaw);
+        return isFrozen;
       } finally {
-        await clear(qmp);
+        await thaw();
       }
+    } finally {
+      await clear(qmp);
     }
   };
 

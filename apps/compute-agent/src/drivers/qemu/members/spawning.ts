@@ -3,6 +3,7 @@ import { type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
 import type { GuestDefinition } from '../definition.js';
 import { checked, markOf } from '../definition.js';
 import { devicesFor, type MachineTypes } from '../devices.js';
+import { directBootOf } from '../direct-boot.js';
 import { fetchSources, makeDrives, planDrives, type Sources } from '../disks.js';
 import { guestUser } from '../guest-user.js';
 import { refuseBeyondCapacity } from '../host-resources.js';
@@ -10,7 +11,6 @@ import { withNics } from '../nic-plan.js';
 import { type QemuHost } from '../qemu-host.js';
 import { sizeOf } from '../sizes.js';
 import { refuseAborted } from '../states.js';
-import { directBootOf } from './rebuilding.js';
 
 /** The guest that a spec asks for, before anything of it is there. */
 const defined = (host: QemuHost, spec: GuestSpec, machines: MachineTypes, sources: Sources): GuestDefinition => {

@@ -3,10 +3,10 @@ import { areSame, told } from '../../common/migration/told.js';
 import { type GuestSpec, HypervisorError, type ReceiveOptions } from '../../hypervisor-driver.js';
 import { type AttachedDisk, DiskBus, type GuestDefinition, Hardware, LocalDisk, markOf, Size } from '../definition.js';
 import { devicesFor, isKnownHardware, type MachineTypes } from '../devices.js';
+import { directBootOf } from '../direct-boot.js';
 import { areDisksOf } from '../disks.js';
 import { DISK_FILES, FILES } from '../files.js';
 import { GuestCpu, refuseOtherCpu } from '../guest-cpu.js';
-import { directBootOf } from '../members/rebuilding.js';
 import { nicOf } from '../nic-plan.js';
 import { isQ35 } from '../slots.js';
 
