@@ -49,6 +49,16 @@ afterEach(() => {
   server.close();
 });
 
+/** True once nothing more goes out between two looks. */
+const standing = (gone: { readonly sent: number }) => {
+  let before = -1;
+  return () => {
+    const same = gone.sent === before;
+    before = gone.sent;
+    return same;
+  };
+};
+
 const HANDSHAKE = {
   connection: 'Upgrade',
   upgrade: 'websocket',
@@ -144,6 +154,50 @@ describe('a console', () => {
     expect(heard).toEqual(['host heard hello']);
     user.close();
     await once(user, 'close');
+  });
+
+  it('waits for a user that is slow, and keeps a little for it meanwhile', async () => {
+    const [count, size] = [1024, 64 * 1024];
+    const gone = { sent: 0 };
+    dial = (url) => {
+      const host = new WebSocket(url);
+      const go = () => {
+        if (gone.sent < count) host.send(Buffer.alloc(size, gone.sent++), go);
+      };
+      host.once('open', go);
+    };
+    const user = new WebSocket(`ws://127.0.0.1:${port}/console/?token=t`);
+    await once(user, 'message');
+    user.pause();
+    await expect.poll(standing(gone), { interval: 200 }).toBe(true);
+    expect(gone.sent).toBeLessThan(count);
+    const heard: Buffer[] = [];
+    user.on('message', (data: Buffer) => heard.push(data));
+    user.resume();
+    await expect.poll(() => heard.length, { timeout: 10_000 }).toBeGreaterThanOrEqual(count - 2);
+    expect(heard.at(-1)).toEqual(Buffer.alloc(size, count - 1));
+    user.close();
+    await once(user, 'close');
+  });
+
+  it('is closed for the host when its user leaves that was slow', async () => {
+    const gone = { sent: 0 };
+    const left = new Promise<void>((resolve) => {
+      dial = (url) => {
+        const host = new WebSocket(url);
+        const go = () => {
+          gone.sent++;
+          if (host.readyState === host.OPEN) host.send(Buffer.alloc(64 * 1024), go);
+        };
+        host.once('open', go).once('close', resolve);
+      };
+    });
+    const user = new WebSocket(`ws://127.0.0.1:${port}/console/?token=t`);
+    await once(user, 'message');
+    user.pause();
+    await expect.poll(standing(gone), { interval: 200 }).toBe(true);
+    user.terminate();
+    await left;
   });
 
   it('outlives a client that breaks off while it is judged', async () => {

@@ -17,7 +17,7 @@ export interface ConsoleTokens {
   } | null>;
 }
 
-/** Bytes that wait for the other side before a console is given up. */
+/** Bytes that wait for one side before the other is read no further; before the host is there, the console is given up. */
 const MAX_WAITING = 1024 * 1024;
 const MAX_MESSAGE = 64 * 1024;
 export const CONSOLE_PATH = '/console/';
@@ -138,11 +138,17 @@ export class ConsoleProxy {
 }
 
 const pipe = (from: WebSocket, to: WebSocket): void => {
+  const sent = () => {
+    if (from.isPaused && to.bufferedAmount <= MAX_WAITING) from.resume();
+  };
   from.on('message', (data: Buffer) => {
-    if (to.bufferedAmount > MAX_WAITING) from.close(1013, 'the other side is too slow');
-    else to.send(data);
+    to.send(data, sent);
+    // One that is closed takes nothing, and counts it all.
+    if (to.readyState === to.OPEN && to.bufferedAmount > MAX_WAITING) from.pause();
   });
   from.on('close', () => to.close());
+  // One that is paused does not hear that it is closed.
+  to.on('close', () => from.resume());
 };
 
 const refuse = (socket: Duplex, status: number, text: string): void => {

@@ -94,6 +94,11 @@ describe('an agent', () => {
       new HypervisorError('unsupported', 'this host cannot serve hw_watchdog_action=reset', 'the secret s3cret'),
       'The hypervisor cannot do it: this host cannot serve hw_watchdog_action=reset.',
     ],
+    [
+      'the same of what is a sentence already',
+      new HypervisorError('unsupported', "hw:cpu_policy cannot be 'own'."),
+      "The hypervisor cannot do it: hw:cpu_policy cannot be 'own'.",
+    ],
     ['that there is no room', new HypervisorError('noResources', '1 GiB on /srv'), 'The host has no room for it.'],
     ['nothing of what failed', new HypervisorError('fault', 'login s3cret'), 'The hypervisor could not do it.'],
   ])('says %s when a guest cannot be made, and leaves nothing', async (_, error, reason) => {

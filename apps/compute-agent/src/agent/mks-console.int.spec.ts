@@ -42,6 +42,7 @@ describe.skipIf(!which('openssl'))('a console by WebMKS (needs openssl)', () => 
     });
     sockets.on('connection', (socket: WebSocket, { url }) => {
       paths.push(url!);
+      if (url!.endsWith('/vast')) return socket.send(Buffer.alloc(4 * 1024 * 1024 + 1));
       if (!url!.endsWith('/good')) return socket.terminate();
       socket.send(Buffer.alloc(200_000, 'x'));
       socket.on('message', (data, isBinary) => socket.send(`${isBinary} ${data}`));
@@ -78,6 +79,12 @@ describe.skipIf(!which('openssl'))('a console by WebMKS (needs openssl)', () => 
     user.close();
     await expect.poll(() => sockets.clients.size).toBe(0);
     gateway.close();
+  });
+
+  it('ends when it says more at once than is kept of it', async () => {
+    const { readable } = await openMks(ticket(own, 'vast'));
+    const [error] = await once(readable, 'error');
+    expect(error).toMatchObject({ code: 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH' });
   });
 
   it.each([

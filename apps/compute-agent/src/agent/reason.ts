@@ -11,6 +11,6 @@ export const reasonOf = (error: unknown): string => {
   const { code, message, tellOwner } = error;
   if (code === 'noResources') return 'The host has no room for it.';
   if (!tellOwner) return 'The hypervisor could not do it.';
-  const words = message.length > LONGEST ? `${message.slice(0, LONGEST)}…` : message;
+  const words = message.length > LONGEST ? `${message.slice(0, LONGEST)}…` : message.replace(/\.$/, '');
   return `The hypervisor ${code === 'unsupported' ? 'cannot' : 'could not'} do it: ${words}.`;
 };

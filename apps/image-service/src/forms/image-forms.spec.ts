@@ -55,14 +55,14 @@ describe('forms of images that are being made', () => {
       { imageId: id(n), ...command } as never,
       serviceContext(id(n), step),
     );
-  const image = async (n: number, owner: string): Promise<ImageRow> => {
+  const image = async (n: number, owner: string, virtualSize = 5): Promise<ImageRow> => {
     const attributes = {
       ...{ name: 'i', owner, diskFormat: 'raw', containerFormat: 'bare', visibility: 'private' },
       ...{ protected: false, hidden: false, minDisk: 0, minRam: 0, tags: [] },
     };
     await execute(n, 'create', { kind: 'create', attributes, properties: {} });
     await execute(n, 'start', { kind: 'startUpload', uploadId: id(n) });
-    const bytes = { size: 5, checksum: 'm', sha512: 's', sha256: 'h', virtualSize: 5, detectedFormat: 'raw' };
+    const bytes = { size: 5, checksum: 'm', sha512: 's', sha256: 'h', virtualSize, detectedFormat: 'raw' };
     await execute(n, 'upload', { kind: 'completeUpload', uploadId: id(n), ...bytes, format: 'raw' });
     return (await (await cloud.core.fresh()).get(imagesTable, id(n)))!;
   };
@@ -127,6 +127,17 @@ describe('forms of images that are being made', () => {
     await making(`${id(2)}/vhdx`);
     under.get(`${id(2)}/vhdx`)!();
     await vi.waitFor(async () => expect(await events(2)).toContain('ImageDerived'));
+  });
+  it('of a disk that takes more than the half for users are made for hosts, and users have them then', async () => {
+    const row = await image(1, 'p1', 500 * 1024 * 1024);
+    const [problem, exportProblem] = [forms.problem(row, 'vhdx'), forms.exportProblem(row, 'vhdx')];
+    expect([problem, exportProblem]).toEqual([null, 'The image is too large to be converted in this cloud.']);
+    await expect(forms.ready(row, 'vhdx', patience)).rejects.toMatchObject({ kind: 'unsupported' });
+    const forTheHost = forms.ready(row, 'vhdx', patience, forHost(row));
+    await making(`${id(1)}/vhdx`);
+    under.get(`${id(1)}/vhdx`)!();
+    expect(await forTheHost).toMatchObject({ format: 'vhdx' });
+    expect(await forms.ready(row, 'vhdx', patience)).toMatchObject({ format: 'vhdx' });
   });
   it('end with the service, and are no failure', async () => {
     const row = await image(1, 'p1');

@@ -21,7 +21,7 @@ import { StoreFull } from '../store/index.js';
 import { type Base, baseOf, compose } from './compositions.js';
 import { failureOf } from './failure.js';
 import type { FormMaker } from './form-maker.js';
-import { type FormRoom, noRoom } from './form-room.js';
+import { type FormRoom, noRoom, usersShare } from './form-room.js';
 import { type Asker, Making } from './making.js';
 import { limitsFor } from './qemu-img.js';
 import { readSegments, type Segment, sizeOf } from './segments.js';
@@ -101,10 +101,19 @@ export class ImageForms {
     if (row.virtualSize === null) return 'The size of the disk in the image is not known.';
     const tooLarge = sizeProblem(format, row.virtualSize);
     if (tooLarge !== null) return `The image cannot be converted: ${tooLarge}.`;
-    const base = baseOf(format) ?? format;
-    if (storedBound(row, base) > this.context.settings.formsCapacity)
-      return 'The image is too large to be converted in this cloud.';
-    return this.maker.problem(own, format);
+    return this.roomProblem(row, format, this.context.settings.formsCapacity) ?? this.maker.problem(own, format);
+  }
+
+  /** Why users cannot have an image in a form that is not there yet: their conversions have a share of the room. */
+  exportProblem(row: ImageRow, format: ImageFormat): string | null {
+    const problem = this.problem(row, format);
+    if (problem !== null || isOriginal(row, format)) return problem;
+    return this.roomProblem(row, format, usersShare(this.context.settings.formsCapacity));
+  }
+
+  private roomProblem(row: ImageRow, format: ImageFormat, room: number): string | null {
+    const tooLarge = storedBound(row, baseOf(format) ?? format) > room;
+    return tooLarge ? 'The image is too large to be converted in this cloud.' : null;
   }
 
   /** The first of the formats in which the image can be had; its own wins. @throws DomainError `unsupported` */
@@ -148,6 +157,8 @@ export class ImageForms {
     if (isOriginal(row, format)) return this.original(row);
     const there = await this.there(row, format);
     if (there) return there;
+    const exportProblem = asker.host ? null : this.exportProblem(row, format);
+    if (exportProblem !== null && !this.running.has(nameOf(row, format))) throw unsupported(exportProblem);
     const making = this.begin(row, format, asker);
     let cancel = () => {};
     const late = new Promise<null>((resolve) => {
@@ -224,7 +235,7 @@ export class ImageForms {
   }
 
   private begin(row: ImageRow, format: ImageFormat, asker: Asker): Making<ReadyForm> {
-    const name = `${row.id}/${format}`;
+    const name = nameOf(row, format);
     const known = this.running.get(name);
     const making =
       known ??
@@ -273,7 +284,7 @@ export class ImageForms {
   }
 
   private async convert(row: ImageRow, format: ImageFormat, making: Making<ReadyForm>): Promise<ReadyForm> {
-    const giveBack = await this.room.take(row.id, format, storedBound(row, format));
+    const giveBack = await this.room.take(row.id, format, storedBound(row, format), making.taker);
     try {
       return await this.derive(row, format, null, making);
     } finally {
@@ -395,5 +406,7 @@ const baseFrom = (format: ImageFormat, form: FormRow, row: ImageRow): Base => ({
   sha256: form.sha256,
   virtualSize: row.virtualSize!,
 });
+
+const nameOf = ({ id }: ImageRow, format: ImageFormat) => `${id}/${format}`;
 
 const identityOf = (row: ImageRow) => ({ id: row.uploadId!, at: row.createdAt });

@@ -36,7 +36,7 @@ export class ImageFormsController {
     const known = new Map((await this.forms.known(image)).map((form) => [form.format, form]));
     return {
       formats: ImageFormat.options.flatMap((format) => {
-        const reason = this.forms.problem(image, format);
+        const reason = known.has(format) ? this.forms.problem(image, format) : this.forms.exportProblem(image, format);
         const { state, size, sha256 } = known.get(format) ?? { state: 'possible', size: null, sha256: null };
         return reason === null ? [{ format, state, size, sha256 }] : [];
       }),

@@ -355,11 +355,17 @@ export const migrationTicket = endpoint(
   60_000,
 );
 
+/** Characters; a sentence of a driver is shorter. */
+const MAX_REASON = 500;
+/** What a host says of why it did not do something: users read it, and a host is not trusted to be brief. */
+export const hostReason = (text: string): string => text.slice(0, MAX_REASON);
+const reason = z.string().transform(hostReason);
+
 /** One thing that an agent saw or did. The server's decider judges it. */
 export const HostFact = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('spawned'), power: PowerState, bootId: z.string() }),
   /** Nothing of the attempt is left on the host: another host may try. */
-  z.object({ kind: z.literal('spawnFailed'), reason: z.string() }),
+  z.object({ kind: z.literal('spawnFailed'), reason }),
   z.object({
     kind: z.literal('operationDone'),
     generation: z.number().int(),
@@ -371,7 +377,7 @@ export const HostFact = z.discriminatedUnion('kind', [
     kind: z.literal('operationFailed'),
     generation: z.number().int(),
     operation: ServerOperation,
-    reason: z.string(),
+    reason,
     unsupported: z.boolean(),
     power: PowerState.nullable(),
   }),
@@ -380,7 +386,7 @@ export const HostFact = z.discriminatedUnion('kind', [
     kind: z.literal('interfaceFailed'),
     portId: PortId,
     change: InterfaceChange,
-    reason: z.string(),
+    reason,
     unsupported: z.boolean(),
   }),
   z.object({ kind: z.literal('powerChanged'), power: PowerState, bootId: z.string() }),

@@ -68,8 +68,6 @@ export interface HostDeskPorts extends HostWakesPorts {
 }
 
 const QUEUE = 'api-gateway';
-/** Characters of what a host says of its own refusal. */
-const MAX_REASON = 200;
 /**
  * The one place where compute hosts are heard. A host is not trusted: the subject proves who speaks, the log says what
  * is its own, and the server's decider judges what it reports.
@@ -263,7 +261,7 @@ export class HostDesk {
     if (!isAsked || !target || server.operation?.kind !== 'liveMigrate' || server.operation.abort) return null;
     const answer = await this.ports.receive(target.host, { serverId, attempt: target.attempt, offer });
     if (answer.unsupported) {
-      const reason = answer.body.slice(0, MAX_REASON);
+      const reason = hostBus.hostReason(answer.body);
       throw unsupported(`The target cannot take the guest${reason === '' ? '' : `: ${reason}`}.`);
     }
     if (!answer.ok) throw unavailable('The target does not take the guest now.');

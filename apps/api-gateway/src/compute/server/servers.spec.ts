@@ -1,3 +1,4 @@
+import type { Bytes } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ComputeApp, computeApp, IMAGE, VAST_IMAGE } from '../compute-app.fixtures.js';
 
@@ -102,8 +103,12 @@ describe('a server', () => {
 
   describe('of an image with a kernel beside its disk', () => {
     const [AKI, ARI, AMI] = [1, 2, 3].map((n) => `5f3c7f0e-6f0c-4b32-9f0b-0d7a0c4f7a1${n}`) as [string, string, string];
-    const post = async (properties: Record<string, string>) => {
-      app.images.set(AKI, { diskFormat: 'aki' }).set(ARI, { diskFormat: 'ari' }).set(AMI, { properties });
+    const MIB = 1024 ** 2;
+    const post = async (properties: Record<string, string>, kernel = 8 * MIB, ramdisk = 32 * MIB) => {
+      app.images
+        .set(AKI, { diskFormat: 'aki', size: kernel as Bytes })
+        .set(ARI, { diskFormat: 'ari', size: ramdisk as Bytes })
+        .set(AMI, { properties });
       const answer = await app.call('POST', '/v2.1/servers', { version: '2.37', body: server({ imageRef: AMI }) });
       const [[, told] = []] = Object.entries(answer.body as Record<string, { id: string; message: string }>);
       return { status: answer.status, text: answer.text, told };
@@ -126,6 +131,17 @@ describe('a server', () => {
     ])('is refused when that %s', async (_, properties, message) => {
       const refused = await post(properties);
       expect([refused.status, refused.told?.message]).toEqual([400, expect.stringContaining(message)]);
+    });
+
+    it('is refused when both together are too large, for no flavor counts them', async () => {
+      const both = { kernel_id: AKI, ramdisk_id: ARI };
+      expect((await post(both, 256 * MIB, 512 * MIB)).status).toBe(202);
+      const refused = await post(both, 256 * MIB, 512 * MIB + 1);
+      expect([refused.status, refused.told?.message]).toEqual([
+        400,
+        `The kernel and ramdisk of image ${AMI} are too large: 805306369 bytes, at most 805306368 are allowed.`,
+      ]);
+      expect((await post({ kernel_id: AKI }, 768 * MIB + 1)).status).toBe(400);
     });
   });
 

@@ -51,6 +51,20 @@ describe('an image of a server', () => {
     expect(state(...active, requested, taken)).toMatchObject({ vmState: 'active', taskState: null, fault: null });
     expect(state(...active, requested, taken).imagesToDrop).toBeUndefined();
   });
+  it('that its host refuses says why, in the words of the host', () => {
+    const message = 'The hypervisor cannot do it: os_require_quiesce=yes, and the guest has no agent.';
+    given(...active, requested)
+      .when(
+        report({
+          ...{ kind: 'operationFailed', generation: 1, operation: 'snapshot', power: 'running' },
+          ...{ reason: message, unsupported: true },
+        }),
+      )
+      .then({
+        type: 'ServerActionFailed',
+        data: { serverId, action: 'createImage', fault: { code: 501, message }, power: 'running' },
+      });
+  });
   it('is dropped when its bytes will not come', () => {
     const requestedAway: ServerEvent = { type: 'ServerDeleteRequested', data: { serverId } };
     for (const end of [failed, requestedAway, { type: 'ServerGuestMissing', data: onHost } as ServerEvent])

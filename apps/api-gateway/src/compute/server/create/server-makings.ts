@@ -17,6 +17,8 @@ import { type FlavorRow, flavorTable } from '../../flavor/flavor.projection.js';
 import { type KeypairRow, keypairKey, keypairTable } from '../../keypair/keypair.projection.js';
 
 const GIB = 1024 ** 3;
+/** Bytes of a kernel and its ramdisk together: no flavor counts them, and their hosts keep them for each server. */
+const MAX_KERNEL = 768 * 1024 * 1024;
 
 /** A flavor that the caller may use. @throws DomainError `invalid`; `forbidden` for one that wants a volume */
 export const flavorFor = async (
@@ -97,7 +99,7 @@ export const imageFor = async (
 
 /**
  * An image as a server keeps it, with the kernel and ramdisk that its properties name.
- * @throws DomainError `invalid` when the caller cannot use those
+ * @throws DomainError `invalid` when the caller cannot use those, or they are too large
  */
 export const imageSnapshot = async (
   core: GatewayCore,
@@ -118,6 +120,11 @@ export const imageSnapshot = async (
     return { id: found.id, name, diskFormat, containerFormat, size, minDisk, minRam, sha512, properties: {} };
   };
   const [kernel, ramdisk] = await settled([beside('aki', 'kernel_id'), beside('ari', 'ramdisk_id')]);
+  const size = (kernel?.size ?? 0) + (ramdisk?.size ?? 0);
+  if (size > MAX_KERNEL)
+    throw invalid(
+      `The kernel and ramdisk of image ${image.id} are too large: ${size} bytes, at most ${MAX_KERNEL} are allowed.`,
+    );
   return { ...snapshot, ...(kernel ? { kernel } : {}), ...(kernel && ramdisk ? { ramdisk } : {}) };
 };
 

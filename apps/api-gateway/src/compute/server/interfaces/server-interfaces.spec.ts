@@ -86,6 +86,12 @@ describe('another interface', () => {
       .when(done('detach'))
       .then(detached);
   });
+  it('that its host refuses says why, in the words of the host', () => {
+    const message = 'The hypervisor cannot do it: it has no card hw_vif_model=e1000.';
+    given(...active, attachRequested)
+      .when(report({ kind: 'interfaceFailed', portId, change: 'attach', reason: message, unsupported: true }))
+      .then({ type: 'ServerInterfaceAttachFailed', data: { serverId, portId, fault: { code: 501, message } } });
+  });
   it('fails at its deadline, and no later one of the same port does', () => {
     given(...active, attachRequested)
       .when(expire)

@@ -108,9 +108,7 @@ export const reportInterface = (
     ];
   // What an attach that failed may have left is taken out until that is done.
   if (pending.since === null) return [];
-  const fault = fact.unsupported
-    ? { code: 501, message: 'The requested functionality is not supported.' }
-    : { code: 500, message: fact.reason };
+  const fault = { code: fact.unsupported ? 501 : 500, message: fact.reason };
   return [failed(onHost.serverId, pending, fault)];
 };
 

@@ -212,10 +212,7 @@ const report = (server: Server, command: Extract<ServerCommand, { type: 'report'
     case 'operationFailed': {
       const operation = server.operation;
       if (!operation || operation.done || operation.generation !== fact.generation) return [];
-      const fault = {
-        code: fact.unsupported ? 501 : 500,
-        message: fact.unsupported ? 'The requested functionality is not supported.' : fact.reason,
-      };
+      const fault = { code: fact.unsupported ? 501 : 500, message: fact.reason };
       // The guest is as before, and so is its claim.
       if (operation.kind === 'migrate' || (operation.kind === 'resize' && fact.power !== null))
         return refuseResize(server, serverId, server.attempt, fault, fact.power);

@@ -90,15 +90,32 @@ describe('building a server', () => {
   });
 
   it('waits for a look at an image that had just come, and goes where its guest starts', async () => {
-    const c = cloud({ readiness: 1 });
+    const c = cloud();
     await c.core.start();
     const image = { ...history.request.image, uninspected: true as const };
     await c.send({ type: 'create', request: { ...history.request, image } });
     await c.until((r) => r?.taskState === 'spawning');
-    expect(c.calls).toEqual(['readiness', 'readiness', 'reserve', 'plug']);
-    expect(c.reserved).toEqual([
-      { ...history.request.image, readiness: { qemu: { verdict: 'cannot', reason: 'Its kernel is paravirtual.' } } },
-    ]);
+    expect(c.calls).toEqual(['readiness', 'reserve', 'plug']);
+    const readiness = { qemu: { verdict: 'cannot', reason: 'Its kernel is paravirtual.' } };
+    expect(c.reserved).toEqual([{ ...history.request.image, readiness }]);
+    const reason = 'no';
+    await c.send({ ...spawn, fact: { kind: 'spawnFailed', reason } } as ServerCommand);
+    await c.until((r) => r?.taskState === 'spawning' && r.attempt === 2);
+    expect(c.calls.filter((name) => name === 'readiness')).toHaveLength(1);
+    expect(c.reserved[1]).toEqual({ ...history.request.image, readiness });
+  });
+
+  it.each([
+    ['nobody who looks at images answers', {}, ['readiness', 'reserve', 'plug']],
+    ['a kernel beside the disk is what starts', { kernel: history.request.image }, ['reserve', 'plug']],
+  ])('does not wait for a look where %s', async (_, over, calls) => {
+    const c = cloud({ readiness: 1 });
+    await c.core.start();
+    const image = { ...history.request.image, ...over };
+    await c.send({ type: 'create', request: { ...history.request, image: { ...image, uninspected: true } } });
+    await c.until((r) => r?.taskState === 'spawning');
+    expect(c.calls).toEqual(calls);
+    expect(c.reserved).toEqual([image]);
   });
 
   it.each(['reserve', 'plug'] as const)('goes on after %s failed for a while', async (name) => {

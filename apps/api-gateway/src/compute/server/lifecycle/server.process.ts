@@ -15,6 +15,7 @@ import { type Process, streamOf } from '@omnivisor/eventsourcing';
 import type { GatewayCore } from '../../../core/gateway-core.js';
 import { ServerMoves } from '../move/server-moves.js';
 import { isServerEvent, serverTable } from '../view/server.projection.js';
+import { ImageLooks } from './image-looks.js';
 import { INTERFACE_DEADLINE, stretched, taskDeadlines } from './server-deadlines.js';
 import { type ServerCommand, serverAggregate } from './server-lifecycle.js';
 import { beginsWork, begunBy, nextStep, SERVER_PROCESS, type ServerStep } from './server-next-step.js';
@@ -27,6 +28,7 @@ import { type BuildServer, isFinal, type ServerProcessPorts } from './server-pro
 export class ServerProcess implements Process {
   readonly name = SERVER_PROCESS;
   private readonly moves: ServerMoves;
+  private readonly looks: ImageLooks;
 
   /** @param patience times as long as usual that hosts may take */
   constructor(
@@ -34,6 +36,7 @@ export class ServerProcess implements Process {
     private readonly ports: ServerProcessPorts,
     private readonly patience = 1,
   ) {
+    this.looks = new ImageLooks((imageId) => ports.readiness(imageId));
     this.moves = new ServerMoves(ports, {
       reservation: (server, attempt) => this.reservation(server, attempt),
       send: (server, command, step) => this.send(server, command, this.context(server, step)),
@@ -127,7 +130,7 @@ export class ServerProcess implements Process {
       projectId: server.projectId,
       userId: server.userId,
       flavor: server.flavor,
-      image: await this.imageOf(server),
+      image: await this.imageOf(server, attempt),
       availabilityZone: server.requestedZone,
       requestedHost: server.requestedHost,
       hints: { ...server.hints },
@@ -145,11 +148,14 @@ export class ServerProcess implements Process {
     return failed ? ` ${failed.data.reason}` : '';
   }
 
-  /** The image as it is known now: scheduling obeys what was found of the guest inside. */
-  private async imageOf({ image }: BuildServer): Promise<ImageSnapshot> {
-    if (!image.uninspected) return image;
-    const { uninspected: _, ...known } = image;
-    const readiness = await this.ports.readiness(image.id);
+  /**
+   * The image as it is known now: scheduling obeys what was found of the guest inside. Only a first build waits for that,
+   * and only where it matters: what starts of an image with a kernel beside its disk is not what lies on the disk.
+   */
+  private async imageOf({ image }: BuildServer, attempt: number): Promise<ImageSnapshot> {
+    const { uninspected, ...known } = image;
+    if (!uninspected || image.kernel) return known;
+    const readiness = attempt === 1 ? await this.looks.wait(image.id) : this.looks.known(image.id);
     return { ...known, ...(readiness ? { readiness } : {}) };
   }
 
