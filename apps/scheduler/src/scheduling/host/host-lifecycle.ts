@@ -112,7 +112,7 @@ const probed = (
   return [{ type: 'HostProbed', data: { hostId, probes: [...probes], ...(facts ? { facts } : {}) } }];
 };
 
-/** The reason for which a host in maintenance gets no servers, by which it is known when that is over. */
+/** The reason for which a host in maintenance gets no servers. */
 const closedFor = (reason: string | null): string => (reason === null ? 'maintenance' : `maintenance: ${reason}`);
 
 type MaintenanceCommand = Extract<HostCommand, { type: 'enterMaintenance' | 'leaveMaintenance' }>;
@@ -122,7 +122,7 @@ const askForMaintenance = (command: MaintenanceCommand, host: Host): HostEvent[]
   const { hostId } = command;
   const on = command.type === 'enterMaintenance';
   const { maintenance } = host;
-  if (maintenance?.on === on && maintenance.state !== 'failed' && (on || maintenance.state === 'asked')) return [];
+  if (maintenance?.on === on && maintenance.state === 'asked') return [];
   if (!host.facts?.maintenance)
     throw unsupported(
       `host ${host.name} cannot be emptied by its hypervisor: it is a whole pool or cluster, which has nowhere to go, or of a kind that does not do it`,
@@ -143,14 +143,13 @@ const maintained = (
   host: Host,
 ): HostEvent[] => {
   if (session !== host.session) throw hostBus.sessionEnded(session, host.session);
-  const { maintenance, enabled, disabledReason } = host;
+  const { maintenance } = host;
   if (maintenance?.generation !== generation || maintenance.state !== 'asked') return [];
   if (error !== null) return [{ type: 'HostMaintenanceFailed', data: { hostId, generation, reason: error } }];
   if (maintenance.on) return [{ type: 'HostMaintenanceEntered', data: { hostId, generation } }];
-  const isOurs = !enabled && disabledReason === closedFor(maintenance.reason);
   return [
     { type: 'HostMaintenanceLeft', data: { hostId, generation } },
-    ...(isOurs ? [{ type: 'HostEnabled', data: { hostId } } as const] : []),
+    ...(maintenance.closes ? [{ type: 'HostEnabled', data: { hostId } } as const] : []),
   ];
 };
 
@@ -179,7 +178,7 @@ const decide = (command: HostCommand, host: Host): HostEvent[] => {
     case 'enable':
       return host.enabled ? [] : [{ type: 'HostEnabled', data: { hostId } }];
     case 'disable':
-      if (!host.enabled && host.disabledReason === command.reason) return [];
+      if (!host.enabled && host.disabledReason === command.reason && !host.maintenance?.closes) return [];
       return [{ type: 'HostDisabled', data: { hostId, reason: command.reason } }];
     case 'enterMaintenance':
     case 'leaveMaintenance':
