@@ -153,6 +153,12 @@ const maintained = (
   ];
 };
 
+/** Nobody is there any more to do what was asked. */
+const endMaintenance = (hostId: HostId, { maintenance }: Host, reason: string): HostEvent[] =>
+  maintenance?.state === 'asked'
+    ? [{ type: 'HostMaintenanceFailed', data: { hostId, generation: maintenance.generation, reason } }]
+    : [];
+
 const decide = (command: HostCommand, host: Host): HostEvent[] => {
   if (command.type === 'enroll') return enroll(command, host);
   if (!host.exists) throw notFound('this host is not enrolled');
@@ -160,7 +166,7 @@ const decide = (command: HostCommand, host: Host): HostEvent[] => {
   if (command.type === 'retire') {
     if (host.retired) return [];
     if (host.up) throw conflict(`host ${host.name} is up; stop its agent first`);
-    return [{ type: 'HostRetired', data: { hostId } }];
+    return [...endMaintenance(hostId, host, 'the host was retired'), { type: 'HostRetired', data: { hostId } }];
   }
   if (host.retired) throw conflict(`host ${host.name} is retired`);
   switch (command.type) {
@@ -188,7 +194,10 @@ const decide = (command: HostCommand, host: Host): HostEvent[] => {
     case 'fence':
       if (host.fenced) return [];
       if (host.up) throw conflict(`host ${host.name} is up; a host that answers cannot be declared fenced`);
-      return [{ type: 'HostFenced', data: { hostId, reason: command.reason } }];
+      return [
+        ...endMaintenance(hostId, host, 'the host was fenced'),
+        { type: 'HostFenced', data: { hostId, reason: command.reason } },
+      ];
     case 'reportQuarantine':
       return reportQuarantine(command, host);
     case 'settleQuarantine': {
