@@ -58,10 +58,10 @@ describe('the command line', () => {
     expect(await omnivisor('host maintenance alpha on --reason disk', answers('done'))).toBe(exitCodes.ok);
     expect(lines[0]).toBe('host alpha is being emptied; this may take hours');
     expect(lines.at(-1)).toMatch(/^alpha +h1 +nova +up, unhealthy, in maintenance +no/);
-    const failed = answers('failed', 'emptying the host was refused: NO_HOSTS_AVAILABLE()');
+    const failed = answers('failed', 'emptying the host was refused: NO_HOSTS_\u001b[2J\nAVAILABLE()');
     expect(await omnivisor('host maintenance alpha on', failed)).not.toBe(exitCodes.ok);
     expect(errors).toEqual([
-      'omnivisor: host alpha is not emptied: emptying the host was refused: NO_HOSTS_AVAILABLE()',
+      'omnivisor: host alpha is not emptied: emptying the host was refused: NO_HOSTS_?[2J AVAILABLE()',
     ]);
     lines = [];
     expect(await omnivisor('host maintenance alpha on --no-wait', answers('done'))).toBe(exitCodes.ok);
