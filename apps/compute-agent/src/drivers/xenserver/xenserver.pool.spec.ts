@@ -206,6 +206,25 @@ describe('maintenance', () => {
     await driver.destroy(id);
   });
 
+  it('that somebody else has begun is over before the member is taken back, or emptied anew', async () => {
+    const own = await pools.start({ latencies: { pool_migrate: 1_000 } });
+    const [driver, other] = [pools.drive({}, own), pools.drive({}, own)];
+    const { id } = await pools.running(driver, {}, own);
+    const member = () => own.double.db.get('host', own.double.host(0));
+    for (const next of ['leave', 'enter'] as const) {
+      const emptied = expect(other.maintenance!.enter(never)).rejects.toMatchObject({
+        native: expect.stringContaining('TASK_CANCELLED'),
+      });
+      await expect.poll(() => Object.values(member().current_operations)).toEqual(['evacuate']);
+      await driver.maintenance![next](never);
+      await emptied;
+      expect([member().enabled, member().current_operations]).toEqual([next === 'leave', {}]);
+    }
+    expect(pools.recordOf(id, own).resident_on).toBe(own.double.host(1));
+    await driver.maintenance!.leave();
+    await driver.destroy(id);
+  });
+
   it('that cannot be had is over when the member is taken back', async () => {
     const driver = pools.drive();
     const { id } = await pools.running(driver);
