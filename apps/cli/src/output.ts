@@ -9,7 +9,8 @@ export const printJson = (out: Output, value: unknown): void => out.line(JSON.st
 // biome-ignore lint/suspicious/noControlCharactersInRegex: texts of others must not drive the terminal
 const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
 
-const text = (value: unknown): string => {
+/** On one line, and of no effect on the terminal. */
+export const text = (value: unknown): string => {
   const plain =
     value === null || value === undefined ? '-' : typeof value === 'object' ? JSON.stringify(value) : String(value);
   return plain.replace(CONTROL, '?').replace(/\n/g, ' ');

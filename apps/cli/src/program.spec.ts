@@ -58,15 +58,32 @@ describe('the command line', () => {
     expect(await omnivisor('host maintenance alpha on --reason disk', answers('done'))).toBe(exitCodes.ok);
     expect(lines[0]).toBe('host alpha is being emptied; this may take hours');
     expect(lines.at(-1)).toMatch(/^alpha +h1 +nova +up, unhealthy, in maintenance +no/);
-    const failed = answers('failed', 'emptying the host was refused: NO_HOSTS_AVAILABLE()');
+    const failed = answers('failed', 'emptying the host was refused: NO_HOSTS_\u001b[2J\nAVAILABLE()');
     expect(await omnivisor('host maintenance alpha on', failed)).not.toBe(exitCodes.ok);
     expect(errors).toEqual([
-      'omnivisor: host alpha is not emptied: emptying the host was refused: NO_HOSTS_AVAILABLE()',
+      'omnivisor: host alpha is not emptied: emptying the host was refused: NO_HOSTS_?[2J AVAILABLE()',
     ]);
     lines = [];
     expect(await omnivisor('host maintenance alpha on --no-wait', answers('done'))).toBe(exitCodes.ok);
     expect(lines.at(-1)).toMatch(/^alpha +h1 +nova +up, being emptied/);
     expect(await omnivisor('host maintenance alpha perhaps')).not.toBe(exitCodes.ok);
+  });
+  it('does not wait for a host that is out of reach', async () => {
+    const asked = { ...host, enabled: false, maintenance: { on: true, state: 'asked', error: null } };
+    const maintain = (...seen: object[]) =>
+      omnivisor('host maintenance alpha on', { 'scheduler host-maintenance-on': asked, 'scheduler host-list': seen });
+    const error = 'the host was retired';
+    const codes = await Promise.all([
+      maintain({ ...asked, state: 'down' }),
+      maintain({ ...asked, state: 'retired', maintenance: { on: true, state: 'failed', error } }),
+      maintain(),
+    ]);
+    expect(codes).toEqual([exitCodes.failed, exitCodes.failed, exitCodes.failed]);
+    expect(errors.sort()).toEqual([
+      'omnivisor: host alpha is down, and was being emptied: that goes on when its agent is back; host list tells',
+      'omnivisor: host alpha is gone',
+      'omnivisor: host alpha is not emptied: the host was retired',
+    ]);
   });
   it('trusts nobody where the file of trusted keys has none', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'keys-'));

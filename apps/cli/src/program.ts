@@ -11,14 +11,14 @@ import { hostCommands } from './commands/host.js';
 import { moveCommands } from './commands/move.js';
 import { reportCommands } from './commands/report.js';
 import { whatIfCommand } from './commands/what-if.js';
-import type { Output } from './output.js';
+import { type Output, text } from './output.js';
 
 /** Codes the command line ends with. */
 export const exitCodes = { ok: 0, failed: 1, usage: 2, unavailable: 3 } as const;
 
 const codeOf = (error: unknown, out: Output): number => {
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
-  out.error(`omnivisor: ${error instanceof Error ? error.message : String(error)}`);
+  out.error(text(`omnivisor: ${error instanceof Error ? error.message : String(error)}`));
   return error instanceof DomainError && error.kind === 'unavailable' ? exitCodes.unavailable : exitCodes.failed;
 };
 
@@ -42,8 +42,8 @@ export const run = async (argv: readonly string[], out: Output, connect: () => P
   };
   const program = new Command('omnivisor').description('operate an Omnivisor cloud').exitOverride();
   program.configureOutput({
-    writeOut: (text) => out.line(text.trimEnd()),
-    writeErr: (text) => out.error(text.trimEnd()),
+    writeOut: (said) => out.line(said.trimEnd()),
+    writeErr: (said) => out.error(said.trimEnd()),
   });
   for (const add of [
     adoptCommands,

@@ -1,6 +1,6 @@
 import { DomainError } from '@omnivisor/contracts';
 import type { Command } from 'commander';
-import { printJson, printLine, printTable } from '../output.js';
+import { printJson, printLine, printTable, text } from '../output.js';
 import type { CommandContext } from './context.js';
 
 export const APPS = ['api-gateway', 'scheduler', 'image-service'] as const;
@@ -44,7 +44,7 @@ export const configCommands = (program: Command, context: CommandContext): void 
     .action(async ({ json }) => {
       const answers = await askAll<Entry[]>(context, 'config-show');
       if (answers.some((a) => a.answer === null)) context.fail(1);
-      for (const { app, reason } of answers) if (reason !== null) out.error(`${app}: ${reason}`);
+      for (const { app, reason } of answers) if (reason !== null) out.error(text(`${app}: ${reason}`));
       if (json) return printJson(out, Object.fromEntries(answers.map((a) => [a.app, a.answer])));
       const rows = answers.flatMap(({ app, answer }) => (answer ?? []).map((entry) => ({ app, ...entry })));
       printTable(out, rows, [

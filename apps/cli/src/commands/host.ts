@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { conflict, DomainError, invalid } from '@omnivisor/contracts';
+import { conflict, DomainError, invalid, notFound } from '@omnivisor/contracts';
 import { Argument, type Command } from 'commander';
 import { printJson, printLine, printTable } from '../output.js';
 import { count } from './arguments.js';
@@ -53,6 +53,7 @@ const maintenanceOf = ({ maintenance }: HostLine): string | null => {
   if (state === 'failed') return on ? 'not emptied' : 'not taken back';
   return on ? 'being emptied' : 'being taken back';
 };
+const isAsked = ({ maintenance }: HostLine): boolean => maintenance?.state === 'asked';
 const stateOf = (host: HostLine): string =>
   [host.state, ...(host.healthy ? [] : ['unhealthy']), maintenanceOf(host) ?? []].flat().join(', ');
 
@@ -120,14 +121,18 @@ export const hostCommands = (program: Command, context: CommandContext): void =>
   change('fence', 'vouch that nothing runs on it any more; what was claimed of it is released', true);
   change('retire', 'it left for good; its key is refused from now on', false);
 
-  /** The host once its hypervisor has done what it was asked. Who looks away changes nothing. */
+  /**
+   * The host once its hypervisor has done what it was asked, or is out of reach. Who looks away changes nothing.
+   * @throws DomainError `notFound` when the cloud no longer knows the host
+   */
   const maintained = async (seen: HostLine): Promise<HostLine> => {
     let now = seen;
-    for (let lost = 0; now.maintenance?.state === 'asked'; ) {
+    for (let lost = 0; isAsked(now) && now.state === 'up'; ) {
       await sleep(LOOK);
       try {
-        const hosts = (await ask('host-list')) as HostLine[];
-        now = hosts.find(({ id }) => id === seen.id) ?? now;
+        const found = ((await ask('host-list')) as HostLine[]).find(({ id }) => id === seen.id);
+        if (!found) throw notFound(`host ${seen.name} is gone`);
+        now = found;
         lost = 0;
       } catch (error) {
         lost += 1;
@@ -147,11 +152,15 @@ export const hostCommands = (program: Command, context: CommandContext): void =>
     .option('--json', 'as JSON')
     .action(async (name: string, how: 'on' | 'off', { json, reason, wait }) => {
       const asked = (await ask(`host-maintenance-${how}`, { host: name, ...(reason ? { reason } : {}) })) as HostLine;
-      const waits = wait && asked.maintenance?.state === 'asked';
+      const waits = wait && isAsked(asked);
       if (waits && !json) printLine(out, `host ${asked.name} is ${maintenanceOf(asked)}; this may take hours`);
       const after = waits ? await maintained(asked) : asked;
       if (after.maintenance?.state === 'failed')
         throw conflict(`host ${after.name} is ${maintenanceOf(after)}: ${after.maintenance.error}`);
+      if (waits && isAsked(after))
+        throw conflict(
+          `host ${after.name} is ${after.state}, and was ${maintenanceOf(after)}: that goes on when its agent is back; host list tells`,
+        );
       if (json) return printJson(out, after);
       show([after]);
     });

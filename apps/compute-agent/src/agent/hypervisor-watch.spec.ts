@@ -137,6 +137,21 @@ describe('what a host has', () => {
     await watch.look();
     expect(told).toEqual(['unhealthy: dead']);
   });
+
+  it('is given up when no answer comes, and asked for again', async () => {
+    const { clock, driver, lookAnew, said, told, errors } = await watched();
+    const had = await driver.inventory();
+    driver.inventory = () => new Promise(() => {});
+    await lookAnew();
+    await clock.advance(seconds(120));
+    expect([told, errors.splice(0)]).toEqual([
+      [],
+      [new HypervisorError('unavailable', 'the hypervisor does not answer in time')],
+    ]);
+    driver.inventory = async () => ({ ...had, diskGib: had.diskGib + 1 });
+    await lookAnew();
+    expect(said).toMatchObject([{ facts: { diskGib: had.diskGib + 1 } }]);
+  });
 });
 
 describe('a pool of XenServer', () => {

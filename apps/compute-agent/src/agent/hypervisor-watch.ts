@@ -10,6 +10,8 @@ const CHECK_LIMIT = seconds(4);
 /** A probe runs a guest: a hypervisor that answers, and on which none runs, is probed again after this. */
 const PROBE_AGAIN = seconds(30);
 const PROBE_LIMIT = seconds(30);
+/** Of a large pool, what it has takes many questions. */
+const SURVEY_LIMIT = seconds(120);
 /** What a host has is asked for anew this often, give or take a fifth. */
 const SURVEY = seconds(300);
 
@@ -101,12 +103,13 @@ export class HypervisorWatch {
     let facts: HostFacts;
     let version = this.known.version;
     try {
-      const seen = await this.ports.driver.survey?.();
-      if (seen) {
-        this.report = { ...seen, health, reason };
-        version = seen.version;
-      }
-      facts = await this.ports.facts(this.report);
+      const seen = await this.answered(SURVEY_LIMIT, async () => {
+        const survey = await this.ports.driver.survey?.();
+        const report = survey ? { ...survey, health, reason } : this.report;
+        return { report, facts: await this.ports.facts(report), version: survey ? survey.version : version };
+      });
+      ({ facts, version } = seen);
+      this.report = seen.report;
     } catch (error) {
       // Away for a moment, as the next look will tell; but who is refused what was given before has lost a right.
       if (!(error instanceof HypervisorError) || error.code === 'unavailable') throw error;
@@ -132,22 +135,28 @@ export class HypervisorWatch {
   /** Why the hypervisor does not answer; null when it does. One answer that was no good is asked for again. */
   private async ailment(): Promise<Error | null> {
     try {
-      await this.within(CHECK_LIMIT, async (signal) => {
-        const late = new Promise<never>((_, reject) => {
-          const say = () => reject(new HypervisorError('unavailable', 'the hypervisor does not answer in time'));
-          signal.addEventListener('abort', say);
-        });
-        const again = (error: unknown) => {
+      await this.answered(CHECK_LIMIT, (signal) =>
+        this.ports.driver.check().catch((error: unknown) => {
           if (signal.aborted) throw error;
           if (this.known.health === 'healthy') this.ports.onError('a look at the hypervisor', error);
           return this.ports.driver.check();
-        };
-        await Promise.race([this.ports.driver.check().catch(again), late]);
-      });
+        }),
+      );
       return null;
     } catch (error) {
       return error as Error;
     }
+  }
+
+  /** @throws HypervisorError `unavailable` when the answer does not come in time; what comes later is of no account */
+  private answered<T>(limit: Milliseconds, ask: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return this.within(limit, (signal) => {
+      const late = new Promise<never>((_, reject) => {
+        const say = () => reject(new HypervisorError('unavailable', 'the hypervisor does not answer in time'));
+        signal.addEventListener('abort', say);
+      });
+      return Promise.race([ask(signal), late]);
+    });
   }
 
   private async within<T>(limit: Milliseconds, work: (signal: AbortSignal) => Promise<T>): Promise<T> {

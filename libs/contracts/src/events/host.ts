@@ -118,7 +118,7 @@ export const hostEvents = eventSet({
       z.object({ ...host, generation: z.number().int().positive() }),
     ),
     HostMaintenanceFailed: event(
-      'The hypervisor could not empty the host, or not take it back; why, it says itself.',
+      'The hypervisor could not empty the host, or not take it back; why, it says itself. Or the host was fenced or retired before.',
       z.object({ ...host, generation: z.number().int().positive(), reason: z.string() }),
     ),
     HostFenced: event(

@@ -54,9 +54,19 @@ export const calls = {
 
 export const operations = {
   'host.evacuate': async (context, host) => {
-    assertCanEvacuate(context.db, host);
-    for (const { vm, to } of evacuationPlan(context.db, host))
-      await moveInPool(context, vm, to ?? fail('NO_HOSTS_AVAILABLE', vm));
+    const { db, task } = context;
+    const current = () => db.get('host', host).current_operations;
+    const [busy] = Object.entries(current());
+    if (busy) fail('OTHER_OPERATION_IN_PROGRESS', 'host', host, busy[1], busy[0]);
+    assertCanEvacuate(db, host);
+    db.set('host', host, { current_operations: { [task]: 'evacuate' } });
+    try {
+      for (const { vm, to } of evacuationPlan(db, host))
+        await moveInPool(context, vm, to ?? fail('NO_HOSTS_AVAILABLE', vm));
+    } finally {
+      const { [task]: _, ...left } = current();
+      db.set('host', host, { current_operations: left });
+    }
     return '';
   },
 };

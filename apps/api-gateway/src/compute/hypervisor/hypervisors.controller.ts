@@ -45,7 +45,8 @@ const full: readonly Field[] = [
   ['host_ip', '2.1', null, (h) => h.facts?.hostIp ?? ''],
   ['service', '2.1', '2.52', (h) => ({ id: numberOf(h), host: h.name, disabled_reason: statusOf(h).reason })],
   ['service', '2.53', null, (h) => ({ id: h.id, host: h.name, disabled_reason: statusOf(h).reason })],
-  ['vcpus', '2.1', until, (h) => h.facts?.vcpus ?? 0],
+  // As in what its servers use of them, those of their own count as well.
+  ['vcpus', '2.1', until, (h) => (h.facts?.vcpus ?? 0) + (h.facts?.dedicatedCpus ?? 0)],
   ['memory_mb', '2.1', until, (h) => h.facts?.memoryMib ?? 0],
   ['local_gb', '2.1', until, (h) => h.facts?.diskGib ?? 0],
   ['vcpus_used', '2.1', until, (_, c) => c.usage.vcpus],

@@ -1,6 +1,8 @@
-import { seconds } from '@omnivisor/contracts';
+import { hostEvents, seconds } from '@omnivisor/contracts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { userContext } from '../../core/gateway-core.fixtures.js';
 import { type ComputeApp, computeApp, HOST } from '../compute-app.fixtures.js';
+import { hostTable } from '../host/host.projection.js';
 import { numberOf } from '../host/host-usage.js';
 
 let app: ComputeApp;
@@ -111,6 +113,17 @@ describe('the uptime of a hypervisor', () => {
 });
 
 describe('hypervisors', () => {
+  it('have the CPUs of all their servers, those with CPUs of their own too', async () => {
+    const { store } = app.core;
+    const facts = (await (await app.core.fresh()).find(hostTable))[0]!.facts!;
+    const [stream, type] = [`host-${HOST}`, 'HostProbed' as const];
+    const data = { hostId: HOST, probes: [], facts: { ...facts, vcpus: 3, dedicatedCpus: 5 } };
+    const event = { type, data, schemaVersion: hostEvents.events[type].version, context: userContext() };
+    await store.append(stream, (await store.readStream(stream)).length - 1, [event]);
+    expect(await shown(HOST, '2.53')).toMatchObject({ vcpus: 8, vcpus_used: 0 });
+    expect((await get('statistics', '2.53')).body).toMatchObject({ hypervisor_statistics: { vcpus: 8 } });
+    await app.hostLacks();
+  });
   it.each(['', 'detail', HOST])('refuse what a query has beyond what is known from 2.53 on: %s', async (of) => {
     expect((await get(`${of}?odd=1`, '2.53')).status).toBe(400);
     expect((await get(of === HOST ? `${numberOf({ id: HOST })}?odd=1` : `${of}?odd=1`, '2.52')).status).toBe(200);

@@ -35,9 +35,10 @@ export interface HostInventory {
 /** The host's own way to empty itself: guests move to other members of its pool or cluster, and stay ours. */
 export interface Maintenance {
   /**
-   * Resolves when no guest is left; the host takes none until `leave`. When it rejects, also by abort, the host takes
-   * guests again.
+   * Resolves when no guest is left, also where that was so; the host takes none until `leave`. Aborted, it settles when
+   * nothing of it is under way any more. When it rejects, only `leave` has the host take guests again.
    */
   enter(signal: AbortSignal): Promise<void>;
+  /** Resolves when the host takes guests, and no `enter` is under way there, also one that was asked for by others. */
   leave(): Promise<void>;
 }

@@ -284,6 +284,39 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
     for (const each of [id, other]) await driver.destroy(each);
   });
 
+  it('is joined again only when nobody is leaving it for maintenance any more', async () => {
+    const slow = await VcenterUnderTest.start('-delay', 'EnterMaintenanceMode=1000');
+    const [driver, other] = [slow.open(), slow.open()];
+    const entered = () => slow.gateway.calls.filter((call) => call === 'EnterMaintenanceMode_Task').length;
+    try {
+      const { enter, leave } = driver.maintenance!;
+      // Nobody hears of the task that goes on.
+      slow.gateway.loseAnswerOf('EnterMaintenanceMode_Task');
+      await expect(enter(never)).rejects.toMatchObject({ code: 'unavailable' });
+      await leave();
+      expect(slow.gateway.calls).toContain('CancelTask');
+      await driver.check();
+      // It does not let itself be cancelled.
+      await slow.simulator.failNext('CancelTask', 'NotSupported');
+      const emptied = other.maintenance!.enter(never);
+      const begins = () => entered() === 2 && slow.gateway.calls.at(-1) !== 'EnterMaintenanceMode_Task';
+      await expect.poll(begins).toBe(true);
+      await leave();
+      await emptied;
+      expect(slow.gateway.calls).toContain('ExitMaintenanceMode_Task');
+      await driver.check();
+      // Whoever is in it is not asked to enter it.
+      await enter(never);
+      await enter(never);
+      expect(entered()).toBe(3);
+      await expect(driver.check()).rejects.toMatchObject({ code: 'unavailable' });
+      await leave();
+    } finally {
+      for (const each of [driver, other]) await each.close();
+      await slow.stop();
+    }
+  });
+
   it('goes on with what its answer was lost of', async () => {
     for (const method of ['CreateVM_Task', 'CopyVirtualDisk_Task', 'PowerOnVM_Task'] as const) {
       const driver = drive();

@@ -206,11 +206,31 @@ describe('maintenance', () => {
     await driver.destroy(id);
   });
 
-  it('that cannot be had leaves the member as it was', async () => {
+  it('that somebody else has begun is over before the member is taken back, or emptied anew', async () => {
+    const own = await pools.start({ latencies: { pool_migrate: 1_000 } });
+    const [driver, other] = [pools.drive({}, own), pools.drive({}, own)];
+    const { id } = await pools.running(driver, {}, own);
+    const member = () => own.double.db.get('host', own.double.host(0));
+    for (const next of ['leave', 'enter'] as const) {
+      const emptied = expect(other.maintenance!.enter(never)).rejects.toMatchObject({
+        native: expect.stringContaining('TASK_CANCELLED'),
+      });
+      await expect.poll(() => Object.values(member().current_operations)).toEqual(['evacuate']);
+      await driver.maintenance![next](never);
+      await emptied;
+      expect([member().enabled, member().current_operations]).toEqual([next === 'leave', {}]);
+    }
+    expect(pools.recordOf(id, own).resident_on).toBe(own.double.host(1));
+    await driver.maintenance!.leave();
+    await driver.destroy(id);
+  });
+
+  it('that cannot be had is over when the member is taken back', async () => {
     const driver = pools.drive();
     const { id } = await pools.running(driver);
     pools.first.double.db.set('host', pools.first.double.host(1), { enabled: false });
     await expect(driver.maintenance!.enter(never)).rejects.toMatchObject({ code: 'noResources' });
+    await driver.maintenance!.leave();
     expect(pools.first.double.db.get('host', pools.first.double.host(0)).enabled).toBe(true);
     pools.first.double.db.set('host', pools.first.double.host(1), { enabled: true });
     await driver.destroy(id);

@@ -49,6 +49,20 @@ describe('a host', () => {
     expect(() => given(enrolled, session(1)).when({ type: 'retire', hostId })).toThrow('is up');
     expect(given(enrolled, retired).when({ type: 'retire', hostId })).toEqual([]);
   });
+  it('that is fenced or retired is not emptied any more', () => {
+    const asked: HostEvent = { type: 'HostMaintenanceRequested', data: { hostId, generation: 2, reason: null } };
+    const entered: HostEvent = { type: 'HostMaintenanceEntered', data: { hostId, generation: 2 } };
+    for (const [command, type, reason] of [
+      [{ type: 'fence', hostId, reason: 'x' }, 'HostFenced', 'the host was fenced'],
+      [{ type: 'retire', hostId }, 'HostRetired', 'the host was retired'],
+    ] as const) {
+      expect(given(enrolled, session(1), asked, down).when(command)).toMatchObject([
+        { type: 'HostMaintenanceFailed', data: { generation: 2, reason } },
+        { type },
+      ]);
+      expect(types(given(enrolled, session(1), asked, entered, down).when(command))).toEqual([type]);
+    }
+  });
   it('does not come up by the beat of a fenced session', () => {
     const fenced: HostEvent = { type: 'HostFenced', data: { hostId, reason: 'x' } };
     expect(given(enrolled, session(1), down, fenced).when({ type: 'up', hostId, session: 1 })).toEqual([]);

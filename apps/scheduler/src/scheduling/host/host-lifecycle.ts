@@ -112,7 +112,7 @@ const probed = (
   return [{ type: 'HostProbed', data: { hostId, probes: [...probes], ...(facts ? { facts } : {}) } }];
 };
 
-/** The reason for which a host in maintenance gets no servers, by which it is known when that is over. */
+/** The reason for which a host in maintenance gets no servers. */
 const closedFor = (reason: string | null): string => (reason === null ? 'maintenance' : `maintenance: ${reason}`);
 
 type MaintenanceCommand = Extract<HostCommand, { type: 'enterMaintenance' | 'leaveMaintenance' }>;
@@ -122,7 +122,7 @@ const askForMaintenance = (command: MaintenanceCommand, host: Host): HostEvent[]
   const { hostId } = command;
   const on = command.type === 'enterMaintenance';
   const { maintenance } = host;
-  if (maintenance?.on === on && maintenance.state !== 'failed' && (on || maintenance.state === 'asked')) return [];
+  if (maintenance?.on === on && maintenance.state === 'asked') return [];
   if (!host.facts?.maintenance)
     throw unsupported(
       `host ${host.name} cannot be emptied by its hypervisor: it is a whole pool or cluster, which has nowhere to go, or of a kind that does not do it`,
@@ -143,16 +143,21 @@ const maintained = (
   host: Host,
 ): HostEvent[] => {
   if (session !== host.session) throw hostBus.sessionEnded(session, host.session);
-  const { maintenance, enabled, disabledReason } = host;
+  const { maintenance } = host;
   if (maintenance?.generation !== generation || maintenance.state !== 'asked') return [];
   if (error !== null) return [{ type: 'HostMaintenanceFailed', data: { hostId, generation, reason: error } }];
   if (maintenance.on) return [{ type: 'HostMaintenanceEntered', data: { hostId, generation } }];
-  const isOurs = !enabled && disabledReason === closedFor(maintenance.reason);
   return [
     { type: 'HostMaintenanceLeft', data: { hostId, generation } },
-    ...(isOurs ? [{ type: 'HostEnabled', data: { hostId } } as const] : []),
+    ...(maintenance.closes ? [{ type: 'HostEnabled', data: { hostId } } as const] : []),
   ];
 };
+
+/** Nobody is there any more to do what was asked. */
+const endMaintenance = (hostId: HostId, { maintenance }: Host, reason: string): HostEvent[] =>
+  maintenance?.state === 'asked'
+    ? [{ type: 'HostMaintenanceFailed', data: { hostId, generation: maintenance.generation, reason } }]
+    : [];
 
 const decide = (command: HostCommand, host: Host): HostEvent[] => {
   if (command.type === 'enroll') return enroll(command, host);
@@ -161,7 +166,7 @@ const decide = (command: HostCommand, host: Host): HostEvent[] => {
   if (command.type === 'retire') {
     if (host.retired) return [];
     if (host.up) throw conflict(`host ${host.name} is up; stop its agent first`);
-    return [{ type: 'HostRetired', data: { hostId } }];
+    return [...endMaintenance(hostId, host, 'the host was retired'), { type: 'HostRetired', data: { hostId } }];
   }
   if (host.retired) throw conflict(`host ${host.name} is retired`);
   switch (command.type) {
@@ -179,7 +184,7 @@ const decide = (command: HostCommand, host: Host): HostEvent[] => {
     case 'enable':
       return host.enabled ? [] : [{ type: 'HostEnabled', data: { hostId } }];
     case 'disable':
-      if (!host.enabled && host.disabledReason === command.reason) return [];
+      if (!host.enabled && host.disabledReason === command.reason && !host.maintenance?.closes) return [];
       return [{ type: 'HostDisabled', data: { hostId, reason: command.reason } }];
     case 'enterMaintenance':
     case 'leaveMaintenance':
@@ -189,7 +194,10 @@ const decide = (command: HostCommand, host: Host): HostEvent[] => {
     case 'fence':
       if (host.fenced) return [];
       if (host.up) throw conflict(`host ${host.name} is up; a host that answers cannot be declared fenced`);
-      return [{ type: 'HostFenced', data: { hostId, reason: command.reason } }];
+      return [
+        ...endMaintenance(hostId, host, 'the host was fenced'),
+        { type: 'HostFenced', data: { hostId, reason: command.reason } },
+      ];
     case 'reportQuarantine':
       return reportQuarantine(command, host);
     case 'settleQuarantine': {

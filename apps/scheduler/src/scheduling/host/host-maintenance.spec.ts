@@ -100,6 +100,48 @@ describe('maintenance of a host', () => {
     expect(await operator('host-list')).toMatchObject([{ enabled: false, disabledReason: 'disk' }]);
   });
 
+  it('opens a host that it has closed, in whichever words it was asked for since', async () => {
+    await operator('host-maintenance-on');
+    await told(1, 'NO_HOSTS_AVAILABLE');
+    await operator('host-maintenance-on', { reason: 'new memory' });
+    await told(2);
+    await operator('host-maintenance-off');
+    await told(3, 'HOST_OFFLINE');
+    await operator('host-maintenance-off');
+    await told(4);
+    expect(await operator('host-list')).toMatchObject([{ enabled: true, disabledReason: null }]);
+    expect(await isOpen()).toBe(true);
+  });
+
+  it('leaves what an operator has said of it since', async () => {
+    await operator('host-maintenance-on');
+    await operator('host-disable', { reason: 'maintenance' });
+    await told(1);
+    await operator('host-maintenance-off');
+    await told(2);
+    const closed = { enabled: false, disabledReason: 'maintenance' };
+    expect(await operator('host-list')).toMatchObject([closed]);
+    await operator('host-maintenance-on');
+    await operator('host-enable');
+    await operator('host-disable', { reason: 'maintenance' });
+    await told(3);
+    await operator('host-maintenance-off');
+    await told(4);
+    expect(await operator('host-list')).toMatchObject([closed]);
+  });
+
+  it('is asked of the hypervisor again when it was done, as others may have ended it there', async () => {
+    await operator('host-maintenance-on');
+    await told(1);
+    await operator('host-enable');
+    expect(await operator('host-maintenance-on')).toMatchObject({ enabled: false, maintenance: { state: 'asked' } });
+    expect(await wish()).toEqual({ generation: 2, on: true });
+    await told(2);
+    await operator('host-maintenance-off');
+    await told(3);
+    expect(await isOpen()).toBe(true);
+  });
+
   it('is refused where no hypervisor does it, and where nobody could ask it', async () => {
     const other = await sim.host(scheduler, 'pool');
     const { length } = await sim.store.readStream(`host-${other}`);

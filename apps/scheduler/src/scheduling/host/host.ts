@@ -22,6 +22,8 @@ export interface HostMaintenance {
   readonly state: 'asked' | 'done' | 'failed';
   /** Why, in the operator's words. */
   readonly reason: string | null;
+  /** The host is disabled because of it, and by nobody since. */
+  readonly closes: boolean;
   /** Why it failed, in the hypervisor's. */
   readonly error: string | null;
 }
@@ -67,6 +69,9 @@ export const noHost: Host = {
   quarantine: {},
 };
 
+const closing = ({ maintenance }: Host, closes: boolean): HostMaintenance | null =>
+  maintenance && { ...maintenance, closes };
+
 export const evolveHost = (host: Host, event: HostEvent): Host => {
   switch (event.type) {
     case 'HostEnrolled': {
@@ -84,17 +89,21 @@ export const evolveHost = (host: Host, event: HostEvent): Host => {
     case 'HostWentDown':
       return { ...host, up: false };
     case 'HostEnabled':
-      return { ...host, enabled: true, disabledReason: null };
-    case 'HostDisabled':
-      return { ...host, enabled: false, disabledReason: event.data.reason };
+      return { ...host, enabled: true, disabledReason: null, maintenance: closing(host, false) };
+    case 'HostDisabled': {
+      // The first after it was asked for is its own.
+      const maintenance = host.enabled ? host.maintenance : closing(host, false);
+      return { ...host, enabled: false, disabledReason: event.data.reason, maintenance };
+    }
     case 'HostMaintenanceRequested': {
       const { generation, reason } = event.data;
-      return { ...host, maintenance: { generation, on: true, state: 'asked', reason, error: null } };
+      const closes = host.enabled || host.maintenance?.closes === true;
+      return { ...host, maintenance: { generation, on: true, state: 'asked', reason, closes, error: null } };
     }
     case 'HostMaintenanceEndRequested': {
       const { generation } = event.data;
-      const reason = host.maintenance?.reason ?? null;
-      return { ...host, maintenance: { generation, on: false, state: 'asked', reason, error: null } };
+      const { reason = null, closes = false } = host.maintenance ?? {};
+      return { ...host, maintenance: { generation, on: false, state: 'asked', reason, closes, error: null } };
     }
     case 'HostMaintenanceEntered':
     case 'HostMaintenanceLeft':

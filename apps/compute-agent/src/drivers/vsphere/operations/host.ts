@@ -190,23 +190,26 @@ export class Host {
 
   async enterMaintenance(signal: AbortSignal): Promise<void> {
     const member = await this.ownMember();
-    try {
-      await this.updates.run(
-        member,
-        'EnterMaintenanceMode_Task',
-        { timeout: 0, evacuatePoweredOffVms: true },
-        { signal, limit: 6 * 3_600_000 },
-      );
-    } catch (error) {
-      await this.leaveMaintenance();
-      throw error;
-    }
+    await this.stopEntering(member);
+    if (await this.isClosed(member)) return;
+    const args = { timeout: 0, evacuatePoweredOffVms: true };
+    await this.updates.run(member, 'EnterMaintenanceMode_Task', args, { signal, limit: 6 * 3_600_000 });
   }
 
   async leaveMaintenance(): Promise<void> {
     const member = await this.ownMember();
-    if ((await this.read.one(member, 'runtime.inMaintenanceMode')) !== true) return;
-    await this.updates.run(member, 'ExitMaintenanceMode_Task', { timeout: 0 });
+    await this.stopEntering(member);
+    if (await this.isClosed(member)) await this.updates.run(member, 'ExitMaintenanceMode_Task', { timeout: 0 });
+  }
+
+  /** While it enters, it is not in maintenance mode: that comes at the task's end. */
+  private async stopEntering(member: Ref): Promise<void> {
+    for (const task of listOf(await this.read.one(member, 'recentTask')) as Ref[])
+      await this.updates.cancel(task, (name) => /enterMaintenanceMode/i.test(name));
+  }
+
+  private async isClosed(member: Ref): Promise<boolean> {
+    return (await this.read.one(member, 'runtime.inMaintenanceMode')) === true;
   }
 
   private async ownMember(): Promise<Ref> {

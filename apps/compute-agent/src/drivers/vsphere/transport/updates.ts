@@ -92,8 +92,12 @@ export class Updates {
     try {
       const info = await this.read.of(task, ['info.descriptionId', ...TASK_PATHS]);
       if (ended(info) || !isMeant(String(info['info.descriptionId'] ?? ''))) return;
-      await this.session.call(task, 'CancelTask');
-      await this.follow(task, TASK_LIMIT);
+      let refused: unknown;
+      await this.session.call(task, 'CancelTask').catch((error: unknown) => {
+        if (!(error instanceof VimFault) || isFault(error, 'ManagedObjectNotFound')) throw error;
+        refused = error;
+      });
+      await this.follow(task, TASK_LIMIT, () => refused);
     } catch (error) {
       // However it ended, it has; where the guest is then, its VM tells.
       if (!(error instanceof VimFault)) throw error;

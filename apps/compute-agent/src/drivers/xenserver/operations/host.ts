@@ -1,9 +1,9 @@
 import { type HostInventory, HypervisorError } from '../../hypervisor-driver.js';
-import { xapiCode } from '../transport/xapi-error.js';
+import { isXapiError, xapiCode } from '../transport/xapi-error.js';
 import type { XapiSession } from '../transport/xapi-session.js';
 import { type Capabilities, PLAIN_TEMPLATE, type Template } from './hardware.js';
 import { Place } from './place.js';
-import { type HostRecord, type Ref, type SrRecord, type VmRecord, wholeNumber } from './records.js';
+import { type HostRecord, type Ref, type SrRecord, type VmRecord, wholeNumber, type XapiMap } from './records.js';
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
@@ -169,17 +169,26 @@ export class Host {
 
   async enterMaintenance(signal: AbortSignal): Promise<void> {
     const member = await this.ownMember();
+    await this.stopEvacuating(member);
     await this.xapi.call('host.disable', member);
-    try {
-      await this.xapi.run('host.evacuate', [member], { signal, limit: 6 * 3_600_000 });
-    } catch (error) {
-      await this.xapi.call('host.enable', member);
-      throw error;
-    }
+    await this.xapi.run('host.evacuate', [member], { signal, limit: 6 * 3_600_000 });
   }
 
   async leaveMaintenance(): Promise<void> {
-    await this.xapi.call('host.enable', await this.ownMember());
+    const member = await this.ownMember();
+    await this.stopEvacuating(member);
+    await this.xapi.call('host.enable', member);
+  }
+
+  /** One that an agent has left behind, or another tool has begun. */
+  private async stopEvacuating(member: Ref): Promise<void> {
+    const current = await this.xapi.call<XapiMap>('host.get_current_operations', member);
+    for (const [task, operation] of Object.entries(current))
+      if (operation === 'evacuate') {
+        // Refused or too late, the task tells.
+        await this.xapi.call('task.cancel', task).catch(unlessAnswered);
+        await this.xapi.settled(task).catch(unlessAnswered);
+      }
   }
 
   private async ownMember(): Promise<Ref> {
@@ -188,6 +197,11 @@ export class Host {
     return member.ref;
   }
 }
+
+/** However a task ended, it has. */
+const unlessAnswered = (error: unknown): void => {
+  if (!isXapiError(error)) throw error;
+};
 
 export const productVersion = ({ software_version }: HostRecord): number =>
   versionNumber(software_version.product_version ?? '0');
