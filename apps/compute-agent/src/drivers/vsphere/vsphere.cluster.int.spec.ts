@@ -54,6 +54,24 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
     await first.destroy(spec.id);
   });
 
+  it('refuses in a rebuild and a rescue what it refuses in a spawn, and leaves the guest as it was', async () => {
+    const driver = drive();
+    const spec = await vcenter.running(driver);
+    const mark = { ...spec.mark, build: 1 };
+    const kernel = spec.disks.root.source;
+    for (const [change, words] of [
+      [{ directBoot: { kernel, ramdisk: null, commandLine: null } }, 'a kernel outside of the disk'],
+      [{ image: { ...spec.image, properties: { hw_watchdog_action: 'reset' } } }, 'hw_watchdog_action=reset'],
+    ] as const) {
+      const refused = { code: 'unsupported', message: expect.stringContaining(words) };
+      await expect(driver.spawn({ ...vcenter.guest(newId()), ...change }, never)).rejects.toMatchObject(refused);
+      await expect(driver.rebuilding.rebuild({ ...spec, ...change, mark }, never)).rejects.toMatchObject(refused);
+      await expect(driver.rescuing.rescue({ ...spec, ...change }, never)).rejects.toMatchObject(refused);
+    }
+    expect(await driver.inspect(spec.id)).toMatchObject({ mark: spec.mark, power: 'running', stage: 'settled' });
+    await driver.destroy(spec.id);
+  });
+
   it('is not guessed at: what is configured has to be there', async () => {
     for (const [change, words] of [
       [{ member: 'esx9' }, 'the cluster has no member esx9'],

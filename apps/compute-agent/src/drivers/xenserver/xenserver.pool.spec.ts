@@ -39,6 +39,24 @@ describe('a pool', () => {
     await first.destroy(spec.id);
   });
 
+  it('refuses in a rebuild and a rescue what it refuses in a spawn, and leaves the guest as it was', async () => {
+    const driver = pools.drive();
+    const spec = await pools.running(driver);
+    const mark = { ...spec.mark, build: 1 };
+    const kernel = spec.disks.root.source;
+    for (const [change, words] of [
+      [{ directBoot: { kernel, ramdisk: null, commandLine: null } }, 'a kernel outside of the disk'],
+      [{ image: { ...spec.image, properties: { hw_watchdog_action: 'reset' } } }, 'hw_watchdog_action=reset'],
+    ] as const) {
+      const refused = { code: 'unsupported', message: expect.stringContaining(words) };
+      await expect(driver.spawn({ ...pools.first.guest(newId()), ...change }, never)).rejects.toMatchObject(refused);
+      await expect(driver.rebuilding.rebuild({ ...spec, ...change, mark }, never)).rejects.toMatchObject(refused);
+      await expect(driver.rescuing.rescue({ ...spec, ...change }, never)).rejects.toMatchObject(refused);
+    }
+    expect(await driver.inspect(spec.id)).toMatchObject({ mark: spec.mark, power: 'running', stage: 'settled' });
+    await driver.destroy(spec.id);
+  });
+
   it('says what is wrong with its configuration', async () => {
     for (const [change, words] of [
       [{ member: 'xs9' }, 'the pool has no member xs9'],

@@ -62,7 +62,6 @@ export class Making {
     if (there) return this.startIfWanted(there, spec.nics);
     refuseAborted(signal);
     // What can be refused is, before anything is made.
-    if (spec.directBoot) throw new HypervisorError('unsupported', 'a vCenter starts no kernel from an image');
     const machine = machineFor(wishOf(spec));
     const nics = await this.plan(spec.nics, machine);
     const profile = await this.parts.policies.find(machine.policy);

@@ -103,10 +103,9 @@ export class Making {
     await this.startIfWanted(guest);
   }
 
-  private async machine(spec: GuestSpec) {
+  /** @throws HypervisorError `unsupported` for what no guest of the pool is granted */
+  async machine(spec: GuestSpec): Promise<Readonly<Record<string, unknown>>> {
     const { host } = this.parts;
-    if (spec.directBoot)
-      throw new HypervisorError('unsupported', 'this pool starts no kernel from an image: it lies on the members only');
     return machineFor(wishOf(spec), await host.capabilities(), await host.template());
   }
 
