@@ -109,6 +109,29 @@ describe('a pool', () => {
   });
 });
 
+describe('a member that leaves', () => {
+  it('takes no guests along that its agent had, and those of the pool then say so', async () => {
+    const own = await pools.start();
+    const second = pools.drive({ member: 'xs2' }, own);
+    const [quiet, changed] = [await pools.running(second, {}, own), await pools.running(second, {}, own)];
+    const whole = pools.drive({ member: null }, own);
+    const { place } = pools.stateOf(changed.id, own);
+    await whole.reboot(changed.id, 'hard', changed.nics);
+    expect([pools.stateOf(quiet.id, own).place, pools.stateOf(changed.id, own).place]).toEqual([
+      place,
+      own.double.db.all('pool')[0]![1].uuid,
+    ]);
+    for (const { id } of [quiet, changed]) own.double.moveVm(pools.recordOf(id, own).uuid, 0);
+    own.double.db.destroy('host', own.double.host(1));
+    await whole.inventory();
+    for (const { id } of [quiet, changed])
+      expect(await whole.inspect(id)).toMatchObject({ power: 'running', stage: 'settled' });
+    const next = pools.drive({ member: null }, own);
+    expect((await next.list()).map(({ mark }) => mark.serverId)).toEqual([changed.id]);
+    for (const { id } of [quiet, changed]) await whole.destroy(id);
+  });
+});
+
 describe('a guest that takes its time to shut down', () => {
   it('is cut off after its grace, also when its shutdown does not let itself be cancelled', async () => {
     const slow = await pools.start({ shutdownPatience: 60_000 });

@@ -160,8 +160,10 @@ export class Making {
 
   /** Somebody has decided about its power: what was cut off is not made up for any more. */
   async settle(guest: Guest): Promise<Guest> {
-    const { guests } = this.parts;
-    return guest.state.start === null ? guest : guests.write(guest, { ...guest.state, start: null });
+    const { guests, place } = this.parts;
+    const { state } = guest;
+    const isSettled = state.start === null && state.place === place.own(state.place);
+    return isSettled ? guest : guests.write(guest, { ...state, start: null });
   }
 
   /** Ends what was cut off before the guest was started. */
