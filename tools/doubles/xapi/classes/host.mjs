@@ -54,9 +54,16 @@ export const calls = {
 
 export const operations = {
   'host.evacuate': async (context, host) => {
-    assertCanEvacuate(context.db, host);
-    for (const { vm, to } of evacuationPlan(context.db, host))
-      await moveInPool(context, vm, to ?? fail('NO_HOSTS_AVAILABLE', vm));
+    const { db, task } = context;
+    assertCanEvacuate(db, host);
+    db.set('host', host, { current_operations: { ...db.get('host', host).current_operations, [task]: 'evacuate' } });
+    try {
+      for (const { vm, to } of evacuationPlan(db, host))
+        await moveInPool(context, vm, to ?? fail('NO_HOSTS_AVAILABLE', vm));
+    } finally {
+      const { [task]: _, ...left } = db.get('host', host).current_operations;
+      db.set('host', host, { current_operations: left });
+    }
     return '';
   },
 };

@@ -304,6 +304,25 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
     for (const each of [id, other]) await driver.destroy(each);
   });
 
+  it('is left without a live migration that begins meanwhile', async () => {
+    const slow = await VcenterUnderTest.start('-delay', 'EnterMaintenanceMode=1000');
+    const driver = slow.open();
+    try {
+      const { id } = await slow.running(driver);
+      await driver.liveMigration.recover(id);
+      const emptied = driver.maintenance!.enter(never);
+      const recovered = () => driver.liveMigration.recover(id).catch(({ code }) => code);
+      await expect.poll(recovered, { interval: 5 }).toBe('unavailable');
+      await emptied;
+      await driver.liveMigration.recover(id);
+      await driver.maintenance!.leave();
+      await driver.destroy(id);
+    } finally {
+      await driver.close();
+      await slow.stop();
+    }
+  });
+
   it('goes on with what its answer was lost of', async () => {
     for (const method of ['CreateVM_Task', 'CopyVirtualDisk_Task', 'PowerOnVM_Task'] as const) {
       const driver = drive();

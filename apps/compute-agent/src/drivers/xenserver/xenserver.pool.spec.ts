@@ -247,6 +247,20 @@ describe('maintenance', () => {
     await driver.destroy(id);
   });
 
+  it('is not hindered by a live migration that begins meanwhile', async () => {
+    const slow = await pools.start({ latencies: { pool_migrate: 500 } });
+    const driver = pools.drive({}, slow);
+    const { id } = await pools.running(driver, {}, slow);
+    const emptied = driver.maintenance!.enter(never);
+    const moving = () => Object.values(pools.recordOf(id, slow).current_operations);
+    await expect.poll(moving, { interval: 5 }).toEqual(['pool_migrate']);
+    await expect(driver.liveMigration.recover(id)).rejects.toMatchObject({ code: 'unavailable' });
+    await emptied;
+    expect(slow.double.db.get('host', pools.recordOf(id, slow).resident_on).name_label).toBe('xs2');
+    await driver.liveMigration.recover(id);
+    await driver.destroy(id);
+  });
+
   it('that cannot be had leaves the member as it was', async () => {
     const driver = pools.drive();
     const { id } = await pools.running(driver);
