@@ -195,6 +195,7 @@ export class SimulatedCloud {
       network: new FakeNetworkPlug(),
       images: {
         path: (image, url, signal) => this.giveDisk(image, url, signal),
+        forget: noImageBytes.forget,
         send: (url, bytes) => this.takeDisk(url, bytes),
       },
       facts: () => this.facts(host),

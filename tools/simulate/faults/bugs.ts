@@ -246,7 +246,17 @@ export const bugs: readonly PlantedBug[] = [
   },
   {
     name: 'a destroyed guest stays where it is',
-    driver: (driver) => driving(driver, { destroy: async () => {} }),
+    driver: (driver) => {
+      const unseen = new Set<ServerId>();
+      return driving(driver, {
+        destroy: async (id) => void unseen.add(id),
+        inspect: async (id) => {
+          if (unseen.has(id)) throw new HypervisorError('serverNotOnHost', 'it was to go');
+          return driver.inspect(id);
+        },
+        list: async () => (await driver.list()).filter(({ mark }) => !unseen.has(mark.serverId)),
+      });
+    },
   },
   {
     name: 'what a server that moved left on its source is destroyed at once',

@@ -370,6 +370,7 @@ export class FaultyCloud {
       network: host.plug,
       images: {
         path: noImageBytes.path,
+        forget: noImageBytes.forget,
         send: (url, bytes) =>
           life.call('send a disk', async () => {
             (bytes as Readable).destroy();

@@ -188,7 +188,7 @@ describe('an agent', () => {
     },
   );
 
-  it('says which attempt of a server is to go, by its tombstone or by the operator who gave it up', async () => {
+  it('says which attempt of a server is to go: the one that is there, on a tombstone or given up by an operator', async () => {
     const destroy = vi.spyOn(FakeDriver.prototype, 'destroy');
     await spawned(1);
     await spawned(2);
@@ -197,8 +197,28 @@ describe('an agent', () => {
     desk.discard = [{ serverId: id(2), attempt: 1 }];
     await agent.start();
     await clock.runUntil(() => machine.all().length === 0, seconds(5));
-    expect(destroy.mock.calls.map(String).sort()).toEqual([`${id(1)},2`, `${id(2)},1`]);
+    expect(destroy.mock.calls.map(String).sort()).toEqual([`${id(1)},1`, `${id(2)},1`]);
     destroy.mockRestore();
+  });
+
+  it('says that a server is absent when none of its attempts is left', async () => {
+    await spawned(1);
+    desk.want(1, { tombstone: true, attempt: 3 });
+    const older = machine.guest(id(1))!;
+    const destroy = vi.spyOn(FakeDriver.prototype, 'destroy').mockImplementationOnce(async () => undefined);
+    await agent.start();
+    await clock.runUntil(() => errors.includes(`server ${id(1)}`), seconds(5));
+    expect(desk.facts).toEqual([]);
+    destroy.mockRestore();
+    // Another one that was hidden behind the first.
+    const remove = machine.remove.bind(machine);
+    vi.spyOn(machine, 'remove').mockImplementationOnce((server) => {
+      remove(server);
+      machine.plant({ ...older, mark: { ...older.mark, attempt: 2 } });
+    });
+    await clock.runUntil(() => desk.facts.length > 0, seconds(30));
+    expect(machine.all()).toEqual([]);
+    expect(desk.facts).toEqual([{ serverId: id(1), kind: 'absent' }]);
   });
 
   it('makes a shell for a guest that is on its way after what it is doing for the server', async () => {

@@ -1,7 +1,8 @@
-import { DomainError, mib, type PortId, seconds, unavailable } from '@omnivisor/contracts';
+import { DomainError, type ImageId, mib, type PortId, seconds, unavailable } from '@omnivisor/contracts';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { testGuest } from '../drivers/common/test-guest.js';
 import { HypervisorError } from '../drivers/hypervisor-driver.js';
+import { noImageBytes } from '../images/image-cache.js';
 import { AgentWorld, id } from './agent.fixtures.js';
 import type { Agent } from './agent.js';
 
@@ -30,6 +31,26 @@ describe('an agent that is asked for an action', () => {
     await done(2);
     expect(world.machine.guest(id(1))?.power).toBe('running');
     expect([...world.network.ports.keys()]).toEqual([id(1)]);
+  });
+
+  it.each([
+    ['is here', undefined, 1],
+    ['cannot be made', new HypervisorError('fault', 'broken'), 1],
+    ['is tried again', new HypervisorError('unavailable', 'no answer'), 0],
+  ])('drops the disks of a server that moves here when it %s', async (_, error, times) => {
+    const forget = vi.spyOn(noImageBytes, 'forget');
+    agent = world.agent();
+    const { image } = testGuest(id(1), 'cloud');
+    const disk = { ...image, id: 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b02' as ImageId };
+    world.desk.want(1, { arrival: { root: disk, ephemeral: null, powerOn: true } });
+    if (error) world.machine.failNext('spawn', error);
+    await agent.start();
+    const isTried = () => world.desk.facts.length + world.errors.length > 0;
+    await world.clock.runUntil(isTried, seconds(1));
+    expect(forget.mock.calls).toEqual(Array(times).fill([disk]));
+    await world.clock.runUntil(() => world.desk.facts.length > 0, seconds(30));
+    expect(forget.mock.calls).toEqual([[disk]]);
+    forget.mockRestore();
   });
 
   it('goes on with a suspend that another agent did not live to report', async () => {

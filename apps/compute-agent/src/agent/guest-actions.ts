@@ -116,7 +116,7 @@ export class GuestActions {
       case 'destroy':
       case 'release':
       case 'reportAbsent':
-        return this.leave(action, desired, signal);
+        return this.leave(action, desired, found, signal);
       case 'accept':
         return this.accept(desired, signal);
       case 'reportSpawned':
@@ -164,12 +164,19 @@ export class GuestActions {
   private async leave(
     { kind }: ActionOf<'destroy' | 'release' | 'reportAbsent'>,
     desired: DesiredServer,
+    found: FoundGuest | undefined,
     signal: AbortSignal,
   ): Promise<void> {
     const { serverId, attempt, release, portIds } = desired;
     const leave = this.session.leaveFor({ kind: release ? 'release' : 'destroy', serverId, attempt }, signal);
-    if (kind === 'destroy') await this.work.destroy(serverId, attempt, leave);
+    // The tombstone stands for older attempts too: the one that is here is named.
+    if (kind === 'destroy') await this.work.destroy(serverId, found!.mark.attempt, leave);
     if (kind === 'release') await this.work.release(serverId, leave);
+    const left = kind === 'reportAbsent' ? undefined : await this.look(serverId);
+    if (left && left.mark.attempt === found?.mark.attempt)
+      throw new HypervisorError('fault', `server ${serverId} was to go, and its guest is still there`);
+    // A host may have several attempts, and shows one.
+    if (left) return this.agent.again(serverId);
     await this.guestPorts.unplug(portIds, leave);
     await this.report(desired, { kind: 'absent' });
   }

@@ -20,11 +20,12 @@ export const bytesOf = async (
   image: ImageSnapshot,
   boot: () => Promise<Boot>,
   leave: Leave,
+  isPrivate = false,
 ): Promise<NonNullable<Boot>> => {
   const given = await boot();
   if (!given) throw new NotAskedFor();
   leave.given();
-  await images.path(image, given.imageUrl, leave.signal);
+  await images.path(image, given.imageUrl, leave.signal, isPrivate);
   return given;
 };
 

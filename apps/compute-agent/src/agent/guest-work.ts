@@ -24,11 +24,29 @@ export class GuestWork {
    * @throws what another try may mend: image bytes or a hypervisor that cannot be reached now
    */
   async spawn(desired: DesiredServer, boot: () => Promise<Boot>, leave: Leave): Promise<string | null> {
+    let isTriedAgain = false;
+    try {
+      return await this.make(desired, boot, leave);
+    } catch (error) {
+      isTriedAgain = !leave.signal.aborted && !(error instanceof NotAskedFor);
+      throw error;
+    } finally {
+      if (!isTriedAgain) await this.forgetArrived(desired);
+    }
+  }
+
+  /** The disks that were brought are one server's, and in its guest by now or of no use. */
+  private async forgetArrived({ arrival }: DesiredServer): Promise<void> {
+    for (const disk of [arrival?.root, arrival?.ephemeral]) if (disk) await this.ports.images.forget(disk);
+  }
+
+  private make(desired: DesiredServer, boot: () => Promise<Boot>, leave: Leave): Promise<string | null> {
     const { signal } = leave;
     return this.spawning.use(async () => {
       let given: NonNullable<Boot>;
       try {
-        given = await bytesOf(this.ports, desired.arrival?.root ?? desired.image, boot, leave);
+        const { arrival, image } = desired;
+        given = await bytesOf(this.ports, arrival?.root ?? image, boot, leave, arrival !== undefined);
       } catch (error) {
         if (!isFinalAnswer(error)) throw error;
         this.ports.onError(`spawning server ${desired.serverId}`, error);

@@ -30,9 +30,12 @@ export interface NetworkPlug {
 export interface ImageCache {
   /**
    * Path of the image's bytes; fetches them from `url` when they are not here yet, and checks their SHA-512.
+   * @param isPrivate it is the disk of one server that moves here, and stays until it is forgotten
    * @throws DomainError `unavailable` when they cannot be had now
    */
-  path(image: ImageSnapshot, url: string, signal: AbortSignal): Promise<string>;
+  path(image: ImageSnapshot, url: string, signal: AbortSignal, isPrivate?: boolean): Promise<string>;
+  /** The bytes of a disk that has moved here are no longer needed. Of one that is not here: succeeds. */
+  forget(image: ImageSnapshot): Promise<void>;
   /**
    * Sends a disk to `url`. The stream ends or is destroyed.
    * @throws DomainError `unavailable` when it cannot be sent now, another kind when it is not wanted

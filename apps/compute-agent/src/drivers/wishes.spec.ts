@@ -1,6 +1,6 @@
 import { type HardwareWish, hardwareWishes, ServerId } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
-import { testGuest } from './common/test-guest.js';
+import { fileSource, testGuest } from './common/test-guest.js';
 import { hardwareFor } from './hyperv/hardware.js';
 import type { GuestSpec } from './hypervisor-driver.js';
 import { devicesFor } from './qemu/devices.js';
@@ -170,6 +170,13 @@ describe.each(BACKENDS)('wishes of images and flavors on %s', (backend) => {
       if (servedBy.includes(backend)) expect([key, answer]).toEqual([key, null]);
       else expect(answer).toContain(otherWords(backend, name) ?? `${key}=${value}`);
     }
+  });
+
+  it('a kernel from outside is served, or refused', () => {
+    const directBoot = { kernel: fileSource('/nonexistent'), ramdisk: null, commandLine: null };
+    const plan = () => PLANS[backend]({ ...base, directBoot });
+    if (['qemu', 'xen'].includes(backend)) expect(plan).not.toThrow();
+    else expect(plan).toThrow('a kernel outside of the disk');
   });
 
   it.each([

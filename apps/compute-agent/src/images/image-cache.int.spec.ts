@@ -61,6 +61,21 @@ describe('image bytes on a host', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
+  it('of one server that moves here are kept apart, and go when it is here', async () => {
+    const cache = new FileImageCache(folder);
+    await cache.forget(image);
+    const shared = await cache.path(image, url(), never);
+    const disk = { ...image, id: 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b02' } as ImageSnapshot;
+    const other = { ...image, id: 'b9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b03' } as ImageSnapshot;
+    const paths = await Promise.all([disk, other].map((each) => cache.path(each, url(), never, true)));
+    expect(new Set([shared, ...paths]).size).toBe(3);
+    expect(await cache.path(disk, url(), never, true)).toBe(paths[0]);
+    expect(requests).toBe(3);
+    await cache.forget(disk);
+    await cache.forget(image);
+    expect((await readdir(folder)).map((name) => join(folder, name)).sort()).toEqual([shared, paths[1]].sort());
+  });
+
   it('go a day after the last guest was made of them, unless one still needs them', async () => {
     const cache = new FileImageCache(folder);
     const old = new Date(Date.now() - 25 * 3_600_000);

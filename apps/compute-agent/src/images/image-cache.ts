@@ -38,7 +38,7 @@ interface Expected {
 /**
  * Image bytes under the hash that they have: one file, read only, fetched once however many servers wait for it. The image's
  * own are known by the log; a form made of them is another one each time it is made, so the image service is asked which. A file is there whole or not at all, and as long as a guest needs it (guests have links to it) or
- * has needed it in the last day.
+ * has needed it in the last day; the disk of a server that moves here until its guest is made.
  */
 export class FileImageCache implements ImageCache {
   private readonly fetching = new Map<string, Promise<CachedImage>>();
@@ -47,16 +47,26 @@ export class FileImageCache implements ImageCache {
 
   readonly send = sendImage;
 
-  async path(image: ImageSnapshot, url: string, signal: AbortSignal): Promise<string> {
-    return (await this.get(image, url, signal)).path;
+  async path(image: ImageSnapshot, url: string, signal: AbortSignal, isPrivate = false): Promise<string> {
+    return (await this.get(image, url, signal, isPrivate)).path;
+  }
+
+  async forget(image: ImageSnapshot): Promise<void> {
+    const names = await readdir(this.folder).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return [];
+      throw error;
+    });
+    for (const name of names)
+      if (name.startsWith(privateName(image))) await rm(join(this.folder, name), { force: true });
   }
 
   /** @throws DomainError `unavailable` when the bytes cannot be had now */
-  async get(image: ImageSnapshot, url: string, signal: AbortSignal): Promise<CachedImage> {
+  async get(image: ImageSnapshot, url: string, signal: AbortSignal, isPrivate = false): Promise<CachedImage> {
     if (!HASH.test(image.sha512)) throw unavailable(`image ${image.id} has no bytes yet`);
     const format = (new URL(url).searchParams.get('format') ?? image.diskFormat).replace(/[^a-z0-9-]/g, '');
     const expected = format === image.diskFormat ? ownOf(image) : await unlessAborted(this.ask(image, url), signal);
-    const path = join(this.folder, `${expected.hash}.${format}`);
+    // Apart from images, and disks of others, that have the same bytes: it goes before they do.
+    const path = join(this.folder, `${isPrivate ? privateName(image) : ''}${expected.hash}.${format}`);
     const running = this.fetching.get(path);
     if (running) return unlessAborted(running, signal);
     const run = this.ensure(path, image, url, expected)
@@ -143,6 +153,8 @@ export class FileImageCache implements ImageCache {
   }
 }
 
+const privateName = ({ id }: ImageSnapshot): string => `${id} `;
+
 const ownOf = ({ sha512, size }: ImageSnapshot): Expected => ({ algorithm: 'sha512', hash: sha512, size });
 
 const expectedOf = (headers: Headers, image: ImageSnapshot): Expected => {
@@ -163,4 +175,8 @@ const unlessAborted = <T>(work: Promise<T>, signal: AbortSignal): Promise<T> =>
   });
 
 /** For hypervisors that keep no bytes (the fake one): every image is there. */
-export const noImageBytes: ImageCache = { path: async (image) => `/nonexistent/${image.id}`, send: sendImage };
+export const noImageBytes: ImageCache = {
+  path: async (image) => `/nonexistent/${image.id}`,
+  forget: async () => undefined,
+  send: sendImage,
+};

@@ -24,7 +24,7 @@ export const imageSource = (
 ): ImageSource => {
   const path = async (signal: AbortSignal): Promise<string> => {
     try {
-      return await images.path(image, url, signal);
+      return await images.path(image, url, signal, isPrivate);
     } catch (error) {
       if (signal.aborted) throw new HypervisorError('fault', 'the call was aborted', undefined, { cause: error });
       if (!(error instanceof DomainError) || error.kind !== 'unavailable') throw error;

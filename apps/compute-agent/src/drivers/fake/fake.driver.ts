@@ -153,11 +153,12 @@ export class FakeDriver implements HypervisorDriver {
     });
   }
 
-  destroy(id: ServerId): Promise<void> {
+  destroy(id: ServerId, attempt?: number): Promise<void> {
     return this.host.oneAtATime.run(id, async () => {
       await this.machine.work('destroy');
       const guest = this.machine.guest(id);
-      if (guest && this.host.isOurs(guest)) this.machine.remove(id);
+      const isMeant = guest && this.host.isOurs(guest) && (attempt === undefined || guest.mark.attempt === attempt);
+      if (isMeant) this.machine.remove(id);
     });
   }
 

@@ -44,7 +44,10 @@ export const refuseAborted = (signal: AbortSignal): void => {
   if (signal.aborted) throw new HypervisorError('fault', 'it was aborted');
 };
 
-/** A new disk in the guest's folder with the bytes of a source; each has a name of its own. */
+/**
+ * A new disk in the guest's folder with the bytes of a source; each has a name of its own.
+ * @returns its path, and the images that it stands on
+ */
 export const diskFrom = async (
   on: ReadyNode,
   id: ServerId,
@@ -52,11 +55,12 @@ export const diskFrom = async (
   source: ImageSource,
   size: number,
   signal: AbortSignal,
-): Promise<{ path: string; image: string }> => {
+): Promise<{ path: string; images: string[] }> => {
+  const to = on.paths.guest(id, `${kind}-${randomUUID().slice(0, 8)}`);
+  if (source.isPrivate) return { path: await on.disks.own(source, to, size, signal), images: [] };
   const image = await on.disks.image(source, signal);
   refuseAborted(signal);
-  const path = await on.disks.above(image, on.paths.guest(id, `${kind}-${randomUUID().slice(0, 8)}`), size);
-  return { path, image };
+  return { path: await on.disks.above(image, to, size), images: [image] };
 };
 
 export const writeIso = async (on: ReadyNode, { mark, configDrive }: GuestSpec): Promise<string | null> => {
@@ -95,7 +99,7 @@ export const build = async (
     ephemeral: second?.path ?? null,
     configDrive: await writeIso(on, spec),
     slot: null,
-    images: [made.image, ...(second ? [second.image] : [])],
+    images: [...made.images, ...(second?.images ?? [])],
     ports: Object.fromEntries(spec.nics.map((nic) => [nic.portId, plainMac(nic.mac)])),
     disks: {},
     adopted: false,

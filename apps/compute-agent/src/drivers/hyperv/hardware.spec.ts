@@ -1,7 +1,7 @@
 import { gib, mib, ServerId } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
 import { fileSource, tapNic, testGuest } from '../common/test-guest.js';
-import type { GuestSpec } from '../hypervisor-driver.js';
+import { type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
 import { hardwareFor, memoryFor, wireFor } from './hardware.js';
 
 const id = ServerId.parse('0c2c7a4e-52a3-4b8e-8f4d-000000000001');
@@ -78,7 +78,8 @@ describe('where a port ends', () => {
     expect(wireFor(flat, { physnet1: 'External' })).toEqual({ switch: 'External', vlan: null });
   });
   it('is refused without a mapping, for a tap, and for a foreign model', () => {
-    expect(() => wireFor(nic, {})).toThrow(unsupported);
+    const words = 'Hyper-V cannot serve a physical network that is mapped to no switch';
+    expect(() => wireFor(nic, {})).toThrow(new HypervisorError('unsupported', words, 'physnet1'));
     expect(() => wireFor(tapNic('port', 'tap'), { physnet1: 'External' })).toThrow(unsupported);
     expect(() => wireFor({ ...nic, model: 'virtio' }, { physnet1: 'External' })).toThrow(unsupported);
   });

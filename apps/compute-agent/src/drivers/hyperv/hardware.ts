@@ -17,8 +17,8 @@ export interface Memory {
   readonly dynamic: { readonly minimum: MiB; readonly maximum: MiB } | null;
 }
 
-const refuse = (what: string): never => {
-  throw new HypervisorError('unsupported', `Hyper-V cannot serve ${what}`);
+const refuse = (what: string, native?: string): never => {
+  throw new HypervisorError('unsupported', `Hyper-V cannot serve ${what}`, native);
 };
 
 export const SERVED: ServedWishes = {
@@ -82,7 +82,7 @@ export const wireFor = (nic: GuestNic, switches: Readonly<Record<string, string>
   if (nic.model !== null && !/^(netvsc|hyperv)$/.test(nic.model)) refuse(`hw_vif_model=${nic.model}`);
   if (attachment.kind !== 'provider') return refuse('a network that is not flat or vlan');
   const name = switches[attachment.physicalNetwork];
-  if (!name) return refuse(`the physical network ${attachment.physicalNetwork}: it is mapped to no switch`);
+  if (!name) return refuse('a physical network that is mapped to no switch', attachment.physicalNetwork);
   return { switch: name, vlan: attachment.networkType === 'vlan' ? attachment.segmentationId : null };
 };
 

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gib, mib, ms, ServerId } from '@omnivisor/contracts';
@@ -364,6 +364,25 @@ it('freezes the file systems of a guest that can, for a snapshot, and not those 
     disk.stream.destroy();
   }
   expect(machineOf(host, spec.id).snapshots).toEqual([]);
+});
+
+it("has the disk of a server that moves here as the guest's own, and no copy of it", async () => {
+  const host = await hostWith();
+  const folder = host.local('C:\\ProgramData\\Omnivisor\\images');
+  for (const [format, size, wanted] of [
+    ['vhdx', gib(0), { format: 'VHDX', size: 64 << 20 }],
+    ['vhdx', gib(1), { format: 'VHDX', size: 1024 ** 3 }],
+    ['vhd', gib(1), { format: 'VHDX', size: 1024 ** 3 }],
+  ] as const) {
+    const driver = driverOver([host], { generation: format === 'vhd' ? 1 : 2 });
+    const spec = guest({ disks: rootFrom({ ...images.record(64 << 20, format), isPrivate: true }, size) });
+    await driver.spawn(spec, never);
+    const { path } = machineOf(host, spec.id).drives.find((d: { kind: string }) => d.kind === 'HardDiskDrive');
+    expect(host.disks.info(host.local(path))).toMatchObject({ ...wanted, parent: null });
+    expect(readdirSync(join(host.local(path), '..')).filter((name) => /vhdx?$/.test(name))).toHaveLength(1);
+    expect(existsSync(folder) ? readdirSync(folder) : []).toEqual([]);
+    await driver.destroy(spec.id);
+  }
 });
 
 it('keeps the copy of an image while a guest stands on it, and for a day after', async () => {

@@ -62,7 +62,7 @@ const replaceDisks = async (guests: Guests, guest: Guest, spec: GuestSpec, signa
       root: made.path,
       ephemeral: second?.path ?? null,
       configDrive,
-      images: [made.image, ...(second ? [second.image] : [])],
+      images: [...made.images, ...(second?.images ?? [])],
     });
   } catch (error) {
     await sweep(on, mark);
@@ -94,7 +94,7 @@ export const rescue = async (
     const made = await diskFrom(on, mark.serverId, 'rescue', root.source, root.size * GIB, signal);
     refuseAborted(signal);
     const configDrive = (await writeIso(on, spec)) ?? mark.configDrive;
-    const rescued = { ...mark, stage: 'rescued' as const, rescue: made.path, images: [...mark.images, made.image] };
+    const rescued = { ...mark, stage: 'rescued' as const, rescue: made.path, images: [...mark.images, ...made.images] };
     await guests.write(guest, rescued);
     await on.disks.insert(vm.Id, vm.Generation, configDrive);
     await start({ ...guest, mark: rescued });

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { HypervisorError } from '../hypervisor-driver.js';
 import { chooseCpus, refuseSets, sharedCpus } from './dedicated-cpus.js';
 import type { MachineCpu } from './machine-cpus.js';
 
@@ -36,7 +37,8 @@ describe('CPUs for a guest', () => {
       spec(2, { 'hw:cpu_policy': 'shared' }, { hw_cpu_policy: 'dedicated' }),
     ])
       expect(() => choose(wanted)).toThrow(unsupported);
-    expect(() => choose(spec(1), [], [])).toThrow(unsupported);
+    const none = new HypervisorError('unsupported', 'this host has no dedicated CPUs', 'OMNIVISOR_CPU_DEDICATED_SET');
+    expect(() => choose(spec(1), [], [])).toThrow(none);
   });
 
   it('are whole cores of one memory node as far as can be, and of the node with the least room', () => {

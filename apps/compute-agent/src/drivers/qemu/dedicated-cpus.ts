@@ -57,7 +57,7 @@ export const chooseCpus = (
   if (policy === 'shared') return null;
   const { vcpus } = spec.flavor;
   if (dedicated.length === 0)
-    throw new HypervisorError('unsupported', 'this host has no dedicated CPUs (OMNIVISOR_CPU_DEDICATED_SET)');
+    throw new HypervisorError('unsupported', 'this host has no dedicated CPUs', 'OMNIVISOR_CPU_DEDICATED_SET');
   const isThreaded = hasThreads(machine.filter(({ cpu }) => dedicated.includes(cpu)));
   if (threads === 'isolate' && isThreaded)
     throw new HypervisorError(

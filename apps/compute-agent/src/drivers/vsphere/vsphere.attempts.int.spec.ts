@@ -271,6 +271,17 @@ describe.skipIf(noSimulator)(
       expect(await vcenter.vmsOf(id)).toEqual([]);
     });
 
+    it('of a whole cluster become its own when it starts them', async () => {
+      const spec = await vcenter.running(other());
+      const whole = drive({ member: null });
+      const place = async () => JSON.parse((await vcenter.vmsOf(spec.id))[0]!.state!).place as string;
+      expect(await place()).toBe(vcenter.place.members[1]!.place);
+      await whole.reboot(spec.id, 'hard', spec.nics);
+      expect(await place()).toBe(vcenter.place.cluster.place);
+      expect(await whole.inspect(spec.id)).toMatchObject({ mark: spec.mark, power: 'running' });
+      await whole.destroy(spec.id);
+    });
+
     it('are the newest one although an older one was seen before', async () => {
       const source = drive();
       const whole = drive({ member: null });

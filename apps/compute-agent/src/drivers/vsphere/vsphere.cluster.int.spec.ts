@@ -54,6 +54,24 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
     await first.destroy(spec.id);
   });
 
+  it('refuses in a rebuild and a rescue what it refuses in a spawn, and leaves the guest as it was', async () => {
+    const driver = drive();
+    const spec = await vcenter.running(driver);
+    const mark = { ...spec.mark, build: 1 };
+    const kernel = spec.disks.root.source;
+    for (const [change, words] of [
+      [{ directBoot: { kernel, ramdisk: null, commandLine: null } }, 'a kernel outside of the disk'],
+      [{ image: { ...spec.image, properties: { hw_watchdog_action: 'reset' } } }, 'hw_watchdog_action=reset'],
+    ] as const) {
+      const refused = { code: 'unsupported', message: expect.stringContaining(words) };
+      await expect(driver.spawn({ ...vcenter.guest(newId()), ...change }, never)).rejects.toMatchObject(refused);
+      await expect(driver.rebuilding.rebuild({ ...spec, ...change, mark }, never)).rejects.toMatchObject(refused);
+      await expect(driver.rescuing.rescue({ ...spec, ...change }, never)).rejects.toMatchObject(refused);
+    }
+    expect(await driver.inspect(spec.id)).toMatchObject({ mark: spec.mark, power: 'running', stage: 'settled' });
+    await driver.destroy(spec.id);
+  });
+
   it('is not guessed at: what is configured has to be there', async () => {
     for (const [change, words] of [
       [{ member: 'esx9' }, 'the cluster has no member esx9'],
@@ -238,7 +256,9 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
       const { addresses } = nic.guard!;
       const refused = async (driver: VsphereDriver, wanted: GuestNic) => {
         const spec = vcenter.guest(newId(), { nics: [wanted] });
-        await expect(driver.spawn(spec, never)).rejects.toMatchObject({ code: 'unsupported' });
+        // What operators call their networks is for the log.
+        const message = expect.not.stringMatching(/physnet/);
+        await expect(driver.spawn(spec, never)).rejects.toMatchObject({ code: 'unsupported', message });
         expect(await vcenter.leftovers(spec.mark.serverId, 0)).toEqual([]);
       };
       await refused(drive({ createPortGroups: false }), nic);
@@ -313,6 +333,25 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
       await leave();
     } finally {
       for (const each of [driver, other]) await each.close();
+      await slow.stop();
+    }
+  });
+
+  it('is left without a live migration that begins meanwhile', async () => {
+    const slow = await VcenterUnderTest.start('-delay', 'EnterMaintenanceMode=1000');
+    const driver = slow.open();
+    try {
+      const { id } = await slow.running(driver);
+      await driver.liveMigration.recover(id);
+      const emptied = driver.maintenance!.enter(never);
+      const recovered = () => driver.liveMigration.recover(id).catch(({ code }) => code);
+      await expect.poll(recovered, { interval: 5 }).toBe('unavailable');
+      await emptied;
+      await driver.liveMigration.recover(id);
+      await driver.maintenance!.leave();
+      await driver.destroy(id);
+    } finally {
+      await driver.close();
       await slow.stop();
     }
   });

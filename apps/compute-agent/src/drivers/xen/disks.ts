@@ -6,7 +6,7 @@ import { writeConfigDrive } from '../common/config-drive.js';
 import { type GuestSpec, HypervisorError, type ImageSource } from '../hypervisor-driver.js';
 import type { Boot, Definition } from './definition.js';
 import type { Guests } from './guests.js';
-import { DISK_FROM, FORMAT_DISK, TAKE_IMAGE, WRITE_FILE } from './scripts.js';
+import { DISK_FROM, FORGET_IMAGE, FORMAT_DISK, TAKE_IMAGE, WRITE_FILE } from './scripts.js';
 
 const MIB = 1024 ** 2;
 const GIB = 1024 ** 3;
@@ -52,10 +52,15 @@ export const fileFrom = async (
   if (await isMissing())
     await guests.images.run(image.sha256, async () => {
       refuseAborted(signal);
-      for (let tries = 0; await isMissing(); tries++) {
-        refuseAborted(signal);
-        if (tries === IMAGE_TRIES) throw new HypervisorError('fault', 'an image does not stay on the host');
-        await bring(guests, source, signal);
+      try {
+        for (let tries = 0; await isMissing(); tries++) {
+          refuseAborted(signal);
+          if (tries === IMAGE_TRIES) throw new HypervisorError('fault', 'an image does not stay on the host');
+          await bring(guests, source, signal);
+        }
+      } finally {
+        // An image of the same bytes is brought again.
+        if (source.isPrivate) await guests.host.call(FORGET_IMAGE, [guests.root, image.sha256]);
       }
     });
   refuseAborted(signal);

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { ServerId } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
 import { fileSource, tapNic, testGuest } from '../common/test-guest.js';
+import { HypervisorError } from '../hypervisor-driver.js';
 import { domainTypeFor, nicFor } from './hardware.js';
 
 const all = { pv: true, pvh: true, hvm: true };
@@ -67,7 +68,9 @@ describe('a port', () => {
   it('is refused where nothing can serve or guard it', () => {
     const guard = { addresses: [{ mac: 'fa:16:3e:00:00:01', ip: '10.0.0.0/24' }], rules: [] };
     expect(() => nicFor({ ...port('flat', null), guard }, bridges)).toThrow('pair that is a network');
-    expect(() => nicFor(port('flat', null, 'physnet2'), bridges)).toThrow('mapped to no bridge');
+    expect(() => nicFor(port('flat', null, 'physnet2'), bridges)).toThrow(
+      new HypervisorError('unsupported', 'Xen cannot serve a physical network that is mapped to no bridge', 'physnet2'),
+    );
     expect(() => nicFor(tapNic('p', 'tap'), bridges)).toThrow('neither flat nor vlan');
     expect(() => nicFor({ ...port('flat', null), model: 'e1000' }, bridges)).toThrow('hw_vif_model=e1000');
   });

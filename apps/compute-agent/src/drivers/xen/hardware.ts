@@ -5,8 +5,8 @@ import type { DomainType, Nic } from './definition.js';
 /** Types of domains that the host can run. */
 export type Capabilities = Readonly<Record<DomainType, boolean>>;
 
-const refuse = (what: string): never => {
-  throw new HypervisorError('unsupported', `Xen cannot serve ${what}`);
+const refuse = (what: string, native?: string): never => {
+  throw new HypervisorError('unsupported', `Xen cannot serve ${what}`, native);
 };
 
 export const SERVED: ServedWishes = {
@@ -59,7 +59,7 @@ export const nicFor = (nic: GuestNic, bridges: Readonly<Record<string, string>>)
   if (attachment.kind !== 'provider') return refuse('a network that is neither flat nor vlan');
   const { physicalNetwork } = attachment;
   if (!Object.hasOwn(bridges, physicalNetwork))
-    return refuse(`the physical network ${physicalNetwork}: it is mapped to no bridge`);
+    return refuse('a physical network that is mapped to no bridge', physicalNetwork);
   const bridge = bridges[physicalNetwork];
   const vlan = attachment.networkType === 'vlan' ? attachment.segmentationId : null;
   const bridgeNumber = [...new Set(Object.values(bridges))].indexOf(bridge!);

@@ -291,6 +291,10 @@ truncate -s "$2" "$new"
 if [ "$(sha256sum <"$new" | cut -d' ' -f1)" != "$1" ]; then echo 'the bytes are not those of the image' >&2; exit 1; fi
 mv "$new" "$root/images/$1"`;
 
+/** The bytes of a disk that is in a guest's folder by now are no image: $1 SHA-256. */
+export const FORGET_IMAGE = `${START}
+rm -f "$root/images/$1"`;
+
 /** A disk from an image: $1 the new file, $2 SHA-256 of the image, $3 bytes; 0: as the image. \`missing\` when it is not there. */
 export const DISK_FROM = guestScript(`
 [ -e "$root/images/$2" ] || { echo missing; exit; }

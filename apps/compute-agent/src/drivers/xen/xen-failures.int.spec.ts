@@ -148,6 +148,27 @@ describe('a Xen host that fails', { timeout: 30_000 }, () => {
     expect(double.leftovers(server)).toEqual([]);
   });
 
+  it('keeps no copy of the disk of a server that moves here, also when it could not be used', async () => {
+    const moved = join(double.folder, 'moved.raw');
+    writeFileSync(moved, 'the disk of one server');
+    truncateSync(moved, 2 << 20);
+    const images = () => readdirSync(join(double.root, 'images'));
+    const before = images();
+    const source = { ...fileSource(moved), isPrivate: true };
+    const comes = { ...spec(ServerId.parse(randomUUID())), disks: rootFrom(source) };
+    await xen.spawn(comes, never);
+    expect(images()).toEqual(before);
+    await xen.destroy(comes.mark.serverId);
+    const aborted = new AbortController();
+    const path = async (signal: AbortSignal) => {
+      aborted.abort();
+      return source.path(signal);
+    };
+    const given = { ...comes, disks: rootFrom({ ...source, path }) };
+    await expect(xen.spawn(given, aborted.signal)).rejects.toMatchObject({ code: 'fault' });
+    expect(images()).toEqual(before);
+  });
+
   it('is sent an image once, however many guests wait for it', async () => {
     writeFileSync(image, 'another image');
     const servers = [1, 2, 3].map(() => ServerId.parse(randomUUID()));

@@ -336,7 +336,7 @@ export class XenServerDriver implements HypervisorDriver {
     const making = new Making({ xapi, cloudId, place, guests, devices, storage, disks, power, host });
     const changing = new Changing(guests, devices, storage, disks, power, host, making, stateDir);
     const sending = new Sending(xapi, guests, devices);
-    const migration = new Migration(xapi, guests, place, devices, storage, disks, power, making, sending);
+    const migration = new Migration(xapi, guests, place, devices, storage, disks, power, making, sending, host);
     const adopting = new Adopting(xapi, guests, place, devices, storage);
     const observation = new Observation(xapi, place, devices);
     return { guests, devices, disks, power, making, changing, migration, sending, adopting, observation };

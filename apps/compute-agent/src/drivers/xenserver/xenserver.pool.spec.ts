@@ -39,6 +39,24 @@ describe('a pool', () => {
     await first.destroy(spec.id);
   });
 
+  it('refuses in a rebuild and a rescue what it refuses in a spawn, and leaves the guest as it was', async () => {
+    const driver = pools.drive();
+    const spec = await pools.running(driver);
+    const mark = { ...spec.mark, build: 1 };
+    const kernel = spec.disks.root.source;
+    for (const [change, words] of [
+      [{ directBoot: { kernel, ramdisk: null, commandLine: null } }, 'a kernel outside of the disk'],
+      [{ image: { ...spec.image, properties: { hw_watchdog_action: 'reset' } } }, 'hw_watchdog_action=reset'],
+    ] as const) {
+      const refused = { code: 'unsupported', message: expect.stringContaining(words) };
+      await expect(driver.spawn({ ...pools.first.guest(newId()), ...change }, never)).rejects.toMatchObject(refused);
+      await expect(driver.rebuilding.rebuild({ ...spec, ...change, mark }, never)).rejects.toMatchObject(refused);
+      await expect(driver.rescuing.rescue({ ...spec, ...change }, never)).rejects.toMatchObject(refused);
+    }
+    expect(await driver.inspect(spec.id)).toMatchObject({ mark: spec.mark, power: 'running', stage: 'settled' });
+    await driver.destroy(spec.id);
+  });
+
   it('says what is wrong with its configuration', async () => {
     for (const [change, words] of [
       [{ member: 'xs9' }, 'the pool has no member xs9'],
@@ -88,6 +106,29 @@ describe('a pool', () => {
       await driver.destroy(id);
       expect(await pools.first.leftovers(id, 0)).toEqual([]);
     }
+  });
+});
+
+describe('a member that leaves', () => {
+  it('takes no guests along that its agent had, and those of the pool then say so', async () => {
+    const own = await pools.start();
+    const second = pools.drive({ member: 'xs2' }, own);
+    const [quiet, changed] = [await pools.running(second, {}, own), await pools.running(second, {}, own)];
+    const whole = pools.drive({ member: null }, own);
+    const { place } = pools.stateOf(changed.id, own);
+    await whole.reboot(changed.id, 'hard', changed.nics);
+    expect([pools.stateOf(quiet.id, own).place, pools.stateOf(changed.id, own).place]).toEqual([
+      place,
+      own.double.db.all('pool')[0]![1].uuid,
+    ]);
+    for (const { id } of [quiet, changed]) own.double.moveVm(pools.recordOf(id, own).uuid, 0);
+    own.double.db.destroy('host', own.double.host(1));
+    await whole.inventory();
+    for (const { id } of [quiet, changed])
+      expect(await whole.inspect(id)).toMatchObject({ power: 'running', stage: 'settled' });
+    const next = pools.drive({ member: null }, own);
+    expect((await next.list()).map(({ mark }) => mark.serverId)).toEqual([changed.id]);
+    for (const { id } of [quiet, changed]) await whole.destroy(id);
   });
 });
 
@@ -222,6 +263,20 @@ describe('maintenance', () => {
     }
     expect(pools.recordOf(id, own).resident_on).toBe(own.double.host(1));
     await driver.maintenance!.leave();
+    await driver.destroy(id);
+  });
+
+  it('is not hindered by a live migration that begins meanwhile', async () => {
+    const slow = await pools.start({ latencies: { pool_migrate: 500 } });
+    const driver = pools.drive({}, slow);
+    const { id } = await pools.running(driver, {}, slow);
+    const emptied = driver.maintenance!.enter(never);
+    const moving = () => Object.values(pools.recordOf(id, slow).current_operations);
+    await expect.poll(moving, { interval: 5 }).toEqual(['pool_migrate']);
+    await expect(driver.liveMigration.recover(id)).rejects.toMatchObject({ code: 'unavailable' });
+    await emptied;
+    expect(slow.double.db.get('host', pools.recordOf(id, slow).resident_on).name_label).toBe('xs2');
+    await driver.liveMigration.recover(id);
     await driver.destroy(id);
   });
 

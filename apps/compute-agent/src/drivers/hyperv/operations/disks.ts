@@ -57,18 +57,45 @@ export class HostDisks {
 
   /** The bytes of an image on the host, fetched by the host itself and once however many ask. */
   async image(source: ImageSource, signal: AbortSignal): Promise<string> {
-    const { format } = source;
-    if (format !== 'vhd' && format !== 'vhdx')
-      throw new HypervisorError('unsupported', `Hyper-V cannot read an image of disk format ${format}`);
     const { sha256, size } = await source.digest();
-    const path = this.paths.image(sha256, format);
+    const path = this.paths.image(sha256, formatOf(source));
     await this.fetching.run(path, async () => {
       await this.host.run('New-HostFolder', { Path: this.paths.images });
-      await this.host.run('Receive-HostImage', { Url: source.url, Sha256: sha256, Size: size, Path: path }, signal);
+      await this.receive(source, { sha256, size }, path, signal);
     });
+    return path;
+  }
+
+  private async receive(
+    { url }: ImageSource,
+    { sha256, size }: { readonly sha256: string; readonly size: number },
+    path: string,
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.host.run('Receive-HostImage', { Url: url, Sha256: sha256, Size: size, Path: path }, signal);
     const { ParentPath } = await this.info(path);
     if (ParentPath) throw new HypervisorError('fault', 'the image refers to another file');
-    return path;
+  }
+
+  /**
+   * The disk of one server, which moves here: its bytes are the guest's disk, and no image that others stand on.
+   * @param size bytes; 0: as long as it is
+   * @returns its path
+   */
+  async own(source: ImageSource, path: string, size: number, signal: AbortSignal): Promise<string> {
+    const brought = `${path}.${formatOf(source)}`;
+    await this.receive(source, await source.digest(), brought, signal);
+    const info = await this.info(brought);
+    refuseLarger(info.Size, size);
+    if (size === 0 || size === info.Size) return brought;
+    // A VHD cannot become as large as a VHDX.
+    const whole = extensionOf(brought) === 'vhd' ? `${path}.vhdx` : brought;
+    if (whole !== brought) {
+      await this.copy(brought, whole);
+      await this.host.run('Remove-HostItem', { Path: brought });
+    }
+    await this.resize(whole, size);
+    return whole;
   }
 
   async info(path: string): Promise<z.output<typeof Vhd>> {
@@ -82,11 +109,7 @@ export class HostDisks {
    */
   async above(parent: string, path: string, size: number): Promise<string> {
     const info = await this.info(parent);
-    if (size > 0 && info.Size > size)
-      throw new HypervisorError(
-        'fault',
-        `the image needs ${Math.ceil(info.Size / GIB)} GiB, the flavor's disk has ${Math.floor(size / GIB)} GiB`,
-      );
+    refuseLarger(info.Size, size);
     const same = size === 0 || size === info.Size;
     if (extensionOf(parent) === 'vhd' && !same) {
       const whole = `${path}.vhdx`;
@@ -203,6 +226,19 @@ export class HostDisks {
       });
   }
 }
+
+const formatOf = ({ format }: ImageSource): 'vhd' | 'vhdx' => {
+  if (format === 'vhd' || format === 'vhdx') return format;
+  throw new HypervisorError('unsupported', `Hyper-V cannot read an image of disk format ${format}`);
+};
+
+const refuseLarger = (needed: number, size: number): void => {
+  if (size > 0 && needed > size)
+    throw new HypervisorError(
+      'fault',
+      `the image needs ${Math.ceil(needed / GIB)} GiB, the flavor's disk has ${Math.floor(size / GIB)} GiB`,
+    );
+};
 
 /** Windows keeps a file for a moment after its last user is gone. */
 export const isInUse = (error: unknown): boolean =>

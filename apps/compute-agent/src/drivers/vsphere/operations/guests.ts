@@ -141,8 +141,12 @@ export class Guests {
     return guest;
   }
 
-  /** Writes all that is known of a guest, and what else of it changes, at one moment. */
-  async write(guest: Guest, state: GuestState, spec: ArgumentObject = {}): Promise<Guest> {
+  /**
+   * Writes all that is known of a guest, and what else of it changes, at one moment. What the agent of a member has left gets
+   * the place of the cluster, which stays when the member leaves.
+   */
+  async write(guest: Guest, given: GuestState, spec: ArgumentObject = {}): Promise<Guest> {
+    const state = { ...given, place: this.place.own(given.place) };
     await this.updates.run(guest.vm.ref, 'ReconfigVM_Task', {
       spec: { ...spec, extraConfig: [extraConfig(STATE_KEY, JSON.stringify(state))] },
     });

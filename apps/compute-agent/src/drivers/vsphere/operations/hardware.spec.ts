@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { machineFor } from './hardware.js';
 
 const machine = (properties: Record<string, string>, extraSpecs: Record<string, string> = {}, vcpus = 4) =>
-  machineFor({ vcpus, memoryMib: 512, extraSpecs, properties: canonicalProperties(properties) });
+  machineFor({ vcpus, memoryMib: 512, extraSpecs, properties: canonicalProperties(properties), directBoot: false });
 
 describe('the hardware of a guest', () => {
   it('is what runs best when nothing is asked for', () => {

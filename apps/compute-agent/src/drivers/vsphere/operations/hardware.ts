@@ -9,6 +9,8 @@ export interface MachineWish {
   readonly extraSpecs: Readonly<Record<string, string>>;
   /** Of the image. */
   readonly properties: Readonly<Record<string, string>>;
+  /** The image has a kernel of its own. */
+  readonly directBoot: boolean;
 }
 
 export interface Machine {
@@ -22,11 +24,12 @@ export interface Machine {
   readonly policy: string | null;
 }
 
-export const wishOf = ({ flavor, image }: GuestSpec): MachineWish => ({
+export const wishOf = ({ flavor, image, directBoot }: GuestSpec): MachineWish => ({
   vcpus: flavor.vcpus,
   memoryMib: flavor.memory,
   extraSpecs: flavor.extraSpecs,
   properties: image.properties,
+  directBoot: directBoot !== null,
 });
 
 const refuse = (what: string): never => {
@@ -83,6 +86,7 @@ export const machineFor = (wish: MachineWish): Machine => {
   const { properties, extraSpecs } = wish;
   const property = (name: string, otherwise: string) => properties[name] ?? otherwise;
   refuseWishes(properties, extraSpecs);
+  if (wish.directBoot) refuse('a kernel outside of the disk');
 
   const secureBoot =
     property('os_secure_boot', 'disabled') === 'required' || extraSpecs['os:secure_boot'] === 'required';

@@ -188,6 +188,14 @@ export class Host {
     return member ? 'the member is in maintenance mode' : 'every member is in maintenance mode';
   }
 
+  /** @throws HypervisorError `unavailable` while the vCenter empties this member: it moves what runs there by itself */
+  async refuseEmptying(member: Ref | null): Promise<void> {
+    if (!member) return;
+    for (const task of listOf(await this.read.one(member, 'recentTask')) as Ref[])
+      if (await this.updates.isUnderWay(task, (name) => /enterMaintenance/i.test(name)))
+        throw new HypervisorError('unavailable', 'the vCenter is emptying the host, and moves the guest itself');
+  }
+
   async enterMaintenance(signal: AbortSignal): Promise<void> {
     const member = await this.ownMember();
     await this.stopEntering(member);

@@ -62,7 +62,6 @@ export class Making {
     if (there) return this.startIfWanted(there, spec.nics);
     refuseAborted(signal);
     // What can be refused is, before anything is made.
-    if (spec.directBoot) throw new HypervisorError('unsupported', 'a vCenter starts no kernel from an image');
     const machine = machineFor(wishOf(spec));
     const nics = await this.plan(spec.nics, machine);
     const profile = await this.parts.policies.find(machine.policy);
@@ -220,7 +219,8 @@ export class Making {
     const planned = await this.plan(nics, { nic: 'VirtualVmxnet3' });
     const devices = await disks.devices(guest);
     const deviceChange = arrangeNics(devices, guest.state, planned);
-    const state = { ...guest.state, ...change, nics: portsOf(planned) };
+    const place = guests.place.own(guest.state.place);
+    const state = { ...guest.state, place, ...change, nics: portsOf(planned) };
     if (deviceChange.length === 0 && JSON.stringify(state) === JSON.stringify(guest.state)) return guest;
     return guests.write(guest, state, { deviceChange });
   }

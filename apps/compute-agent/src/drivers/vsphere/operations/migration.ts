@@ -182,8 +182,9 @@ export class Migration {
     await this.guests.writeUnchanged(guest, { ...guest.state, invited: null });
   }
 
-  /** Ends a move that is under way, and makes sure that the guest runs here. */
+  /** Ends a move that is under way, unless it is the vCenter's own, and makes sure that the guest runs here. */
   async recover(guest: Guest): Promise<void> {
+    await this.host.refuseEmptying(guest.vm.host);
     await this.cancelMoves(guest);
     const after = await this.guests.again(guest);
     if (this.guests.view(after).stage === 'moved')

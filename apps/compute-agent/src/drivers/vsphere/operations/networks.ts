@@ -80,7 +80,7 @@ export class Networks {
     const { physicalNetwork, segmentationId } = attachment;
     const target = this.settings.physicalNetworks[physicalNetwork];
     if (target === undefined)
-      throw new HypervisorError('unsupported', `the physical network ${physicalNetwork} is not mapped on this host`);
+      throw new HypervisorError('unsupported', 'a physical network is not mapped on this host', physicalNetwork);
     const vlan = segmentationId ?? 0;
     const found = await this.find(target, vlan);
     if (found) return found;
@@ -88,8 +88,8 @@ export class Networks {
     if (made) return made;
     throw new HypervisorError(
       'unsupported',
-      `the host has no port group for a network on ${physicalNetwork}`,
-      vlan === 0 ? 'no VLAN' : `VLAN ${vlan}`,
+      'the host has no port group for a network',
+      `${vlan === 0 ? 'no VLAN' : `VLAN ${vlan}`} on ${physicalNetwork}`,
     );
   }
 

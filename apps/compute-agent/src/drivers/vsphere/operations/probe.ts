@@ -14,7 +14,7 @@ import type { Place } from './place.js';
 import { VM_PATHS, vmRecord } from './records.js';
 
 /** As little as a guest can be. */
-const PROBE_GUEST = { vcpus: 1, memoryMib: 64, extraSpecs: {}, properties: {} };
+const PROBE_GUEST = { vcpus: 1, memoryMib: 64, extraSpecs: {}, properties: {}, directBoot: false };
 const LIMIT = 25_000;
 
 /** What a probe says of a vCenter that it has not seen. */

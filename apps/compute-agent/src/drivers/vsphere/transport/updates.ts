@@ -104,6 +104,18 @@ export class Updates {
     }
   }
 
+  /** Whether a task still runs and is one of those that are meant, by its native name. */
+  async isUnderWay(task: Ref, isMeant: (name: string) => boolean): Promise<boolean> {
+    try {
+      const info = await this.read.of(task, ['info.descriptionId', ...TASK_PATHS]);
+      return ended(info) === null && isMeant(String(info['info.descriptionId'] ?? ''));
+    } catch (error) {
+      // Tasks are forgotten some time after their end.
+      if (isFault(error, 'ManagedObjectNotFound')) return false;
+      throw error;
+    }
+  }
+
   /** Tells of every object of this type below `container`, now and when it changes. A hint: updates may be repeated. */
   watch(container: Ref, paths: readonly string[], told: Told): void {
     this.watched = { container, paths, told };

@@ -47,6 +47,7 @@ export class Changing {
     if (state.phase !== 'settled')
       throw new HypervisorError('fault', `a guest that is ${state.phase} cannot be rebuilt`);
     refuseAborted(signal);
+    await this.making.machine(spec);
     const plans = await this.disks.plansFor(spec, signal);
     const nics = await this.devices.plan(spec.nics);
     const disks = await this.disks.makeBeside(guest, plans, signal);
@@ -63,6 +64,7 @@ export class Changing {
     if (state.phase !== 'settled')
       throw new HypervisorError('fault', `a guest that is ${state.phase} cannot be rescued`);
     refuseAborted(signal);
+    await this.making.machine(spec);
     const { root, config } = await this.rescuePlans(spec, signal);
     const nics = await this.devices.plan(spec.nics);
     const rescue = await this.disks.makeBeside(guest, [root, ...(config ? [config] : [])], signal);

@@ -141,8 +141,12 @@ export class Guests {
     return guest;
   }
 
-  /** Writes all that is known of a guest at one moment. Others keep their entries in `other_config`. */
-  async write({ ref, record }: Guest, state: GuestState): Promise<Guest> {
+  /**
+   * Writes all that is known of a guest at one moment. Others keep their entries in `other_config`. What the agent of a
+   * member has left gets the place of the pool, which stays when the member leaves.
+   */
+  async write({ ref, record }: Guest, given: GuestState): Promise<Guest> {
+    const state = { ...given, place: this.place.own(given.place) };
     const config = await this.xapi.call<XapiMap>('VM.get_other_config', ref);
     const next = { ...config, [STATE_KEY]: JSON.stringify(state) };
     await this.xapi.call('VM.set_other_config', ref, next);

@@ -5,7 +5,7 @@ import { type Capabilities, type MachineWish, machineFor, PLAIN_TEMPLATE, type T
 const everything: Capabilities = { hvm: true, pv: true, uefi: true, secureBoot: true };
 const wish = (properties: Record<string, string> = {}, extraSpecs: Record<string, string> = {}): MachineWish => ({
   ...{ name: 'web', description: 'server 1', vcpus: 4, memoryMib: 512 },
-  ...{ properties, extraSpecs },
+  ...{ properties, extraSpecs, directBoot: false },
 });
 const made = (
   properties?: Record<string, string>,

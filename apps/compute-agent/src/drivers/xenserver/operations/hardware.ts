@@ -29,15 +29,18 @@ export interface MachineWish {
   readonly extraSpecs: Readonly<Record<string, string>>;
   /** Of the image. */
   readonly properties: Readonly<Record<string, string>>;
+  /** The image has a kernel of its own. */
+  readonly directBoot: boolean;
 }
 
-export const wishOf = ({ name, mark, flavor, image }: GuestSpec): MachineWish => ({
+export const wishOf = ({ name, mark, flavor, image, directBoot }: GuestSpec): MachineWish => ({
   name,
   description: `server ${mark.serverId}`,
   vcpus: flavor.vcpus,
   memoryMib: flavor.memory,
   extraSpecs: flavor.extraSpecs,
   properties: image.properties,
+  directBoot: directBoot !== null,
 });
 
 /** What the pool's own template for any operating system says. */
@@ -82,6 +85,8 @@ export const machineFor = (
   const { properties, extraSpecs } = wish;
   const property = (name: string, otherwise: string) => properties[name] ?? otherwise;
   refuseWishes(properties, extraSpecs);
+  // It would lie on one member only.
+  if (wish.directBoot) refuse('a kernel outside of the disk');
 
   const domain = domainOf(properties.hw_vm_mode, capabilities);
   const hvm = domain === 'hvm';

@@ -3,7 +3,15 @@ import { isXapiError, xapiCode } from '../transport/xapi-error.js';
 import type { XapiSession } from '../transport/xapi-session.js';
 import { type Capabilities, PLAIN_TEMPLATE, type Template } from './hardware.js';
 import { Place } from './place.js';
-import { type HostRecord, type Ref, type SrRecord, type VmRecord, wholeNumber, type XapiMap } from './records.js';
+import {
+  type HostRecord,
+  NULL_REF,
+  type Ref,
+  type SrRecord,
+  type VmRecord,
+  wholeNumber,
+  type XapiMap,
+} from './records.js';
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
@@ -165,6 +173,14 @@ export class Host {
       'unavailable',
       member ? 'the member of the pool does not live' : 'no member of the pool lives',
     );
+  }
+
+  /** @throws HypervisorError `unavailable` while the pool empties this member: it moves what runs there by itself */
+  async refuseEmptying(member: Ref): Promise<void> {
+    if (member === NULL_REF) return;
+    const current = await this.xapi.call<XapiMap>('host.get_current_operations', member);
+    if (Object.values(current).includes('evacuate'))
+      throw new HypervisorError('unavailable', 'the pool is emptying the host, and moves the guest itself');
   }
 
   async enterMaintenance(signal: AbortSignal): Promise<void> {

@@ -103,10 +103,9 @@ export class Making {
     await this.startIfWanted(guest);
   }
 
-  private async machine(spec: GuestSpec) {
+  /** @throws HypervisorError `unsupported` for what no guest of the pool is granted */
+  async machine(spec: GuestSpec): Promise<Readonly<Record<string, unknown>>> {
     const { host } = this.parts;
-    if (spec.directBoot)
-      throw new HypervisorError('unsupported', 'this pool starts no kernel from an image: it lies on the members only');
     return machineFor(wishOf(spec), await host.capabilities(), await host.template());
   }
 
@@ -161,8 +160,10 @@ export class Making {
 
   /** Somebody has decided about its power: what was cut off is not made up for any more. */
   async settle(guest: Guest): Promise<Guest> {
-    const { guests } = this.parts;
-    return guest.state.start === null ? guest : guests.write(guest, { ...guest.state, start: null });
+    const { guests, place } = this.parts;
+    const { state } = guest;
+    const isSettled = state.start === null && state.place === place.own(state.place);
+    return isSettled ? guest : guests.write(guest, { ...state, start: null });
   }
 
   /** Ends what was cut off before the guest was started. */

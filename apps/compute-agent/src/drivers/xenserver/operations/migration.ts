@@ -9,6 +9,7 @@ import { refuseAborted } from './aborted.js';
 import type { Devices } from './devices.js';
 import { type GuestState, type LocalDisk, newState } from './guest-state.js';
 import type { Guest, Guests } from './guests.js';
+import type { Host } from './host.js';
 import type { LocalDisks } from './local-disks.js';
 import type { Making } from './making.js';
 import { Offer, type Ticket } from './migration-ticket.js';
@@ -34,6 +35,7 @@ export class Migration {
     private readonly power: Power,
     private readonly making: Making,
     private readonly sending: Sending,
+    private readonly host: Host,
   ) {}
 
   /** Guests also go to other pools, with copies of their disks. */
@@ -221,8 +223,9 @@ export class Migration {
     if (come) await this.making.remove({ ...come, state: { ...come.state, invited: guest.state.invited } });
   }
 
-  /** Ends a move that is under way, and makes sure that the guest runs here. */
+  /** Ends a move that is under way, unless it is the pool's own, and makes sure that the guest runs here. */
   async recover(guest: Guest): Promise<void> {
+    await this.host.refuseEmptying(guest.record.resident_on);
     for (const [task, operation] of Object.entries(guest.record.current_operations))
       if (operation === 'pool_migrate' || operation === 'migrate_send') {
         await this.xapi.call('task.cancel', task).catch(() => undefined);

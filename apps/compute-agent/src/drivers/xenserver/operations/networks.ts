@@ -32,7 +32,7 @@ export class Networks {
     const { physicalNetwork, segmentationId, networkType } = attachment;
     const target = this.settings.physicalNetworks[physicalNetwork];
     if (target === undefined)
-      throw new HypervisorError('unsupported', `the physical network ${physicalNetwork} is not mapped in this pool`);
+      throw new HypervisorError('unsupported', 'a physical network is not mapped in this pool', physicalNetwork);
     const [networks, pifs] = await Promise.all([
       this.xapi.call<Record<Ref, NetworkRecord>>('network.get_all_records'),
       this.xapi.call<Record<Ref, PifRecord>>('PIF.get_all_records'),
@@ -54,7 +54,11 @@ export class Networks {
 
   private makeVlan(physicalNetwork: string, tag: number, pif: Ref, devices: ReadonlySet<string>): Promise<Ref> {
     if (!this.settings.createVlans)
-      throw new HypervisorError('unsupported', `the pool lacks a VLAN on ${physicalNetwork}`, `VLAN ${tag}`);
+      throw new HypervisorError(
+        'unsupported',
+        'the pool lacks the VLAN of a network',
+        `VLAN ${tag} on ${physicalNetwork}`,
+      );
     const key = `${physicalNetwork} ${tag}`;
     const running = this.making.get(key);
     if (running) return running;
@@ -89,4 +93,4 @@ const tagged = (pifs: Readonly<Record<Ref, PifRecord>>, devices: ReadonlySet<str
   Object.values(pifs).find(({ device, VLAN }) => devices.has(device) && VLAN === tag)?.network;
 
 const notThere = (physicalNetwork: string) =>
-  new HypervisorError('unsupported', `what the physical network ${physicalNetwork} is mapped to is not in this pool`);
+  new HypervisorError('unsupported', 'what a physical network is mapped to is not in this pool', physicalNetwork);

@@ -2,13 +2,28 @@ import type { HostRecord, Ref, VmRecord } from './records.js';
 
 /** The part of a pool that one agent drives: one member, or all of them as one host. */
 export class Place {
+  /** UUIDs of all members that there were: what their agents have left is still in the pool when they are not. */
+  private readonly known = new Set<string>();
+  private current: ReadonlyMap<Ref, HostRecord> = new Map();
+
   constructor(
     readonly pool: { readonly ref: Ref; readonly uuid: string },
     /** Null: the whole pool. */
     readonly member: { readonly ref: Ref; readonly record: HostRecord } | null,
-    /** All members, by reference, as they were when they were last looked at. */
-    public members: ReadonlyMap<Ref, HostRecord>,
-  ) {}
+    members: ReadonlyMap<Ref, HostRecord>,
+  ) {
+    this.members = members;
+  }
+
+  /** All members, by reference, as they were when they were last looked at. */
+  get members(): ReadonlyMap<Ref, HostRecord> {
+    return this.current;
+  }
+
+  set members(members) {
+    this.current = members;
+    for (const { uuid } of members.values()) this.known.add(uuid);
+  }
 
   get uuid(): string {
     return this.member?.record.uuid ?? this.pool.uuid;
@@ -17,7 +32,12 @@ export class Place {
   /** Whether a mark's place is this one. The agent of a whole pool also drives what those of single members left. */
   is(place: string): boolean {
     if (place === this.uuid) return true;
-    return this.member === null && [...this.members.values()].some(({ uuid }) => uuid === place);
+    return this.member === null && this.known.has(place);
+  }
+
+  /** What a mark is to say that names this place. */
+  own(place: string): string {
+    return this.is(place) ? this.uuid : place;
   }
 
   /** Whether a VM runs on the member that is another agent's place. */

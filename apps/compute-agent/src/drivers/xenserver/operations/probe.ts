@@ -14,7 +14,7 @@ const PROBE_KEY = 'omnivisor-probe';
 /** As little as a guest can be. */
 const PROBE_GUEST = {
   ...{ name: 'omnivisor probe', description: 'throw-away guest of a probe', vcpus: 1, memoryMib: 64 },
-  ...{ extraSpecs: {}, properties: {} },
+  ...{ extraSpecs: {}, properties: {}, directBoot: false },
 };
 
 /** What a probe says of a pool that it has not seen. */

@@ -7,7 +7,10 @@ import type { PifRecord, Ref } from './records.js';
 /** A VM that never runs and has no disks: it keeps a server's place. */
 export const makeShell = async (xapi: XapiSession, name: string, state: GuestState): Promise<Ref> => {
   const { vcpus, memoryMib } = state.size;
-  const wish = { name, description: `server ${state.serverId}`, vcpus, memoryMib, extraSpecs: {}, properties: {} };
+  const wish = {
+    ...{ name, description: `server ${state.serverId}`, vcpus, memoryMib },
+    ...{ extraSpecs: {}, properties: {}, directBoot: false },
+  };
   const record = machineFor(wish, { hvm: true, pv: true, uefi: false, secureBoot: false }, PLAIN_TEMPLATE);
   const ref = await xapi.call<Ref>('VM.create', {
     ...record,
