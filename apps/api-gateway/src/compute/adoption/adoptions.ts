@@ -19,18 +19,16 @@ import {
   type ServerId,
   seconds,
   type UserId,
-  unavailable,
   unsupported,
 } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
-import { parseJson } from '@omnivisor/openstack';
 import { GatewayCore } from '../../core/gateway-core.js';
 import { projectTable } from '../../identity/record/tables.js';
 import { ComputeNetwork, ComputeSettings } from '../compute-ports.js';
 import { type FlavorRow, flavorTable } from '../flavor/flavor.projection.js';
 import type { HostRow } from '../host/host.projection.js';
 import { hostsOf } from '../host/host-usage.js';
-import { LiveAnswers } from '../host/live-answers.js';
+import { LiveAnswers, toldBy } from '../host/live-answers.js';
 import { defaultQuota, serverAmounts } from '../quota/defaults.js';
 import { quotaAggregate } from '../quota/quota.js';
 import { ownerOf } from '../server/create/server.reservation.js';
@@ -131,9 +129,7 @@ export class Adoptions {
       throw unsupported('The hypervisor of this host cannot adopt guests.');
     const answer = await this.live.ask(host.id, { kind: 'foreignGuests' }, LIST_DEADLINE);
     if (answer.unsupported) throw unsupported('The hypervisor of this host cannot adopt guests.');
-    const parsed = answer.ok ? ForeignGuests.safeParse(parseJson(Buffer.from(answer.body))?.value) : null;
-    if (!parsed?.success) throw unavailable('The host cannot tell of its guests now.');
-    return parsed.data;
+    return toldBy(answer, ForeignGuests, 'The host cannot tell of its guests now.');
   }
 
   private async flavor(rows: RowReader, { vcpus, memory }: AdoptedGuest, ref?: string): Promise<FlavorSnapshot> {

@@ -1,6 +1,6 @@
 import { type Feature, seconds } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type ComputeApp, computeApp, IMAGE } from '../compute-app.fixtures.js';
+import { type ComputeApp, computeApp } from '../compute-app.fixtures.js';
 
 const ID = '6f1c33f5-71cb-4d4c-9a0b-9a7a0a6f2f10';
 const ticket = { kind: 'rdp', host: 'hv1.example', port: 2179, accessPath: ID, thumbprint: null };
@@ -9,17 +9,11 @@ let app: ComputeApp;
 let id: string;
 beforeAll(async () => {
   app = await computeApp();
-  id = await create();
+  id = await app.create();
   await app.activate(id);
 });
 afterAll(() => app?.close());
 
-const create = async () => {
-  const server = { name: 'web', flavorRef: '1', imageRef: IMAGE, networks: 'none' };
-  const { body, status, text } = await app.call('POST', '/v2.1/servers', { version: '2.104', body: { server } });
-  expect(status, text).toBe(202);
-  return (body as { server: { id: string } }).server.id;
-};
 type As = 'admin' | 'member' | 'other' | 'reader';
 const ask = (protocol: string, type: string, version = '2.8', as: As = 'member', of = id) =>
   app.call('POST', `/v2.1/servers/${of}/remote-consoles`, {
@@ -114,7 +108,7 @@ describe('a console by Remote Desktop', () => {
 
   it('is void when its server stops, and after ten minutes', async () => {
     tells(ticket);
-    const stops = await create();
+    const stops = await app.create();
     await app.activate(stops);
     const [ends, voids] = [
       urlOf(await ask('rdp', 'rdp-html5')),
@@ -167,7 +161,7 @@ describe.each(all)('a console by %s', (protocol, type, feature) => {
   });
 
   it('is one of a guest that runs, and by its own type', async () => {
-    const waits = await create();
+    const waits = await app.create();
     const message = `Instance ${waits} is not ready`;
     expect(await ask(protocol, type, '2.8', 'member', waits)).toMatchObject({
       ...{ status: 409, body: { conflictingRequest: { message } } },

@@ -9,13 +9,12 @@ import {
   RdpTicket,
   seconds,
   type UserId,
-  unavailable,
 } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
-import { type Call, parseJson } from '@omnivisor/openstack';
+import type { Call } from '@omnivisor/openstack';
 import { GatewayCore } from '../../core/gateway-core.js';
 import { requireFeature } from '../host/host-features.js';
-import { LiveAnswers } from '../host/live-answers.js';
+import { LiveAnswers, toldBy } from '../host/live-answers.js';
 import { notBuilt, notReady } from '../server/actions/server-actions.js';
 import type { ServerRow } from '../server/view/server.projection.js';
 import { consoleAggregate } from './console.js';
@@ -75,15 +74,13 @@ export class Consoles {
   }
 
   /**
-   * Where Remote Desktop finds the console. What a host says of it is not trusted to have any form.
+   * Where Remote Desktop finds the console.
    * @throws DomainError `unsupported`, `unavailable`
    */
   async rdp({ id, onHost }: ServerRow): Promise<RdpTicket> {
     if (!onHost) throw notReady(id);
     const answer = await this.live.ask(onHost, { kind: 'consoleTicket', serverId: id, protocol: 'rdp' });
     if (answer.unsupported) throw notBuilt();
-    const parsed = answer.ok ? RdpTicket.safeParse(parseJson(Buffer.from(answer.body))?.value) : null;
-    if (!parsed?.success) throw unavailable('The host of the server cannot open its console now.');
-    return parsed.data;
+    return toldBy(answer, RdpTicket, 'The host of the server cannot open its console now.');
   }
 }

@@ -1,6 +1,6 @@
 import { seconds } from '@omnivisor/contracts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type ComputeApp, computeApp, IMAGE } from '../compute-app.fixtures.js';
+import { type ComputeApp, computeApp } from '../compute-app.fixtures.js';
 
 const told = {
   ...{ hostname: 'web', operatingSystem: 'Debian GNU/Linux 12 (bookworm)', addresses: ['10.0.0.5', 'fe80::1'] },
@@ -11,17 +11,12 @@ let app: ComputeApp;
 let id: string;
 beforeAll(async () => {
   app = await computeApp();
-  id = await create();
+  id = await app.create();
   await app.activate(id);
 });
 afterAll(() => app?.close());
 beforeEach(() => tells(told));
 
-const create = async () => {
-  const server = { name: 'web', flavorRef: '1', imageRef: IMAGE, networks: 'none' };
-  const { body } = await app.call('POST', '/v2.1/servers', { version: '2.104', body: { server } });
-  return (body as { server: { id: string } }).server.id;
-};
 const tells = (body: unknown) => {
   app.hostAnswers = ({ kind }) => (kind === 'guestDetails' ? { body: JSON.stringify(body) } : undefined);
 };
@@ -49,7 +44,7 @@ describe('what a guest tells of itself', () => {
   });
 
   it('is what it says while it runs', async () => {
-    const waits = await create();
+    const waits = await app.create();
     expect((await show('reader', waits)).status).toBe(409);
     await app.activate(waits);
     await app.report(waits, { kind: 'powerChanged', power: 'shutdown', bootId: 'b' });

@@ -1,9 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import { features, GuestDetails, unavailable } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
-import { parseJson } from '@omnivisor/openstack';
 import { hostTable } from '../host/host.projection.js';
-import { LiveAnswers } from '../host/live-answers.js';
+import { LiveAnswers, toldBy } from '../host/live-answers.js';
 import { notBuilt, notReady } from '../server/actions/server-actions.js';
 import { invalidState } from '../server/state/server-rules.js';
 import type { ServerRow } from '../server/view/server.projection.js';
@@ -29,8 +28,6 @@ export class Guests {
     if (!host.up) throw unavailable('The host of the server is down.');
     const answer = await this.live.ask(host.id, { kind: 'guestDetails', serverId: row.id });
     if (answer.unsupported) throw notBuilt();
-    const parsed = answer.ok ? GuestDetails.safeParse(parseJson(Buffer.from(answer.body))?.value) : null;
-    if (!parsed?.success) throw unavailable('The host of the server cannot tell of it now.');
-    return parsed.data;
+    return toldBy(answer, GuestDetails, 'The host of the server cannot tell of it now.');
   }
 }

@@ -1,4 +1,5 @@
 import { hostBus, hostOf, type Milliseconds, seconds, unavailable } from '@omnivisor/contracts';
+import { parseJson } from '@omnivisor/openstack';
 import type { Subscription } from '@omnivisor/platform/ports';
 import type { z } from 'zod';
 import type { GatewayCore } from '../../core/gateway-core.js';
@@ -10,6 +11,16 @@ type Unasked<Q> = Q extends unknown ? Omit<Q, 'question'> : never;
 
 /** How long a host may take for a live question. */
 const DEADLINE = seconds(10);
+
+/**
+ * The JSON that a host has answered with: what it says is not trusted to have any form.
+ * @throws DomainError `unavailable` with these words when it is none of this shape
+ */
+export const toldBy = <S extends z.ZodType>({ ok, body }: Answer, shape: S, refusal: string): z.output<S> => {
+  const parsed = ok ? shape.safeParse(parseJson(Buffer.from(body))?.value) : null;
+  if (!parsed?.success) throw unavailable(refusal);
+  return parsed.data;
+};
 
 /**
  * Questions about a running guest that a user waits for. They go out as wake-ups, because a host may only be woken; its

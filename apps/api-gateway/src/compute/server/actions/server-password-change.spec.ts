@@ -1,6 +1,6 @@
 import { seconds } from '@omnivisor/contracts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type ComputeApp, computeApp, IMAGE } from '../../compute-app.fixtures.js';
+import { type ComputeApp, computeApp } from '../../compute-app.fixtures.js';
 import { administratorOf } from './server-password-change.js';
 
 let app: ComputeApp;
@@ -23,13 +23,8 @@ beforeEach(() => {
   };
 });
 
-const create = async () => {
-  const server = { name: 'web', flavorRef: '1', imageRef: IMAGE, networks: 'none' };
-  const { body } = await app.call('POST', '/v2.1/servers', { version: '2.104', body: { server } });
-  return (body as { server: { id: string } }).server.id;
-};
 const running = async () => {
-  const made = await create();
+  const made = await app.create();
   await app.activate(made);
   return made;
 };
@@ -94,7 +89,7 @@ describe('the password of an administrator inside a server', () => {
   });
 
   it('is asked of guests that run', async () => {
-    const waits = await create();
+    const waits = await app.create();
     const building = `Cannot 'changePassword' instance ${waits} while it is in vm_state building`;
     expect(await change(waits)).toMatchObject(refused(building));
     await app.activate(waits);

@@ -1,11 +1,11 @@
 import { Controller } from '@nestjs/common';
 import { GuestStatistics, type PowerState, type ServerId, unavailable } from '@omnivisor/contracts';
-import { type Call, Operation, parseJson } from '@omnivisor/openstack';
+import { type Call, Operation } from '@omnivisor/openstack';
 import { GatewayCore } from '../../../core/gateway-core.js';
 import { serverOf } from '../../common/access.js';
 import { hostTable } from '../../host/host.projection.js';
 import { requireFeature } from '../../host/host-features.js';
-import { LiveAnswers } from '../../host/live-answers.js';
+import { LiveAnswers, toldBy } from '../../host/live-answers.js';
 import { notBuilt, notReady } from '../actions/server-actions.js';
 import { invalidState } from '../state/server-rules.js';
 import { plainDiagnostics, standardDiagnostics } from './server-diagnostics.view.js';
@@ -33,13 +33,10 @@ export class ServerDiagnosticsController {
     return call.since('2.48') ? standardDiagnostics(found, host.facts, row.configDrive) : plainDiagnostics(found);
   }
 
-  /** What a host says of its guests is not trusted to have any form. */
   private async ask(hostId: string, serverId: ServerId): Promise<GuestStatistics> {
     const answer = await this.live.ask(hostId, { kind: 'statistics', serverId });
     if (answer.unsupported) throw notBuilt();
-    const parsed = answer.ok ? GuestStatistics.safeParse(parseJson(Buffer.from(answer.body))?.value) : null;
-    if (!parsed?.success) throw unavailable('The host of the server cannot tell of it now.');
-    return parsed.data;
+    return toldBy(answer, GuestStatistics, 'The host of the server cannot tell of it now.');
   }
 }
 

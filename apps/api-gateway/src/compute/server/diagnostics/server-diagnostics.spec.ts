@@ -1,22 +1,16 @@
 import { type GuestStatistics, mib, seconds } from '@omnivisor/contracts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type ComputeApp, computeApp, IMAGE } from '../../compute-app.fixtures.js';
+import { type ComputeApp, computeApp } from '../../compute-app.fixtures.js';
 
 let app: ComputeApp;
 let id: string;
 beforeAll(async () => {
   app = await computeApp();
-  id = await create();
+  id = await app.create({ config_drive: true });
   await app.activate(id);
 });
 afterAll(() => app?.close());
 
-const create = async () => {
-  const server = { name: 'web', flavorRef: '1', imageRef: IMAGE, networks: 'none', config_drive: true };
-  const { body, status, text } = await app.call('POST', '/v2.1/servers', { version: '2.104', body: { server } });
-  expect(status, text).toBe(202);
-  return (body as { server: { id: string } }).server.id;
-};
 const ask = (version: string, of = id, as: 'admin' | 'member' = 'admin') =>
   app.call('GET', `/v2.1/servers/${of}/diagnostics`, { as, version });
 const told: GuestStatistics = {
@@ -82,7 +76,7 @@ describe('the diagnostics of a server', () => {
   });
 
   it('are those of a guest that runs', async () => {
-    const waits = await create();
+    const waits = await app.create({ config_drive: true });
     expect(await ask('2.48', waits)).toMatchObject({
       ...{ status: 409, body: { conflictingRequest: { message: `Instance ${waits} is not ready` } } },
     });
