@@ -136,6 +136,23 @@ describe('image bytes on a host', () => {
       expect(await readFile(await cache.path(image, `${url()}?format=qcow2`, never))).toEqual(bytes);
       expect(requests).toBe(6);
     });
+
+    it('are not asked for any more when nobody waits', async () => {
+      const waits = new AbortController();
+      answer = (response) => {
+        response.writeHead(503, { 'retry-after': '0' }).end();
+        return true;
+      };
+      const given = new FileImageCache(folder).get(image, `${url()}?format=vhdx`, waits.signal);
+      await expect.poll(() => requests).toBeGreaterThan(3);
+      waits.abort(new Error('given up'));
+      await expect(given).rejects.toThrow('given up');
+      const before = requests;
+      for (let i = 0; i < 20; i++) await fetch(url());
+      // One may have been on its way.
+      expect(requests - before).toBeLessThanOrEqual(21);
+    });
+
     it('are those that the service has now: each time they are made they are others', async () => {
       const cache = new FileImageCache(folder);
       const bytesNow = async (of: ImageSnapshot) => readFile(await cache.path(of, `${url()}?format=vhdx`, never));

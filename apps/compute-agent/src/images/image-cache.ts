@@ -36,9 +36,10 @@ interface Expected {
 }
 
 /**
- * Image bytes under the hash that they have: one file, read only, fetched once however many servers wait for it. The image's
- * own are known by the log; a form made of them is another one each time it is made, so the image service is asked which. A file is there whole or not at all, and as long as a guest needs it (guests have links to it) or
- * has needed it in the last day; the disk of a server that moves here until its guest is made.
+ * Image bytes under the hash that they have: one file, read only, fetched once however many servers wait for it. The
+ * image's own are known by the log; a form made of them is another one each time it is made, so the image service is asked
+ * which. A file is there whole or not at all, and as long as a guest needs it (guests have links to it) or has needed it in
+ * the last day; the disk of a server that moves here until its guest is made.
  */
 export class FileImageCache implements ImageCache {
   private readonly fetching = new Map<string, Promise<CachedImage>>();
@@ -64,7 +65,7 @@ export class FileImageCache implements ImageCache {
   async get(image: ImageSnapshot, url: string, signal: AbortSignal, isPrivate = false): Promise<CachedImage> {
     if (!HASH.test(image.sha512)) throw unavailable(`image ${image.id} has no bytes yet`);
     const format = (new URL(url).searchParams.get('format') ?? image.diskFormat).replace(/[^a-z0-9-]/g, '');
-    const expected = format === image.diskFormat ? ownOf(image) : await unlessAborted(this.ask(image, url), signal);
+    const expected = format === image.diskFormat ? ownOf(image) : await this.ask(image, url, signal);
     // Apart from images, and disks of others, that have the same bytes: it goes before they do.
     const path = join(this.folder, `${isPrivate ? privateName(image) : ''}${expected.hash}.${format}`);
     const running = this.fetching.get(path);
@@ -77,11 +78,12 @@ export class FileImageCache implements ImageCache {
   }
 
   /** What the URL gives now, made when it has to be. */
-  private async ask(image: ImageSnapshot, url: string): Promise<Expected> {
+  private async ask(image: ImageSnapshot, url: string, signal: AbortSignal): Promise<Expected> {
     try {
-      const { headers } = await this.answer(url, 'HEAD');
+      const { headers } = await this.answer(url, 'HEAD', signal);
       return expectedOf(headers, image);
     } catch (error) {
+      signal.throwIfAborted();
       throw unavailable(`the bytes of image ${image.id} cannot be had now`, error);
     }
   }
@@ -139,16 +141,18 @@ export class FileImageCache implements ImageCache {
   }
 
   /** Asks again while the form that the URL names is being made. */
-  private async answer(url: string, method: 'GET' | 'HEAD'): Promise<Response> {
+  private async answer(url: string, method: 'GET' | 'HEAD', signal?: AbortSignal): Promise<Response> {
     const deadline = Date.now() + CONVERSION;
     for (;;) {
-      const response = await fetch(url, { method, redirect: 'error', signal: AbortSignal.timeout(TRANSFER) });
+      const late = AbortSignal.timeout(TRANSFER);
+      const end = signal ? AbortSignal.any([signal, late]) : late;
+      const response = await fetch(url, { method, redirect: 'error', signal: end });
       if (response.ok && (response.body || method === 'HEAD')) return response;
       await response.body?.cancel();
       const wait = Number(response.headers.get('retry-after') ?? 'none');
       if (response.status !== 503 || !(wait <= 60) || Date.now() > deadline)
         throw new Error(`the image service answered ${response.status}`);
-      await pause(wait * 1_000);
+      await pause(wait * 1_000, undefined, signal ? { signal } : {});
     }
   }
 }
