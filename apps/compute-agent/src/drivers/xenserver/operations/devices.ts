@@ -202,7 +202,7 @@ export class Devices {
 
   /** Who the guest may be has changed, also while it runs. */
   async relock({ ref, record }: Plugged<VifRecord>, lock: VifLock): Promise<void> {
-    if (isLocked(record, lock)) return;
+    if (sameLock(record, lock)) return;
     // The lock comes first and goes last, so that the port is open at no moment.
     if (lock.locking_mode === 'locked') await this.xapi.call('VIF.set_locking_mode', ref, 'locked');
     await this.xapi.call('VIF.set_ipv4_allowed', ref, lock.ipv4_allowed);
@@ -265,7 +265,5 @@ export class Devices {
   }
 }
 
-const isLocked = (record: VifRecord, lock: VifLock): boolean => sameLock(record, lock);
-
 const isAsPlanned = (record: VifRecord, { nic, network, lock }: PlannedNic): boolean =>
-  record.network === network && record.MAC.toLowerCase() === nic.mac.toLowerCase() && isLocked(record, lock);
+  record.network === network && record.MAC.toLowerCase() === nic.mac.toLowerCase() && sameLock(record, lock);

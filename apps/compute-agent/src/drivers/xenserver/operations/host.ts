@@ -1,5 +1,5 @@
 import { type HostInventory, HypervisorError } from '../../hypervisor-driver.js';
-import { isXapiError, xapiCode } from '../transport/xapi-error.js';
+import { xapiCode } from '../transport/xapi-error.js';
 import type { XapiSession } from '../transport/xapi-session.js';
 import { type Capabilities, PLAIN_TEMPLATE, type Template } from './hardware.js';
 import { Place } from './place.js';
@@ -199,12 +199,7 @@ export class Host {
   /** One that an agent has left behind, or another tool has begun. */
   private async stopEvacuating(member: Ref): Promise<void> {
     const current = await this.xapi.call<XapiMap>('host.get_current_operations', member);
-    for (const [task, operation] of Object.entries(current))
-      if (operation === 'evacuate') {
-        // Refused or too late, the task tells.
-        await this.xapi.call('task.cancel', task).catch(unlessAnswered);
-        await this.xapi.settled(task).catch(unlessAnswered);
-      }
+    for (const [task, operation] of Object.entries(current)) if (operation === 'evacuate') await this.xapi.end(task);
   }
 
   private async ownMember(): Promise<Ref> {
@@ -213,11 +208,6 @@ export class Host {
     return member.ref;
   }
 }
-
-/** However a task ended, it has. */
-const unlessAnswered = (error: unknown): void => {
-  if (!isXapiError(error)) throw error;
-};
 
 export const productVersion = ({ software_version }: HostRecord): number =>
   versionNumber(software_version.product_version ?? '0');

@@ -3,7 +3,7 @@ import type { ServerId } from '@omnivisor/contracts';
 import type { z } from 'zod';
 import { told } from '../../common/migration/told.js';
 import { type GuestSpec, HypervisorError, type MigrationReach, type ReceiveOptions } from '../../hypervisor-driver.js';
-import { isXapiError, xapiCode } from '../transport/xapi-error.js';
+import { xapiCode } from '../transport/xapi-error.js';
 import type { XapiSession } from '../transport/xapi-session.js';
 import { refuseAborted } from './aborted.js';
 import type { Devices } from './devices.js';
@@ -227,13 +227,8 @@ export class Migration {
   async recover(guest: Guest): Promise<void> {
     await this.host.refuseEmptying(guest.record.resident_on);
     for (const [task, operation] of Object.entries(guest.record.current_operations))
-      if (operation === 'pool_migrate' || operation === 'migrate_send') {
-        await this.xapi.call('task.cancel', task).catch(() => undefined);
-        await this.xapi.settled(task).catch((error: unknown) => {
-          // However it ended, it has; where the guest is then, its VM tells.
-          if (!isXapiError(error)) throw error;
-        });
-      }
+      if (operation === 'pool_migrate' || operation === 'migrate_send') await this.xapi.end(task);
+    // Where the guest is then, its VM tells.
     const after = await this.guests.get(guest.state.serverId);
     if (this.guests.view(after).stage === 'moved')
       throw new HypervisorError('fault', 'the guest has moved to another host');

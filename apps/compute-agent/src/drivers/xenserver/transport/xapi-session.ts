@@ -114,6 +114,13 @@ export class XapiSession {
     }
   }
 
+  /** Cancels a task, whoever began it, and waits until it is over, however it ended. @throws TaskGoesOn */
+  async end(task: string): Promise<void> {
+    // Refused or too late, the task tells.
+    await this.call('task.cancel', task).catch(unlessAnswered);
+    await this.settled(task).catch(unlessAnswered);
+  }
+
   /**
    * The result of a task when it is over.
    * @param options.limit milliseconds that are waited for it
@@ -236,6 +243,10 @@ export class XapiSession {
     void Promise.race([said, soon]).then(() => client._undiciDispatcher.destroy());
   }
 }
+
+const unlessAnswered = (error: unknown): void => {
+  if (!isXapiError(error)) throw error;
+};
 
 const endpointOf = ({ _url: { protocol, hostname, port } }: Xapi): Endpoint => {
   const secure = protocol === 'https:';
