@@ -54,18 +54,8 @@ export class Adapters {
       await this.host.run('Add-VMNetworkAdapter', { VM: machine(vmId), Name: nic.portId, StaticMacAddress: mac });
     const adapter = adapterOf(vmId, mac);
     const guarded = nic.guard ? 'On' : 'Off';
-    await this.host.run('Set-VMNetworkAdapter', {
-      VMNetworkAdapter: adapter,
-      MacAddressSpoofing: nic.guard ? 'Off' : 'On',
-      DhcpGuard: guarded,
-      RouterGuard: guarded,
-    });
-    await this.host.run(
-      'Set-VMNetworkAdapterVlan',
-      wire.vlan === null
-        ? { VMNetworkAdapter: adapter, Untagged: true }
-        : { VMNetworkAdapter: adapter, Access: true, VlanId: wire.vlan },
-    );
+    await this.protect(adapter, { macSpoofing: nic.guard ? 'Off' : 'On', dhcpGuard: guarded, routerGuard: guarded });
+    await this.tag(adapter, wire.vlan === null ? { mode: 'Untagged' } : { mode: 'Access', id: wire.vlan });
     await this.guard(adapter, acls);
     if (there?.SwitchName !== wire.switch)
       await this.host.run('Connect-VMNetworkAdapter', { VMNetworkAdapter: adapter, SwitchName: wire.switch });
@@ -96,19 +86,8 @@ export class Adapters {
     if (there.SwitchName !== was.switch && there.SwitchName !== null)
       await this.host.run('Disconnect-VMNetworkAdapter', { VMNetworkAdapter: adapter });
     await this.guard(adapter, was.acls);
-    const { vlan } = was;
-    await this.host.run('Set-VMNetworkAdapterVlan', {
-      VMNetworkAdapter: adapter,
-      ...(vlan.mode === 'Untagged' ? { Untagged: true } : {}),
-      ...(vlan.mode === 'Access' ? { Access: true, VlanId: vlan.id } : {}),
-      ...(vlan.mode === 'Trunk' ? { Trunk: true, NativeVlanId: vlan.native, AllowedVlanIdList: vlan.allowed } : {}),
-    });
-    await this.host.run('Set-VMNetworkAdapter', {
-      VMNetworkAdapter: adapter,
-      MacAddressSpoofing: was.macSpoofing,
-      DhcpGuard: was.dhcpGuard,
-      RouterGuard: was.routerGuard,
-    });
+    await this.tag(adapter, was.vlan);
+    await this.protect(adapter, was);
     if (was.switch !== null && there.SwitchName !== was.switch)
       await this.host.run('Connect-VMNetworkAdapter', { VMNetworkAdapter: adapter, SwitchName: was.switch });
   }
@@ -117,6 +96,27 @@ export class Adapters {
   async unplug(vmId: string, mac: string): Promise<void> {
     if (!(await this.list(vmId)).some((a) => a.MacAddress === mac)) return;
     await this.host.run('Remove-VMNetworkAdapter', { VMNetworkAdapter: adapterOf(vmId, mac) });
+  }
+
+  private protect(
+    adapter: HostObject,
+    { macSpoofing, dhcpGuard, routerGuard }: Pick<Wiring, 'macSpoofing' | 'dhcpGuard' | 'routerGuard'>,
+  ): Promise<void> {
+    return this.host.run('Set-VMNetworkAdapter', {
+      VMNetworkAdapter: adapter,
+      MacAddressSpoofing: macSpoofing,
+      DhcpGuard: dhcpGuard,
+      RouterGuard: routerGuard,
+    });
+  }
+
+  private tag(adapter: HostObject, vlan: Wiring['vlan']): Promise<void> {
+    return this.host.run('Set-VMNetworkAdapterVlan', {
+      VMNetworkAdapter: adapter,
+      ...(vlan.mode === 'Untagged' ? { Untagged: true } : {}),
+      ...(vlan.mode === 'Access' ? { Access: true, VlanId: vlan.id } : {}),
+      ...(vlan.mode === 'Trunk' ? { Trunk: true, NativeVlanId: vlan.native, AllowedVlanIdList: vlan.allowed } : {}),
+    });
   }
 
   /** The difference only, and what is denied at the end comes first: a port is at no time more open than before or after. */
