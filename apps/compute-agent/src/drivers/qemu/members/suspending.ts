@@ -23,11 +23,12 @@ import { dropNode, dropSet } from '../qmp-queries.js';
 export const pausingOf = (host: QemuHost): Pausing => {
   const setRunning = (id: Parameters<Pausing['pause']>[0], run: boolean) =>
     host.onGuest(id, async (guest) => {
-      const power = host.powerOf(guest, await host.state(guest));
+      const state = await host.state(guest);
+      const power = host.powerOf(guest, state);
       if (power !== 'running' && power !== 'paused')
         throw new HypervisorError('fault', `cannot ${run ? 'unpause' : 'pause'} a guest that is ${power}`);
       if ((power === 'running') === run) return;
-      if (run) await host.goOn(guest, await host.state(guest));
+      if (run) await host.goOn(guest, state);
       else await host.live(id).call(guest, 'stop');
     });
   return { pause: (id) => setRunning(id, false), unpause: (id) => setRunning(id, true) };
