@@ -1,7 +1,8 @@
 /**
- * What a run of vitest comes to, as one JSON file for test.mjs: `{ passed, skipped, failures, flaky, slowest }`. What
- * was skipped is counted by file. A failure is one text of a few lines: where, and the error. Flaky is what failed first and passed when it was tried again. Vitest's own
- * JSON reporter says nothing of errors outside of any test, which fail a run too.
+ * What a run of vitest comes to, as one JSON file for test.mjs: `{ passed, skipped, failures, flaky, slowest }`. What was
+ * skipped is counted by file. A failure is one text of a few lines: where, and the error. Flaky is what failed first and
+ * passed when it was tried again. Vitest's own JSON reporter says nothing of errors outside of any test, which fail a run
+ * too.
  */
 import { writeFileSync } from 'node:fs';
 
