@@ -7,7 +7,6 @@ import { MIGRATION_SILENCE } from '../common/migration/relay.js';
 import { asHypervisorError } from '../common/native-command.js';
 import { type FoundGuest, type HostInventory, HypervisorError } from '../hypervisor-driver.js';
 import { trimConsole } from './console-file.js';
-import { type CpuWishes, chooseCpus, refuseSets, sharedCpus } from './dedicated-cpus.js';
 import { CloudId, type GuestDefinition } from './definition.js';
 import { DiskTools } from './disk-tools.js';
 import { FILES } from './files.js';
@@ -15,8 +14,8 @@ import { type Execution, executionOf, type GuestCpu, guestCpu } from './guest-cp
 import { kill } from './guest-process.js';
 import { GuestStore } from './guest-store.js';
 import { guestUser } from './guest-user.js';
+import { HostCpus } from './host-cpus.js';
 import { hostInventory } from './host-resources.js';
-import { grantedCpus, machineCpus, usualCpus } from './machine-cpus.js';
 import { storageId } from './migration/storage-id.js';
 import type { QemuDriverOptions } from './options.js';
 import { type Capabilities, cpuInfo, findCapabilities } from './probe.js';
@@ -33,6 +32,7 @@ const START_TIMEOUT = 30_000;
 /** Guests of one cloud in one folder: what all members of the driver do with them. */
 export class QemuHost {
   readonly store: GuestStore;
+  readonly cpus: HostCpus;
   readonly channel = new EventChannel();
   readonly qemu: string;
   readonly answerTimeout: number;
@@ -60,80 +60,16 @@ export class QemuHost {
     this.migrationStandstill = options.migrationStandstill ?? 30_000;
     const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
     this.store = new GuestStore(join(options.stateDir, 'guests'), bootId);
+    this.cpus = new HostCpus(this.store, options.cpus);
   }
 
   inventory(): HostInventory {
-    const { cpus, inventory } = this.options;
-    const shared = this.sharedCpus();
-    return {
-      ...hostInventory(this.storage),
-      ...(shared === null ? {} : { vcpus: shared.length }),
-      ...(cpus === undefined ? {} : { dedicatedCpus: cpus.dedicated.length }),
-      ...inventory,
-    };
-  }
-
-  /** Processors for guests without CPUs of their own; null: all. */
-  sharedCpus(): readonly number[] | null {
-    return sharedCpus(this.options.cpus, usualCpus());
-  }
-
-  /**
-   * Processors for a guest that are its alone; null: it shares others. Whoever asks writes them down at once: until then
-   * they are free.
-   * @param kept what it has beside them, until its resize is settled
-   * @throws HypervisorError `unsupported`, `noResources`
-   */
-  ownCpus(id: ServerId, spec: CpuWishes, kept: readonly number[] = []): number[] | null {
-    const taken = new Set([...this.cpusOfOthers(id), ...kept]);
-    return chooseCpus(spec, this.options.cpus?.dedicated ?? [], taken, machineCpus());
-  }
-
-  /** Also of guests that are off: they find their CPUs free when they start. */
-  private cpusOfOthers(id: ServerId | null): Set<number> {
-    const others = this.store.ids().filter((other) => other !== id);
-    return new Set(
-      others.flatMap((other) => {
-        const guest = this.store.read(other);
-        return [...(guest?.cpus ?? []), ...(guest?.before?.cpus ?? [])];
-      }),
-    );
-  }
-
-  /** A guest that starts, with other CPUs where its own are not to be had any more. */
-  private onItsCpus(guest: GuestDefinition): GuestDefinition {
-    const { cpus, wishes, vcpus } = guest;
-    if (!cpus) return guest;
-    const { serverId: id } = guest.mark;
-    const taken = this.cpusOfOthers(id);
-    const dedicated = this.options.cpus?.dedicated ?? [];
-    if (cpus.every((cpu) => dedicated.includes(cpu) && !taken.has(cpu))) return guest;
-    const spec = { image: { properties: wishes.properties }, flavor: { vcpus, extraSpecs: wishes.extraSpecs } };
-    const next = { ...guest, cpus: this.ownCpus(id, spec, guest.before?.cpus ?? []) };
-    // Before anything runs on them.
-    const written = this.read(id);
-    if (written) this.store.write({ ...written, cpus: next.cpus });
-    return next;
-  }
-
-  /** Where its process may run. @throws HypervisorError `noResources` */
-  private placeOf({ adopted, cpus }: GuestDefinition): readonly number[] | null {
-    if (adopted) return null;
-    const place = cpus ?? this.sharedNow();
-    if (place?.length === 0)
-      throw new HypervisorError('noResources', 'all CPUs of this host are dedicated (OMNIVISOR_CPU_DEDICATED_SET)');
-    return place;
-  }
-
-  /** What was dedicated before the sets were changed stays with the guests that have it, until they start anew. */
-  private sharedNow(): readonly number[] | null {
-    const owned = this.options.cpus ? this.cpusOfOthers(null) : new Set<number>();
-    return this.sharedCpus()?.filter((cpu) => !owned.has(cpu)) ?? null;
+    return { ...hostInventory(this.storage), ...this.cpus.inventory(), ...this.options.inventory };
   }
 
   /** Takes guests that began before the sets were what they are off processors that are not theirs. */
   private async confineShared(): Promise<void> {
-    const place = this.sharedNow();
+    const place = this.cpus.sharedNow();
     if (place === null || place.length === 0) return;
     for (const id of this.store.ids()) {
       const guest = this.read(id);
@@ -313,8 +249,8 @@ export class QemuHost {
    * @returns the guest, on other CPUs of the machine where its own are not to be had any more
    */
   async begin(found: GuestDefinition, signal: AbortSignal, extra: readonly string[] = []): Promise<GuestDefinition> {
-    const guest = this.onItsCpus(found);
-    const place = this.placeOf(guest);
+    const guest = this.cpus.renewed(found);
+    const place = this.cpus.placeOf(guest);
     const { serverId: id } = guest.mark;
     if (!guest.suspended) rmSync(this.store.path(id, FILES.memory), { force: true });
     if (guest.tpm) await startTpm(this.store.path(id), guestUser(id), this.answerTimeout);
@@ -328,7 +264,7 @@ export class QemuHost {
     if (guest.adopted) return;
     const live = this.live(guest.mark.serverId);
     await tune(live, guest);
-    await pin(live, guest, this.sharedNow());
+    await pin(live, guest, this.cpus.sharedNow());
   }
 
   /** Lets a guest that stands still run, also one whose agent ended before it was made ready. */
@@ -388,13 +324,9 @@ export class QemuHost {
   }
 
   async findAbility(signal: AbortSignal): Promise<Capabilities> {
-    const { accel, cpuModels, cpus } = this.options;
+    const { accel, cpuModels } = this.options;
     try {
-      if (cpus) {
-        const there = machineCpus().map(({ cpu }) => cpu);
-        const asked = [...cpus.dedicated, ...(cpus.shared ?? [])].filter((cpu) => there.includes(cpu));
-        refuseSets(cpus, await grantedCpus(asked, signal));
-      }
+      await this.cpus.check(signal);
       const options = {
         qemu: this.qemu,
         runAs: guestUser(null),

@@ -76,7 +76,7 @@ export const resizingOf = (host: QemuHost): Resizing => {
     const begun: GuestDefinition = {
       ...next,
       // Both claims hold until the resize is confirmed or reverted.
-      cpus: host.ownCpus(guest.mark.serverId, { image, flavor }, old.cpus ?? []),
+      cpus: host.cpus.own(guest.mark.serverId, { image, flavor }, old.cpus ?? []),
       before: {
         size: sizeFields(old),
         disks: old.disks,

@@ -27,7 +27,7 @@ const defined = (host: QemuHost, spec: GuestSpec, machines: MachineTypes, source
     nics: [],
     directBoot: directBootOf(spec),
     rescue: null,
-    cpus: host.ownCpus(spec.mark.serverId, spec),
+    cpus: host.cpus.own(spec.mark.serverId, spec),
     before: null,
     adopted: null,
     shared: host.options.sharedDisks !== undefined,
@@ -44,7 +44,7 @@ export const spawn = async (host: QemuHost, spec: GuestSpec, signal: AbortSignal
   // Wishes that cannot be granted are refused before anything is fetched.
   devicesFor(spec, machines);
   sizeOf(spec);
-  host.ownCpus(id, spec);
+  host.cpus.own(id, spec);
   refuseBeyondCapacity(spec, host.storage, host.inventory().memoryMib);
   host.building.add(id);
   let made: GuestDefinition | null = null;

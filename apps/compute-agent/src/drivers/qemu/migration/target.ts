@@ -36,14 +36,14 @@ export const receive = async (
   const way = guest.shared ? 'shared' : 'copied';
   const bytes = way === 'copied' ? (guest.disks.find(({ name }) => name === 'root')?.size ?? 0) : 0;
   const disks = { ...spec.disks, root: { ...spec.disks.root, size: gib(Math.ceil(bytes / 1024 ** 3)) } };
-  host.ownCpus(id, spec);
+  host.cpus.own(id, spec);
   refuseBeyondCapacity({ ...spec, disks }, host.options.stateDir, host.inventory().memoryMib);
   host.building.add(id);
   let made = false;
   try {
     const needsImage = way === 'copied' && (spec.directBoot !== null || guest.cdroms.some(({ boot }) => boot));
     const sources = needsImage ? await fetchSources(spec, signal) : null;
-    guest.cpus = host.ownCpus(id, spec);
+    guest.cpus = host.cpus.own(id, spec);
     host.store.create(guest);
     made = true;
     if (guest.shared) linkShared(host, id);
