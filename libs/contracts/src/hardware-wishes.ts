@@ -1,3 +1,5 @@
+import { z } from 'zod';
+
 /** Values of a wish that ask for nothing; null: every value asks for something. */
 type Idle = RegExp | null;
 
@@ -112,3 +114,20 @@ export const wishTraits = (served: readonly HardwareWish[]): string[] => [
   TELLS_WISHES,
   ...served.flatMap((name) => wishTrait(name) ?? []),
 ];
+
+const Said = z.record(z.string(), z.string());
+
+/** What an image and a flavor said of a guest's hardware: when one of them changes, the other has to be known again. */
+export const HardwareWishes = z.object({ properties: Said, extraSpecs: Said });
+export type HardwareWishes = z.output<typeof HardwareWishes>;
+
+const SHAPES = /^(hw|os|vmware)_/;
+
+/** What of them is kept beside a guest: an image may have much else. @param image its properties, canonical */
+export const hardwareWishesOf = (
+  image: { readonly properties: Readonly<Record<string, string>> },
+  flavor: { readonly extraSpecs: Readonly<Record<string, string>> },
+): HardwareWishes => ({
+  properties: Object.fromEntries(Object.entries(image.properties).filter(([name]) => SHAPES.test(name))),
+  extraSpecs: { ...flavor.extraSpecs },
+});

@@ -20,6 +20,9 @@ const assertCanStart = ({ db, xapi }, vm, force) => {
   const { memory_static_min, memory_dynamic_min, memory_dynamic_max, memory_static_max } = record;
   const inOrder = memory_static_min <= memory_dynamic_min && memory_dynamic_min <= memory_dynamic_max;
   if (!force && !(inOrder && memory_dynamic_max <= memory_static_max)) fail('MEMORY_CONSTRAINT_VIOLATION_ORDER');
+  const cores = record.platform['cores-per-socket'];
+  if (cores !== undefined && !(Number(cores) > 0 && record.VCPUs_max % Number(cores) === 0))
+    fail('INVALID_VALUE', 'platform:cores-per-socket', 'VCPUs_max must be a multiple of this field');
   for (const vbd of db.childrenOf('VBD', 'VM', vm)) assertDiskIsFree(db, vbd);
   if (domainType(record) === 'hvm') return;
   if (record.PV_bootloader !== '' && !['pygrub', 'eliloader'].includes(record.PV_bootloader))

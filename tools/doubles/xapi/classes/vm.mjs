@@ -106,10 +106,13 @@ export const calls = {
     if (value > db.get('VM', vm).VCPUs_max)
       fail('VALUE_NOT_SUPPORTED', 'VCPUs-at-startup', value, 'value greater than VCPUs-max');
   }),
-  'VM.set_domain_type': setField('domain_type', (db, vm) => {
+  'VM.set_domain_type': ({ db }, vm, value) => {
     const { power_state: power } = db.get('VM', vm);
     if (power !== 'Halted') throw new XapiFailure('VM_BAD_POWER_STATE', vm, 'halted', power.toLowerCase());
-  }),
+    // The older field follows.
+    db.set('VM', vm, { domain_type: value, HVM_boot_policy: value === 'hvm' ? 'BIOS order' : '' });
+    return '';
+  },
   'VM.set_platform': setField('platform'),
   'VM.add_to_platform': addTo('platform'),
   'VM.remove_from_platform': removeFrom('platform'),

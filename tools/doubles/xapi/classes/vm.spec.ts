@@ -212,6 +212,22 @@ describe('a definition', () => {
     await remove(made);
   });
 
+  it('has vCPUs that make whole sockets when it starts', async () => {
+    const made = await withDisk({ VCPUs_max: 3, VCPUs_at_startup: 3, platform: { 'cores-per-socket': '2' } });
+    const refused = ['INVALID_VALUE', 'platform:cores-per-socket', 'VCPUs_max must be a multiple of this field'];
+    expect(await pool.refusal('VM.start', made.vm, false, false)).toEqual(refused);
+    await pool.call('VM.set_VCPUs_max', made.vm, 4);
+    await pool.call('VM.start', made.vm, false, false);
+    await remove(made);
+  });
+
+  it('of another type of domain has the older field as that', async () => {
+    const made = await withDisk();
+    await pool.call('VM.set_domain_type', made.vm, 'pvh');
+    expect(await pool.call('VM.get_record', made.vm)).toMatchObject({ domain_type: 'pvh', HVM_boot_policy: '' });
+    await remove(made);
+  });
+
   it('of a template or a control domain is left alone', async () => {
     const template = await pool.one('VM', 'Other install media');
     expect(await pool.refusal('VM.start', template, false, false)).toEqual(['VM_IS_TEMPLATE', template, 'start']);

@@ -1,10 +1,10 @@
-import type { FlavorSnapshot } from '@omnivisor/contracts';
+import { type FlavorSnapshot, hardwareWishesOf } from '@omnivisor/contracts';
 import { type GuestNic, type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
 import { refuseAborted } from './aborted.js';
 import type { Devices } from './devices.js';
 import { type GuestState, type LocalDisk, neededDisks } from './guest-state.js';
 import type { Guest, Guests } from './guests.js';
-import { refuseWishes } from './hardware.js';
+import { type Hardware, hardwareOf } from './hardware.js';
 import type { Host } from './host.js';
 import type { LocalDisks } from './local-disks.js';
 import type { Making } from './making.js';
@@ -47,13 +47,14 @@ export class Changing {
     if (state.phase !== 'settled')
       throw new HypervisorError('fault', `a guest that is ${state.phase} cannot be rebuilt`);
     refuseAborted(signal);
-    await this.making.machine(spec);
+    const hardware = hardwareOf(await this.making.machine(spec));
+    const wishes = hardwareWishesOf(spec.image, spec.flavor);
     const plans = await this.disks.plansFor(spec, signal);
     const nics = await this.devices.plan(spec.nics);
     const disks = await this.disks.makeBeside(guest, plans, signal);
     await this.power.cut(guest.ref);
     const start = spec.powerOn ? 'rebuild' : null;
-    const next = await this.become(guest, { ...state, build: mark.build, disks, start });
+    const next = await this.become(guest, { ...state, build: mark.build, disks, start, hardware, wishes });
     await this.devices.arrangeNics(next.ref, nics);
     await this.making.startIfWanted(next);
   }
@@ -65,13 +66,21 @@ export class Changing {
       throw new HypervisorError('fault', `a guest that is ${state.phase} cannot be rescued`);
     refuseAborted(signal);
     await this.making.machine(spec);
+    const rescueHardware = await this.rescueHardware(guest, spec);
     const { root, config } = await this.rescuePlans(spec, signal);
     const nics = await this.devices.plan(spec.nics);
     const rescue = await this.disks.makeBeside(guest, [root, ...(config ? [config] : [])], signal);
     await this.power.cut(guest.ref);
-    const next = await this.become(guest, { ...state, phase: 'rescued', rescue, start: 'rescue' });
+    const next = await this.become(guest, { ...state, phase: 'rescued', rescue, rescueHardware, start: 'rescue' });
     await this.devices.arrangeNics(next.ref, nics);
     await this.making.startIfWanted(next);
+  }
+
+  /** The rescue image has what it asks for; of the rest the guest stays what it is. */
+  private rescueHardware(guest: Guest, { image, flavor }: GuestSpec): Promise<Hardware> {
+    const { properties = {}, extraSpecs = {} } = guest.state.wishes ?? {};
+    const said = hardwareWishesOf(image, flavor).properties;
+    return this.making.reshaped(guest, { properties: { ...properties, ...said }, extraSpecs }, guest.state.size.vcpus);
   }
 
   private async rescuePlans({ disks, configDrive }: GuestSpec, signal: AbortSignal) {
@@ -84,29 +93,40 @@ export class Changing {
     if (state.phase !== 'rescued') return state.start === 'unrescue' ? this.making.startIfWanted(guest) : undefined;
     const planned = await this.devices.plan(nics);
     await this.power.cut(guest.ref);
-    const next = await this.become(guest, { ...state, phase: 'settled', rescue: null, start: 'unrescue' });
+    const next = await this.become(guest, {
+      ...state,
+      phase: 'settled',
+      rescue: null,
+      rescueHardware: null,
+      start: 'unrescue',
+    });
     await this.devices.arrangeNics(next.ref, planned);
     await this.making.startIfWanted(next);
   }
 
   async resize(guest: Guest, flavor: FlavorSnapshot, signal: AbortSignal): Promise<void> {
     const { state, record } = guest;
-    const wanted = JSON.stringify([flavor.vcpus, flavor.memory, flavor.disk, flavor.ephemeral, flavor.swap]);
+    const { vcpus, memory, disk, ephemeral, swap, extraSpecs } = flavor;
+    const wanted = JSON.stringify([vcpus, memory, disk, ephemeral, swap, Object.entries(extraSpecs).sort()]);
     if (state.phase === 'resized' && state.before?.flavor === wanted) return this.arrangeIfOff(guest);
     if (state.phase !== 'settled')
       throw new HypervisorError('fault', `a guest that is ${state.phase} cannot be resized`);
     if (record.power_state !== 'Halted') throw new HypervisorError('fault', 'only a guest that is off can be resized');
     refuseAborted(signal);
-    refuseWishes({}, flavor.extraSpecs);
+    const wishes = { properties: state.wishes?.properties ?? {}, extraSpecs };
+    const now = state.hardware ?? hardwareOf(record);
+    const hardware = await this.making.reshaped(guest, wishes, vcpus);
+    // What is on its disk would not boot.
+    if (hardware.firmware !== now.firmware)
+      throw new HypervisorError('unsupported', `a resize does not change the firmware of a guest (${now.firmware})`);
     await this.refuseBeyondCapacity(flavor);
     await this.refuseShrinking(state, flavor);
     const disks = await this.grownDisks(guest, flavor, signal);
     await this.become(guest, {
       ...state,
       phase: 'resized',
-      disks,
-      size: { vcpus: flavor.vcpus, memoryMib: flavor.memory },
-      before: { size: state.size, disks: state.disks, flavor: wanted },
+      ...{ disks, hardware, wishes, size: { vcpus, memoryMib: memory } },
+      before: { size: state.size, disks: state.disks, flavor: wanted, hardware: now, wishes: state.wishes },
     });
   }
 
@@ -165,8 +185,8 @@ export class Changing {
     const { state, record } = guest;
     if (state.phase !== 'resized' || !state.before) return this.arrangeIfOff(guest);
     if (record.power_state !== 'Halted') throw new HypervisorError('fault', 'only a guest that is off can be put back');
-    const { size, disks } = state.before;
-    await this.become(guest, { ...state, phase: 'settled', size, disks, before: null });
+    const { size, disks, hardware, wishes } = state.before;
+    await this.become(guest, { ...state, phase: 'settled', size, disks, hardware, wishes, before: null });
   }
 
   /** A change may have been cut off after its state was written. */

@@ -1,12 +1,22 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { ServerId } from '@omnivisor/contracts';
 import { type GuestDisk, type GuestNic, HypervisorError } from '../../hypervisor-driver.js';
 import { isXapiError, xapiCode } from '../transport/xapi-error.js';
 import type { XapiSession } from '../transport/xapi-session.js';
 import { attachedDisks, DISK_KEY, type GuestState, type LocalDisk, PORT_KEY, readDiskMark } from './guest-state.js';
 import type { Guest } from './guests.js';
+import { type Hardware, hardwareOf, platformWith } from './hardware.js';
 import type { Networks } from './networks.js';
 import { lockOf, type PortLock, sameLock, type VifLock } from './port-lock.js';
-import { NULL_REF, type Ref, type VbdRecord, type VdiRecord, type VifRecord, wholeNumber } from './records.js';
+import {
+  NULL_REF,
+  type Ref,
+  type VbdRecord,
+  type VdiRecord,
+  type VifRecord,
+  type VmRecord,
+  wholeNumber,
+} from './records.js';
 
 interface Plugged<R> {
   readonly ref: Ref;
@@ -57,9 +67,15 @@ export class Devices {
     return planned;
   }
 
-  /** The VM, which is off, has the local disks of its state at their places, and its size. */
+  /** The VM, which is off, has the local disks of its state at their places, its size and its hardware. */
   async arrange({ ref, record, state }: Guest): Promise<void> {
     await this.arrangeDisks(ref, state);
+    await this.arrangeSize(ref, record, state);
+    const hardware = state.rescueHardware ?? state.hardware;
+    if (hardware) await this.arrangeHardware(ref, record, hardware);
+  }
+
+  private async arrangeSize(ref: Ref, record: VmRecord, state: GuestState): Promise<void> {
     const memory = state.size.memoryMib * 2 ** 20;
     if (wholeNumber(record.memory_static_max) !== memory)
       await this.xapi.call('VM.set_memory_limits', ref, memory, memory, memory, memory);
@@ -68,6 +84,21 @@ export class Devices {
     if (vcpus > wholeNumber(record.VCPUs_max)) await set('VCPUs_max');
     if (vcpus !== wholeNumber(record.VCPUs_at_startup)) await set('VCPUs_at_startup');
     if (vcpus < wholeNumber(record.VCPUs_max)) await set('VCPUs_max');
+  }
+
+  private async arrangeHardware(ref: Ref, record: VmRecord, hardware: Hardware): Promise<void> {
+    const { domain, firmware } = hardware;
+    const isHvm = domain === 'hvm';
+    const now = hardwareOf(record);
+    const platform = platformWith(record.platform, hardware);
+    if (!isDeepStrictEqual(platform, { ...record.platform })) await this.xapi.call('VM.set_platform', ref, platform);
+    if (now.domain !== domain) {
+      await this.xapi.call('VM.set_domain_type', ref, domain);
+      await this.xapi.call('VM.set_PV_bootloader', ref, isHvm ? '' : 'pygrub');
+    }
+    const { HVM_boot_params: params } = record;
+    if (isHvm && (now.firmware !== firmware || params.order === undefined))
+      await this.xapi.call('VM.set_HVM_boot_params', ref, { order: 'c', ...params, firmware });
   }
 
   private async arrangeDisks(vm: Ref, state: GuestState): Promise<void> {

@@ -45,7 +45,7 @@ describe("a guest's state", () => {
   });
 
   it('says which disks are needed, those from before a resize among them', () => {
-    const before = { size: state.size, disks: [disk('root', 'old', '0')], flavor: '' };
+    const before = { size: state.size, disks: [disk('root', 'old', '0')], flavor: '', hardware: null, wishes: null };
     const rescue = [disk('root', 'x', '0')];
     expect([...neededDisks({ ...state, before, rescue })].sort()).toEqual(['old', 'r', 's', 'x']);
   });

@@ -1,6 +1,7 @@
-import { ServerId } from '@omnivisor/contracts';
+import { HardwareWishes, ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import type { GuestMark, GuestStage } from '../../hypervisor-driver.js';
+import { Hardware } from './hardware.js';
 import type { XapiMap } from './records.js';
 
 /**
@@ -48,11 +49,24 @@ export const GuestState = z.object({
   /** It is whole and has to be started: what did it was cut off if it is off. */
   start: z.enum(['spawn', 'rebuild', 'rescue', 'unrescue']).nullable(),
   size: Size,
+  /** As its wishes made it; null: as its VM is, which was adopted or is of an older release. */
+  hardware: Hardware.nullable().default(null),
+  /** Of its image and its flavor; null as that. */
+  wishes: HardwareWishes.nullable().default(null),
   disks: z.array(LocalDisk),
-  /** While rescued: what it boots from instead. */
+  /** While rescued: what it boots from instead, and what it is then. */
   rescue: z.array(LocalDisk).nullable(),
+  rescueHardware: Hardware.nullable().default(null),
   /** While resized: what it was before, and the flavor it was given. */
-  before: z.object({ size: Size, disks: z.array(LocalDisk), flavor: z.string() }).nullable(),
+  before: z
+    .object({
+      size: Size,
+      disks: z.array(LocalDisk),
+      flavor: z.string(),
+      hardware: Hardware.nullable().default(null),
+      wishes: HardwareWishes.nullable().default(null),
+    })
+    .nullable(),
   /**
    * It is expected at another place, whose ticket has this number; the attempt that it is there, and its config drive, when
    * that cannot come along. `sent`: it has got there, although a VM that is off is nowhere.
@@ -79,8 +93,11 @@ export const newState = (mark: GuestMark, place: string, size: GuestState['size'
   phase: 'building',
   start: null,
   size,
+  hardware: null,
+  wishes: null,
   disks: [],
   rescue: null,
+  rescueHardware: null,
   before: null,
   invited: null,
   movedFrom: null,

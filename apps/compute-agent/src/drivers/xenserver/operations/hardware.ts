@@ -1,8 +1,21 @@
+import { z } from 'zod';
 import { ANY, refusesAllBut, type ServedWishes } from '../../common/wishes.js';
 import { type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
 import { NULL_REF, type Ref, type XapiMap } from './records.js';
 
 export type DomainType = 'hvm' | 'pv' | 'pvh';
+
+/** What of a VM follows the wishes of its image and its flavor, beside its size and its devices. */
+export const Hardware = z.object({
+  /** XAPI's; an adopted VM may have any. */
+  domain: z.string(),
+  firmware: z.string(),
+  platform: z.record(z.string(), z.string()),
+});
+export type Hardware = Readonly<z.output<typeof Hardware>>;
+
+const CORES = 'cores-per-socket';
+const FOLLOWED = [CORES, 'vga', 'nic_type', 'secureboot', 'viridian'];
 
 /** What the members of the pool can run. */
 export interface Capabilities {
@@ -19,6 +32,16 @@ export interface Template {
   readonly HVM_boot_params: XapiMap;
   readonly recommendations: string;
 }
+
+/** Fields of a VM that `Hardware` is. */
+export interface Shaped {
+  readonly domain_type: string;
+  readonly HVM_boot_params: XapiMap;
+  readonly platform: XapiMap;
+}
+
+/** The record of a VM. */
+export type Machine = Readonly<Record<string, unknown>> & Shaped;
 
 /** What is asked of a machine. */
 export interface MachineWish {
@@ -77,11 +100,7 @@ export const refuseWishes = refusesAllBut(SERVED, refuse);
  * The record of a VM for a guest, from its image's properties and its flavor; the mark and its devices come beside it.
  * @throws HypervisorError `unsupported` for a wish that cannot be served; none is dropped silently
  */
-export const machineFor = (
-  wish: MachineWish,
-  capabilities: Capabilities,
-  template: Template,
-): Readonly<Record<string, unknown>> => {
+export const machineFor = (wish: MachineWish, capabilities: Capabilities, template: Template): Machine => {
   const { properties, extraSpecs } = wish;
   const property = (name: string, otherwise: string) => properties[name] ?? otherwise;
   refuseWishes(properties, extraSpecs);
@@ -139,5 +158,40 @@ const coresOf = ({ properties, extraSpecs, vcpus }: MachineWish): XapiMap => {
   const fits = Number.isInteger(vcpus / Number(perSocket)) && Number.isInteger(Number(perSocket));
   if (!fits || (sockets && cores && Number(sockets) * Number(cores) !== vcpus))
     refuse(`${vcpus} vCPUs as ${sockets ?? '?'} sockets of ${perSocket} cores`);
-  return { 'cores-per-socket': perSocket };
+  return { [CORES]: perSocket };
 };
+
+export const hardwareOf = ({ domain_type, HVM_boot_params, platform }: Shaped): Hardware => ({
+  domain: domain_type,
+  firmware: HVM_boot_params.firmware ?? 'bios',
+  platform: Object.fromEntries(Object.entries(platform).filter(([key]) => FOLLOWED.includes(key))),
+});
+
+/**
+ * What a VM becomes when other things are wished for: what the wishes do not change stays as it is.
+ * @param now of the VM, which somebody else may have made
+ * @param from by the wishes until now
+ * @param to by those that come
+ * @param vcpus of the VM then
+ */
+export const reshaped = (now: Hardware, from: Hardware, to: Hardware, vcpus: number): Hardware => {
+  const platform = { ...now.platform };
+  for (const key of FOLLOWED) {
+    if (from.platform[key] === to.platform[key]) continue;
+    if (to.platform[key] === undefined) delete platform[key];
+    else platform[key] = to.platform[key];
+  }
+  // A pool starts none whose vCPUs do not make whole sockets.
+  if (vcpus % Number(platform[CORES] ?? 1) !== 0) delete platform[CORES];
+  return {
+    domain: from.domain === to.domain ? now.domain : to.domain,
+    firmware: from.firmware === to.firmware ? now.firmware : to.firmware,
+    platform,
+  };
+};
+
+/** The map of a VM with this platform; what is not followed stays. */
+export const platformWith = (platform: XapiMap, { platform: wanted }: Hardware): XapiMap => ({
+  ...Object.fromEntries(Object.entries(platform).filter(([key]) => !FOLLOWED.includes(key))),
+  ...wanted,
+});

@@ -1,11 +1,12 @@
+import { type HardwareWishes, hardwareWishesOf } from '@omnivisor/contracts';
 import { type GuestMark, type GuestNic, type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
 import { xapiCode } from '../transport/xapi-error.js';
 import type { XapiSession } from '../transport/xapi-session.js';
 import { refuseAborted } from './aborted.js';
 import type { Devices } from './devices.js';
-import { type LocalDisk, newState, STATE_KEY } from './guest-state.js';
+import { type GuestState, type LocalDisk, newState, STATE_KEY } from './guest-state.js';
 import type { Guest, Guests } from './guests.js';
-import { machineFor, wishOf } from './hardware.js';
+import { type Hardware, hardwareOf, type Machine, machineFor, reshaped, wishOf } from './hardware.js';
 import type { Host } from './host.js';
 import type { LocalDisks } from './local-disks.js';
 import type { Place } from './place.js';
@@ -104,15 +105,41 @@ export class Making {
   }
 
   /** @throws HypervisorError `unsupported` for what no guest of the pool is granted */
-  async machine(spec: GuestSpec): Promise<Readonly<Record<string, unknown>>> {
+  async machine(spec: GuestSpec): Promise<Machine> {
     const { host } = this.parts;
     return machineFor(wishOf(spec), await host.capabilities(), await host.template());
   }
 
-  private async create(spec: GuestSpec, machine: Readonly<Record<string, unknown>>): Promise<Guest> {
+  /**
+   * What a guest becomes when other things are wished for. Those of an adopted guest are not known: it keeps what it has.
+   * @throws HypervisorError `unsupported` for what no guest of the pool is granted
+   */
+  async reshaped({ state, record }: Guest, to: HardwareWishes, vcpus: number): Promise<Hardware> {
+    const { host } = this.parts;
+    const [capabilities, template] = [await host.capabilities(), await host.template()];
+    const by = (wishes: HardwareWishes, count: number) => {
+      const wish = {
+        ...wishes,
+        vcpus: count,
+        memoryMib: state.size.memoryMib,
+        name: '',
+        description: '',
+        directBoot: false,
+      };
+      return hardwareOf(machineFor(wish, capabilities, template));
+    };
+    const from = state.wishes ?? { properties: {}, extraSpecs: {} };
+    return reshaped(state.hardware ?? hardwareOf(record), by(from, state.size.vcpus), by(to, vcpus), vcpus);
+  }
+
+  private async create(spec: GuestSpec, machine: Machine): Promise<Guest> {
     const { xapi, guests, place, storage } = this.parts;
     const size = { vcpus: spec.flavor.vcpus, memoryMib: spec.flavor.memory };
-    const state = newState(spec.mark, place.uuid, size);
+    const state: GuestState = {
+      ...newState(spec.mark, place.uuid, size),
+      hardware: hardwareOf(machine),
+      wishes: hardwareWishesOf(spec.image, spec.flavor),
+    };
     const ref = await xapi.call<Ref>('VM.create', {
       ...machine,
       affinity: place.member?.ref ?? NULL_REF,

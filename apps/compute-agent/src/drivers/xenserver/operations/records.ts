@@ -24,8 +24,9 @@ export interface VmRecord {
   readonly metrics: Ref;
   readonly guest_metrics: Ref;
   readonly current_operations: XapiMap;
-  readonly platform: XapiMap;
+  readonly domain_type: string;
   readonly HVM_boot_params: XapiMap;
+  readonly platform: XapiMap;
   readonly recommendations: string;
 }
 

@@ -1,0 +1,166 @@
+import { gib, ms, type ServerId } from '@omnivisor/contracts';
+import { describe, expect, it } from 'vitest';
+import type { GuestSpec } from '../hypervisor-driver.js';
+import { STATE_KEY } from './operations/guest-state.js';
+import { cutCalls, never, newId, Pools } from './testing/pools.js';
+
+const pools = new Pools();
+type Map = Readonly<Record<string, string>>;
+
+const withWishes = (spec: GuestSpec, properties: Map, extraSpecs: Map = {}, vcpus = 4): GuestSpec => ({
+  ...spec,
+  image: { ...spec.image, properties: { hw_vm_mode: 'hvm', ...properties } },
+  flavor: { ...spec.flavor, vcpus, extraSpecs },
+});
+const spawned = async (properties: Map, extraSpecs: Map = {}) => {
+  const driver = pools.drive();
+  const spec = withWishes(pools.first.guest(newId()), properties, extraSpecs);
+  await driver.spawn(spec, never);
+  const { serverId: id } = spec.mark;
+  const off = () => driver.powerOff(id, ms(0));
+  /** To another flavor, off. */
+  const resize = async (flavor: Map, vcpus = 4) => {
+    await off();
+    await driver.resizing.resize(id, { ...spec.flavor, disk: gib(0), vcpus, extraSpecs: flavor }, never);
+  };
+  return { driver, spec, id, off, resize };
+};
+/** What the wishes made of its VM. */
+const shapeOf = (id: ServerId) => {
+  const { domain_type, HVM_boot_params, PV_bootloader, platform, VCPUs_max } = pools.recordOf(id);
+  return { domain_type, firmware: HVM_boot_params.firmware, PV_bootloader, ...platform, VCPUs_max };
+};
+const UEFI = { hw_firmware_type: 'uefi' };
+const SECURE = { 'os:secure_boot': 'required' };
+
+describe('a rebuild', () => {
+  it('makes what a spawn of the same image would', async () => {
+    const { driver, spec, id } = await spawned({ hw_vif_model: 'e1000', hw_cpu_cores: '2' });
+    expect(shapeOf(id)).toMatchObject({ firmware: 'bios', nic_type: 'e1000', 'cores-per-socket': '2', vga: 'std' });
+    const wanted = { ...UEFI, os_secure_boot: 'required', hw_video_model: 'cirrus', os_type: 'windows' };
+    const mark = { ...spec.mark, build: 1 };
+    await driver.rebuilding.rebuild({ ...withWishes(spec, wanted), mark }, never);
+    const rebuilt = shapeOf(id);
+    expect(rebuilt).toMatchObject({ firmware: 'uefi', secureboot: 'true', vga: 'cirrus', viridian: 'true' });
+    expect([rebuilt.nic_type, rebuilt['cores-per-socket']]).toEqual([undefined, undefined]);
+    const other = withWishes(pools.first.guest(newId()), wanted);
+    await driver.spawn(other, never);
+    expect(rebuilt).toEqual(shapeOf(other.mark.serverId));
+    for (const each of [id, other.mark.serverId]) await driver.destroy(each);
+  });
+
+  it('goes from one type of domain to another, and back', async () => {
+    const { driver, spec, id } = await spawned({ hw_vm_mode: 'xen' });
+    expect(shapeOf(id)).toMatchObject({ domain_type: 'pv', PV_bootloader: 'pygrub' });
+    for (const [build, mode, domain, loader] of [
+      [1, 'hvm', 'hvm', ''],
+      [2, 'pvh', 'pvh', 'pygrub'],
+    ] as const) {
+      const mark = { ...spec.mark, build };
+      await driver.rebuilding.rebuild({ ...withWishes(spec, { hw_vm_mode: mode }), mark }, never);
+      expect(shapeOf(id)).toMatchObject({ domain_type: domain, PV_bootloader: loader });
+      expect(await driver.inspect(id)).toMatchObject({ power: 'running' });
+    }
+    expect(pools.recordOf(id).HVM_boot_params.order).toBe('c');
+    await driver.destroy(id);
+  });
+});
+
+describe('a resize', () => {
+  it('lays the CPUs out as image and new flavor say, and its revert as before', async () => {
+    const { driver, id, spec, off, resize } = await spawned({ hw_cpu_cores: '2' });
+    await resize({}, 6);
+    expect(shapeOf(id)).toMatchObject({ VCPUs_max: 6, 'cores-per-socket': '2' });
+    await driver.powerOn(id, spec.nics);
+    await off();
+    await driver.resizing.revertResize(id);
+    await resize({ 'hw:cpu_cores': '3' }, 3);
+    expect(shapeOf(id)).toMatchObject({ VCPUs_max: 3, 'cores-per-socket': '3' });
+    await driver.powerOn(id, spec.nics);
+    await off();
+    await driver.resizing.revertResize(id);
+    expect(shapeOf(id)).toMatchObject({ VCPUs_max: 4, 'cores-per-socket': '2' });
+    await driver.destroy(id);
+  });
+
+  it('is refused where the CPUs do not fit the image, and the guest is as before', async () => {
+    const { driver, id, resize } = await spawned({ hw_cpu_cores: '2' });
+    const before = [shapeOf(id), pools.stateOf(id)];
+    await expect(resize({}, 3)).rejects.toMatchObject({ code: 'unsupported' });
+    expect([shapeOf(id), pools.stateOf(id)]).toEqual(before);
+    await driver.destroy(id);
+  });
+
+  it('switches secure boot, but does not change the firmware', async () => {
+    const { driver, id, resize } = await spawned(UEFI);
+    await resize(SECURE);
+    expect(shapeOf(id)).toMatchObject({ firmware: 'uefi', secureboot: 'true' });
+    await expect(resize({})).rejects.toMatchObject({ code: 'fault' });
+    await driver.resizing.confirmResize(id);
+    await resize({});
+    expect(shapeOf(id).secureboot).toBeUndefined();
+    await driver.resizing.revertResize(id);
+    expect(shapeOf(id).secureboot).toBe('true');
+    await driver.destroy(id);
+
+    const other = await spawned({});
+    await expect(other.resize(SECURE)).rejects.toMatchObject({ code: 'unsupported', message: /firmware/ });
+    expect(shapeOf(other.id)).toMatchObject({ firmware: 'bios' });
+    await other.driver.destroy(other.id);
+  });
+
+  it('that is cut off anywhere is ended by the next, and so is its revert', async () => {
+    for (let calls = 0, cut = true; cut; calls++) {
+      const { driver, id, spec, off, resize } = await spawned({ hw_cpu_cores: '4' });
+      await off();
+      const first = cutCalls(pools.first, calls);
+      await resize({ 'hw:cpu_cores': '3' }, 6).catch(() => undefined);
+      first.mend();
+      await resize({ 'hw:cpu_cores': '3' }, 6);
+      expect(shapeOf(id)).toMatchObject({ VCPUs_max: 6, 'cores-per-socket': '3' });
+      const second = cutCalls(pools.first, calls);
+      await driver.resizing.revertResize(id).catch(() => undefined);
+      second.mend();
+      await driver.resizing.revertResize(id);
+      await driver.powerOn(id, spec.nics);
+      expect(shapeOf(id)).toMatchObject({ VCPUs_max: 4, 'cores-per-socket': '4' });
+      await driver.destroy(id);
+      cut = first.happened() || second.happened();
+    }
+  });
+});
+
+describe('a rescue', () => {
+  it('has what its image asks for, as long as it lasts', async () => {
+    const { driver, id, spec } = await spawned({ ...UEFI, hw_vif_model: 'e1000' });
+    const own = shapeOf(id);
+    await driver.rescuing.rescue(withWishes(spec, {}), never);
+    expect(shapeOf(id)).toEqual(own);
+    await driver.rescuing.unrescue(id, spec.nics);
+    await driver.rescuing.rescue(withWishes(spec, { hw_firmware_type: 'bios', hw_vif_model: 'rtl8139' }), never);
+    expect(shapeOf(id)).toMatchObject({ firmware: 'bios', nic_type: 'rtl8139' });
+    await driver.rescuing.unrescue(id, spec.nics);
+    expect(shapeOf(id)).toEqual(own);
+    await driver.destroy(id);
+  });
+});
+
+describe('a guest whose wishes are not known', () => {
+  it('keeps what it has, but for what a new flavor asks for', async () => {
+    const { driver, id, spec, off, resize } = await spawned({ ...UEFI, hw_vif_model: 'e1000', hw_cpu_cores: '2' });
+    const { ref } = pools.first.vmOf(id);
+    const { wishes: _, hardware: __, rescueHardware: ___, ...older } = pools.stateOf(id);
+    const { other_config } = pools.recordOf(id);
+    pools.first.double.db.set('VM', ref, { other_config: { ...other_config, [STATE_KEY]: JSON.stringify(older) } });
+    const own = shapeOf(id);
+    await resize({}, 3);
+    const { 'cores-per-socket': cores, ...kept } = own;
+    // Three CPUs do not make sockets of two.
+    expect([cores, shapeOf(id)]).toEqual(['2', { ...kept, VCPUs_max: 3 }]);
+    await driver.powerOn(id, spec.nics);
+    await off();
+    await driver.resizing.revertResize(id);
+    expect(shapeOf(id)).toEqual(own);
+    await driver.destroy(id);
+  });
+});
