@@ -93,6 +93,8 @@ export class VsphereDriver implements HypervisorDriver {
       this.change(id, 'unrescuing the guest', ({ changing }, guest) => changing.unrescue(guest, nics)),
   };
   readonly resizing = {
+    checkResize: (id: ServerId, flavor: FlavorSnapshot) =>
+      this.change(id, 'looking at a resize', ({ changing }, guest) => changing.checkResize(guest, flavor)),
     resize: (id: ServerId, flavor: FlavorSnapshot, signal: AbortSignal) =>
       this.change(id, 'resizing the guest', ({ changing }, guest) => changing.resize(guest, flavor, signal)),
     confirmResize: (id: ServerId) =>
@@ -333,7 +335,7 @@ export class VsphereDriver implements HypervisorDriver {
     const policies = new Policies(session);
     const making = new Making({ read, updates, cloudId, guests, networks, disks, policies, power, host });
     const snapshots = new Snapshots(session, read, updates, disks);
-    const changing = new Changing(guests, disks, snapshots, power, host, making);
+    const changing = new Changing(read, guests, disks, snapshots, power, host, making);
     const plugging = new Plugging(guests, disks, snapshots, files, making);
     const migration = new Migration(read, updates, guests, host, power, making);
     const adopting = new Adopting(read, updates, guests, networks);

@@ -1,16 +1,31 @@
-import { type FlavorSnapshot, gib, mib } from '@omnivisor/contracts';
+import { type FlavorSnapshot, type GiB, gib, type HardwareWishes, hardwareWishesOf, mib } from '@omnivisor/contracts';
 import { type GuestNic, type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
-import type { ArgumentObject } from '../transport/soap.js';
-import { controllerOf, exchangeLocal, fileAt, sizeAt, storedDisks } from './devices.js';
+import type { PropertyReader } from '../transport/properties.js';
+import type { AnswerObject } from '../transport/soap.js';
+import { cardTypes, controllerOf, exchangeLocal, fileAt, retypeNics, sizeAt, storedDisks } from './devices.js';
 import type { GuestState, LocalDisk, StoredDisk } from './guest-state.js';
 import type { Guest, Guests } from './guests.js';
-import { machineFor, refuseWishes, wishOf } from './hardware.js';
+import { type Config, cardOf, machineFor, wishOf } from './hardware.js';
 import type { Host } from './host.js';
-import type { LocalDisks, Made } from './local-disks.js';
+import type { DiskPlan, LocalDisks, Made } from './local-disks.js';
+import {
+  asBefore,
+  CONFIG_PATHS,
+  changesOf,
+  configOf,
+  overlaid,
+  refuseController,
+  refuseStrange,
+  resizedMachine,
+  wishesOfVm,
+} from './machine-changes.js';
 import type { Making } from './making.js';
+import type { PlannedNic } from './networks.js';
 import { type Power, refuseAborted } from './power.js';
+import { devicesOf } from './records.js';
 import type { Snapshots } from './snapshots.js';
 
+const MIB = 2 ** 20;
 const GIB = 2 ** 30;
 
 /** What a guest is to have, and what of its files is kept for later. */
@@ -19,7 +34,18 @@ interface Next {
   readonly disks: readonly StoredDisk[];
   readonly config: string | null;
   readonly keep: readonly StoredDisk[];
-  readonly spec?: ArgumentObject;
+  readonly spec?: Config;
+  /** Ports whose cards become of another type. */
+  readonly nics?: readonly PlannedNic[];
+}
+
+/** A VM as it is. */
+interface Look {
+  readonly has: Config;
+  /** Type of the controller that its disks are on. */
+  readonly controller: string | undefined;
+  /** What was said of its hardware, or else what it says by itself. */
+  readonly wishes: HardwareWishes;
 }
 
 const local = (disks: readonly StoredDisk[]): LocalDisk[] => disks.map(({ role, unit }) => ({ role, unit }));
@@ -30,6 +56,7 @@ const local = (disks: readonly StoredDisk[]): LocalDisk[] => disks.map(({ role, 
  */
 export class Changing {
   constructor(
+    private readonly read: PropertyReader,
     private readonly guests: Guests,
     private readonly disks: LocalDisks,
     private readonly snapshots: Snapshots,
@@ -44,8 +71,16 @@ export class Changing {
     return this.disks.sweep(guest);
   }
 
+  private async look({ vm, state }: Guest): Promise<Look> {
+    const properties = await this.read.of(vm.ref, CONFIG_PATHS);
+    const config = configOf(properties);
+    const has = state.firmware === null ? config : { ...config, firmware: state.firmware, bootOptions: undefined };
+    const controller = controllerOf(devicesOf((properties['config.hardware'] as AnswerObject | undefined)?.device));
+    return { has, controller: controller?.$type, wishes: state.wishes ?? wishesOfVm(has, controller?.$type) };
+  }
+
   /** Of a VM that is off. */
-  private async become(guest: Guest, { state, disks, config, keep, spec = {} }: Next): Promise<Guest> {
+  private async become(guest: Guest, { state, disks, config, keep, spec = {}, nics = [] }: Next): Promise<Guest> {
     const devices = await this.disks.devices(guest);
     const before = guest.state;
     const old = [
@@ -56,9 +91,23 @@ export class Changing {
     ];
     const needed = [...[...disks, ...keep].map(({ path }) => path), config, state.own?.config ?? null];
     const scratch = [...new Set(old)].filter((path) => !needed.includes(path));
-    const deviceChange = exchangeLocal(devices, before, { disks, config });
+    const deviceChange = [...exchangeLocal(devices, before, { disks, config }), ...retypeNics(devices, nics)];
+    const late = await this.lateFirmware(guest, spec);
     const next = { ...state, disks: local(disks), config, scratch };
-    return this.disks.sweep(await this.guests.write(guest, next, { ...spec, deviceChange }));
+    if (late === null) {
+      const firmware = spec.firmware === undefined ? state.firmware : null;
+      return this.disks.sweep(await this.guests.write(guest, { ...next, firmware }, { ...spec, deviceChange }));
+    }
+    const first = { ...spec, firmware: undefined, bootOptions: { efiSecureBootEnabled: false }, deviceChange };
+    const made = await this.guests.write(guest, { ...next, firmware: late }, first);
+    return this.disks.sweep(await this.guests.write(made, { ...next, firmware: null }, { firmware: late }));
+  }
+
+  /** What a VM with secure boot gets after that is off: with BIOS, the vCenter refuses any word about it. */
+  private async lateFirmware({ vm }: Guest, { firmware }: Config): Promise<'bios' | null> {
+    if (firmware !== 'bios') return null;
+    const { bootOptions } = configOf(await this.read.of(vm.ref, CONFIG_PATHS));
+    return bootOptions?.efiSecureBootEnabled ? 'bios' : null;
   }
 
   async rebuild(guest: Guest, spec: GuestSpec, signal: AbortSignal): Promise<void> {
@@ -70,17 +119,20 @@ export class Changing {
     this.refuseUnless(guest, 'settled', 'rebuilt');
     refuseAborted(signal);
     const machine = machineFor(wishOf(spec));
-    await this.making.plan(spec.nics, machine);
-    const had = controllerOf(await this.disks.devices(guest))?.$type;
-    if (had !== machine.controller)
-      throw new HypervisorError('unsupported', 'the image asks for another controller of disks than the guest has');
+    const nics = await this.making.plan(spec.nics, machine.nic);
+    const { has, controller } = await this.look(guest);
+    refuseController(controller, machine);
+    const from = state.wishes && machineFor({ ...state.size, ...state.wishes, directBoot: false });
     const made = await this.makeBeside(guest, spec, signal);
     await this.power.cut(guest.vm.ref);
-    const start = spec.powerOn ? 'rebuild' : null;
-    const { guestId, firmware, bootOptions } = machine.config;
+    const { flavor, image } = spec;
     const next = await this.become(made.guest, {
-      state: { ...made.guest.state, build: mark.build, start },
-      ...{ disks: made.disks, config: made.config, keep: [], spec: { guestId, firmware, bootOptions } },
+      state: {
+        ...{ ...made.guest.state, build: mark.build, start: spec.powerOn ? 'rebuild' : null },
+        ...{ size: { vcpus: flavor.vcpus, memoryMib: flavor.memory }, wishes: hardwareWishesOf(image, flavor) },
+      },
+      ...{ disks: made.disks, config: made.config, keep: [], nics },
+      spec: { ...machine.config, ...changesOf(from, machine, has) },
     });
     await this.making.startIfWanted(next, spec.nics);
   }
@@ -98,7 +150,16 @@ export class Changing {
     if (guest.state.phase === 'rescued') return this.making.startIfWanted(guest, spec.nics);
     this.refuseUnless(guest, 'settled', 'rescued');
     refuseAborted(signal);
-    await this.making.plan(spec.nics, machineFor(wishOf(spec)));
+    const said = hardwareWishesOf(spec.image, spec.flavor).properties;
+    const look = await this.look(guest);
+    const wishes = { ...look.wishes, properties: overlaid(look.wishes.properties, said) };
+    const { size } = guest.state;
+    const machine = machineFor({ ...size, ...wishes, directBoot: spec.directBoot !== null });
+    refuseController(look.controller, machine);
+    const spare = changesOf(machineFor({ ...size, ...look.wishes, directBoot: false }), machine, look.has);
+    const planned = await this.making.plan(spec.nics, machine.nic);
+    const cards = said.hw_vif_model === undefined ? null : cardTypes(await this.disks.devices(guest), guest.state);
+    refuseStrange(cards ?? []);
     const plans = await this.disks.plansFor(
       { disks: { root: spec.disks.root, ephemeral: null, swap: mib(0) }, mark: spec.mark },
       signal,
@@ -109,9 +170,12 @@ export class Changing {
     const own = storedDisks(await this.disks.devices(made.guest), state.disks);
     const rootNow = own.filter(({ role }) => role === 'root').map((disk) => ({ ...disk, unit: 1 }));
     const next = await this.become(made.guest, {
-      state: { ...state, phase: 'rescued', own: { disks: own, config: state.config }, start: 'rescue' },
+      state: {
+        ...{ ...state, phase: 'rescued', start: 'rescue', wishes },
+        own: { disks: own, config: state.config, wishes: state.wishes, was: asBefore(look.has, spare), cards },
+      },
       disks: [...made.disks.map((disk) => ({ ...disk, role: 'rescue' })), ...rootNow],
-      ...{ config: made.config, keep: own },
+      ...{ config: made.config, keep: own, spec: spare, nics: cards === null ? [] : planned },
     });
     await this.making.startIfWanted(next, spec.nics);
   }
@@ -119,6 +183,9 @@ export class Changing {
   async unrescue(guest: Guest, nics: readonly GuestNic[]): Promise<void> {
     const { own, phase, start } = guest.state;
     if (phase !== 'rescued' || !own) return start === 'unrescue' ? this.making.startIfWanted(guest, nics) : undefined;
+    const { cards, was, wishes } = own;
+    const planned = cards === null ? [] : await this.making.plan(nics, cardOf(wishes));
+    const typeOf = ({ nic, type }: PlannedNic) => cards?.find(({ mac }) => mac === nic.mac)?.type ?? type;
     await this.power.cut(guest.vm.ref);
     const ready = await this.ready(guest);
     const { state } = ready;
@@ -129,45 +196,61 @@ export class Changing {
       disk.role === 'root' && attached ? { ...disk, path: fileAt(devices, attached) } : disk,
     );
     const next = await this.become(ready, {
-      state: { ...state, phase: 'settled', own: null, start: 'unrescue' },
-      ...{ disks, config: own.config, keep: [] },
+      state: { ...state, phase: 'settled', own: null, start: 'unrescue', wishes },
+      ...{ disks, config: own.config, keep: [], spec: was },
+      nics: planned.map((plan) => ({ ...plan, type: typeOf(plan) })),
     });
     await this.making.startIfWanted(next, nics);
   }
 
+  /** @throws HypervisorError as `resize` does; nothing is changed */
+  async checkResize(guest: Guest, flavor: FlavorSnapshot): Promise<void> {
+    if (isResized(guest, flavor)) return;
+    this.refuseUnless(guest, 'settled', 'resized');
+    await this.resized(guest, flavor);
+  }
+
   async resize(guest: Guest, flavor: FlavorSnapshot, signal: AbortSignal): Promise<void> {
     const { state, vm } = guest;
-    const wanted = JSON.stringify([flavor.vcpus, flavor.memory, flavor.disk, flavor.ephemeral, flavor.swap]);
-    if (state.phase === 'resized' && state.before?.flavor === wanted) return void (await this.disks.sweep(guest));
+    if (isResized(guest, flavor)) return void (await this.disks.sweep(guest));
     this.refuseUnless(guest, 'settled', 'resized');
     if (vm.power !== 'shutdown') throw new HypervisorError('fault', 'only a guest that is off can be resized');
     refuseAborted(signal);
-    refuseWishes({}, flavor.extraSpecs);
+    const { size, wishes, spec, was } = await this.resized(guest, flavor);
     const ready = await this.ready(guest);
-    const devices = await this.disks.devices(ready);
-    const old = storedDisks(devices, state.disks);
-    refuseShrinking(devices, state, flavor);
-    const growing = old.filter(({ role }) => role !== 'swap');
-    const plans = growing.map(({ role, unit, path, kib }) => ({
-      ...{ role, unit, from: { path, kib } },
-      kib: Math.max(kib, (role === 'root' ? flavor.disk : role === 'ephemeral' ? flavor.ephemeral : 0) * 2 ** 20),
-    }));
-    const has = (role: string) => growing.some((disk) => disk.role === role);
-    const ephemeral = has('ephemeral') ? gib(0) : flavor.ephemeral;
-    const more = await this.disks.plansBeside(ephemeral, flavor.swap, signal);
-    await this.host.assertFits(
-      flavor.memory,
-      [...plans, ...more].reduce((sum, { kib }) => sum + kib * 1024, 0),
-    );
+    const old = storedDisks(await this.disks.devices(ready), state.disks);
+    const plans = grown(old, flavor);
+    const more = await this.disks.plansBeside(newEphemeral(old, flavor), flavor.swap, signal);
     const made = await this.disks.make(ready, [...plans, ...more], null, signal);
-    const size = { vcpus: flavor.vcpus, memoryMib: flavor.memory };
     await this.become(made.guest, {
       state: {
-        ...made.guest.state,
-        ...{ phase: 'resized', size, before: { size: state.size, disks: old, flavor: wanted } },
+        ...{ ...made.guest.state, phase: 'resized', size, wishes },
+        before: { size: state.size, disks: old, flavor: textsOf(flavor)[0], wishes: state.wishes, was },
       },
-      ...{ disks: made.disks, config: state.config, keep: old, spec: sized(size) },
+      ...{ disks: made.disks, config: state.config, keep: old, spec: { ...spec, ...sized(size) } },
     });
+  }
+
+  /** What changes of its VM, and how that is now. @throws HypervisorError for a flavor that the guest cannot get */
+  private async resized(guest: Guest, flavor: FlavorSnapshot) {
+    const { state } = guest;
+    const { has, wishes } = await this.look(guest);
+    const size = { vcpus: flavor.vcpus, memoryMib: flavor.memory };
+    const from = machineFor({ ...state.size, ...wishes, directBoot: false });
+    // One that came with the flavor's secure boot stays.
+    const stays: Record<string, string> = from.config.firmware === 'efi' ? { hw_firmware_type: 'uefi' } : {};
+    const next = { properties: { ...wishes.properties, ...stays }, extraSpecs: flavor.extraSpecs };
+    const spec = changesOf(from, resizedMachine(from, { ...size, ...next, directBoot: false }), has);
+    const devices = await this.disks.devices(guest);
+    refuseShrinking(devices, state, flavor);
+    const old = storedDisks(devices, state.disks);
+    await this.host.assertFits(
+      flavor.memory,
+      grown(old, flavor).reduce((sum, { kib }) => sum + kib * 1024, 0) +
+        newEphemeral(old, flavor) * GIB +
+        flavor.swap * MIB,
+    );
+    return { size, wishes: next, spec, was: asBefore(has, spec) };
   }
 
   async confirmResize(guest: Guest): Promise<void> {
@@ -181,16 +264,38 @@ export class Changing {
     const { state, vm } = guest;
     if (state.phase !== 'resized' || !state.before) return void (await this.disks.sweep(guest));
     if (vm.power !== 'shutdown') throw new HypervisorError('fault', 'only a guest that is off can be put back');
-    const { size, disks } = state.before;
+    const { size, disks, wishes, was } = state.before;
     const ready = await this.ready(guest);
     await this.become(ready, {
-      state: { ...ready.state, phase: 'settled', size, before: null },
-      ...{ disks, config: state.config, keep: [], spec: sized(size) },
+      state: { ...ready.state, phase: 'settled', size, wishes, before: null },
+      ...{ disks, config: state.config, keep: [], spec: { ...was, ...sized(size) } },
     });
   }
 }
 
-const sized = ({ vcpus, memoryMib }: GuestState['size']): ArgumentObject => ({ numCPUs: vcpus, memoryMB: memoryMib });
+const sized = ({ vcpus, memoryMib }: GuestState['size']): Config => ({ numCPUs: vcpus, memoryMB: memoryMib });
+
+/** What tells it from others, and how older releases wrote that. */
+const textsOf = ({ vcpus, memory, disk, ephemeral, swap, extraSpecs }: FlavorSnapshot): [string, string] => {
+  const size = [vcpus, memory, disk, ephemeral, swap];
+  return [JSON.stringify([...size, Object.entries(extraSpecs).sort()]), JSON.stringify(size)];
+};
+
+const isResized = ({ state: { phase, before } }: Guest, flavor: FlavorSnapshot): boolean =>
+  phase === 'resized' && before !== null && textsOf(flavor).includes(before.flavor);
+
+/** The disks that go on, as large as they become. Swap is made anew. */
+const grown = (disks: readonly StoredDisk[], flavor: FlavorSnapshot): DiskPlan[] =>
+  disks
+    .filter(({ role }) => role !== 'swap')
+    .map(({ role, unit, path, kib }) => ({
+      ...{ role, unit, from: { path, kib } },
+      kib: Math.max(kib, (role === 'root' ? flavor.disk : role === 'ephemeral' ? flavor.ephemeral : 0) * 2 ** 20),
+    }));
+
+/** Size of one that it does not have yet. */
+const newEphemeral = (disks: readonly StoredDisk[], flavor: FlavorSnapshot): GiB =>
+  disks.some(({ role }) => role === 'ephemeral') ? gib(0) : flavor.ephemeral;
 
 const refuseShrinking = (
   devices: Parameters<typeof sizeAt>[0],

@@ -208,6 +208,20 @@ export const arrangeNics = (
   ];
 };
 
+/** What gives the cards of these ports the planned types; the others, and those that are not there, are left alone. */
+export const retypeNics = (devices: readonly Device[], planned: readonly PlannedNic[]): Change[] =>
+  planned.flatMap((plan, n) => {
+    const there = nicAt(devices, plan.nic.mac);
+    return there && there.$type !== plan.type ? [remove(there), addNic(plan, n)] : [];
+  });
+
+/** Those of the state that are there. */
+export const cardTypes = (devices: readonly Device[], { nics }: GuestState): { mac: string; type: string }[] =>
+  nics.flatMap(({ mac }) => {
+    const device = nicAt(devices, mac);
+    return device ? [{ mac, type: device.$type }] : [];
+  });
+
 export const removeNic = (devices: readonly Device[], mac: string): Change[] => {
   const device = nicAt(devices, mac);
   return device ? [remove(device)] : [];

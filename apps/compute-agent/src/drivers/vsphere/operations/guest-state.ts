@@ -1,6 +1,7 @@
-import { ServerId } from '@omnivisor/contracts';
+import { HardwareWishes, ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import type { GuestMark } from '../../hypervisor-driver.js';
+import { Config } from './hardware.js';
 
 /**
  * What the driver knows of a guest lies in the vCenter, in one entry of its VM's extra configuration. One reconfiguration
@@ -24,6 +25,10 @@ export type StoredDisk = z.infer<typeof StoredDisk>;
 const Attempt = z.number().int().positive();
 const Size = z.object({ vcpus: z.number().int().positive(), memoryMib: z.number().int().positive() });
 const StoredDisks = z.array(StoredDisk);
+/** Null: it was adopted, or made by an older release, and nobody knows. */
+const Wishes = HardwareWishes.nullable().default(null);
+/** Fields of its VM that a change has changed, as they were. */
+const Was = Config.default({});
 
 export const GuestState = z.object({
   cloudId: z.string(),
@@ -36,6 +41,10 @@ export const GuestState = z.object({
   /** It is whole and has to be started: what did it was cut off if it is off. */
   start: z.enum(['spawn', 'rebuild', 'rescue', 'unrescue']).nullable(),
   size: Size,
+  /** What its image and flavor say of its hardware; while rescued, the rescue image first. */
+  wishes: Wishes,
+  /** Its VM gets this before it starts: secure boot had to go first. */
+  firmware: z.literal('bios').nullable().default(null),
   /** As its devices are. Their files are the devices' to tell: storage may have moved. */
   disks: z.array(LocalDisk),
   /** File of its config drive. */
@@ -43,10 +52,21 @@ export const GuestState = z.object({
   nics: z.array(z.object({ portId: z.string(), mac: z.string() })),
   /** Disks that outlive it. */
   volumes: z.array(z.object({ diskId: z.string(), unit: z.number().int().nonnegative() })),
-  /** While rescued: its own disks, at the units that they have otherwise. Of the root, the device knows the file. */
-  own: z.object({ disks: StoredDisks, config: z.string().nullable() }).nullable(),
+  /**
+   * While rescued: its own disks, at the units that they have otherwise. Of the root, the device knows the file. Types of its
+   * network cards, where the rescue image asks for one.
+   */
+  own: z
+    .object({
+      ...{ disks: StoredDisks, config: z.string().nullable(), wishes: Wishes, was: Was },
+      cards: z
+        .array(z.object({ mac: z.string(), type: z.string() }))
+        .nullable()
+        .default(null),
+    })
+    .nullable(),
   /** While resized: what it was before, and the flavor it was given. */
-  before: z.object({ size: Size, disks: StoredDisks, flavor: z.string() }).nullable(),
+  before: z.object({ size: Size, disks: StoredDisks, flavor: z.string(), wishes: Wishes, was: Was }).nullable(),
   /** Files that may be there and that nothing needs. */
   scratch: z.array(z.string()),
   /**
@@ -63,7 +83,7 @@ export type GuestState = z.infer<typeof GuestState>;
 
 export const newState = (mark: GuestMark, place: string, size: GuestState['size']): GuestState => ({
   ...mark,
-  ...{ place, size, phase: 'building', start: null },
+  ...{ place, size, phase: 'building', start: null, wishes: null, firmware: null },
   ...{ disks: [], config: null, nics: [], volumes: [] },
   ...{ own: null, before: null, scratch: [], invited: null, movedFrom: null },
 });

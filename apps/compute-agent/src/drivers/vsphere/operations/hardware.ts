@@ -1,6 +1,7 @@
+import type { HardwareWishes } from '@omnivisor/contracts';
+import { z } from 'zod';
 import { ANY, refusesAllBut, type ServedWishes } from '../../common/wishes.js';
 import { type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
-import type { ArgumentObject } from '../transport/soap.js';
 
 /** What is asked of a machine. */
 export interface MachineWish {
@@ -13,9 +14,24 @@ export interface MachineWish {
   readonly directBoot: boolean;
 }
 
+const Allocation = z.object({
+  reservation: z.number(),
+  limit: z.number(),
+  shares: z.object({ shares: z.number(), level: z.string() }),
+});
+
+/** Fields of a VM's configuration. */
+export const Config = z
+  .object({
+    ...{ guestId: z.string(), numCPUs: z.number(), numCoresPerSocket: z.number(), memoryMB: z.number() },
+    ...{ cpuAllocation: Allocation, memoryAllocation: Allocation },
+    ...{ firmware: z.string(), bootOptions: z.object({ efiSecureBootEnabled: z.boolean() }) },
+  })
+  .partial();
+export type Config = z.infer<typeof Config>;
+
 export interface Machine {
-  /** Fields of its configuration. */
-  readonly config: ArgumentObject;
+  readonly config: Config;
   /** Type of the controller that its disks are on. */
   readonly controller: string;
   /** Type of its network cards, unless a port says otherwise. */
@@ -51,8 +67,19 @@ const NICS: Readonly<Record<string, string>> = {
   e1000e: 'VirtualE1000e',
 };
 
+/** The name of a type of controllers. */
+export const controllerModel = (type: string | undefined): string | undefined =>
+  Object.keys(CONTROLLERS).find((name) => CONTROLLERS[name] === type);
+
 /** Type of a network card. @throws HypervisorError `unsupported` */
 export const nicType = (model: string): string => known(NICS, model) ?? refuse(`hw_vif_model=${model}`);
+
+/** That of cards of ports that do not say theirs. */
+export const cardOf = (wishes: Pick<HardwareWishes, 'properties'> | null): string =>
+  nicType(wishes?.properties.hw_vif_model ?? 'vmxnet3');
+
+/** Whether cards of this type can be made. */
+export const isCardType = (type: string): boolean => Object.values(NICS).includes(type);
 
 /** What every VM has for a screen is VMware's own card. */
 export const SERVED: ServedWishes = {
@@ -95,7 +122,7 @@ export const machineFor = (wish: MachineWish): Machine => {
 
   return {
     controller: controllerOf(properties),
-    nic: nicType(property('hw_vif_model', 'vmxnet3')),
+    nic: cardOf(wish),
     policy: extraSpecs['vmware:storage_policy'] ?? null,
     config: {
       guestId: property('vmware_ostype', property('os_type', 'linux') === 'windows' ? WINDOWS_ID : GUEST_ID),
@@ -106,7 +133,7 @@ export const machineFor = (wish: MachineWish): Machine => {
       memoryAllocation: allocationOf(extraSpecs, 'memory'),
       firmware: firmware === 'uefi' ? 'efi' : 'bios',
       // Of a VM with BIOS, the vCenter refuses even the wish for none.
-      bootOptions: secureBoot ? { efiSecureBootEnabled: true } : undefined,
+      bootOptions: firmware === 'uefi' ? { efiSecureBootEnabled: secureBoot } : undefined,
     },
   };
 };
@@ -135,11 +162,8 @@ const coresOf = ({ properties, extraSpecs, vcpus }: MachineWish): number | undef
 const NO_BOUND = /^(0|-1)$/;
 const LEVELS = ['low', 'normal', 'high', 'custom'];
 
-/** Nova's `quota:cpu_…` (MHz) and `quota:memory_…` (MiB). */
-const allocationOf = (
-  extraSpecs: Readonly<Record<string, string>>,
-  resource: 'cpu' | 'memory',
-): ArgumentObject | undefined => {
+/** Nova's `quota:cpu_…` (MHz) and `quota:memory_…` (MiB), whole: what a VM is not told it keeps. */
+const allocationOf = (extraSpecs: Readonly<Record<string, string>>, resource: 'cpu' | 'memory') => {
   const ask = (name: string) => extraSpecs[`quota:${resource}_${name}`];
   const amount = (name: string): number | undefined => {
     const text = ask(name);
@@ -147,8 +171,7 @@ const allocationOf = (
     return /^\d+$/.test(text) ? Number(text) : refuse(`quota:${resource}_${name}=${text}`);
   };
   const [limit, reservation, share] = [amount('limit'), amount('reservation'), amount('shares_share')];
-  const level = ask('shares_level') ?? (share === undefined ? undefined : 'custom');
-  if (level !== undefined && !LEVELS.includes(level)) refuse(`quota:${resource}_shares_level=${level}`);
-  if (limit === undefined && reservation === undefined && level === undefined) return undefined;
-  return { reservation, limit, shares: level === undefined ? undefined : { shares: share ?? 0, level } };
+  const level = ask('shares_level') ?? (share === undefined ? 'normal' : 'custom');
+  if (!LEVELS.includes(level)) refuse(`quota:${resource}_shares_level=${level}`);
+  return { reservation: reservation ?? 0, limit: limit ?? -1, shares: { shares: share ?? 0, level } };
 };

@@ -1,4 +1,4 @@
-import type { ServerId } from '@omnivisor/contracts';
+import { hardwareWishesOf, type ServerId } from '@omnivisor/contracts';
 import { type GuestNic, type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
 import type { PropertyReader } from '../transport/properties.js';
 import type { ArgumentObject, Ref } from '../transport/soap.js';
@@ -16,7 +16,7 @@ import {
 } from './devices.js';
 import { type GuestState, newState, STATE_KEY } from './guest-state.js';
 import { extraConfig, type Guest, type Guests } from './guests.js';
-import { type Machine, machineFor, wishOf } from './hardware.js';
+import { cardOf, type Machine, machineFor, wishOf } from './hardware.js';
 import type { Host } from './host.js';
 import type { DiskPlan, LocalDisks } from './local-disks.js';
 import type { Networks, PlannedNic } from './networks.js';
@@ -63,7 +63,7 @@ export class Making {
     refuseAborted(signal);
     // What can be refused is, before anything is made.
     const machine = machineFor(wishOf(spec));
-    const nics = await this.plan(spec.nics, machine);
+    const nics = await this.plan(spec.nics, machine.nic);
     const profile = await this.parts.policies.find(machine.policy);
     let guest: Guest | null = null;
     try {
@@ -140,9 +140,10 @@ export class Making {
     return whole ?? null;
   }
 
-  async plan(nics: readonly GuestNic[], { nic }: Pick<Machine, 'nic'>): Promise<PlannedNic[]> {
+  /** @param type of cards of ports that do not say theirs */
+  async plan(nics: readonly GuestNic[], type: string): Promise<PlannedNic[]> {
     refuseTooMany(nics);
-    return this.parts.networks.plan(nics, nic);
+    return this.parts.networks.plan(nics, type);
   }
 
   private async create(
@@ -152,7 +153,10 @@ export class Making {
   ): Promise<Guest> {
     const { updates, guests } = this.parts;
     const { place } = guests;
-    const state = newState(spec.mark, place.id, { vcpus: spec.flavor.vcpus, memoryMib: spec.flavor.memory });
+    const state: GuestState = {
+      ...newState(spec.mark, place.id, { vcpus: spec.flavor.vcpus, memoryMib: spec.flavor.memory }),
+      wishes: hardwareWishesOf(spec.image, spec.flavor),
+    };
     const ref = (await updates.run(place.folder, 'CreateVM_Task', {
       config: {
         ...machine.config,
@@ -216,13 +220,14 @@ export class Making {
   /** Gives a guest that is off exactly these ports, and writes what changes with them, at one moment. */
   async arrange(guest: Guest, nics: readonly GuestNic[], change: Partial<GuestState>): Promise<Guest> {
     const { disks, guests } = this.parts;
-    const planned = await this.plan(nics, { nic: 'VirtualVmxnet3' });
+    const { firmware, wishes } = guest.state;
+    const planned = await this.plan(nics, cardOf(wishes));
     const devices = await disks.devices(guest);
     const deviceChange = arrangeNics(devices, guest.state, planned);
     const place = guests.place.own(guest.state.place);
-    const state = { ...guest.state, place, ...change, nics: portsOf(planned) };
+    const state = { ...guest.state, place, firmware: null, ...change, nics: portsOf(planned) };
     if (deviceChange.length === 0 && JSON.stringify(state) === JSON.stringify(guest.state)) return guest;
-    return guests.write(guest, state, { deviceChange });
+    return guests.write(guest, state, { deviceChange, firmware });
   }
 
   /** Somebody has decided about its power: what was cut off is not made up for any more. */

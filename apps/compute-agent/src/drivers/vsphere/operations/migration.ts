@@ -12,6 +12,7 @@ import type { PropertyReader } from '../transport/properties.js';
 import { type Answer, listOf, Ref } from '../transport/soap.js';
 import type { Updates } from '../transport/updates.js';
 import type { Guest, Guests } from './guests.js';
+import { cardOf } from './hardware.js';
 import type { Host } from './host.js';
 import type { Making } from './making.js';
 import { type Power, refuseAborted } from './power.js';
@@ -90,7 +91,7 @@ export class Migration {
     if (offer.vcenter !== vcenterOf(this.place.id))
       throw new HypervisorError('unsupported', 'guests move within one vCenter only');
     const found = await this.offered(spec, offer);
-    await this.making.plan(spec.nics, { nic: 'VirtualVmxnet3' });
+    await this.making.plan(spec.nics, cardOf(found.state.wishes));
     await this.host.assertFits(flavor.memory, 0);
     const target = await this.target(found);
     refuseAborted(signal);

@@ -3,6 +3,7 @@ import type { DatastoreFiles } from '../transport/datastore.js';
 import { datastorePath } from '../transport/datastore.js';
 import { addDisk, addNic, controllerOf, diskAt, freeUnit, growDisk, nicAt, removeDisk, removeNic } from './devices.js';
 import type { Guest, Guests } from './guests.js';
+import { cardOf } from './hardware.js';
 import type { LocalDisks } from './local-disks.js';
 import type { Making } from './making.js';
 import { bytesOf, fileOf } from './records.js';
@@ -69,7 +70,7 @@ export class Plugging {
   async attachNic(guest: Guest, nic: GuestNic): Promise<void> {
     const { state } = guest;
     const others = state.nics.filter(({ portId }) => portId !== nic.portId);
-    const planned = await this.making.plan([nic], { nic: 'VirtualVmxnet3' });
+    const planned = await this.making.plan([nic], cardOf(state.wishes));
     const devices = await this.disks.devices(guest);
     const nics = [...others, { portId: nic.portId, mac: nic.mac }];
     const change = nicAt(devices, nic.mac) ? [] : planned.map(addNic);
