@@ -201,6 +201,15 @@ describe('an agent that is asked for an action', () => {
       expect(guest()).toMatchObject({ stage: 'settled', power: 'running', vcpus: 1 });
     });
 
+    it('leaves it alone when its flavor is one that it cannot get', async () => {
+      await world.spawned(1, open(1, 'resize', { ...larger, memory: mib(2 ** 30) }));
+      await agent.start();
+      const startedAt = guest()?.startedAt;
+      await world.clock.runUntil(() => world.desk.facts.length > 0, seconds(60));
+      expect(world.desk.facts).toMatchObject([{ kind: 'operationFailed', operation: 'resize', power: 'running' }]);
+      expect(guest()).toMatchObject({ stage: 'settled', power: 'running', startedAt });
+    });
+
     it('confirms no guest that has gone back', async () => {
       await world.spawned(1, open(1, 'confirmResize'));
       await agent.start();

@@ -178,14 +178,19 @@ export class GuestOperations {
     const { driver } = this.ports;
     const resizing = memberOf(driver, 'resizing');
     const id = desired.serverId;
+    const flavor = flavorOf(operation);
     const { stage } = await driver.inspect(id);
     await leave.step();
-    if (stage !== 'resized') await driver.powerOff(id, this.grace, leave.signal);
-    await leave.step();
     try {
-      await resizing.resize(id, flavorOf(operation), leave.signal);
+      if (stage !== 'resized') {
+        await resizing.checkResize(id, flavor);
+        await leave.step();
+        await driver.powerOff(id, this.grace, leave.signal);
+      }
+      await leave.step();
+      await resizing.resize(id, flavor, leave.signal);
     } catch (error) {
-      // It is as before, but off.
+      // It is as before, but may be off.
       if (!leave.signal.aborted && isFinal(error)) await this.comeUp(work);
       throw error;
     }

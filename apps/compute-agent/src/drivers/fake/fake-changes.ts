@@ -106,13 +106,17 @@ export const resizingOf = (host: FakeHost): Resizing => {
   const off = (operation: string, guest: FakeGuest) => {
     if (!isOff(guest)) refuse(operation, guest);
   };
+  const nextOf = (guest: FakeGuest, flavor: FlavorSnapshot) =>
+    resized(guest.before ? { ...guest, ...guest.before } : guest, flavor);
   return {
+    checkResize: (id, flavor) =>
+      host.onGuest(id, 'checkResize', (guest) => host.machine.refuseBeyond(id, nextOf(guest, flavor))),
     resize: (id, flavor, signal) =>
       host.onGuest(
         id,
         'resize',
         (guest) => {
-          const next = resized(guest.before ? { ...guest, ...guest.before } : guest, flavor);
+          const next = nextOf(guest, flavor);
           if (guest.before) {
             if (guest.vcpus === next.vcpus && guest.memoryMib === next.memoryMib && guest.diskGib === next.diskGib)
               return;

@@ -22,6 +22,7 @@ export type FakeOperation =
   | 'rebuild'
   | 'rescue'
   | 'unrescue'
+  | 'checkResize'
   | 'resize'
   | 'crashDump'
   | 'snapshot'
@@ -160,6 +161,12 @@ export class FakeHypervisor {
 
   /** Takes room for a guest in the making, or for what a resize would make of one. @throws HypervisorError `noResources` */
   begin(id: ServerId, wanted: HostInventory): void {
+    this.refuseBeyond(id, wanted);
+    this.building.set(id, wanted);
+  }
+
+  /** @throws HypervisorError `noResources` when it has no room for that */
+  refuseBeyond(id: ServerId, wanted: HostInventory): void {
     const used = this.usedBeside(id);
     const limits = { ...this.inventory, vcpus: this.inventory.vcpus * this.cpuOvercommit };
     for (const kind of ['vcpus', 'memoryMib', 'diskGib'] as const)
@@ -168,7 +175,6 @@ export class FakeHypervisor {
           'noResources',
           `not enough ${kind}: ${wanted[kind]} wanted, ${limits[kind] - used[kind]} of ${limits[kind]} free`,
         );
-    this.building.set(id, wanted);
   }
 
   /** The guest is complete. */

@@ -98,6 +98,8 @@ export const adopt = async (
       disks: {},
       adopted: true,
       former: await formerOf(on, vm.Id, wired),
+      wishes: null,
+      rescueWishes: null,
       before: null,
       rebuilding: null,
     };

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { ServerId } from '@omnivisor/contracts';
+import { hardwareWishesOf, type ServerId } from '@omnivisor/contracts';
 import { writeConfigDrive } from '../common/config-drive.js';
 import { type GuestSpec, HypervisorError, type ImageSource } from '../hypervisor-driver.js';
 import { aclsFor } from './acls.js';
@@ -104,6 +104,8 @@ export const build = async (
     disks: {},
     adopted: false,
     former: null,
+    wishes: hardwareWishesOf(spec.image, spec.flavor),
+    rescueWishes: null,
     before: null,
     rebuilding: null,
   };

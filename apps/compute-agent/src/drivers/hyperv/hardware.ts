@@ -1,4 +1,4 @@
-import { type MiB, mib } from '@omnivisor/contracts';
+import { type HardwareWishes, hardwareWishesOf, type MiB, mib } from '@omnivisor/contracts';
 import { ANY, refusesAllBut, type ServedWishes } from '../common/wishes.js';
 import { type GuestNic, type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
 
@@ -42,13 +42,67 @@ export const hardwareFor = ({ image, flavor, directBoot, disks }: GuestSpec, fal
   if (disks.ephemeral && !disks.ephemeral.source) refuse('an ephemeral disk');
   if (disks.swap > 0) refuse('a swap disk');
 
-  const secure = properties.os_secure_boot === 'required' || flavor.extraSpecs['os:secure_boot'] === 'required';
-  const generation = generationOf(properties, secure, fallback);
+  const secureBoot = secureBootOf({ properties, extraSpecs: flavor.extraSpecs });
+  const generation = generationOf(properties, secureBoot !== null, fallback);
   const busOfGeneration = generation === 1 ? 'ide' : 'scsi';
   if ((properties.hw_disk_bus ?? busOfGeneration) !== busOfGeneration)
     refuse(`hw_disk_bus=${properties.hw_disk_bus} on generation ${generation}: its root is on ${busOfGeneration}`);
-  const template = properties.os_type === 'windows' ? 'MicrosoftWindows' : 'MicrosoftUEFICertificateAuthority';
-  return { generation, secureBoot: secure ? template : null };
+  return { generation, secureBoot };
+};
+
+const secureBootOf = ({ properties, extraSpecs }: HardwareWishes): Hardware['secureBoot'] => {
+  if (properties.os_secure_boot !== 'required' && extraSpecs['os:secure_boot'] !== 'required') return null;
+  return properties.os_type === 'windows' ? 'MicrosoftWindows' : 'MicrosoftUEFICertificateAuthority';
+};
+
+/** Secure boot where one asks for it otherwise than the other did; null: the guest keeps what it has. */
+export const secureBootChange = (
+  from: HardwareWishes | null,
+  to: HardwareWishes | null,
+): Pick<Hardware, 'secureBoot'> | null => {
+  if (!from || !to || secureBootOf(from) === secureBootOf(to)) return null;
+  return { secureBoot: secureBootOf(to) };
+};
+
+/**
+ * What a guest is asked to be with another flavor.
+ * @param wishes null: it is not known, so what would be changed could not be put back
+ * @throws HypervisorError `unsupported`
+ */
+export const resizedWishes = (
+  wishes: HardwareWishes | null,
+  { extraSpecs }: GuestSpec['flavor'],
+  generation: Hardware['generation'],
+): HardwareWishes | null => {
+  refuseWishes({}, extraSpecs);
+  const isRequired = secureBootOf({ properties: {}, extraSpecs }) !== null;
+  if (isRequired && generation === 1)
+    throw new HypervisorError('unsupported', 'a resize does not change the firmware of a guest (os:secure_boot)');
+  if (isRequired && !wishes) refuseUnknown('os:secure_boot');
+  return wishes && { ...wishes, extraSpecs };
+};
+
+/**
+ * What a guest is asked to be with a rescue image: what that does not say, its own image does.
+ * @param wishes null: it is not known
+ * @throws HypervisorError `unsupported`
+ */
+export const rescuedWishes = (
+  wishes: HardwareWishes | null,
+  image: GuestSpec['image'],
+  isOwnImage: boolean,
+): HardwareWishes | null => {
+  const { properties } = hardwareWishesOf(image, { extraSpecs: {} });
+  if (wishes) return { ...wishes, properties: { ...wishes.properties, ...properties } };
+  if (secureBootOf({ properties, extraSpecs: {} }) && !isOwnImage) refuseUnknown('os_secure_boot');
+  return null;
+};
+
+const refuseUnknown = (name: string): never => {
+  throw new HypervisorError(
+    'unsupported',
+    `it is not known what secure boot the guest has, so it is not changed (${name})`,
+  );
 };
 
 const generationOf = (properties: Readonly<Record<string, string>>, secure: boolean, fallback: 1 | 2): 1 | 2 => {

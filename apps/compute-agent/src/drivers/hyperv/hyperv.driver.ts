@@ -25,7 +25,7 @@ import { attachDisk, attachNic, detachDisk, detachNic, growDisk, plugAll } from 
 import { asFound, asFoundFile, type Guest, Guests, isOn } from './guests.js';
 import { ImageSweep } from './image-sweep.js';
 import { readIntegration } from './integration.js';
-import { confirmResize, rebuild, rescue, resize, revertResize, unrescue } from './lifecycle.js';
+import { confirmResize, rebuild, refuseResize, rescue, resize, revertResize, unrescue } from './lifecycle.js';
 import { isIncoming, isLeaving } from './mark-files.js';
 import { MemberMarks } from './member-marks.js';
 import { Members, type MemberTimes } from './members.js';
@@ -79,6 +79,11 @@ export class HyperVDriver implements HypervisorDriver {
       this.with(id, (guest) => unrescue(this.guests, guest, () => plugAll(guest, nics, this.options))),
   };
   readonly resizing = {
+    checkResize: (id: ServerId, flavor: GuestSpec['flavor']) =>
+      this.with(id, async (guest) => {
+        await refuseResize(guest, flavor);
+        await this.capacity.refuseBeyond(guest.on, flavor, guest);
+      }),
     resize: (id: ServerId, flavor: GuestSpec['flavor'], signal: AbortSignal) =>
       this.with(id, async (guest) => {
         if (guest.mark.stage !== 'resized') await this.capacity.refuseBeyond(guest.on, flavor, guest);

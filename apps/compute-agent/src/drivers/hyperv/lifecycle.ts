@@ -1,16 +1,23 @@
-import { type FlavorSnapshot, mib } from '@omnivisor/contracts';
+import { type FlavorSnapshot, type HardwareWishes, hardwareWishesOf, mib } from '@omnivisor/contracts';
 import { type GuestNic, type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
 import { type BuildOptions, diskFrom, plan, refuseAborted, writeIso } from './build.js';
 import { type Guest, type Guests, isOn } from './guests.js';
-import { memoryFor, refuseWishes } from './hardware.js';
+import { memoryFor, rescuedWishes, resizedWishes, secureBootChange } from './hardware.js';
 import { arrangeDisks, sweep } from './layout.js';
 import { type Mark, sizeOf } from './mark.js';
+import { powerOf } from './operations/machines.js';
 import { cutPower, start } from './power.js';
 
 const GIB = 1024 ** 3;
 
 const refuse = (message: string): never => {
   throw new HypervisorError('fault', message);
+};
+
+/** What is not asked for otherwise stays as the guest has it. */
+const changeSecureBoot = async ({ on, vm }: Guest, from: HardwareWishes | null, to: HardwareWishes | null) => {
+  const change = secureBootChange(from, to);
+  if (change) await on.machines.setSecureBoot(vm.Id, change);
 };
 
 /** Disks anew, identity and attached disks kept. What happens before the notes say so can be thrown away. */
@@ -62,6 +69,7 @@ const replaceDisks = async (guests: Guests, guest: Guest, spec: GuestSpec, signa
       root: made.path,
       ephemeral: second?.path ?? null,
       configDrive,
+      wishes: hardwareWishesOf(spec.image, spec.flavor),
       images: [...made.images, ...(second?.images ?? [])],
     });
   } catch (error) {
@@ -80,27 +88,34 @@ export const rescue = async (
   const guest = await guests.get(spec.mark.serverId);
   const { on, vm, mark } = guest;
   if (mark.stage === 'rescued') {
-    if (!isOn(guest)) await start(guest);
-    return;
+    if (isOn(guest)) return;
+    if (powerOf(vm.State) === 'shutdown') await changeSecureBoot(guest, mark.wishes, mark.rescueWishes);
+    return start(guest);
   }
   if (mark.stage !== 'settled') refuse(`a guest that is ${mark.stage} cannot be rescued`);
   const { hardware } = plan(spec, options);
   if (hardware.generation !== vm.Generation)
     throw new HypervisorError('unsupported', `the rescue image is not one for generation ${vm.Generation}`);
+  const { root } = spec.disks;
+  const isOwnImage = !mark.wishes && mark.images.includes(await on.disks.imagePath(root.source));
+  const rescueWishes = rescuedWishes(mark.wishes, spec.image, isOwnImage);
   await cutPower(guest);
   try {
     refuseAborted(signal);
-    const { root } = spec.disks;
     const made = await diskFrom(on, mark.serverId, 'rescue', root.source, root.size * GIB, signal);
     refuseAborted(signal);
     const configDrive = (await writeIso(on, spec)) ?? mark.configDrive;
-    const rescued = { ...mark, stage: 'rescued' as const, rescue: made.path, images: [...mark.images, ...made.images] };
+    const images = [...mark.images, ...made.images];
+    const rescued: Mark = { ...mark, stage: 'rescued', rescue: made.path, rescueWishes, images };
     await guests.write(guest, rescued);
+    await changeSecureBoot(guest, mark.wishes, rescueWishes);
     await on.disks.insert(vm.Id, vm.Generation, configDrive);
     await start({ ...guest, mark: rescued });
   } catch (error) {
-    await guests.write(guest, mark);
     await cutPower(guest);
+    // It is rescued as long as it boots otherwise than its own system does.
+    await changeSecureBoot(guest, rescueWishes, mark.wishes);
+    await guests.write(guest, mark);
     await arrangeDisks(guest, mark);
     await on.disks.insert(vm.Id, vm.Generation, mark.configDrive);
     await sweep(on, mark);
@@ -112,7 +127,8 @@ export const unrescue = async (guests: Guests, guest: Guest, plug: () => Promise
   const { on, vm, mark } = guest;
   if (mark.stage !== 'rescued') return;
   await cutPower(guest);
-  const own: Mark = { ...mark, stage: 'settled', rescue: null, images: mark.images.slice(0, -1) };
+  const own: Mark = { ...mark, stage: 'settled', rescue: null, rescueWishes: null, images: mark.images.slice(0, -1) };
+  await changeSecureBoot(guest, mark.rescueWishes, mark.wishes);
   await arrangeDisks(guest, own);
   await on.disks.insert(vm.Id, vm.Generation, own.configDrive);
   await plug();
@@ -122,47 +138,61 @@ export const unrescue = async (guests: Guests, guest: Guest, plug: () => Promise
   await sweep(on, own);
 };
 
+/** Again: goes on where it was cut off. */
+const become = async (guest: Guest, from: Mark, to: Mark, { dynamicMemoryRatio }: BuildOptions): Promise<void> => {
+  const { machines } = guest.on;
+  await machines.setSize(guest.vm.Id, to.size.vcpus, memoryFor(mib(to.size.memory), dynamicMemoryRatio));
+  await changeSecureBoot(guest, from.wishes, to.wishes);
+  await arrangeDisks(guest, to);
+};
+
+/** @throws HypervisorError `unsupported` for a flavor that the guest cannot get */
+export const refuseResize = async ({ on, vm, mark }: Guest, flavor: FlavorSnapshot): Promise<void> => {
+  resizedWishes(mark.wishes, flavor, vm.Generation);
+  const size = async (path: string) => (await on.disks.info(path)).Size;
+  if (flavor.disk > 0 && flavor.disk * GIB < (await size(mark.root)))
+    throw new HypervisorError('unsupported', 'the root disk would become smaller');
+  // One that came with it from another host stays as it is.
+  const ephemeral = mark.ephemeral ? await size(mark.ephemeral) : 0;
+  if (flavor.ephemeral * GIB !== ephemeral || flavor.swap > 0)
+    throw new HypervisorError('unsupported', 'Hyper-V cannot serve another ephemeral disk, or a swap disk');
+};
+
 /** The root goes on in a disk above the old one, which so stays as it was until the resize is settled. */
 export const resize = async (
   guests: Guests,
   guest: Guest,
   flavor: FlavorSnapshot,
-  { dynamicMemoryRatio }: BuildOptions,
+  options: BuildOptions,
   signal: AbortSignal,
 ): Promise<void> => {
   const { on, vm, mark } = guest;
   const wanted = sizeOf(flavor, flavor.disk);
   if (isOn(guest)) refuse('a guest is resized while it is off');
-  const apply = async (to: Mark) => {
-    await on.machines.setSize(vm.Id, to.size.vcpus, memoryFor(mib(to.size.memory), dynamicMemoryRatio));
-    await arrangeDisks(guest, to);
-  };
+  const wishes = resizedWishes(mark.wishes, flavor, vm.Generation);
   if (mark.stage === 'resized') {
-    if (JSON.stringify(mark.size) !== JSON.stringify(wanted)) refuse('another resize of the guest is not settled');
-    return apply(mark);
+    if (JSON.stringify(mark.size) !== JSON.stringify(wanted) || secureBootChange(mark.wishes, wishes))
+      refuse('another resize of the guest is not settled');
+    return become(guest, { ...mark, ...mark.before }, mark, options);
   }
   if (mark.stage !== 'settled') refuse(`a guest that is ${mark.stage} cannot be resized`);
-  refuseWishes({}, flavor.extraSpecs);
-  const { Size } = await on.disks.info(mark.root);
-  if (flavor.disk > 0 && flavor.disk * GIB < Size)
-    throw new HypervisorError('unsupported', 'the root disk would become smaller');
-  if (flavor.ephemeral > 0 || flavor.swap > 0)
-    throw new HypervisorError('unsupported', 'Hyper-V cannot serve an ephemeral or swap disk');
+  await refuseResize(guest, flavor);
   refuseAborted(signal);
   const root = await on.disks.above(
     mark.root,
     on.paths.guest(mark.serverId, `root-${Date.now().toString(16)}`),
     flavor.disk * GIB,
   );
-  const resized: Mark = { ...mark, stage: 'resized', size: wanted, root, before: { size: mark.size, root: mark.root } };
+  const before = { size: mark.size, root: mark.root, wishes: mark.wishes };
+  const resized: Mark = { ...mark, stage: 'resized', size: wanted, root, wishes, before };
   try {
     refuseAborted(signal);
     await guests.write(guest, resized);
-    await apply(resized);
+    await become(guest, mark, resized, options);
     refuseAborted(signal);
   } catch (error) {
     await guests.write(guest, mark);
-    await apply(mark);
+    await become(guest, resized, mark, options);
     await sweep(on, mark);
     throw error;
   }
@@ -177,18 +207,12 @@ export const confirmResize = async (guests: Guests, guest: Guest): Promise<void>
   await sweep(on, settled);
 };
 
-export const revertResize = async (
-  guests: Guests,
-  guest: Guest,
-  { dynamicMemoryRatio }: BuildOptions,
-): Promise<void> => {
-  const { on, vm, mark } = guest;
+export const revertResize = async (guests: Guests, guest: Guest, options: BuildOptions): Promise<void> => {
+  const { on, mark } = guest;
   if (mark.stage !== 'resized' || !mark.before) return;
   if (isOn(guest)) refuse('a resize is reverted while the guest is off');
-  const { size, root } = mark.before;
-  const reverted: Mark = { ...mark, size, root };
-  await on.machines.setSize(vm.Id, size.vcpus, memoryFor(mib(size.memory), dynamicMemoryRatio));
-  await arrangeDisks(guest, reverted);
+  const reverted: Mark = { ...mark, ...mark.before };
+  await become(guest, mark, reverted, options);
   const settled: Mark = { ...reverted, stage: 'settled', before: null };
   await guests.write(guest, settled);
   await sweep(on, settled);

@@ -19,6 +19,8 @@ const mark: Mark = {
   disks: {},
   adopted: false,
   former: null,
+  wishes: { properties: { os_type: 'windows' }, extraSpecs: { 'os:secure_boot': 'required' } },
+  rescueWishes: null,
   before: null,
   rebuilding: null,
 };
@@ -29,6 +31,15 @@ it('is read back from the notes it was written to, beside what an operator wrote
   expect(withoutMark(notes)).toBe('backed up on Sundays\ndo not delete');
   expect(readMark(writeMark({ ...mark, build: 2 }, notes))).toMatchObject({ build: 2 });
   expect(writeMark(mark, notes).match(/omnivisor /g)).toHaveLength(1);
+});
+
+it('says nothing of hardware where an older release wrote it', () => {
+  const { wishes: _, rescueWishes: __, ...older } = { ...mark, before: { size: mark.size, root: mark.root } };
+  expect(readMark(writeMark(older as never, ''))).toMatchObject({
+    wishes: null,
+    rescueWishes: null,
+    before: { wishes: null },
+  });
 });
 
 it('is none where the notes have none that can be read', () => {

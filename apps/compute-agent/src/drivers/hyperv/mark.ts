@@ -1,4 +1,4 @@
-import { type GiB, type MiB, ServerId } from '@omnivisor/contracts';
+import { type GiB, HardwareWishes, type MiB, ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import type { GuestMark } from '../hypervisor-driver.js';
 import { Former } from './former.js';
@@ -6,6 +6,8 @@ import { Former } from './former.js';
 /** What a guest was made to be: vCPUs, MiB of memory, GiB of root disk. */
 const Size = z.object({ vcpus: z.number(), memory: z.number(), disk: z.number() });
 export type Size = z.output<typeof Size>;
+
+const Wishes = HardwareWishes.nullable().default(null);
 
 const Slot = z.object({ type: z.enum(['IDE', 'SCSI']), number: z.number(), location: z.number() });
 
@@ -37,8 +39,12 @@ export const Mark = z.object({
   adopted: z.boolean(),
   /** What an adopted guest was before; null for one of ours, or that an older release has adopted. */
   former: Former.nullable().default(null),
+  /** What image and flavor said of its hardware; null where an older release, or somebody else, has made it. */
+  wishes: Wishes,
+  /** The same with the image that it is rescued with. */
+  rescueWishes: Wishes,
   /** What it was before a resize that is not settled. */
-  before: z.object({ size: Size, root: z.string() }).nullable(),
+  before: z.object({ size: Size, root: z.string(), wishes: Wishes }).nullable(),
   /** The build whose disks are in place, though it is not whole yet. */
   rebuilding: z.number().int().nullable(),
 });

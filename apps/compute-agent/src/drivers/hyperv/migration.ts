@@ -1,4 +1,4 @@
-import type { ServerId } from '@omnivisor/contracts';
+import { HardwareWishes, hardwareWishesOf, type ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { told } from '../common/migration/told.js';
 import {
@@ -47,6 +47,7 @@ const Expected = z.object({
   configDrive: z.string().nullable(),
   nics: z.array(z.custom<GuestNic>()),
   attached: z.record(z.string(), z.string()),
+  wishes: HardwareWishes.nullable().default(null),
 });
 const Progress = z.object({ PercentComplete: z.number() });
 const PROGRESS_EVERY = 1_000;
@@ -134,6 +135,7 @@ export class Migration {
       configDrive: await writeIso(on, spec),
       nics: [...spec.nics],
       attached: Object.fromEntries(places),
+      wishes: hardwareWishesOf(spec.image, spec.flavor),
     } satisfies Omit<z.output<typeof Expected>, 'attempt' | 'build'>);
     return JSON.stringify({
       host: [on.facts.ComputerName, on.facts.DomainName].filter(Boolean).join('.'),
@@ -199,7 +201,9 @@ export class Migration {
     const ports = Object.fromEntries(nics.map((nic) => [nic.portId, plainMac(nic.mac)]));
     if (paths.length !== 1 + (own.ephemeral ? 1 : 0) + Object.keys(disks).length)
       throw new HypervisorError('fault', 'the guest has come with disks that were not ordered');
-    await this.guests.write(guest, { ...mark, ...own, attempt, disks, ports, configDrive });
+    // What of its hardware nobody knew there is not known here either.
+    const wishes = mark.wishes && expected.wishes;
+    await this.guests.write(guest, { ...mark, ...own, attempt, disks, ports, configDrive, wishes });
     for (const { MacAddress } of await on.adapters.list(vm.Id))
       if (!Object.values(ports).includes(MacAddress)) await on.adapters.unplug(vm.Id, MacAddress);
     await plugAll(guest, nics, this.options);

@@ -50,6 +50,12 @@ export interface Rescuing {
  */
 export interface Resizing {
   /**
+   * Refuses what `resize` would refuse of this flavor, and changes nothing: whatever the guest's power, so that none is
+   * switched off for a flavor that it cannot get.
+   * @throws HypervisorError as `resize` does
+   */
+  checkResize(id: ServerId, flavor: FlavorSnapshot): Promise<void>;
+  /**
    * The guest is `resized` afterwards: definition and disks as they were before are kept. The same flavor again:
    * succeeds; another one while the first is not settled: `fault`.
    * @throws HypervisorError `unsupported` for a smaller root or ephemeral disk: what is on a disk is never cut off.

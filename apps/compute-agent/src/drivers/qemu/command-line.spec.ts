@@ -145,10 +145,10 @@ describe('the arguments of QEMU', () => {
 
   it('boot the rescue disk first, with its own config drive, and show the root beside it', () => {
     const disk = { ...guest().disks[0]!, name: 'rescue' as const, file: 'rescue/disk.qcow2', serial: 'resc', slot: 0 };
-    const text = line({ rescue: { disk, cdroms: [], bus: null, directBoot: null } });
+    const text = line({ rescue: { disk, cdroms: [], bus: null, directBoot: null, own: null } });
     expect(text).toMatch(/"serial":"resc","bootindex":1.*"serial":"root","bootindex":2/);
     expect(text).not.toContain('config.iso');
-    const other = line({ rescue: { disk, cdroms: [], bus: 'scsi', directBoot: null } });
+    const other = line({ rescue: { disk, cdroms: [], bus: 'scsi', directBoot: null, own: null } });
     expect(other).toMatch(/id=scsi0.*"driver":"scsi-hd","id":"dev-rescue".*"driver":"virtio-blk-pci","id":"dev-root"/);
   });
 

@@ -1,4 +1,4 @@
-import { ServerId } from '@omnivisor/contracts';
+import { HardwareWishes, ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { DISK_FORMATS, type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
 import { GuestCpu } from './guest-cpu.js';
@@ -94,6 +94,21 @@ export const Hardware = z.object({
 });
 export type Hardware = z.infer<typeof Hardware>;
 
+/** Of it, what a flavor may decide too: a resize changes it, and its revert brings it back. */
+export const FlavorDevices = Hardware.pick({ watchdog: true, tpm: true });
+export type FlavorDevices = z.infer<typeof FlavorDevices>;
+
+/** Of it, what a guest takes from its rescue image for as long as it is rescued. */
+export const RescueDevices = Hardware.pick({
+  nicModel: true,
+  video: true,
+  tablet: true,
+  cdromBus: true,
+  watchdog: true,
+  hasAgent: true,
+}).extend({ windows: z.boolean().default(false) });
+export type RescueDevices = z.infer<typeof RescueDevices>;
+
 /** A kernel beside the disk that it starts; null where firmware starts the disk. */
 const DirectBoot = z.object({ ramdisk: z.boolean(), commandLine: z.string() });
 
@@ -130,6 +145,8 @@ export const GuestDefinition = Hardware.extend(Size.shape).extend({
       /** That of the disk; null: as the guest's own. */
       bus: DiskBus.nullable().default(null),
       directBoot: DirectBoot.nullable().default(null),
+      /** What the guest has when it is not rescued; null: the same, as an older agent has rescued it. */
+      own: RescueDevices.nullable().default(null),
     })
     .nullable(),
   /** Processors of the machine that are its alone, one for each vCPU; null or absent: it shares what others share. */
@@ -139,6 +156,8 @@ export const GuestDefinition = Hardware.extend(Size.shape).extend({
       size: Size,
       disks: z.array(LocalDisk),
       cpus: Cpus,
+      /** Absent where an older agent made the resize, which left them as they are. */
+      devices: FlavorDevices.optional(),
       /** What the flavor asked for; absent where an older agent made the resize. */
       extraSpecs: z.record(z.string(), z.string()).optional(),
     })
@@ -157,7 +176,7 @@ export const GuestDefinition = Hardware.extend(Size.shape).extend({
     })
     .nullable(),
   /** What image and flavor asked for, for the next resize. */
-  wishes: z.object({ properties: z.record(z.string(), z.string()), extraSpecs: z.record(z.string(), z.string()) }),
+  wishes: HardwareWishes,
 });
 export type GuestDefinition = z.infer<typeof GuestDefinition>;
 

@@ -1,7 +1,8 @@
 import { ServerId } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
 import { testGuest } from '../common/test-guest.js';
-import { devicesFor, rescueBus } from './devices.js';
+import { devicesFor, rescueBus, resizedDevices } from './devices.js';
+import { rescueDevices } from './rescue-devices.js';
 import { sizeOf } from './sizes.js';
 
 const machines = {
@@ -10,6 +11,7 @@ const machines = {
   all: new Set(['pc', 'q35', 'pc-i440fx-7.2', 'pc-i440fx-6.0', 'pc-q35-7.2', 'microvm']),
 };
 const base = testGuest(ServerId.parse('0c2c7a4e-52a3-4b8e-8f4d-000000000001'), 'cloud');
+type Said = Record<string, string>;
 const devices = (properties: Record<string, string>, extraSpecs: Record<string, string> = {}) =>
   devicesFor({ ...base, image: { ...base.image, properties }, flavor: { ...base.flavor, extraSpecs } }, machines);
 
@@ -121,16 +123,149 @@ describe('the hardware of a guest', () => {
   });
 });
 
+describe('the hardware of a guest that is resized', () => {
+  const BIOS = { firmware: 'bios', watchdog: null, tpm: null } as const;
+  const resized = (guest: Parameters<typeof resizedDevices>[0], properties: Said, from: Said, to: Said) =>
+    resizedDevices(guest, { properties, extraSpecs: from }, { properties, extraSpecs: to });
+
+  it.each<[Said, Said, Said, object]>([
+    [{}, {}, { 'hw:watchdog_action': 'reset' }, { watchdog: 'reset', tpm: null }],
+    [{}, {}, { 'hw:tpm_version': '2.0' }, { watchdog: null, tpm: 'tpm-tis' }],
+    [{}, {}, { 'hw:tpm_version': '2.0', 'hw:tpm_model': 'tpm-crb' }, { watchdog: null, tpm: 'tpm-crb' }],
+    [{ hw_watchdog_action: 'pause' }, { 'hw:watchdog_action': 'reset' }, {}, { watchdog: 'pause', tpm: null }],
+    [{}, { 'hw:watchdog_action': 'reset', 'hw:tpm_version': '2.0' }, {}, { watchdog: null, tpm: null }],
+  ])('with the image %j is from %j to %j that of the new flavor', (properties, from, to, expected) => {
+    const before = devices(properties, from);
+    expect(resized(before, properties, from, to)).toEqual(expected);
+  });
+
+  it('stays as it is where both flavors ask for the same, whatever an older release made of it', () => {
+    const kept = { firmware: 'bios', watchdog: 'poweroff', tpm: 'tpm-crb' } as const;
+    const { firmware: _, ...stays } = kept;
+    const image = { hw_watchdog_action: 'unheard of', hw_tpm_version: '2.0' };
+    const same = { 'hw:watchdog_action': 'reset', 'os:secure_boot': 'required' };
+    expect(resized(kept, image, {}, {})).toEqual(stays);
+    expect(resized(kept, {}, same, { ...same, 'quota:cpu_shares': '9' })).toEqual(stays);
+    expect(resized(kept, {}, {}, { 'hw:watchdog_action': 'disabled', 'hw:tpm_model': 'tpm-tis' })).toEqual(stays);
+  });
+
+  it('is refused where its firmware would be another', () => {
+    const required = { 'os:secure_boot': 'required' };
+    const refused = expect.objectContaining({ code: 'unsupported', message: expect.stringContaining('firmware') });
+    for (const properties of [{}, { hw_firmware_type: 'uefi' }, { hw_firmware_type: 'uefi', hw_machine_type: 'q35' }])
+      expect(() => resized(devices(properties as Said), properties as Said, {}, required)).toThrow(refused);
+    expect(() => resized(devices({}, required), {}, required, {})).toThrow(refused);
+    const image = { os_secure_boot: 'required' };
+    for (const [from, to] of [[{}, required] as const, [required, {}] as const])
+      expect(resized(devices(image), image, from as Said, to as Said).tpm).toBeNull();
+    // An older release has let it pass.
+    expect(resized(BIOS, {}, required, {})).toEqual({ watchdog: null, tpm: null });
+  });
+
+  it('is refused for what cannot be served', () => {
+    for (const to of [{ 'hw:watchdog_action': 'bark' }, { 'hw:tpm_version': '2.0', 'hw:tpm_model': 'x' }])
+      expect(() => resized(BIOS, {}, {}, to as never)).toThrow(expect.objectContaining({ code: 'unsupported' }));
+  });
+});
+
+describe('the hardware of a guest that is rescued', () => {
+  const rescued = (rescue: Said, own: Said = {}, extraSpecs: Said = {}, change = {}) => {
+    const flavor = { ...base.flavor, vcpus: 2, extraSpecs };
+    const guest = { ...devices(own, extraSpecs), wishes: { properties: own, extraSpecs }, ...change };
+    return rescueDevices({ image: { ...base.image, properties: rescue }, flavor }, guest, machines);
+  };
+
+  it.each<[Said, object]>([
+    [{ hw_vif_model: 'e1000' }, { nicModel: 'e1000' }],
+    [{ hw_video_model: 'none' }, { video: null }],
+    [{ hw_pointer_model: 'usbtablet' }, { tablet: true }],
+    [{ hw_cdrom_bus: 'scsi' }, { cdromBus: 'scsi' }],
+    [{ hw_watchdog_action: 'reset' }, { watchdog: 'reset' }],
+    [{ hw_qemu_guest_agent: 'yes' }, { hasAgent: true }],
+    [{ os_type: 'windows' }, { windows: true }],
+  ])('follows its rescue image in %j', (properties, expected) => {
+    expect(rescued(properties)).toEqual({ ...rescued({}), ...expected });
+  });
+
+  it('stays in what that does not say, or says as its own image did', () => {
+    const own = { hw_vif_model: 'e1000', hw_video_model: 'cirrus', os_type: 'windows', hw_pointer_model: 'usbtablet' };
+    const kept = { nicModel: 'e1000', video: 'cirrus-vga', windows: true, tablet: true };
+    expect(rescued({}, own)).toMatchObject(kept);
+    expect(rescued(own, own)).toMatchObject(kept);
+    expect(rescued({ os_type: 'linux', hw_vif_model: 'virtio' }, own)).toMatchObject({
+      ...kept,
+      nicModel: 'virtio-net-pci',
+      windows: false,
+    });
+    // An older release has let it pass.
+    const older = { hw_viommu_model: 'intel', hw_firmware_type: 'uefi', hw_locked_memory: 'true' };
+    expect(rescued(older, {}, {}, { wishes: { properties: older, extraSpecs: {} } })).toEqual(rescued({}));
+  });
+
+  it.each<[Said, Said]>([
+    [{ hw_machine_type: 'q35' }, { hw_machine_type: 'pc-q35-7.2' }],
+    [{ hw_machine_type: 'pc' }, { hw_machine_type: 'pc-i440fx-6.0' }],
+    [{ hw_firmware_type: 'bios' }, {}],
+    [{ hw_firmware_type: 'uefi' }, { os_secure_boot: 'required' }],
+    [{ os_secure_boot: 'optional' }, {}],
+    [{ hw_scsi_model: 'virtio-scsi' }, {}],
+    [{ hw_tpm_version: '2.0' }, { hw_tpm_version: '2.0', hw_tpm_model: 'tpm-crb' }],
+    [{ hw_tpm_model: 'tpm-crb' }, {}],
+    [{ hw_cpu_sockets: '2' }, {}],
+    [{ hw_cpu_max_sockets: '2', hw_cpu_policy: 'shared', hw_mem_page_size: 'small' }, {}],
+    [{ hw_disk_bus: 'sata' }, {}],
+  ])('goes on as it is with %j, which is what it is with %j', (rescue, own) => {
+    const extraSpecs = { 'hw:mem_page_size': 'any' };
+    expect(rescued(rescue, own, extraSpecs)).toEqual(rescued(own, own, extraSpecs));
+  });
+
+  it.each<[Said, Said?]>([
+    [{ hw_machine_type: 'q35' }],
+    [{ hw_machine_type: 'pc' }, { hw_machine_type: 'q35' }],
+    [{ hw_machine_type: 'pc-i440fx-6.0' }],
+    [{ hw_firmware_type: 'uefi' }],
+    [{ hw_firmware_type: 'bios' }, { hw_firmware_type: 'uefi' }],
+    [{ hw_firmware_type: 'openbios' }],
+    [{ os_secure_boot: 'required' }, { hw_firmware_type: 'uefi', hw_machine_type: 'q35' }],
+    [{ hw_scsi_model: 'lsilogic' }],
+    [{ hw_tpm_version: '2.0' }],
+    [{ hw_tpm_model: 'tpm-crb' }, { hw_tpm_version: '2.0' }],
+    [{ hw_cpu_sockets: '1' }],
+    [{ hw_cpu_max_sockets: '1' }],
+    [{ hw_cpu_policy: 'dedicated' }],
+    [{ hw_viommu_model: 'intel' }],
+    [{ hw_vif_model: 'virtuale1000' }],
+    [{ hw_video_model: 'qxl' }],
+  ])('refuses %j by name', (rescue, own = {}) => {
+    const [name] = Object.keys(rescue);
+    expect(() => rescued(rescue, own)).toThrow(
+      expect.objectContaining({ code: 'unsupported', message: expect.stringContaining(name!) }),
+    );
+  });
+
+  it('follows the flavor where that decides', () => {
+    const extraSpecs = { 'hw:watchdog_action': 'pause', 'hw:tpm_version': '2.0', 'hw:tpm_model': 'tpm-crb' };
+    const rescue = { hw_watchdog_action: 'reset', hw_tpm_model: 'tpm-tis' };
+    expect(rescued(rescue, {}, extraSpecs).watchdog).toBe('pause');
+  });
+});
+
 describe('the disk of a rescue', () => {
   const bus = (properties: Record<string, string>, isQ35 = false) => rescueBus({ ...base.image, properties }, isQ35);
   it('is on the bus that its image wants, else on that of the guest', () => {
     expect(bus({ hw_rescue_bus: 'scsi', hw_rescue_device: 'disk' })).toBe('scsi');
     expect(bus({ hw_rescue_bus: 'sata' }, true)).toBe('sata');
+    expect(bus({ hw_disk_bus: 'scsi' })).toBe('scsi');
+    expect(bus({ hw_disk_bus: 'sata', hw_rescue_bus: 'scsi' })).toBe('scsi');
     expect(bus({})).toBeNull();
   });
-  it.each([{ hw_rescue_bus: 'usb' }, { hw_rescue_bus: 'sata' }, { hw_rescue_device: 'cdrom' }])(
-    'is refused with %j',
-    (properties) => expect(() => bus(properties as never)).toThrow(expect.objectContaining({ code: 'unsupported' })),
+  it.each([
+    { hw_rescue_bus: 'usb' },
+    { hw_rescue_bus: 'sata' },
+    { hw_rescue_device: 'cdrom' },
+    { hw_disk_bus: 'sata' },
+  ])('is refused with %j', (properties) =>
+    expect(() => bus(properties as never)).toThrow(expect.objectContaining({ code: 'unsupported' })),
   );
 });
 

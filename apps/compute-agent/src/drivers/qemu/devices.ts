@@ -1,7 +1,8 @@
+import type { HardwareWishes } from '@omnivisor/contracts';
 import { ANY, refusesAllBut, type ServedWishes } from '../common/wishes.js';
 import { type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
 import { type CpuWishes, policyOf } from './dedicated-cpus.js';
-import { DiskBus, type Hardware } from './definition.js';
+import { DiskBus, type FlavorDevices, type Hardware } from './definition.js';
 
 /** Machine types as `qemu -machine help` tells them: the versioned name behind each alias, and every name. */
 export interface MachineTypes {
@@ -27,7 +28,7 @@ const VIDEO_MODELS: Readonly<Record<string, string | null>> = {
   bochs: 'bochs-display',
   none: null,
 };
-const SCSI_CONTROLLERS: Readonly<Record<string, string>> = {
+export const SCSI_CONTROLLERS: Readonly<Record<string, string>> = {
   'virtio-scsi': 'virtio-scsi-pci',
   lsilogic: 'lsi53c895a',
   lsisas1068: 'mptsas1068',
@@ -64,12 +65,48 @@ const choose = <T>(table: Readonly<Record<string, T>>, property: string, wanted:
   return table[wanted]!;
 };
 
-const refuseUnserved = refusesAllBut(SERVED, refuse);
+/** @throws HypervisorError `unsupported` for a wish that nothing here knows how to grant, whatever else is asked */
+export const refuseUnserved = refusesAllBut(SERVED, refuse);
 
 /** @throws HypervisorError `unsupported` for a wish that nothing here knows how to grant */
 export const refuseWishes = ({ image, flavor }: CpuWishes): void => {
   policyOf({ image, flavor });
   refuseUnserved(image.properties, flavor.extraSpecs);
+};
+
+/** What image and flavor ask for, in their own words. Nova lets the flavor decide where both may. */
+const asked = ({ properties, extraSpecs }: HardwareWishes) => {
+  const either = (name: string, otherwise: string) => extraSpecs[`hw:${name}`] ?? properties[`hw_${name}`] ?? otherwise;
+  return {
+    secureBoot: properties.os_secure_boot === 'required' || extraSpecs['os:secure_boot'] === 'required',
+    watchdog: either('watchdog_action', 'disabled'),
+    tpm: either('tpm_version', '') === '' ? null : either('tpm_model', 'tpm-tis'),
+  };
+};
+
+const WATCHDOGS = { disabled: null, reset: 'reset', poweroff: 'poweroff', pause: 'pause', none: 'none' } as const;
+const watchdogOf = (wanted: string): Hardware['watchdog'] => choose(WATCHDOGS, 'hw_watchdog_action', wanted);
+
+const TPMS = { 'tpm-tis': 'tpm-tis', 'tpm-crb': 'tpm-crb' } as const;
+const tpmOf = (wanted: string | null): Hardware['tpm'] =>
+  wanted === null ? null : choose(TPMS, 'hw_tpm_model', wanted);
+
+/**
+ * What a guest has with another flavor. Where both want the same it stays as it is, whatever an older release made of it.
+ * @throws HypervisorError `unsupported`, also for another firmware
+ */
+export const resizedDevices = (
+  guest: Pick<Hardware, 'firmware' | 'watchdog' | 'tpm'>,
+  from: HardwareWishes,
+  to: HardwareWishes,
+): FlavorDevices => {
+  const [was, will] = [asked(from), asked(to)];
+  if (was.secureBoot !== will.secureBoot && will.secureBoot !== (guest.firmware === 'secureBoot'))
+    throw new HypervisorError('unsupported', 'a resize does not change the firmware of a guest (os:secure_boot)');
+  return {
+    watchdog: was.watchdog === will.watchdog ? guest.watchdog : watchdogOf(will.watchdog),
+    tpm: was.tpm === will.tpm ? guest.tpm : tpmOf(will.tpm),
+  };
 };
 
 /**
@@ -82,12 +119,7 @@ export const devicesFor = (
 ): Hardware => {
   refuseWishes({ image, flavor });
   const property = (name: string, otherwise: string) => image.properties[name] ?? otherwise;
-  /** Nova lets the flavor decide where both may. */
-  const either = (name: string, otherwise: string) =>
-    flavor.extraSpecs[`hw:${name}`] ?? property(`hw_${name}`, otherwise);
-
-  const secureBoot =
-    property('os_secure_boot', 'disabled') === 'required' || flavor.extraSpecs['os:secure_boot'] === 'required';
+  const { secureBoot, watchdog, tpm } = asked({ properties: image.properties, extraSpecs: flavor.extraSpecs });
   const wanted = choose(
     { bios: 'bios', uefi: 'uefi' } as const,
     'hw_firmware_type',
@@ -102,8 +134,6 @@ export const devicesFor = (
   if (secureBoot && !isQ35)
     throw new HypervisorError('unsupported', `secure boot needs hw_machine_type=q35, not ${type}`);
 
-  const watchdog = either('watchdog_action', 'disabled');
-  const tpm = either('tpm_version', '') === '' ? null : either('tpm_model', 'tpm-tis');
   return {
     machine,
     firmware,
@@ -113,12 +143,8 @@ export const devicesFor = (
     nicModel: choose(NIC_MODELS, 'hw_vif_model', property('hw_vif_model', 'virtio')),
     video: choose(VIDEO_MODELS, 'hw_video_model', property('hw_video_model', 'vga')),
     tablet: choose({ usbtablet: true, ps2mouse: false }, 'hw_pointer_model', property('hw_pointer_model', 'ps2mouse')),
-    watchdog: choose(
-      { disabled: null, reset: 'reset', poweroff: 'poweroff', pause: 'pause', none: 'none' } as const,
-      'hw_watchdog_action',
-      watchdog,
-    ),
-    tpm: tpm === null ? null : choose({ 'tpm-tis': 'tpm-tis', 'tpm-crb': 'tpm-crb' } as const, 'hw_tpm_model', tpm),
+    watchdog: watchdogOf(watchdog),
+    tpm: tpmOf(tpm),
     hasAgent: choose(YES, 'hw_qemu_guest_agent', property('hw_qemu_guest_agent', 'no').toLowerCase()),
     ...(property('os_type', '') === 'windows' ? { windows: true } : {}),
   };
@@ -140,9 +166,9 @@ export const diskBus = (property: string, wanted: string, isQ35: boolean): DiskB
 
 /** The bus for the disk of a rescue; null: that of the guest's own. @throws HypervisorError `unsupported` */
 export const rescueBus = ({ properties }: GuestSpec['image'], isQ35: boolean): DiskBus | null => {
-  const { hw_rescue_bus: wanted, hw_rescue_device: device = 'disk' } = properties;
-  choose({ disk: true }, 'hw_rescue_device', device);
-  return wanted === undefined ? null : diskBus('hw_rescue_bus', wanted, isQ35);
+  choose({ disk: true }, 'hw_rescue_device', properties.hw_rescue_device ?? 'disk');
+  const property = ['hw_rescue_bus', 'hw_disk_bus'].find((name) => properties[name] !== undefined);
+  return property === undefined ? null : diskBus(property, properties[property]!, isQ35);
 };
 
 const cdromBus = (wanted: string, isQ35: boolean): Hardware['cdromBus'] => {

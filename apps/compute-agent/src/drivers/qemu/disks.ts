@@ -141,7 +141,7 @@ export const planRescue = (
   spec: GuestSpec,
   { root }: Sources,
   guest: Pick<GuestDefinition, 'machine'>,
-): NonNullable<GuestDefinition['rescue']> => {
+): Omit<NonNullable<GuestDefinition['rescue']>, 'own'> => {
   if (root.format === 'iso') throw new HypervisorError('unsupported', 'a guest is not rescued from an ISO image here');
   return {
     disk: {

@@ -51,7 +51,7 @@ export const settleInterrupted = async (host: QemuHost, guest: GuestDefinition):
     case 'rescue':
     case 'unrescue':
       rmSync(host.store.path(id, FILES.rescue), { recursive: true, force: true });
-      return settled({ rescue: null });
+      return settled({ ...guest.rescue?.own, rescue: null });
     case 'resize':
     case 'revert':
       return settled(await takeBack(host, guest));

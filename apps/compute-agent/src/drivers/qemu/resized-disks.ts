@@ -1,4 +1,4 @@
-import { renameSync } from 'node:fs';
+import { renameSync, rmSync } from 'node:fs';
 import type { GuestDefinition, LocalDisk } from './definition.js';
 import { makeSwap } from './disks.js';
 import { FILES } from './files.js';
@@ -33,7 +33,7 @@ const remakeSwap = async (host: QemuHost, guest: GuestDefinition, disks: readonl
 /** The guest as it was before; its disks go back to the moment that was marked. */
 export const takeBack = async (host: QemuHost, guest: GuestDefinition): Promise<Partial<GuestDefinition>> => {
   if (!guest.before) return {};
-  const { size, disks, cpus, extraSpecs } = guest.before;
+  const { size, disks, cpus, devices, extraSpecs } = guest.before;
   const tools = host.tools(guest);
   for (const disk of overlays(disks)) {
     if (!(await tools.snapshots(disk)).includes(MOMENT)) continue;
@@ -41,12 +41,21 @@ export const takeBack = async (host: QemuHost, guest: GuestDefinition): Promise<
     await tools.forget(disk, MOMENT);
   }
   await remakeSwap(host, guest, disks);
+  if ((devices ?? guest).tpm === null) dropTpm(host, guest);
   const wishes = extraSpecs ? { ...guest.wishes, extraSpecs } : guest.wishes;
-  return { ...size, disks, cpus: cpus ?? null, wishes, before: null };
+  return { ...size, ...devices, disks, cpus: cpus ?? null, wishes, before: null };
 };
 
-/** Lets go of the moment that was marked, in files or in the process that has them open. */
+/** What a TPM has kept that the guest does not have. */
+const dropTpm = (host: QemuHost, { mark }: GuestDefinition): void =>
+  rmSync(host.store.path(mark.serverId, FILES.tpm), { recursive: true, force: true });
+
+/**
+ * Lets go of what a revert would bring back: the moment that was marked, in files or in the process that has them open,
+ * and the state of a TPM that was taken away.
+ */
 export const forget = async (host: QemuHost, guest: GuestDefinition): Promise<void> => {
+  if (guest.tpm === null) dropTpm(host, guest);
   const disks = overlays(guest.disks);
   if ((await host.state(guest)) === 'gone') {
     const tools = host.tools(guest);

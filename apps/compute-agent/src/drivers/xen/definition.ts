@@ -85,7 +85,16 @@ export const Definition = z.object({
   /** What it boots from instead while it is rescued; its own root is the second disk then. */
   rescue: z.object({ type: z.enum(DOMAIN_TYPES), boot: Boot, config: FileName.nullable() }).nullable(),
   /** What it was before a resize that is not settled. */
-  before: z.object({ size: Size, root: FileName }).nullable(),
+  before: z
+    .object({
+      size: Size,
+      root: FileName,
+      /** Absent where an older agent made the resize, which left them as they were. */
+      second: z.object({ ephemeral: FileName.nullable(), swap: FileName.nullable() }).optional(),
+      /** What it was given: sizes of second disks are the files' to tell. */
+      flavor: z.string().optional(),
+    })
+    .nullable(),
   /** The build whose disks are in place, though it is not whole yet. */
   rebuilding: z.number().int().nullable(),
   nics: z.array(Nic),
@@ -111,5 +120,6 @@ export const domainOf = ({ serverId, adopted }: Definition): { readonly uuid: st
 export const filesOf = ({ boot, ephemeral, swap, config, rescue, before }: Definition): string[] =>
   [
     ...[boot, rescue?.boot].flatMap((from) => (from ? [from.root, from.kernel, from.ramdisk] : [])),
-    ...[ephemeral, swap, config, rescue?.config ?? null, before?.root ?? null],
+    ...[ephemeral, swap, config, rescue?.config ?? null],
+    ...[before?.root ?? null, before?.second?.ephemeral ?? null, before?.second?.swap ?? null],
   ].filter((name) => name !== null);

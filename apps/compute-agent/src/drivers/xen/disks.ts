@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { createGzip } from 'node:zlib';
-import type { ServerId } from '@omnivisor/contracts';
+import type { FlavorSnapshot, ServerId } from '@omnivisor/contracts';
 import { writeConfigDrive } from '../common/config-drive.js';
 import { type GuestSpec, HypervisorError, type ImageSource } from '../hypervisor-driver.js';
 import type { Boot, Definition } from './definition.js';
 import type { Guests } from './guests.js';
-import { DISK_FROM, FORGET_IMAGE, FORMAT_DISK, TAKE_IMAGE, WRITE_FILE } from './scripts.js';
+import { COPY_DISK, DISK_FROM, FORGET_IMAGE, FORMAT_DISK, TAKE_IMAGE, WRITE_FILE } from './scripts.js';
 
 const MIB = 1024 ** 2;
 const GIB = 1024 ** 3;
@@ -115,5 +115,30 @@ export const makeDisks = async (
         : await formatted(guests, id, 'ephemeral', ephemeral.size * GIB),
     swap: swap > 0 ? await formatted(guests, id, 'swap', swap * MIB) : null,
     config: await configDriveOf(guests, spec),
+  };
+};
+
+/** Its disks as another flavor has them, beside those that it has: copies of what is kept, and else new ones. */
+export const resizedDisks = async (
+  guests: Guests,
+  { serverId: id, boot, ephemeral }: Definition,
+  flavor: FlavorSnapshot,
+  signal: AbortSignal,
+): Promise<{ readonly root: string; readonly ephemeral: string | null; readonly swap: string | null }> => {
+  const copy = async (kind: string, file: string, size: number) => {
+    const name = named(kind, 'raw');
+    await guests.call(id, COPY_DISK, [file, name, String(size)], { timeout: BYTES_LIMIT });
+    refuseAborted(signal);
+    return name;
+  };
+  const size = flavor.ephemeral * GIB;
+  return {
+    root: await copy('root', boot.root, flavor.disk * GIB),
+    ephemeral: ephemeral
+      ? await copy('ephemeral', ephemeral, size)
+      : size > 0
+        ? await formatted(guests, id, 'ephemeral', size)
+        : null,
+    swap: flavor.swap > 0 ? await formatted(guests, id, 'swap', flavor.swap * MIB) : null,
   };
 };

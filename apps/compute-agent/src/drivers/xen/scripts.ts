@@ -329,7 +329,7 @@ cat >"$d/$1.new"
 [ "$(stat -c %s "$d/$1.new")" = "$2" ] || { rm -f "$d/$1.new"; echo 'the bytes did not all come' >&2; exit 1; }
 mv "$d/$1.new" "$d/$1"`);
 
-/** Bytes of the root disk: $1 its file. */
+/** Bytes of a disk: $1 its file. */
 export const SIZE_OF = guestScript(`
 if [ -b "$d/$1" ]; then blockdev --getsize64 "$d/$1"; else stat -L -c %s "$d/$1"; fi`);
 
@@ -357,8 +357,11 @@ export const STOP_GUEST = guestScript(`${STOP}
 stop
 rm -f "$g/memory.save" "$g/memory.resuming" "$g/sending"`);
 
-/** Asks the guest to shut down; one that has no ears for it yet says so in its own time. */
-export const ASK_TO_SHUT_DOWN = guestScript(`ours && xl shutdown "$domid" >/dev/null 2>&1 || true`);
+/**
+ * Asks the guest to shut down; one that has no ears for it yet says so in its own time. One without drivers of Xen has its
+ * power button pressed.
+ */
+export const ASK_TO_SHUT_DOWN = guestScript(`ours && xl shutdown -F "$domid" >/dev/null 2>&1 || true`);
 
 /** $1 \`pause\` or \`unpause\`. */
 export const SET_RUNNING = guestScript(`ours; xl "$1" "$domid"`);

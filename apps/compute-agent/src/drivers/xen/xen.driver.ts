@@ -24,7 +24,16 @@ import { makeDisks, refuseAborted } from './disks.js';
 import { asFound, type Guest, Guests, isOn } from './guests.js';
 import { type Capabilities, domainTypeFor, nicFor } from './hardware.js';
 import { Host, type HostShell, LIMITS } from './host-shell.js';
-import { confirmResize, type Plan, rebuild, rescue, resize, revertResize, unrescue } from './lifecycle.js';
+import {
+  confirmResize,
+  type Plan,
+  rebuild,
+  refuseResize,
+  rescue,
+  resize,
+  revertResize,
+  unrescue,
+} from './lifecycle.js';
 import { Migration } from './migration.js';
 import { exportDisk, openConsole, readStatistics, tailConsole } from './observation.js';
 import { resumeGuest, shutDown, startGuest, stopGuest } from './power.js';
@@ -98,6 +107,8 @@ export class XenDriver implements HypervisorDriver {
       this.with(id, (guest) => unrescue(this.guests, guest, this.wired(nics))),
   };
   readonly resizing = {
+    checkResize: (id: ServerId, flavor: FlavorSnapshot) =>
+      this.with(id, (guest) => refuseResize(this.guests, guest, flavor, () => this.refuseBeyondHost(flavor))),
     resize: (id: ServerId, flavor: FlavorSnapshot, signal: AbortSignal) =>
       this.with(id, (guest) => {
         refuseAborted(signal);

@@ -1,4 +1,4 @@
-import { HypervisorError, type LocalDisks } from '../hypervisor-driver.js';
+import { HypervisorError } from '../hypervisor-driver.js';
 import { type AttachedDisk, type Definition, type DomainType, domainOf, type Nic } from './definition.js';
 import { deviceOf } from './guard.js';
 
@@ -36,9 +36,9 @@ export const nicSpec = ({ portId, mac, mtu, bridge }: Nic, type: DomainType): st
 const DEVICES = { root: 'xvda', second: 'xvdb', ephemeral: 'xvdc', swap: 'xvdd', config: 'xvdz' } as const;
 const ATTACHED = [...'efghijklmnopqrstuvwxy'].map((letter) => `xvd${letter}`);
 
-/** Those that a guest with such disks needs beside that of its root. */
-export const devicesFor = ({ ephemeral, swap }: LocalDisks): string[] => [
-  ...(ephemeral ? [DEVICES.ephemeral] : []),
+/** Those that a guest with such disks needs beside that of its root. @param swap MiB */
+export const devicesFor = (hasEphemeral: boolean, swap: number): string[] => [
+  ...(hasEphemeral ? [DEVICES.ephemeral] : []),
   ...(swap > 0 ? [DEVICES.swap] : []),
 ];
 

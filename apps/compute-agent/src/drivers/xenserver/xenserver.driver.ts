@@ -97,6 +97,8 @@ export class XenServerDriver implements HypervisorDriver {
       this.change(id, 'unrescuing the guest', ({ changing }, guest) => changing.unrescue(guest, nics)),
   };
   readonly resizing = {
+    checkResize: (id: ServerId, flavor: FlavorSnapshot) =>
+      this.change(id, 'looking at a resize', ({ changing }, guest) => changing.checkResize(guest, flavor)),
     resize: (id: ServerId, flavor: FlavorSnapshot, signal: AbortSignal) =>
       this.change(id, 'resizing the guest', ({ changing }, guest) => changing.resize(guest, flavor, signal)),
     confirmResize: (id: ServerId) =>
@@ -220,11 +222,14 @@ export class XenServerDriver implements HypervisorDriver {
   }
 
   list(): Promise<FoundGuest[]> {
-    return this.ask('listing guests', async ({ guests }) => (await guests.all()).map((guest) => guests.view(guest)));
+    return this.ask('listing guests', async ({ guests }) => guests.views(await guests.all()));
   }
 
   inspect(id: ServerId): Promise<FoundGuest> {
-    return this.ask('looking at the guest', async ({ guests }) => guests.view(await guests.get(id)));
+    return this.ask('looking at the guest', async ({ guests }) => {
+      const [found] = await guests.views([await guests.get(id)]);
+      return found!;
+    });
   }
 
   events(signal: AbortSignal): AsyncIterable<DriverEvent> {

@@ -1,5 +1,6 @@
 import { gib, mib, ms } from '@omnivisor/contracts';
 import { describe, expect } from 'vitest';
+import type { HypervisorError } from '../../hypervisor-driver.js';
 import { twice } from '../perform.js';
 import { never, refusal, type Stage } from '../stage.js';
 
@@ -92,6 +93,60 @@ export const describeResizing = (stage: Stage) =>
         await stage.leavesNothing(spec.id);
       },
     );
+
+    stage.behaviour('resizing', 'tells of a running guest what it would refuse, and lets it run', async () => {
+      const spec = await stage.running();
+      const { flavor: tooBig } = await under.tooBig(spec.id);
+      expect(await refusal(resizing().checkResize(spec.id, tooBig))).toBe('noResources');
+      const unknown = { ...spec.flavor, extraSpecs: { 'accel:device_profile': 'none-such' } };
+      if (under.backend !== 'fake') expect(await refusal(resizing().checkResize(spec.id, unknown))).toBe('unsupported');
+      await resizing().checkResize(spec.id, twice(spec.flavor));
+      expect(await stage.driver.inspect(spec.id)).toMatchObject({
+        ...{ stage: 'settled', power: 'running' },
+        ...sizes(spec.flavor),
+      });
+      await stage.discard(spec.id);
+    });
+
+    stage.behaviour('resizing', 'makes the second disks that the new flavor has, or refuses it', async () => {
+      const spec = await stage.off();
+      const flavor = { ...spec.flavor, ephemeral: gib(1), swap: mib(64) };
+      const answer = await resizing()
+        .checkResize(spec.id, flavor)
+        .then(
+          () => null,
+          (error: HypervisorError) => error.code,
+        );
+      if (answer !== null) {
+        expect(answer).toBe('unsupported');
+        expect(await refusal(resizing().resize(spec.id, flavor, never))).toBe('unsupported');
+      } else {
+        const second = async () => {
+          const { stream, virtualSize } = await stage.driver.snapshots!.exportDisk(
+            spec.id,
+            'ephemeral',
+            stage.driver.snapshots!.formats[0]!,
+            never,
+          );
+          stream.destroy();
+          return virtualSize;
+        };
+        await resizing().resize(spec.id, flavor, never);
+        expect(await second()).toBe(2 ** 30);
+        await stage.driver.powerOn(spec.id, spec.nics);
+        await stage.driver.powerOff(spec.id, ms(0));
+        await resizing().revertResize(spec.id);
+        expect(await refusal(second())).toBe('unsupported');
+        await resizing().resize(spec.id, flavor, never);
+        await resizing().confirmResize(spec.id);
+        expect(await second()).toBe(2 ** 30);
+        expect(await refusal(resizing().checkResize(spec.id, spec.flavor))).toBe('unsupported');
+      }
+      await stage.driver.powerOn(spec.id, spec.nics);
+      expect(await stage.driver.inspect(spec.id)).toMatchObject({ stage: 'settled', power: 'running' });
+      await stage.discard(spec.id);
+      await stage.leavesNothing(spec.id);
+    });
 
     stage.behaviour('resizing', 'has nothing to confirm or revert of a guest that was not resized', async () => {
       const spec = await stage.off();

@@ -58,12 +58,18 @@ export class HostDisks {
   /** The bytes of an image on the host, fetched by the host itself and once however many ask. */
   async image(source: ImageSource, signal: AbortSignal): Promise<string> {
     const { sha256, size } = await source.digest();
-    const path = this.paths.image(sha256, formatOf(source));
+    const path = await this.imagePath(source);
     await this.fetching.run(path, async () => {
       await this.host.run('New-HostFolder', { Path: this.paths.images });
       await this.receive(source, { sha256, size }, path, signal);
     });
     return path;
+  }
+
+  /** Where the bytes of an image are, or would be. */
+  async imagePath(source: ImageSource): Promise<string> {
+    const { sha256 } = await source.digest();
+    return this.paths.image(sha256, formatOf(source));
   }
 
   private async receive(

@@ -140,7 +140,7 @@ export class Machines {
     });
   }
 
-  async setSecureBoot(vmId: string, { secureBoot }: Hardware): Promise<void> {
+  async setSecureBoot(vmId: string, { secureBoot }: Pick<Hardware, 'secureBoot'>): Promise<void> {
     await this.host.run('Set-VMFirmware', {
       VM: machine(vmId),
       EnableSecureBoot: secureBoot ? 'On' : 'Off',

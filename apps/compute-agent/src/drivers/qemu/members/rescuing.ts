@@ -1,13 +1,14 @@
 import { rmSync } from 'node:fs';
 import { type GuestSpec, HypervisorError, type Rescuing } from '../../hypervisor-driver.js';
 import type { GuestDefinition } from '../definition.js';
-import { checked } from '../definition.js';
+import { checked, RescueDevices } from '../definition.js';
 import { fetchSources, makeDrives, planRescue } from '../disks.js';
 import { FILES } from '../files.js';
 import { guestUser } from '../guest-user.js';
 import { nextFolder, settleInterrupted, takePlace } from '../interrupted.js';
 import { withNics } from '../nic-plan.js';
 import { NEVER, type QemuHost } from '../qemu-host.js';
+import { rescueDevices } from '../rescue-devices.js';
 import { refuseAborted } from '../states.js';
 
 export const rescuingOf = (host: QemuHost): Rescuing => {
@@ -16,6 +17,8 @@ export const rescuingOf = (host: QemuHost): Rescuing => {
     const guest = await settleInterrupted(host, found);
     if (guest.rescue) return;
     if (guest.before) throw new HypervisorError('fault', 'a guest that is resized cannot be rescued');
+    const { machines } = await host.ability();
+    const devices = rescueDevices(spec, guest, machines);
     const sources = await fetchSources(spec, signal);
     const plan = planRescue(spec, sources, guest);
     const folder = nextFolder(host.store, id, 'rescue');
@@ -28,7 +31,8 @@ export const rescuingOf = (host: QemuHost): Rescuing => {
       rmSync(folder, { recursive: true, force: true });
       throw error;
     }
-    const next = checked(withNics({ ...guest, rescue: plan, change: 'rescue', suspended: false }, spec.nics));
+    const rescue = { ...plan, own: RescueDevices.parse(guest) };
+    const next = checked(withNics({ ...guest, ...devices, rescue, change: 'rescue', suspended: false }, spec.nics));
     await host.turnOff(guest);
     host.store.write(next);
     takePlace(host.store, id, 'rescue');
@@ -44,7 +48,8 @@ export const rescuingOf = (host: QemuHost): Rescuing => {
     if (!found.rescue && found.change !== 'unrescue') return void (await settleInterrupted(host, found));
     const { serverId: id } = found.mark;
     await host.turnOff(found);
-    const next = checked(withNics({ ...found, rescue: null, change: 'unrescue', suspended: false }, nics));
+    const own = { ...found, ...found.rescue?.own, rescue: null };
+    const next = checked(withNics({ ...own, change: 'unrescue', suspended: false }, nics));
     host.store.write(next);
     rmSync(host.store.path(id, FILES.rescue), { recursive: true, force: true });
     await host.bringUp(next, NEVER);

@@ -1,8 +1,8 @@
 import type { FlavorSnapshot } from '@omnivisor/contracts';
 import { HypervisorError, type Resizing } from '../../hypervisor-driver.js';
-import { policyOf } from '../dedicated-cpus.js';
-import type { GuestDefinition, LocalDisk } from '../definition.js';
-import { refuseWishes } from '../devices.js';
+import { type CpuWishes, policyOf } from '../dedicated-cpus.js';
+import { FlavorDevices, type GuestDefinition, type LocalDisk } from '../definition.js';
+import { refuseWishes, resizedDevices } from '../devices.js';
 import { FILES } from '../files.js';
 import { refuseDiskBeyond, refuseMemoryBeyond } from '../host-resources.js';
 import { settleInterrupted } from '../interrupted.js';
@@ -10,6 +10,7 @@ import type { QemuHost } from '../qemu-host.js';
 import { forget, growDisks } from '../resized-disks.js';
 import { sizeOf } from '../sizes.js';
 import { refuseAborted } from '../states.js';
+import { hasTpm } from '../tpm.js';
 
 const GIB = 1024 ** 3;
 const MIB = 1024 ** 2;
@@ -37,6 +38,8 @@ const sizeFields = ({ vcpus, memoryMib, topology, hugePages, limits }: GuestDefi
   limits,
 });
 
+const changed = (guest: GuestDefinition) => [sizeFields(guest), guest.disks, FlavorDevices.parse(guest)];
+
 const isSame = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
 
 const refuseRunning = async (host: QemuHost, guest: GuestDefinition) => {
@@ -52,23 +55,58 @@ const refuseBeyond = (host: QemuHost, guest: GuestDefinition, next: GuestDefinit
   refuseDiskBeyond(bytes(next.disks) - bytes(guest.disks), host.store.path(guest.mark.serverId, FILES.disks));
 };
 
+/** The guest as it was before the resize that is not settled. */
+const beforeResize = (guest: GuestDefinition): GuestDefinition => {
+  if (!guest.before) return guest;
+  const { size, disks, cpus, devices, extraSpecs } = guest.before;
+  const wishes = { ...guest.wishes, ...(extraSpecs ? { extraSpecs } : {}) };
+  return { ...guest, ...size, ...devices, disks, cpus, wishes };
+};
+
+const refuseTpm = async (guest: GuestDefinition, next: GuestDefinition) => {
+  if (next.tpm && !guest.tpm && !(await hasTpm()))
+    throw new HypervisorError('unsupported', 'this host has no emulated TPM', 'swtpm');
+};
+
+/** What it is without the resize, and what it becomes. @throws HypervisorError for a flavor that it cannot get */
+const resizedTo = (guest: GuestDefinition, flavor: FlavorSnapshot) => {
+  const old = beforeResize(guest);
+  const image = { properties: guest.wishes.properties } as never;
+  policyOf({ image, flavor });
+  // What an older release took of an image stays.
+  refuseWishes({ image: { properties: {} }, flavor });
+  const wishes = { ...guest.wishes, extraSpecs: flavor.extraSpecs };
+  const next: GuestDefinition = {
+    ...guest,
+    ...sizeOf({ image, flavor }),
+    ...resizedDevices(old, old.wishes, wishes),
+    disks: resizedDisks(old, flavor),
+    wishes,
+  };
+  return { image, old, next };
+};
+
 export const resizingOf = (host: QemuHost): Resizing => {
+  const ownCpus = ({ mark }: GuestDefinition, spec: CpuWishes, { cpus }: GuestDefinition) =>
+    host.cpus.own(mark.serverId, spec, cpus ?? []);
+
+  const check = async (guest: GuestDefinition, flavor: FlavorSnapshot) => {
+    const { image, old, next } = resizedTo(guest, flavor);
+    await refuseTpm(old, next);
+    refuseBeyond(host, old, next);
+    ownCpus(guest, { image, flavor }, old);
+  };
+
   const resize = async (found: GuestDefinition, flavor: FlavorSnapshot, signal: AbortSignal) => {
     const guest = found.change === 'resize' ? found : await settleInterrupted(host, found);
-    const old: GuestDefinition = guest.before
-      ? { ...guest, ...guest.before.size, disks: guest.before.disks, cpus: guest.before.cpus }
-      : guest;
-    const image = { properties: guest.wishes.properties } as never;
-    policyOf({ image, flavor });
-    // What an older release took of an image stays.
-    refuseWishes({ image: { properties: {} }, flavor });
-    const next: GuestDefinition = { ...guest, ...sizeOf({ image, flavor }), disks: resizedDisks(old, flavor) };
-    const isAsked = isSame([sizeFields(next), next.disks], [sizeFields(guest), guest.disks]);
+    const { image, old, next } = resizedTo(guest, flavor);
+    const isAsked = isSame(changed(next), changed(guest));
     if (guest.before && guest.change === null) {
       if (isAsked) return;
       throw new HypervisorError('fault', 'another resize of the guest is not settled');
     }
     if (guest.rescue) throw new HypervisorError('fault', 'a guest that is rescued cannot be resized');
+    await refuseTpm(old, next);
     await refuseRunning(host, guest);
     refuseBeyond(host, old, next);
     refuseAborted(signal);
@@ -76,15 +114,15 @@ export const resizingOf = (host: QemuHost): Resizing => {
     const begun: GuestDefinition = {
       ...next,
       // Both claims hold until the resize is confirmed or reverted.
-      cpus: host.cpus.own(guest.mark.serverId, { image, flavor }, old.cpus ?? []),
+      cpus: ownCpus(guest, { image, flavor }, old),
       before: {
         size: sizeFields(old),
         disks: old.disks,
         cpus: old.cpus ?? null,
-        extraSpecs: guest.before?.extraSpecs ?? guest.wishes.extraSpecs,
+        devices: FlavorDevices.parse(old),
+        extraSpecs: old.wishes.extraSpecs,
       },
       change: 'resize',
-      wishes: { ...guest.wishes, extraSpecs: flavor.extraSpecs },
     };
     host.store.write(begun);
     try {
@@ -113,6 +151,7 @@ export const resizingOf = (host: QemuHost): Resizing => {
   };
 
   return {
+    checkResize: (id, flavor) => host.onOwnGuest(id, (guest) => check(guest, flavor)),
     resize: (id, flavor, signal) => host.onOwnGuest(id, (guest) => resize(guest, flavor, signal)),
     confirmResize: (id) => host.onOwnGuest(id, confirm),
     revertResize: (id) => host.onOwnGuest(id, revert),

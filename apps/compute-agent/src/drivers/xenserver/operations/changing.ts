@@ -104,6 +104,25 @@ export class Changing {
     await this.making.startIfWanted(next);
   }
 
+  /** @throws HypervisorError for a flavor that the guest cannot get */
+  async checkResize(guest: Guest, flavor: FlavorSnapshot): Promise<void> {
+    if (guest.state.phase === 'settled') await this.resized(guest, flavor);
+  }
+
+  /** What it is and what it becomes. @throws HypervisorError for a flavor that it cannot get */
+  private async resized(guest: Guest, flavor: FlavorSnapshot) {
+    const { state, record } = guest;
+    const wishes = { properties: state.wishes?.properties ?? {}, extraSpecs: flavor.extraSpecs };
+    const now = state.hardware ?? hardwareOf(record);
+    const hardware = await this.making.reshaped(guest, wishes, flavor.vcpus);
+    // What is on its disk would not boot.
+    if (hardware.firmware !== now.firmware)
+      throw new HypervisorError('unsupported', `a resize does not change the firmware of a guest (${now.firmware})`);
+    await this.refuseBeyondCapacity(flavor);
+    await this.refuseShrinking(state, flavor);
+    return { now, hardware, wishes };
+  }
+
   async resize(guest: Guest, flavor: FlavorSnapshot, signal: AbortSignal): Promise<void> {
     const { state, record } = guest;
     const { vcpus, memory, disk, ephemeral, swap, extraSpecs } = flavor;
@@ -113,14 +132,7 @@ export class Changing {
       throw new HypervisorError('fault', `a guest that is ${state.phase} cannot be resized`);
     if (record.power_state !== 'Halted') throw new HypervisorError('fault', 'only a guest that is off can be resized');
     refuseAborted(signal);
-    const wishes = { properties: state.wishes?.properties ?? {}, extraSpecs };
-    const now = state.hardware ?? hardwareOf(record);
-    const hardware = await this.making.reshaped(guest, wishes, vcpus);
-    // What is on its disk would not boot.
-    if (hardware.firmware !== now.firmware)
-      throw new HypervisorError('unsupported', `a resize does not change the firmware of a guest (${now.firmware})`);
-    await this.refuseBeyondCapacity(flavor);
-    await this.refuseShrinking(state, flavor);
+    const { now, hardware, wishes } = await this.resized(guest, flavor);
     const disks = await this.grownDisks(guest, flavor, signal);
     await this.become(guest, {
       ...state,
