@@ -4,8 +4,12 @@ import { basename, join } from 'node:path';
 import type { Size } from './definition.js';
 
 const ROOT = '/sys/fs/cgroup';
-/** What QEMU needs beside the guest's memory: its own code, caches of disks and translations, the screen. */
+/**
+ * What QEMU needs beside the guest's memory: its own code, caches of disks and translations, the screen. And what the
+ * kernel keeps of that memory: tables of its pages, small ones while a migration looks which are written.
+ */
 const OVERHEAD_MIB = 1_024;
+const OVERHEAD_SHARE = 0.02;
 /** One thread for each vCPU, and those that wait for disks and screens. */
 const THREADS = 512;
 const SHARES = 1_024;
@@ -14,7 +18,7 @@ const SHARES = 1_024;
 export const limitsOf = ({ vcpus, memoryMib, limits }: Size) => {
   const period = limits.cpu_period ?? 100_000;
   return {
-    memory: (memoryMib + OVERHEAD_MIB) * 1024 ** 2,
+    memory: (memoryMib + OVERHEAD_MIB + Math.ceil(memoryMib * OVERHEAD_SHARE)) * 1024 ** 2,
     tasks: vcpus + THREADS,
     shares: limits.cpu_shares ?? SHARES * vcpus,
     quota: limits.cpu_quota === undefined ? null : { quota: limits.cpu_quota, period },

@@ -13,6 +13,9 @@ import { QmpClient, type QmpEvent } from './qmp-client.js';
 /** QEMU's own word for how a guest stands, or `gone` when there is no process. */
 export type RunState = string;
 
+/** Milliseconds: large pages are emptied before QEMU answers, of which a slow machine does a GiB in a second. */
+const pageTime = ({ hugePages, memoryMib }: GuestDefinition): number => (hugePages === null ? 0 : memoryMib);
+
 export interface QemuGuestSettings {
   readonly store: GuestStore;
   readonly qemu: string;
@@ -101,7 +104,7 @@ export class QemuGuest {
       qemu,
       args: argumentsFor(guest, execution, extra),
       cpus,
-      timeout: startTimeout,
+      timeout: startTimeout + pageTime(guest),
       signal,
       ready: () =>
         this.connect(guest).then(

@@ -1,4 +1,4 @@
-import { chownSync, existsSync, lstatSync, readFileSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
+import { chownSync, existsSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { mib, type PowerState, ServerId } from '@omnivisor/contracts';
 import { EventChannel } from '../common/event-channel.js';
@@ -8,6 +8,7 @@ import { asHypervisorError } from '../common/native-command.js';
 import { type FoundGuest, type HostInventory, HypervisorError } from '../hypervisor-driver.js';
 import { trimConsole } from './console-file.js';
 import { CloudId, type GuestDefinition } from './definition.js';
+import { sharedFolders } from './disk-places.js';
 import { DiskTools } from './disk-tools.js';
 import { FILES } from './files.js';
 import { type Execution, executionOf, type GuestCpu, guestCpu } from './guest-cpu.js';
@@ -308,9 +309,9 @@ export class QemuHost {
     this.keepRelay(id, null);
     this.live(id).disconnect();
     this.guests.delete(id);
-    const disks = sharedFolder(this.store.path(id, FILES.disks));
     const isElsewhere = guest.shared && (guest.phase === 'moved' || guest.phase === 'incoming');
-    if (disks && !isElsewhere) rmSync(disks, { recursive: true, force: true });
+    if (!isElsewhere)
+      for (const disks of sharedFolders(this.store, id)) rmSync(disks, { recursive: true, force: true });
     this.store.remove(id);
   }
 
@@ -356,13 +357,4 @@ const replace = <V extends { close(): void }>(all: Map<ServerId, V>, id: ServerI
   if (before !== next) before?.close();
   if (next) all.set(id, next);
   else all.delete(id);
-};
-
-/** Where the disks are when they are not in the guest's folder. */
-const sharedFolder = (disks: string): string | null => {
-  try {
-    return lstatSync(disks).isSymbolicLink() ? realpathSync(disks) : null;
-  } catch {
-    return null;
-  }
 };

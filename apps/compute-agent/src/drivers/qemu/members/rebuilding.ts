@@ -6,11 +6,12 @@ import type { GuestDefinition } from '../definition.js';
 import { checked } from '../definition.js';
 import { devicesFor } from '../devices.js';
 import { directBootOf } from '../direct-boot.js';
+import { nextFolder, takePlace } from '../disk-places.js';
 import { fetchSources, makeDrives, planDrives } from '../disks.js';
 import { FILES } from '../files.js';
 import { guestUser } from '../guest-user.js';
 import { refuseBeyondCapacity } from '../host-resources.js';
-import { nextFolder, settleInterrupted, takePlace } from '../interrupted.js';
+import { settleInterrupted } from '../interrupted.js';
 import { withNics } from '../nic-plan.js';
 import { type QemuHost } from '../qemu-host.js';
 import { sizeOf } from '../sizes.js';
@@ -31,16 +32,13 @@ export const rebuildingOf = (host: QemuHost): Rebuilding => {
     const guest = await settleInterrupted(host, found);
     if (guest.rescue || guest.before)
       throw new HypervisorError('fault', `cannot rebuild a guest that is ${guest.rescue ? 'rescued' : 'resized'}`);
-    if (guest.shared) throw new HypervisorError('unsupported', 'a guest on shared disks cannot be rebuilt in place');
-
     refuseOtherPolicy(guest, spec);
     const { machines } = await host.ability();
     const hardware = devicesFor(spec, machines);
     const sources = await fetchSources(spec, signal);
     const plan = planDrives(spec, sources);
-    refuseBeyondCapacity(spec, host.store.path(id), host.inventory().memoryMib, (size) =>
-      host.freePagesFor(guest, size),
-    );
+    const storage = guest.shared ? host.storage : host.store.path(id);
+    refuseBeyondCapacity(spec, storage, host.inventory().memoryMib, (size) => host.freePagesFor(guest, size));
     const next = checked(
       withNics(
         {

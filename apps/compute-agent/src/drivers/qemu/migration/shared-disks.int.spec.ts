@@ -1,8 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ServerId } from '@omnivisor/contracts';
+import { ms, ServerId } from '@omnivisor/contracts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { GuestSpec, ReceiveOptions } from '../../hypervisor-driver.js';
 import { QemuDriver } from '../qemu.driver.js';
@@ -41,6 +50,27 @@ describe('a QEMU guest on storage that its hosts share', () => {
     await from.liveMigration!.send(id, ticket, { signal: never });
     await to.liveMigration!.accept(id);
   };
+
+  it('has new disks there after a rebuild, also one that was cut off between two renames, and moves with them', async () => {
+    const { serverId: id } = spec.mark;
+    const rebuilt = (build: number) => ({ ...spec, mark: { ...spec.mark, build } });
+    await tiny.inside.disk!.write(id, 0, 'A');
+    await source!.rebuilding!.rebuild(rebuilt(1), never);
+    await tiny.inside.up(id);
+    expect(await tiny.inside.disk!.read(id, 0)).not.toBe('A');
+    expect(readdirSync(shared!)).toEqual([id]);
+    await tiny.inside.disk!.write(id, 0, 'B');
+    await source!.powerOff(id, ms(0));
+    const [place, file] = [join(shared!, id), join(here!, 'guests', id, 'guest.json')];
+    renameSync(place, `${place}.next`);
+    const definition = JSON.parse(readFileSync(file, 'utf8')) as object;
+    writeFileSync(file, JSON.stringify({ ...definition, change: 'rebuild' }));
+    await source!.rebuilding!.rebuild(rebuilt(1), never);
+    await tiny.inside.up(id);
+    expect(await tiny.inside.disk!.read(id, 0)).toBe('B');
+    await move(source!, target!, 'shared');
+    expect(await tiny.inside.disk!.read(id, 0)).toBe('B');
+  });
 
   it('leaves nothing there when its disks were copied', async () => {
     const { serverId: id } = spec.mark;
