@@ -82,8 +82,12 @@ export class XapiDouble {
     this.members.get(this.host(n)).setCut(how);
   }
 
-  /** Another member becomes the master; the tool stacks start anew, so sessions and tasks are gone. */
-  changeMaster(host) {
+  /**
+   * Another member becomes the master; the tool stacks start anew, so sessions and tasks are gone.
+   * @param {{ behind?: number }} [how] changes that it has not counted: its copy of the database was older
+   */
+  changeMaster(host, { behind = 0 } = {}) {
+    this.db.countBack(behind);
     this.db.set('pool', this.db.refs('pool')[0], { master: host });
     this.restartToolstack();
   }

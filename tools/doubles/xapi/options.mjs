@@ -10,9 +10,10 @@
  * @property {number} memoryMib of each member
  * @property {number} cpus of each member
  * @property {{ name: string, type: string, gib: number, shared: boolean }[]} storage a local one is there on each member
+ * @property {string} brand of the product, as `software_version` names it
  * @property {string[]} restrictions features without a licence: `VIF_locking`, `VM_start`
  * @property {number} latency milliseconds that each operation of a VM takes
- * @property {Record<string, number>} latencies the same for operations by name, e.g. `pool_migrate`
+ * @property {Record<string, number>} latencies the same for operations by name, also of disks: `pool_migrate`, `clone`
  * @property {number} shutdownPatience milliseconds that a guest gets to follow a clean shutdown
  * @property {boolean} guestTools guests report tools as soon as they run
  * @property {boolean} durable each change is on disk before its answer goes out
@@ -33,6 +34,7 @@ const PRESETS = {
     { name: 'Local storage', type: 'ext', gib: 200, shared: false },
     { name: 'NFS virtual disk storage', type: 'nfs', gib: 1000, shared: true },
   ],
+  brand: 'XAPI double',
   restrictions: [],
   latency: 0,
   latencies: {},

@@ -7,6 +7,12 @@ import { domainType, operationError } from './vm-rules.mjs';
 
 const MIB = 2 ** 20;
 
+/** What an operation takes before it does anything; until then it can be cancelled. @param {number} milliseconds */
+export const lasting = async ({ task, signal }, milliseconds) => {
+  if (milliseconds > 0) await sleep(milliseconds, undefined, { signal }).catch(() => {});
+  if (signal.aborted) fail('TASK_CANCELLED', task);
+};
+
 /** Runs `action` as the operation `op` of a VM; others see it among its current operations. */
 export const asOperation = async ({ db, task, xapi, signal }, vm, op, action) => {
   const error = operationError(db, vm, op);
@@ -14,9 +20,7 @@ export const asOperation = async ({ db, task, xapi, signal }, vm, op, action) =>
   const { current_operations: before } = db.get('VM', vm);
   db.set('VM', vm, { current_operations: { ...before, [task]: op } });
   try {
-    const latency = xapi.settings.latencies[op] ?? xapi.settings.latency;
-    if (latency > 0) await sleep(latency, undefined, { signal }).catch(() => {});
-    if (signal.aborted) fail('TASK_CANCELLED', task);
+    await lasting({ task, signal }, xapi.settings.latencies[op] ?? xapi.settings.latency);
     return await action();
   } finally {
     if (db.has('VM', vm)) {

@@ -1,5 +1,6 @@
 import { fail } from '../model/failure.mjs';
 import { dateTime, NULL_REF } from '../model/types.mjs';
+import { lasting } from './domain.mjs';
 
 /** Virtual disks are kept as VHDs of blocks of this size. */
 const BLOCK = 2 << 20;
@@ -61,10 +62,11 @@ const assertAllowed = (db, vdi, op) => {
 };
 
 /** Others see the operation in the disk's current operations. */
-const asOperation = async ({ db, task }, vdi, op, action) => {
+const asOperation = async ({ db, xapi, task, signal }, vdi, op, action) => {
   assertAllowed(db, vdi, op);
   db.set('VDI', vdi, { current_operations: { ...db.get('VDI', vdi).current_operations, [task]: op } });
   try {
+    await lasting({ task, signal }, xapi.settings.latencies[op] ?? 0);
     return await action();
   } finally {
     if (db.has('VDI', vdi)) {

@@ -66,10 +66,9 @@ const mayRunBeside = (op, current) => {
 /**
  * Why an operation may not begin now; null when it may.
  * @param {import('../model/database.mjs').Database} db
- * @param {boolean} [strict] also what only the guest can say: for the list of allowed operations
  * @returns {XapiFailure | null}
  */
-export const operationError = (db, vm, op, strict = false) => {
+export const operationError = (db, vm, op) => {
   const record = db.get('VM', vm);
   const refuse = (code, ...params) => new XapiFailure(code, ...params);
   const blocked = record.blocked_operations[op];
@@ -94,18 +93,18 @@ export const operationError = (db, vm, op, strict = false) => {
   }
   if (record.is_a_snapshot && !['clone', 'copy', 'export', 'destroy', 'hard_shutdown'].includes(op))
     return refuse('VM_IS_SNAPSHOT', vm, op);
-  if (FOR_GUEST.has(op) && strict && record.platform.nomigrate === 'true') return refuse('VM_IS_IMMOBILE', vm);
+  if (FOR_GUEST.has(op) && record.platform.nomigrate === 'true') return refuse('VM_IS_IMMOBILE', vm);
   if (record.is_control_domain && !['data_source_op', 'changing_memory_limits'].includes(op))
     return refuse('OPERATION_NOT_ALLOWED', 'This operation is not allowed on a control domain');
   const live = record.power_state === 'Running' || record.power_state === 'Paused';
-  if (strict && live && (FOR_GUEST.has(op) || op === 'clean_shutdown' || op === 'clean_reboot'))
+  if (live && (FOR_GUEST.has(op) || op === 'clean_shutdown' || op === 'clean_reboot'))
     if (!hasDrivers(db, vm, record)) return refuse('VM_LACKS_FEATURE', vm);
   return null;
 };
 
 /** @returns {string[]} */
 export const allowedOperations = (db, vm) =>
-  Object.keys(POWER).filter((op) => op !== 'power_state_reset' && operationError(db, vm, op, true) === null);
+  Object.keys(POWER).filter((op) => op !== 'power_state_reset' && operationError(db, vm, op) === null);
 
 /** Plugging and unplugging need a running guest that can. */
 export const hotplugError = (db, kind, ref, op) => {

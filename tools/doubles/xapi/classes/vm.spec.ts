@@ -28,6 +28,18 @@ const remove = async ({ vm, vdi }: { vm: string; vdi: string }) => {
 };
 
 describe('power', () => {
+  it('of a guest without tools is only cut, until it has some', async () => {
+    const bare = await TestPool.start({ guestTools: false });
+    const vm = await bare.vm();
+    await bare.call('VM.start', vm, false, false);
+    for (const [method, ...args] of [['clean_shutdown'], ['clean_reboot'], ['suspend']] as const)
+      expect(await bare.refusal(`VM.${method}`, vm, ...args)).toEqual(['VM_LACKS_FEATURE', vm]);
+    bare.double.reportGuest(await bare.call('VM.get_uuid', vm), { PV_drivers_detected: true });
+    await bare.call('VM.clean_shutdown', vm);
+    expect(await bare.call('VM.get_power_state', vm)).toBe('Halted');
+    await bare.stop();
+  });
+
   it('goes the way the data model allows, and says what it expected', async () => {
     const made = await withDisk();
     const { vm } = made;

@@ -118,6 +118,15 @@ export class Database {
     return [...changes.add, ...changes.mod, ...changes.del];
   }
 
+  /** As in an older copy: what there is has lower generations. @param {number} count */
+  countBack(count) {
+    const back = (generation) => Math.max(1, generation - count);
+    this.generation = back(this.generation);
+    for (const rows of this.tables.values())
+      for (const row of rows.values()) Object.assign(row, { created: back(row.created), modified: back(row.modified) });
+    this.deleted = this.deleted.map((d) => ({ ...d, created: back(d.created), deleted: back(d.deleted) }));
+  }
+
   /** The tool stack starts anew: who had a session or a task has none any more. */
   forgetVolatile() {
     for (const name of VOLATILE) for (const ref of this.refs(name)) this.destroy(name, ref);

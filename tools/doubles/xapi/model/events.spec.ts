@@ -74,6 +74,15 @@ describe('event.from', () => {
     expect(await pool.refusal('event.from', ['a/b/c'], '', 1)).toEqual(['EVENT_SUBSCRIPTION_PARSE_FAILURE', 'a/b/c']);
   });
 
+  it('says nothing after a token of a master that had counted further', async () => {
+    const { token } = await from(['VM']);
+    pool.double.db.countBack(1_000);
+    const vm = await pool.vm();
+    expect((await from(['VM'], token, 0.05)).events).toEqual([]);
+    expect((await from(['VM'])).events).toContainEqual(expect.objectContaining({ operation: 'add', ref: vm }));
+    await pool.call('VM.destroy', vm);
+  });
+
   it('ends with its session', async () => {
     const session = await pool.login();
     const { token } = await pool.raw('event.from', [session, ['VM'], '', 1]);

@@ -29,7 +29,7 @@ export const makeWorld = (db, settings) => {
   makeTemplate(db);
 };
 
-const makeHost = (db, { memoryMib, cpus, release }, address, n) => {
+const makeHost = (db, { memoryMib, cpus, release, brand }, address, n) => {
   const metrics = db.create('host_metrics', { memory_total: memoryMib * MIB, live: true });
   const name = `xs${n + 1}`;
   const host = db.create('host', {
@@ -38,7 +38,7 @@ const makeHost = (db, { memoryMib, cpus, release }, address, n) => {
     API_version_major: 2,
     API_version_minor: 21,
     API_version_vendor: 'XenSource',
-    software_version: { product_brand: 'XAPI double', product_version: '8.4.0', xapi: release, xen: '4.17' },
+    software_version: { product_brand: brand, product_version: '8.4.0', xapi: release, xen: '4.17' },
     capabilities: ['xen-3.0-x86_64', 'hvm-3.0-x86_32', 'hvm-3.0-x86_64'],
     supported_bootloaders: ['pygrub', 'eliloader'],
     cpu_info: {

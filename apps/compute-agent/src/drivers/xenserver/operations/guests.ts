@@ -4,7 +4,7 @@ import { xapiCode } from '../transport/xapi-error.js';
 import type { XapiSession } from '../transport/xapi-session.js';
 import { type GuestState, markOf, readState, STATE_KEY, stageOf } from './guest-state.js';
 import type { Place } from './place.js';
-import { type Ref, type VmRecord, wholeNumber, type XapiMap } from './records.js';
+import { NULL_REF, type Ref, type VmRecord, wholeNumber, type XapiMap } from './records.js';
 
 /** A VM with our mark. */
 export interface Guest {
@@ -177,6 +177,16 @@ export class Guests {
     if (phase === 'building' || (state.start === 'spawn' && record.power_state === 'Halted'))
       return nowhere('building');
     return { ...facts, stage: stageOf(state), power: POWER[record.power_state] };
+  }
+
+  /** The same of several. Of guests whose member does not live, the pool tells what they were. */
+  async views(guests: readonly Guest[]): Promise<FoundGuest[]> {
+    const all = await this.xapi.call<Record<Ref, { readonly live: boolean }>>('host_metrics.get_all_records');
+    return guests.map((guest) => {
+      const found = this.view(guest);
+      const metrics = this.place.members.get(guest.record.resident_on)?.metrics ?? NULL_REF;
+      return all[metrics]?.live === false ? { ...found, power: 'noState' } : found;
+    });
   }
 
   /** It is this place's, or comes here. What has left is the place's that it went to. */

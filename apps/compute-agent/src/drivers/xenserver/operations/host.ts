@@ -1,11 +1,14 @@
+import type { MiB } from '@omnivisor/contracts';
 import { type HostInventory, HypervisorError } from '../../hypervisor-driver.js';
 import { xapiCode } from '../transport/xapi-error.js';
-import type { XapiSession } from '../transport/xapi-session.js';
+import { LONG_TASK_LIMIT, type XapiSession } from '../transport/xapi-session.js';
 import { type Capabilities, PLAIN_TEMPLATE, type Template } from './hardware.js';
 import { Place } from './place.js';
 import {
   type HostRecord,
   NULL_REF,
+  type PbdRecord,
+  type PoolRecord,
   type Ref,
   type SrRecord,
   type VmRecord,
@@ -15,6 +18,8 @@ import {
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
+/** In the archive that a pool keeps them in. Some releases of XCP-ng come with the first one only. */
+const BOOT_CERTIFICATES = ['PK.auth', 'KEK.auth', 'db.auth'];
 
 export interface HostSettings {
   /** UUID, name or address of the member that is the host; null: the whole pool is one. */
@@ -111,8 +116,17 @@ export class Host {
       hvm: all(({ capabilities }) => capabilities.some((c) => c.startsWith('hvm-'))),
       pv: all(({ capabilities }) => capabilities.includes('xen-3.0-x86_64')),
       uefi: since('8.0.0'),
-      secureBoot: since('8.1.0'),
+      secureBoot: since('8.1.0') && (await this.hasBootCertificates(records)),
     };
+  }
+
+  /** XenServer comes with them, into a pool of XCP-ng operators put them. Without, a guest boots whatever it finds, or nothing. */
+  private async hasBootCertificates(members: readonly HostRecord[]): Promise<boolean> {
+    if (!members.some(({ software_version }) => software_version.product_brand === 'XCP-ng')) return true;
+    const { pool } = await this.place();
+    const record = await this.xapi.call<PoolRecord>('pool.get_record', pool.ref);
+    const archive = Buffer.from(record.custom_uefi_certificates || record.uefi_certificates, 'base64');
+    return BOOT_CERTIFICATES.every((file) => archive.includes(file));
   }
 
   /** Of a whole pool, what the members that take guests have. */
@@ -137,6 +151,29 @@ export class Host {
     const sr = await this.xapi.call<SrRecord>('SR.get_record', await this.repository());
     const shares = member ? Math.max(1, sr.PBDs.length) : 1;
     return Math.floor(wholeNumber(sr.physical_size) / GIB / shares);
+  }
+
+  /**
+   * The member with the most free memory of those that take guests and have this repository.
+   * @throws HypervisorError `unavailable`; `noResources` when none has that much memory
+   */
+  async roomFor(memory: MiB, repository: Ref): Promise<Ref> {
+    await this.check();
+    const { hosts, members } = await this.refresh();
+    const pbds = Object.values(await this.xapi.call<Record<Ref, PbdRecord>>('PBD.get_all_records'));
+    const sees = (ref: Ref) =>
+      pbds.some(({ host, SR, currently_attached: on }) => host === ref && SR === repository && on);
+    let most: { readonly ref: Ref; readonly free: number } | null = null;
+    for (const ref of hosts) {
+      const host = members.get(ref);
+      if (!host?.enabled || !sees(ref) || !(await this.lives(host))) continue;
+      const free = wholeNumber(await this.xapi.call('host.compute_free_memory', ref));
+      if (!most || free > most.free) most = { ref, free };
+    }
+    if (!most) throw new HypervisorError('unavailable', 'no member that takes guests has the storage repository');
+    if (most.free < memory * MIB)
+      throw new HypervisorError('noResources', `no member has ${memory} MiB of memory left`);
+    return most.ref;
   }
 
   private async lives({ metrics }: HostRecord): Promise<boolean> {
@@ -187,7 +224,7 @@ export class Host {
     const member = await this.ownMember();
     await this.stopEvacuating(member);
     await this.xapi.call('host.disable', member);
-    await this.xapi.run('host.evacuate', [member], { signal, limit: 6 * 3_600_000 });
+    await this.xapi.run('host.evacuate', [member], { signal, limit: LONG_TASK_LIMIT });
   }
 
   async leaveMaintenance(): Promise<void> {

@@ -139,7 +139,7 @@ export class Migration {
     const before = await this.guests.find(id);
     if (before && before.state.phase !== 'shell')
       throw new HypervisorError('fault', 'the guest is on this host already');
-    const host = this.place.hosts[0]!;
+    const host = await this.host.roomFor(spec.flavor.memory, ticket.repository);
     const dest = await openDestination(this.xapi, host);
     refuseAborted(signal);
     const size = { vcpus: spec.flavor.vcpus, memoryMib: spec.flavor.memory };

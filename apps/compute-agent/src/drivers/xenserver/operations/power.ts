@@ -1,16 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HypervisorError } from '../../hypervisor-driver.js';
 import { xapiCode } from '../transport/xapi-error.js';
-import { TaskGoesOn, type XapiSession } from '../transport/xapi-session.js';
+import { LONG_TASK_LIMIT, TaskGoesOn, type XapiSession } from '../transport/xapi-session.js';
 import { refuseAborted } from './aborted.js';
 import type { Place } from './place.js';
 import type { Ref, VmRecord } from './records.js';
 
 type PowerState = VmRecord['power_state'];
 
-/** The guest was asked and did not follow, or cannot be asked at all. */
-const DID_NOT_FOLLOW = new Set(['VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT', 'VM_SHUTDOWN_TIMEOUT', 'TASK_CANCELLED']);
-const CANNOT_BE_ASKED = new Set(['VM_LACKS_FEATURE', 'VM_MISSING_PV_DRIVERS', 'VM_OLD_PV_DRIVERS']);
+/** The guest was asked and did not follow, or has nobody who could be asked: none of its tools run while it boots. */
+const DID_NOT_FOLLOW = new Set([
+  ...['VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT', 'VM_SHUTDOWN_TIMEOUT', 'TASK_CANCELLED', 'VM_BAD_POWER_STATE'],
+  ...['VM_LACKS_FEATURE', 'VM_MISSING_PV_DRIVERS', 'VM_OLD_PV_DRIVERS'],
+]);
+const ASK_AGAIN = 1_000;
 /** The member takes no guests. */
 const IN_MAINTENANCE = new Set(['HOST_DISABLED', 'HOST_DISABLED_UNTIL_REBOOT', 'HOST_DISABLED_INDEFINITELY']);
 
@@ -32,14 +35,15 @@ export class Power {
   /** On the member that is the place. While that is in maintenance the pool chooses, as it did for what ran there. */
   private async here(what: 'start' | 'resume', vm: Ref): Promise<void> {
     const { member } = this.place;
+    const options = what === 'resume' ? { limit: LONG_TASK_LIMIT } : {};
     if (member)
       try {
-        await this.xapi.run(`VM.${what}_on`, [vm, member.ref, false, false]);
+        await this.xapi.run(`VM.${what}_on`, [vm, member.ref, false, false], options);
         return;
       } catch (error) {
         if (!IN_MAINTENANCE.has(xapiCode(error) ?? '')) throw error;
       }
-    await this.xapi.run(`VM.${what}`, [vm, false, false]);
+    await this.xapi.run(`VM.${what}`, [vm, false, false], options);
   }
 
   /** @throws XapiFault when no member of this place can carry it */
@@ -63,9 +67,9 @@ export class Power {
         await this.xapi.run('VM.clean_shutdown', [vm], { limit: deadline - Date.now(), signal });
       } catch (error) {
         const code = xapiCode(error) ?? '';
-        if (CANNOT_BE_ASKED.has(code) || error instanceof TaskGoesOn) break;
-        if (!DID_NOT_FOLLOW.has(code) && code !== 'VM_BAD_POWER_STATE') throw error;
-        const soon = Math.min(500, Math.max(0, deadline - Date.now()));
+        if (error instanceof TaskGoesOn) break;
+        if (!DID_NOT_FOLLOW.has(code)) throw error;
+        const soon = Math.min(ASK_AGAIN, Math.max(0, deadline - Date.now()));
         await sleep(soon, undefined, { signal }).catch(() => undefined);
       }
     }
@@ -95,7 +99,7 @@ export class Power {
     const paused = (await this.state(vm)) === 'Paused';
     if (paused) await this.unpause(vm);
     try {
-      await this.reaching(vm, 'Suspended', () => this.xapi.run('VM.suspend', [vm]));
+      await this.reaching(vm, 'Suspended', () => this.xapi.run('VM.suspend', [vm], { limit: LONG_TASK_LIMIT }));
     } catch (error) {
       if (paused) await this.pause(vm).catch(() => undefined);
       throw error;

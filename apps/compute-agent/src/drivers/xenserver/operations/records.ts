@@ -81,12 +81,25 @@ export interface HostRecord {
   readonly host_CPUs: readonly Ref[];
 }
 
+export interface PoolRecord {
+  /** Archives in base64; those of the operators go before those of the product. */
+  readonly uefi_certificates: string;
+  /** Since XAPI 24.0. */
+  readonly custom_uefi_certificates?: string;
+}
+
 export interface SrRecord {
   readonly uuid: string;
   readonly name_label: string;
   readonly physical_size: number;
   readonly shared: boolean;
   readonly PBDs: readonly Ref[];
+}
+
+export interface PbdRecord {
+  readonly host: Ref;
+  readonly SR: Ref;
+  readonly currently_attached: boolean;
 }
 
 export interface NetworkRecord {

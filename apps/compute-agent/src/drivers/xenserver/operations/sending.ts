@@ -1,15 +1,12 @@
 import { told } from '../../common/migration/told.js';
 import { HypervisorError, type MigrationProgress } from '../../hypervisor-driver.js';
-import type { XapiSession } from '../transport/xapi-session.js';
+import { LONG_TASK_LIMIT, type XapiSession } from '../transport/xapi-session.js';
 import type { Devices } from './devices.js';
 import { DISK_KEY, PORT_KEY } from './guest-state.js';
 import type { Guest, Guests } from './guests.js';
 import { Ticket } from './migration-ticket.js';
-import { NULL_REF, type Ref } from './records.js';
+import { NULL_REF, type PbdRecord, type Ref } from './records.js';
 import { makeShell, openDestination } from './shell.js';
-
-/** Hours may pass until gigabytes have moved. */
-const LIMIT = 6 * 3_600_000;
 
 /** Where the disks of a guest go. */
 export interface DiskPlan {
@@ -23,7 +20,7 @@ export interface DiskPlan {
 
 /** Repositories that any of these members has now. */
 export const pluggedInto = async (xapi: XapiSession, hosts: readonly Ref[]): Promise<ReadonlySet<Ref>> => {
-  const pbds = await xapi.call<Record<Ref, { SR: Ref; host: Ref; currently_attached: boolean }>>('PBD.get_all_records');
+  const pbds = await xapi.call<Record<Ref, PbdRecord>>('PBD.get_all_records');
   const plugged = Object.values(pbds).filter((pbd) => hosts.includes(pbd.host) && pbd.currently_attached);
   return new Set(plugged.map(({ SR }) => SR));
 };
@@ -53,7 +50,7 @@ export class Sending {
         memory: { total: memory, remaining: Math.round(memory * (1 - done)) },
         disk: { total: 0, remaining: 0 },
       });
-    const options = { signal, limit: LIMIT, onProgress: progress };
+    const options = { signal, limit: LONG_TASK_LIMIT, onProgress: progress };
     await (ticket.kind === 'pool'
       ? this.sendToMember(guest, ticket, options)
       : this.sendToPool(guest, ticket, options));

@@ -8,7 +8,7 @@ import { run } from '../../common/native-command.js';
 import { HypervisorError, type ImageSource } from '../../hypervisor-driver.js';
 import { type TransferFormat, upload } from '../transport/transfer.js';
 import { xapiCode } from '../transport/xapi-error.js';
-import type { XapiSession } from '../transport/xapi-session.js';
+import { LONG_TASK_LIMIT, type XapiSession } from '../transport/xapi-session.js';
 import { type DiskMark, diskMark, readDiskMark, STATE_KEY } from './guest-state.js';
 import type { Guest } from './guests.js';
 import { type Ref, type VdiRecord, wholeNumber } from './records.js';
@@ -170,18 +170,19 @@ export class Storage {
     return wholeNumber(await this.xapi.call('VDI.get_virtual_size', await this.ref(uuid)));
   }
 
-  /** A copy that costs nothing until one of the two is written. @returns its UUID */
+  /** A copy: where the storage knows no better, one that is written at once. @returns its UUID */
   async clone(uuid: string, signal: AbortSignal): Promise<string> {
-    const copy = await this.xapi.run('VDI.clone', [await this.ref(uuid)], { signal });
+    const copy = await this.xapi.run('VDI.clone', [await this.ref(uuid)], { signal, limit: LONG_TASK_LIMIT });
     return this.xapi.call('VDI.get_uuid', copy);
   }
 
   async snapshot(uuid: string, signal: AbortSignal): Promise<Ref> {
-    return this.xapi.run('VDI.snapshot', [await this.ref(uuid)], { signal });
+    return this.xapi.run('VDI.snapshot', [await this.ref(uuid)], { signal, limit: LONG_TASK_LIMIT });
   }
 
   async grow(uuid: string, size: number, signal: AbortSignal): Promise<void> {
-    if (size > (await this.size(uuid))) await this.xapi.run('VDI.resize', [await this.ref(uuid), size], { signal });
+    if (size > (await this.size(uuid)))
+      await this.xapi.run('VDI.resize', [await this.ref(uuid), size], { signal, limit: LONG_TASK_LIMIT });
   }
 
   /** Disks with the mark of this server, also such that a crash left behind. */
@@ -207,7 +208,7 @@ export class Storage {
   /** Succeeds when it is gone already. */
   async remove(ref: Ref): Promise<void> {
     try {
-      await this.xapi.run('VDI.destroy', [ref]);
+      await this.xapi.run('VDI.destroy', [ref], { limit: LONG_TASK_LIMIT });
     } catch (error) {
       if (xapiCode(error) !== 'HANDLE_INVALID') throw error;
     }

@@ -1,5 +1,5 @@
 import type { ServerId } from '@omnivisor/contracts';
-import type { XapiSession } from '../transport/xapi-session.js';
+import type { EventToken, XapiSession } from '../transport/xapi-session.js';
 import type { Ref, VmRecord } from './records.js';
 
 /** What of a VM its server's agent wants to know of; the rest of its record changes often and says nothing. */
@@ -8,7 +8,7 @@ const summaryOf = ({ power_state, resident_on, other_config }: VmRecord): string
 
 /** Follows the pool's VMs, and tells which servers have changed. */
 export class Watch {
-  private token = '';
+  private token: EventToken | null = null;
   private readonly known = new Map<Ref, { readonly id: ServerId; readonly summary: string }>();
 
   constructor(
@@ -16,7 +16,7 @@ export class Watch {
     private readonly tell: (id: ServerId) => void,
   ) {}
 
-  /** Waits for the next changes; the first time it hears of every VM. */
+  /** Waits for the next changes; the first time, and under a new master, it hears of every VM. */
   async next(serverOf: (record: VmRecord) => ServerId | null): Promise<void> {
     const batch = await this.xapi.events(['VM'], this.token);
     this.token = batch.token;
@@ -30,10 +30,17 @@ export class Watch {
       const concerned = id ?? before?.id;
       if (concerned) this.tell(concerned);
     }
+    if (!batch.isWhole) return;
+    const there = new Set(batch.events.map(({ ref }) => ref));
+    for (const [ref, { id }] of this.known)
+      if (!there.has(ref)) {
+        this.known.delete(ref);
+        this.tell(id);
+      }
   }
 
   /** Begins anew: what was known may be old. */
   forget(): void {
-    this.token = '';
+    this.token = null;
   }
 }

@@ -5,7 +5,7 @@ import { URLSearchParams } from 'node:url';
 import type { Endpoint } from '../../common/trusted-socket.js';
 import { HypervisorError } from '../../hypervisor-driver.js';
 import { XapiFault } from './xapi-error.js';
-import type { XapiSession } from './xapi-session.js';
+import { LONG_TASK_LIMIT, type XapiSession } from './xapi-session.js';
 
 export type TransferFormat = 'vhd' | 'raw';
 
@@ -99,21 +99,22 @@ export const upload = async (
     );
     const failure = await sent;
     if (signal.aborted) throw new HypervisorError('fault', 'writing the disk was aborted');
-    await settledSoon(xapi, task, failure);
+    if (failure) await settledSoon(xapi, task, failure);
+    else await xapi.attended(task, { signal, limit: LONG_TASK_LIMIT });
   } finally {
     body.stream.destroy();
     void xapi.call('task.destroy', task).catch(() => undefined);
   }
 };
 
-/** The pool has the last word; when the stream broke it notices that a moment later. */
-const settledSoon = async (xapi: XapiSession, task: string, failure: Error | null): Promise<void> => {
+/** The pool has the last word; that the stream broke it notices a moment later. */
+const settledSoon = async (xapi: XapiSession, task: string, failure: Error): Promise<never> => {
   try {
     await xapi.settled(task);
   } catch (error) {
-    throw failure && !(error instanceof XapiFault) ? failure : error;
+    throw error instanceof XapiFault ? error : failure;
   }
-  if (failure) throw failure;
+  throw failure;
 };
 
 /**
@@ -134,7 +135,7 @@ export const download = async (
     return (async function* () {
       try {
         yield* answer as AsyncIterable<Buffer>;
-        await xapi.settled(task);
+        await xapi.attended(task, { signal, limit: LONG_TASK_LIMIT });
       } finally {
         outgoing.destroy();
         forget();

@@ -27,6 +27,8 @@ export class TaskGoesOn extends HypervisorError {
 
 /** Milliseconds that a task may take when nothing else is said. */
 const TASK_LIMIT = 600_000;
+/** The same for one that writes memory or disks: hours may pass until gigabytes have moved. */
+export const LONG_TASK_LIMIT = 6 * 3_600_000;
 /** Seconds that a question for events waits for one. */
 const EVENT_WAIT = 20;
 /** The same for a task, which may be lost: no event tells of that. */
@@ -54,11 +56,15 @@ export class XapiSession {
   constructor(private readonly access: XapiAccess) {}
 
   /** @throws XapiFault-like errors of XAPI, and errors of sockets */
-  async call<T>(method: string, ...args: readonly unknown[]): Promise<T> {
+  call<T>(method: string, ...args: readonly unknown[]): Promise<T> {
+    return this.carry(method, (client) => client.call<T>(method, ...args));
+  }
+
+  private async carry<T>(method: string, ask: (client: Xapi) => Promise<T>): Promise<T> {
     for (let tries = 1; ; tries++) {
       const client = await this.connected();
       try {
-        return await client.call<T>(method, ...args);
+        return await ask(client);
       } catch (error) {
         const handedOver = HANDED_OVER.has(xapiCode(error) ?? '');
         if (!handedOver && !isNoAnswer(error)) throw error;
@@ -72,26 +78,25 @@ export class XapiSession {
 
   /**
    * Runs a call as a task of the pool, to its end.
-   * @param options.signal cancels the task; what it did until then is XAPI's to undo
-   * @param options.limit milliseconds after which the task is cancelled
-   * @param options.onProgress hears which part is done, from 0 to 1
    * @returns the result as XAPI writes it: a reference for calls that make an object
    * @throws TaskGoesOn when it has not ended a while after its limit
    */
-  async run(
-    method: string,
-    args: readonly unknown[],
-    {
-      signal,
-      limit = TASK_LIMIT,
-      onProgress,
-    }: {
-      readonly signal?: AbortSignal | undefined;
-      readonly limit?: number;
-      readonly onProgress?: (done: number) => void;
-    } = {},
-  ): Promise<string> {
+  async run(method: string, args: readonly unknown[], options: TaskOptions = {}): Promise<string> {
     const task = await this.call<string>(`Async.${method}`, ...args);
+    let goesOn = false;
+    try {
+      return await this.attended(task, options);
+    } catch (error) {
+      goesOn = error instanceof TaskGoesOn;
+      throw error;
+    } finally {
+      // One that goes on is left to be seen with the pool's own tools.
+      if (!goesOn) void this.call('task.destroy', task).catch(() => undefined);
+    }
+  }
+
+  /** The result of a task, which is cancelled when its limit is over. @throws TaskGoesOn when it has not ended a while after */
+  async attended(task: string, { signal, limit = TASK_LIMIT, onProgress }: TaskOptions): Promise<string> {
     const late = AbortSignal.timeout(limit);
     const end = signal ? AbortSignal.any([signal, late]) : late;
     let refused: unknown;
@@ -101,16 +106,12 @@ export class XapiSession {
       });
     end.addEventListener('abort', cancel, { once: true });
     if (end.aborted) cancel();
-    let goesOn = false;
     try {
       return await this.settled(task, { onProgress, limit: limit + (this.access.cancelGrace ?? CANCEL_GRACE) });
     } catch (error) {
-      goesOn = error instanceof TaskGoesOn;
-      throw goesOn ? new TaskGoesOn(refused) : error;
+      throw error instanceof TaskGoesOn ? new TaskGoesOn(refused) : error;
     } finally {
       end.removeEventListener('abort', cancel);
-      // One that goes on is left to be seen with the pool's own tools.
-      if (!goesOn) void this.call('task.destroy', task).catch(() => undefined);
     }
   }
 
@@ -134,8 +135,8 @@ export class XapiSession {
     }: { readonly onProgress?: ((done: number) => void) | undefined; readonly limit?: number } = {},
   ): Promise<string> {
     const deadline = performance.now() + limit;
-    for (let token = ''; ; ) {
-      const batch = await this.events([`task/${task}`], token, TASK_WAIT);
+    for (let token: EventToken | null = null; ; ) {
+      const batch: EventBatch = await this.events([`task/${task}`], token, TASK_WAIT);
       token = batch.token;
       // A task is not kept when the master changes.
       const record = (batch.events.at(-1)?.snapshot ?? (await this.call('task.get_record', task))) as TaskRecord;
@@ -149,10 +150,17 @@ export class XapiSession {
     }
   }
 
-  /** What has changed of these classes since `token`, or an empty batch after a while. */
-  events(classes: readonly string[], token: string, wait = EVENT_WAIT): Promise<EventBatch> {
-    // A whole number would be one on the wire, and XAPI wants a fraction.
-    return this.call('event.from', classes, token, wait + 0.1);
+  /**
+   * What has changed of these classes since a token, or an empty batch after a while.
+   * @param since null, or a token of a session that is over: all that there is
+   */
+  events(classes: readonly string[], since: EventToken | null, wait = EVENT_WAIT): Promise<EventBatch> {
+    return this.carry('event.from', async (session) => {
+      const known = since?.session === session ? since.text : '';
+      // A whole number would be one on the wire, and XAPI wants a fraction.
+      const answer = await session.call<Answer>('event.from', classes, known, wait + 0.1);
+      return { events: answer.events, token: { session, text: answer.token }, isWhole: known === '' };
+    });
   }
 
   /** Where the master is reached, and the session's id for what goes beside calls. */
@@ -176,7 +184,8 @@ export class XapiSession {
   }
 
   private connected(): Promise<Xapi> {
-    if (this.client) return Promise.resolve(this.client);
+    // When a session is over, its client knows it a moment before whoever has asked does.
+    if (this.client?.status === 'connected') return Promise.resolve(this.client);
     this.connecting ??= this.connect().finally(() => {
       this.connecting = null;
     });
@@ -232,6 +241,8 @@ export class XapiSession {
       headersTimeout: timeoutOf('event.from'),
     });
     client._setUrl(client._url);
+    // Another session is another client's, so that what is good for one of them only is not taken to the next.
+    client._sessionCallRetryOptions = { tries: 1 };
     return client;
   }
 
@@ -253,14 +264,35 @@ const endpointOf = ({ _url: { protocol, hostname, port } }: Xapi): Endpoint => {
   return { secure, host: hostname.replace(/^\[|\]$/g, ''), port: Number(port ?? (secure ? 443 : 80)) };
 };
 
+export interface TaskOptions {
+  /** Cancels the task; what it did until then is XAPI's to undo. */
+  readonly signal?: AbortSignal | undefined;
+  /** Milliseconds after which the task is cancelled. */
+  readonly limit?: number;
+  /** Hears which part is done, from 0 to 1. */
+  readonly onProgress?: (done: number) => void;
+}
+
+/** How far one master has counted its changes. The next one may have counted less, and would leave out what it does until then. */
+export interface EventToken {
+  readonly session: object;
+  readonly text: string;
+}
+
 export interface EventBatch {
-  readonly token: string;
+  readonly token: EventToken;
+  /** All that there is, and not only what has changed. */
+  readonly isWhole: boolean;
   readonly events: readonly {
     readonly class: string;
     readonly ref: string;
     readonly operation: 'add' | 'mod' | 'del';
     readonly snapshot?: unknown;
   }[];
+}
+
+interface Answer extends Pick<EventBatch, 'events'> {
+  readonly token: string;
 }
 
 interface TaskRecord {

@@ -38,8 +38,11 @@ declare module 'xen-api' {
     disconnect(): Promise<void>;
     call<T>(method: string, ...args: unknown[]): Promise<T>;
     readonly sessionId: string;
+    readonly status: 'connected' | 'connecting' | 'disconnected';
     /** Internals of this very version: it has no setting for the trust in certificates, and does not say where it is. */
     _undiciDispatcher: Dispatcher;
+    /** How a call is repeated in a new session. */
+    _sessionCallRetryOptions: { readonly tries: number };
     _setUrl(url: XapiUrl): void;
     readonly _url: XapiUrl;
   }
