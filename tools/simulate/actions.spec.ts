@@ -67,6 +67,25 @@ describe('the actions of a server, from the API to its host', () => {
     expect(guest()).toMatchObject({ stage: 'settled', power: 'running' });
   });
 
+  it('rebuild, rescue and unrescue, however long the host takes', async () => {
+    const { machine } = api.cloud.hosts.find((h) => h.machine.guest(id))!;
+    const late = async (operation: 'rebuild' | 'rescue' | 'unrescue', body: object) => {
+      machine.slow(operation, seconds(700));
+      await act(body);
+      await api.cloud.until(id, (s) => s.taskState === null && s.fault !== null);
+      const server = await api.cloud.until(id, (s) => s.fault === null);
+      machine.slow(operation, seconds(0));
+      return server;
+    };
+    expect(await late('rebuild', { rebuild: { imageRef: of.image } })).toMatchObject({
+      ...{ vmState: 'active', build: guest().mark.build },
+    });
+    expect(await late('rescue', { rescue: null })).toMatchObject({ vmState: 'rescued' });
+    expect(guest().stage).toBe('rescued');
+    expect(await late('unrescue', { unrescue: null })).toMatchObject({ vmState: 'active' });
+    expect(guest().stage).toBe('settled');
+  });
+
   it('make an image, from which another server is made', async () => {
     const { image_id: image } = await act({ createImage: { name: 'snap', metadata: { a: 'b' } } });
     await settled();

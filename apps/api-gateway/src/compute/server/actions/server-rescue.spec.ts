@@ -61,6 +61,43 @@ describe('rescuing', () => {
     expect(state(...past, unrescueRequested, failure('unrescue', 'shutdown'))).toMatchObject({ vmState: 'rescued' });
     expect(state(...past, unrescueRequested, unrescued)).toMatchObject({ vmState: 'active', image: request.image });
   });
+  describe('that its host tells nothing of in time', () => {
+    const unheard = (action: string): ServerEvent => ({
+      type: 'ServerActionFailed',
+      data: {
+        ...{ serverId, action, power: null, unheard: true },
+        fault: { code: 500, message: 'The action did not end in time: the host did not answer.' },
+      },
+    });
+    const reset: ServerEvent = { type: 'ServerStateReset', data: { serverId, state: 'active' } };
+    it('is rescued when the host says so, and can be unrescued then', () => {
+      given(...active, requested)
+        .when({ type: 'expireTask', serverId, task: 'rescuing', generation: 1, now })
+        .then(unheard('rescue'));
+      expect(state(...active, requested, unheard('rescue'))).toMatchObject({ vmState: 'error', taskState: null });
+      for (const late of [unheard('rescue'), reset]) {
+        given(...active, requested, late)
+          .when(report({ kind: 'operationDone', generation: 1, operation: 'rescue', ...settled }))
+          .then(rescued);
+        expect(state(...active, requested, late, rescued)).toMatchObject({ vmState: 'rescued', fault: null });
+      }
+    });
+    it('stays rescued until the host says that it is not', () => {
+      const late = [...past, unrescueRequested, unheard('unrescue')];
+      given(...past, unrescueRequested)
+        .when({ type: 'expireTask', serverId, task: 'unrescuing', generation: 2, now })
+        .then(unheard('unrescue'));
+      expect(state(...late)).toMatchObject({ vmState: 'rescued', taskState: null, fault: { code: 500 } });
+      given(...late)
+        .when(report({ kind: 'operationDone', generation: 2, operation: 'unrescue', ...settled }))
+        .then(unrescued);
+      expect(state(...late, unrescued)).toMatchObject({ vmState: 'active', fault: null });
+      for (const ended of [unheard('unrescue'), reset])
+        expect(state(...past, unrescueRequested, ended, failure('unrescue', 'running'))).toMatchObject({
+          vmState: 'rescued',
+        });
+    });
+  });
   it('that failed leaves what still runs as it was, and the rest in error', () => {
     expect(state(...active, requested, failure('rescue', 'running'))).toMatchObject({ vmState: 'active' });
     expect(state(...active, requested, failure('rescue', 'shutdown'))).toMatchObject({ vmState: 'error' });

@@ -56,8 +56,16 @@ const actionFailed = (
     return resizeFailed(migrationFailed(failed), event.power);
   if (server.migration?.kind === 'live-migration') return migrationFailed(failed);
   if (server.operation === null || server.operation.done) return failed;
-  if (server.operation.kind === 'rebuild') return rebuildFailed(failed, event.power);
-  return server.operation.kind === 'rescue' ? rescueFailed(failed, event.power) : failed;
+  switch (server.operation.kind) {
+    case 'rebuild':
+      return rebuildFailed(failed, event.power);
+    case 'rescue':
+      return rescueFailed(failed, event.power);
+    case 'unrescue':
+      return { ...failed, vmState: 'rescued' };
+    default:
+      return failed;
+  }
 };
 
 /** Whatever its host makes of it is still to come: the guest may be anything until then. */
@@ -66,7 +74,9 @@ const unheardOf = (server: Server, fault: ServerFault): Server => ({
   fault,
   taskState: server.taskState === 'deleting' ? 'deleting' : null,
   vmState:
-    server.migration?.kind === 'live-migration' || (server.vmState === 'resized' && !server.held)
+    server.migration?.kind === 'live-migration' ||
+    server.vmState === 'rescued' ||
+    (server.vmState === 'resized' && !server.held)
       ? server.vmState
       : 'error',
 });
