@@ -78,6 +78,16 @@ describe('rebuilding', () => {
       .when(ask())
       .then(requested({ generation: 2 }));
   });
+  it('that failed leaves what was off off', () => {
+    const off = [...active, stopRequested, stopped, requested({ generation: 2, powerOn: false })];
+    expect(state(...off, failure('shutdown'))).toMatchObject({
+      ...{ vmState: 'stopped', power: 'shutdown', image: request.image, fault: { message: 'no' } },
+    });
+    expect(state(...off, failure(null))).toMatchObject({ vmState: 'error' });
+    given(...off, failure('shutdown'))
+      .when({ type: 'power', serverId, operation: 'start', asAdmin: false })
+      .then({ type: 'ServerStartRequested', data: { serverId, generation: 3 } });
+  });
   describe('that its host tells nothing of in time', () => {
     const unheard: ServerEvent = {
       type: 'ServerActionFailed',

@@ -7,7 +7,7 @@ import type {
   serverEvents,
 } from '@omnivisor/contracts';
 import { evolveRebuild, rebuildFailed } from '../actions/server-rebuild.js';
-import { evolveRescue, rescueFailed } from '../actions/server-rescue.js';
+import { evolveRescue } from '../actions/server-rescue.js';
 import { evolveSnapshot } from '../actions/server-snapshot.js';
 import { evolveInterfaces } from '../interfaces/server-interfaces.js';
 import { evolveMigration, migrationFailed } from '../move/server-migration.js';
@@ -19,6 +19,7 @@ import {
   type Server,
   type TaskState,
   type VmState,
+  vmStateLeft,
   vmStateOf,
   vmStateWith,
 } from '../state/server.js';
@@ -58,9 +59,9 @@ const actionFailed = (
   if (server.operation === null || server.operation.done) return failed;
   switch (server.operation.kind) {
     case 'rebuild':
-      return rebuildFailed(failed, event.power);
+      return rebuildFailed(failed, event.power, server.power);
     case 'rescue':
-      return rescueFailed(failed, event.power);
+      return { ...failed, vmState: vmStateLeft(failed, event.power, server.power) };
     case 'unrescue':
       return { ...failed, vmState: 'rescued' };
     default:
