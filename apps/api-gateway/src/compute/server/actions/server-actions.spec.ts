@@ -1,6 +1,6 @@
-import { seconds } from '@omnivisor/contracts';
+import { inspectImage, judgeImage, seconds } from '@omnivisor/contracts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type ComputeApp, computeApp, IMAGE, PINNED_IMAGE, VAST_IMAGE } from '../../compute-app.fixtures.js';
+import { type ComputeApp, computeApp, HOST, IMAGE, PINNED_IMAGE, VAST_IMAGE } from '../../compute-app.fixtures.js';
 
 let app: ComputeApp;
 beforeAll(async () => {
@@ -118,6 +118,38 @@ describe.each(versions)('rebuilding at %s', (version) => {
     expect(answer.status, answer.text).toBe(status);
     expect(answer.text).toContain(message);
     expect((await actionsOf(id)).map((a) => a.action)).toEqual(['create']);
+  });
+});
+
+describe('rebuilding with another image', () => {
+  const other = 'c9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b77';
+  const readiness = { qemu: { verdict: 'cannot', reason: 'Its kernel is paravirtual.' } } as const;
+  const judged: { image: object; hostId: string }[] = [];
+  let refusal: string | null = null;
+  beforeAll(async () => {
+    app.images.set(other, { uninspected: true });
+    await app.core.bus.respond(inspectImage, async () => ({ readiness }));
+    await app.core.bus.respond(judgeImage, async (asked) => {
+      judged.push(asked);
+      return { refusal };
+    });
+  });
+  const rebuild = (id: string, imageRef: string) => act(id, { rebuild: { imageRef } });
+
+  it('is refused with what its host lacks for it', async () => {
+    const id = await create();
+    refusal = 'No valid host was found. That of the server fails hypervisor type (wanted xen, has QEMU).';
+    expect(await rebuild(id, other)).toMatchObject({ status: 400, body: { badRequest: { message: refusal } } });
+    expect(judged).toMatchObject([{ serverId: id, hostId: HOST, image: { id: other, readiness } }]);
+    expect((await actionsOf(id)).map((a) => a.action)).toEqual(['create']);
+    expect(await rebuild(id, IMAGE)).toMatchObject({ status: 202 });
+    expect(judged).toHaveLength(1);
+  });
+
+  it('is accepted where its host can serve it', async () => {
+    const id = await create();
+    refusal = null;
+    expect(await rebuild(id, other)).toMatchObject({ status: 202, body: { server: { image: { id: other } } } });
   });
 });
 
