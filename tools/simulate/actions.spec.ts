@@ -67,6 +67,41 @@ describe('the actions of a server, from the API to its host', () => {
     expect(guest()).toMatchObject({ stage: 'settled', power: 'running' });
   });
 
+  it('rebuild with an image that the host cannot serve is refused, and nothing happens', async () => {
+    const before = guest();
+    const made = { name: 'xen', disk_format: 'raw', container_format: 'bare', img_hv_type: 'xen' };
+    const image = await api.does('image', 'POST', '/v2/images', { token: of.token, body: made });
+    const bytes = { body: Buffer.alloc(2048), headers: { 'content-type': 'application/octet-stream' } };
+    await api.does('image', 'PUT', `/v2/images/${image.id}/file`, { token: of.token, ...bytes });
+    const asked = { token: of.token, version, body: { rebuild: { imageRef: image.id } } };
+    const answer = await api.call('compute', 'POST', `/v2.1/servers/${id}/action`, asked);
+    expect([answer.status, answer.json.badRequest?.message]).toEqual([
+      400,
+      'No valid host was found. That of the server fails hypervisor type (wanted xen, has fake).',
+    ]);
+    expect(await row()).toMatchObject({ vmState: 'active', taskState: null, image: { id: of.image } });
+    expect(guest()).toEqual(before);
+  });
+
+  it('rebuild, rescue and unrescue, however long the host takes', async () => {
+    const { machine } = api.cloud.hosts.find((h) => h.machine.guest(id))!;
+    const late = async (operation: 'rebuild' | 'rescue' | 'unrescue', body: object) => {
+      machine.slow(operation, seconds(700));
+      await act(body);
+      await api.cloud.until(id, (s) => s.taskState === null && s.fault !== null);
+      const server = await api.cloud.until(id, (s) => s.fault === null);
+      machine.slow(operation, seconds(0));
+      return server;
+    };
+    expect(await late('rebuild', { rebuild: { imageRef: of.image } })).toMatchObject({
+      ...{ vmState: 'active', build: guest().mark.build },
+    });
+    expect(await late('rescue', { rescue: null })).toMatchObject({ vmState: 'rescued' });
+    expect(guest().stage).toBe('rescued');
+    expect(await late('unrescue', { unrescue: null })).toMatchObject({ vmState: 'active' });
+    expect(guest().stage).toBe('settled');
+  });
+
   it('make an image, from which another server is made', async () => {
     const { image_id: image } = await act({ createImage: { name: 'snap', metadata: { a: 'b' } } });
     await settled();

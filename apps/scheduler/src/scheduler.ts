@@ -7,6 +7,7 @@ import { HindsightDesk } from './hindsight/hindsight-desk.js';
 import { HostDesk } from './scheduling/host/host-desk.js';
 import { HostWatch } from './scheduling/host/host-watch.js';
 import { RetiredKeys, type RevokeKeys } from './scheduling/host/retired-keys.js';
+import { ImageJudge } from './scheduling/image-judge.js';
 import { Releases } from './scheduling/releases.js';
 import { Reserve } from './scheduling/reserve.js';
 
@@ -35,6 +36,7 @@ export class Scheduler {
     this.core.whileActive(this.watch);
     this.core.whileActive(new HostDesk(this.core, this.watch, options.cloudId));
     this.core.whileActive(this.reserve);
+    this.core.whileActive(new ImageJudge(this.core));
     this.core.whileActive(new Releases(this.core));
     const { natsAccountSeed, revokeKeys } = options;
     if (revokeKeys) this.core.whileActive(new RetiredKeys(this.core, revokeKeys));

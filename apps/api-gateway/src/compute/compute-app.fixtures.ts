@@ -204,6 +204,8 @@ export interface ComputeApp {
   events(): Promise<readonly { readonly type: string }[]>;
   /** The host has missed its beats. */
   hostGoesDown(): Promise<void>;
+  /** The host has left the cloud, and its servers have not heard of it yet. */
+  hostLeaves(): Promise<void>;
   /** The host is up, and has all features but these from now on. */
   hostLacks(...lacking: Feature[]): Promise<void>;
   close(): Promise<void>;
@@ -379,6 +381,7 @@ export const computeApp = async (given = memoryWorld(), isNew = true): Promise<C
     events: () => world.store.readAll(0 as Position, 10_000),
     hostLacks,
     hostGoesDown: () => tell('HostWentDown', { hostId: host, session: sessions, missedBeats: 3 }),
+    hostLeaves: () => tell('HostRetired', { hostId: host }),
     close: async () => {
       await live.stop();
       await app.close();

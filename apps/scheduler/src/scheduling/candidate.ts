@@ -42,16 +42,21 @@ export interface Candidate {
   used(resource: string): number;
 }
 
-/** A request for a place, with its wants worked out once. */
-export interface Wanted {
+/** What a flavor and an image ask of a host, worked out once. */
+export interface GuestWants {
   /** The properties of its image are canonical. */
-  readonly request: Omit<ReserveRequest, 'context'>;
+  readonly request: Pick<ReserveRequest, 'flavor' | 'image'>;
   /** VCPU, MEMORY_MB, DISK_GB first; no zero amounts. */
   readonly resources: ResourceAmounts;
   readonly requiredTraits: readonly string[];
   readonly forbiddenTraits: readonly string[];
   /** Image properties and extra specs that a host serves or does not, with the traits of those that do. */
   readonly wishes: readonly { readonly key: string; readonly value: string; readonly trait: string }[];
+}
+
+/** A request for a place, with its wants worked out once. */
+export interface Wanted extends GuestWants {
+  readonly request: Omit<ReserveRequest, 'context'>;
   /** Hosts of the servers that the hints name. */
   readonly differentHosts: ReadonlySet<string>;
   readonly sameHosts: ReadonlySet<string> | null;
@@ -78,6 +83,12 @@ export interface Refusal {
 export interface ClassFilter {
   readonly name: string;
   check(wanted: Wanted, hostClass: HostClass): Refusal | null;
+}
+
+/** A class filter that looks at nothing but flavor and image. */
+export interface GuestFilter {
+  readonly name: string;
+  check(wants: GuestWants, hostClass: HostClass): Refusal | null;
 }
 
 /** Holds or fails for one host. Pure. */

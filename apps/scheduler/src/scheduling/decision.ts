@@ -173,9 +173,9 @@ const leading = <T>(items: readonly T[], count: number, order: (a: T, b: T) => n
   return first;
 };
 
-const firstRefusal = <Of>(
-  filters: readonly { check(wanted: Wanted, of: Of): Refusal | null }[],
-  wanted: Wanted,
+export const firstRefusal = <Wants, Of>(
+  filters: readonly { check(wanted: Wants, of: Of): Refusal | null }[],
+  wanted: Wants,
   of: Of,
 ): Refusal | null => {
   for (const filter of filters) {

@@ -8,7 +8,7 @@ import {
   wishTrait,
 } from '@omnivisor/contracts';
 import type { ServerGroup } from '../core/server-groups.js';
-import type { Wanted } from './candidate.js';
+import type { GuestWants, Wanted } from './candidate.js';
 
 const TRAIT = 'trait:';
 const RESOURCE = 'resources:';
@@ -55,13 +55,10 @@ export interface Surroundings {
   machineOf(hostId: string): string | undefined;
 }
 
-export const wantedOf = (asked: Omit<ReserveRequest, 'context'>, around: Surroundings): Wanted => {
-  const image = { ...asked.image, properties: canonicalProperties(asked.image.properties) };
-  const request = { ...asked, image };
-  const { flavor, hints } = request;
-  const hosts = (ids: string[]) => new Set(ids.flatMap((id) => [...around.hostsOf(id)]));
+export const guestWants = ({ flavor, image: given }: Pick<ReserveRequest, 'flavor' | 'image'>): GuestWants => {
+  const image = { ...given, properties: canonicalProperties(given.properties) };
   return {
-    request,
+    request: { flavor, image },
     resources: resourcesOf(flavor, image),
     requiredTraits: [
       ...new Set([
@@ -77,6 +74,17 @@ export const wantedOf = (asked: Omit<ReserveRequest, 'context'>, around: Surroun
       const trait = wishTrait(name);
       return trait === null ? [] : [{ key, value, trait }];
     }),
+  };
+};
+
+export const wantedOf = (asked: Omit<ReserveRequest, 'context'>, around: Surroundings): Wanted => {
+  const wants = guestWants(asked);
+  const request = { ...asked, ...wants.request };
+  const { hints } = request;
+  const hosts = (ids: string[]) => new Set(ids.flatMap((id) => [...around.hostsOf(id)]));
+  return {
+    ...wants,
+    request,
     differentHosts: hosts(serverIds(hints.different_host)),
     sameHosts: hints.same_host === undefined ? null : hosts(serverIds(hints.same_host)),
     machines: [...new Set(request.networkHosts.flatMap((id) => around.machineOf(id) ?? []))],

@@ -8,7 +8,7 @@ import {
   inspectImage,
   signImageUrl,
 } from './images.js';
-import { describeImage, identityValidate, reserve, schedulerState } from './services.js';
+import { describeImage, identityValidate, judgeImage, reserve, schedulerState } from './services.js';
 
 /** What one program may say and hear, besides asking and being answered; subjects as NATS writes them. */
 export interface BusPermissions {
@@ -19,6 +19,7 @@ export interface BusPermissions {
 /** The wake-up after an append; it carries no truth. */
 const LOG = 'log.appended';
 const subjectsOf = (...endpoints: readonly { readonly subject: string }[]) => endpoints.map(({ subject }) => subject);
+const scheduling = subjectsOf(reserve, judgeImage, schedulerState);
 const images = subjectsOf(
   ...[signImageUrl, beginSnapshotImage, completeSnapshotImage, abortSnapshotImage],
   ...[createDiskTransfer, deleteDiskTransfer, describeImage, inspectImage],
@@ -28,7 +29,7 @@ const images = subjectsOf(
 export const servicePermissions: Readonly<Record<string, BusPermissions>> = {
   'api-gateway': {
     publish: [
-      ...[LOG, hostBus.wakeSubject('*'), ...subjectsOf(reserve, schedulerState), ...images, 'admin.scheduler.*'],
+      ...[LOG, hostBus.wakeSubject('*'), ...scheduling, ...images, 'admin.scheduler.*'],
       // What is published of the log for the world outside, and the streams that keep it.
       ...['events.>', 'cadf.>', 'versioned_notifications.>', 'audit.checkpoint', '$JS.API.>'],
     ],
@@ -41,7 +42,7 @@ export const servicePermissions: Readonly<Record<string, BusPermissions>> = {
   scheduler: {
     publish: [LOG, ...subjectsOf(identityValidate)],
     subscribe: [
-      ...[LOG, 'admin.scheduler.*', ...subjectsOf(reserve, schedulerState)],
+      ...[LOG, 'admin.scheduler.*', ...scheduling],
       ...subjectsOf(hostBus.hello, hostBus.beat, hostBus.probed, hostBus.quarantine, hostBus.maintained),
     ],
   },

@@ -75,6 +75,21 @@ export const reserve = endpoint(
 export type ReserveRequest = z.infer<typeof reserve.request>;
 export type ReserveReply = z.infer<typeof reserve.reply>;
 
+/** Asks whether the host that a server is on can serve it with another image. Nothing is claimed. */
+export const judgeImage = endpoint(
+  'scheduler.judge-image',
+  z.object({
+    serverId: ServerId,
+    hostId: HostId,
+    flavor: FlavorSnapshot,
+    image: ImageSnapshot,
+    /** The scheduler judges by the log up to there, or later. */
+    position: z.number().int(),
+  }),
+  /** What the host lacks, for the owner of the server; null when nothing. */
+  z.object({ refusal: z.string().nullable() }),
+);
+
 /** Answered by the scheduler that is active, and by none that stands by. `decides` false: it has stopped placing servers. */
 export const schedulerState = endpoint('scheduler.state', z.object({}), z.object({ decides: z.boolean() }), 1_000);
 

@@ -2,6 +2,7 @@ import { argumentsOf, type MigrationId, notFound } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { AdminCommands, operatorContexts } from '../../audit/admin-commands.js';
 import type { GatewayCore } from '../../core/gateway-core.js';
+import { requireHost } from '../host/host-features.js';
 import { serverAggregate } from '../server/lifecycle/server-lifecycle.js';
 import { coldNeeds, refuseUnfit } from '../server/move/move-needs.js';
 import { guardMigration } from '../server/move/server-migration.js';
@@ -48,6 +49,7 @@ export class MoveDesk {
     guardMigration(row, row.id, true, 'migrate');
     const here = `Server ${server} is on ${host} already.`;
     const rows = await this.core.fresh();
+    await requireHost(rows, row, false);
     const { name, facts } = await targetNamed(rows, row, host, here);
     const source = await sourceOf(rows, row);
     if (facts && source) refuseUnfit(facts, coldNeeds(source));

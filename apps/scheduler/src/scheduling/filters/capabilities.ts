@@ -1,4 +1,4 @@
-import { type ClassFilter, type HostClass, refusal } from '../candidate.js';
+import { type GuestFilter, type HostClass, refusal } from '../candidate.js';
 
 const SCOPE = 'capabilities:';
 
@@ -44,7 +44,7 @@ export const matches = (had: string, wanted: string): boolean => {
 };
 
 /** `capabilities:` of the flavor, as Nova's ComputeCapabilitiesFilter reads them; what nobody knows no host has. */
-export const capabilities: ClassFilter = {
+export const capabilities: GuestFilter = {
   name: 'capabilities',
   check: ({ request: { flavor } }, hostClass) => {
     for (const [key, wanted] of Object.entries(flavor.extraSpecs)) {

@@ -1,5 +1,5 @@
 import type { HypervisorKind } from '@omnivisor/contracts';
-import { type ClassFilter, refusal } from '../candidate.js';
+import { type GuestFilter, refusal } from '../candidate.js';
 
 /** Nova's names for the hypervisors of which image-service says whether a guest starts on them. */
 const KINDS: Readonly<Record<string, HypervisorKind>> = {
@@ -13,7 +13,7 @@ const KINDS: Readonly<Record<string, HypervisorKind>> = {
 };
 
 /** A server goes where the guest in its image starts; what is not known constrains nothing. */
-export const guestReadiness: ClassFilter = {
+export const guestReadiness: GuestFilter = {
   name: 'guest readiness',
   check: ({ request }, { hypervisorType }) => {
     // It was looked for a kernel on the disk, which is not the one that starts.

@@ -1,4 +1,4 @@
-import { type ClassFilter, refusal } from '../candidate.js';
+import { type GuestFilter, refusal } from '../candidate.js';
 
 /** Properties that name a device, and the traits of hosts that have it; source: Nova's `transform_image_metadata`. */
 const DEVICES: Readonly<Record<string, string>> = {
@@ -17,7 +17,7 @@ const offers = (traits: ReadonlySet<string>, prefix: string, value: string): boo
   traits.has(`${prefix}${traitName(value)}`) || ![...traits].some((trait) => trait.startsWith(prefix));
 
 /** A host without the trait has none; the flavor decides where it says something. */
-const tpm: ClassFilter['check'] = ({ request: { image, flavor } }, { traits }) => {
+const tpm: GuestFilter['check'] = ({ request: { image, flavor } }, { traits }) => {
   const wanted = (name: string) => flavor.extraSpecs[`hw:${name}`] || image.properties[`hw_${name}`] || '';
   if (!wanted('tpm_version')) return null;
   for (const name of ['tpm_version', 'tpm_model'] as const) {
@@ -29,7 +29,7 @@ const tpm: ClassFilter['check'] = ({ request: { image, flavor } }, { traits }) =
 };
 
 /** Devices that image and flavor ask for, and the mode that its guest runs in. */
-export const imageHardware: ClassFilter = {
+export const imageHardware: GuestFilter = {
   name: 'image hardware',
   check: (wanted, hostClass) => {
     const { traits } = hostClass;

@@ -1,4 +1,4 @@
-import { type ClassFilter, refusal } from '../candidate.js';
+import { type GuestFilter, refusal } from '../candidate.js';
 
 const ARCHITECTURES: Record<string, string> = {
   x86_64: 'HW_ARCH_X86_64',
@@ -55,7 +55,7 @@ const satisfies = (version: number, wanted: string): boolean =>
   });
 
 /** Hosts that say nothing of firmware find out when they spawn. */
-const firmware: ClassFilter['check'] = (wanted, { traits }) => {
+const firmware: GuestFilter['check'] = (wanted, { traits }) => {
   const { image, flavor } = wanted.request;
   const type = image.properties.hw_firmware_type;
   const isSecure = image.properties.os_secure_boot === 'required' || flavor.extraSpecs['os:secure_boot'] === 'required';
@@ -75,7 +75,7 @@ const takes = (traits: ReadonlySet<string>, format: string): boolean =>
   (CONVERTED.includes(format) && CONVERTED.some((other) => traits.has(formatTrait(other))));
 
 /** What the image says of the machine it can boot on. */
-export const imageProperties: ClassFilter = {
+export const imageProperties: GuestFilter = {
   name: 'image properties',
   check: (wanted, hostClass) => {
     const { properties } = wanted.request.image;

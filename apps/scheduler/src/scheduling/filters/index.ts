@@ -1,4 +1,4 @@
-import type { ClassFilter, HostFilter } from '../candidate.js';
+import type { ClassFilter, GuestFilter, HostFilter } from '../candidate.js';
 import { availabilityZone } from './availability-zone.js';
 import { capabilities } from './capabilities.js';
 import { capacity } from './capacity.js';
@@ -16,18 +16,16 @@ import { sameHost } from './same-host.js';
 import { serverGroup } from './server-group.js';
 import { traits } from './traits.js';
 
-/** In the order in which they are asked: an explanation names the first that fails. */
-export const classFilters: readonly ClassFilter[] = [
-  computeStatus,
-  availabilityZone,
+// In the order in which they are asked: an explanation names the first that fails.
+export const guestFilters: readonly GuestFilter[] = [
   traits,
   capabilities,
   imageProperties,
   imageHardware,
   hardwareWishes,
   guestReadiness,
-  networkNeeds,
 ];
+export const classFilters: readonly ClassFilter[] = [computeStatus, availabilityZone, ...guestFilters, networkNeeds];
 export const hostFilters: readonly HostFilter[] = [
   requestedHost,
   capacity,

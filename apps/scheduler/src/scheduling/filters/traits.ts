@@ -1,7 +1,7 @@
-import { type ClassFilter, refusal } from '../candidate.js';
+import { type GuestFilter, refusal } from '../candidate.js';
 
 /** Traits that the flavor or the image requires, and those the flavor forbids. */
-export const traits: ClassFilter = {
+export const traits: GuestFilter = {
   name: 'traits',
   check: ({ requiredTraits, forbiddenTraits }, hostClass) => {
     const missing = requiredTraits.find((t) => !hostClass.traits.has(t));

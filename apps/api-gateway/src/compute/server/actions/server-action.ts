@@ -11,6 +11,8 @@ export interface ServerActionSpec {
   readonly versions?: readonly [from: string, to?: string];
   /** Schema of the value beside the action's name. */
   readonly value: ByVersion<z.ZodType>;
+  /** `none`: not all of it, or nothing, is done by the server's host; `up`: it does not wait for one that is down. */
+  readonly host?: 'none' | 'up';
   /** What the server's host has to be able to do; where it cannot, nothing is accepted. */
   readonly needs?: Feature;
   /** What the refusal says then, where clients know it by a text of its own. */

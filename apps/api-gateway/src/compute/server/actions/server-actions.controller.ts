@@ -7,7 +7,7 @@ import { GatewayCore } from '../../../core/gateway-core.js';
 import { parsed, serverOf } from '../../common/access.js';
 import { ComputeNetwork } from '../../compute-ports.js';
 import { Consoles } from '../../console/consoles.js';
-import { requireFeature } from '../../host/host-features.js';
+import { requireFeature, requireHost } from '../../host/host-features.js';
 import { LiveAnswers } from '../../host/live-answers.js';
 import { serverAggregate } from '../lifecycle/server-lifecycle.js';
 import { ServerMigrator } from '../move/server-migrator.js';
@@ -68,6 +68,7 @@ export class ServerActionsController {
     const value = parsed<unknown>(call, action.value, body[name]);
     const rows = await this.core.fresh();
     const row = await serverOf(call, rows, call.params.id!, action.policy);
+    if (action.host !== 'none') await requireHost(rows, row, action.host !== 'up');
     if (action.needs) await requireFeature(rows, row, action.needs, action.unsupported);
     return this.run(call, rows, row, action.run, value);
   }

@@ -1,6 +1,6 @@
-import { seconds } from '@omnivisor/contracts';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type ComputeApp, computeApp, IMAGE, PINNED_IMAGE, VAST_IMAGE } from '../../compute-app.fixtures.js';
+import { inspectImage, judgeImage, seconds } from '@omnivisor/contracts';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type ComputeApp, computeApp, HOST, IMAGE, PINNED_IMAGE, VAST_IMAGE } from '../../compute-app.fixtures.js';
 
 let app: ComputeApp;
 beforeAll(async () => {
@@ -118,6 +118,38 @@ describe.each(versions)('rebuilding at %s', (version) => {
     expect(answer.status, answer.text).toBe(status);
     expect(answer.text).toContain(message);
     expect((await actionsOf(id)).map((a) => a.action)).toEqual(['create']);
+  });
+});
+
+describe('rebuilding with another image', () => {
+  const other = 'c9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b77';
+  const readiness = { qemu: { verdict: 'cannot', reason: 'Its kernel is paravirtual.' } } as const;
+  const judged: { image: object; hostId: string }[] = [];
+  let refusal: string | null = null;
+  beforeAll(async () => {
+    app.images.set(other, { uninspected: true });
+    await app.core.bus.respond(inspectImage, async () => ({ readiness }));
+    await app.core.bus.respond(judgeImage, async (asked) => {
+      judged.push(asked);
+      return { refusal };
+    });
+  });
+  const rebuild = (id: string, imageRef: string) => act(id, { rebuild: { imageRef } });
+
+  it('is refused with what its host lacks for it', async () => {
+    const id = await create();
+    refusal = 'No valid host was found. That of the server fails hypervisor type (wanted xen, has QEMU).';
+    expect(await rebuild(id, other)).toMatchObject({ status: 400, body: { badRequest: { message: refusal } } });
+    expect(judged).toMatchObject([{ serverId: id, hostId: HOST, image: { id: other, readiness } }]);
+    expect((await actionsOf(id)).map((a) => a.action)).toEqual(['create']);
+    expect(await rebuild(id, IMAGE)).toMatchObject({ status: 202 });
+    expect(judged).toHaveLength(1);
+  });
+
+  it('is accepted where its host can serve it', async () => {
+    const id = await create();
+    refusal = null;
+    expect(await rebuild(id, other)).toMatchObject({ status: 202, body: { server: { image: { id: other } } } });
   });
 });
 
@@ -418,5 +450,68 @@ describe('what the host of a server cannot do', () => {
     } finally {
       await app.hostLacks();
     }
+  });
+});
+
+describe('of a server whose host', () => {
+  let id: string;
+  beforeAll(async () => {
+    const flavor = { id: '2', name: 'm1.small', vcpus: 1, ram: 256, disk: 1 };
+    expect((await app.call('POST', '/v2.1/flavors', { as: 'admin', body: { flavor } })).status).toBe(200);
+  });
+  beforeEach(async () => {
+    id = await create();
+  });
+
+  const moves = [
+    { resize: { flavorRef: '2' } },
+    { migrate: null },
+    { 'os-migrateLive': { host: null, block_migration: 'auto' } },
+  ];
+  it('is down, a move is refused and everything else waits', async () => {
+    await app.hostGoesDown();
+    try {
+      for (const body of moves)
+        expect(await act(id, body, '2.104', 'admin'), JSON.stringify(body)).toMatchObject({
+          status: 409,
+          body: { conflictingRequest: { message: 'Service is unavailable at this time.' } },
+        });
+      expect((await act(id, { reboot: { type: 'SOFT' } })).status).toBe(202);
+      expect((await act(id, { reboot: { type: 'HARD' } })).status).toBe(202);
+      expect((await actionsOf(id)).map((a) => a.action).sort()).toEqual(['create', 'reboot', 'reboot']);
+    } finally {
+      await app.hostLacks();
+    }
+  });
+
+  it('has left the cloud, only what the log does is accepted', async () => {
+    await app.hostLeaves();
+    const refused = {
+      status: 409,
+      body: { conflictingRequest: { message: `The host of instance ${id} has left the cloud` } },
+    };
+    for (const body of [
+      ...moves,
+      { 'os-stop': null },
+      { 'os-start': null },
+      { reboot: { type: 'HARD' } },
+      { pause: null },
+      { suspend: null },
+      { rebuild: { imageRef: IMAGE } },
+      { rescue: null },
+      { createImage: { name: 'x' } },
+      { confirmResize: null },
+      { changePassword: { adminPass: 'x' } },
+      { trigger_crash_dump: null },
+      { 'os-getConsoleOutput': {} },
+    ])
+      expect(await act(id, body, '2.104', 'admin'), JSON.stringify(body)).toMatchObject(refused);
+    const port = { interfaceAttachment: { net_id: '33333333-3333-4333-8333-333333333333' } };
+    expect(await app.call('POST', `/v2.1/servers/${id}/os-interface`, { body: port })).toMatchObject(refused);
+    expect((await actionsOf(id)).map((a) => a.action)).toEqual(['create']);
+    for (const body of [{ lock: null }, { unlock: null }, { 'os-resetState': { state: 'error' } }])
+      expect((await act(id, body, '2.104', 'admin')).status, JSON.stringify(body)).toBe(202);
+    expect((await act(id, { evacuate: {} }, '2.104', 'admin')).status).toBe(501);
+    expect((await app.call('DELETE', `/v2.1/servers/${id}`)).status).toBe(204);
   });
 });

@@ -98,6 +98,7 @@ export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
   resize: {
     policy: 'os_compute_api:servers:resize',
     value: [['2.1', resizeSchema]],
+    host: 'up',
     needs: 'resizing',
     run: { kind: 'resize' },
   },
@@ -114,6 +115,8 @@ export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
   revertResize: {
     policy: 'os_compute_api:servers:revert_resize',
     value: anything,
+    // What it was before may be on another one.
+    host: 'none',
     needs: 'resizing',
     run: {
       kind: 'command',
@@ -123,12 +126,14 @@ export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
   migrate: {
     policy: 'os_compute_api:os-migrate-server:migrate',
     value: migrateSchema,
+    host: 'up',
     needs: 'snapshots',
     run: { kind: 'migrate' },
   },
   'os-migrateLive': {
     policy: 'os_compute_api:os-migrate-server:migrate_live',
     value: migrateLiveSchema,
+    host: 'up',
     needs: 'liveMigration',
     run: { kind: 'migrateLive' },
   },
@@ -161,6 +166,7 @@ export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
       ['2.1', z.unknown()],
       ['2.73', lockReason.nullable()],
     ],
+    host: 'none',
     run: {
       kind: 'command',
       command: (call, row, value: z.infer<typeof lockReason> | null) => ({
@@ -174,6 +180,7 @@ export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
   unlock: {
     policy: 'os_compute_api:os-lock-server:unlock',
     value: anything,
+    host: 'none',
     run: {
       kind: 'command',
       command: (call, row) => {
@@ -189,6 +196,7 @@ export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
   'os-resetState': {
     policy: 'os_compute_api:os-admin-actions:reset_state',
     value: [['2.1', z.strictObject({ state: z.enum(['active', 'error']) })]],
+    host: 'none',
     run: {
       kind: 'command',
       command: (_, row, value: { state: 'active' | 'error' }) => ({
@@ -201,11 +209,13 @@ export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
   addSecurityGroup: {
     policy: 'os_compute_api:os-security-groups:add',
     value: [['2.1', groupName]],
+    host: 'none',
     run: { kind: 'securityGroup', change: 'add' },
   },
   removeSecurityGroup: {
     policy: 'os_compute_api:os-security-groups:remove',
     value: [['2.1', groupName]],
+    host: 'none',
     run: { kind: 'securityGroup', change: 'remove' },
   },
   'os-getConsoleOutput': {
@@ -240,6 +250,7 @@ export const serverActions: Readonly<Record<string, ServerActionSpec>> = {
   restore: {
     policy: 'os_compute_api:os-deferred-delete:restore',
     value: anything,
+    host: 'none',
     run: {
       kind: 'command',
       // Deletion is never put off, so that no server is in a state to be restored from.

@@ -26,6 +26,7 @@ const rebuilt: ServerEvent = {
   data: { ...onHost, generation: 1, power: 'running', bootId: 'b1' },
 };
 const report = (fact: HostFact): ServerCommand => ({ type: 'report', ...onHost, fact, now });
+const done = report({ kind: 'operationDone', generation: 1, operation: 'rebuild', power: 'running', bootId: 'b1' });
 const failure = (power: 'running' | 'shutdown' | null): ServerEvent => ({
   type: 'ServerActionFailed',
   data: { serverId, action: 'rebuild', fault: { code: 500, message: 'no' }, power },
@@ -60,7 +61,6 @@ describe('rebuilding', () => {
       .thenRefused('conflict', /while it is in vm_state suspended$/);
   });
   it('happens once for each time it is asked for', () => {
-    const done = report({ kind: 'operationDone', generation: 1, operation: 'rebuild', power: 'running', bootId: 'b1' });
     given(...active, requested())
       .when(done)
       .then(rebuilt);
@@ -77,6 +77,58 @@ describe('rebuilding', () => {
     given(...past, failure('shutdown'))
       .when(ask())
       .then(requested({ generation: 2 }));
+  });
+  it('that failed leaves what was off off', () => {
+    const off = [...active, stopRequested, stopped, requested({ generation: 2, powerOn: false })];
+    expect(state(...off, failure('shutdown'))).toMatchObject({
+      ...{ vmState: 'stopped', power: 'shutdown', image: request.image, fault: { message: 'no' } },
+    });
+    expect(state(...off, failure(null))).toMatchObject({ vmState: 'error' });
+    given(...off, failure('shutdown'))
+      .when({ type: 'power', serverId, operation: 'start', asAdmin: false })
+      .then({ type: 'ServerStartRequested', data: { serverId, generation: 3 } });
+  });
+  describe('that its host tells nothing of in time', () => {
+    const unheard: ServerEvent = {
+      type: 'ServerActionFailed',
+      data: {
+        ...{ serverId, action: 'rebuild', power: null, unheard: true },
+        fault: { code: 500, message: 'The action did not end in time: the host did not answer.' },
+      },
+    };
+    const late = [...active, requested(), unheard];
+    const failed = report({
+      ...{ kind: 'operationFailed', generation: 1, operation: 'rebuild', reason: 'no' },
+      ...{ unsupported: false, power: 'running' },
+    });
+    it('is in error, and nothing else is asked of it', () => {
+      given(...active, requested())
+        .when({ type: 'expireTask', serverId, task: 'rebuilding', generation: 1, now })
+        .then(unheard);
+      expect(state(...late)).toMatchObject({ vmState: 'error', taskState: null, fault: { code: 500 }, image });
+      given(...late)
+        .when({ type: 'power', serverId, operation: 'hardReboot', asAdmin: false })
+        .thenRefused('conflict', /while it is in task_state rebuilding$/);
+    });
+    it('is what the host tells of it later', () => {
+      given(...late)
+        .when(done)
+        .then(rebuilt);
+      expect(state(...late, rebuilt)).toMatchObject({ vmState: 'active', build: 1, image, fault: null });
+      given(...late)
+        .when(failed)
+        .then(failure('running'));
+      expect(state(...late, failure('running'))).toMatchObject({ vmState: 'active', image: request.image });
+    });
+    it('goes on although an administrator set its state', () => {
+      const reset: ServerEvent = { type: 'ServerStateReset', data: { serverId, state: 'active' } };
+      const past = [...active, requested(), reset];
+      given(...past)
+        .when(done)
+        .then(rebuilt);
+      expect(state(...past, rebuilt)).toMatchObject({ vmState: 'active', build: 1, image });
+      expect(state(...past, failure('running'))).toMatchObject({ vmState: 'active', image: request.image });
+    });
   });
   it('keeps secrets that it replaced until the server goes, and no files of the request before', () => {
     const [old, files, data] = ['a', 'b', 'c'].map((ref) => ({ ref, fingerprint: '00' }));

@@ -1,5 +1,5 @@
 import type { EventData, PowerState, ServerEvent, ServerId, serverEvents } from '@omnivisor/contracts';
-import { operated, type Server, vmStateWith } from '../state/server.js';
+import { operated, type Server, vmStateLeft } from '../state/server.js';
 import { guard, guardState, type StateRule } from '../state/server-rules.js';
 
 type Requested = EventData<typeof serverEvents, 'ServerRebuildRequested'>;
@@ -26,14 +26,11 @@ export const rebuild = (server: Server, { serverId, wanted, asAdmin }: RebuildCo
   return [{ type: 'ServerRebuildRequested', data }];
 };
 
-/**
- * The guest has its old disks, unless nobody knows. One that goes on with them has only failed to be rebuilt; the others
- * want somebody to look.
- */
-export const rebuildFailed = (failed: Server, power: PowerState | null): Server => ({
+/** The guest has its old disks, unless nobody knows. */
+export const rebuildFailed = (failed: Server, power: PowerState | null, before: PowerState): Server => ({
   ...failed,
   image: power === null ? failed.image : (failed.operation?.imageBefore ?? failed.image),
-  vmState: power === 'running' ? vmStateWith(failed, power) : 'error',
+  vmState: vmStateLeft(failed, power, before),
 });
 
 export const evolveRebuild = (

@@ -23,6 +23,17 @@ const failure = (action: string, power: 'running' | 'shutdown'): ServerEvent => 
   type: 'ServerActionFailed',
   data: { serverId, action, fault: { code: 500, message: 'no' }, power },
 });
+const unheard = (action: string): ServerEvent => ({
+  type: 'ServerActionFailed',
+  data: {
+    ...{ serverId, action, power: null, unheard: true },
+    fault: { code: 500, message: 'The action did not end in time: the host did not answer.' },
+  },
+});
+const off: ServerEvent = {
+  type: 'ServerPowerChanged',
+  data: { ...onHost, power: 'shutdown', cause: 'guest', bootId: 'b1' },
+};
 const state = (...past: ServerEvent[]) => past.reduce(evolve, noServer);
 
 describe('rescuing', () => {
@@ -53,16 +64,46 @@ describe('rescuing', () => {
       .thenRefused('conflict', /^Cannot 'unrescue' instance .* while it is in vm_state active$/);
   });
   it('lasts although its guest shuts itself down, or cannot be unrescued', () => {
-    const off: ServerEvent = {
-      type: 'ServerPowerChanged',
-      data: { ...onHost, power: 'shutdown', cause: 'guest', bootId: 'b1' },
-    };
     expect(state(...past, off)).toMatchObject({ vmState: 'rescued', power: 'shutdown' });
     expect(state(...past, unrescueRequested, failure('unrescue', 'shutdown'))).toMatchObject({ vmState: 'rescued' });
     expect(state(...past, unrescueRequested, unrescued)).toMatchObject({ vmState: 'active', image: request.image });
   });
-  it('that failed leaves what still runs as it was, and the rest in error', () => {
+  describe('that its host tells nothing of in time', () => {
+    const reset: ServerEvent = { type: 'ServerStateReset', data: { serverId, state: 'active' } };
+    it('is rescued when the host says so, and can be unrescued then', () => {
+      given(...active, requested)
+        .when({ type: 'expireTask', serverId, task: 'rescuing', generation: 1, now })
+        .then(unheard('rescue'));
+      expect(state(...active, requested, unheard('rescue'))).toMatchObject({ vmState: 'error', taskState: null });
+      for (const late of [unheard('rescue'), reset]) {
+        given(...active, requested, late)
+          .when(report({ kind: 'operationDone', generation: 1, operation: 'rescue', ...settled }))
+          .then(rescued);
+        expect(state(...active, requested, late, rescued)).toMatchObject({ vmState: 'rescued', fault: null });
+      }
+    });
+    it('stays rescued until the host says that it is not', () => {
+      const late = [...past, unrescueRequested, unheard('unrescue')];
+      given(...past, unrescueRequested)
+        .when({ type: 'expireTask', serverId, task: 'unrescuing', generation: 2, now })
+        .then(unheard('unrescue'));
+      expect(state(...late)).toMatchObject({ vmState: 'rescued', taskState: null, fault: { code: 500 } });
+      given(...late)
+        .when(report({ kind: 'operationDone', generation: 2, operation: 'unrescue', ...settled }))
+        .then(unrescued);
+      expect(state(...late, unrescued)).toMatchObject({ vmState: 'active', fault: null });
+      for (const ended of [unheard('unrescue'), reset])
+        expect(state(...past, unrescueRequested, ended, failure('unrescue', 'running'))).toMatchObject({
+          vmState: 'rescued',
+        });
+    });
+  });
+  it('that failed leaves what still runs, or was off, as it was, and the rest in error', () => {
     expect(state(...active, requested, failure('rescue', 'running'))).toMatchObject({ vmState: 'active' });
     expect(state(...active, requested, failure('rescue', 'shutdown'))).toMatchObject({ vmState: 'error' });
+    for (const late of [[], [unheard('rescue')]])
+      expect(state(...active, off, requested, ...late, failure('rescue', 'shutdown'))).toMatchObject({
+        ...{ vmState: 'stopped', power: 'shutdown', wantedPower: 'shutdown', fault: { message: 'no' } },
+      });
   });
 });

@@ -1,5 +1,5 @@
-import type { ImageSnapshot, PowerState, ServerEvent, ServerId } from '@omnivisor/contracts';
-import { operated, type Server, vmStateWith } from '../state/server.js';
+import type { ImageSnapshot, ServerEvent, ServerId } from '@omnivisor/contracts';
+import { operated, type Server } from '../state/server.js';
 import { guard, guardState, type StateRule } from '../state/server-rules.js';
 
 export type RescueCommand =
@@ -31,12 +31,6 @@ export const decideRescue = (server: Server, command: RescueCommand): ServerEven
     ? [{ type: 'ServerRescueRequested', data: { serverId, generation, image: command.image } }]
     : [{ type: 'ServerUnrescueRequested', data: { serverId, generation } }];
 };
-
-/** One that still runs was refused before anything happened to it; the others want somebody to look. */
-export const rescueFailed = (failed: Server, power: PowerState | null): Server => ({
-  ...failed,
-  vmState: power === 'running' ? vmStateWith(failed, power) : 'error',
-});
 
 type RescueEvent = Extract<ServerEvent, { type: `Server${'Rescue' | 'Unrescue'}${'Requested' | 'd'}` }>;
 

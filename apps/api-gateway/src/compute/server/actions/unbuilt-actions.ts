@@ -41,6 +41,7 @@ const unbuilt = (
 ): ServerActionSpec => ({
   policy: `os_compute_api:${policy}`,
   value,
+  host: 'none',
   run: { kind: 'unsupported' },
   ...(versions ? { versions } : {}),
 });

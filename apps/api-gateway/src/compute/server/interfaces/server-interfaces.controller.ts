@@ -17,7 +17,7 @@ import { serverOf } from '../../common/access.js';
 import * as t from '../../common/parameters.js';
 import { wrapped } from '../../common/versions.js';
 import { ComputeNetwork } from '../../compute-ports.js';
-import { requireFeature } from '../../host/host-features.js';
+import { requireFeature, requireHost } from '../../host/host-features.js';
 import { serverAggregate } from '../lifecycle/server-lifecycle.js';
 import { serverTable } from '../view/server.projection.js';
 import { guardAttach, pendingOf } from './server-interfaces.js';
@@ -70,6 +70,7 @@ export class ServerInterfacesController {
     const asked = requestedOf(wanted);
     const rows = await this.core.fresh();
     const row = await serverOf(call, rows, call.params.id!, 'os_compute_api:os-attach-interfaces:create');
+    await requireHost(rows, row, true);
     await requireFeature(rows, row, 'nics');
     guardAttach(row, row.id, call.isAdmin);
     const { id: serverId, projectId, hostname } = row;
@@ -131,6 +132,7 @@ export class ServerInterfacesController {
   async detach(call: Call) {
     const rows = await this.core.fresh();
     const row = await serverOf(call, rows, call.params.id!, 'os_compute_api:os-attach-interfaces:delete');
+    await requireHost(rows, row, true);
     await requireFeature(rows, row, 'nics');
     await this.core.commands.execute(
       serverAggregate,

@@ -1,4 +1,4 @@
-import { DomainError, type ImageId, type ImageReadiness } from '@omnivisor/contracts';
+import { DomainError, type ImageId, type ImageReadiness, type ImageSnapshot } from '@omnivisor/contracts';
 import { LRUCache } from 'lru-cache';
 
 /** Steps that may wait for a look at one time: all servers' steps share the hands of their process. */
@@ -17,6 +17,16 @@ export class ImageLooks {
   /** Where the guest in an image starts, if it was heard here. */
   known(imageId: ImageId): ImageReadiness | undefined {
     return this.seen.get(imageId);
+  }
+
+  /**
+   * An image as it is known now. What starts of one with a kernel beside its disk is not what lies on the disk.
+   * @param waits for the look at one that nobody had looked at
+   */
+  async at({ uninspected, ...known }: ImageSnapshot, waits: boolean): Promise<ImageSnapshot> {
+    if (!uninspected || known.kernel) return known;
+    const readiness = waits ? await this.wait(known.id) : this.known(known.id);
+    return { ...known, ...(readiness ? { readiness } : {}) };
   }
 
   /**

@@ -7,7 +7,7 @@ import type {
   serverEvents,
 } from '@omnivisor/contracts';
 import { evolveRebuild, rebuildFailed } from '../actions/server-rebuild.js';
-import { evolveRescue, rescueFailed } from '../actions/server-rescue.js';
+import { evolveRescue } from '../actions/server-rescue.js';
 import { evolveSnapshot } from '../actions/server-snapshot.js';
 import { evolveInterfaces } from '../interfaces/server-interfaces.js';
 import { evolveMigration, migrationFailed } from '../move/server-migration.js';
@@ -19,6 +19,7 @@ import {
   type Server,
   type TaskState,
   type VmState,
+  vmStateLeft,
   vmStateOf,
   vmStateWith,
 } from '../state/server.js';
@@ -56,8 +57,16 @@ const actionFailed = (
     return resizeFailed(migrationFailed(failed), event.power);
   if (server.migration?.kind === 'live-migration') return migrationFailed(failed);
   if (server.operation === null || server.operation.done) return failed;
-  if (server.operation.kind === 'rebuild') return rebuildFailed(failed, event.power);
-  return server.operation.kind === 'rescue' ? rescueFailed(failed, event.power) : failed;
+  switch (server.operation.kind) {
+    case 'rebuild':
+      return rebuildFailed(failed, event.power, server.power);
+    case 'rescue':
+      return { ...failed, vmState: vmStateLeft(failed, event.power, server.power) };
+    case 'unrescue':
+      return { ...failed, vmState: 'rescued' };
+    default:
+      return failed;
+  }
 };
 
 /** Whatever its host makes of it is still to come: the guest may be anything until then. */
@@ -66,7 +75,9 @@ const unheardOf = (server: Server, fault: ServerFault): Server => ({
   fault,
   taskState: server.taskState === 'deleting' ? 'deleting' : null,
   vmState:
-    server.migration?.kind === 'live-migration' || (server.vmState === 'resized' && !server.held)
+    server.migration?.kind === 'live-migration' ||
+    server.vmState === 'rescued' ||
+    (server.vmState === 'resized' && !server.held)
       ? server.vmState
       : 'error',
 });

@@ -3,7 +3,6 @@ import {
   type CommandContext,
   type CommandId,
   type EventId,
-  type ImageSnapshot,
   type RecordedEvent,
   type ReserveReply,
   type ReserveRequest,
@@ -130,7 +129,8 @@ export class ServerProcess implements Process {
       projectId: server.projectId,
       userId: server.userId,
       flavor: server.flavor,
-      image: await this.imageOf(server, attempt),
+      // Scheduling obeys what was found of the guest inside; only a first build waits for that.
+      image: await this.looks.at(server.image, attempt === 1),
       availabilityZone: server.requestedZone,
       requestedHost: server.requestedHost,
       hints: { ...server.hints },
@@ -146,17 +146,6 @@ export class ServerProcess implements Process {
     const events = (await this.core.store.readStream(streamOf(serverEvents, id))) as unknown as ServerEvent[];
     const failed = events.findLast((event) => event.type === 'ServerSpawnFailed');
     return failed ? ` ${failed.data.reason}` : '';
-  }
-
-  /**
-   * The image as it is known now: scheduling obeys what was found of the guest inside. Only a first build waits for that,
-   * and only where it matters: what starts of an image with a kernel beside its disk is not what lies on the disk.
-   */
-  private async imageOf({ image }: BuildServer, attempt: number): Promise<ImageSnapshot> {
-    const { uninspected, ...known } = image;
-    if (!uninspected || image.kernel) return known;
-    const readiness = attempt === 1 ? await this.looks.wait(image.id) : this.looks.known(image.id);
-    return { ...known, ...(readiness ? { readiness } : {}) };
   }
 
   private async fail(server: BuildServer, message: string): Promise<void> {

@@ -29,6 +29,9 @@ const lasting: { readonly [O in ServerOperation]?: TaskState } = {
   revertResize: 'resize_reverting',
   migrate: 'resize_migrating',
   liveMigrate: 'migrating',
+  rebuild: 'rebuilding',
+  rescue: 'rescuing',
+  unrescue: 'unrescuing',
 };
 
 /** The task that is still under way though its deadline may have passed. */

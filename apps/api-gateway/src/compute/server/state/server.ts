@@ -303,6 +303,13 @@ export const isUndecided = ({ resize, migration }: Pick<Server, 'resize' | 'migr
 export const vmStateWith = (server: Pick<Server, 'resize' | 'migration'>, power: PowerState): VmState =>
   isUndecided(server) ? 'resized' : vmStateOf(power);
 
+/**
+ * What an action that failed leaves. A guest that runs, or is off as it was, goes on; the others want somebody to look.
+ * @param power what its host told of it; null when nobody knows
+ */
+export const vmStateLeft = (failed: Server, power: PowerState | null, before: PowerState): VmState =>
+  power !== null && (power === 'running' || power === before) ? vmStateWith(failed, power) : 'error';
+
 export const operated = (server: Server, generation: number, power: PowerState, bootId: string): Server =>
   server.operation?.generation !== generation
     ? server
