@@ -353,7 +353,7 @@ describe('guests of QEMU on their host', () => {
       return path?.includes(id) ? readFileSync(join('/sys/fs/cgroup', controller, path, name), 'utf8').trim() : null;
     };
     const memory = limit('memory', 'memory.limit_in_bytes');
-    if (memory !== null) expect(Number(memory)).toBe((16 + 1_024) * 1024 ** 2);
+    if (memory !== null) expect(Number(memory)).toBe((16 + 1 + 1_024) * 1024 ** 2);
     const shares = limit('cpu', 'cpu.shares');
     if (shares !== null) expect(shares).toBe('512');
     const { reason } = await driver.probe(never);
