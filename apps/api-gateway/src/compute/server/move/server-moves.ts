@@ -30,11 +30,15 @@ export class ServerMoves {
     private readonly steps: Steps,
   ) {}
 
-  /** A resize stays on its host where there is room; everything else needs another one. */
+  /**
+   * A resize takes its part of the quota now that no other can come between, and stays on its host where there is room;
+   * everything else needs another one.
+   */
   async place(server: BuildServer): Promise<void> {
     const attempt = server.attempt + 1;
     try {
       const { migration, resize } = server;
+      if (resize) await this.ports.takeQuota(server, this.steps.context(server, `quota-${server.generation}`));
       if (!migration || (migration.kind === 'resize' && server.attempt === migration.attempt && resize))
         await this.placeHere(server, attempt);
       else await this.placeElsewhere(server, migration, attempt);
