@@ -284,6 +284,28 @@ describe('moving a server', () => {
     expect(await c.row()).toMatchObject({ vmState: 'active', flavor: history.request.flavor });
   });
 
+  it.each([
+    ['a resize that its host has no room for', 'resize', null, 'required'],
+    ['a migration that may go anywhere', 'migrate', null, 'required'],
+    ['a migration to a host that the operator has named', 'migrate', 'hv-1', undefined],
+  ] as const)('by %s has a target of the same hypervisor, unless it is named', async (_, type, requestedHost, wish) => {
+    const c = cloud();
+    await c.core.start();
+    await c.send({ type: 'create', request: history.request });
+    await c.until((r) => r?.taskState === 'spawning');
+    await c.send(spawn);
+    c.ports.sends = async () => ({ backend: 'fake', traits: ['CUSTOM_HYPERVISOR_FAKE'], format: 'qcow2' });
+    const wishes: (string | undefined)[] = [];
+    c.ports.reserve = async ({ flavor, excludeHosts }) => {
+      if (excludeHosts.length > 0) wishes.push(flavor.extraSpecs['trait:CUSTOM_HYPERVISOR_FAKE']);
+      return { kind: 'refused', message: 'No valid host was found.', explanation: {} as never };
+    };
+    if (type === 'resize') await c.send({ type, serverId, flavor, migrationId, asAdmin: false });
+    else await c.send({ type, serverId, ...asked, requestedHost });
+    await c.until((r) => r?.taskState === null);
+    expect(wishes).toEqual([wish]);
+  });
+
   it('goes to no host that has a guest of it in quarantine', async () => {
     const c = cloud();
     await c.core.start();

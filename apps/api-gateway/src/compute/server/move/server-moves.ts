@@ -76,10 +76,12 @@ export class ServerMoves {
     if (!source || (!isLive && !format)) return this.refuse(server, attempt, NOWHERE);
     if (!isLive && hasTpm(server, migration))
       return this.refuse(server, attempt, 'What a TPM keeps cannot be moved while its server is off.');
+    const { requestedHost } = migration;
+    const needs = isLive ? liveNeeds(source, migration) : coldNeeds(source, requestedHost !== null);
     const reply = await this.ports.reserve({
       ...(await this.steps.reservation(server, attempt)),
-      flavor: withNeeds(migration.flavor, isLive ? liveNeeds(source, migration) : coldNeeds(source)),
-      requestedHost: migration.requestedHost,
+      flavor: withNeeds(migration.flavor, needs),
+      requestedHost,
       excludeHosts: [...new Set([...hostsInTheWay(server), ...(await this.ports.strays(serverId))])],
       ...(await this.ports.network(server)),
     });
