@@ -140,6 +140,41 @@ describe('a guest that somebody else made', () => {
     expect((await adopt()).text).toContain('No flavor has the 5 vCPUs and 1536 MiB of the guest');
   });
 
+  it('has a flavor whose disk is no smaller than its own, and an image of it all of its bytes', async () => {
+    const flavor = async (name: string, disk: number): Promise<string> =>
+      (await call('POST', '/flavors', { flavor: { name, vcpus: 3, ram: 1536, disk } })).json.flavor.id;
+    const small = await flavor('small', 1);
+    host.machine.foreignGuests.set(guest.nativeId, { ...guest, disks: [{ name: 'system', size: 40 * GIB - 1 }] });
+    expect(await adopt()).toMatchObject({ status: 400, text: expect.stringContaining('its disk of 40 GiB') });
+    expect(await adopt({ flavor: small })).toMatchObject({ status: 400, text: expect.stringContaining('40 GiB') });
+    await flavor('large', 40);
+    const { id } = await adopted();
+    expect(await api.cloud.server(id)).toMatchObject({ flavor: { name: 'large' } });
+    host.machine.slow('snapshot', seconds(5));
+    const made = await call('POST', `/servers/${id}/action`, { createImage: { name: 'its' } }, of.token);
+    const { image_id: image } = made.json;
+    expect((await api.does('image', 'GET', `/v2/images/${image}`, { token: of.token })).min_disk).toBe(40);
+    expect((await api.cloud.server(id)).operation?.snapshot?.maxBytes).toBeGreaterThan(40 * GIB);
+    host.machine.slow('snapshot', seconds(0));
+    await api.cloud.until(id, (s) => s.taskState === null, 5);
+    await release(id);
+    await api.cloud.until(id, (s) => s.vmState === 'deleted' && s.released, 5);
+  });
+
+  it('is rescued with an image that is named, and refused at once without', async () => {
+    const { id } = await adopted();
+    const rescue = await call('POST', `/servers/${id}/action`, { rescue: null }, of.token);
+    expect(rescue).toMatchObject({ status: 400, text: expect.stringContaining('has no image') });
+    expect(await api.cloud.server(id)).toMatchObject({ vmState: 'active', taskState: null, generation: 0 });
+    const named = { rescue: { rescue_image_ref: of.image } };
+    expect((await call('POST', `/servers/${id}/action`, named, of.token)).status).toBe(200);
+    await api.cloud.until(id, (s) => s.vmState === 'rescued', 5);
+    await call('POST', `/servers/${id}/action`, { unrescue: null }, of.token);
+    await api.cloud.until(id, (s) => s.vmState === 'active', 5);
+    await release(id);
+    await api.cloud.until(id, (s) => s.vmState === 'deleted' && s.released, 5);
+  });
+
   it('is left alone when its host cannot adopt it, and the server says why', async () => {
     host.machine.failNext('adopt');
     // The question for the guests fails first.

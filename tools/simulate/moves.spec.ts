@@ -1,5 +1,6 @@
 import { type ServerId, seconds } from '@omnivisor/contracts';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CommandHandler } from '@omnivisor/eventsourcing';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { InsideFakeGuest } from '../../apps/compute-agent/src/drivers/fake/inside.js';
 import { type Belongings, settle } from '../api/people.js';
 import { ApiCloud } from './api-cloud.js';
@@ -139,6 +140,42 @@ describe('a server that moves, from the API to its hosts', () => {
     expect(await settled()).toMatchObject({ vmState: 'active', host });
     await call('DELETE', `/servers/${server.id}`);
     await api.cloud.until(server.id, (s) => s.onHost === null, 5);
+  });
+
+  it('holds the quota of the one resize that came to be, of two at once', async () => {
+    const flavor = async (vcpus: number) =>
+      (await call('POST', '/flavors', { flavor: { name: `${vcpus} CPUs`, ram: 128, vcpus, disk: 1 } })).flavor.id;
+    const wanted = [await flavor(6), await flavor(2)];
+    const cores = async () => (await call('GET', `/os-quota-sets/${of.projectId}/detail`)).quota_set.cores.in_use;
+    const before = await cores();
+    // Both have asked for all else before either is written to the log.
+    const { execute } = CommandHandler.prototype;
+    const waiting: (() => void)[] = [];
+    const spy = vi.spyOn(CommandHandler.prototype, 'execute').mockImplementation(async function (
+      this: CommandHandler,
+      ...args: Parameters<typeof execute>
+    ) {
+      if ((args[2] as { type: string }).type === 'resize') {
+        const both = new Promise<void>((resolve) => waiting.push(resolve));
+        if (waiting.length === 2) for (const go of waiting) go();
+        await both;
+      }
+      return execute.apply(this, args);
+    });
+    const asked = wanted.map((flavorRef) =>
+      api.call('compute', 'POST', `/v2.1/servers/${id}/action`, {
+        ...{ token: api.admin, version },
+        body: { resize: { flavorRef } },
+      }),
+    );
+    expect((await Promise.all(asked)).map(({ status }) => status).sort()).toEqual([202, 409]);
+    spy.mockRestore();
+    const { flavor: got } = await settled();
+    expect([await cores(), got.vcpus]).toEqual([before + got.vcpus - 1, expect.toBeOneOf([2, 6])]);
+    await act({ revertResize: null });
+    await settled();
+    await api.cloud.until(id, (s) => s.quotaDue === false, 5);
+    expect(await cores()).toBe(before);
   });
 
   it('moves while it runs, and remembers', async () => {

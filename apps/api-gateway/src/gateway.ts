@@ -16,13 +16,12 @@ import type { Vault } from '@omnivisor/eventsourcing/vault';
 import { type HostRow, hostTable, straysOf } from './compute/host/host.projection.js';
 import { HostDesk } from './compute/host/host-desk.js';
 import { LiveAnswers } from './compute/host/live-answers.js';
-import { serverAmounts } from './compute/quota/defaults.js';
+import { defaultQuota } from './compute/quota/defaults.js';
 import { quotaAggregate } from './compute/quota/quota.js';
 import { diskUpload, snapshotUpload } from './compute/server/actions/snapshot-upload.js';
-import { ownerOf, serverReservation } from './compute/server/create/server.reservation.js';
+import { ownerOf, quotaFor, serverReservation } from './compute/server/create/server.reservation.js';
 import { ServerProcess } from './compute/server/lifecycle/server.process.js';
 import type { BuildServer } from './compute/server/lifecycle/server-process-ports.js';
-import { sizeHeld } from './compute/server/move/server-resize.js';
 import { leaveGroup } from './compute/server-group/leave-group.js';
 import { GatewayCore, type GatewayPorts } from './core/gateway-core.js';
 import { settled } from './core/settled.js';
@@ -91,11 +90,12 @@ export class Gateway {
           readiness: async (imageId) => (await this.core.bus.request(inspectImage, { imageId })).readiness,
           reserve: (request) => this.core.bus.request(reserve, request),
           plug: (server, host, context) => this.plug(server, host, context),
-          settleQuota: async (server, context) => {
-            const { projectId } = server;
-            const held = { owner: ownerOf(server.id), amounts: serverAmounts(sizeHeld(server)) };
-            await this.core.commands.execute(quotaAggregate, projectId, { type: 'amend', projectId, ...held }, context);
+          takeQuota: async (server, context) => {
+            const command = { ...quotaFor(server), defaults: defaultQuota };
+            await this.core.commands.execute(quotaAggregate, server.projectId, command, context);
           },
+          settleQuota: async (server, context) =>
+            void (await this.core.commands.execute(quotaAggregate, server.projectId, quotaFor(server), context)),
           dropImage: async (imageId, context) =>
             void (await this.core.bus.request(abortSnapshotImage, { imageId, context })),
           dropTransfer: async (transferId, context) =>

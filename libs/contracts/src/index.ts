@@ -4,6 +4,7 @@ export * from './bus/guest-statistics.js';
 export type { HostFact } from './bus/host.js';
 export * as hostBus from './bus/host.js';
 export * from './bus/images.js';
+export * from './bus/migration-progress.js';
 export * from './bus/permissions.js';
 export * from './bus/rdp-ticket.js';
 export * from './bus/services.js';

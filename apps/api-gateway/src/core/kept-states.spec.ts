@@ -68,6 +68,7 @@ const QUOTA = events({ projectId }, [
   ['QuotaReserved', { owner: 'server:a', amounts: { instances: 1, cores: 2 } }],
   ['QuotaReserved', { owner: 'server:b', amounts: { instances: 1, cores: 4, ram: 512 } }],
   ['QuotaAmended', { owner: 'server:a', amounts: { instances: 1, cores: 8 } }],
+  ['QuotaAmended', { owner: 'server:a', amounts: { instances: 1, cores: 6 }, generation: 4 }],
   ['QuotaLimitsSet', { limits: { cores: 30 } }],
   ['QuotaReleased', { owner: 'server:b' }],
   ['QuotaReleased', { owner: 'server:b' }],
@@ -116,7 +117,7 @@ interface Tried {
   readonly digest: string;
 }
 const KEPT: readonly Tried[] = [
-  { aggregate: quotaAggregate, life: QUOTA, version: '1', digest: '1ab5d1ed0ed93cc9' },
+  { aggregate: quotaAggregate, life: QUOTA, version: '2', digest: '5a17b95097420367' },
   { aggregate: networkQuota, life: NETWORK_QUOTA, version: '1', digest: '2a29725986b1883c' },
   { aggregate: addressPool, life: POOLED, version: '1', digest: 'f56c3c70a7bdb9a4' },
 ];

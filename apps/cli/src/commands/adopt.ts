@@ -37,7 +37,7 @@ export const adoptCommands = (program: Command, context: CommandContext): void =
     .requiredOption('--host <host>', 'name or id')
     .option('--guest <id>', 'its id in the list')
     .option('--project <id>', 'project that the server will belong to')
-    .option('--flavor <id>', 'flavor with its vCPUs and memory; the first one that has them without')
+    .option('--flavor <id>', 'flavor with its vCPUs and memory and room for its disk; the smallest one without')
     .option('--name <name>', 'name of the server; that of the guest without')
     .option(
       '--port <MAC=network[,address]>',

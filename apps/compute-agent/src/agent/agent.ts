@@ -87,7 +87,10 @@ export class Agent {
         .catch((error) => this.ports.onError('stop', error))
         .then(() => this.over(session.signal.reason));
     });
-    const live = new LiveQuestions(this.ports, session, (question) => this.receive(question));
+    const live = new LiveQuestions(this.ports, session, {
+      receive: (question) => this.receive(question),
+      progressOf: (id) => this.actions.progressOf(id),
+    });
     this.subscription = await this.ports.bus.subscribe(hostBus.wakeSubject(this.ports.hostId), (message) => {
       const wake = hostBus.Wake.safeParse(message);
       if (!wake.success) return;

@@ -1,5 +1,5 @@
 import { type HostFact, hostBus, type Milliseconds, type ServerId } from '@omnivisor/contracts';
-import { type FoundGuest, HypervisorError, memberOf } from '../drivers/hypervisor-driver.js';
+import { type FoundGuest, HypervisorError, type MigrationProgress, memberOf } from '../drivers/hypervisor-driver.js';
 import type { DesiredState } from './desired-state.js';
 import { GuestOperations } from './guest-operations.js';
 import type { GuestPorts } from './guest-ports.js';
@@ -41,6 +41,11 @@ export class GuestActions {
   /** A live migration that is under way comes to its end, though the guest stands still for it. */
   force(id: ServerId): void {
     this.operations.force(id);
+  }
+
+  /** How far the live migration of a guest is; null when that is not known. */
+  progressOf(id: ServerId): MigrationProgress | null {
+    return this.operations.progressOf(id);
   }
 
   /** One thing is done at most: the difference that is left is looked at again. */

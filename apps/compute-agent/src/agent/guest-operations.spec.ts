@@ -14,7 +14,10 @@ import { Semaphore } from './semaphore.js';
 const never = new AbortController().signal;
 
 /** A hypervisor that moves guests by itself: what it does may be over before, or after, it answers. */
-const moving = async (change: (real: LiveMigration) => Partial<LiveMigration>, operation: object = {}) => {
+const moving = async (
+  change: (real: LiveMigration, operations: GuestOperations) => Partial<LiveMigration>,
+  operation: object = {},
+) => {
   const clock = new VirtualClock();
   const [here, there] = [new FakeHypervisor({ clock }), new FakeHypervisor({ clock })];
   const [source, target] = [new FakeDriver(here, { cloudId }), new FakeDriver(there, { cloudId })];
@@ -27,13 +30,12 @@ const moving = async (change: (real: LiveMigration) => Partial<LiveMigration>, o
       { disks: 'auto', attached: [] },
       never,
     );
-  const driver = Object.assign(Object.create(source), {
-    liveMigration: { ...source.liveMigration!, ...change(source.liveMigration!) },
-  });
+  const driver = Object.create(source);
   const errors: unknown[] = [];
   const ports = { driver, onError: (_: string, error: unknown) => errors.push(error) } as unknown as AgentPorts;
   const unplugged = { unplug: async () => undefined } as never;
   const operations = new GuestOperations(ports, unplugged, new Semaphore(1), seconds(1));
+  driver.liveMigration = { ...source.liveMigration!, ...change(source.liveMigration!, operations) };
   const wanted = { generation: 1, kind: 'liveMigrate', done: false, ...operation };
   const result = operations.operate({
     desired: { serverId: id(1), portIds: [], operation: wanted } as unknown as DesiredServer,
@@ -43,7 +45,7 @@ const moving = async (change: (real: LiveMigration) => Partial<LiveMigration>, o
     ticket: async (offer) => ({ ticket: await receive(offer) }),
     leave: new Leave(async () => undefined, clock, never),
   });
-  return { result: await result, here, there };
+  return { result: await result, here, there, operations };
 };
 
 describe('a live migration that its hypervisor carries out', () => {
@@ -71,6 +73,20 @@ describe('a live migration that its hypervisor carries out', () => {
     });
     const { result } = await moving(goneMeanwhile, { abort: true });
     expect(result).toMatchObject({ ok: true });
+  });
+
+  it('tells how far it is while it lasts', async () => {
+    const progress = { memory: { total: 1024, remaining: 24 }, disk: { total: 0, remaining: 0 } };
+    const told: unknown[] = [];
+    const { operations } = await moving((real, running) => ({
+      send: async (server, ticket, options) => {
+        told.push(running.progressOf(server));
+        options.onProgress?.(progress);
+        told.push(running.progressOf(server));
+        await real.send(server, ticket, options);
+      },
+    }));
+    expect([...told, operations.progressOf(id(1))]).toEqual([null, progress, null]);
   });
 
   it('has failed when the guest is still here, and says what its hypervisor lacks', async () => {

@@ -9,7 +9,7 @@ import {
   type ServerId,
 } from '@omnivisor/contracts';
 import type { z } from 'zod';
-import { type GuestSpec, HypervisorError, memberOf } from '../drivers/hypervisor-driver.js';
+import { type GuestSpec, HypervisorError, type MigrationProgress, memberOf } from '../drivers/hypervisor-driver.js';
 import type { GuestPorts } from './guest-ports.js';
 import { type Boot, bytesOf, guestSpec, isFinalAnswer } from './guest-spec.js';
 import type { Leave } from './leave.js';
@@ -32,6 +32,13 @@ const SENT_AT_ONCE = 2;
 type Upload = z.output<typeof hostBus.snapshotUpload.reply>;
 type Operation = NonNullable<DesiredServer['operation']>;
 
+/** A live migration that is under way. */
+interface Moving {
+  /** Aborts when it is to come to its end. */
+  readonly force: AbortController;
+  progress: MigrationProgress | null;
+}
+
 /** One operation of a server, and what it is done with. */
 interface Work {
   readonly desired: DesiredServer;
@@ -51,8 +58,8 @@ interface Work {
  */
 export class GuestOperations {
   private readonly sending = new Semaphore(SENT_AT_ONCE);
-  /** Of live migrations that are under way: aborts when they are to come to their end. */
-  private readonly forcing = new Map<ServerId, AbortController>();
+  /** Live migrations that are under way. */
+  private readonly moving = new Map<ServerId, Moving>();
 
   constructor(
     private readonly ports: AgentPorts,
@@ -88,7 +95,12 @@ export class GuestOperations {
 
   /** A live migration that is under way comes to its end, though the guest stands still for it. */
   force(id: ServerId): void {
-    this.forcing.get(id)?.abort();
+    this.moving.get(id)?.force.abort();
+  }
+
+  /** How far the live migration of a guest is; null when none is under way, or its hypervisor has not told yet. */
+  progressOf(id: ServerId): MigrationProgress | null {
+    return this.moving.get(id)?.progress ?? null;
   }
 
   /** Null when the guest is gone. One that cannot be looked at now will be, by another try. */
@@ -275,17 +287,25 @@ export class GuestOperations {
     if (operation.abort) throw new HypervisorError('fault', 'the live migration was given up');
     // It may be forced as soon as it is asked for.
     const force = new AbortController();
-    this.forcing.set(id, force);
+    const moving: Moving = { force, progress: null };
+    this.moving.set(id, moving);
     if (operation.force) force.abort();
     try {
       const given = await ticket(await migration.offer(id));
       if (!given) throw new NotAskedFor();
       await leave.step();
       const { ticket: text, address } = given;
-      const how = { signal: leave.signal, force: force.signal, ...(address === undefined ? {} : { address }) };
+      const how = {
+        signal: leave.signal,
+        force: force.signal,
+        onProgress: (progress: MigrationProgress) => {
+          moving.progress = progress;
+        },
+        ...(address === undefined ? {} : { address }),
+      };
       await migration.send(id, text, how);
     } finally {
-      this.forcing.delete(id);
+      this.moving.delete(id);
     }
   }
 

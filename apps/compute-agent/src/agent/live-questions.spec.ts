@@ -31,6 +31,11 @@ describe('a host that is asked', () => {
     expect(found.disks.map(({ disk }) => disk)).toContain('root');
   });
 
+  it('for how far a guest has moved that stays says nothing', async () => {
+    await world.agent().start();
+    expect(await answerTo({ kind: 'migrationProgress', serverId: id(1) })).toMatchObject({ ok: true, body: 'null' });
+  });
+
   it('for those of a guest that it does not have, or that is off, has none', async () => {
     await world.agent().start();
     for (const serverId of [id(2), id(1)]) {

@@ -1,4 +1,4 @@
-import { hostBus } from '@omnivisor/contracts';
+import { hostBus, type MigrationProgress, type ServerId } from '@omnivisor/contracts';
 import type { z } from 'zod';
 import { type ConsoleStream, HypervisorError, memberOf } from '../drivers/hypervisor-driver.js';
 import { dialConsole } from './console-dial.js';
@@ -14,12 +14,18 @@ type Question = Exclude<z.output<typeof hostBus.Wake>, { kind: 'desired' }>;
 const isFinal = ({ kind }: Question, { code }: HypervisorError): boolean =>
   code === 'unsupported' || (kind === 'receive' && code !== 'unavailable');
 
-/** Questions that somebody waits for: a guest's console and its log, its counters, a shell for it to come to. Answers go out on our own subject. */
+/**
+ * Questions that somebody waits for: a guest's console and its log, its counters, how far it has moved, a shell for it to come
+ * to. Answers go out on our own subject.
+ */
 export class LiveQuestions {
   constructor(
     private readonly ports: AgentPorts,
     private readonly session: Session,
-    private readonly receive: (question: Receive) => Promise<string>,
+    private readonly agent: {
+      receive(question: Receive): Promise<string>;
+      progressOf(id: ServerId): MigrationProgress | null;
+    },
   ) {}
 
   async answer(question: Question): Promise<void> {
@@ -46,7 +52,7 @@ export class LiveQuestions {
     const { driver, uptime } = this.ports;
     switch (question.kind) {
       case 'receive':
-        return this.receive(question);
+        return this.agent.receive(question);
       case 'crashDump':
         await memberOf(driver, 'crashDumps').trigger(question.serverId);
         return '';
@@ -64,6 +70,8 @@ export class LiveQuestions {
         return '';
       case 'statistics':
         return JSON.stringify(await memberOf(driver, 'statistics').read(question.serverId));
+      case 'migrationProgress':
+        return JSON.stringify(this.agent.progressOf(question.serverId));
       case 'foreignGuests':
         return JSON.stringify(await memberOf(driver, 'adoption').candidates());
       case 'uptime':

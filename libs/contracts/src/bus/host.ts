@@ -435,6 +435,8 @@ export const Wake = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('consoleLog'), question: z.string(), serverId: ServerId, maxBytes: z.number().int() }),
   /** The agent answers with `GuestStatistics` as JSON. */
   z.object({ kind: z.literal('statistics'), question: z.string(), serverId: ServerId }),
+  /** The agent answers with the `MigrationProgress` of a guest that it sends to another host as JSON; null of any other. */
+  z.object({ kind: z.literal('migrationProgress'), question: z.string(), serverId: ServerId }),
   /** The agent answers with what the command `uptime` says on the machine that the guests run on. */
   z.object({ kind: z.literal('uptime'), question: z.string() }),
   /** The agent answers with the guests of the host that are nobody's, as JSON. */

@@ -25,7 +25,16 @@ export const quotaEvents = eventSet({
     ),
     QuotaAmended: event(
       'An owner holds other amounts from now on.',
-      z.object({ projectId: ProjectId, owner: z.string(), amounts: QuotaAmounts }),
+      z.object({
+        projectId: ProjectId,
+        owner: z.string(),
+        amounts: QuotaAmounts,
+        generation: z
+          .number()
+          .int()
+          .optional()
+          .describe('Generation of the owner that takes them: what an older one took is no longer asked for.'),
+      }),
     ),
     QuotaReleased: event('An owner gave its amounts back.', z.object({ projectId: ProjectId, owner: z.string() })),
   },

@@ -21,7 +21,9 @@ export const AdoptionWanted = z.strictObject({
     .min(1)
     .max(255)
     .optional()
-    .describe('Flavor with the vCPUs and memory of the guest; the first one that has them without.'),
+    .describe(
+      'Flavor with the vCPUs and memory of the guest and room for its first disk; the smallest one that has them without.',
+    ),
   name: z.string().min(1).max(255).optional().describe('Name of the server; that of the guest without.'),
   ports: z.array(AdoptionPort).max(64).default([]).describe('Interfaces that become ports; others are left alone.'),
 });

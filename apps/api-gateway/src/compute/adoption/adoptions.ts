@@ -35,6 +35,7 @@ import { ownerOf } from '../server/create/server.reservation.js';
 import { hostnameOf, newReservationId } from '../server/create/server-create.js';
 import { snapshotOf } from '../server/create/server-makings.js';
 import { serverAggregate } from '../server/lifecycle/server-lifecycle.js';
+import { firstDiskOf } from '../server/state/adopted-guest.js';
 import { serverNotFound } from '../server/state/server-rules.js';
 import { serverTable } from '../server/view/server.projection.js';
 import { type AdoptionWanted, ForeignGuests } from './adoption.schema.js';
@@ -132,18 +133,26 @@ export class Adoptions {
     return toldBy(answer, ForeignGuests, 'The host cannot tell of its guests now.');
   }
 
-  private async flavor(rows: RowReader, { vcpus, memory }: AdoptedGuest, ref?: string): Promise<FlavorSnapshot> {
+  private async flavor(rows: RowReader, guest: AdoptedGuest, ref?: string): Promise<FlavorSnapshot> {
+    const { vcpus, memory } = guest;
+    const disk = firstDiskOf(guest);
     const fits = (row: FlavorRow) =>
-      row.vcpus === vcpus && row.ram === memory && cpuPolicyOf(snapshotOf(row), { properties: {} }).policy === 'shared';
+      row.vcpus === vcpus &&
+      row.ram === memory &&
+      row.disk >= disk &&
+      cpuPolicyOf(snapshotOf(row), { properties: {} }).policy === 'shared';
     const size = `${vcpus} vCPUs and ${memory} MiB`;
     if (ref !== undefined) {
       const row = await rows.get(flavorTable, ref);
       if (!row) throw invalid(`Flavor ${ref} could not be found.`);
-      if (!fits(row)) throw invalid(`Flavor ${ref} is not what the guest is: it has ${size}, and no dedicated CPUs.`);
+      if (!fits(row))
+        throw invalid(
+          `Flavor ${ref} is not what the guest is: it has ${size}, a disk of ${disk} GiB, and no dedicated CPUs.`,
+        );
       return snapshotOf(row);
     }
     const [row] = (await rows.find(flavorTable)).filter(fits).sort((a, b) => a.disk - b.disk || (a.id < b.id ? -1 : 1));
-    if (!row) throw invalid(`No flavor has the ${size} of the guest: make one.`);
+    if (!row) throw invalid(`No flavor has the ${size} of the guest, and room for its disk of ${disk} GiB: make one.`);
     return snapshotOf(row);
   }
 

@@ -1,5 +1,6 @@
+import type { MigrationProgress } from '@omnivisor/contracts';
 import { isoNaive, linksOf } from '../common/paging.js';
-import { View } from '../common/versions.js';
+import { View, type ViewField } from '../common/versions.js';
 import type { MigrationRow } from './migration.projection.js';
 
 export interface MigrationViewContext {
@@ -53,12 +54,27 @@ export const migrationView = new View<MigrationRow, MigrationViewContext>([
   ],
 ]);
 
-/** Its progress is not told by hosts. */
+export interface ServerMigrationViewContext extends MigrationViewContext {
+  /** As its host tells; null where it does not. */
+  readonly progress: MigrationProgress | null;
+}
+
+const amounts = {
+  total: ({ total }: Part) => total,
+  processed: ({ total, remaining }: Part) => Math.max(0, total - remaining),
+  remaining: ({ remaining }: Part) => remaining,
+};
+type Part = MigrationProgress['memory'];
+
 const bytes = (['memory', 'disk'] as const).flatMap((what) =>
-  (['total', 'processed', 'remaining'] as const).map((of) => [`${what}_${of}_bytes`, '2.1', null, () => null] as const),
+  (['total', 'processed', 'remaining'] as const).map((of): ViewField<MigrationRow, ServerMigrationViewContext> => {
+    const value = (_: MigrationRow, { progress }: ServerMigrationViewContext) =>
+      progress && Math.round(amounts[of](progress[what]));
+    return [`${what}_${of}_bytes`, '2.1', null, value];
+  }),
 );
 
-export const serverMigrationView = new View<MigrationRow, MigrationViewContext>([
+export const serverMigrationView = new View<MigrationRow, ServerMigrationViewContext>([
   ...common,
   ...bytes,
   ['server_uuid', '2.1', null, (r) => r.serverId],

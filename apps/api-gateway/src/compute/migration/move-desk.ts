@@ -52,7 +52,7 @@ export class MoveDesk {
     await requireHost(rows, row, false);
     const { name, facts } = await targetNamed(rows, row, host, here);
     const source = await sourceOf(rows, row);
-    if (facts && source) refuseUnfit(facts, coldNeeds(source));
+    if (facts && source) refuseUnfit(facts, coldNeeds(source, true));
     const migrationId = this.core.ids.uuid() as MigrationId;
     const wanted = { serverId: row.id, migrationId, requestedHost: name, asAdmin: true };
     const context = operatorContexts(this.core.ids)();

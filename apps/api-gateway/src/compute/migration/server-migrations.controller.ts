@@ -1,12 +1,14 @@
 import { Controller } from '@nestjs/common';
-import { invalid, notFound } from '@omnivisor/contracts';
+import { DomainError, invalid, MigrationProgress, notFound, type ServerId, seconds } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
 import { type Call, Operation } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { GatewayCore } from '../../core/gateway-core.js';
 import { serverOf } from '../common/access.js';
 import { strictFrom } from '../common/versions.js';
+import { hostTable } from '../host/host.projection.js';
 import { requireFeature } from '../host/host-features.js';
+import { LiveAnswers, toldBy } from '../host/live-answers.js';
 import { serverAggregate } from '../server/lifecycle/server-lifecycle.js';
 import type { ServerRow } from '../server/view/server.projection.js';
 import { type MigrationRow, migrationTable } from './migration.projection.js';
@@ -15,11 +17,16 @@ import { isLiveInProgress, serverMigrationView, statusOf } from './migration.vie
 const service = 'compute' as const;
 const path = '/v2.1/servers/:id/migrations';
 const rule = (name: string) => `os_compute_api:servers:migrations:${name}`;
+/** A host that hangs must not keep what the log knows. */
+const DEADLINE = seconds(2);
 
 /** The live migration of a server that is under way. */
 @Controller()
 export class ServerMigrationsController {
-  constructor(private readonly core: GatewayCore) {}
+  constructor(
+    private readonly core: GatewayCore,
+    private readonly live: LiveAnswers,
+  ) {}
 
   @Operation({
     service,
@@ -32,7 +39,7 @@ export class ServerMigrationsController {
   async list(call: Call) {
     const { rows, server } = await this.server(call, 'index');
     const found = await this.inProgress(rows, server);
-    return { migrations: found.map((row) => this.shown(call, row)) };
+    return { migrations: await Promise.all(found.map((row) => this.shown(call, rows, row))) };
   }
 
   @Operation({
@@ -47,7 +54,7 @@ export class ServerMigrationsController {
     const { rows, server } = await this.server(call, 'show');
     const row = (await this.inProgress(rows, server)).find(isNamed(call));
     if (!row) throw inProgressNotFound(call, server);
-    return { migration: this.shown(call, row) };
+    return { migration: await this.shown(call, rows, row) };
   }
 
   @Operation({
@@ -119,9 +126,25 @@ export class ServerMigrationsController {
     return found;
   }
 
-  private shown(call: Call, row: MigrationRow) {
-    const context = { publicUrl: call.publicUrl, showHosts: call.can(rule('index:host')) };
+  private async shown(call: Call, rows: RowReader, row: MigrationRow) {
+    const progress = await this.progressOf(rows, row);
+    const context = { publicUrl: call.publicUrl, showHosts: call.can(rule('index:host')), progress };
     return serverMigrationView.render(call.version, row, context);
+  }
+
+  /** Null where it is not to be had; of the past, too: the log has not kept it. */
+  private async progressOf(rows: RowReader, { status, source, serverId }: MigrationRow) {
+    if (status !== 'running' || this.core.isLookingBack) return null;
+    const host = await rows.get(hostTable, source.host);
+    if (!host?.up) return null;
+    try {
+      const question = { kind: 'migrationProgress', serverId: serverId as ServerId } as const;
+      const answer = await this.live.ask(host.id, question, DEADLINE);
+      return toldBy(answer, MigrationProgress.nullable(), 'The host does not tell how far it is now.');
+    } catch (error) {
+      if (error instanceof DomainError) return null;
+      throw error;
+    }
   }
 }
 

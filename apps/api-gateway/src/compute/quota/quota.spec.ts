@@ -19,20 +19,28 @@ const reserve = (owners: string[], atLeast = owners.length, amounts = { instance
 });
 
 describe('amounts that change', () => {
-  const amend = (cores: number, limit?: number): QuotaCommand => ({
-    ...{ type: 'amend', projectId, owner: 's', amounts: { cores } },
+  const amend = (cores: number, limit?: number, generation = 1): QuotaCommand => ({
+    ...{ type: 'amend', projectId, owner: 's', amounts: { cores }, generation },
     ...(limit === undefined ? {} : { defaults: { cores: limit } }),
   });
   const took: QuotaEvent = { type: 'QuotaReserved', data: { projectId, owner: 's', amounts: { cores: 2 } } };
-  const amended = (cores: number): QuotaEvent => ({
+  const amended = (cores: number, generation = 1): QuotaEvent => ({
     type: 'QuotaAmended',
-    data: { projectId, owner: 's', amounts: { cores } },
+    data: { projectId, owner: 's', amounts: { cores }, generation },
   });
   it('are those of the owner from then on', () => {
     given(took).when(amend(5, 5)).then(amended(5));
     given(took, amended(5)).when(amend(5, 5)).thenNothing();
     given(took, amended(5)).when(amend(2, 5)).then(amended(2));
     given().when(amend(2, 5)).thenNothing();
+  });
+  it('are not those of an older generation of the owner', () => {
+    given(took, amended(5, 3))
+      .when(amend(2, 5, 2))
+      .thenNothing();
+    given(took, amended(5, 3))
+      .when(amend(2, 5, 3))
+      .then(amended(2, 3));
   });
   it('are refused over the limit, unless they are there already', () => {
     given(took)

@@ -21,12 +21,16 @@ export type QuotaCommand =
       readonly metadataItems?: number;
       readonly defaults: QuotaAmounts;
     }
-  /** Other amounts for an owner that has some. Without `defaults` no limit is asked: what is there is there. */
+  /**
+   * Other amounts for an owner that has some, unless those it has are of a newer generation of it. Without `defaults` no
+   * limit is asked: what is there is there.
+   */
   | {
       readonly type: 'amend';
       readonly projectId: ProjectId;
       readonly owner: string;
       readonly amounts: QuotaAmounts;
+      readonly generation: number;
       readonly defaults?: QuotaAmounts;
     }
   | { readonly type: 'release'; readonly projectId: ProjectId; readonly owner: string };
@@ -35,10 +39,16 @@ export type QuotaCommand =
 export interface Quota {
   readonly limits: QuotaAmounts;
   readonly used: QuotaAmounts;
-  readonly owners: ImmutableMap<string, QuotaAmounts>;
+  readonly owners: ImmutableMap<string, Held>;
 }
 
-export const reservedBy = (quota: Quota, owner: string): QuotaAmounts | undefined => quota.owners.get(owner);
+interface Held {
+  readonly amounts: QuotaAmounts;
+  /** Of the owner, when it took them. */
+  readonly generation?: number | undefined;
+}
+
+export const reservedBy = (quota: Quota, owner: string): QuotaAmounts | undefined => quota.owners.get(owner)?.amounts;
 
 /** The limit of a resource; -1 when there is none. */
 export const limitOf = (quota: Quota, defaults: QuotaAmounts, resource: string): number =>
@@ -94,17 +104,17 @@ const exceeded = (quota: Quota, defaults: QuotaAmounts, asked: QuotaAmounts): Do
 };
 
 const amend = (
-  { projectId, owner, amounts, defaults }: Extract<QuotaCommand, { type: 'amend' }>,
+  { projectId, owner, amounts, generation, defaults }: Extract<QuotaCommand, { type: 'amend' }>,
   quota: Quota,
 ): QuotaEvent[] => {
-  const had = reservedBy(quota, owner);
-  if (!had) return [];
-  const more = add(amounts, had, -1);
+  const had = quota.owners.get(owner);
+  if (!had || generation < (had.generation ?? 0)) return [];
+  const more = add(amounts, had.amounts, -1);
   if (Object.values(more).every((amount) => amount === 0)) return [];
   const asked = Object.fromEntries(Object.entries(more).filter(([, amount]) => amount > 0));
   if (defaults && over(quota, defaults, add(quota.used, asked, 1), asked).length > 0)
     throw exceeded(quota, defaults, asked);
-  return [{ type: 'QuotaAmended', data: { projectId, owner, amounts } }];
+  return [{ type: 'QuotaAmended', data: { projectId, owner, amounts, generation } }];
 };
 
 const noQuota: Quota = { limits: {}, used: {}, owners: ImmutableMap() };
@@ -114,10 +124,10 @@ export const quotaAggregate: Aggregate<Quota, QuotaCommand, QuotaEvent> = {
   events: quotaEvents,
   initial: noQuota,
   kept: {
-    version: '1',
+    version: '2',
     write: ({ owners, ...rest }) => ({ ...rest, owners: [...owners] }),
     read: (written) => {
-      const { owners, ...rest } = written as Quota & { owners: Iterable<[string, QuotaAmounts]> };
+      const { owners, ...rest } = written as Quota & { owners: Iterable<[string, Held]> };
       return { ...rest, owners: ImmutableMap(owners) };
     },
   },
@@ -150,16 +160,16 @@ export const quotaAggregate: Aggregate<Quota, QuotaCommand, QuotaEvent> = {
         return { ...quota, limits: {} };
       case 'QuotaReserved': {
         const { owner, amounts } = event.data;
-        return { ...quota, used: add(quota.used, amounts, 1), owners: quota.owners.set(owner, amounts) };
+        return { ...quota, used: add(quota.used, amounts, 1), owners: quota.owners.set(owner, { amounts }) };
       }
       case 'QuotaAmended': {
-        const { owner, amounts } = event.data;
-        const used = add(quota.used, quota.owners.get(owner) ?? {}, -1);
-        return { ...quota, used: add(used, amounts, 1), owners: quota.owners.set(owner, amounts) };
+        const { owner, projectId: _, ...held } = event.data;
+        const used = add(quota.used, reservedBy(quota, owner) ?? {}, -1);
+        return { ...quota, used: add(used, held.amounts, 1), owners: quota.owners.set(owner, held) };
       }
       case 'QuotaReleased': {
         const { owner } = event.data;
-        const amounts = quota.owners.get(owner);
+        const amounts = reservedBy(quota, owner);
         if (!amounts) return quota;
         return { ...quota, used: add(quota.used, amounts, -1), owners: quota.owners.delete(owner) };
       }

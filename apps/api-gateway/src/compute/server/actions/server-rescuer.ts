@@ -8,6 +8,7 @@ import { objectByVersion } from '../../common/versions.js';
 import { imageSnapshot, usableImage } from '../create/server-makings.js';
 import { newPassword } from '../create/server-password.js';
 import { serverAggregate } from '../lifecycle/server-lifecycle.js';
+import { guestInPlace } from '../state/adopted-guest.js';
 import type { ServerRow } from '../view/server.projection.js';
 import { guardRescue, type RescueCommand } from './server-rescue.js';
 
@@ -31,6 +32,8 @@ export class ServerRescuer {
   }
 
   private async image(call: Call, row: ServerRow, ref: string | undefined): Promise<ImageSnapshot> {
+    if (ref === undefined && guestInPlace(row))
+      throw invalid(`Instance ${row.id} was adopted and has no image: name one to rescue it.`);
     if (ref === undefined) return row.image;
     const image = await usableImage(this.core, call, ref);
     const unsuitable = `Requested rescue image '${ref}' is not supported`;

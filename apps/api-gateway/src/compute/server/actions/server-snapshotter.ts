@@ -22,7 +22,7 @@ import { limitOf, quotaAggregate } from '../../quota/quota.js';
 import { serverAggregate } from '../lifecycle/server-lifecycle.js';
 import type { ServerRow } from '../view/server.projection.js';
 import { guardSnapshot } from './server-snapshot.js';
-import { mostBytes, uploadOf } from './snapshot-upload.js';
+import { diskOf, mostBytes, uploadOf } from './snapshot-upload.js';
 
 export const createImage = z.strictObject({ name: t.name, metadata: t.metadata.optional() });
 type Wanted = z.infer<typeof createImage>;
@@ -68,7 +68,7 @@ export class ServerSnapshotter {
     };
     await this.core.bus.request(beginSnapshotImage, {
       context: call.context('image'),
-      minDisk: GiB.parse(Math.max(row.image.minDisk, row.flavor.disk)),
+      minDisk: GiB.parse(Math.max(row.image.minDisk, diskOf(row))),
       minRam: row.image.minRam,
       properties: { ...row.image.properties, ...told(row), ...metadata },
       ...uploadOf(snapshot, hostId),

@@ -15,6 +15,7 @@ import {
 import type { z } from 'zod';
 import type { GatewayCore } from '../../../core/gateway-core.js';
 import { SNAPSHOT_DEADLINE } from '../lifecycle/server-deadlines.js';
+import { firstDiskOf, guestInPlace } from '../state/adopted-guest.js';
 import type { ServerRow } from '../view/server.projection.js';
 
 type Begin = z.input<typeof beginSnapshotImage.request>;
@@ -64,8 +65,15 @@ const UNKNOWN_DISK = 100;
 
 /** A whole disk with the tables of its format. */
 const wholeDisk = (gib: number) => Bytes.parse(Math.ceil(gib * GIB * 1.02) + 64 * 1024 ** 2);
-export const mostBytes = ({ flavor, image }: Pick<ServerRow, 'flavor' | 'image'>) =>
-  wholeDisk(flavor.disk || Math.max(image.minDisk, UNKNOWN_DISK));
+type Disk = Pick<ServerRow, 'flavor' | 'image' | 'adoption'>;
+
+/** What a server's disk has in GiB, as far as that is known: that of a guest which was adopted may be larger than its flavor's. */
+export const diskOf = (server: Disk): number => {
+  const guest = guestInPlace(server);
+  return Math.max(server.flavor.disk, guest ? firstDiskOf(guest) : 0);
+};
+
+export const mostBytes = (server: Disk) => wholeDisk(diskOf(server) || Math.max(server.image.minDisk, UNKNOWN_DISK));
 
 const contextOf = (core: GatewayCore, { pending }: ServerRow) =>
   ({

@@ -1,14 +1,23 @@
 import type { ProjectId, QuotaEvent, ServerEvent, ServerId } from '@omnivisor/contracts';
 import type { Readings, ReservationKind } from '../../../reservation/reservation.js';
-import { quotaAggregate } from '../../quota/quota.js';
+import { serverAmounts } from '../../quota/defaults.js';
+import { type QuotaCommand, quotaAggregate } from '../../quota/quota.js';
 import { leaveGroup } from '../../server-group/leave-group.js';
 import { serverGroupTable } from '../../server-group/server-group.projection.js';
 import { serverAggregate } from '../lifecycle/server-lifecycle.js';
+import { sizeHeld } from '../move/server-resize.js';
+import type { Server } from '../state/server.js';
 
 const KIND = 'server';
 
 /** Who holds a server's part of the quota. */
 export const ownerOf = (serverId: string) => `${KIND}:${serverId}`;
+
+/** Has a server hold the part that it takes now. */
+export const quotaFor = (server: Server & { readonly id: ServerId }): Extract<QuotaCommand, { type: 'amend' }> => {
+  const { id, projectId, generation } = server;
+  return { type: 'amend', projectId, owner: ownerOf(id), amounts: serverAmounts(sizeHeld(server)), generation };
+};
 
 const byOwner = (owner: string) =>
   owner.startsWith(`${KIND}:`) ? [{ kind: KIND, id: owner.slice(KIND.length + 1) }] : [];

@@ -83,6 +83,7 @@ export const nextStep = (
 type Begun = Exclude<ServerStep, 'expireTask' | 'expireInterface'> | null;
 
 const scheduling = (server: Server): Begun => (server.taskState === 'scheduling' ? 'schedule' : null);
+const settling = (server: Server): Begun => (server.quotaDue ? 'settleQuota' : null);
 
 const begun: { readonly [T in ServerEvent['type']]?: (server: Server) => Begun } = {
   ServerCreateRequested: scheduling,
@@ -97,9 +98,9 @@ const begun: { readonly [T in ServerEvent['type']]?: (server: Server) => Begun }
   ServerMigrationFailed: moving,
   ServerGuestAbsent: moving,
   ServerMigrated: ({ transfersToDrop }) => (transfersToDrop?.length ? 'dropTransfers' : null),
-  ServerMigrationConfirmed: () => 'settleQuota',
-  ServerResizeConfirmed: () => 'settleQuota',
-  ServerResizeReverted: () => 'settleQuota',
+  ServerMigrationConfirmed: settling,
+  ServerResizeConfirmed: settling,
+  ServerResizeReverted: settling,
   ServerActionFailed: ({ imagesToDrop, transfersToDrop, quotaDue }) =>
     imagesToDrop?.length ? 'dropImages' : transfersToDrop?.length ? 'dropTransfers' : quotaDue ? 'settleQuota' : null,
   ServerTransferDropped: ({ transfersToDrop, quotaDue }) =>

@@ -49,6 +49,8 @@ export interface ServerProcessPorts {
   strays(serverId: ServerId): Promise<readonly HostId[]>;
   /** What a disk has become that was sent. @throws DomainError `conflict` while not all of it is there, `notFound` */
   sent(transferId: ImageId): Promise<{ readonly size: Bytes; readonly sha512: string }>;
+  /** Has the quota hold the larger of both flavors of a resize. @throws DomainError `overQuota` */
+  takeQuota(server: BuildServer, context: CommandContext): Promise<void>;
   /** Has the quota hold what the server takes now. */
   settleQuota(server: BuildServer, context: CommandContext): Promise<void>;
   /** Deletes the port of an interface that the server gave up, or gives it back to its owner. */

@@ -13,7 +13,7 @@ export const activeServer = async (ports: Partial<ServerProcessPorts>) => {
   core.run(
     new ServerProcess(core, {
       ...{ network: nothing, readiness: nothing, reserve: nothing, plug: nothing, release: nothing },
-      ...{ releasePort: nothing, dropImage: nothing, settleQuota: nothing },
+      ...{ releasePort: nothing, dropImage: nothing, takeQuota: nothing, settleQuota: nothing },
       ...{ dropTransfer: nothing, sends: nothing, sent: nothing, strays: async () => [] },
       ...ports,
     }),

@@ -1,4 +1,6 @@
 import {
+  DomainError,
+  type FlavorId,
   type ImageSnapshot,
   invalid,
   type MigrationId,
@@ -51,6 +53,7 @@ const cloud = (fail: Partial<Record<keyof ServerProcessPorts, number>> = {}, sha
       step('plug');
       return [] as ServerPort[];
     },
+    takeQuota: async () => step('takeQuota'),
     settleQuota: async () => step('settleQuota'),
     dropImage: async () => step('dropImage'),
     dropTransfer: async () => step('dropTransfer'),
@@ -244,6 +247,7 @@ describe('building a server', () => {
 describe('moving a server', () => {
   const migrationId = '7a0cbb50-4f0f-4d0c-9f0e-1d7a0c4f7a11' as MigrationId;
   const asked = { migrationId, requestedHost: null, asAdmin: true };
+  const flavor = { ...history.request.flavor, id: '2' as FlavorId, vcpus: 2 };
 
   it('drops what was to be sent and settles its quota at once when the move fails', async () => {
     const c = cloud();
@@ -262,6 +266,44 @@ describe('moving a server', () => {
     await c.world.clock.runUntil(async () => (await c.row())?.quotaDue === false, seconds(1));
     expect(c.calls).toEqual(['dropTransfer', 'settleQuota']);
     expect((await c.row())?.transfersToDrop).toEqual([]);
+  });
+
+  it('asks for no place when the other flavor is more than the quota has left', async () => {
+    const c = cloud();
+    await c.core.start();
+    await c.send({ type: 'create', request: history.request });
+    await c.until((r) => r?.taskState === 'spawning');
+    await c.send(spawn);
+    c.calls.length = 0;
+    c.ports.takeQuota = async () => {
+      throw new DomainError('overQuota', 'Quota exceeded for cores');
+    };
+    await c.send({ type: 'resize', serverId, flavor, migrationId, asAdmin: false });
+    await c.until((r) => r?.taskState === null && r.quotaDue === false);
+    expect(c.calls).toEqual(['settleQuota']);
+    expect(await c.row()).toMatchObject({ vmState: 'active', flavor: history.request.flavor });
+  });
+
+  it.each([
+    ['a resize that its host has no room for', 'resize', null, 'required'],
+    ['a migration that may go anywhere', 'migrate', null, 'required'],
+    ['a migration to a host that the operator has named', 'migrate', 'hv-1', undefined],
+  ] as const)('by %s has a target of the same hypervisor, unless it is named', async (_, type, requestedHost, wish) => {
+    const c = cloud();
+    await c.core.start();
+    await c.send({ type: 'create', request: history.request });
+    await c.until((r) => r?.taskState === 'spawning');
+    await c.send(spawn);
+    c.ports.sends = async () => ({ backend: 'fake', traits: ['CUSTOM_HYPERVISOR_FAKE'], format: 'qcow2' });
+    const wishes: (string | undefined)[] = [];
+    c.ports.reserve = async ({ flavor, excludeHosts }) => {
+      if (excludeHosts.length > 0) wishes.push(flavor.extraSpecs['trait:CUSTOM_HYPERVISOR_FAKE']);
+      return { kind: 'refused', message: 'No valid host was found.', explanation: {} as never };
+    };
+    if (type === 'resize') await c.send({ type, serverId, flavor, migrationId, asAdmin: false });
+    else await c.send({ type, serverId, ...asked, requestedHost });
+    await c.until((r) => r?.taskState === null);
+    expect(wishes).toEqual([wish]);
   });
 
   it('goes to no host that has a guest of it in quarantine', async () => {

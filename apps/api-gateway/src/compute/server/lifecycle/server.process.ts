@@ -185,7 +185,8 @@ export class ServerProcess implements Process {
   private async settleQuota(server: BuildServer): Promise<void> {
     const context = this.context(server, `quota-${server.generation}-${server.attempt}`);
     await this.ports.settleQuota(server, context);
-    await this.send(server, { type: 'confirmQuotaSettled', serverId: server.id }, context);
+    const { id: serverId, generation } = server;
+    await this.send(server, { type: 'confirmQuotaSettled', serverId, generation }, context);
   }
 
   private async dropImages(server: BuildServer): Promise<void> {

@@ -76,21 +76,31 @@ describe('the target of a running server', () => {
 });
 
 describe('the target of a server that is off meanwhile', () => {
-  it('is anywhere but in the pool of its source', () => {
-    expect(coldNeeds(hyperv)).toEqual([]);
-    expect(coldNeeds({ ...vsphere, migration: { ...vsphere.migration, pool: null } })).toEqual([]);
-    expect(wishes(coldNeeds(vsphere))).toEqual(['CUSTOM_VCENTER forbidden']);
-    expect(reason(() => refuseUnfit({ traits: ['CUSTOM_VCENTER'] }, coldNeeds(vsphere)))).toEqual([
+  it('is anywhere but in the pool of its source when it is named', () => {
+    expect(coldNeeds(hyperv, true)).toEqual([]);
+    expect(coldNeeds({ ...vsphere, migration: { ...vsphere.migration, pool: null } }, true)).toEqual([]);
+    expect(wishes(coldNeeds(vsphere, true))).toEqual(['CUSTOM_VCENTER forbidden']);
+    expect(reason(() => refuseUnfit({ traits: ['CUSTOM_VCENTER'] }, coldNeeds(vsphere, true)))).toEqual([
       'invalid',
       expect.stringContaining('in the pool'),
     ]);
     const { migration: _, ...older } = vsphere;
-    expect(wishes(coldNeeds(older))).toEqual(['CUSTOM_HYPERVISOR_VSPHERE forbidden']);
+    expect(wishes(coldNeeds(older, true))).toEqual(['CUSTOM_HYPERVISOR_VSPHERE forbidden']);
+  });
+
+  it('runs the same hypervisor when nobody has named it', () => {
+    expect(wishes(coldNeeds(hyperv, false))).toEqual(['CUSTOM_HYPERVISOR_HYPERV required']);
+    expect(wishes(coldNeeds(vsphere, false))).toEqual([
+      'CUSTOM_HYPERVISOR_VSPHERE required',
+      'CUSTOM_VCENTER forbidden',
+    ]);
+    const { migration: _, ...older } = vsphere;
+    expect(reason(() => coldNeeds(older, false))).toEqual(['invalid', expect.stringContaining('in the pool')]);
   });
 
   it('is told by what the flavor asks for', () => {
     const flavor = { extraSpecs: { 'hw:cpu_policy': 'shared' } } as unknown as Parameters<typeof withNeeds>[0];
-    expect(withNeeds(flavor, coldNeeds(vsphere)).extraSpecs).toEqual({
+    expect(withNeeds(flavor, coldNeeds(vsphere, true)).extraSpecs).toEqual({
       'hw:cpu_policy': 'shared',
       'trait:CUSTOM_VCENTER': 'forbidden',
     });

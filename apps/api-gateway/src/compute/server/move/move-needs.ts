@@ -13,20 +13,22 @@ interface Need {
 }
 
 const required = (trait: string, otherwise: string): Need => ({ trait, wish: 'required', otherwise });
+const hypervisorOf = (backend: Backend) => `CUSTOM_HYPERVISOR_${backend.toUpperCase()}`;
+const sameHypervisor = (own: string) => required(own, 'its hypervisor is another one');
 
 /**
  * Only a host of the same backend can go on with a guest that runs, and only where guests of its source can go.
  * @throws DomainError `invalid` when no host can
  */
 export const liveNeeds = ({ backend, traits, migration: reach }: Told, { disks, mayShare }: Way): Need[] => {
-  const own = `CUSTOM_HYPERVISOR_${backend.toUpperCase()}`;
+  const own = hypervisorOf(backend);
   const copies = reach === undefined || traits.includes(features['liveMigration.copied'].trait);
   const needsStorage = reach !== undefined && (disks === 'shared' || (mayShare === true && !copies));
   if (needsStorage && reach.storage === null)
     throw preCheck('the disks of the server lie on storage that no other host has');
   if (disks === 'copied' && !mayShare && !copies) throw preCheck('its hypervisor does not copy disks');
   return [
-    ...(traits.includes(own) ? [required(own, 'its hypervisor is another one')] : []),
+    ...(traits.includes(own) ? [sameHypervisor(own)] : []),
     required(features.liveMigration.trait, 'it does not take servers that run'),
     ...(reach?.realm ? [required(reach.realm, 'it is not where servers can go to from their host')] : []),
     ...(needsStorage
@@ -38,11 +40,20 @@ export const liveNeeds = ({ backend, traits, migration: reach }: Told, { disks, 
 /** Agents of older releases: a second guest of the same server had no place in their pool. */
 const POOLED: readonly Backend[] = ['xenserver', 'vsphere'];
 
-export const coldNeeds = ({ backend, migration: reach }: Told): Need[] => {
-  const older = POOLED.includes(backend) ? `CUSTOM_HYPERVISOR_${backend.toUpperCase()}` : null;
-  const pool = reach ? reach.pool : older;
+/**
+ * What is on a disk need not start on another hypervisor: a server comes to one only when its operator names the host.
+ * @throws DomainError `invalid` when no host can
+ */
+export const coldNeeds = ({ backend, traits, migration: reach }: Told, isNamed: boolean): Need[] => {
+  const own = hypervisorOf(backend);
+  const pool = reach ? reach.pool : POOLED.includes(backend) ? own : null;
+  const stays = !isNamed && traits.includes(own);
+  if (stays && pool === own) throw preCheck('in the pool that the server is in servers move while they run');
   const otherwise = 'it is in the pool that the server is in, where servers move while they run';
-  return pool === null ? [] : [{ trait: pool, wish: 'forbidden', otherwise }];
+  return [
+    ...(stays ? [sameHypervisor(own)] : []),
+    ...(pool === null ? [] : [{ trait: pool, wish: 'forbidden' as const, otherwise }]),
+  ];
 };
 
 export const withNeeds = (flavor: ReserveRequest['flavor'], needs: readonly Need[]): ReserveRequest['flavor'] => {

@@ -53,7 +53,7 @@ export class ServerMigrator {
     const source = await sourceOf(await this.core.fresh(), row);
     const wanted = (call.since('2.56') && value?.host) || null;
     const here = 'Cannot migrate to the host where the server exists.';
-    const needs = source ? coldNeeds(source) : [];
+    const needs = source ? coldNeeds(source, wanted !== null) : [];
     await this.check(call, row, wanted, `${policy}:migrate:host`, here, needs);
     const command = { type: 'migrate', ...this.asked(call, row, wanted) } as const;
     await this.core.commands.execute(serverAggregate, row.id, command, call.context());

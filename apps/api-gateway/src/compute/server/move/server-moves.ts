@@ -30,11 +30,15 @@ export class ServerMoves {
     private readonly steps: Steps,
   ) {}
 
-  /** A resize stays on its host where there is room; everything else needs another one. */
+  /**
+   * A resize takes its part of the quota now that no other can come between, and stays on its host where there is room;
+   * everything else needs another one.
+   */
   async place(server: BuildServer): Promise<void> {
     const attempt = server.attempt + 1;
     try {
       const { migration, resize } = server;
+      if (resize) await this.ports.takeQuota(server, this.steps.context(server, `quota-${server.generation}`));
       if (!migration || (migration.kind === 'resize' && server.attempt === migration.attempt && resize))
         await this.placeHere(server, attempt);
       else await this.placeElsewhere(server, migration, attempt);
@@ -72,10 +76,12 @@ export class ServerMoves {
     if (!source || (!isLive && !format)) return this.refuse(server, attempt, NOWHERE);
     if (!isLive && hasTpm(server, migration))
       return this.refuse(server, attempt, 'What a TPM keeps cannot be moved while its server is off.');
+    const { requestedHost } = migration;
+    const needs = isLive ? liveNeeds(source, migration) : coldNeeds(source, requestedHost !== null);
     const reply = await this.ports.reserve({
       ...(await this.steps.reservation(server, attempt)),
-      flavor: withNeeds(migration.flavor, isLive ? liveNeeds(source, migration) : coldNeeds(source)),
-      requestedHost: migration.requestedHost,
+      flavor: withNeeds(migration.flavor, needs),
+      requestedHost,
       excludeHosts: [...new Set([...hostsInTheWay(server), ...(await this.ports.strays(serverId))])],
       ...(await this.ports.network(server)),
     });

@@ -168,12 +168,20 @@ describe('resizing', () => {
   it('takes the larger of both flavors out of the quota until it is settled, once', () => {
     expect(sizeHeld(state(...open))).toEqual({ vcpus: 2, memory: 128 });
     expect(sizeHeld(state(...open, asked('Confirm'), confirmed))).toMatchObject({ vcpus: 2, memory: 64 });
-    const settle: ServerCommand = { type: 'confirmQuotaSettled', serverId };
+    const settle: ServerCommand = { type: 'confirmQuotaSettled', serverId, generation: 2 };
     const quotaSettled: ServerEvent = { type: 'ServerQuotaSettled', data: { serverId } };
     given(...open, asked('Confirm'), confirmed)
       .when(settle)
       .then(quotaSettled);
     given(...open, asked('Confirm'), confirmed, quotaSettled)
+      .when(settle)
+      .thenNothing();
+    const again: ServerEvent[] = [
+      ...[...open, asked('Confirm'), confirmed],
+      { type: 'ServerResizeRequested', data: { serverId, generation: 3, flavor } },
+    ];
+    expect(state(...again)).toMatchObject({ quotaDue: false });
+    given(...again, abandoned('no'), failed('no', 'running'))
       .when(settle)
       .thenNothing();
   });

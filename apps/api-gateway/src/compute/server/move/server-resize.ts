@@ -31,7 +31,8 @@ export type ResizeCommand =
       readonly serverId: ServerId;
       readonly asAdmin: boolean;
     }
-  | { readonly type: 'confirmQuotaSettled'; readonly serverId: ServerId };
+  /** The quota holds what the server took at this generation. */
+  | { readonly type: 'confirmQuotaSettled'; readonly serverId: ServerId; readonly generation: number };
 
 const rules = {
   resize: { action: 'resize', from: ['active', 'stopped'], task: [null] },
@@ -75,7 +76,9 @@ export const decideResize = (server: Server, command: ResizeCommand): ServerEven
       return [{ type, data: { serverId, generation } }];
     }
     case 'confirmQuotaSettled':
-      return server.quotaDue ? [{ type: 'ServerQuotaSettled', data: { serverId } }] : [];
+      return server.quotaDue && command.generation === server.generation
+        ? [{ type: 'ServerQuotaSettled', data: { serverId } }]
+        : [];
   }
 };
 
@@ -113,7 +116,8 @@ export const evolveResize = (server: Server, event: ResizeEvent): Server => {
       const { flavor, generation, diskConfig, migrationId } = event.data;
       const resize = { flavor, before: server.flavor, powerOn: server.vmState === 'active' };
       const begun = { ...begin(server, 'resize', migrationId, flavor), generation, resize };
-      return { ...server, ...(diskConfig ? { diskConfig } : {}), ...begun, taskState: 'resize_prep' };
+      // What the last one left to be settled is settled with this one.
+      return { ...server, ...(diskConfig ? { diskConfig } : {}), ...begun, taskState: 'resize_prep', quotaDue: false };
     }
     case 'ServerResizeScheduled': {
       if (!server.resize) return server;

@@ -1,22 +1,22 @@
 import { Injectable } from '@nestjs/common';
-import { cpuPolicyOf, DomainError, type FlavorSnapshot, invalid, type MigrationId } from '@omnivisor/contracts';
+import { cpuPolicyOf, type FlavorSnapshot, invalid, type MigrationId } from '@omnivisor/contracts';
 import type { Call } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { GatewayCore } from '../../../core/gateway-core.js';
 import * as t from '../../common/parameters.js';
 import { ComputeSettings } from '../../compute-ports.js';
-import { defaultQuota, serverAmounts } from '../../quota/defaults.js';
+import { defaultQuota } from '../../quota/defaults.js';
 import { quotaAggregate } from '../../quota/quota.js';
-import { ownerOf } from '../create/server.reservation.js';
+import { quotaFor } from '../create/server.reservation.js';
 import { assertDiskFits, flavorFor } from '../create/server-makings.js';
 import { serverAggregate } from '../lifecycle/server-lifecycle.js';
 import type { ServerRow } from '../view/server.projection.js';
-import { guardResize, sizeHeld } from './server-resize.js';
+import { guardResize } from './server-resize.js';
 
 export const resizeSchema = z.strictObject({ flavorRef: t.flavorRef, 'OS-DCF:diskConfig': t.diskConfig.optional() });
 type Wanted = z.infer<typeof resizeSchema>;
 
-/** Takes the wish for another flavor: checks what can be known now, takes quota, and writes it to the log. */
+/** Takes the wish for another flavor: checks what can be known now, and writes it to the log. */
 @Injectable()
 export class ServerResizer {
   constructor(
@@ -29,39 +29,29 @@ export class ServerResizer {
     const unknown = () => 'Unable to locate requested flavor.';
     const flavor = await flavorFor(call, await this.core.fresh(), wanted.flavorRef, unknown);
     checkFit(row, flavor);
-    const before = serverAmounts(row.flavor);
-    const resize = { flavor, before: row.flavor, powerOn: false };
-    await this.amend(call, row, serverAmounts(sizeHeld({ ...row, resize })), 'quota');
+    await this.checkQuota(row, flavor);
     const diskConfig = wanted['OS-DCF:diskConfig'];
-    try {
-      await this.core.commands.execute(
-        serverAggregate,
-        row.id,
-        {
-          ...{ type: 'resize', serverId: row.id, flavor, asAdmin: call.isAdmin },
-          ...(diskConfig ? { diskConfig } : {}),
-          migrationId: this.core.ids.uuid() as MigrationId,
-        },
-        call.context(),
-      );
-    } catch (error) {
-      // The server changed meanwhile. What is cut off here is put right by the next resize, or goes with the server.
-      if (error instanceof DomainError && error.kind !== 'unavailable')
-        await this.amend(call, row, before, 'quota-back');
-      throw error;
-    }
+    await this.core.commands.execute(
+      serverAggregate,
+      row.id,
+      {
+        ...{ type: 'resize', serverId: row.id, flavor, asAdmin: call.isAdmin },
+        ...(diskConfig ? { diskConfig } : {}),
+        migrationId: this.core.ids.uuid() as MigrationId,
+      },
+      call.context(),
+    );
     return undefined;
   }
 
-  private async amend(
-    call: Call,
-    { projectId, id }: ServerRow,
-    amounts: ReturnType<typeof serverAmounts>,
-    step: string,
-  ): Promise<void> {
-    const defaults = { ...defaultQuota, ...this.settings.quota };
-    const command = { type: 'amend', projectId, owner: ownerOf(id), amounts, defaults } as const;
-    await this.core.commands.execute(quotaAggregate, projectId, command, call.context(step));
+  /**
+   * Nothing is taken yet: of several resizes of a server that are asked for at once, only one comes to be.
+   * @throws DomainError `overQuota`
+   */
+  private async checkQuota(row: ServerRow, flavor: FlavorSnapshot): Promise<void> {
+    const resized = { ...row, resize: { flavor, before: row.flavor, powerOn: false } };
+    const command = { ...quotaFor(resized), defaults: { ...defaultQuota, ...this.settings.quota } };
+    quotaAggregate.decide(command, await this.core.commands.load(quotaAggregate, row.projectId));
   }
 }
 

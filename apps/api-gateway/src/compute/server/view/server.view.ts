@@ -3,6 +3,7 @@ import type { PowerState } from '@omnivisor/contracts';
 import { LRUCache } from 'lru-cache';
 import { isoNaive, isoSeconds, linksOf } from '../../common/paging.js';
 import { View, type ViewField } from '../../common/versions.js';
+import { guestInPlace } from '../state/adopted-guest.js';
 import type { Server } from '../state/server.js';
 import type { ServerRow } from './server.projection.js';
 
@@ -114,13 +115,13 @@ export const addressesOf = (row: ServerRow, extended: boolean): Record<string, R
 const bookmark = (publicUrl: string, collection: string, id: string) => linksOf(publicUrl, collection, id).slice(1);
 
 /** Nova shows none for what was made of no image. */
-const imageOf = ({ image, adoption }: ServerRow, context: ServerViewContext, properties: boolean) =>
-  adoption && image.sha512 === ''
+const imageOf = (row: ServerRow, context: ServerViewContext, properties: boolean) =>
+  guestInPlace(row)
     ? ''
     : {
-        id: image.id,
-        links: bookmark(context.publicUrl, 'images', image.id),
-        ...(properties ? { properties: image.properties } : {}),
+        id: row.image.id,
+        links: bookmark(context.publicUrl, 'images', row.image.id),
+        ...(properties ? { properties: row.image.properties } : {}),
       };
 
 const embeddedFlavor = ({ flavor }: ServerRow, context: ServerViewContext) => ({
