@@ -46,6 +46,7 @@ import {
   ComputeNetworkApi,
   ComputeSecrets,
   ComputeSettings,
+  type PluggedServer,
 } from './compute-ports.js';
 import { flavorAggregate } from './flavor/flavor.js';
 import { LiveAnswers } from './host/live-answers.js';
@@ -91,6 +92,9 @@ class QuietNetwork extends ComputeNetwork {
     this.released.push(`${serverId}/${portId}`);
   }
   async regroup() {}
+  async groupsOf(_: unknown, servers: readonly PluggedServer[]) {
+    return new Map(servers.map(({ id, ports }) => [id, ports ? [GROUP] : []]));
+  }
 }
 
 /** What needs a whole Network is tried with a whole API, not here. */

@@ -16,6 +16,11 @@ export interface GroupName {
   readonly name: string;
 }
 
+export interface PluggedServer {
+  readonly id: string;
+  readonly ports: readonly ServerPort[] | null;
+}
+
 /** What is asked for as another interface of a server. */
 export interface AttachRequest {
   readonly serverId: string;
@@ -62,8 +67,21 @@ export abstract class ComputeNetwork {
   abstract attach(rows: RowReader, server: AttachRequest, context: CommandContext): Promise<ServerPort>;
   /** Deletes a port that was made for the server, gives another back to its owner. Idempotent. */
   abstract release(serverId: string, portId: PortId, context: CommandContext): Promise<void>;
-  /** Gives the ports of a server these security groups. */
-  abstract regroup(serverId: string, groups: readonly SecurityGroupId[], context: CommandContext): Promise<void>;
+  /** The security groups that the ports of servers have, each once, by server. */
+  abstract groupsOf(rows: RowReader, servers: readonly PluggedServer[]): Promise<Map<string, SecurityGroupId[]>>;
+  /**
+   * Gives a security group to every port of a server beside its own ones, or takes it from those that have it. What is
+   * refused changes no port. Doing it twice gives the same, but for what is no longer there to be taken.
+   * @param name or id of the group
+   * @throws DomainError in Nova's words; `conflict` when the host cannot do what a port would ask of it
+   */
+  abstract regroup(
+    rows: RowReader,
+    server: { readonly id: string; readonly projectId: string },
+    change: 'add' | 'remove',
+    name: string,
+    context: CommandContext,
+  ): Promise<void>;
   /** Neutron's status of ports by id. */
   abstract portStates(rows: RowReader, ports: readonly ServerPort[]): Promise<Map<string, string>>;
 }

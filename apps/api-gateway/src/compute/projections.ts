@@ -2,6 +2,7 @@ import type { Projection } from '@omnivisor/eventsourcing';
 import { consoleGrantProjection, consoleRevocationProjection } from './console/console.projection.js';
 import { flavorProjection } from './flavor/flavor.projection.js';
 import { serverActionProjection } from './instance-action/instance-action.projection.js';
+import { serverEndingsProjection } from './instance-action/server-endings.projection.js';
 import { keypairProjection } from './keypair/keypair.projection.js';
 import { serverGroupProjection } from './server-group/server-group.projection.js';
 
@@ -11,6 +12,7 @@ export const computeProjections: readonly Projection[] = [
   keypairProjection,
   serverGroupProjection,
   serverActionProjection,
+  serverEndingsProjection,
   consoleGrantProjection,
   consoleRevocationProjection,
 ] as readonly Projection[];

@@ -3,20 +3,23 @@ import {
   conflict,
   invalid,
   type NetworkNeed,
+  notFound,
   type PortId,
   type RequestedNetwork,
   type SecurityGroupId,
+  type ServerId,
   type ServerPort,
 } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
 import type { GatewayCore } from '../core/gateway-core.js';
 import { step } from '../network/common/context.js';
-import { port } from '../network/port/port.js';
+import { needsOf } from '../network/port/network-needs.js';
+import { type GroupChange, port, regrouped } from '../network/port/port.js';
 import { portTable } from '../network/port/port.projection.js';
 import { ensureDefaultGroup } from '../network/security-group/default-group.js';
 import { type SecurityGroupRow, securityGroupTable } from '../network/security-group/security-group.projection.js';
 import type { ServerPorts } from '../network/server-ports.js';
-import { type AttachRequest, ComputeNetwork } from './compute-ports.js';
+import { type AttachRequest, ComputeNetwork, type PluggedServer } from './compute-ports.js';
 import { hostTable } from './host/host.projection.js';
 
 /** The Compute API's view of our own network part. */
@@ -83,20 +86,42 @@ export class ServerNetwork extends ComputeNetwork {
     return this.ports.releaseOne(serverId, portId, context);
   }
 
-  async regroup(serverId: string, groups: readonly SecurityGroupId[], context: CommandContext): Promise<void> {
-    const rows = await this.core.fresh();
+  async groupsOf(rows: RowReader, servers: readonly PluggedServer[]): Promise<Map<string, SecurityGroupId[]>> {
+    const idsOf = ({ ports }: PluggedServer) => (ports ?? []).map(({ portId }) => portId);
+    const found = await rows.getMany(portTable, servers.flatMap(idsOf));
+    const groupsOf = (server: PluggedServer) =>
+      idsOf(server).flatMap((id) => {
+        const row = found.get(id);
+        return row?.serverId === server.id ? row.attributes.securityGroups : [];
+      });
+    return new Map(servers.map((server) => [server.id, [...new Set(groupsOf(server))]]));
+  }
+
+  async regroup(
+    rows: RowReader,
+    { id, projectId }: { readonly id: string; readonly projectId: string },
+    change: GroupChange,
+    name: string,
+    context: CommandContext,
+  ): Promise<void> {
+    const serverId = id as ServerId;
+    const groups = await this.securityGroups(rows, projectId, [name], step(context, 'default-group'));
+    const securityGroupId = groups[0]!;
     const ports = await rows.find(portTable, { where: { serverId } });
-    for (const { host, projectId, networkId, attributes } of ports)
-      if (host && attributes.portSecurity) {
-        const changed = { projectId, securityGroups: groups, ports: [{ portId: null, networkId }] };
-        await this.checkHost(rows, host.id, await this.ports.needs(rows, changed));
-      }
-    for (const { id } of ports)
+    if (ports.length === 0) throw notFound(`instance_id ${serverId} could not be found as device id on any ports`);
+    const changes = ports
+      .map((row) => ({ row, securityGroups: regrouped(row.attributes, change, securityGroupId) }))
+      .filter(({ row, securityGroups }) => securityGroups.length !== row.securityGroups.length);
+    if (change === 'remove' && changes.length === 0)
+      throw notFound(`Security group ${name} not associated with the instance ${serverId}`);
+    for (const { row, securityGroups } of changes)
+      if (row.host) await this.checkHost(rows, row.host.id, await needsOf(rows, [{ portId: row.id, securityGroups }]));
+    for (const { row } of changes)
       await this.core.commands.execute(
         port,
-        id as PortId,
-        { type: 'change', portId: id as PortId, changes: { securityGroups: [...groups] } },
-        step(context, `${id} groups`),
+        row.id,
+        { type: 'regroup', portId: row.id, serverId, change, securityGroupId },
+        step(context, `${row.id} groups`),
       );
   }
 

@@ -94,7 +94,7 @@ export class ServerPorts {
 
   /**
    * Security groups of a request by name or id. `[]` leaves the choice of the default group to `plug`.
-   * @throws DomainError `invalid` in Nova's words
+   * @throws DomainError `notFound` or `conflict` in Nova's words
    */
   async resolveSecurityGroups(
     rows: RowReader,
@@ -117,7 +117,9 @@ export class ServerPorts {
         );
       if (named[0]) found.add(stateful(named[0]));
       else if (name !== 'default')
-        throw bad('SecurityGroupNotFound', `Security group ${name} not found for project ${projectId}.`);
+        throw new DomainError('notFound', `Security group ${name} not found for project ${projectId}.`, {
+          name: 'SecurityGroupNotFound',
+        });
     }
     return [...found];
   }

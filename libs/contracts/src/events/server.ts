@@ -496,7 +496,7 @@ export const serverEvents = eventSet({
       z.object({ ...server, tags: z.array(z.string()) }),
     ),
     ServerSecurityGroupsChanged: event(
-      'The security groups of the server are now these.',
+      'The security groups of the server are now these. Of older releases: a change is told by the ports.',
       z.object({ ...server, securityGroups: z.array(SecurityGroupId) }),
     ),
     ServerStateReset: event(

@@ -1,6 +1,14 @@
-import type { Instant, RecordedEvent, ServerEvent } from '@omnivisor/contracts';
+import {
+  after,
+  type Instant,
+  type Position,
+  type RecordedEvent,
+  type ServerEvent,
+  seconds,
+} from '@omnivisor/contracts';
 import { type Projection, table } from '@omnivisor/eventsourcing';
 import { isServerEvent } from '../server/view/server.projection.js';
+import type { Ending } from './server-endings.projection.js';
 
 /** One step of an action, on one service or host. */
 export interface ServerActionStep {
@@ -17,6 +25,8 @@ export interface ServerActionStep {
 export interface ServerActionRow {
   readonly serverId: string;
   readonly requestId: string;
+  /** Of the event that began it. */
+  readonly position: Position;
   readonly action: string;
   readonly userId: string | null;
   readonly projectId: string | null;
@@ -28,7 +38,7 @@ export interface ServerActionRow {
 }
 
 /** Keys are `<server>/<request>`. */
-export const serverActionTable = table<ServerActionRow>('server_actions_v1', ['serverId', 'startTime']);
+export const serverActionTable = table<ServerActionRow>('server_actions_v2', ['serverId', 'startTime']);
 export const serverActionKey = (serverId: string, requestId: string) => `${serverId}/${requestId}`;
 
 type Begins = (event: ServerEvent) => string;
@@ -120,6 +130,28 @@ const stepThere = ({ action }: ServerActionRow): string =>
 
 const failed = (row: ServerActionRow): ServerActionRow => ({ ...row, message: 'Error' });
 
+/** What a gateway asks of a guest and settles itself, within this time unless it ended meanwhile. */
+const settledByGateway: ReadonlySet<string> = new Set(['changePassword', 'trigger_crash_dump']);
+const SETTLED_WITHIN = seconds(60);
+
+/**
+ * An action as it is shown: one that the server can no longer end has failed. What its host tells of it later counts all
+ * the same.
+ * @param changedAt when the newest event of the server was recorded
+ */
+export const settledAction = (
+  row: ServerActionRow,
+  endings: readonly Ending[],
+  changedAt: Instant,
+): ServerActionRow => {
+  if (row.action === 'delete' || row.steps.every(({ finishTime }) => finishTime !== null)) return row;
+  const fail = (at: Instant, details: string) => ({ ...failed(close(row, at, details, null)), updatedAt: at });
+  const ending = endings.find(({ position }) => position > row.position);
+  if (ending) return fail(ending.at, ending.details);
+  const late = after(row.startTime, SETTLED_WITHIN);
+  return settledByGateway.has(row.action) && changedAt > late ? fail(late, 'Nobody has heard what came of it.') : row;
+};
+
 const follow = (row: ServerActionRow, event: RecordedEvent & ServerEvent): ServerActionRow => {
   const at = event.recordedAt;
   switch (event.type) {
@@ -193,6 +225,7 @@ export const serverActionProjection: Projection<ServerActionRow> = {
       const begun: ServerActionRow = {
         serverId: event.data.serverId,
         requestId: event.context.requestId,
+        position: event.position,
         action: name,
         userId: user ? actor.userId : null,
         projectId: user ? actor.projectId : null,

@@ -17,7 +17,9 @@ import {
   type ServerActionStep,
   serverActionKey,
   serverActionTable,
+  settledAction,
 } from './instance-action.projection.js';
+import { serverEndingsTable } from './server-endings.projection.js';
 
 const compute = 'compute' as const;
 
@@ -84,9 +86,12 @@ export class InstanceActionsController {
     const before = call.since('2.66') ? timeOf(query, 'changes-before') : undefined;
     if (since && before && before < since)
       throw invalid('The value of changes-since must be less than or equal to changes-before.');
+    const settled = await this.settledOf(rows, server);
     const found = (
       await rows.find(serverActionTable, { where: { serverId: server.id }, orderBy: [['startTime', 'desc']] })
-    ).filter((a) => (!since || a.updatedAt >= since) && (!before || a.updatedAt <= before));
+    )
+      .map(settled)
+      .filter((a) => (!since || a.updatedAt >= since) && (!before || a.updatedAt <= before));
     const page = call.since('2.58') ? pageOf(found, query, (a) => a.requestId) : found;
     return {
       instanceActions: page.map((a) => actionView.render(call.version, a, undefined)),
@@ -106,8 +111,9 @@ export class InstanceActionsController {
       deleted: call.since('2.21'),
     });
     const request = call.params.request!;
-    const action = await rows.get(serverActionTable, serverActionKey(server.id, request));
-    if (!action) throw notFound(`Action ${request.slice(0, 255)} not found`);
+    const found = await rows.get(serverActionTable, serverActionKey(server.id, request));
+    if (!found) throw notFound(`Action ${request.slice(0, 255)} not found`);
+    const action = (await this.settledOf(rows, server))(found);
     const details = call.can('os_compute_api:os-instance-actions:events:details');
     const traceback = call.can('os_compute_api:os-instance-actions:events');
     const context: StepContext = {
@@ -126,6 +132,11 @@ export class InstanceActionsController {
           : {}),
       },
     };
+  }
+
+  private async settledOf(rows: RowReader, { id, updatedAt }: ServerRow) {
+    const endings = (await rows.get(serverEndingsTable, id))?.endings ?? [];
+    return (action: ServerActionRow) => settledAction(action, endings, updatedAt);
   }
 
   private async hostsOf(rows: RowReader, server: ServerRow, action: ServerActionRow): Promise<StepContext['hostOf']> {

@@ -82,6 +82,13 @@ export const vlanIdInUse = (vlan: number, physicalNetwork: string) =>
     'VlanIdInUse',
     `Unable to create the network. The VLAN ${vlan} on physical network ${physicalNetwork} is in use.`,
   );
+/** In Nova's words. */
+export const groupsNotApplicable = () =>
+  error(
+    'invalid',
+    'SecurityGroupCannotBeApplied',
+    'Network requires port_security_enabled and subnet associated in order to apply security groups.',
+  );
 /** Neutron answers 409 to an exceeded quota. */
 export const overQuota = (resources: readonly string[]) =>
   error('conflict', 'OverQuota', `Quota exceeded for resources: [${resources.map((r) => `'${r}'`).join(', ')}].`);

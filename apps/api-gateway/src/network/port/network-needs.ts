@@ -7,9 +7,9 @@ import { type SecurityGroupRow, securityGroupTable } from '../security-group/sec
 import { subnetTable } from '../subnet/subnet.projection.js';
 import { type PortRow, portTable } from './port.projection.js';
 
-/** A port that is there, or one that will be made on a network with these groups. */
+/** A port that is there, maybe with other groups, or one that will be made on a network with these groups. */
 export type NeedyPort =
-  | { readonly portId: PortId | string }
+  | { readonly portId: PortId | string; readonly securityGroups?: readonly string[] }
   | {
       readonly portId: null;
       readonly networkId: string;
@@ -65,7 +65,7 @@ export const needsOf = async (rows: RowReader, wanted: readonly NeedyPort[]): Pr
   const networkIdOf = (port: NeedyPort) =>
     port.portId === null ? port.networkId : (made.get(port.portId)?.networkId ?? '');
   const groupsOf = (port: NeedyPort): readonly string[] =>
-    port.portId === null ? port.securityGroups : (made.get(port.portId)?.securityGroups ?? []);
+    port.securityGroups ?? made.get(port.portId ?? '')?.securityGroups ?? [];
   const networkIds = [...new Set(wanted.map(networkIdOf))];
   const [networks, subnets, groups] = await settled([
     rows.getMany(networkTable, networkIds),

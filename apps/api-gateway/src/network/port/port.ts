@@ -9,10 +9,11 @@ import {
   type PortOutline,
   type ProjectId,
   portEvents,
+  type SecurityGroupId,
   type ServerId,
 } from '@omnivisor/contracts';
 import type { Aggregate } from '@omnivisor/eventsourcing';
-import { portInUse, portNotFound } from '../common/errors.js';
+import { groupsNotApplicable, neutronError, portInUse, portNotFound } from '../common/errors.js';
 import { changesOf, checkRevision, sameTags, type TaggedCommand } from '../common/revision.js';
 
 type Created = EventData<typeof portEvents, 'PortCreated'>;
@@ -34,6 +35,8 @@ export interface Port {
   readonly deleted: boolean;
 }
 
+export type GroupChange = 'add' | 'remove';
+
 export type PortCommand =
   | ({ readonly type: 'create' } & Created)
   | { readonly type: 'abandon'; readonly portId: PortId }
@@ -42,6 +45,14 @@ export type PortCommand =
       readonly portId: PortId;
       readonly changes: Partial<PortAttributes>;
       readonly ifRevision?: number | undefined;
+    }
+  /** One more group for a port of a server, or one less; whatever else it has, it keeps. */
+  | {
+      readonly type: 'regroup';
+      readonly portId: PortId;
+      readonly serverId: ServerId;
+      readonly change: GroupChange;
+      readonly securityGroupId: SecurityGroupId;
     }
   | ({ readonly portId: PortId } & TaggedCommand)
   | {
@@ -85,6 +96,44 @@ export const outlineOf = (port: Port): PortOutline => ({
   hostId: port.host?.id ?? null,
 });
 
+/** @throws DomainError `conflict` for what needs port security on a port without it */
+export const checkSecurity = (
+  a: Pick<PortAttributes, 'portSecurity' | 'securityGroups' | 'allowedAddressPairs'>,
+): void => {
+  if (a.portSecurity) return;
+  if (a.securityGroups.length > 0)
+    throw neutronError(
+      'conflict',
+      'PortSecurityPortHasSecurityGroup',
+      'Port has security group associated. Cannot disable port security or IP address until security group is removed.',
+    );
+  if (a.allowedAddressPairs.length > 0)
+    throw neutronError(
+      'conflict',
+      'AddressPairAndPortSecurityRequired',
+      'Port Security must be enabled in order to have allowed address pairs on a port.',
+    );
+};
+
+/** The groups of a port with one more, or without it. @throws DomainError `invalid` when it cannot have any */
+export const regrouped = (
+  { securityGroups, portSecurity, fixedIps }: PortAttributes,
+  change: GroupChange,
+  group: SecurityGroupId,
+): SecurityGroupId[] => {
+  if (change === 'remove') return securityGroups.filter((id) => id !== group);
+  if (!portSecurity || fixedIps.length === 0) throw groupsNotApplicable();
+  return [...new Set([...securityGroups, group])];
+};
+
+const change = (port: Port, portId: PortId, wanted: Partial<PortAttributes>): PortEvent[] => {
+  const changes = changesOf(port.attributes, wanted);
+  if (!changes) return [];
+  const attributes = { ...port.attributes, ...changes };
+  const after = outlineOf({ ...port, attributes });
+  return [{ type: 'PortChanged', data: { portId, changes, before: outlineOf(port), after } }];
+};
+
 const decide = (command: PortCommand, port: Port): PortEvent[] => {
   const { portId } = command;
   switch (command.type) {
@@ -99,6 +148,7 @@ const decide = (command: PortCommand, port: Port): PortEvent[] => {
     case 'delete':
       if (port.deleted) return [];
       break;
+    case 'regroup':
     case 'detach':
       if (port.deleted || port.serverId !== command.serverId) return [];
       break;
@@ -108,13 +158,14 @@ const decide = (command: PortCommand, port: Port): PortEvent[] => {
   if (port.id === null || port.deleted) throw portNotFound(portId);
   const before = outlineOf(port);
   switch (command.type) {
-    case 'change': {
+    case 'change':
       checkRevision(port.revision, command.ifRevision);
-      const changes = changesOf(port.attributes, command.changes);
-      if (!changes) return [];
-      const after = outlineOf({ ...port, attributes: { ...port.attributes, ...changes } });
-      return [{ type: 'PortChanged', data: { portId, changes, before, after } }];
-    }
+      checkSecurity({ ...port.attributes, ...command.changes });
+      return change(port, portId, command.changes);
+    case 'regroup':
+      return change(port, portId, {
+        securityGroups: regrouped(port.attributes, command.change, command.securityGroupId),
+      });
     case 'tag':
       checkRevision(port.revision, command.ifRevision);
       return sameTags(port.tags, command.tags)

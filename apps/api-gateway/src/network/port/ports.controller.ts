@@ -35,12 +35,12 @@ import {
 } from '../common/attributes.js';
 import { ifRevision, list, owned, permitted, present, show, type View, visible } from '../common/collection.js';
 import { step } from '../common/context.js';
-import { neutronError, portInUse, securityGroupNotFound, statelessGroup } from '../common/errors.js';
+import { portInUse, securityGroupNotFound, statelessGroup } from '../common/errors.js';
 import { checkRevision } from '../common/revision.js';
 import { networkKind } from '../network/network.kind.js';
 import { ensureDefaultGroup } from '../security-group/default-group.js';
 import { securityGroupTable } from '../security-group/security-group.projection.js';
-import { port } from './port.js';
+import { checkSecurity, port } from './port.js';
 import { portKind, portTarget } from './port.kind.js';
 import { type PortRow, portTable } from './port.projection.js';
 import { Ports } from './ports.js';
@@ -128,22 +128,6 @@ const changesIn = (given: View): Partial<PortAttributes> => {
       o.opt_value === null ? [] : [{ name: o.opt_name, value: o.opt_value, version: o.ip_version ?? 4 }],
     );
   return changes as Partial<PortAttributes>;
-};
-
-const checkSecurity = (a: Pick<PortAttributes, 'portSecurity' | 'securityGroups' | 'allowedAddressPairs'>): void => {
-  if (a.portSecurity) return;
-  if (a.securityGroups.length > 0)
-    throw neutronError(
-      'conflict',
-      'PortSecurityPortHasSecurityGroup',
-      'Port has security group associated. Cannot disable port security or IP address until security group is removed.',
-    );
-  if (a.allowedAddressPairs.length > 0)
-    throw neutronError(
-      'conflict',
-      'AddressPairAndPortSecurityRequired',
-      'Port Security must be enabled in order to have allowed address pairs on a port.',
-    );
 };
 
 @Controller()

@@ -1,5 +1,5 @@
 import { Controller } from '@nestjs/common';
-import { conflict, DomainError, notFound, type SecurityGroupId } from '@omnivisor/contracts';
+import { conflict, DomainError } from '@omnivisor/contracts';
 import type { RowReader } from '@omnivisor/eventsourcing';
 import { type Call, Operation, Reply } from '@omnivisor/openstack';
 import { z } from 'zod';
@@ -102,7 +102,7 @@ export class ServerActionsController {
       case 'crashDump':
         return this.crashDump(call, row);
       case 'securityGroup':
-        return this.changeGroups(call, rows, row, run.change, (value as { name: string }).name);
+        return this.network.regroup(rows, row, run.change, (value as { name: string }).name, call.context());
       case 'consoleOutput':
         return ok(await this.consoleOutput(row, (value as { length?: number | null }).length ?? null));
       case 'console': {
@@ -137,26 +137,6 @@ export class ServerActionsController {
       { type: 'delete', serverId: row.id, asAdmin: call.isAdmin, now: this.core.clock.now() },
       call.context(),
     );
-  }
-
-  private async changeGroups(call: Call, rows: RowReader, row: ServerRow, change: 'add' | 'remove', name: string) {
-    const [id] = await this.network.securityGroups(rows, row.projectId, [name], call.context('default-group'));
-    if (id === undefined) throw notFound(`Security group ${name} not found.`);
-    const has = row.securityGroups.includes(id);
-    if (change === 'remove' && !has) {
-      const known = (await this.network.groupNames(rows, [id])).get(id) ?? name;
-      throw notFound(`Security group ${known} is not associated with the instance ${row.id}`);
-    }
-    const securityGroups: SecurityGroupId[] =
-      change === 'add' ? [...new Set([...row.securityGroups, id])] : row.securityGroups.filter((g) => g !== id);
-    await this.core.commands.execute(
-      serverAggregate,
-      row.id,
-      { type: 'setSecurityGroups', serverId: row.id, securityGroups },
-      call.context('groups'),
-    );
-    await this.network.regroup(row.id, securityGroups, call.context('ports'));
-    return undefined;
   }
 
   private async consoleOutput(row: ServerRow, lines: number | null): Promise<{ output: string }> {

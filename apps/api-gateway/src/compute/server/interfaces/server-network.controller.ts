@@ -76,7 +76,8 @@ export class ServerNetworkController {
   async securityGroups(call: Call) {
     const rows = await this.core.fresh();
     const row = await serverOf(call, rows, call.params.id!, 'os_compute_api:os-security-groups:list');
-    return { security_groups: await this.network.groupDetails(rows, row.securityGroups) };
+    const groups = await this.network.groupsOf(rows, [row]);
+    return { security_groups: await this.network.groupDetails(rows, groups.get(row.id) ?? []) };
   }
 
   @Operation({

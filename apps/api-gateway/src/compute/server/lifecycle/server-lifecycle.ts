@@ -5,7 +5,6 @@ import {
   type HostId,
   type Instant,
   type PowerOperation,
-  type SecurityGroupId,
   type ServerEvent,
   type ServerFault,
   type ServerId,
@@ -111,11 +110,6 @@ export type ServerCommand =
       readonly asAdmin: boolean;
     }
   | { readonly type: 'setTags'; readonly serverId: ServerId; readonly tags: readonly string[] }
-  | {
-      readonly type: 'setSecurityGroups';
-      readonly serverId: ServerId;
-      readonly securityGroups: readonly SecurityGroupId[];
-    }
   | AdoptionCommand
   | CrashDumpCommand
   | InterfaceCommand
@@ -440,12 +434,6 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
       return changed(
         { type: 'ServerTagsChanged', data: { serverId: id, tags: [...command.tags] } },
         equal(server.tags, command.tags),
-      );
-    case 'setSecurityGroups':
-      guard(server, id, true);
-      return changed(
-        { type: 'ServerSecurityGroupsChanged', data: { serverId: id, securityGroups: [...command.securityGroups] } },
-        equal(server.securityGroups, command.securityGroups),
       );
     case 'resetState':
       guard(server, id, true);

@@ -120,6 +120,7 @@ export interface Server {
   readonly keyName: string | null;
   readonly publicKey: string | null;
   readonly networks: Request['networks'];
+  /** What its build gives to the ports that it makes; ports have their own groups from then on. */
   readonly securityGroups: readonly SecurityGroupId[];
   readonly metadata: Readonly<Record<string, string>>;
   readonly tags: readonly string[];

@@ -43,16 +43,16 @@ export class ServerPresenter {
       : can('servers:show:host_status:unknown-only')
         ? 'unknown'
         : 'none';
+    const securityGroups = await this.network.groupsOf(rows, servers);
     return {
       publicUrl: call.publicUrl,
       extendedAttributes,
       extraSpecs: can('servers:show:flavor-extra-specs'),
       hostStatus,
       isAdmin: call.isAdmin,
-      groupNames: await withMore(
-        before?.groupNames,
-        servers.flatMap((s) => s.securityGroups),
-        (ids) => this.network.groupNames(rows, ids),
+      securityGroups,
+      groupNames: await withMore(before?.groupNames, [...securityGroups.values()].flat(), (ids) =>
+        this.network.groupNames(rows, ids),
       ),
       hostStates: await withMore(
         before?.hostStates,

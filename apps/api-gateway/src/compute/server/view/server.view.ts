@@ -15,6 +15,8 @@ export interface ServerViewContext {
   readonly extraSpecs: boolean;
   readonly hostStatus: 'all' | 'unknown' | 'none';
   readonly isAdmin: boolean;
+  /** Security groups by server. */
+  readonly securityGroups: ReadonlyMap<string, readonly string[]>;
   readonly groupNames: ReadonlyMap<string, string>;
   readonly hostStates: ReadonlyMap<string, 'UP' | 'DOWN' | 'MAINTENANCE'>;
   /** User data by server, only where the caller may see it. */
@@ -187,8 +189,8 @@ const more: readonly Field[] = [
     '2.1',
     null,
     (r, c) => {
-      const names = r.securityGroups.flatMap((id) => c.groupNames.get(id) ?? []);
-      return names.length > 0 && r.networks !== 'none' ? names.map((name) => ({ name })) : undefined;
+      const names = (c.securityGroups.get(r.id) ?? []).flatMap((id) => c.groupNames.get(id) ?? []);
+      return names.length > 0 ? names.map((name) => ({ name })) : undefined;
     },
   ],
   ['OS-EXT-STS:task_state', '2.1', null, (r) => r.taskState],
