@@ -4,7 +4,9 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ImageContext } from '../core.js';
 import { type ImageRow, imagesTable } from '../image/image.projection.js';
 import { imageAggregate } from '../image/image-lifecycle.js';
+import { ToolFailed } from '../sandbox/sandbox.js';
 import { serviceContext } from '../service-context.js';
+import { StoreFull } from '../store/index.js';
 import { type ImageCloud, settings, startImageCloud } from '../testing/image-cloud.js';
 import type { FormMaker, MadeForm } from './form-maker.js';
 import { FormRoom } from './form-room.js';
@@ -20,27 +22,34 @@ describe('forms of images that are being made', () => {
   let cloud: ImageCloud;
   let forms: ImageForms;
   const failures: string[] = [];
-  /** By image and form: ends its making well. */
-  const under = new Map<string, () => void>();
+  /** By replica, image and form: ends its making, well or with an error. */
+  const under = new Map<string, (error?: Error) => void>();
+  /** What one replica of the service makes; the name comes before its keys in `under`. */
+  const replica = (name = '') => {
+    const context = new ImageContext(cloud.core, cloud.store, { ...settings(), conversions: 1 });
+    const maker = {
+      problem: () => null,
+      make: (row: ImageRow, _: ImageFormat, to: ImageFormat, __: string, signal: AbortSignal) =>
+        new Promise<MadeForm>((resolve, reject) => {
+          const key = `${name}${row.id}/${to}`;
+          const end = (error?: Error) => {
+            under.delete(key);
+            if (error) reject(error);
+            else resolve(made);
+          };
+          under.set(key, end);
+          signal.addEventListener('abort', () => end(new Error('killed')));
+        }),
+    } as unknown as FormMaker;
+    return new ImageForms(context, maker, new FormRoom(context), (where) => failures.push(where));
+  };
   beforeEach(async () => {
     failures.length = 0;
     under.clear();
     clock = new VirtualClock();
     // Its own sweeper knows nothing of what is made here.
     cloud = await startImageCloud({ clock, settings: { standstill: 86_400_000 } });
-    const context = new ImageContext(cloud.core, cloud.store, { ...settings(), conversions: 1 });
-    const maker = {
-      problem: () => null,
-      make: (row: ImageRow, _: ImageFormat, to: ImageFormat, __: string, signal: AbortSignal) =>
-        new Promise<MadeForm>((resolve, reject) => {
-          under.set(`${row.id}/${to}`, () => resolve(made));
-          signal.addEventListener('abort', () => {
-            under.delete(`${row.id}/${to}`);
-            reject(new Error('killed'));
-          });
-        }),
-    } as unknown as FormMaker;
-    forms = new ImageForms(context, maker, new FormRoom(context), (where) => failures.push(where));
+    forms = replica();
     forms.watch();
   });
   afterEach(async () => {
@@ -138,6 +147,32 @@ describe('forms of images that are being made', () => {
     under.get(`${id(1)}/vhdx`)!();
     expect(await forTheHost).toMatchObject({ format: 'vhdx' });
     expect(await forms.ready(row, 'vhdx', patience)).toMatchObject({ format: 'vhdx' });
+  });
+  it.each([
+    ['the store', new StoreFull()],
+    ['qemu-img', new ToolFailed('qemu-img', 'status 1', 'error while writing: No space left on device')],
+  ])('end with 503 where %s finds the disk full, and may be asked for at once', async (_, full) => {
+    const row = await image(1, 'p1');
+    for (const error of [full, full, undefined]) {
+      const waiting = forms.ready(row, 'vhdx', patience);
+      await making(`${id(1)}/vhdx`);
+      under.get(`${id(1)}/vhdx`)!(error);
+      if (error) await expect(waiting).rejects.toMatchObject({ kind: 'unavailable' });
+      else expect(await waiting).toMatchObject({ format: 'vhdx' });
+    }
+  });
+  it('that fail are not tried again for a minute', async () => {
+    const row = await image(1, 'p1');
+    const waiting = forms.ready(row, 'vhdx', patience);
+    await making(`${id(1)}/vhdx`);
+    under.get(`${id(1)}/vhdx`)!(new ToolFailed('qemu-img', 'SIGKILL', ''));
+    for (const told of [waiting, forms.ready(row, 'vhdx', patience)])
+      await expect(told).rejects.toMatchObject({ kind: 'conflict' });
+    await clock.advance(seconds(60));
+    const again = forms.ready(row, 'vhdx', patience);
+    await making(`${id(1)}/vhdx`);
+    under.get(`${id(1)}/vhdx`)!();
+    expect(await again).toMatchObject({ format: 'vhdx' });
   });
   it('end with the service, and are no failure', async () => {
     const row = await image(1, 'p1');

@@ -17,9 +17,8 @@ import { type FormRow, formsTable } from '../image/forms.projection.js';
 import { deletedImagesTable, type ImageRow } from '../image/image.projection.js';
 import { imageAggregate, imageNotFound } from '../image/image-lifecycle.js';
 import { serviceContext } from '../service-context.js';
-import { StoreFull } from '../store/index.js';
 import { type Base, baseOf, compose } from './compositions.js';
-import { failureOf } from './failure.js';
+import { failureOf, isFull } from './failure.js';
 import type { FormMaker } from './form-maker.js';
 import { type FormRoom, noRoom, usersShare } from './form-room.js';
 import { type Asker, Making } from './making.js';
@@ -322,9 +321,9 @@ export class ImageForms {
       const outcome = await core.commands.execute(imageAggregate, row.id, done, context('complete'));
       await core.at(outcome.position);
     } catch (error) {
-      await this.giveUp(row, format, derivationId, error, signal);
-      if (error instanceof StoreFull) throw noRoom(error);
-      if (error instanceof DomainError) throw error;
+      const why = isFull(error) ? noRoom(error) : error;
+      await this.giveUp(row, format, derivationId, why, signal);
+      if (why instanceof DomainError) throw why;
       throw conflict(`The image could not be converted to ${format}: ${failureOf(error)}.`);
     } finally {
       this.active.delete(derivationId);
@@ -365,7 +364,7 @@ export class ImageForms {
     }
   }
 
-  /** One that was told to end did not fail: whoever asks next begins it anew. */
+  /** One that was told to end, or cannot be made just now, did not fail: whoever asks next begins it anew. */
   private async giveUp(
     row: ImageRow,
     format: ImageFormat,
@@ -376,11 +375,12 @@ export class ImageForms {
     const { core, store } = this.context;
     const reason = failureOf(error);
     if (!signal.aborted) this.onError(`conversion of image ${row.id} to ${format}`, error);
+    const passes = signal.aborted || (error instanceof DomainError && error.kind === 'unavailable');
     const about = { imageId: row.id, derivationId, format };
     const { position } = await core.commands.execute(
       imageAggregate,
       row.id,
-      signal.aborted ? { kind: 'dropDerivation', ...about } : { kind: 'failDerivation', ...about, reason },
+      passes ? { kind: 'dropDerivation', ...about } : { kind: 'failDerivation', ...about, reason },
       serviceContext(derivationId, 'fail'),
     );
     await store.remove(derivationId);
