@@ -149,6 +149,33 @@ describe('forms of images that are being made', () => {
     expect(await forms.ready(row, 'vhdx', patience)).toMatchObject({ format: 'vhdx' });
   });
   it.each([
+    ['waits for them there any more', () => clock.advance(seconds(600))],
+    ['works there any more', () => forms.stop()],
+  ])('are begun anew by a replica that waits for another where nobody %s', async (_, ended) => {
+    const row = await image(1, 'p1');
+    await asked(row, 'vhdx', forHost(row));
+    await making(`${id(1)}/vhdx`);
+    const other = replica('other ');
+    const waiting = other.ready(row, 'vhdx', patience, forHost(row));
+    await clock.advance(seconds(1));
+    await ended();
+    await clock.advance(seconds(1));
+    await making(`other ${id(1)}/vhdx`);
+    under.get(`other ${id(1)}/vhdx`)!();
+    expect(await waiting).toMatchObject({ format: 'vhdx' });
+  });
+  it('may be asked for again when they were given up for dead meanwhile', async () => {
+    const row = await image(1, 'p1');
+    const waiting = forms.ready(row, 'vhdx', patience);
+    await making(`${id(1)}/vhdx`);
+    const [{ derivationId }] = (await cloud.log.readStream(`image-${id(1)}`))
+      .filter((e) => e.type === 'ImageDerivationStarted')
+      .map((e) => e.data as { derivationId: string }) as [{ derivationId: string }];
+    await execute(1, 'dead', { kind: 'dropDerivation', derivationId, format: 'vhdx' });
+    under.get(`${id(1)}/vhdx`)!();
+    await expect(waiting).rejects.toMatchObject({ kind: 'unavailable' });
+  });
+  it.each([
     ['the store', new StoreFull()],
     ['qemu-img', new ToolFailed('qemu-img', 'status 1', 'error while writing: No space left on device')],
   ])('end with 503 where %s finds the disk full, and may be asked for at once', async (_, full) => {

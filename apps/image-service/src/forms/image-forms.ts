@@ -6,7 +6,6 @@ import {
   type ImageFormat,
   type Milliseconds,
   ms,
-  notFound,
   type RecordedEvent,
   unavailable,
   unsupported,
@@ -211,17 +210,17 @@ export class ImageForms {
     format: ImageFormat,
     form: FormRow,
     forms: { readonly [F in ImageFormat]?: FormRow },
-  ): ReadyForm | null {
+  ): ReadyForm {
     const facts = { format, size: form.size!, sha256: form.sha256 };
     if (!form.composed) {
       const segments = [{ kind: 'blob', key: form.derivationId, start: 0, length: form.size! }] as const;
       return { ...facts, segments, derivedKeys: [form.derivationId] };
     }
     const under = form.base === null ? null : forms[form.base];
-    if (form.base !== null && under?.state !== 'ready') return null;
+    if (form.base !== null && under?.state !== 'ready') this.gone();
     const base = form.base === null ? this.ownBase(row) : baseFrom(form.base, under!, row);
-    const segments = compose(format, base, identityOf(row));
-    return segments && { ...facts, segments, derivedKeys: under ? [under.derivationId] : [] };
+    const segments = compose(format, base, identityOf(row)) ?? this.gone();
+    return { ...facts, segments, derivedKeys: under ? [under.derivationId] : [] };
   }
 
   private ownBase(row: ImageRow): Base {
@@ -305,20 +304,25 @@ export class ImageForms {
     row: ImageRow,
     format: ImageFormat,
     under: ImageFormat | null,
-    { signal }: Making<ReadyForm>,
+    making: Making<ReadyForm>,
   ): Promise<ReadyForm> {
+    const { signal } = making;
     const { core } = this.context;
     const derivationId = core.ids.uuid();
     const context = (step: string) => serviceContext(derivationId, step);
     const start = { kind: 'startDerivation', imageId: row.id, derivationId, format } as const;
     const { events, position } = await core.commands.execute(imageAggregate, row.id, start, context('start'));
-    if (events.length === 0) return this.fromOthers(row, format, signal);
+    if (events.length === 0)
+      return (await this.fromOthers(row, format, signal)) ?? this.derive(row, format, under, making);
     this.active.add(derivationId);
     await core.at(position);
     try {
       const made = await this.bytesOf(row, format, under, derivationId, signal);
       const done = { kind: 'completeDerivation', imageId: row.id, derivationId, format, base: under, ...made } as const;
-      const outcome = await core.commands.execute(imageAggregate, row.id, done, context('complete'));
+      const outcome = await core.commands.execute(imageAggregate, row.id, done, context('complete')).catch((error) => {
+        if (error instanceof DomainError && error.kind === 'conflict') this.gone(error);
+        throw error;
+      });
       await core.at(outcome.position);
     } catch (error) {
       const why = isFull(error) ? noRoom(error) : error;
@@ -351,13 +355,13 @@ export class ImageForms {
     return { size: sizeOf(segments) as Bytes, sha256: hash.digest('hex'), composed: true };
   }
 
-  /** Another replica makes it: its end is in the log. */
-  private async fromOthers(row: ImageRow, format: ImageFormat, signal: AbortSignal): Promise<ReadyForm> {
+  /** Another replica makes it: its end is in the log. @returns null when it gave up */
+  private async fromOthers(row: ImageRow, format: ImageFormat, signal: AbortSignal): Promise<ReadyForm | null> {
     const { clock } = this.context.core;
     const until = Date.parse(clock.now()) + 2 * limitsFor(row.virtualSize ?? 0, 0).wall;
     for (;;) {
       const form = (await (await this.context.core.fresh()).get(formsTable, row.id))?.forms[format];
-      if (form?.state !== 'running') return (await this.there(row, format)) ?? this.gone();
+      if (form?.state !== 'running') return this.there(row, format);
       if (Date.parse(clock.now()) > until) throw unavailable('The image is being converted. Please try again.');
       await clock.sleep(POLL, signal);
       signal.throwIfAborted();
@@ -391,8 +395,8 @@ export class ImageForms {
     return Date.parse(this.context.core.clock.now()) - Date.parse(form.since);
   }
 
-  private gone(): never {
-    throw notFound('The image or its form went away meanwhile.');
+  private gone(cause?: unknown): never {
+    throw unavailable('The form of the image went away meanwhile. Please try again.', cause);
   }
 }
 
