@@ -164,6 +164,17 @@ describe('forms of images that are being made', () => {
     under.get(`other ${id(1)}/vhdx`)!();
     expect(await waiting).toMatchObject({ format: 'vhdx' });
   });
+  it('that another replica makes take no turn', async () => {
+    const rows = [await image(1, 'p1'), await image(2, 'p2')];
+    await asked(rows[0]!, 'vhdx');
+    await making(`${id(1)}/vhdx`);
+    const other = replica('other ');
+    const both = rows.map((row) => other.ready(row, 'vhdx', patience));
+    await making(`${id(1)}/vhdx`, `other ${id(2)}/vhdx`);
+    for (const end of [...under.values()]) end();
+    await clock.advance(seconds(1));
+    expect(await Promise.all(both)).toMatchObject([{ format: 'vhdx' }, { format: 'vhdx' }]);
+  });
   it('may be asked for again when they were given up for dead meanwhile', async () => {
     const row = await image(1, 'p1');
     const waiting = forms.ready(row, 'vhdx', patience);

@@ -251,17 +251,25 @@ export class ImageForms {
 
   private async make(row: ImageRow, format: ImageFormat, making: Making<ReadyForm>): Promise<ReadyForm> {
     try {
-      const under = this.baseFormat(row, format);
-      // The turn is taken by the conversion alone: what is put together waits for it outside.
-      if (under !== null && !(await this.there(row, under))) await this.makeUnder(row, under, making);
-      return await (under === null && !this.composesOwn(row, format)
-        ? this.turns.take(making.taker, () => this.convert(row, format, making))
-        : this.derive(row, format, under, making));
+      for (;;) {
+        // The turn is taken by the conversion alone: what others make, or is put together, waits outside.
+        const form = (await this.fromOthers(row, format, making.signal)) ?? (await this.makeHere(row, format, making));
+        if (form) return form;
+      }
     } catch (error) {
       if (making.ended) throw making.signal.reason;
       if (!(error instanceof DomainError)) this.onError(`conversion of image ${row.id} to ${format}`, error);
       throw error;
     }
+  }
+
+  /** @returns null when another replica makes it */
+  private async makeHere(row: ImageRow, format: ImageFormat, making: Making<ReadyForm>): Promise<ReadyForm | null> {
+    const under = this.baseFormat(row, format);
+    if (under !== null && !(await this.there(row, under))) await this.makeUnder(row, under, making);
+    return under === null && !this.composesOwn(row, format)
+      ? this.turns.take(making.taker, () => this.convert(row, format, making))
+      : this.derive(row, format, under, making);
   }
 
   private async makeUnder(row: ImageRow, under: ImageFormat, making: Making<ReadyForm>): Promise<void> {
@@ -281,7 +289,7 @@ export class ImageForms {
     }
   }
 
-  private async convert(row: ImageRow, format: ImageFormat, making: Making<ReadyForm>): Promise<ReadyForm> {
+  private async convert(row: ImageRow, format: ImageFormat, making: Making<ReadyForm>): Promise<ReadyForm | null> {
     const giveBack = await this.room.take(row.id, format, storedBound(row, format), making.taker);
     try {
       return await this.derive(row, format, null, making);
@@ -304,16 +312,14 @@ export class ImageForms {
     row: ImageRow,
     format: ImageFormat,
     under: ImageFormat | null,
-    making: Making<ReadyForm>,
-  ): Promise<ReadyForm> {
-    const { signal } = making;
+    { signal }: Making<ReadyForm>,
+  ): Promise<ReadyForm | null> {
     const { core } = this.context;
     const derivationId = core.ids.uuid();
     const context = (step: string) => serviceContext(derivationId, step);
     const start = { kind: 'startDerivation', imageId: row.id, derivationId, format } as const;
     const { events, position } = await core.commands.execute(imageAggregate, row.id, start, context('start'));
-    if (events.length === 0)
-      return (await this.fromOthers(row, format, signal)) ?? this.derive(row, format, under, making);
+    if (events.length === 0) return null;
     this.active.add(derivationId);
     await core.at(position);
     try {
@@ -355,16 +361,16 @@ export class ImageForms {
     return { size: sizeOf(segments) as Bytes, sha256: hash.digest('hex'), composed: true };
   }
 
-  /** Another replica makes it: its end is in the log. @returns null when it gave up */
+  /** Another replica makes it: its end is in the log. @returns null when none does, or it gave up */
   private async fromOthers(row: ImageRow, format: ImageFormat, signal: AbortSignal): Promise<ReadyForm | null> {
     const { clock } = this.context.core;
     const until = Date.parse(clock.now()) + 2 * limitsFor(row.virtualSize ?? 0, 0).wall;
     for (;;) {
+      signal.throwIfAborted();
       const form = (await (await this.context.core.fresh()).get(formsTable, row.id))?.forms[format];
       if (form?.state !== 'running') return this.there(row, format);
       if (Date.parse(clock.now()) > until) throw unavailable('The image is being converted. Please try again.');
       await clock.sleep(POLL, signal);
-      signal.throwIfAborted();
     }
   }
 
