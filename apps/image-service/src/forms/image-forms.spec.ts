@@ -8,6 +8,7 @@ import { ToolFailed } from '../sandbox/sandbox.js';
 import { serviceContext } from '../service-context.js';
 import { StoreFull } from '../store/index.js';
 import { type ImageCloud, settings, startImageCloud } from '../testing/image-cloud.js';
+import { FormCollector } from './form-collector.js';
 import type { FormMaker, MadeForm } from './form-maker.js';
 import { FormRoom } from './form-room.js';
 import { forHost, ImageForms } from './image-forms.js';
@@ -162,6 +163,21 @@ describe('forms of images that are being made', () => {
     await clock.advance(seconds(1));
     await making(`other ${id(1)}/vhdx`);
     under.get(`other ${id(1)}/vhdx`)!();
+    expect(await waiting).toMatchObject({ format: 'vhdx' });
+  });
+  it('are begun anew when the replica that made them died', async () => {
+    const row = await image(1, 'p1');
+    const derivationId = '1b1f5c9e-2a4d-4e8f-8b1c-5d6e7f8a9b01';
+    await execute(1, 'died', { kind: 'startDerivation', derivationId, format: 'vhdx' });
+    const waiting = forms.ready(row, 'vhdx', patience);
+    await clock.advance(seconds(60));
+    const context = new ImageContext(cloud.core, cloud.store, settings());
+    const collector = new FormCollector(context, forms, new FormRoom(context));
+    await collector.collect();
+    await clock.advance(seconds(1));
+    await making(`${id(1)}/vhdx`);
+    await collector.collect();
+    under.get(`${id(1)}/vhdx`)!();
     expect(await waiting).toMatchObject({ format: 'vhdx' });
   });
   it('that another replica makes take no turn', async () => {
