@@ -39,7 +39,7 @@ const settings = z.object({
   OMNIVISOR_IMAGE_IDLE_SECONDS: count.default(60),
   /** Conversions at one time in one process, besides one for hosts, which go first. */
   OMNIVISOR_IMAGE_CONVERSIONS: count.default(1),
-  /** Bytes that derived forms of images may take; 100 GiB when not given. */
+  /** Bytes of derived forms of images that are kept; 100 GiB when not given. */
   OMNIVISOR_IMAGE_FORMS_BYTES: count.default(100 * 1024 ** 3),
   /** Days after which an unused derived form goes. */
   OMNIVISOR_IMAGE_FORMS_DAYS: count.default(7),

@@ -15,7 +15,7 @@ export interface ImageSettings {
   readonly idleTimeout: number;
   /** Conversions at work at one time in this process, besides one for hosts. */
   readonly conversions: number;
-  /** Bytes that derived forms may take; the least recently used go. */
+  /** Bytes of derived forms that are kept; the least recently used go. */
   readonly formsCapacity: number;
   /** Milliseconds after which an unused derived form goes. */
   readonly formsMaxAge: number;

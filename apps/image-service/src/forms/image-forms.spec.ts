@@ -138,8 +138,11 @@ describe('forms of images that are being made', () => {
     under.get(`${id(2)}/vhdx`)!();
     await vi.waitFor(async () => expect(await events(2)).toContain('ImageDerived'));
   });
-  it('of a disk that takes more than the half for users are made for hosts, and users have them then', async () => {
-    const row = await image(1, 'p1', 500 * 1024 * 1024);
+  it.each([
+    ['the half for users', 500 * 1024 * 1024],
+    ['all of the room', 5 * 1024 ** 3],
+  ])('of a disk that takes more than %s are made for hosts, and users have them then', async (_, virtualSize) => {
+    const row = await image(1, 'p1', virtualSize);
     const [problem, exportProblem] = [forms.problem(row, 'vhdx'), forms.exportProblem(row, 'vhdx')];
     expect([problem, exportProblem]).toEqual([null, 'The image is too large to be converted in this cloud.']);
     await expect(forms.ready(row, 'vhdx', patience)).rejects.toMatchObject({ kind: 'unsupported' });

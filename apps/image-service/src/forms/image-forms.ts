@@ -91,7 +91,7 @@ export class ImageForms {
     await Promise.all(all.map((making) => making.settled()));
   }
 
-  /** Why an image cannot be had in a form, for the caller; null when it can. */
+  /** Why an image cannot be had in a form, for the caller; null when it can, if the store's disk has the room. */
   problem(row: ImageRow, format: ImageFormat): string | null {
     const own = formOf(row);
     if (own === null || row.uploadId === null) return 'The image is in a container that nobody looks into.';
@@ -99,18 +99,14 @@ export class ImageForms {
     if (row.virtualSize === null) return 'The size of the disk in the image is not known.';
     const tooLarge = sizeProblem(format, row.virtualSize);
     if (tooLarge !== null) return `The image cannot be converted: ${tooLarge}.`;
-    return this.roomProblem(row, format, this.context.settings.formsCapacity) ?? this.maker.problem(own, format);
+    return this.maker.problem(own, format);
   }
 
   /** Why users cannot have an image in a form that is not there yet: their conversions have a share of the room. */
   exportProblem(row: ImageRow, format: ImageFormat): string | null {
     const problem = this.problem(row, format);
     if (problem !== null || isOriginal(row, format)) return problem;
-    return this.roomProblem(row, format, usersShare(this.context.settings.formsCapacity));
-  }
-
-  private roomProblem(row: ImageRow, format: ImageFormat, room: number): string | null {
-    const tooLarge = storedBound(row, baseOf(format) ?? format) > room;
+    const tooLarge = storedBound(row, baseOf(format) ?? format) > usersShare(this.context.settings.formsCapacity);
     return tooLarge ? 'The image is too large to be converted in this cloud.' : null;
   }
 
