@@ -12,6 +12,7 @@ import {
 } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
 import { sizeProblem } from '../formats/limits.js';
+import { etagOf } from '../image/byte-range.js';
 import { type FormRow, formsTable } from '../image/forms.projection.js';
 import { deletedImagesTable, type ImageRow } from '../image/image.projection.js';
 import { imageAggregate, imageNotFound } from '../image/image-lifecycle.js';
@@ -32,6 +33,8 @@ export interface ReadyForm {
   readonly size: number;
   /** Null for an original that came before it was kept. */
   readonly sha256: string | null;
+  /** Names these bytes: a form that is made anew has others. */
+  readonly etag: string;
   readonly segments: readonly Segment[];
   /** Blobs it lives of besides the original. */
   readonly derivedKeys: readonly string[];
@@ -188,6 +191,7 @@ export class ImageForms {
       format: formOf(row)!,
       size,
       sha256: row.sha256 ?? null,
+      etag: etagOf(row),
       segments: [{ kind: 'blob', key: row.uploadId!, start: 0, length: size }],
       derivedKeys: [],
     };
@@ -207,7 +211,7 @@ export class ImageForms {
     form: FormRow,
     forms: { readonly [F in ImageFormat]?: FormRow },
   ): ReadyForm {
-    const facts = { format, size: form.size!, sha256: form.sha256 };
+    const facts = { format, size: form.size!, sha256: form.sha256, etag: `"sha256:${form.sha256}"` };
     if (!form.composed) {
       const segments = [{ kind: 'blob', key: form.derivationId, start: 0, length: form.size! }] as const;
       return { ...facts, segments, derivedKeys: [form.derivationId] };
