@@ -4,6 +4,7 @@ import { VirtualClock } from '@omnivisor/platform/testing';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ImageContext } from '../core.js';
 import { serviceContext } from '../service-context.js';
+import { MemoryImageStore } from '../store/index.js';
 import { type ImageCloud, settings, startImageCloud } from '../testing/image-cloud.js';
 import { type ImageRow, imagesTable } from './image.projection.js';
 import { imageAggregate } from './image-lifecycle.js';
@@ -15,7 +16,8 @@ describe('bytes that are taken in', () => {
   let uploads: ImageUploads;
   beforeEach(async () => {
     clock = new VirtualClock();
-    cloud = await startImageCloud({ clock });
+    const store = new MemoryImageStore(Number.POSITIVE_INFINITY, () => Date.parse(clock.now()));
+    cloud = await startImageCloud({ clock, store });
     uploads = new ImageUploads(new ImageContext(cloud.core, cloud.store, { ...settings(), maxUploads: 4 }));
   });
   afterEach(() => cloud.stop());
@@ -75,6 +77,38 @@ describe('bytes that are taken in', () => {
     }
     await Promise.all(all);
   });
+  it.each(['web-download', 'glance-direct'] as const)(
+    'wait for their turn by %s longer than other replicas wait for dead ones',
+    async (method) => {
+      const bodies = [1, 2].map(() => new PassThrough());
+      const slow = bodies.map((body) => receive('p1', body));
+      const row = await image('p1');
+      const uploadId = '0b1f5c9e-2a4d-4e8f-8b1c-5d6e7f8a9b01';
+      const step = (name: string) => serviceContext(row.id, name);
+      if (method === 'glance-direct')
+        await uploads.stage({ ...row, owner: 'p2' }, bytes(), undefined, (name) => step(`stage-${name}`));
+      const start = {
+        kind: 'startImport',
+        imageId: row.id,
+        taskId: uploadId,
+        method,
+        uploadId,
+        source: null,
+        owner: 'p1',
+      } as const;
+      const { state } = await cloud.core.commands.execute(imageAggregate, row.id, start, step('import'));
+      const open = method === 'web-download' ? async () => bytes() : null;
+      const done = uploads.import(row, state!.uploadId!, open, step);
+      for (let minutes = 0; minutes < 5; minutes++) {
+        for (const body of bodies) body.write(Buffer.alloc(1024 * 1024));
+        await clock.advance(seconds(59));
+        await cloud.sweeper.sweep();
+      }
+      await end(bodies, slow);
+      await done;
+      expect((await (await cloud.core.fresh()).get(imagesTable, row.id))?.status).toBe('active');
+    },
+  );
   it("that are nobody's, as disks on their way between hosts, have all turns", async () => {
     const bodies = [1, 2, 3, 4].map(() => new PassThrough());
     const works = bodies.map((body) => receive(null, body));

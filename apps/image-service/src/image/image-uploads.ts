@@ -118,26 +118,45 @@ export class ImageUploads {
     step: (name: string) => CommandContext,
   ): Promise<void> {
     this.active.add(uploadId);
+    const stop = this.showAlive(uploadId);
+    let writer: ImageWriter | undefined;
     try {
-      await this.turns.take(takerOf(image), () => this.importNow(image, uploadId, open, step));
+      writer = open ? await this.context.store.begin(uploadId) : undefined;
+      await this.turns.take(takerOf(image), () => this.importNow(image, uploadId, writer, open, step));
+    } catch (error) {
+      await writer?.abort();
+      throw error;
     } finally {
+      stop();
       this.active.delete(uploadId);
     }
+  }
+
+  /** By the time of its blob other replicas see that an import is alive, which waits, or only reads. @returns ends it */
+  private showAlive(uploadId: string): () => void {
+    const { core, store, settings } = this.context;
+    const next = (): (() => void) =>
+      core.clock.after(settings.idleTimeout as Milliseconds, () => {
+        // Where that cannot be, the import itself tells why.
+        store.touch(uploadId).catch(() => {});
+        cancel = next();
+      });
+    let cancel = next();
+    return () => cancel();
   }
 
   private async importNow(
     image: ImageRow,
     uploadId: string,
+    writer: ImageWriter | undefined,
     open: (() => Promise<Readable>) | null,
     step: (name: string) => CommandContext,
   ): Promise<void> {
     const { core, store, settings } = this.context;
     const most = settings.maxImageSize;
-    let writer: ImageWriter | undefined;
     let body: Readable | undefined;
     let staged: FileHandle | null = null;
     try {
-      writer = open ? await store.begin(uploadId) : undefined;
       body = open ? await open() : await store.read(uploadId);
       staged = open ? null : await store.openFile(uploadId);
       const file = writer ? writer.file : (staged ?? undefined);
