@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import { type Bytes, type ImageFormat, type ImageId, ms, seconds } from '@omnivisor/contracts';
 import { VirtualClock } from '@omnivisor/platform/testing';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -6,7 +7,7 @@ import { type ImageRow, imagesTable } from '../image/image.projection.js';
 import { imageAggregate } from '../image/image-lifecycle.js';
 import { ToolFailed } from '../sandbox/sandbox.js';
 import { serviceContext } from '../service-context.js';
-import { StoreFull } from '../store/index.js';
+import { MemoryImageStore, StoreFull } from '../store/index.js';
 import { type ImageCloud, settings, startImageCloud } from '../testing/image-cloud.js';
 import { FormCollector } from './form-collector.js';
 import type { FormMaker, MadeForm } from './form-maker.js';
@@ -49,7 +50,8 @@ describe('forms of images that are being made', () => {
     under.clear();
     clock = new VirtualClock();
     // Its own sweeper knows nothing of what is made here.
-    cloud = await startImageCloud({ clock, settings: { standstill: 86_400_000 } });
+    const store = new MemoryImageStore(Number.POSITIVE_INFINITY, () => Date.parse(clock.now()));
+    cloud = await startImageCloud({ clock, store, settings: { standstill: 86_400_000 } });
     forms = replica();
     forms.watch();
   });
@@ -75,6 +77,10 @@ describe('forms of images that are being made', () => {
     const bytes = { size: 5, checksum: 'm', sha512: 's', sha256: 'h', virtualSize, detectedFormat: 'raw' };
     await execute(n, 'upload', { kind: 'completeUpload', uploadId: id(n), ...bytes, format: 'raw' });
     return (await (await cloud.core.fresh()).get(imagesTable, id(n)))!;
+  };
+  const collectorOf = (of: ImageForms) => {
+    const context = new ImageContext(cloud.core, cloud.store, settings());
+    return new FormCollector(context, of, new FormRoom(context));
   };
   /** Asks, and goes away. */
   const asked = async (row: ImageRow, format: ImageFormat, asker?: Asker) => {
@@ -174,14 +180,29 @@ describe('forms of images that are being made', () => {
     await execute(1, 'died', { kind: 'startDerivation', derivationId, format: 'vhdx' });
     const waiting = forms.ready(row, 'vhdx', patience);
     await clock.advance(seconds(60));
-    const context = new ImageContext(cloud.core, cloud.store, settings());
-    const collector = new FormCollector(context, forms, new FormRoom(context));
+    const collector = collectorOf(forms);
     await collector.collect();
     await clock.advance(seconds(1));
     await making(`${id(1)}/vhdx`);
     await collector.collect();
     under.get(`${id(1)}/vhdx`)!();
     expect(await waiting).toMatchObject({ format: 'vhdx' });
+  });
+  it('are put together for longer than other replicas wait for dead ones', async () => {
+    const row = await image(1, 'p1');
+    const collector = collectorOf(replica('other '));
+    vi.spyOn(cloud.store, 'read').mockImplementation(async () =>
+      Readable.from(
+        (async function* () {
+          for (let i = 0; i < 5; i++) {
+            await clock.advance(seconds(30));
+            yield Buffer.alloc(1);
+            await collector.collect();
+          }
+        })(),
+      ),
+    );
+    expect(await forms.ready(row, 'vhd-fixed', patience)).toMatchObject({ format: 'vhd-fixed' });
   });
   it('that another replica makes take no turn', async () => {
     const rows = [await image(1, 'p1'), await image(2, 'p2')];
