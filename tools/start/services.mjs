@@ -24,7 +24,8 @@ export const PASSED = new RegExp(
   `^OMNIVISOR_(?:${[
     ...['PATIENCE', 'PROFILE', 'TRUSTED_PROXIES', 'LIMIT_\\w+', 'DRAIN_SECONDS', 'CONSOLE_ORIGINS'],
     ...['CADF', 'NOTIFICATIONS', 'SEALING_KEY_DAYS', 'CHECKPOINT_\\w+'],
-    ...['IMAGE_MAX_\\w+', 'IMAGE_IDLE_SECONDS', 'IMAGE_CONVERSIONS', 'IMAGE_FORMS_\\w+', 'IMPORT_\\w+'],
+    ...['IMAGE_MAX_\\w+', 'IMAGE_IDLE_SECONDS', 'IMAGE_MIN_RATE', 'IMAGE_CONVERSIONS'],
+    ...['IMAGE_FORMS_\\w+', 'IMPORT_\\w+'],
     '\\w+_(?:ALLOCATION_RATIO|WEIGHT_MULTIPLIER)',
   ].join('|')})$`,
 );

@@ -144,6 +144,7 @@ describe('what services are told of the environment', () => {
     'SEALING_KEY_DAYS',
     'LIMIT_LOGINS',
     'IMAGE_FORMS_DAYS',
+    'IMAGE_MIN_RATE',
     'IMPORT_PORTS',
   ])('has OMNIVISOR_%s', (name) => expect(PASSED.test(`OMNIVISOR_${name}`)).toBe(true));
 

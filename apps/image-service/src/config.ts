@@ -30,16 +30,18 @@ const settings = z.object({
   OMNIVISOR_IMAGE_HMAC_KEY_FILE: z.string(),
   /** The largest image in bytes; 1 TiB when not given. */
   OMNIVISOR_IMAGE_MAX_BYTES: count.default(1024 ** 4),
-  /** Uploads at one time in one process. */
+  /** Uploads and imports at one time in one process, at most a half of them of one project. */
   OMNIVISOR_IMAGE_MAX_UPLOADS: count.default(16),
   /** Uploads that a project begins, and lists that it asks for, in a minute; 0 for any number. */
   OMNIVISOR_LIMIT_UPLOADS: count.default(600),
   OMNIVISOR_LIMIT_LISTS: count.default(60_000),
   /** Seconds an upload may stand still. */
   OMNIVISOR_IMAGE_IDLE_SECONDS: count.default(60),
+  /** Bytes a second below which an upload or import is given up; 0 for none. */
+  OMNIVISOR_IMAGE_MIN_RATE: count.default(16 * 1024),
   /** Conversions at one time in one process, besides one for hosts, which go first. */
   OMNIVISOR_IMAGE_CONVERSIONS: count.default(1),
-  /** Bytes that derived forms of images may take; 100 GiB when not given. */
+  /** Bytes of derived forms of images that are kept; 100 GiB when not given. */
   OMNIVISOR_IMAGE_FORMS_BYTES: count.default(100 * 1024 ** 3),
   /** Days after which an unused derived form goes. */
   OMNIVISOR_IMAGE_FORMS_DAYS: count.default(7),

@@ -9,13 +9,15 @@ export class ImageCore extends AppCore<Clock, Bus, Ids> {}
 export interface ImageSettings {
   /** The largest image in bytes. */
   readonly maxImageSize: number;
-  /** Uploads at work at one time in this process; more are answered 503. */
+  /** Uploads and imports at work at one time in this process, a half of them of one project: more are answered 503, or wait. */
   readonly maxUploads: number;
   /** Milliseconds an upload may stand still. */
   readonly idleTimeout: number;
+  /** Bytes a second that an upload or import brings at least, but for `idleTimeout`; 0 for any. */
+  readonly leastRate: number;
   /** Conversions at work at one time in this process, besides one for hosts. */
   readonly conversions: number;
-  /** Bytes that derived forms may take; the least recently used go. */
+  /** Bytes of derived forms that are kept; the least recently used go. */
   readonly formsCapacity: number;
   /** Milliseconds after which an unused derived form goes. */
   readonly formsMaxAge: number;

@@ -190,6 +190,10 @@ describe('image data', () => {
     expect(await part('bytes=10-')).toEqual([416, '', 'bytes */10']);
     expect(await part('nonsense')).toEqual([416, '', 'bytes */10']);
     expect((await part('bytes=0-1,3-4'))[0]).toBe(400);
+    const of = (etag: string) =>
+      call('GET', `/images/${id}/file`, { headers: { range: 'bytes=2-4', 'if-range': etag } });
+    expect((await of(String(whole.headers.etag))).text).toBe('234');
+    for (const other of ['"other"', 'Mon, 02 Mar 2026 10:00:00 GMT']) expect((await of(other)).text).toBe('0123456789');
   });
   it('must be octets, have formats, and come once', async () => {
     const { id } = await create();

@@ -18,7 +18,7 @@ describe('an upload over HTTP', () => {
     folder = await mkdtemp(join(tmpdir(), 'image-upload-'));
     cloud = await startImageCloud({
       store: await FileImageStore.open(folder),
-      settings: { maxImageSize: 2 ** 40, idleTimeout: 1_000, maxUploads: 2 },
+      settings: { maxImageSize: 2 ** 40, idleTimeout: 1_000, maxUploads: 4 },
     });
     port = await cloud.app.listen(0, '127.0.0.1');
   });

@@ -68,6 +68,7 @@ const service = await startImageService({
     maxImageSize: config.OMNIVISOR_IMAGE_MAX_BYTES,
     maxUploads: config.OMNIVISOR_IMAGE_MAX_UPLOADS,
     idleTimeout: config.OMNIVISOR_IMAGE_IDLE_SECONDS * 1_000,
+    leastRate: config.OMNIVISOR_IMAGE_MIN_RATE,
     conversions: config.OMNIVISOR_IMAGE_CONVERSIONS,
     formsCapacity: config.OMNIVISOR_IMAGE_FORMS_BYTES,
     formsMaxAge: config.OMNIVISOR_IMAGE_FORMS_DAYS * 86_400_000,

@@ -2,14 +2,24 @@ import { conflict } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
 import { Unreadable } from '../guest/disk.js';
 import { ToolFailed } from '../sandbox/sandbox.js';
-import { failureOf } from './failure.js';
+import { StoreFull } from '../store/index.js';
+import { failureOf, isFull } from './failure.js';
+
+describe('a full disk', () => {
+  it.each([
+    [true, new StoreFull()],
+    [true, new ToolFailed('qemu-img', 'status 1', 'error while writing at byte 9: No space left on device')],
+    [true, new ToolFailed('qemu-img', 'status 1', 'error while writing at byte 9: Disk quota exceeded')],
+    [false, new ToolFailed('qemu-img', 'status 1', 'error while writing at byte 9: File too large')],
+    [false, conflict('It is gone.')],
+  ])('is told (%s) of %s', (full, error) => expect(isFull(error)).toBe(full));
+});
 
 describe('why a conversion failed', () => {
   it.each([
     ['SIGKILL', '', 'it took longer than it may'],
     ['SIGXFSZ', '', 'the result became larger than it may'],
     ['status 1', 'error while writing at byte 0: File too large', 'the result became larger than it may'],
-    ['status 1', 'error while writing: No space left on device', 'the disk of the image store is full'],
     ['status 1', 'Cannot allocate memory', 'it took more memory than it may'],
     [
       'status 1',

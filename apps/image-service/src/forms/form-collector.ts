@@ -22,7 +22,7 @@ export class FormCollector {
     await this.room.collect();
   }
 
-  /** Ends conversions of replicas that died. */
+  /** Ends conversions of replicas that died: whoever waits begins them anew. */
   private async endStanding(): Promise<void> {
     const { core, store, settings } = this.context;
     const rows = await (await core.fresh()).find(formsTable, { where: { running: true }, limit: BATCH });
@@ -39,10 +39,8 @@ export class FormCollector {
       const last = Math.max(written.get(form.derivationId) ?? 0, Date.parse(form.since));
       if (now - last < settings.standstill) continue;
       const { derivationId } = form;
-      const command = {
-        ...({ kind: 'failDerivation', imageId: row.imageId, reason: 'the conversion was interrupted' } as const),
-        ...{ derivationId, format: format as ImageFormat },
-      };
+      const about = { imageId: row.imageId, derivationId, format: format as ImageFormat };
+      const command = { kind: 'dropDerivation', ...about } as const;
       await core.commands.execute(imageAggregate, row.imageId, command, serviceContext(derivationId, 'sweep'));
       await store.remove(derivationId);
     }

@@ -1,4 +1,5 @@
-import type { ImageFormat, ImageId } from '@omnivisor/contracts';
+import { type ImageFormat, type ImageId, seconds } from '@omnivisor/contracts';
+import { VirtualClock } from '@omnivisor/platform/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ImageContext } from '../core.js';
 import { imageAggregate } from '../image/image-lifecycle.js';
@@ -16,9 +17,11 @@ const id = (n: number) => `7e3c5d0a-6c39-4c68-9a0e-3d8f6f1b9a0${n}` as ImageId;
 describe('room for derived forms', () => {
   let cloud: ImageCloud;
   let store: MemoryImageStore;
+  let clock: VirtualClock;
   beforeEach(async () => {
     store = new MemoryImageStore(4 * GIB);
-    cloud = await startImageCloud({ store });
+    clock = new VirtualClock();
+    cloud = await startImageCloud({ store, clock });
   });
   afterEach(() => cloud.stop());
 
@@ -93,6 +96,16 @@ describe('room for derived forms', () => {
     await expect(room(100 * GIB).take(id(2), 'qcow2', 5 * GIB, host)).rejects.toThrow(
       /no room to convert the image now/,
     );
+  });
+  it('is given back by a form that takes more than there is for all when nobody has asked for it for a while', async () => {
+    await image(1, 5 * GIB, 'vhdx', 3 * GIB);
+    const tight = room(2 * GIB);
+    await clock.advance(seconds(540));
+    await tight.collect();
+    expect(await states(1)).not.toContain('ImageDerivationDropped');
+    await clock.advance(seconds(60));
+    await tight.collect();
+    expect(await states(1)).toContain('ImageDerivationDropped');
   });
   it('that cannot be had costs nobody the forms that are there', async () => {
     await image(1, GIB, 'vhdx', GIB);

@@ -1,4 +1,4 @@
-import { type ImageFormat, type ImageId, unavailable } from '@omnivisor/contracts';
+import { type ImageFormat, type ImageId, seconds, unavailable } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
 import { type FormsRow, formsTable } from '../image/forms.projection.js';
 import { imagesTable } from '../image/image.projection.js';
@@ -8,6 +8,8 @@ import { storedBound } from './stored-form.js';
 import type { Taker } from './turns.js';
 
 const BATCH = 500;
+/** Whoever waited for a form has come for it by then. One for a host may be larger than all that are to be kept. */
+const JUST_USED = seconds(600);
 
 interface Kept {
   readonly row: FormsRow;
@@ -84,8 +86,9 @@ export class FormRoom {
     }
     const now = Date.parse(core.clock.now());
     for (const one of [...kept].sort((a, b) => a.usedAt - b.usedAt)) {
-      const old = now - one.usedAt > settings.formsMaxAge;
-      if (!old && total <= settings.formsCapacity && lacking <= 0) break;
+      const unused = now - one.usedAt;
+      const fits = total <= settings.formsCapacity || (wanted === 0 && unused < JUST_USED);
+      if (unused <= settings.formsMaxAge && fits && lacking <= 0) break;
       await this.drop(one);
       total -= one.size;
       lacking -= one.size;

@@ -6,20 +6,19 @@ import {
   type ImageFormat,
   type Milliseconds,
   ms,
-  notFound,
   type RecordedEvent,
   unavailable,
   unsupported,
 } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
 import { sizeProblem } from '../formats/limits.js';
+import { etagOf } from '../image/byte-range.js';
 import { type FormRow, formsTable } from '../image/forms.projection.js';
 import { deletedImagesTable, type ImageRow } from '../image/image.projection.js';
 import { imageAggregate, imageNotFound } from '../image/image-lifecycle.js';
 import { serviceContext } from '../service-context.js';
-import { StoreFull } from '../store/index.js';
 import { type Base, baseOf, compose } from './compositions.js';
-import { failureOf } from './failure.js';
+import { failureOf, isFull } from './failure.js';
 import type { FormMaker } from './form-maker.js';
 import { type FormRoom, noRoom, usersShare } from './form-room.js';
 import { type Asker, Making } from './making.js';
@@ -34,6 +33,8 @@ export interface ReadyForm {
   readonly size: number;
   /** Null for an original that came before it was kept. */
   readonly sha256: string | null;
+  /** Names these bytes: a form that is made anew has others. */
+  readonly etag: string;
   readonly segments: readonly Segment[];
   /** Blobs it lives of besides the original. */
   readonly derivedKeys: readonly string[];
@@ -93,7 +94,7 @@ export class ImageForms {
     await Promise.all(all.map((making) => making.settled()));
   }
 
-  /** Why an image cannot be had in a form, for the caller; null when it can. */
+  /** Why an image cannot be had in a form, for the caller; null when it can, if the store's disk has the room. */
   problem(row: ImageRow, format: ImageFormat): string | null {
     const own = formOf(row);
     if (own === null || row.uploadId === null) return 'The image is in a container that nobody looks into.';
@@ -101,18 +102,14 @@ export class ImageForms {
     if (row.virtualSize === null) return 'The size of the disk in the image is not known.';
     const tooLarge = sizeProblem(format, row.virtualSize);
     if (tooLarge !== null) return `The image cannot be converted: ${tooLarge}.`;
-    return this.roomProblem(row, format, this.context.settings.formsCapacity) ?? this.maker.problem(own, format);
+    return this.maker.problem(own, format);
   }
 
   /** Why users cannot have an image in a form that is not there yet: their conversions have a share of the room. */
   exportProblem(row: ImageRow, format: ImageFormat): string | null {
     const problem = this.problem(row, format);
     if (problem !== null || isOriginal(row, format)) return problem;
-    return this.roomProblem(row, format, usersShare(this.context.settings.formsCapacity));
-  }
-
-  private roomProblem(row: ImageRow, format: ImageFormat, room: number): string | null {
-    const tooLarge = storedBound(row, baseOf(format) ?? format) > room;
+    const tooLarge = storedBound(row, baseOf(format) ?? format) > usersShare(this.context.settings.formsCapacity);
     return tooLarge ? 'The image is too large to be converted in this cloud.' : null;
   }
 
@@ -194,6 +191,7 @@ export class ImageForms {
       format: formOf(row)!,
       size,
       sha256: row.sha256 ?? null,
+      etag: etagOf(row),
       segments: [{ kind: 'blob', key: row.uploadId!, start: 0, length: size }],
       derivedKeys: [],
     };
@@ -212,17 +210,17 @@ export class ImageForms {
     format: ImageFormat,
     form: FormRow,
     forms: { readonly [F in ImageFormat]?: FormRow },
-  ): ReadyForm | null {
-    const facts = { format, size: form.size!, sha256: form.sha256 };
+  ): ReadyForm {
+    const facts = { format, size: form.size!, sha256: form.sha256, etag: `"sha256:${form.sha256}"` };
     if (!form.composed) {
       const segments = [{ kind: 'blob', key: form.derivationId, start: 0, length: form.size! }] as const;
       return { ...facts, segments, derivedKeys: [form.derivationId] };
     }
     const under = form.base === null ? null : forms[form.base];
-    if (form.base !== null && under?.state !== 'ready') return null;
+    if (form.base !== null && under?.state !== 'ready') this.gone();
     const base = form.base === null ? this.ownBase(row) : baseFrom(form.base, under!, row);
-    const segments = compose(format, base, identityOf(row));
-    return segments && { ...facts, segments, derivedKeys: under ? [under.derivationId] : [] };
+    const segments = compose(format, base, identityOf(row)) ?? this.gone();
+    return { ...facts, segments, derivedKeys: under ? [under.derivationId] : [] };
   }
 
   private ownBase(row: ImageRow): Base {
@@ -253,17 +251,25 @@ export class ImageForms {
 
   private async make(row: ImageRow, format: ImageFormat, making: Making<ReadyForm>): Promise<ReadyForm> {
     try {
-      const under = this.baseFormat(row, format);
-      // The turn is taken by the conversion alone: what is put together waits for it outside.
-      if (under !== null && !(await this.there(row, under))) await this.makeUnder(row, under, making);
-      return await (under === null && !this.composesOwn(row, format)
-        ? this.turns.take(making.taker, () => this.convert(row, format, making))
-        : this.derive(row, format, under, making));
+      for (;;) {
+        // The turn is taken by the conversion alone: what others make, or is put together, waits outside.
+        const form = (await this.fromOthers(row, format, making.signal)) ?? (await this.makeHere(row, format, making));
+        if (form) return form;
+      }
     } catch (error) {
       if (making.ended) throw making.signal.reason;
       if (!(error instanceof DomainError)) this.onError(`conversion of image ${row.id} to ${format}`, error);
       throw error;
     }
+  }
+
+  /** @returns null when another replica makes it */
+  private async makeHere(row: ImageRow, format: ImageFormat, making: Making<ReadyForm>): Promise<ReadyForm | null> {
+    const under = this.baseFormat(row, format);
+    if (under !== null && !(await this.there(row, under))) await this.makeUnder(row, under, making);
+    return under === null && !this.composesOwn(row, format)
+      ? this.turns.take(making.taker, () => this.convert(row, format, making))
+      : this.derive(row, format, under, making);
   }
 
   private async makeUnder(row: ImageRow, under: ImageFormat, making: Making<ReadyForm>): Promise<void> {
@@ -283,7 +289,7 @@ export class ImageForms {
     }
   }
 
-  private async convert(row: ImageRow, format: ImageFormat, making: Making<ReadyForm>): Promise<ReadyForm> {
+  private async convert(row: ImageRow, format: ImageFormat, making: Making<ReadyForm>): Promise<ReadyForm | null> {
     const giveBack = await this.room.take(row.id, format, storedBound(row, format), making.taker);
     try {
       return await this.derive(row, format, null, making);
@@ -307,24 +313,27 @@ export class ImageForms {
     format: ImageFormat,
     under: ImageFormat | null,
     { signal }: Making<ReadyForm>,
-  ): Promise<ReadyForm> {
+  ): Promise<ReadyForm | null> {
     const { core } = this.context;
     const derivationId = core.ids.uuid();
     const context = (step: string) => serviceContext(derivationId, step);
     const start = { kind: 'startDerivation', imageId: row.id, derivationId, format } as const;
     const { events, position } = await core.commands.execute(imageAggregate, row.id, start, context('start'));
-    if (events.length === 0) return this.fromOthers(row, format, signal);
+    if (events.length === 0) return null;
     this.active.add(derivationId);
     await core.at(position);
     try {
       const made = await this.bytesOf(row, format, under, derivationId, signal);
       const done = { kind: 'completeDerivation', imageId: row.id, derivationId, format, base: under, ...made } as const;
-      const outcome = await core.commands.execute(imageAggregate, row.id, done, context('complete'));
+      const outcome = await core.commands.execute(imageAggregate, row.id, done, context('complete')).catch((error) => {
+        if (error instanceof DomainError && error.kind === 'conflict') this.gone(error);
+        throw error;
+      });
       await core.at(outcome.position);
     } catch (error) {
-      await this.giveUp(row, format, derivationId, error, signal);
-      if (error instanceof StoreFull) throw noRoom(error);
-      if (error instanceof DomainError) throw error;
+      const why = isFull(error) ? noRoom(error) : error;
+      await this.giveUp(row, format, derivationId, why, signal);
+      if (why instanceof DomainError) throw why;
       throw conflict(`The image could not be converted to ${format}: ${failureOf(error)}.`);
     } finally {
       this.active.delete(derivationId);
@@ -344,28 +353,48 @@ export class ImageForms {
     const segments = compose(format, base, identityOf(row));
     if (!segments)
       return { ...(await this.maker.make(row, formOf(row)!, format, derivationId, signal)), composed: false };
-    const hash = createHash('sha256');
-    for await (const chunk of await readSegments(this.context.store, segments)) {
-      signal.throwIfAborted();
-      hash.update(chunk as Buffer);
-    }
-    return { size: sizeOf(segments) as Bytes, sha256: hash.digest('hex'), composed: true };
+    return {
+      size: sizeOf(segments) as Bytes,
+      sha256: await this.hashOf(segments, derivationId, signal),
+      composed: true,
+    };
   }
 
-  /** Another replica makes it: its end is in the log. */
-  private async fromOthers(row: ImageRow, format: ImageFormat, signal: AbortSignal): Promise<ReadyForm> {
+  private async hashOf(segments: readonly Segment[], derivationId: string, signal: AbortSignal): Promise<string> {
+    const { core, store, settings } = this.context;
+    const hash = createHash('sha256');
+    // Nothing is written to it: other replicas see by its time that the work goes on.
+    const sign = await store.begin(derivationId);
+    let shown = Date.parse(core.clock.now());
+    try {
+      for await (const chunk of await readSegments(store, segments)) {
+        signal.throwIfAborted();
+        hash.update(chunk as Buffer);
+        const now = Date.parse(core.clock.now());
+        if (now - shown < settings.standstill / 3) continue;
+        await store.touch(derivationId);
+        shown = now;
+      }
+    } finally {
+      await sign.abort();
+    }
+    return hash.digest('hex');
+  }
+
+  /** Another replica makes it: its end is in the log. @returns null when none does, or it gave up */
+  private async fromOthers(row: ImageRow, format: ImageFormat, signal: AbortSignal): Promise<ReadyForm | null> {
     const { clock } = this.context.core;
     const until = Date.parse(clock.now()) + 2 * limitsFor(row.virtualSize ?? 0, 0).wall;
     for (;;) {
+      signal.throwIfAborted();
       const form = (await (await this.context.core.fresh()).get(formsTable, row.id))?.forms[format];
-      if (form?.state !== 'running') return (await this.there(row, format)) ?? this.gone();
+      if (form?.state !== 'running') return this.there(row, format);
       if (Date.parse(clock.now()) > until) throw unavailable('The image is being converted. Please try again.');
       await clock.sleep(POLL, signal);
-      signal.throwIfAborted();
     }
   }
 
-  /** One that was told to end did not fail: whoever asks next begins it anew. */
+  /** One that was told to end, or cannot be made just now, did not fail: whoever asks next begins it anew. */
   private async giveUp(
     row: ImageRow,
     format: ImageFormat,
@@ -376,11 +405,12 @@ export class ImageForms {
     const { core, store } = this.context;
     const reason = failureOf(error);
     if (!signal.aborted) this.onError(`conversion of image ${row.id} to ${format}`, error);
+    const passes = signal.aborted || (error instanceof DomainError && error.kind === 'unavailable');
     const about = { imageId: row.id, derivationId, format };
     const { position } = await core.commands.execute(
       imageAggregate,
       row.id,
-      signal.aborted ? { kind: 'dropDerivation', ...about } : { kind: 'failDerivation', ...about, reason },
+      passes ? { kind: 'dropDerivation', ...about } : { kind: 'failDerivation', ...about, reason },
       serviceContext(derivationId, 'fail'),
     );
     await store.remove(derivationId);
@@ -391,8 +421,8 @@ export class ImageForms {
     return Date.parse(this.context.core.clock.now()) - Date.parse(form.since);
   }
 
-  private gone(): never {
-    throw notFound('The image or its form went away meanwhile.');
+  private gone(cause?: unknown): never {
+    throw unavailable('The form of the image went away meanwhile. Please try again.', cause);
   }
 }
 

@@ -278,7 +278,7 @@ describe.skipIf(!hasTool)('the forms of an image', () => {
     await new Promise((resolve) => setTimeout(resolve, 20));
     const used = (await cloud.forms.ready(row, 'qcow2', ms(0)))!;
     (await cloud.forms.read(used)).destroy();
-    await collector(used.size, 86_400_000).collect();
+    await collector(used.size, 86_400_000).collect(1);
     expect(await known()).toEqual(['qcow2', 'raw']);
     await collector(1024 * MIB, 0).collect();
     expect(await known()).toEqual(['raw']);

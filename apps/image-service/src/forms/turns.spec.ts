@@ -67,6 +67,25 @@ describe('turns', () => {
     await shop.end('a3');
     await Promise.all(works);
   });
+  it('are for one owner as many as it leaves for others, however many those are', async () => {
+    const shop = workshop({ width: 8, leaving: true, room: 8 });
+    const works = [...'aaaaabbbccd'].map((of, i) => shop.take(`${of}${i}`, { of }));
+    expect(shop.begun.map((name) => name[0]).join('')).toBe('aaaabbcd');
+    await shop.end('b5');
+    expect(shop.begun).toHaveLength(8);
+    works.push(shop.take('e', { of: 'e' }));
+    expect(shop.begun).toHaveLength(9);
+    for (let ended = 0; ended < shop.begun.length; ended++) await shop.end(shop.begun[ended]!);
+    await Promise.all(works);
+  });
+  it('are given at once or not at all to one that cannot wait', () => {
+    const { turns } = workshop({ width: 2, leaving: true, room: 8 });
+    const giveBack = turns.takeNow({ of: 'a' });
+    expect(turns.takeNow({ of: 'a' })).toBeNull();
+    expect(turns.takeNow({ of: 'b' })).toBeTypeOf('function');
+    giveBack!();
+    expect(turns.takeNow({ of: 'a' })).toBeTypeOf('function');
+  });
   it('are waited for by a few of each owner, and more are sent away', async () => {
     const shop = workshop({ width: 1, room: 1 });
     const works = ['a1', 'a2'].map((name) => shop.take(name, { of: 'a' }));

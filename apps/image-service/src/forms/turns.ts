@@ -15,6 +15,8 @@ export interface TurnBounds {
   readonly width: number;
   /** Of these, of one owner; all of them when not given. */
   readonly share?: number;
+  /** Of one owner only as many as it leaves for others; it is alone, then, with a half. */
+  readonly leaving?: boolean;
   /** At work besides, of those that go first. */
   readonly reserved?: number;
   /** Of one owner, how many may wait. */
@@ -51,10 +53,15 @@ export class Turns {
     try {
       return await work();
     } finally {
-      this.working.delete(turn);
-      this.forget(turn.of);
-      this.pass();
+      this.leave(turn);
     }
+  }
+
+  /** A turn at once. @returns gives it back; null when there is none now */
+  takeNow(taker: Taker): (() => void) | null {
+    if (!this.mayWork(taker)) return null;
+    const turn = this.enter(taker);
+    return () => this.leave(turn);
   }
 
   /** Call it when somebody who waits goes first from now on. */
@@ -95,12 +102,19 @@ export class Turns {
     return turn;
   }
 
+  private leave(turn: Turn): void {
+    this.working.delete(turn);
+    this.forget(turn.of);
+    this.pass();
+  }
+
   private mayWork(taker: Taker): boolean {
-    const { width, share = width, reserved = 0 } = this.bounds;
+    const { width, share = width, leaving = false, reserved = 0 } = this.bounds;
     if (this.working.size >= width + reserved) return false;
     if (taker.first) return true;
     const others = [...this.working].filter((turn) => !turn.first);
-    return others.length < width && others.filter((turn) => turn.of === taker.of).length < share;
+    const free = width - others.length;
+    return free > 0 && others.filter((turn) => turn.of === taker.of).length < (leaving ? Math.min(share, free) : share);
   }
 
   /** Those that go first, then of the owner that had no turn for the longest time, then who came first. */

@@ -1,10 +1,24 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { invalid } from '@omnivisor/contracts';
 import type { Call } from '@omnivisor/openstack';
 import type { ByteRange } from '../store/index.js';
+import type { ImageRow } from './image.projection.js';
 
-/** A range of a Range header; undefined when there is none, null when it cannot be satisfied. @throws invalid */
-export const rangeOf = (header: string | undefined, size: number): ByteRange | undefined | null => {
-  if (header === undefined) return undefined;
+/** Names an image's own bytes: no others have it. */
+export const etagOf = ({ sha256, sha512 }: Pick<ImageRow, 'sha256' | 'sha512'>): string =>
+  sha256 ? `"sha256:${sha256}"` : `"sha512:${sha512}"`;
+
+/**
+ * The range that a request asks for; undefined when it asks for none, or by If-Range for one of other bytes than these,
+ * null when it cannot be satisfied.
+ * @throws invalid
+ */
+export const rangeOf = (
+  { range: header, 'if-range': of }: IncomingHttpHeaders,
+  size: number,
+  etag: string,
+): ByteRange | undefined | null => {
+  if (header === undefined || (of !== undefined && of !== etag)) return undefined;
   if (header.includes(','))
     throw invalid(
       'Requests with multiple ranges are not supported in Glance. You may make multiple single-range requests instead.',

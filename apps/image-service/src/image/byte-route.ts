@@ -45,8 +45,8 @@ export const mountByteRoute = (fastify: FastifyInstance, context: ImageContext, 
       reply.header('x-image-format', form.format);
       reply.header('accept-ranges', 'bytes');
       if (!isOriginal(row, format)) reply.header('x-image-derived', 'true');
-      if (form.sha256 !== null) reply.header('etag', `"sha256:${form.sha256}"`);
-      const range = rangeOf(request.headers.range, form.size);
+      reply.header('etag', form.etag);
+      const range = rangeOf(request.headers, form.size, form.etag);
       if (range === null) return say(reply.header('content-range', `bytes */${form.size}`), 416);
       if (range) reply.code(206).header('content-range', `bytes ${range.start}-${range.end}/${form.size}`);
       const length = range ? range.end - range.start + 1 : form.size;

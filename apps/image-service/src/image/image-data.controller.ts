@@ -4,7 +4,7 @@ import { DomainError, forbidden, invalid, unavailable } from '@omnivisor/contrac
 import { type Call, Operation, Reply } from '@omnivisor/openstack';
 import { ImageContext } from '../core.js';
 import type { ByteRange } from '../store/index.js';
-import { rangeOf, sizeIn } from './byte-range.js';
+import { etagOf, rangeOf, sizeIn } from './byte-range.js';
 import { imageOf } from './image-access.js';
 import { ImageGone } from './image-lifecycle.js';
 import { ImageUploads } from './image-uploads.js';
@@ -50,7 +50,8 @@ export class ImageDataController {
       throw forbidden('The requested image has been deactivated. Image data download is forbidden.');
     await imageOf(call, await this.images.core.fresh(), 'download_image');
     if (image.uploadId === null || image.size === null) return new Reply(undefined, { status: 204 });
-    const range = rangeOf(call.headers.range, image.size);
+    const etag = etagOf(image);
+    const range = rangeOf(call.headers, image.size, etag);
     if (range === null)
       return wsgiFault(
         call.headers.accept,
@@ -68,6 +69,7 @@ export class ImageDataController {
       headers: {
         'content-type': 'application/octet-stream',
         'content-length': String(length),
+        etag,
         ...(image.checksum === null ? {} : { 'content-md5': image.checksum }),
         ...(range ? { 'content-range': `bytes ${range.start}-${range.end}/${image.size}` } : {}),
       },

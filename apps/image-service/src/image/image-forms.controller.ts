@@ -63,7 +63,7 @@ export class ImageFormsController {
       throw new DomainError('unavailable', 'The image is being converted. Please try again.', {
         details: { retryAfter: RETRY_AFTER },
       });
-    const range = rangeOf(call.headers.range, form.size);
+    const range = rangeOf(call.headers, form.size, form.etag);
     if (range === null)
       return wsgiFault(call.headers.accept, 416, 'Requested Range Not Satisfiable', 'The range cannot be served.', {
         'content-range': `bytes */${form.size}`,
@@ -75,7 +75,7 @@ export class ImageFormsController {
         'content-length': String(range ? range.end - range.start + 1 : form.size),
         'accept-ranges': 'bytes',
         'content-disposition': `attachment; filename="${image.id}.${extensionOf(form.format)}"`,
-        ...(form.sha256 === null ? {} : { etag: `"sha256:${form.sha256}"` }),
+        etag: form.etag,
         ...(range ? { 'content-range': `bytes ${range.start}-${range.end}/${form.size}` } : {}),
       },
     });

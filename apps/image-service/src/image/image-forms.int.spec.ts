@@ -74,6 +74,10 @@ describe.skipIf(!hasTool)('an image in other formats', () => {
     expect([part.statusCode, part.body, part.headers['content-range']]).toEqual([
       ...[206, 'file', `bytes 4-7/${answer.rawPayload.length}`],
     ]);
+    const since = (etag: string) => get(path(id, '/vhdx'), 'p1', { range: 'bytes=4-7', 'if-range': etag });
+    expect((await since(`"sha256:${sha256}"`)).statusCode).toBe(206);
+    const whole = await since(`"sha256:${'0'.repeat(64)}"`);
+    expect([whole.statusCode, whole.rawPayload.length]).toEqual([200, answer.rawPayload.length]);
     expect((await get(path(id, '/vhdx'), 'p1', { range: 'bytes=99999999-' })).statusCode).toBe(416);
     const { formats } = (await get(path(id))).json();
     expect(formats.find((f: { format: string }) => f.format === 'vhdx')).toMatchObject({ state: 'ready', sha256 });
@@ -121,6 +125,8 @@ describe.skipIf(!hasTool)('an image in other formats', () => {
           ...[200, 'vhdx', 'true'],
         ]);
         expect(head.headers.etag).toMatch(/^"sha256:[0-9a-f]{64}"$/);
+        const other = await get(local, null, { range: 'bytes=0-3', 'if-range': '"sha256:0"' }, 'HEAD');
+        expect([other.statusCode, other.headers['content-length']]).toEqual([200, head.headers['content-length']]);
         const { rawPayload } = await get(local, null);
         expect(rawPayload.length).toBe(Number(head.headers['content-length']));
       },

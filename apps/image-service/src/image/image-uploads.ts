@@ -16,7 +16,7 @@ import type { ImageContext } from '../core.js';
 import { ImageInspector } from '../formats/index.js';
 import { type StoredBytes, tablesProblem } from '../formats/tables.js';
 import { ovaDisk } from '../forms/ova-disk.js';
-import { Turns } from '../forms/turns.js';
+import { type Taker, Turns } from '../forms/turns.js';
 import type { ImageWriter } from '../store/index.js';
 import type { ImageRow } from './image.projection.js';
 import { imageAggregate } from './image-lifecycle.js';
@@ -52,10 +52,10 @@ export class ImageUploads {
   private readonly active = new Set<string>();
   private readonly held = new Set<string>();
 
-  private readonly imports: Turns;
+  private readonly turns: Turns;
 
   constructor(private readonly context: ImageContext) {
-    this.imports = new Turns({ width: context.settings.maxUploads, room: WAITING });
+    this.turns = new Turns({ width: context.settings.maxUploads, leaving: true, room: WAITING });
   }
 
   /** True while this process receives the upload. */
@@ -118,26 +118,45 @@ export class ImageUploads {
     step: (name: string) => CommandContext,
   ): Promise<void> {
     this.active.add(uploadId);
+    const stop = this.showAlive(uploadId);
+    let writer: ImageWriter | undefined;
     try {
-      await this.imports.take({ of: image.owner ?? '' }, () => this.importNow(image, uploadId, open, step));
+      writer = open ? await this.context.store.begin(uploadId) : undefined;
+      await this.turns.take(takerOf(image), () => this.importNow(image, uploadId, writer, open, step));
+    } catch (error) {
+      await writer?.abort();
+      throw error;
     } finally {
+      stop();
       this.active.delete(uploadId);
     }
+  }
+
+  /** By the time of its blob other replicas see that an import is alive, which waits, or only reads. @returns ends it */
+  private showAlive(uploadId: string): () => void {
+    const { core, store, settings } = this.context;
+    const next = (): (() => void) =>
+      core.clock.after(settings.idleTimeout as Milliseconds, () => {
+        // Where that cannot be, the import itself tells why.
+        store.touch(uploadId).catch(() => {});
+        cancel = next();
+      });
+    let cancel = next();
+    return () => cancel();
   }
 
   private async importNow(
     image: ImageRow,
     uploadId: string,
+    writer: ImageWriter | undefined,
     open: (() => Promise<Readable>) | null,
     step: (name: string) => CommandContext,
   ): Promise<void> {
     const { core, store, settings } = this.context;
     const most = settings.maxImageSize;
-    let writer: ImageWriter | undefined;
     let body: Readable | undefined;
     let staged: FileHandle | null = null;
     try {
-      writer = open ? await store.begin(uploadId) : undefined;
       body = open ? await open() : await store.read(uploadId);
       staged = open ? null : await store.openFile(uploadId);
       const file = writer ? writer.file : (staged ?? undefined);
@@ -176,10 +195,10 @@ export class ImageUploads {
     kind: 'startUpload' | 'startStaging',
     take: (uploadId: string, writer: ImageWriter) => Promise<void>,
   ): Promise<void> {
-    const { core, store, settings } = this.context;
+    const { core, store } = this.context;
     if (declared !== undefined && declared > most) throw await this.drained(body, this.tooLarge());
-    if (this.active.size >= settings.maxUploads)
-      throw await this.drained(body, unavailable('Too many uploads are under way. Please try again.'), 0);
+    const giveBack = this.turns.takeNow(takerOf(image));
+    if (!giveBack) throw await this.drained(body, unavailable('Too many uploads are under way. Please try again.'), 0);
     const uploadId = core.ids.uuid();
     this.active.add(uploadId);
     let writer: ImageWriter | undefined;
@@ -197,6 +216,7 @@ export class ImageUploads {
       }
     } finally {
       this.active.delete(uploadId);
+      giveBack();
     }
   }
 
@@ -235,21 +255,28 @@ export class ImageUploads {
     };
   }
 
-  /** The body's chunks; one that stands still for too long, or breaks off, is an error. */
+  /** The body's chunks; one that stands still for too long, comes too slowly, or breaks off, is an error. */
   private async *chunksOf(body: Readable): AsyncIterable<Buffer> {
     const { clock } = this.context.core;
+    const { idleTimeout, leastRate } = this.context.settings;
     const chunks = body.iterator({ destroyOnReturn: false })[Symbol.asyncIterator]();
+    // What is waited for the sender takes from it, and what arrives adds to it, by the least rate.
+    let patience = idleTimeout;
     for (;;) {
+      const since = Date.parse(clock.now());
       let cancel = () => {};
       const idle = new Promise<never>((_, reject) => {
-        cancel = clock.after(this.context.settings.idleTimeout as Milliseconds, () =>
-          reject(invalid('The image data did not arrive in time.')),
-        );
+        cancel = clock.after(patience as Milliseconds, () => reject(invalid('The image data did not arrive in time.')));
       });
       try {
         const next = await Promise.race([chunks.next(), idle]);
         if (next.done) return;
-        yield next.value as Buffer;
+        const chunk = next.value as Buffer;
+        if (leastRate > 0) {
+          const waited = Date.parse(clock.now()) - since;
+          patience = Math.min(idleTimeout, Math.max(0, patience - waited) + (chunk.length * 1_000) / leastRate);
+        }
+        yield chunk;
       } catch (error) {
         if (error instanceof DomainError) throw error;
         throw invalidBody(error);
@@ -293,6 +320,9 @@ export class ImageUploads {
     );
   }
 }
+
+/** What is nobody's, as disks on their way between hosts, counts by itself. */
+const takerOf = ({ id, owner }: ImageRow): Taker => ({ of: owner ?? id });
 
 const storedBytes = (file: FileHandle, size: number, start = 0): StoredBytes => ({
   size,

@@ -103,7 +103,7 @@ export class FileImageStore implements ImageStore {
 
   async touch(key: string): Promise<void> {
     const now = new Date();
-    await missing(utimes(this.path(key), now, now));
+    for (const path of [this.part(key), this.path(key)]) await missing(utimes(path, now, now));
   }
 
   async openFile(key: string): Promise<FileHandle> {

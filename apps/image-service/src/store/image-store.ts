@@ -48,7 +48,7 @@ export interface ImageStore {
   /** Removes a blob, complete or not. What is not there stays so. */
   remove(key: string): Promise<void>;
   list(): AsyncIterable<StoredBlob>;
-  /** Notes that a blob is in use. What is not there stays so. */
+  /** Notes that a blob is in use, complete or not. What is not there stays so. */
   touch(key: string): Promise<void>;
   /**
    * The file of a blob for a tool of this machine, or null where bytes lie elsewhere. Close it.

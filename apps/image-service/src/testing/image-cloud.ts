@@ -25,6 +25,7 @@ export const settings = (): ImageSettings => ({
   maxImageSize: 64 * 1024 * 1024,
   maxUploads: 4,
   idleTimeout: 60_000,
+  leastRate: 16 * 1024,
   conversions: 2,
   formsCapacity: 1024 ** 3,
   formsMaxAge: 86_400_000,
