@@ -134,6 +134,26 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
     await again.destroy(specs[0]!.mark.serverId);
   });
 
+  it('takes images, and without DRS guests, on a member that works', async () => {
+    const [whole, member] = [drive({ member: null }), drive()];
+    const spec = vcenter.guest(newId(), { disks: rootFrom(vcenter.smallImage('three')) });
+    const works = vcenter.place.members[1]!.ref.value;
+    await whole.spawn(spec, never);
+    expect(vcenter.gateway.bodies.get('CreateVM_Task')).not.toContain('<host');
+    await whole.destroy(spec.mark.serverId);
+    await member.maintenance!.enter(never);
+    await vcenter.setDrs(false);
+    const told = (method: string) => /<host [^>]*>([^<]+)</.exec(vcenter.gateway.bodies.get(method)!)?.[1];
+    expect(await whole.probe(never)).toMatchObject({ health: 'healthy' });
+    expect(told('CreateVM_Task')).toBe(works);
+    const other = { ...spec, disks: rootFrom(vcenter.smallImage('four')) };
+    await whole.spawn(other, never);
+    expect([told('ImportVApp'), told('CreateVM_Task')]).toEqual([works, works]);
+    await whole.destroy(spec.mark.serverId);
+    await vcenter.setDrs(true);
+    await member.maintenance!.leave();
+  });
+
   it('brings an image again that was cut off in the middle, and removes what was there of it', async () => {
     const source = vcenter.smallImage('two');
     const spec = vcenter.guest(newId(), { disks: rootFrom(source) });
@@ -356,19 +376,43 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
     }
   });
 
-  it('goes on with what its answer was lost of', async () => {
-    for (const method of ['CreateVM_Task', 'CopyVirtualDisk_Task', 'PowerOnVM_Task'] as const) {
-      const driver = drive();
-      await driver.check();
-      const spec = vcenter.guest(newId());
-      vcenter.gateway.loseAnswerOf(method);
-      await expect(driver.spawn(spec, never)).rejects.toMatchObject({ code: 'unavailable' });
-      await driver.spawn(spec, never);
-      const ours = (await vcenter.vms()).filter(({ state }) => state?.includes(spec.mark.serverId));
-      expect([method, ours.length]).toEqual([method, 1]);
-      await driver.destroy(spec.mark.serverId);
-      expect(await vcenter.leftovers(spec.mark.serverId, 0)).toEqual([]);
+  it('goes on with what its answer was lost of, however long that takes to be done', async () => {
+    const slow = await VcenterUnderTest.start(
+      ...['CreateVm', 'CopyVirtualDisk', 'PowerOn'].flatMap((task) => ['-delay', `${task}=200`]),
+    );
+    const driver = slow.open();
+    try {
+      for (const method of ['CreateVM_Task', 'CopyVirtualDisk_Task', 'PowerOnVM_Task'] as const) {
+        const spec = slow.guest(newId());
+        slow.gateway.loseAnswerOf(method);
+        await expect(driver.spawn(spec, never)).rejects.toMatchObject({ code: 'unavailable' });
+        expect([method, await slow.leftovers(spec.mark.serverId, 0)]).toEqual([method, []]);
+        await driver.spawn(spec, never);
+        expect([method, (await slow.vmsOf(spec.mark.serverId)).length]).toEqual([method, 1]);
+        await driver.destroy(spec.mark.serverId);
+        expect([method, await slow.leftovers(spec.mark.serverId, 0)]).toEqual([method, []]);
+      }
+    } finally {
+      await driver.close();
+      await slow.stop();
     }
+  });
+
+  it('offers no VMs to adopt that are its own, or that it has lost', async () => {
+    const driver = drive();
+    const theirs = await vcenter.foreign();
+    const { mark } = vcenter.guest(newId());
+    const offered = async () => (await driver.adoption.candidates()).map(({ nativeId }) => nativeId);
+    expect(await offered()).toEqual([theirs.nativeId]);
+    await vcenter.simulator.connect('DC0_C0_H0', false);
+    expect(await offered()).toEqual([]);
+    await vcenter.simulator.connect('DC0_C0_H0', true);
+    const { ref } = (await vcenter.vms()).find(({ instanceUuid }) => instanceUuid === theirs.nativeId)!;
+    const by = '<extensionKey>com.vmware.vim.eam</extensionKey><type>cluster-agent</type>';
+    await vcenter.say('ReconfigVM_Task', ref, `<spec><managedBy>${by}</managedBy></spec>`);
+    await expect.poll(offered).toEqual([]);
+    await expect(driver.adoption.adopt(theirs.nativeId, mark, theirs.nics)).rejects.toMatchObject({ code: 'fault' });
+    await theirs.remove();
   });
 
   it('gives no guest to adopt with a disk that others have as well', async () => {
@@ -422,6 +466,8 @@ describe.skipIf(noSimulator)('a single host without a vCenter', () => {
     try {
       expect(await driver.probe(never)).toMatchObject({ health: 'healthy' });
       const spec = await host.running(driver);
+      const thin = '<destSpec xsi:type="VirtualDiskSpec"><diskType>thin</diskType><adapterType>lsiLogic</adapterType>';
+      expect(host.gateway.bodies.get('CopyVirtualDisk_Task')).toContain(thin);
       const { stream } = await driver.snapshots.exportDisk(spec.id, 'root', 'vmdk', never);
       stream.resume();
       await driver.rebuilding.rebuild({ ...spec, mark: { ...spec.mark, build: 1 } }, never);

@@ -20,6 +20,7 @@ import {
 } from '../hypervisor-driver.js';
 import { Adopting } from './operations/adoption.js';
 import { Changing } from './operations/changing.js';
+import { Consoles } from './operations/consoles.js';
 import { type Guest, Guests } from './operations/guests.js';
 import { Host, type HostSettings } from './operations/host.js';
 import { Images } from './operations/images.js';
@@ -48,9 +49,12 @@ export interface VsphereOptions extends HostSettings, NetworkSettings {
   readonly stateDir: string;
   /** Milliseconds a guest gets to follow a soft reboot. */
   readonly softRebootPatience?: number;
+  /** Milliseconds between two looks at how much guests have said on their consoles; two minutes when not given. */
+  readonly consoleLook?: number;
 }
 
 const CHECK_LIMIT = 5_000;
+const CONSOLE_LOOK = 120_000;
 
 /** All that is done by way of one session, once the place is known. */
 interface Operations {
@@ -63,6 +67,7 @@ interface Operations {
   readonly migration: Migration;
   readonly adopting: Adopting;
   readonly observation: Observation;
+  readonly consoles: Consoles;
 }
 
 /**
@@ -158,8 +163,8 @@ export class VsphereDriver implements HypervisorDriver {
   readonly maintenance?: Maintenance;
   readonly consoleLog = {
     tail: (id: ServerId, maxBytes: number) =>
-      this.ask('reading the console log', async ({ guests, observation }) =>
-        observation.consoleLog(await guests.settled(id), maxBytes),
+      this.ask('reading the console log', async ({ guests, consoles }) =>
+        consoles.tail(await guests.settled(id), maxBytes),
       ),
   };
   readonly consoleTickets = {
@@ -190,7 +195,7 @@ export class VsphereDriver implements HypervisorDriver {
   private readonly channel = new EventChannel();
   private readonly closing = new AbortController();
   private opening: Promise<Operations> | null = null;
-  private watching: Promise<void> | null = null;
+  private watching: Promise<unknown> | null = null;
 
   constructor(private readonly options: VsphereOptions) {
     this.physicalNetworks = Object.keys(options.physicalNetworks);
@@ -239,7 +244,7 @@ export class VsphereDriver implements HypervisorDriver {
 
   events(signal: AbortSignal): AsyncIterable<DriverEvent> {
     const events = this.channel.subscribe(signal);
-    this.watching ??= this.watch();
+    this.watching ??= Promise.all([this.watch(), this.boundConsoles()]);
     return events;
   }
 
@@ -314,6 +319,14 @@ export class VsphereDriver implements HypervisorDriver {
       }
   }
 
+  private async boundConsoles(): Promise<void> {
+    const { signal } = this.closing;
+    const pause = () => sleep(this.options.consoleLook ?? CONSOLE_LOOK, undefined, { signal }).catch(() => undefined);
+    for (await pause(); !signal.aborted; await pause())
+      // Whoever asks for something else is told what is wrong.
+      await this.ask('looking at the consoles', ({ consoles }) => consoles.bound()).catch(() => undefined);
+  }
+
   private operations(): Promise<Operations> {
     this.opening ??= this.open().catch((error: unknown) => {
       this.opening = null;
@@ -328,19 +341,20 @@ export class VsphereDriver implements HypervisorDriver {
     const { session, read, updates, host } = this;
     const files = new DatastoreFiles(session, place.datacenter.path);
     const guests = new Guests(read, updates, cloudId, place);
-    const images = new Images(session, read, updates, guests, stateDir);
+    const images = new Images(session, read, updates, guests, host, stateDir);
     const disks = new LocalDisks(session, read, updates, guests, images, files);
     const networks = new Networks(read, updates, place, this.options);
     const power = new Power(session, read, updates, place);
     const policies = new Policies(session);
-    const making = new Making({ read, updates, cloudId, guests, networks, disks, policies, power, host });
+    const consoles = new Consoles(updates, guests, files, disks);
+    const making = new Making({ read, updates, cloudId, guests, networks, disks, policies, power, host, consoles });
     const snapshots = new Snapshots(session, read, updates, disks);
     const changing = new Changing(read, guests, disks, snapshots, power, host, making);
     const plugging = new Plugging(guests, disks, snapshots, files, making);
     const migration = new Migration(read, updates, guests, host, power, making);
     const adopting = new Adopting(read, updates, guests, networks);
-    const observation = new Observation(session, read, files, new Performance(session, read));
-    return { guests, power, making, changing, snapshots, plugging, migration, adopting, observation };
+    const observation = new Observation(session, read, new Performance(session, read));
+    return { guests, power, making, changing, snapshots, plugging, migration, adopting, observation, consoles };
   }
 
   private ask<T>(doing: string, action: (all: Operations) => T | Promise<T>): Promise<T> {

@@ -111,6 +111,29 @@ describe.skipIf(noSimulator)(`a session with a vCenter${noSimulator === null ? '
     await updates.close();
   });
 
+  it('gives tasks that move memory or disks more time than others', async () => {
+    const limit = 2_000;
+    const delays = ['Suspend', 'RemoveSnapshot', 'CopyVirtualDisk'].flatMap((task) => [
+      '-delay',
+      `${task}=${limit + 500}`,
+    ]);
+    const slow = await VcenterUnderTest.start(...delays);
+    const driver = slow.open({ access: { ...slow.access(slow.gateway.url), taskLimit: limit } });
+    try {
+      const [first, second] = [await slow.running(driver), await slow.running(driver)];
+      const { stream } = await driver.snapshots.exportDisk(second.id, 'root', 'vmdk', never);
+      stream.resume();
+      await Promise.all([
+        driver.suspending.suspend(first.id),
+        driver.rebuilding.rebuild({ ...second, mark: { ...second.mark, build: 1 } }, never),
+      ]);
+      expect(await driver.inspect(first.id)).toMatchObject({ power: 'suspended' });
+    } finally {
+      await driver.close();
+      await slow.stop();
+    }
+  });
+
   it('waits no longer than its limit and a while for a task that does not let itself be cancelled', async () => {
     const slow = await VcenterUnderTest.start('-relocation', '3000');
     const session = new VimSession({ ...slow.access(slow.gateway.url), cancelGrace: 50 });

@@ -195,7 +195,7 @@ describe.skipIf(noSimulator)(
       const first = { ...SECURE, hw_cpu_cores: '2', hw_vif_model: 'e1000', os_type: 'windows' };
       const spec = await spawned(driver, first, { 'quota:cpu_limit': '1000' });
       const before = await machine(spec.id);
-      expect(before).toMatchObject({ guestId: 'windows2019srv_64Guest', cards: cardsOf(spec, 'VirtualE1000') });
+      expect(before).toMatchObject({ guestId: 'windows9Server64Guest', cards: cardsOf(spec, 'VirtualE1000') });
       // What somebody else has changed meanwhile.
       await reconfigure(spec.id, { memoryAllocation: { limit: 64 } });
       const second = rebuilt(spec, { hw_firmware_type: 'bios' });

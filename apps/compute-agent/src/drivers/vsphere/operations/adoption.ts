@@ -32,10 +32,11 @@ export class Adopting {
     return found;
   }
 
-  /** Without any mark, and at this place. */
-  private isCandidate({ template, state, holder, probe, host }: VmRecord): boolean {
+  /** Without any mark, at this place, and neither the vCenter's own nor one that it has lost. */
+  private isCandidate({ template, isConnected, isManaged, state, holder, probe, host }: VmRecord): boolean {
     const { place } = this.guests;
-    return !template && state === null && holder === null && probe === null && place.isAt(host, place.id);
+    const isMarked = state !== null || holder !== null || probe !== null;
+    return isConnected && !isManaged && !template && !isMarked && place.isAt(host, place.id);
   }
 
   private async devices({ ref }: VmRecord): Promise<Device[]> {

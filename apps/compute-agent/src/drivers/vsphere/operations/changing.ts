@@ -121,8 +121,8 @@ export class Changing {
     const machine = machineFor(wishOf(spec));
     const nics = await this.making.plan(spec.nics, machine.nic);
     const { has, controller } = await this.look(guest);
-    refuseController(controller, machine);
     const from = state.wishes && machineFor({ ...state.size, ...state.wishes, directBoot: false });
+    refuseController(controller, from, machine);
     const made = await this.makeBeside(guest, spec, signal);
     await this.power.cut(guest.vm.ref);
     const { flavor, image } = spec;
@@ -155,8 +155,9 @@ export class Changing {
     const wishes = { ...look.wishes, properties: overlaid(look.wishes.properties, said) };
     const { size } = guest.state;
     const machine = machineFor({ ...size, ...wishes, directBoot: spec.directBoot !== null });
-    refuseController(look.controller, machine);
-    const spare = changesOf(machineFor({ ...size, ...look.wishes, directBoot: false }), machine, look.has);
+    const from = machineFor({ ...size, ...look.wishes, directBoot: false });
+    refuseController(look.controller, from, machine);
+    const spare = changesOf(from, machine, look.has);
     const planned = await this.making.plan(spec.nics, machine.nic);
     const cards = said.hw_vif_model === undefined ? null : cardTypes(await this.disks.devices(guest), guest.state);
     refuseStrange(cards ?? []);

@@ -1,5 +1,5 @@
 import { type GuestNic, HypervisorError } from '../../hypervisor-driver.js';
-import type { ArgumentObject } from '../transport/soap.js';
+import { type AnswerObject, type ArgumentObject, isTrue } from '../transport/soap.js';
 import type { GuestState, LocalDisk, StoredDisk } from './guest-state.js';
 import type { PlannedNic } from './networks.js';
 import { bytesOf, type Device, fileOf, isCd, isDisk, isNic, unitOf } from './records.js';
@@ -93,14 +93,24 @@ export const growDisk = (device: Device, kib: number): Change => ({
 export const addController = ($type: string): Change =>
   add({ $type, key: NEW_CONTROLLER, busNumber: 0, sharedBus: 'noSharing' });
 
+const serialPort = (key: number | string, fileName: string): ArgumentObject => ({
+  $type: 'VirtualSerialPort',
+  key,
+  backing: { $type: 'VirtualSerialPortFileBackingInfo', fileName },
+  connectable: { startConnected: true, allowGuestControl: false, connected: false },
+  yieldOnPoll: true,
+});
+
 /** Writes what the guest says on its first serial port to a file. */
-export const addSerialPort = (fileName: string): Change =>
-  add({
-    $type: 'VirtualSerialPort',
-    key: NEW_SERIAL,
-    backing: { $type: 'VirtualSerialPortFileBackingInfo', fileName },
-    connectable: { startConnected: true, allowGuestControl: false, connected: false },
-    yieldOnPoll: true,
+export const addSerialPort = (fileName: string): Change => add(serialPort(NEW_SERIAL, fileName));
+
+/** What makes the port let go of that file until the VM starts again; nothing when it has. */
+export const closeSerialPort = (devices: readonly Device[], fileName: string): Change[] =>
+  devices.flatMap((device) => {
+    const { $type, key, connectable } = device;
+    const isOpen = $type === 'VirtualSerialPort' && fileOf(device) === fileName;
+    if (!isOpen || !isTrue((connectable as AnswerObject | undefined)?.connected)) return [];
+    return [{ operation: 'edit', device: serialPort(key, fileName) }];
   });
 
 /** The config drive. Controllers for CDs are there in any VM, unless somebody has removed them. */

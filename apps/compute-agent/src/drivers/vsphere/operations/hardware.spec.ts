@@ -6,6 +6,7 @@ import {
   changesOf,
   configOf,
   overlaid,
+  refuseController,
   refuseStrange,
   resizedMachine,
   wishesOfVm,
@@ -29,12 +30,21 @@ describe('the hardware of a guest', () => {
       ...{ controller: 'VirtualLsiLogicSASController', nic: 'VirtualE1000e' },
     });
     expect(machine({ vmware_adaptertype: 'busLogic' }).controller).toBe('VirtualBusLogicController');
-    expect(machine({ os_type: 'windows' }).config.guestId).toBe('windows2019srv_64Guest');
     expect(machine({ vmware_ostype: 'debian12_64Guest', os_type: 'windows' }).config.guestId).toBe('debian12_64Guest');
     expect(machine({ os_secure_boot: 'required' }).config).toMatchObject({
       ...{ firmware: 'efi', bootOptions: { efiSecureBootEnabled: true } },
     });
     expect(machine({ hw_firmware_type: 'uefi' }).config.bootOptions).toEqual({ efiSecureBootEnabled: false });
+  });
+
+  it('is what Windows has drivers for, on any version of vSphere, unless its image says more', () => {
+    expect(machine({ os_type: 'windows' })).toMatchObject({
+      ...{ controller: 'VirtualLsiLogicSASController', nic: 'VirtualE1000e' },
+      config: { guestId: 'windows9Server64Guest' },
+    });
+    expect(machine({ os_type: 'windows', hw_scsi_model: 'vmpvscsi', hw_vif_model: 'vmxnet3' })).toMatchObject({
+      ...{ controller: 'ParaVirtualSCSIController', nic: 'VirtualVmxnet3' },
+    });
   });
 
   it('is shared and bound as the flavor says', () => {
@@ -150,6 +160,23 @@ describe('a machine that becomes another', () => {
     expect(resized({ hw_firmware_type: 'uefi' }, { 'os:secure_boot': 'required' })().config).toMatchObject({
       ...{ firmware: 'efi', bootOptions: { efiSecureBootEnabled: true }, numCPUs: 2 },
     });
+  });
+
+  it('keeps its controller, unless the new image needs another', () => {
+    const [linux, windows, asking] = [{}, { os_type: 'windows' }, { hw_scsi_model: 'lsilogic' }].map((each) =>
+      machine(each as Record<string, string>),
+    ) as [ReturnType<typeof machine>, ReturnType<typeof machine>, ReturnType<typeof machine>];
+    const [paravirtual, sas] = ['ParaVirtualSCSIController', 'VirtualLsiLogicSASController'];
+    refuseController(sas, windows, linux);
+    refuseController('VirtualLsiLogicController', null, linux);
+    // One that an older release made.
+    refuseController(paravirtual, windows, windows);
+    for (const [has, from, wanted] of [
+      [paravirtual, linux, windows],
+      [paravirtual, linux, asking],
+      [sas, null, asking],
+    ] as const)
+      expect(() => refuseController(has, from, wanted)).toThrow('another controller');
   });
 
   it('loses no card that could not be made again', () => {

@@ -34,6 +34,8 @@ export interface Machine {
   readonly config: Config;
   /** Type of the controller that its disks are on. */
   readonly controller: string;
+  /** Whether a guest that has another one may keep it. */
+  readonly anyController: boolean;
   /** Type of its network cards, unless a port says otherwise. */
   readonly nic: string;
   /** Name of the storage policy of its files. */
@@ -74,9 +76,16 @@ export const controllerModel = (type: string | undefined): string | undefined =>
 /** Type of a network card. @throws HypervisorError `unsupported` */
 export const nicType = (model: string): string => known(NICS, model) ?? refuse(`hw_vif_model=${model}`);
 
+type Properties = Readonly<Record<string, string>>;
+
+/** Windows before 2022 brings no drivers of VMware's own devices. */
+const isWindows = (properties: Properties): boolean => properties.os_type === 'windows';
+
 /** That of cards of ports that do not say theirs. */
-export const cardOf = (wishes: Pick<HardwareWishes, 'properties'> | null): string =>
-  nicType(wishes?.properties.hw_vif_model ?? 'vmxnet3');
+export const cardOf = (wishes: Pick<HardwareWishes, 'properties'> | null): string => {
+  const properties = wishes?.properties ?? {};
+  return nicType(properties.hw_vif_model ?? (isWindows(properties) ? 'e1000e' : 'vmxnet3'));
+};
 
 /** Whether cards of this type can be made. */
 export const isCardType = (type: string): boolean => Object.values(NICS).includes(type);
@@ -102,7 +111,8 @@ export const SERVED: ServedWishes = {
 export const refuseWishes = refusesAllBut(SERVED, refuse);
 
 const GUEST_ID = 'otherLinux64Guest';
-const WINDOWS_ID = 'windows2019srv_64Guest';
+/** Windows Server 2016 and later. Newer ones have ids of their own, which older vCenters and virtual hardware refuse. */
+const WINDOWS_ID = 'windows9Server64Guest';
 
 /**
  * The configuration of a VM for a guest, from its image's properties and its flavor; its name, mark and devices come
@@ -121,11 +131,11 @@ export const machineFor = (wish: MachineWish): Machine => {
   if (secureBoot && firmware !== 'uefi') refuse('secure boot without hw_firmware_type=uefi');
 
   return {
-    controller: controllerOf(properties),
+    ...controllerOf(properties),
     nic: cardOf(wish),
     policy: extraSpecs['vmware:storage_policy'] ?? null,
     config: {
-      guestId: property('vmware_ostype', property('os_type', 'linux') === 'windows' ? WINDOWS_ID : GUEST_ID),
+      guestId: property('vmware_ostype', isWindows(properties) ? WINDOWS_ID : GUEST_ID),
       numCPUs: wish.vcpus,
       numCoresPerSocket: coresOf(wish),
       memoryMB: wish.memoryMib,
@@ -138,11 +148,15 @@ export const machineFor = (wish: MachineWish): Machine => {
   };
 };
 
-const controllerOf = (properties: Readonly<Record<string, string>>): string => {
+const controllerOf = (properties: Properties): Pick<Machine, 'controller' | 'anyController'> => {
   const { hw_scsi_model: model, vmware_adaptertype: adapter } = properties;
   const name = model === undefined && adapter !== undefined ? 'vmware_adaptertype' : 'hw_scsi_model';
-  const wanted = model ?? adapter ?? 'vmpvscsi';
-  return known(CONTROLLERS, wanted) ?? refuse(`${name}=${wanted}`);
+  const asked = model ?? adapter;
+  const wanted = asked ?? (isWindows(properties) ? 'lsisas1068' : 'vmpvscsi');
+  return {
+    controller: known(CONTROLLERS, wanted) ?? refuse(`${name}=${wanted}`),
+    anyController: asked === undefined && !isWindows(properties),
+  };
 };
 
 /** How its CPUs are told to the guest; threads are not. */

@@ -1,7 +1,7 @@
 import { type HostInventory, HypervisorError } from '../../hypervisor-driver.js';
 import type { Found, PropertyReader } from '../transport/properties.js';
-import { type AnswerObject, listOf, Ref } from '../transport/soap.js';
-import type { Updates } from '../transport/updates.js';
+import { type AnswerObject, isTrue, listOf, Ref } from '../transport/soap.js';
+import { LONG_TASK_LIMIT, type Updates } from '../transport/updates.js';
 import { isFault } from '../transport/vim-fault.js';
 import type { VimSession } from '../transport/vim-session.js';
 import { type Member, Place } from './place.js';
@@ -135,6 +135,31 @@ export class Host {
     return (await this.connected(paths)).filter(({ properties }) => properties['runtime.inMaintenanceMode'] !== true);
   }
 
+  /**
+   * A member that takes guests and has these datastores: the one with most memory to spare.
+   * @throws HypervisorError `noResources`, `unsupported`
+   */
+  async memberWith(datastores: readonly Ref[]): Promise<Ref> {
+    const working = await this.working(['datastore', 'summary.hardware', 'summary.quickStats']);
+    if (working.length === 0) throw new HypervisorError('noResources', 'no member takes guests now');
+    const [best] = working
+      .filter(({ properties }) => {
+        const has = listOf(properties.datastore) as Ref[];
+        return datastores.every((each) => has.some((one) => one.is(each)));
+      })
+      .sort((a, b) => spareOf(b) - spareOf(a));
+    if (!best) throw new HypervisorError('unsupported', 'no member that takes guests has the datastore');
+    return best.ref;
+  }
+
+  /** Where a new guest is made; undefined leaves that to DRS, without which a vCenter wants to be told. */
+  async memberForGuest(): Promise<Ref | undefined> {
+    const { member, cluster, datastore } = await this.place();
+    if (member) return member.ref;
+    const { drsConfig } = ((await this.read.one(cluster.ref, 'configurationEx')) ?? {}) as AnswerObject;
+    return isTrue((drsConfig as AnswerObject | undefined)?.enabled) ? undefined : this.memberWith([datastore.ref]);
+  }
+
   /** Of a whole cluster, what the members that take guests have. */
   async inventory(): Promise<HostInventory> {
     const { member } = await this.refresh();
@@ -201,7 +226,7 @@ export class Host {
     await this.stopEntering(member);
     if (await this.isClosed(member)) return;
     const args = { timeout: 0, evacuatePoweredOffVms: true };
-    await this.updates.run(member, 'EnterMaintenanceMode_Task', args, { signal, limit: 6 * 3_600_000 });
+    await this.updates.run(member, 'EnterMaintenanceMode_Task', args, { signal, limit: LONG_TASK_LIMIT });
   }
 
   async leaveMaintenance(): Promise<void> {
@@ -226,6 +251,13 @@ export class Host {
     return member.ref;
   }
 }
+
+/** Memory of a member that nobody uses, bytes. */
+const spareOf = ({ properties }: Found): number => {
+  const { memorySize } = properties['summary.hardware'] as AnswerObject;
+  const { overallMemoryUsage = 0 } = (properties['summary.quickStats'] ?? {}) as AnswerObject;
+  return Number(memorySize) - Number(overallMemoryUsage) * MIB;
+};
 
 const onlyOne = (found: readonly Found[], type: string, name: string | null): Found => {
   const fits = name === null ? found : found.filter(({ properties }) => properties.name === name);

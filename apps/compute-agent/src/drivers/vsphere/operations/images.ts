@@ -9,13 +9,14 @@ import { HypervisorError } from '../../hypervisor-driver.js';
 import { NfcLease } from '../transport/nfc-lease.js';
 import type { PropertyReader } from '../transport/properties.js';
 import type { Ref } from '../transport/soap.js';
-import type { Updates } from '../transport/updates.js';
+import { LONG_TASK_LIMIT, type Updates } from '../transport/updates.js';
 import { isFault } from '../transport/vim-fault.js';
 import type { VimSession } from '../transport/vim-session.js';
 import { addController, makeDisk } from './devices.js';
 import type { DiskSource } from './disk-source.js';
 import { HOLDER_KEY } from './guest-state.js';
 import { extraConfig, type Guests } from './guests.js';
+import type { Host } from './host.js';
 import { devicesOf, fileOf, isDisk, type VmRecord } from './records.js';
 
 /** A VM that never runs: it holds the disk of an image, from which those of guests are copied. */
@@ -53,6 +54,7 @@ export class Images {
     private readonly read: PropertyReader,
     private readonly updates: Updates,
     private readonly guests: Guests,
+    private readonly host: Host,
     private readonly scratch: string,
   ) {}
 
@@ -122,7 +124,7 @@ export class Images {
     const ref = (await this.session.call(place.pool, 'ImportVApp', {
       spec: { $type: 'VirtualMachineImportSpec', configSpec: this.shellOf(holder) },
       folder: place.folder,
-      host: place.hosts[0]?.ref,
+      host: await this.host.memberWith([place.datastore.ref]),
     })) as Ref;
     const lease = await NfcLease.open(this.session, this.read, ref, signal);
     const rest = lease.keepAlive();
@@ -161,7 +163,7 @@ export class Images {
 
   private async remove(ref: Ref): Promise<void> {
     try {
-      await this.updates.run(ref, 'Destroy_Task');
+      await this.updates.run(ref, 'Destroy_Task', {}, { limit: LONG_TASK_LIMIT });
     } catch (error) {
       if (!isFault(error, 'ManagedObjectNotFound')) throw error;
     }

@@ -4,10 +4,11 @@ import { writeConfigDrive } from '../../common/config-drive.js';
 import { type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
 import type { DatastoreFiles } from '../transport/datastore.js';
 import type { PropertyReader } from '../transport/properties.js';
-import type { Updates } from '../transport/updates.js';
+import type { ArgumentObject } from '../transport/soap.js';
+import { LONG_TASK_LIMIT, type Updates } from '../transport/updates.js';
 import { isFault } from '../transport/vim-fault.js';
 import type { VimSession } from '../transport/vim-session.js';
-import { unitFor } from './devices.js';
+import { controllerOf, unitFor } from './devices.js';
 import { type DiskSource, ephemeralOf, sourceOf, swapOf } from './disk-source.js';
 import type { StoredDisk } from './guest-state.js';
 import type { Guest, Guests } from './guests.js';
@@ -103,27 +104,43 @@ export class LocalDisks {
     const { state } = guest;
     const named = await this.guests.write(guest, { ...state, scratch: [...state.scratch, ...made] });
     try {
-      for (const [n, { path, kib }] of disks.entries()) await this.copy(plans[n]!.from, { path, kib }, signal);
+      const destSpec = await this.formatFor(guest);
+      for (const [n, { path, kib }] of disks.entries())
+        await this.copy(plans[n]!.from, { path, kib }, destSpec, signal);
       if (configDrive && config !== null) await this.files.put(config, writeConfigDrive(configDrive), signal);
       refuseAborted(signal);
       return { guest: named, disks, config };
     } catch (error) {
+      await this.updates.outlast(error, await this.session.manager('virtualDiskManager'));
       await this.sweep(named).catch(() => undefined);
       throw error;
     }
   }
 
-  private async copy(from: HeldDisk, to: HeldDisk, signal: AbortSignal): Promise<void> {
+  /** An ESXi host would make what it copies thick. A vCenter copies a disk as it is, and refuses to hear of formats. */
+  private async formatFor(guest: Guest): Promise<ArgumentObject | undefined> {
+    const { about } = await this.session.content();
+    if (about.apiType !== 'HostAgent') return undefined;
+    const isBusLogic = controllerOf(await this.devices(guest))?.$type === 'VirtualBusLogicController';
+    return { $type: 'VirtualDiskSpec', diskType: 'thin', adapterType: isBusLogic ? 'busLogic' : 'lsiLogic' };
+  }
+
+  private async copy(
+    from: HeldDisk,
+    to: HeldDisk,
+    destSpec: ArgumentObject | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
     refuseAborted(signal);
     const manager = await this.session.manager('virtualDiskManager');
     const { datacenter } = this.guests.place;
     const between = { sourceDatacenter: datacenter.ref, destDatacenter: datacenter.ref };
-    const args = { sourceName: from.path, destName: to.path, ...between, force: false };
-    await this.updates.run(manager, 'CopyVirtualDisk_Task', args, { signal, limit: 6 * 3_600_000 });
-    if (to.kib > from.kib)
-      await this.updates.run(manager, 'ExtendVirtualDisk_Task', {
-        ...{ name: to.path, datacenter: datacenter.ref, newCapacityKb: to.kib, eagerZero: false },
-      });
+    const args = { sourceName: from.path, destName: to.path, ...between, destSpec, force: false };
+    const options = { signal, limit: LONG_TASK_LIMIT };
+    await this.updates.run(manager, 'CopyVirtualDisk_Task', args, options);
+    if (to.kib <= from.kib) return;
+    const extension = { name: to.path, datacenter: datacenter.ref, newCapacityKb: to.kib, eagerZero: false };
+    await this.updates.run(manager, 'ExtendVirtualDisk_Task', extension, options);
   }
 
   /** Removes files that nothing needs. */
@@ -142,7 +159,9 @@ export class LocalDisks {
   private async discardDisk(name: string): Promise<void> {
     const manager = await this.session.manager('virtualDiskManager');
     try {
-      await this.updates.run(manager, 'DeleteVirtualDisk_Task', { name, datacenter: this.guests.place.datacenter.ref });
+      const { datacenter } = this.guests.place;
+      const options = { limit: LONG_TASK_LIMIT };
+      await this.updates.run(manager, 'DeleteVirtualDisk_Task', { name, datacenter: datacenter.ref }, options);
     } catch (error) {
       if (!isFault(error, 'FileNotFound', 'CannotDeleteFile', 'CannotAccessFile', 'FileFault')) throw error;
       // It may be half there, of a copy that was cut off, or be used by somebody, which the next call tells.

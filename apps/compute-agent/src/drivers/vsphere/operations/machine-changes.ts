@@ -1,7 +1,7 @@
 import type { HardwareWishes } from '@omnivisor/contracts';
 import { HypervisorError } from '../../hypervisor-driver.js';
 import type { Properties } from '../transport/properties.js';
-import type { Answer, AnswerObject } from '../transport/soap.js';
+import { type Answer, type AnswerObject, isTrue } from '../transport/soap.js';
 import { type Config, controllerModel, isCardType, type Machine, type MachineWish, machineFor } from './hardware.js';
 
 /** What is read of a VM for `configOf`. */
@@ -25,8 +25,6 @@ export const configOf = (properties: Properties): Config => {
     bootOptions: firmware === 'efi' ? { efiSecureBootEnabled: isTrue(efiSecureBootEnabled) } : undefined,
   };
 };
-
-const isTrue = (answer: Answer | undefined): boolean => String(answer) === 'true';
 
 const allocationIn = (answer: Answer | undefined) => {
   const { reservation, limit, shares } = (answer ?? {}) as AnswerObject;
@@ -97,9 +95,13 @@ export const resizedMachine = (from: Machine, wish: MachineWish): Machine => {
   return machine;
 };
 
-/** @param controller type of that of its disks @throws HypervisorError `unsupported` */
-export const refuseController = (controller: string | undefined, wanted: Machine): void => {
-  if (controller !== wanted.controller)
+/**
+ * What is alike in both machines stays as the VM has it.
+ * @param controller type of that of its disks
+ * @throws HypervisorError `unsupported`
+ */
+export const refuseController = (controller: string | undefined, from: Machine | null, wanted: Machine): void => {
+  if (!wanted.anyController && ![controller, from?.controller].includes(wanted.controller))
     throw new HypervisorError('unsupported', 'the image asks for another controller of disks than the guest has');
 };
 

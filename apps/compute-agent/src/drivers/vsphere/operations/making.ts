@@ -2,8 +2,9 @@ import { hardwareWishesOf, type ServerId } from '@omnivisor/contracts';
 import { type GuestNic, type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
 import type { PropertyReader } from '../transport/properties.js';
 import type { ArgumentObject, Ref } from '../transport/soap.js';
-import type { Updates } from '../transport/updates.js';
+import { LONG_TASK_LIMIT, type Updates } from '../transport/updates.js';
 import { isFault } from '../transport/vim-fault.js';
+import { type Consoles, consoleFile } from './consoles.js';
 import {
   addController,
   addNic,
@@ -22,7 +23,7 @@ import type { DiskPlan, LocalDisks } from './local-disks.js';
 import type { Networks, PlannedNic } from './networks.js';
 import type { Policies } from './policies.js';
 import { type Power, refuseAborted } from './power.js';
-import { type Device, folderOf } from './records.js';
+import type { Device } from './records.js';
 
 interface Parts {
   readonly read: PropertyReader;
@@ -34,9 +35,8 @@ interface Parts {
   readonly policies: Policies;
   readonly power: Power;
   readonly host: Host;
+  readonly consoles: Consoles;
 }
-
-export const consoleFile = (vmFile: string): string => `${folderOf(vmFile)}/console.log`;
 
 /**
  * Names may have signs that mean something to a vCenter; its own are at most 80 characters. Two attempts may be in one
@@ -57,7 +57,7 @@ export class Making {
   constructor(private readonly parts: Parts) {}
 
   async spawn(spec: GuestSpec, signal: AbortSignal): Promise<void> {
-    const { guests, disks, host, power } = this.parts;
+    const { guests, disks, host, power, updates } = this.parts;
     const there = await this.occupant(spec);
     if (there) return this.startIfWanted(there, spec.nics);
     refuseAborted(signal);
@@ -93,6 +93,7 @@ export class Making {
       await power.start(guest.vm.ref);
       await this.settle(guest);
     } catch (error) {
+      await updates.outlast(error, guest?.vm.ref ?? guests.place.folder);
       // Of a VM that was made, the answer may be lost.
       for (const each of guest ? [guest] : await guests.halfMade(spec.mark)) await this.remove(each);
       await this.forgetSources(spec);
@@ -151,7 +152,7 @@ export class Making {
     machine: Machine,
     profile: readonly ArgumentObject[] | undefined,
   ): Promise<Guest> {
-    const { updates, guests } = this.parts;
+    const { updates, guests, host } = this.parts;
     const { place } = guests;
     const state: GuestState = {
       ...newState(spec.mark, place.id, { vcpus: spec.flavor.vcpus, memoryMib: spec.flavor.memory }),
@@ -174,7 +175,7 @@ export class Making {
         ],
       },
       pool: place.pool,
-      host: place.member?.ref,
+      host: await host.memberForGuest(),
     })) as Ref;
     const guest = await guests.at(ref);
     if (!guest) throw new HypervisorError('fault', 'the guest was removed while it was made');
@@ -199,7 +200,7 @@ export class Making {
         ...(state.config === null ? [] : [state.config]),
         ...[consoleFile(vm.file)].filter((path) => attached.has(path)),
       ]);
-      await updates.run(vm.ref, 'Destroy_Task');
+      await updates.run(vm.ref, 'Destroy_Task', {}, { limit: LONG_TASK_LIMIT });
     } catch (error) {
       if (!isFault(error, 'ManagedObjectNotFound')) throw error;
     }
@@ -207,12 +208,13 @@ export class Making {
 
   /** Starts a guest that is off, as its state says. */
   async start(guest: Guest, nics: readonly GuestNic[], signal?: AbortSignal): Promise<void> {
-    const { power, guests } = this.parts;
+    const { power, guests, consoles } = this.parts;
     const { vm } = await guests.again(guest);
     if (vm.power === 'running') return;
     if (vm.power === 'suspended')
       throw new HypervisorError('fault', 'a suspended guest is resumed, not started: its memory would be lost');
     const settled = await this.arrange(guest, nics, { start: null });
+    await consoles.renew(settled);
     refuseAborted(signal);
     await power.start(settled.vm.ref);
   }
@@ -238,9 +240,11 @@ export class Making {
 
   /** Ends what was cut off before the guest was started. */
   async startIfWanted(guest: Guest, nics: readonly GuestNic[]): Promise<void> {
-    const { power } = this.parts;
+    const { power, consoles } = this.parts;
     if (guest.state.start === null) return;
-    const ready = (await power.state(guest.vm.ref)) === 'shutdown' ? await this.arrange(guest, nics, {}) : guest;
+    const isOff = (await power.state(guest.vm.ref)) === 'shutdown';
+    const ready = isOff ? await this.arrange(guest, nics, {}) : guest;
+    if (isOff) await consoles.renew(ready);
     if (ready.vm.power !== 'suspended') await power.start(ready.vm.ref);
     await this.settle(ready);
   }

@@ -10,15 +10,12 @@ import {
 } from '../../hypervisor-driver.js';
 import type { PropertyReader } from '../transport/properties.js';
 import { type Answer, listOf, Ref } from '../transport/soap.js';
-import type { Updates } from '../transport/updates.js';
+import { LONG_TASK_LIMIT, type Updates } from '../transport/updates.js';
 import type { Guest, Guests } from './guests.js';
 import { cardOf } from './hardware.js';
 import type { Host } from './host.js';
 import type { Making } from './making.js';
 import { type Power, refuseAborted } from './power.js';
-
-/** Hours may pass until gigabytes have moved. */
-const LIMIT = 6 * 3_600_000;
 
 const Offer = z.object({
   kind: z.literal('vsphere'),
@@ -121,14 +118,7 @@ export class Migration {
 
   /** A member that takes the guest, and sees the storage that it lies on: disks and the config drive stay there. */
   private async target({ vm }: Guest): Promise<Ref> {
-    const used = listOf(await this.read.one(vm.ref, 'datastore'));
-    const working = await this.host.working(['datastore']);
-    const member = working.find(({ properties }) =>
-      used.every((each) => listOf(properties.datastore).some(same(each))),
-    );
-    if (member) return member.ref;
-    if (working.length === 0) throw new HypervisorError('noResources', 'no member takes guests now');
-    throw new HypervisorError('unsupported', 'the host does not have the datastore that the guest lies on');
+    return this.host.memberWith(listOf(await this.read.one(vm.ref, 'datastore')) as Ref[]);
   }
 
   async send(
@@ -155,7 +145,7 @@ export class Migration {
         guest.vm.ref,
         'RelocateVM_Task',
         { spec, priority: 'defaultPriority' },
-        { signal, limit: LIMIT, onProgress },
+        { signal, limit: LONG_TASK_LIMIT, onProgress },
       );
     } catch (error) {
       // An abort may come too late; where the guest runs is what counts.
@@ -214,5 +204,3 @@ export class Migration {
     return this.place.isAt(vm.host, this.place.id);
   }
 }
-
-const same = (one: Answer) => (other: Answer) => one instanceof Ref && other instanceof Ref && one.is(other);

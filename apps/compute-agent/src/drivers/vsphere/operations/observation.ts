@@ -6,12 +6,10 @@ import {
   type GuestStatistics,
   HypervisorError,
 } from '../../hypervisor-driver.js';
-import type { DatastoreFiles } from '../transport/datastore.js';
 import type { PropertyReader } from '../transport/properties.js';
 import { type AnswerObject, listOf } from '../transport/soap.js';
 import type { VimSession } from '../transport/vim-session.js';
 import type { Guest } from './guests.js';
-import { consoleFile } from './making.js';
 import type { Performance } from './performance.js';
 import { devicesOf, isNic } from './records.js';
 
@@ -24,13 +22,8 @@ export class Observation {
   constructor(
     private readonly session: VimSession,
     private readonly read: PropertyReader,
-    private readonly files: DatastoreFiles,
     private readonly performance: Performance,
   ) {}
-
-  consoleLog({ vm }: Guest, maxBytes: number): Promise<Buffer> {
-    return this.files.tail(consoleFile(vm.file), maxBytes);
-  }
 
   async consoleTicket({ vm }: Guest, kind: ConsoleTicketKind): Promise<ConsoleTicket> {
     if (kind !== 'mks') throw new HypervisorError('unsupported', `a guest of this host has no ${kind} console`);

@@ -3,7 +3,7 @@ import type { PowerState } from '@omnivisor/contracts';
 import { HypervisorError } from '../../hypervisor-driver.js';
 import type { PropertyReader } from '../transport/properties.js';
 import type { Ref } from '../transport/soap.js';
-import type { Updates } from '../transport/updates.js';
+import { LONG_TASK_LIMIT, type Updates } from '../transport/updates.js';
 import { isFault, VimFault } from '../transport/vim-fault.js';
 import type { VimSession } from '../transport/vim-session.js';
 import type { Place } from './place.js';
@@ -34,14 +34,14 @@ export class Power {
   }
 
   /** On the member that is the place. While that is in maintenance it starts where the vCenter has put it. */
-  private async startHere(vm: Ref): Promise<void> {
+  private async startHere(vm: Ref, options: { readonly limit?: number } = {}): Promise<void> {
     const { member } = this.place;
     try {
-      await this.updates.run(vm, 'PowerOnVM_Task', { host: member?.ref });
+      await this.updates.run(vm, 'PowerOnVM_Task', { host: member?.ref }, options);
     } catch (error) {
       if (!member || !(error instanceof VimFault)) throw error;
       if ((await this.read.one(member.ref, 'runtime.inMaintenanceMode')) !== true) throw error;
-      await this.updates.run(vm, 'PowerOnVM_Task');
+      await this.updates.run(vm, 'PowerOnVM_Task', {}, options);
     }
   }
 
@@ -82,12 +82,12 @@ export class Power {
 
   async suspend(vm: Ref): Promise<void> {
     if (await this.holds(vm, ['running', 'suspended'], 'suspend')) return;
-    await this.reaching(vm, 'suspended', () => this.updates.run(vm, 'SuspendVM_Task'));
+    await this.reaching(vm, 'suspended', () => this.updates.run(vm, 'SuspendVM_Task', {}, { limit: LONG_TASK_LIMIT }));
   }
 
   async resume(vm: Ref): Promise<void> {
     if (await this.holds(vm, ['suspended', 'running'], 'resume')) return;
-    await this.start(vm);
+    await this.reaching(vm, 'running', () => this.startHere(vm, { limit: LONG_TASK_LIMIT }));
   }
 
   async interrupt(vm: Ref): Promise<void> {

@@ -84,7 +84,7 @@ export class Probe {
       await this.removeProbes(place);
       try {
         const options = { signal, limit: LIMIT };
-        const vm = (await this.updates.run(place.folder, 'CreateVM_Task', this.guest(place), options)) as Ref;
+        const vm = (await this.updates.run(place.folder, 'CreateVM_Task', await this.guest(place), options)) as Ref;
         await this.updates.run(vm, 'PowerOnVM_Task', { host: place.member?.ref }, options);
       } finally {
         await this.removeProbes(place);
@@ -95,7 +95,7 @@ export class Probe {
     }
   }
 
-  private guest(place: Place) {
+  private async guest(place: Place) {
     const { config } = machineFor(PROBE_GUEST);
     return {
       config: {
@@ -105,7 +105,7 @@ export class Probe {
         extraConfig: [extraConfig(PROBE_KEY, place.id)],
       },
       pool: place.pool,
-      host: place.member?.ref,
+      host: await this.host.memberForGuest(),
     };
   }
 

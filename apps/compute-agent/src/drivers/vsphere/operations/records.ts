@@ -13,6 +13,10 @@ export interface VmRecord {
   readonly power: PowerState;
   readonly host: Ref | null;
   readonly template: boolean;
+  /** The vCenter reaches its host and its files. */
+  readonly isConnected: boolean;
+  /** An extension of the vCenter made it, and looks after it: vCLS, NSX, Site Recovery. */
+  readonly isManaged: boolean;
   readonly vcpus: number;
   readonly memoryMib: number;
   /** Of its definition, `[datastore] folder/name.vmx`. */
@@ -31,6 +35,7 @@ export const VM_PATHS: readonly string[] = [
   ...[
     'config.changeVersion',
     'config.template',
+    'config.managedBy',
     'config.files.vmPathName',
     'summary.config.numCpu',
     'summary.config.memorySizeMB',
@@ -53,18 +58,19 @@ const entry = (properties: Properties, key: string): string | null => {
 
 export const stateEntry = (properties: Properties): string | null => entry(properties, STATE_KEY);
 
+const isConnected = (properties: Properties): boolean => properties['runtime.connectionState'] === 'connected';
+
 export const vmRecord = ({ ref, properties }: Found): VmRecord => ({
   ref,
   name: String(properties.name ?? ''),
   instanceUuid: String(properties['config.instanceUuid'] ?? ''),
   version: String(properties['config.changeVersion'] ?? ''),
   // Of a VM whose host does not answer, the vCenter tells what it was.
-  power:
-    properties['runtime.connectionState'] === 'connected'
-      ? (POWER[String(properties['runtime.powerState'])] ?? 'noState')
-      : 'noState',
+  power: isConnected(properties) ? (POWER[String(properties['runtime.powerState'])] ?? 'noState') : 'noState',
   host: properties['runtime.host'] instanceof Ref ? properties['runtime.host'] : null,
   template: properties['config.template'] === true,
+  isConnected: isConnected(properties),
+  isManaged: properties['config.managedBy'] !== undefined,
   vcpus: Number(properties['summary.config.numCpu'] ?? 0),
   memoryMib: Number(properties['summary.config.memorySizeMB'] ?? 0),
   file: String(properties['config.files.vmPathName'] ?? ''),

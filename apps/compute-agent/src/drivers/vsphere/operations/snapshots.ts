@@ -4,7 +4,7 @@ import { type DiskExport, HypervisorError } from '../../hypervisor-driver.js';
 import { NfcLease } from '../transport/nfc-lease.js';
 import type { PropertyReader } from '../transport/properties.js';
 import { type Answer, type AnswerObject, listOf, type Ref } from '../transport/soap.js';
-import type { Updates } from '../transport/updates.js';
+import { LONG_TASK_LIMIT, type Updates } from '../transport/updates.js';
 import { fromVim, isFault } from '../transport/vim-fault.js';
 import type { VimSession } from '../transport/vim-session.js';
 import { fileAt, sizeAt } from './devices.js';
@@ -98,7 +98,7 @@ export class Snapshots {
     const removing =
       this.removing.get(ref.value) ??
       this.updates
-        .run(ref, 'RemoveSnapshot_Task', { removeChildren: false, consolidate: true })
+        .run(ref, 'RemoveSnapshot_Task', { removeChildren: false, consolidate: true }, { limit: LONG_TASK_LIMIT })
         .catch((error: unknown) => {
           if (!isFault(error, 'ManagedObjectNotFound')) throw error;
         })

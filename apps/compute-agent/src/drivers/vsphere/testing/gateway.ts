@@ -20,6 +20,10 @@ export class Gateway {
   readonly deaf = new Set<string>();
   /** Every method that was called, in order. */
   readonly calls: string[] = [];
+  /** What was last sent to call a method. */
+  readonly bodies = new Map<string, string>();
+  /** Files of datastores come as a whole, whatever part is asked for. */
+  dropsRanges = false;
   private losing: string | null = null;
   private steps: { left: number; readonly isDone: boolean } | null = null;
   private readonly sockets = new Set<Socket>();
@@ -90,6 +94,7 @@ export class Gateway {
       const method = incoming.method === 'POST' ? /<soapenv:Body><(\w+)/.exec(body.toString('latin1'))?.[1] : undefined;
       if (method !== undefined) {
         this.calls.push(method);
+        this.bodies.set(method, body.toString());
         const vm = /<_this type="VirtualMachine">([^<]+)</.exec(body.toString('latin1'))?.[1] ?? '';
         const content = method === 'ShutdownGuest' && this.deaf.has(vm) ? '' : STANDS_IN[method];
         if (content !== undefined) {
@@ -107,11 +112,12 @@ export class Gateway {
   }
 
   private forward(
-    { method, url, headers }: IncomingMessage,
+    { method, url, headers: { range, ...others } }: IncomingMessage,
     body: Buffer,
     outgoing: ServerResponse,
     lose: (() => void) | null,
   ): void {
+    const headers = range === undefined || this.dropsRanges ? others : { ...others, range };
     const onward = request(
       { host: this.target.hostname, port: this.target.port, method, path: url, headers },
       (answer) => {

@@ -40,8 +40,9 @@ import {
   vmRecord,
 } from '../operations/records.js';
 import { datastorePath } from '../transport/datastore.js';
+import { textOf } from '../transport/http.js';
 import { PropertyReader } from '../transport/properties.js';
-import type { AnswerObject, Ref } from '../transport/soap.js';
+import { type AnswerObject, element, envelope, isTrue, type Ref } from '../transport/soap.js';
 import { Updates } from '../transport/updates.js';
 import { VimSession } from '../transport/vim-session.js';
 import { VsphereDriver, type VsphereOptions } from '../vsphere.driver.js';
@@ -143,6 +144,26 @@ export class VcenterUnderTest {
 
   async vms(): Promise<VmRecord[]> {
     return (await this.read.below(this.place.datacenter.ref, 'VirtualMachine', VM_PATHS)).map(vmRecord);
+  }
+
+  /** Makes a call that the driver never makes. */
+  async say(method: string, self: Ref, args: string): Promise<void> {
+    const call = `<${method} xmlns="urn:vim25">${element('_this', self)}${args}</${method}>`;
+    const exchange = { method: 'POST', path: '/sdk', body: envelope(call) } as const;
+    const answer = await this.session.send(exchange, { 'content-type': 'text/xml' });
+    const said = await textOf(answer, MIB);
+    if (answer.statusCode !== 200) throw new Error(said);
+  }
+
+  /** Whether the cluster places guests by itself. */
+  async setDrs(enabled: boolean): Promise<void> {
+    const drs = `<drsConfig><enabled>${enabled}</enabled></drsConfig>`;
+    const spec = `<spec xsi:type="ClusterConfigSpecEx">${drs}</spec><modify>true</modify>`;
+    await this.say('ReconfigureComputeResource_Task', this.place.cluster.ref, spec);
+    for (;;) {
+      const { drsConfig } = (await this.read.one(this.place.cluster.ref, 'configurationEx')) as AnswerObject;
+      if (isTrue((drsConfig as AnswerObject).enabled) === enabled) return;
+    }
   }
 
   /** Of each attempt, the oldest first. */

@@ -18,11 +18,11 @@ const named = (answers: Answer | undefined): Properties =>
     }),
   );
 
-/** From a view to what is in it. */
-export const throughView = (view: Ref): ArgumentObject => ({
-  obj: view,
+/** From an object to those that one of its properties names: of a view, what is in it. */
+export const through = (obj: Ref, path: string): ArgumentObject => ({
+  obj,
   skip: true,
-  selectSet: { $type: 'TraversalSpec', name: 'view', type: view.type, path: 'view', skip: false },
+  selectSet: { $type: 'TraversalSpec', name: path, type: obj.type, path, skip: false },
 });
 
 /** Reads properties of managed objects. */
@@ -52,12 +52,17 @@ export class PropertyReader {
     );
   }
 
+  /** Of each object of this type that a property of another one names, as far as they are there. */
+  listed(ref: Ref, path: string, type: string, paths: readonly string[]): Promise<Found[]> {
+    return this.retrieve(type, paths, through(ref, path));
+  }
+
   /** Of each object of this type below `container`. */
   async below(container: Ref, type: string, paths: readonly string[]): Promise<Found[]> {
     for (let again = true; ; again = false) {
       const view = await this.view(container, type);
       try {
-        return await this.retrieve(type, paths, throughView(view));
+        return await this.retrieve(type, paths, through(view, 'view'));
       } catch (error) {
         // The session was renewed in between, or an object went while it was looked at.
         if (!again || !isFault(error, 'ManagedObjectNotFound')) throw error;

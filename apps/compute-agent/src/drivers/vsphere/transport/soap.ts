@@ -116,6 +116,9 @@ const answerOf = (node: Node): Answer => {
 export const listOf = (value: Answer | undefined): readonly Answer[] =>
   value === undefined ? [] : Array.isArray(value) ? value : [value as Answer];
 
+/** Of a field whose type the answer does not say. */
+export const isTrue = (value: Answer | undefined): boolean => String(value) === 'true';
+
 /**
  * The contents of an answer's body.
  * @throws Error when it is no SOAP envelope

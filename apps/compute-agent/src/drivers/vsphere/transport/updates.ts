@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { NoConnection } from '../../common/trusted-socket.js';
 import { HypervisorError } from '../../hypervisor-driver.js';
-import { type Properties, type PropertyReader, throughView } from './properties.js';
+import { type Found, type Properties, type PropertyReader, through } from './properties.js';
 import { type Answer, type AnswerObject, listOf, Ref } from './soap.js';
 import { isFault, VimFault, vimFault } from './vim-fault.js';
 import type { VimSession } from './vim-session.js';
@@ -9,8 +10,10 @@ import type { VimSession } from './vim-session.js';
 const WAIT = 20;
 /** Milliseconds before each look at a task that has just begun. */
 const LOOKS = [0, 3, 10];
-/** Milliseconds that a task may take when nothing else is said. */
-const TASK_LIMIT = 600_000;
+/** Milliseconds that a task may take which copies memory or disks. */
+export const LONG_TASK_LIMIT = 6 * 3_600_000;
+/** Milliseconds that a task whose answer was lost gets to end before its caller hears of that. */
+const LOST_LIMIT = 60_000;
 const TASK_PATHS = ['info.state', 'info.error', 'info.result', 'info.progress'];
 
 /** What became of an object that is watched: its properties that changed, or null when it is gone. */
@@ -49,7 +52,7 @@ export class Updates {
   /**
    * Starts a task and waits for its end.
    * @param options.signal cancels it; whether that came in time, the task says
-   * @param options.limit milliseconds after which it is cancelled
+   * @param options.limit milliseconds after which it is cancelled; the session's `taskLimit` when not given
    * @param options.onProgress hears percents
    * @throws VimFault what the task failed with; HypervisorError `unavailable` when it has not ended a while after its limit
    */
@@ -64,7 +67,7 @@ export class Updates {
     } = {},
   ): Promise<Answer | undefined> {
     const task = (await this.session.call(self, method, args)) as Ref;
-    const limit = options.limit ?? TASK_LIMIT;
+    const limit = options.limit ?? this.session.taskLimit;
     const late = AbortSignal.timeout(limit);
     const end = options.signal ? AbortSignal.any([options.signal, late]) : late;
     let refused: unknown;
@@ -87,6 +90,24 @@ export class Updates {
     }
   }
 
+  /**
+   * For whoever clears up what a call may have made. If only its answer was lost, its task goes on: waits until this object has
+   * none under way, but not for long.
+   * @param error what the call failed with
+   */
+  async outlast(error: unknown, self: Ref): Promise<void> {
+    if (!(error instanceof NoConnection)) return;
+    const isUnderWay = ({ properties }: Found) =>
+      ended(properties) === null && self.is(properties['info.entity'] as Ref);
+    try {
+      const manager = await this.session.manager('taskManager');
+      const recent = await this.read.listed(manager, 'recentTask', 'Task', ['info.entity', ...TASK_PATHS]);
+      await Promise.allSettled(recent.filter(isUnderWay).map(({ ref }) => this.follow(ref, LOST_LIMIT)));
+    } catch {
+      // The connection is lost as well: what is there is looked at when it is back.
+    }
+  }
+
   /** Cancels a task that still runs and is the one that is meant, by its native name, and waits for its end. */
   async cancel(task: Ref, isMeant: (name: string) => boolean): Promise<void> {
     try {
@@ -97,7 +118,7 @@ export class Updates {
         if (!(error instanceof VimFault) || isFault(error, 'ManagedObjectNotFound')) throw error;
         refused = error;
       });
-      await this.follow(task, TASK_LIMIT, () => refused);
+      await this.follow(task, this.session.taskLimit, () => refused);
     } catch (error) {
       // However it ended, it has; where the guest is then, its VM tells.
       if (!(error instanceof VimFault)) throw error;
@@ -226,7 +247,7 @@ export class Updates {
 
   private filter(collector: Ref, type: string, pathSet: readonly string[], view: Ref) {
     return this.session.call(collector, 'CreateFilter', {
-      spec: { propSet: { type, all: false, pathSet }, objectSet: throughView(view) },
+      spec: { propSet: { type, all: false, pathSet }, objectSet: through(view, 'view') },
       partialUpdates: false,
     });
   }

@@ -16,6 +16,8 @@ export interface VimAccess {
   readonly connectTimeout?: number;
   /** Milliseconds that a task gets to end once it was cancelled; 10 s when not given. */
   readonly cancelGrace?: number;
+  /** Milliseconds that a task may take which copies neither memory nor disks; 10 min when not given. */
+  readonly taskLimit?: number;
 }
 
 /** The service of the vCenter, and the one of its storage policies beside it. */
@@ -69,6 +71,10 @@ export class VimSession {
 
   get cancelGrace(): number {
     return this.access.cancelGrace ?? 10_000;
+  }
+
+  get taskLimit(): number {
+    return this.access.taskLimit ?? 600_000;
   }
 
   content(): Promise<ServiceContent> {
