@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { moduleTable } from './binder.mjs';
+import { recordDisks } from './disks/record-disks.mjs';
 import { HyperVHost, implemented } from './host.mjs';
 import { Session } from './session.mjs';
 
@@ -94,7 +95,7 @@ it('has every cmdlet of its table', () => {
 
 describe('the lines', () => {
   it('begin with who speaks', () => {
-    expect(session.lines[0]).toMatchObject({ hello: { protocol: 2, build: 20348, languageMode: 'FullLanguage' } });
+    expect(session.lines[0]).toMatchObject({ hello: { protocol: 3, build: 20348, languageMode: 'FullLanguage' } });
   });
 
   it('give only what was selected, and nothing undocumented', async () => {
@@ -112,6 +113,26 @@ describe('the lines', () => {
       fullyQualifiedErrorId: 'NotAllowed,Omnivisor.Host',
       category: 'PermissionDenied',
     });
+  });
+
+  it('say the same in German where Windows does', async () => {
+    host.facts.language = 'de';
+    expect(await session.fails(on(randomUUID(), 'Start-VM'))).toMatchObject({
+      fullyQualifiedErrorId: 'InvalidParameter,Microsoft.HyperV.PowerShell.Commands.GetVM',
+      category: 'InvalidArgument',
+      message: 'Fehler beim Ausführen des Vorgangs.',
+    });
+    expect((await session.fails({ cmdlet: 'Get-VHD', parameters: { Path: `${root}\\a.vhdx` } })).message).toBe(
+      'Fehler beim Ausführen des Vorgangs. (0x80070002)',
+    );
+  });
+
+  it('tell nothing of machines without the service, and to no account that may not know', async () => {
+    host.facts.managementService = 'Stopped';
+    expect((await session.fails({ cmdlet: 'Get-VM' })).fullyQualifiedErrorId).toMatch(/^ObjectNotFound,Microsoft/);
+    host.facts.managementService = 'Running';
+    host.facts.account = { ...host.facts.account, isHyperVAdministrator: false };
+    expect((await session.fails({ cmdlet: 'Get-VM' })).category).toBe('PermissionDenied');
   });
 
   it('tell of a machine that is not there as PowerShell does', async () => {
@@ -271,7 +292,7 @@ describe('disks', () => {
     ).toMatch(/smaller/);
   });
 
-  it('go on above a checkpoint, and are merged when it is removed', async () => {
+  it('go on above a checkpoint, and are merged some time after it is removed', async () => {
     const id = await make();
     await disk('a.vhdx');
     await session.done(on(id, 'Add-VMHardDiskDrive', { Path: `${root}\\a.vhdx` }));
@@ -282,8 +303,13 @@ describe('disks', () => {
     });
     expect(made.Name).toBe('point');
     expect(await path()).toMatch(/\\a_[0-9A-F-]{36}\.avhdx$/);
+    host.mergeTime = 20;
     await session.done(on(id, 'Remove-VMSnapshot', { Name: 'point' }));
-    expect(await path()).toBe(`${root}\\a.vhdx`);
+    expect(await session.done({ ...on(id, 'Get-VMSnapshot'), select: { Name: true } })).toEqual([]);
+    expect(await path()).toMatch(/avhdx$/);
+    const copy = { Path: `${root}\\a.vhdx`, DestinationPath: `${root}\\copy.vhdx` };
+    expect((await session.fails({ cmdlet: 'Convert-VHD', parameters: copy })).message).toMatch(/0x80070020/);
+    await expect.poll(path).toBe(`${root}\\a.vhdx`);
     await session.done(on(id, 'Set-VM', { CheckpointType: 'ProductionOnly' }));
     await session.done(on(id, 'Start-VM'));
     expect((await session.fails(on(id, 'Checkpoint-VM'))).message).toMatch(/VSS/);
@@ -311,7 +337,8 @@ describe('networks', () => {
       parameters: { Access: true, VlanId: 4095 },
       objects: adapter(id),
     });
-    expect(host.vms.get(id)!.adapters).toMatchObject([{ vlan: 7, switch: 'External' }]);
+    // The first one came with the machine.
+    expect(host.vms.get(id)!.adapters).toMatchObject([{ switch: null }, { vlan: 7, switch: 'External' }]);
 
     const acl = { Action: 'Allow', Direction: 'Inbound', Weight: 10, Protocol: 'TCP', LocalPort: '22', Stateful: true };
     const add = (parameters: object) => ({
@@ -403,11 +430,13 @@ describe('files and images', () => {
 });
 
 describe('a move to another host', () => {
-  it('needs live migration on both, Kerberos delegation and the switch', async () => {
+  it('needs live migration on both, Kerberos delegation, the switch and what its disks stand on', async () => {
     const other = await new HyperVHost(join(dir, 'other'), { facts: { name: 'HV2' } }).open();
     host.peers.set('HV2', other);
     const id = await make();
-    await disk('a.vhdx');
+    await disk('base.vhdx');
+    const above = { Path: `${root}\\a.vhdx`, ParentPath: `${root}\\base.vhdx`, Differencing: true };
+    await session.done({ cmdlet: 'New-VHD', parameters: above });
     await session.done(on(id, 'Add-VMHardDiskDrive', { Path: `${root}\\a.vhdx` }));
     await session.done(on(id, 'Start-VM'));
     const move = on(id, 'Move-VM', {
@@ -417,6 +446,8 @@ describe('a move to another host', () => {
     });
     expect((await session.fails(move)).message).toMatch(/not enabled/);
     for (const side of [host, other]) side.facts.migration = { ...side.facts.migration, enabled: true };
+    expect((await session.fails(move)).message).toMatch(/base.vhdx' is not there/);
+    recordDisks.copy(host.local(`${root}\\base.vhdx`), other.local(`${root}\\base.vhdx`), null);
     expect((await session.fails(move)).category).toBe('PermissionDenied');
     host.facts.migration = {
       enabled: true,

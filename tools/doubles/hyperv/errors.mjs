@@ -8,14 +8,29 @@ export class ErrorRecord extends Error {
     this.hresult = hresult;
   }
 
-  /** @param {string} cmdlet whose class completes the FullyQualifiedErrorId */
-  toJSON(cmdlet) {
+  /**
+   * @param {string} cmdlet whose class completes the FullyQualifiedErrorId, where no inner one has failed
+   * @param {string} language other than English: the text is another, and a code in it the same
+   */
+  toJSON(cmdlet, language = 'en') {
+    const code = /\(0x[0-9a-f]{8}\)/i.exec(this.message)?.[0];
+    const isOurs = this.id.endsWith(',Omnivisor.Host');
     return {
-      fullyQualifiedErrorId: this.id.includes(',') ? this.id : `${this.id},${commandClass(cmdlet)}`,
+      fullyQualifiedErrorId: this.id.includes(',') ? this.id : `${this.id},${commandClass(this.cmdlet ?? cmdlet)}`,
       category: this.category,
-      message: this.message,
+      message:
+        language === 'en' || isOurs
+          ? this.message
+          : ['Fehler beim Ausführen des Vorgangs.', code].filter(Boolean).join(' '),
       exception: namespaced(this.exception),
+      ...(this.hresult ? { hresult: this.hresult } : {}),
     };
+  }
+
+  /** @param {string} cmdlet that failed so */
+  of(cmdlet) {
+    this.cmdlet ??= cmdlet;
+    return this;
   }
 }
 
@@ -39,6 +54,25 @@ export const invalidParameter = record('InvalidParameter', 'InvalidArgument');
 export const invalidState = record('InvalidState', 'InvalidOperation');
 export const operationFailed = record('OperationFailed', 'NotSpecified');
 export const outOfMemory = record('OutOfMemory', 'ResourceUnavailable');
+export const objectNotFound = record('ObjectNotFound', 'ObjectNotFound');
+/** What .NET says of a file that somebody has open. */
+export const fileInUse = (path) =>
+  new ErrorRecord({
+    id: 'IOException',
+    category: 'NotSpecified',
+    message: `Exception calling "Delete" with "2" argument(s): "The process cannot access the file '${path}' because it is being used by another process."`,
+    exception: 'System.Management.Automation.MethodInvocationException',
+    hresult: '0x80070020',
+  });
+/** WMI does not know an account that has come over the network, and is no administrator. */
+export const wmiAccessDenied = () =>
+  new ErrorRecord({
+    id: 'HRESULT 0x80041003,Microsoft.Management.Infrastructure.CimCmdlets.GetCimInstanceCommand',
+    category: 'PermissionDenied',
+    message: 'Access denied ',
+    exception: 'Microsoft.Management.Infrastructure.CimException',
+    hresult: '0x80041003',
+  });
 export const accessDenied = record('AccessDenied', 'PermissionDenied');
 export const diskFull = (path) =>
   operationFailed(

@@ -14,7 +14,8 @@ import {
 } from 'node:fs';
 import { createConnection } from 'node:net';
 import { dirname, join } from 'node:path';
-import { ErrorRecord } from './errors.mjs';
+import { ErrorRecord, fileInUse, wmiAccessDenied } from './errors.mjs';
+import { isMerging } from './merging.mjs';
 
 const failure = (id, category, message) =>
   new ErrorRecord({ id: `${id},Omnivisor.Host`, category, message, exception: 'System.InvalidOperationException' });
@@ -31,22 +32,25 @@ const machine = (host, id) => {
   return vm;
 };
 
+const mayAskWmi = ({ facts }) => {
+  if (!facts.account.asksWmi) throw wmiAccessDenied();
+};
+
 /** The functions of the host script, done here the same way: (host, session, parameters) to a list of plain objects. */
 const functions = {
   'Get-HostFact': async ({ facts }) => [
     {
       Product: facts.product,
       Build: facts.build,
-      BootTime: facts.bootTime,
       ComputerName: facts.name,
       DomainName: facts.domain,
       Processors: ['Double of a processor'],
-      ManagementService: facts.managementService,
       Module: facts.module,
       Root: facts.root,
       FreeBytes: facts.freeBytes,
       TotalBytes: facts.totalBytes,
-      DelegatesTo: facts.migration.delegatesTo,
+      DelegatesTo: facts.account.readsDirectory ? facts.migration.delegatesTo : null,
+      WmiError: facts.account.asksWmi ? null : 'Access denied',
     },
   ],
 
@@ -73,7 +77,12 @@ const functions = {
     });
   },
   'Remove-HostItem': async (host, _, { Path }) => {
-    rmSync(inside(host, Path), { recursive: true, force: true });
+    const item = inside(host, Path);
+    const disks =
+      existsSync(item) && statSync(item).isDirectory() ? readdirSync(item).map((name) => `${Path}\\${name}`) : [Path];
+    const used = disks.find((disk) => isMerging(host, disk));
+    if (used) throw fileInUse(used);
+    rmSync(item, { recursive: true, force: true });
     return [];
   },
   'Get-HostFile': async (host, _, { Path, Offset, Length }) => {
@@ -135,27 +144,32 @@ const functions = {
   },
 
   'Send-HostShutdown': async (host, _, { VMId }) => {
+    mayAskWmi(host);
     const vm = machine(host, VMId);
     if (vm.State !== 'Running') return [{ ReturnValue: 32775 }];
     await host.machines.requestShutdown(vm);
     return [{ ReturnValue: 0 }];
   },
   'Get-HostGuestFact': async (host, _, { VMId }) => {
+    mayAskWmi(host);
     const vm = machine(host, VMId);
     return [vm.State === 'Running' && vm.guest.facts ? vm.guest.facts : {}];
   },
 
   'Get-HostMigration': async (host, _, { VMId }) => {
+    mayAskWmi(host);
     const job = host.migrations.get(VMId);
     return job ? [{ PercentComplete: job.percent }] : [];
   },
   'Stop-HostMigration': async (host, _, { VMId }) => {
+    mayAskWmi(host);
     const job = host.migrations.get(VMId);
     if (job) job.stopped = true;
     return [];
   },
 
-  'Watch-HostVM': async (_, session) => {
+  'Watch-HostVM': async (host, session) => {
+    mayAskWmi(host);
     session.watch();
     return [];
   },
@@ -164,6 +178,8 @@ const functions = {
       throw failure('InvalidPipe', 'InvalidArgument', 'The pipe is not one of ours.');
     const log = inside(host, Log);
     if (session.consoles.has(VMId)) return [];
+    if (!host.facts.account.opensPipes)
+      throw failure('PipeDenied', 'PermissionDenied', 'The account may not open the serial port.');
     const socket = createConnection(host.pipe(Pipe));
     await once(socket, 'connect').catch(() => {
       throw failure('PipeUnavailable', 'ResourceUnavailable', 'The serial port does not answer.');
@@ -190,4 +206,7 @@ const functions = {
 
 export const FUNCTIONS = Object.keys(functions);
 
-export const runFunction = (name, host, session, parameters) => functions[name](host, session, parameters);
+export const runFunction = async (name, host, session, parameters) => {
+  host.refuseIfProvoked(name);
+  return functions[name](host, session, parameters);
+};

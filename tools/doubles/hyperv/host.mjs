@@ -12,8 +12,9 @@ import { migrationCmdlets } from './cmdlets/migration.mjs';
 import { networkCmdlets } from './cmdlets/network.mjs';
 import { vmCmdlets } from './cmdlets/vm.mjs';
 import { recordDisks } from './disks/record-disks.mjs';
-import { ErrorRecord } from './errors.mjs';
+import { accessDenied, ErrorRecord, objectNotFound } from './errors.mjs';
 import { RecordMachines } from './machines/record-machines.mjs';
+import { mergeLater } from './merging.mjs';
 import { HostState } from './state.mjs';
 
 const implementations = {
@@ -66,11 +67,17 @@ export class HyperVHost extends EventEmitter {
     /** Moves under way, machine id to job; a move takes `moveTime` milliseconds. */
     this.migrations = new Map();
     this.moveTime = 0;
+    /** Merges of disks under way; one takes `mergeTime` milliseconds. */
+    this.merges = new Set();
+    this.mergeTime = 5;
     this.calls = [];
   }
 
   async open() {
-    for (const vm of this.vms.values()) await this.machines.attach(vm);
+    for (const vm of this.vms.values()) {
+      await this.machines.attach(vm);
+      mergeLater(this, vm);
+    }
     return this;
   }
 
@@ -109,6 +116,14 @@ export class HyperVHost extends EventEmitter {
         message: `The term '${name}' is not recognized as the name of a cmdlet, function, script file, or operable program.`,
         exception: 'System.Management.Automation.CommandNotFoundException',
       });
+    if (this.facts.managementService !== 'Running')
+      throw objectNotFound(
+        `Hyper-V encountered an error trying to access an object on computer '${this.facts.name}' because the object was not found. The object might have been deleted, or you might not have permission to perform the task. Verify that the Virtual Machine Management service on the computer is running.`,
+      );
+    if (!this.facts.account.isHyperVAdministrator)
+      throw accessDenied(
+        `You do not have the required permission to complete this task. Contact the administrator of the authorization policy for the computer '${this.facts.name}'.`,
+      );
     const { set, parameters } = bind(name, given);
     const newer = Object.keys(parameters).find(
       (p) => moduleTable.cmdlets[name].parameters[p].since === 2022 && this.facts.build < 20348,
@@ -129,8 +144,7 @@ export class HyperVHost extends EventEmitter {
       });
     const delay = (this.delays.get(name) ?? 0) + this.slowness;
     if (delay) await new Promise((resolve) => setTimeout(resolve, delay));
-    const failures = this.failures.get(name);
-    if (failures?.length) throw failures.shift();
+    this.refuseIfProvoked(name);
     try {
       return await implementations[name](this, parameters, set);
     } finally {
@@ -138,7 +152,12 @@ export class HyperVHost extends EventEmitter {
     }
   }
 
-  /** The next call of the cmdlet fails so. */
+  refuseIfProvoked(name) {
+    const failures = this.failures.get(name);
+    if (failures?.length) throw failures.shift();
+  }
+
+  /** The next call of the cmdlet, or of a function of the script, fails so. */
   failNext(name, error) {
     this.failures.set(name, [...(this.failures.get(name) ?? []), error]);
   }
@@ -156,6 +175,7 @@ export class HyperVHost extends EventEmitter {
 
   /** Lets go of the host; its guests go on where they can. */
   async close() {
+    for (const timer of this.merges) clearTimeout(timer);
     await this.machines.close();
     this.removeAllListeners();
     const goesOn = [...this.vms.values()].some((vm) => vm.State === 'Running' || vm.State === 'Paused');

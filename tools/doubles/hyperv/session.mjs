@@ -20,7 +20,7 @@ export class Session {
     const old = facts.build < 14393;
     this.send({
       hello: {
-        protocol: 2,
+        protocol: 3,
         powershell: facts.powershell,
         build: facts.build,
         product: facts.product,
@@ -67,7 +67,7 @@ export class Session {
       if (!(error instanceof ErrorRecord)) console.error(error);
       const record =
         error instanceof ErrorRecord
-          ? error.toJSON(call.cmdlet)
+          ? error.toJSON(call.cmdlet, this.host.facts.language)
           : {
               fullyQualifiedErrorId: 'Double',
               category: 'NotImplemented',
@@ -91,7 +91,9 @@ export class Session {
         });
       given[name] = found.length === 1 ? found[0] : found;
     }
-    const found = await this.run(cmdlet, given);
+    const found = await this.run(cmdlet, given).catch((error) => {
+      throw error instanceof ErrorRecord ? error.of(cmdlet) : error;
+    });
     if (!where) return found;
     return found.filter((object) => {
       refuseUndocumented(object, Object.keys(where));

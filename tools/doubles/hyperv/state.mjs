@@ -10,12 +10,14 @@ const GIB = 1024 ** 3;
 const defaults = {
   name: 'HV1',
   domain: null,
-  product: 'Microsoft Windows Server 2022 Standard',
+  product: 'Windows Server 2022 Standard',
+  language: 'en',
   build: 20348,
   powershell: '5.1.20348.2227',
   module: true,
   managementService: 'Running',
-  bootTime: '2026-01-01T00:00:00.0000000Z',
+  /** What the account may that the script runs in. */
+  account: { isHyperVAdministrator: true, asksWmi: true, opensPipes: true, readsDirectory: true },
   processors: 8,
   memory: 64 * GIB,
   freeBytes: 900 * GIB,
@@ -58,8 +60,28 @@ export class HostState {
   }
 }
 
-/** A virtual machine as `New-VM` makes it. */
-export const newMachine = ({ Name, Generation, MemoryStartupBytes, Path, root }) => {
+/** Integration services, and whether they are enabled; their names are translated. */
+const SERVICES = {
+  en: {
+    'Guest Service Interface': false,
+    Heartbeat: true,
+    'Key-Value Pair Exchange': true,
+    Shutdown: true,
+    'Time Synchronization': true,
+    VSS: true,
+  },
+  de: {
+    Gastdienstschnittstelle: false,
+    Takt: true,
+    'Austausch von Schlüsselwertepaaren': true,
+    Herunterfahren: true,
+    Zeitsynchronisierung: true,
+    VSS: true,
+  },
+};
+
+/** A virtual machine as `New-VM` makes it, without the network adapter that it has from the start. */
+export const newMachine = ({ Name, Generation, MemoryStartupBytes, Path, root, language = 'en' }) => {
   const id = randomUUID();
   return {
     Id: id,
@@ -90,14 +112,24 @@ export const newMachine = ({ Name, Generation, MemoryStartupBytes, Path, root })
     adapters: [],
     snapshots: [],
     metering: false,
-    integration: {
-      'Guest Service Interface': false,
-      Heartbeat: true,
-      'Key-Value Pair Exchange': true,
-      Shutdown: true,
-      'Time Synchronization': true,
-      VSS: true,
-    },
+    integration: { ...SERVICES[language] },
     guest: { ignoresShutdown: false, vss: false },
   };
 };
+
+/** As `Add-VMNetworkAdapter` makes it. */
+export const newAdapter = (name) => ({
+  id: randomUUID(),
+  name,
+  mac: '000000000000',
+  dynamicMac: true,
+  switch: null,
+  vlan: null,
+  trunk: null,
+  macSpoofing: 'Off',
+  dhcpGuard: 'Off',
+  routerGuard: 'Off',
+  acls: [],
+  /** Megabytes that came and went since its meters were made; null without any. */
+  traffic: null,
+});

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { rmSync } from 'node:fs';
 import { operationFailed } from '../errors.mjs';
+import { mergeLater } from '../merging.mjs';
 import { snapshotObject } from '../objects.mjs';
 import { machines } from './vm.mjs';
 
@@ -61,18 +61,8 @@ export const checkpointCmdlets = {
   },
   'Remove-VMSnapshot': async (host, p) => {
     for (const { vm, snapshot } of snapshots(host, p)) {
-      // The newest one's disks are merged into what they stand on; what is between two checkpoints stays a chain.
-      const newest = vm.snapshots.at(-1) === snapshot;
-      if (newest)
-        for (const drive of disksOf(vm)) {
-          const below = snapshot.disks[drive.id];
-          if (!below) continue;
-          await host.disks.merge(host.local(drive.path));
-          rmSync(host.local(drive.path));
-          drive.path = below;
-        }
       vm.snapshots.splice(vm.snapshots.indexOf(snapshot), 1);
-      if (newest) await host.machines.disksChanged(vm);
+      mergeLater(host, vm);
     }
     return [];
   },

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, rmSync } from 'node:fs';
 import { LiveObject } from '../binder.mjs';
 import { diskFull, invalidParameter, invalidState, notWhileRunning, operationFailed } from '../errors.mjs';
+import { isMerging } from '../merging.mjs';
 import { driveObject } from '../objects.mjs';
 import { machines } from './vm.mjs';
 
@@ -164,7 +165,7 @@ export const diskCmdlets = {
     const source = diskInfo(host, Path);
     if (ParentPath || VHDType === 'Differencing') throw new Error('the double converts to disks without a parent only');
     // A disk that is written to cannot be copied; one that is only read from, below a differencing disk, can.
-    if (inUse(host, Path))
+    if (inUse(host, Path) || isMerging(host, Path))
       throw operationFailed(
         `The process cannot access the file '${Path}' because it is being used by another process. (0x80070020).`,
       );

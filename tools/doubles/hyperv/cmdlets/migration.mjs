@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { accessDenied, invalidParameter, operationFailed, wrongState } from '../errors.mjs';
+import { chainOf } from '../merging.mjs';
 import { vmObject } from '../objects.mjs';
 import { machines } from './vm.mjs';
 
@@ -18,10 +19,14 @@ const obstacles = (host, vm, { DestinationHost, IncludeStorage }) => {
   for (const adapter of vm.adapters)
     if (adapter.switch && !target.facts.switches.some((s) => s.Name === adapter.switch))
       found.push(`Could not find Ethernet switch '${adapter.switch}'.`);
-  for (const drive of vm.drives)
-    if (!IncludeStorage || drive.kind === 'DvdDrive')
-      if (drive.path && !existsSync(target.local(drive.path)))
-        found.push(`'${drive.path}' is not there on the destination.`);
+  // A disk that is moved goes without what it stands on, which has to be in the same place there.
+  const isMoved = (drive) => IncludeStorage && drive.kind === 'HardDiskDrive';
+  const needed = vm.drives.flatMap((drive) => {
+    if (!drive.path) return [];
+    return isMoved(drive) ? chainOf(host, drive.path).slice(1) : [drive.path];
+  });
+  for (const path of needed)
+    if (!existsSync(target.local(path))) found.push(`'${path}' is not there on the destination.`);
   return { target, found };
 };
 
@@ -55,9 +60,8 @@ export const migrationCmdlets = {
         if (drive.kind !== 'HardDiskDrive') continue;
         const to = `${p.DestinationStoragePath}\\Virtual Hard Disks\\${drive.path.split('\\').at(-1)}`;
         mkdirSync(dirname(target.local(to)), { recursive: true });
-        // A moved disk has no parent any more: its content comes whole.
-        const { format } = host.disks.info(host.local(drive.path));
-        await target.disks.convert(host.local(drive.path), target.local(to), { format, type: 'Dynamic' });
+        const { parent } = host.disks.info(host.local(drive.path));
+        target.disks.copy(host.local(drive.path), target.local(to), parent && target.local(host.remote(parent)));
         rmSync(host.local(drive.path));
         drive.path = to;
       }

@@ -1,7 +1,7 @@
-import { randomUUID } from 'node:crypto';
 import { LiveObject } from '../binder.mjs';
 import { invalidParameter, invalidState } from '../errors.mjs';
 import { adapterObject } from '../objects.mjs';
+import { newAdapter } from '../state.mjs';
 import { machines } from './vm.mjs';
 
 const adapters = (host, parameters) => {
@@ -25,23 +25,6 @@ const macAddress = (text) => {
   if (!/^[0-9A-F]{12}$/.test(digits)) throw invalidParameter(`'${text}' is not a valid MAC address.`);
   return digits;
 };
-
-/** As `Add-VMNetworkAdapter` makes it. */
-export const newAdapter = (name) => ({
-  id: randomUUID(),
-  name,
-  mac: '000000000000',
-  dynamicMac: true,
-  switch: null,
-  vlan: null,
-  trunk: null,
-  macSpoofing: 'Off',
-  dhcpGuard: 'Off',
-  routerGuard: 'Off',
-  acls: [],
-  /** Megabytes that came and went since its meters were made; null without any. */
-  traffic: null,
-});
 
 const change = (apply) => async (host, parameters) => {
   for (const { vm, adapter } of adapters(host, parameters)) apply(host, vm, adapter, parameters);

@@ -1,10 +1,11 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { invalidParameter, noSuchVm, notWhileRunning, outOfMemory, wrongState } from '../errors.mjs';
 import { vmObject } from '../objects.mjs';
-import { newMachine } from '../state.mjs';
+import { newAdapter, newMachine } from '../state.mjs';
 
 const MIB = 1024 ** 2;
 const TIB = 1024 ** 4;
+const ADAPTER_NAMES = { en: 'Network Adapter', de: 'Netzwerkkarte' };
 
 /** The virtual machines that `-VM`, `-VMName`, `-Name` or `-Id` means. */
 export const machines = (host, { VM, VMName, Name, Id }) => {
@@ -79,7 +80,9 @@ export const vmCmdlets = {
     },
   ) => {
     if (NewVHDPath || VHDPath || SwitchName) throw new Error('the double makes machines without disk and switch only');
-    const vm = newMachine({ Name, Generation, MemoryStartupBytes, Path, root: host.facts.root });
+    const { root, language } = host.facts;
+    const vm = newMachine({ Name, Generation, MemoryStartupBytes, Path, root, language });
+    vm.adapters.push(newAdapter(ADAPTER_NAMES[language]));
     checkMemory(vm, MemoryStartupBytes);
     mkdirSync(host.local(`${vm.Path}\\Virtual Machines`), { recursive: true });
     host.vms.set(vm.Id, vm);

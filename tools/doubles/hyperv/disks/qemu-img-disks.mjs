@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readSync, renameSync } from 'node:fs';
+import { closeSync, copyFileSync, existsSync, fstatSync, mkdirSync, openSync, readSync, renameSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 const qemuImg = (...args) => execFileSync('qemu-img', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
@@ -71,6 +71,11 @@ export const qemuImgDisks = {
     this.create(larger, { format: kind === 'vhdx' ? 'VHDX' : 'VHD', type: 'Dynamic', size });
     qemuImg('convert', '-n', '-f', kind, '-O', kind, file, larger);
     renameSync(larger, file);
+  },
+  copy(file, to, parent) {
+    mkdirSync(dirname(to), { recursive: true });
+    copyFileSync(file, to);
+    if (parent) qemuImg('rebase', '-q', '-u', '-f', 'qcow2', '-b', parent, '-F', imageKind(parent), to);
   },
   merge(file) {
     qemuImg('commit', '-q', '-f', 'qcow2', file);

@@ -30,9 +30,10 @@ export const recordDisks = {
     const { fileSize, ...disk } = this.info(file);
     this.create(file, { ...disk, size });
   },
-  reparent(file, parent) {
+  /** The same disk elsewhere, over the same parent there. */
+  copy(file, to, parent) {
     const { fileSize, ...disk } = this.info(file);
-    this.create(file, { ...disk, parent });
+    this.create(to, { ...disk, parent });
   },
   /** What was written to `file` goes into its parent. */
   merge(file) {

@@ -12,6 +12,7 @@ import { plugAll } from './devices.js';
 import type { Former, Wiring } from './former.js';
 import { asFound, type Guest, type Guests } from './guests.js';
 import { plainMac, wireFor } from './hardware.js';
+import { CmdletError } from './host-errors.js';
 import { type Mark, readMark, withoutMark, writeMark } from './mark.js';
 import type { MemberMarks } from './member-marks.js';
 import type { Members } from './members.js';
@@ -30,7 +31,7 @@ export const candidates = async (members: Members): Promise<ForeignGuest[]> => {
     for (const vm of machines.filter((one) => readMark(one.Notes) === null)) {
       const drives = (await on.disks.drives(vm.Id)).flatMap(({ Path }) => Path ?? []);
       const disks = await Promise.all(
-        drives.map(async (path) => ({ name: path.split('\\').at(-1)!, size: (await on.disks.info(path)).Size })),
+        drives.map(async (path) => ({ name: path.split('\\').at(-1)!, size: await sizeOf(on, path) })),
       );
       found.push({
         nativeId: vm.Id,
@@ -47,6 +48,16 @@ export const candidates = async (members: Members): Promise<ForeignGuest[]> => {
     }
   }
   return found;
+};
+
+/** 0 where it is not known: of a disk that is passed through, gone or on a volume that is offline. */
+const sizeOf = async (on: ReadyNode, path: string): Promise<number> => {
+  try {
+    return (await on.disks.info(path)).Size;
+  } catch (error) {
+    if (error instanceof CmdletError) return 0;
+    throw error;
+  }
 };
 
 export const adopt = async (
@@ -77,9 +88,13 @@ export const adopt = async (
     const macs = (await on.adapters.list(vm.Id)).map(({ MacAddress }) => MacAddress);
     if (nics.some((nic) => !macs.includes(plainMac(nic.mac))))
       throw new HypervisorError('fault', 'the guest has no network interface with that MAC address');
-    const [first] = await on.disks.drives(vm.Id);
-    if (!first?.Path || /\.avhdx?$/i.test(first.Path))
-      throw new HypervisorError('unsupported', 'a guest without a disk, or with checkpoints, cannot be adopted');
+    const drives = await on.disks.drives(vm.Id);
+    const [first] = drives;
+    if (!first?.Path || !/\.vhdx?$/i.test(first.Path) || drives.some(({ Path }) => /\.avhdx?$/i.test(Path ?? '')))
+      throw new HypervisorError(
+        'unsupported',
+        'a guest that has checkpoints, or does not start from a virtual hard disk, cannot be adopted',
+      );
     const adopted: Mark = {
       ...mark,
       stage: 'settled',

@@ -3,6 +3,7 @@ import { hardwareWishesOf, type ServerId } from '@omnivisor/contracts';
 import { writeConfigDrive } from '../common/config-drive.js';
 import { type GuestSpec, HypervisorError, type ImageSource } from '../hypervisor-driver.js';
 import { aclsFor } from './acls.js';
+import { giveUpCheckpoints } from './checkpoints.js';
 import type { Guest, Guests } from './guests.js';
 import { type Hardware, hardwareFor, memoryFor, plainMac, type Wire, wireFor } from './hardware.js';
 import { arrangeDisks } from './layout.js';
@@ -129,6 +130,9 @@ export const wipe = async (on: ReadyNode, guests: Guests, id: ServerId): Promise
   const machines = [...(found ? [found.vm] : []), ...(await guests.halfMade(on, id))];
   for (const vm of machines) {
     if (!['shutdown', 'suspended'].includes(powerOf(vm.State))) await on.machines.turnOff(vm.Id);
+    // With its checkpoints would go what it has written to them since.
+    if (vm === found?.vm && (found.mark.adopted || Object.keys(found.mark.disks).length > 0))
+      await giveUpCheckpoints(found);
     await on.machines.remove(vm.Id);
   }
   guests.forget(id);

@@ -3,9 +3,12 @@ import type { Guest, Guests } from './guests.js';
 import { VmHost } from './host-facts.js';
 import type { Members } from './members.js';
 import type { ReadyNode } from './node.js';
+import { storageOf } from './reach.js';
 
 const MIB = 1024 ** 2;
 const GIB = 1024 ** 3;
+
+const sumOf = (numbers: readonly number[]): number => numbers.reduce((sum, number) => sum + number, 0);
 
 /** What the hosts have, and what of it is promised to guests. */
 export class Capacity {
@@ -15,11 +18,19 @@ export class Capacity {
     private readonly reservedMemoryMib: number,
   ) {}
 
-  /** Of those that answer. */
+  /** Of those that answer. A disk that several have is there once. */
   async inventory(): Promise<HostInventory> {
-    const { told } = await this.members.ask((on) => this.of(on));
-    const sum = (key: 'vcpus' | 'memoryMib' | 'diskGib') => told.reduce((total, host) => total + host[key], 0);
-    return { vcpus: sum('vcpus'), memoryMib: sum('memoryMib'), diskGib: sum('diskGib') };
+    const { told } = await this.members.ask(async (on) => ({
+      on,
+      storage: this.members.areCluster ? await storageOf(on) : null,
+      has: await this.of(on),
+    }));
+    const disks = new Map(told.map(({ on, storage, has }) => [storage ?? on, has.diskGib]));
+    return {
+      vcpus: sumOf(told.map(({ has }) => has.vcpus)),
+      memoryMib: sumOf(told.map(({ has }) => has.memoryMib)),
+      diskGib: sumOf([...disks.values()]),
+    };
   }
 
   /** Of several hosts, the one with the most memory left. */
@@ -59,6 +70,6 @@ export class Capacity {
   }
 
   private async promised(on: ReadyNode): Promise<number> {
-    return (await this.guests.on(on)).reduce((sum, guest) => sum + guest.mark.size.memory, 0);
+    return sumOf((await this.guests.on(on)).map((guest) => guest.mark.size.memory));
   }
 }

@@ -4,6 +4,7 @@ import type { ConsoleStream } from '../hypervisor-driver.js';
 import { wireCall } from './host-call.js';
 import type { HostChannel, HostEvent } from './host-channel.js';
 import type { HostConnection } from './host-connection.js';
+import { CmdletError } from './host-errors.js';
 
 /** Bytes that a reader may leave unread before it is let go: a guest can write faster than a client reads. */
 const BACKLOG = 4 << 20;
@@ -93,7 +94,7 @@ export class ConsoleRelay extends EventEmitter<{ vm: [string]; again: [] }> {
     channel.once('ended', () => this.lost());
     try {
       await channel.hello;
-      await channel.call(wireCall('Watch-HostVM', {}), this.host.timeoutOf('Watch-HostVM'));
+      await watch(channel, this.host.timeoutOf('Watch-HostVM'));
     } catch (error) {
       channel.close();
       throw error;
@@ -129,3 +130,12 @@ export class ConsoleRelay extends EventEmitter<{ vm: [string]; again: [] }> {
     }, REOPEN_AFTER);
   }
 }
+
+/** An account that may not listen for events has consoles all the same; what happens is seen by those who ask. */
+const watch = async (channel: HostChannel, timeout: number): Promise<void> => {
+  try {
+    await channel.call(wireCall('Watch-HostVM', {}), timeout);
+  } catch (error) {
+    if (!(error instanceof CmdletError && error.denied)) throw error;
+  }
+};

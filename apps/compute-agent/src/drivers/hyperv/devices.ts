@@ -1,8 +1,10 @@
 import type { Bytes } from '@omnivisor/contracts';
 import { type GuestDisk, type GuestNic, HypervisorError } from '../hypervisor-driver.js';
 import type { BuildOptions } from './build.js';
+import { basedDrives, same, settledDrives } from './checkpoints.js';
 import { type Guest, type Guests, isOn } from './guests.js';
 import { plainMac, wireFor } from './hardware.js';
+import type { Mark } from './mark.js';
 
 const refuse = (what: string): never => {
   throw new HypervisorError('unsupported', `Hyper-V cannot serve ${what}`);
@@ -18,10 +20,11 @@ export const attachDisk = async (guests: Guests, guest: Guest, disk: GuestDisk):
   if (disk.bus !== null && disk.bus !== 'scsi') refuse(`hw_disk_bus=${disk.bus} for a disk that is attached`);
   if (disk.bootIndex === 0) refuse('a start from an attached disk');
   // The mark first: so it is found again, whenever we are cut off.
-  if (mark.disks[disk.diskId] !== connection.path)
-    await guests.write(guest, { ...mark, disks: { ...mark.disks, [disk.diskId]: connection.path } });
+  const attached: Mark = { ...mark, disks: { ...mark.disks, [disk.diskId]: connection.path } };
+  if (mark.disks[disk.diskId] !== connection.path) await guests.write(guest, attached);
   try {
-    if (!(await on.disks.driveOf(vm.Id, connection.path))) await on.disks.attach(vm.Id, connection.path);
+    const there = await basedDrives(guest, attached);
+    if (!there.some(({ base }) => same(base, connection.path))) await on.disks.attach(vm.Id, connection.path);
   } catch (error) {
     await guests.write(guest, mark);
     throw error;
@@ -32,17 +35,21 @@ export const detachDisk = async (guests: Guests, guest: Guest, diskId: string): 
   const { on, vm, mark } = guest;
   const path = mark.disks[diskId];
   if (!path) return;
+  await settledDrives(guest);
   await on.disks.detach(vm.Id, path);
   const { [diskId]: _, ...disks } = mark.disks;
   await guests.write(guest, { ...mark, disks });
 };
 
-export const growDisk = async ({ on, mark }: Guest, diskId: string, size: Bytes): Promise<void> => {
+export const growDisk = async (guest: Guest, diskId: string, size: Bytes): Promise<void> => {
+  const { on, mark } = guest;
   const path = mark.disks[diskId];
   if (!path) throw new HypervisorError('fault', 'the disk is not attached');
   const { Size } = await on.disks.info(path);
   if (size < Size) refuse('a disk that becomes smaller');
-  if (size > Size) await on.disks.resize(path, size);
+  if (size === Size) return;
+  await settledDrives(guest);
+  await on.disks.resize(path, size);
 };
 
 /** Brings the ports of a guest up to date: they are there, on their switch and VLAN, and guarded. */

@@ -15,7 +15,7 @@ export interface HostProcess {
 }
 export type OpenProcess = () => HostProcess;
 
-export const PROTOCOL = 2;
+export const PROTOCOL = 3;
 
 export const Hello = z.object({
   protocol: z.number(),

@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { CmdletError } from './host-errors.js';
 
 const error = (id: string, message: string, category = 'NotSpecified') =>
@@ -30,7 +30,18 @@ it('knows a full disk by its number, in whatever language the host speaks', () =
   expect(new CmdletError('Receive-HostImage', { ...record, hresult: '0x80070070' }).code).toBe('noResources');
 });
 
-it('tells a machine or file that is not there from other failures', () => {
-  expect(error('InvalidParameter', 'Hyper-V was unable to find a virtual machine with name "a".').notFound).toBe(true);
-  expect(error('InvalidParameter', 'another parameter').notFound).toBe(false);
+describe('a machine', () => {
+  const failed = (fullyQualifiedErrorId: string, category: string) =>
+    new CmdletError('Get-VM', { fullyQualifiedErrorId, category, message: 'Das ging nicht.', exception: 'E' });
+  const commands = 'Microsoft.HyperV.PowerShell.Commands';
+
+  it('that is not there is told from other failures, in whatever language the host speaks', () => {
+    expect(failed(`InvalidParameter,${commands}.GetVM`, 'InvalidArgument').notFound).toBe(true);
+    expect(failed(`InvalidParameter,${commands}.SetVM`, 'InvalidArgument').notFound).toBe(false);
+  });
+
+  it('is not known to be gone where the service does not answer', () => {
+    const error = failed(`ObjectNotFound,${commands}.GetVM`, 'ObjectNotFound');
+    expect(error).toMatchObject({ notFound: false, code: 'unavailable' });
+  });
 });

@@ -36,7 +36,23 @@ const IDS: Readonly<Record<string, HypervisorErrorCode>> = {
   NamedParameterNotFound: 'unsupported',
 };
 
+const COMMANDS = 'Microsoft.HyperV.PowerShell.Commands';
+/** What `Get-VM` fails with where there is no such machine, in whatever language Windows speaks; and what a call of ours. */
+const NOT_FOUND = [`InvalidParameter,${COMMANDS}.GetVM`, 'ObjectNotFound,Omnivisor.Host'];
+/** What any cmdlet fails with where the service does not answer: whether a machine is there is not known then. */
+const NO_SERVICE = `ObjectNotFound,${COMMANDS}.`;
+
 export const idOf = (record: ErrorRecord): string => record.fullyQualifiedErrorId.split(',')[0]!;
+
+/** Of the text, which is translated while its code is not, and of the exception. */
+const windowsCodesOf = ({ message, hresult }: ErrorRecord): string[] =>
+  [/\((0x[0-9a-f]{8})\)/i.exec(message)?.[1], hresult].flatMap((code) => code?.toLowerCase() ?? []);
+
+const codeOf = (record: ErrorRecord): HypervisorErrorCode => {
+  if (record.fullyQualifiedErrorId.startsWith(NO_SERVICE)) return 'unavailable';
+  const known = windowsCodesOf(record).find((code) => code in WINDOWS_CODES);
+  return known ? WINDOWS_CODES[known]! : (IDS[idOf(record)] ?? 'fault');
+};
 
 /** What a cmdlet failed with; the record stays in `record`, for those who have to tell one failure from another. */
 export class CmdletError extends HypervisorError {
@@ -44,10 +60,7 @@ export class CmdletError extends HypervisorError {
     cmdlet: string,
     readonly record: ErrorRecord,
   ) {
-    const windows = /\((0x[0-9a-f]{8})\)/i.exec(record.message)?.[1]?.toLowerCase();
-    const id = idOf(record);
-    const code =
-      WINDOWS_CODES[windows ?? ''] ?? WINDOWS_CODES[record.hresult?.toLowerCase() ?? ''] ?? IDS[id] ?? 'fault';
+    const code = codeOf(record);
     super(
       code,
       `Hyper-V ${WORDS[code]}`,
@@ -55,13 +68,18 @@ export class CmdletError extends HypervisorError {
     );
   }
 
-  /** The host knows no such machine, file or device. */
+  /** The host knows no such machine or device. */
   get notFound(): boolean {
-    const { message, fullyQualifiedErrorId } = this.record;
-    return (
-      /unable to find a virtual machine|0x80070002/i.test(message) ||
-      fullyQualifiedErrorId.startsWith('ObjectNotFound,')
-    );
+    return NOT_FOUND.includes(this.record.fullyQualifiedErrorId);
+  }
+
+  /** The account that the host script runs in may not do that. */
+  get denied(): boolean {
+    return this.record.category === 'PermissionDenied';
+  }
+
+  get windowsCodes(): readonly string[] {
+    return windowsCodesOf(this.record);
   }
 }
 

@@ -4,16 +4,18 @@ import { z } from 'zod';
 export const HostFact = z.object({
   Product: z.string(),
   Build: z.number(),
-  BootTime: z.string().nullable(),
   ComputerName: z.string(),
   DomainName: z.string().nullable(),
   Processors: z.array(z.string()),
-  ManagementService: z.string().nullable(),
   Module: z.boolean(),
   Root: z.string(),
+  /** Of the volume that the folder lies on. */
   FreeBytes: z.number(),
   TotalBytes: z.number(),
-  DelegatesTo: z.array(z.string()),
+  /** Services that it may reach in the name of whoever speaks to it; null: the directory did not tell. */
+  DelegatesTo: z.array(z.string()).nullable(),
+  /** Why WMI of Hyper-V does not answer; null when it does. */
+  WmiError: z.string().nullable(),
 });
 export type HostFact = z.output<typeof HostFact>;
 
@@ -24,6 +26,9 @@ export const VmHost = z.object({
   VirtualMachineMigrationAuthenticationType: z.string(),
 });
 export type VmHost = z.output<typeof VmHost>;
+
+/** As service principal names call it. */
+export const MIGRATION_SERVICE = 'Microsoft Virtual System Migration Service';
 
 /** Builds of Windows Server: 2016, and all before it. */
 export const OLDEST_BUILD = 14393;

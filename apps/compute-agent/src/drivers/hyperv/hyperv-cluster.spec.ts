@@ -153,7 +153,7 @@ describe.each(['refuses', 'hangs'] as const)('a member that is dead and %s', (ho
       health: 'healthy',
       reason: expect.stringContaining('another member of the cluster is left out'),
     });
-    expect(await driver.inventory()).toMatchObject({ memoryMib: 30 * 1024 });
+    expect(await driver.inventory()).toMatchObject({ memoryMib: 30 * 1024, diskGib: 1000 });
     await expect(driver.inspect(spec.id)).rejects.toMatchObject({ code: 'unavailable' });
     await expect(driver.destroy(spec.id)).rejects.toMatchObject({ code: 'unavailable' });
     await expect(driver.spawn(spec, never)).rejects.toMatchObject({ code: 'unavailable' });
@@ -190,7 +190,7 @@ describe.each(['refuses', 'hangs'] as const)('a member that is dead and %s', (ho
     a.comeBack();
     await expect.poll(async () => (await driver.list()).map(({ power }) => power)).toEqual(['running', 'running']);
     expect(await driver.inspect(spec.id)).toMatchObject({ mark: spec.mark, power: 'running' });
-    expect(await driver.inventory()).toMatchObject({ memoryMib: 92 * 1024 });
+    expect(await driver.inventory()).toMatchObject({ memoryMib: 92 * 1024, diskGib: 1000 });
   });
 });
 

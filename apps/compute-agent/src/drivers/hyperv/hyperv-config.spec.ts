@@ -7,10 +7,14 @@ it('names hosts, switches and the rest', () => {
     OMNIVISOR_HYPERV_HOSTS: 'agent@hv1.example, [fd00::1]:2222',
     OMNIVISOR_HYPERV_SWITCHES: 'physnet1=External,physnet2=Lab',
     OMNIVISOR_HYPERV_GENERATION: '2',
+    OMNIVISOR_HYPERV_DELEGATES_TO: 'hv8.example, hv9.example',
   });
   expect(hypervOptions(settings, 'cloud')).toMatchObject({
     cloudId: 'cloud',
-    nodes: [{ name: 'hv1.example', consoleHost: 'hv1.example' }, { name: '[fd00::1]' }],
+    nodes: [
+      { name: 'hv1.example', consoleHost: 'hv1.example', delegatesTo: ['hv8.example', 'hv9.example'] },
+      { name: '[fd00::1]' },
+    ],
     switches: { physnet1: 'External', physnet2: 'Lab' },
     generation: 2,
     dynamicMemoryRatio: 1,

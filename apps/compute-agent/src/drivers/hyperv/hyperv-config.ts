@@ -43,6 +43,8 @@ export const HyperVSettings = z.object({
         context.addIssue({ code: 'custom', message: 'is not physical-network=switch,…' });
       return Object.fromEntries(pairs as [string, string][]);
     }),
+  /** Hosts that guests may be sent to by Kerberos delegation, with commas, where the directory does not tell it. */
+  OMNIVISOR_HYPERV_DELEGATES_TO: z.string().default('').transform(list),
   /** Generation of guests whose image does not say. */
   OMNIVISOR_HYPERV_GENERATION: z.enum(['1', '2']).default('1'),
   /** A guest starts with memory divided by this and gets the rest when it asks; 1: all from the start. */
@@ -53,12 +55,15 @@ export const HyperVSettings = z.object({
 export type HyperVSettings = z.output<typeof HyperVSettings>;
 
 const nodeOf = (target: string, settings: HyperVSettings): NodeOptions => {
+  const delegatesTo = settings.OMNIVISOR_HYPERV_DELEGATES_TO;
+  const stated = delegatesTo.length > 0 ? { delegatesTo } : {};
   const script = { script: settings.OMNIVISOR_HYPERV_SCRIPT, root: settings.OMNIVISOR_HYPERV_ROOT };
-  if (target === 'local') return { name: 'local', open: localProcess(script) };
+  if (target === 'local') return { name: 'local', ...stated, open: localProcess(script) };
   const [, user = 'omnivisor', host = '', port = '22'] = TARGET.exec(target) ?? [];
   return {
     name: host,
     consoleHost: host,
+    ...stated,
     open: sshProcess({
       user,
       host: host.replace(/[[\]]/g, ''),

@@ -4,17 +4,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gib, mib, ms, ServerId } from '@omnivisor/contracts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { newAdapter } from '../../../../../tools/doubles/hyperv/cmdlets/network.mjs';
 import { recordDisks } from '../../../../../tools/doubles/hyperv/disks/record-disks.mjs';
 import { operationFailed } from '../../../../../tools/doubles/hyperv/errors.mjs';
 import { HyperVHost } from '../../../../../tools/doubles/hyperv/host.mjs';
-import { newMachine } from '../../../../../tools/doubles/hyperv/state.mjs';
-import { rootFrom, testGuest } from '../common/test-guest.js';
+import { newAdapter, newMachine } from '../../../../../tools/doubles/hyperv/state.mjs';
+import { rootFrom, testGuest, withoutBytes } from '../common/test-guest.js';
 import type { GuestNic, GuestSpec, PortGuard } from '../hypervisor-driver.js';
 import { HyperVDriver, type HyperVDriverOptions } from './hyperv.driver.js';
 import { ImageSweep } from './image-sweep.js';
 import { Members } from './members.js';
 import { HyperVNode } from './node.js';
+import { migratesTo } from './testing/bench.js';
 import { Images, InProcess, machineOf } from './testing/double.js';
 
 const cloudId = 'test-cloud';
@@ -78,7 +78,7 @@ describe('the probe', () => {
     const host = await hostWith();
     expect(await driverOver([host]).probe(AbortSignal.timeout(5_000))).toMatchObject({
       health: 'healthy',
-      version: 'Microsoft Windows Server 2022 Standard, build 20348',
+      version: 'Windows Server 2022 Standard, build 20348',
       hypervisorType: 'hyperv',
       // As an image asks for it: `img_hv_requested_version` of `>=10.0.20348`.
       hypervisorVersion: 10_020_348,
@@ -99,7 +99,8 @@ describe('the probe', () => {
 
   it.each([
     [{ module: false }, 'undetected', /Hyper-V role/],
-    [{ managementService: 'Stopped' }, 'unhealthy', /vmms is Stopped/],
+    [{ managementService: 'Stopped' }, 'unhealthy', /vmms does not answer/],
+    [{ account: { isHyperVAdministrator: false } }, 'unhealthy', /no member of Hyper-V Administrators/],
     [{ languageMode: 'ConstrainedLanguage' }, 'unhealthy', /ConstrainedLanguage.*signature/],
     [{ memory: 32 << 20 }, 'unhealthy', /has no room/],
     [{ switches: [] }, 'unhealthy', /no virtual switch External/],
@@ -292,6 +293,109 @@ describe('a guest', () => {
     const third = guest({ disks: rootFrom(wrong) });
     await expect(driver.spawn(third, never)).rejects.toMatchObject({ code: 'fault' });
     expect((await driver.list()).map((g) => g.mark.serverId).sort()).toEqual([one.id, two.id].sort());
+  });
+});
+
+describe('machines of others', () => {
+  const disk = (path: string) => ({
+    ...{ kind: 'HardDiskDrive', id: randomUUID(), type: 'SCSI', number: 0, location: 0, path },
+  });
+  const theirs = (host: HyperVHost, change: object = {}) => {
+    const parameters = { Name: 'theirs', Generation: 2, MemoryStartupBytes: 64 << 20, Path: 'C:\\Theirs', root: '' };
+    const vm = { ...newMachine(parameters), ...change };
+    host.vms.set(vm.Id, vm);
+    return vm;
+  };
+
+  it('are candidates with whatever they have for disks', async () => {
+    const host = await hostWith();
+    const driver = driverOver([host]);
+    const [passed, gone] = ['Disk 2 50.00 GB Bus 0 Lun 0 Target 3', 'C:\\Theirs\\gone.vhdx'].map((path) =>
+      theirs(host, { drives: [disk(path)] }),
+    );
+    expect(await driver.adoption.candidates()).toMatchObject([
+      { nativeId: passed!.Id, disks: [{ name: passed!.drives[0]!.path, size: 0 }] },
+      { nativeId: gone!.Id, disks: [{ name: 'gone.vhdx', size: 0 }] },
+    ]);
+    await expect(driver.adoption.adopt(passed!.Id, guest().mark, [])).rejects.toMatchObject({ code: 'unsupported' });
+  });
+
+  it('may be anything; a guest of ours is not taken for gone that cannot be read', async () => {
+    const host = await hostWith();
+    const driver = driverOver([host]);
+    const spec = guest();
+    await driver.spawn(spec, never);
+    theirs(host, { Generation: 0 });
+    expect(await driver.list()).toMatchObject([{ mark: spec.mark }]);
+    machineOf(host, spec.id).Generation = 0;
+    await expect(driver.list()).rejects.toMatchObject({ code: 'fault' });
+    await expect(driver.inspect(spec.id)).rejects.toMatchObject({ code: 'fault' });
+  });
+});
+
+describe('new disks that cannot be made', () => {
+  it('leave the guest running', async () => {
+    const host = await hostWith();
+    const driver = driverOver([host]);
+    const spec = guest();
+    await driver.spawn(spec, never);
+    const next = withoutBytes({ ...spec, mark: { ...spec.mark, build: 1 } });
+    await expect(driver.rebuilding.rebuild(next, never)).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(driver.rescuing.rescue(withoutBytes(spec), never)).rejects.toMatchObject({ code: 'unavailable' });
+    expect(host.calls.map(({ name }) => name)).not.toContain('Stop-VM');
+    expect(await driver.inspect(spec.id)).toMatchObject({ stage: 'settled', power: 'running' });
+  });
+});
+
+describe('a move with its disks', () => {
+  const pair = async () => {
+    const domain = 'corp.example';
+    const [one, two] = [
+      await hostWith({ name: 'HV1', domain, migration: migratesTo('HV2') }),
+      await hostWith({ name: 'HV2', domain, migration: migratesTo('HV1') }),
+    ];
+    one.peers.set('HV2', two);
+    const [source, target] = [driverOver([one]), driverOver([two])];
+    for (const driver of [source, target]) await driver.probe(AbortSignal.timeout(5_000));
+    const receive = async (spec: GuestSpec & { id: ServerId }) => {
+      const offer = await source.liveMigration!.offer(spec.id);
+      return target.liveMigration!.receive(spec, offer, { disks: 'copied', attached: [] }, never);
+    };
+    return { one, two, source, target, receive };
+  };
+
+  it('has the image that they stand on fetched first, and kept for it', async () => {
+    const { two, source, target, receive } = await pair();
+    const spec = guest();
+    await source.spawn(spec, never);
+    const ticket = await receive(spec);
+    const folder = two.local('C:\\ProgramData\\Omnivisor\\images');
+    const node = new HyperVNode({ name: 'B', open: new InProcess(two).open });
+    await new ImageSweep().soon(new Members([node]), Date.now() + 48 * 60 * 60_000);
+    node.close();
+    expect(readdirSync(folder)).toHaveLength(1);
+    await source.liveMigration!.send(spec.id, ticket, { signal: never });
+    await target.liveMigration!.accept(spec.id);
+    const { path } = machineOf(two, spec.id).drives[0];
+    expect(two.disks.info(two.local(path)).parent).toBe(join(folder, readdirSync(folder)[0]!));
+    await target.powerOff(spec.id, ms(0));
+    await target.powerOn(spec.id, []);
+    expect(await target.inspect(spec.id)).toMatchObject({ stage: 'settled', power: 'running' });
+  });
+
+  it('is refused where they stand on one of their own, as after a resize', async () => {
+    const { source, receive } = await pair();
+    const spec = guest();
+    await source.spawn(spec, never);
+    await source.powerOff(spec.id, ms(0));
+    const flavor = { ...spec.flavor, vcpus: 2 };
+    await source.resizing.resize(spec.id, flavor, never);
+    await source.resizing.confirmResize(spec.id);
+    await source.powerOn(spec.id, []);
+    await expect(receive({ ...spec, flavor })).rejects.toMatchObject({
+      code: 'unsupported',
+      message: expect.stringContaining('do not come along'),
+    });
   });
 });
 

@@ -32,7 +32,7 @@ import { Members, type MemberTimes } from './members.js';
 import { Migration } from './migration.js';
 import { HyperVNode, type NodeOptions, type ReadyNode } from './node.js';
 import { powerOf } from './operations/machines.js';
-import { cutPower, joinConsole, shutDown, start } from './power.js';
+import { cutPower, refuseSilentConsole, shutDown, start } from './power.js';
 import { probeNodes } from './probe.js';
 import { EXPORT_FORMATS, exportDisk } from './snapshots.js';
 import { readStatistics } from './statistics.js';
@@ -132,7 +132,8 @@ export class HyperVDriver implements HypervisorDriver {
     open: (id: ServerId, kind: ConsoleTicketKind) => this.ticket(id, kind),
   };
   readonly statistics = { read: (id: ServerId) => this.reading(id, readStatistics) };
-  readonly guestIntegration = { read: (id: ServerId) => this.reading(id, readIntegration) };
+  /** Absent once the probe has found that guests are not asked. */
+  guestIntegration?: NonNullable<HypervisorDriver['guestIntegration']> = this.integration();
   /** Present once the probe has found that this host may send guests to others. */
   liveMigration?: LiveMigration;
 
@@ -158,10 +159,16 @@ export class HyperVDriver implements HypervisorDriver {
   }
 
   async probe(signal: AbortSignal): Promise<ProbeReport> {
-    const { report, liveMigration } = await probeNodes(this.nodes, Object.values(this.options.switches), signal);
+    const { report, liveMigration, guestIntegration } = await probeNodes(
+      this.nodes,
+      Object.values(this.options.switches),
+      signal,
+    );
     // Members of a cluster are one host here: what moves between them is the cluster's to decide.
     if (liveMigration && this.nodes.length === 1) this.liveMigration ??= this.migrating();
     else if (report.health === 'healthy') delete this.liveMigration;
+    if (guestIntegration) this.guestIntegration ??= this.integration();
+    else if (report.health === 'healthy') delete this.guestIntegration;
     return report;
   }
 
@@ -367,6 +374,10 @@ export class HyperVDriver implements HypervisorDriver {
     );
   }
 
+  private integration(): NonNullable<HypervisorDriver['guestIntegration']> {
+    return { read: (id) => this.reading(id, readIntegration) };
+  }
+
   private migrating(): LiveMigration {
     const migration = new Migration(this.nodes, this.guests, this.options);
     return {
@@ -377,7 +388,7 @@ export class HyperVDriver implements HypervisorDriver {
         this.alone(spec.mark.serverId, async () => {
           const on = await this.nodes[0]!.ready();
           await this.capacity.refuseBeyond(on, { ...spec.flavor, disk: spec.disks.root.size }, null);
-          return migration.receive(spec, offer, options, signal);
+          return this.images.around(() => migration.receive(spec, offer, options, signal));
         }),
       send: (id, ticket, options) => this.alone(id, () => migration.send(id, ticket, options)),
       accept: (id) => this.alone(id, () => migration.accept(id)),
@@ -397,7 +408,7 @@ export class HyperVDriver implements HypervisorDriver {
     return this.reading(id, async (guest) => {
       if (kind !== 'serial') throw new HypervisorError('unsupported', `Hyper-V has no ${kind} console`);
       if (!isOn(guest)) throw new HypervisorError('unavailable', 'the guest is off');
-      await joinConsole(guest);
+      await refuseSilentConsole(guest);
       return guest.on.node.relay.stream(guest.vm.Id);
     });
   }

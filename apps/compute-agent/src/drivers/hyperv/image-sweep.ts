@@ -1,5 +1,8 @@
+import { z } from 'zod';
 import { readMark } from './mark.js';
+import { isIncoming } from './mark-files.js';
 import type { Members } from './members.js';
+import type { ReadyNode } from './node.js';
 
 const KEEP_FOR = 24 * 60 * 60_000;
 const SWEEP_EVERY = 60 * 60_000;
@@ -37,7 +40,9 @@ export class ImageSweep {
     // What stands on an image there is not known.
     if (silent.length > 0) return;
     const machines = told.flatMap((host) => host.machines);
-    const needed = new Set(machines.flatMap(({ Notes }) => readMark(Notes)?.images ?? []).map((p) => p.toLowerCase()));
+    const expected = await Promise.all(told.map(({ on }) => expectedOn(on)));
+    const images = [...machines.flatMap(({ Notes }) => readMark(Notes)?.images ?? []), ...expected.flat()];
+    const needed = new Set(images.map((path) => path.toLowerCase()));
     for (const { on } of told)
       for (const { Name, Changed } of await on.files.items(on.paths.images)) {
         const path = `${on.paths.images}\\${Name}`;
@@ -45,3 +50,12 @@ export class ImageSweep {
       }
   }
 }
+
+const Expected = z.object({ parents: z.array(z.string()).default([]) });
+
+/** What guests stand on that other hosts are about to send. */
+const expectedOn = async ({ marks }: ReadyNode): Promise<string[]> => {
+  const incoming = [...(await marks.all())].filter(([, stage]) => isIncoming(stage));
+  const contents = await Promise.all(incoming.map(([id, stage]) => marks.content(id, stage)));
+  return contents.flatMap((content) => Expected.parse(content).parents);
+};

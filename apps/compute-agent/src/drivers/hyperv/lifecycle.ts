@@ -1,6 +1,7 @@
 import { type FlavorSnapshot, type HardwareWishes, hardwareWishesOf, mib } from '@omnivisor/contracts';
 import { type GuestNic, type GuestSpec, HypervisorError } from '../hypervisor-driver.js';
 import { type BuildOptions, diskFrom, plan, refuseAborted, writeIso } from './build.js';
+import { settledDrives } from './checkpoints.js';
 import { type Guest, type Guests, isOn } from './guests.js';
 import { memoryFor, rescuedWishes, resizedWishes, secureBootChange } from './hardware.js';
 import { arrangeDisks, sweep } from './layout.js';
@@ -20,7 +21,10 @@ const changeSecureBoot = async ({ on, vm }: Guest, from: HardwareWishes | null, 
   if (change) await on.machines.setSecureBoot(vm.Id, change);
 };
 
-/** Disks anew, identity and attached disks kept. What happens before the notes say so can be thrown away. */
+/**
+ * Disks anew, identity and attached disks kept. They are made beside the old ones, which the guest runs on until then; what
+ * happens before the notes say so can be thrown away.
+ */
 export const rebuild = async (
   guests: Guests,
   spec: GuestSpec,
@@ -37,6 +41,7 @@ export const rebuild = async (
   const { hardware } = plan(spec, options);
   if (hardware.generation !== vm.Generation)
     throw new HypervisorError('unsupported', 'a guest of Hyper-V keeps its generation for life');
+  await settledDrives(guest);
 
   const replaced = mark.rebuilding === spec.mark.build ? guest : await replaceDisks(guests, guest, spec, signal);
   const { on: host, mark: next } = replaced;
@@ -51,7 +56,6 @@ export const rebuild = async (
 
 const replaceDisks = async (guests: Guests, guest: Guest, spec: GuestSpec, signal: AbortSignal): Promise<Guest> => {
   const { on, mark } = guest;
-  await cutPower(guest);
   const { root, ephemeral } = spec.disks;
   try {
     refuseAborted(signal);
@@ -61,6 +65,8 @@ const replaceDisks = async (guests: Guests, guest: Guest, spec: GuestSpec, signa
       : null;
     const configDrive = await writeIso(on, spec);
     refuseAborted(signal);
+    await settledDrives(guest);
+    await cutPower(guest);
     // From here on it is the new guest: whoever comes next puts these disks where they belong.
     await guests.write(guest, {
       ...mark,
@@ -99,14 +105,12 @@ export const rescue = async (
   const { root } = spec.disks;
   const isOwnImage = !mark.wishes && mark.images.includes(await on.disks.imagePath(root.source));
   const rescueWishes = rescuedWishes(mark.wishes, spec.image, isOwnImage);
-  await cutPower(guest);
+  await settledDrives(guest);
+  const { made, configDrive } = await rescueDisks(guest, spec, signal);
+  const images = [...mark.images, ...made.images];
+  const rescued: Mark = { ...mark, stage: 'rescued', rescue: made.path, rescueWishes, images };
   try {
-    refuseAborted(signal);
-    const made = await diskFrom(on, mark.serverId, 'rescue', root.source, root.size * GIB, signal);
-    refuseAborted(signal);
-    const configDrive = (await writeIso(on, spec)) ?? mark.configDrive;
-    const images = [...mark.images, ...made.images];
-    const rescued: Mark = { ...mark, stage: 'rescued', rescue: made.path, rescueWishes, images };
+    await cutPower(guest);
     await guests.write(guest, rescued);
     await changeSecureBoot(guest, mark.wishes, rescueWishes);
     await on.disks.insert(vm.Id, vm.Generation, configDrive);
@@ -123,9 +127,27 @@ export const rescue = async (
   }
 };
 
+/** What it will start from, beside what it runs on. */
+const rescueDisks = async (guest: Guest, spec: GuestSpec, signal: AbortSignal) => {
+  const { on, mark } = guest;
+  const { root } = spec.disks;
+  try {
+    refuseAborted(signal);
+    const made = await diskFrom(on, mark.serverId, 'rescue', root.source, root.size * GIB, signal);
+    const configDrive = (await writeIso(on, spec)) ?? mark.configDrive;
+    refuseAborted(signal);
+    await settledDrives(guest);
+    return { made, configDrive };
+  } catch (error) {
+    await sweep(on, mark);
+    throw error;
+  }
+};
+
 export const unrescue = async (guests: Guests, guest: Guest, plug: () => Promise<void>): Promise<void> => {
   const { on, vm, mark } = guest;
   if (mark.stage !== 'rescued') return;
+  await settledDrives(guest);
   await cutPower(guest);
   const own: Mark = { ...mark, stage: 'settled', rescue: null, rescueWishes: null, images: mark.images.slice(0, -1) };
   await changeSecureBoot(guest, mark.rescueWishes, mark.wishes);
@@ -146,8 +168,9 @@ const become = async (guest: Guest, from: Mark, to: Mark, { dynamicMemoryRatio }
   await arrangeDisks(guest, to);
 };
 
-/** @throws HypervisorError `unsupported` for a flavor that the guest cannot get */
-export const refuseResize = async ({ on, vm, mark }: Guest, flavor: FlavorSnapshot): Promise<void> => {
+/** @throws HypervisorError `unsupported` for a flavor that the guest cannot get; `fault` for a checkpoint of others */
+export const refuseResize = async (guest: Guest, flavor: FlavorSnapshot): Promise<void> => {
+  const { on, vm, mark } = guest;
   resizedWishes(mark.wishes, flavor, vm.Generation);
   const size = async (path: string) => (await on.disks.info(path)).Size;
   if (flavor.disk > 0 && flavor.disk * GIB < (await size(mark.root)))
@@ -156,6 +179,7 @@ export const refuseResize = async ({ on, vm, mark }: Guest, flavor: FlavorSnapsh
   const ephemeral = mark.ephemeral ? await size(mark.ephemeral) : 0;
   if (flavor.ephemeral * GIB !== ephemeral || flavor.swap > 0)
     throw new HypervisorError('unsupported', 'Hyper-V cannot serve another ephemeral disk, or a swap disk');
+  await settledDrives(guest);
 };
 
 /** The root goes on in a disk above the old one, which so stays as it was until the resize is settled. */
@@ -211,6 +235,7 @@ export const revertResize = async (guests: Guests, guest: Guest, options: BuildO
   const { on, mark } = guest;
   if (mark.stage !== 'resized' || !mark.before) return;
   if (isOn(guest)) refuse('a resize is reverted while the guest is off');
+  await settledDrives(guest);
   const reverted: Mark = { ...mark, ...mark.before };
   await become(guest, mark, reverted, options);
   const settled: Mark = { ...reverted, stage: 'settled', before: null };

@@ -5,17 +5,19 @@ import {
   type GuestNic,
   type GuestSpec,
   HypervisorError,
+  type ImageSource,
   type LiveMigration,
   type MigrationReach,
   type ReceiveOptions,
 } from '../hypervisor-driver.js';
 import type { BuildOptions } from './build.js';
 import { plan, refuseAborted, writeIso } from './build.js';
+import { basedDrives, same, settledDrives } from './checkpoints.js';
 import { plugAll } from './devices.js';
 import type { Guest, Guests } from './guests.js';
 import { plainMac } from './hardware.js';
 import { machine } from './host-call.js';
-import { VmHost } from './host-facts.js';
+import { MIGRATION_SERVICE, VmHost } from './host-facts.js';
 import { guestMark } from './mark.js';
 import { isIncoming, isLeaving, isShared } from './mark-files.js';
 import type { HyperVNode, ReadyNode } from './node.js';
@@ -23,7 +25,7 @@ import { joinConsole } from './power.js';
 import { reachOf, storageOf } from './reach.js';
 
 const MIB = 1024 ** 2;
-const SERVICE = 'microsoft virtual system migration service/';
+const SERVICE = `${MIGRATION_SERVICE}/`.toLowerCase();
 
 const Offer = z.object({
   generation: z.number(),
@@ -31,6 +33,8 @@ const Offer = z.object({
   switches: z.array(z.string()),
   /** What its disks lie on, where other hosts have that too. */
   storage: z.string().nullable().default(null),
+  /** Disks that its own stand on. */
+  parents: z.array(z.string()).default([]),
 });
 const Ticket = z.object({
   host: z.string(),
@@ -48,6 +52,7 @@ const Expected = z.object({
   nics: z.array(z.custom<GuestNic>()),
   attached: z.record(z.string(), z.string()),
   wishes: HardwareWishes.nullable().default(null),
+  parents: z.array(z.string()).default([]),
 });
 const Progress = z.object({ PercentComplete: z.number() });
 const PROGRESS_EVERY = 1_000;
@@ -55,19 +60,29 @@ const LOOK_AGAIN = 100;
 /** Milliseconds that a migration may take to end once it was told to. */
 const ENDS_WITHIN = 60_000;
 
+export const isPreparedToMigrate = (host: VmHost): boolean =>
+  host.VirtualMachineMigrationEnabled && host.VirtualMachineMigrationAuthenticationType === 'Kerberos';
+
 /**
  * Whether this host may send its guests to others in the name of an agent that came in without a password: it needs
  * Kerberos, and the right to delegate to the migration service of some other host.
  */
-export const mayMigrate = (host: VmHost, delegatesTo: readonly string[]): boolean =>
-  host.VirtualMachineMigrationEnabled &&
-  host.VirtualMachineMigrationAuthenticationType === 'Kerberos' &&
-  delegatesTo.some((spn) => spn.toLowerCase().startsWith(SERVICE));
+export const mayMigrate = (host: VmHost, delegation: readonly string[] | null): boolean =>
+  isPreparedToMigrate(host) && (delegation ?? []).some((spn) => spn.toLowerCase().startsWith(SERVICE));
 
 /** Whether it may do so to this one; the directory names hosts with and without their domain. */
 const delegatesTo = (spns: readonly string[], host: string): boolean => {
   const named = [host, host.split('.')[0]].map((name) => `${SERVICE}${name!.toLowerCase()}`);
   return spns.some((spn) => named.includes(spn.toLowerCase()));
+};
+
+const parentsOf = async ({ on, mark }: Guest): Promise<string[]> => {
+  const below = async (path: string): Promise<string[]> => {
+    const { ParentPath } = await on.disks.info(path);
+    return ParentPath ? [ParentPath, ...(await below(ParentPath))] : [];
+  };
+  const chains = await Promise.all([mark.root, mark.ephemeral].map((disk) => (disk ? below(disk) : [])));
+  return [...new Set(chains.flat())];
 };
 
 const NO_TICKET = 'this is no ticket of Hyper-V';
@@ -86,12 +101,14 @@ export class Migration {
 
   async offer(guest: Guest): Promise<string> {
     if (guest.vm.State !== 'Running') throw new HypervisorError('fault', 'a guest is migrated while it runs');
+    await settledDrives(guest);
     const adapters = await guest.on.adapters.list(guest.vm.Id);
     return JSON.stringify({
       generation: guest.vm.Generation,
       memory: guest.vm.MemoryStartup,
       switches: [...new Set(adapters.flatMap(({ SwitchName }) => SwitchName ?? []))],
       storage: await storageOf(guest.on),
+      parents: await parentsOf(guest),
     } satisfies z.output<typeof Offer>);
   }
 
@@ -126,7 +143,10 @@ export class Migration {
       throw new HypervisorError('unsupported', 'live migration is not enabled on this host');
     refuseAborted(signal);
     const stage = isShared ? 'incomingShared' : 'incoming';
-    if (!isShared) await on.files.remove(on.paths.guest(id));
+    if (!isShared) {
+      await this.fetchParents(on, spec, offer.parents, signal);
+      await on.files.remove(on.paths.guest(id));
+    }
     await on.files.makeFolder(on.paths.guest(id));
     await on.marks.write(spec.mark, stage, {
       vcpus: spec.flavor.vcpus,
@@ -136,12 +156,39 @@ export class Migration {
       nics: [...spec.nics],
       attached: Object.fromEntries(places),
       wishes: hardwareWishesOf(spec.image, spec.flavor),
+      parents: isShared ? [] : offer.parents,
     } satisfies Omit<z.output<typeof Expected>, 'attempt' | 'build'>);
     return JSON.stringify({
       host: [on.facts.ComputerName, on.facts.DomainName].filter(Boolean).join('.'),
       folder: on.paths.guest(id),
       includeStorage: !isShared,
     } satisfies z.output<typeof Ticket>);
+  }
+
+  /**
+   * Hyper-V takes a disk along, and not what that stands on: it has to be in the same place here.
+   * @throws HypervisorError `unsupported` when it cannot come there
+   */
+  private async fetchParents(
+    on: ReadyNode,
+    { disks }: GuestSpec,
+    parents: readonly string[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const there = (await on.files.items(on.paths.images)).map(({ Name }) => `${on.paths.images}\\${Name}`);
+    const missing = parents.filter((parent) => !there.some((path) => same(path, parent)));
+    if (missing.length === 0) return;
+    const images = new Map<string, ImageSource>();
+    for (const source of [disks.root.source, disks.ephemeral?.source])
+      if (source && !source.isPrivate) images.set((await on.disks.imagePath(source)).toLowerCase(), source);
+    const unknown = missing.filter((path) => !images.has(path.toLowerCase()));
+    if (unknown.length > 0)
+      throw new HypervisorError(
+        'unsupported',
+        'its disks stand on others that do not come along, and that this host cannot fetch to the same place',
+        unknown.join(', '),
+      );
+    for (const path of missing) await on.disks.image(images.get(path.toLowerCase())!, signal);
   }
 
   /** @param id of a guest that is here, or was until an earlier call sent it */
@@ -151,7 +198,11 @@ export class Migration {
     if (!guest) return this.sentBefore(id);
     const { on, vm, mark } = guest;
     refuseAborted(signal);
-    if (!delegatesTo((await on.node.facts()).DelegatesTo, ticket.host))
+    await settledDrives(guest);
+    const delegation = on.node.delegationOf(await on.node.facts());
+    if (!delegation)
+      throw new HypervisorError('unsupported', "the Kerberos delegation of the guest's host could not be read");
+    if (!delegatesTo(delegation, ticket.host))
       throw new HypervisorError('unsupported', 'its host may not speak to the other one by Kerberos delegation');
     await on.marks.write(guestMark(mark), ticket.includeStorage ? 'sending' : 'sendingShared');
     const cancel = () => void on.host.run('Stop-HostMigration', { VMId: vm.Id }).catch(() => undefined);
@@ -195,7 +246,7 @@ export class Migration {
     if (vm.ProcessorCount !== expected.vcpus || mark.build !== build)
       throw new HypervisorError('fault', 'what has come is not what was ordered');
     // Its own disks may lie elsewhere now, each under its old name.
-    const paths = (await on.disks.drives(vm.Id)).flatMap(({ Path }) => Path ?? []);
+    const paths = (await basedDrives(guest, mark)).flatMap(({ Path, base }) => base ?? Path ?? []);
     const here = (path: string) => paths.find((p) => p.split('\\').at(-1) === path.split('\\').at(-1)) ?? path;
     const own = { root: here(mark.root), ephemeral: mark.ephemeral && here(mark.ephemeral) };
     const ports = Object.fromEntries(nics.map((nic) => [nic.portId, plainMac(nic.mac)]));

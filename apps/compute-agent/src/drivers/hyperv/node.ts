@@ -1,7 +1,7 @@
 import { ConsoleRelay } from './console-relay.js';
 import type { OpenProcess } from './host-channel.js';
 import { HostConnection } from './host-connection.js';
-import { HostFact } from './host-facts.js';
+import { HostFact, MIGRATION_SERVICE } from './host-facts.js';
 import { MarkFiles } from './mark-files.js';
 import { Adapters } from './operations/adapters.js';
 import { HostDisks } from './operations/disks.js';
@@ -13,10 +13,14 @@ export interface NodeOptions {
   /** As the configuration names it. */
   readonly name: string;
   readonly open: OpenProcess;
+  /** Hosts that it may send guests to, where the directory does not tell it. */
+  readonly delegatesTo?: readonly string[];
   /** Where clients reach the consoles of its guests; its own name unless said. */
   readonly consoleHost?: string;
   readonly workers?: number;
   readonly answerTimeout?: number;
+  /** Milliseconds that disks may be merged after a checkpoint before a change of them is refused. */
+  readonly mergesWithin?: number;
 }
 
 /** Everything on one host, once its script has answered. */
@@ -58,6 +62,11 @@ export class HyperVNode {
 
   async facts(): Promise<HostFact> {
     return (await this.host.get('Get-HostFact', {}, HostFact))[0]!;
+  }
+
+  /** Services that it may reach in the name of whoever speaks to it; null: neither directory nor operator has told. */
+  delegationOf({ DelegatesTo }: HostFact): readonly string[] | null {
+    return DelegatesTo ?? this.options.delegatesTo?.map((name) => `${MIGRATION_SERVICE}/${name}`) ?? null;
   }
 
   close(): void {

@@ -1,6 +1,7 @@
 import { HypervisorError } from '../hypervisor-driver.js';
 import { refuseAborted } from './build.js';
 import type { Guest } from './guests.js';
+import { CmdletError } from './host-errors.js';
 import { arrangeDisks } from './layout.js';
 import { type Machine, powerOf } from './operations/machines.js';
 import { pipeOf } from './paths.js';
@@ -28,8 +29,24 @@ export const start = async (guest: Guest): Promise<void> => {
 };
 
 /** A console that cannot be joined does not stop a guest. */
-export const joinConsole = async ({ on, vm, mark }: Guest): Promise<void> => {
-  await on.node.relay.join(vm.Id, pipeOf(mark.serverId), on.paths.consoleLog(mark.serverId)).catch(() => undefined);
+export const joinConsole = (guest: Guest): Promise<void> => join(guest).catch(() => undefined);
+
+const join = ({ on, vm, mark }: Guest): Promise<void> =>
+  on.node.relay.join(vm.Id, pipeOf(mark.serverId), on.paths.consoleLog(mark.serverId));
+
+/** @throws HypervisorError why nothing would come of the guest's serial port */
+export const refuseSilentConsole = async (guest: Guest): Promise<void> => {
+  try {
+    await join(guest);
+  } catch (error) {
+    if (error instanceof CmdletError && error.denied)
+      throw new HypervisorError(
+        'unsupported',
+        "the account that manages the guest's host may not open serial ports",
+        error.native,
+      );
+    throw error;
+  }
 };
 
 /** Cuts the power; also gives up a memory that was saved. */
@@ -42,7 +59,7 @@ export const cutPower = async (guest: Guest): Promise<void> => {
   else await on.machines.turnOff(vm.Id);
 };
 
-/** Asks the guest to shut down, and waits. @throws HypervisorError `fault` when the wait is given up */
+/** Asks the guest to shut down, where that is possible, and waits. @throws HypervisorError `fault` when the wait is given up */
 export const shutDown = async (guest: Guest, patience: number, signal: AbortSignal): Promise<void> => {
   const { on, vm } = guest;
   const deadline = Date.now() + patience;
@@ -50,7 +67,7 @@ export const shutDown = async (guest: Guest, patience: number, signal: AbortSign
     refuseAborted(signal);
     if (Date.now() - asked >= ASK_AGAIN) {
       asked = Date.now();
-      await on.machines.askToShutDown(vm.Id);
+      if (!(await on.machines.askToShutDown(vm.Id))) return;
     }
     if (powerOf((await current(guest)).State) === 'shutdown') return;
     const left = deadline - Date.now();

@@ -6,9 +6,10 @@ import type { ProbeReport } from '../hypervisor-driver.js';
 import { HypervisorError } from '../hypervisor-driver.js';
 import { SERVED } from './hardware.js';
 import { PROTOCOL } from './host-channel.js';
-import { OLDEST_BUILD, VmHost } from './host-facts.js';
+import { CmdletError } from './host-errors.js';
+import { type HostFact, OLDEST_BUILD, VmHost } from './host-facts.js';
 import { settledSoon } from './members.js';
-import { mayMigrate } from './migration.js';
+import { isPreparedToMigrate, mayMigrate } from './migration.js';
 import type { HyperVNode, ReadyNode } from './node.js';
 import { powerOf } from './operations/machines.js';
 
@@ -16,6 +17,8 @@ export interface Probed {
   readonly report: ProbeReport;
   /** Whether guests can be sent to other hosts. */
   readonly liveMigration: boolean;
+  /** Whether guests are asked what they tell of themselves. */
+  readonly guestIntegration: boolean;
 }
 
 const NAMES: readonly (readonly [number, string])[] = [
@@ -80,6 +83,8 @@ const sorted = <T>(results: readonly PromiseSettledResult<T>[]): { found: T[]; a
   return { found, away: findings };
 };
 
+const NOTHING = { liveMigration: false, guestIntegration: false };
+
 /** @returns healthy when a guest without a disk came on; otherwise what is in the way, in words for an operator */
 export const probeNodes = async (
   nodes: readonly HyperVNode[],
@@ -89,7 +94,7 @@ export const probeNodes = async (
   if (nodes.length === 0)
     return {
       report: answer('undetected', 'this is no Windows host, and OMNIVISOR_HYPERV_HOSTS names none'),
-      liveMigration: false,
+      ...NOTHING,
     };
   const aborted = new Promise<never>((_, reject) => {
     const stop = () => reject(new Finding('unhealthy', 'the probe was not done in time'));
@@ -104,6 +109,7 @@ export const probeNodes = async (
     version = found[0]!.version;
     const hosts = [
       `a guest was switched on and off on ${found.map((f) => f.version).join('; ')}`,
+      ...found.flatMap((f) => f.lacks),
       ...away.map(({ message }) => `another member of the cluster is left out: ${message}`),
     ].join('; ');
     return {
@@ -114,10 +120,11 @@ export const probeNodes = async (
         processors: found[0]!.processors,
       }),
       liveMigration: found.every((f) => f.migrates),
+      guestIntegration: found.every((f) => f.asksWmi),
     };
   } catch (error) {
     const { health, message, version: told } = asFinding(error);
-    return { report: answer(health, message, told ?? version), liveMigration: false };
+    return { report: answer(health, message, told ?? version), ...NOTHING };
   }
 };
 
@@ -160,17 +167,53 @@ const probeNode = async (node: HyperVNode, switches: readonly string[]) => {
   const facts = await node.facts();
   if (!facts.Module)
     throw new Finding('undetected', 'the Hyper-V role with its PowerShell module is not installed', version);
-  if (facts.ManagementService !== 'Running')
-    throw new Finding('unhealthy', `the service vmms is ${facts.ManagementService ?? 'missing'}`, version, true);
-  const [host] = await on.host.get('Get-VMHost', {}, VmHost);
+  const host = await vmHostOf(on, version);
   const there = new Set(
     (await on.host.get('Get-VMSwitch', {}, z.object({ Name: z.string() }))).map(({ Name }) => Name),
   );
   const missing = switches.filter((name) => !there.has(name));
   if (missing.length > 0) throw new Finding('unhealthy', `there is no virtual switch ${missing.join(', ')}`, version);
   await runGuest(on);
-  return { version, build: hello.build, processors: facts.Processors, migrates: mayMigrate(host!, facts.DelegatesTo) };
+  const asksWmi = facts.WmiError === null;
+  const delegation = node.delegationOf(facts);
+  return {
+    version,
+    build: hello.build,
+    processors: facts.Processors,
+    asksWmi,
+    migrates: asksWmi && mayMigrate(host, delegation),
+    lacks: lacksOf(facts, isPreparedToMigrate(host) && delegation === null),
+  };
 };
+
+/** The service is asked itself: an account that is no administrator is not told of services. */
+const vmHostOf = async ({ host }: ReadyNode, version: string): Promise<VmHost> => {
+  try {
+    return (await host.get('Get-VMHost', {}, VmHost))[0]!;
+  } catch (error) {
+    if (!(error instanceof CmdletError)) throw error;
+    if (error.denied)
+      throw new Finding('unhealthy', 'the account of the agent is no member of Hyper-V Administrators', version);
+    throw new Finding(
+      'unhealthy',
+      `the service vmms does not answer, or not to this account: ${error.native}`,
+      version,
+      true,
+    );
+  }
+};
+
+/** What the host does without, in words for an operator. */
+const lacksOf = ({ WmiError }: HostFact, isDelegationUnread: boolean): string[] => [
+  ...(WmiError === null
+    ? []
+    : [
+        `WMI of Hyper-V does not answer (${WmiError.trim()}): guests are not asked to shut down, nor what they tell of themselves; no events, no live migration`,
+      ]),
+  ...(isDelegationUnread
+    ? ['no live migration: its delegation could not be read, and OMNIVISOR_HYPERV_DELEGATES_TO states none']
+    : []),
+];
 
 const PROBE = 'omnivisor-probe-';
 

@@ -3,13 +3,14 @@ import { Readable } from 'node:stream';
 import { bytes } from '@omnivisor/contracts';
 import { type DiskExport, type DiskFormat, HypervisorError } from '../hypervisor-driver.js';
 import { refuseAborted } from './build.js';
+import { makeExportCheckpoint, mergedDrives, removeExportCheckpoint, same } from './checkpoints.js';
 import { type Guest, isOn } from './guests.js';
-import { makeExportCheckpoint, removeExportCheckpoint } from './layout.js';
 
 export const EXPORT_FORMATS = ['vhdx', 'vhd'] as const satisfies readonly DiskFormat[];
 
 /**
  * A whole copy beside the guest's disks. Of a guest that is on, a checkpoint holds the disks still while they are copied.
+ * On one with checkpoints of others, what it sees is in the disk above those.
  */
 export const exportDisk = async (
   guest: Guest,
@@ -20,9 +21,10 @@ export const exportDisk = async (
   const { on, vm, mark } = guest;
   if (format !== 'vhdx' && format !== 'vhd')
     throw new HypervisorError('unsupported', `Hyper-V writes no disk of format ${format}`);
-  const path = disk === 'root' ? mark.root : mark.ephemeral;
-  if (!path) throw new HypervisorError('unsupported', 'the guest has no such disk');
+  const base = disk === 'root' ? mark.root : mark.ephemeral;
+  if (!base) throw new HypervisorError('unsupported', 'the guest has no such disk');
   const copy = on.paths.guest(mark.serverId, `export-${randomUUID().slice(0, 8)}.${format}`);
+  const path = (await mergedDrives(guest)).find((drive) => same(drive.base, base))?.Path ?? base;
   const { Size } = await on.disks.info(path);
   let quiesced = false;
   try {

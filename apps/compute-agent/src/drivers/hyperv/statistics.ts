@@ -1,6 +1,7 @@
 import { mib } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { type GuestStatistics, HypervisorError, type TrafficCounters } from '../hypervisor-driver.js';
+import { basedDrives } from './checkpoints.js';
 import type { Guest } from './guests.js';
 import { machine } from './host-call.js';
 import { powerOf } from './operations/machines.js';
@@ -42,11 +43,13 @@ const trafficOf = (
 };
 
 /** Hyper-V tells of CPUs as an average of a period, which is no counter; so that is left out. */
-export const readStatistics = async ({ on, vm, mark }: Guest): Promise<GuestStatistics> => {
+export const readStatistics = async (guest: Guest): Promise<GuestStatistics> => {
+  const { on, vm, mark } = guest;
   if (['shutdown', 'suspended'].includes(powerOf(vm.State)))
     throw new HypervisorError('fault', 'a guest that is off has no statistics');
   const [usage] = await on.host.get('Get-VM', { Id: vm.Id }, Usage);
   const [metering] = await on.host.get('Measure-VM', { VM: machine(vm.Id) }, Metering);
+  const bases = new Map((await basedDrives(guest, mark)).map(({ Path, base }) => [Path, base]));
   const named = new Map(
     [
       ['root', mark.root],
@@ -68,7 +71,8 @@ export const readStatistics = async ({ on, vm, mark }: Guest): Promise<GuestStat
       sent: trafficOf(metering?.NetworkMeteredTrafficReport, mac, 'Outbound'),
     })),
     disks: (metering?.HardDiskMetrics ?? []).flatMap(({ VirtualHardDisk, DataRead, DataWritten }) => {
-      const disk = named.get(VirtualHardDisk?.Path?.toLowerCase() ?? '');
+      const path = VirtualHardDisk?.Path ?? null;
+      const disk = named.get((bases.get(path) ?? path)?.toLowerCase() ?? '');
       if (!disk) return [];
       return {
         disk,

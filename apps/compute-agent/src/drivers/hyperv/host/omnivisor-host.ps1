@@ -63,7 +63,7 @@ $Out.AutoFlush = $true
 $Windows = Get-ItemProperty -Path 'HKLM:\SOFTWARE\Microsoft\Windows NT\CurrentVersion'
 if ($PSVersionTable.PSVersion.Major -lt 5) {
     # There may be no JSON here; product and numbers need no escaping.
-    $Out.WriteLine(('{{"hello":{{"protocol":2,"powershell":"{0}","build":{1},"product":"{2}","languageMode":"unknown"}}}}' -f `
+    $Out.WriteLine(('{{"hello":{{"protocol":3,"powershell":"{0}","build":{1},"product":"{2}","languageMode":"unknown"}}}}' -f `
         $PSVersionTable.PSVersion, [int] $Windows.CurrentBuildNumber, ($Windows.ProductName -replace '[^A-Za-z0-9 .]', '')))
     exit 3
 }
@@ -154,7 +154,9 @@ function ConvertTo-Plain($Value, $Select) {
     $plain = @{}
     if ($Select -is [System.Management.Automation.PSCustomObject]) {
         foreach ($wanted in $Select.PSObject.Properties) {
-            $plain[$wanted.Name] = ConvertTo-Plain (Get-Field $Value $wanted.Name) $wanted.Value
+            # A machine may go, or lose its storage, while it is looked at: what it does not tell then is left out.
+            try { $plain[$wanted.Name] = ConvertTo-Plain (Get-Field $Value $wanted.Name) $wanted.Value }
+            catch [System.Management.Automation.GetValueException] { continue }
         }
     }
     return $plain
@@ -223,35 +225,61 @@ function Wait-HostCall {
 
 # ---- the host --------------------------------------------------------------------------------------------------------
 
+# An account that has come by ssh is no administrator and not at the machine: Windows tells it nothing of itself by WMI, and
+# nothing of its services. The registry does.
 function Get-HostFact {
-    $system = Get-CimInstance -ClassName Win32_OperatingSystem
-    $computer = Get-CimInstance -ClassName Win32_ComputerSystem
-    $service = Get-Service -Name vmms -ErrorAction Ignore
-    $drive = New-Object System.IO.DriveInfo ([System.IO.Path]::GetPathRoot($Root))
+    $network = Get-ItemProperty -Path 'HKLM:\SYSTEM\CurrentControlSet\Services\Tcpip\Parameters'
+    $domain = [string] (Get-Field $network 'Domain')
+    $processor = Get-ItemProperty -Path 'HKLM:\HARDWARE\DESCRIPTION\System\CentralProcessor\0'
+    $space = Get-Space $Root
     return New-Object psobject -Property @{
-        Product = $system.Caption
-        Build = [int] $system.BuildNumber
-        BootTime = $system.LastBootUpTime
+        Product = [string] $Windows.ProductName
+        Build = [int] $Windows.CurrentBuildNumber
         ComputerName = $env:COMPUTERNAME
-        DomainName = $(if ($computer.PartOfDomain) { $computer.Domain } else { $null })
-        Processors = @(Get-CimInstance -ClassName Win32_Processor | ForEach-Object { $_.Name })
-        ManagementService = $(if ($null -eq $service) { $null } else { $service.Status.ToString() })
+        DomainName = $(if ($domain -eq '') { $null } else { $domain })
+        Processors = @([string] (Get-Field $processor 'ProcessorNameString'))
         Module = $null -ne (Get-Module -Name Hyper-V -ListAvailable)
         Root = $Root
-        FreeBytes = $drive.AvailableFreeSpace
-        TotalBytes = $drive.TotalSize
-        DelegatesTo = @(Get-Delegation)
+        FreeBytes = $space.Free
+        TotalBytes = $space.Total
+        DelegatesTo = Get-Delegation
+        WmiError = Get-WmiError
     }
 }
 
-# Services this host may reach in the name of whoever speaks to it; empty also when the directory does not tell.
+# Of the volume that a folder lies on, which may be mounted into another one, as those of a cluster are. DriveInfo knows
+# letters only; Windows' own call knows folders, and .NET Framework has it for itself.
+function Get-Space([string] $Path) {
+    $folder = [System.IO.Path]::GetFullPath($Path)
+    while ($folder -and -not [System.IO.Directory]::Exists($folder)) { $folder = [System.IO.Path]::GetDirectoryName($folder) }
+    if (-not $folder) { throw (New-Failure 'NoDrive' 'ObjectNotFound' 'There is no drive for the folder of the host script.') }
+    $native = [System.IO.File].Assembly.GetType('Microsoft.Win32.Win32Native')
+    $method = $native.GetMethod('GetDiskFreeSpaceEx', [System.Reflection.BindingFlags] 'NonPublic, Static')
+    $values = [object[]] @(($folder.TrimEnd('\') + '\'), [long] 0, [long] 0, [long] 0)
+    if (-not $method.Invoke($null, $values)) {
+        throw (New-Failure 'NoSpace' 'NotSpecified' 'Windows does not tell the space on the volume.')
+    }
+    return New-Object psobject -Property @{ Free = [long] $values[1]; Total = [long] $values[2] }
+}
+
+# Services this host may reach in the name of whoever speaks to it; null when the directory does not tell.
 function Get-Delegation {
     try {
         $searcher = New-Object System.DirectoryServices.DirectorySearcher
         $searcher.Filter = '(&(objectCategory=computer)(sAMAccountName={0}$))' -f $env:COMPUTERNAME
-        return @($searcher.FindOne().Properties['msds-allowedtodelegateto'])
+        return , @($searcher.FindOne().Properties['msds-allowedtodelegateto'])
     }
-    catch { return @() }
+    catch { return $null }
+}
+
+# Requests to shut down, what guests tell of themselves, migrations and events come by this namespace; null when it answers.
+function Get-WmiError {
+    try {
+        $service = 'Msvm_VirtualSystemManagementService'
+        [void] (Get-CimInstance -Namespace root\virtualization\v2 -ClassName $service -OperationTimeoutSec 10)
+        return $null
+    }
+    catch { return [string] $_.Exception.Message }
 }
 
 # ---- files, all below $Root ------------------------------------------------------------------------------------------
@@ -336,8 +364,7 @@ function Move-HostFile([string] $Path, [string] $Destination) {
 function Receive-HostImage([string] $Url, [string] $Sha256, [long] $Size, [string] $Path) {
     $full = Resolve-Inside $Path
     if ([System.IO.File]::Exists($full)) { return }
-    $drive = New-Object System.IO.DriveInfo ([System.IO.Path]::GetPathRoot($full))
-    if ($drive.AvailableFreeSpace -lt $Size) {
+    if ((Get-Space $full).Free -lt $Size) {
         throw (New-Failure 'DiskFull' 'ResourceUnavailable' 'There is not enough space on the disk. (0x80070070)')
     }
     [System.Net.ServicePointManager]::SecurityProtocol =
@@ -472,6 +499,10 @@ function Open-HostConsole([string] $VMId, [string] $Pipe, [string] $Log) {
     $direction = [System.IO.Pipes.PipeDirection]::InOut
     $client = New-Object System.IO.Pipes.NamedPipeClientStream '.', $name, $direction, ([System.IO.Pipes.PipeOptions]::Asynchronous)
     try { $client.Connect(2000) }
+    catch [System.UnauthorizedAccessException] {
+        $client.Dispose()
+        throw (New-Failure 'PipeDenied' 'PermissionDenied' 'The account may not open the serial port.')
+    }
     catch {
         $client.Dispose()
         throw (New-Failure 'PipeUnavailable' 'ResourceUnavailable' 'The serial port does not answer.')
@@ -531,7 +562,7 @@ function Add-Log([string] $Path, [byte[]] $Bytes, [int] $Count) {
 
 Write-Line @{
     hello = @{
-        protocol = 2
+        protocol = 3
         powershell = $PSVersionTable.PSVersion.ToString()
         build = [int] $Windows.CurrentBuildNumber
         product = [string] $Windows.ProductName

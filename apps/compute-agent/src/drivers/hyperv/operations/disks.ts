@@ -40,6 +40,8 @@ export const SLOTS: Readonly<Record<1 | 2, { boot: Slot; second: Slot; ephemeral
   },
 };
 
+const FIRST_OF_OTHERS = 1 + SLOTS[2].ephemeral.location;
+
 const at = ({ type, number, location }: Slot) => ({
   ControllerType: type,
   ControllerNumber: number,
@@ -159,10 +161,18 @@ export class HostDisks {
     return false;
   }
 
-  /** What was written since goes into the disks below, also while the guest runs. None of that name: succeeds. */
-  async removeCheckpoint(vmId: string, name: string): Promise<void> {
+  /** Names of all that are there, whoever took them. */
+  async checkpoints(vmId: string): Promise<string[]> {
     const there = await this.host.get('Get-VMSnapshot', { VM: machine(vmId) }, z.object({ Name: z.string() }));
-    if (there.some(({ Name }) => Name === name))
+    return there.map(({ Name }) => Name);
+  }
+
+  /**
+   * What was written since goes into the disks below, also while the guest runs; it may take long after this has returned.
+   * None of that name: succeeds.
+   */
+  async removeCheckpoint(vmId: string, name: string): Promise<void> {
+    if ((await this.checkpoints(vmId)).includes(name))
       await this.host.run('Remove-VMSnapshot', { VM: machine(vmId), Name: name, Confirm: false });
   }
 
@@ -170,21 +180,28 @@ export class HostDisks {
     return this.host.get('Get-VMHardDiskDrive', { VM: machine(vmId) }, Drive);
   }
 
+  /** @param slot else the first on SCSI that no disk of the guest's own may come to need */
   async attach(vmId: string, path: string, slot?: Slot): Promise<void> {
-    const place = slot ? at(slot) : { ControllerType: 'SCSI' as const, ControllerNumber: 0 };
+    const place = at(slot ?? (await this.freeSlot(vmId)));
     await this.host.run('Add-VMHardDiskDrive', { VM: machine(vmId), Path: path, ...place });
+  }
+
+  private async freeSlot(vmId: string): Promise<Slot> {
+    const taken = new Set(
+      (await this.drives(vmId))
+        .filter(({ ControllerType, ControllerNumber }) => ControllerType === 'SCSI' && ControllerNumber === 0)
+        .map(({ ControllerLocation }) => ControllerLocation),
+    );
+    let location = FIRST_OF_OTHERS;
+    while (taken.has(location)) location += 1;
+    return { type: 'SCSI', number: 0, location };
   }
 
   /** Of a disk that is not there: succeeds. */
   async detach(vmId: string, path: string): Promise<void> {
-    const drive = await this.driveOf(vmId, path);
+    const drive = (await this.drives(vmId)).find(({ Path }) => Path?.toLowerCase() === path.toLowerCase());
     if (!drive) return;
     await this.host.run('Remove-VMHardDiskDrive', { VMHardDiskDrive: this.driveObject(vmId, drive) });
-  }
-
-  async driveOf(vmId: string, path: string): Promise<Drive | undefined> {
-    const wanted = path.toLowerCase();
-    return (await this.drives(vmId)).find((drive) => drive.Path?.toLowerCase() === wanted);
   }
 
   private driveObject(vmId: string, drive: Drive) {
@@ -248,4 +265,4 @@ const refuseLarger = (needed: number, size: number): void => {
 
 /** Windows keeps a file for a moment after its last user is gone. */
 export const isInUse = (error: unknown): boolean =>
-  error instanceof CmdletError && /0x80070020|being used by another process/i.test(error.record.message);
+  error instanceof CmdletError && error.windowsCodes.includes('0x80070020');

@@ -1,4 +1,4 @@
-import type { PowerState, ServerId } from '@omnivisor/contracts';
+import { type PowerState, ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { HypervisorError } from '../../hypervisor-driver.js';
 import { Former } from '../former.js';
@@ -6,6 +6,7 @@ import type { Hardware, Memory } from '../hardware.js';
 import { hostObject, machine } from '../host-call.js';
 import type { HostConnection } from '../host-connection.js';
 import { CmdletError } from '../host-errors.js';
+import { readMark } from '../mark.js';
 import { pipeOf } from '../paths.js';
 
 const MIB = 1024 ** 2;
@@ -23,6 +24,9 @@ export const Machine = z.object({
   DynamicMemoryEnabled: z.boolean(),
 });
 export type Machine = z.output<typeof Machine>;
+
+/** The same, whatever its properties are. */
+const Row = z.object(Object.fromEntries(Object.keys(Machine.shape).map((name) => [name, z.unknown()])));
 
 /** By name: numbers of states differ between releases of Windows. A critical state is one whose storage is lost. */
 const POWER: Readonly<Record<string, PowerState>> = {
@@ -54,13 +58,13 @@ const Nature = z.object({
 export class Machines {
   constructor(private readonly host: HostConnection) {}
 
-  all(): Promise<Machine[]> {
-    return this.host.get('Get-VM', {}, Machine);
+  async all(): Promise<Machine[]> {
+    return (await this.host.get('Get-VM', {}, Row)).flatMap(readable);
   }
 
   /** @returns all with this name: Hyper-V takes a name twice */
-  named(name: string): Promise<Machine[]> {
-    return this.host.get('Get-VM', { Name: name }, Machine).catch(none);
+  async named(name: string): Promise<Machine[]> {
+    return (await this.host.get('Get-VM', { Name: name }, Row).catch(none)).flatMap(readable);
   }
 
   async byId(vmId: string): Promise<Machine | null> {
@@ -73,7 +77,10 @@ export class Machines {
       { Name: name, Generation: generation, MemoryStartupBytes: memory.startup * MIB, Path: folder, NoVHD: true },
       z.object({ Id: z.string() }),
     );
-    return made[0]!.Id;
+    const { Id } = made[0]!;
+    // Hyper-V puts one in that no port stands for.
+    await this.host.run('Remove-VMNetworkAdapter', { VM: machine(Id) });
+    return Id;
   }
 
   setNotes(vmId: string, notes: string): Promise<void> {
@@ -173,17 +180,32 @@ export class Machines {
     return this.host.run('Remove-VM', { VM: machine(vmId), Force: true });
   }
 
-  /** Asks the guest's shutdown service. A guest that has none yet, or none at all, does not hear it. */
-  async askToShutDown(vmId: string): Promise<void> {
+  /**
+   * Asks the guest's shutdown service. A guest that has none yet, or none at all, does not hear it.
+   * @returns false where the account may not ask any
+   */
+  async askToShutDown(vmId: string): Promise<boolean> {
     try {
       await this.host.get('Send-HostShutdown', { VMId: vmId }, z.object({ ReturnValue: z.number() }));
     } catch (error) {
+      if (error instanceof CmdletError && error.denied) return false;
       if (!(error instanceof HypervisorError && error.code === 'fault')) throw error;
     }
+    return true;
   }
 }
 
 const none = (error: unknown): never[] => {
   if (error instanceof CmdletError && error.notFound) return [];
   throw error;
+};
+
+/** Machines of others may be broken in any way; one of ours is not taken for gone because of that. */
+const readable = (row: z.output<typeof Row>): Machine[] => {
+  const machine = Machine.safeParse(row);
+  if (machine.success) return [machine.data];
+  const { Notes, Name } = row;
+  const mayBeOurs = typeof Notes === 'string' ? readMark(Notes) !== null : ServerId.safeParse(Name).success;
+  if (!mayBeOurs) return [];
+  throw new HypervisorError('fault', 'the Hyper-V host tells of a guest what is none', machine.error.message);
 };

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
-import { gib, mib, type ServerId } from '@omnivisor/contracts';
+import { gib, mib, ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { flatNic, rootFrom, testGuest } from '../../common/test-guest.js';
 import type { DriverUnderTest } from '../../conformance/index.js';
@@ -12,7 +12,7 @@ import { HostFact } from '../host-facts.js';
 import { HyperVDriver } from '../hyperv.driver.js';
 import { HyperVSettings, hypervOptions } from '../hyperv-config.js';
 import { Adapters } from '../operations/adapters.js';
-import { HostDisks, SLOTS } from '../operations/disks.js';
+import { Drive, HostDisks, SLOTS } from '../operations/disks.js';
 import { HostFiles } from '../operations/files.js';
 import { Machines } from '../operations/machines.js';
 import { Paths } from '../paths.js';
@@ -34,24 +34,54 @@ export const VerifySettings = z.object({
   hyperv: HyperVSettings,
 });
 
-/**
- * Whether the host was prepared for live migration, which it need not be.
- * @throws Error with what the probe says when the host cannot be used
- */
-export const migratesFrom = async ({ hyperv }: z.output<typeof VerifySettings>): Promise<boolean> => {
+/** What a host does as it was prepared and its account may. */
+export interface Prepared {
+  readonly migrates: boolean;
+  readonly asksGuests: boolean;
+}
+
+/** @throws Error with what the probe says when the host cannot be used */
+export const preparedOf = async ({ hyperv }: z.output<typeof VerifySettings>): Promise<Prepared> => {
   const driver = new HyperVDriver(hypervOptions(hyperv, CLOUD));
   const { health, reason } = await driver.probe(AbortSignal.timeout(60_000));
   const found = featuresOf(driver);
   await driver.close();
   if (health !== 'healthy') throw new Error(`the host is ${health}: ${reason}`);
-  return found.includes('liveMigration');
+  return { migrates: found.includes('liveMigration'), asksGuests: found.includes('guestIntegration') };
+};
+
+/** The disk of a guest on which a checkpoint was taken behind the driver's back, before and after it is started anew. */
+export const checkpointed = async (
+  settings: z.output<typeof VerifySettings>,
+  source: (file: string, format: 'vhd' | 'vhdx') => ImageSource,
+): Promise<{ before: string | null; after: string | null }> => {
+  const options = hypervOptions(settings.hyperv, CLOUD);
+  const driver = new HyperVDriver(options);
+  const host = new HostConnection(options.nodes[0]!);
+  const id = ServerId.parse(randomUUID());
+  const spec = testGuest(id, CLOUD, { disks: rootFrom(source(settings.image, settings.format)) });
+  const never = new AbortController().signal;
+  try {
+    await driver.spawn({ ...spec, flavor: { ...spec.flavor, memory: mib(settings.memory) } }, never);
+    const [made] = await new Machines(host).named(id);
+    const VM = machine(made!.Id);
+    await host.run('Checkpoint-VM', { VM, SnapshotName: 'omnivisor verify' });
+    const disk = async () => (await host.get('Get-VMHardDiskDrive', { VM }, Drive))[0]!.Path;
+    const before = await disk();
+    await driver.reboot(id, 'hard', []);
+    return { before, after: await disk() };
+  } finally {
+    await driver.destroy(id);
+    await driver.close();
+    host.close();
+  }
 };
 
 /** The conformance suite over a Windows host; what it makes there carries a cloud id of its own, or `omnivisor-verify`. */
 export const realHost = (
   settings: z.output<typeof VerifySettings>,
   source: (file: string, format: 'vhd' | 'vhdx') => ImageSource,
-  migrates: boolean,
+  { migrates, asksGuests }: Prepared,
 ): DriverUnderTest => {
   const switches = settings.switch ? { physnet1: settings.switch } : {};
   const options = { ...hypervOptions(settings.hyperv, CLOUD), switches };
@@ -186,7 +216,8 @@ export const realHost = (
     supports: [
       ...(['pausing', 'suspending', 'rebuilding', 'rescuing', 'resizing', 'crashDumps', 'snapshots'] as const),
       ...(['disks', 'diskGrowing', 'nics', 'adoption', 'consoleLog', 'consoles.serial'] as const),
-      ...(['consoleTickets.rdp', 'statistics', 'guestIntegration'] as const),
+      ...(['consoleTickets.rdp', 'statistics'] as const),
+      ...(asksGuests ? (['guestIntegration'] as const) : []),
       ...(migrates ? (['liveMigration', 'liveMigration.copied'] as const) : []),
     ],
     open: () => open(),

@@ -1,7 +1,7 @@
-import { beforeAll } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
 import { describeHypervisorDriver } from '../../conformance/index.js';
 import { Images } from './double.js';
-import { migratesFrom, realHost, VerifySettings } from './real-host.js';
+import { checkpointed, preparedOf, realHost, VerifySettings } from './real-host.js';
 
 /** Run by tools/verify/hyperv.mjs, which has put what it was told into the environment. */
 const { serve, ...settings } = JSON.parse(process.env.OMNIVISOR_VERIFY!) as {
@@ -14,5 +14,11 @@ beforeAll(async () => {
 });
 
 const parsed = VerifySettings.parse(settings);
-const migrates = await migratesFrom(parsed);
-describeHypervisorDriver(realHost(parsed, (file, format) => images.source(file, format), migrates));
+const source = (file: string, format: 'vhd' | 'vhdx') => images.source(file, format);
+describeHypervisorDriver(realHost(parsed, source, await preparedOf(parsed)));
+
+it('starts a guest with the disk that it has above a checkpoint of others', { timeout: 600_000 }, async () => {
+  const { before, after } = await checkpointed(parsed, source);
+  expect(before).toMatch(/\.avhdx?$/i);
+  expect(after).toBe(before);
+});
