@@ -61,6 +61,43 @@ export const vmdkImage = (
   return Buffer.concat(parts);
 };
 
+/** The same VMDK with another descriptor, said to be `sectors` long whatever its length is. */
+export const describedBy = (text: string, sectors: number, vmdk: Buffer): Buffer => {
+  const b = Buffer.from(vmdk);
+  b.writeBigUInt64LE(BigInt(sectors), 36);
+  b.fill(0, SECTOR, 21 * SECTOR);
+  b.write(text, SECTOR, 'latin1');
+  return b;
+};
+
+/** Descriptors in which QEMU finds a parent of this name, by a search for the key that knows no lines, and their sectors. */
+export const parentedDescriptors = (
+  hint: string,
+  type: string,
+): readonly (readonly [where: string, text: string, sectors: number])[] => {
+  const parent = 'parentCID=cafebabe\n';
+  const named = `parentFileNameHint="${hint}"`;
+  const text = (head: string, extent = 'RW 20480 SPARSE "disk.vmdk"') =>
+    `# Disk DescriptorFile\nversion=1\nCID=12345678\n${head}\ncreateType="${type}"\n${extent}\n`;
+  const short = text('parentCID=ffffffff');
+  return [
+    ['as any has it', text(`${parent}${named}`), 20],
+    ['in a comment', text(`# ${parent}# ${named}`), 20],
+    ['in a comment, the CID of none before it', text(`parentCID=ffffffff\n#${named}`), 20],
+    ['in an entry of the disk data base', text(`ddb.${parent}ddb.${named}`), 20],
+    ['within a line', text(`x=${parent}y=${named}`), 20],
+    ['in the name of the extent', text(parent, `RW 20480 SPARSE "parentFileNameHint==${hint}"`), 20],
+    ['behind a lone carriage return', text(`#\r${parent}#\r${named}`), 20],
+    ['behind its end', `${short}${'#'.repeat(511 - short.length)}\n${parent}${named}\n`, 1],
+    ['behind its end, in a comment', `${short}${'#'.repeat(512 - short.length)}${named}\n`, 1],
+    [
+      'at the end of what QEMU reads',
+      `${short}${'#'.repeat(20 * SECTOR - 2 - short.length - named.length)}${named}`,
+      1,
+    ],
+  ];
+};
+
 export const vhdFooter = (type: number, size: number): Buffer => {
   const b = Buffer.alloc(SECTOR);
   b.write('conectix', 0, 'latin1');

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Bytes, type ImageFormat, ms, unavailable } from '@omnivisor/contracts';
 import { isPlain } from '../forms/compositions.js';
-import { type Stretch, sourceOptions } from '../forms/qemu-img.js';
+import { type Stretch, sourceName } from '../forms/qemu-img.js';
 import { killGroup, type Sandbox } from '../sandbox/sandbox.js';
 import { type Disk, Unreadable } from './disk.js';
 import { NbdDisk } from './nbd.js';
@@ -47,8 +47,8 @@ export const withDisk = async <T>(
   const { user } = sandbox.isolation;
   if (user !== null) await chown(folder, user, user);
   const socket = join(folder, 'nbd');
-  const options = sourceOptions(image.form, image.size, 0, image.stretch);
-  const child = await sandbox.start('qemu-nbd', ['--read-only', `--socket=${socket}`, '--image-opts', options], {
+  const name = sourceName(image.form, image.size, 0, image.stretch);
+  const child = await sandbox.start('qemu-nbd', ['--read-only', `--socket=${socket}`, name], {
     files: [{ handle: image.handle, write: false }],
     limits: LIMITS,
   });
