@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ImageInspector } from './inspector.js';
+import { describedBy, parentedDescriptors } from './vectors.js';
 
 const hasTool = spawnSync('qemu-img', ['--version']).status === 0;
 const MIB = 1024 * 1024;
@@ -62,5 +63,24 @@ describe.skipIf(!hasTool)('files that qemu-img made', () => {
     create('q.qed', '-f', 'qed', '1M');
     expect(verdict('q.qed', 'raw').refusal).toMatch(/qed/);
     expect(verdict('b.qcow2', 'raw').refusal).toMatch(/qcow2/);
+  });
+
+  /** What QEMU, which nothing keeps from it, would open besides the file. */
+  const backing = (name: string, driver: string): string | undefined => {
+    const file = `json:${JSON.stringify({ driver, file: { driver: 'file', filename: join(folder, name) } })}`;
+    return JSON.parse(execFileSync('qemu-img', ['info', '--output=json', file], { encoding: 'utf8' }))[
+      'backing-filename'
+    ];
+  };
+  it.each(['monolithicSparse', 'streamOptimized'])('%s with a parent that QEMU would open is refused', (type) => {
+    create('plain.vmdk', '-f', 'vmdk', '-o', `subformat=${type}`, '10M');
+    expect(backing('plain.vmdk', 'vmdk')).toBeUndefined();
+    const plain = readFileSync(join(folder, 'plain.vmdk'));
+    const seen = parentedDescriptors('secret.vmdk', type).map(([where, text, sectors]) => {
+      writeFileSync(join(folder, 'parented.vmdk'), describedBy(text, sectors, plain));
+      return [where, backing('parented.vmdk', 'vmdk'), verdict('parented.vmdk', 'vmdk').refusal];
+    });
+    const followed = seen.map(([where]) => [where, 'secret.vmdk', expect.stringMatching(/backing file/)]);
+    expect(seen).toEqual(followed);
   });
 });

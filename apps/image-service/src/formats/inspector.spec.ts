@@ -134,6 +134,31 @@ describe('OSSA-2023-002 OSSA-2024-001 OSSA-2024-002 an image that is refused', (
   });
 });
 
+describe('a VMDK with a parent where only some readers find it', () => {
+  const kinds = [
+    ['monolithicSparse', vectors.vmdkImage()],
+    ['streamOptimized', vectors.vmdkImage({ footer: 'good' })],
+  ] as const;
+  const cases = kinds.flatMap(([type, image]) =>
+    vectors
+      .parentedDescriptors('secret.vmdk', type)
+      .map(([where, text, sectors]) => [type, where, vectors.describedBy(text, sectors, image)] as const),
+  );
+  it.each(cases)('%s, %s, is refused', (_type, _where, bytes) => {
+    for (const step of [1 << 30, 511]) expect(inspect(bytes, 'vmdk', 'bare', step).refusal).toMatch(/backing file/);
+    expect(inspect(vectors.ovaImage(bytes), 'vmdk', 'ova').refusal).toMatch(/backing file/);
+  });
+  const described = (more: string) =>
+    vectors.describedBy(vectors.descriptor('monolithicSparse', 'RW 1 SPARSE "x"', more), 20, vectors.vmdkImage());
+  it.each([
+    ['another CID of a parent', described('parentCID=ffffffff'), /backing file/],
+    ['a CID of a parent in a comment', described('#ParentCID=12345678'), /backing file/],
+    ['another type in a comment', described('# createType="monolithicFlat"'), /not valid/],
+    ['an extent behind a carriage return', described('#\rRW 1 FLAT "/etc/hostname" 0'), /foreign extent/],
+    ['behind a zero', described('\0parentFileNameHint="x"'), /backing file/],
+  ])('%s is refused, too', (_, bytes, reason) => expect(inspect(bytes, 'vmdk').refusal).toMatch(reason));
+});
+
 describe('OSSA-2023-001 OSSA-2023-002 an OVA', () => {
   const good = vectors.vmdkImage({ footer: 'good' });
   const { ovf, tarImage } = vectors;
