@@ -159,6 +159,74 @@ describe('a VMDK with a parent where only some readers find it', () => {
   ])('%s is refused, too', (_, bytes, reason) => expect(inspect(bytes, 'vmdk').refusal).toMatch(reason));
 });
 
+describe('a VHDX that may be read in two ways', () => {
+  const [header, other, table, copy] = [64, 128, 192, 256].map((kib) => kib * 1024) as [number, number, number, number];
+  const metadata = 2 * MIB;
+  const damaged = (at: number) => {
+    const b = vectors.vhdxImage();
+    b[at + 20] = b[at + 20]! ^ 1;
+    return b;
+  };
+  const changed = (change: (b: Buffer) => void) => vectors.vhdxImage({ change });
+  it.each<[string, Buffer, RegExp]>([
+    ['a log to be replayed', changed((b) => b.fill(7, other + 48, other + 64)), /log is still to be replayed/],
+    [
+      'one that the older header has',
+      changed((b) => b.fill(7, header + 48, header + 64)),
+      /log is still to be replayed/,
+    ],
+    ['a damaged header', damaged(header), /headers are not valid/],
+    ['another damaged header', damaged(other), /headers are not valid/],
+    ['a header of another version', changed((b) => b.writeUInt16LE(2, other + 66)), /headers are not valid/],
+    [
+      'two headers that are as new',
+      changed((b) => {
+        b.writeBigUInt64LE(6n, other + 8);
+        b[other + 16] = 1;
+      }),
+      /headers are not valid/,
+    ],
+    ['a damaged region table', damaged(table), /regions are not valid/],
+    ['a damaged copy of it', damaged(copy), /regions are not valid/],
+    ['a copy of it that differs', changed((b) => b.writeBigUInt64LE(3n * BigInt(MIB), copy + 32)), /regions are not/],
+    [
+      'two regions of metadata',
+      changed((b) => {
+        for (const at of [table, copy]) {
+          b.writeUInt32LE(2, at + 8);
+          b.copy(b, at + 48, at + 16, at + 48);
+        }
+      }),
+      /regions are not valid/,
+    ],
+    [
+      'two items of its parameters',
+      changed((b) => {
+        b.writeUInt16LE(3, metadata + 10);
+        b.copy(b, metadata + 96, metadata + 32, metadata + 64);
+      }),
+      /metadata is not valid/,
+    ],
+    [
+      'a place of its parent',
+      changed((b) => {
+        b.writeUInt16LE(3, metadata + 10);
+        b.write('2d5fd3a80bb34d45abf7d3d84834ab0c', metadata + 96, 'hex');
+      }),
+      /backing file/,
+    ],
+  ])('with %s is refused', (_, bytes, reason) => {
+    for (const step of [1 << 30, 511]) expect(inspect(bytes, 'vhdx', 'bare', step).refusal).toMatch(reason);
+  });
+  it('with one header written twice, as disk2vhd does, is accepted', () =>
+    expect(
+      inspect(
+        changed((b) => b.writeBigUInt64LE(6n, other + 8)),
+        'vhdx',
+      ).refusal,
+    ).toBeNull());
+});
+
 describe('OSSA-2023-001 OSSA-2023-002 an OVA', () => {
   const good = vectors.vmdkImage({ footer: 'good' });
   const { ovf, tarImage } = vectors;

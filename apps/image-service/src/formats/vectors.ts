@@ -1,8 +1,10 @@
+import { crc32c } from './crc32c.js';
 import { padded, tarHeader } from './tar.js';
 
 /** Images of every kind as their headers are, made for specs: no tool is needed. */
 const SECTOR = 512;
-const MIB = 1024 * 1024;
+const KIB = 1024;
+const MIB = 1024 * KIB;
 
 export const qcow2Image = (
   o: { version?: number; backing?: string; features?: bigint; crypt?: number; size?: bigint } = {},
@@ -116,27 +118,43 @@ const guid = (text: string): Buffer => {
   const [a, b, c, d, e] = text.split('-').map((h) => Buffer.from(h, 'hex')) as [Buffer, Buffer, Buffer, Buffer, Buffer];
   return Buffer.concat([a.reverse(), b.reverse(), c.reverse(), d, e]);
 };
-export const vhdxImage = (o: { parent?: boolean; regions?: boolean; size?: number } = {}): Buffer => {
+const summed = (b: Buffer, at: number, length: number) => {
+  b.writeUInt32LE(0, at + 4);
+  b.writeUInt32LE(crc32c(b.subarray(at, at + length)), at + 4);
+};
+/** @param change what to change before the checksums are made; a header or region table of its own at each place */
+export const vhdxImage = (
+  o: { parent?: boolean; regions?: boolean; size?: number; change?: (b: Buffer) => void } = {},
+): Buffer => {
   const b = Buffer.alloc(4 * MIB);
   b.write('vhdxfile', 0, 'latin1');
-  if (o.regions !== false) {
-    b.write('regi', 192 * 1024, 'latin1');
-    b.writeUInt32LE(1, 192 * 1024 + 8);
-    guid('8b7ca206-4790-4b9a-b8fe-575f050f886e').copy(b, 192 * 1024 + 16);
-    b.writeBigUInt64LE(BigInt(2 * MIB), 192 * 1024 + 32);
-    b.writeUInt32LE(MIB, 192 * 1024 + 40);
+  for (const [i, at] of [64 * KIB, 128 * KIB].entries()) {
+    b.write('head', at, 'latin1');
+    b.writeBigUInt64LE(BigInt(6 + i), at + 8);
+    b.writeUInt16LE(1, at + 66);
   }
+  if (o.regions !== false)
+    for (const at of [192 * KIB, 256 * KIB]) {
+      b.write('regi', at, 'latin1');
+      b.writeUInt32LE(1, at + 8);
+      guid('8b7ca206-4790-4b9a-b8fe-575f050f886e').copy(b, at + 16);
+      b.writeBigUInt64LE(BigInt(2 * MIB), at + 32);
+      b.writeUInt32LE(MIB, at + 40);
+    }
   const m = 2 * MIB;
   b.write('metadata', m, 'latin1');
   b.writeUInt16LE(2, m + 10);
   guid('caa16737-fa36-4d43-b3b6-33f0aa44e76b').copy(b, m + 32);
-  b.writeUInt32LE(64 * 1024, m + 48);
+  b.writeUInt32LE(64 * KIB, m + 48);
   b.writeUInt32LE(8, m + 52);
   guid('2fa54224-cd1b-4876-b211-5dbed83bf4b8').copy(b, m + 64);
-  b.writeUInt32LE(64 * 1024 + 8, m + 80);
+  b.writeUInt32LE(64 * KIB + 8, m + 80);
   b.writeUInt32LE(8, m + 84);
-  b.writeUInt32LE(o.parent ? 2 : 0, m + 64 * 1024 + 4);
-  b.writeBigUInt64LE(BigInt(o.size ?? 10 * MIB), m + 64 * 1024 + 8);
+  b.writeUInt32LE(o.parent ? 2 : 0, m + 64 * KIB + 4);
+  b.writeBigUInt64LE(BigInt(o.size ?? 10 * MIB), m + 64 * KIB + 8);
+  o.change?.(b);
+  for (const at of [64 * KIB, 128 * KIB]) summed(b, at, 4 * KIB);
+  for (const at of [192 * KIB, 256 * KIB]) summed(b, at, 64 * KIB);
   return b;
 };
 
