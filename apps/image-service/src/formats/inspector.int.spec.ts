@@ -51,7 +51,7 @@ describe.skipIf(!hasTool)('files that qemu-img made', () => {
     expect(verdict('so.vmdk', 'vmdk')).toMatchObject({ refusal: null, virtualSize: MIB });
   });
 
-  it('backing files, data files and flat descriptors are refused', () => {
+  it('backing files, data files, bitmaps and flat descriptors are refused', () => {
     create('b.qcow2', '-f', 'qcow2', '-u', '-b', '/etc/hostname', '-F', 'raw', '10M');
     expect(verdict('b.qcow2', 'qcow2').refusal).toMatch(/backing file/);
     create('d.qcow2', '-f', 'qcow2', '-o', `data_file=${join(folder, 'x.raw')},data_file_raw=on`, '1M');
@@ -60,6 +60,11 @@ describe.skipIf(!hasTool)('files that qemu-img made', () => {
     expect(verdict('f.vmdk', 'vmdk').refusal).toMatch(/holds its own data/);
     create('t.vmdk', '-f', 'vmdk', '-o', 'subformat=twoGbMaxExtentFlat', '1M');
     expect(verdict('t.vmdk', 'vmdk').refusal).toMatch(/holds its own data/);
+    create('m.qcow2', '-f', 'qcow2', '1M');
+    execFileSync('qemu-img', ['bitmap', '-f', 'qcow2', '--add', join(folder, 'm.qcow2'), 'backup']);
+    expect(verdict('m.qcow2', 'qcow2').refusal).toMatch(/dirty bitmaps/);
+    execFileSync('qemu-img', ['bitmap', '-f', 'qcow2', '--remove', join(folder, 'm.qcow2'), 'backup']);
+    expect(verdict('m.qcow2', 'qcow2').refusal).toBeNull();
     create('q.qed', '-f', 'qed', '1M');
     expect(verdict('q.qed', 'raw').refusal).toMatch(/qed/);
     expect(verdict('b.qcow2', 'raw').refusal).toMatch(/qcow2/);

@@ -63,6 +63,7 @@ describe('OSSA-2023-002 OSSA-2024-001 OSSA-2024-002 an image that is refused', (
     ['a qcow2 backed by json:', 'qcow2', vectors.qcow2Image({ backing: 'json:{"driver":"nbd"}' }), /backing file/],
     ['a qcow2 with a data file', 'qcow2', vectors.qcow2Image({ features: 4n }), /external data file/],
     ['a qcow2 with unknown features', 'qcow2', vectors.qcow2Image({ features: 1n << 10n }), /unknown features/],
+    ['a qcow2 with dirty bitmaps', 'qcow2', vectors.qcow2Image({ autoclear: 1n }), /dirty bitmaps/],
     ['an encrypted qcow2', 'qcow2', vectors.qcow2Image({ crypt: 2 }), /encrypted/],
     ['a qcow version 1', 'qcow2', vectors.qcow2Image({ version: 1 }), /version 1/],
     [

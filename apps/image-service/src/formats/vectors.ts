@@ -7,7 +7,7 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 
 export const qcow2Image = (
-  o: { version?: number; backing?: string; features?: bigint; crypt?: number; size?: bigint } = {},
+  o: { version?: number; backing?: string; features?: bigint; autoclear?: bigint; crypt?: number; size?: bigint } = {},
 ): Buffer => {
   const b = Buffer.alloc(256 * 1024);
   b.write('QFI\xfb', 0, 'latin1');
@@ -22,6 +22,7 @@ export const qcow2Image = (
   b.writeUInt32BE(o.crypt ?? 0, 32);
   if ((o.version ?? 3) === 3) {
     b.writeBigUInt64BE(o.features ?? 0n, 72);
+    b.writeBigUInt64BE(o.autoclear ?? 0n, 88);
     b.writeUInt32BE(104, 100);
   }
   return b;
