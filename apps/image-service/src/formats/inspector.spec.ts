@@ -228,6 +228,26 @@ describe('a VHDX that may be read in two ways', () => {
     ).toBeNull());
 });
 
+describe('a VHD that may be read in two ways', () => {
+  const footer = (header?: number) => vectors.vhdFooter(3, 10 * MIB, header);
+  const other = Buffer.from(footer());
+  other[84] = 1;
+  other.writeUInt32BE(other.readUInt32BE(64) - 1, 64);
+  const damaged = vectors.vhdHeader();
+  damaged[40] = 1;
+  it.each<[string, Parameters<typeof vectors.dynamicVhd>[2], RegExp]>([
+    ['two footers that name other headers', { first: footer(2048), last: footer() }, /header is misplaced/],
+    ['the same the other way round', { first: footer(), last: footer(2048) }, /not the one in front/],
+    ['two footers that differ, each whole', { last: other }, /not the one in front/],
+    ['a header elsewhere', { first: footer(2048) }, /header is misplaced/],
+    ['a damaged header', { header: damaged }, /header is damaged/],
+    ['no header', { header: Buffer.alloc(1024) }, /header is damaged/],
+  ])('with %s is refused', (_, parts, reason) => {
+    const bytes = vectors.dynamicVhd(3, 10 * MIB, parts);
+    for (const step of [1 << 30, 511]) expect(inspect(bytes, 'vhd', 'bare', step).refusal).toMatch(reason);
+  });
+});
+
 describe('OSSA-2023-001 OSSA-2023-002 an OVA', () => {
   const good = vectors.vmdkImage({ footer: 'good' });
   const { ovf, tarImage } = vectors;

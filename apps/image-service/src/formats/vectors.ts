@@ -101,18 +101,37 @@ export const parentedDescriptors = (
   ];
 };
 
-export const vhdFooter = (type: number, size: number): Buffer => {
+const vhdSum = (b: Buffer, at: number): Buffer => {
+  b.writeUInt32BE(0, at);
+  b.writeUInt32BE(~b.reduce((sum, byte) => sum + byte, 0) >>> 0, at);
+  return b;
+};
+export const vhdFooter = (type: number, size: number, header = SECTOR): Buffer => {
   const b = Buffer.alloc(SECTOR);
   b.write('conectix', 0, 'latin1');
   b.writeUInt32BE(0x10000, 12);
+  b.writeBigUInt64BE(BigInt(header), 16);
   b.writeBigUInt64BE(BigInt(size), 40);
   b.writeBigUInt64BE(BigInt(size), 48);
   b.writeUInt32BE(type, 60);
-  b.writeUInt32BE(~b.reduce((sum, byte) => sum + byte, 0) >>> 0, 64);
-  return b;
+  return vhdSum(b, 64);
 };
-export const dynamicVhd = (type = 3, size = 10 * MIB): Buffer =>
-  Buffer.concat([vhdFooter(type, size), Buffer.alloc(4096), vhdFooter(type, size)]);
+export const vhdHeader = (): Buffer => {
+  const b = Buffer.alloc(2 * SECTOR);
+  b.write('cxsparse', 0, 'latin1');
+  b.writeBigUInt64BE(BigInt(3 * SECTOR), 16);
+  b.writeUInt32BE(0x10000, 24);
+  b.writeUInt32BE(2 * MIB, 32);
+  return vhdSum(b, 36);
+};
+export const dynamicVhd = (
+  type = 3,
+  size = 10 * MIB,
+  o: { header?: Buffer; first?: Buffer; last?: Buffer } = {},
+): Buffer => {
+  const first = o.first ?? vhdFooter(type, size);
+  return Buffer.concat([first, o.header ?? vhdHeader(), Buffer.alloc(3072), o.last ?? first]);
+};
 export const fixedVhd = (): Buffer => Buffer.concat([Buffer.alloc(MIB), vhdFooter(2, MIB)]);
 
 const guid = (text: string): Buffer => {
