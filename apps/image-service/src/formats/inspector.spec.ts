@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { ImageInspector, type Inspection } from './inspector.js';
 import * as vectors from './vectors.js';
@@ -313,6 +314,62 @@ describe('OSSA-2023-001 OSSA-2023-002 an OVA', () => {
         'ova',
       ).refusal,
     ).toMatch(/62 TiB at most/));
+});
+
+describe('the manifest of an OVA', () => {
+  const disk = vectors.vmdkImage({ footer: 'good' });
+  const ovf = vectors.ovf('d.vmdk');
+  const digest = (algorithm: string, bytes: Buffer | string) => createHash(algorithm).update(bytes).digest('hex');
+  const manifest = (kind: string, gap = '') =>
+    [
+      `${kind}${gap}(vm.ovf)${gap}= ${digest(kind, ovf)}`,
+      `${kind}${gap}(d.vmdk)${gap}= ${digest(kind, disk)}`,
+      `${kind}${gap}(empty.iso)${gap}= ${digest(kind, '')}`,
+    ].join('\r\n');
+  const archives = (text: string) => {
+    const files = [['d.vmdk', disk] as const, ['empty.iso', ''] as const];
+    return [
+      vectors.tarImage(['vm.ovf', ovf], ['vm.mf', text], ...files),
+      vectors.tarImage(['vm.ovf', ovf], ...files, ['vm.mf', text]),
+    ];
+  };
+  const verdicts = (text: string) =>
+    archives(text).flatMap((bytes) => [1 << 30, 511].map((step) => inspect(bytes, 'vmdk', 'ova', step).refusal));
+
+  it.each([
+    ['as ovftool writes it', manifest('SHA256')],
+    ['of SHA-1, as VirtualBox writes it', manifest('SHA1', ' ')],
+    ['of SHA-512', manifest('SHA512')],
+    ['that names some of the files only', `SHA256(d.vmdk)= ${digest('sha256', disk).toUpperCase()}\n\n`],
+    ['of nothing', ''],
+  ])('%s is agreed to, before the files or after them', (_, text) =>
+    expect(verdicts(text)).toEqual([null, null, null, null]),
+  );
+  it.each([
+    ['another digest of a disk', `${manifest('SHA256')}\nSHA256(d.vmdk)= ${'0'.repeat(64)}`, /another digest/],
+    ['another digest of the descriptor', `SHA1(vm.ovf)= ${'0'.repeat(40)}`, /another digest/],
+    ['a part of a digest', `SHA256(d.vmdk)= ${digest('sha256', disk).slice(0, 20)}`, /another digest/],
+    ['a file that is not there', `SHA256(other.vmdk)= ${digest('sha256', disk)}`, /not in the archive/],
+    ['digests that nobody knows', `SHA3(d.vmdk)= 00`, /manifest is not valid/],
+    ['other words', 'hello', /manifest is not valid/],
+  ])('with %s refuses the archive', (_, text, reason) => {
+    for (const refusal of verdicts(text)) expect(refusal).toMatch(reason);
+  });
+  it.each([
+    ['one that never ends', [['vm.mf', Buffer.alloc(2 * MIB, 'x')]], /too large/],
+    [
+      'two of them',
+      [
+        ['vm.mf', ''],
+        ['b.mf', ''],
+      ],
+      /two manifests/,
+    ],
+  ] as [string, [string, string | Buffer][], RegExp][])('is no %s', (_, files, reason) =>
+    expect(inspect(vectors.tarImage(['vm.ovf', ovf], ...files, ['d.vmdk', disk]), 'vmdk', 'ova').refusal).toMatch(
+      reason,
+    ),
+  );
 });
 
 describe('the form of an image', () => {
