@@ -51,6 +51,7 @@ export const withDisk = async <T>(
   const child = await sandbox.start('qemu-nbd', ['--read-only', `--socket=${socket}`, name], {
     files: [{ handle: image.handle, write: false }],
     limits: LIMITS,
+    folder,
   });
   let words = '';
   child.stderr!.setEncoding('utf8').on('data', (text: string) => {
