@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ImageInspector } from './inspector.js';
+import { describedBy, parentedDescriptors } from './vectors.js';
 
 const hasTool = spawnSync('qemu-img', ['--version']).status === 0;
 const MIB = 1024 * 1024;
@@ -50,7 +51,7 @@ describe.skipIf(!hasTool)('files that qemu-img made', () => {
     expect(verdict('so.vmdk', 'vmdk')).toMatchObject({ refusal: null, virtualSize: MIB });
   });
 
-  it('backing files, data files and flat descriptors are refused', () => {
+  it('backing files, data files, bitmaps and flat descriptors are refused', () => {
     create('b.qcow2', '-f', 'qcow2', '-u', '-b', '/etc/hostname', '-F', 'raw', '10M');
     expect(verdict('b.qcow2', 'qcow2').refusal).toMatch(/backing file/);
     create('d.qcow2', '-f', 'qcow2', '-o', `data_file=${join(folder, 'x.raw')},data_file_raw=on`, '1M');
@@ -59,8 +60,32 @@ describe.skipIf(!hasTool)('files that qemu-img made', () => {
     expect(verdict('f.vmdk', 'vmdk').refusal).toMatch(/holds its own data/);
     create('t.vmdk', '-f', 'vmdk', '-o', 'subformat=twoGbMaxExtentFlat', '1M');
     expect(verdict('t.vmdk', 'vmdk').refusal).toMatch(/holds its own data/);
+    create('m.qcow2', '-f', 'qcow2', '1M');
+    execFileSync('qemu-img', ['bitmap', '-f', 'qcow2', '--add', join(folder, 'm.qcow2'), 'backup']);
+    expect(verdict('m.qcow2', 'qcow2').refusal).toMatch(/dirty bitmaps/);
+    execFileSync('qemu-img', ['bitmap', '-f', 'qcow2', '--remove', join(folder, 'm.qcow2'), 'backup']);
+    expect(verdict('m.qcow2', 'qcow2').refusal).toBeNull();
     create('q.qed', '-f', 'qed', '1M');
     expect(verdict('q.qed', 'raw').refusal).toMatch(/qed/);
     expect(verdict('b.qcow2', 'raw').refusal).toMatch(/qcow2/);
+  });
+
+  /** What QEMU, which nothing keeps from it, would open besides the file. */
+  const backing = (name: string, driver: string): string | undefined => {
+    const file = `json:${JSON.stringify({ driver, file: { driver: 'file', filename: join(folder, name) } })}`;
+    return JSON.parse(execFileSync('qemu-img', ['info', '--output=json', file], { encoding: 'utf8' }))[
+      'backing-filename'
+    ];
+  };
+  it.each(['monolithicSparse', 'streamOptimized'])('%s with a parent that QEMU would open is refused', (type) => {
+    create('plain.vmdk', '-f', 'vmdk', '-o', `subformat=${type}`, '10M');
+    expect(backing('plain.vmdk', 'vmdk')).toBeUndefined();
+    const plain = readFileSync(join(folder, 'plain.vmdk'));
+    const seen = parentedDescriptors('secret.vmdk', type).map(([where, text, sectors]) => {
+      writeFileSync(join(folder, 'parented.vmdk'), describedBy(text, sectors, plain));
+      return [where, backing('parented.vmdk', 'vmdk'), verdict('parented.vmdk', 'vmdk').refusal];
+    });
+    const followed = seen.map(([where]) => [where, 'secret.vmdk', expect.stringMatching(/backing file/)]);
+    expect(seen).toEqual(followed);
   });
 });

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { ImageInspector, type Inspection } from './inspector.js';
 import * as vectors from './vectors.js';
@@ -63,6 +64,7 @@ describe('OSSA-2023-002 OSSA-2024-001 OSSA-2024-002 an image that is refused', (
     ['a qcow2 backed by json:', 'qcow2', vectors.qcow2Image({ backing: 'json:{"driver":"nbd"}' }), /backing file/],
     ['a qcow2 with a data file', 'qcow2', vectors.qcow2Image({ features: 4n }), /external data file/],
     ['a qcow2 with unknown features', 'qcow2', vectors.qcow2Image({ features: 1n << 10n }), /unknown features/],
+    ['a qcow2 with dirty bitmaps', 'qcow2', vectors.qcow2Image({ autoclear: 1n }), /dirty bitmaps/],
     ['an encrypted qcow2', 'qcow2', vectors.qcow2Image({ crypt: 2 }), /encrypted/],
     ['a qcow version 1', 'qcow2', vectors.qcow2Image({ version: 1 }), /version 1/],
     [
@@ -134,6 +136,119 @@ describe('OSSA-2023-002 OSSA-2024-001 OSSA-2024-002 an image that is refused', (
   });
 });
 
+describe('a VMDK with a parent where only some readers find it', () => {
+  const kinds = [
+    ['monolithicSparse', vectors.vmdkImage()],
+    ['streamOptimized', vectors.vmdkImage({ footer: 'good' })],
+  ] as const;
+  const cases = kinds.flatMap(([type, image]) =>
+    vectors
+      .parentedDescriptors('secret.vmdk', type)
+      .map(([where, text, sectors]) => [type, where, vectors.describedBy(text, sectors, image)] as const),
+  );
+  it.each(cases)('%s, %s, is refused', (_type, _where, bytes) => {
+    for (const step of [1 << 30, 511]) expect(inspect(bytes, 'vmdk', 'bare', step).refusal).toMatch(/backing file/);
+    expect(inspect(vectors.ovaImage(bytes), 'vmdk', 'ova').refusal).toMatch(/backing file/);
+  });
+  const described = (more: string) =>
+    vectors.describedBy(vectors.descriptor('monolithicSparse', 'RW 1 SPARSE "x"', more), 20, vectors.vmdkImage());
+  it.each([
+    ['another CID of a parent', described('parentCID=ffffffff'), /backing file/],
+    ['a CID of a parent in a comment', described('#ParentCID=12345678'), /backing file/],
+    ['another type in a comment', described('# createType="monolithicFlat"'), /not valid/],
+    ['an extent behind a carriage return', described('#\rRW 1 FLAT "/etc/hostname" 0'), /foreign extent/],
+    ['behind a zero', described('\0parentFileNameHint="x"'), /backing file/],
+  ])('%s is refused, too', (_, bytes, reason) => expect(inspect(bytes, 'vmdk').refusal).toMatch(reason));
+});
+
+describe('a VHDX that may be read in two ways', () => {
+  const [header, other, table, copy] = [64, 128, 192, 256].map((kib) => kib * 1024) as [number, number, number, number];
+  const metadata = 2 * MIB;
+  const damaged = (at: number) => {
+    const b = vectors.vhdxImage();
+    b[at + 20] = b[at + 20]! ^ 1;
+    return b;
+  };
+  const changed = (change: (b: Buffer) => void) => vectors.vhdxImage({ change });
+  it.each<[string, Buffer, RegExp]>([
+    ['a log to be replayed', changed((b) => b.fill(7, other + 48, other + 64)), /log is still to be replayed/],
+    [
+      'one that the older header has',
+      changed((b) => b.fill(7, header + 48, header + 64)),
+      /log is still to be replayed/,
+    ],
+    ['a damaged header', damaged(header), /headers are not valid/],
+    ['another damaged header', damaged(other), /headers are not valid/],
+    ['a header of another version', changed((b) => b.writeUInt16LE(2, other + 66)), /headers are not valid/],
+    [
+      'two headers that are as new',
+      changed((b) => {
+        b.writeBigUInt64LE(6n, other + 8);
+        b[other + 16] = 1;
+      }),
+      /headers are not valid/,
+    ],
+    ['a damaged region table', damaged(table), /regions are not valid/],
+    ['a damaged copy of it', damaged(copy), /regions are not valid/],
+    ['a copy of it that differs', changed((b) => b.writeBigUInt64LE(3n * BigInt(MIB), copy + 32)), /regions are not/],
+    [
+      'two regions of metadata',
+      changed((b) => {
+        for (const at of [table, copy]) {
+          b.writeUInt32LE(2, at + 8);
+          b.copy(b, at + 48, at + 16, at + 48);
+        }
+      }),
+      /regions are not valid/,
+    ],
+    [
+      'two items of its parameters',
+      changed((b) => {
+        b.writeUInt16LE(3, metadata + 10);
+        b.copy(b, metadata + 96, metadata + 32, metadata + 64);
+      }),
+      /metadata is not valid/,
+    ],
+    [
+      'a place of its parent',
+      changed((b) => {
+        b.writeUInt16LE(3, metadata + 10);
+        b.write('2d5fd3a80bb34d45abf7d3d84834ab0c', metadata + 96, 'hex');
+      }),
+      /backing file/,
+    ],
+  ])('with %s is refused', (_, bytes, reason) => {
+    for (const step of [1 << 30, 511]) expect(inspect(bytes, 'vhdx', 'bare', step).refusal).toMatch(reason);
+  });
+  it('with one header written twice, as disk2vhd does, is accepted', () =>
+    expect(
+      inspect(
+        changed((b) => b.writeBigUInt64LE(6n, other + 8)),
+        'vhdx',
+      ).refusal,
+    ).toBeNull());
+});
+
+describe('a VHD that may be read in two ways', () => {
+  const footer = (header?: number) => vectors.vhdFooter(3, 10 * MIB, header);
+  const other = Buffer.from(footer());
+  other[84] = 1;
+  other.writeUInt32BE(other.readUInt32BE(64) - 1, 64);
+  const damaged = vectors.vhdHeader();
+  damaged[40] = 1;
+  it.each<[string, Parameters<typeof vectors.dynamicVhd>[2], RegExp]>([
+    ['two footers that name other headers', { first: footer(2048), last: footer() }, /header is misplaced/],
+    ['the same the other way round', { first: footer(), last: footer(2048) }, /not the one in front/],
+    ['two footers that differ, each whole', { last: other }, /not the one in front/],
+    ['a header elsewhere', { first: footer(2048) }, /header is misplaced/],
+    ['a damaged header', { header: damaged }, /header is damaged/],
+    ['no header', { header: Buffer.alloc(1024) }, /header is damaged/],
+  ])('with %s is refused', (_, parts, reason) => {
+    const bytes = vectors.dynamicVhd(3, 10 * MIB, parts);
+    for (const step of [1 << 30, 511]) expect(inspect(bytes, 'vhd', 'bare', step).refusal).toMatch(reason);
+  });
+});
+
 describe('OSSA-2023-001 OSSA-2023-002 an OVA', () => {
   const good = vectors.vmdkImage({ footer: 'good' });
   const { ovf, tarImage } = vectors;
@@ -199,6 +314,62 @@ describe('OSSA-2023-001 OSSA-2023-002 an OVA', () => {
         'ova',
       ).refusal,
     ).toMatch(/62 TiB at most/));
+});
+
+describe('the manifest of an OVA', () => {
+  const disk = vectors.vmdkImage({ footer: 'good' });
+  const ovf = vectors.ovf('d.vmdk');
+  const digest = (algorithm: string, bytes: Buffer | string) => createHash(algorithm).update(bytes).digest('hex');
+  const manifest = (kind: string, gap = '') =>
+    [
+      `${kind}${gap}(vm.ovf)${gap}= ${digest(kind, ovf)}`,
+      `${kind}${gap}(d.vmdk)${gap}= ${digest(kind, disk)}`,
+      `${kind}${gap}(empty.iso)${gap}= ${digest(kind, '')}`,
+    ].join('\r\n');
+  const archives = (text: string) => {
+    const files = [['d.vmdk', disk] as const, ['empty.iso', ''] as const];
+    return [
+      vectors.tarImage(['vm.ovf', ovf], ['vm.mf', text], ...files),
+      vectors.tarImage(['vm.ovf', ovf], ...files, ['vm.mf', text]),
+    ];
+  };
+  const verdicts = (text: string) =>
+    archives(text).flatMap((bytes) => [1 << 30, 511].map((step) => inspect(bytes, 'vmdk', 'ova', step).refusal));
+
+  it.each([
+    ['as ovftool writes it', manifest('SHA256')],
+    ['of SHA-1, as VirtualBox writes it', manifest('SHA1', ' ')],
+    ['of SHA-512', manifest('SHA512')],
+    ['that names some of the files only', `SHA256(d.vmdk)= ${digest('sha256', disk).toUpperCase()}\n\n`],
+    ['of nothing', ''],
+  ])('%s is agreed to, before the files or after them', (_, text) =>
+    expect(verdicts(text)).toEqual([null, null, null, null]),
+  );
+  it.each([
+    ['another digest of a disk', `${manifest('SHA256')}\nSHA256(d.vmdk)= ${'0'.repeat(64)}`, /another digest/],
+    ['another digest of the descriptor', `SHA1(vm.ovf)= ${'0'.repeat(40)}`, /another digest/],
+    ['a part of a digest', `SHA256(d.vmdk)= ${digest('sha256', disk).slice(0, 20)}`, /another digest/],
+    ['a file that is not there', `SHA256(other.vmdk)= ${digest('sha256', disk)}`, /not in the archive/],
+    ['digests that nobody knows', `SHA3(d.vmdk)= 00`, /manifest is not valid/],
+    ['other words', 'hello', /manifest is not valid/],
+  ])('with %s refuses the archive', (_, text, reason) => {
+    for (const refusal of verdicts(text)) expect(refusal).toMatch(reason);
+  });
+  it.each([
+    ['one that never ends', [['vm.mf', Buffer.alloc(2 * MIB, 'x')]], /too large/],
+    [
+      'two of them',
+      [
+        ['vm.mf', ''],
+        ['b.mf', ''],
+      ],
+      /two manifests/,
+    ],
+  ] as [string, [string, string | Buffer][], RegExp][])('is no %s', (_, files, reason) =>
+    expect(inspect(vectors.tarImage(['vm.ovf', ovf], ...files, ['d.vmdk', disk]), 'vmdk', 'ova').refusal).toMatch(
+      reason,
+    ),
+  );
 });
 
 describe('the form of an image', () => {

@@ -1,7 +1,10 @@
+import { OvaManifest } from './ova-manifest.js';
 import { isZero, padded, readTarHeader, TAR_BLOCK, type TarEntry } from './tar.js';
 
 const MAX_ENTRIES = 64;
-const MAX_DESCRIPTOR = 1024 * 1024;
+const MAX_TEXT = 1024 * 1024;
+
+const isManifest = (name: string) => /\.mf$/i.test(name);
 
 /** What a disk inside is looked at with. */
 export interface DiskInspector {
@@ -23,13 +26,15 @@ const decoded = (href: string): string => {
 };
 
 /**
- * Looks at an OVA while it streams by: a tar with an OVF descriptor first, disks that hold their own data, and nothing
- * that the descriptor takes from elsewhere.
+ * Looks at an OVA while it streams by: a tar with an OVF descriptor first, disks that hold their own data, nothing that
+ * the descriptor takes from elsewhere, and files as a manifest has them, when there is one.
  */
 export class OvaInspector {
   private readonly names = new Set<string>();
   private readonly disks: (TarEntry & { virtualSize: number | null })[] = [];
-  private readonly descriptor: Buffer[] = [];
+  private readonly manifest = new OvaManifest();
+  /** Descriptor and manifest. */
+  private readonly texts = new Map<string, Buffer[]>();
   private block = Buffer.alloc(0);
   private entry: TarEntry | null = null;
   private left = 0;
@@ -60,7 +65,7 @@ export class OvaInspector {
     if (this.problem !== null) return this.problem;
     if (!this.ended && (this.entry !== null || this.block.length > 0)) return 'its archive is cut off';
     if (this.disks.length === 0) return 'it is no archive with an OVF descriptor and a VMDK';
-    return this.descriptorProblem();
+    return this.descriptorProblem() ?? this.manifest.problem();
   }
 
   private header(chunk: Buffer): number {
@@ -82,7 +87,8 @@ export class OvaInspector {
     this.left = entry.size;
     this.padding = padded(entry.size) - entry.size;
     this.inner = /\.vmdk$/i.test(entry.name) ? this.diskInspector() : null;
-    if (entry.size === 0 && !this.inner) return;
+    if (this.names.size === 1 || isManifest(entry.name)) this.texts.set(entry.name, []);
+    this.manifest.begin(entry.name);
     this.entry = entry;
     if (entry.size === 0) this.close();
   }
@@ -90,7 +96,9 @@ export class OvaInspector {
   private entryProblem({ name, size }: TarEntry): string | null {
     const isDescriptor = /\.ovf$/i.test(name);
     if (isDescriptor !== (this.names.size === 0)) return 'its archive must begin with its one OVF descriptor';
-    if (isDescriptor && size > MAX_DESCRIPTOR) return 'its OVF descriptor is too large';
+    if (isDescriptor && size > MAX_TEXT) return 'its OVF descriptor is too large';
+    if (isManifest(name) && size > MAX_TEXT) return 'its manifest is too large';
+    if (isManifest(name) && [...this.names].some(isManifest)) return 'its archive has two manifests';
     if (this.names.has(name)) return 'its archive has two entries of one name';
     return this.names.size >= MAX_ENTRIES ? 'its archive has too many entries' : null;
   }
@@ -99,7 +107,8 @@ export class OvaInspector {
     const part = chunk.subarray(0, this.left);
     if (part.length > 0) {
       this.left -= part.length;
-      if (this.names.size === 1) this.descriptor.push(Buffer.from(part));
+      this.texts.get(this.entry!.name)?.push(Buffer.from(part));
+      this.manifest.take(part);
       const refusal = this.inner?.feed(part) ?? null;
       if (refusal !== null) this.problem = refusal;
     }
@@ -117,13 +126,22 @@ export class OvaInspector {
       if (refusal !== null) this.problem = refusal;
       this.disks.push({ ...entry, virtualSize });
     }
+    if (entry) {
+      this.manifest.end(entry.name);
+      if (isManifest(entry.name)) this.manifest.read(this.textOf(entry.name));
+    }
     this.entry = null;
     this.inner = null;
   }
 
+  private textOf(name: string): string {
+    return Buffer.concat(this.texts.get(name) ?? []).toString('utf8');
+  }
+
   /** A descriptor may name files of its archive and nothing else. */
   private descriptorProblem(): string | null {
-    const xml = Buffer.concat(this.descriptor).toString('utf8');
+    const [ovf] = this.names;
+    const xml = this.textOf(ovf!);
     if (!/<(?:\w+:)?Envelope[\s>]/.test(xml)) return 'its OVF descriptor is not valid';
     if (/<!DOCTYPE|<!ENTITY/i.test(xml)) return 'its OVF descriptor declares entities';
     for (const [, , name] of xml.matchAll(/\b(?:\w+:)?href\s*=\s*(["'])(.*?)\1/g))

@@ -3,6 +3,8 @@ import { type FormatReader, magicAt, safeSize } from './format.js';
 const DATA_FILE = 1n << 2n;
 /** Dirty, corrupt, data file, compression type: what every QEMU since 5.1 knows. */
 const KNOWN_FEATURES = 0b1111n;
+/** An autoclear bit: without it nobody reads the bitmaps. */
+const BITMAPS = 1n;
 
 /** QEMU's qcow2, versions 2 and 3 (docs/interop/qcow2 of QEMU). */
 export const qcow2: FormatReader = {
@@ -21,6 +23,8 @@ export const qcow2: FormatReader = {
       const features = head.readBigUInt64BE(72);
       if (features & DATA_FILE) problems.push('it has an external data file');
       if (features & ~KNOWN_FEATURES) problems.push('it uses unknown features');
+      // Their tables are read whole into memory.
+      if (head.readBigUInt64BE(88) & BITMAPS) problems.push('it has dirty bitmaps, as backups leave them');
     }
     return problems;
   },

@@ -1,4 +1,5 @@
-import { inflateRawSync } from 'node:zlib';
+import { promisify } from 'node:util';
+import { inflateRaw } from 'node:zlib';
 import type { ImageFormat } from '@omnivisor/contracts';
 import { guidAt } from './guid.js';
 import { DYNAMIC, vhdFooterSize } from './vhd.js';
@@ -16,13 +17,16 @@ const MIB = 1024 * 1024;
 const MAX_TABLE_BYTES = 512 * MIB;
 /** What is read of a table at a time; between two of them others have their turn. */
 const PIECE = MIB;
-/** Stretches at the end of an image that are looked at one by one; an honest one has a few. */
-const MAX_LAST = 4_096;
+/** Grains near the end of an image that are asked for their length; an honest one has a few hundred. */
+const MAX_GRAINS = 4_096;
+/** Clusters that end in the last sector of an image, and are unpacked; an honest one has as many as are of ten bytes. */
+const MAX_CLUSTERS = 64;
 /** QEMU's own limits. */
 const QCOW2_L1_BYTES = 32 * MIB;
 const QCOW2_REFCOUNT_BYTES = 8 * MIB;
 
 class CutOff extends Error {}
+const inflated = promisify(inflateRaw);
 
 /** Reads tables, and sees to it that they point to what is there. */
 class Tables {
@@ -45,10 +49,10 @@ class Tables {
     return this.piece(offset, length);
   }
 
-  /** True once for each stretch near the end that only its own bytes can tell to be whole. */
-  isNewAtEnd(offset: number): boolean {
+  /** True once for each stretch near the end that only its own bytes can tell to be whole. @throws when they are more than `most` */
+  isNewAtEnd(offset: number, most: number): boolean {
     if (this.last.has(offset)) return false;
-    if (this.last.add(offset).size > MAX_LAST) throw new CutOff();
+    if (this.last.add(offset).size > most) throw new CutOff();
     return true;
   }
 
@@ -93,12 +97,12 @@ const offsetOf = (high: number, low: number) => (high & 0xffffff) * LOW + low - 
  * unpacking it shows that none is missing.
  */
 const holdsPacked = async (tables: Tables, at: number, length: number, cluster: number, zstd: boolean) => {
-  if (at + length <= tables.bytes.size || !tables.isNewAtEnd(at)) return;
+  if (at + length <= tables.bytes.size || !tables.isNewAtEnd(at, MAX_CLUSTERS)) return;
   const left = tables.bytes.size - at;
   if (zstd || left <= 0 || length - left >= SECTOR) throw new CutOff();
   const packed = await tables.get(at, left);
   try {
-    if (inflateRawSync(packed, { maxOutputLength: cluster }).length === cluster) return;
+    if ((await inflated(packed, { maxOutputLength: cluster })).length === cluster) return;
   } catch {
     // Said below, and no more is known of it.
   }
@@ -124,6 +128,8 @@ const qcow2 = async (tables: Tables): Promise<void> => {
     for (let i = 0; i < count; i++) {
       const at = offsetOf(piece.readUInt32BE(i * 8), piece.readUInt32BE(i * 8 + 4));
       if (at === 0 || !tables.first(at)) continue;
+      // Else there could be a table at each sector, and each is read.
+      if (at % cluster !== 0) throw new CutOff();
       for await (const table of tables.entries(at, perTable, 8))
         for (let j = 0; j < table.count; j++) {
           const high = table.piece.readUInt32BE(j * 8);
@@ -211,7 +217,7 @@ const GRAIN_MARKER = 12;
 
 /** Only those near the end are asked for their length: no packed grain is twice as long as an unpacked one. */
 const holdsGrain = async (tables: Tables, at: number, length: number): Promise<void> => {
-  if (at + GRAIN_MARKER + 2 * length <= tables.bytes.size || !tables.isNewAtEnd(at)) return;
+  if (at + GRAIN_MARKER + 2 * length <= tables.bytes.size || !tables.isNewAtEnd(at, MAX_GRAINS)) return;
   const marker = await tables.get(at, GRAIN_MARKER);
   tables.holds(at, GRAIN_MARKER + marker.readUInt32LE(8));
 };

@@ -6,10 +6,11 @@ const FIXED = 2;
 export const DYNAMIC = 3;
 const DIFFERENCING = 4;
 
-const validChecksum = (footer: Buffer): boolean => {
+/** The sum of all bytes but its own, inverted. */
+const validChecksum = (bytes: Buffer, at: number): boolean => {
   let sum = 0;
-  for (let i = 0; i < SECTOR; i++) if (i < 64 || i >= 68) sum += footer[i]!;
-  return ~sum >>> 0 === footer.readUInt32BE(64);
+  for (let i = 0; i < bytes.length; i++) if (i < at || i >= at + 4) sum += bytes[i]!;
+  return ~sum >>> 0 === bytes.readUInt32BE(at);
 };
 
 /** The size of a VHD's disk as its footer says; null for what is no valid footer of this type. */
@@ -17,21 +18,33 @@ export const vhdFooterSize = (footer: Buffer, type: typeof FIXED | typeof DYNAMI
   footer.length === SECTOR &&
   footer.toString('latin1', 0, 8) === COOKIE &&
   footer.readUInt32BE(60) === type &&
-  validChecksum(footer)
+  validChecksum(footer, 64)
     ? safeSize(footer.readBigUInt64BE(48))
     : null;
+
+/** Readers begin with the footer in front, or with the last one; each says where the header is that says where the rest is. */
+const twoDisksProblem = ({ head, tail, ended }: ByteWindows): string | null => {
+  const header = head.subarray(SECTOR, 3 * SECTOR);
+  if (head.readBigUInt64BE(16) !== BigInt(SECTOR)) return 'its VHD header is misplaced';
+  if (header.toString('latin1', 0, 8) !== 'cxsparse' || !validChecksum(header, 36)) return 'its VHD header is damaged';
+  const same = !ended || tail.subarray(-SECTOR).equals(head.subarray(0, SECTOR));
+  return same ? null : 'its last VHD footer is not the one in front; it may be cut off';
+};
 
 /** Microsoft's VHD, dynamic: a copy of the footer comes first. */
 export const vhd: FormatReader = {
   format: 'vhd',
   detect: (seen) => magicAt(seen, 0, COOKIE, COOKIE.length),
-  problems: ({ head }) => {
-    if (head.length < SECTOR) return ['its VHD footer is cut off'];
+  problems: (seen) => {
+    const { head } = seen;
+    if (head.length < 3 * SECTOR) return ['its VHD footer is cut off'];
     const type = head.readUInt32BE(60);
     if (type === DIFFERENCING) return ['it has a backing file'];
     if (type !== DYNAMIC) return ['its VHD type is not supported'];
     if (safeSize(head.readBigUInt64BE(48)) === null) return ['its virtual size is not valid'];
-    return validChecksum(head) ? [] : ['its VHD footer is damaged'];
+    if (!validChecksum(head.subarray(0, SECTOR), 64)) return ['its VHD footer is damaged'];
+    const problem = twoDisksProblem(seen);
+    return problem === null ? [] : [problem];
   },
   virtualSize: ({ head }) => (head.length < SECTOR ? null : safeSize(head.readBigUInt64BE(48))),
 };

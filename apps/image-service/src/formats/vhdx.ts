@@ -1,40 +1,77 @@
+import { crc32c } from './crc32c.js';
 import { type FormatReader, magicAt, safeSize } from './format.js';
 import { guidAt } from './guid.js';
 import { type ByteWindows, HEAD } from './windows.js';
 
 const KIB = 1024;
-const REGION_TABLE = 192 * KIB;
+const HEADERS = [64 * KIB, 128 * KIB];
+const HEADER_BYTES = 4 * KIB;
+const REGION_TABLES = [192 * KIB, 256 * KIB];
+const REGION_TABLE_BYTES = 64 * KIB;
 /** The metadata table fills the first 64 KiB of its region; the two items we read come right behind. */
 const METADATA_BYTES = 64 * KIB + 4 * KIB;
 const METADATA_REGION = '8b7ca206-4790-4b9a-b8fe-575f050f886e';
 const FILE_PARAMETERS = 'caa16737-fa36-4d43-b3b6-33f0aa44e76b';
 const VIRTUAL_DISK_SIZE = '2fa54224-cd1b-4876-b211-5dbed83bf4b8';
+const PARENT_LOCATOR = 'a8d35f2d-b30b-454d-abf7-d3d84834ab0c';
 const MAX_ENTRIES = 2_047;
 const HAS_PARENT = 2;
 
-const metadataOffset = (head: Buffer): number | null => {
-  if (head.length < REGION_TABLE + 64 * KIB || head.toString('latin1', REGION_TABLE, REGION_TABLE + 4) !== 'regi')
-    return null;
-  const count = head.readUInt32LE(REGION_TABLE + 8);
-  if (count > MAX_ENTRIES) return null;
-  for (let i = 0; i < count; i++) {
-    const at = REGION_TABLE + 16 + i * 32;
-    if (guidAt(head, at) === METADATA_REGION) return safeSize(head.readBigUInt64LE(at + 16));
+/** The two copies of a structure that begins with a signature and a checksum; null unless both are whole. */
+const copies = (head: Buffer, offsets: readonly number[], length: number, signature: string): Buffer[] | null => {
+  const found = offsets.map((at) => Buffer.from(head.subarray(at, at + length)));
+  for (const bytes of found) {
+    if (bytes.length < length || bytes.toString('latin1', 0, 4) !== signature) return null;
+    const sum = bytes.readUInt32LE(4);
+    if (crc32c(bytes.fill(0, 4, 8)) !== sum) return null;
   }
-  return null;
+  return found;
 };
 
-/** Offset and length of a metadata item within the region; null when it is not there. */
+/** A log is replayed over the file when it is opened: what was looked at here would not be what is read then. */
+const headerProblems = (head: Buffer): string[] => {
+  const headers = copies(head, HEADERS, HEADER_BYTES, 'head');
+  if (!headers || headers.some((header) => header.readUInt16LE(66) !== 1)) return ['its VHDX headers are not valid'];
+  if (headers.some((header) => header.subarray(48, 64).some((byte) => byte !== 0)))
+    return ['it was not closed, its VHDX log is still to be replayed'];
+  const [first, second] = headers as [Buffer, Buffer];
+  // Of two that are as new some readers take the one, some the other; disk2vhd writes the same twice.
+  return first.readBigUInt64LE(8) === second.readBigUInt64LE(8) && !first.equals(second)
+    ? ['its VHDX headers are not valid']
+    : [];
+};
+
+const regionsAreSound = (head: Buffer): boolean => {
+  const tables = copies(head, REGION_TABLES, REGION_TABLE_BYTES, 'regi');
+  return tables !== null && tables[0]!.equals(tables[1]!);
+};
+
+/** Where in a table entries of 32 bytes have this GUID. */
+const entriesOf = (table: Buffer, from: number, count: number, guid: string): number[] => {
+  const found: number[] = [];
+  for (let i = 0, at = from; i < Math.min(count, MAX_ENTRIES) && at + 32 <= table.length; i++, at += 32)
+    if (guidAt(table, at) === guid) found.push(at);
+  return found;
+};
+
+const metadataOffset = (head: Buffer): number | null => {
+  const [table] = REGION_TABLES as [number];
+  if (!regionsAreSound(head) || head.readUInt32LE(table + 8) > MAX_ENTRIES) return null;
+  const [at, ...more] = entriesOf(head, table + 16, head.readUInt32LE(table + 8), METADATA_REGION);
+  return at === undefined || more.length > 0 ? null : safeSize(head.readBigUInt64LE(at + 16));
+};
+
+const itemsOf = (metadata: Buffer, guid: string): number[] =>
+  metadata.length < 32 || metadata.toString('latin1', 0, 8) !== 'metadata'
+    ? []
+    : entriesOf(metadata, 32, metadata.readUInt16LE(10), guid);
+
+/** A metadata item within the region; null when it is not there, or there more than once. */
 const item = (metadata: Buffer, guid: string, length: number): Buffer | null => {
-  if (metadata.length < 32 || metadata.toString('latin1', 0, 8) !== 'metadata') return null;
-  const count = Math.min(metadata.readUInt16LE(10), MAX_ENTRIES);
-  for (let i = 0; i < count && 64 + i * 32 <= metadata.length; i++) {
-    const at = 32 + i * 32;
-    if (guidAt(metadata, at) !== guid) continue;
-    const offset = metadata.readUInt32LE(at + 16);
-    return offset + length <= metadata.length ? metadata.subarray(offset, offset + length) : null;
-  }
-  return null;
+  const [at, ...more] = itemsOf(metadata, guid);
+  if (at === undefined || more.length > 0) return null;
+  const offset = metadata.readUInt32LE(at + 16);
+  return offset + length <= metadata.length ? metadata.subarray(offset, offset + length) : null;
 };
 
 const complete = (seen: ByteWindows) => seen.ended || seen.wantedBytes.length === METADATA_BYTES;
@@ -49,11 +86,14 @@ export const vhdx: FormatReader = {
   },
   problems: (seen) => {
     if (!seen.headComplete) return [];
+    const problems = headerProblems(seen.head);
+    if (problems.length > 0) return problems;
     if (!seen.wanted) return ['its VHDX regions are not valid'];
     if (!complete(seen)) return [];
     const parameters = item(seen.wantedBytes, FILE_PARAMETERS, 8);
     if (!parameters || vhdx.virtualSize(seen) === null) return ['its VHDX metadata is not valid'];
-    return parameters.readUInt32LE(4) & HAS_PARENT ? ['it has a backing file'] : [];
+    const parent = parameters.readUInt32LE(4) & HAS_PARENT || itemsOf(seen.wantedBytes, PARENT_LOCATOR).length > 0;
+    return parent ? ['it has a backing file'] : [];
   },
   virtualSize: (seen) => {
     const size = item(seen.wantedBytes, VIRTUAL_DISK_SIZE, 8);

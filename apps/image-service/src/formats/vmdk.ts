@@ -37,23 +37,30 @@ const isText = (seen: ByteWindows): boolean => {
   return first !== undefined && /^\s*version\s*=\s*[123]\s*$/i.test(first);
 };
 
+/** What QEMU reads for a parent, wherever the descriptor ends. */
+const PARENT_BYTES = 10 * 1024;
+
+/** Readers find these names anywhere, in comments, too, and behind the end of the descriptor; so do we. */
+const hiddenProblems = (text: string): string[] => {
+  const parents = text.match(/parentcid/g) ?? [];
+  if (text.includes('parentfilenamehint') || parents.length > 1) return ['it has a backing file'];
+  return (text.match(/createtype/g) ?? []).length > 1 ? ['its descriptor is not valid'] : [];
+};
+
 const descriptorProblems = (text: string): string[] => {
   if (!/^[\t-\r -~]*$/.test(text)) return ['its descriptor is not valid'];
   const type = /^createtype="([^"\n]{0,63})"/m.exec(text)?.[1] ?? 'unknown';
-  // Some readers take the first one, wherever it stands.
-  if (/createtype="([^"]*)/.exec(text)?.[1] !== type) return ['its descriptor is not valid'];
   if (type !== 'monolithicsparse' && type !== 'streamoptimized')
     return [`VMDK of the type ${/^[a-z0-9]+$/.test(type) ? type : 'unknown'} is not supported`];
   const problems: string[] = [];
   let extents = 0;
-  for (const line of text.split('\n').map((l) => l.trim())) {
-    if (line === '' || line.startsWith('#') || line.startsWith('ddb')) continue;
-    if (/^(rw|rdonly|noaccess)\s/.test(line)) {
+  for (const line of text.split(/[\n-\r]/).map((l) => l.trim())) {
+    if (/parentcid/.test(line)) {
+      if (!/^parentcid\s*=\s*ffffffff$/.test(line)) problems.push('it has a backing file');
+    } else if (line === '' || line.startsWith('#') || line.startsWith('ddb.')) continue;
+    else if (/^(rw|rdonly|noaccess)\s/.test(line)) {
       extents++;
       if (!/^(rw|rdonly) \d+ sparse "[^"/\\]+"$/.test(line)) problems.push('its descriptor names a foreign extent');
-    } else if (/^parentfilenamehint\s*=/.test(line)) problems.push('it has a backing file');
-    else if (/^parentcid\s*=/.test(line)) {
-      if (!/^parentcid\s*=\s*ffffffff$/.test(line)) problems.push('it has a backing file');
     } else if (!/^[^\s=]+=/.test(line)) problems.push('its descriptor is not valid');
   }
   if (extents !== 1) problems.push('its descriptor must name exactly one extent');
@@ -81,11 +88,14 @@ const footerProblems = (seen: ByteWindows, header: SparseHeader): string[] => {
   return same && marked ? [] : ['its footer does not match its header'];
 };
 
+const descriptorEnd = (seen: ByteWindows) => SECTOR + Number(sparseHeader(seen.head).descriptorSize) * SECTOR;
+
+const lowerText = (seen: ByteWindows, end: number) => seen.head.toString('latin1', SECTOR, end).toLowerCase();
+
 const descriptorOf = (seen: ByteWindows): string => {
-  const end = SECTOR + Number(sparseHeader(seen.head).descriptorSize) * SECTOR;
-  const bytes = seen.head.subarray(SECTOR, end);
-  const zero = bytes.indexOf(0);
-  return (zero < 0 ? bytes : bytes.subarray(0, zero)).toString('latin1').toLowerCase();
+  const text = lowerText(seen, descriptorEnd(seen));
+  const zero = text.indexOf('\0');
+  return zero < 0 ? text : text.slice(0, zero);
 };
 
 const formOf = (seen: ByteWindows) => (descriptorOf(seen).includes('"streamoptimized"') ? 'vmdk' : 'vmdk-sparse');
@@ -99,11 +109,12 @@ export const vmdk: FormatReader = {
     const header = sparseHeader(seen.head);
     if (header.version < 1 || header.version > 3) return ['its VMDK version is not supported'];
     if (header.capacity === 0n || safeSize(header.capacity * 512n) === null) return ['its virtual size is not valid'];
-    const end = SECTOR + Number(header.descriptorSize) * SECTOR;
+    const end = descriptorEnd(seen);
     if (header.descriptorOffset !== 1n || header.descriptorSize === 0n || end > HEAD)
       return ['its descriptor is missing or misplaced'];
     if (seen.head.length < end) return seen.ended ? ['its descriptor is cut off'] : [];
-    const problems = descriptorProblems(descriptorOf(seen));
+    const around = lowerText(seen, Math.max(end, SECTOR + PARENT_BYTES));
+    const problems = [...hiddenProblems(around), ...descriptorProblems(descriptorOf(seen))];
     if (header.grainDirectory === GD_AT_END) problems.push(...footerProblems(seen, header));
     return [...new Set(problems)];
   },

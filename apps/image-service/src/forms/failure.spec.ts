@@ -21,6 +21,7 @@ describe('why a conversion failed', () => {
     ['SIGXFSZ', '', 'the result became larger than it may'],
     ['status 1', 'error while writing at byte 0: File too large', 'the result became larger than it may'],
     ['status 1', 'Cannot allocate memory', 'it took more memory than it may'],
+    ['SIGTRAP', 'GLib: failed to allocate 536870912 bytes', 'it took more memory than it may'],
     [
       'status 1',
       "Could not open 'driver=qcow2,file.filename=/dev/fd/3': L1 table is too small",

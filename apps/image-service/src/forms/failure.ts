@@ -7,7 +7,7 @@ import { StoreFull } from '../store/index.js';
 const REASONS: readonly (readonly [sign: RegExp, reason: string])[] = [
   [/: (SIGKILL|SIGXCPU): /, 'it took longer than it may'],
   [/: SIGXFSZ: |File too large/, 'the result became larger than it may'],
-  [/Cannot allocate memory|out of memory/i, 'it took more memory than it may'],
+  [/Cannot allocate memory|failed to allocate|out of memory/i, 'it took more memory than it may'],
   [
     /Input\/output error|Invalid argument|error while reading|corrupt|Could not open/i,
     'the image could not be read, it may be damaged',

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Bytes, type ImageFormat, ms, unavailable } from '@omnivisor/contracts';
 import { isPlain } from '../forms/compositions.js';
-import { type Stretch, sourceOptions } from '../forms/qemu-img.js';
+import { type Stretch, sourceName, TOOL_MEMORY } from '../forms/qemu-img.js';
 import { killGroup, type Sandbox } from '../sandbox/sandbox.js';
 import { type Disk, Unreadable } from './disk.js';
 import { NbdDisk } from './nbd.js';
@@ -14,7 +14,7 @@ const VHD_FOOTER = 512;
 const START_DEADLINE = 10_000;
 /** The whole look at an image, whatever is in it. */
 export const LOOK_DEADLINE = ms(120_000);
-const LIMITS = { memory: (1024 ** 3) as Bytes, cpu: 60, file: 0 as Bytes, wall: LOOK_DEADLINE };
+const LIMITS = { memory: TOOL_MEMORY, cpu: 60, file: 0 as Bytes, wall: LOOK_DEADLINE };
 
 export interface StoredImage {
   readonly handle: FileHandle;
@@ -47,10 +47,11 @@ export const withDisk = async <T>(
   const { user } = sandbox.isolation;
   if (user !== null) await chown(folder, user, user);
   const socket = join(folder, 'nbd');
-  const options = sourceOptions(image.form, image.size, 0, image.stretch);
-  const child = await sandbox.start('qemu-nbd', ['--read-only', `--socket=${socket}`, '--image-opts', options], {
+  const name = sourceName(image.form, image.size, 0, image.stretch);
+  const child = await sandbox.start('qemu-nbd', ['--read-only', `--socket=${socket}`, name], {
     files: [{ handle: image.handle, write: false }],
     limits: LIMITS,
+    folder,
   });
   let words = '';
   child.stderr!.setEncoding('utf8').on('data', (text: string) => {

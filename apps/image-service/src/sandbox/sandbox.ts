@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import type { FileHandle } from 'node:fs/promises';
 import { type Bytes, type Milliseconds, unsupported } from '@omnivisor/contracts';
+import { PRIVATE_ROOT } from './private-root.js';
 
 export interface ToolLimits {
   /** Address space. */
@@ -18,12 +19,22 @@ export interface ToolFile {
   readonly write: boolean;
 }
 
+export interface ToolOptions {
+  readonly files: readonly ToolFile[];
+  readonly limits: ToolLimits;
+  /** A folder that the tool sees by its path, beside its files. */
+  readonly folder?: string;
+  readonly signal?: AbortSignal;
+}
+
 /** What isolation a machine gives; for the log. */
 export interface Isolation {
   /** User the tool runs as; null for the service's own. */
   readonly user: number | null;
   /** False where the machine lets nobody make a network namespace: then only the tool's arguments keep it off the network. */
   readonly network: boolean;
+  /** False where it lets nobody mount: then the tool's arguments, and the rights of its user, keep it off other files. */
+  readonly files: boolean;
 }
 
 /** A tool ended otherwise than well. Its words are for the log. */
@@ -51,15 +62,17 @@ const dropped = (user: number): string[] => [
 /** The tool dies with the service, gains nothing by what it executes, and finds no network. */
 const sealed = ['setpriv', '--no-new-privs', '--pdeathsig=KILL'];
 const apart = ['unshare', '--user', '--map-current-user', '--net', '--ipc'];
+const alone = ['unshare', '--user', '--map-root-user', '--mount', '--net', '--ipc', 'sh', '-c', PRIVATE_ROOT, 'sh'];
+const bare = ['--inh-caps=-all', '--bounding-set=-all'];
 
 /**
  * Runs a tool on bytes that may be hostile: with limits, in a session of its own, with the descriptors it is given and
- * no environment, as nobody when the service is root, and without a network where the machine allows that.
+ * no environment, as nobody when the service is root, and without a network and other files where the machine allows that.
  */
 export class Sandbox {
   private constructor(
     readonly isolation: Isolation,
-    private readonly wrapper: readonly string[],
+    private readonly wrapper: (folder: string) => readonly string[],
   ) {}
 
   /** @throws DomainError `unsupported` on a machine without util-linux */
@@ -69,17 +82,17 @@ export class Sandbox {
     const base = [...drop, ...sealed];
     if (!works(['prlimit', '--core=0', ...base, 'true']))
       throw unsupported('This machine has no prlimit and setpriv to keep a converter within bounds.');
-    const whole = [...drop, ...apart, ...sealed];
-    const network = works([...whole, 'true']);
-    return new Sandbox({ user, network }, network ? whole : base);
+    const whole = (folder: string) => [...drop, ...alone, folder, ...sealed, ...bare];
+    // The last of its words is a file that is there on every machine, and not in a root of the tool's own.
+    if (works([...whole(''), 'test', '-e', '/dev/fd/0', '-a', '!', '-e', '/etc/passwd']))
+      return new Sandbox({ user, network: true, files: true }, whole);
+    const offline = [...drop, ...apart, ...sealed];
+    const network = works([...offline, 'true']);
+    return new Sandbox({ user, network, files: false }, () => (network ? offline : base));
   }
 
   /** @returns what it wrote to its standard output @throws ToolFailed */
-  async run(
-    tool: string,
-    args: readonly string[],
-    options: { readonly files: readonly ToolFile[]; readonly limits: ToolLimits; readonly signal?: AbortSignal },
-  ): Promise<string> {
+  async run(tool: string, args: readonly string[], options: ToolOptions): Promise<string> {
     const child = await this.start(tool, args, options);
     let output = '';
     child.stdout!.setEncoding('utf8').on('data', (text: string) => {
@@ -90,12 +103,8 @@ export class Sandbox {
   }
 
   /** Starts a tool that goes on until it is killed or its time is up. */
-  async start(
-    tool: string,
-    args: readonly string[],
-    options: { readonly files: readonly ToolFile[]; readonly limits: ToolLimits; readonly signal?: AbortSignal },
-  ): Promise<ChildProcess> {
-    const { files, limits, signal } = options;
+  async start(tool: string, args: readonly string[], options: ToolOptions): Promise<ChildProcess> {
+    const { files, limits, folder = '', signal } = options;
     for (const file of files) await this.admit(file);
     const bounds = [
       `--as=${limits.memory}`,
@@ -104,7 +113,7 @@ export class Sandbox {
       '--nofile=64',
       '--core=0',
     ];
-    const command = [...bounds, ...this.wrapper, tool, ...args];
+    const command = [...bounds, ...this.wrapper(folder), tool, ...args];
     const child = spawn('prlimit', command, {
       cwd: '/',
       // An arena for each thread would use up the address space, and nothing else.

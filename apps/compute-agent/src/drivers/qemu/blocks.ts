@@ -53,7 +53,7 @@ export const attachedNode = (disk: AttachedDisk, opened: Properties | null): Pro
   'read-only': disk.readOnly,
   ...(disk.readOnly ? {} : { discard: 'unmap' }),
   file: opened ?? placeNode(disk),
-  ...(disk.format === 'qcow2' ? { backing: null } : {}),
+  ...(disk.format === 'qcow2' || disk.format === 'vmdk' ? { backing: null } : {}),
 });
 
 const placeNode = ({ connection, readOnly }: AttachedDisk): Properties => {
@@ -69,6 +69,10 @@ const placeNode = ({ connection, readOnly }: AttachedDisk): Properties => {
     driver: connection.kind === 'block' ? 'host_device' : 'file',
   };
 };
+
+/** The name of a file for QEMU's tools: nothing lies under it, whatever it says itself. */
+export const nameAlone = (driver: string, filename: string): string =>
+  `json:${JSON.stringify({ driver, backing: null, file: { driver: 'file', filename } })}`;
 
 export const romNode = (name: string, filename: string): Properties => ({
   driver: 'raw',

@@ -109,6 +109,8 @@ describe('the arguments of QEMU', () => {
     const alone = { ...guest().disks[0]!, base: null };
     expect(nodes({ disks: [alone] })[0]).toMatchObject({ driver: 'qcow2', backing: null });
     expect(nodes({ attached: [attached] })[2]).toMatchObject({ driver: 'raw', 'read-only': true });
+    for (const format of ['qcow2', 'vmdk'] as const)
+      expect(nodes({ attached: [{ ...attached, format }] })[2]).toMatchObject({ driver: format, backing: null });
   });
 
   it('put disks on the bus that was chosen', () => {

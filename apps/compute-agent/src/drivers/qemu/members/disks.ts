@@ -2,7 +2,7 @@ import { existsSync, statSync, truncateSync } from 'node:fs';
 import type { ServerId } from '@omnivisor/contracts';
 import { run } from '../../common/native-command.js';
 import { type DiskGrowing, type Disks, type GuestDisk, HypervisorError } from '../../hypervisor-driver.js';
-import { attachedName, attachedNode, BLOCK_DRIVERS, type Properties } from '../blocks.js';
+import { attachedName, attachedNode, BLOCK_DRIVERS, nameAlone, type Properties } from '../blocks.js';
 import { attachedDevice } from '../command-line.js';
 import type { AttachedDisk, GuestDefinition } from '../definition.js';
 import { checked } from '../definition.js';
@@ -133,10 +133,10 @@ export const diskGrowingOf = (host: QemuHost): DiskGrowing => {
     const current =
       driver === 'raw'
         ? statSync(path).size
-        : JSON.parse(await run('qemu-img', ['info', '--output=json', '-f', driver, path]))['virtual-size'];
+        : JSON.parse(await run('qemu-img', ['info', '--output=json', nameAlone(driver, path)]))['virtual-size'];
     if (size < current) throw new HypervisorError('unsupported', 'a disk cannot be made smaller');
     if (driver === 'raw') truncateSync(path, size);
-    else if (size > current) await run('qemu-img', ['resize', '-q', '-f', driver, path, `${size}`]);
+    else if (size > current) await run('qemu-img', ['resize', '-q', nameAlone(driver, path), `${size}`]);
   };
   return { grow: (id: ServerId, diskId, size) => host.onOwnGuest(id, (guest) => grow(guest, diskId, size)) };
 };

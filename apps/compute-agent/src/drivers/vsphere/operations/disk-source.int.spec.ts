@@ -31,16 +31,11 @@ describe.skipIf(!which('qemu-img'))('what disks are made from (needs qemu-img)',
     return path;
   };
 
-  it('becomes a stream with the same bytes, raw or sparse', async () => {
+  it('becomes a stream with the same bytes', async () => {
     const content = Buffer.concat([Buffer.from('a disk'), Buffer.alloc(2 ** 20)], 2 ** 20);
-    const path = write('image.raw', content);
-    const vmdk = join(folder, 'sparse.vmdk');
-    execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', 'vmdk', path, vmdk]);
-    for (const source of [fileSource(path), fileSource(vmdk, 'vmdk')]) {
-      const { file, kib } = await (await sourceOf(source, mark)).stream(folder, never);
-      expect(info(file)['format-specific'].data['create-type']).toBe('streamOptimized');
-      expect([kib, readFileSync(raw(file)).equals(content)]).toEqual([1024, true]);
-    }
+    const { file, kib } = await (await sourceOf(fileSource(write('image.raw', content)), mark)).stream(folder, never);
+    expect(info(file)['format-specific'].data['create-type']).toBe('streamOptimized');
+    expect([kib, readFileSync(raw(file)).equals(content)]).toEqual([1024, true]);
   });
 
   it('goes as it is when it is a stream already', async () => {
@@ -60,8 +55,12 @@ describe.skipIf(!which('qemu-img'))('what disks are made from (needs qemu-img)',
 
   it('is refused when it is no such disk', async () => {
     await expect(sourceOf(fileSource('/x', 'qcow2'), mark)).rejects.toMatchObject({ code: 'unsupported' });
-    const source = await sourceOf(fileSource(write('c.vmdk', Buffer.from('# Disk DescriptorFile')), 'vmdk'), mark);
-    await expect(source.stream(folder, never)).rejects.toMatchObject({ code: 'fault' });
+    const sparse = join(folder, 'sparse.vmdk');
+    execFileSync('qemu-img', ['create', '-q', '-f', 'vmdk', '-o', 'subformat=monolithicSparse', sparse, '1M']);
+    for (const path of [sparse, write('c.vmdk', Buffer.from('# Disk DescriptorFile'))]) {
+      const source = await sourceOf(fileSource(path, 'vmdk'), mark);
+      await expect(source.stream(folder, never)).rejects.toMatchObject({ code: 'fault' });
+    }
   });
 
   it('is one image when its bytes are the same, and another when its format is', async () => {

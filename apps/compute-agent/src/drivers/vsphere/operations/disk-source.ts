@@ -25,15 +25,18 @@ export interface DiskSource {
 }
 
 /** Compressed by a tool of this machine. */
-const streamOf = async (raw: string, format: 'raw' | 'vmdk', folder: string, signal: AbortSignal): Promise<string> => {
+const streamOf = async (raw: string, folder: string, signal: AbortSignal): Promise<string> => {
   const file = join(folder, 'stream.vmdk');
   const options = 'subformat=streamOptimized,adapter_type=lsilogic';
-  await run('qemu-img', ['convert', '-f', format, '-O', 'vmdk', '-o', options, raw, file], { signal });
+  await run('qemu-img', ['convert', '-f', 'raw', '-O', 'vmdk', '-o', options, raw, file], { signal });
   return file;
 };
 
-/** Of a VMDK: whether it is a stream, and what a guest sees of it, bytes. */
-const lookAt = async (path: string): Promise<{ readonly isStream: boolean; readonly size: number }> => {
+/**
+ * What a guest sees of a stream-optimized VMDK, KiB.
+ * @throws HypervisorError `fault` for any other: the image service makes streams of them, in its sandbox
+ */
+const streamKib = async (path: string): Promise<number> => {
   const header = Buffer.alloc(SECTOR);
   const file = await open(path, 'r');
   try {
@@ -41,12 +44,9 @@ const lookAt = async (path: string): Promise<{ readonly isStream: boolean; reado
   } finally {
     await file.close();
   }
-  if (header.toString('latin1', 0, 4) !== 'KDMV')
-    throw new HypervisorError('fault', 'the image is no VMDK that stands for itself');
-  return {
-    isStream: (header.readUInt32LE(8) & STREAM_FLAGS) === STREAM_FLAGS,
-    size: Number(header.readBigUInt64LE(12)) * SECTOR,
-  };
+  if (header.toString('latin1', 0, 4) !== 'KDMV' || (header.readUInt32LE(8) & STREAM_FLAGS) !== STREAM_FLAGS)
+    throw new HypervisorError('fault', 'the image is no stream-optimized VMDK');
+  return Math.ceil((Number(header.readBigUInt64LE(12)) * SECTOR) / KIB);
 };
 
 /**
@@ -63,12 +63,9 @@ export const sourceOf = async (image: ImageSource, { serverId, attempt }: GuestM
     server: isPrivate ? serverId : null,
     stream: async (folder, signal) => {
       const path = await image.path(signal);
-      if (format === 'raw') {
-        const { size } = await stat(path);
-        return { file: await streamOf(path, 'raw', folder, signal), kib: Math.max(1, Math.ceil(size / KIB)) };
-      }
-      const { isStream, size } = await lookAt(path);
-      return { file: isStream ? path : await streamOf(path, 'vmdk', folder, signal), kib: Math.ceil(size / KIB) };
+      if (format === 'vmdk') return { file: path, kib: await streamKib(path) };
+      const { size } = await stat(path);
+      return { file: await streamOf(path, folder, signal), kib: Math.max(1, Math.ceil(size / KIB)) };
     },
   };
 };
@@ -81,7 +78,7 @@ const formatted = (key: string, size: number, command: string, args: readonly st
     await writeFile(raw, '', { mode: 0o600 });
     await truncate(raw, size);
     await run(command, [...args, raw], { signal });
-    return { file: await streamOf(raw, 'raw', folder, signal), kib: size / KIB };
+    return { file: await streamOf(raw, folder, signal), kib: size / KIB };
   },
 });
 
