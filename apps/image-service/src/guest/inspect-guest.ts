@@ -187,9 +187,12 @@ const bootFilesOf = async (disk: Disk) => {
   return { volumes, trees, boot };
 };
 
+/** @throws Unreadable for a file that is larger than what is read of a disk: holes in it cost its maker nothing */
 const bytesAt = async (tree: FileTree, path: string | null): Promise<AsyncIterable<Buffer> | null> => {
   const node = path === null ? undefined : await tree.find(path);
-  return node?.kind === 'file' ? tree.volume.bytes(node) : null;
+  if (node?.kind !== 'file') return null;
+  if (node.size > LOOK_BYTES) throw new Unreadable('its kernel or initial RAM disk is too large');
+  return tree.volume.bytes(node);
 };
 
 /** @throws Unreadable when there is no root file system, kernel or initial RAM disk */
