@@ -170,14 +170,17 @@ export const inspectGuest = async (disk: Disk): Promise<GuestFacts> => {
 
 /** What has to be known to start the guest's kernel and to find its file systems then. */
 export interface BootPlan {
-  readonly kernel: AsyncIterable<Buffer>;
-  readonly initramfs: AsyncIterable<Buffer>;
   /** Path of the initial RAM disk as the running guest sees it. */
   readonly initramfsPath: string;
   readonly release: string;
   readonly root: { readonly kind: string; readonly partition: number };
   /** Where /boot is, when it is a file system of its own. */
   readonly bootPartition: { readonly kind: string; readonly partition: number } | null;
+}
+
+export interface BootPlanWithFiles extends BootPlan {
+  readonly kernel: AsyncIterable<Buffer>;
+  readonly initramfs: AsyncIterable<Buffer>;
 }
 
 const bootFilesOf = async (disk: Disk) => {
@@ -196,7 +199,7 @@ const bytesAt = async (tree: FileTree, path: string | null): Promise<AsyncIterab
 };
 
 /** @throws Unreadable when there is no root file system, kernel or initial RAM disk */
-export const bootPlan = async (disk: Disk): Promise<BootPlan> => {
+export const bootPlan = async (disk: Disk): Promise<BootPlanWithFiles> => {
   const { volumes, trees, boot } = await bootFilesOf(new BoundedDisk(disk, LIMITS));
   const root = await findRoot(trees);
   const kernel = boot && (await bytesAt(boot.tree, boot.kernel));

@@ -3,7 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { type Bytes, type Milliseconds, unsupported } from '@omnivisor/contracts';
 
 export interface ToolLimits {
-  /** Address space. */
+  /** Address space; of a program of ours what it writes to, for Node reserves far more than that. */
   readonly memory: Bytes;
   /** CPU time in seconds. */
   readonly cpu: number;
@@ -16,6 +16,14 @@ export interface ToolLimits {
 export interface ToolFile {
   readonly handle: FileHandle;
   readonly write: boolean;
+}
+
+export interface ToolOptions {
+  readonly files: readonly ToolFile[];
+  readonly limits: ToolLimits;
+  readonly signal?: AbortSignal;
+  /** A program of ours: it is the service's own user and may reach what that may, but keeps to the limits. */
+  readonly ours?: boolean;
 }
 
 /** What isolation a machine gives; for the log. */
@@ -75,11 +83,7 @@ export class Sandbox {
   }
 
   /** @returns what it wrote to its standard output @throws ToolFailed */
-  async run(
-    tool: string,
-    args: readonly string[],
-    options: { readonly files: readonly ToolFile[]; readonly limits: ToolLimits; readonly signal?: AbortSignal },
-  ): Promise<string> {
+  async run(tool: string, args: readonly string[], options: ToolOptions): Promise<string> {
     const child = await this.start(tool, args, options);
     let output = '';
     child.stdout!.setEncoding('utf8').on('data', (text: string) => {
@@ -90,21 +94,17 @@ export class Sandbox {
   }
 
   /** Starts a tool that goes on until it is killed or its time is up. */
-  async start(
-    tool: string,
-    args: readonly string[],
-    options: { readonly files: readonly ToolFile[]; readonly limits: ToolLimits; readonly signal?: AbortSignal },
-  ): Promise<ChildProcess> {
-    const { files, limits, signal } = options;
-    for (const file of files) await this.admit(file);
+  async start(tool: string, args: readonly string[], options: ToolOptions): Promise<ChildProcess> {
+    const { files, limits, signal, ours = false } = options;
+    if (!ours) for (const file of files) await this.admit(file);
     const bounds = [
-      `--as=${limits.memory}`,
+      `--${ours ? 'data' : 'as'}=${limits.memory}`,
       `--cpu=${limits.cpu}`,
       `--fsize=${limits.file}`,
       '--nofile=64',
       '--core=0',
     ];
-    const command = [...bounds, ...this.wrapper, tool, ...args];
+    const command = [...bounds, ...(ours ? sealed : this.wrapper), tool, ...args];
     const child = spawn('prlimit', command, {
       cwd: '/',
       // An arena for each thread would use up the address space, and nothing else.
