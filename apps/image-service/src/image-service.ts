@@ -15,7 +15,8 @@ import { FormCollector } from './forms/form-collector.js';
 import { FormMaker } from './forms/form-maker.js';
 import { FormRoom } from './forms/form-room.js';
 import { ImageForms } from './forms/image-forms.js';
-import { GuestDisks, GuestInspections } from './guest/guest-inspections.js';
+import { GuestDisks } from './guest/guest-disks.js';
+import { GuestInspections } from './guest/guest-inspections.js';
 import { mountByteRoute } from './image/byte-route.js';
 import { mountUploadRoute } from './image/host-uploads.js';
 import { imageProjections } from './image/image.projection.js';
@@ -42,6 +43,8 @@ export interface ImageServiceParts {
   readonly logger: EdgeLogger;
   /** Where tools run that read images; without it none is converted or looked into. */
   readonly sandbox: Sandbox | null;
+  /** The program that looks into disks; the one beside this service when not given. */
+  readonly look?: { readonly program: string };
   /** Name server of imports; the system's when not given. */
   readonly resolve?: Resolve;
   /** How often a minute for one project; without limits when not given. */
@@ -69,7 +72,7 @@ export const startImageService = async (parts: ImageServiceParts): Promise<Image
   const context = new ImageContext(core, parts.store, parts.settings);
   const uploads = new ImageUploads(context);
   const imports = new ImageImports(context, uploads, parts.settings.imports, onError, parts.resolve);
-  const disks = parts.sandbox && new GuestDisks(context, parts.sandbox);
+  const disks = parts.sandbox && new GuestDisks(context, parts.sandbox, parts.look);
   const room = new FormRoom(context);
   const forms = new ImageForms(context, new FormMaker(parts.store, parts.sandbox, disks), room, onError);
   const guests = disks && new GuestInspections(context, disks, onError);

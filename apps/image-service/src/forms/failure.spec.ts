@@ -10,6 +10,7 @@ describe('a full disk', () => {
     [true, new StoreFull()],
     [true, new ToolFailed('qemu-img', 'status 1', 'error while writing at byte 9: No space left on device')],
     [true, new ToolFailed('qemu-img', 'status 1', 'error while writing at byte 9: Disk quota exceeded')],
+    [true, new ToolFailed('node', 'status 1', '[Error: ENOSPC: no space left on device, write]')],
     [false, new ToolFailed('qemu-img', 'status 1', 'error while writing at byte 9: File too large')],
     [false, conflict('It is gone.')],
   ])('is told (%s) of %s', (full, error) => expect(isFull(error)).toBe(full));
@@ -20,6 +21,7 @@ describe('why a conversion failed', () => {
     ['SIGKILL', '', 'it took longer than it may'],
     ['SIGXFSZ', '', 'the result became larger than it may'],
     ['status 1', 'error while writing at byte 0: File too large', 'the result became larger than it may'],
+    ['status 1', '[Error: EFBIG: file too large, write]', 'the result became larger than it may'],
     ['status 1', 'Cannot allocate memory', 'it took more memory than it may'],
     ['SIGTRAP', 'GLib: failed to allocate 536870912 bytes', 'it took more memory than it may'],
     [

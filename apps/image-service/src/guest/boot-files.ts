@@ -13,15 +13,16 @@ export interface BootFiles {
 }
 type Candidate = Omit<BootFiles, 'facts'>;
 
-/** Kernels of one guest that are looked into. */
+/** Kernels of one guest that are looked into; and how many are ranked before that: no guest has more. */
 const MAX_KERNELS = 32;
+const MAX_FOUND = 256;
 
 const FOLDERS = ['/boot', '/'];
 const KERNEL = /^(?:vmlinu[xz]|bzImage|kernel)(?:-(.+))?$/;
 const LEFT_OUT = /rescue|\.old$|\.bak$|\.efi\.signed$/;
 
 /** Compares releases as people do: 6.10 is newer than 6.9. */
-const newer = (a: string, b: string): number => a.localeCompare(b, 'en', { numeric: true });
+const newer = new Intl.Collator('en', { numeric: true }).compare;
 
 const initramfsNames = (release: string | null): string[] =>
   release === null
@@ -34,18 +35,25 @@ const initramfsNames = (release: string | null): string[] =>
  */
 export const findBootFiles = async (trees: readonly FileTree[]): Promise<BootFiles | null> => {
   const found: Candidate[] = [];
-  for (const tree of trees)
+  for (const tree of trees) {
+    const seen = new Set<number>();
     for (const folder of FOLDERS) {
-      const names = await tree.names(folder);
+      const node = await tree.find(folder);
+      // In a file system for /boot alone it may be a link to the folder it is in.
+      if (!node || seen.has(node.id)) continue;
+      seen.add(node.id);
+      const names = new Set(await tree.names(folder));
       for (const name of names) {
         const match = KERNEL.exec(name);
         if (!match || LEFT_OUT.test(name)) continue;
+        if (found.length >= MAX_FOUND) break;
         const release = match[1] ?? null;
-        const initramfs = initramfsNames(release).find((n) => names.includes(n)) ?? null;
+        const initramfs = initramfsNames(release).find((n) => names.has(n)) ?? null;
         const path = (file: string) => `${folder === '/' ? '' : folder}/${file}`;
         found.push({ tree, kernel: path(name), initramfs: initramfs && path(initramfs), release });
       }
     }
+  }
   // A name without a release is usually a link to one with it.
   found.sort((a, b) => newer(b.release ?? '', a.release ?? ''));
   const ranked = [...found.filter((f) => f.initramfs !== null), ...found.filter((f) => f.initramfs === null)];

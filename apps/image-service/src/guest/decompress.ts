@@ -1,15 +1,12 @@
 import { Readable } from 'node:stream';
 import type { ReadableStream } from 'node:stream/web';
 import { createGunzip } from 'node:zlib';
-import { Decompress } from 'fzstd';
 import xzDecompress from 'xz-decompress';
 import { Unreadable } from './disk.js';
 import { lz4Legacy } from './lz4.js';
+import { zstd } from './zstd.js';
 
 export type Bytes = AsyncIterable<Buffer>;
-
-/** The largest dictionary that is made room for: 128 MiB, the most that any tool's highest level asks for. */
-const MAX_WINDOW = 128 * 1024 * 1024;
 
 const damaged = (cause: unknown): Unreadable => {
   const error = new Unreadable('its compressed data is damaged');
@@ -34,37 +31,6 @@ async function* gzip(bytes: Bytes): Bytes {
   } finally {
     source.destroy();
     gunzip.destroy();
-  }
-}
-
-/** @throws Unreadable for a window that nobody should make room for */
-const assertZstdWindow = (head: Buffer): void => {
-  const descriptor = head[4] ?? 0;
-  // A frame in one segment has no window but its content.
-  if (descriptor & 0x20) return;
-  const byte = head[5] ?? 0;
-  const base = 2 ** (10 + (byte >> 3));
-  if (base + (base / 8) * (byte & 7) > MAX_WINDOW) throw new Unreadable('its compressed data needs too much memory');
-};
-
-async function* zstd(bytes: Bytes): Bytes {
-  const ready: Uint8Array[] = [];
-  const decompress = new Decompress((chunk) => {
-    if (chunk.length > 0) ready.push(chunk);
-  });
-  let first = true;
-  for await (const chunk of bytes) {
-    if (first) assertZstdWindow(chunk);
-    first = false;
-    // Small pieces, so that what one of them gives can be taken away before the next.
-    for (let at = 0; at < chunk.length; at += 16_384) {
-      try {
-        decompress.push(chunk.subarray(at, at + 16_384));
-      } catch (error) {
-        throw damaged(error);
-      }
-      for (const part of ready.splice(0)) yield Buffer.from(part.buffer, part.byteOffset, part.length);
-    }
   }
 }
 
@@ -98,7 +64,7 @@ async function* xz(bytes: Bytes): Bytes {
 
 const FORMATS: readonly (readonly [magic: string, open: (bytes: Bytes) => Bytes])[] = [
   ['1f8b', gzip],
-  ['28b52ffd', zstd],
+  ['28b52ffd', (bytes) => foreseen(zstd(bytes))],
   ['fd377a585a00', xz],
   ['02214c18', (bytes) => foreseen(lz4Legacy(bytes))],
 ];

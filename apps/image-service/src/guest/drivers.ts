@@ -7,9 +7,15 @@ const OF_INTEREST: ReadonlySet<string> = new Set([
   ...['ata_piix', 'ahci', 'sd_mod', 'nvme', 'e1000', 'e1000e', '8139cp', '8139too', 'tulip'],
 ]);
 
+/** The longest name of a file that is looked at: a guest may have any. */
+const MAX_NAME = 64;
+
 /** `kernel/drivers/block/virtio_blk.ko.xz`, with any dashes, is `virtio_blk`. */
-const moduleName = (path: string): string | undefined =>
-  /([^/]+)\.ko(?:\.(?:xz|gz|zst))?$/.exec(path)?.[1]?.replaceAll('-', '_');
+const moduleName = (path: string): string | undefined => {
+  const file = path.slice(path.lastIndexOf('/') + 1);
+  if (file.length > MAX_NAME) return undefined;
+  return /^(.+)\.ko(?:\.(?:xz|gz|zst))?$/.exec(file)?.[1]?.replaceAll('-', '_');
+};
 
 export const driverOf = (path: string): string | undefined => {
   const name = moduleName(path);

@@ -1,11 +1,13 @@
-import { type GuestFacts, type ImageId, inspectImage } from '@omnivisor/contracts';
+import { type GuestFacts, type ImageId, inspectImage, ms } from '@omnivisor/contracts';
+import { VirtualClock } from '@omnivisor/platform/testing';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ImageContext } from '../core.js';
-import type { ImageRow } from '../image/image.projection.js';
+import { guestsTable, type ImageRow } from '../image/image.projection.js';
 import { imageAggregate } from '../image/image-lifecycle.js';
 import { serviceContext } from '../service-context.js';
 import { type ImageCloud, settings, startImageCloud } from '../testing/image-cloud.js';
-import { type GuestDisks, GuestInspections } from './guest-inspections.js';
+import type { GuestDisks } from './guest-disks.js';
+import { GuestInspections } from './guest-inspections.js';
 
 const facts: GuestFacts = {
   ...{ partitions: 'none', firmware: [], fileSystems: [], distribution: null, kernel: null },
@@ -15,14 +17,16 @@ const id = (n: number) => `7e3c5d0a-6c39-4c68-9a0e-3d8f6f1b9a0${n}` as ImageId;
 
 describe('looks at guests', () => {
   let cloud: ImageCloud;
+  let clock: VirtualClock;
   let guests: GuestInspections;
   /** Under way, by image: ends the look. */
   const looks = new Map<ImageId, () => void>();
   beforeEach(async () => {
     looks.clear();
-    cloud = await startImageCloud();
+    clock = new VirtualClock();
+    cloud = await startImageCloud({ clock });
     const disks = {
-      look: (row: ImageRow) =>
+      facts: (row: ImageRow) =>
         new Promise<GuestFacts>((resolve) => {
           looks.set(row.id, () => {
             looks.delete(row.id);
@@ -78,6 +82,46 @@ describe('looks at guests', () => {
     await waiting;
     expect((await cloud.log.readStream(`image-${id(3)}`)).map((e) => e.type)).toContain('ImageInspected');
     await underWay(1);
+  });
+  it('are begun a few times at most, by all replicas together, where each ended its process', async () => {
+    await guests.stop();
+    await image(1, 'p1');
+    const begun: number[] = [];
+    const disks = {
+      facts: async () => {
+        begun.push(begun.length);
+        throw new Error('as if nobody lived to hear of it');
+      },
+    } as unknown as GuestDisks;
+    const types = async () => (await cloud.log.readStream(`image-${id(1)}`)).map((e) => e.type).slice(3);
+    for (let round = 0; round < 5; round++) {
+      const replica = new GuestInspections(new ImageContext(cloud.core, cloud.store, settings()), disks, () => {});
+      await replica.idle();
+      await replica.idle();
+      await replica.stop();
+      await clock.advance(ms(600_000));
+    }
+    expect(begun).toEqual([0, 1, 2]);
+    expect(await types()).toEqual([...Array(3).fill('ImageInspectionStarted'), 'ImageInspected']);
+    const row = await (await cloud.core.fresh()).get(guestsTable, id(1));
+    expect(row?.guest.unknown).toBe('it could not be looked at');
+  });
+  it('are not begun while another replica is at it, unless a server waits', async () => {
+    await image(1, 'p1');
+    await underWay(1);
+    const others: string[] = [];
+    const disks = {
+      facts: async (row: ImageRow) => {
+        others.push(row.id);
+        return facts;
+      },
+    } as unknown as GuestDisks;
+    const replica = new GuestInspections(new ImageContext(cloud.core, cloud.store, settings()), disks, () => {});
+    await replica.idle();
+    expect(others).toEqual([]);
+    await replica.lookAt(id(1));
+    expect(others).toEqual([id(1)]);
+    await replica.stop();
   });
   it('end for whoever waits, also when there is nothing to look at', async () => {
     await guests.lookAt(id(9));

@@ -1,59 +1,26 @@
 import type { GuestFacts, ImageId } from '@omnivisor/contracts';
 import { seconds } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
-import { ovaDisk } from '../forms/ova-disk.js';
 import { canRead } from '../forms/qemu-img.js';
 import { formOf } from '../forms/stored-form.js';
 import { type Taker, Turns } from '../forms/turns.js';
 import { guestsTable, type ImageRow, imagesTable } from '../image/image.projection.js';
 import { imageAggregate } from '../image/image-lifecycle.js';
-import type { Sandbox } from '../sandbox/sandbox.js';
 import { serviceContext } from '../service-context.js';
-import type { ImageWriter } from '../store/index.js';
-import { type Disk, Unreadable } from './disk.js';
-import { guestFile, inspectGuest } from './inspect-guest.js';
-import { withDisk } from './open-disk.js';
+import { Unreadable } from './disk.js';
+import type { GuestDisks } from './guest-disks.js';
 import { readinessOf } from './readiness.js';
 
 const ROUND = seconds(600);
 const BATCH = 200;
 const TRIES = 3;
+/** A look that began so short a time ago may be under way in another replica. */
+const UNDER_WAY = seconds(180);
+const NOT_LOOKED_AT = 'it could not be looked at';
 /** At one time, besides one that a server waits for. */
 const WIDTH = 2;
 /** That wait for their turn. */
 const AHEAD = 64;
-
-/** Opens the disk in an image for a look. */
-export class GuestDisks {
-  constructor(
-    private readonly context: ImageContext,
-    private readonly sandbox: Sandbox,
-  ) {}
-
-  /** @throws Unreadable for a disk that cannot be had */
-  async look<T>(row: ImageRow, look: (disk: Disk) => Promise<T>): Promise<T> {
-    const form = formOf(row);
-    const handle = row.uploadId === null ? null : await this.context.store.openFile(row.uploadId);
-    if (!handle) throw new Unreadable('its bytes lie in no file');
-    try {
-      const stretch = form === 'ova' ? await ovaDisk(handle) : undefined;
-      if (form === null || !canRead(form) || stretch === null) throw new Unreadable('it has not one disk');
-      return await withDisk(this.sandbox, { handle, form, size: row.size!, ...(stretch ? { stretch } : {}) }, look);
-    } finally {
-      await handle.close();
-    }
-  }
-
-  /** Copies the guest's kernel or initial RAM disk. */
-  async write(row: ImageRow, what: 'aki' | 'ari', to: ImageWriter, signal: AbortSignal): Promise<void> {
-    await this.look(row, async (disk) => {
-      for await (const part of await guestFile(disk, what)) {
-        signal.throwIfAborted();
-        await to.write(part);
-      }
-    });
-  }
-}
 
 /** A look that is under way, or waits for its turn. */
 interface Look {
@@ -65,11 +32,10 @@ interface Look {
 /** Looks at the guest of each image once, soon after its bytes came, a few at a time; first where a server waits. */
 export class GuestInspections {
   private readonly turns = new Turns({ width: WIDTH, share: WIDTH - 1, reserved: 1, room: AHEAD });
-  private readonly tries = new Map<string, number>();
   private readonly pending = new Set<ImageId>();
   private readonly looking = new Map<ImageId, Look>();
+  private readonly ending = new AbortController();
   private cancel = () => {};
-  private stopped = false;
 
   constructor(
     private readonly context: ImageContext,
@@ -93,7 +59,7 @@ export class GuestInspections {
   }
 
   async stop(): Promise<void> {
-    this.stopped = true;
+    this.ending.abort();
     this.cancel();
     await this.underWay();
   }
@@ -139,7 +105,7 @@ export class GuestInspections {
       const row = await this.rowOf(id);
       if (!row) return;
       look.taker = { of: row.owner ?? '', first: look.first };
-      await this.turns.take(look.taker, () => this.inspect(id));
+      await this.turns.take(look.taker, () => this.inspect(id, look));
     };
     const look: Look = {
       first: false,
@@ -171,15 +137,29 @@ export class GuestInspections {
     }
   }
 
-  private async inspect(id: ImageId): Promise<void> {
+  private async inspect(id: ImageId, { first }: Look): Promise<void> {
     const { core } = this.context;
     const row = this.stopped ? undefined : await this.rowOf(id);
     if (!row?.uploadId) return;
-    const guest = await this.factsOf(row);
+    const { looks } = row;
+    const underWay = looks !== undefined && Date.parse(core.clock.now()) - Date.parse(looks.lastAt) < UNDER_WAY;
+    const count = looks?.count ?? 0;
+    const givenUp = count >= TRIES;
+    if (underWay && (givenUp || !first)) return;
+    if (!givenUp && !(await this.begun(row, count))) return;
+    const guest = givenUp ? unknownGuest(NOT_LOOKED_AT) : await this.factsOf(row, count + 1);
     if (!guest) return;
     const readiness = readinessOf(guest);
     const command = { kind: 'completeInspection', imageId: id, uploadId: row.uploadId, guest, readiness } as const;
     await core.commands.execute(imageAggregate, id, command, serviceContext(row.uploadId, 'inspected'));
+  }
+
+  /** Counts the look in the log, so that one that ends its process is not begun for ever. False when another began it. */
+  private async begun(row: ImageRow, looks: number): Promise<boolean> {
+    const { commands, ids } = this.context.core;
+    const command = { kind: 'startInspection', imageId: row.id, uploadId: row.uploadId!, looks } as const;
+    const context = serviceContext(row.uploadId!, `look-${ids.uuid()}`);
+    return (await commands.execute(imageAggregate, row.id, command, context)).events.length > 0;
   }
 
   /** An image that has to be looked at. */
@@ -190,20 +170,19 @@ export class GuestInspections {
   }
 
   /** Undefined when another try may do better. */
-  private async factsOf(row: ImageRow): Promise<GuestFacts | undefined> {
+  private async factsOf(row: ImageRow, tries: number): Promise<GuestFacts | undefined> {
     try {
-      return await this.disks.look(row, inspectGuest);
+      return await this.disks.facts(row, this.ending.signal);
     } catch (error) {
       if (error instanceof Unreadable) return unknownGuest(error.message);
-      const tries = (this.tries.get(row.id) ?? 0) + 1;
+      if (this.stopped) return undefined;
       this.onError(`look at the guest of image ${row.id}`, error);
-      if (tries >= TRIES) {
-        this.tries.delete(row.id);
-        return unknownGuest('it could not be looked at');
-      }
-      this.tries.set(row.id, tries);
-      return undefined;
+      return tries < TRIES ? undefined : unknownGuest(NOT_LOOKED_AT);
     }
+  }
+
+  private get stopped(): boolean {
+    return this.ending.signal.aborted;
   }
 }
 

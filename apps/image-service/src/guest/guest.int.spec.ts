@@ -1,5 +1,15 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -9,7 +19,7 @@ import type { GuestFacts } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { seeded } from '../formats/mutations.js';
 import { diskOf } from './disk.js';
-import { guestFile, inspectGuest } from './inspect-guest.js';
+import { bootPlan, guestFile, inspectGuest, LOOK_BYTES } from './inspect-guest.js';
 import { readinessOf } from './readiness.js';
 
 const MIB = 1024 * 1024;
@@ -275,6 +285,15 @@ describe.skipIf(!complete)('a look at a guest', () => {
     expect((await collect('aki')).equals(bzImage())).toBe(true);
     expect((await collect('ari')).equals(ramDisk)).toBe(true);
     await expect(guestFile(diskOf(Buffer.alloc(MIB)), 'aki')).rejects.toThrow(/no kernel/);
+  });
+
+  it.each(['aki', 'ari'] as const)('gives out no %s that is larger than what is read of a disk', async (what) => {
+    fillRoot('root', initramfs(null));
+    const name = what === 'aki' ? `vmlinuz-${RELEASE}` : `initrd.img-${RELEASE}`;
+    truncateSync(at('root', 'boot', name), LOOK_BYTES + 1);
+    const disk = diskOf(ext('root', '-t', 'ext4'));
+    await expect(guestFile(disk, what)).rejects.toThrow(/too large/);
+    await expect(bootPlan(disk)).rejects.toThrow(/too large/);
   });
 
   it.each([

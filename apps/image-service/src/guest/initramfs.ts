@@ -1,5 +1,6 @@
 import { type Bytes, decompressed } from './decompress.js';
 import { Unreadable } from './disk.js';
+import { Source } from './source.js';
 
 const HEADER = 110;
 const MAX_UNPACKED = 768 * 1024 * 1024;
@@ -13,55 +14,6 @@ export interface InitramfsReader {
   /** Told of each path; true for a file whose contents are wanted. */
   entry(path: string): boolean;
   contents(path: string, bytes: Buffer): void;
-}
-
-/** Bytes that can be taken in any portion, and handed on with what was taken back. */
-class Source {
-  private readonly iterator: AsyncIterator<Buffer>;
-  private rest: Buffer = Buffer.alloc(0);
-  at = 0;
-
-  constructor(bytes: Bytes) {
-    this.iterator = bytes[Symbol.asyncIterator]();
-  }
-
-  /** The next bytes without taking them; fewer at the end. */
-  async peek(length: number): Promise<Buffer> {
-    while (this.rest.length < length) {
-      const next = await this.iterator.next();
-      if (next.done) break;
-      this.rest = this.rest.length === 0 ? next.value : Buffer.concat([this.rest, next.value]);
-    }
-    return this.rest.subarray(0, length);
-  }
-
-  async take(length: number): Promise<Buffer> {
-    const bytes = await this.peek(length);
-    if (bytes.length < length) throw new Unreadable('its initial RAM disk is cut off');
-    this.rest = this.rest.subarray(length);
-    this.at += length;
-    return bytes;
-  }
-
-  async skip(length: number): Promise<void> {
-    for (let left = length; left > 0; )
-      left -= (await this.take(Math.min(left, Math.max(1, this.rest.length || 65_536)))).length;
-  }
-
-  /** Everything from here on. */
-  async *remainder(): Bytes {
-    if (this.rest.length > 0) yield this.rest;
-    for (;;) {
-      const next = await this.iterator.next();
-      if (next.done) return;
-      yield next.value;
-    }
-  }
-
-  /** Ends what the bytes come from. */
-  async close(): Promise<void> {
-    await this.iterator.return?.();
-  }
 }
 
 const limited = async function* (bytes: Bytes): Bytes {
@@ -95,19 +47,9 @@ const readArchive = async (source: Source, reader: InitramfsReader, count: { ent
     await source.skip(align(source.at - base));
     if (name === 'TRAILER!!!') return;
     const path = name.replace(/^(\.?\/)+/, '');
-    if (reader.entry(path) && size <= MAX_KEPT) reader.contents(path, Buffer.from(await source.take(size)));
+    if (reader.entry(path) && size <= MAX_KEPT) reader.contents(path, await source.take(size));
     else await source.skip(size);
     await source.skip(align(source.at - base));
-  }
-};
-
-const skipZeros = async (source: Source): Promise<boolean> => {
-  for (;;) {
-    const bytes = await source.peek(4);
-    if (bytes.length === 0) return false;
-    const zeros = bytes.findIndex((b) => b !== 0);
-    if (zeros === 0) return true;
-    await source.skip(zeros < 0 ? bytes.length : zeros);
   }
 };
 
@@ -123,7 +65,7 @@ export const readInitramfs = async (
 ): Promise<void> => {
   const source = new Source(limited(bytes));
   try {
-    while (await skipZeros(source)) {
+    while (await source.skipZeros()) {
       const head = await source.peek(16);
       if (/^07070[12]/.test(head.toString('latin1', 0, 6))) {
         await readArchive(source, reader, count);

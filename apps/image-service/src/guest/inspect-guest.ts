@@ -170,14 +170,17 @@ export const inspectGuest = async (disk: Disk): Promise<GuestFacts> => {
 
 /** What has to be known to start the guest's kernel and to find its file systems then. */
 export interface BootPlan {
-  readonly kernel: AsyncIterable<Buffer>;
-  readonly initramfs: AsyncIterable<Buffer>;
   /** Path of the initial RAM disk as the running guest sees it. */
   readonly initramfsPath: string;
   readonly release: string;
   readonly root: { readonly kind: string; readonly partition: number };
   /** Where /boot is, when it is a file system of its own. */
   readonly bootPartition: { readonly kind: string; readonly partition: number } | null;
+}
+
+export interface BootPlanWithFiles extends BootPlan {
+  readonly kernel: AsyncIterable<Buffer>;
+  readonly initramfs: AsyncIterable<Buffer>;
 }
 
 const bootFilesOf = async (disk: Disk) => {
@@ -187,13 +190,16 @@ const bootFilesOf = async (disk: Disk) => {
   return { volumes, trees, boot };
 };
 
+/** @throws Unreadable for a file that is larger than what is read of a disk: holes in it cost its maker nothing */
 const bytesAt = async (tree: FileTree, path: string | null): Promise<AsyncIterable<Buffer> | null> => {
   const node = path === null ? undefined : await tree.find(path);
-  return node?.kind === 'file' ? tree.volume.bytes(node) : null;
+  if (node?.kind !== 'file') return null;
+  if (node.size > LOOK_BYTES) throw new Unreadable('its kernel or initial RAM disk is too large');
+  return tree.volume.bytes(node);
 };
 
 /** @throws Unreadable when there is no root file system, kernel or initial RAM disk */
-export const bootPlan = async (disk: Disk): Promise<BootPlan> => {
+export const bootPlan = async (disk: Disk): Promise<BootPlanWithFiles> => {
   const { volumes, trees, boot } = await bootFilesOf(new BoundedDisk(disk, LIMITS));
   const root = await findRoot(trees);
   const kernel = boot && (await bytesAt(boot.tree, boot.kernel));

@@ -1,14 +1,17 @@
 import { Unreadable } from './disk.js';
+import { Source } from './source.js';
 
 /** Each block of the legacy format decompresses to at most this much. */
 const BLOCK = 8 * 1024 * 1024;
 const MAX_COMPRESSED = BLOCK + 65_536;
+/** No byte of a block stands for more. */
+const MAX_RATIO = 255;
 const MAGIC = 0x184c2102;
 
 const damaged = () => new Unreadable('its compressed data is damaged');
 
 const decodeBlock = (input: Buffer): Buffer => {
-  const output = Buffer.allocUnsafe(BLOCK);
+  const output = Buffer.allocUnsafe(Math.min(BLOCK, input.length * MAX_RATIO));
   let to = 0;
   let at = 0;
   const length = (nibble: number): number => {
@@ -23,7 +26,7 @@ const decodeBlock = (input: Buffer): Buffer => {
   while (at < input.length) {
     const token = input[at++]!;
     const literals = length(token >> 4);
-    if (at + literals > input.length || to + literals > BLOCK) throw damaged();
+    if (at + literals > input.length || to + literals > output.length) throw damaged();
     input.copy(output, to, at, at + literals);
     at += literals;
     to += literals;
@@ -32,7 +35,7 @@ const decodeBlock = (input: Buffer): Buffer => {
     const offset = input.readUInt16LE(at);
     at += 2;
     const match = length(token & 15) + 4;
-    if (offset === 0 || offset > to || to + match > BLOCK) throw damaged();
+    if (offset === 0 || offset > to || to + match > output.length) throw damaged();
     // A match may run into what it is writing.
     if (offset >= match) output.copy(output, to, to - offset, to - offset + match);
     else for (let i = 0; i < match; i++) output[to + i] = output[to + i - offset]!;
@@ -43,21 +46,20 @@ const decodeBlock = (input: Buffer): Buffer => {
 
 /** The legacy frames of LZ4 that Linux uses for its initial RAM disk. */
 export async function* lz4Legacy(bytes: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  let pending: Buffer = Buffer.alloc(0);
-  for await (const chunk of bytes) {
-    pending = pending.length === 0 ? chunk : Buffer.concat([pending, chunk]);
-    while (pending.length >= 4) {
-      const size = pending.readUInt32LE(0);
-      if (size === MAGIC) {
-        pending = pending.subarray(4);
-        continue;
-      }
+  const source = new Source(bytes);
+  try {
+    for (;;) {
+      const head = await source.peek(4);
+      if (head.length < 4) return;
+      const size = head.readUInt32LE(0);
       // Zeros fill up the file.
       if (size === 0) return;
+      await source.skip(4);
+      if (size === MAGIC) continue;
       if (size > MAX_COMPRESSED) throw damaged();
-      if (pending.length < 4 + size) break;
-      yield decodeBlock(pending.subarray(4, 4 + size));
-      pending = pending.subarray(4 + size);
+      yield decodeBlock(await source.take(size));
     }
+  } finally {
+    await source.close();
   }
 }

@@ -2,19 +2,22 @@ import { once } from 'node:events';
 import { chown, type FileHandle, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
-import { type Bytes, type ImageFormat, ms, unavailable } from '@omnivisor/contracts';
+import { fileURLToPath } from 'node:url';
+import { type Bytes, type ImageFormat, ms } from '@omnivisor/contracts';
+import { z } from 'zod';
 import { isPlain } from '../forms/compositions.js';
 import { type Stretch, sourceName, TOOL_MEMORY } from '../forms/qemu-img.js';
-import { killGroup, type Sandbox } from '../sandbox/sandbox.js';
-import { type Disk, Unreadable } from './disk.js';
-import { NbdDisk } from './nbd.js';
+import { killGroup, type Sandbox, ToolFailed, type ToolFile, type ToolLimits } from '../sandbox/sandbox.js';
+import { Unreadable } from './disk.js';
+import type { LookTask } from './look-task.js';
 
 const VHD_FOOTER = 512;
-const START_DEADLINE = 10_000;
 /** The whole look at an image, whatever is in it. */
 export const LOOK_DEADLINE = ms(120_000);
-const LIMITS = { memory: TOOL_MEMORY, cpu: 60, file: 0 as Bytes, wall: LOOK_DEADLINE };
+const NBD_LIMITS = { memory: TOOL_MEMORY, cpu: 60, file: 0 as Bytes, wall: LOOK_DEADLINE };
+export const LOOK_LIMITS = { memory: (256 * 1024 ** 2) as Bytes, cpu: 60, wall: LOOK_DEADLINE };
+const NODE = ['--max-old-space-size=192', '--enable-source-maps'];
+export const LOOK_PROGRAM = fileURLToPath(new URL('./look.js', import.meta.url));
 
 export interface StoredImage {
   readonly handle: FileHandle;
@@ -23,74 +26,84 @@ export interface StoredImage {
   readonly stretch?: Stretch;
 }
 
-const plainDisk = ({ handle, form, size }: StoredImage): Disk => ({
-  size: form === 'vhd-fixed' ? size - VHD_FOOTER : size,
-  read: async (offset, length) => {
-    const buffer = Buffer.alloc(length);
-    const { bytesRead } = await handle.read(buffer, 0, length, offset);
-    if (bytesRead !== length) throw new Unreadable('it ends too early');
-    return buffer;
-  },
-});
+/** How the program that looks is run. */
+export interface LookTool {
+  readonly sandbox: Sandbox;
+  readonly program: string;
+  readonly limits: Omit<ToolLimits, 'file'>;
+}
+
+export interface Look<T> {
+  readonly what: LookTask['what'];
+  readonly answer: z.ZodType<T>;
+  /** Where what is copied goes, and the most of each. */
+  readonly to?: readonly FileHandle[];
+  readonly most?: Bytes;
+  readonly signal?: AbortSignal | undefined;
+}
 
 /**
- * Gives `look` the disk in an image as its guest sees it. What is not plain bytes is read by qemu-nbd in the sandbox,
- * which shares nothing with us but a socket.
+ * Has a process of its own look at the disk in an image as its guest sees it, so that nothing in it can hold up or end
+ * the service. What is not plain bytes is read by qemu-nbd in the sandbox, which shares nothing with that but a socket.
+ * @throws Unreadable, also for what takes more than the limits
  */
-export const withDisk = async <T>(
-  sandbox: Sandbox,
-  image: StoredImage,
-  look: (disk: Disk) => Promise<T>,
-): Promise<T> => {
-  if (isPlain(image.form)) return look(plainDisk(image));
+export const lookInto = async <T>(tool: LookTool, image: StoredImage, look: Look<T>): Promise<T> => {
+  const { handle, form, size, stretch } = image;
+  if (isPlain(form)) {
+    const disk = { fd: 3, size: form === 'vhd-fixed' ? size - VHD_FOOTER : size };
+    return answerOf(tool, disk, [{ handle, write: false }], look);
+  }
+  const { sandbox } = tool;
   const folder = await mkdtemp(join(tmpdir(), 'image-disk-'));
   const { user } = sandbox.isolation;
   if (user !== null) await chown(folder, user, user);
   const socket = join(folder, 'nbd');
-  const name = sourceName(image.form, image.size, 0, image.stretch);
-  const child = await sandbox.start('qemu-nbd', ['--read-only', `--socket=${socket}`, name], {
-    files: [{ handle: image.handle, write: false }],
-    limits: LIMITS,
+  const name = sourceName(form, size, 0, stretch);
+  const server = await sandbox.start('qemu-nbd', ['--read-only', `--socket=${socket}`, name], {
+    files: [{ handle, write: false }],
+    limits: NBD_LIMITS,
     folder,
   });
   let words = '';
-  child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+  server.stderr!.setEncoding('utf8').on('data', (text: string) => {
     words = (words + text).slice(-2_000);
   });
-  const closed = once(child, 'close');
+  const closed = once(server, 'close');
+  const gone = new AbortController();
+  // It ends well when the look does.
+  server.once('close', (code) => code === 0 || gone.abort());
+  const signal = look.signal ? AbortSignal.any([look.signal, gone.signal]) : gone.signal;
   try {
-    const disk = await connected(socket, child, () => words);
-    try {
-      return await look(disk);
-    } finally {
-      disk.close();
-    }
+    return await answerOf(tool, { socket }, [], { ...look, signal });
   } catch (error) {
-    if (error instanceof Unreadable || child.exitCode === null) throw error;
-    throw new Error(`qemu-nbd ended with ${child.signalCode ?? child.exitCode}: ${words}`, { cause: error });
+    if (error instanceof Unreadable || !gone.signal.aborted) throw error;
+    if (server.exitCode !== null) throw new Unreadable('its format is damaged', { cause: words });
+    throw new Error(`qemu-nbd ended with ${server.signalCode}: ${words}`, { cause: error });
   } finally {
-    killGroup(child);
+    killGroup(server);
     await closed;
     await rm(folder, { recursive: true, force: true });
   }
 };
 
-/** It is there some time after its process, and listens some time after its socket. */
-const connected = async (
-  socket: string,
-  child: { exitCode: number | null; signalCode: string | null },
-  words: () => string,
-): Promise<NbdDisk> => {
-  const deadline = Date.now() + START_DEADLINE;
-  for (;;) {
-    try {
-      return await NbdDisk.connect(socket);
-    } catch (error) {
-      if (child.exitCode !== null || child.signalCode !== null)
-        throw new Unreadable('its format is damaged', { cause: words() });
-      const early = ['ENOENT', 'ECONNREFUSED'].includes((error as NodeJS.ErrnoException).code ?? '');
-      if (!early || Date.now() > deadline) throw unavailable('qemu-nbd does not start', { error, words: words() });
-      await pause(5);
-    }
+const answerOf = async <T>(
+  { sandbox, program, limits }: LookTool,
+  disk: LookTask['disk'],
+  files: readonly ToolFile[],
+  { what, answer, to = [], most = 0 as Bytes, signal }: Look<T>,
+): Promise<T> => {
+  const task: LookTask = { what, disk, to: to.map((_, index) => 3 + files.length + index) };
+  const all = [...files, ...to.map((handle) => ({ handle, write: true }))];
+  try {
+    const told = await sandbox.run(process.execPath, [...NODE, program, JSON.stringify(task)], {
+      ...{ files: all, ours: true, limits: { ...limits, file: most } },
+      ...(signal ? { signal } : {}),
+    });
+    const result = z.union([z.object({ found: answer }), z.object({ unreadable: z.string() })]).parse(JSON.parse(told));
+    if ('unreadable' in result) throw new Unreadable(result.unreadable);
+    return result.found;
+  } catch (error) {
+    const killed = error instanceof ToolFailed && error.status.startsWith('SIG') && !signal?.aborted;
+    throw killed ? new Unreadable('it takes too much time or memory to look at', { cause: error }) : error;
   }
 };

@@ -44,6 +44,8 @@ const gpt = async (disk: Disk): Promise<Partition[] | null> => {
   return found;
 };
 
+const overlap = (a: Partition, b: Partition): boolean => a.offset < b.offset + b.size && b.offset < a.offset + a.size;
+
 const entriesOf = (sector: Buffer) =>
   [0, 1, 2, 3].map((i) => {
     const at = 446 + 16 * i;
@@ -74,7 +76,10 @@ const mbr = async (disk: Disk, sector: Buffer): Promise<Partition[]> => {
   return found.slice(0, MAX_PARTITIONS);
 };
 
-/** How a disk is divided. One that is not is a file system, or nothing that is known. */
+/**
+ * How a disk is divided. One that is not is a file system, or nothing that is known.
+ * @throws Unreadable where the same place is in two partitions: each would be looked at
+ */
 export const readPartitions = async (disk: Disk): Promise<PartitionTable> => {
   const whole = { style: 'none', partitions: [], bootSector: false } as const;
   if (disk.size < 2 * SECTOR) return whole;
@@ -86,5 +91,7 @@ export const readPartitions = async (disk: Disk): Promise<PartitionTable> => {
   if (isFat || used.length === 0) return { ...whole, bootSector };
   const table = used.some((e) => e.type === 0xee) ? await gpt(disk) : null;
   const partitions = (table ?? (await mbr(disk, sector))).filter((p) => fits(disk, p));
+  if (partitions.some((p, i) => partitions.slice(0, i).some((other) => overlap(p, other))))
+    throw new Unreadable('its partitions overlap');
   return { style: table ? 'gpt' : 'mbr', partitions, bootSector };
 };

@@ -207,4 +207,23 @@ describe('a look at the guest', () => {
       .when(look)
       .thenNothing();
   });
+  it('is counted before it begins, once for all who know of as many', () => {
+    const start = { kind: 'startInspection', imageId, uploadId, looks: 0 } as const;
+    const started: ImageEvent = { type: 'ImageInspectionStarted', data: { imageId, uploadId } };
+    given(...active)
+      .when(start)
+      .then(started);
+    given(...active, started)
+      .when(start)
+      .thenNothing();
+    given(...active, started)
+      .when({ ...start, looks: 1 })
+      .then(started);
+    given(...active, started, inspected)
+      .when({ ...start, looks: 1 })
+      .thenNothing();
+    given(...active)
+      .when({ ...start, uploadId: id(1) })
+      .thenNothing();
+  });
 });

@@ -28,6 +28,12 @@ export type DerivationCommand =
     }
   | { readonly kind: 'dropDerivation'; readonly derivationId: string; readonly format: ImageFormat }
   | {
+      readonly kind: 'startInspection';
+      readonly uploadId: string;
+      /** Looks that the caller knows of: another one began meanwhile if there are more. */
+      readonly looks: number;
+    }
+  | {
       readonly kind: 'completeInspection';
       readonly uploadId: string;
       readonly guest: GuestFacts;
@@ -78,6 +84,11 @@ export const decideDerivation = (imageId: ImageId, command: DerivationCommand, i
     }
     case 'dropDerivation':
       return drop(imageId, command, image);
+    case 'startInspection': {
+      const { uploadId, looks } = command;
+      if (image.inspected || image.uploadId !== uploadId || image.looks !== looks) return [];
+      return [{ type: 'ImageInspectionStarted', data: { imageId, uploadId } }];
+    }
     case 'completeInspection': {
       const { uploadId, guest, readiness } = command;
       if (image.inspected || image.uploadId !== uploadId) return [];

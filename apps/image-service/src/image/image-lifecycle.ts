@@ -189,6 +189,7 @@ export const decideImage = (command: ImageCommand, image: ImageState): ImageEven
     case 'completeDerivation':
     case 'failDerivation':
     case 'dropDerivation':
+    case 'startInspection':
     case 'completeInspection':
       return decideDerivation(imageId, command, image);
     case 'deactivate':

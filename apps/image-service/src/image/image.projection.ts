@@ -44,6 +44,8 @@ export interface ImageRow extends ImageAttributes {
   /** Set only in rows of transfers. */
   readonly transferExpiresAt?: Instant;
   readonly readiness?: ImageReadiness;
+  /** Looks at the guest inside that began, and when the last one did. */
+  readonly looks?: { readonly count: number; readonly lastAt: Instant };
   readonly members: ImageMemberRow[];
   /** Member ids by what they said: `accepted:<id>`, and `all:<id>`. */
   readonly memberTexts: string[];
@@ -104,7 +106,7 @@ const bytesOf = (row: ImageRow | undefined, event: Recorded<ImageEvent>) => {
 };
 
 /** Membership and what is found out about the bytes are no change of the image itself. */
-const touches = (type: string) => !type.startsWith('ImageMember') && type !== 'ImageInspected';
+const touches = (type: string) => !type.startsWith('ImageMember') && !type.startsWith('ImageInspect');
 
 const next = (row: ImageRow | undefined, event: Recorded<ImageEvent>): ImageRow | undefined => {
   const before = row
@@ -130,6 +132,7 @@ const next = (row: ImageRow | undefined, event: Recorded<ImageEvent>): ImageRow 
     ...(state.staged ? { staged: true } : {}),
     ...(state.taskId === null ? {} : { taskId: state.taskId }),
     ...readinessOf(row, event),
+    ...looksOf(row, event),
     members: list,
     memberTexts: memberTexts(list),
     createdAt: row?.createdAt ?? second(event),
@@ -141,6 +144,12 @@ const next = (row: ImageRow | undefined, event: Recorded<ImageEvent>): ImageRow 
 const readinessOf = (row: ImageRow | undefined, event: Recorded<ImageEvent>): Pick<ImageRow, 'readiness'> => {
   if (event.type === 'ImageInspected') return { readiness: event.data.readiness };
   return row?.readiness === undefined ? {} : { readiness: row.readiness };
+};
+
+const looksOf = (row: ImageRow | undefined, event: Recorded<ImageEvent>): Pick<ImageRow, 'looks'> => {
+  if (event.type === 'ImageInspectionStarted')
+    return { looks: { count: (row?.looks?.count ?? 0) + 1, lastAt: event.recordedAt } };
+  return row?.looks === undefined ? {} : { looks: row.looks };
 };
 
 const imageKey = (event: RecordedEvent) => (event.data as { imageId: string }).imageId;

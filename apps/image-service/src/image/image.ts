@@ -24,6 +24,8 @@ export interface Image {
   /** The import that is under way. */
   readonly taskId: string | null;
   readonly isTransfer: boolean;
+  /** Looks at the guest inside that began. */
+  readonly looks: number;
   /** True once the guest inside was looked at. */
   readonly inspected: boolean;
   readonly derived: Readonly<Partial<Record<ImageFormat, DerivedForm>>>;
@@ -77,6 +79,8 @@ const apply = (state: Image, event: Exclude<ImageEvent, { type: 'ImageCreated' }
     case 'ImageUploadFailed':
     case 'ImageImportFailed':
       return { ...state, status: 'queued', uploadId: null, staged: false, taskId: null };
+    case 'ImageInspectionStarted':
+      return { ...state, looks: state.looks + 1 };
     case 'ImageInspected':
       return { ...state, inspected: true };
     case 'ImageDerivationStarted':
@@ -106,6 +110,7 @@ export const emptyImage = {
   staged: false,
   taskId: null,
   isTransfer: false,
+  looks: 0,
   inspected: false,
   derived: {},
 } as const satisfies Partial<Image>;

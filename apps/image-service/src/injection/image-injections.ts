@@ -2,7 +2,6 @@ import { spawnSync } from 'node:child_process';
 import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
 import {
   type CommandContext,
   conflict,
@@ -17,9 +16,7 @@ import { convert, outputBound } from '../forms/qemu-img.js';
 import { formOf } from '../forms/stored-form.js';
 import { Turns } from '../forms/turns.js';
 import { Unreadable } from '../guest/disk.js';
-import type { GuestDisks } from '../guest/guest-inspections.js';
-import { bootPlan, inspectGuest } from '../guest/inspect-guest.js';
-import { withDisk } from '../guest/open-disk.js';
+import type { GuestDisks } from '../guest/guest-disks.js';
 import { readinessOf } from '../guest/readiness.js';
 import { guestsTable, type ImageRow, imagesTable } from '../image/image.projection.js';
 import { imageAggregate } from '../image/image-lifecycle.js';
@@ -136,18 +133,16 @@ export class ImageInjections {
     try {
       if (!writer.file) throw unsupported('The image store of this service keeps no files for a converter.');
       const parts = { kernel: await scratch('kernel'), initramfs: await scratch('initramfs'), disk: writer.file };
-      await disks.look(image, async (disk) => {
-        const plan = await bootPlan(disk);
-        await copy(plan.kernel, parts.kernel);
-        const length = await copy(plan.initramfs, parts.initramfs);
-        const init = initArchive(injectionInit(plan, driversFor(hypervisors)));
-        await parts.initramfs.write(Buffer.concat([Buffer.alloc((4 - (length % 4)) % 4), init]));
-      });
+      const plan = await disks.plan(image, parts, this.ending.signal);
+      const { size } = await parts.initramfs.stat();
+      const init = initArchive(injectionInit(plan, driversFor(hypervisors)));
+      const behind = Buffer.concat([Buffer.alloc((4 - (size % 4)) % 4), init]);
+      await parts.initramfs.write(behind, 0, behind.length, size);
       await this.toQcow2(sandbox, image, writer.file);
       const bound = outputBound(image.virtualSize!);
       const said = await runThrowawayGuest(sandbox, parts, device, bound, this.ending.signal);
       if (!said.includes(DONE)) throw new InjectionFailed(said);
-      await this.assertReady(sandbox, writer.file, hypervisors, said);
+      await this.assertReady(disks, writer.file, hypervisors, said);
       await writer.file.chmod(0o600);
       await writer.commit();
       const row = (await (await core.fresh()).get(imagesTable, imageId))!;
@@ -175,13 +170,13 @@ export class ImageInjections {
 
   /** What the guest says of itself proves nothing: it is looked at again. */
   private async assertReady(
-    sandbox: Sandbox,
+    disks: GuestDisks,
     handle: FileHandle,
     hypervisors: readonly HypervisorKind[],
     said: string,
   ): Promise<void> {
     const { size } = await handle.stat();
-    const guest = await withDisk(sandbox, { handle, form: 'qcow2', size }, inspectGuest);
+    const guest = await disks.factsOf({ handle, form: 'qcow2', size });
     const readiness = readinessOf(guest);
     if (!hypervisors.every((kind) => readiness[kind]?.verdict === 'boots')) throw new InjectionFailed(said);
   }
@@ -210,13 +205,3 @@ class InjectionFailed extends DomainError {
 
 const whyNot = ({ guest }: { guest: { unknown: string | null } }): string =>
   guest.unknown ?? 'nothing is known of it there';
-
-/** @returns the length */
-const copy = async (from: AsyncIterable<Buffer> | Readable, to: FileHandle): Promise<number> => {
-  let length = 0;
-  for await (const part of from) {
-    await to.write(part as Buffer);
-    length += (part as Buffer).length;
-  }
-  return length;
-};

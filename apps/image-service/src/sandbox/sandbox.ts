@@ -4,7 +4,7 @@ import { type Bytes, type Milliseconds, unsupported } from '@omnivisor/contracts
 import { PRIVATE_ROOT } from './private-root.js';
 
 export interface ToolLimits {
-  /** Address space. */
+  /** Address space; of a program of ours what it writes to, for Node reserves far more than that. */
   readonly memory: Bytes;
   /** CPU time in seconds. */
   readonly cpu: number;
@@ -25,6 +25,8 @@ export interface ToolOptions {
   /** A folder that the tool sees by its path, beside its files. */
   readonly folder?: string;
   readonly signal?: AbortSignal;
+  /** A program of ours: it is the service's own user and may reach what that may, but keeps to the limits. */
+  readonly ours?: boolean;
 }
 
 /** What isolation a machine gives; for the log. */
@@ -104,16 +106,16 @@ export class Sandbox {
 
   /** Starts a tool that goes on until it is killed or its time is up. */
   async start(tool: string, args: readonly string[], options: ToolOptions): Promise<ChildProcess> {
-    const { files, limits, folder = '', signal } = options;
-    for (const file of files) await this.admit(file);
+    const { files, limits, folder = '', signal, ours = false } = options;
+    if (!ours) for (const file of files) await this.admit(file);
     const bounds = [
-      `--as=${limits.memory}`,
+      `--${ours ? 'data' : 'as'}=${limits.memory}`,
       `--cpu=${limits.cpu}`,
       `--fsize=${limits.file}`,
       '--nofile=64',
       '--core=0',
     ];
-    const command = [...bounds, ...this.wrapper(folder), tool, ...args];
+    const command = [...bounds, ...(ours ? sealed : this.wrapper(folder)), tool, ...args];
     const child = spawn('prlimit', command, {
       cwd: '/',
       // An arena for each thread would use up the address space, and nothing else.

@@ -61,7 +61,9 @@ export class FileImageStore implements ImageStore {
       if (declared > 0 && (await this.free()) < (held ? 0 : declared)) throw new StoreFull();
       if ((await this.size(key)) !== null) throw conflict(`blob ${key} exists`);
       const file = await open(this.part(key), 'wx+', 0o600);
-      return new FileWriter(file, this.part(key), this.path(key), () => this.held.delete(key));
+      return new FileWriter(file, this.part(key), this.path(key), held ? declared : Number.POSITIVE_INFINITY, () =>
+        this.held.delete(key),
+      );
     } catch (error) {
       this.held.delete(key);
       throw codeOf(error) === 'EEXIST' ? conflict(`blob ${key} is being written`) : translated(error);
@@ -139,10 +141,14 @@ class FileWriter implements ImageWriter {
     readonly file: FileHandle,
     private readonly from: string,
     private readonly to: string,
+    /** Bytes that it may take. */
+    private left: number,
     private readonly onClosed: () => void,
   ) {}
 
   async write(chunk: Buffer): Promise<void> {
+    this.left -= chunk.length;
+    if (this.left < 0) throw new StoreFull();
     try {
       for (let done = 0; done < chunk.length; ) {
         const { bytesWritten } = await this.file.write(chunk, done);

@@ -89,6 +89,13 @@ export const describeImageStore = (adapter: {
       await again.abort();
       expect(await store.free()).toBeGreaterThan(free - half + slack);
     });
+    it('lets one for whom room is held write no more than that', async () => {
+      const writer = await store.begin(key, 5, true);
+      await writer.write(Buffer.from('1234'));
+      await expect(writer.write(Buffer.from('56'))).rejects.toMatchObject({ name: 'StoreFull' });
+      await writer.abort();
+      expect(await listed()).toEqual([]);
+    });
     it.each(['complete', 'not complete'])('tells when a blob that is %s was last of use', async (how) => {
       if (how === 'complete') await put('x');
       const writer = how === 'complete' ? undefined : await store.begin(key);

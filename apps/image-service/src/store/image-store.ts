@@ -35,7 +35,8 @@ export interface StoredBlob {
 export interface ImageStore {
   /**
    * @param declared size in bytes if it is known, to refuse early what does not fit
-   * @param held so much stays free for it until it is written: others in this process do not get that room
+   * @param held so much stays free for it until it is written, and more it does not get: others in this process do not get
+   *   that room
    * @throws StoreFull; DomainError `conflict` for a key that is in use
    */
   begin(key: string, declared?: number, held?: boolean): Promise<ImageWriter>;

@@ -20,7 +20,9 @@ export class MemoryImageStore implements ImageStore {
     this.blobs.set(key, blob);
     return {
       write: async (chunk) => {
-        if (this.used() + chunk.length > this.capacity) throw new StoreFull();
+        const most = held ? declared : this.capacity;
+        if (this.used() + chunk.length > this.capacity || this.written(key) + chunk.length > most)
+          throw new StoreFull();
         blob.chunks.push(Buffer.from(chunk));
         blob.writtenAt = this.now();
       },

@@ -9,6 +9,7 @@ import type { Resolve } from '../download/guarded-fetch.js';
 import { type ImageService, startImageService } from '../image-service.js';
 import type { Sandbox } from '../sandbox/sandbox.js';
 import { type ImageStore, MemoryImageStore } from '../store/index.js';
+import { lookProgram } from './look-program.js';
 
 const token = (projectId: string, ...roles: string[]) => person(projectId, `user-of-${projectId}`, roles);
 
@@ -73,6 +74,7 @@ export const startImageCloud = async (
     settings: { ...settings(), ...options.settings },
     tokens: { validate: async (token) => people[token] ?? null },
     sandbox: options.sandbox ?? null,
+    ...(options.sandbox ? { look: { program: await lookProgram() } } : {}),
     ...(options.resolve ? { resolve: options.resolve } : {}),
     logger: { debug: quiet, info: quiet, warn: quiet, error: (fields) => console.error(fields) },
   });

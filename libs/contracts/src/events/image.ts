@@ -110,6 +110,10 @@ export const imageEvents = eventSet({
       'The import failed; none of its bytes are kept and the image waits for others.',
       z.object({ ...task, uploadId: z.uuid(), reason: z.string() }),
     ),
+    ImageInspectionStarted: event(
+      'A look at the guest in the image began; one that is not followed by what it found did not end well.',
+      z.object(upload),
+    ),
     ImageInspected: event(
       'The guest in the image was looked at: what it needs to boot, and where it can.',
       z.object({ ...upload, guest: GuestFacts, readiness: ImageReadiness }),

@@ -98,7 +98,7 @@ const ACTIONS: readonly (readonly [RegExp, string])[] = [
   [/^Server(Pause|Suspend|Lock)|Disabled$|Deactivated$|Fenced$/, 'disable'],
   [/^ServerPowerChanged$|^ServerGuest|^HostWent|^HostQuarantineReported$|^HostSessionStarted$/, 'monitor'],
   [/^ServerActionFailed$/, 'unknown'],
-  [/^ImageDerivation|^ImageDerived$|^ImageInspected$/, 'evaluate'],
+  [/^ImageDerivation|^ImageDerived$|^ImageInspect/, 'evaluate'],
   [/^Image(Upload|Data|Staging|Staged|Import)/, 'update/upload'],
   [/Created$|Added$|Enrolled$|Taken$|Reserved$|Claimed$|Allocated$|Made$/, 'create'],
   [/Released$|Returned$|Abandoned$|Detached$/, 'delete'],

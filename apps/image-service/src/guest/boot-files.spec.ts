@@ -1,0 +1,93 @@
+import { describe, expect, it } from 'vitest';
+import { findBootFiles } from './boot-files.js';
+import { diskOf } from './disk.js';
+import { FileTree, type Node, type Volume } from './fs/volume.js';
+import { readPartitions } from './partitions.js';
+
+const root: Node = { id: 1, kind: 'folder', size: 0 };
+const kernel = Buffer.alloc(0x300);
+kernel.write('HdrS', 0x202, 'latin1');
+
+/** A folder of kernels to which its own /boot is a link; `asked` counts the lists of its names. */
+const kernels = (names: readonly string[], asked = { lists: 0, files: 0 }): { tree: FileTree; asked: typeof asked } => {
+  const volume: Volume = {
+    ...{ kind: 'ext2', root },
+    lookup: async (_, name) =>
+      name === 'boot' ? { id: 2, kind: 'link', size: 1 } : { id: 3, kind: 'file', size: kernel.length },
+    names: async () => {
+      asked.lists++;
+      return [...names];
+    },
+    target: async () => '.',
+    bytes: async function* () {
+      asked.files++;
+      yield Buffer.alloc(64);
+    },
+  };
+  return { tree: new FileTree(volume), asked };
+};
+
+describe('the kernels of a disk', () => {
+  it('are listed once where /boot is the same folder', async () => {
+    const { tree, asked } = kernels(['vmlinuz-6.9', 'vmlinuz-6.10', 'initrd.img-6.9', 'initrd.img-6.10']);
+    expect(await findBootFiles([tree])).toMatchObject({
+      ...{ kernel: '/boot/vmlinuz-6.10', initramfs: '/boot/initrd.img-6.10', release: '6.10' },
+    });
+    expect(asked.lists).toBe(1);
+  });
+  it('cost no more than a look at each name, and a few are looked into', async () => {
+    const { tree, asked } = kernels(Array.from({ length: 20_000 }, (_, i) => `vmlinuz-${(i * 7_919) % 20_000}`));
+    const before = process.cpuUsage();
+    await findBootFiles(Array<FileTree>(2).fill(tree));
+    expect(process.cpuUsage(before).user / 1_000).toBeLessThan(1_500);
+    expect(asked.files).toBe(32);
+  });
+});
+
+describe('partitions', () => {
+  const gpt = (...places: (readonly [first: number, last: number])[]): Buffer => {
+    const disk = Buffer.alloc(1024 * 1024);
+    disk[446 + 4] = 0xee;
+    disk.writeUInt16LE(0xaa55, 510);
+    disk.write('EFI PART', 512, 'latin1');
+    disk.writeBigUInt64LE(2n, 512 + 72);
+    disk.writeUInt32LE(places.length, 512 + 80);
+    disk.writeUInt32LE(128, 512 + 84);
+    for (const [i, [first, last]] of places.entries()) {
+      disk.fill(1, 1024 + i * 128, 1024 + i * 128 + 16);
+      disk.writeBigUInt64LE(BigInt(first), 1024 + i * 128 + 32);
+      disk.writeBigUInt64LE(BigInt(last), 1024 + i * 128 + 40);
+    }
+    return disk;
+  };
+  it('lie one behind the other, in any order', async () => {
+    const { partitions } = await readPartitions(diskOf(gpt([1_000, 1_999], [100, 999], [2_000, 2_047])));
+    expect(partitions.map((p) => p.number)).toEqual([1, 2, 3]);
+  });
+  it.each<[string, Parameters<typeof gpt>]>([
+    [
+      'lie in the same place',
+      [
+        [100, 999],
+        [1_000, 1_999],
+        [100, 999],
+      ],
+    ],
+    [
+      'share a sector',
+      [
+        [100, 1_000],
+        [1_000, 1_999],
+      ],
+    ],
+    [
+      'lie one in the other',
+      [
+        [100, 1_999],
+        [200, 300],
+      ],
+    ],
+  ])('are refused where two of them %s', async (_, places) => {
+    await expect(readPartitions(diskOf(gpt(...places)))).rejects.toThrow(/overlap/);
+  });
+});
