@@ -201,6 +201,20 @@ describe('an agent that is asked for an action', () => {
       expect(guest()).toMatchObject({ stage: 'settled', power: 'running', vcpus: 1 });
     });
 
+    it('brings the guest up again when it cannot go back', async () => {
+      await world.spawned(1, open(1, 'resize'));
+      await agent.start();
+      await done(1);
+      world.desk.facts.length = 0;
+      world.machine.failNext('resize');
+      world.desk.want(1, open(2, 'revertResize', flavor));
+      await world.clock.runUntil(() => world.desk.facts.length > 0, seconds(60));
+      expect(world.desk.facts).toMatchObject([
+        { kind: 'operationFailed', operation: 'revertResize', power: 'running' },
+      ]);
+      expect(guest()).toMatchObject({ stage: 'resized', power: 'running' });
+    });
+
     it('leaves it alone when its flavor is one that it cannot get', async () => {
       await world.spawned(1, open(1, 'resize', { ...larger, memory: mib(2 ** 30) }));
       await agent.start();

@@ -224,9 +224,14 @@ export class GuestOperations {
     const id = desired.serverId;
     if (await this.isOpen(id, operation)) {
       await leave.step();
-      await driver.powerOff(id, this.grace, leave.signal);
-      await leave.step();
-      await resizing.revertResize(id);
+      try {
+        await driver.powerOff(id, this.grace, leave.signal);
+        await leave.step();
+        await resizing.revertResize(id);
+      } catch (error) {
+        if (!leave.signal.aborted && isFinal(error)) await this.comeUp(work);
+        throw error;
+      }
     }
     await this.comeUp(work);
   }

@@ -501,7 +501,12 @@ export const serverEvents = eventSet({
     ),
     ServerStateReset: event(
       'An administrator set the state by hand.',
-      z.object({ ...server, state: z.enum(['active', 'error']) }),
+      z.object({
+        ...server,
+        state: z.enum(['active', 'error']),
+        /** The host goes on with what it was asked for, and what it tells of that counts. */
+        keepsOperation: z.literal(true).optional(),
+      }),
     ),
 
     ServerDeleteRequested: event('A user asked to delete the server.', z.object(server)),

@@ -139,6 +139,8 @@ const SETTLED_WITHIN = seconds(60);
  * the same.
  * @param changedAt when the newest event of the server was recorded
  */
+const isOfInterfaces = ({ action }: ServerActionRow): boolean => /^(attach|detach)_interface$/.test(action);
+
 export const settledAction = (
   row: ServerActionRow,
   endings: readonly Ending[],
@@ -146,7 +148,7 @@ export const settledAction = (
 ): ServerActionRow => {
   if (row.action === 'delete' || row.steps.every(({ finishTime }) => finishTime !== null)) return row;
   const fail = (at: Instant, details: string) => ({ ...failed(close(row, at, details, null)), updatedAt: at });
-  const ending = endings.find(({ position }) => position > row.position);
+  const ending = endings.find(({ position, isReset }) => position > row.position && !(isReset && isOfInterfaces(row)));
   if (ending) return fail(ending.at, ending.details);
   const late = after(row.startTime, SETTLED_WITHIN);
   return settledByGateway.has(row.action) && changedAt > late ? fail(late, 'Nobody has heard what came of it.') : row;

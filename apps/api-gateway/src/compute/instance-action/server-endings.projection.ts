@@ -7,6 +7,8 @@ export interface Ending {
   readonly position: Position;
   readonly at: Instant;
   readonly details: string;
+  /** Only what the server does itself: hosts go on with the rest. */
+  readonly isReset?: true;
 }
 
 export interface ServerEndingsRow {
@@ -31,8 +33,12 @@ export const serverEndingsProjection: Projection<ServerEndingsRow> = {
   table: serverEndingsTable,
   types: new Set(Object.keys(ends)),
   keys: (event) => (isServerEvent(event) && Object.hasOwn(ends, event.type) ? [event.data.serverId] : []),
-  evolve: (row, { type, position, recordedAt: at }) => {
-    const details = ends[type as keyof typeof ends]!;
-    return { endings: [...(row?.endings ?? []), { position, at, details }].slice(-KEPT) };
+  evolve: (row, event) => {
+    const { type, position, recordedAt: at, data } = event;
+    const before = row?.endings ?? [];
+    const isReset = type === 'ServerStateReset';
+    if (isReset && (data as { keepsOperation?: true }).keepsOperation) return { endings: before };
+    const ending = { position, at, details: ends[type as keyof typeof ends]!, ...(isReset ? { isReset } : {}) };
+    return { endings: [...before, ending].slice(-KEPT) };
   },
 };

@@ -31,7 +31,7 @@ describe('amounts that change', () => {
   it('are those of the owner from then on', () => {
     given(took).when(amend(5, 5)).then(amended(5));
     given(took, amended(5)).when(amend(5, 5)).thenNothing();
-    given(took, amended(5)).when(amend(2, 5)).then(amended(2));
+    given(took, amended(5)).when(amend(2)).then(amended(2));
     given().when(amend(2, 5)).thenNothing();
   });
   it('are not those of an older generation of the owner', () => {
@@ -39,8 +39,16 @@ describe('amounts that change', () => {
       .when(amend(2, 5, 2))
       .thenNothing();
     given(took, amended(5, 3))
-      .when(amend(2, 5, 3))
+      .when(amend(2, undefined, 3))
       .then(amended(2, 3));
+  });
+  it('are not taken late of a generation that is settled', () => {
+    given(took, amended(2, 3))
+      .when(amend(5, 5, 3))
+      .thenNothing();
+    given(took, amended(2, 3))
+      .when(amend(5, 5, 4))
+      .then(amended(5, 4));
   });
   it('are refused over the limit, unless they are there already', () => {
     given(took)

@@ -108,7 +108,10 @@ const amend = (
   quota: Quota,
 ): QuotaEvent[] => {
   const had = quota.owners.get(owner);
-  if (!had || generation < (had.generation ?? 0)) return [];
+  if (!had) return [];
+  // What is taken late of a resize that is settled already would stay.
+  const isLate = defaults ? generation <= (had.generation ?? -1) : generation < (had.generation ?? 0);
+  if (isLate) return [];
   const more = add(amounts, had.amounts, -1);
   if (Object.values(more).every((amount) => amount === 0)) return [];
   const asked = Object.fromEntries(Object.entries(more).filter(([, amount]) => amount > 0));

@@ -135,12 +135,12 @@ export const resize = async (
   const { boot, ephemeral, swap } = definition;
   const size = { vcpus: flavor.vcpus, memory: flavor.memory, disk: flavor.disk };
   const wanted = JSON.stringify([size, flavor.ephemeral, flavor.swap]);
-  if (isOn(guest) || guest.power === 'suspended') refuse('a guest is resized while it is off');
   if (definition.stage === 'resized') {
     if ((definition.before?.flavor ?? wanted) !== wanted || !isDeepStrictEqual(definition.size, size))
       refuse('another resize of the guest is not settled');
     return;
   }
+  if (isOn(guest) || guest.power === 'suspended') refuse('a guest is resized while it is off');
   if (definition.stage !== 'settled') refuse(`a guest that is ${definition.stage} cannot be resized`);
   await refuseResize(guests, guest, flavor, refuseBeyondCapacity);
   refuseAborted(signal);

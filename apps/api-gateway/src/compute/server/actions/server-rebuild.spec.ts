@@ -121,7 +121,10 @@ describe('rebuilding', () => {
       expect(state(...late, failure('running'))).toMatchObject({ vmState: 'active', image: request.image });
     });
     it('goes on although an administrator set its state', () => {
-      const reset: ServerEvent = { type: 'ServerStateReset', data: { serverId, state: 'active' } };
+      const reset: ServerEvent = {
+        type: 'ServerStateReset',
+        data: { serverId, state: 'active', keepsOperation: true },
+      };
       const past = [...active, requested(), reset];
       given(...past)
         .when(done)
@@ -129,6 +132,11 @@ describe('rebuilding', () => {
       expect(state(...past, rebuilt)).toMatchObject({ vmState: 'active', build: 1, image });
       expect(state(...past, failure('running'))).toMatchObject({ vmState: 'active', image: request.image });
     });
+  });
+  it('ended with a reset of the state in logs of older releases', () => {
+    given(...active, requested(), { type: 'ServerStateReset', data: { serverId, state: 'active' } })
+      .when(done)
+      .thenNothing();
   });
   it('keeps secrets that it replaced until the server goes, and no files of the request before', () => {
     const [old, files, data] = ['a', 'b', 'c'].map((ref) => ({ ref, fingerprint: '00' }));

@@ -69,7 +69,7 @@ describe('rescuing', () => {
     expect(state(...past, unrescueRequested, unrescued)).toMatchObject({ vmState: 'active', image: request.image });
   });
   describe('that its host tells nothing of in time', () => {
-    const reset: ServerEvent = { type: 'ServerStateReset', data: { serverId, state: 'active' } };
+    const reset: ServerEvent = { type: 'ServerStateReset', data: { serverId, state: 'active', keepsOperation: true } };
     it('is rescued when the host says so, and can be unrescued then', () => {
       given(...active, requested)
         .when({ type: 'expireTask', serverId, task: 'rescuing', generation: 1, now })

@@ -33,7 +33,7 @@ import {
   withStatus,
   withTombstones,
 } from '../state/server-moving.js';
-import { isLasting, withoutOperation, withoutSnapshot } from '../state/server-operations.js';
+import { isLasting, wasLasting, withoutOperation, withoutSnapshot } from '../state/server-operations.js';
 import { guestLost } from './server-retirement.js';
 
 const actionFailed = (
@@ -286,7 +286,7 @@ export const evolve = (server: Server, event: ServerEvent): Server => {
         ...server,
         vmState: event.data.state === 'active' && isUndecided(server) ? 'resized' : event.data.state,
         taskState: null,
-        ...(isLasting(server) ? {} : withoutOperation(server)),
+        ...(event.data.keepsOperation || wasLasting(server) ? {} : withoutOperation(server)),
         fault: event.data.state === 'active' ? null : server.fault,
       };
     case 'ServerReleaseRequested':

@@ -441,7 +441,10 @@ export const decide = (command: ServerCommand, server: Server): ServerEvent[] =>
         ...(server.taskState === 'resize_prep' || isUnplaced(server)
           ? refuseMigration(server, id, server.attempt + 1, givenUp)
           : []),
-        { type: 'ServerStateReset', data: { serverId: id, state: command.state } },
+        {
+          type: 'ServerStateReset',
+          data: { serverId: id, state: command.state, ...(isLasting(server) ? { keepsOperation: true } : {}) },
+        },
       ];
     case 'delete':
       return remove(server, id, command.asAdmin, command.now);

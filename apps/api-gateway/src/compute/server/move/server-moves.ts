@@ -38,7 +38,8 @@ export class ServerMoves {
     const attempt = server.attempt + 1;
     try {
       const { migration, resize } = server;
-      if (resize) await this.ports.takeQuota(server, this.steps.context(server, `quota-${server.generation}`));
+      if (resize && (migration?.kind ?? 'resize') === 'resize')
+        await this.ports.takeQuota(server, this.steps.context(server, `quota-${server.generation}`));
       if (!migration || (migration.kind === 'resize' && server.attempt === migration.attempt && resize))
         await this.placeHere(server, attempt);
       else await this.placeElsewhere(server, migration, attempt);

@@ -38,6 +38,9 @@ const lasting: { readonly [O in ServerOperation]?: TaskState } = {
 export const lastingTask = ({ operation }: Pick<Server, 'operation'>): TaskState | undefined =>
   operation && !operation.done ? lasting[operation.kind] : undefined;
 export const isLasting = (server: Pick<Server, 'operation'>): boolean => lastingTask(server) !== undefined;
+/** Of a log from before events said what they keep: then these ended with their deadline. */
+export const wasLasting = (server: Pick<Server, 'operation'>): boolean =>
+  isLasting(server) && !['rebuild', 'rescue', 'unrescue'].includes(server.operation!.kind);
 
 /** What instance actions and refusals call what runs. */
 export const actionOf = ({ operation, migration }: Pick<Server, 'operation' | 'migration'>): string | undefined =>

@@ -309,7 +309,11 @@ export const vmStateWith = (server: Pick<Server, 'resize' | 'migration'>, power:
  * @param power what its host told of it; null when nobody knows
  */
 export const vmStateLeft = (failed: Server, power: PowerState | null, before: PowerState): VmState =>
-  power !== null && (power === 'running' || power === before) ? vmStateWith(failed, power) : 'error';
+  power === 'running' || (power !== null && power === before && wasStopped(failed))
+    ? vmStateWith(failed, power)
+    : 'error';
+
+const wasStopped = ({ vmState, operation }: Server): boolean => vmState === 'stopped' || operation?.powerOn === false;
 
 export const operated = (server: Server, generation: number, power: PowerState, bootId: string): Server =>
   server.operation?.generation !== generation

@@ -42,7 +42,7 @@ export interface ServerRow extends Server {
 }
 
 export const serverTable = table<ServerRow>(
-  'servers_v5',
+  'servers_v6',
   ['projectId', 'deleted', 'createdAt'],
   ['deleted', 'createdAt'],
   ['onHost', 'changedAt'],

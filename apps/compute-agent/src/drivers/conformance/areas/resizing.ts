@@ -25,6 +25,8 @@ export const describeResizing = (stage: Stage) =>
       await stage.restart();
       expect(await stage.driver.inspect(spec.id)).toMatchObject(found);
       await stage.driver.powerOn(spec.id, spec.nics);
+      // An agent that was not heard asks again.
+      await resizing().resize(spec.id, spec.flavor, never);
       expect(await stage.driver.inspect(spec.id)).toMatchObject({ power: 'running', stage: 'resized' });
       await stage.discard(spec.id);
       await stage.leavesNothing(spec.id);

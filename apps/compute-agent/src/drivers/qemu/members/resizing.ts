@@ -38,7 +38,12 @@ const sizeFields = ({ vcpus, memoryMib, topology, hugePages, limits }: GuestDefi
   limits,
 });
 
-const changed = (guest: GuestDefinition) => [sizeFields(guest), guest.disks, FlavorDevices.parse(guest)];
+/** Resizes of an older release left the devices as they were. */
+const changed = (guest: GuestDefinition, hasDevices: boolean) => [
+  sizeFields(guest),
+  guest.disks,
+  hasDevices ? FlavorDevices.parse(guest) : null,
+];
 
 const isSame = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
 
@@ -50,7 +55,8 @@ const refuseRunning = async (host: QemuHost, guest: GuestDefinition) => {
 };
 
 const refuseBeyond = (host: QemuHost, guest: GuestDefinition, next: GuestDefinition) => {
-  refuseMemoryBeyond(next, host.inventory().memoryMib);
+  // Its own pages are free by then.
+  refuseMemoryBeyond(next, host.inventory().memoryMib, (size) => host.freePagesFor(guest, size));
   const bytes = (disks: readonly LocalDisk[]) => disks.reduce((sum, { size }) => sum + size, 0);
   refuseDiskBeyond(bytes(next.disks) - bytes(guest.disks), host.store.path(guest.mark.serverId, FILES.disks));
 };
@@ -100,7 +106,8 @@ export const resizingOf = (host: QemuHost): Resizing => {
   const resize = async (found: GuestDefinition, flavor: FlavorSnapshot, signal: AbortSignal) => {
     const guest = found.change === 'resize' ? found : await settleInterrupted(host, found);
     const { image, old, next } = resizedTo(guest, flavor);
-    const isAsked = isSame(changed(next), changed(guest));
+    const hasDevices = guest.before?.devices !== undefined;
+    const isAsked = isSame(changed(next, hasDevices), changed(guest, hasDevices));
     if (guest.before && guest.change === null) {
       if (isAsked) return;
       throw new HypervisorError('fault', 'another resize of the guest is not settled');
