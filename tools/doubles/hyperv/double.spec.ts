@@ -314,6 +314,18 @@ describe('disks', () => {
     await session.done(on(id, 'Start-VM'));
     expect((await session.fails(on(id, 'Checkpoint-VM'))).message).toMatch(/VSS/);
   });
+
+  it('have checkpoints whose names are patterns, and may not mean themselves', async () => {
+    const id = await make();
+    await session.done(on(id, 'Checkpoint-VM', { SnapshotName: 'before [KB1] *' }));
+    const left = async () => (await session.done({ ...on(id, 'Get-VMSnapshot'), select: { Name: true } })).length;
+    for (const Name of ['before [KB1] *', 'before `[KB2`]*', 'KB1']) {
+      await session.done(on(id, 'Remove-VMSnapshot', { Name }));
+      expect(await left()).toBe(1);
+    }
+    await session.done(on(id, 'Remove-VMSnapshot', { Name: 'BEFORE `[?[A-C]1`] `*' }));
+    expect(await left()).toBe(0);
+  });
 });
 
 describe('networks', () => {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { operationFailed } from '../errors.mjs';
 import { mergeLater } from '../merging.mjs';
 import { snapshotObject } from '../objects.mjs';
+import { wildcard } from '../wildcards.mjs';
 import { machines } from './vm.mjs';
 
 const LIMIT = 50;
@@ -9,9 +10,10 @@ const LIMIT = 50;
 const snapshots = (host, p) => {
   if (p.VMSnapshot) return [p.VMSnapshot].flat();
   const all = p.Id ? [...host.vms.values()] : machines(host, { VM: p.VM && [p.VM].flat(), VMName: p.VMName });
+  const names = p.Name === undefined ? null : [p.Name].flat().map(wildcard);
   return all.flatMap((vm) =>
     vm.snapshots
-      .filter((s) => (p.Id ? s.id === p.Id : p.Name === undefined || [p.Name].flat().includes(s.name)))
+      .filter((s) => (p.Id ? s.id === p.Id : (names?.some((name) => name.test(s.name)) ?? true)))
       .map((snapshot) => ({ vm, snapshot })),
   );
 };

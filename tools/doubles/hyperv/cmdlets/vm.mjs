@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { invalidParameter, noSuchVm, notWhileRunning, outOfMemory, wrongState } from '../errors.mjs';
 import { vmObject } from '../objects.mjs';
 import { newAdapter, newMachine } from '../state.mjs';
+import { wildcard } from '../wildcards.mjs';
 
 const MIB = 1024 ** 2;
 const TIB = 1024 ** 4;
@@ -14,13 +15,7 @@ export const machines = (host, { VM, VMName, Name, Id }) => {
   if (!names) return Id ? [byId(host, Id)] : [...host.vms.values()];
   return [names].flat().flatMap((name) => {
     // Names may be given twice; wildcards are allowed.
-    const pattern = new RegExp(
-      `^${name
-        .replace(/[.+^${}()|\\]/g, '\\$&')
-        .replaceAll('*', '.*')
-        .replaceAll('?', '.')}$`,
-      'i',
-    );
+    const pattern = wildcard(name);
     const found = [...host.vms.values()].filter((vm) => pattern.test(vm.Name));
     if (found.length === 0 && !/[*?[]/.test(name)) throw noSuchVm('name', name);
     return found;

@@ -115,6 +115,7 @@ export const adopt = async (
       former: await formerOf(on, vm.Id, wired),
       wishes: null,
       rescueWishes: null,
+      rescueConfigDrive: null,
       before: null,
       rebuilding: null,
     };

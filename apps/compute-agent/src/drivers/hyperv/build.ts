@@ -107,6 +107,7 @@ export const build = async (
     former: null,
     wishes: hardwareWishesOf(spec.image, spec.flavor),
     rescueWishes: null,
+    rescueConfigDrive: null,
     before: null,
     rebuilding: null,
   };

@@ -126,6 +126,13 @@ describe('a guest on which somebody took a checkpoint', () => {
     expect(recordDisks.contentOf(host.local(VOLUME))).toBe('V');
   });
 
+  it.each(['before [KB123]', 'before*', 'a `b?'])('is destroyed with one that is called %s', async (SnapshotName) => {
+    await host.run('Checkpoint-VM', { Name: spec.id, SnapshotName });
+    await driver.destroy(spec.id);
+    expect(leftovers(host, spec.id)).toEqual([]);
+    expect(recordDisks.contentOf(host.local(VOLUME))).toBe('V');
+  });
+
   it('is changed once all is merged', async () => {
     await removed(20);
     await rebuilt();

@@ -9,7 +9,7 @@ const MERGES_WITHIN = 60_000;
 const LOOK_AGAIN = 100;
 /** As disks of a guest are called in its folder. */
 const OWN_NAME = /\\(root|rescue|ephemeral)-[0-9a-f]+\.vhdx?$/i;
-const VIRTUAL_DISK = /\.a?vhdx?$/i;
+export const VIRTUAL_DISK = /\.a?vhdx?$/i;
 
 export interface BasedDrive extends Drive {
   /** Our disk that is in the drive, maybe below what a checkpoint has put on it; null: none of ours. */
@@ -69,7 +69,7 @@ export const settledDrives = async (guest: Guest, mark: Mark = guest.mark): Prom
 export const giveUpCheckpoints = async (guest: Guest): Promise<void> => {
   const { on, vm } = guest;
   for (const name of new Set(await on.disks.checkpoints(vm.Id))) await on.disks.removeCheckpoint(vm.Id, name);
-  await mergedDrives(guest);
+  await settledDrives(guest);
 };
 
 export const makeExportCheckpoint = (on: ReadyNode, vmId: string): Promise<boolean> =>

@@ -1,4 +1,12 @@
-import { type BasedDrive, basedDrives, isLayered, removeExportCheckpoint, same, settledDrives } from './checkpoints.js';
+import {
+  type BasedDrive,
+  basedDrives,
+  isLayered,
+  removeExportCheckpoint,
+  same,
+  settledDrives,
+  VIRTUAL_DISK,
+} from './checkpoints.js';
 import type { Guest } from './guests.js';
 import type { Mark } from './mark.js';
 import type { ReadyNode } from './node.js';
@@ -6,7 +14,7 @@ import { SLOTS, type Slot } from './operations/disks.js';
 
 interface Placed {
   readonly path: string;
-  /** Null: anywhere on SCSI. */
+  /** Null: anywhere but where another has to be. */
   readonly slot: Slot | null;
 }
 
@@ -26,31 +34,36 @@ const wanted = (generation: 1 | 2, mark: Mark): Placed[] => {
   ];
 };
 
-const isAt = (drive: BasedDrive, { path, slot }: Placed) =>
-  same(drive.base, path) &&
-  (slot === null ||
-    (drive.ControllerType === slot.type &&
-      drive.ControllerNumber === slot.number &&
-      drive.ControllerLocation === slot.location));
+const isIn = (drive: BasedDrive, slot: Slot | null) =>
+  drive.ControllerType === slot?.type &&
+  drive.ControllerNumber === slot.number &&
+  drive.ControllerLocation === slot.location;
 
 /**
- * Puts the disks where the mark wants them, whatever was interrupted before. Only disks of ours are moved or taken out.
+ * Puts the disks where the mark wants them, whatever was interrupted before. Only disks of ours are moved or taken out, and
+ * what a rebuild has replaced: of an adopted guest that is none of ours, and its file stays.
  * A guest that is on keeps its root where it is; there is nothing to do then.
  * @throws HypervisorError `fault` for a disk that is misplaced while somebody else's checkpoint stands on it
  */
 export const arrangeDisks = async (guest: Guest, mark: Mark): Promise<void> => {
   const { on, vm } = guest;
   const places = wanted(vm.Generation, mark);
-  const isMisplaced = (drive: BasedDrive) => drive.base !== null && !places.some((place) => isAt(drive, place));
+  const boot = mark.slot ?? SLOTS[vm.Generation].boot;
+  // An earlier release put volumes where a rescue has the root.
+  const isAt = (drive: BasedDrive, { path, slot }: Placed) =>
+    same(drive.base, path) && (slot ? isIn(drive, slot) : !places.some((place) => isIn(drive, place.slot)));
+  const isReplaced = (drive: BasedDrive) =>
+    mark.rebuilding !== null && isIn(drive, boot) && VIRTUAL_DISK.test(drive.Path ?? '');
+  const isMisplaced = (drive: BasedDrive) =>
+    (drive.base !== null || isReplaced(drive)) && !places.some((place) => isAt(drive, place));
   let drives = await basedDrives(guest, mark);
   if (drives.some(isLayered)) await removeExportCheckpoint(on, vm.Id);
   if (drives.some((drive) => isLayered(drive) && isMisplaced(drive))) drives = await settledDrives(guest, mark);
   const misplaced = drives.filter(isMisplaced);
   for (const drive of misplaced) await on.disks.detach(vm.Id, drive.Path!);
-  for (const place of places)
-    if (!drives.some((drive) => isAt(drive, place))) await on.disks.attach(vm.Id, place.path, place.slot ?? undefined);
-  if (misplaced.length > 0 || drives.length === 0)
-    await on.disks.startFrom(vm.Id, vm.Generation, mark.slot ?? SLOTS[vm.Generation].boot);
+  const missing = places.filter((place) => !drives.some((drive) => isAt(drive, place)));
+  for (const { path, slot } of missing) await on.disks.attach(vm.Id, path, slot ?? undefined);
+  if (misplaced.length > 0 || missing.some(({ slot }) => slot)) await on.disks.startFrom(vm.Id, vm.Generation, boot);
 };
 
 /** Removes disks of the guest's folder that nothing of it stands on any more. */
@@ -67,6 +80,7 @@ export const sweep = async (on: ReadyNode, mark: Mark): Promise<void> => {
   for (const { Name } of await on.files.items(folder)) {
     const path = `${folder}\\${Name}`;
     if (/\.vhdx?$/i.test(Name) && !needed.has(path.toLowerCase())) await on.files.remove(path);
-    if (/\.iso$/i.test(Name) && !same(mark.configDrive, path)) await on.files.remove(path);
+    const isInserted = [mark.configDrive, mark.rescueConfigDrive].some((iso) => same(iso, path));
+    if (/\.iso$/i.test(Name) && !isInserted) await on.files.remove(path);
   }
 };

@@ -95,7 +95,7 @@ export const rescue = async (
   const { on, vm, mark } = guest;
   if (mark.stage === 'rescued') {
     if (isOn(guest)) return;
-    if (powerOf(vm.State) === 'shutdown') await changeSecureBoot(guest, mark.wishes, mark.rescueWishes);
+    if (powerOf(vm.State) === 'shutdown') await equipRescue(guest);
     return start(guest);
   }
   if (mark.stage !== 'settled') refuse(`a guest that is ${mark.stage} cannot be rescued`);
@@ -108,12 +108,14 @@ export const rescue = async (
   await settledDrives(guest);
   const { made, configDrive } = await rescueDisks(guest, spec, signal);
   const images = [...mark.images, ...made.images];
-  const rescued: Mark = { ...mark, stage: 'rescued', rescue: made.path, rescueWishes, images };
+  const rescued: Mark = {
+    ...{ ...mark, stage: 'rescued', images },
+    ...{ rescue: made.path, rescueWishes, rescueConfigDrive: configDrive },
+  };
   try {
     await cutPower(guest);
     await guests.write(guest, rescued);
-    await changeSecureBoot(guest, mark.wishes, rescueWishes);
-    await on.disks.insert(vm.Id, vm.Generation, configDrive);
+    await equipRescue({ ...guest, mark: rescued });
     await start({ ...guest, mark: rescued });
   } catch (error) {
     await cutPower(guest);
@@ -125,6 +127,13 @@ export const rescue = async (
     await sweep(on, mark);
     throw error;
   }
+};
+
+/** Again: goes on where it was cut off. */
+const equipRescue = async (guest: Guest): Promise<void> => {
+  const { on, vm, mark } = guest;
+  await changeSecureBoot(guest, mark.wishes, mark.rescueWishes);
+  if (mark.rescueConfigDrive) await on.disks.insert(vm.Id, vm.Generation, mark.rescueConfigDrive);
 };
 
 /** What it will start from, beside what it runs on. */
@@ -149,7 +158,10 @@ export const unrescue = async (guests: Guests, guest: Guest, plug: () => Promise
   if (mark.stage !== 'rescued') return;
   await settledDrives(guest);
   await cutPower(guest);
-  const own: Mark = { ...mark, stage: 'settled', rescue: null, rescueWishes: null, images: mark.images.slice(0, -1) };
+  const own: Mark = {
+    ...{ ...mark, stage: 'settled', images: mark.images.slice(0, -1) },
+    ...{ rescue: null, rescueWishes: null, rescueConfigDrive: null },
+  };
   await changeSecureBoot(guest, mark.rescueWishes, mark.wishes);
   await arrangeDisks(guest, own);
   await on.disks.insert(vm.Id, vm.Generation, own.configDrive);
@@ -192,13 +204,16 @@ export const resize = async (
 ): Promise<void> => {
   const { on, vm, mark } = guest;
   const wanted = sizeOf(flavor, flavor.disk);
-  if (isOn(guest)) refuse('a guest is resized while it is off');
-  const wishes = resizedWishes(mark.wishes, flavor, vm.Generation);
+  const isOff = powerOf(vm.State) === 'shutdown';
   if (mark.stage === 'resized') {
-    if (JSON.stringify(mark.size) !== JSON.stringify(wanted) || secureBootChange(mark.wishes, wishes))
+    // Where an older release began it only the sizes are known.
+    const asked = mark.wishes && { ...mark.wishes, extraSpecs: flavor.extraSpecs };
+    if (JSON.stringify(mark.size) !== JSON.stringify(wanted) || secureBootChange(mark.wishes, asked))
       refuse('another resize of the guest is not settled');
-    return become(guest, { ...mark, ...mark.before }, mark, options);
+    return isOff ? become(guest, { ...mark, ...mark.before }, mark, options) : undefined;
   }
+  if (!isOff) refuse('a guest is resized while it is off');
+  const wishes = resizedWishes(mark.wishes, flavor, vm.Generation);
   if (mark.stage !== 'settled') refuse(`a guest that is ${mark.stage} cannot be resized`);
   await refuseResize(guest, flavor);
   refuseAborted(signal);

@@ -21,6 +21,7 @@ const mark: Mark = {
   former: null,
   wishes: { properties: { os_type: 'windows' }, extraSpecs: { 'os:secure_boot': 'required' } },
   rescueWishes: null,
+  rescueConfigDrive: null,
   before: null,
   rebuilding: null,
 };

@@ -172,6 +172,17 @@ describe('secure boot of a guest that is resized', () => {
     expect(firmware(spec)).toMatchObject(ON);
   });
 
+  it('does not count where an older release began the resize', async () => {
+    const spec = await spawned();
+    await driver.resizing.resize(spec.id, other(spec, {}), never);
+    forgetWishes(spec);
+    host.calls.length = 0;
+    await driver.resizing.resize(spec.id, other(spec, REQUIRED), never);
+    expect(changes()).toEqual([]);
+    const larger = { ...other(spec, REQUIRED), vcpus: 3 };
+    await expect(driver.resizing.resize(spec.id, larger, never)).rejects.toMatchObject({ code: 'fault' });
+  });
+
   it('is as the log has ordered it where the guest has moved to', async () => {
     const target = await hostNamed('HV2', 'HV1');
     host.peers.set('HV2', target);

@@ -172,8 +172,10 @@ export class HostDisks {
    * None of that name: succeeds.
    */
   async removeCheckpoint(vmId: string, name: string): Promise<void> {
-    if ((await this.checkpoints(vmId)).includes(name))
-      await this.host.run('Remove-VMSnapshot', { VM: machine(vmId), Name: name, Confirm: false });
+    if (!(await this.checkpoints(vmId)).includes(name)) return;
+    // `-Name` takes wildcards: `before [KB123]` would not mean itself.
+    const named = hostObject('Get-VMSnapshot', { VM: machine(vmId) }, { Name: name });
+    await this.host.run('Remove-VMSnapshot', { VMSnapshot: named, Confirm: false });
   }
 
   drives(vmId: string): Promise<Drive[]> {
