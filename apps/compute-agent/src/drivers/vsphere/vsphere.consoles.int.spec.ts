@@ -22,15 +22,18 @@ describe.skipIf(noSimulator)(
 
     const port = async (vm: Ref) => (await vcenter.devices(vm)).find(({ $type }) => $type === 'VirtualSerialPort')!;
     const isOpen = async (vm: Ref) => isTrue(((await port(vm)).connectable as AnswerObject).connected);
+    const open = async (vm: Ref) => {
+      const device = await port(vm);
+      const connectable = { ...(device.connectable as object), connected: true };
+      await vcenter.updates.run(vm, 'ReconfigVM_Task', {
+        spec: { deviceChange: [{ operation: 'edit', device: { ...device, connectable } as ArgumentObject }] },
+      });
+    };
     /** A guest that runs and has said so much; a hypervisor opens the port when it starts. */
     const talking = async (driver: VsphereDriver, size: number) => {
       const spec = await vcenter.running(driver);
       const { ref, file } = await vcenter.vmOf(spec.id);
-      const device = await port(ref);
-      const connectable = { ...(device.connectable as object), connected: true };
-      await vcenter.updates.run(ref, 'ReconfigVM_Task', {
-        spec: { deviceChange: [{ operation: 'edit', device: { ...device, connectable } as ArgumentObject }] },
-      });
+      await open(ref);
       const log = vcenter.file(consoleFile(file));
       writeFileSync(log, 'said');
       truncateSync(log, size);
@@ -55,6 +58,27 @@ describe.skipIf(noSimulator)(
         expect(existsSync(log)).toBe(log === quiet.log);
         await driver.destroy(id);
       }
+    });
+
+    it('is closed only while nothing else is done to the guest, and others do not wait for it', async () => {
+      const driver = vcenters.drive({ consoleLook: 50 });
+      const [busy, loud] = [await talking(driver, 17 * MIB), await talking(driver, 17 * MIB)];
+      vcenter.gateway.deaf.add(busy.ref.value);
+      let isOff = false;
+      const stopping = driver.powerOff(busy.id, ms(3_000)).then(() => {
+        isOff = true;
+      });
+      const done = new AbortController();
+      driver.events(done.signal);
+      // The second time, all were looked at in between.
+      for (let i = 0; i < 2; i++) {
+        await open(loud.ref);
+        await expect.poll(() => isOpen(loud.ref), { timeout: 5_000 }).toBe(false);
+      }
+      expect([await isOpen(busy.ref), isOff]).toEqual([true, false]);
+      done.abort();
+      await stopping;
+      for (const { id } of [busy, loud]) await driver.destroy(id);
     });
 
     it('is begun anew by a rebuild too', async () => {

@@ -322,9 +322,13 @@ export class VsphereDriver implements HypervisorDriver {
   private async boundConsoles(): Promise<void> {
     const { signal } = this.closing;
     const pause = () => sleep(this.options.consoleLook ?? CONSOLE_LOOK, undefined, { signal }).catch(() => undefined);
+    const alone = (id: ServerId, close: () => Promise<void>) =>
+      this.alone(id, 'closing the console log', async () => {
+        if (!signal.aborted) await close();
+      });
     for (await pause(); !signal.aborted; await pause())
       // Whoever asks for something else is told what is wrong.
-      await this.ask('looking at the consoles', ({ consoles }) => consoles.bound()).catch(() => undefined);
+      await this.ask('looking at the consoles', ({ consoles }) => consoles.bound(alone)).catch(() => undefined);
   }
 
   private operations(): Promise<Operations> {

@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs';
 import { mib, ms, type ServerId } from '@omnivisor/contracts';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { GuestSpec } from '../hypervisor-driver.js';
@@ -363,6 +364,54 @@ describe.skipIf(noSimulator)(
         ...before,
         ...{ firmware: 'bios', secureBoot: false, cores: 1, cards: cardsOf(spec, 'VirtualVmxnet3') },
       });
+      await driver.destroy(id);
+    });
+
+    it('leaves a Windows of an older release on its disks, with its own image and with others', async () => {
+      const driver = drive();
+      const spec = await spawned(driver, {});
+      const { id } = spec;
+      await age(id);
+      const said = rebuilt(spec, { os_type: 'windows', hw_scsi_model: 'lsisas1068' });
+      await expect(driver.rebuilding.rebuild(said, never)).rejects.toMatchObject({
+        ...{ code: 'unsupported', message: expect.stringContaining('another controller of disks') },
+      });
+      const first = rebuilt(spec, { os_type: 'windows' });
+      await driver.rebuilding.rebuild(first, never);
+      await driver.rebuilding.rebuild(rebuilt(first, { os_type: 'windows' }), never);
+      expect(await driver.inspect(id)).toMatchObject({ mark: { build: 2 }, power: 'running' });
+      expect(await machine(id)).toMatchObject({
+        ...{ guestId: 'windows9Server64Guest', cards: cardsOf(spec, 'VirtualE1000e') },
+      });
+      const types = (await vcenter.devices((await vcenter.vmOf(id)).ref)).map(({ $type }) => $type);
+      expect(types).toContain('ParaVirtualSCSIController');
+      await driver.destroy(id);
+    });
+
+    it('is its own again, and off, when a rescue cannot be started', async () => {
+      const driver = drive();
+      const spec = await spawned(driver, { hw_vif_model: 'e1000e' });
+      const { id } = spec;
+      const before = await machine(id);
+      const rescue = () =>
+        driver.rescuing.rescue({ ...spec, image: imageOf(spec, { ...SECURE, hw_vif_model: 'e1000' }) }, never);
+      const files = async () => readdirSync(vcenter.file((await vcenter.vmOf(id)).file.replace(/[^/]*$/, ''))).sort();
+      const kept = await files();
+      await vcenter.simulator.failNext('PowerOnVM_Task', 'InsufficientMemoryResourcesFault');
+      await expect(rescue()).rejects.toMatchObject({ code: 'noResources' });
+      expect(await driver.inspect(id)).toMatchObject({ stage: 'settled', power: 'shutdown' });
+      expect([await machine(id), await files()]).toEqual([before, kept]);
+      expect(await stateOf(id)).toMatchObject({ own: null, start: null, scratch: [] });
+      await driver.powerOn(id, spec.nics);
+      // What may be done the next time goes on.
+      await vcenter.simulator.failNext('PowerOnVM_Task', 'TaskInProgress');
+      await expect(rescue()).rejects.toMatchObject({ code: 'unavailable' });
+      expect(await driver.inspect(id)).toMatchObject({ stage: 'rescued', power: 'shutdown' });
+      await vcenter.simulator.failNext('PowerOnVM_Task', 'NotSupported');
+      await expect(rescue()).rejects.toMatchObject({ code: 'unsupported' });
+      expect(await driver.inspect(id)).toMatchObject({ stage: 'settled', power: 'shutdown' });
+      expect(await machine(id)).toEqual(before);
+      await driver.powerOn(id, spec.nics);
       await driver.destroy(id);
     });
 

@@ -30,6 +30,13 @@ const shapeOf = (id: ServerId) => {
   const { domain_type, HVM_boot_params, PV_bootloader, platform, VCPUs_max } = pools.recordOf(id);
   return { domain_type, firmware: HVM_boot_params.firmware, PV_bootloader, ...platform, VCPUs_max };
 };
+/** Its state as an earlier release wrote it, which did not know of hardware. */
+const age = (id: ServerId) => {
+  const { ref } = pools.first.vmOf(id);
+  const { wishes: _, hardware: __, rescueHardware: ___, ...older } = pools.stateOf(id);
+  const { other_config } = pools.recordOf(id);
+  pools.first.double.db.set('VM', ref, { other_config: { ...other_config, [STATE_KEY]: JSON.stringify(older) } });
+};
 const UEFI = { hw_firmware_type: 'uefi' };
 const SECURE = { 'os:secure_boot': 'required' };
 
@@ -63,6 +70,21 @@ describe('a rebuild', () => {
     }
     expect(pools.recordOf(id).HVM_boot_params.order).toBe('c');
     await driver.destroy(id);
+  });
+
+  it('that is cut off anywhere is ended by the next', async () => {
+    for (let calls = 0, cut = true; cut; calls++) {
+      const { driver, id, spec } = await spawned(UEFI);
+      const next = { ...withWishes(spec, { hw_vm_mode: 'xen' }), mark: { ...spec.mark, build: 1 } };
+      const cutting = cutCalls(pools.first, calls);
+      await driver.rebuilding.rebuild(next, never).catch(() => undefined);
+      cutting.mend();
+      await driver.rebuilding.rebuild(next, never);
+      expect([calls, shapeOf(id)]).toMatchObject([calls, { domain_type: 'pv', PV_bootloader: 'pygrub' }]);
+      expect(await driver.inspect(id)).toMatchObject({ power: 'running', mark: { build: 1 } });
+      await driver.destroy(id);
+      cut = cutting.happened();
+    }
   });
 });
 
@@ -143,15 +165,50 @@ describe('a rescue', () => {
     expect(shapeOf(id)).toEqual(own);
     await driver.destroy(id);
   });
+
+  it('that cannot be started leaves the guest as it was, and off', async () => {
+    const { driver, id, spec } = await spawned({});
+    const own = shapeOf(id);
+    const { faults } = pools.first.double;
+    const disks = () => pools.first.disksOf(id).map(({ uuid }) => uuid);
+    const kept = disks();
+    const rescue = (signal = never) => driver.rescuing.rescue(withWishes(spec, UEFI), signal);
+    const isAsBefore = async () => {
+      expect(await driver.inspect(id)).toMatchObject({ stage: 'settled', power: 'shutdown' });
+      expect(pools.stateOf(id)).toMatchObject({ rescue: null, rescueHardware: null, start: null });
+      expect([shapeOf(id), disks()]).toEqual([own, kept]);
+      await driver.powerOn(id, spec.nics);
+    };
+    const failStart = (...error: [string, ...string[]]) => faults.add({ method: 'VM.start_on', error, times: 1 });
+
+    failStart('HOST_NOT_ENOUGH_FREE_MEMORY', '1', '0');
+    await expect(rescue()).rejects.toMatchObject({ code: 'noResources' });
+    await isAsBefore();
+    // What may be done the next time goes on.
+    failStart('OTHER_OPERATION_IN_PROGRESS', 'VM', pools.first.vmOf(id).ref);
+    await expect(rescue()).rejects.toMatchObject({ code: 'unavailable' });
+    expect(await driver.inspect(id)).toMatchObject({ stage: 'rescued', power: 'shutdown' });
+    failStart('HOST_NOT_ENOUGH_FREE_MEMORY', '1', '0');
+    await expect(rescue()).rejects.toMatchObject({ code: 'noResources' });
+    await isAsBefore();
+
+    const abort = new AbortController();
+    const { before } = faults;
+    faults.before = async (method: string, params: unknown[]) => {
+      if (/hard_shutdown/.test(method)) abort.abort();
+      return before.call(faults, method, params);
+    };
+    await expect(rescue(abort.signal)).rejects.toMatchObject({ code: 'fault' });
+    faults.before = before;
+    await isAsBefore();
+    await driver.destroy(id);
+  });
 });
 
 describe('a guest whose wishes are not known', () => {
   it('keeps what it has, but for what a new flavor asks for', async () => {
     const { driver, id, spec, off, resize } = await spawned({ ...UEFI, hw_vif_model: 'e1000', hw_cpu_cores: '2' });
-    const { ref } = pools.first.vmOf(id);
-    const { wishes: _, hardware: __, rescueHardware: ___, ...older } = pools.stateOf(id);
-    const { other_config } = pools.recordOf(id);
-    pools.first.double.db.set('VM', ref, { other_config: { ...other_config, [STATE_KEY]: JSON.stringify(older) } });
+    age(id);
     const own = shapeOf(id);
     await resize({}, 3);
     const { 'cores-per-socket': cores, ...kept } = own;
@@ -160,6 +217,17 @@ describe('a guest whose wishes are not known', () => {
     await driver.powerOn(id, spec.nics);
     await off();
     await driver.resizing.revertResize(id);
+    expect(shapeOf(id)).toEqual(own);
+    await driver.destroy(id);
+  });
+
+  it('is what it was when a rescue is over', async () => {
+    const { driver, id, spec } = await spawned({ hw_vif_model: 'e1000' });
+    age(id);
+    const own = shapeOf(id);
+    await driver.rescuing.rescue(withWishes(spec, { ...UEFI, hw_vif_model: 'rtl8139' }), never);
+    expect(shapeOf(id)).toMatchObject({ firmware: 'uefi', nic_type: 'rtl8139' });
+    await driver.rescuing.unrescue(id, spec.nics);
     expect(shapeOf(id)).toEqual(own);
     await driver.destroy(id);
   });

@@ -2,6 +2,7 @@ import { type FlavorSnapshot, type GiB, gib, type HardwareWishes, hardwareWishes
 import { type GuestNic, type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
 import type { PropertyReader } from '../transport/properties.js';
 import type { AnswerObject } from '../transport/soap.js';
+import { fromVim } from '../transport/vim-fault.js';
 import { cardTypes, controllerOf, exchangeLocal, fileAt, retypeNics, sizeAt, storedDisks } from './devices.js';
 import type { GuestState, LocalDisk, StoredDisk } from './guest-state.js';
 import type { Guest, Guests } from './guests.js';
@@ -147,7 +148,8 @@ export class Changing {
   }
 
   async rescue(guest: Guest, spec: GuestSpec, signal: AbortSignal): Promise<void> {
-    if (guest.state.phase === 'rescued') return this.making.startIfWanted(guest, spec.nics);
+    if (guest.state.phase === 'rescued')
+      return this.orTakeBack(guest, spec.nics, () => this.making.startIfWanted(guest, spec.nics));
     this.refuseUnless(guest, 'settled', 'rescued');
     refuseAborted(signal);
     const said = hardwareWishesOf(spec.image, spec.flavor).properties;
@@ -170,20 +172,51 @@ export class Changing {
     const { state } = made.guest;
     const own = storedDisks(await this.disks.devices(made.guest), state.disks);
     const rootNow = own.filter(({ role }) => role === 'root').map((disk) => ({ ...disk, unit: 1 }));
-    const next = await this.become(made.guest, {
-      state: {
-        ...{ ...state, phase: 'rescued', start: 'rescue', wishes },
-        own: { disks: own, config: state.config, wishes: state.wishes, was: asBefore(look.has, spare), cards },
-      },
-      disks: [...made.disks.map((disk) => ({ ...disk, role: 'rescue' })), ...rootNow],
-      ...{ config: made.config, keep: own, spec: spare, nics: cards === null ? [] : planned },
+    await this.orTakeBack(made.guest, spec.nics, async () => {
+      const next = await this.become(made.guest, {
+        state: {
+          ...{ ...state, phase: 'rescued', start: 'rescue', wishes },
+          own: { disks: own, config: state.config, wishes: state.wishes, was: asBefore(look.has, spare), cards },
+        },
+        disks: [...made.disks.map((disk) => ({ ...disk, role: 'rescue' })), ...rootNow],
+        ...{ config: made.config, keep: own, spec: spare, nics: cards === null ? [] : planned },
+      });
+      refuseAborted(signal);
+      await this.making.startIfWanted(next, spec.nics);
     });
-    await this.making.startIfWanted(next, spec.nics);
+  }
+
+  /** A rescue that fails leaves the guest as it was, and off. One whose end nobody knows goes on when it is asked for again. */
+  private async orTakeBack(guest: Guest, nics: readonly GuestNic[], start: () => Promise<void>): Promise<void> {
+    try {
+      await start();
+    } catch (error) {
+      // The vCenter's answer to the call that failed is of more interest.
+      if (isFinal(error)) await this.takeBack(guest, nics).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  private async takeBack(guest: Guest, nics: readonly GuestNic[]): Promise<void> {
+    const now = await this.guests.again(guest);
+    const { own } = now.state;
+    await (own ? this.putBack(now, own, nics, null) : this.disks.sweep(now));
   }
 
   async unrescue(guest: Guest, nics: readonly GuestNic[]): Promise<void> {
     const { own, phase, start } = guest.state;
     if (phase !== 'rescued' || !own) return start === 'unrescue' ? this.making.startIfWanted(guest, nics) : undefined;
+    const next = await this.putBack(guest, own, nics, 'unrescue');
+    await this.making.startIfWanted(next, nics);
+  }
+
+  /** A rescued guest, off, is what it was. */
+  private async putBack(
+    guest: Guest,
+    own: NonNullable<GuestState['own']>,
+    nics: readonly GuestNic[],
+    start: GuestState['start'],
+  ): Promise<Guest> {
     const { cards, was, wishes } = own;
     const planned = cards === null ? [] : await this.making.plan(nics, cardOf(wishes));
     const typeOf = ({ nic, type }: PlannedNic) => cards?.find(({ mac }) => mac === nic.mac)?.type ?? type;
@@ -196,12 +229,11 @@ export class Changing {
     const disks = own.disks.map((disk) =>
       disk.role === 'root' && attached ? { ...disk, path: fileAt(devices, attached) } : disk,
     );
-    const next = await this.become(ready, {
-      state: { ...state, phase: 'settled', own: null, start: 'unrescue', wishes },
+    return this.become(ready, {
+      state: { ...state, phase: 'settled', own: null, start, wishes },
       ...{ disks, config: own.config, keep: [], spec: was },
       nics: planned.map((plan) => ({ ...plan, type: typeOf(plan) })),
     });
-    await this.making.startIfWanted(next, nics);
   }
 
   /** @throws HypervisorError as `resize` does; nothing is changed */
@@ -273,6 +305,9 @@ export class Changing {
     });
   }
 }
+
+/** Not one that may be done yet, or the next time. */
+const isFinal = (error: unknown): boolean => fromVim(error, 'rescuing the guest').code !== 'unavailable';
 
 const sized = ({ vcpus, memoryMib }: GuestState['size']): Config => ({ numCPUs: vcpus, memoryMB: memoryMib });
 

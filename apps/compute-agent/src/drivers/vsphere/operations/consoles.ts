@@ -1,3 +1,4 @@
+import type { ServerId } from '@omnivisor/contracts';
 import type { DatastoreFiles } from '../transport/datastore.js';
 import type { Updates } from '../transport/updates.js';
 import { closeSerialPort } from './devices.js';
@@ -13,6 +14,8 @@ export const consoleFile = (vmFile: string): string => `${folderOf(vmFile)}/cons
 
 /** What guests say on their first serial port: files that nothing else keeps from filling the datastore. */
 export class Consoles {
+  private readonly waiting = new Set<ServerId>();
+
   constructor(
     private readonly updates: Updates,
     private readonly guests: Guests,
@@ -30,19 +33,31 @@ export class Consoles {
     await this.drop(guest).catch(() => undefined);
   }
 
-  /** Closes the logs of guests that run and have said too much. */
-  async bound(): Promise<void> {
-    // One that is just being changed has its turn the next time.
-    for (const guest of await this.guests.all())
-      if (guest.vm.power === 'running') await this.close(guest).catch(() => undefined);
+  /**
+   * Closes the logs of guests that run and have said too much.
+   * @param alone does a change of a server when no other one is under way; none of them is waited for
+   */
+  async bound(alone: (id: ServerId, change: () => Promise<void>) => Promise<void>): Promise<void> {
+    for (const guest of await this.guests.all()) {
+      const { serverId: id } = guest.state;
+      if (this.waiting.has(id) || guest.vm.power !== 'running') continue;
+      if (!(await this.isFull(guest).catch(() => false))) continue;
+      this.waiting.add(id);
+      // One that cannot be closed has its turn the next time.
+      void alone(id, () => this.close(guest))
+        .catch(() => undefined)
+        .finally(() => this.waiting.delete(id));
+    }
   }
 
   private async drop(guest: Guest): Promise<void> {
     if (await this.isFull(guest)) await this.disks.discard([consoleFile(guest.vm.file)]);
   }
 
-  private async close(guest: Guest): Promise<void> {
-    if (!(await this.isFull(guest))) return;
+  /** Meanwhile it may have been started again, or have gone. */
+  private async close(seen: Guest): Promise<void> {
+    const guest = await this.guests.again(seen);
+    if (guest.vm.power !== 'running' || !(await this.isFull(guest))) return;
     const deviceChange = closeSerialPort(await this.disks.devices(guest), consoleFile(guest.vm.file));
     if (deviceChange.length > 0) await this.updates.run(guest.vm.ref, 'ReconfigVM_Task', { spec: { deviceChange } });
   }

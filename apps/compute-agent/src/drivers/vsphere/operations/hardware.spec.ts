@@ -171,10 +171,12 @@ describe('a machine that becomes another', () => {
     refuseController('VirtualLsiLogicController', null, linux);
     // One that an older release made.
     refuseController(paravirtual, windows, windows);
+    refuseController(paravirtual, null, windows);
     for (const [has, from, wanted] of [
       [paravirtual, linux, windows],
       [paravirtual, linux, asking],
       [sas, null, asking],
+      [paravirtual, null, machine({ os_type: 'windows', hw_scsi_model: 'lsisas1068' })],
     ] as const)
       expect(() => refuseController(has, from, wanted)).toThrow('another controller');
   });

@@ -34,8 +34,8 @@ export interface Machine {
   readonly config: Config;
   /** Type of the controller that its disks are on. */
   readonly controller: string;
-  /** Whether a guest that has another one may keep it. */
-  readonly anyController: boolean;
+  /** Whether a guest that has another one may keep it; `unknown`: where nobody knows what was asked for before. */
+  readonly anyController: boolean | 'unknown';
   /** Type of its network cards, unless a port says otherwise. */
   readonly nic: string;
   /** Name of the storage policy of its files. */
@@ -155,7 +155,8 @@ const controllerOf = (properties: Properties): Pick<Machine, 'controller' | 'any
   const wanted = asked ?? (isWindows(properties) ? 'lsisas1068' : 'vmpvscsi');
   return {
     controller: known(CONTROLLERS, wanted) ?? refuse(`${name}=${wanted}`),
-    anyController: asked === undefined && !isWindows(properties),
+    // A Windows of an older release's guest has started with what that has.
+    anyController: asked === undefined && (isWindows(properties) ? 'unknown' : true),
   };
 };
 

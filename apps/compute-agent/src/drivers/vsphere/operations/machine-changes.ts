@@ -98,10 +98,12 @@ export const resizedMachine = (from: Machine, wish: MachineWish): Machine => {
 /**
  * What is alike in both machines stays as the VM has it.
  * @param controller type of that of its disks
+ * @param from null: nobody knows
  * @throws HypervisorError `unsupported`
  */
 export const refuseController = (controller: string | undefined, from: Machine | null, wanted: Machine): void => {
-  if (!wanted.anyController && ![controller, from?.controller].includes(wanted.controller))
+  const mayKeep = wanted.anyController === 'unknown' ? from === null : wanted.anyController;
+  if (!mayKeep && ![controller, from?.controller].includes(wanted.controller))
     throw new HypervisorError('unsupported', 'the image asks for another controller of disks than the guest has');
 };
 

@@ -1,5 +1,6 @@
 import { type FlavorSnapshot, hardwareWishesOf } from '@omnivisor/contracts';
 import { type GuestNic, type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
+import { fromXapi } from '../transport/xapi-error.js';
 import { refuseAborted } from './aborted.js';
 import type { Devices } from './devices.js';
 import { type GuestState, type LocalDisk, neededDisks } from './guest-state.js';
@@ -12,6 +13,11 @@ import type { Power } from './power.js';
 import { configDriveFrom, diskFrom, ephemeralOf, type Storage, swapOf } from './storage.js';
 
 const GIB = 2 ** 30;
+/** Of a guest that is not rescued. */
+const OWN = { phase: 'settled', rescue: null, rescueHardware: null } as const;
+
+/** Not one that may be done yet, or the next time. */
+const isFinal = (error: unknown): boolean => fromXapi(error, 'rescuing the guest').code !== 'unavailable';
 
 /**
  * Changes what guests are made of. New disks are made beside the old ones, the new state is written in one step, and only
@@ -60,8 +66,8 @@ export class Changing {
   }
 
   async rescue(guest: Guest, spec: GuestSpec, signal: AbortSignal): Promise<void> {
-    const { state } = guest;
-    if (state.phase === 'rescued') return this.making.startIfWanted(guest);
+    const { state, record } = guest;
+    if (state.phase === 'rescued') return this.orTakeBack(guest, () => this.making.startIfWanted(guest));
     if (state.phase !== 'settled')
       throw new HypervisorError('fault', `a guest that is ${state.phase} cannot be rescued`);
     refuseAborted(signal);
@@ -71,9 +77,32 @@ export class Changing {
     const nics = await this.devices.plan(spec.nics);
     const rescue = await this.disks.makeBeside(guest, [root, ...(config ? [config] : [])], signal);
     await this.power.cut(guest.ref);
-    const next = await this.become(guest, { ...state, phase: 'rescued', rescue, rescueHardware, start: 'rescue' });
-    await this.devices.arrangeNics(next.ref, nics);
-    await this.making.startIfWanted(next);
+    // What it is, for the time after.
+    const hardware = state.hardware ?? hardwareOf(record);
+    await this.orTakeBack(guest, async () => {
+      const rescued = { ...state, phase: 'rescued', hardware, rescue, rescueHardware, start: 'rescue' } as const;
+      const next = await this.become(guest, rescued);
+      await this.devices.arrangeNics(next.ref, nics);
+      refuseAborted(signal);
+      await this.making.startIfWanted(next);
+    });
+  }
+
+  /** A rescue that fails leaves the guest as it was, and off. One whose end nobody knows goes on when it is asked for again. */
+  private async orTakeBack(guest: Guest, start: () => Promise<void>): Promise<void> {
+    try {
+      await start();
+    } catch (error) {
+      // The pool's answer to the call that failed is of more interest.
+      if (isFinal(error)) await this.takeBack(guest).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  private async takeBack(guest: Guest): Promise<void> {
+    await this.power.cut(guest.ref);
+    const now = await this.guests.again(guest);
+    await this.become(now, { ...now.state, ...OWN, start: null });
   }
 
   /** The rescue image has what it asks for; of the rest the guest stays what it is. */
@@ -93,13 +122,7 @@ export class Changing {
     if (state.phase !== 'rescued') return state.start === 'unrescue' ? this.making.startIfWanted(guest) : undefined;
     const planned = await this.devices.plan(nics);
     await this.power.cut(guest.ref);
-    const next = await this.become(guest, {
-      ...state,
-      phase: 'settled',
-      rescue: null,
-      rescueHardware: null,
-      start: 'unrescue',
-    });
+    const next = await this.become(guest, { ...state, ...OWN, start: 'unrescue' });
     await this.devices.arrangeNics(next.ref, planned);
     await this.making.startIfWanted(next);
   }

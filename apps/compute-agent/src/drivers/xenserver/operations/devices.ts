@@ -93,8 +93,9 @@ export class Devices {
     const platform = platformWith(record.platform, hardware);
     if (!isDeepStrictEqual(platform, { ...record.platform })) await this.xapi.call('VM.set_platform', ref, platform);
     if (now.domain !== domain) {
-      await this.xapi.call('VM.set_domain_type', ref, domain);
+      // The loader comes first: whoever is cut off in between finds the old type, and sets both.
       await this.xapi.call('VM.set_PV_bootloader', ref, isHvm ? '' : 'pygrub');
+      await this.xapi.call('VM.set_domain_type', ref, domain);
     }
     const { HVM_boot_params: params } = record;
     if (isHvm && (now.firmware !== firmware || params.order === undefined))
