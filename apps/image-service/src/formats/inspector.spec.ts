@@ -164,8 +164,7 @@ describe('a VMDK with a parent where only some readers find it', () => {
 describe('a VHDX that may be read in two ways', () => {
   const [header, other, table, copy] = [64, 128, 192, 256].map((kib) => kib * 1024) as [number, number, number, number];
   const metadata = 2 * MIB;
-  const damaged = (at: number) => {
-    const b = vectors.vhdxImage();
+  const damaged = (at: number, b = vectors.vhdxImage()) => {
     b[at + 20] = b[at + 20]! ^ 1;
     return b;
   };
@@ -173,12 +172,22 @@ describe('a VHDX that may be read in two ways', () => {
   it.each<[string, Buffer, RegExp]>([
     ['a log to be replayed', changed((b) => b.fill(7, other + 48, other + 64)), /log is still to be replayed/],
     [
-      'one that the older header has',
-      changed((b) => b.fill(7, header + 48, header + 64)),
+      'a log in its first header, the newer one',
+      changed((b) => {
+        b.writeBigUInt64LE(8n, header + 8);
+        b.fill(7, header + 48, header + 64);
+      }),
       /log is still to be replayed/,
     ],
-    ['a damaged header', damaged(header), /headers are not valid/],
-    ['another damaged header', damaged(other), /headers are not valid/],
+    [
+      'a log in the one header that is whole',
+      damaged(
+        other,
+        changed((b) => b.fill(7, header + 48, header + 64)),
+      ),
+      /log is still to be replayed/,
+    ],
+    ['damaged headers', damaged(header, damaged(other)), /headers are not valid/],
     ['a header of another version', changed((b) => b.writeUInt16LE(2, other + 66)), /headers are not valid/],
     [
       'two headers that are as new',
@@ -220,13 +229,16 @@ describe('a VHDX that may be read in two ways', () => {
   ])('with %s is refused', (_, bytes, reason) => {
     for (const step of [1 << 30, 511]) expect(inspect(bytes, 'vhdx', 'bare', step).refusal).toMatch(reason);
   });
-  it('with one header written twice, as disk2vhd does, is accepted', () =>
-    expect(
-      inspect(
-        changed((b) => b.writeBigUInt64LE(6n, other + 8)),
-        'vhdx',
-      ).refusal,
-    ).toBeNull());
+  it.each([
+    ['one header written twice, as disk2vhd does', changed((b) => b.writeBigUInt64LE(6n, other + 8))],
+    ['a log that the older header has', changed((b) => b.fill(7, header + 48, header + 64))],
+    ['an older header of another version', changed((b) => b.writeUInt16LE(2, header + 66))],
+    ['a first header that is not whole', damaged(header)],
+    ['a second header that is not whole', damaged(other)],
+    ['one header only', changed((b) => b.fill(0, header, header + 4))],
+  ])('with %s is accepted', (_, bytes) => {
+    for (const step of [1 << 30, 511]) expect(inspect(bytes, 'vhdx', 'bare', step).refusal).toBeNull();
+  });
 });
 
 describe('a VHD that may be read in two ways', () => {
@@ -345,6 +357,14 @@ describe('the manifest of an OVA', () => {
   ])('%s is agreed to, before the files or after them', (_, text) =>
     expect(verdicts(text)).toEqual([null, null, null, null]),
   );
+  it('may name files with parentheses', () => {
+    const name = 'My VM (2)-disk001.vmdk';
+    const named = (text: string) =>
+      vectors.tarImage(['My VM (2).ovf', vectors.ovf(name)], ['My VM (2).mf', text], [name, disk]);
+    const line = (sum: string) => `SHA1 (${name}) = ${sum}`;
+    expect(inspect(named(line(digest('sha1', disk))), 'vmdk', 'ova').refusal).toBeNull();
+    expect(inspect(named(line('0'.repeat(40))), 'vmdk', 'ova').refusal).toMatch(/another digest/);
+  });
   it.each([
     ['another digest of a disk', `${manifest('SHA256')}\nSHA256(d.vmdk)= ${'0'.repeat(64)}`, /another digest/],
     ['another digest of the descriptor', `SHA1(vm.ovf)= ${'0'.repeat(40)}`, /another digest/],
@@ -377,7 +397,10 @@ describe('the form of an image', () => {
     ['vhd', 'vhd', vectors.dynamicVhd()],
     ['vhd-fixed', 'vhd', vectors.fixedVhd()],
     ['vmdk', 'vmdk', vectors.vmdkImage({ footer: 'good' })],
+    ['vmdk', 'vmdk', vectors.vmdkImage({ flags: 0x30001 })],
     ['vmdk-sparse', 'vmdk', vectors.vmdkImage()],
+    ['vmdk-sparse', 'vmdk', vectors.vmdkImage({ footer: 'good', flags: 1 })],
+    ['vmdk-sparse', 'vmdk', vectors.vmdkImage({ type: 'streamOptimized', flags: 0x10001 })],
     ['raw', 'raw', vectors.labelledImage()],
     ['aki', 'aki', vectors.labelledImage()],
     ['qcow2', 'qcow2', vectors.qcow2Image()],

@@ -10,9 +10,9 @@ interface Line {
   readonly digest: string;
 }
 
-/** `SHA256(disk.vmdk)= 12ab…`, with spaces where somebody likes them. Null for what is no such line. */
+/** `SHA256(disk (2).vmdk)= 12ab…`, with spaces where somebody likes them. Null for what is no such line. */
 const lineOf = (text: string): Line | null => {
-  const [, kind, name, digest] = /^(SHA-?\d+)\s*\(([^)]+)\)\s*=\s*([0-9a-f]+)$/i.exec(text) ?? [];
+  const [, kind, name, digest] = /^(SHA-?\d+)\s*\((.+)\)\s*=\s*([0-9a-f]+)$/i.exec(text) ?? [];
   const algorithm = ALGORITHMS.find((known) => known === kind?.toLowerCase().replace('-', ''));
   return algorithm ? { algorithm, name: name!, digest: digest!.toLowerCase() } : null;
 };

@@ -31,13 +31,22 @@ export const qcow2Image = (
 export const descriptor = (type: string, extent: string, more = ''): string =>
   `# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType="${type}"\n${more}\n# Extent description\n${extent}\n\n# The Disk Data Base\n#DDB\n\nddb.virtualHWVersion = "4"\nddb.adapterType = "ide"\n`;
 
+/** @param o.flags 0x30000 for a stream */
 export const vmdkImage = (
-  o: { type?: string; extent?: string; more?: string; footer?: 'good' | 'bad' | 'missing'; capacity?: bigint } = {},
+  o: {
+    type?: string;
+    extent?: string;
+    more?: string;
+    footer?: 'good' | 'bad' | 'missing';
+    capacity?: bigint;
+    flags?: number;
+  } = {},
 ): Buffer => {
   const streamed = o.footer !== undefined;
   const header = Buffer.alloc(SECTOR);
   header.write('KDMV', 0, 'latin1');
   header.writeUInt32LE(streamed ? 3 : 1, 4);
+  header.writeUInt32LE(o.flags ?? (streamed ? 0x30001 : 1), 8);
   header.writeBigUInt64LE(o.capacity ?? BigInt((10 * MIB) / SECTOR), 12);
   header.writeBigUInt64LE(128n, 20);
   header.writeBigUInt64LE(1n, 28);

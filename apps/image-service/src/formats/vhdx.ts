@@ -17,33 +17,39 @@ const PARENT_LOCATOR = 'a8d35f2d-b30b-454d-abf7-d3d84834ab0c';
 const MAX_ENTRIES = 2_047;
 const HAS_PARENT = 2;
 
-/** The two copies of a structure that begins with a signature and a checksum; null unless both are whole. */
-const copies = (head: Buffer, offsets: readonly number[], length: number, signature: string): Buffer[] | null => {
-  const found = offsets.map((at) => Buffer.from(head.subarray(at, at + length)));
-  for (const bytes of found) {
-    if (bytes.length < length || bytes.toString('latin1', 0, 4) !== signature) return null;
-    const sum = bytes.readUInt32LE(4);
-    if (crc32c(bytes.fill(0, 4, 8)) !== sum) return null;
-  }
-  return found;
+/** Those copies of a structure that are whole; it begins with a signature and a checksum, which is left out. */
+const copies = (head: Buffer, offsets: readonly number[], length: number, signature: string): Buffer[] =>
+  offsets
+    .map((at) => Buffer.from(head.subarray(at, at + length)))
+    .filter((bytes) => {
+      if (bytes.length < length || bytes.toString('latin1', 0, 4) !== signature) return false;
+      const sum = bytes.readUInt32LE(4);
+      return crc32c(bytes.fill(0, 4, 8)) === sum;
+    });
+
+/** The newer one of those that are whole: writers renew one at a time, and may leave the other as it was. */
+const currentHeader = (head: Buffer): Buffer | null => {
+  const [first, second] = copies(head, HEADERS, HEADER_BYTES, 'head');
+  if (!first || !second) return first ?? null;
+  const [one, other] = [first.readBigUInt64LE(8), second.readBigUInt64LE(8)];
+  // Of two that are as new some readers take the one, some the other; disk2vhd writes the same twice.
+  if (one === other && !first.equals(second)) return null;
+  return one < other ? second : first;
 };
 
 /** A log is replayed over the file when it is opened: what was looked at here would not be what is read then. */
 const headerProblems = (head: Buffer): string[] => {
-  const headers = copies(head, HEADERS, HEADER_BYTES, 'head');
-  if (!headers || headers.some((header) => header.readUInt16LE(66) !== 1)) return ['its VHDX headers are not valid'];
-  if (headers.some((header) => header.subarray(48, 64).some((byte) => byte !== 0)))
-    return ['it was not closed, its VHDX log is still to be replayed'];
-  const [first, second] = headers as [Buffer, Buffer];
-  // Of two that are as new some readers take the one, some the other; disk2vhd writes the same twice.
-  return first.readBigUInt64LE(8) === second.readBigUInt64LE(8) && !first.equals(second)
-    ? ['its VHDX headers are not valid']
+  const header = currentHeader(head);
+  // QEMU passes over a header of another version; what the older one says must not come to count by that.
+  if (header?.readUInt16LE(66) !== 1) return ['its VHDX headers are not valid'];
+  return header.subarray(48, 64).some((byte) => byte !== 0)
+    ? ['it was not closed, its VHDX log is still to be replayed']
     : [];
 };
 
 const regionsAreSound = (head: Buffer): boolean => {
-  const tables = copies(head, REGION_TABLES, REGION_TABLE_BYTES, 'regi');
-  return tables !== null && tables[0]!.equals(tables[1]!);
+  const [first, second] = copies(head, REGION_TABLES, REGION_TABLE_BYTES, 'regi');
+  return first !== undefined && second !== undefined && first.equals(second);
 };
 
 /** Where in a table entries of 32 bytes have this GUID. */

@@ -4,10 +4,13 @@ import { HEAD } from './windows.js';
 
 const GD_AT_END = 0xffffffffffffffffn;
 const MARKER_FOOTER = 3;
+/** Grains are compressed, and each says where it belongs. */
+const STREAM_FLAGS = 3 << 16;
 
 interface SparseHeader {
   readonly magic: string;
   readonly version: number;
+  readonly flags: number;
   readonly capacity: bigint;
   readonly descriptorOffset: bigint;
   readonly descriptorSize: bigint;
@@ -17,6 +20,7 @@ interface SparseHeader {
 const sparseHeader = (b: Buffer): SparseHeader => ({
   magic: b.toString('latin1', 0, 4),
   version: b.readUInt32LE(4),
+  flags: b.readUInt32LE(8),
   capacity: b.readBigUInt64LE(12),
   descriptorOffset: b.readBigUInt64LE(28),
   descriptorSize: b.readBigUInt64LE(36),
@@ -98,7 +102,9 @@ const descriptorOf = (seen: ByteWindows): string => {
   return zero < 0 ? text : text.slice(0, zero);
 };
 
-const formOf = (seen: ByteWindows) => (descriptorOf(seen).includes('"streamoptimized"') ? 'vmdk' : 'vmdk-sparse');
+/** Its flags alone make a stream, whatever the descriptor says, and wherever the grain directory lies. */
+const formOf = (seen: ByteWindows) =>
+  (sparseHeader(seen.head).flags & STREAM_FLAGS) === STREAM_FLAGS ? 'vmdk' : 'vmdk-sparse';
 
 /** VMware's VMDK: only what holds its own data, monolithicSparse and streamOptimized. */
 export const vmdk: FormatReader = {
@@ -118,6 +124,6 @@ export const vmdk: FormatReader = {
     if (header.grainDirectory === GD_AT_END) problems.push(...footerProblems(seen, header));
     return [...new Set(problems)];
   },
-  form: (seen) => (sparseHeader(seen.head).grainDirectory === GD_AT_END ? 'vmdk' : formOf(seen)),
+  form: formOf,
   virtualSize: (seen) => (isSparse(seen) ? safeSize(sparseHeader(seen.head).capacity * 512n) : null),
 };

@@ -204,6 +204,22 @@ describe('forms of images that are being made', () => {
     );
     expect(await forms.ready(row, 'vhd-fixed', patience)).toMatchObject({ format: 'vhd-fixed' });
   });
+  it('are put together where the store takes no writes', async () => {
+    const row = await image(1, 'p1');
+    const readOnly = Object.assign(new Error('read-only file system'), { code: 'EROFS' });
+    vi.spyOn(cloud.store, 'begin').mockRejectedValue(readOnly);
+    vi.spyOn(cloud.store, 'touch').mockRejectedValue(readOnly);
+    vi.spyOn(cloud.store, 'read').mockImplementation(async () =>
+      Readable.from(
+        (async function* () {
+          await clock.advance(seconds(30_000));
+          yield Buffer.alloc(5);
+        })(),
+      ),
+    );
+    expect(await forms.ready(row, 'vhd-fixed', ms(86_400_000))).toMatchObject({ format: 'vhd-fixed' });
+    expect(failures).toEqual([]);
+  });
   it('that another replica makes take no turn', async () => {
     const rows = [await image(1, 'p1'), await image(2, 'p2')];
     await asked(rows[0]!, 'vhdx');

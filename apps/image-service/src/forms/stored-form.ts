@@ -7,7 +7,8 @@ import { outputBound } from './qemu-img.js';
 /** The exact form of an image's bytes; null for a container that nobody looks into. */
 export const formOf = (row: ImageRow): ImageFormat | null => {
   if (row.format) return row.format;
-  // Bytes that were looked at before their form was kept.
+  // Bytes that were looked at before their form was kept. A stream passes for the more general kind, and is made anew.
+  if (row.diskFormat === 'vmdk' && row.containerFormat === 'bare') return 'vmdk-sparse';
   const bare = row.containerFormat === 'bare' || row.containerFormat === row.diskFormat;
   return bare ? (row.diskFormat as ImageFormat | null) : null;
 };

@@ -49,6 +49,14 @@ describe('Zstandard', () => {
     await expect(unpacked([frame, repeated(1_000, true)])).rejects.toThrow(/too much memory/);
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(32 * MIB);
   });
+  it.each([
+    ['zeros that fill up the file', Buffer.alloc(4_096)],
+    ['another archive', Buffer.from('070701'.padEnd(512, '0'))],
+    ['a few bytes', Buffer.alloc(3)],
+  ])('ends at %s behind a frame, and is damaged where there is none before', async (_, rest) => {
+    expect(await unpacked([windowed(1024), repeated(1_000, true), rest])).toEqual([1_000]);
+    if (rest.length > 8) await expect(unpacked([rest])).rejects.toThrow(/damaged/);
+  });
   it('is damaged where a block is larger than blocks are', () =>
     expect(unpacked([windowed(8 * MIB), repeated(128 * 1024 + 1, true)])).rejects.toThrow(/damaged/));
   it.each([

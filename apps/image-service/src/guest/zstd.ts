@@ -53,6 +53,7 @@ export async function* zstd(bytes: AsyncIterable<Buffer>, most = MAX_MOVED): Asy
     if (part.length > 0) ready.push(part);
   });
   let moved = 0;
+  let whole = false;
   const feed = (part: Buffer, cost: number, final = false): Buffer[] => {
     moved += cost;
     if (moved > most) throw new Unreadable('its compressed data takes too long');
@@ -72,6 +73,8 @@ export async function* zstd(bytes: AsyncIterable<Buffer>, most = MAX_MOVED): Asy
         await source.skip(8 + head.readUInt32LE(4));
         continue;
       }
+      // Whatever comes behind a frame does no harm to it, as with gzip: often zeros fill up the file.
+      if (magic !== MAGIC && whole) break;
       if (magic !== MAGIC) throw damaged();
       const { length, window, checksum } = frameOf(head);
       yield* feed(await source.take(length), ROOM * window);
@@ -84,6 +87,7 @@ export async function* zstd(bytes: AsyncIterable<Buffer>, most = MAX_MOVED): Asy
         yield* feed(await source.take(3 + (repeated ? 1 : size)), window + BLOCK);
       }
       if (checksum) yield* feed(await source.take(4), 0);
+      whole = true;
     }
     yield* feed(Buffer.alloc(0), 0, true);
   } finally {

@@ -7,8 +7,8 @@ import { rangeOf } from './byte-range.js';
 import { BYTES_PATH, grantedBy } from './byte-urls.js';
 import { type ImageRow, imagesTable, transfersTable } from './image.projection.js';
 
-/** Seconds after which a host asks again for a form that is being made. */
-const RETRY_AFTER = 2;
+/** Seconds after which a host asks again for what cannot be had just now. */
+export const RETRY_AFTER = 2;
 const STATUS: { readonly [kind: string]: number } = { invalid: 400, unsupported: 501, conflict: 409, notFound: 404 };
 
 type ByteRequest = FastifyRequest<{ Params: { id: string } }>;

@@ -29,13 +29,13 @@ const context = (): CommandContext => ({
   commandId: randomUUID() as CommandContext['commandId'],
 });
 const upload = { hostId, format: 'qcow2', maxBytes: 1_000_000, expiresIn: 600 } as const;
-const begin = (imageId: string, more: object = {}) =>
-  cloud.bus.request(beginSnapshotImage, {
+const begin = (imageId: string, more: object = {}, at = cloud) =>
+  at.bus.request(beginSnapshotImage, {
     ...{ context: context(), imageId, name: 'snap', owner: 'p1', minDisk: 1, minRam: 0 },
     ...{ properties: { image_type: 'snapshot' }, ...upload, ...more },
   });
-const send = (url: string, payload: Buffer, method = 'PUT') =>
-  cloud.app.fastify.inject({
+const send = (url: string, payload: Buffer, method = 'PUT', at = cloud) =>
+  at.app.fastify.inject({
     ...{ method: method as 'PUT', url: url.replace('http://image.internal', ''), payload },
     headers: { 'content-type': 'application/octet-stream' },
   });
@@ -91,6 +91,16 @@ describe('a snapshot that a host sends', () => {
     const gone = await begin(id, { expiresIn: 1 });
     const expires = Number(new URL(gone.url).searchParams.get('expires'));
     expect(expires * 1000 - Date.now()).toBeLessThan(2000);
+  });
+  it('may be sent again after a while when too many arrive', async () => {
+    const full = await startImageCloud({ settings: { maxUploads: 0 } });
+    try {
+      const { url } = await begin(randomUUID(), {}, full);
+      const answer = await send(url, qcow2Image(), 'PUT', full);
+      expect([answer.statusCode, answer.headers['retry-after']]).toEqual([503, '2']);
+    } finally {
+      await full.stop();
+    }
   });
   it('goes when it is given up, also while bytes arrive, and not once they are there', async () => {
     const id = randomUUID();

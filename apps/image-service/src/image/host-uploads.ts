@@ -20,7 +20,7 @@ import type { Subscription } from '@omnivisor/platform';
 import type { FastifyInstance } from 'fastify';
 import type { ImageContext } from '../core.js';
 import { serviceContext } from '../service-context.js';
-import { bytesRow, queryOf, say } from './byte-route.js';
+import { bytesRow, queryOf, RETRY_AFTER, say } from './byte-route.js';
 import { BYTES_PATH, expiryOf, grantedBy, signedUrl } from './byte-urls.js';
 import { imageAggregate } from './image-lifecycle.js';
 import type { ImageUploads } from './image-uploads.js';
@@ -172,6 +172,7 @@ export const mountUploadRoute = (fastify: FastifyInstance, context: ImageContext
       return say(reply, 204);
     } catch (error) {
       if (!(error instanceof DomainError)) throw error;
+      if (error.kind === 'unavailable') reply.header('retry-after', String(RETRY_AFTER));
       return say(reply, STATUS[error.kind] ?? 503, error.message);
     }
   });
