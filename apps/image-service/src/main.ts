@@ -54,7 +54,10 @@ await history.prepare(tables);
 const sandbox = (() => {
   try {
     const found = Sandbox.detect();
-    log.info({ isolation: found.isolation }, 'converters run in a sandbox');
+    const { isolation, missing } = found;
+    log.info({ isolation }, 'converters run in a sandbox');
+    if (missing.length > 0)
+      log.warn({ missing }, 'images that these tools read or make are not looked into, nor converted');
     return found;
   } catch (err) {
     log.warn({ err }, 'images cannot be converted here');

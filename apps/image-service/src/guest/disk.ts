@@ -10,6 +10,9 @@ export interface Disk {
 /** What is on the disk does not allow to go on: damaged, encrypted, unknown, or without end. Fit for the caller. */
 export class Unreadable extends Error {}
 
+/** The look ended before it was done; another may do better. Fit for the caller, too. */
+export class Unfinished extends Unreadable {}
+
 export interface ReadLimits {
   /** Bytes read from the disk. */
   readonly bytes: number;

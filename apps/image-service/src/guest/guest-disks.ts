@@ -2,6 +2,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { type Bytes, GuestFacts } from '@omnivisor/contracts';
 import { z } from 'zod';
 import type { ImageContext } from '../core.js';
+import { isPlain } from '../forms/compositions.js';
 import { ovaDisk } from '../forms/ova-disk.js';
 import { canRead } from '../forms/qemu-img.js';
 import { formOf, storedBound } from '../forms/stored-form.js';
@@ -28,6 +29,12 @@ export class GuestDisks {
     tool: Partial<Omit<LookTool, 'sandbox'>> = {},
   ) {
     this.tool = { program: LOOK_PROGRAM, limits: LOOK_LIMITS, ...tool, sandbox };
+  }
+
+  /** False where the tool that reads its format is missing: that says nothing of the image. */
+  canLook(row: ImageRow): boolean {
+    const form = formOf(row);
+    return form !== null && (isPlain(form) || this.tool.sandbox.has('qemu-nbd'));
   }
 
   facts(row: ImageRow, signal?: AbortSignal): Promise<GuestFacts> {

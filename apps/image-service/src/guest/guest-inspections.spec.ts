@@ -6,6 +6,7 @@ import { guestsTable, type ImageRow } from '../image/image.projection.js';
 import { imageAggregate } from '../image/image-lifecycle.js';
 import { serviceContext } from '../service-context.js';
 import { type ImageCloud, settings, startImageCloud } from '../testing/image-cloud.js';
+import { Unfinished } from './disk.js';
 import type { GuestDisks } from './guest-disks.js';
 import { GuestInspections } from './guest-inspections.js';
 
@@ -26,6 +27,7 @@ describe('looks at guests', () => {
     clock = new VirtualClock();
     cloud = await startImageCloud({ clock });
     const disks = {
+      canLook: () => true,
       facts: (row: ImageRow) =>
         new Promise<GuestFacts>((resolve) => {
           looks.set(row.id, () => {
@@ -88,6 +90,7 @@ describe('looks at guests', () => {
     await image(1, 'p1');
     const begun: number[] = [];
     const disks = {
+      canLook: () => true,
       facts: async () => {
         begun.push(begun.length);
         throw new Error('as if nobody lived to hear of it');
@@ -106,21 +109,79 @@ describe('looks at guests', () => {
     const row = await (await cloud.core.fresh()).get(guestsTable, id(1));
     expect(row?.guest.unknown).toBe('it could not be looked at');
   });
-  it('are not begun while another replica is at it, unless a server waits', async () => {
+  const replicaWith = (disks: Partial<GuestDisks>) =>
+    new GuestInspections(
+      new ImageContext(cloud.core, cloud.store, settings()),
+      { canLook: () => true, ...disks } as unknown as GuestDisks,
+      () => {},
+    );
+  it('are not begun while another replica is at it; a server waits for that one', async () => {
     await image(1, 'p1');
     await underWay(1);
     const others: string[] = [];
-    const disks = {
+    const replica = replicaWith({
       facts: async (row: ImageRow) => {
         others.push(row.id);
         return facts;
       },
-    } as unknown as GuestDisks;
-    const replica = new GuestInspections(new ImageContext(cloud.core, cloud.store, settings()), disks, () => {});
+    });
     await replica.idle();
+    let done = false;
+    const waiting = replica.lookAt(id(1)).then(() => {
+      done = true;
+    });
+    await clock.advance(ms(1_000));
+    expect(done).toBe(false);
+    looks.get(id(1))!();
+    await vi.waitFor(async () => {
+      await clock.advance(ms(200));
+      expect(done).toBe(true);
+    });
+    await waiting;
     expect(others).toEqual([]);
+    await replica.stop();
+  });
+  it('that failed a moment ago are not begun again, however many servers wait', async () => {
+    await guests.stop();
+    await image(1, 'p1');
+    let begun = 0;
+    const replica = replicaWith({
+      facts: async () => {
+        begun++;
+        throw new Error('no space left');
+      },
+    });
+    for (let server = 0; server < 4; server++) await replica.lookAt(id(1));
+    expect(begun).toBe(1);
+    await clock.advance(ms(180_000));
+    for (let server = 0; server < 4; server++) await replica.lookAt(id(1));
+    expect(begun).toBe(2);
+    await replica.stop();
+  });
+  it('that were ended before they were done are a verdict at the last try only', async () => {
+    await guests.stop();
+    await image(1, 'p1');
+    const replica = replicaWith({
+      facts: async () => {
+        throw new Unfinished('it takes too much time to look at');
+      },
+    });
+    const verdict = async () => (await (await cloud.core.fresh()).get(guestsTable, id(1)))?.guest.unknown;
+    for (let round = 0; round < 3; round++) {
+      expect(await verdict()).toBeUndefined();
+      await replica.lookAt(id(1));
+      await clock.advance(ms(180_000));
+    }
+    expect(await verdict()).toBe('it takes too much time to look at');
+    await replica.stop();
+  });
+  it('are neither begun nor counted where the tool for them is missing', async () => {
+    await guests.stop();
+    await image(1, 'p1');
+    const replica = replicaWith({ canLook: () => false });
+    await replica.idle();
     await replica.lookAt(id(1));
-    expect(others).toEqual([id(1)]);
+    expect((await cloud.log.readStream(`image-${id(1)}`)).map((e) => e.type).slice(3)).toEqual([]);
     await replica.stop();
   });
   it('end for whoever waits, also when there is nothing to look at', async () => {

@@ -1,21 +1,25 @@
 import type { GuestFacts, ImageId } from '@omnivisor/contracts';
-import { seconds } from '@omnivisor/contracts';
+import { ms, seconds } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
 import { canRead } from '../forms/qemu-img.js';
 import { formOf } from '../forms/stored-form.js';
 import { type Taker, Turns } from '../forms/turns.js';
 import { guestsTable, type ImageRow, imagesTable } from '../image/image.projection.js';
 import { imageAggregate } from '../image/image-lifecycle.js';
+import { ToolFailed } from '../sandbox/sandbox.js';
 import { serviceContext } from '../service-context.js';
-import { Unreadable } from './disk.js';
+import { Unfinished, Unreadable } from './disk.js';
 import type { GuestDisks } from './guest-disks.js';
 import { readinessOf } from './readiness.js';
 
 const ROUND = seconds(600);
 const BATCH = 200;
 const TRIES = 3;
-/** A look that began so short a time ago may be under way in another replica. */
+/** A look that began so short a time ago may be under way in another replica; one that failed is not begun again so soon. */
 const UNDER_WAY = seconds(180);
+/** How long, and how often, one that another replica is at is waited for. */
+const PATIENCE = seconds(5);
+const AGAIN = ms(200);
 const NOT_LOOKED_AT = 'it could not be looked at';
 /** At one time, besides one that a server waits for. */
 const WIDTH = 2;
@@ -26,6 +30,8 @@ const AHEAD = 64;
 interface Look {
   first: boolean;
   taker?: Taker;
+  /** Another replica may be at it. */
+  elsewhere?: boolean;
   readonly done: Promise<void>;
 }
 
@@ -34,6 +40,8 @@ export class GuestInspections {
   private readonly turns = new Turns({ width: WIDTH, share: WIDTH - 1, reserved: 1, room: AHEAD });
   private readonly pending = new Set<ImageId>();
   private readonly looking = new Map<ImageId, Look>();
+  /** The last try that failed here: nobody is at it. */
+  private readonly failed = new Map<ImageId, number>();
   private readonly ending = new AbortController();
   private cancel = () => {};
 
@@ -70,7 +78,7 @@ export class GuestInspections {
     while (this.looking.size > 0) await this.underWay();
   }
 
-  /** Looks at an image before others. Resolves when that was done, or failed; another replica may do it, too. */
+  /** Looks at an image before others. Resolves when that was done, or failed, here or soon in another replica. */
   async lookAt(id: ImageId): Promise<void> {
     if (this.stopped) return;
     this.pending.delete(id);
@@ -81,6 +89,14 @@ export class GuestInspections {
       this.turns.hurry();
     }
     await look.done;
+    if (look.elsewhere) await this.doneElsewhere(id);
+  }
+
+  private async doneElsewhere(id: ImageId): Promise<void> {
+    const { clock } = this.context.core;
+    const deadline = Date.parse(clock.now()) + PATIENCE;
+    while (!this.stopped && Date.parse(clock.now()) < deadline && (await this.rowOf(id)))
+      await clock.sleep(AGAIN, this.ending.signal);
   }
 
   private async underWay(): Promise<void> {
@@ -137,18 +153,21 @@ export class GuestInspections {
     }
   }
 
-  private async inspect(id: ImageId, { first }: Look): Promise<void> {
+  private async inspect(id: ImageId, look: Look): Promise<void> {
     const { core } = this.context;
     const row = this.stopped ? undefined : await this.rowOf(id);
-    if (!row?.uploadId) return;
+    if (!row?.uploadId || !this.disks.canLook(row)) return;
     const { looks } = row;
-    const underWay = looks !== undefined && Date.parse(core.clock.now()) - Date.parse(looks.lastAt) < UNDER_WAY;
+    const recent = looks !== undefined && Date.parse(core.clock.now()) - Date.parse(looks.lastAt) < UNDER_WAY;
     const count = looks?.count ?? 0;
     const givenUp = count >= TRIES;
-    if (underWay && (givenUp || !first)) return;
-    if (!givenUp && !(await this.begun(row, count))) return;
+    if (recent || (!givenUp && !(await this.begun(row, count)))) {
+      look.elsewhere = this.failed.get(id) !== count;
+      return;
+    }
     const guest = givenUp ? unknownGuest(NOT_LOOKED_AT) : await this.factsOf(row, count + 1);
     if (!guest) return;
+    this.failed.delete(id);
     const readiness = readinessOf(guest);
     const command = { kind: 'completeInspection', imageId: id, uploadId: row.uploadId, guest, readiness } as const;
     await core.commands.execute(imageAggregate, id, command, serviceContext(row.uploadId, 'inspected'));
@@ -174,10 +193,12 @@ export class GuestInspections {
     try {
       return await this.disks.facts(row, this.ending.signal);
     } catch (error) {
-      if (error instanceof Unreadable) return unknownGuest(error.message);
+      if (error instanceof Unreadable && !(error instanceof Unfinished)) return unknownGuest(error.message);
       if (this.stopped) return undefined;
       this.onError(`look at the guest of image ${row.id}`, error);
-      return tries < TRIES ? undefined : unknownGuest(NOT_LOOKED_AT);
+      if (tries >= TRIES) return unknownGuest(whyNot(error));
+      this.failed.set(row.id, tries);
+      return undefined;
     }
   }
 
@@ -193,6 +214,11 @@ export const isUninspected = (row: ImageRow): boolean =>
 const isDisk = (row: ImageRow): boolean => {
   const form = formOf(row);
   return form !== null && canRead(form);
+};
+
+const whyNot = (error: unknown): string => {
+  if (error instanceof Unfinished) return error.message;
+  return error instanceof ToolFailed ? `${NOT_LOOKED_AT} (${error.status})` : NOT_LOOKED_AT;
 };
 
 const unknownGuest = (unknown: string): GuestFacts => ({

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { chmod, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -41,6 +42,31 @@ describe.runIf(sandbox.isolation.files)('a tool in the sandbox', () => {
   it('sees a folder when it is given one, by its path', async () => {
     expect((await run('ls', [folder], folder)).split('\n')).toContain('image');
     await expect(run('ls', [folder])).rejects.toThrow(/No such file/);
+  });
+  it('may use as much stack as is usual, also where the machine allows more', async () => {
+    const limit = (value: string) => spawnSync('prlimit', ['--pid', String(process.pid), `--stack=${value}:`]);
+    limit('67108864');
+    try {
+      expect(await run('sh', ['-c', 'ulimit -s'])).toBe('8192\n');
+    } finally {
+      limit('8388608');
+    }
+  });
+  it('is told that its CPU time is up', async () => {
+    const options = { files: [], limits: { ...limits, cpu: 1 } };
+    await expect(sandbox.run('sh', ['-c', 'while :; do :; done'], options)).rejects.toMatchObject({
+      ...{ status: 'SIGXCPU', late: false },
+    });
+  });
+  it('is known to have been late when its wall time was up', async () => {
+    const options = { files: [], limits: { ...limits, wall: ms(50) } };
+    await expect(sandbox.run('sleep', ['60'], options)).rejects.toMatchObject({ status: 'SIGKILL', late: true });
+  });
+  it('is said to be missing where it does not run', async () => {
+    const without = Sandbox.detect(['cat', 'no-such-tool']);
+    expect(without.missing).toEqual(['no-such-tool']);
+    const error = await without.run('no-such-tool', [], { files: [], limits }).catch((e) => e);
+    expect(error).toMatchObject({ kind: 'unsupported' });
   });
   it('may neither mount, nor become another, nor make a namespace to do so in', async () => {
     await expect(run('mount', ['-t', 'tmpfs', 'tmpfs', '/tmp'])).rejects.toThrow(/permission denied|superuser/i);

@@ -45,6 +45,8 @@ export class ToolFailed extends Error {
     readonly tool: string,
     readonly status: string,
     stderr: string,
+    /** Its wall time was up. */
+    readonly late = false,
   ) {
     super(`${tool}: ${status}: ${stderr.trim().slice(-2_000)}`);
   }
@@ -55,7 +57,16 @@ const STDERR_LIMIT = 64 * 1024;
 /** The tool's files are its descriptors 3, 4, …: it gets no path of ours. */
 export const toolPath = (index: number): string => `/dev/fd/${3 + index}`;
 
-const works = (command: readonly string[]): boolean => spawnSync(command[0]!, command.slice(1)).status === 0;
+/** An arena for each thread would use up the address space, and nothing else. */
+const ENVIRONMENT = { PATH: '/usr/bin:/bin:/usr/sbin:/sbin', LC_ALL: 'C', MALLOC_ARENA_MAX: '2' };
+/** Of it each thread takes as much as the stack may become, and counts as data: no more than is usual. */
+const STACK = '--stack=8388608:';
+/** Seconds from the signal that says that the CPU time is up to the end. */
+const CPU_GRACE = 5;
+const TOOLS = ['qemu-img', 'qemu-nbd'];
+
+const works = (command: readonly string[]): boolean =>
+  spawnSync(command[0]!, command.slice(1), { env: ENVIRONMENT }).status === 0;
 
 const dropped = (user: number): string[] => [
   ...['setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups'],
@@ -72,13 +83,26 @@ const bare = ['--inh-caps=-all', '--bounding-set=-all'];
  * no environment, as nobody when the service is root, and without a network and other files where the machine allows that.
  */
 export class Sandbox {
+  private readonly late = new WeakSet<ChildProcess>();
+
   private constructor(
     readonly isolation: Isolation,
+    /** Of the tools that were looked for, those that do not run here. */
+    readonly missing: readonly string[],
     private readonly wrapper: (folder: string) => readonly string[],
+    private readonly stack: readonly string[],
   ) {}
 
   /** @throws DomainError `unsupported` on a machine without util-linux */
-  static detect(): Sandbox {
+  static detect(tools: readonly string[] = TOOLS): Sandbox {
+    const [isolation, wrapper] = Sandbox.isolate();
+    const missing = tools.filter((tool) => !works([...wrapper(''), tool, '--version']));
+    // Where the hard limit is lower nobody may set it, and nobody has to.
+    const stack = works(['prlimit', STACK, 'true']) ? [STACK] : [];
+    return new Sandbox(isolation, missing, wrapper, stack);
+  }
+
+  private static isolate(): [Isolation, (folder: string) => readonly string[]] {
     const user = process.getuid?.() === 0 ? NOBODY : null;
     const drop = user === null ? [] : dropped(user);
     const base = [...drop, ...sealed];
@@ -87,44 +111,60 @@ export class Sandbox {
     const whole = (folder: string) => [...drop, ...alone, folder, ...sealed, ...bare];
     // The last of its words is a file that is there on every machine, and not in a root of the tool's own.
     if (works([...whole(''), 'test', '-e', '/dev/fd/0', '-a', '!', '-e', '/etc/passwd']))
-      return new Sandbox({ user, network: true, files: true }, whole);
+      return [{ user, network: true, files: true }, whole];
     const offline = [...drop, ...apart, ...sealed];
     const network = works([...offline, 'true']);
-    return new Sandbox({ user, network, files: false }, () => (network ? offline : base));
+    return [{ user, network, files: false }, () => (network ? offline : base)];
   }
 
-  /** @returns what it wrote to its standard output @throws ToolFailed */
+  has(tool: string): boolean {
+    return !this.missing.includes(tool);
+  }
+
+  /** @returns what it wrote to its standard output @throws ToolFailed; DomainError `unsupported` for a tool that is missing */
   async run(tool: string, args: readonly string[], options: ToolOptions): Promise<string> {
     const child = await this.start(tool, args, options);
     let output = '';
     child.stdout!.setEncoding('utf8').on('data', (text: string) => {
       if (output.length < STDERR_LIMIT) output += text;
     });
-    await ended(tool, child);
+    await this.ended(tool, child);
     return output;
   }
 
-  /** Starts a tool that goes on until it is killed or its time is up. */
+  /**
+   * Starts a tool that goes on until it is killed or its time is up.
+   * @throws ToolFailed when it cannot be started; DomainError `unsupported` for a tool that is missing
+   */
   async start(tool: string, args: readonly string[], options: ToolOptions): Promise<ChildProcess> {
     const { files, limits, folder = '', signal, ours = false } = options;
+    if (!this.has(tool)) throw unsupported(`This service has no ${tool}.`);
     if (!ours) for (const file of files) await this.admit(file);
     const bounds = [
       `--${ours ? 'data' : 'as'}=${limits.memory}`,
-      `--cpu=${limits.cpu}`,
+      `--cpu=${limits.cpu}:${limits.cpu + CPU_GRACE}`,
       `--fsize=${limits.file}`,
       '--nofile=64',
       '--core=0',
+      ...this.stack,
     ];
     const command = [...bounds, ...(ours ? sealed : this.wrapper(folder)), tool, ...args];
     const child = spawn('prlimit', command, {
       cwd: '/',
-      // An arena for each thread would use up the address space, and nothing else.
-      env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin', LC_ALL: 'C', MALLOC_ARENA_MAX: '2' },
+      env: ENVIRONMENT,
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe', ...files.map((f) => f.handle.fd)],
     });
+    // Without descriptors left it has not even streams.
+    await new Promise<void>((resolve, reject) => {
+      child.once('spawn', resolve);
+      child.on('error', (error) => reject(new ToolFailed(tool, 'could not be started', error.message)));
+    });
     const stop = () => killGroup(child);
-    const timer = setTimeout(stop, limits.wall);
+    const timer = setTimeout(() => {
+      if (isAlive(child)) this.late.add(child);
+      stop();
+    }, limits.wall);
     signal?.addEventListener('abort', stop);
     child.once('close', () => {
       clearTimeout(timer);
@@ -134,30 +174,32 @@ export class Sandbox {
     return child;
   }
 
+  /** @throws ToolFailed unless it ended with status 0 */
+  private ended(tool: string, child: ChildProcess): Promise<void> {
+    return new Promise((resolve, reject) => {
+      let words = '';
+      child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+        if (words.length < STDERR_LIMIT) words += text;
+      });
+      child.once('close', (code, signal) =>
+        code === 0 ? resolve() : reject(new ToolFailed(tool, signal ?? `status ${code}`, words, this.late.has(child))),
+      );
+    });
+  }
+
   /** Nobody may open what nobody owns; the folders around it let in only us. */
   private async admit({ handle, write }: ToolFile): Promise<void> {
     if (this.isolation.user !== null) await handle.chmod(write ? 0o666 : 0o644);
   }
 }
 
+const isAlive = (child: ChildProcess): boolean => child.exitCode === null && child.signalCode === null;
+
 export const killGroup = (child: ChildProcess): void => {
-  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  if (child.pid === undefined || !isAlive(child)) return;
   try {
     process.kill(-child.pid, 'SIGKILL');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 };
-
-/** @throws ToolFailed unless it ended with status 0 */
-export const ended = (tool: string, child: ChildProcess): Promise<void> =>
-  new Promise((resolve, reject) => {
-    let words = '';
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      if (words.length < STDERR_LIMIT) words += text;
-    });
-    child.once('error', (error) => reject(new ToolFailed(tool, 'could not be started', error.message)));
-    child.once('close', (code, signal) =>
-      code === 0 ? resolve() : reject(new ToolFailed(tool, signal ?? `status ${code}`, words)),
-    );
-  });
