@@ -26,7 +26,7 @@ export const imageFrom = async ({ admin }: RunningCloud, bytes: Buffer, properti
   return image.id;
 };
 
-/** A network, a security group, and an image with these bytes. @param properties of the image */
+/** A network without port security, and an image with these bytes. @param properties of the image */
 export const sharedThings = async (cloud: RunningCloud, bytes: Buffer, properties: object = {}): Promise<Shared> => {
   const { admin } = cloud;
   const { network } = await admin.post('network', '/networks', {
@@ -39,10 +39,7 @@ export const sharedThings = async (cloud: RunningCloud, bytes: Buffer, propertie
   });
   const subnet = { network_id: network.id, ip_version: 4, cidr: '192.0.2.0/24' };
   await admin.post('network', '/subnets', { subnet });
-  const { security_group: group } = await admin.post('network', '/security-groups', {
-    security_group: { name: 'another' },
-  });
-  return { network: network.id, group: group.name, image: await imageFrom(cloud, bytes, properties) };
+  return { network: network.id, image: await imageFrom(cloud, bytes, properties) };
 };
 
 /** Two sizes for servers of one hypervisor. @param memory MiB */

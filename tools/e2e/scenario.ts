@@ -8,7 +8,6 @@ export interface Things {
   readonly flavors: readonly [small: string, large: string];
   readonly image: string;
   readonly network: string;
-  readonly group: string;
 }
 
 /** How a server's host keeps up with its steps. */
@@ -78,7 +77,7 @@ export class Walk {
   }
 
   private steps(): [string, () => Promise<unknown>][] {
-    const { flavors, image, network, group } = this.things;
+    const { flavors, image, network } = this.things;
     const { api } = this;
     const path = () => `/servers/${this.id}`;
     const act = (body: object) => api.post('compute', `${path()}/action`, body);
@@ -91,8 +90,6 @@ export class Walk {
       ['set metadata', () => api.post('compute', `${path()}/metadata`, { metadata: { tier: 'one' } })],
       ['rename', () => api.put('compute', path(), { server: { name: `renamed-${this.host}` } })],
       ['console log', () => act({ 'os-getConsoleOutput': { length: 10 } })],
-      ['add security group', () => act({ addSecurityGroup: { name: group } })],
-      ['remove security group', () => act({ removeSecurityGroup: { name: group } })],
       ['lock', () => act({ lock: null })],
       ['unlock', () => act({ unlock: null })],
       ['pause', () => act({ pause: null })],

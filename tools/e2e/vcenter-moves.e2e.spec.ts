@@ -212,6 +212,11 @@ describe.skipIf(noSimulator)(
       if ((await journey.shown()).status !== 'ACTIVE') await journey.act({ 'os-start': null });
       await restsOn(1);
       expect(await disk().read(id(), 0)).toBe('B');
+      const health = async () => {
+        const { hypervisors } = await cloud.admin.get('compute', '/os-hypervisors/detail');
+        return hypervisors.map(({ status }: { status: string }) => status);
+      };
+      await eventually('the host takes servers again', health, (now) => !now.includes('disabled'));
     }, 120_000);
 
     it.each(['resize_migrating', 'resize_finish', null])(
