@@ -1,4 +1,5 @@
 import { rmSync } from 'node:fs';
+import { ErrorRecord } from './errors.mjs';
 
 /** Everything that a disk stands on, itself first. */
 export const chainOf = (host, path) => {
@@ -34,7 +35,8 @@ export const mergeLater = (host, vm) => {
     if (host.vms.get(vm.Id) !== vm) return;
     try {
       await host.machines.disksChanged(vm);
-    } catch {
+    } catch (error) {
+      if (!(error instanceof ErrorRecord)) throw error;
       // A guest that runs in QEMU is merged when it is off.
       return mergeLater(host, vm);
     }

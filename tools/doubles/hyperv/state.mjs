@@ -117,6 +117,12 @@ export const newMachine = ({ Name, Generation, MemoryStartupBytes, Path, root, l
   };
 };
 
+/** A virtual hard disk at a place of the first SCSI controller. */
+export const newDrive = (path, location = 0) => ({
+  ...{ kind: 'HardDiskDrive', id: randomUUID(), type: 'SCSI', number: 0 },
+  ...{ location, path },
+});
+
 /** As `Add-VMNetworkAdapter` makes it. */
 export const newAdapter = (name) => ({
   id: randomUUID(),

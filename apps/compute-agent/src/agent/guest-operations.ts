@@ -193,7 +193,7 @@ export class GuestOperations {
     const flavor = flavorOf(operation);
     const { stage } = await driver.inspect(id);
     await leave.step();
-    try {
+    await this.orComeUp(work, async () => {
       if (stage !== 'resized') {
         await resizing.checkResize(id, flavor);
         await leave.step();
@@ -201,11 +201,7 @@ export class GuestOperations {
       }
       await leave.step();
       await resizing.resize(id, flavor, leave.signal);
-    } catch (error) {
-      // It is as before, but may be off.
-      if (!leave.signal.aborted && isFinal(error)) await this.comeUp(work);
-      throw error;
-    }
+    });
     await this.comeUp(work);
   }
 
@@ -224,16 +220,23 @@ export class GuestOperations {
     const id = desired.serverId;
     if (await this.isOpen(id, operation)) {
       await leave.step();
-      try {
+      await this.orComeUp(work, async () => {
         await driver.powerOff(id, this.grace, leave.signal);
         await leave.step();
         await resizing.revertResize(id);
-      } catch (error) {
-        if (!leave.signal.aborted && isFinal(error)) await this.comeUp(work);
-        throw error;
-      }
+      });
     }
     await this.comeUp(work);
+  }
+
+  /** A change that cannot be made leaves the guest as before, but maybe off. */
+  private async orComeUp(work: Work, change: () => Promise<void>): Promise<void> {
+    try {
+      await change();
+    } catch (error) {
+      if (!work.leave.signal.aborted && isFinal(error)) await this.comeUp(work);
+      throw error;
+    }
   }
 
   /** Off, and all of its disks sent; its ports are let go, because they may be plugged for another host of this machine. */
@@ -244,14 +247,11 @@ export class GuestOperations {
     const ran = (await driver.inspect(id)).power !== 'shutdown';
     await leave.step();
     await driver.powerOff(id, this.grace, leave.signal);
-    try {
+    await this.orComeUp(work, async () => {
       // What was sent before the guest ran is older than what it has.
       for (const disk of desired.flavor.ephemeral > 0 ? (['root', 'ephemeral'] as const) : (['root'] as const))
         if (!(await this.sendDisk(work, disk)) && ran) throw new HypervisorError('fault', 'the guest has run since');
-    } catch (error) {
-      if (!leave.signal.aborted && isFinal(error)) await this.comeUp(work);
-      throw error;
-    }
+    });
     await this.guestPorts.unplug(desired.portIds, leave);
   }
 

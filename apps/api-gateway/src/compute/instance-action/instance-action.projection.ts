@@ -133,14 +133,14 @@ const failed = (row: ServerActionRow): ServerActionRow => ({ ...row, message: 'E
 /** What a gateway asks of a guest and settles itself, within this time unless it ended meanwhile. */
 const settledByGateway: ReadonlySet<string> = new Set(['changePassword', 'trigger_crash_dump']);
 const SETTLED_WITHIN = seconds(60);
+/** What hosts go on with though the state of the server was set. */
+const interfaceActions: ReadonlySet<string> = new Set(['attach_interface', 'detach_interface']);
 
 /**
  * An action as it is shown: one that the server can no longer end has failed. What its host tells of it later counts all
  * the same.
  * @param changedAt when the newest event of the server was recorded
  */
-const isOfInterfaces = ({ action }: ServerActionRow): boolean => /^(attach|detach)_interface$/.test(action);
-
 export const settledAction = (
   row: ServerActionRow,
   endings: readonly Ending[],
@@ -148,7 +148,8 @@ export const settledAction = (
 ): ServerActionRow => {
   if (row.action === 'delete' || row.steps.every(({ finishTime }) => finishTime !== null)) return row;
   const fail = (at: Instant, details: string) => ({ ...failed(close(row, at, details, null)), updatedAt: at });
-  const ending = endings.find(({ position, isReset }) => position > row.position && !(isReset && isOfInterfaces(row)));
+  const outlasts = ({ isReset }: Ending) => isReset === true && interfaceActions.has(row.action);
+  const ending = endings.find((each) => each.position > row.position && !outlasts(each));
   if (ending) return fail(ending.at, ending.details);
   const late = after(row.startTime, SETTLED_WITHIN);
   return settledByGateway.has(row.action) && changedAt > late ? fail(late, 'Nobody has heard what came of it.') : row;

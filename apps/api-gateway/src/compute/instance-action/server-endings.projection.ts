@@ -7,7 +7,7 @@ export interface Ending {
   readonly position: Position;
   readonly at: Instant;
   readonly details: string;
-  /** Only what the server does itself: hosts go on with the rest. */
+  /** Only its state was set. */
   readonly isReset?: true;
 }
 
@@ -29,16 +29,16 @@ const ends: { readonly [T in ServerEvent['type']]?: string } = {
   ServerStateReset: 'An administrator set the state by hand.',
 };
 
+const isEnding = (event: ServerEvent): boolean =>
+  event.type === 'ServerStateReset' ? !event.data.keepsOperation : Object.hasOwn(ends, event.type);
+
 export const serverEndingsProjection: Projection<ServerEndingsRow> = {
   table: serverEndingsTable,
   types: new Set(Object.keys(ends)),
-  keys: (event) => (isServerEvent(event) && Object.hasOwn(ends, event.type) ? [event.data.serverId] : []),
-  evolve: (row, event) => {
-    const { type, position, recordedAt: at, data } = event;
-    const before = row?.endings ?? [];
-    const isReset = type === 'ServerStateReset';
-    if (isReset && (data as { keepsOperation?: true }).keepsOperation) return { endings: before };
-    const ending = { position, at, details: ends[type as keyof typeof ends]!, ...(isReset ? { isReset } : {}) };
-    return { endings: [...before, ending].slice(-KEPT) };
+  keys: (event) => (isServerEvent(event) && isEnding(event) ? [event.data.serverId] : []),
+  evolve: (row, { type, position, recordedAt: at }) => {
+    const reset: Pick<Ending, 'isReset'> = type === 'ServerStateReset' ? { isReset: true } : {};
+    const ending: Ending = { position, at, details: ends[type as keyof typeof ends]!, ...reset };
+    return { endings: [...(row?.endings ?? []), ending].slice(-KEPT) };
   },
 };

@@ -51,21 +51,21 @@ export class Capacity {
     wanted: { vcpus: number; memory: number; disk: number },
     instead: Guest | null,
   ): Promise<void> {
-    const { vcpus, memoryMib } = await this.of(on);
-    const { FreeBytes } = await on.node.facts();
+    const { vcpus, memoryMib, freeBytes } = await this.of(on);
     const memory = (await this.promised(on)) - (instead?.mark.size.memory ?? 0) + wanted.memory;
     if (wanted.vcpus > vcpus) throw new HypervisorError('noResources', 'the host has too few processors');
     if (memory > memoryMib) throw new HypervisorError('noResources', 'the host has too little memory');
-    if (wanted.disk * GIB > FreeBytes) throw new HypervisorError('noResources', "the host's disk is too full");
+    if (wanted.disk * GIB > freeBytes) throw new HypervisorError('noResources', "the host's disk is too full");
   }
 
-  private async of({ node, host }: ReadyNode): Promise<HostInventory> {
+  private async of({ node, host }: ReadyNode): Promise<HostInventory & { readonly freeBytes: number }> {
     const [machine] = await host.get('Get-VMHost', {}, VmHost);
-    const { TotalBytes } = await node.facts();
+    const { TotalBytes, FreeBytes } = await node.facts();
     return {
       vcpus: machine!.LogicalProcessorCount,
       memoryMib: Math.max(0, Math.floor(machine!.MemoryCapacity / MIB) - this.reservedMemoryMib),
       diskGib: Math.floor(TotalBytes / GIB),
+      freeBytes: FreeBytes,
     };
   }
 

@@ -1,11 +1,11 @@
-import { randomUUID } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { bytes, ms, type ServerId } from '@omnivisor/contracts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { recordDisks } from '../../../../../tools/doubles/hyperv/disks/record-disks.mjs';
 import type { HyperVHost } from '../../../../../tools/doubles/hyperv/host.mjs';
-import type { GuestDisk, GuestSpec } from '../hypervisor-driver.js';
+import { fileDisk } from '../common/test-guest.js';
+import type { GuestSpec } from '../hypervisor-driver.js';
 import type { HyperVDriver } from './hyperv.driver.js';
 import { Bench, migratesTo, never } from './testing/bench.js';
 import { inside, leftovers, machineOf } from './testing/double.js';
@@ -19,10 +19,7 @@ let host: HyperVHost;
 let driver: HyperVDriver;
 let spec: GuestSpec & { id: ServerId };
 beforeEach(async () => {
-  bench = await Bench.open();
-  host = await bench.host({ migration: migratesTo('HV2') });
-  driver = bench.driver(host, { mergesWithin: 300 });
-  spec = bench.guest();
+  ({ bench, host, driver, spec } = await Bench.guestOn({ migration: migratesTo('HV2') }, { mergesWithin: 300 }));
   recordDisks.create(host.local(VOLUME), { format: 'VHDX', type: 'Dynamic', size: 1 << 20 });
   await driver.spawn(spec, never);
   await driver.disks.attach(spec.id, volume);
@@ -30,10 +27,7 @@ beforeEach(async () => {
 });
 afterEach(() => bench.close());
 
-const volume: GuestDisk = {
-  ...{ diskId: randomUUID(), connection: { kind: 'file', path: VOLUME }, format: 'vhdx' },
-  ...{ readOnly: false, bus: null, serial: 'one', bootIndex: null },
-};
+const volume = fileDisk(VOLUME, 'one', { format: 'vhdx' });
 /** Somebody, or a backup product, takes one; what the guest writes then is above it. */
 const checkpoint = async () => {
   await host.run('Checkpoint-VM', { Name: spec.id, SnapshotName: 'before patch day' });

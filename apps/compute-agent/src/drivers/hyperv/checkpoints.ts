@@ -29,8 +29,12 @@ export const basedDrives = async ({ on, vm }: Guest, mark: Mark): Promise<BasedD
   const isOurs = (path: string) =>
     known.some((one) => same(one, path)) || (path.toLowerCase().startsWith(folder) && OWN_NAME.test(path));
   const baseOf = async (path: string | null): Promise<string | null> => {
-    if (!path || !VIRTUAL_DISK.test(path)) return null;
-    return isOurs(path) ? path : baseOf((await on.disks.info(path)).ParentPath);
+    if (!path) return null;
+    for await (const disk of on.disks.chain(path)) {
+      if (!VIRTUAL_DISK.test(disk)) return null;
+      if (isOurs(disk)) return disk;
+    }
+    return null;
   };
   const drives = await on.disks.drives(vm.Id);
   return Promise.all(drives.map(async (drive) => ({ ...drive, base: await baseOf(drive.Path) })));
@@ -47,8 +51,9 @@ export const mergedDrives = async (guest: Guest, mark: Mark = guest.mark): Promi
   for (;;) {
     const drives = await basedDrives(guest, mark);
     if (!drives.some(isLayered)) return drives;
-    await removeExportCheckpoint(on, vm.Id);
-    if ((await on.disks.checkpoints(vm.Id)).length > 0) return drives;
+    const names = await on.disks.checkpoints(vm.Id);
+    if (names.includes(EXPORT_CHECKPOINT)) await removeExportCheckpoint(on, vm.Id);
+    if (names.some((name) => name !== EXPORT_CHECKPOINT)) return drives;
     if (Date.now() > deadline)
       throw new HypervisorError('fault', 'disks of the guest are still being merged after a checkpoint');
     await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN));

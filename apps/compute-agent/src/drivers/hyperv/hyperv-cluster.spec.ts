@@ -6,7 +6,7 @@ import { mib, ms, ServerId } from '@omnivisor/contracts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { recordDisks } from '../../../../../tools/doubles/hyperv/disks/record-disks.mjs';
 import { HyperVHost } from '../../../../../tools/doubles/hyperv/host.mjs';
-import { newMachine } from '../../../../../tools/doubles/hyperv/state.mjs';
+import { newDrive, newMachine } from '../../../../../tools/doubles/hyperv/state.mjs';
 import { nextAction } from '../../agent/reconcile.js';
 import { rootFrom, testGuest } from '../common/test-guest.js';
 import type { GuestSpec } from '../hypervisor-driver.js';
@@ -102,7 +102,7 @@ const foreign = ({ host }: Member) => {
   const path = `${ROOT}\\theirs.vhdx`;
   const vm = newMachine({ Name: 'theirs', Generation: 2, MemoryStartupBytes: 64 << 20, Path: ROOT, root: '' });
   recordDisks.create(host.local(path), { format: 'VHDX', type: 'Dynamic', size: 1 << 30 });
-  vm.drives.push({ kind: 'HardDiskDrive', id: randomUUID(), type: 'SCSI', number: 0, location: 0, path } as never);
+  vm.drives.push(newDrive(path) as never);
   vm.State = 'Running';
   host.vms.set(vm.Id, vm);
   return vm;

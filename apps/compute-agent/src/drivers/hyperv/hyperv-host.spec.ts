@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { recordDisks } from '../../../../../tools/doubles/hyperv/disks/record-disks.mjs';
 import { operationFailed } from '../../../../../tools/doubles/hyperv/errors.mjs';
 import { HyperVHost } from '../../../../../tools/doubles/hyperv/host.mjs';
-import { newAdapter, newMachine } from '../../../../../tools/doubles/hyperv/state.mjs';
+import { newAdapter, newDrive, newMachine } from '../../../../../tools/doubles/hyperv/state.mjs';
 import { rootFrom, testGuest, withoutBytes } from '../common/test-guest.js';
 import type { GuestNic, GuestSpec, PortGuard } from '../hypervisor-driver.js';
 import { HyperVDriver, type HyperVDriverOptions } from './hyperv.driver.js';
@@ -297,9 +297,6 @@ describe('a guest', () => {
 });
 
 describe('machines of others', () => {
-  const disk = (path: string) => ({
-    ...{ kind: 'HardDiskDrive', id: randomUUID(), type: 'SCSI', number: 0, location: 0, path },
-  });
   const theirs = (host: HyperVHost, change: object = {}) => {
     const parameters = { Name: 'theirs', Generation: 2, MemoryStartupBytes: 64 << 20, Path: 'C:\\Theirs', root: '' };
     const vm = { ...newMachine(parameters), ...change };
@@ -311,7 +308,7 @@ describe('machines of others', () => {
     const host = await hostWith();
     const driver = driverOver([host]);
     const [passed, gone] = ['Disk 2 50.00 GB Bus 0 Lun 0 Target 3', 'C:\\Theirs\\gone.vhdx'].map((path) =>
-      theirs(host, { drives: [disk(path)] }),
+      theirs(host, { drives: [newDrive(path)] }),
     );
     expect(await driver.adoption.candidates()).toMatchObject([
       { nativeId: passed!.Id, disks: [{ name: passed!.drives[0]!.path, size: 0 }] },
@@ -406,7 +403,7 @@ it('leaves a machine as it was when it cannot be adopted', async () => {
   mkdirSync(host.local('C:\\Theirs'), { recursive: true });
   recordDisks.create(host.local(path), { format: 'VHDX', type: 'Dynamic', size: 1 << 30 });
   const vm = newMachine({ Name: 'theirs', Generation: 2, MemoryStartupBytes: 64 << 20, Path: 'C:\\Theirs', root: '' });
-  vm.drives.push({ kind: 'HardDiskDrive', id: randomUUID(), type: 'SCSI', number: 0, location: 0, path } as never);
+  vm.drives.push(newDrive(path) as never);
   vm.adapters.push({ ...newAdapter('theirs'), mac: 'FA163E000001', macSpoofing: 'On' } as never);
   host.vms.set(vm.Id, vm);
   const before = structuredClone(vm);

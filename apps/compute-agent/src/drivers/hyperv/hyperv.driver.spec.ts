@@ -8,7 +8,7 @@ import { afterAll, beforeAll } from 'vitest';
 import { recordDisks } from '../../../../../tools/doubles/hyperv/disks/record-disks.mjs';
 import { operationFailed } from '../../../../../tools/doubles/hyperv/errors.mjs';
 import { HyperVHost } from '../../../../../tools/doubles/hyperv/host.mjs';
-import { newAdapter, newMachine } from '../../../../../tools/doubles/hyperv/state.mjs';
+import { newAdapter, newDrive, newMachine } from '../../../../../tools/doubles/hyperv/state.mjs';
 import { rootFrom, testGuest } from '../common/test-guest.js';
 import { readConfigDrive } from '../common/testing/read-config-drive.js';
 import { describeHypervisorDriver } from '../conformance/index.js';
@@ -96,7 +96,7 @@ const foreignMachine = (name = `theirs-${++made}`) => {
   const path = `C:\\Theirs\\${name}.vhdx`;
   mkdirSync(host.local('C:\\Theirs'), { recursive: true });
   recordDisks.create(host.local(path), { format: 'VHDX', type: 'Dynamic', size: 1 << 30 });
-  vm.drives.push({ kind: 'HardDiskDrive', id: randomUUID(), type: 'SCSI', number: 0, location: 0, path } as never);
+  vm.drives.push(newDrive(path) as never);
   vm.State = 'Running';
   vm.Notes = 'made by hand';
   vm.checkpointType = 'Disabled';

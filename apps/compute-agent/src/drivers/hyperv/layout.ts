@@ -70,13 +70,11 @@ export const arrangeDisks = async (guest: Guest, mark: Mark): Promise<void> => {
 export const sweep = async (on: ReadyNode, mark: Mark): Promise<void> => {
   const folder = on.paths.guest(mark.serverId);
   const needed = new Set<string>();
-  for (const top of [mark.root, mark.rescue, mark.ephemeral, mark.before?.root ?? null]) {
-    let path = top;
-    while (path?.toLowerCase().startsWith(`${folder.toLowerCase()}\\`)) {
+  for (const top of [mark.root, mark.rescue, mark.ephemeral, mark.before?.root ?? null])
+    for await (const path of top ? on.disks.chain(top) : []) {
+      if (!path.toLowerCase().startsWith(`${folder.toLowerCase()}\\`)) break;
       needed.add(path.toLowerCase());
-      path = (await on.disks.info(path)).ParentPath;
     }
-  }
   for (const { Name } of await on.files.items(folder)) {
     const path = `${folder}\\${Name}`;
     if (/\.vhdx?$/i.test(Name) && !needed.has(path.toLowerCase())) await on.files.remove(path);

@@ -1,11 +1,11 @@
-import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { ms, type ServerId } from '@omnivisor/contracts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { recordDisks } from '../../../../../tools/doubles/hyperv/disks/record-disks.mjs';
 import type { HyperVHost } from '../../../../../tools/doubles/hyperv/host.mjs';
-import { newMachine } from '../../../../../tools/doubles/hyperv/state.mjs';
-import type { GuestDisk, GuestSpec } from '../hypervisor-driver.js';
+import { newDrive, newMachine } from '../../../../../tools/doubles/hyperv/state.mjs';
+import { fileDisk } from '../common/test-guest.js';
+import type { GuestSpec } from '../hypervisor-driver.js';
 import type { HyperVDriver } from './hyperv.driver.js';
 import { Bench, never } from './testing/bench.js';
 import { InProcess, inside, machineOf, ROOT } from './testing/double.js';
@@ -18,10 +18,7 @@ let host: HyperVHost;
 let driver: HyperVDriver;
 let spec: GuestSpec & { id: ServerId };
 beforeEach(async () => {
-  bench = await Bench.open();
-  host = await bench.host();
-  driver = bench.driver(host);
-  spec = bench.guest();
+  ({ bench, host, driver, spec } = await Bench.guestOn());
 });
 afterEach(() => bench.close());
 
@@ -29,11 +26,7 @@ const record = (path: string) => {
   mkdirSync(host.local(path.slice(0, path.lastIndexOf('\\'))), { recursive: true });
   recordDisks.create(host.local(path), { format: 'VHDX', type: 'Dynamic', size: 1 << 20 });
 };
-const disk = (location: number, path: string) => ({
-  ...{ kind: 'HardDiskDrive', id: randomUUID(), type: 'SCSI', number: 0 },
-  ...{ location, path },
-});
-type Drive = ReturnType<typeof disk>;
+type Drive = ReturnType<typeof newDrive>;
 const drives = (): Drive[] => machineOf(host, spec.id).drives;
 const diskAt = (place: number) =>
   drives().find(({ kind, location }) => kind === 'HardDiskDrive' && location === place)?.path;
@@ -76,7 +69,7 @@ describe('a guest that was adopted', () => {
   beforeEach(async () => {
     for (const path of [THEIRS, data]) record(path);
     const made = { Name: 'theirs', Generation: 2, MemoryStartupBytes: 64 << 20, Path: 'C:\\Theirs', root: '' };
-    const vm = { ...newMachine(made), drives: [disk(0, THEIRS), disk(1, data)] };
+    const vm = { ...newMachine(made), drives: [newDrive(THEIRS, 0), newDrive(data, 1)] };
     host.vms.set(vm.Id, vm);
     await driver.adoption.adopt(vm.Id, spec.mark, []);
   });
@@ -117,10 +110,7 @@ describe('a guest that was adopted', () => {
 });
 
 describe('a guest that is rescued', () => {
-  const volume: GuestDisk = {
-    ...{ diskId: randomUUID(), connection: { kind: 'file', path: VOLUME }, format: 'vhdx' },
-    ...{ readOnly: false, bus: null, serial: 'one', bootIndex: null },
-  };
+  const volume = fileDisk(VOLUME, 'one', { format: 'vhdx' });
   const dvd = () => drives().find(({ kind }) => kind === 'DvdDrive')?.path;
   const isos = () =>
     readdirSync(host.local(`${ROOT}\\guests\\${spec.id}`)).filter((name) => name.toLowerCase().endsWith('.iso'));

@@ -77,12 +77,10 @@ const delegatesTo = (spns: readonly string[], host: string): boolean => {
 };
 
 const parentsOf = async ({ on, mark }: Guest): Promise<string[]> => {
-  const below = async (path: string): Promise<string[]> => {
-    const { ParentPath } = await on.disks.info(path);
-    return ParentPath ? [ParentPath, ...(await below(ParentPath))] : [];
-  };
-  const chains = await Promise.all([mark.root, mark.ephemeral].map((disk) => (disk ? below(disk) : [])));
-  return [...new Set(chains.flat())];
+  const parents = new Set<string>();
+  for (const disk of [mark.root, mark.ephemeral])
+    for await (const path of disk ? on.disks.chain(disk) : []) if (path !== disk) parents.add(path);
+  return [...parents];
 };
 
 const NO_TICKET = 'this is no ticket of Hyper-V';

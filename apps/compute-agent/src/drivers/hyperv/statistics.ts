@@ -2,9 +2,8 @@ import { mib } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { type GuestStatistics, HypervisorError, type TrafficCounters } from '../hypervisor-driver.js';
 import { basedDrives } from './checkpoints.js';
-import type { Guest } from './guests.js';
+import { type Guest, isOn } from './guests.js';
 import { machine } from './host-call.js';
-import { powerOf } from './operations/machines.js';
 
 const MIB = 1024 ** 2;
 
@@ -45,11 +44,9 @@ const trafficOf = (
 /** Hyper-V tells of CPUs as an average of a period, which is no counter; so that is left out. */
 export const readStatistics = async (guest: Guest): Promise<GuestStatistics> => {
   const { on, vm, mark } = guest;
-  if (['shutdown', 'suspended'].includes(powerOf(vm.State)))
-    throw new HypervisorError('fault', 'a guest that is off has no statistics');
+  if (!isOn(guest)) throw new HypervisorError('fault', 'a guest that is off has no statistics');
   const [usage] = await on.host.get('Get-VM', { Id: vm.Id }, Usage);
   const [metering] = await on.host.get('Measure-VM', { VM: machine(vm.Id) }, Metering);
-  const bases = new Map((await basedDrives(guest, mark)).map(({ Path, base }) => [Path, base]));
   const named = new Map(
     [
       ['root', mark.root],
@@ -57,6 +54,11 @@ export const readStatistics = async (guest: Guest): Promise<GuestStatistics> => 
       ...Object.entries(mark.disks).map(([id, path]) => [id, path] as const),
     ].flatMap(([name, path]) => (path ? [[path.toLowerCase(), name!] as const] : [])),
   );
+  const metrics = metering?.HardDiskMetrics ?? [];
+  const isNamed = (path: string | null | undefined) => named.has(path?.toLowerCase() ?? '');
+  // Under a checkpoint the disk that is metered is another one.
+  const isAllOurs = metrics.every(({ VirtualHardDisk }) => isNamed(VirtualHardDisk?.Path));
+  const bases = new Map((isAllOurs ? [] : await basedDrives(guest, mark)).map(({ Path, base }) => [Path, base]));
   return {
     uptime: Math.floor(usage!.Uptime / 1000),
     cpus: Array.from({ length: vm.ProcessorCount }, () => ({ time: null })),
@@ -70,7 +72,7 @@ export const readStatistics = async (guest: Guest): Promise<GuestStatistics> => 
       received: trafficOf(metering?.NetworkMeteredTrafficReport, mac, 'Inbound'),
       sent: trafficOf(metering?.NetworkMeteredTrafficReport, mac, 'Outbound'),
     })),
-    disks: (metering?.HardDiskMetrics ?? []).flatMap(({ VirtualHardDisk, DataRead, DataWritten }) => {
+    disks: metrics.flatMap(({ VirtualHardDisk, DataRead, DataWritten }) => {
       const path = VirtualHardDisk?.Path ?? null;
       const disk = named.get((bases.get(path) ?? path)?.toLowerCase() ?? '');
       if (!disk) return [];

@@ -26,7 +26,8 @@ export interface Disks {
   attach(id: ServerId, disk: GuestDisk): Promise<void>;
   /**
    * Waits until the guest has let go of it. Of a disk that is not attached: succeeds.
-   * @throws HypervisorError `unavailable` when the guest does not let go in time: the disk is still attached
+   * @throws HypervisorError `unavailable` when the guest does not let go in time, `fault` when it cannot as it is, paused
+   *   or under a checkpoint of others: the disk is still attached
    */
   detach(id: ServerId, diskId: string): Promise<void>;
 }

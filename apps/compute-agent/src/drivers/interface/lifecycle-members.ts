@@ -28,7 +28,7 @@ export interface Rebuilding {
    *
    * Done once: a guest whose `mark.build` is that of `spec` is left alone, whatever its power. The mark changes when the
    * guest is whole. On failure, abort or crash before the new disks have taken the old ones' place the guest has its old
-   * ones and is off; after it, a repeat goes on.
+   * ones, and runs on or is off; after it, a repeat goes on.
    * @throws HypervisorError `fault` for another attempt, a build older than the guest's, a rescued or resized guest
    */
   rebuild(spec: GuestSpec, signal: AbortSignal): Promise<void>;
@@ -37,7 +37,8 @@ export interface Rebuilding {
 export interface Rescuing {
   /**
    * Boots the guest from `spec`, whose root is the rescue image, with its own root as second disk; leaves it running,
-   * `rescued`. A guest that is rescued already: succeeds. On failure or abort it is as before, and off.
+   * `rescued`. A guest that is rescued already: succeeds. On failure or abort it is as before, and runs on or is
+   * off.
    */
   rescue(spec: GuestSpec, signal: AbortSignal): Promise<void>;
   /** Removes the rescue disk and boots the guest from its own. Of a guest that is not rescued: succeeds, power unchanged. */
@@ -45,8 +46,8 @@ export interface Rescuing {
 }
 
 /**
- * Another flavor on the same host. All three leave the guest's power to the caller, who switches it off before `resize`
- * and `revertResize` (else `fault`) and on after.
+ * Another flavor on the same host. All leave the guest's power to the caller, who switches it off before `resize` and
+ * `revertResize` (else `fault`) and on after.
  */
 export interface Resizing {
   /**
@@ -57,7 +58,7 @@ export interface Resizing {
   checkResize(id: ServerId, flavor: FlavorSnapshot): Promise<void>;
   /**
    * The guest is `resized` afterwards: definition and disks as they were before are kept. The same flavor again:
-   * succeeds; another one while the first is not settled: `fault`.
+   * succeeds, also of a guest that is on by then; another one while the first is not settled: `fault`.
    * @throws HypervisorError `unsupported` for a smaller root or ephemeral disk: what is on a disk is never cut off.
    *   `noResources` when the host cannot carry it. Either way, and when aborted, the guest is as before
    */

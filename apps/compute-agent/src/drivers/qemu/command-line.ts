@@ -18,9 +18,9 @@ export const AGENT_CHANNEL = 'agent0';
 /** Name of the node that holds what the guest remembered. */
 export const MEMORY_NODE = 'memory';
 
-/** Of Hyper-V, as Nova gives them to Windows; QEMU takes them under TCG too, where they do nothing. */
-/** Of QEMU, that empty large pages side by side. */
+/** Threads of QEMU that empty large pages side by side. */
 const PAGE_THREADS = 16;
+/** Of Hyper-V, as Nova gives them to Windows; QEMU takes them under TCG too, where they do nothing. */
 const ENLIGHTENMENTS = ['hv_relaxed=on', 'hv_vapic=on', 'hv_spinlocks=0x1fff', 'hv_time=on'];
 
 /** Arguments of QEMU for a guest. Nothing here depends on where the guest's folder is. */

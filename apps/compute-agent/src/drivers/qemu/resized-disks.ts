@@ -30,20 +30,27 @@ const remakeSwap = async (host: QemuHost, guest: GuestDefinition, disks: readonl
   renameSync(`${folder}/swap.next`, host.store.path(id, wanted.file));
 };
 
+/** The guest as it was before the resize that is not settled. */
+export const beforeResize = (guest: GuestDefinition): GuestDefinition => {
+  if (!guest.before) return guest;
+  const { size, disks, cpus = null, devices, extraSpecs } = guest.before;
+  const wishes = extraSpecs ? { ...guest.wishes, extraSpecs } : guest.wishes;
+  return { ...guest, ...size, ...devices, disks, cpus, wishes };
+};
+
 /** The guest as it was before; its disks go back to the moment that was marked. */
 export const takeBack = async (host: QemuHost, guest: GuestDefinition): Promise<Partial<GuestDefinition>> => {
   if (!guest.before) return {};
-  const { size, disks, cpus, devices, extraSpecs } = guest.before;
+  const old = beforeResize(guest);
   const tools = host.tools(guest);
-  for (const disk of overlays(disks)) {
+  for (const disk of overlays(old.disks)) {
     if (!(await tools.snapshots(disk)).includes(MOMENT)) continue;
     await tools.revert(disk, MOMENT);
     await tools.forget(disk, MOMENT);
   }
-  await remakeSwap(host, guest, disks);
-  if ((devices ?? guest).tpm === null) dropTpm(host, guest);
-  const wishes = extraSpecs ? { ...guest.wishes, extraSpecs } : guest.wishes;
-  return { ...size, ...devices, disks, cpus: cpus ?? null, wishes, before: null };
+  await remakeSwap(host, guest, old.disks);
+  if (old.tpm === null) dropTpm(host, guest);
+  return { ...old, before: null };
 };
 
 /** What a TPM has kept that the guest does not have. */

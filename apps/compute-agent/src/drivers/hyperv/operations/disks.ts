@@ -110,6 +110,11 @@ export class HostDisks {
     return (await this.host.get('Get-VHD', { Path: path }, Vhd))[0]!;
   }
 
+  /** A disk, then what it stands on, one after another; of no more is asked than is taken. */
+  async *chain(path: string): AsyncGenerator<string> {
+    for (let disk: string | null = path; disk; disk = (await this.info(disk)).ParentPath) yield disk;
+  }
+
   /**
    * A disk whose content is that of `parent` until it is written to.
    * @param size bytes; 0: as long as the parent

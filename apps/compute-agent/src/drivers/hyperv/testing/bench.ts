@@ -10,7 +10,7 @@ import { HyperVDriver } from '../hyperv.driver.js';
 import type { NodeOptions } from '../node.js';
 import { Images, InProcess } from './double.js';
 
-export const cloudId = 'test-cloud';
+const cloudId = 'test-cloud';
 export const never = new AbortController().signal;
 
 /** Prepared to send guests to these hosts. */
@@ -31,6 +31,13 @@ export class Bench {
     const bench = new Bench();
     await bench.images.open();
     return bench;
+  }
+
+  /** A host, a driver of it, and a guest that is still to be made. */
+  static async guestOn(facts: object = {}, node: Partial<NodeOptions> = {}) {
+    const bench = await Bench.open();
+    const host = await bench.host(facts);
+    return { bench, host, driver: bench.driver(host, node), spec: bench.guest() };
   }
 
   async host(facts: object = {}): Promise<HyperVHost> {

@@ -7,7 +7,7 @@ import { FILES } from '../files.js';
 import { refuseDiskBeyond, refuseMemoryBeyond } from '../host-resources.js';
 import { settleInterrupted } from '../interrupted.js';
 import type { QemuHost } from '../qemu-host.js';
-import { forget, growDisks } from '../resized-disks.js';
+import { beforeResize, forget, growDisks } from '../resized-disks.js';
 import { sizeOf } from '../sizes.js';
 import { refuseAborted } from '../states.js';
 import { hasTpm } from '../tpm.js';
@@ -59,14 +59,6 @@ const refuseBeyond = (host: QemuHost, guest: GuestDefinition, next: GuestDefinit
   refuseMemoryBeyond(next, host.inventory().memoryMib, (size) => host.freePagesFor(guest, size));
   const bytes = (disks: readonly LocalDisk[]) => disks.reduce((sum, { size }) => sum + size, 0);
   refuseDiskBeyond(bytes(next.disks) - bytes(guest.disks), host.store.path(guest.mark.serverId, FILES.disks));
-};
-
-/** The guest as it was before the resize that is not settled. */
-const beforeResize = (guest: GuestDefinition): GuestDefinition => {
-  if (!guest.before) return guest;
-  const { size, disks, cpus, devices, extraSpecs } = guest.before;
-  const wishes = { ...guest.wishes, ...(extraSpecs ? { extraSpecs } : {}) };
-  return { ...guest, ...size, ...devices, disks, cpus, wishes };
 };
 
 const refuseTpm = async (guest: GuestDefinition, next: GuestDefinition) => {
