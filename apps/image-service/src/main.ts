@@ -21,7 +21,7 @@ import {
 import { imageServiceConfig, readSigningKey } from './config.js';
 import { imageProjections } from './image/image.projection.js';
 import { startImageService } from './image-service.js';
-import { Sandbox } from './sandbox/sandbox.js';
+import { EMULATOR, Sandbox } from './sandbox/sandbox.js';
 import { FileImageStore } from './store/index.js';
 
 const config = loadConfig(imageServiceConfig, process.env);
@@ -54,7 +54,8 @@ await history.prepare(tables);
 const sandbox = (() => {
   try {
     const found = Sandbox.detect();
-    const { isolation, missing } = found;
+    const { isolation } = found;
+    const missing = found.missing.filter((tool) => tool !== EMULATOR);
     log.info({ isolation }, 'converters run in a sandbox');
     if (missing.length > 0)
       log.warn({ missing }, 'images that these tools read or make are not looked into, nor converted');

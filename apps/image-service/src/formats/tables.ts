@@ -1,8 +1,8 @@
 import { promisify } from 'node:util';
 import { inflateRaw } from 'node:zlib';
 import type { ImageFormat } from '@omnivisor/contracts';
-import { guidAt } from './guid.js';
 import { DYNAMIC, vhdFooterSize } from './vhd.js';
+import { FILE_PARAMETERS, itemsOf, METADATA_REGION, REGION_TABLE, REGION_TABLE_BYTES, regionsOf } from './vhdx.js';
 
 /** Bytes of a stored image at any place. */
 export interface StoredBytes {
@@ -166,29 +166,22 @@ const vhd = async (tables: Tables): Promise<void> => {
     }
 };
 
-const REGIONS = 192 * 1024;
 const BLOCK_MAP = '2dc27766-f623-4200-9d64-115e9bfd4a08';
-const METADATA = '8b7ca206-4790-4b9a-b8fe-575f050f886e';
-const FILE_PARAMETERS = 'caa16737-fa36-4d43-b3b6-33f0aa44e76b';
 
-/** Entries of 32 bytes, each of which begins with a GUID. */
-const entryOf = (table: Buffer, from: number, count: number, guid: string): Buffer => {
-  for (let i = 0; i < Math.min(count, 2_047); i++) {
-    const entry = table.subarray(from + i * 32, from + (i + 1) * 32);
-    if (guidAt(entry, 0) === guid) return entry;
-  }
-  throw new CutOff();
+const found = ([at]: readonly number[]): number => {
+  if (at === undefined) throw new CutOff();
+  return at;
 };
 
 const vhdx = async (tables: Tables): Promise<void> => {
-  const regions = await tables.get(REGIONS, 64 * 1024);
+  const regions = await tables.get(REGION_TABLE, REGION_TABLE_BYTES);
   const region = (guid: string) => {
-    const entry = entryOf(regions, 16, regions.readUInt32LE(8), guid);
-    return { offset: Number(entry.readBigUInt64LE(16)), length: entry.readUInt32LE(24) };
+    const at = found(regionsOf(regions, guid));
+    return { offset: Number(regions.readBigUInt64LE(at + 16)), length: regions.readUInt32LE(at + 24) };
   };
-  const { offset, length } = region(METADATA);
+  const { offset, length } = region(METADATA_REGION);
   const metadata = await tables.get(offset, Math.min(length, PIECE));
-  const parameters = entryOf(metadata, 32, metadata.readUInt16LE(10), FILE_PARAMETERS).readUInt32LE(16);
+  const parameters = metadata.readUInt32LE(found(itemsOf(metadata, FILE_PARAMETERS)) + 16);
   const block = metadata.readUInt32LE(parameters);
   const map = region(BLOCK_MAP);
   for await (const { piece, count } of tables.entries(map.offset, Math.floor(map.length / 8), 8))

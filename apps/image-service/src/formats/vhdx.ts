@@ -6,12 +6,14 @@ import { type ByteWindows, HEAD } from './windows.js';
 const KIB = 1024;
 const HEADERS = [64 * KIB, 128 * KIB];
 const HEADER_BYTES = 4 * KIB;
-const REGION_TABLES = [192 * KIB, 256 * KIB];
-const REGION_TABLE_BYTES = 64 * KIB;
+/** The first copy of the region table. */
+export const REGION_TABLE = 192 * KIB;
+const REGION_TABLES = [REGION_TABLE, 256 * KIB];
+export const REGION_TABLE_BYTES = 64 * KIB;
 /** The metadata table fills the first 64 KiB of its region; the two items we read come right behind. */
 const METADATA_BYTES = 64 * KIB + 4 * KIB;
-const METADATA_REGION = '8b7ca206-4790-4b9a-b8fe-575f050f886e';
-const FILE_PARAMETERS = 'caa16737-fa36-4d43-b3b6-33f0aa44e76b';
+export const METADATA_REGION = '8b7ca206-4790-4b9a-b8fe-575f050f886e';
+export const FILE_PARAMETERS = 'caa16737-fa36-4d43-b3b6-33f0aa44e76b';
 const VIRTUAL_DISK_SIZE = '2fa54224-cd1b-4876-b211-5dbed83bf4b8';
 const PARENT_LOCATOR = 'a8d35f2d-b30b-454d-abf7-d3d84834ab0c';
 const MAX_ENTRIES = 2_047;
@@ -60,14 +62,19 @@ const entriesOf = (table: Buffer, from: number, count: number, guid: string): nu
   return found;
 };
 
+/** Where in a region table they do. */
+export const regionsOf = (table: Buffer, guid: string): number[] => entriesOf(table, 16, table.readUInt32LE(8), guid);
+
 const metadataOffset = (head: Buffer): number | null => {
-  const [table] = REGION_TABLES as [number];
-  if (!regionsAreSound(head) || head.readUInt32LE(table + 8) > MAX_ENTRIES) return null;
-  const [at, ...more] = entriesOf(head, table + 16, head.readUInt32LE(table + 8), METADATA_REGION);
-  return at === undefined || more.length > 0 ? null : safeSize(head.readBigUInt64LE(at + 16));
+  if (!regionsAreSound(head)) return null;
+  const table = head.subarray(REGION_TABLE, REGION_TABLE + REGION_TABLE_BYTES);
+  const [at, ...more] = regionsOf(table, METADATA_REGION);
+  if (table.readUInt32LE(8) > MAX_ENTRIES || at === undefined || more.length > 0) return null;
+  return safeSize(table.readBigUInt64LE(at + 16));
 };
 
-const itemsOf = (metadata: Buffer, guid: string): number[] =>
+/** Where in a metadata table they do; nowhere when it is none. */
+export const itemsOf = (metadata: Buffer, guid: string): number[] =>
   metadata.length < 32 || metadata.toString('latin1', 0, 8) !== 'metadata'
     ? []
     : entriesOf(metadata, 32, metadata.readUInt16LE(10), guid);

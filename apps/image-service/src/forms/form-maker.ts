@@ -16,17 +16,20 @@ export interface MadeForm {
 }
 
 const CHUNK = 1024 * 1024;
-const ALIVE = 1024 * CHUNK;
 
-const hashOf = async (file: FileHandle, signal: AbortSignal): Promise<MadeForm> => {
+/** @param alive called for each piece of the bytes */
+export const hashed = async (
+  bytes: AsyncIterable<Buffer>,
+  signal: AbortSignal,
+  alive: () => Promise<void>,
+): Promise<MadeForm> => {
   const hash = createHash('sha256');
   let size = 0;
-  for await (const chunk of file.createReadStream({ start: 0, autoClose: false, highWaterMark: CHUNK })) {
+  for await (const chunk of bytes) {
     signal.throwIfAborted();
-    hash.update(chunk as Buffer);
-    size += (chunk as Buffer).length;
-    // Other replicas see by the time of the file that it is alive.
-    if (size % ALIVE < CHUNK) await file.utimes(new Date(), new Date());
+    hash.update(chunk);
+    size += chunk.length;
+    await alive();
   }
   return { size: size as Bytes, sha256: hash.digest('hex') };
 };
@@ -39,7 +42,7 @@ export class FormMaker {
     private readonly sandbox: Sandbox | null,
     /** Makes what lies in the guest's file systems: kernel and initial RAM disk. */
     private readonly guestFiles: {
-      write(row: ImageRow, what: 'aki' | 'ari', to: ImageWriter, signal: AbortSignal): Promise<void>;
+      write(row: ImageRow, what: 'aki' | 'ari', to: FileHandle, signal: AbortSignal): Promise<void>;
     } | null = null,
   ) {}
 
@@ -54,24 +57,30 @@ export class FormMaker {
     return this.sandbox || from === made ? null : 'This service has no converter.';
   }
 
-  /** @throws ToolFailed; StoreFull; DomainError; the reason of the signal */
+  /**
+   * @param alive called often once the form is made, while its bytes are only read
+   * @throws ToolFailed; StoreFull; DomainError; the reason of the signal
+   */
   async make(
     row: ImageRow,
     from: ImageFormat,
     to: ImageFormat,
     derivationId: string,
     signal: AbortSignal,
+    alive: () => Promise<void>,
   ): Promise<MadeForm> {
     const { sandbox, store } = this;
     if (!sandbox) throw unsupported('This service has no converter.');
     let writer: ImageWriter | undefined;
     try {
       writer = await store.begin(derivationId, storedBound(row, to), true);
-      if (!writer.file) throw unsupported('The image store of this service keeps no files for a converter.');
-      if (to === 'aki' || to === 'ari') await this.guestFiles!.write(row, to, writer, signal);
-      else await this.convert(sandbox, row, from, to, writer.file, signal);
-      await writer.file.chmod(0o600);
-      const made = await hashOf(writer.file, signal);
+      const { file } = writer;
+      if (!file) throw unsupported('The image store of this service keeps no files for a converter.');
+      if (to === 'aki' || to === 'ari') await this.guestFiles!.write(row, to, file, signal);
+      else await this.convert(sandbox, row, from, to, file, signal);
+      await file.chmod(0o600);
+      const bytes = file.createReadStream({ start: 0, autoClose: false, highWaterMark: CHUNK });
+      const made = await hashed(bytes, signal, alive);
       await writer.commit();
       return made;
     } catch (error) {

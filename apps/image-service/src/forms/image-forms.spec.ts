@@ -1,3 +1,4 @@
+import type { FileHandle } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { type Bytes, type ImageFormat, type ImageId, ms, seconds } from '@omnivisor/contracts';
 import { VirtualClock } from '@omnivisor/platform/testing';
@@ -5,12 +6,12 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ImageContext } from '../core.js';
 import { type ImageRow, imagesTable } from '../image/image.projection.js';
 import { imageAggregate } from '../image/image-lifecycle.js';
-import { ToolFailed } from '../sandbox/sandbox.js';
+import { type Sandbox, ToolFailed } from '../sandbox/sandbox.js';
 import { serviceContext } from '../service-context.js';
 import { MemoryImageStore, StoreFull } from '../store/index.js';
 import { type ImageCloud, settings, startImageCloud } from '../testing/image-cloud.js';
 import { FormCollector } from './form-collector.js';
-import type { FormMaker, MadeForm } from './form-maker.js';
+import { FormMaker, type MadeForm } from './form-maker.js';
 import { FormRoom } from './form-room.js';
 import { forHost, ImageForms } from './image-forms.js';
 import type { Asker } from './making.js';
@@ -188,21 +189,34 @@ describe('forms of images that are being made', () => {
     under.get(`${id(1)}/vhdx`)!();
     expect(await waiting).toMatchObject({ format: 'vhdx' });
   });
+  /** Bytes that come for longer than others wait for dead ones, who look meanwhile. */
+  const slowly = () => {
+    const collector = collectorOf(replica('other '));
+    return Readable.from(
+      (async function* () {
+        for (let i = 0; i < 5; i++) {
+          await clock.advance(seconds(30));
+          yield Buffer.alloc(1);
+          await collector.collect();
+        }
+      })(),
+    );
+  };
   it('are put together for longer than other replicas wait for dead ones', async () => {
     const row = await image(1, 'p1');
-    const collector = collectorOf(replica('other '));
-    vi.spyOn(cloud.store, 'read').mockImplementation(async () =>
-      Readable.from(
-        (async function* () {
-          for (let i = 0; i < 5; i++) {
-            await clock.advance(seconds(30));
-            yield Buffer.alloc(1);
-            await collector.collect();
-          }
-        })(),
-      ),
-    );
+    vi.spyOn(cloud.store, 'read').mockImplementation(async () => slowly());
     expect(await forms.ready(row, 'vhd-fixed', patience)).toMatchObject({ format: 'vhd-fixed' });
+  });
+  it('are read for longer, too, when they were made', async () => {
+    const row = await image(1, 'p1');
+    const begin = cloud.store.begin.bind(cloud.store);
+    const file = { chmod: async () => {}, createReadStream: slowly } as unknown as FileHandle;
+    vi.spyOn(cloud.store, 'begin').mockImplementation(async (key) => ({ ...(await begin(key)), file }));
+    const context = new ImageContext(cloud.core, cloud.store, settings());
+    const maker = new FormMaker(cloud.store, {} as Sandbox, { write: async () => {} });
+    const making = new ImageForms(context, maker, new FormRoom(context), (where) => failures.push(where));
+    expect(await making.ready(row, 'ari', patience)).toMatchObject({ format: 'ari', size: 5 });
+    expect(failures).toEqual([]);
   });
   it('are put together where the store takes no writes', async () => {
     const row = await image(1, 'p1');

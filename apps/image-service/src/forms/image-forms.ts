@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import {
   type Bytes,
   conflict,
@@ -13,13 +12,13 @@ import {
 import type { ImageContext } from '../core.js';
 import { sizeProblem } from '../formats/limits.js';
 import { etagOf } from '../image/byte-range.js';
-import { type FormRow, formsTable } from '../image/forms.projection.js';
+import { type FormRow, type FormsRow, formsTable } from '../image/forms.projection.js';
 import { deletedImagesTable, type ImageRow } from '../image/image.projection.js';
 import { imageAggregate, imageNotFound } from '../image/image-lifecycle.js';
 import { serviceContext } from '../service-context.js';
 import { type Base, baseOf, compose } from './compositions.js';
 import { failureOf, isFull } from './failure.js';
-import type { FormMaker } from './form-maker.js';
+import { type FormMaker, hashed } from './form-maker.js';
 import { type FormRoom, noRoom, usersShare } from './form-room.js';
 import { type Asker, Making } from './making.js';
 import { limitsFor } from './qemu-img.js';
@@ -126,7 +125,7 @@ export class ImageForms {
     row: ImageRow,
   ): Promise<{ format: ImageFormat; state: string; size: number | null; sha256: string | null }[]> {
     const own = formOf(row);
-    const forms = (await (await this.context.core.fresh()).get(formsTable, row.id))?.forms ?? {};
+    const forms = await this.formsOf(row);
     return [
       ...(own && isOriginal(row, own)
         ? [{ format: own, state: 'original', size: row.size, sha256: row.sha256 ?? null }]
@@ -197,21 +196,20 @@ export class ImageForms {
     };
   }
 
+  private async formsOf(row: ImageRow): Promise<FormsRow['forms']> {
+    return (await (await this.context.core.fresh()).get(formsTable, row.id))?.forms ?? {};
+  }
+
   private async there(row: ImageRow, format: ImageFormat): Promise<ReadyForm | null> {
-    const forms = (await (await this.context.core.fresh()).get(formsTable, row.id))?.forms ?? {};
+    const forms = await this.formsOf(row);
     const form = forms[format];
     if (form?.state === 'failed' && this.age(form) < FAILURE_HOLDS)
       throw conflict(`The image could not be converted to ${format}: ${form.reason?.replace(/\.$/, '')}.`);
     return form?.state === 'ready' ? this.readyForm(row, format, form, forms) : null;
   }
 
-  private readyForm(
-    row: ImageRow,
-    format: ImageFormat,
-    form: FormRow,
-    forms: { readonly [F in ImageFormat]?: FormRow },
-  ): ReadyForm {
-    const facts = { format, size: form.size!, sha256: form.sha256, etag: `"sha256:${form.sha256}"` };
+  private readyForm(row: ImageRow, format: ImageFormat, form: FormRow, forms: FormsRow['forms']): ReadyForm {
+    const facts = { format, size: form.size!, sha256: form.sha256, etag: etagOf(form) };
     if (!form.composed) {
       const segments = [{ kind: 'blob', key: form.derivationId, start: 0, length: form.size! }] as const;
       return { ...facts, segments, derivedKeys: [form.derivationId] };
@@ -348,38 +346,36 @@ export class ImageForms {
     derivationId: string,
     signal: AbortSignal,
   ) {
-    const forms = (await (await this.context.core.fresh()).get(formsTable, row.id))?.forms ?? {};
+    const { store } = this.context;
+    const forms = await this.formsOf(row);
+    const alive = this.showingAlive(derivationId);
     const base = under === null ? this.ownBase(row) : baseFrom(under, forms[under] ?? this.gone(), row);
     const segments = compose(format, base, identityOf(row));
-    if (!segments)
-      return { ...(await this.maker.make(row, formOf(row)!, format, derivationId, signal)), composed: false };
-    return {
-      size: sizeOf(segments) as Bytes,
-      sha256: await this.hashOf(segments, derivationId, signal),
-      composed: true,
-    };
-  }
-
-  private async hashOf(segments: readonly Segment[], derivationId: string, signal: AbortSignal): Promise<string> {
-    const { core, store, settings } = this.context;
-    const hash = createHash('sha256');
-    // Nothing is written to it: other replicas see by its time that the work goes on. Where the store takes no writes
-    // they do not, and that hurts only work that takes longer than they wait.
+    if (!segments) {
+      const made = await this.maker.make(row, formOf(row)!, format, derivationId, signal, alive);
+      return { ...made, composed: false };
+    }
+    // Nothing is written to it: it is there to be touched. Where the store takes no writes other replicas do not see
+    // that the work goes on, and that hurts only work that takes longer than they wait.
     const sign = await store.begin(derivationId).catch(() => null);
-    let shown = Date.parse(core.clock.now());
     try {
-      for await (const chunk of await readSegments(store, segments)) {
-        signal.throwIfAborted();
-        hash.update(chunk as Buffer);
-        const now = Date.parse(core.clock.now());
-        if (now - shown < settings.standstill / 3) continue;
-        await store.touch(derivationId).catch(() => {});
-        shown = now;
-      }
+      const { sha256 } = await hashed(await readSegments(store, segments), signal, alive);
+      return { size: sizeOf(segments) as Bytes, sha256, composed: true };
     } finally {
       await sign?.abort().catch(() => {});
     }
-    return hash.digest('hex');
+  }
+
+  /** By the time of its blob other replicas see that the work goes on: as often as they have to, however slow it is. */
+  private showingAlive(derivationId: string): () => Promise<void> {
+    const { core, store, settings } = this.context;
+    let shown = Date.parse(core.clock.now());
+    return async () => {
+      const now = Date.parse(core.clock.now());
+      if (now - shown < settings.standstill / 3) return;
+      shown = now;
+      await store.touch(derivationId).catch(() => {});
+    };
   }
 
   /** Another replica makes it: its end is in the log. @returns null when none does, or it gave up */
@@ -388,7 +384,7 @@ export class ImageForms {
     const until = Date.parse(clock.now()) + 2 * limitsFor(row.virtualSize ?? 0, 0).wall;
     for (;;) {
       signal.throwIfAborted();
-      const form = (await (await this.context.core.fresh()).get(formsTable, row.id))?.forms[format];
+      const form = (await this.formsOf(row))[format];
       if (form?.state !== 'running') return this.there(row, format);
       if (Date.parse(clock.now()) > until) throw unavailable('The image is being converted. Please try again.');
       await clock.sleep(POLL, signal);

@@ -1,5 +1,5 @@
 import type { ImageFormat } from '@omnivisor/contracts';
-import { LOOK_BYTES } from '../guest/inspect-guest.js';
+import { LOOK_BYTES } from '../guest/look-task.js';
 import type { ImageRow } from '../image/image.projection.js';
 import { baseOf, isPlain } from './compositions.js';
 import { outputBound } from './qemu-img.js';

@@ -2,23 +2,22 @@ import { Readable } from 'node:stream';
 import type { ReadableStream } from 'node:stream/web';
 import { createGunzip } from 'node:zlib';
 import xzDecompress from 'xz-decompress';
-import { Unreadable } from './disk.js';
+import { DiskFailed, Unreadable } from './disk.js';
 import { lz4Legacy } from './lz4.js';
+import { damaged, Source } from './source.js';
 import { zstd } from './zstd.js';
 
 export type Bytes = AsyncIterable<Buffer>;
 
-const damaged = (cause: unknown): Unreadable => {
-  const error = new Unreadable('its compressed data is damaged');
-  error.cause = cause;
-  return error;
-};
+/** The longest header of a stream, and of the block behind it. */
+const XZ_HEADERS = 12 + 1_024;
 
+/** What decoders throw says of the bytes that they are damaged; what comes from below goes on as it is. */
 async function* foreseen(bytes: AsyncIterable<Buffer | Uint8Array>): Bytes {
   try {
     for await (const chunk of bytes) yield Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk);
   } catch (error) {
-    throw error instanceof Unreadable ? error : damaged(error);
+    throw error instanceof Unreadable || error instanceof DiskFailed ? error : damaged(error);
   }
 }
 
@@ -49,17 +48,17 @@ const assertXzDictionary = (head: Buffer): void => {
 };
 
 async function* xz(bytes: Bytes): Bytes {
-  const iterator = bytes[Symbol.asyncIterator]();
-  const { value: head } = await iterator.next();
-  if (!head) return;
-  assertXzDictionary(head);
-  const whole = async function* () {
-    yield head;
-    for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value;
-  };
-  const source = Readable.toWeb(Readable.from(whole())) as ReadableStream<Uint8Array>;
-  const output = new xzDecompress.XzReadableStream(source as never) as unknown as ReadableStream<Uint8Array>;
-  yield* foreseen(output as unknown as AsyncIterable<Uint8Array>);
+  const source = new Source(bytes);
+  const input = Readable.from(source.remainder());
+  try {
+    assertXzDictionary(await source.peek(XZ_HEADERS));
+    const packed = Readable.toWeb(input) as ReadableStream<Uint8Array>;
+    const output = new xzDecompress.XzReadableStream(packed as never) as unknown as ReadableStream<Uint8Array>;
+    yield* foreseen(output as unknown as AsyncIterable<Uint8Array>);
+  } finally {
+    input.destroy();
+    await source.close();
+  }
 }
 
 const FORMATS: readonly (readonly [magic: string, open: (bytes: Bytes) => Bytes])[] = [

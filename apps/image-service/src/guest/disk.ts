@@ -13,6 +13,9 @@ export class Unreadable extends Error {}
 /** The look ended before it was done; another may do better. Fit for the caller, too. */
 export class Unfinished extends Unreadable {}
 
+/** The bytes could not be had, which says nothing of what is on the disk: another look may do better. */
+export class DiskFailed extends Error {}
+
 export interface ReadLimits {
   /** Bytes read from the disk. */
   readonly bytes: number;
@@ -24,7 +27,7 @@ const PAGES = 128;
 
 /**
  * Reads within limits, so that a disk made to go round in circles comes to an end. Small reads come out of whole pages
- * that are kept for a while: about 8 MiB.
+ * that are kept for a while: about 8 MiB. It throws `Unreadable` or `DiskFailed`, and nothing else.
  */
 export class BoundedDisk implements Disk {
   private readonly pages = new LRUCache<number, Buffer>({ max: PAGES });
@@ -61,9 +64,14 @@ export class BoundedDisk implements Disk {
     return page;
   }
 
-  private direct(offset: number, length: number): Promise<Buffer> {
+  private async direct(offset: number, length: number): Promise<Buffer> {
     this.count(length);
-    return this.disk.read(offset, length);
+    try {
+      return await this.disk.read(offset, length);
+    } catch (error) {
+      if (error instanceof Unreadable) throw error;
+      throw new DiskFailed(`reading ${length} bytes of the disk at ${offset}`, { cause: error });
+    }
   }
 
   private count(length: number): void {

@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
-import { type Bytes, GuestFacts } from '@omnivisor/contracts';
+import { type Bytes, GuestFacts, type ImageFormat } from '@omnivisor/contracts';
 import { z } from 'zod';
 import type { ImageContext } from '../core.js';
 import { isPlain } from '../forms/compositions.js';
@@ -8,9 +8,9 @@ import { canRead } from '../forms/qemu-img.js';
 import { formOf, storedBound } from '../forms/stored-form.js';
 import type { ImageRow } from '../image/image.projection.js';
 import type { Sandbox } from '../sandbox/sandbox.js';
-import type { ImageWriter } from '../store/index.js';
 import { Unreadable } from './disk.js';
-import { type BootPlan, LOOK_BYTES } from './inspect-guest.js';
+import type { BootPlan } from './inspect-guest.js';
+import { LOOK_BYTES } from './look-task.js';
 import { LOOK_LIMITS, LOOK_PROGRAM, type Look, type LookTool, lookInto, type StoredImage } from './open-disk.js';
 
 const Place = z.object({ kind: z.string(), partition: z.number() });
@@ -26,14 +26,14 @@ export class GuestDisks {
   constructor(
     private readonly context: ImageContext,
     sandbox: Sandbox,
-    tool: Partial<Omit<LookTool, 'sandbox'>> = {},
+    program = LOOK_PROGRAM,
   ) {
-    this.tool = { program: LOOK_PROGRAM, limits: LOOK_LIMITS, ...tool, sandbox };
+    this.tool = { sandbox, program, limits: LOOK_LIMITS };
   }
 
-  /** False where the tool that reads its format is missing: that says nothing of the image. */
+  /** False for what has no disk, and where the tool that reads its format is missing: that says nothing of the image. */
   canLook(row: ImageRow): boolean {
-    const form = formOf(row);
+    const form = diskForm(row);
     return form !== null && (isPlain(form) || this.tool.sandbox.has('qemu-nbd'));
   }
 
@@ -56,21 +56,27 @@ export class GuestDisks {
   }
 
   /** Copies the guest's kernel or initial RAM disk. */
-  async write(row: ImageRow, what: 'aki' | 'ari', to: ImageWriter, signal: AbortSignal): Promise<void> {
+  async write(row: ImageRow, what: 'aki' | 'ari', to: FileHandle, signal: AbortSignal): Promise<void> {
     const most = storedBound(row, what) as Bytes;
-    await this.look(row, { what, answer: z.null(), to: [to.file!], most, signal });
+    await this.look(row, { what, answer: z.null(), to: [to], most, signal });
   }
 
   private async look<T>(row: ImageRow, look: Look<T>): Promise<T> {
-    const form = formOf(row);
+    const form = diskForm(row);
     const handle = row.uploadId === null ? null : await this.context.store.openFile(row.uploadId);
     if (!handle) throw new Unreadable('its bytes lie in no file');
     try {
       const stretch = form === 'ova' ? await ovaDisk(handle) : undefined;
-      if (form === null || !canRead(form) || stretch === null) throw new Unreadable('it has not one disk');
+      if (form === null || stretch === null) throw new Unreadable('it has not one disk');
       return await lookInto(this.tool, { handle, form, size: row.size!, ...(stretch ? { stretch } : {}) }, look);
     } finally {
       await handle.close();
     }
   }
 }
+
+/** The form of an image's bytes when there is a disk in them that can be read. */
+export const diskForm = (row: ImageRow): ImageFormat | null => {
+  const form = formOf(row);
+  return form !== null && canRead(form) ? form : null;
+};

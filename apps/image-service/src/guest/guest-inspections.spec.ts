@@ -22,12 +22,17 @@ describe('looks at guests', () => {
   let guests: GuestInspections;
   /** Under way, by image: ends the look. */
   const looks = new Map<ImageId, () => void>();
+  const replicaWith = (disks: Partial<GuestDisks>) =>
+    new GuestInspections(
+      new ImageContext(cloud.core, cloud.store, settings()),
+      { canLook: () => true, ...disks } as unknown as GuestDisks,
+      () => {},
+    );
   beforeEach(async () => {
     looks.clear();
     clock = new VirtualClock();
     cloud = await startImageCloud({ clock });
-    const disks = {
-      canLook: () => true,
+    guests = replicaWith({
       facts: (row: ImageRow) =>
         new Promise<GuestFacts>((resolve) => {
           looks.set(row.id, () => {
@@ -35,8 +40,7 @@ describe('looks at guests', () => {
             resolve(facts);
           });
         }),
-    } as unknown as GuestDisks;
-    guests = new GuestInspections(new ImageContext(cloud.core, cloud.store, settings()), disks, () => {});
+    });
     guests.watch();
   });
   afterEach(async () => {
@@ -89,16 +93,14 @@ describe('looks at guests', () => {
     await guests.stop();
     await image(1, 'p1');
     const begun: number[] = [];
-    const disks = {
-      canLook: () => true,
-      facts: async () => {
-        begun.push(begun.length);
-        throw new Error('as if nobody lived to hear of it');
-      },
-    } as unknown as GuestDisks;
     const types = async () => (await cloud.log.readStream(`image-${id(1)}`)).map((e) => e.type).slice(3);
     for (let round = 0; round < 5; round++) {
-      const replica = new GuestInspections(new ImageContext(cloud.core, cloud.store, settings()), disks, () => {});
+      const replica = replicaWith({
+        facts: async () => {
+          begun.push(begun.length);
+          throw new Error('as if nobody lived to hear of it');
+        },
+      });
       await replica.idle();
       await replica.idle();
       await replica.stop();
@@ -109,12 +111,6 @@ describe('looks at guests', () => {
     const row = await (await cloud.core.fresh()).get(guestsTable, id(1));
     expect(row?.guest.unknown).toBe('it could not be looked at');
   });
-  const replicaWith = (disks: Partial<GuestDisks>) =>
-    new GuestInspections(
-      new ImageContext(cloud.core, cloud.store, settings()),
-      { canLook: () => true, ...disks } as unknown as GuestDisks,
-      () => {},
-    );
   it('are not begun while another replica is at it; a server waits for that one', async () => {
     await image(1, 'p1');
     await underWay(1);

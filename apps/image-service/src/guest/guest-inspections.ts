@@ -1,22 +1,21 @@
 import type { GuestFacts, ImageId } from '@omnivisor/contracts';
 import { ms, seconds } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
-import { canRead } from '../forms/qemu-img.js';
-import { formOf } from '../forms/stored-form.js';
 import { type Taker, Turns } from '../forms/turns.js';
 import { guestsTable, type ImageRow, imagesTable } from '../image/image.projection.js';
 import { imageAggregate } from '../image/image-lifecycle.js';
 import { ToolFailed } from '../sandbox/sandbox.js';
 import { serviceContext } from '../service-context.js';
 import { Unfinished, Unreadable } from './disk.js';
-import type { GuestDisks } from './guest-disks.js';
+import { diskForm, type GuestDisks } from './guest-disks.js';
+import { LOOK_LIMITS } from './open-disk.js';
 import { readinessOf } from './readiness.js';
 
 const ROUND = seconds(600);
 const BATCH = 200;
 const TRIES = 3;
 /** A look that began so short a time ago may be under way in another replica; one that failed is not begun again so soon. */
-const UNDER_WAY = seconds(180);
+const UNDER_WAY = ms(LOOK_LIMITS.wall + 60_000);
 /** How long, and how often, one that another replica is at is waited for. */
 const PATIENCE = seconds(5);
 const AGAIN = ms(200);
@@ -147,7 +146,7 @@ export class GuestInspections {
         guestsTable,
         images.map((row) => row.id),
       );
-      for (const row of images) if (!known.has(row.id) && isDisk(row)) this.expect(row.id);
+      for (const row of images) if (!known.has(row.id) && this.disks.canLook(row)) this.expect(row.id);
       if (images.length < BATCH || this.stopped) return;
       after = images.at(-1)!.id;
     }
@@ -156,7 +155,7 @@ export class GuestInspections {
   private async inspect(id: ImageId, look: Look): Promise<void> {
     const { core } = this.context;
     const row = this.stopped ? undefined : await this.rowOf(id);
-    if (!row?.uploadId || !this.disks.canLook(row)) return;
+    if (!row?.uploadId) return;
     const { looks } = row;
     const recent = looks !== undefined && Date.parse(core.clock.now()) - Date.parse(looks.lastAt) < UNDER_WAY;
     const count = looks?.count ?? 0;
@@ -181,11 +180,11 @@ export class GuestInspections {
     return (await commands.execute(imageAggregate, row.id, command, context)).events.length > 0;
   }
 
-  /** An image that has to be looked at. */
+  /** An image that has to be looked at, and can be here. */
   private async rowOf(id: ImageId): Promise<ImageRow | undefined> {
     const rows = await this.context.core.fresh();
     const row = await rows.get(imagesTable, id);
-    return row && isUninspected(row) ? row : undefined;
+    return row && isUninspected(row) && this.disks.canLook(row) ? row : undefined;
   }
 
   /** Undefined when another try may do better. */
@@ -209,12 +208,7 @@ export class GuestInspections {
 
 /** True for an image whose guest is to be looked at, and was not. */
 export const isUninspected = (row: ImageRow): boolean =>
-  row.status === 'active' && row.uploadId !== null && row.readiness === undefined && isDisk(row);
-
-const isDisk = (row: ImageRow): boolean => {
-  const form = formOf(row);
-  return form !== null && canRead(form);
-};
+  row.status === 'active' && row.uploadId !== null && row.readiness === undefined && diskForm(row) !== null;
 
 const whyNot = (error: unknown): string => {
   if (error instanceof Unfinished) return error.message;

@@ -19,7 +19,8 @@ import type { GuestFacts } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { seeded } from '../formats/mutations.js';
 import { diskOf } from './disk.js';
-import { bootPlan, guestFile, inspectGuest, LOOK_BYTES } from './inspect-guest.js';
+import { bootPlan, guestFile, inspectGuest } from './inspect-guest.js';
+import { LOOK_BYTES } from './look-task.js';
 import { readinessOf } from './readiness.js';
 
 const MIB = 1024 * 1024;

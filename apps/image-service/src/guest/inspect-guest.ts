@@ -5,11 +5,10 @@ import { builtInBy, driverOf, driversIn } from './drivers.js';
 import type { FileTree } from './fs/volume.js';
 import { readInitramfs } from './initramfs.js';
 import { isSignedPe } from './kernel.js';
+import { LOOK_BYTES } from './look-task.js';
 import { readPartitions } from './partitions.js';
 import { type FoundVolume, findVolumes } from './volumes.js';
 
-/** Enough for a large kernel and its RAM disk, some times over. */
-export const LOOK_BYTES = 768 * 1024 * 1024;
 const LIMITS = { bytes: LOOK_BYTES, reads: 100_000 };
 const LIST_LIMIT = 8 * 1024 * 1024;
 

@@ -1,3 +1,6 @@
+/** The most that is read of a disk: enough for a large kernel and its RAM disk, some times over. */
+export const LOOK_BYTES = 768 * 1024 * 1024;
+
 /** What a process of its own does with a disk. Its answer is one `LookAnswer` as JSON on its standard output. */
 export interface LookTask {
   /** What it finds; what starts the guest; the guest's kernel or initial RAM disk. */

@@ -1,5 +1,4 @@
-import { Unreadable } from './disk.js';
-import { Source } from './source.js';
+import { damaged, Source } from './source.js';
 
 /** Each block of the legacy format decompresses to at most this much. */
 const BLOCK = 8 * 1024 * 1024;
@@ -7,8 +6,6 @@ const MAX_COMPRESSED = BLOCK + 65_536;
 /** No byte of a block stands for more. */
 const MAX_RATIO = 255;
 const MAGIC = 0x184c2102;
-
-const damaged = () => new Unreadable('its compressed data is damaged');
 
 const decodeBlock = (input: Buffer): Buffer => {
   const output = Buffer.allocUnsafe(Math.min(BLOCK, input.length * MAX_RATIO));

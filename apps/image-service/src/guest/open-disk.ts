@@ -13,12 +13,11 @@ import { Unfinished, Unreadable } from './disk.js';
 import type { LookTask } from './look-task.js';
 
 const VHD_FOOTER = 512;
-/** The whole look at an image, whatever is in it. */
-export const LOOK_DEADLINE = ms(120_000);
 /** The look ends before what it asks does. */
 const NBD_GRACE = 10_000;
 const NBD_LIMITS = { memory: TOOL_MEMORY, cpu: 60, file: 0 as Bytes };
-export const LOOK_LIMITS = { memory: (256 * 1024 ** 2) as Bytes, cpu: 60, wall: LOOK_DEADLINE };
+/** Of the whole look at an image, whatever is in it. */
+export const LOOK_LIMITS = { memory: (256 * 1024 ** 2) as Bytes, cpu: 60, wall: ms(120_000) };
 const NODE = ['--max-old-space-size=192', '--enable-source-maps'];
 const TOO_LONG = 'it takes too much time to look at';
 /** What the machine had too little of, which says nothing of an image. */

@@ -1,5 +1,8 @@
 import { Unreadable } from './disk.js';
 
+/** Of bytes that do not decompress. */
+export const damaged = (cause?: unknown): Unreadable => new Unreadable('its compressed data is damaged', { cause });
+
 /** Bytes that come in pieces and are taken in any portion; each is copied once. */
 export class Source {
   private readonly iterator: AsyncIterator<Buffer>;

@@ -1,6 +1,6 @@
 import { Decompress } from 'fzstd';
 import { Unreadable } from './disk.js';
-import { Source } from './source.js';
+import { damaged, Source } from './source.js';
 
 const MAGIC = 'fd2fb528';
 const SKIPPABLE = /^184d2a5/;
@@ -13,12 +13,6 @@ const MAX_WINDOW = 32 * 1024 * 1024;
 const MAX_MOVED = 64 * 1024 ** 3;
 /** To make room for a window costs as much as to move it this many times. */
 const ROOM = 64;
-
-const damaged = (cause?: unknown): Unreadable => {
-  const error = new Unreadable('its compressed data is damaged');
-  error.cause = cause;
-  return error;
-};
 
 interface Frame {
   /** Of its header. */
@@ -45,7 +39,10 @@ const frameOf = (head: Buffer): Frame => {
   return { length, window, checksum: (descriptor & 4) !== 0 };
 };
 
-/** Frames of Zstandard, one block after the other, so that what one gives can be taken away before the next. */
+/**
+ * Frames of Zstandard, one block after the other, so that what one gives can be taken away before the next.
+ * @throws Unreadable; what its decoder throws of damaged bytes
+ */
 export async function* zstd(bytes: AsyncIterable<Buffer>, most = MAX_MOVED): AsyncGenerator<Buffer> {
   const source = new Source(bytes);
   const ready: Uint8Array[] = [];
@@ -57,11 +54,7 @@ export async function* zstd(bytes: AsyncIterable<Buffer>, most = MAX_MOVED): Asy
   const feed = (part: Buffer, cost: number, final = false): Buffer[] => {
     moved += cost;
     if (moved > most) throw new Unreadable('its compressed data takes too long');
-    try {
-      decompress.push(part, final);
-    } catch (error) {
-      throw damaged(error);
-    }
+    decompress.push(part, final);
     return ready.splice(0).map((part) => Buffer.from(part.buffer, part.byteOffset, part.length));
   };
   try {

@@ -2,10 +2,9 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { invalid } from '@omnivisor/contracts';
 import type { Call } from '@omnivisor/openstack';
 import type { ByteRange } from '../store/index.js';
-import type { ImageRow } from './image.projection.js';
 
-/** Names an image's own bytes: no others have it. */
-export const etagOf = ({ sha256, sha512 }: Pick<ImageRow, 'sha256' | 'sha512'>): string =>
+/** Names the bytes of an image, or of a form of it: no others have it. */
+export const etagOf = ({ sha256, sha512 }: { sha256?: string | null; sha512?: string | null }): string =>
   sha256 ? `"sha256:${sha256}"` : `"sha512:${sha512}"`;
 
 /**

@@ -7,14 +7,24 @@ import { rangeOf } from './byte-range.js';
 import { BYTES_PATH, grantedBy } from './byte-urls.js';
 import { type ImageRow, imagesTable, transfersTable } from './image.projection.js';
 
-/** Seconds after which a host asks again for what cannot be had just now. */
+/** Seconds after which one asks again for what cannot be had just now. */
 export const RETRY_AFTER = 2;
-const STATUS: { readonly [kind: string]: number } = { invalid: 400, unsupported: 501, conflict: 409, notFound: 404 };
+const STATUS: Statuses = { invalid: 400, unsupported: 501, conflict: 409, notFound: 404 };
 
+/** Of the answers to errors, by their kind; 503 for the others. */
+export interface Statuses {
+  readonly [kind: string]: number;
+}
 type ByteRequest = FastifyRequest<{ Params: { id: string } }>;
 export const queryOf = (request: FastifyRequest): Record<string, string> =>
   Object.fromEntries(new URL(request.raw.url ?? '/', 'http://x').searchParams);
 export const say = (reply: FastifyReply, status: number, text = '') => reply.code(status).type('text/plain').send(text);
+/** Answers a host whose request failed by what was foreseen. @throws all else */
+export const sayWhy = (reply: FastifyReply, error: unknown, statuses: Statuses) => {
+  if (!(error instanceof DomainError)) throw error;
+  if (error.kind === 'unavailable') reply.header('retry-after', String(RETRY_AFTER));
+  return say(reply, statuses[error.kind] ?? 503, error.message);
+};
 
 /** An image or a transfer, as hosts may ask for it. */
 export const bytesRow = async ({ core }: ImageContext, id: string): Promise<ImageRow | undefined> => {
@@ -34,9 +44,7 @@ export const mountByteRoute = (fastify: FastifyInstance, context: ImageContext, 
     try {
       return await ((grant.format ?? formOf(image)) ? inForm(image, grant.format ?? formOf(image)!) : whole(image));
     } catch (error) {
-      if (!(error instanceof DomainError)) throw error;
-      if (error.kind === 'unavailable') reply.header('retry-after', String(RETRY_AFTER));
-      return say(reply, STATUS[error.kind] ?? 503, error.message);
+      return sayWhy(reply, error, STATUS);
     }
 
     async function inForm(row: ImageRow, format: ImageFormat) {

@@ -7,7 +7,6 @@ import {
   completeSnapshotImage,
   conflict,
   createDiskTransfer,
-  DomainError,
   deleteDiskTransfer,
   glanceFormat,
   type ImageAttributes,
@@ -20,7 +19,7 @@ import type { Subscription } from '@omnivisor/platform';
 import type { FastifyInstance } from 'fastify';
 import type { ImageContext } from '../core.js';
 import { serviceContext } from '../service-context.js';
-import { bytesRow, queryOf, RETRY_AFTER, say } from './byte-route.js';
+import { bytesRow, queryOf, type Statuses, say, sayWhy } from './byte-route.js';
 import { BYTES_PATH, expiryOf, grantedBy, signedUrl } from './byte-urls.js';
 import { imageAggregate } from './image-lifecycle.js';
 import type { ImageUploads } from './image-uploads.js';
@@ -147,7 +146,7 @@ export const openHostUploadDesk = async (images: ImageContext): Promise<Subscrip
   ];
 };
 
-const STATUS: { readonly [kind: string]: number } = {
+const STATUS: Statuses = {
   ...{ invalid: 400, forbidden: 403, notFound: 404, conflict: 409, tooLarge: 413, unsupportedMedia: 415 },
 };
 
@@ -171,9 +170,7 @@ export const mountUploadRoute = (fastify: FastifyInstance, context: ImageContext
       await uploads.receive(image, request.body as Readable, declared, step, grant.maxBytes);
       return say(reply, 204);
     } catch (error) {
-      if (!(error instanceof DomainError)) throw error;
-      if (error.kind === 'unavailable') reply.header('retry-after', String(RETRY_AFTER));
-      return say(reply, STATUS[error.kind] ?? 503, error.message);
+      return sayWhy(reply, error, STATUS);
     }
   });
 };

@@ -14,11 +14,10 @@ import { ImageContext } from '../core.js';
 import { ImageForms } from '../forms/image-forms.js';
 import { ImageInjections } from '../injection/image-injections.js';
 import { rangeOf } from './byte-range.js';
+import { RETRY_AFTER } from './byte-route.js';
 import { guestsTable } from './image.projection.js';
 import { imageOf } from './image-access.js';
 import { wsgiFault } from './wsgi-fault.js';
-
-const RETRY_AFTER = 2;
 
 /** Ours: an image in the formats it did not come in, and the guest inside (docs/operating/images.md). */
 @Controller()

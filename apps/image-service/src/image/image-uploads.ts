@@ -166,7 +166,6 @@ export class ImageUploads {
       await core.commands.execute(imageAggregate, image.id, complete, step('complete'));
     } catch (error) {
       body?.destroy();
-      await writer?.abort();
       const state = await core.commands.load(imageAggregate, image.id);
       if (state?.uploadId !== uploadId || state.status !== 'active') await store.remove(uploadId);
       throw error;

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,7 +20,7 @@ import { readinessOf } from '../guest/readiness.js';
 import { guestsTable, type ImageRow, imagesTable } from '../image/image.projection.js';
 import { imageAggregate } from '../image/image-lifecycle.js';
 import type { ImageUploads } from '../image/image-uploads.js';
-import type { Sandbox } from '../sandbox/sandbox.js';
+import { EMULATOR, type Sandbox } from '../sandbox/sandbox.js';
 import { DONE, driversFor, initArchive, injectionInit } from './script.js';
 import { deviceFor, runThrowawayGuest } from './throwaway-guest.js';
 
@@ -33,7 +32,6 @@ export class ImageInjections {
   private readonly turns = new Turns({ width: 1, room: WAITING });
   private readonly running = new Set<Promise<void>>();
   private readonly ending = new AbortController();
-  private readonly hasQemu = spawnSync('qemu-system-x86_64', ['--version']).status === 0;
 
   constructor(
     private readonly context: ImageContext,
@@ -56,7 +54,7 @@ export class ImageInjections {
   ): Promise<ImageId> {
     const { core } = this.context;
     const { sandbox, disks } = this;
-    if (!sandbox || !disks || !this.hasQemu) throw unsupported('This service cannot start a guest to inject drivers.');
+    if (!sandbox?.has(EMULATOR) || !disks) throw unsupported('This service cannot start a guest to inject drivers.');
     const found = await (await core.fresh()).get(guestsTable, image.id);
     if (image.status !== 'active' || !found) throw conflict('The guest in the image has not been looked at yet.');
     for (const kind of hypervisors)

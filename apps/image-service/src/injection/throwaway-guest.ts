@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { FileHandle } from 'node:fs/promises';
 import { type Bytes, ms } from '@omnivisor/contracts';
-import { killGroup, type Sandbox, toolPath } from '../sandbox/sandbox.js';
+import { EMULATOR, killGroup, type Sandbox, toolPath } from '../sandbox/sandbox.js';
 
 const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
@@ -35,7 +35,7 @@ export const runThrowawayGuest = async (
 ): Promise<string> => {
   const scsi = device === 'pvscsi' || device === 'virtio-scsi-pci';
   const child = await sandbox.start(
-    'qemu-system-x86_64',
+    EMULATOR,
     [
       ...['-accel', 'tcg,thread=single,tb-size=128', '-M', 'pc', '-cpu', 'max', '-m', String(MEMORY)],
       ...['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-nic', 'none'],
