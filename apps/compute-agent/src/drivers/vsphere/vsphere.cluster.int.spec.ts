@@ -398,6 +398,39 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
     }
   });
 
+  it('finds what its answer was lost of among other tasks, also where a vCenter does not say what is copied', async () => {
+    const slow = await VcenterUnderTest.start('-delay', 'CreateVm=200', '-delay', 'CopyVirtualDisk=1000');
+    const [driver, other] = [slow.open(), slow.open({ member: second })];
+    const copying = async () => {
+      const manager = await slow.session.manager('taskManager');
+      const tasks = await slow.read.listed(manager, 'recentTask', 'Task', ['info.state', 'info.descriptionId']);
+      return tasks.some(
+        ({ properties: { 'info.state': state, 'info.descriptionId': name } }) =>
+          state === 'running' && name === 'VirtualDiskManager.copyVirtualDisk',
+      );
+    };
+    const failing = async (method: string) => {
+      const spec = slow.guest(newId());
+      slow.gateway.loseAnswerOf(method);
+      await expect(driver.spawn(spec, never)).rejects.toMatchObject({ code: 'unavailable' });
+      return spec.mark.serverId;
+    };
+    try {
+      const copied = await failing('CopyVirtualDisk_Task');
+      expect([await copying(), await slow.leftovers(copied, 0)]).toEqual([false, []]);
+      const beside = slow.guest(newId());
+      const spawned = other.spawn(beside, never);
+      await expect.poll(copying, { timeout: 5_000 }).toBe(true);
+      const made = await failing('CreateVM_Task');
+      await spawned;
+      expect(await slow.leftovers(made, 0)).toEqual([]);
+      await other.destroy(beside.mark.serverId);
+    } finally {
+      for (const each of [driver, other]) await each.close();
+      await slow.stop();
+    }
+  });
+
   it('offers no VMs to adopt that are its own, or that it has lost', async () => {
     const driver = drive();
     const theirs = await vcenter.foreign();

@@ -8,7 +8,7 @@ import { isNic } from './operations/records.js';
 import { noSimulator } from './testing/simulator.js';
 import { never, newId, type VcenterUnderTest } from './testing/vcenter-under-test.js';
 import { Vcenters } from './testing/vcenters.js';
-import type { AnswerObject, ArgumentObject } from './transport/soap.js';
+import { type AnswerObject, type ArgumentObject, isTrue } from './transport/soap.js';
 import type { VsphereDriver } from './vsphere.driver.js';
 
 type Said = Record<string, string>;
@@ -59,7 +59,7 @@ describe.skipIf(noSimulator)(
       const { efiSecureBootEnabled } = (config['config.bootOptions'] ?? {}) as AnswerObject;
       return {
         ...{ guestId: config['config.guestId'], firmware: config['config.firmware'] },
-        secureBoot: String(efiSecureBootEnabled) === 'true',
+        secureBoot: isTrue(efiSecureBootEnabled),
         vcpus: config['config.hardware.numCPU'],
         cores: config['config.hardware.numCoresPerSocket'],
         ...{ cpu: bound('cpu'), memory: bound('memory') },
@@ -469,6 +469,26 @@ describe.skipIf(noSimulator)(
       });
       await driver.rescuing.unrescue(id, theirs.nics);
       expect(await machine(id)).toEqual(before);
+      await driver.destroy(id);
+      await theirs.remove();
+    });
+
+    it('is put back after a rescue whatever way the MAC addresses of its cards are written', async () => {
+      const driver = drive();
+      const theirs = await vcenter.foreign();
+      const { mark, ...spec } = vcenter.guest(newId());
+      const id = mark.serverId;
+      await driver.adoption.adopt(theirs.nativeId, mark, theirs.nics);
+      const types = async () => Object.values((await machine(id)).cards);
+      expect(await types()).toEqual(['VirtualE1000']);
+      const image = imageOf({ mark, ...spec }, { hw_vif_model: 'vmxnet3' });
+      await driver.rescuing.rescue({ ...spec, mark, image, nics: theirs.nics }, never);
+      expect(await types()).toEqual(['VirtualVmxnet3']);
+      await driver.rescuing.unrescue(
+        id,
+        theirs.nics.map((nic) => ({ ...nic, mac: nic.mac.toUpperCase() })),
+      );
+      expect(await types()).toEqual(['VirtualE1000']);
       await driver.destroy(id);
       await theirs.remove();
     });

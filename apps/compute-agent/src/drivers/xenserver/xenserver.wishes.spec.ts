@@ -30,12 +30,15 @@ const shapeOf = (id: ServerId) => {
   const { domain_type, HVM_boot_params, PV_bootloader, platform, VCPUs_max } = pools.recordOf(id);
   return { domain_type, firmware: HVM_boot_params.firmware, PV_bootloader, ...platform, VCPUs_max };
 };
+const keep = (id: ServerId, state: object) => {
+  const { ref } = pools.first.vmOf(id);
+  const { other_config } = pools.recordOf(id);
+  pools.first.double.db.set('VM', ref, { other_config: { ...other_config, [STATE_KEY]: JSON.stringify(state) } });
+};
 /** Its state as an earlier release wrote it, which did not know of hardware. */
 const age = (id: ServerId) => {
-  const { ref } = pools.first.vmOf(id);
   const { wishes: _, hardware: __, rescueHardware: ___, ...older } = pools.stateOf(id);
-  const { other_config } = pools.recordOf(id);
-  pools.first.double.db.set('VM', ref, { other_config: { ...other_config, [STATE_KEY]: JSON.stringify(older) } });
+  keep(id, older);
 };
 const UEFI = { hw_firmware_type: 'uefi' };
 const SECURE = { 'os:secure_boot': 'required' };
@@ -113,6 +116,43 @@ describe('a resize', () => {
     await driver.destroy(id);
   });
 
+  it('tells flavors of one size apart', async () => {
+    const { driver, id, spec, resize } = await spawned({});
+    const specs = { 'hw:cpu_sockets': '2', 'hw:cpu_cores': '2' };
+    await resize(specs);
+    await resize(Object.fromEntries(Object.entries(specs).reverse()));
+    for (const other of [{}, { ...specs, 'hw:cpu_sockets': '1', 'hw:cpu_cores': '4' }])
+      await expect(resize(other)).rejects.toMatchObject({ code: 'fault' });
+    // As an older release wrote it.
+    const { before, ...state } = pools.stateOf(id);
+    const { memory, ephemeral, swap } = spec.flavor;
+    const flavor = JSON.stringify([4, memory, 0, ephemeral, swap]);
+    keep(id, { ...state, before: { size: before!.size, disks: before!.disks, flavor } });
+    await resize(specs);
+    await driver.resizing.revertResize(id);
+    expect(await driver.inspect(id)).toMatchObject({ stage: 'settled' });
+    await driver.destroy(id);
+  });
+
+  it('is looked at as it would be done', async () => {
+    const { driver, id, spec, off, resize } = await spawned({});
+    const look = (extraSpecs: Map) => driver.resizing.checkResize(id, { ...spec.flavor, disk: gib(0), extraSpecs });
+    await look({ 'hw:cpu_cores': '2' });
+    await driver.rescuing.rescue(withWishes(spec, {}), never);
+    await expect(look({})).rejects.toMatchObject({ code: 'fault', message: expect.stringContaining('rescued') });
+    expect(await driver.inspect(id)).toMatchObject({ stage: 'rescued', power: 'running' });
+    await driver.rescuing.unrescue(id, spec.nics);
+    await off();
+    await resize({});
+    await look({});
+    await expect(look({ 'hw:cpu_cores': '2' })).rejects.toMatchObject({
+      code: 'fault',
+      message: expect.stringContaining('resized'),
+    });
+    await driver.resizing.confirmResize(id);
+    await driver.destroy(id);
+  });
+
   it('switches secure boot, but does not change the firmware', async () => {
     const { driver, id, resize } = await spawned(UEFI);
     await resize(SECURE);
@@ -126,7 +166,10 @@ describe('a resize', () => {
     await driver.destroy(id);
 
     const other = await spawned({});
-    await expect(other.resize(SECURE)).rejects.toMatchObject({ code: 'unsupported', message: /firmware/ });
+    await expect(other.resize(SECURE)).rejects.toMatchObject({
+      code: 'unsupported',
+      message: expect.stringContaining('firmware'),
+    });
     expect(shapeOf(other.id)).toMatchObject({ firmware: 'bios' });
     await other.driver.destroy(other.id);
   });

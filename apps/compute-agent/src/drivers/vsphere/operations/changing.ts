@@ -1,19 +1,22 @@
 import { type FlavorSnapshot, type GiB, gib, type HardwareWishes, hardwareWishesOf, mib } from '@omnivisor/contracts';
+import { flavorText, isFlavorText } from '../../common/flavor-text.js';
+import { orTakeBack } from '../../common/take-back.js';
 import { type GuestNic, type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
 import type { PropertyReader } from '../transport/properties.js';
 import type { AnswerObject } from '../transport/soap.js';
 import { fromVim } from '../transport/vim-fault.js';
-import { cardTypes, controllerOf, exchangeLocal, fileAt, retypeNics, sizeAt, storedDisks } from './devices.js';
+import { cardTypes, controllerOf, exchangeLocal, fileAt, retypeNics, sameMac, sizeAt, storedDisks } from './devices.js';
 import type { GuestState, LocalDisk, StoredDisk } from './guest-state.js';
 import type { Guest, Guests } from './guests.js';
-import { type Config, cardOf, machineFor, wishOf } from './hardware.js';
+import { type Config, cardOf, machineFor, wishOf, wishOfGuest } from './hardware.js';
 import type { Host } from './host.js';
-import type { DiskPlan, LocalDisks, Made } from './local-disks.js';
+import { type DiskPlan, type LocalDisks, type Made, plannedBytes } from './local-disks.js';
 import {
   asBefore,
   CONFIG_PATHS,
   changesOf,
   configOf,
+  FIRMWARE_PATHS,
   overlaid,
   refuseController,
   refuseStrange,
@@ -23,7 +26,7 @@ import {
 import type { Making } from './making.js';
 import type { PlannedNic } from './networks.js';
 import { type Power, refuseAborted } from './power.js';
-import { devicesOf } from './records.js';
+import { type Device, devicesOf } from './records.js';
 import type { Snapshots } from './snapshots.js';
 
 const MIB = 2 ** 20;
@@ -43,6 +46,7 @@ interface Next {
 /** A VM as it is. */
 interface Look {
   readonly has: Config;
+  readonly devices: readonly Device[];
   /** Type of the controller that its disks are on. */
   readonly controller: string | undefined;
   /** What was said of its hardware, or else what it says by itself. */
@@ -76,8 +80,9 @@ export class Changing {
     const properties = await this.read.of(vm.ref, CONFIG_PATHS);
     const config = configOf(properties);
     const has = state.firmware === null ? config : { ...config, firmware: state.firmware, bootOptions: undefined };
-    const controller = controllerOf(devicesOf((properties['config.hardware'] as AnswerObject | undefined)?.device));
-    return { has, controller: controller?.$type, wishes: state.wishes ?? wishesOfVm(has, controller?.$type) };
+    const devices = devicesOf((properties['config.hardware'] as AnswerObject | undefined)?.device);
+    const controller = controllerOf(devices)?.$type;
+    return { has, devices, controller, wishes: state.wishes ?? wishesOfVm(has, controller) };
   }
 
   /** Of a VM that is off. */
@@ -93,22 +98,21 @@ export class Changing {
     const needed = [...[...disks, ...keep].map(({ path }) => path), config, state.own?.config ?? null];
     const scratch = [...new Set(old)].filter((path) => !needed.includes(path));
     const deviceChange = [...exchangeLocal(devices, before, { disks, config }), ...retypeNics(devices, nics)];
-    const late = await this.lateFirmware(guest, spec);
     const next = { ...state, disks: local(disks), config, scratch };
-    if (late === null) {
+    if (!(await this.isLate(guest, spec))) {
       const firmware = spec.firmware === undefined ? state.firmware : null;
       return this.disks.sweep(await this.guests.write(guest, { ...next, firmware }, { ...spec, deviceChange }));
     }
     const first = { ...spec, firmware: undefined, bootOptions: { efiSecureBootEnabled: false }, deviceChange };
-    const made = await this.guests.write(guest, { ...next, firmware: late }, first);
-    return this.disks.sweep(await this.guests.write(made, { ...next, firmware: null }, { firmware: late }));
+    const made = await this.guests.write(guest, { ...next, firmware: 'bios' }, first);
+    return this.disks.sweep(await this.guests.write(made, { ...next, firmware: null }, { firmware: 'bios' }));
   }
 
-  /** What a VM with secure boot gets after that is off: with BIOS, the vCenter refuses any word about it. */
-  private async lateFirmware({ vm }: Guest, { firmware }: Config): Promise<'bios' | null> {
-    if (firmware !== 'bios') return null;
-    const { bootOptions } = configOf(await this.read.of(vm.ref, CONFIG_PATHS));
-    return bootOptions?.efiSecureBootEnabled ? 'bios' : null;
+  /** A VM with secure boot gets BIOS after that is off: with BIOS, the vCenter refuses any word about it. */
+  private async isLate({ vm }: Guest, { firmware }: Config): Promise<boolean> {
+    if (firmware !== 'bios') return false;
+    const { bootOptions } = configOf(await this.read.of(vm.ref, FIRMWARE_PATHS));
+    return bootOptions?.efiSecureBootEnabled === true;
   }
 
   async rebuild(guest: Guest, spec: GuestSpec, signal: AbortSignal): Promise<void> {
@@ -122,7 +126,7 @@ export class Changing {
     const machine = machineFor(wishOf(spec));
     const nics = await this.making.plan(spec.nics, machine.nic);
     const { has, controller } = await this.look(guest);
-    const from = state.wishes && machineFor({ ...state.size, ...state.wishes, directBoot: false });
+    const from = state.wishes && machineFor(wishOfGuest(state.size, state.wishes));
     refuseController(controller, from, machine);
     const made = await this.makeBeside(guest, spec, signal);
     await this.power.cut(guest.vm.ref);
@@ -156,12 +160,12 @@ export class Changing {
     const look = await this.look(guest);
     const wishes = { ...look.wishes, properties: overlaid(look.wishes.properties, said) };
     const { size } = guest.state;
-    const machine = machineFor({ ...size, ...wishes, directBoot: spec.directBoot !== null });
-    const from = machineFor({ ...size, ...look.wishes, directBoot: false });
+    const machine = machineFor({ ...wishOfGuest(size, wishes), directBoot: spec.directBoot !== null });
+    const from = machineFor(wishOfGuest(size, look.wishes));
     refuseController(look.controller, from, machine);
     const spare = changesOf(from, machine, look.has);
     const planned = await this.making.plan(spec.nics, machine.nic);
-    const cards = said.hw_vif_model === undefined ? null : cardTypes(await this.disks.devices(guest), guest.state);
+    const cards = said.hw_vif_model === undefined ? null : cardTypes(look.devices, guest.state);
     refuseStrange(cards ?? []);
     const plans = await this.disks.plansFor(
       { disks: { root: spec.disks.root, ephemeral: null, swap: mib(0) }, mark: spec.mark },
@@ -186,15 +190,8 @@ export class Changing {
     });
   }
 
-  /** A rescue that fails leaves the guest as it was, and off. One whose end nobody knows goes on when it is asked for again. */
-  private async orTakeBack(guest: Guest, nics: readonly GuestNic[], start: () => Promise<void>): Promise<void> {
-    try {
-      await start();
-    } catch (error) {
-      // The vCenter's answer to the call that failed is of more interest.
-      if (isFinal(error)) await this.takeBack(guest, nics).catch(() => undefined);
-      throw error;
-    }
+  private orTakeBack(guest: Guest, nics: readonly GuestNic[], start: () => Promise<void>): Promise<void> {
+    return orTakeBack(start, () => this.takeBack(guest, nics), fromVim);
   }
 
   private async takeBack(guest: Guest, nics: readonly GuestNic[]): Promise<void> {
@@ -219,7 +216,7 @@ export class Changing {
   ): Promise<Guest> {
     const { cards, was, wishes } = own;
     const planned = cards === null ? [] : await this.making.plan(nics, cardOf(wishes));
-    const typeOf = ({ nic, type }: PlannedNic) => cards?.find(({ mac }) => mac === nic.mac)?.type ?? type;
+    const typeOf = ({ nic, type }: PlannedNic) => cards?.find(({ mac }) => sameMac(mac, nic.mac))?.type ?? type;
     await this.power.cut(guest.vm.ref);
     const ready = await this.ready(guest);
     const { state } = ready;
@@ -258,7 +255,7 @@ export class Changing {
     await this.become(made.guest, {
       state: {
         ...{ ...made.guest.state, phase: 'resized', size, wishes },
-        before: { size: state.size, disks: old, flavor: textsOf(flavor)[0], wishes: state.wishes, was },
+        before: { size: state.size, disks: old, flavor: flavorText(flavor), wishes: state.wishes, was },
       },
       ...{ disks: made.disks, config: state.config, keep: old, spec: { ...spec, ...sized(size) } },
     });
@@ -267,21 +264,18 @@ export class Changing {
   /** What changes of its VM, and how that is now. @throws HypervisorError for a flavor that the guest cannot get */
   private async resized(guest: Guest, flavor: FlavorSnapshot) {
     const { state } = guest;
-    const { has, wishes } = await this.look(guest);
+    const { has, devices, wishes } = await this.look(guest);
     const size = { vcpus: flavor.vcpus, memoryMib: flavor.memory };
-    const from = machineFor({ ...state.size, ...wishes, directBoot: false });
+    const from = machineFor(wishOfGuest(state.size, wishes));
     // One that came with the flavor's secure boot stays.
     const stays: Record<string, string> = from.config.firmware === 'efi' ? { hw_firmware_type: 'uefi' } : {};
     const next = { properties: { ...wishes.properties, ...stays }, extraSpecs: flavor.extraSpecs };
-    const spec = changesOf(from, resizedMachine(from, { ...size, ...next, directBoot: false }), has);
-    const devices = await this.disks.devices(guest);
+    const spec = changesOf(from, resizedMachine(from, wishOfGuest(size, next)), has);
     refuseShrinking(devices, state, flavor);
     const old = storedDisks(devices, state.disks);
     await this.host.assertFits(
       flavor.memory,
-      grown(old, flavor).reduce((sum, { kib }) => sum + kib * 1024, 0) +
-        newEphemeral(old, flavor) * GIB +
-        flavor.swap * MIB,
+      plannedBytes(grown(old, flavor)) + newEphemeral(old, flavor) * GIB + flavor.swap * MIB,
     );
     return { size, wishes: next, spec, was: asBefore(has, spec) };
   }
@@ -306,19 +300,10 @@ export class Changing {
   }
 }
 
-/** Not one that may be done yet, or the next time. */
-const isFinal = (error: unknown): boolean => fromVim(error, 'rescuing the guest').code !== 'unavailable';
-
 const sized = ({ vcpus, memoryMib }: GuestState['size']): Config => ({ numCPUs: vcpus, memoryMB: memoryMib });
 
-/** What tells it from others, and how older releases wrote that. */
-const textsOf = ({ vcpus, memory, disk, ephemeral, swap, extraSpecs }: FlavorSnapshot): [string, string] => {
-  const size = [vcpus, memory, disk, ephemeral, swap];
-  return [JSON.stringify([...size, Object.entries(extraSpecs).sort()]), JSON.stringify(size)];
-};
-
 const isResized = ({ state: { phase, before } }: Guest, flavor: FlavorSnapshot): boolean =>
-  phase === 'resized' && before !== null && textsOf(flavor).includes(before.flavor);
+  phase === 'resized' && before !== null && isFlavorText(before.flavor, flavor);
 
 /** The disks that go on, as large as they become. Swap is made anew. */
 const grown = (disks: readonly StoredDisk[], flavor: FlavorSnapshot): DiskPlan[] =>
@@ -333,11 +318,7 @@ const grown = (disks: readonly StoredDisk[], flavor: FlavorSnapshot): DiskPlan[]
 const newEphemeral = (disks: readonly StoredDisk[], flavor: FlavorSnapshot): GiB =>
   disks.some(({ role }) => role === 'ephemeral') ? gib(0) : flavor.ephemeral;
 
-const refuseShrinking = (
-  devices: Parameters<typeof sizeAt>[0],
-  { disks }: GuestState,
-  flavor: FlavorSnapshot,
-): void => {
+const refuseShrinking = (devices: readonly Device[], { disks }: GuestState, flavor: FlavorSnapshot): void => {
   for (const [role, size] of [
     ['root', flavor.disk],
     ['ephemeral', flavor.ephemeral],

@@ -1,5 +1,6 @@
 import type { ServerId } from '@omnivisor/contracts';
 import type { DatastoreFiles } from '../transport/datastore.js';
+import type { ArgumentObject } from '../transport/soap.js';
 import type { Updates } from '../transport/updates.js';
 import { closeSerialPort } from './devices.js';
 import type { Guest, Guests } from './guests.js';
@@ -40,8 +41,7 @@ export class Consoles {
   async bound(alone: (id: ServerId, change: () => Promise<void>) => Promise<void>): Promise<void> {
     for (const guest of await this.guests.all()) {
       const { serverId: id } = guest.state;
-      if (this.waiting.has(id) || guest.vm.power !== 'running') continue;
-      if (!(await this.isFull(guest).catch(() => false))) continue;
+      if (this.waiting.has(id) || (await this.closing(guest).catch(() => [])).length === 0) continue;
       this.waiting.add(id);
       // One that cannot be closed has its turn the next time.
       void alone(id, () => this.close(guest))
@@ -54,11 +54,16 @@ export class Consoles {
     if (await this.isFull(guest)) await this.disks.discard([consoleFile(guest.vm.file)]);
   }
 
+  /** What closes the log of a guest that runs and has said too much; nothing when it is closed. */
+  private async closing(guest: Guest): Promise<ArgumentObject[]> {
+    if (guest.vm.power !== 'running' || !(await this.isFull(guest))) return [];
+    return closeSerialPort(await this.disks.devices(guest), consoleFile(guest.vm.file));
+  }
+
   /** Meanwhile it may have been started again, or have gone. */
   private async close(seen: Guest): Promise<void> {
     const guest = await this.guests.again(seen);
-    if (guest.vm.power !== 'running' || !(await this.isFull(guest))) return;
-    const deviceChange = closeSerialPort(await this.disks.devices(guest), consoleFile(guest.vm.file));
+    const deviceChange = await this.closing(guest);
     if (deviceChange.length > 0) await this.updates.run(guest.vm.ref, 'ReconfigVM_Task', { spec: { deviceChange } });
   }
 

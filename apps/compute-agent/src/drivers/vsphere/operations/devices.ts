@@ -237,7 +237,7 @@ export const removeNic = (devices: readonly Device[], mac: string): Change[] => 
   return device ? [remove(device)] : [];
 };
 
-const sameMac = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase();
+export const sameMac = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase();
 
 export const portsOf = (planned: readonly { readonly nic: GuestNic }[]): GuestState['nics'] =>
   planned.map(({ nic }) => ({ portId: nic.portId, mac: nic.mac }));

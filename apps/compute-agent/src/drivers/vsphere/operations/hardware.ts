@@ -50,6 +50,12 @@ export const wishOf = ({ flavor, image, directBoot }: GuestSpec): MachineWish =>
   directBoot: directBoot !== null,
 });
 
+/** Of a guest that is there. */
+export const wishOfGuest = (
+  size: Pick<MachineWish, 'vcpus' | 'memoryMib'>,
+  { properties, extraSpecs }: HardwareWishes,
+): MachineWish => ({ ...size, properties, extraSpecs, directBoot: false });
+
 const refuse = (what: string): never => {
   throw new HypervisorError('unsupported', `this host cannot serve ${what}`);
 };

@@ -17,6 +17,8 @@ import { refuseAborted } from './power.js';
 import { type Device, devicesOf, folderOf } from './records.js';
 
 const KIB_OF_GIB = 2 ** 20;
+/** Tasks that make a disk. */
+const DISK_TASK = /^VirtualDiskManager\.(copy|extend)VirtualDisk$/i;
 
 /** A local disk that is to be: what it is copied from, and how long it will be. */
 export interface DiskPlan {
@@ -25,6 +27,8 @@ export interface DiskPlan {
   readonly from: HeldDisk;
   readonly kib: number;
 }
+
+export const plannedBytes = (plans: readonly DiskPlan[]): number => plans.reduce((sum, { kib }) => sum + kib * 1024, 0);
 
 export interface Made {
   readonly guest: Guest;
@@ -111,7 +115,7 @@ export class LocalDisks {
       refuseAborted(signal);
       return { guest: named, disks, config };
     } catch (error) {
-      await this.updates.outlast(error, await this.session.manager('virtualDiskManager'));
+      await this.updates.outlast(error, (_, name) => DISK_TASK.test(name));
       await this.sweep(named).catch(() => undefined);
       throw error;
     }

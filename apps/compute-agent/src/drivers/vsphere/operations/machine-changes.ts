@@ -4,10 +4,12 @@ import type { Properties } from '../transport/properties.js';
 import { type Answer, type AnswerObject, isTrue } from '../transport/soap.js';
 import { type Config, controllerModel, isCardType, type Machine, type MachineWish, machineFor } from './hardware.js';
 
+/** What is read of a VM for its firmware alone. */
+export const FIRMWARE_PATHS: readonly string[] = ['config.firmware', 'config.bootOptions'];
 /** What is read of a VM for `configOf`. */
 export const CONFIG_PATHS: readonly string[] = [
-  ...['config.guestId', 'config.firmware', 'config.bootOptions', 'config.hardware'],
-  ...['config.cpuAllocation', 'config.memoryAllocation'],
+  ...FIRMWARE_PATHS,
+  ...['config.guestId', 'config.hardware', 'config.cpuAllocation', 'config.memoryAllocation'],
 ];
 
 /** What a VM has, as it would be told to have it. */

@@ -19,7 +19,7 @@ import { type GuestState, newState, STATE_KEY } from './guest-state.js';
 import { extraConfig, type Guest, type Guests } from './guests.js';
 import { cardOf, type Machine, machineFor, wishOf } from './hardware.js';
 import type { Host } from './host.js';
-import type { DiskPlan, LocalDisks } from './local-disks.js';
+import { type LocalDisks, plannedBytes } from './local-disks.js';
 import type { Networks, PlannedNic } from './networks.js';
 import type { Policies } from './policies.js';
 import { type Power, refuseAborted } from './power.js';
@@ -68,7 +68,7 @@ export class Making {
     let guest: Guest | null = null;
     try {
       const plans = await disks.plansFor(spec, signal);
-      await host.assertFits(spec.flavor.memory, bytesOf(plans));
+      await host.assertFits(spec.flavor.memory, plannedBytes(plans));
       refuseAborted(signal);
       guest = await this.create(spec, machine, profile);
       refuseAborted(signal);
@@ -93,7 +93,8 @@ export class Making {
       await power.start(guest.vm.ref);
       await this.settle(guest);
     } catch (error) {
-      await updates.outlast(error, guest?.vm.ref ?? guests.place.folder);
+      const changed = guest?.vm.ref ?? guests.place.folder;
+      await updates.outlast(error, (entity) => entity?.is(changed) ?? false);
       // Of a VM that was made, the answer may be lost.
       for (const each of guest ? [guest] : await guests.halfMade(spec.mark)) await this.remove(each);
       await this.forgetSources(spec);
@@ -249,8 +250,6 @@ export class Making {
     await this.settle(ready);
   }
 }
-
-const bytesOf = (plans: readonly DiskPlan[]): number => plans.reduce((sum, { kib }) => sum + kib * 1024, 0);
 
 const attachedFiles = (devices: readonly Device[]): ReadonlySet<string> =>
   new Set(

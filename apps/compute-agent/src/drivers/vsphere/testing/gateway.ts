@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { text } from 'node:stream/consumers';
 
 const SOAP = 'xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"';
 const answered = (method: string, content: string) =>
@@ -10,6 +11,10 @@ const STANDS_IN: Readonly<Record<string, string>> = {
   AcquireTicket: '<returnval><ticket>ticket-of-the-gateway</ticket><host>127.0.0.1</host><port>443</port></returnval>',
   SendNMI: '',
 };
+
+/** A simulated task names the manager that does it; a vCenter names managed entities only, which managers are none of. */
+const MANAGER_AS_ENTITY =
+  /<propSet><name>info\.entity<\/name><val [^>]*\btype="\w+Manager"[^>]*>[^<]*<\/val><\/propSet>/g;
 
 const isChange = ({ method: verb }: IncomingMessage, method: string | undefined): boolean =>
   method === undefined ? verb === 'PUT' : /_Task$|^ImportVApp$|^HttpNfcLeaseComplete$|^MarkAsTemplate$/.test(method);
@@ -122,8 +127,14 @@ export class Gateway {
       { host: this.target.hostname, port: this.target.port, method, path: url, headers },
       (answer) => {
         if (lose) return lose();
-        outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
-        answer.pipe(outgoing);
+        const { 'content-length': _, ...unsized } = answer.headers;
+        const tellsOfTasks = body.includes('info.entity');
+        outgoing.writeHead(answer.statusCode ?? 502, tellsOfTasks ? unsized : answer.headers);
+        if (!tellsOfTasks) return void answer.pipe(outgoing);
+        void text(answer).then(
+          (told) => outgoing.end(told.replace(MANAGER_AS_ENTITY, '')),
+          () => outgoing.destroy(),
+        );
       },
     );
     onward.on('error', () => outgoing.destroy());

@@ -15,6 +15,8 @@ export const LONG_TASK_LIMIT = 6 * 3_600_000;
 /** Milliseconds that a task whose answer was lost gets to end before its caller hears of that. */
 const LOST_LIMIT = 60_000;
 const TASK_PATHS = ['info.state', 'info.error', 'info.result', 'info.progress'];
+/** Native name of a task, e.g. `VirtualDiskManager.copyVirtualDisk`. */
+const NAME_PATH = 'info.descriptionId';
 
 /** What became of an object that is watched: its properties that changed, or null when it is gone. */
 export type Told = (ref: Ref, changed: Properties | null) => void;
@@ -91,28 +93,32 @@ export class Updates {
   }
 
   /**
-   * For whoever clears up what a call may have made. If only its answer was lost, its task goes on: waits until this object has
-   * none under way, but not for long.
+   * For whoever clears up what a call may have made. If only its answer was lost, its task goes on: waits until none is under
+   * way of those that are meant, but not for long.
    * @param error what the call failed with
+   * @param isMeant by what a task is done to, null when that is no managed entity: managers are none; and by its native name
    */
-  async outlast(error: unknown, self: Ref): Promise<void> {
+  async outlast(error: unknown, isMeant: (entity: Ref | null, name: string) => boolean): Promise<void> {
     if (!(error instanceof NoConnection)) return;
-    const isUnderWay = ({ properties }: Found) =>
-      ended(properties) === null && self.is(properties['info.entity'] as Ref);
-    try {
-      const manager = await this.session.manager('taskManager');
-      const recent = await this.read.listed(manager, 'recentTask', 'Task', ['info.entity', ...TASK_PATHS]);
-      await Promise.allSettled(recent.filter(isUnderWay).map(({ ref }) => this.follow(ref, LOST_LIMIT)));
-    } catch {
-      // The connection is lost as well: what is there is looked at when it is back.
-    }
+    // When the connection is lost as well, what is there is looked at when it is back.
+    const recent = await this.recent().catch(() => []);
+    const meant = recent.filter(({ properties }) => {
+      const entity = properties['info.entity'];
+      return ended(properties) === null && isMeant(entity instanceof Ref ? entity : null, nameOf(properties));
+    });
+    await Promise.allSettled(meant.map(({ ref }) => this.follow(ref, LOST_LIMIT)));
+  }
+
+  private async recent(): Promise<Found[]> {
+    const manager = await this.session.manager('taskManager');
+    return this.read.listed(manager, 'recentTask', 'Task', ['info.entity', NAME_PATH, ...TASK_PATHS]);
   }
 
   /** Cancels a task that still runs and is the one that is meant, by its native name, and waits for its end. */
   async cancel(task: Ref, isMeant: (name: string) => boolean): Promise<void> {
     try {
-      const info = await this.read.of(task, ['info.descriptionId', ...TASK_PATHS]);
-      if (ended(info) || !isMeant(String(info['info.descriptionId'] ?? ''))) return;
+      const info = await this.read.of(task, [NAME_PATH, ...TASK_PATHS]);
+      if (ended(info) || !isMeant(nameOf(info))) return;
       let refused: unknown;
       await this.session.call(task, 'CancelTask').catch((error: unknown) => {
         if (!(error instanceof VimFault) || isFault(error, 'ManagedObjectNotFound')) throw error;
@@ -128,8 +134,8 @@ export class Updates {
   /** Whether a task still runs and is one of those that are meant, by its native name. */
   async isUnderWay(task: Ref, isMeant: (name: string) => boolean): Promise<boolean> {
     try {
-      const info = await this.read.of(task, ['info.descriptionId', ...TASK_PATHS]);
-      return ended(info) === null && isMeant(String(info['info.descriptionId'] ?? ''));
+      const info = await this.read.of(task, [NAME_PATH, ...TASK_PATHS]);
+      return ended(info) === null && isMeant(nameOf(info));
     } catch (error) {
       // Tasks are forgotten some time after their end.
       if (isFault(error, 'ManagedObjectNotFound')) return false;
@@ -294,6 +300,8 @@ const taskGoesOn = (cancelling: unknown): HypervisorError => {
     cause: cancelling,
   });
 };
+
+const nameOf = (info: Properties): string => String(info[NAME_PATH] ?? '');
 
 /** Null while it goes on, else what gives its result or throws its fault. */
 const ended = (info: Properties): (() => Answer | undefined) | null => {

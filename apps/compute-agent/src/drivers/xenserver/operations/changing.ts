@@ -1,11 +1,13 @@
 import { type FlavorSnapshot, hardwareWishesOf } from '@omnivisor/contracts';
+import { flavorText, isFlavorText } from '../../common/flavor-text.js';
+import { orTakeBack } from '../../common/take-back.js';
 import { type GuestNic, type GuestSpec, HypervisorError } from '../../hypervisor-driver.js';
 import { fromXapi } from '../transport/xapi-error.js';
 import { refuseAborted } from './aborted.js';
 import type { Devices } from './devices.js';
-import { type GuestState, type LocalDisk, neededDisks } from './guest-state.js';
+import { type GuestState, type LocalDisk, neededDisks, wishesIn } from './guest-state.js';
 import type { Guest, Guests } from './guests.js';
-import { type Hardware, hardwareOf } from './hardware.js';
+import { type Frame, type Hardware, hardwareOf, ownHardware } from './hardware.js';
 import type { Host } from './host.js';
 import type { LocalDisks } from './local-disks.js';
 import type { Making } from './making.js';
@@ -15,9 +17,6 @@ import { configDriveFrom, diskFrom, ephemeralOf, type Storage, swapOf } from './
 const GIB = 2 ** 30;
 /** Of a guest that is not rescued. */
 const OWN = { phase: 'settled', rescue: null, rescueHardware: null } as const;
-
-/** Not one that may be done yet, or the next time. */
-const isFinal = (error: unknown): boolean => fromXapi(error, 'rescuing the guest').code !== 'unavailable';
 
 /**
  * Changes what guests are made of. New disks are made beside the old ones, the new state is written in one step, and only
@@ -50,10 +49,9 @@ export class Changing {
     if (state.cloudId !== mark.cloudId || state.attempt !== mark.attempt || state.build > mark.build)
       throw new HypervisorError('fault', 'another attempt or a newer build of the server is on this host');
     if (state.build === mark.build) return this.making.startIfWanted(guest);
-    if (state.phase !== 'settled')
-      throw new HypervisorError('fault', `a guest that is ${state.phase} cannot be rebuilt`);
+    this.refuseUnlessSettled(guest, 'rebuilt');
     refuseAborted(signal);
-    const hardware = hardwareOf(await this.making.machine(spec));
+    const hardware = hardwareOf(this.making.machine(spec, await this.making.frame()));
     const wishes = hardwareWishesOf(spec.image, spec.flavor);
     const plans = await this.disks.plansFor(spec, signal);
     const nics = await this.devices.plan(spec.nics);
@@ -66,19 +64,19 @@ export class Changing {
   }
 
   async rescue(guest: Guest, spec: GuestSpec, signal: AbortSignal): Promise<void> {
-    const { state, record } = guest;
+    const { state } = guest;
     if (state.phase === 'rescued') return this.orTakeBack(guest, () => this.making.startIfWanted(guest));
-    if (state.phase !== 'settled')
-      throw new HypervisorError('fault', `a guest that is ${state.phase} cannot be rescued`);
+    this.refuseUnlessSettled(guest, 'rescued');
     refuseAborted(signal);
-    await this.making.machine(spec);
-    const rescueHardware = await this.rescueHardware(guest, spec);
+    const frame = await this.making.frame();
+    this.making.machine(spec, frame);
+    const rescueHardware = this.rescueHardware(guest, spec, frame);
     const { root, config } = await this.rescuePlans(spec, signal);
     const nics = await this.devices.plan(spec.nics);
     const rescue = await this.disks.makeBeside(guest, [root, ...(config ? [config] : [])], signal);
     await this.power.cut(guest.ref);
     // What it is, for the time after.
-    const hardware = state.hardware ?? hardwareOf(record);
+    const hardware = ownHardware(guest);
     await this.orTakeBack(guest, async () => {
       const rescued = { ...state, phase: 'rescued', hardware, rescue, rescueHardware, start: 'rescue' } as const;
       const next = await this.become(guest, rescued);
@@ -88,15 +86,8 @@ export class Changing {
     });
   }
 
-  /** A rescue that fails leaves the guest as it was, and off. One whose end nobody knows goes on when it is asked for again. */
-  private async orTakeBack(guest: Guest, start: () => Promise<void>): Promise<void> {
-    try {
-      await start();
-    } catch (error) {
-      // The pool's answer to the call that failed is of more interest.
-      if (isFinal(error)) await this.takeBack(guest).catch(() => undefined);
-      throw error;
-    }
+  private orTakeBack(guest: Guest, start: () => Promise<void>): Promise<void> {
+    return orTakeBack(start, () => this.takeBack(guest), fromXapi);
   }
 
   private async takeBack(guest: Guest): Promise<void> {
@@ -106,10 +97,11 @@ export class Changing {
   }
 
   /** The rescue image has what it asks for; of the rest the guest stays what it is. */
-  private rescueHardware(guest: Guest, { image, flavor }: GuestSpec): Promise<Hardware> {
-    const { properties = {}, extraSpecs = {} } = guest.state.wishes ?? {};
+  private rescueHardware(guest: Guest, { image, flavor }: GuestSpec, frame: Frame): Hardware {
+    const { properties, extraSpecs } = wishesIn(guest.state);
     const said = hardwareWishesOf(image, flavor).properties;
-    return this.making.reshaped(guest, { properties: { ...properties, ...said }, extraSpecs }, guest.state.size.vcpus);
+    const wishes = { properties: { ...properties, ...said }, extraSpecs };
+    return this.making.reshaped(guest, wishes, guest.state.size.vcpus, frame);
   }
 
   private async rescuePlans({ disks, configDrive }: GuestSpec, signal: AbortSignal) {
@@ -127,17 +119,24 @@ export class Changing {
     await this.making.startIfWanted(next);
   }
 
-  /** @throws HypervisorError for a flavor that the guest cannot get */
+  /** @throws HypervisorError as `resize` does; nothing is changed */
   async checkResize(guest: Guest, flavor: FlavorSnapshot): Promise<void> {
-    if (guest.state.phase === 'settled') await this.resized(guest, flavor);
+    if (isResized(guest, flavor)) return;
+    this.refuseUnlessSettled(guest, 'resized');
+    await this.resized(guest, flavor);
+  }
+
+  private refuseUnlessSettled({ state }: Guest, what: string): void {
+    if (state.phase !== 'settled')
+      throw new HypervisorError('fault', `a guest that is ${state.phase} cannot be ${what}`);
   }
 
   /** What it is and what it becomes. @throws HypervisorError for a flavor that it cannot get */
   private async resized(guest: Guest, flavor: FlavorSnapshot) {
-    const { state, record } = guest;
-    const wishes = { properties: state.wishes?.properties ?? {}, extraSpecs: flavor.extraSpecs };
-    const now = state.hardware ?? hardwareOf(record);
-    const hardware = await this.making.reshaped(guest, wishes, flavor.vcpus);
+    const { state } = guest;
+    const wishes = { ...wishesIn(state), extraSpecs: flavor.extraSpecs };
+    const now = ownHardware(guest);
+    const hardware = this.making.reshaped(guest, wishes, flavor.vcpus, await this.making.frame());
     // What is on its disk would not boot.
     if (hardware.firmware !== now.firmware)
       throw new HypervisorError('unsupported', `a resize does not change the firmware of a guest (${now.firmware})`);
@@ -148,11 +147,9 @@ export class Changing {
 
   async resize(guest: Guest, flavor: FlavorSnapshot, signal: AbortSignal): Promise<void> {
     const { state, record } = guest;
-    const { vcpus, memory, disk, ephemeral, swap, extraSpecs } = flavor;
-    const wanted = JSON.stringify([vcpus, memory, disk, ephemeral, swap, Object.entries(extraSpecs).sort()]);
-    if (state.phase === 'resized' && state.before?.flavor === wanted) return this.arrangeIfOff(guest);
-    if (state.phase !== 'settled')
-      throw new HypervisorError('fault', `a guest that is ${state.phase} cannot be resized`);
+    const { vcpus, memory: memoryMib } = flavor;
+    if (isResized(guest, flavor)) return this.arrangeIfOff(guest);
+    this.refuseUnlessSettled(guest, 'resized');
     if (record.power_state !== 'Halted') throw new HypervisorError('fault', 'only a guest that is off can be resized');
     refuseAborted(signal);
     const { now, hardware, wishes } = await this.resized(guest, flavor);
@@ -160,8 +157,8 @@ export class Changing {
     await this.become(guest, {
       ...state,
       phase: 'resized',
-      ...{ disks, hardware, wishes, size: { vcpus, memoryMib: memory } },
-      before: { size: state.size, disks: state.disks, flavor: wanted, hardware: now, wishes: state.wishes },
+      ...{ disks, hardware, wishes, size: { vcpus, memoryMib } },
+      before: { size: state.size, disks: state.disks, flavor: flavorText(flavor), hardware: now, wishes: state.wishes },
     });
   }
 
@@ -231,3 +228,6 @@ export class Changing {
     await this.disks.remove(guest, neededDisks(guest.state));
   }
 }
+
+const isResized = ({ state: { phase, before } }: Guest, flavor: FlavorSnapshot): boolean =>
+  phase === 'resized' && before !== null && isFlavorText(before.flavor, flavor);

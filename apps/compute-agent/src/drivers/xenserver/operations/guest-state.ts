@@ -137,6 +137,9 @@ export const neededDisks = ({ disks, rescue, before, invited }: GuestState): Set
     ),
   );
 
+/** None where nobody knows. */
+export const wishesIn = ({ wishes }: GuestState): HardwareWishes => wishes ?? { properties: {}, extraSpecs: {} };
+
 export const stageOf = ({ phase }: GuestState): GuestStage =>
   phase === 'building' || phase === 'rescued' || phase === 'resized' ? phase : 'settled';
 

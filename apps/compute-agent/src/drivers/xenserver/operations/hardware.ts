@@ -33,6 +33,12 @@ export interface Template {
   readonly recommendations: string;
 }
 
+/** What every machine of the pool is made by. */
+export interface Frame {
+  readonly capabilities: Capabilities;
+  readonly template: Template;
+}
+
 /** Fields of a VM that `Hardware` is. */
 export interface Shaped {
   readonly domain_type: string;
@@ -166,6 +172,12 @@ export const hardwareOf = ({ domain_type, HVM_boot_params, platform }: Shaped): 
   firmware: HVM_boot_params.firmware ?? 'bios',
   platform: Object.fromEntries(Object.entries(platform).filter(([key]) => FOLLOWED.includes(key))),
 });
+
+/** What a guest is while it is not rescued: as its wishes made it, or else as its VM is. */
+export const ownHardware = (guest: {
+  readonly state: { readonly hardware: Hardware | null };
+  readonly record: Shaped;
+}): Hardware => guest.state.hardware ?? hardwareOf(guest.record);
 
 /**
  * What a VM becomes when other things are wished for: what the wishes do not change stays as it is.

@@ -36,6 +36,15 @@ export const versionNumber = (version: string): number => {
   return major * 1_000_000 + minor * 1_000 + patch;
 };
 
+const plugged = async (xapi: XapiSession, hosts: readonly Ref[]): Promise<PbdRecord[]> => {
+  const pbds = await xapi.call<Record<Ref, PbdRecord>>('PBD.get_all_records');
+  return Object.values(pbds).filter((pbd) => hosts.includes(pbd.host) && pbd.currently_attached);
+};
+
+/** Repositories that any of these members has now. */
+export const pluggedInto = async (xapi: XapiSession, hosts: readonly Ref[]): Promise<ReadonlySet<Ref>> =>
+  new Set((await plugged(xapi, hosts)).map(({ SR }) => SR));
+
 /** The pool, or its member, as a host. */
 export class Host {
   private found: Promise<Place> | null = null;
@@ -136,7 +145,7 @@ export class Host {
     for (const ref of hosts) {
       const host = members.get(ref);
       if (!host) throw new HypervisorError('fault', 'the member is not in the pool any more');
-      if (!member && !(host.enabled && (await this.lives(host)))) continue;
+      if (!member && !(await this.takesGuests(host))) continue;
       vcpus += Number(host.cpu_info.cpu_count ?? host.host_CPUs.length);
       const total = wholeNumber(await this.xapi.call('host_metrics.get_memory_total', host.metrics));
       const own = wholeNumber(await this.xapi.call('VM.get_memory_static_max', host.control_domain));
@@ -160,13 +169,12 @@ export class Host {
   async roomFor(memory: MiB, repository: Ref): Promise<Ref> {
     await this.check();
     const { hosts, members } = await this.refresh();
-    const pbds = Object.values(await this.xapi.call<Record<Ref, PbdRecord>>('PBD.get_all_records'));
-    const sees = (ref: Ref) =>
-      pbds.some(({ host, SR, currently_attached: on }) => host === ref && SR === repository && on);
+    const pbds = await plugged(this.xapi, hosts);
+    const sees = (ref: Ref) => pbds.some(({ host, SR }) => host === ref && SR === repository);
     let most: { readonly ref: Ref; readonly free: number } | null = null;
     for (const ref of hosts) {
       const host = members.get(ref);
-      if (!host?.enabled || !sees(ref) || !(await this.lives(host))) continue;
+      if (!host || !sees(ref) || !(await this.takesGuests(host))) continue;
       const free = wholeNumber(await this.xapi.call('host.compute_free_memory', ref));
       if (!most || free > most.free) most = { ref, free };
     }
@@ -174,6 +182,11 @@ export class Host {
     if (most.free < memory * MIB)
       throw new HypervisorError('noResources', `no member has ${memory} MiB of memory left`);
     return most.ref;
+  }
+
+  /** As its record says. */
+  private async takesGuests(host: HostRecord): Promise<boolean> {
+    return host.enabled && this.lives(host);
   }
 
   private async lives({ metrics }: HostRecord): Promise<boolean> {

@@ -4,9 +4,18 @@ import { xapiCode } from '../transport/xapi-error.js';
 import type { XapiSession } from '../transport/xapi-session.js';
 import { refuseAborted } from './aborted.js';
 import type { Devices } from './devices.js';
-import { type GuestState, type LocalDisk, newState, STATE_KEY } from './guest-state.js';
+import { type GuestState, type LocalDisk, newState, STATE_KEY, wishesIn } from './guest-state.js';
 import type { Guest, Guests } from './guests.js';
-import { type Hardware, hardwareOf, type Machine, machineFor, reshaped, wishOf } from './hardware.js';
+import {
+  type Frame,
+  type Hardware,
+  hardwareOf,
+  type Machine,
+  machineFor,
+  ownHardware,
+  reshaped,
+  wishOf,
+} from './hardware.js';
 import type { Host } from './host.js';
 import type { LocalDisks } from './local-disks.js';
 import type { Place } from './place.js';
@@ -37,7 +46,7 @@ export class Making {
     refuseAborted(signal);
     // What can be refused is, before anything is made.
     const nics = await devices.plan(spec.nics);
-    const machine = await this.machine(spec);
+    const machine = this.machine(spec, await this.frame());
     const plans = await disks.plansFor(spec, signal);
     refuseAborted(signal);
     await disks.removeStrays(spec.mark.serverId);
@@ -104,19 +113,22 @@ export class Making {
     await this.startIfWanted(guest);
   }
 
-  /** @throws HypervisorError `unsupported` for what no guest of the pool is granted */
-  async machine(spec: GuestSpec): Promise<Machine> {
+  async frame(): Promise<Frame> {
     const { host } = this.parts;
-    return machineFor(wishOf(spec), await host.capabilities(), await host.template());
+    return { capabilities: await host.capabilities(), template: await host.template() };
+  }
+
+  /** @throws HypervisorError `unsupported` for what no guest of the pool is granted */
+  machine(spec: GuestSpec, { capabilities, template }: Frame): Machine {
+    return machineFor(wishOf(spec), capabilities, template);
   }
 
   /**
    * What a guest becomes when other things are wished for. Those of an adopted guest are not known: it keeps what it has.
    * @throws HypervisorError `unsupported` for what no guest of the pool is granted
    */
-  async reshaped({ state, record }: Guest, to: HardwareWishes, vcpus: number): Promise<Hardware> {
-    const { host } = this.parts;
-    const [capabilities, template] = [await host.capabilities(), await host.template()];
+  reshaped(guest: Guest, to: HardwareWishes, vcpus: number, { capabilities, template }: Frame): Hardware {
+    const { state } = guest;
     const by = (wishes: HardwareWishes, count: number) => {
       const wish = {
         ...wishes,
@@ -128,8 +140,7 @@ export class Making {
       };
       return hardwareOf(machineFor(wish, capabilities, template));
     };
-    const from = state.wishes ?? { properties: {}, extraSpecs: {} };
-    return reshaped(state.hardware ?? hardwareOf(record), by(from, state.size.vcpus), by(to, vcpus), vcpus);
+    return reshaped(ownHardware(guest), by(wishesIn(state), state.size.vcpus), by(to, vcpus), vcpus);
   }
 
   private async create(spec: GuestSpec, machine: Machine): Promise<Guest> {

@@ -9,14 +9,14 @@ import { refuseAborted } from './aborted.js';
 import type { Devices } from './devices.js';
 import { type GuestState, type LocalDisk, newState } from './guest-state.js';
 import type { Guest, Guests } from './guests.js';
-import type { Host } from './host.js';
+import { type Host, pluggedInto } from './host.js';
 import type { LocalDisks } from './local-disks.js';
 import type { Making } from './making.js';
 import { Offer, type Ticket } from './migration-ticket.js';
 import type { Place } from './place.js';
 import type { Power } from './power.js';
 import type { Ref, SrRecord } from './records.js';
-import { pluggedInto, type Sending } from './sending.js';
+import type { Sending } from './sending.js';
 import { makeShell, openDestination } from './shell.js';
 import { configDriveFrom, type Storage } from './storage.js';
 

@@ -13,6 +13,7 @@ const DID_NOT_FOLLOW = new Set([
   ...['VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT', 'VM_SHUTDOWN_TIMEOUT', 'TASK_CANCELLED', 'VM_BAD_POWER_STATE'],
   ...['VM_LACKS_FEATURE', 'VM_MISSING_PV_DRIVERS', 'VM_OLD_PV_DRIVERS'],
 ]);
+/** Milliseconds before such a guest is asked again. */
 const ASK_AGAIN = 1_000;
 /** The member takes no guests. */
 const IN_MAINTENANCE = new Set(['HOST_DISABLED', 'HOST_DISABLED_UNTIL_REBOOT', 'HOST_DISABLED_INDEFINITELY']);

@@ -4,8 +4,9 @@ import { LONG_TASK_LIMIT, type XapiSession } from '../transport/xapi-session.js'
 import type { Devices } from './devices.js';
 import { DISK_KEY, PORT_KEY } from './guest-state.js';
 import type { Guest, Guests } from './guests.js';
+import { pluggedInto } from './host.js';
 import { Ticket } from './migration-ticket.js';
-import { NULL_REF, type PbdRecord, type Ref } from './records.js';
+import { NULL_REF, type Ref } from './records.js';
 import { makeShell, openDestination } from './shell.js';
 
 /** Where the disks of a guest go. */
@@ -17,13 +18,6 @@ export interface DiskPlan {
   /** A CD is no disk to XAPI: one that cannot stay where it is, is ejected. */
   readonly losesConfig: boolean;
 }
-
-/** Repositories that any of these members has now. */
-export const pluggedInto = async (xapi: XapiSession, hosts: readonly Ref[]): Promise<ReadonlySet<Ref>> => {
-  const pbds = await xapi.call<Record<Ref, PbdRecord>>('PBD.get_all_records');
-  const plugged = Object.values(pbds).filter((pbd) => hosts.includes(pbd.host) && pbd.currently_attached);
-  return new Set(plugged.map(({ SR }) => SR));
-};
 
 /** The source's side of a live migration. */
 export class Sending {
