@@ -19,6 +19,7 @@ import { NetworkProxyController } from './network/network-proxy.controller.js';
 import { SecurityGroupProxyController } from './network/security-group-proxy.controller.js';
 import { QuotaSetsController } from './quota/quota-sets.controller.js';
 import { SchedulingController } from './scheduling/scheduling.controller.js';
+import { HostOfImage } from './server/actions/host-of-image.js';
 import { ServerActionsController } from './server/actions/server-actions.controller.js';
 import { ServerPasswordChanger } from './server/actions/server-password-changer.js';
 import { ServerRebuilder } from './server/actions/server-rebuilder.js';
@@ -79,6 +80,7 @@ export const computeProviders = [
   HostUptimes,
   ServerCreation,
   ServerPasswordChanger,
+  HostOfImage,
   ServerRebuilder,
   ServerRescuer,
   ServerResizer,

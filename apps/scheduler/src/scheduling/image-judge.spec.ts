@@ -19,9 +19,14 @@ afterEach(async () => {
   expect(sim.errors).toEqual([]);
 });
 
-const judge = async (image: Partial<ReserveRequest['image']>, flavor: Partial<ReserveRequest['flavor']> = {}) => {
+const judge = async (
+  image: Partial<ReserveRequest['image']>,
+  flavor: Partial<ReserveRequest['flavor']> = {},
+  use: 'rebuild' | 'rescue' = 'rebuild',
+) => {
   const asked = { flavor: { ...request.flavor, ...flavor }, image: { ...request.image, ...image } };
-  return (await sim.bus.request(judgeImage, { serverId, hostId, position: await sim.store.head(), ...asked })).refusal;
+  return (await sim.bus.request(judgeImage, { serverId, hostId, position: await sim.store.head(), use, ...asked }))
+    .refusal;
 };
 const claimed = (change: Partial<ReserveRequest> = {}) => sim.schedulers[0]!.reserve.reserve({ ...request, ...change });
 const refused = (why: string) => `No valid host was found. That of the server fails ${why}.`;
@@ -66,5 +71,6 @@ describe('the host of a server that gets another image', () => {
     await claimed({ flavor, image: { ...request.image, minDisk: 5 as never } });
     expect(await judge({ minDisk: 5 as never }, flavor)).toBeNull();
     expect(await judge({ minDisk: 6 as never }, flavor)).toBe(refused('DISK_GB (wanted 6, has 5)'));
+    expect(await judge({ minDisk: 6 as never }, flavor, 'rescue')).toBeNull();
   });
 });

@@ -9,7 +9,7 @@ import type { Claim } from './provider/provider.js';
 import { guestWants } from './wanted.js';
 
 /**
- * Says whether a server that changes its image can stay where it is. Its host may be disabled or full: the server is there
+ * Says whether a server can start from another image where it is. Its host may be disabled or full: the server is there
  * already, with its claim.
  */
 export class ImageJudge implements ActivePart {
@@ -33,7 +33,9 @@ export class ImageJudge implements ActivePart {
     if (!provider) throw conflict('The host of the server is not known any more.');
     const wants = guestWants(question);
     const claims = [...provider.claims.values()].filter(({ serverId }) => serverId === question.serverId);
-    const no = firstRefusal(guestFilters, wants, host.hostClass) ?? diskShortage(wants, claims);
+    const no =
+      firstRefusal(guestFilters, wants, host.hostClass) ??
+      (question.use === 'rebuild' ? diskShortage(wants, claims) : null);
     if (!no) return { refusal: null };
     const { constraint, wanted, had } = no;
     const reason = `That of the server fails ${constraint} (wanted ${wanted}, has ${had}).`;

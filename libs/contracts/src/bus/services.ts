@@ -75,7 +75,7 @@ export const reserve = endpoint(
 export type ReserveRequest = z.infer<typeof reserve.request>;
 export type ReserveReply = z.infer<typeof reserve.reply>;
 
-/** Asks whether the host that a server is on can serve it with another image. Nothing is claimed. */
+/** Asks whether the host that a server is on can start it from another image. Nothing is claimed. */
 export const judgeImage = endpoint(
   'scheduler.judge-image',
   z.object({
@@ -83,6 +83,8 @@ export const judgeImage = endpoint(
     hostId: HostId,
     flavor: FlavorSnapshot,
     image: ImageSnapshot,
+    /** Rebuilt, its disk is the one that the server has claimed; rescued, another one beside it. */
+    use: z.enum(['rebuild', 'rescue']).default('rebuild'),
     /** The scheduler judges by the log up to there, or later. */
     position: z.number().int(),
   }),

@@ -116,6 +116,7 @@ export const adopt = async (
       wishes: null,
       rescueWishes: null,
       rescueConfigDrive: null,
+      ejected: null,
       before: null,
       rebuilding: null,
     };

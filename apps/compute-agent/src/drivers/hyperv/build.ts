@@ -108,6 +108,7 @@ export const build = async (
     wishes: hardwareWishesOf(spec.image, spec.flavor),
     rescueWishes: null,
     rescueConfigDrive: null,
+    ejected: null,
     before: null,
     rebuilding: null,
   };

@@ -10,7 +10,7 @@ import {
 import type { Guest } from './guests.js';
 import type { Mark } from './mark.js';
 import type { ReadyNode } from './node.js';
-import { SLOTS, type Slot } from './operations/disks.js';
+import { type Drive, SLOTS, type Slot } from './operations/disks.js';
 
 interface Placed {
   readonly path: string;
@@ -18,23 +18,27 @@ interface Placed {
   readonly slot: Slot | null;
 }
 
-/** Which disk has to be where. */
-const wanted = (generation: 1 | 2, mark: Mark): Placed[] => {
+/**
+ * Which disk has to be where.
+ * @param isTaken by a drive that is none of ours: then the disk goes anywhere else
+ */
+const wanted = (generation: 1 | 2, mark: Mark, isTaken: (slot: Slot) => boolean): Placed[] => {
   const slots = SLOTS[generation];
+  const ifFree = (slot: Slot) => (isTaken(slot) ? null : slot);
   const boot = mark.slot ?? slots.boot;
   return [
     ...(mark.rescue
       ? [
           { path: mark.rescue, slot: boot },
-          { path: mark.root, slot: slots.second },
+          { path: mark.root, slot: ifFree(slots.second) },
         ]
       : [{ path: mark.root, slot: boot }]),
-    ...(mark.ephemeral ? [{ path: mark.ephemeral, slot: slots.ephemeral }] : []),
+    ...(mark.ephemeral ? [{ path: mark.ephemeral, slot: ifFree(slots.ephemeral) }] : []),
     ...Object.values(mark.disks).map((path) => ({ path, slot: null })),
   ];
 };
 
-const isIn = (drive: BasedDrive, slot: Slot | null) =>
+const isIn = (drive: Drive, slot: Slot | null) =>
   drive.ControllerType === slot?.type &&
   drive.ControllerNumber === slot.number &&
   drive.ControllerLocation === slot.location;
@@ -47,8 +51,10 @@ const isIn = (drive: BasedDrive, slot: Slot | null) =>
  */
 export const arrangeDisks = async (guest: Guest, mark: Mark): Promise<void> => {
   const { on, vm } = guest;
-  const places = wanted(vm.Generation, mark);
   const boot = mark.slot ?? SLOTS[vm.Generation].boot;
+  let drives = await basedDrives(guest, mark);
+  const strange = [...drives.filter(({ base }) => base === null), ...(await on.disks.dvdDrives(vm.Id))];
+  const places = wanted(vm.Generation, mark, (slot) => strange.some((drive) => isIn(drive, slot)));
   // An earlier release put volumes where a rescue has the root.
   const isAt = (drive: BasedDrive, { path, slot }: Placed) =>
     same(drive.base, path) && (slot ? isIn(drive, slot) : !places.some((place) => isIn(drive, place.slot)));
@@ -56,7 +62,6 @@ export const arrangeDisks = async (guest: Guest, mark: Mark): Promise<void> => {
     mark.rebuilding !== null && isIn(drive, boot) && VIRTUAL_DISK.test(drive.Path ?? '');
   const isMisplaced = (drive: BasedDrive) =>
     (drive.base !== null || isReplaced(drive)) && !places.some((place) => isAt(drive, place));
-  let drives = await basedDrives(guest, mark);
   if (drives.some(isLayered)) await removeExportCheckpoint(on, vm.Id);
   if (drives.some((drive) => isLayered(drive) && isMisplaced(drive))) drives = await settledDrives(guest, mark);
   const misplaced = drives.filter(isMisplaced);

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { ms, type ServerId } from '@omnivisor/contracts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { recordDisks } from '../../../../../tools/doubles/hyperv/disks/record-disks.mjs';
@@ -64,10 +64,12 @@ describe('a guest that is resized', () => {
 
 describe('a guest that was adopted', () => {
   const data = 'C:\\Theirs\\data.vhdx';
+  const iso = 'C:\\Theirs\\setup.iso';
   const rebuilt = (by = driver) =>
     by.rebuilding.rebuild({ ...spec, nics: [], mark: { ...spec.mark, build: 1 } }, never);
   beforeEach(async () => {
     for (const path of [THEIRS, data]) record(path);
+    writeFileSync(host.local(iso), '');
     const made = { Name: 'theirs', Generation: 2, MemoryStartupBytes: 64 << 20, Path: 'C:\\Theirs', root: '' };
     const vm = { ...newMachine(made), drives: [newDrive(THEIRS, 0), newDrive(data, 1)] };
     host.vms.set(vm.Id, vm);
@@ -97,6 +99,32 @@ describe('a guest that was adopted', () => {
       isNew();
     },
   );
+
+  it.each(['HardDiskDrive', 'DvdDrive'])('is rescued, though its own %s is where its root would go', async (kind) => {
+    const machine = machineOf(host, spec.id);
+    const [root, second] = machine.drives as [Drive, Drive];
+    machine.drives = [root, { ...second, kind }, { ...newDrive(iso, 63), kind: 'DvdDrive' }];
+    const configDrive = new Map([['openstack/latest/meta_data.json', Buffer.from('{}')]]);
+    const inserted = () => drives().find(({ location }) => location === 63)?.path;
+    await driver.rescuing.rescue({ ...spec, nics: [], configDrive }, never);
+    expect(diskAt(0)).toMatch(/\\rescue-[0-9a-f]+\.vhdx$/);
+    expect(diskAt(3)).toBe(THEIRS);
+    expect(inserted()).toContain(spec.id);
+    await driver.reboot(spec.id, 'hard', []);
+    expect(diskAt(3)).toBe(THEIRS);
+    await driver.rescuing.unrescue(spec.id, []);
+    expect([0, 3].map(diskAt)).toEqual([THEIRS, undefined]);
+    expect(drives().find(({ location }) => location === 1)).toMatchObject({ kind, path: data });
+    expect(inserted()).toBe(iso);
+    expect(machineOf(host, spec.id).State).toBe('Running');
+  });
+
+  it('keeps what its operator has put in its DVD drive when it is rescued with nothing in it', async () => {
+    machineOf(host, spec.id).drives.push({ ...newDrive(iso, 63), kind: 'DvdDrive' });
+    await driver.rescuing.rescue({ ...spec, nics: [], configDrive: null }, never);
+    await driver.rescuing.unrescue(spec.id, []);
+    expect(drives().find(({ location }) => location === 63)?.path).toBe(iso);
+  });
 
   it('is not rebuilt under a checkpoint that somebody has taken meanwhile', async () => {
     await cutOffAt(/^Remove-VMHardDiskDrive$/, rebuilt);

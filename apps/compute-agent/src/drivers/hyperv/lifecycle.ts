@@ -111,6 +111,7 @@ export const rescue = async (
   const rescued: Mark = {
     ...{ ...mark, stage: 'rescued', images },
     ...{ rescue: made.path, rescueWishes, rescueConfigDrive: configDrive },
+    ejected: mark.configDrive ? null : await on.disks.inserted(vm.Id, vm.Generation),
   };
   try {
     await cutPower(guest);
@@ -123,7 +124,7 @@ export const rescue = async (
     await changeSecureBoot(guest, rescueWishes, mark.wishes);
     await guests.write(guest, mark);
     await arrangeDisks(guest, mark);
-    await on.disks.insert(vm.Id, vm.Generation, mark.configDrive);
+    await insertOwn({ ...guest, mark: rescued });
     await sweep(on, mark);
     throw error;
   }
@@ -134,6 +135,14 @@ const equipRescue = async (guest: Guest): Promise<void> => {
   const { on, vm, mark } = guest;
   await changeSecureBoot(guest, mark.wishes, mark.rescueWishes);
   if (mark.rescueConfigDrive) await on.disks.insert(vm.Id, vm.Generation, mark.rescueConfigDrive);
+};
+
+/** Of a guest that is rescued no more: what was in the drive. What somebody has put in meanwhile stays, if nothing of ours was. */
+const insertOwn = async ({ on, vm, mark }: Guest): Promise<void> => {
+  const iso = mark.configDrive ?? mark.ejected;
+  const there = await on.disks.inserted(vm.Id, vm.Generation);
+  const isOurs = there?.toLowerCase().startsWith(`${on.paths.guest(mark.serverId).toLowerCase()}\\`);
+  if (mark.configDrive || isOurs) await on.disks.insert(vm.Id, vm.Generation, iso);
 };
 
 /** What it will start from, beside what it runs on. */
@@ -154,17 +163,17 @@ const rescueDisks = async (guest: Guest, spec: GuestSpec, signal: AbortSignal) =
 };
 
 export const unrescue = async (guests: Guests, guest: Guest, plug: () => Promise<void>): Promise<void> => {
-  const { on, vm, mark } = guest;
+  const { on, mark } = guest;
   if (mark.stage !== 'rescued') return;
   await settledDrives(guest);
   await cutPower(guest);
   const own: Mark = {
     ...{ ...mark, stage: 'settled', images: mark.images.slice(0, -1) },
-    ...{ rescue: null, rescueWishes: null, rescueConfigDrive: null },
+    ...{ rescue: null, rescueWishes: null, rescueConfigDrive: null, ejected: null },
   };
   await changeSecureBoot(guest, mark.rescueWishes, mark.wishes);
   await arrangeDisks(guest, own);
-  await on.disks.insert(vm.Id, vm.Generation, own.configDrive);
+  await insertOwn(guest);
   await plug();
   // It is rescued until its own system runs: cut off before that, it is started when this is asked for again.
   await start({ ...guest, mark: own });

@@ -22,6 +22,7 @@ const mark: Mark = {
   wishes: { properties: { os_type: 'windows' }, extraSpecs: { 'os:secure_boot': 'required' } },
   rescueWishes: null,
   rescueConfigDrive: null,
+  ejected: null,
   before: null,
   rebuilding: null,
 };

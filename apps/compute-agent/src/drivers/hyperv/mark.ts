@@ -45,6 +45,8 @@ export const Mark = z.object({
   rescueWishes: Wishes,
   /** What is in its DVD drive while it is rescued; null: what was there, or an older release has put in. */
   rescueConfigDrive: z.string().nullable().default(null),
+  /** What of somebody else that took the place of; null for nothing. */
+  ejected: z.string().nullable().default(null),
   /** What it was before a resize that is not settled. */
   before: z.object({ size: Size, root: z.string(), wishes: Wishes }).nullable(),
   /** The build whose disks are in place, though it is not whole yet. */

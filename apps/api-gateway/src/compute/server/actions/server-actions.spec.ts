@@ -121,7 +121,7 @@ describe.each(versions)('rebuilding at %s', (version) => {
   });
 });
 
-describe('rebuilding with another image', () => {
+describe('another image', () => {
   const other = 'c9a2e9b4-8a3c-4f8e-8a35-2f8c0f0c0b77';
   const readiness = { qemu: { verdict: 'cannot', reason: 'Its kernel is paravirtual.' } } as const;
   const judged: { image: object; hostId: string }[] = [];
@@ -136,13 +136,26 @@ describe('rebuilding with another image', () => {
   });
   const rebuild = (id: string, imageRef: string) => act(id, { rebuild: { imageRef } });
 
-  it('is refused with what its host lacks for it', async () => {
+  it('is not one to rebuild with, for what its host lacks for it', async () => {
     const id = await create();
     refusal = 'No valid host was found. That of the server fails hypervisor type (wanted xen, has QEMU).';
     expect(await rebuild(id, other)).toMatchObject({ status: 400, body: { badRequest: { message: refusal } } });
-    expect(judged).toMatchObject([{ serverId: id, hostId: HOST, image: { id: other, readiness } }]);
+    expect(judged).toMatchObject([{ serverId: id, hostId: HOST, image: { id: other, readiness }, use: 'rebuild' }]);
     expect((await actionsOf(id)).map((a) => a.action)).toEqual(['create']);
     expect(await rebuild(id, IMAGE)).toMatchObject({ status: 202 });
+    expect(judged).toHaveLength(1);
+  });
+
+  it('is not one to rescue with, either', async () => {
+    const id = await create();
+    judged.length = 0;
+    refusal = 'No valid host was found. That of the server fails hypervisor type (wanted xen, has QEMU).';
+    const rescue = (ref: string) => act(id, { rescue: { rescue_image_ref: ref } });
+    expect(await rescue(other)).toMatchObject({ status: 400, body: { badRequest: { message: refusal } } });
+    const asked = { hostId: HOST, image: { id: other, readiness }, flavor: { extraSpecs: {} }, use: 'rescue' };
+    expect(judged).toMatchObject([{ serverId: id, ...asked }]);
+    expect((await actionsOf(id)).map((a) => a.action)).toEqual(['create']);
+    expect(await rescue(IMAGE)).toMatchObject({ status: 200 });
     expect(judged).toHaveLength(1);
   });
 

@@ -1,15 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import {
-  type CpuPolicy,
-  cpuPolicyOf,
-  DomainError,
-  type ImageSnapshot,
-  inspectImage,
-  invalid,
-  judgeImage,
-  type ServerId,
-  unsupported,
-} from '@omnivisor/contracts';
+import { type CpuPolicy, cpuPolicyOf, DomainError, invalid, type ServerId, unsupported } from '@omnivisor/contracts';
 import { type Call, Reply } from '@omnivisor/openstack';
 import { z } from 'zod';
 import { GatewayCore } from '../../../core/gateway-core.js';
@@ -23,11 +13,11 @@ import { limitOf, quotaAggregate } from '../../quota/quota.js';
 import { checkInjectedFiles, type InjectedFiles, sealedFiles } from '../create/injected-files.js';
 import { imageFor, keypairOf } from '../create/server-makings.js';
 import { newPassword } from '../create/server-password.js';
-import { ImageLooks } from '../lifecycle/image-looks.js';
 import { serverAggregate } from '../lifecycle/server-lifecycle.js';
 import type { ServerRow } from '../view/server.projection.js';
 import { serverRebuildView } from '../view/server.view.js';
 import { ServerPresenter } from '../view/server-presenter.js';
+import { HostOfImage } from './host-of-image.js';
 import { guardRebuild, type RebuildCommand } from './server-rebuild.js';
 
 const always = (schema: z.ZodType): FieldHistory => [['2.1', schema]];
@@ -74,16 +64,13 @@ interface Wanted {
 /** Takes the wish to make a server's disks anew: checks what can be known now, and writes it to the log. */
 @Injectable()
 export class ServerRebuilder {
-  private readonly looks: ImageLooks;
-
   constructor(
     private readonly core: GatewayCore,
     private readonly secrets: ComputeSecrets,
     private readonly settings: ComputeSettings,
     private readonly presenter: ServerPresenter,
-  ) {
-    this.looks = new ImageLooks(async (imageId) => (await core.bus.request(inspectImage, { imageId })).readiness);
-  }
+    private readonly host: HostOfImage,
+  ) {}
 
   async rebuild(call: Call, row: ServerRow, wanted: Wanted): Promise<Reply> {
     guardRebuild(row, row.id, call.isAdmin);
@@ -96,7 +83,7 @@ export class ServerRebuilder {
       throw invalid(
         "An instance's NUMA topology cannot be changed as part of a rebuild. The image provided is invalid for this instance.",
       );
-    if (image.id !== row.image.id) await this.judge(row, image);
+    if (image.id !== row.image.id) await this.host.check(row, image, 'rebuild');
     const rebuilt: RebuildCommand['wanted'] = { image, ...kept(wanted), ...(await this.key(call, wanted)) };
     const command: RebuildCommand = {
       type: 'rebuild',
@@ -106,13 +93,6 @@ export class ServerRebuilder {
     };
     await this.core.commands.execute(serverAggregate, row.id, command, call.context());
     return this.shown(call, row.id, wanted.adminPass ?? newPassword());
-  }
-
-  /** @throws DomainError `invalid` when the server's host cannot serve the image */
-  private async judge({ id: serverId, placement, flavor, changedAt: position }: ServerRow, image: ImageSnapshot) {
-    const asked = { serverId, hostId: placement!.host, flavor, image: await this.looks.at(image, true), position };
-    const { refusal } = await this.core.bus.request(judgeImage, asked);
-    if (refusal !== null) throw invalid(refusal);
   }
 
   private async checkQuota({ projectId }: ServerRow, { metadata, personality }: Wanted): Promise<void> {

@@ -10,6 +10,7 @@ import { newPassword } from '../create/server-password.js';
 import { serverAggregate } from '../lifecycle/server-lifecycle.js';
 import { guestInPlace } from '../state/adopted-guest.js';
 import type { ServerRow } from '../view/server.projection.js';
+import { HostOfImage } from './host-of-image.js';
 import { guardRescue, type RescueCommand } from './server-rescue.js';
 
 export const rescueSchema = objectByVersion(
@@ -21,11 +22,15 @@ type Wanted = { readonly adminPass?: string; readonly rescue_image_ref?: string 
 /** Takes the wish to start a server from a rescue image: by default from the image it was made of. */
 @Injectable()
 export class ServerRescuer {
-  constructor(private readonly core: GatewayCore) {}
+  constructor(
+    private readonly core: GatewayCore,
+    private readonly host: HostOfImage,
+  ) {}
 
   async rescue(call: Call, row: ServerRow, wanted: Wanted): Promise<Reply> {
     guardRescue(row, row.id, call.isAdmin, 'rescue');
     const image = await this.image(call, row, wanted?.rescue_image_ref);
+    if (image.id !== row.image.id) await this.host.check(row, image, 'rescue');
     const command: RescueCommand = { type: 'rescue', serverId: row.id, image, asAdmin: call.isAdmin };
     await this.core.commands.execute(serverAggregate, row.id, command, call.context());
     return new Reply({ adminPass: wanted?.adminPass ?? newPassword() }, { status: 200 });

@@ -187,6 +187,10 @@ export class HostDisks {
     return this.host.get('Get-VMHardDiskDrive', { VM: machine(vmId) }, Drive);
   }
 
+  dvdDrives(vmId: string): Promise<Drive[]> {
+    return this.host.get('Get-VMDvdDrive', { VM: machine(vmId) }, Drive);
+  }
+
   /** @param slot else the first on SCSI that no disk of the guest's own may come to need */
   async attach(vmId: string, path: string, slot?: Slot): Promise<void> {
     const place = at(slot ?? (await this.freeSlot(vmId)));
@@ -195,7 +199,7 @@ export class HostDisks {
 
   private async freeSlot(vmId: string): Promise<Slot> {
     const taken = new Set(
-      (await this.drives(vmId))
+      [...(await this.drives(vmId)), ...(await this.dvdDrives(vmId))]
         .filter(({ ControllerType, ControllerNumber }) => ControllerType === 'SCSI' && ControllerNumber === 0)
         .map(({ ControllerLocation }) => ControllerLocation),
     );
@@ -236,11 +240,21 @@ export class HostDisks {
     await this.host.run('Set-VMFirmware', { VM: machine(vmId), FirstBootDevice: drive });
   }
 
+  /** The file in the drive that config drives are put in; null for none. */
+  async inserted(vmId: string, generation: 1 | 2): Promise<string | null> {
+    return (await this.configDriveOf(vmId, generation))?.Path ?? null;
+  }
+
+  private async configDriveOf(vmId: string, generation: 1 | 2): Promise<Drive | undefined> {
+    const { number, location } = SLOTS[generation].configDrive;
+    const drives = await this.dvdDrives(vmId);
+    return drives.find((d) => d.ControllerNumber === number && d.ControllerLocation === location);
+  }
+
   /** Puts the config drive in, or takes it out. Generation 1 has its DVD drive from the start. */
   async insert(vmId: string, generation: 1 | 2, iso: string | null): Promise<void> {
     const { number, location } = SLOTS[generation].configDrive;
-    const drives = await this.host.get('Get-VMDvdDrive', { VM: machine(vmId) }, Drive);
-    const there = drives.some((d) => d.ControllerNumber === number && d.ControllerLocation === location);
+    const there = await this.configDriveOf(vmId, generation);
     const drive = hostObject(
       'Get-VMDvdDrive',
       { VM: machine(vmId), ControllerNumber: number },
