@@ -20,9 +20,10 @@ const newHome = () => {
 /**
  * A cloud of one host with room for all, in a folder of its own, and what the bench asks of it.
  * @param {'fake' | 'qemu'} [backend]
- * @param {string} [home] an empty folder that others can read
+ * @param {string} [kept] an empty folder that others can read; without one, a bench that is interrupted leaves nothing behind
  */
-export const startBenchCloud = async (backend = 'fake', home = newHome()) => {
+export const startBenchCloud = async (backend = 'fake', kept = undefined) => {
+  const home = kept ?? newHome();
   const env = {
     ...{ ...process.env, OMNIVISOR_HOME: home, OMNIVISOR_LOG_LEVEL: 'warn' },
     ...{ OMNIVISOR_FAKE_VCPUS: '4096', OMNIVISOR_CPU_ALLOCATION_RATIO: '64', OMNIVISOR_DISK_ALLOCATION_RATIO: '64' },
@@ -33,12 +34,19 @@ export const startBenchCloud = async (backend = 'fake', home = newHome()) => {
       env,
       encoding: 'utf8',
     });
+  let over = false;
   /** @returns what went wrong, if anything */
   const stop = () => {
-    const { status, stderr } = tool('stop.mjs');
+    if (over) return '';
+    over = true;
+    const { status, stderr } = tool('stop.mjs', '--guests');
     rmSync(home, { recursive: true, force: true });
     return status === 0 ? '' : stderr;
   };
+  if (!kept) {
+    process.once('exit', stop);
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => process.exit(1));
+  }
   try {
     const port = await freePort();
     const started = tool('start.mjs', '--detach', ...hosts, '--port', String(port));
