@@ -138,7 +138,9 @@ try {
   const share = join(folder, 'shared');
   mkdirSync(share);
   const storage = nfsPort ? { nfs: Number(nfsPort) } : { share };
-  machines.push(...(await Promise.all(Array.from({ length: Number(values.machines) }, () => boot(built, storage)))));
+  machines.push(
+    ...(await Promise.all(Array.from({ length: Number(values.machines) }, () => boot(built, storage, say)))),
+  );
   for (const { version, ready, port } of machines)
     say(`${version}; ${ready}; booted in ${seconds(since)}, ssh on 127.0.0.1:${port}`);
   const begun = Date.now();
@@ -148,7 +150,7 @@ try {
     for (let area = left.shift(); area && !interrupted.signal.aborted; area = left.shift()) {
       const started = Date.now();
       const shown = join(folder, `${area}.shown`);
-      const other = WITH_PEER.includes(area) ? await boot(built, storage) : null;
+      const other = WITH_PEER.includes(area) ? await boot(built, storage, say) : null;
       if (other) machines.push(other);
       const peer = other ? { peer: { port: other.port, knownHosts: other.knownHosts, nfs: nfsPath } } : {};
       const code = await suite(area, { port, key, knownHosts, shown, ...guests, ...peer });

@@ -5,8 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Refused } from '../../services/process.mjs';
 
-/** Milliseconds: every instruction of Xen and its dom0 is emulated. */
-const BOOT_LIMIT = 600_000;
+/** Milliseconds: every instruction of Xen and its dom0 is emulated, which takes a minute or two beside other work. */
+const BOOT_LIMIT = 300_000;
+/** Now and then, dom0 hangs when it begins: threads of one processor for each of the machine's are not emulated without fault. */
+const ATTEMPTS = 3;
 const LOOK_AGAIN = 500;
 
 const freePort = () =>
@@ -23,11 +25,22 @@ const toStorage = (port) => `,guestfwd=tcp:10.0.2.100:2049-cmd:socat - TCP:127.0
 /**
  * Xen with its dom0 in QEMU, reached by ssh on 127.0.0.1; what is written to its disk is lost at the end.
  * @param {import('./dom0.mjs').Dom0} dom0
- * @param {{ memory?: number, cpus?: number, share?: string, nfs?: number }} [size] MiB; a folder that dom0 can mount as
+ * @param {{ memory?: number, cpus?: number, share?: string, nfs?: number }} size MiB; a folder that dom0 can mount as
  *   `shared`; a port of 127.0.0.1 that dom0 finds at 10.0.2.100:2049
+ * @param {(text: string) => void} say of each time that it does not come up, but the last
  * @throws Refused when it does not come up
  */
-export const boot = async (dom0, { memory = 3000, cpus = 2, share, nfs } = {}) => {
+export const boot = async (dom0, size, say) => {
+  for (let attempt = 1; ; attempt += 1)
+    try {
+      return await bootOnce(dom0, size);
+    } catch (error) {
+      if (!(error instanceof Refused) || attempt === ATTEMPTS) throw error;
+      say(`${error.message}\nonce more`);
+    }
+};
+
+const bootOnce = async (dom0, { memory = 3000, cpus = 2, share, nfs }) => {
   const folder = mkdtempSync(join(tmpdir(), 'omnivisor-xen-lab-'));
   const [port, console] = [await freePort(), join(folder, 'console.log')];
   const knownHosts = join(folder, 'known_hosts');
