@@ -104,7 +104,7 @@ export class GuestPorts {
       await nics.attach(serverId, nic);
     } catch (error) {
       this.plugged.delete(port.portId);
-      if (error instanceof HypervisorError && error.code === 'unsupported') await nics.detach(serverId, port.portId);
+      if (error instanceof HypervisorError && error.code === 'unsupported') await nics.cutOff(serverId, port.portId);
       throw error;
     }
   }

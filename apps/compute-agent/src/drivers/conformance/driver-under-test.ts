@@ -152,6 +152,8 @@ export interface DriverUnderTest {
   readonly guestUnplugs?: boolean;
   /** One more network interface for this guest. */
   readonly nic?: (id: ServerId) => Promise<GuestNic>;
+  /** Whether the hypervisor lets anything pass a port of a guest. */
+  readonly passes?: (id: ServerId, portId: string) => Promise<boolean>;
   /** The letter that `inside.disk.write` has put on a disk's first free place, read from a file of that format. */
   readonly letterOf?: (file: string, format: DiskFormat) => Promise<string>;
   /** Another host of the same backend, and the spec of a guest of this one as it is plugged there. */

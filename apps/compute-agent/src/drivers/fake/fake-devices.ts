@@ -75,6 +75,11 @@ export const nicsOf = (host: FakeHost): Nics => ({
       const nics = guest.nics.map((has) => (has.portId === nic.portId ? made! : has));
       host.machine.change(id, { nics: isThere ? nics : [...nics, made!] });
     }),
+  cutOff: (id, portId) =>
+    host.onGuest(id, 'cutOff', (guest) => {
+      const nics = guest.nics.map((nic) => (nic.portId === portId ? { ...nic, passes: false } : nic));
+      host.machine.change(id, { nics });
+    }),
   detach: (id, portId) =>
     host.onGuest(id, 'detach', (guest) =>
       host.machine.change(id, { nics: guest.nics.filter((nic) => nic.portId !== portId) }),

@@ -19,6 +19,8 @@ export interface FakeNic {
   /** Where it ends and what may pass it; guests of older releases do not say. */
   readonly attachment?: NicAttachment;
   readonly guard?: PortGuard | null;
+  /** False once it is cut off. */
+  readonly passes?: boolean;
 }
 
 /** Disks that live and die with the guest. */
@@ -68,4 +70,4 @@ export const bootText = ({ name, mark }: Pick<FakeGuest, 'name' | 'mark'>): stri
 export const isOff = ({ power }: Pick<FakeGuest, 'power'>): boolean => power === 'shutdown' || power === 'crashed';
 
 export const nicsFrom = (nics: readonly GuestNic[]): FakeNic[] =>
-  nics.map(({ portId, mac, attachment, guard }) => ({ portId, mac, attachment, guard }));
+  nics.map(({ portId, mac, attachment, guard }) => ({ portId, mac, attachment, guard, passes: true }));

@@ -27,6 +27,7 @@ export type FakeOperation =
   | 'crashDump'
   | 'snapshot'
   | 'attach'
+  | 'cutOff'
   | 'detach'
   | 'migrate'
   | 'adopt'

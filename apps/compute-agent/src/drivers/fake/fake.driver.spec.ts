@@ -100,6 +100,7 @@ describeHypervisorDriver({
     };
   },
   nic: async () => tapNic(randomUUID(), `tap-${++made}`),
+  passes: async (id, portId) => machine.guest(id)!.nics.some((nic) => nic.portId === portId && nic.passes !== false),
   letterOf: async (file) => String.fromCharCode(readFileSync(file)[LETTER_AT]!),
   otherHost: {
     open: async () => new FakeDriver(other, { cloudId }),

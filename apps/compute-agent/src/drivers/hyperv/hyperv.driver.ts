@@ -114,6 +114,7 @@ export class HyperVDriver implements HypervisorDriver {
   };
   readonly nics: NonNullable<HypervisorDriver['nics']> = {
     attach: (id, nic) => this.with(id, (guest) => attachNic(this.guests, guest, nic, this.options)),
+    cutOff: (id, portId) => this.nics.detach(id, portId),
     detach: (id, portId) => this.with(id, (guest) => detachNic(this.guests, guest, portId)),
   };
   readonly adoption: Adoption = {

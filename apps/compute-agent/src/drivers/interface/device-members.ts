@@ -44,6 +44,11 @@ export interface DiskGrowing {
 export interface Nics {
   /** The same port again: what may pass it is as `nic` says from now on. Refused with `unsupported`, it is as before. */
   attach(id: ServerId, nic: GuestNic): Promise<void>;
+  /**
+   * Lets nothing pass a port, either way, until it is attached again. It needs nothing of the guest, which keeps the interface.
+   * Of an interface that is not there: succeeds.
+   */
+  cutOff(id: ServerId, portId: string): Promise<void>;
   /** As `Disks.detach`. */
   detach(id: ServerId, portId: string): Promise<void>;
 }

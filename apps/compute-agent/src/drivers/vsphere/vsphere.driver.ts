@@ -129,6 +129,7 @@ export class VsphereDriver implements HypervisorDriver {
   readonly nics = {
     attach: (id: ServerId, nic: GuestNic) =>
       this.change(id, 'attaching the network interface', ({ plugging }, guest) => plugging.attachNic(guest, nic)),
+    cutOff: (id: ServerId, portId: string): Promise<void> => this.nics.detach(id, portId),
     detach: (id: ServerId, portId: string) =>
       this.change(id, 'detaching the network interface', ({ plugging }, guest) => plugging.detachNic(guest, portId)),
   };

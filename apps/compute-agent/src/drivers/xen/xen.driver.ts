@@ -131,6 +131,7 @@ export class XenDriver implements HypervisorDriver {
   };
   readonly nics: NonNullable<HypervisorDriver['nics']> = {
     attach: (id, nic) => this.with(id, async (guest) => attachNic(this.guests, guest, (await this.plugged([nic]))[0]!)),
+    cutOff: (id, portId) => this.nics.detach(id, portId),
     detach: (id, portId) => this.with(id, (guest) => detachNic(this.guests, guest, portId)),
   };
   readonly adoption: NonNullable<HypervisorDriver['adoption']> = {

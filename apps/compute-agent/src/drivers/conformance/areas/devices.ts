@@ -236,5 +236,27 @@ export const describeDevices = (stage: Stage): void => {
       },
       counted,
     );
+
+    stage.behaviour(
+      'nics',
+      'let nothing pass once they are cut off, until they are attached again',
+      async () => {
+        const spec = await stage.up();
+        const nic = await under.nic!(spec.id);
+        const passes = () => under.passes!(spec.id, nic.portId);
+        await stage.driver.nics!.cutOff(spec.id, nic.portId);
+        await stage.driver.nics!.attach(spec.id, nic);
+        expect(await passes()).toBe(true);
+        for (let i = 0; i < 2; i++) await stage.driver.nics!.cutOff(spec.id, nic.portId);
+        expect(await passes()).toBe(false);
+        await stage.restart();
+        expect(await passes()).toBe(false);
+        await stage.driver.nics!.attach(spec.id, nic);
+        expect(await passes()).toBe(true);
+        await stage.discard(spec.id);
+        await stage.leavesNothing(spec.id);
+      },
+      { 'a network interface to attach': under.nic, 'a look at what passes a port': under.passes },
+    );
   });
 };
