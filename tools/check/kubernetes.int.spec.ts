@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { checkConfig } from '@omnivisor/platform';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { GatewayConfig } from '../../apps/api-gateway/src/config.js';
 import { AgentConfig } from '../../apps/compute-agent/src/config.js';
@@ -206,11 +207,16 @@ describe('the unit of a compute host', () => {
   const unit = join(root, 'deploy/host/omnivisor-agent.service');
   const text = readFileSync(unit, 'utf8');
 
-  it('is accepted by systemd', (context) => {
-    if (!existsSync('/usr/bin/systemd-analyze')) return context.skip('no systemd-analyze here');
-    const done = spawnSync('systemd-analyze', ['verify', '--man=no', unit], { encoding: 'utf8' });
-    const own = done.stderr
-      .split('\n')
+  const hasSystemd = existsSync('/usr/bin/systemd-analyze');
+  it.runIf(hasSystemd).each(['by itself', 'with xen-dom0.conf'])('is accepted by systemd %s', (how) => {
+    const folder = mkdtempSync(join(tmpdir(), 'omnivisor-unit-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const [, dropIn] = /^with (.*)$/.exec(how) ?? [];
+    if (dropIn) cpSync(join(root, 'deploy/host', dropIn), join(folder, 'omnivisor-agent.service.d', dropIn));
+    cpSync(unit, join(folder, 'omnivisor-agent.service'));
+    const verify = ['verify', '--man=no', join(folder, 'omnivisor-agent.service')];
+    const own = spawnSync('systemd-analyze', verify, { encoding: 'utf8' })
+      .stderr.split('\n')
       .filter((line) => line.includes('omnivisor-agent') && !line.includes('is not executable'));
     expect(own).toEqual([]);
   });
