@@ -26,6 +26,8 @@ export type Boot = z.output<typeof Boot>;
 const Guard = z.object({
   addresses: z.array(z.object({ mac: z.string(), ip: z.string() })),
   rules: z.array(hostBus.SecurityRule.omit({ remoteGroup: true })),
+  /** Nothing passes. */
+  cutOff: z.literal(true).optional(),
 });
 
 export const Nic = z.object({

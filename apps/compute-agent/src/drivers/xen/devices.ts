@@ -3,7 +3,7 @@ import { type GuestDisk, HypervisorError } from '../hypervisor-driver.js';
 import type { Definition, Nic } from './definition.js';
 import { asPlugged, guarding } from './guard.js';
 import { type Guest, type Guests, isOn } from './guests.js';
-import { ATTACH_NIC, DISK_AT, DOMAIN_COMMAND, GROW, GUARD_PORTS } from './scripts.js';
+import { ATTACH_NIC, CUT_OFF, DISK_AT, DOMAIN_COMMAND, GROW, GUARD_PORTS } from './scripts.js';
 import { deviceNumber, diskSpec, freeDevice, nicSpec } from './xl-config.js';
 import { parseDeviceNumbers, parseInterfaces } from './xl-output.js';
 
@@ -85,9 +85,10 @@ export const growDisk = async (guests: Guests, { definition }: Guest, diskId: st
   await guests.host.call(GROW, [guests.root, attached.path, String(size)]);
 };
 
-const guardPorts = (guests: Guests, guest: Definition): Promise<string> => {
-  const { args, input } = guarding(guest);
-  return guests.call(guest.serverId, GUARD_PORTS, args, { input });
+/** @param opened an interface that may have been cut off */
+const guardPorts = (guests: Guests, guest: Definition, opened?: Nic): Promise<string> => {
+  const { args, input } = guarding(guest, true);
+  return guests.call(guest.serverId, GUARD_PORTS, [...args, ...(opened ? [asPlugged(opened)] : [])], { input });
 };
 
 export const attachNic = async (guests: Guests, guest: Guest, nic: Nic): Promise<void> => {
@@ -97,14 +98,17 @@ export const attachNic = async (guests: Guests, guest: Guest, nic: Nic): Promise
   const wanted = known ? { ...known, guard: nic.guard } : nic;
   const definition = { ...before, nics: before.nics.map((other) => (other === known ? wanted : other)) };
   if (!known) definition.nics.push(wanted);
-  const { args, input } = guarding(definition);
+  const { args, input } = guarding(definition, true);
   const plug = [...args, asPlugged(wanted), ...nicSpec(wanted, (definition.rescue ?? definition).type)];
-  if (JSON.stringify(before.nics) !== JSON.stringify(definition.nics)) await guests.keep(definition);
+  // Until its link is up again it is known as cut off, so that the next try sets that.
+  const isClosed = isOn(guest) && known?.guard?.cutOff === true;
+  if (!isClosed && JSON.stringify(before.nics) !== JSON.stringify(definition.nics)) await guests.keep(definition);
   if (!isOn(guest)) return;
   const isThere = known !== undefined && (await hasNic(guests, definition, nic.mac));
   try {
     if (!isThere) await guests.call(before.serverId, ATTACH_NIC, plug, { input, timeout: PLUG_LIMIT });
-    else if (known.guard || wanted.guard) await guardPorts(guests, definition);
+    else if (known.guard || wanted.guard) await guardPorts(guests, definition, wanted);
+    if (isClosed) await guests.keep(definition);
   } catch (error) {
     const old = isThere ? before : { ...before, nics: others };
     await forgetIfAbsent(isThere ? Promise.resolve(false) : hasNic(guests, definition, nic.mac), async () => {
@@ -113,6 +117,21 @@ export const attachNic = async (guests: Guests, guest: Guest, nic: Nic): Promise
     });
     throw error;
   }
+};
+
+/** It is on record, so that what starts the guest without being told of its ports starts it with this one shut. */
+export const cutOffNic = async (guests: Guests, guest: Guest, portId: string): Promise<void> => {
+  let { definition } = guest;
+  const nic = definition.nics.find((known) => known.portId === portId);
+  if (!nic) return;
+  if (!nic.guard?.cutOff) {
+    const shut: Nic = { ...nic, guard: { addresses: [], rules: [], cutOff: true } };
+    const nics = definition.nics.map((other) => (other === nic ? shut : other));
+    definition = await guests.keep({ ...definition, nics });
+  }
+  if (!isOn(guest)) return;
+  const { args, input } = guarding(definition, true);
+  await guests.call(definition.serverId, CUT_OFF, [args[0]!, asPlugged(nic)], { input });
 };
 
 export const detachNic = async (guests: Guests, guest: Guest, portId: string): Promise<void> => {

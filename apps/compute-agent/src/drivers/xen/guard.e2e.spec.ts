@@ -149,6 +149,18 @@ describe.skipIf(whyNot !== null)(`the filter of guarded ports${whyNot ? ` (${why
     expect(await pings('world', '10.9.0.6')).toBe(false);
   });
 
+  it('lets nothing pass a port that is cut off', { timeout: 20_000 }, async () => {
+    const cut = { ...open.nic, guard: { addresses: [], rules: [], cutOff: true as const } };
+    const asks = () => succeeds(within('open', 'busybox', 'arping', '-c', '1', '-w', '1', '-I', 'eth0', '10.9.0.2'));
+    const isAsked = () =>
+      succeeds(within('world', 'busybox', 'arping', '-c', '1', '-w', '1', '-I', 'eth0', '10.9.0.6'));
+    expect([await asks(), await isAsked()]).toEqual([true, true]);
+    await load({ ...open, nic: cut });
+    expect([await asks(), await isAsked()]).toEqual([false, false]);
+    await load(open);
+    expect(await asks()).toBe(true);
+  });
+
   it('drops what a guest sends under a MAC that is not its own', async () => {
     await run(within('open', 'ip', 'link', 'set', 'dev', 'eth0', 'address', 'fa:16:3e:00:00:99'));
     expect(await pings('open', '10.9.0.2')).toBe(false);

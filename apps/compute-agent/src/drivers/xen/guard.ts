@@ -31,22 +31,25 @@ const bridgeName = checked('bridge', (name) => /^[\w.-]{1,15}$/.test(name));
 
 const filtered = (nic: Nic): FilteredPort[] => {
   const { guard, mac, portId } = nic;
-  if (!guard) return [];
+  if (!guard || guard.cutOff) return [];
   const rules = guard.rules.map((rule) => ({ ...rule, remoteGroup: null }));
   const allowedPairs = guard.addresses.map((pair) => ({ mac: pair.mac.toLowerCase(), address: pair.ip }));
   return [{ plug: { portId, mac, fixedIps: [], allowedPairs, rules }, tap: deviceOf(portId) }];
 };
 
-const bridgeTable = (ports: readonly FilteredPort[]): string[] => [
+/** @param cut devices that nothing passes */
+const bridgeTable = (ports: readonly FilteredPort[], cut: readonly string[]): string[] => [
   ...ports.flatMap((port) => [...answerChain(port), ...spoofChain(port), ...reachChain(port, INFRASTRUCTURE_FRAMES)]),
   'chain prerouting {',
   'type filter hook prerouting priority -300; policy accept;',
+  ...cut.map((device) => `iifname "${device}" drop`),
   ...ports.map(({ tap, plug }) => `iifname "${tap}" jump from_${chainId(plug.portId)}`),
   '}',
   // After the stateful chains, which the bridge calls at priority -1; what dom0 sends itself goes by the other hook.
   ...(['forward', 'output'] as const).flatMap((hook) => [
     `chain ${hook} {`,
     `type filter hook ${hook} priority 10; policy accept;`,
+    ...cut.map((device) => `oifname "${device}" drop`),
     ...ports.map(({ tap, plug }) => `oifname "${tap}" jump to_${chainId(plug.portId)}`),
     '}',
   ]),
@@ -107,14 +110,15 @@ const statefulTable = (ports: readonly FilteredPort[], nics: readonly Nic[]): st
 export const guardOf = (id: ServerId, nics: readonly Nic[]): string => {
   try {
     const ports = nics.flatMap(filtered);
-    if (ports.length === 0) return '';
+    const cut = nics.filter(({ guard }) => guard?.cutOff).map(({ portId }) => deviceOf(portId));
+    if (ports.length + cut.length === 0) return '';
     const table = tableOf(id);
     return [
       ...(['bridge', 'inet'] as const).flatMap((family) => [
         `add table ${family} ${table}`,
         `delete table ${family} ${table}`,
         `table ${family} ${table} {`,
-        ...(family === 'bridge' ? bridgeTable(ports) : statefulTable(ports, nics)),
+        ...(family === 'bridge' ? bridgeTable(ports, cut) : statefulTable(ports, nics)),
         '}',
       ]),
     ].join('\n');
@@ -126,9 +130,10 @@ export const guardOf = (id: ServerId, nics: readonly Nic[]): string => {
 /**
  * What scripts of dom0 are told of it: the bytes of the filter, which is their input as it may be long, and the interfaces
  * whose devices have to be there for it to hold.
+ * @param runs those that are cut off hold without it by then
  */
-export const guarding = ({ serverId, nics }: Pick<Definition, 'serverId' | 'nics'>) => {
+export const guarding = ({ serverId, nics }: Pick<Definition, 'serverId' | 'nics'>, runs = false) => {
   const input = Buffer.from(guardOf(serverId, nics));
-  const guarded = nics.filter(({ guard }) => guard).map(asPlugged);
+  const guarded = nics.filter(({ guard }) => guard && !(runs && guard.cutOff)).map(asPlugged);
   return { args: [String(input.length), guarded.join(' ')], input };
 };

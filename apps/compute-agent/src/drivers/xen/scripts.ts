@@ -38,7 +38,7 @@ ours() {
   echo 'xl does not say which domain is the guest' >&2
   exit 1
 }
-keep() { printf '%s\\n' "$2" >"$g/$1.new"; sync "$g/$1.new"; mv "$g/$1.new" "$g/$1"; sync "$g"; }
+keep() { printf '%s\\n' "$2" >"$g/$1.new" && sync "$g/$1.new" && mv "$g/$1.new" "$g/$1" && sync "$g"; }
 `;
 
 /** A guest that is here to come or has gone is not changed, also by a call that had to wait until it had. */
@@ -91,6 +91,7 @@ bridged() {
  */
 const GUARD = `${BRIDGED}
 interfaces=\${XEN_INTERFACES:-/sys/class/net}
+backends=\${XEN_BACKENDS:-/sys/bus/xen-backend/devices}
 take_filter() {
   filter=$(cat)
   [ \${#filter} = "$1" ] || { echo 'the filter did not all come' >&2; exit 1; }
@@ -103,8 +104,11 @@ unguard() {
 }
 guard() {
   if [ -z "$filter" ]; then unguard; return; fi
-  keep guard.nft "$filter"
-  bridged && nft -f "$g/guard.nft" || exit ${UNGUARDED}
+  had=; [ ! -e "$g/guard.nft" ] || had=1
+  keep guard.nft "$filter" || return 1
+  if bridged && nft -f "$g/guard.nft"; then return; fi
+  [ -n "$had" ] || rm -f "$g/guard.nft"
+  return ${UNGUARDED}
 }
 carried() {
   for nic in $1; do
@@ -114,6 +118,13 @@ carried() {
 plugged() {
   listed=$(xl network-list "$domid")
   for nic in $1; do case $listed in *"\${nic%/*}"*) echo "$nic";; esac; done
+}
+# By what Xen says, whatever the device is called.
+set_link() {
+  listed=$(xl network-list "$domid")
+  handle=$(printf '%s\\n' "$listed" | sed -n "s/^[0-9]* *[0-9]* *\${1%/*} *\\([0-9]*\\) .*/\\1/p")
+  [ -n "$handle" ] || return 0
+  for device in "$backends/vif-$domid-$handle"/net/*; do ip link set dev "\${device##*/}" "$2"; done
 }
 starts_again() { [ -e "$g/monitor" ] && ! flock -n "$g/monitor" true; }
 `;
@@ -381,8 +392,8 @@ export const RESUME = guestScript(`${STOP}${CREATE}
 [ -e "$g/memory.save" ]
 take_filter "$1"
 keep xl.cfg "$3"
-mv "$g/memory.save" "$g/memory.resuming"
 guard
+mv "$g/memory.save" "$g/memory.resuming"
 begin "$2" restore "$g/xl.cfg" "$g/memory.resuming" || { status=$?; stop; mv "$g/memory.resuming" "$g/memory.save"; exit $status; }
 rm -f "$g/memory.resuming"`);
 
@@ -401,13 +412,26 @@ rm -f "$root/locks/$id"`);
 /** Runs \`xl\` about the guest's domain: $1 the command, the rest its other arguments. */
 export const DOMAIN_COMMAND = guestScript(`ours; command=$1; shift; xl "$command" "$domid" "$@"`);
 
-/** What may pass its ports from now on. A guest that is off gets it with its start. */
+/** What may pass its ports from now on; then one that was cut off is let go: $3. A guest that is off gets it with its start. */
 export const GUARD_PORTS = guestScript(`${GUARD}
 take_filter "$1"
 if ours; then
   nics=$(plugged "$2")
   carried "$nics"
   guard
+  [ -z "\${3-}" ] || set_link "$3" up
+elif starts_again; then guard
+else unguard; fi`);
+
+/**
+ * Lets nothing pass an interface: $2. The filter is for when the guest resets itself, which brings the link up again; a dom0
+ * that has none has the link alone.
+ */
+export const CUT_OFF = guestScript(`${GUARD}
+take_filter "$1"
+if ours; then
+  set_link "$2" down
+  guard || [ $? = ${UNGUARDED} ]
 elif starts_again; then guard
 else unguard; fi`);
 
@@ -419,7 +443,7 @@ guard
 nics=$2 nic=$3; shift 3
 xl network-attach "$domid" "$@"
 nics=$(plugged "$nics")
-carried "$nics" && carried "$nic" || { status=$?; xl network-detach "$domid" "\${nic%/*}" || true; exit $status; }`);
+carried "$nics" && carried "$nic" || { status=$?; xl network-detach "$domid" "\${nic%/*}" || set_link "$nic" down; exit $status; }`);
 
 /** Whether a path is a disk: its kind and bytes. */
 export const DISK_AT = `${START}

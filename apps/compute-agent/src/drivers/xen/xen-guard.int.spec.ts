@@ -142,6 +142,103 @@ describe('guarded ports of a Xen host', { timeout: 30_000 }, () => {
     expect(tables()).toEqual(both);
   });
 
+  it('cost no memory that was saved where nothing can filter them', async () => {
+    const bridging = join(double.folder, 'bridging');
+    await xen.suspending.suspend(id);
+    rmSync(bridging, { recursive: true });
+    await expect(xen.suspending.resume(id, [nic])).rejects.toMatchObject({ code: 'unsupported' });
+    expect((await xen.inspect(id)).power).toBe('suspended');
+    mkdirSync(bridging);
+    await xen.suspending.resume(id, [nic]);
+    expect(tables()).toEqual(both);
+  });
+
+  describe('when they are cut off', () => {
+    const passes = (portId = nic.portId, device?: string) => double.passes(id, portId, device);
+    const bridging = join(double.folder, 'bridging');
+    const folder = join(double.root, 'guests', id);
+
+    it('let nothing pass where the host cannot guard them, until it can', async () => {
+      rmSync(bridging, { recursive: true });
+      for (let i = 0; i < 2; i++) {
+        await expect(xen.nics.attach(id, nic)).rejects.toMatchObject({ code: 'unsupported' });
+        expect(passes()).toBe(i === 0);
+        await xen.nics.cutOff(id, nic.portId);
+        expect(passes()).toBe(false);
+      }
+      mkdirSync(bridging);
+      await xen.nics.attach(id, nic);
+      expect(passes()).toBe(true);
+      expect(tables()).toEqual(both);
+    });
+
+    it('leave others alone, and are shut still after the guest has reset itself', async () => {
+      const other = port({ mac: 'fa:16:3e:00:00:02', guard: null });
+      await xen.nics.attach(id, other);
+      await xen.nics.cutOff(id, other.portId);
+      expect([passes(), passes(other.portId)]).toEqual([true, false]);
+      const open = { direction: 'ingress', ethertype: 'IPv4', protocol: 'tcp', portMin: 81, portMax: 81 } as const;
+      await xen.nics.attach(id, { ...nic, guard: { ...guard, rules: [{ ...open, remotePrefixes: ['0.0.0.0/0'] }] } });
+      expect(filter()).toContain('th dport 81 return');
+      expect([passes(), passes(other.portId)]).toEqual([true, false]);
+      // As its watcher does.
+      const config = join(folder, 'again.cfg');
+      const again = readFileSync(join(folder, 'xl.cfg'), 'utf8');
+      const extra = `mac=${other.mac},bridge=xenbr0,vifname=${deviceOf(other.portId)}`;
+      writeFileSync(config, again.replace(/^vif = \[(.*)\]$/m, `vif = [$1, "${extra}"]`));
+      await double.xl('destroy', id);
+      await double.xl('create', config);
+      rmSync(config);
+      expect(readFileSync(join(double.folder, 'net', deviceOf(other.portId), 'flags'), 'utf8')).toBe('0x1003\n');
+      expect([passes(), passes(other.portId)]).toEqual([true, false]);
+      await xen.nics.attach(id, other);
+      expect([passes(), passes(other.portId)]).toEqual([true, true]);
+      await xen.nics.cutOff(id, other.portId);
+      await xen.nics.detach(id, other.portId);
+      expect(filter()).not.toContain(deviceOf(other.portId));
+    });
+
+    it('are open again with the start that they were planned for', async () => {
+      await xen.nics.cutOff(id, nic.portId);
+      await xen.powerOff(id, ms(0));
+      await xen.nics.cutOff(id, nic.portId);
+      expect(tables()).toEqual([]);
+      await xen.powerOn(id, [nic]);
+      expect(passes()).toBe(true);
+    });
+
+    it('let nothing pass where their device has another name, and hinder no other', async () => {
+      writeFileSync(join(state, 'names-nothing'), '');
+      const other = port({ mac: 'fa:16:3e:00:00:02', guard: null });
+      await xen.nics.attach(id, other);
+      rmSync(join(state, 'names-nothing'));
+      const named = `vif${(await double.xl('domid', id)).trim()}.1`;
+      expect(passes(other.portId, named)).toBe(true);
+      await expect(xen.nics.attach(id, { ...other, guard })).rejects.toMatchObject({ code: 'unsupported' });
+      await xen.nics.cutOff(id, other.portId);
+      await xen.nics.attach(id, nic);
+      expect([passes(), passes(other.portId, named)]).toEqual([true, false]);
+      await xen.nics.detach(id, other.portId);
+    });
+
+    it('leave nothing to clear away on a host without nft', async () => {
+      const tools = join(double.folder, 'without-nft');
+      mkdirSync(tools);
+      writeFileSync(join(tools, 'nft'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+      const bare = new XenDriver({ cloudId, shell: double.shell(`${tools}:`), root: double.root, type: 'pv', bridges });
+      const unguarded = { ...nic, guard: null };
+      await xen.reboot(id, 'hard', [unguarded]);
+      await bare.nics.cutOff(id, nic.portId);
+      expect([passes(), tables()]).toEqual([false, []]);
+      await bare.nics.attach(id, unguarded);
+      expect(passes()).toBe(true);
+      await bare.nics.cutOff(id, nic.portId);
+      await bare.powerOff(id, ms(0));
+      await xen.powerOn(id, [nic]);
+      expect(passes()).toBe(true);
+    });
+  });
+
   it('leave nothing behind', async () => {
     await xen.destroy(id);
     expect(tables()).toEqual([]);

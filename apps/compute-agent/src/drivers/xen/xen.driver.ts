@@ -19,7 +19,7 @@ import {
 } from '../hypervisor-driver.js';
 import { adopt, candidates, release } from './adoption.js';
 import { type Definition, type DomainType, type Nic, sharedFolderOf } from './definition.js';
-import { attachDisk, attachNic, detachDisk, detachNic, growDisk, pathOf } from './devices.js';
+import { attachDisk, attachNic, cutOffNic, detachDisk, detachNic, growDisk, pathOf } from './devices.js';
 import { makeDisks, refuseAborted } from './disks.js';
 import { asFound, type Guest, Guests, isOn } from './guests.js';
 import { type Capabilities, domainTypeFor, nicFor } from './hardware.js';
@@ -131,7 +131,7 @@ export class XenDriver implements HypervisorDriver {
   };
   readonly nics: NonNullable<HypervisorDriver['nics']> = {
     attach: (id, nic) => this.with(id, async (guest) => attachNic(this.guests, guest, (await this.plugged([nic]))[0]!)),
-    cutOff: (id, portId) => this.nics.detach(id, portId),
+    cutOff: (id, portId) => this.with(id, (guest) => cutOffNic(this.guests, guest, portId)),
     detach: (id, portId) => this.with(id, (guest) => detachNic(this.guests, guest, portId)),
   };
   readonly adoption: NonNullable<HypervisorDriver['adoption']> = {

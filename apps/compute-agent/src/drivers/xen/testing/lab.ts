@@ -7,6 +7,7 @@ import { fileDisk, fileSource, flatNic, rootFrom, testGuest } from '../../common
 import type { DriverUnderTest } from '../../conformance/index.js';
 import { perform } from '../../conformance/perform.js';
 import type { GuestNic, GuestSpec, HypervisorDriver } from '../../hypervisor-driver.js';
+import { deviceOf, tableOf } from '../guard.js';
 import { Host, SshShell } from '../host-shell.js';
 import { XenDriver } from '../xen.driver.js';
 import { MortalShell } from './mortal-shell.js';
@@ -353,6 +354,19 @@ export const labUnderTest = (lab: Lab): DriverUnderTest => {
     },
     diskSerials: false,
     nic,
+    // Carriers tell nothing: a guest may have no driver for what it was given.
+    passes: async (id, portId) =>
+      (
+        await lab.run(
+          `up=$(($(cat "/sys/class/net/$2/flags") & 1))
+          tables=$(nft list tables)
+          rules=
+          case $tables in *"bridge $1"*) rules=$(nft list table bridge "$1");; esac
+          case $rules in *"name \\"$2\\" drop"*) up=0;; esac
+          echo "$up"`,
+          ...[tableOf(id), deviceOf(portId)],
+        )
+      ).trim() === '1',
     inside: {
       up: async (id) => isUp(await holder(id), id),
       switchOff: async (id) => {

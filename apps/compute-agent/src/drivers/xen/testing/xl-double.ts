@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { ServerId } from '@omnivisor/contracts';
 import type { HypervisorDriver } from '../../hypervisor-driver.js';
+import { deviceOf, tableOf } from '../guard.js';
 import { LocalShell } from '../host-shell.js';
 import { MortalShell } from './mortal-shell.js';
 
@@ -42,6 +43,7 @@ export class XlDouble {
       XL_DOUBLE_BRIDGES: 'xenbr0',
       XL_DOUBLE_CAPS: this.caps,
       XEN_INTERFACES: join(this.folder, 'net'),
+      XEN_BACKENDS: join(this.folder, 'backends'),
       XEN_BRIDGING: this.bridging,
     };
   }
@@ -102,6 +104,14 @@ export class XlDouble {
       untouched: async () => (await this.xl('domid', name).catch(() => '')).trim() === domid,
       remove: async () => void (await this.xl('destroy', name).catch(() => undefined)),
     };
+  }
+
+  /** Whether its device, by the name that it was to get, is there, up, and not shut by the filters of its guest. */
+  passes(id: ServerId, portId: string, device = deviceOf(portId)): boolean {
+    const flags = Number(readFileSync(join(this.folder, 'net', device, 'flags'), 'utf8'));
+    const filter = join(this.state, 'nft', `bridge ${tableOf(id)}`);
+    const rules = existsSync(filter) ? readFileSync(filter, 'utf8') : '';
+    return (flags & 1) === 1 && !rules.includes(`name "${device}" drop`);
   }
 
   leftovers(id: ServerId): string[] {
