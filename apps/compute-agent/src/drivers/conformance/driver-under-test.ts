@@ -79,7 +79,7 @@ export interface DriverUnderTest {
   readonly levels?: Partial<Record<Feature | Basic, Level>>;
   /** Sentences for the support matrix: what was proven beside this suite, and what was not. */
   readonly remarks?: readonly string[];
-  /** Command that runs this suite; results of any other than `npm test` carry a hash of what they were made with. */
+  /** Command that runs this suite; `npm test` unless told. */
   readonly command?: string;
   /** This host lacks what others have (rights, packages), so that hooks are missing that the committed results had. */
   readonly incomplete?: boolean;

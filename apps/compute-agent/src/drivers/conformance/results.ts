@@ -1,7 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { sourcesHash } from '../../../../../tools/generate/support-matrix.mjs';
 import type { DriverUnderTest, Level } from './driver-under-test.js';
 import { isFeature, PROOFS, type Proof } from './proof.js';
 
@@ -16,15 +15,12 @@ interface ProofResult {
 export interface SuiteResults {
   readonly backend: string;
   readonly command: string;
-  /** Of the suite and the driver; null where each `npm test` runs the suite anyway. */
-  readonly sources: string | null;
   /** What the levels leave open. */
   readonly remarks?: readonly string[];
   readonly proofs: Readonly<Partial<Record<Proof, ProofResult>>>;
 }
 
 const folder = fileURLToPath(new URL('./generated/', import.meta.url));
-const NPM_TEST = 'npm test';
 
 export class Results {
   private readonly passed = new Map<Proof, string[]>();
@@ -41,7 +37,7 @@ export class Results {
   }
 
   get fresh(): SuiteResults {
-    const { backend, level, levels = {}, command = NPM_TEST, supports, remarks } = this.under;
+    const { backend, level, levels = {}, command = 'npm test', supports, remarks } = this.under;
     const proven = PROOFS.filter((proof) => !isFeature(proof) || supports.includes(proof)).map((proof) => [
       proof,
       {
@@ -50,8 +46,7 @@ export class Results {
         skipped: Object.fromEntries([...(this.skipped.get(proof) ?? [])].sort()),
       },
     ]);
-    const sources = command === NPM_TEST ? null : sourcesHash(backend);
-    return { backend, command, sources, ...(remarks ? { remarks } : {}), proofs: Object.fromEntries(proven) };
+    return { backend, command, ...(remarks ? { remarks } : {}), proofs: Object.fromEntries(proven) };
   }
 
   get path(): string {
