@@ -11,6 +11,9 @@ export const twice = (flavor: FlavorSnapshot): FlavorSnapshot => ({
   memory: mib(flavor.memory * 2),
 });
 
+/** What a driver tells of a guest of that flavor. */
+export const sizes = ({ memory, vcpus }: FlavorSnapshot) => ({ memory, vcpus });
+
 /** Asks a driver for a change of a guest, as the agent would. */
 export const perform = (
   driver: HypervisorDriver,

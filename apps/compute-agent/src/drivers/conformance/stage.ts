@@ -1,4 +1,8 @@
 import { randomUUID } from 'node:crypto';
+import { createWriteStream, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { type ServerId, ServerId as ServerIdSchema } from '@omnivisor/contracts';
 import { expect, it } from 'vitest';
 import {
@@ -120,6 +124,20 @@ export class Stage {
 
   async stage(id: ServerId, at = this.driver): Promise<string> {
     return (await at.inspect(id)).stage;
+  }
+
+  /** What was written to a guest's root, whatever its power: of an export of it. */
+  async rootLetter(id: ServerId): Promise<string> {
+    const folder = mkdtempSync(join(tmpdir(), 'omnivisor-export-'));
+    try {
+      const snapshots = this.driver.snapshots!;
+      const { format, stream } = await snapshots.exportDisk(id, 'root', snapshots.formats[0]!, never);
+      const file = join(folder, `root.${format}`);
+      await pipeline(stream, createWriteStream(file));
+      return await this.under.letterOf!(file, format);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   }
 
   reaches(id: ServerId, state: string, at = this.driver): Promise<void> {

@@ -6,6 +6,7 @@ import { VirtualClock } from '@omnivisor/platform/testing';
 import { describe, expect, it } from 'vitest';
 import { fileDisk, tapNic, testGuest } from '../common/test-guest.js';
 import { describeHypervisorDriver } from '../conformance/index.js';
+import { perform } from '../conformance/perform.js';
 import { type ForeignGuest, HypervisorError } from '../hypervisor-driver.js';
 import { FakeDriver } from './fake.driver.js';
 import { LETTER_AT } from './fake-disk-image.js';
@@ -89,6 +90,23 @@ describeHypervisorDriver({
     return async () => {
       machine.unreachable = false;
     };
+  },
+  // More than any change makes.
+  crashMoments: [0, 1],
+  crashDuring: async (change, serverId, moment, devices) => {
+    let begun = 0;
+    const mortal: FakeHypervisor = Object.create(machine, {
+      work: {
+        value: (...call: Parameters<FakeHypervisor['work']>) => {
+          if (begun++ === moment) throw new HypervisorError('unavailable', 'the agent has ended');
+          return machine.work(...call);
+        },
+      },
+    });
+    return perform(new FakeDriver(mortal, { cloudId }), change, testGuest(serverId, cloudId), devices).then(
+      () => false,
+      () => true,
+    );
   },
   disk: async () => {
     const path = `/volumes/${++made}`;

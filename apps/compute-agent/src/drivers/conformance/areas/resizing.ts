@@ -1,7 +1,7 @@
 import { gib, mib, ms } from '@omnivisor/contracts';
 import { describe, expect } from 'vitest';
 import type { HypervisorError } from '../../hypervisor-driver.js';
-import { twice } from '../perform.js';
+import { sizes, twice } from '../perform.js';
 import { never, refusal, type Stage } from '../stage.js';
 
 export const describeResizing = (stage: Stage) =>
@@ -15,7 +15,6 @@ export const describeResizing = (stage: Stage) =>
       await resizing().resize(spec.id, flavor, never);
       return { ...spec, before: spec.flavor, flavor };
     };
-    const sizes = (flavor: { memory: number; vcpus: number }) => ({ memory: flavor.memory, vcpus: flavor.vcpus });
 
     stage.behaviour('resizing', 'gives the guest its new flavor, and twice is once', async () => {
       const spec = await resized();
