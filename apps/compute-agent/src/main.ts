@@ -49,7 +49,7 @@ const open = async () => {
     await bus
       .request(hostBus.probed, said, at(hostBus.probed, config.OMNIVISOR_HOST_ID))
       .catch((error) => onError('telling of the probes', error));
-    log.error('no hypervisor here can run a guest; probing again in 30 s');
+    log.error('no hypervisor can be taken up here; probing again in 30 s');
     await clock.sleep(seconds(30));
   }
 };

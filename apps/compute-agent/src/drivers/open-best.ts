@@ -1,7 +1,9 @@
 import { join } from 'node:path';
-import { type Backend, ms, type ProbeResult, seconds } from '@omnivisor/contracts';
+import { Backend, ms, type ProbeResult, seconds } from '@omnivisor/contracts';
 import { type Clock, SystemClock } from '@omnivisor/platform/ports';
+import { z } from 'zod';
 import type { AgentConfig } from '../config.js';
+import { readJson, writeJson } from './common/atomic-file.js';
 import { FakeDriver, FakeHypervisor } from './fake/index.js';
 import { HyperVDriver } from './hyperv/hyperv.driver.js';
 import { hypervOptions } from './hyperv/hyperv-config.js';
@@ -67,17 +69,39 @@ export interface OpenedDriver {
   readonly probes: readonly ProbeResult[];
 }
 
+const Kept = z.object({ backend: Backend });
+const keptIn = (config: AgentConfig): string => join(config.OMNIVISOR_STATE_DIR, 'backend.json');
+
+/** What this host was taken up with before; null at its first start, and once operators name that no more. */
+const keptBackend = (config: AgentConfig): Backend | null => {
+  const kept = readJson(keptIn(config));
+  const backend = kept === null ? null : Kept.parse(kept).backend;
+  return backend !== null && config.OMNIVISOR_BACKENDS.includes(backend) ? backend : null;
+};
+
+/** How good it is to be taken up, not at all with 0. A host that was taken up before goes on where its guests are. */
+const rankOf = async (driver: HypervisorDriver, report: ProbeReport, isKept: boolean): Promise<number> => {
+  if (report.health === 'healthy') return 2;
+  if (report.inMaintenance) return 1;
+  if (!isKept || report.health === 'undetected') return 0;
+  return driver.check().then(
+    () => 1,
+    () => 0,
+  );
+};
+
 /**
- * Probes what is configured, in its order, and opens the first backend that is healthy; else the first that is in
- * maintenance, whose guests go on; null when there is neither.
+ * Probes what is configured, in its order, and opens the backend that the host was taken up with before, as long as it
+ * answers: any other knows nothing of its guests. At the first start that is the first that is healthy, else the first
+ * that is in maintenance, whose guests go on. Null when there is none.
  */
 export const openBest = async (
   config: AgentConfig,
   clock: Clock = new SystemClock(),
 ): Promise<OpenedDriver | { readonly driver: null; readonly probes: readonly ProbeResult[] }> => {
+  const kept = keptBackend(config);
   const probes: ProbeResult[] = [];
-  const rankOf = ({ health, inMaintenance }: ProbeReport) => (health === 'healthy' ? 2 : inMaintenance ? 1 : 0);
-  let best: { driver: HypervisorDriver; report: ProbeReport } | null = null;
+  let best: { driver: HypervisorDriver; report: ProbeReport; rank: number } | null = null;
   for (const backend of config.OMNIVISOR_BACKENDS) {
     const make = makers[backend];
     if (!make) {
@@ -93,11 +117,18 @@ export const openBest = async (
       continue;
     }
     const report = await driver.probe(AbortSignal.timeout(Math.ceil(PROBE_LIMIT * config.OMNIVISOR_PATIENCE)));
-    probes.push({ backend, health: report.health, reason: report.reason, version: report.version });
-    if (rankOf(report) > (best ? rankOf(best.report) : 0)) {
+    const rank = await rankOf(driver, report, backend === kept);
+    const isOther = kept !== null && backend !== kept;
+    const why =
+      isOther && rank > 0 ? `; not taken up: this host is one of ${kept} while OMNIVISOR_BACKENDS names it` : '';
+    probes.push({ backend, health: report.health, reason: `${report.reason}${why}`, version: report.version });
+    if (!isOther && rank > (best?.rank ?? 0)) {
       await best?.driver.close();
-      best = { driver, report };
+      best = { driver, report, rank };
     } else await driver.close();
   }
-  return best ? { ...best, probes } : { driver: null, probes };
+  if (!best) return { driver: null, probes };
+  const { driver, report } = best;
+  writeJson(keptIn(config), { backend: driver.backend } satisfies z.output<typeof Kept>, true);
+  return { driver, report, probes };
 };
