@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { fileSource, rootFrom } from '../common/test-guest.js';
 import { perform, twice } from '../conformance/perform.js';
 import type { GuestNic } from '../hypervisor-driver.js';
+import { connectNic } from './operations/devices.js';
 import { extraConfig } from './operations/guests.js';
 import { type Device, isDisk } from './operations/records.js';
 import { noSimulator } from './testing/simulator.js';
@@ -286,6 +287,57 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
       await refused(drive(), { ...nic, attachment: { kind: 'tap', tap: 'tap0', netns: null } });
       await refused(drive(), { ...nic, guard: { addresses: [{ mac: nic.mac, ip: '10.0.0.5' }], rules } });
       await refused(drive(), { ...nic, guard: { addresses, rules: rules.slice(1) } });
+    });
+
+    it('that are cut off stay so whoever starts the VM, its guest included, until their policy is accepted', async () => {
+      const driver = drive();
+      const nic = guarded({ attachment: vlan(44) });
+      const { id } = await vcenter.running(driver, { nics: [nic] });
+      const connection = () => vcenter.connectionOf(id, nic.portId);
+      const off = { connected: false, startConnected: false, allowGuestControl: false };
+      const on = { connected: true, startConnected: true, allowGuestControl: true };
+      const refused = { ...nic, guard: { addresses: nic.guard!.addresses, rules: rules.slice(1) } };
+      const { ref } = await vcenter.vmOf(id);
+      for (const power of ['running', 'shutdown']) {
+        if (power === 'shutdown') await driver.powerOff(id, ms(0));
+        await driver.nics.cutOff(id, nic.portId);
+        const card = async () => (await vcenter.devices(ref)).find(({ macAddress }) => macAddress === nic.mac);
+        const { connectable: _, ...before } = (await card())!;
+        expect(await connection()).toEqual(off);
+        vcenter.gateway.calls.length = 0;
+        await driver.nics.cutOff(id, nic.portId);
+        expect(vcenter.gateway.calls).not.toContain('ReconfigVM_Task');
+        await expect(driver.nics.attach(id, refused)).rejects.toMatchObject({ code: 'unsupported' });
+        await expect(driver.reboot(id, 'hard', [refused])).rejects.toMatchObject({ code: 'unsupported' });
+        await vcenter.updates.run(ref, 'PowerOnVM_Task');
+        expect(await connection()).toEqual(off);
+        await driver.nics.attach(id, nic);
+        expect(await connection()).toEqual(on);
+        expect(await card()).toMatchObject(before);
+      }
+      await driver.nics.cutOff(id, nic.portId);
+      await driver.reboot(id, 'hard', [nic]);
+      expect(await connection()).toEqual(on);
+      await driver.powerOff(id, ms(0));
+      await driver.nics.cutOff(id, nic.portId);
+      await driver.nics.attach(id, nic);
+      expect(await connection()).toEqual({ ...on, connected: false });
+      await driver.destroy(id);
+    });
+
+    it('that somebody else has disconnected stay so', async () => {
+      const driver = drive();
+      const nic = vcenter.nic();
+      const { id } = await vcenter.running(driver, { nics: [nic] });
+      const { ref } = await vcenter.vmOf(id);
+      const card = (await vcenter.devices(ref)).find(({ macAddress }) => macAddress === nic.mac)!;
+      const deviceChange = [connectNic(card, false, true)];
+      await vcenter.updates.run(ref, 'ReconfigVM_Task', { spec: { deviceChange } });
+      await driver.nics.cutOff(id, nic.portId);
+      await driver.nics.attach(id, nic);
+      await driver.reboot(id, 'hard', [nic]);
+      expect(await vcenter.connectionOf(id, nic.portId)).toMatchObject({ connected: false, startConnected: false });
+      await driver.destroy(id);
     });
   });
 

@@ -129,7 +129,8 @@ export class VsphereDriver implements HypervisorDriver {
   readonly nics = {
     attach: (id: ServerId, nic: GuestNic) =>
       this.change(id, 'attaching the network interface', ({ plugging }, guest) => plugging.attachNic(guest, nic)),
-    cutOff: (id: ServerId, portId: string): Promise<void> => this.nics.detach(id, portId),
+    cutOff: (id: ServerId, portId: string) =>
+      this.change(id, 'cutting the network interface off', ({ plugging }, guest) => plugging.cutOffNic(guest, portId)),
     detach: (id: ServerId, portId: string) =>
       this.change(id, 'detaching the network interface', ({ plugging }, guest) => plugging.detachNic(guest, portId)),
   };

@@ -127,12 +127,37 @@ const addCd = (devices: readonly Device[], fileName: string): Change[] => {
   return controller ? [cd] : [add({ $type: 'VirtualIDEController', key: NEW_CD_CONTROLLER, busNumber: 0 }), cd];
 };
 
+/** @param isOn no card of a VM that is off is connected now */
+const connection = (passes: boolean, isOn = true): ArgumentObject => ({
+  startConnected: passes,
+  // A guest could connect its card by itself.
+  allowGuestControl: passes,
+  connected: passes && isOn,
+});
+
+/** The card as it is, but for whether anything passes it, now and once the VM starts. */
+export const connectNic = (card: Device, passes: boolean, isOn: boolean): Change => {
+  const { $type, key, backing, controllerKey, unitNumber, addressType, macAddress, wakeOnLanEnabled } = card;
+  return {
+    operation: 'edit',
+    device: {
+      ...{ $type, key, backing, controllerKey, unitNumber, addressType, macAddress, wakeOnLanEnabled },
+      connectable: connection(passes, isOn),
+    },
+  };
+};
+
+export const isCutOff = ({ connectable }: Device): boolean => {
+  const { startConnected, allowGuestControl, connected } = (connectable ?? {}) as AnswerObject;
+  return ![startConnected, allowGuestControl, connected].some(isTrue);
+};
+
 export const addNic = ({ nic, type, backing }: PlannedNic, n = 0): Change =>
   add({
     $type: type,
     key: NEW_NIC - n,
     backing,
-    connectable: { startConnected: true, allowGuestControl: true, connected: true },
+    connectable: connection(true),
     addressType: 'manual',
     macAddress: nic.mac,
     wakeOnLanEnabled: false,
@@ -201,7 +226,7 @@ export const freeUnit = (devices: readonly Device[], { volumes }: GuestState): n
   throw new HypervisorError('unsupported', 'a guest of this host has no place for one more disk');
 };
 
-/** What makes the VM have exactly these ports; cards that stand for none are left alone. */
+/** What makes a VM that is off have exactly these ports; cards that stand for none are left alone. */
 export const arrangeNics = (
   devices: readonly Device[],
   { nics }: GuestState,
@@ -213,7 +238,10 @@ export const arrangeNics = (
     ...planned.flatMap((plan, n) => {
       const there = nicAt(devices, plan.nic.mac);
       if (!there) return [addNic(plan, n)];
-      return plan.isBackedBy(there) ? [] : [remove(there), addNic(plan, n)];
+      if (!plan.isBackedBy(there)) return [remove(there), addNic(plan, n)];
+      return nics.some(({ mac, cutOff }) => cutOff && sameMac(mac, plan.nic.mac))
+        ? [connectNic(there, true, false)]
+        : [];
     }),
   ];
 };

@@ -49,7 +49,8 @@ export const GuestState = z.object({
   disks: z.array(LocalDisk),
   /** File of its config drive. */
   config: z.string().nullable(),
-  nics: z.array(z.object({ portId: z.string(), mac: z.string() })),
+  /** Cards that we disconnected have `cutOff`; what others disconnected is theirs to connect. */
+  nics: z.array(z.object({ portId: z.string(), mac: z.string(), cutOff: z.literal(true).optional() })),
   /** Disks that outlive it. */
   volumes: z.array(z.object({ diskId: z.string(), unit: z.number().int().nonnegative() })),
   /**

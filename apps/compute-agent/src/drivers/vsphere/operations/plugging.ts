@@ -1,7 +1,19 @@
 import { type GuestDisk, type GuestNic, HypervisorError } from '../../hypervisor-driver.js';
 import type { DatastoreFiles } from '../transport/datastore.js';
 import { datastorePath } from '../transport/datastore.js';
-import { addDisk, addNic, controllerOf, diskAt, freeUnit, growDisk, nicAt, removeDisk, removeNic } from './devices.js';
+import {
+  addDisk,
+  addNic,
+  connectNic,
+  controllerOf,
+  diskAt,
+  freeUnit,
+  growDisk,
+  isCutOff,
+  nicAt,
+  removeDisk,
+  removeNic,
+} from './devices.js';
 import type { Guest, Guests } from './guests.js';
 import { cardOf } from './hardware.js';
 import type { LocalDisks } from './local-disks.js';
@@ -70,12 +82,28 @@ export class Plugging {
   async attachNic(guest: Guest, nic: GuestNic): Promise<void> {
     const { state } = guest;
     const others = state.nics.filter(({ portId }) => portId !== nic.portId);
+    const known = state.nics.find(({ portId }) => portId === nic.portId);
     const planned = await this.making.plan([nic], cardOf(state.wishes));
     const devices = await this.disks.devices(guest);
     const nics = [...others, { portId: nic.portId, mac: nic.mac }];
-    const change = nicAt(devices, nic.mac) ? [] : planned.map(addNic);
-    if (change.length === 0 && others.length < state.nics.length) return;
+    const card = nicAt(devices, nic.mac);
+    const change = card
+      ? known?.cutOff
+        ? [connectNic(card, true, guest.vm.power === 'running')]
+        : []
+      : planned.map(addNic);
+    if (change.length === 0 && known) return;
     await this.guests.write(guest, { ...state, nics }, { deviceChange: change });
+  }
+
+  /** The card stays, and is not connected. */
+  async cutOffNic(guest: Guest, portId: string): Promise<void> {
+    const { state } = guest;
+    const port = state.nics.find((each) => each.portId === portId);
+    const card = port && nicAt(await this.disks.devices(guest), port.mac);
+    if (!card || isCutOff(card)) return;
+    const nics = state.nics.map((each) => (each === port ? { ...each, cutOff: true as const } : each));
+    await this.guests.write(guest, { ...state, nics }, { deviceChange: [connectNic(card, false, false)] });
   }
 
   async detachNic(guest: Guest, portId: string): Promise<void> {

@@ -24,8 +24,8 @@ import { TINY_GUEST_LETTER, tinyGuest } from '../../common/tiny-guest.js';
 import type { Change, Devices, DriverUnderTest, Inside } from '../../conformance/driver-under-test.js';
 import { perform } from '../../conformance/perform.js';
 import type { DiskFormat, GuestDisk, GuestNic, GuestSpec, ImageSource } from '../../hypervisor-driver.js';
-import { addController, addDisk, addNic } from '../operations/devices.js';
-import { readState } from '../operations/guest-state.js';
+import { addController, addDisk, addNic, nicAt } from '../operations/devices.js';
+import { type GuestState, readState } from '../operations/guest-state.js';
 import { extraConfig } from '../operations/guests.js';
 import { Host } from '../operations/host.js';
 import type { Place } from '../operations/place.js';
@@ -186,6 +186,19 @@ export class VcenterUnderTest {
 
   async devices(vm: Ref): Promise<Device[]> {
     return devicesOf(await this.read.one(vm, 'config.hardware.device'));
+  }
+
+  /** Whether a port's card is connected, is once its VM starts, and may be by the guest. */
+  async connectionOf(id: ServerId, portId: string) {
+    const { ref, state } = await this.vmOf(id);
+    const { nics } = readState(state!) as GuestState;
+    const card = nicAt(await this.devices(ref), nics.find((nic) => nic.portId === portId)!.mac)!;
+    const { connected, startConnected, allowGuestControl } = card.connectable as AnswerObject;
+    return {
+      connected: isTrue(connected),
+      startConnected: isTrue(startConnected),
+      allowGuestControl: isTrue(allowGuestControl),
+    };
   }
 
   /** Where a file of the datastore is on this machine. */
@@ -367,6 +380,7 @@ export class VcenterUnderTest {
       crashDuring: (...crash) => this.crashDuring(...crash),
       disk: async () => this.disk(),
       nic: async () => this.nic(),
+      passes: async (id, portId) => (await this.connectionOf(id, portId)).connected,
       letterOf: (file, format) => this.letterOf(file, format),
       otherHost: {
         open: async () => this.open({ member: 'DC0_C0_H1' }),
