@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort } from '../services/process.mjs';
 import { folder } from './home.mjs';
-import { linkSettings, publicUrlOf } from './options.mjs';
+import { built, linkSettings, publicUrlOf } from './options.mjs';
 import { program } from './supervisor.mjs';
 
 /** Asks a service whether it is ready. @param {string} url */
@@ -30,8 +30,20 @@ export const PASSED = new RegExp(
   ].join('|')})$`,
 );
 
-/** What the caller's environment says under such names. @param {RegExp} names */
-const given = (names) => Object.fromEntries(Object.entries(process.env).filter(([name]) => names.test(name)));
+/** What the caller's environment says under such names. @param {(name: string) => boolean} isPassed */
+const given = (isPassed, environment = process.env) =>
+  Object.fromEntries(Object.entries(environment).filter(([name]) => isPassed(name)));
+
+/** How NATS is reached, and that only this machine sees how services are, is for a start to say. */
+const OURS = /^OMNIVISOR_(NATS_\w+|HEALTH_LISTEN)$/;
+
+/**
+ * What a caller may say to agents: whatever they know, also by the name of a file. What a start says itself comes after it.
+ * @param {{ shape: object }} schema of an agent's environment
+ * @param {NodeJS.ProcessEnv} [environment] the caller's
+ */
+export const saidToAgents = ({ shape }, environment) =>
+  given((name) => !OURS.test(name) && (name in shape || name.replace(/_FILE$/, '') in shape), environment);
 
 /**
  * How each of our own services is started. What they are told is their environment, and nothing else
@@ -53,7 +65,7 @@ export class Services {
       OMNIVISOR_NATS_URL: this.nats.url,
       OMNIVISOR_NATS_CREDS: await this.nats.credentials(service),
       OMNIVISOR_CLOUD_ID: this.home.id('cloud-id'),
-      ...given(PASSED),
+      ...given((name) => PASSED.test(name)),
       ...(this.databases[service] ? { OMNIVISOR_DATABASE_URL: this.databases[service] } : {}),
     };
   }
@@ -148,6 +160,7 @@ export class Services {
     const fake = backends === 'fake';
     const user = fake ? this.home.user : undefined;
     const health = await freePort();
+    const { AgentConfig } = await built('apps/compute-agent/dist/config.js');
     const state = folder(join(this.home.data, 'agents', name), fake ? 0o700 : 0o711, user);
     if (!existsSync(credentials)) throw new Error(`${credentials} is not there`);
     return this.#program(
@@ -156,7 +169,7 @@ export class Services {
       {
         PATH: `${process.env.PATH}:/usr/sbin:/sbin`,
         NODE_ENV: 'production',
-        OMNIVISOR_LOG_LEVEL: process.env.OMNIVISOR_LOG_LEVEL ?? 'info',
+        ...saidToAgents(AgentConfig),
         OMNIVISOR_NATS_URL: this.nats.url,
         OMNIVISOR_HOST_CREDS: credentials,
         OMNIVISOR_HOST_ID: hostId,
@@ -165,9 +178,6 @@ export class Services {
         OMNIVISOR_BACKENDS: backends,
         OMNIVISOR_NODE: name,
         OMNIVISOR_MACHINE_SHARES: String(Math.max(1, this.options.agents)),
-        ...given(/^OMNIVISOR_(PATIENCE|CPU_MODEL|SURVEY_SECONDS)$/),
-        // What a pretended host pretends to have.
-        ...(fake ? given(/^OMNIVISOR_FAKE_/) : {}),
         OMNIVISOR_HEALTH_PORT: String(health),
       },
       user,

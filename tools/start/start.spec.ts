@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { AgentConfig } from '../../apps/compute-agent/src/config.js';
 import { whyNoImage } from '../image/needs.mjs';
 import { readOpenrc } from './client.mjs';
 import { cloudsYaml, openrc } from './clients.mjs';
@@ -11,7 +12,7 @@ import { dueImage, howToInstall, whyImageless } from './needs.mjs';
 import { linkSettings, publicUrlOf, startOptions } from './options.mjs';
 import { isAlive } from './processes.mjs';
 import { Progress } from './progress.mjs';
-import { PASSED } from './services.mjs';
+import { PASSED, saidToAgents } from './services.mjs';
 import { currentServices } from './state.mjs';
 
 const login = { username: 'demo', password: "p-w'_1", project: 'demo' };
@@ -151,5 +152,28 @@ describe('what services are told of the environment', () => {
   it.each(['MASTER_KEY_FILE', 'DATABASE_URL', 'PORT', 'NATS_CREDS', 'IMAGE_DIR', 'IMAGE_HMAC_KEY_FILE'])(
     'has no OMNIVISOR_%s of the caller',
     (name) => expect(PASSED.test(`OMNIVISOR_${name}`)).toBe(false),
+  );
+});
+
+describe('what agents are told of the environment', () => {
+  const told = (environment: Record<string, string>) => saidToAgents(AgentConfig, environment);
+
+  it('is whatever they know, also by the name of a file', () => {
+    const said = {
+      OMNIVISOR_BRIDGES: 'physnet1=br-ex',
+      OMNIVISOR_CPU_DEDICATED_SET: '4-7',
+      OMNIVISOR_FAKE_VCPUS: '8',
+      OMNIVISOR_LOG_LEVEL: 'debug',
+      OMNIVISOR_SHARED_DISKS: '/srv/disks',
+      OMNIVISOR_VSPHERE_URL: 'https://vcenter.example',
+      OMNIVISOR_XEN_HOST_FILE: '/etc/omnivisor/xen-host',
+      OMNIVISOR_XENSERVER_PASSWORD_FILE: '/etc/omnivisor/password',
+    };
+    expect(told(said)).toEqual(said);
+  });
+
+  it.each(['NATS_CA_FILE', 'NATS_CREDS', 'HEALTH_LISTEN', 'MASTER_KEY_FILE', 'DATABASE_URL', 'ADMIN_PASSWORD_FILE'])(
+    'is not OMNIVISOR_%s, which is for others',
+    (name) => expect(told({ [`OMNIVISOR_${name}`]: '/some/where' })).toEqual({}),
   );
 });
