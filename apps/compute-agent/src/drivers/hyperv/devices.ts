@@ -86,6 +86,12 @@ export const attachNic = async (
   }
 };
 
+/** It needs nothing of the guest: either generation allows it while it runs. */
+export const cutOffNic = async ({ on, vm, mark }: Guest, portId: string): Promise<void> => {
+  const mac = mark.ports[portId];
+  if (mac) await on.adapters.cutOff(vm.Id, mac);
+};
+
 export const detachNic = async (guests: Guests, guest: Guest, portId: string): Promise<void> => {
   const { on, vm, mark } = guest;
   const mac = mark.ports[portId];

@@ -15,7 +15,7 @@ import { describeHypervisorDriver } from '../conformance/index.js';
 import { perform } from '../conformance/perform.js';
 import type { GuestNic, GuestSpec } from '../hypervisor-driver.js';
 import { HyperVDriver } from './hyperv.driver.js';
-import { Images, InProcess, inside, leftovers, machineOf } from './testing/double.js';
+import { adapterOf, Images, InProcess, inside, leftovers, machineOf } from './testing/double.js';
 
 const cloudId = 'test-cloud';
 const dir = mkdtempSync(join(tmpdir(), 'hyperv-driver-'));
@@ -241,6 +241,7 @@ describeHypervisorDriver({
   },
   readOnlyDisks: false,
   nic: async () => nic(),
+  passes: async (id, portId) => adapterOf(hostOf(id), id, portId).switch !== null,
   letterOf: async (file) => recordDisks.contentOf(file),
   countsRequests: false,
   otherHost: {

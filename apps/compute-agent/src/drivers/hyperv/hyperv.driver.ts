@@ -21,7 +21,7 @@ import {
 import { adopt, candidates, release } from './adoption.js';
 import { type BuildOptions, build, type Plan, plan, refuseAborted, wipe } from './build.js';
 import { Capacity } from './capacity.js';
-import { attachDisk, attachNic, detachDisk, detachNic, growDisk, plugAll } from './devices.js';
+import { attachDisk, attachNic, cutOffNic, detachDisk, detachNic, growDisk, plugAll } from './devices.js';
 import { asFound, asFoundFile, type Guest, Guests, isOn } from './guests.js';
 import { ImageSweep } from './image-sweep.js';
 import { readIntegration } from './integration.js';
@@ -114,7 +114,7 @@ export class HyperVDriver implements HypervisorDriver {
   };
   readonly nics: NonNullable<HypervisorDriver['nics']> = {
     attach: (id, nic) => this.with(id, (guest) => attachNic(this.guests, guest, nic, this.options)),
-    cutOff: (id, portId) => this.nics.detach(id, portId),
+    cutOff: (id, portId) => this.with(id, (guest) => cutOffNic(guest, portId)),
     detach: (id, portId) => this.with(id, (guest) => detachNic(this.guests, guest, portId)),
   };
   readonly adoption: Adoption = {

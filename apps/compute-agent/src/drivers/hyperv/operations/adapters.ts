@@ -49,16 +49,21 @@ export class Adapters {
   async plug(vmId: string, nic: GuestNic, wire: Wire): Promise<void> {
     const mac = plainMac(nic.mac);
     const acls = nic.guard ? aclsFor(nic, nic.guard) : [];
-    const there = (await this.list(vmId)).find((a) => a.MacAddress === mac);
+    const there = await this.find(vmId, mac);
     if (!there)
       await this.host.run('Add-VMNetworkAdapter', { VM: machine(vmId), Name: nic.portId, StaticMacAddress: mac });
-    const adapter = adapterOf(vmId, mac);
     const guarded = nic.guard ? 'On' : 'Off';
-    await this.protect(adapter, { macSpoofing: nic.guard ? 'Off' : 'On', dhcpGuard: guarded, routerGuard: guarded });
-    await this.tag(adapter, wire.vlan === null ? { mode: 'Untagged' } : { mode: 'Access', id: wire.vlan });
-    await this.guard(adapter, acls);
-    if (there?.SwitchName !== wire.switch)
-      await this.host.run('Connect-VMNetworkAdapter', { VMNetworkAdapter: adapter, SwitchName: wire.switch });
+    await this.rewire(adapterOf(vmId, mac), there?.SwitchName ?? null, {
+      switch: wire.switch,
+      ...{ macSpoofing: nic.guard ? 'Off' : 'On', dhcpGuard: guarded, routerGuard: guarded },
+      vlan: wire.vlan === null ? { mode: 'Untagged' } : { mode: 'Access', id: wire.vlan },
+      acls,
+    });
+  }
+
+  /** Leaves it to the guest, with nothing at its other end until it is plugged again. Of one that is not there: succeeds. */
+  async cutOff(vmId: string, mac: string): Promise<void> {
+    if ((await this.find(vmId, mac))?.SwitchName) await this.disconnect(adapterOf(vmId, mac));
   }
 
   /**
@@ -80,22 +85,32 @@ export class Adapters {
 
   /** As it was, whatever is there now; of an adapter that is not there: succeeds. */
   async restore(vmId: string, mac: string, was: Wiring): Promise<void> {
-    const there = (await this.list(vmId)).find((a) => a.MacAddress === mac);
-    if (!there) return;
-    const adapter = adapterOf(vmId, mac);
-    if (there.SwitchName !== was.switch && there.SwitchName !== null)
-      await this.host.run('Disconnect-VMNetworkAdapter', { VMNetworkAdapter: adapter });
-    await this.guard(adapter, was.acls);
-    await this.tag(adapter, was.vlan);
-    await this.protect(adapter, was);
-    if (was.switch !== null && there.SwitchName !== was.switch)
-      await this.host.run('Connect-VMNetworkAdapter', { VMNetworkAdapter: adapter, SwitchName: was.switch });
+    const there = await this.find(vmId, mac);
+    if (there) await this.rewire(adapterOf(vmId, mac), there.SwitchName, was);
   }
 
   /** Of an adapter that is not there: succeeds. */
   async unplug(vmId: string, mac: string): Promise<void> {
-    if (!(await this.list(vmId)).some((a) => a.MacAddress === mac)) return;
-    await this.host.run('Remove-VMNetworkAdapter', { VMNetworkAdapter: adapterOf(vmId, mac) });
+    if (await this.find(vmId, mac))
+      await this.host.run('Remove-VMNetworkAdapter', { VMNetworkAdapter: adapterOf(vmId, mac) });
+  }
+
+  private async find(vmId: string, mac: string) {
+    return (await this.list(vmId)).find((adapter) => adapter.MacAddress === mac);
+  }
+
+  /** It comes to a switch or a VLAN only as it is to be guarded there. */
+  private async rewire(adapter: HostObject, from: string | null, to: Wiring): Promise<void> {
+    if (from !== null && from !== to.switch) await this.disconnect(adapter);
+    await this.protect(adapter, to);
+    await this.guard(adapter, to.acls);
+    await this.tag(adapter, to.vlan);
+    if (to.switch !== null && from !== to.switch)
+      await this.host.run('Connect-VMNetworkAdapter', { VMNetworkAdapter: adapter, SwitchName: to.switch });
+  }
+
+  private disconnect(adapter: HostObject): Promise<void> {
+    return this.host.run('Disconnect-VMNetworkAdapter', { VMNetworkAdapter: adapter });
   }
 
   private protect(

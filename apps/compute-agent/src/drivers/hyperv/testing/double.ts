@@ -104,6 +104,9 @@ export const machineOf = (host: HyperVHost, id: ServerId) =>
   // biome-ignore lint/suspicious/noExplicitAny: the double keeps plain records
   [...host.vms.values()].find((vm: any) => vm.Name === id || vm.Notes.includes(id));
 
+export const adapterOf = (host: HyperVHost, id: ServerId, portId: string) =>
+  machineOf(host, id).adapters.find(({ name }: { name: string }) => name === portId);
+
 export const inside = (host: HyperVHost, id: ServerId) => insideRecord(host, machineOf(host, id));
 
 /** Machine, files and marks of a server on the host. */

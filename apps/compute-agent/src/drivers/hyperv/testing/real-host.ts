@@ -100,6 +100,13 @@ export const realHost = (
     return made;
   };
 
+  const passes = async (id: ServerId, portId: string) => {
+    const [vm] = await machines.named(id);
+    const named = { VM: machine(vm!.Id), Name: portId };
+    const [adapter] = await host.get('Get-VMNetworkAdapter', named, z.object({ SwitchName: z.string().nullable() }));
+    return Boolean(adapter!.SwitchName);
+  };
+
   let ports = 0;
   const nic = async () => flatNic(`fa:16:3e:0f:ff:${(ports++ % 256).toString(16).padStart(2, '0')}`);
   const guest = async (id: ServerId): Promise<GuestSpec> => {
@@ -252,7 +259,7 @@ export const realHost = (
     readOnlyDisks: false,
     diskSerials: false,
     countsRequests: false,
-    ...(settings.switch ? { nic } : {}),
+    ...(settings.switch ? { nic, passes } : {}),
     ...(settings.linux
       ? {
           firstConsoleText: /is booting/,
