@@ -22,6 +22,8 @@ export const isOn = ({ vm }: Guest): boolean => !['shutdown', 'suspended'].inclu
 export class Guests {
   /** Where each was last: only to look there first. */
   private readonly seen = new Map<ServerId, { node: HyperVNode; vmId: string }>();
+  /** Settled guests that all members answered not to have, and when that was first; by `Date.now()`. */
+  private readonly absent = new Map<ServerId, number>();
 
   constructor(
     private readonly members: Members,
@@ -29,14 +31,14 @@ export class Guests {
     private readonly cloudId: string,
   ) {}
 
-  /** @throws HypervisorError `serverNotOnHost`; `unavailable` when a host that may have it does not answer */
+  /** As `find`. @throws HypervisorError `serverNotOnHost` */
   async get(id: ServerId): Promise<Guest> {
     const guest = await this.find(id);
     if (!guest) throw new HypervisorError('serverNotOnHost', `server ${id} is not on this host`);
     return guest;
   }
 
-  /** @throws HypervisorError `unavailable` when a host that may have it does not answer */
+  /** @throws HypervisorError `unavailable` when a host that may have it does not answer, or the cluster may be moving it */
   async find(id: ServerId): Promise<Guest | null> {
     const last = this.seen.get(id);
     const there = last && (await this.members.askOne(last.node, (on) => this.byId(on, last.vmId)));
@@ -45,7 +47,7 @@ export class Guests {
     const [guest] = oneEach(told.flatMap((found) => found ?? []));
     if (guest) this.see(guest);
     else if (silent.length > 0) await this.refuseUnknown(id);
-    else this.seen.delete(id);
+    else await this.refuseMoving(id);
     return guest ?? null;
   }
 
@@ -64,12 +66,27 @@ export class Guests {
     return (await on.machines.all()).flatMap((vm) => this.ours(on, vm) ?? []);
   }
 
-  /** @returns `silent`: members that do not answer; what is on them is not among the guests */
+  /**
+   * @returns `silent`: members that do not answer; what is on them is not among the guests, nor is what the cluster moves
+   */
   async all(): Promise<{ guests: Guest[]; silent: readonly HyperVNode[] }> {
     const { told, silent } = await this.members.ask((on) => this.on(on));
     const guests = oneEach(told.flat());
     for (const guest of guests) this.see(guest);
+    if (silent.length > 0) this.absent.clear();
     return { guests, silent };
+  }
+
+  /**
+   * Whether the cluster may be moving a settled guest that no member has: it takes it off one before another gets it. Not
+   * any more once that has been so for a while, at two looks at least.
+   */
+  mayBeMoving(id: ServerId): boolean {
+    if (!this.members.areCluster) return false;
+    const now = Date.now();
+    const since = this.absent.get(id) ?? now;
+    this.absent.set(id, since);
+    return now - since < this.members.times.movesWithin;
   }
 
   /** The server that a machine stands for, if it is one of ours. */
@@ -92,6 +109,7 @@ export class Guests {
 
   forget(id: ServerId): void {
     this.seen.delete(id);
+    this.absent.delete(id);
   }
 
   /**
@@ -99,11 +117,20 @@ export class Guests {
    * is, and as long.
    */
   private async refuseUnknown(id: ServerId): Promise<void> {
+    this.absent.clear();
     const known = (await this.marks.all()).get(id);
     // What is half made is not the cluster's to move.
     const isHalfMadeHere = known?.file === 'building' && known.on !== null;
     if (!isHalfMadeHere && (known || this.seen.has(id)))
       throw new HypervisorError('unavailable', 'a member of the cluster that may have the guest does not answer');
+  }
+
+  private async refuseMoving(id: ServerId): Promise<void> {
+    const isSettled = this.members.areCluster && (await this.marks.all()).get(id)?.file === 'settled';
+    if (!isSettled) this.forget(id);
+    else if (this.mayBeMoving(id))
+      throw new HypervisorError('unavailable', 'no member of the cluster has the guest now, which may be on its way');
+    else this.seen.delete(id);
   }
 
   private async byId(on: ReadyNode, vmId: string): Promise<Guest | null> {
@@ -118,6 +145,7 @@ export class Guests {
 
   private see({ on, vm, mark }: Guest): void {
     this.seen.set(mark.serverId, { node: on.node, vmId: vm.Id });
+    this.absent.delete(mark.serverId);
   }
 }
 
@@ -146,7 +174,7 @@ export const asFound = async ({ on, vm, mark }: Guest, file: FileStage | undefin
 
 /**
  * Servers that have no machine here: half made, expected from another host, or sent there.
- * @param mayBeElsewhere a member that may have its machine does not answer
+ * @param mayBeElsewhere a member that may have its machine does not answer, or its machine may be on its way
  */
 export const asFoundFile = async (
   marks: MarkFiles,

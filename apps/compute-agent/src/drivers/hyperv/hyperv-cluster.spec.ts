@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { mib, ms, ServerId } from '@omnivisor/contracts';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { recordDisks } from '../../../../../tools/doubles/hyperv/disks/record-disks.mjs';
 import { HyperVHost } from '../../../../../tools/doubles/hyperv/host.mjs';
 import { newDrive, newMachine } from '../../../../../tools/doubles/hyperv/state.mjs';
@@ -69,6 +69,7 @@ const cluster = async (): Promise<[Member, Member]> => {
   return [await member('A', 64, drive), await member('B', 32, drive)];
 };
 
+const MOVES_WITHIN = 30_000;
 const driverOver = (over: readonly Member[]) => {
   const driver = new HyperVDriver({
     cloudId,
@@ -77,7 +78,7 @@ const driverOver = (over: readonly Member[]) => {
       open: processes.open,
       answerTimeout: 300,
     })),
-    memberTimes: { patience: 200, lookAgain: 20 },
+    memberTimes: { patience: 200, lookAgain: 20, movesWithin: MOVES_WITHIN },
     switches: { physnet1: 'External' },
     generation: 2,
     dynamicMemoryRatio: 1,
@@ -108,12 +109,19 @@ const foreign = ({ host }: Member) => {
   return vm;
 };
 
+const takeOff = ({ host }: Member, id: ServerId) => {
+  const vm = machineOf(host, id);
+  host.vms.delete(vm.Id);
+  return vm;
+};
+const register = ({ host }: Member, vm: ReturnType<typeof machineOf>) => {
+  host.vms.set(vm.Id, vm);
+  host.changed(vm);
+};
 /** The cluster starts a guest of a dead member on another, or moves one of a member that lives. */
 const moveTo = (from: Member, to: Member, id: ServerId) => {
-  const vm = machineOf(from.host, id);
-  from.host.vms.delete(vm.Id);
-  to.host.vms.set(vm.Id, vm);
-  to.host.changed(vm);
+  const vm = takeOff(from, id);
+  register(to, vm);
   return vm;
 };
 
@@ -137,6 +145,84 @@ it('is followed when it moves a guest', async () => {
   expect(await driver.list()).toHaveLength(1);
   await driver.destroy(spec.id);
   expect(b.host.vms.size).toBe(0);
+});
+
+describe('a guest that the cluster takes off one member before another has it', () => {
+  it('stays known, is left alone, and is told where it comes up', async () => {
+    const [a, b] = await cluster();
+    const driver = driverOver([a, b]);
+    const spec = guest();
+    await driver.spawn(spec, never);
+    const told: ServerId[] = [];
+    void (async () => {
+      for await (const { serverId } of driver.events(never)) told.push(serverId);
+    })();
+    await expect.poll(() => told).toContain(spec.id);
+
+    const vm = takeOff(a, spec.id);
+    told.length = 0;
+    const again = { ...spec, mark: { ...spec.mark, attempt: spec.mark.attempt + 1 } };
+    for (let look = 0; look < 2; look++) {
+      expect(await driver.list()).toMatchObject([{ mark: spec.mark, stage: 'settled', power: 'noState' }]);
+      expect(await actionFor(driver, spec)).toBeNull();
+      for (const asked of [
+        () => driver.inspect(spec.id),
+        () => driver.powerOff(spec.id, ms(0)),
+        () => driver.spawn(again, never),
+        () => driver.destroy(spec.id),
+      ])
+        await expect(asked()).rejects.toMatchObject({ code: 'unavailable' });
+    }
+    register(b, vm);
+    await expect.poll(() => told).toContain(spec.id);
+    expect(await driver.inspect(spec.id)).toMatchObject({ mark: spec.mark, power: 'running' });
+    expect(existsSync(b.host.local(vm.drives[0].path))).toBe(true);
+    await driver.destroy(spec.id);
+    expect(await driver.list()).toEqual([]);
+  });
+
+  describe('at looks that are far apart', () => {
+    beforeEach(() => vi.useFakeTimers({ toFake: ['Date'] }));
+    afterEach(() => vi.useRealTimers());
+    const later = (time: number) => vi.setSystemTime(Date.now() + time);
+    const spawned = async () => {
+      const [a, b] = await cluster();
+      const driver = driverOver([a, b]);
+      const spec = guest();
+      await driver.spawn(spec, never);
+      return { a, b, driver, spec };
+    };
+
+    it('is missing once it has been on none of them at two of these, and had come up nowhere between', async () => {
+      const { a, b, driver, spec } = await spawned();
+      const vm = takeOff(a, spec.id);
+      expect(await actionFor(driver, spec)).toBeNull();
+      later(MOVES_WITHIN - 1);
+      expect(await actionFor(driver, spec)).toBeNull();
+      register(b, vm);
+      expect(await driver.list()).toMatchObject([{ power: 'running' }]);
+      takeOff(b, spec.id);
+      for (const ask of [() => driver.inspect(spec.id), () => driver.destroy(spec.id)])
+        await expect(ask()).rejects.toMatchObject({ code: 'unavailable' });
+      later(MOVES_WITHIN);
+      await expect(driver.inspect(spec.id)).rejects.toMatchObject({ code: 'serverNotOnHost' });
+      expect(await actionFor(driver, spec)).toMatchObject({ kind: 'reportMissing' });
+      await driver.destroy(spec.id);
+      expect(existsSync(a.host.local(`${ROOT}\\guests\\${spec.id}`))).toBe(false);
+    });
+
+    it('is not missing while a member does not answer, nor as soon as it does again', async () => {
+      const { a, b, driver, spec } = await spawned();
+      takeOff(a, spec.id);
+      expect(await actionFor(driver, spec)).toBeNull();
+      b.die();
+      later(MOVES_WITHIN);
+      expect(await actionFor(driver, spec)).toBeNull();
+      b.comeBack();
+      const reason = () => driver.inspect(spec.id).then(String, ({ code, message }) => `${code}: ${message}`);
+      await expect.poll(() => later(20) && reason()).toMatch(/^unavailable: .* on its way$/);
+    });
+  });
 });
 
 describe.each(['refuses', 'hangs'] as const)('a member that is dead and %s', (how) => {

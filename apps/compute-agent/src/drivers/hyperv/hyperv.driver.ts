@@ -192,7 +192,8 @@ export class HyperVDriver implements HypervisorDriver {
       const withMachine = new Set(guests.map((guest) => guest.mark.serverId));
       for (const [id, { marks, file }] of files) {
         if (withMachine.has(id) || this.building.has(id)) continue;
-        const without = await asFoundFile(marks, id, file, this.options.cloudId, silent.length > 0);
+        const mayBeElsewhere = silent.length > 0 || (file === 'settled' && this.guests.mayBeMoving(id));
+        const without = await asFoundFile(marks, id, file, this.options.cloudId, mayBeElsewhere);
         if (without) found.push(without);
       }
       return found;

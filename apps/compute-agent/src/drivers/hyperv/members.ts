@@ -7,8 +7,10 @@ export interface MemberTimes {
   readonly patience: number;
   /** Milliseconds until a member that did not answer is looked at again. */
   readonly lookAgain: number;
+  /** Milliseconds that the cluster may have a guest on no member while it moves it. */
+  readonly movesWithin: number;
 }
-const TIMES: MemberTimes = { patience: 10_000, lookAgain: 5_000 };
+const TIMES: MemberTimes = { patience: 10_000, lookAgain: 5_000, movesWithin: 30_000 };
 
 export interface Answers<T> {
   readonly told: readonly T[];
@@ -57,7 +59,7 @@ export class Members {
 
   constructor(
     readonly nodes: readonly HyperVNode[],
-    private readonly times = TIMES,
+    readonly times = TIMES,
   ) {}
 
   get areCluster(): boolean {
