@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ErrorRecord, fileInUse } from '../../../../../tools/doubles/hyperv/errors.mjs';
+import { featuresOf } from '../hypervisor-driver.js';
 import { Bench, migratesTo, never } from './testing/bench.js';
 
 const ACCOUNT = { isHyperVAdministrator: true, asksWmi: true, opensPipes: true, readsDirectory: true };
@@ -34,9 +35,9 @@ describe('an account that WMI tells nothing', () => {
     expect([driver.guestIntegration, driver.liveMigration]).toEqual([undefined, undefined]);
     const spec = bench.guest();
     await driver.spawn(spec, never);
-    const console = await driver.consoles.open(spec.id, 'serial');
+    const console = await driver.consoles!.open(spec.id, 'serial');
     console.writable.write('typed');
-    await expect.poll(async () => (await driver.consoleLog.tail(spec.id, 100)).toString()).toMatch(/is up\r\ntyped/);
+    await expect.poll(async () => (await driver.consoleLog!.tail(spec.id, 100)).toString()).toMatch(/is up\r\ntyped/);
     console.close();
     await driver.reboot(spec.id, 'soft', []);
     expect(await driver.inspect(spec.id)).toMatchObject({ power: 'running' });
@@ -51,11 +52,34 @@ describe('an account that WMI tells nothing', () => {
 });
 
 describe('a serial port', () => {
+  it('that the account may not open is not offered, nor the log of one; the console by RDP is', async () => {
+    const { host, driver, report } = await probed({ account: { ...ACCOUNT, opensPipes: false } });
+    expect(report).toMatchObject({
+      health: 'healthy',
+      reason: expect.stringMatching(/no serial console and no console log/),
+    });
+    const features = () => featuresOf(driver).filter((feature) => feature.startsWith('console'));
+    expect(features()).toEqual(['consoleTickets.rdp']);
+    expect([...host.vms.values()]).toEqual([]);
+    host.facts.account = ACCOUNT;
+    await driver.probe(AbortSignal.timeout(5_000));
+    expect(features()).toEqual(expect.arrayContaining(['consoleLog', 'consoles.serial']));
+  });
+
+  it('that does not answer when it is tried leaves the others to be opened', async () => {
+    const host = await bench.host({});
+    host.failNext('Open-HostConsole', silentPort());
+    const driver = bench.driver(host);
+    expect(await driver.probe(AbortSignal.timeout(5_000))).toMatchObject({ health: 'healthy' });
+    expect(driver.consoles).toBeDefined();
+  });
+
   it('that the account may not open is told from one that does not answer', async () => {
-    const { host, driver } = await probed({ account: { ...ACCOUNT, opensPipes: false } });
+    const { host, driver } = await probed({});
+    host.facts.account = { ...ACCOUNT, opensPipes: false };
     const spec = bench.guest();
     await driver.spawn(spec, never);
-    const opened = () => driver.consoles.open(spec.id, 'serial');
+    const opened = () => driver.consoles!.open(spec.id, 'serial');
     await expect(opened()).rejects.toMatchObject({
       code: 'unsupported',
       message: expect.stringContaining('may not open serial ports'),

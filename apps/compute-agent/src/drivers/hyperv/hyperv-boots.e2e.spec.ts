@@ -81,7 +81,7 @@ describe('the test image on the double of Hyper-V', () => {
       },
       new AbortController().signal,
     );
-    const said = async () => (await driver.consoleLog.tail(id, 1 << 20)).toString('latin1');
+    const said = async () => (await driver.consoleLog!.tail(id, 1 << 20)).toString('latin1');
     await expect
       .poll(said, { timeout: 120_000, interval: 200 })
       // With the prompt: what is typed before it is lost.

@@ -55,9 +55,9 @@ const livesThrough = async (driver: HyperVDriver) => {
   const done = new AbortController();
   const events = driver.events(done.signal)[Symbol.asyncIterator]();
   await driver.spawn({ ...spec, flavor: { ...spec.flavor, memory: mib(64) } }, done.signal);
-  const said = async () => (await driver.consoleLog.tail(id, 1 << 20)).toString();
+  const said = async () => (await driver.consoleLog!.tail(id, 1 << 20)).toString();
   await expect.poll(said).toMatch(/is up/);
-  const console = await driver.consoles.open(id, 'serial');
+  const console = await driver.consoles!.open(id, 'serial');
   const echoed = new Promise((resolve) => console.readable.once('data', (bytes) => resolve(bytes.toString())));
   console.writable.write('typed');
   expect(await echoed).toBe('typed');

@@ -123,16 +123,14 @@ export class HyperVDriver implements HypervisorDriver {
       this.alone(mark.serverId, () => adopt(this.members, this.guests, this.marks, nativeId, mark, nics, this.options)),
     release: (id) => this.alone(id, () => release(this.guests, this.marks, id)),
   };
-  readonly consoleLog = { tail: (id: ServerId, maxBytes: number) => this.tail(id, maxBytes) };
-  readonly consoles = {
-    kinds: new Set<ConsoleKind>(['serial']),
-    open: (id: ServerId, kind: ConsoleKind) => this.openConsole(id, kind),
-  };
   readonly consoleTickets = {
     kinds: new Set<ConsoleTicketKind>(['rdp']),
     open: (id: ServerId, kind: ConsoleTicketKind) => this.ticket(id, kind),
   };
   readonly statistics = { read: (id: ServerId) => this.reading(id, readStatistics) };
+  /** These two are absent once the probe has found that the account may not open serial ports. */
+  consoleLog?: NonNullable<HypervisorDriver['consoleLog']> = this.serialLog();
+  consoles?: NonNullable<HypervisorDriver['consoles']> = this.serialConsoles();
   /** Absent once the probe has found that guests are not asked. */
   guestIntegration?: NonNullable<HypervisorDriver['guestIntegration']> = this.integration();
   /** Present once the probe has found that this host may send guests to others. */
@@ -160,7 +158,7 @@ export class HyperVDriver implements HypervisorDriver {
   }
 
   async probe(signal: AbortSignal): Promise<ProbeReport> {
-    const { report, liveMigration, guestIntegration } = await probeNodes(
+    const { report, liveMigration, guestIntegration, serialPorts } = await probeNodes(
       this.nodes,
       Object.values(this.options.switches),
       signal,
@@ -170,6 +168,13 @@ export class HyperVDriver implements HypervisorDriver {
     else if (report.health === 'healthy') delete this.liveMigration;
     if (guestIntegration) this.guestIntegration ??= this.integration();
     else if (report.health === 'healthy') delete this.guestIntegration;
+    if (serialPorts) {
+      this.consoleLog ??= this.serialLog();
+      this.consoles ??= this.serialConsoles();
+    } else if (report.health === 'healthy') {
+      delete this.consoleLog;
+      delete this.consoles;
+    }
     return report;
   }
 
@@ -374,6 +379,14 @@ export class HyperVDriver implements HypervisorDriver {
         rebuild(this.guests, spec, this.options, signal, (guest, nics) => plugAll(guest, nics, this.options)),
       ),
     );
+  }
+
+  private serialLog(): NonNullable<HypervisorDriver['consoleLog']> {
+    return { tail: (id, maxBytes) => this.tail(id, maxBytes) };
+  }
+
+  private serialConsoles(): NonNullable<HypervisorDriver['consoles']> {
+    return { kinds: new Set<ConsoleKind>(['serial']), open: (id, kind) => this.openConsole(id, kind) };
   }
 
   private integration(): NonNullable<HypervisorDriver['guestIntegration']> {

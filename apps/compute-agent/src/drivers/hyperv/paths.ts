@@ -45,7 +45,7 @@ export class Paths {
   }
 }
 
-/** The pipe of a guest's first serial port. */
-export const pipeOf = (id: ServerId): string => `\\\\.\\pipe\\omnivisor-${id}`;
+/** The pipe of a guest's first serial port. @param id of its server, or of a probe */
+export const pipeOf = (id: string): string => `\\\\.\\pipe\\omnivisor-${id}`;
 
 export const extensionOf = (path: string): 'vhd' | 'vhdx' => (/x$/i.test(path) ? 'vhdx' : 'vhd');

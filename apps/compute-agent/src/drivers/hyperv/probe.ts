@@ -12,6 +12,7 @@ import { settledSoon } from './members.js';
 import { isPreparedToMigrate, mayMigrate } from './migration.js';
 import type { HyperVNode, ReadyNode } from './node.js';
 import { powerOf } from './operations/machines.js';
+import { CONSOLE_LOG, pipeOf } from './paths.js';
 
 export interface Probed {
   readonly report: ProbeReport;
@@ -19,6 +20,8 @@ export interface Probed {
   readonly liveMigration: boolean;
   /** Whether guests are asked what they tell of themselves. */
   readonly guestIntegration: boolean;
+  /** Whether serial ports of guests can be opened. */
+  readonly serialPorts: boolean;
 }
 
 const NAMES: readonly (readonly [number, string])[] = [
@@ -83,7 +86,7 @@ const sorted = <T>(results: readonly PromiseSettledResult<T>[]): { found: T[]; a
   return { found, away: findings };
 };
 
-const NOTHING = { liveMigration: false, guestIntegration: false };
+const NOTHING = { liveMigration: false, guestIntegration: false, serialPorts: false };
 
 /** @returns healthy when a guest without a disk came on; otherwise what is in the way, in words for an operator */
 export const probeNodes = async (
@@ -121,6 +124,7 @@ export const probeNodes = async (
       }),
       liveMigration: found.every((f) => f.migrates),
       guestIntegration: found.every((f) => f.asksWmi),
+      serialPorts: found.every((f) => f.opensPorts),
     };
   } catch (error) {
     const { health, message, version: told } = asFinding(error);
@@ -173,7 +177,7 @@ const probeNode = async (node: HyperVNode, switches: readonly string[]) => {
   );
   const missing = switches.filter((name) => !there.has(name));
   if (missing.length > 0) throw new Finding('unhealthy', `there is no virtual switch ${missing.join(', ')}`, version);
-  await runGuest(on);
+  const { opensPorts } = await runGuest(on);
   const asksWmi = facts.WmiError === null;
   const delegation = node.delegationOf(facts);
   return {
@@ -181,8 +185,9 @@ const probeNode = async (node: HyperVNode, switches: readonly string[]) => {
     build: hello.build,
     processors: facts.Processors,
     asksWmi,
+    opensPorts,
     migrates: asksWmi && mayMigrate(host, delegation),
-    lacks: lacksOf(facts, isPreparedToMigrate(host) && delegation === null),
+    lacks: lacksOf(facts, { opensPorts, isDelegationUnread: isPreparedToMigrate(host) && delegation === null }),
   };
 };
 
@@ -204,12 +209,16 @@ const vmHostOf = async ({ host }: ReadyNode, version: string): Promise<VmHost> =
 };
 
 /** What the host does without, in words for an operator. */
-const lacksOf = ({ WmiError }: HostFact, isDelegationUnread: boolean): string[] => [
+const lacksOf = (
+  { WmiError }: HostFact,
+  { opensPorts, isDelegationUnread }: { opensPorts: boolean; isDelegationUnread: boolean },
+): string[] => [
   ...(WmiError === null
     ? []
     : [
         `WMI of Hyper-V does not answer (${WmiError.trim()}): guests are not asked to shut down, nor what they tell of themselves; no events, no live migration`,
       ]),
+  ...(opensPorts ? [] : ['no serial console and no console log: the account may not open the serial ports of guests']),
   ...(isDelegationUnread
     ? ['no live migration: its delegation could not be read, and OMNIVISOR_HYPERV_DELEGATES_TO states none']
     : []),
@@ -218,22 +227,36 @@ const lacksOf = ({ WmiError }: HostFact, isDelegationUnread: boolean): string[] 
 const PROBE = 'omnivisor-probe-';
 
 /** The firmware of a guest without a disk runs; what an earlier probe left goes too. */
-const runGuest = async (on: ReadyNode): Promise<void> => {
+const runGuest = async (on: ReadyNode): Promise<{ opensPorts: boolean }> => {
   const folder = `${on.paths.root}\\probe`;
   for (const vm of await on.machines.all())
     if (vm.Name.startsWith(PROBE) && vm.Path.toLowerCase().startsWith(folder.toLowerCase()))
       await removeGuest(on, vm.Id);
   await on.files.makeFolder(folder);
-  const name = `${PROBE}${randomUUID()}`;
+  const id = randomUUID();
   const memory = { startup: mib(64), dynamic: null };
-  const vmId = await on.machines.create(name, { generation: 2, secureBoot: null }, memory, folder);
+  const vmId = await on.machines.create(`${PROBE}${id}`, { generation: 2, secureBoot: null }, memory, folder);
   try {
+    await on.machines.setSerialPort(vmId, id);
     await on.machines.start(vmId);
     const state = (await on.machines.byId(vmId))?.State ?? 'gone';
     if (powerOf(state) !== 'running') throw new Finding('unhealthy', `a guest was switched on, and is ${state}`);
+    const port = { VMId: vmId, Pipe: pipeOf(id), Log: `${folder}\\${CONSOLE_LOG}` };
+    return { opensPorts: !(await isDenied(on.host.run('Open-HostConsole', port))) };
   } finally {
     await removeGuest(on, vmId);
     await on.files.remove(folder);
+  }
+};
+
+/** One that does not answer at once is none that may not be opened. */
+const isDenied = async (opening: Promise<void>): Promise<boolean> => {
+  try {
+    await opening;
+    return false;
+  } catch (error) {
+    if (!(error instanceof CmdletError) || !(error.denied || error.code === 'unavailable')) throw error;
+    return error.denied;
   }
 };
 

@@ -125,7 +125,7 @@ export class Machines {
       await this.host.run('Set-VMComPort', { VM: machine(vmId), Number: 1, Path: former.serialPort });
   }
 
-  setSerialPort(vmId: string, id: ServerId): Promise<void> {
+  setSerialPort(vmId: string, id: string): Promise<void> {
     return this.host.run('Set-VMComPort', { VM: machine(vmId), Number: 1, Path: pipeOf(id) });
   }
 

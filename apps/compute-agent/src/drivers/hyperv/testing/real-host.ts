@@ -38,6 +38,7 @@ export const VerifySettings = z.object({
 export interface Prepared {
   readonly migrates: boolean;
   readonly asksGuests: boolean;
+  readonly opensPorts: boolean;
 }
 
 /** @throws Error with what the probe says when the host cannot be used */
@@ -47,7 +48,11 @@ export const preparedOf = async ({ hyperv }: z.output<typeof VerifySettings>): P
   const found = featuresOf(driver);
   await driver.close();
   if (health !== 'healthy') throw new Error(`the host is ${health}: ${reason}`);
-  return { migrates: found.includes('liveMigration'), asksGuests: found.includes('guestIntegration') };
+  return {
+    migrates: found.includes('liveMigration'),
+    asksGuests: found.includes('guestIntegration'),
+    opensPorts: found.includes('consoles.serial'),
+  };
 };
 
 /** The disk of a guest on which a checkpoint was taken behind the driver's back, before and after it is started anew. */
@@ -81,7 +86,7 @@ export const checkpointed = async (
 export const realHost = (
   settings: z.output<typeof VerifySettings>,
   source: (file: string, format: 'vhd' | 'vhdx') => ImageSource,
-  { migrates, asksGuests }: Prepared,
+  { migrates, asksGuests, opensPorts }: Prepared,
 ): DriverUnderTest => {
   const switches = settings.switch ? { physnet1: settings.switch } : {};
   const options = { ...hypervOptions(settings.hyperv, CLOUD), switches };
@@ -222,7 +227,8 @@ export const realHost = (
     recorded: false,
     supports: [
       ...(['pausing', 'suspending', 'rebuilding', 'rescuing', 'resizing', 'crashDumps', 'snapshots'] as const),
-      ...(['disks', 'diskGrowing', 'nics', 'adoption', 'consoleLog', 'consoles.serial'] as const),
+      ...(['disks', 'diskGrowing', 'nics', 'adoption'] as const),
+      ...(opensPorts ? (['consoleLog', 'consoles.serial'] as const) : []),
       ...(['consoleTickets.rdp', 'statistics'] as const),
       ...(asksGuests ? (['guestIntegration'] as const) : []),
       ...(migrates ? (['liveMigration', 'liveMigration.copied'] as const) : []),
@@ -260,7 +266,7 @@ export const realHost = (
     diskSerials: false,
     countsRequests: false,
     ...(settings.switch ? { nic, passes } : {}),
-    ...(settings.linux
+    ...(settings.linux && opensPorts
       ? {
           firstConsoleText: /is booting/,
           inside: {
