@@ -43,6 +43,9 @@ export class HostState {
 
   save() {
     const text = JSON.stringify({ host: this.host, vms: [...this.vms.values()] });
+    // Most calls only ask.
+    if (text === this.saved) return;
+    this.saved = text;
     writeFileSync(`${this.file}.tmp`, text);
     renameSync(`${this.file}.tmp`, this.file);
   }

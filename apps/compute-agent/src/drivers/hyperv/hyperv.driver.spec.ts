@@ -204,17 +204,16 @@ describeHypervisorDriver({
   inTheWay: async (id) => foreignMachine(id),
   makeUnreachable: cutOff(host),
   stopHypervisor: cutOff(host),
-  crashDuring: async (change, id, after, devices) => {
+  // More than any change makes.
+  crashMoments: Array.from({ length: 60 }, (_, i) => i + 1),
+  crashDuring: async (change, id, moment, devices) => {
     const processes = new InProcess(host);
     const driver = await driverOver(host, cloudId, processes);
-    host.slowness = 4;
-    const asked = perform(driver, change, await guest(id), devices).then(
+    processes.cutAfter(moment);
+    const cut = await perform(driver, change, await guest(id), devices).then(
       () => false,
       () => true,
     );
-    setTimeout(() => processes.cut(), after);
-    const cut = await asked;
-    host.slowness = 0;
     await driver.close();
     return cut;
   },
@@ -244,6 +243,8 @@ describeHypervisorDriver({
   passes: async (id, portId) => adapterOf(hostOf(id), id, portId).switch !== null,
   letterOf: async (file) => recordDisks.contentOf(file),
   countsRequests: false,
+  // Each gap of a change is tried with a guest of its own.
+  patience: 20_000,
   otherHost: {
     open: () => driverOver(other),
     spec: (spec) => spec,

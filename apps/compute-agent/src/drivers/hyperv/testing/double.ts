@@ -15,10 +15,15 @@ import type { OpenProcess } from '../host-channel.js';
 
 export const ROOT = 'C:\\ProgramData\\Omnivisor';
 
+/** Of a request, and none of those that its parameters are asked by. */
+const CHANGE = /"cmdlet":"(?!Get-|Wait-|Measure-)/g;
+
 /** Runs of the host script in this very process; all of them can be cut at once, as when an agent dies. */
 export class InProcess {
   private readonly running = new Set<() => void>();
   private cutOff = false;
+  /** Changes until the cut. */
+  private left = Number.POSITIVE_INFINITY;
 
   constructor(private readonly host: HyperVHost) {}
 
@@ -30,16 +35,30 @@ export class InProcess {
     });
     const end = () => {
       this.running.delete(end);
-      input.destroy();
+      // The script ends with its input.
+      input.end();
       output.destroy();
       over();
     };
     this.running.add(end);
     output.once('end', end);
     if (this.cutOff) end();
-    else new Session(this.host, input, output);
+    else {
+      new Session(this.host, input, output);
+      input.on('data', (bytes: Buffer) => this.count(bytes.toString().match(CHANGE)?.length ?? 0));
+    }
     return { input, output, ended, kill: end };
   };
+
+  /** When so many changes have begun: the last of them goes to its end unheard. */
+  cutAfter(changes: number): void {
+    this.left = changes;
+  }
+
+  private count(changes: number): void {
+    this.left -= changes;
+    if (this.left <= 0) this.cut();
+  }
 
   cut(): void {
     this.cutOff = true;
