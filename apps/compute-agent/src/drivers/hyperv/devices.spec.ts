@@ -94,23 +94,28 @@ describe.each([1, 2] as const)('a port of a guest of generation %i that runs', (
   });
 });
 
-it.each(['External', 'Lab'])('an adapter that is adopted on %s comes to its network guarded', async (name) => {
-  host.facts.switches.push({ ...host.facts.switches[0]!, Name: 'Lab' });
-  const path = 'C:\\Theirs\\disk.vhdx';
-  mkdirSync(host.local('C:\\Theirs'), { recursive: true });
-  recordDisks.create(host.local(path), { format: 'VHDX', type: 'Dynamic', size: 1 << 30 });
-  const made = newMachine({
-    Name: 'theirs',
-    Generation: 2,
-    MemoryStartupBytes: 64 << 20,
-    Path: 'C:\\Theirs',
-    root: '',
-  });
-  const adapter = { ...newAdapter('theirs'), mac: plainMac(MAC), switch: name, macSpoofing: 'On' };
-  host.vms.set(made.Id, { ...made, State: 'Running', drives: [newDrive(path)], adapters: [adapter] });
-  const theirs = () => host.vms.get(made.Id).adapters[0];
-  const opened = watchGuard(theirs);
-  await driver.adoption.adopt(made.Id, spec.mark, [good]);
-  expect(opened()).toEqual([]);
-  expect(theirs()).toMatchObject({ switch: 'External', vlan: VLAN, macSpoofing: 'Off' });
-});
+it.each(['External', 'Lab'])(
+  'an adapter that is adopted on %s is on its network only as it is guarded there',
+  async (name) => {
+    host.facts.switches.push({ ...host.facts.switches[0]!, Name: 'Lab' });
+    const path = 'C:\\Theirs\\disk.vhdx';
+    mkdirSync(host.local('C:\\Theirs'), { recursive: true });
+    recordDisks.create(host.local(path), { format: 'VHDX', type: 'Dynamic', size: 1 << 30 });
+    const made = newMachine({
+      Name: 'theirs',
+      Generation: 2,
+      MemoryStartupBytes: 64 << 20,
+      Path: 'C:\\Theirs',
+      root: '',
+    });
+    const adapter = { ...newAdapter('theirs'), mac: plainMac(MAC), switch: name, macSpoofing: 'On' };
+    host.vms.set(made.Id, { ...made, State: 'Running', drives: [newDrive(path)], adapters: [adapter] });
+    const theirs = () => host.vms.get(made.Id).adapters[0];
+    const opened = watchGuard(theirs);
+    await driver.adoption.adopt(made.Id, spec.mark, [good]);
+    expect(theirs()).toMatchObject({ switch: 'External', vlan: VLAN, macSpoofing: 'Off' });
+    await driver.adoption.release(spec.id);
+    expect(theirs()).toEqual(adapter);
+    expect(opened()).toEqual([]);
+  },
+);

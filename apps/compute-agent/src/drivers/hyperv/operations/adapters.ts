@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { type GuestNic, HypervisorError } from '../../hypervisor-driver.js';
 import { type Acl, aclsFor } from '../acls.js';
@@ -37,6 +38,8 @@ const Wired = z.object({
     .nullable(),
 });
 
+type Wired = z.output<typeof Wired>;
+
 /** Network adapters, each known by its MAC address. */
 export class Adapters {
   constructor(private readonly host: HostConnection) {}
@@ -53,7 +56,7 @@ export class Adapters {
     if (!there)
       await this.host.run('Add-VMNetworkAdapter', { VM: machine(vmId), Name: nic.portId, StaticMacAddress: mac });
     const guarded = nic.guard ? 'On' : 'Off';
-    await this.rewire(adapterOf(vmId, mac), there?.SwitchName ?? null, {
+    await this.rewire(adapterOf(vmId, mac), there, {
       switch: wire.switch,
       ...{ macSpoofing: nic.guard ? 'Off' : 'On', dhcpGuard: guarded, routerGuard: guarded },
       vlan: wire.vlan === null ? { mode: 'Untagged' } : { mode: 'Access', id: wire.vlan },
@@ -71,14 +74,15 @@ export class Adapters {
    * @throws HypervisorError `unsupported` for one on a private VLAN, which is not put back
    */
   async wiringOf(vmId: string, mac: string): Promise<Wiring> {
-    const adapters = await this.host.get('Get-VMNetworkAdapter', { VM: machine(vmId) }, Wired);
-    const found = adapters.find((adapter) => adapter.MacAddress === mac)!;
+    const found = (await this.find(vmId, mac))!;
+    const vlan = vlanOf(found);
+    if (!vlan) throw new HypervisorError('unsupported', 'a network interface on a private VLAN cannot be adopted');
     return {
       switch: found.SwitchName,
       macSpoofing: found.MacAddressSpoofing,
       dhcpGuard: found.DhcpGuard,
       routerGuard: found.RouterGuard,
-      vlan: vlanOf(found),
+      vlan,
       acls: (await this.acls(adapterOf(vmId, mac))).map(former),
     };
   }
@@ -86,7 +90,7 @@ export class Adapters {
   /** As it was, whatever is there now; of an adapter that is not there: succeeds. */
   async restore(vmId: string, mac: string, was: Wiring): Promise<void> {
     const there = await this.find(vmId, mac);
-    if (there) await this.rewire(adapterOf(vmId, mac), there.SwitchName, was);
+    if (there) await this.rewire(adapterOf(vmId, mac), there, was);
   }
 
   /** Of an adapter that is not there: succeeds. */
@@ -96,16 +100,18 @@ export class Adapters {
   }
 
   private async find(vmId: string, mac: string) {
-    return (await this.list(vmId)).find((adapter) => adapter.MacAddress === mac);
+    const adapters = await this.host.get('Get-VMNetworkAdapter', { VM: machine(vmId) }, Wired);
+    return adapters.find((adapter) => adapter.MacAddress === mac);
   }
 
-  /** It comes to a switch or a VLAN only as it is to be guarded there. */
-  private async rewire(adapter: HostObject, from: string | null, to: Wiring): Promise<void> {
-    if (from !== null && from !== to.switch) await this.disconnect(adapter);
+  /** On a switch and VLAN only as it is guarded there: from one to another it is on none. */
+  private async rewire(adapter: HostObject, there: Wired | undefined, to: Wiring): Promise<void> {
+    const stays = there?.SwitchName === to.switch && isDeepStrictEqual(vlanOf(there), to.vlan);
+    if (there?.SwitchName && !stays) await this.disconnect(adapter);
     await this.protect(adapter, to);
-    await this.guard(adapter, to.acls);
     await this.tag(adapter, to.vlan);
-    if (to.switch !== null && from !== to.switch)
+    await this.guard(adapter, to.acls);
+    if (to.switch !== null && !stays)
       await this.host.run('Connect-VMNetworkAdapter', { VMNetworkAdapter: adapter, SwitchName: to.switch });
   }
 
@@ -159,11 +165,11 @@ export class Adapters {
   }
 }
 
-const vlanOf = ({ VlanSetting: vlan }: z.output<typeof Wired>): Wiring['vlan'] => {
+/** Null: a private one. */
+const vlanOf = ({ VlanSetting: vlan }: Wired): Wiring['vlan'] | null => {
   if (!vlan) return { mode: 'Untagged' };
   const { OperationMode: mode } = vlan;
-  if (mode === 'Private')
-    throw new HypervisorError('unsupported', 'a network interface on a private VLAN cannot be adopted');
+  if (mode === 'Private') return null;
   if (mode === 'Access') return { mode, id: vlan.AccessVlanId };
   if (mode === 'Trunk') return { mode, native: vlan.NativeVlanId, allowed: vlan.AllowedVlanIdListString ?? '' };
   return { mode };
