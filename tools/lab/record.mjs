@@ -3,17 +3,21 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { sourcesHash } from '../generate/support-matrix.mjs';
 
-const FILE = fileURLToPath(
-  new URL('../../apps/compute-agent/src/drivers/conformance/generated/lab/xen.json', import.meta.url),
-);
+/** What the support matrix is made of. @param {string} backend */
+export const recordedOf = (backend) =>
+  fileURLToPath(
+    new URL(`../../apps/compute-agent/src/drivers/conformance/generated/lab/${backend}.json`, import.meta.url),
+  );
 
 /**
  * Keeps when each behaviour was last shown, and with which sources; one that was tried and has not passed is shown no more.
- * @param {[proof: string, behaviour: string, what: 'tried' | 'passed'][]} lines @param {string} version
+ * @param {string} file
+ * @param {{ backend: string, level: string, command: string, over: string }} what `over`: what the suite ran over, in words
+ * @param {(readonly [proof: string, behaviour: string, what: 'tried' | 'passed'])[]} lines
  */
-export const record = (lines, version) => {
-  const { proofs = {} } = existsSync(FILE) ? JSON.parse(readFileSync(FILE, 'utf8')) : {};
-  const now = { day: new Date().toISOString().slice(0, 10), sources: sourcesHash('xen') };
+export const record = (file, { backend, level, command, over }, lines) => {
+  const { proofs = {} } = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {};
+  const now = { day: new Date().toISOString().slice(0, 10), sources: sourcesHash(backend) };
   for (const [proof, behaviour, what] of lines) {
     proofs[proof] ??= {};
     if (what === 'passed') proofs[proof][behaviour] = now;
@@ -22,13 +26,7 @@ export const record = (lines, version) => {
   const shown = Object.entries(proofs)
     .filter(([, behaviours]) => Object.keys(behaviours).length > 0)
     .map(([proof, behaviours]) => [proof, Object.fromEntries(Object.entries(behaviours).sort())]);
-  mkdirSync(dirname(FILE), { recursive: true });
-  const results = {
-    backend: 'xen',
-    level: 'L2',
-    command: 'npm run lab:xen',
-    over: version,
-    proofs: Object.fromEntries(shown.sort()),
-  };
-  writeFileSync(FILE, `${JSON.stringify(results, null, 2)}\n`);
+  mkdirSync(dirname(file), { recursive: true });
+  const results = { backend, level, command, over, proofs: Object.fromEntries(shown.sort()) };
+  writeFileSync(file, `${JSON.stringify(results, null, 2)}\n`);
 };

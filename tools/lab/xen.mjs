@@ -25,7 +25,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Refused, run } from '../services/process.mjs';
-import { record } from './record.mjs';
+import { record, recordedOf } from './record.mjs';
 import { dom0 } from './xen/dom0.mjs';
 import { guestParts } from './xen/guest.mjs';
 import { boot } from './xen/machine.mjs';
@@ -155,7 +155,8 @@ try {
       const peer = other ? { peer: { port: other.port, knownHosts: other.knownHosts, nfs: nfsPath } } : {};
       const code = await suite(area, { port, key, knownHosts, shown, ...guests, ...peer });
       const lines = shownIn(shown);
-      if (values.record) record(lines, version);
+      const what = { backend: 'xen', level: 'L2', command: 'npm run lab:xen', over: version };
+      if (values.record) record(recordedOf('xen'), what, lines);
       const passed = lines.filter(([, , what]) => what === 'passed').length;
       results.push(
         `${area}: ${code === 0 ? 'passed' : 'FAILED'}, ${passed} behaviours of the suite shown, ${seconds(started)}`,

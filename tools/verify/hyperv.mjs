@@ -15,6 +15,7 @@
  *   --switch          virtual switch for network interfaces; without it they are not tried
  *   --image           VHD or VHDX to boot; without it the project's test image, converted (not on Windows)
  *   --no-linux        the image has no root shell on its serial port
+ *   --record          file for what was shown, with the day, as the support matrix has it in conformance/generated/lab
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -39,6 +40,7 @@ const { values, positionals } = parseArgs({
     switch: { type: 'string' },
     image: { type: 'string' },
     linux: { type: 'boolean', default: true },
+    record: { type: 'string' },
   },
 });
 const [, address, port] = /^(.+):(\d+)$/.exec(values.serve) ?? [];
@@ -78,6 +80,7 @@ try {
     secureBoot: values['secure-boot'],
     switch: values.switch ?? null,
     linux: values.linux,
+    record: values.record ? resolve(values.record) : null,
     hyperv: {
       OMNIVISOR_HYPERV_HOSTS: values.host,
       OMNIVISOR_HYPERV_GENERATION: values.generation,

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { bytes, ms, type ServerId } from '@omnivisor/contracts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { recordDisks } from '../../../../../tools/doubles/hyperv/disks/record-disks.mjs';
+import { operationFailed } from '../../../../../tools/doubles/hyperv/errors.mjs';
 import type { HyperVHost } from '../../../../../tools/doubles/hyperv/host.mjs';
 import { fileDisk } from '../common/test-guest.js';
 import type { GuestSpec } from '../hypervisor-driver.js';
@@ -55,6 +56,13 @@ describe('a guest on which somebody took a checkpoint', () => {
     await expect.poll(() => disks().filter((path) => path.endsWith('.avhdx'))).toEqual([]);
     await driver.reboot(spec.id, 'hard', []);
     expect([0, 1].map((n) => inside(host, spec.id).read(n))).toEqual(['B', 'V']);
+  });
+
+  it('is looked at again when a disk is merged away while it is looked at', async () => {
+    const path = disks()[0]!;
+    host.failNext('Get-VHD', operationFailed(`The system cannot find the file '${path}'. (0x80070002).`));
+    await driver.reboot(spec.id, 'hard', []);
+    expect(inside(host, spec.id).read(0)).toBe('B');
   });
 
   it('starts while it is merged, however long that takes', async () => {

@@ -2,7 +2,7 @@ import { HypervisorError } from '../hypervisor-driver.js';
 import type { Guest } from './guests.js';
 import type { Mark } from './mark.js';
 import type { ReadyNode } from './node.js';
-import type { Drive } from './operations/disks.js';
+import { type Drive, isGone } from './operations/disks.js';
 
 const EXPORT_CHECKPOINT = 'omnivisor export';
 const MERGES_WITHIN = 60_000;
@@ -22,8 +22,20 @@ export const same = (a: string | null, b: string | null): boolean => a?.toLowerC
 export const isLayered = ({ Path, base }: BasedDrive): boolean =>
   /\.avhdx?$/i.test(Path ?? '') || (base !== null && !same(base, Path));
 
+/** Hyper-V merges a disk away beside: one that was listed may be gone when it is asked for what it stands on. */
+const LISTINGS = 3;
+
 /** Somebody may take a checkpoint any time; what a drive has then stands on our disk, and counts as that. */
-export const basedDrives = async ({ on, vm }: Guest, mark: Mark): Promise<BasedDrive[]> => {
+export const basedDrives = async (guest: Guest, mark: Mark): Promise<BasedDrive[]> => {
+  for (let listed = 1; ; listed++)
+    try {
+      return await listedDrives(guest, mark);
+    } catch (error) {
+      if (!isGone(error) || listed === LISTINGS) throw error;
+    }
+};
+
+const listedDrives = async ({ on, vm }: Guest, mark: Mark): Promise<BasedDrive[]> => {
   const folder = `${on.paths.guest(mark.serverId)}\\`.toLowerCase();
   const known = [mark.root, mark.rescue, mark.ephemeral, mark.before?.root ?? null, ...Object.values(mark.disks)];
   const isOurs = (path: string) =>

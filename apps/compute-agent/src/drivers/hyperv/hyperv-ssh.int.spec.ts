@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { mib, ms, ServerId } from '@omnivisor/contracts';
@@ -103,6 +103,31 @@ describe.runIf(existsSync(SSHD))('by ssh', () => {
     livesThrough(driverOver(target('known_hosts'))),
   );
 
+  /** What `npm run verify:hyperv` says of these behaviours over the double. */
+  const verified = async (behaviours: string, ...options: string[]): Promise<string> => {
+    const image = join(images.folder, 'verify.vhdx');
+    recordDisks.create(image, { format: 'VHDX', type: 'Dynamic', size: 64 << 20 });
+    const verify = new URL('../../../../../tools/verify/hyperv.mjs', import.meta.url).pathname;
+    const { status, stdout } = await new Promise<{ status: number | null; stdout: string }>((resolve) => {
+      const child = spawn(process.execPath, [
+        verify,
+        ...['--host', `${userInfo().username}@127.0.0.1:${sshd.port}`],
+        ...['--key', file('user_key'), '--known-hosts', file('known_hosts')],
+        ...['--serve', `127.0.0.1:${servePort}`, '--image', image, '--switch', 'External', '--no-linux'],
+        ...options,
+        ...['--', '-t', behaviours],
+      ]);
+      let said = '';
+      child.stdout.on('data', (text) => {
+        said += text;
+      });
+      child.once('close', (code) => resolve({ status: code, stdout: said }));
+    });
+    expect(status, stdout).toBe(0);
+    expect(host.vms.size).toBe(0);
+    return stdout;
+  };
+
   it.each([
     ['without live migration', { enabled: false, authentication: 'CredSSP', delegatesTo: [] }],
     [
@@ -114,26 +139,28 @@ describe.runIf(existsSync(SSHD))('by ssh', () => {
     ],
   ])('carries the suite that verifies a real host %s', { timeout: 120_000 }, async (_, migration) => {
     host.facts.migration = migration;
-    const image = join(images.folder, 'verify.vhdx');
-    recordDisks.create(image, { format: 'VHDX', type: 'Dynamic', size: 64 << 20 });
-    const verify = new URL('../../../../../tools/verify/hyperv.mjs', import.meta.url).pathname;
-    const { status, stdout } = await new Promise<{ status: number | null; stdout: string }>((resolve) => {
-      const child = spawn(process.execPath, [
-        verify,
-        ...['--host', `${userInfo().username}@127.0.0.1:${sshd.port}`],
-        ...['--key', file('user_key'), '--known-hosts', file('known_hosts')],
-        ...['--serve', `127.0.0.1:${servePort}`, '--image', image, '--switch', 'External', '--no-linux'],
-        ...['--', '-t', 'spawning leaves|guests of others are|has an optional member exactly|a checkpoint of others'],
-      ]);
-      let said = '';
-      child.stdout.on('data', (text) => {
-        said += text;
-      });
-      child.once('close', (code) => resolve({ status: code, stdout: said }));
+    const behaviours = 'spawning leaves|guests of others are|has an optional member exactly|a checkpoint of others';
+    expect(await verified(behaviours)).toMatch(/[5-9] passed/);
+  });
+
+  it('keeps what a host has shown, also of agents that were cut off from it', { timeout: 120_000 }, async () => {
+    const kept = file('shown.json');
+    const behaviours = 'in the middle of rebuild|in the middle of attachNic|does not answer|holds the files';
+    await verified(behaviours, '--record', kept);
+    const { backend, level, over, proofs } = JSON.parse(readFileSync(kept, 'utf8'));
+    expect({ backend, level, over }).toEqual({
+      backend: 'hyperv',
+      level: 'L3',
+      over: expect.stringContaining('build'),
     });
-    expect(stdout).toMatch(/[5-9] passed/);
-    expect(status).toBe(0);
-    expect(host.vms.size).toBe(0);
+    const shown = Object.values<object>(proofs).flatMap((proof) => Object.keys(proof));
+    expect(shown.sort()).toEqual([
+      'fails a check while the hypervisor does not answer, and passes it again',
+      'holds the files it was given',
+      'in the middle of attachNic leaves what can be gone on with',
+      'in the middle of rebuild leaves what can be gone on with',
+      'say `unavailable` while the backend does not answer, and recover',
+    ]);
   });
 
   it.each([

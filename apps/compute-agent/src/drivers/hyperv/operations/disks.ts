@@ -284,6 +284,10 @@ const refuseLarger = (needed: number, size: number): void => {
     );
 };
 
+/** There is no such file, or no such folder. */
+export const isGone = (error: unknown): boolean =>
+  error instanceof CmdletError && error.windowsCodes.some((code) => code === '0x80070002' || code === '0x80070003');
+
 /** Windows keeps a file for a moment after its last user is gone. */
 export const isInUse = (error: unknown): boolean =>
   error instanceof CmdletError && error.windowsCodes.includes('0x80070020');

@@ -1,9 +1,12 @@
 import { randomUUID } from 'node:crypto';
+import { buffer } from 'node:stream/consumers';
 import { isDeepStrictEqual } from 'node:util';
 import { gib, mib, ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { flatNic, rootFrom, testGuest } from '../../common/test-guest.js';
+import { readConfigDrive } from '../../common/testing/read-config-drive.js';
 import type { DriverUnderTest } from '../../conformance/index.js';
+import { perform } from '../../conformance/perform.js';
 import { featuresOf, type GuestSpec, type HypervisorDriver, type ImageSource } from '../../hypervisor-driver.js';
 import { plainMac } from '../hardware.js';
 import { machine } from '../host-call.js';
@@ -16,6 +19,7 @@ import { Drive, HostDisks, SLOTS } from '../operations/disks.js';
 import { HostFiles } from '../operations/files.js';
 import { Machines } from '../operations/machines.js';
 import { Paths } from '../paths.js';
+import { MortalProcesses } from './mortal-processes.js';
 import { inShell, shellIsUp } from './serial-shell.js';
 
 const MIB = 1024 ** 2;
@@ -34,8 +38,9 @@ export const VerifySettings = z.object({
   hyperv: HyperVSettings,
 });
 
-/** What a host does as it was prepared and its account may. */
+/** What a host is, and does as it was prepared and its account may. */
 export interface Prepared {
+  readonly version: string;
   readonly migrates: boolean;
   readonly asksGuests: boolean;
   readonly opensPorts: boolean;
@@ -44,11 +49,12 @@ export interface Prepared {
 /** @throws Error with what the probe says when the host cannot be used */
 export const preparedOf = async ({ hyperv }: z.output<typeof VerifySettings>): Promise<Prepared> => {
   const driver = new HyperVDriver(hypervOptions(hyperv, CLOUD));
-  const { health, reason } = await driver.probe(AbortSignal.timeout(60_000));
+  const { health, reason, version } = await driver.probe(AbortSignal.timeout(60_000));
   const found = featuresOf(driver);
   await driver.close();
-  if (health !== 'healthy') throw new Error(`the host is ${health}: ${reason}`);
+  if (health !== 'healthy' || version === null) throw new Error(`the host is ${health}: ${reason}`);
   return {
+    version,
     migrates: found.includes('liveMigration'),
     asksGuests: found.includes('guestIntegration'),
     opensPorts: found.includes('consoles.serial'),
@@ -87,6 +93,7 @@ export const realHost = (
   settings: z.output<typeof VerifySettings>,
   source: (file: string, format: 'vhd' | 'vhdx') => ImageSource,
   { migrates, asksGuests, opensPorts }: Prepared,
+  told?: DriverUnderTest['told'],
 ): DriverUnderTest => {
   const switches = settings.switch ? { physnet1: settings.switch } : {};
   const options = { ...hypervOptions(settings.hyperv, CLOUD), switches };
@@ -98,9 +105,15 @@ export const realHost = (
     return new Paths(facts.Root, facts.ComputerName);
   };
   let driver: HypervisorDriver;
-  const open = async (cloudId = CLOUD) => {
-    const made = new HyperVDriver({ ...options, cloudId });
+  const connection = new MortalProcesses();
+  const driverOver = async (processes: MortalProcesses, cloudId = CLOUD) => {
+    const nodes = options.nodes.map((node) => ({ ...node, open: processes.over(node.open) }));
+    const made = new HyperVDriver({ ...options, nodes, cloudId });
     await made.probe(AbortSignal.timeout(60_000));
+    return made;
+  };
+  const open = async (cloudId = CLOUD) => {
+    const made = await driverOver(connection, cloudId);
     if (cloudId === CLOUD) driver = made;
     return made;
   };
@@ -218,6 +231,11 @@ export const realHost = (
     };
   };
 
+  const cutOff = async () => {
+    connection.cut();
+    return async () => connection.mend();
+  };
+
   const patience = 120_000;
   const shell = (id: ServerId, command: string) => inShell(driver, id, command);
   return {
@@ -225,6 +243,7 @@ export const realHost = (
     level: 'L3',
     command: 'npm run verify:hyperv',
     recorded: false,
+    ...(told ? { told } : {}),
     supports: [
       ...(['pausing', 'suspending', 'rebuilding', 'rescuing', 'resizing', 'crashDumps', 'snapshots'] as const),
       ...(['disks', 'diskGrowing', 'nics', 'adoption'] as const),
@@ -256,6 +275,28 @@ export const realHost = (
           Name.startsWith(id) ? [Name] : [],
         ),
       ];
+    },
+    configDriveFiles: async (id) => {
+      const folder = (await paths()).guest(id);
+      const drive = (await files.items(folder)).find(({ Name }) => /\.iso$/i.test(Name))!;
+      const bytes = await buffer(files.parts(`${folder}\\${drive.Name}`));
+      return Object.keys(readConfigDrive(bytes, 17)).map((name) => name.replace(/;1$/, ''));
+    },
+    makeUnreachable: cutOff,
+    stopHypervisor: cutOff,
+    // Each takes minutes on a host: of each change the first two steps are begun, and what comes after them is not.
+    crashMoments: [1, 2],
+    crashesAreSampled: true,
+    crashDuring: async (change, id, moment, devices) => {
+      const processes = new MortalProcesses();
+      const mortal = await driverOver(processes);
+      processes.cutAfter(moment);
+      const cut = await perform(mortal, change, await guest(id), devices).then(
+        () => false,
+        () => true,
+      );
+      await mortal.close();
+      return cut;
     },
     foreignGuest: () => foreign(`omnivisor-verify-${randomUUID()}`),
     inTheWay: (id) => foreign(id),
