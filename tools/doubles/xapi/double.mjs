@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, statSync } from 'node:fs';
 import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { guestSpec, markStopped, reportGuest } from './classes/domain.mjs';
+import { isOpen } from './classes/vif.mjs';
 import { guestStopped } from './classes/vm-lifecycle.mjs';
 import { allowedOperations } from './classes/vm-rules.mjs';
 import { QemuGuests } from './guests/qemu-guests.mjs';
@@ -113,6 +114,11 @@ export class XapiDouble {
   /** From now until it is started anew: records only. @param {string} uuid */
   ignorePowerButton(uuid) {
     this.#record().ignorePowerButton(uuid);
+  }
+
+  /** Whether anything passes an interface. @param {string} vif its reference */
+  isOpen(vif) {
+    return isOpen(this.db, vif);
   }
 
   /** What a real guest wrote to its first serial port; XAPI has no such call. @param {string} uuid */

@@ -19,6 +19,13 @@ const macOf = (device, seed) => {
   return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
 };
 
+/** Whether the switch of a member lets anything pass a VIF. */
+export const isOpen = (db, vif) => {
+  const { currently_attached: attached, locking_mode: own, network } = db.get('VIF', vif);
+  const mode = own === 'network_default' ? db.get('network', network).default_locking_mode : own;
+  return attached && mode !== 'disabled';
+};
+
 const unplug =
   (op) =>
   async ({ db, xapi }, vif) => {

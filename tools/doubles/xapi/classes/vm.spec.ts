@@ -336,6 +336,27 @@ describe('devices', () => {
     await pool.call('VM.destroy', vm);
   });
 
+  it('of networks pass nothing while they are disabled, by themselves or by their network, whatever the guest does', async () => {
+    const made = await running();
+    const vif = await pool.vif(made.vm);
+    await pool.call('VIF.plug', vif);
+    pool.double.reportGuest(made.uuid, { PV_drivers_detected: false });
+    const passes: boolean[] = [];
+    const { network } = await pool.call('VIF.get_record', vif);
+    for (const [call, ref, mode] of [
+      ['VIF.set_locking_mode', vif, 'network_default'],
+      ['network.set_default_locking_mode', network, 'disabled'],
+      ['VIF.set_locking_mode', vif, 'unlocked'],
+      ['network.set_default_locking_mode', network, 'unlocked'],
+      ['VIF.set_locking_mode', vif, 'disabled'],
+    ] as const) {
+      await pool.call(call, ref, mode);
+      passes.push(pool.double.isOpen(vif));
+    }
+    expect(passes).toEqual([true, false, true, true, false]);
+    await remove(made);
+  });
+
   it('are locked only with a licence for it', async () => {
     const free = await TestPool.start({ restrictions: ['VIF_locking'] });
     const vm = await free.vm();

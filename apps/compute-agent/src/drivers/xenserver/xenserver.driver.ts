@@ -123,7 +123,8 @@ export class XenServerDriver implements HypervisorDriver {
         const [planned] = await devices.plan([nic]);
         await devices.attachNic(guest, planned!);
       }),
-    cutOff: (id: ServerId, portId: string): Promise<void> => this.nics.detach(id, portId),
+    cutOff: (id: ServerId, portId: string) =>
+      this.change(id, 'cutting off the network interface', ({ devices }, guest) => devices.cutOffNic(guest, portId)),
     detach: (id: ServerId, portId: string) =>
       this.change(id, 'detaching the network interface', ({ devices }, guest) => devices.detachNic(guest, portId)),
   };

@@ -33,6 +33,8 @@ export interface PlannedNic {
 /** First place for disks that are attached: local ones come before. */
 const FIRST_ATTACHED = 4;
 const MOST_NICS = 7;
+/** The locking mode of a VIF that nothing passes. */
+const CUT_OFF = 'disabled';
 
 const firstFree = (used: readonly string[], from: number): string => {
   let n = from;
@@ -235,16 +237,35 @@ export class Devices {
   /** Who the guest may be has changed, also while it runs. */
   async relock({ ref, record }: Plugged<VifRecord>, lock: VifLock): Promise<void> {
     if (sameLock(record, lock)) return;
-    // The lock comes first and goes last, so that the port is open at no moment.
-    if (lock.locking_mode === 'locked') await this.xapi.call('VIF.set_locking_mode', ref, 'locked');
+    const setMode = () => this.xapi.call('VIF.set_locking_mode', ref, lock.locking_mode);
+    // A lock comes first on what is open and goes last; what is cut off opens once its addresses are set.
+    const isLockedFirst = lock.locking_mode === 'locked' && record.locking_mode !== CUT_OFF;
+    if (isLockedFirst) await setMode();
     await this.xapi.call('VIF.set_ipv4_allowed', ref, lock.ipv4_allowed);
     await this.xapi.call('VIF.set_ipv6_allowed', ref, lock.ipv6_allowed);
-    if (lock.locking_mode !== 'locked') await this.xapi.call('VIF.set_locking_mode', ref, lock.locking_mode);
+    if (!isLockedFirst) await setMode();
+  }
+
+  /** The member's switch lets nothing pass, whatever the guest does, until the port is attached again or made anew. */
+  async cutOffNic(guest: Guest, portId: string): Promise<void> {
+    const vif = await this.vifOf(guest, portId);
+    if (!vif) return;
+    try {
+      await this.xapi.call('VIF.set_locking_mode', vif.ref, CUT_OFF);
+    } catch (error) {
+      // An account that may not do that may still take the interface from a guest that lets go of it.
+      if (xapiCode(error) !== 'RBAC_PERMISSION_DENIED') throw error;
+      await this.unplug('VIF', guest, vif);
+    }
   }
 
   async detachNic(guest: Guest, portId: string): Promise<void> {
-    const vif = (await this.vifs(guest.ref)).find(({ record }) => record.other_config[PORT_KEY] === portId);
+    const vif = await this.vifOf(guest, portId);
     if (vif) await this.unplug('VIF', guest, vif);
+  }
+
+  private async vifOf({ ref }: Guest, portId: string): Promise<Plugged<VifRecord> | undefined> {
+    return (await this.vifs(ref)).find(({ record }) => record.other_config[PORT_KEY] === portId);
   }
 
   async attachDisk({ ref: vm, record: { power_state } }: Guest, disk: GuestDisk): Promise<void> {

@@ -11,7 +11,7 @@ import { tinyGuest } from '../../common/tiny-guest.js';
 import type { Change, Devices, DriverUnderTest, Inside } from '../../conformance/driver-under-test.js';
 import { perform } from '../../conformance/perform.js';
 import type { DiskFormat, GuardRule, GuestDisk, GuestNic, GuestSpec, ImageSource } from '../../hypervisor-driver.js';
-import { type GuestState, readDiskMark, readState } from '../operations/guest-state.js';
+import { type GuestState, PORT_KEY, readDiskMark, readState } from '../operations/guest-state.js';
 import { lockOf } from '../operations/port-lock.js';
 import type { VifRecord } from '../operations/records.js';
 import { XenServerDriver, type XenServerOptions } from '../xenserver.driver.js';
@@ -101,6 +101,20 @@ export class PoolUnderTest {
     const theirs = vms.filter((vm) => !own.includes(vm)).map(({ uuid }) => uuid);
     const disks = this.disksOf(id).filter(({ vm }) => vm === undefined || !theirs.includes(vm));
     return [...own.map(({ state: { phase } }) => `VM ${phase}`), ...disks.map(({ name }) => name)];
+  }
+
+  /** The VIF of a server's port. */
+  vifOf(id: ServerId, portId: string): { readonly ref: string; readonly record: VifRecord } {
+    const { ref: vm } = this.vmOf(id);
+    const found = this.double.db
+      .all('VIF')
+      .find(([, { VM, other_config }]) => VM === vm && other_config[PORT_KEY] === portId);
+    if (!found) throw new Error(`server ${id} has no port ${portId}`);
+    return { ref: found[0], record: found[1] };
+  }
+
+  passes(id: ServerId, portId: string): boolean {
+    return this.double.isOpen(this.vifOf(id, portId).ref);
   }
 
   /** Every disk with the server's mark, and the UUID of the VM that it was made for. */
@@ -267,6 +281,7 @@ export class PoolUnderTest {
       crashDuring: (...crash) => this.crashDuring(...crash),
       disk: () => this.disk(),
       nic: async () => this.nic(),
+      passes: async (id, portId) => this.passes(id, portId),
       letterOf: (file, format) => this.letterOf(file, format),
       otherHost: {
         open: async () => this.open({ member: 'xs2' }),
