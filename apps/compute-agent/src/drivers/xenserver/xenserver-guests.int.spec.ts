@@ -10,11 +10,14 @@ import { never, Stage } from '../conformance/stage.js';
 import { PoolUnderTest } from './testing/pool-under-test.js';
 import { SerialLine } from './testing/serial-line.js';
 
-/** What concerns bytes and memory, over guests that really run; the rest of the suite runs over records of guests. */
+/**
+ * What concerns bytes and memory, over guests that really run; the rest of the suite runs over records of guests.
+ * They are paravirtual because those have a serial line, by which one talks to them.
+ */
 describe.skipIf(!which('qemu-system-x86_64'))(
   'guests of a pool that run in QEMU (needs qemu-system-x86_64)',
   async () => {
-    const pool = await PoolUnderTest.start({ guests: 'qemu', shutdownPatience: 2_000 });
+    const pool = await PoolUnderTest.start({ guests: 'qemu', shutdownPatience: 2_000 }, 'paravirtual');
     const { inside } = new SerialLine(pool);
     const under = pool.underTest(['pausing', 'suspending', 'rebuilding', 'rescuing', 'resizing', 'snapshots'], inside);
     const stage = new Stage(under, new Results(under));
@@ -31,7 +34,7 @@ describe.skipIf(!which('qemu-system-x86_64'))(
     describeSnapshots(stage);
 
     it('go to another pool with their memory and disk', async () => {
-      const other = await PoolUnderTest.start({ guests: 'qemu' });
+      const other = await PoolUnderTest.start({ guests: 'qemu' }, 'paravirtual');
       const there = new SerialLine(other).inside;
       const [source, target] = [pool.open(), other.open()];
       const spec = await stage.up();

@@ -25,7 +25,7 @@ const makeVhd = (folder: string): string => {
 };
 
 describe.runIf(process.getuid?.() === 0 && which('qemu-system-x86_64'))('Linux guests of a pool', async () => {
-  const pool = await PoolUnderTest.start({ guests: 'qemu', shutdownPatience: 60_000 });
+  const pool = await PoolUnderTest.start({ guests: 'qemu', shutdownPatience: 60_000 }, 'paravirtual');
   const line = new SerialLine(pool);
   const booted = /Cloud-init v\. .* finished:.*/;
   let vhd: string;

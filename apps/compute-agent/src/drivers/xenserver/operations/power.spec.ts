@@ -1,7 +1,6 @@
 import { gib, ms } from '@omnivisor/contracts';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import type { GuestSpec } from '../../hypervisor-driver.js';
-import { never, newId, Pools } from '../testing/pools.js';
+import { never, Pools } from '../testing/pools.js';
 
 const pools = new Pools();
 afterEach(() => vi.restoreAllMocks());
@@ -50,11 +49,10 @@ describe('a guest with much memory and large disks', () => {
 });
 
 describe('a guest that has no tools yet', () => {
-  const hvm = (spec: GuestSpec) => ({ image: { ...spec.image, properties: { hw_vm_mode: 'hvm' } } });
   const booting = async () => {
     const bare = await pools.start({ guestTools: false });
     const driver = pools.drive({}, bare);
-    const { id } = await pools.running(driver, hvm(bare.guest(newId())), bare);
+    const { id } = await pools.running(driver, {}, bare);
     const counted = (method: string) => bare.double.faults.counts.get(method) ?? 0;
     return { bare, driver, id, counted };
   };

@@ -20,16 +20,23 @@ import { letterAt, recordInside } from './record-inside.js';
 export const CLOUD = 'test-cloud';
 const MIB = 2 ** 20;
 
+/** `fully virtual` is what an image gets that does not say. */
+export type GuestKind = 'fully virtual' | 'paravirtual';
+
 /** Two members of a pool that the double stands in for, and what the suite does behind the driver's back. */
 export class PoolUnderTest {
   private nics = 0;
   readonly image: string;
 
-  static async start(options: Record<string, unknown> = {}): Promise<PoolUnderTest> {
-    return new PoolUnderTest(await TestPool.start({ addresses: ['127.0.0.1', '127.0.0.2'], ...options }));
+  /** @param kind of its guests */
+  static async start(options: Record<string, unknown> = {}, kind?: GuestKind): Promise<PoolUnderTest> {
+    return new PoolUnderTest(await TestPool.start({ addresses: ['127.0.0.1', '127.0.0.2'], ...options }), kind);
   }
 
-  private constructor(readonly pool: TestPool) {
+  private constructor(
+    readonly pool: TestPool,
+    public kind: GuestKind = 'fully virtual',
+  ) {
     this.image = join(pool.folder, 'tiny.img');
     writeFileSync(this.image, Buffer.concat([tinyGuest()], MIB));
   }
@@ -66,7 +73,8 @@ export class PoolUnderTest {
 
   guest(id: ServerId, change: Partial<GuestSpec> = {}): GuestSpec {
     const spec = testGuest(id, CLOUD, { disks: rootFrom(fileSource(this.image)), nics: [this.nic()], ...change });
-    return { ...spec, image: { ...spec.image, properties: { hw_vm_mode: 'xen', ...change.image?.properties } } };
+    const ofKind = this.kind === 'paravirtual' ? { hw_vm_mode: 'xen' } : {};
+    return { ...spec, image: { ...spec.image, properties: { ...ofKind, ...change.image?.properties } } };
   }
 
   /** Anti-spoofing on, and security groups that let everything pass. */
