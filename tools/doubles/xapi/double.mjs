@@ -41,7 +41,7 @@ export class XapiDouble {
     const guests =
       settings.guests === 'qemu'
         ? new QemuGuests(stopped, { folder: join(settings.stateDir, 'run') })
-        : new RecordGuests(stopped);
+        : new RecordGuests(stopped, settings.guestsEnd);
     database.derived = derivedFields(database, allowedOperations, (uuid) => usedBytes(disks.path(uuid)));
     const events = new Events(database, sessions);
     const parts = { schema, database, disks, sessions, guests, events, settings };

@@ -16,6 +16,7 @@
  * @property {Record<string, number>} latencies the same for operations by name, also of disks: `pool_migrate`, `clone`
  * @property {number} shutdownPatience milliseconds that a guest gets to follow a clean shutdown
  * @property {boolean} guestTools guests report tools as soon as they run
+ * @property {null | 'crash' | 'reboot'} guestsEnd how records of guests end as soon as they run; null: they go on
  * @property {boolean} durable each change is on disk before its answer goes out
  * @property {string} scheme follows from `tls`
  */
@@ -40,6 +41,7 @@ const PRESETS = {
   latencies: {},
   shutdownPatience: 60_000,
   guestTools: true,
+  guestsEnd: null,
   durable: false,
 };
 

@@ -30,9 +30,13 @@ class RecordConsole extends Duplex {
  * One interface with `QemuGuests`.
  */
 export class RecordGuests {
-  /** @param {(uuid: string, how: 'shutdown' | 'reboot' | 'crash') => void} stopped by the guest itself */
-  constructor(stopped) {
+  /**
+   * @param {(uuid: string, how: 'shutdown' | 'reboot' | 'crash') => void} stopped by the guest itself
+   * @param {null | 'reboot' | 'crash'} [ends] how each does as soon as it runs
+   */
+  constructor(stopped, ends = null) {
     this.stopped = stopped;
+    this.ends = ends;
     /** `memory`: what a test let it remember. @type {Map<string, { spec: GuestSpec, paused: boolean, ignoring: boolean, memory: string }>} */
     this.guests = new Map();
   }
@@ -42,6 +46,7 @@ export class RecordGuests {
     const image = saved ? JSON.parse(readFileSync(saved, 'utf8').replaceAll('\0', '')) : null;
     if (image && image.uuid !== spec.uuid) throw new Error('the suspend image is of another guest');
     this.guests.set(spec.uuid, { spec, paused, ignoring: false, memory: image?.memory ?? '' });
+    if (!paused) this.#run(spec.uuid);
   }
 
   /** Takes up a guest that ran before the double was started anew. @returns {Promise<boolean>} it still runs */
@@ -70,6 +75,7 @@ export class RecordGuests {
 
   async unpause(uuid) {
     this.#guest(uuid).paused = false;
+    this.#run(uuid);
   }
 
   /** Writes the guest's memory to a file of its own, and ends it. */
@@ -134,6 +140,12 @@ export class RecordGuests {
   /** Lets go of the guests; `end` ends them. */
   async close(end) {
     if (end) this.guests.clear();
+  }
+
+  /** Once who started it knows that it runs. */
+  #run(uuid) {
+    const { ends } = this;
+    if (ends !== null) setImmediate(() => this.guests.has(uuid) && this.stopFromInside(uuid, ends));
   }
 
   #guest(uuid) {

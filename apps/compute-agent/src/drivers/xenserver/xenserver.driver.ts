@@ -32,7 +32,7 @@ import { Migration } from './operations/migration.js';
 import { type NetworkSettings, Networks } from './operations/networks.js';
 import { Observation } from './operations/observation.js';
 import { Power } from './operations/power.js';
-import { NOTHING_KNOWN, Probe } from './operations/probe.js';
+import { NOTHING_KNOWN, PARAVIRTUAL, Probe } from './operations/probe.js';
 import { Sending } from './operations/sending.js';
 import { Storage } from './operations/storage.js';
 import { Watch } from './operations/watch.js';
@@ -160,8 +160,10 @@ export class XenServerDriver implements HypervisorDriver {
   };
   /** Where one member is the host; a whole pool has nowhere to go. */
   readonly maintenance?: Maintenance;
+  private readonly consoleKinds = new Set<ConsoleKind>(['vnc']);
   readonly consoles = {
-    kinds: new Set<ConsoleKind>(['vnc', 'serial']),
+    /** Serial ones once the pool was seen to make paravirtual guests: no others have them. */
+    kinds: this.consoleKinds as ReadonlySet<ConsoleKind>,
     open: (id: ServerId, kind: ConsoleKind): Promise<ConsoleStream> =>
       this.ask('opening the console', async ({ guests, observation }) =>
         observation.console(await guests.settled(id), kind),
@@ -204,7 +206,7 @@ export class XenServerDriver implements HypervisorDriver {
   async probe(signal: AbortSignal): Promise<ProbeReport> {
     if (this.options.access.urls.length === 0)
       return { ...NOTHING_KNOWN, health: 'undetected', reason: 'no address of a pool is configured' };
-    return new Probe(this.xapi, this.host).run(signal);
+    return this.seen(await new Probe(this.xapi, this.host).run(signal));
   }
 
   check(): Promise<void> {
@@ -216,7 +218,13 @@ export class XenServerDriver implements HypervisorDriver {
   }
 
   survey(): Promise<Survey> {
-    return this.wrap('looking at the pool', () => new Probe(this.xapi, this.host).survey());
+    return this.wrap('looking at the pool', async () => this.seen(await new Probe(this.xapi, this.host).survey()));
+  }
+
+  private seen<T extends Survey>(found: T): T {
+    if (found.traits.includes(PARAVIRTUAL)) this.consoleKinds.add('serial');
+    else this.consoleKinds.delete('serial');
+    return found;
   }
 
   inventory(): Promise<HostInventory> {

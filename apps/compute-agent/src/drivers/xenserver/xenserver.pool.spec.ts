@@ -84,6 +84,35 @@ describe('a pool', () => {
     );
   });
 
+  it('is unhealthy where guests are built and do not run', async () => {
+    for (const guestsEnd of ['crash', 'reboot']) {
+      const lame = await pools.start({ guestsEnd });
+      for (const member of ['xs1', null])
+        expect(await pools.drive({ member }, lame).probe(never)).toMatchObject({
+          ...{ health: 'unhealthy', reason: expect.stringContaining('ended as soon as it ran') },
+          hypervisorVersion: 8_004_000,
+        });
+      expect(lame.double.db.all('VM').filter(([, vm]) => !vm.is_control_domain && !vm.is_a_template)).toEqual([]);
+    }
+  });
+
+  it('has serial consoles only while all of its members make paravirtual guests', async () => {
+    const own = await pools.start();
+    const capabilities = own.double.db.get('host', own.double.host(1)).capabilities as string[];
+    const setSecond = (given: string[]) => own.double.db.set('host', own.double.host(1), { capabilities: given });
+    setSecond(capabilities.filter((capability) => capability.startsWith('hvm-')));
+    const [whole, member] = [pools.drive({ member: null }, own), pools.drive({}, own)];
+    const kinds = () => [whole, member].map((driver) => [...driver.consoles.kinds]);
+    for (const driver of [whole, member]) await driver.probe(never);
+    expect(kinds()).toEqual([['vnc'], ['vnc', 'serial']]);
+    setSecond(capabilities);
+    await whole.survey();
+    expect(kinds()).toEqual([
+      ['vnc', 'serial'],
+      ['vnc', 'serial'],
+    ]);
+  });
+
   it('goes on under a new master in the middle of things', async () => {
     const driver = pools.drive();
     const spec = await pools.running(driver);

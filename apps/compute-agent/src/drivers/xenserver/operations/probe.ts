@@ -3,7 +3,8 @@ import { cpuTraits } from '../../common/cpu-traits.js';
 import { traitsOf } from '../../common/wishes.js';
 import type { ProbeReport, Survey } from '../../hypervisor-driver.js';
 import { fromXapi } from '../transport/xapi-error.js';
-import type { XapiSession } from '../transport/xapi-session.js';
+import type { EventBatch, EventToken, XapiSession } from '../transport/xapi-session.js';
+import { refuseAborted } from './aborted.js';
 import { machineFor, PLAIN_TEMPLATE, SERVED } from './hardware.js';
 import { type Host, productVersion } from './host.js';
 import type { HostRecord, Ref, VmRecord, XapiMap } from './records.js';
@@ -17,12 +18,18 @@ const PROBE_GUEST = {
   ...{ extraSpecs: {}, properties: {}, directBoot: false },
 };
 
+/** Seconds without news of a guest that runs. */
+const QUIET = 1;
+
+/** The trait of a pool that makes paravirtual guests. */
+export const PARAVIRTUAL = 'CUSTOM_VM_MODE_XEN';
+
 /** What a probe says of a pool that it has not seen. */
 export const NOTHING_KNOWN = {
   ...{ version: null, hypervisorType: 'XenServer', hypervisorVersion: 0, traits: [], cpuInfo: {} },
 } as const satisfies Partial<ProbeReport>;
 
-/** Looks at the pool, and tries whether a guest can be built there. */
+/** Looks at the pool, and tries whether a guest runs there. */
 export class Probe {
   constructor(
     private readonly xapi: XapiSession,
@@ -67,7 +74,7 @@ export class Probe {
               'CUSTOM_VM_MODE_HVM',
             ]
           : []),
-        ...(pv ? ['CUSTOM_VM_MODE_XEN'] : []),
+        ...(pv ? [PARAVIRTUAL] : []),
         ...(uefi && hvm ? ['COMPUTE_FIRMWARE_UEFI'] : []),
         ...(secureBoot && hvm ? ['COMPUTE_SECURITY_UEFI_SECURE_BOOT'] : []),
         // A guest of this pool runs no guests of its own.
@@ -105,7 +112,10 @@ export class Probe {
     return [...first].filter((flag) => flag !== '' && others.every((flags) => flags.has(flag))).sort();
   }
 
-  /** Builds and removes a guest without disks: a pool where none can be started is of no use. */
+  /**
+   * Runs and removes a guest without disks: a pool where none runs is of no use. Its firmware finds nothing to boot, and would
+   * switch it off or reset it half a minute later; what ends sooner does not run.
+   */
   private async tryGuest(signal: AbortSignal): Promise<Pick<ProbeReport, 'health' | 'reason'>> {
     const { member, pool } = await this.host.place();
     const who = member ? `member ${member.record.name_label}` : 'the pool';
@@ -113,18 +123,33 @@ export class Probe {
       await this.removeProbes();
       const ref = await this.xapi.call<Ref>('VM.create', {
         ...machineFor(PROBE_GUEST, await this.host.capabilities(), PLAIN_TEMPLATE),
+        actions_after_reboot: 'destroy',
         other_config: { [PROBE_KEY]: member?.record.uuid ?? pool.uuid },
       });
       try {
-        const args = member ? [ref, member.ref, true, false] : [ref, true, false];
+        const args = member ? [ref, member.ref, false, false] : [ref, false, false];
         await this.xapi.run(member ? 'VM.start_on' : 'VM.start', args, { signal, limit: 25_000 });
+        if (!(await this.goesOn(ref, signal)))
+          return { health: 'unhealthy', reason: `${who} has built a throw-away guest, which ended as soon as it ran` };
       } finally {
         await this.removeProbes();
       }
-      return { health: 'healthy', reason: `${who} has built a throw-away guest` };
+      return { health: 'healthy', reason: `${who} has run a throw-away guest` };
     } catch (error) {
-      const { message, native } = fromXapi(error, `building a throw-away guest on ${who}`);
+      const { message, native } = fromXapi(error, `running a throw-away guest on ${who}`);
       return { health: 'unhealthy', reason: native ? `${message}: ${native}` : message };
+    }
+  }
+
+  /** It is seen running until nothing more is told of it. */
+  private async goesOn(vm: Ref, signal: AbortSignal): Promise<boolean> {
+    for (let token: EventToken | null = null; ; ) {
+      const batch: EventBatch = await this.xapi.events([`VM/${vm}`], token, QUIET);
+      token = batch.token;
+      if (batch.events.some(({ snapshot }) => (snapshot as VmRecord | undefined)?.power_state !== 'Running'))
+        return false;
+      if (batch.events.length === 0) return true;
+      refuseAborted(signal);
     }
   }
 

@@ -71,6 +71,13 @@ export class PoolUnderTest {
     return new XenServerDriver(this.options(change));
   }
 
+  /** A driver that has looked at its pool, as an agent's has. */
+  private async seen(): Promise<XenServerDriver> {
+    const driver = this.open();
+    await driver.survey();
+    return driver;
+  }
+
   guest(id: ServerId, change: Partial<GuestSpec> = {}): GuestSpec {
     const spec = testGuest(id, CLOUD, { disks: rootFrom(fileSource(this.image)), nics: [this.nic()], ...change });
     const ofKind = this.kind === 'paravirtual' ? { hw_vm_mode: 'xen' } : {};
@@ -268,7 +275,7 @@ export class PoolUnderTest {
       inside,
       countsRequests: false,
       diskSerials: false,
-      open: async () => this.open(),
+      open: () => this.seen(),
       reopen: async () => this.open(),
       openOtherCloud: async () => this.open({ cloudId: 'another-cloud' }),
       guest: async (id) => this.guest(id),
