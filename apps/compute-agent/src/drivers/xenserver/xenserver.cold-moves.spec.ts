@@ -8,7 +8,8 @@ import { fileSource, rootFrom } from '../common/test-guest.js';
 import { twice } from '../conformance/perform.js';
 import type { GuestSpec } from '../hypervisor-driver.js';
 import { STATE_KEY } from './operations/guest-state.js';
-import { cutCalls, never, Pools } from './testing/pools.js';
+import { cutCalls } from './testing/cut-calls.js';
+import { never, Pools } from './testing/pools.js';
 import { letterAt, recordInside } from './testing/record-inside.js';
 import type { XenServerDriver } from './xenserver.driver.js';
 

@@ -22,6 +22,7 @@ describeHypervisorDriver({
     'Guests are HVM, as images that do not say get them, and report PV drivers. Serial consoles are those of paravirtual ' +
       'guests, over which the behaviours of power, suspending, devices and migration pass as well. What HVM guests without ' +
       'drivers cannot do (suspend, move, gain and lose devices while they run) is refused there, and leaves them as they were.',
+    'Of recovery an agent ends at each call of a change that changes something in the pool, which goes on with the last one.',
   ],
   told: (proof) => {
     pool.kind = proof === 'consoles.serial' ? 'paravirtual' : 'fully virtual';

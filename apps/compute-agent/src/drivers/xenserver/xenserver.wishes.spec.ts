@@ -2,7 +2,8 @@ import { gib, ms, type ServerId } from '@omnivisor/contracts';
 import { describe, expect, it } from 'vitest';
 import type { GuestSpec } from '../hypervisor-driver.js';
 import { STATE_KEY } from './operations/guest-state.js';
-import { cutCalls, never, newId, Pools } from './testing/pools.js';
+import { cutCalls } from './testing/cut-calls.js';
+import { never, newId, Pools } from './testing/pools.js';
 
 const pools = new Pools();
 type Map = Readonly<Record<string, string>>;

@@ -1,6 +1,5 @@
 import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { type GiB, gib, mib, type ServerId } from '@omnivisor/contracts';
 import { decodeVhd } from '../../../../../../tools/doubles/xapi/storage/vhd.mjs';
@@ -15,6 +14,7 @@ import { type GuestState, PORT_KEY, readDiskMark, readState } from '../operation
 import { lockOf } from '../operations/port-lock.js';
 import type { VifRecord } from '../operations/records.js';
 import { XenServerDriver, type XenServerOptions } from '../xenserver.driver.js';
+import { cutCalls } from './cut-calls.js';
 import { letterAt, recordInside } from './record-inside.js';
 
 export const CLOUD = 'test-cloud';
@@ -238,24 +238,21 @@ export class PoolUnderTest {
   }
 
   /**
-   * An agent that does a change and ends. All that it is to the pool is its connections: they break, and nothing follows.
+   * An agent that does a change and ends once so many calls that change something have begun. All that it is to the pool is
+   * its calls: no other follows, and the last one goes on.
    * @returns true when that came before the change was done
    */
-  async crashDuring(change: Change, id: ServerId, after: number, devices: Devices): Promise<boolean> {
+  async crashDuring(change: Change, id: ServerId, calls: number, devices: Devices): Promise<boolean> {
     const driver = this.open();
     await driver.check();
-    let done = false;
-    const running = perform(driver, change, this.guest(id), devices).then(
-      () => {
-        done = true;
-      },
-      () => undefined,
+    const cut = cutCalls(this, calls, 'begun');
+    const isDone = await perform(driver, change, this.guest(id), devices).then(
+      () => true,
+      () => false,
     );
-    await Promise.race([running, sleep(after)]);
-    const cut = !done;
     await driver.close();
-    await running;
-    return cut;
+    cut.mend();
+    return !isDone;
   }
 
   async configDriveFiles(id: ServerId): Promise<string[]> {
@@ -293,6 +290,8 @@ export class PoolUnderTest {
       foreignGuest: () => this.foreign(),
       makeUnreachable: () => this.cutOff(),
       stopHypervisor: () => this.cutOff(),
+      // More than any change makes.
+      crashMoments: Array.from({ length: 30 }, (_, calls) => calls),
       crashDuring: (...crash) => this.crashDuring(...crash),
       disk: () => this.disk(),
       nic: async () => this.nic(),

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { ServerId } from '@omnivisor/contracts';
 import { afterAll, afterEach, beforeAll } from 'vitest';
-import { XapiFailure } from '../../../../../../tools/doubles/xapi/model/failure.mjs';
 import type { GuestSpec } from '../../hypervisor-driver.js';
 import { type GuestState, readState } from '../operations/guest-state.js';
 import type { XenServerDriver, XenServerOptions } from '../xenserver.driver.js';
@@ -9,32 +8,6 @@ import { PoolUnderTest } from './pool-under-test.js';
 
 export const never = new AbortController().signal;
 export const newId = () => ServerId.parse(randomUUID());
-
-/** Calls that change nothing. */
-const LOOKS = /^(session|event|task)\.|\.get_|\.assert_|^GET/;
-
-export interface CutCalls {
-  /** Some call did not come through. */
-  happened(): boolean;
-  mend(): void;
-}
-
-/** After that many changes nothing that anybody asks of the pool comes through any more, as if who asks had ended. */
-export const cutCalls = ({ double: { faults } }: PoolUnderTest, changes: number): CutCalls => {
-  let [left, cut] = [changes, false];
-  const { before } = faults;
-  faults.before = async (method: string, params: unknown[]) => {
-    if (!LOOKS.test(method) && left-- <= 0) cut = true;
-    if (cut) throw new XapiFailure('INTERNAL_ERROR', 'nobody asks any more');
-    return before.call(faults, method, params);
-  };
-  return {
-    happened: () => cut,
-    mend: () => {
-      faults.before = before;
-    },
-  };
-};
 
 /** Pools for the specs of one file, with drivers that are closed after each. */
 export class Pools {
