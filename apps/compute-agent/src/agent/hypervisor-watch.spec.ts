@@ -17,7 +17,7 @@ const watched = async (
   clock = new VirtualClock(),
   driver: HypervisorDriver = new FakeDriver(new FakeHypervisor({ clock }), { cloudId: 'c' }),
 ) => {
-  const first = await driver.probe(AbortSignal.abort());
+  const first = await driver.probe(new AbortController().signal);
   const machine = { node: 'h', hostIp: '', machineId: 'm', bootId: 'b' };
   const factsOf = (report = first) => hostFacts(driver, report, [{ backend: driver.backend, ...report }], machine);
   const said: Said[] = [];
