@@ -1,7 +1,11 @@
 import { createHash } from 'node:crypto';
-import { describeImage, signImageUrl } from '@omnivisor/contracts';
+import { describeImage, type GuestFacts, signImageUrl } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { qcow2Image } from './formats/vectors.js';
+import { readinessOf } from './guest/readiness.js';
+import { imagesTable } from './image/image.projection.js';
+import { imageAggregate } from './image/image-lifecycle.js';
+import { serviceContext } from './service-context.js';
 import { type ImageCloud, startImageCloud } from './testing/image-cloud.js';
 
 let cloud: ImageCloud;
@@ -486,5 +490,28 @@ describe('what other services ask', () => {
     expect(await fetched(url.pathname.replace(id, other.id) + url.search)).toEqual([403, '']);
     await call('DELETE', `/images/${id}`);
     expect(await fetched(url.pathname + url.search)).toEqual([404, '']);
+  });
+});
+
+describe('where the guest of an image starts', () => {
+  it('is told with the properties that it needs', async () => {
+    const { id } = await create();
+    expect((await upload(id, Buffer.alloc(512))).status).toBe(204);
+    const guest: GuestFacts = {
+      ...{ partitions: 'gpt', firmware: ['uefi'], fileSystems: ['vfat', 'ext4'], distribution: null },
+      ...{ kernel: { release: '6.1.0', boot: 'any' }, bootDrivers: ['virtio_pci', 'virtio_blk', 'virtio_net'] },
+      ...{ otherDrivers: ['xen_blkfront'], agents: [], unknown: null },
+    };
+    const { uploadId } = (await (await cloud.core.fresh()).get(imagesTable, id))!;
+    const command = { imageId: id, uploadId: uploadId!, guest, readiness: readinessOf(guest) };
+    const found = { kind: 'completeInspection', ...command } as const;
+    await cloud.core.commands.execute(imageAggregate, id, found, serviceContext(uploadId!, 'inspected'));
+    const { readiness } = (await call('GET', `/images/${id}/os-omnivisor-readiness`)).json();
+    expect(readiness.qemu).toEqual({
+      verdict: 'boots',
+      reason: 'Its disk starts by UEFI only: on QEMU it needs hw_firmware_type=uefi.',
+      needs: [{ property: 'hw_firmware_type', values: ['uefi'], fails: ['bios', null] }],
+    });
+    expect(readiness.xen).toMatchObject({ verdict: 'boots after driver injection', needs: [] });
   });
 });

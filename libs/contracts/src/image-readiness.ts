@@ -12,8 +12,22 @@ export const ReadinessVerdict = z.enum([
 ]);
 export type ReadinessVerdict = z.infer<typeof ReadinessVerdict>;
 
+/** A property of the image that decides whether it starts there. */
+export const BootNeed = z.object({
+  property: z.string(),
+  /** Any of these lets it start. */
+  values: z.array(z.string()),
+  /** With one of these it surely does not; null stands for a property that is not set. */
+  fails: z.array(z.string().nullable()),
+});
+export type BootNeed = z.infer<typeof BootNeed>;
+
 /** A verdict and, unless it is plainly `boots`, a sentence for the user: what is missing and what to do about it. */
-export const Readiness = z.object({ verdict: ReadinessVerdict, reason: z.string().nullable() });
+export const Readiness = z.object({
+  verdict: ReadinessVerdict,
+  reason: z.string().nullable(),
+  needs: z.array(BootNeed).optional(),
+});
 export type Readiness = z.infer<typeof Readiness>;
 
 /** By hypervisor; one that is missing is not known, which constrains nothing. */
@@ -23,7 +37,7 @@ export type ImageReadiness = z.infer<typeof ImageReadiness>;
 /** What a look at the disk found. Null and empty mean not found. */
 export const GuestFacts = z.object({
   partitions: z.enum(['gpt', 'mbr', 'none']),
-  /** Ways the disk can start: a boot sector, an EFI loader, one whose first stage carries a signature. */
+  /** Ways the disk can start: code in its first sector, an EFI loader, one whose first stage carries a signature. */
   firmware: z.array(z.enum(['bios', 'uefi', 'secure-boot'])),
   fileSystems: z.array(z.string()),
   /** `ID` and `VERSION_ID` of os-release. */

@@ -117,9 +117,9 @@ export class ImageFormsController {
     return {
       inspected: true,
       readiness: Object.fromEntries(
-        Object.entries(readiness).map(([hypervisor, { verdict, reason }]) => [
+        Object.entries(readiness).map(([hypervisor, { verdict, reason, needs = [] }]) => [
           hypervisor,
-          { verdict: WORDS[verdict], reason },
+          { verdict: WORDS[verdict], reason, needs },
         ]),
       ),
       guest: {

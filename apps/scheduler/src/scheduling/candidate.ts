@@ -46,6 +46,8 @@ export interface Candidate {
 export interface GuestWants {
   /** The properties of its image are canonical. */
   readonly request: Pick<ReserveRequest, 'flavor' | 'image'>;
+  /** What becomes of a server that is there already; absent for a new one. */
+  readonly use?: 'rebuild' | 'rescue' | 'move';
   /** VCPU, MEMORY_MB, DISK_GB first; no zero amounts. */
   readonly resources: ResourceAmounts;
   readonly requiredTraits: readonly string[];

@@ -57,6 +57,17 @@ describe('the host of a server that gets another image', () => {
     );
   });
 
+  it('is refused for a property that its guest needs, unless that is the machine of the server and may have it', async () => {
+    hostId = await sim.host(sim.schedulers[0]!, 'b', { hypervisorType: 'QEMU' });
+    await claimed({ requestedHost: 'b' });
+    const needs = [{ property: 'hw_firmware_type', values: ['uefi'], fails: ['bios', null] }];
+    const image = { readiness: { qemu: { verdict: 'boots', reason: null, needs } } } as const;
+    const bios = { ...image, properties: { hw_firmware_type: 'bios' } };
+    expect(await judge(image)).toMatch(/fails guest readiness \(wanted hw_firmware_type=uefi,.* has none\)/);
+    expect(await judge(image, {}, 'rescue')).toBeNull();
+    expect(await judge(bios, {}, 'rescue')).toMatch(/has bios\)/);
+  });
+
   it('serves it though it is full and disabled, and nothing is claimed', async () => {
     await claimed();
     const { commands } = sim.schedulers[0]!.core;

@@ -31,7 +31,7 @@ export class ImageJudge implements ActivePart {
     const host = world.index.get(question.hostId);
     const provider = host && world.providers.get(host.providerId);
     if (!provider) throw conflict('The host of the server is not known any more.');
-    const wants = guestWants(question);
+    const wants = { ...guestWants(question), use: question.use };
     const claims = [...provider.claims.values()].filter(({ serverId }) => serverId === question.serverId);
     const no =
       firstRefusal(guestFilters, wants, host.hostClass) ??

@@ -85,6 +85,7 @@ export const wantedOf = (asked: Omit<ReserveRequest, 'context'>, around: Surroun
   return {
     ...wants,
     request,
+    ...(around.hostsOf(request.serverId).length > 0 ? { use: 'move' } : {}),
     differentHosts: hosts(serverIds(hints.different_host)),
     sameHosts: hints.same_host === undefined ? null : hosts(serverIds(hints.same_host)),
     machines: [...new Set(request.networkHosts.flatMap((id) => around.machineOf(id) ?? []))],
