@@ -1,20 +1,15 @@
-import { execFile, execFileSync, spawn } from 'node:child_process';
-import { createReadStream, existsSync } from 'node:fs';
-import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { execFile, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { type ImageFormat, ms } from '@omnivisor/contracts';
+import type { ImageFormat } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { guestsTable, type ImageRow, imagesTable } from './image/image.projection.js';
-import { Sandbox } from './sandbox/sandbox.js';
-import { FileImageStore } from './store/index.js';
-import { type ImageCloud, startImageCloud } from './testing/image-cloud.js';
+import { type OneImage, startOneImage } from '../../../tools/image/one-image.js';
+import { guestsTable } from './image/image.projection.js';
 
-const builder = new URL('../../../tools/image/image.mjs', import.meta.url).pathname;
-const cache = join(tmpdir(), 'omnivisor-test-image');
 /** The rest of the ways to boot: `OMNIVISOR_BOOT_ALL=1`. */
 const all = process.env.OMNIVISOR_BOOT_ALL === '1';
 const OVMF = '/usr/share/OVMF';
@@ -22,39 +17,17 @@ const OVMF = '/usr/share/OVMF';
 /** One image, uploaded once, started by QEMU from the forms that other hypervisors take, with their kind of devices. */
 describe('one image', () => {
   let folder = '';
-  let cloud: ImageCloud;
-  let image: ImageRow;
+  let one: OneImage;
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'one-image-'));
-    cloud = await startImageCloud({
-      store: await FileImageStore.open(join(folder, 'store')),
-      sandbox: Sandbox.detect(),
-    });
-    const built = execFileSync(process.execPath, [builder, '--cache', cache], { encoding: 'utf8' }).trim();
-    const headers = { 'x-auth-token': 'p1' };
-    const created = await cloud.app.fastify.inject({
-      ...{ method: 'POST', url: '/image/v2/images', headers: { ...headers, 'content-type': 'application/json' } },
-      payload: JSON.stringify({ disk_format: 'qcow2', container_format: 'bare' }),
-    });
-    const { id } = created.json();
-    const put = await cloud.app.fastify.inject({
-      ...{ method: 'PUT', url: `/image/v2/images/${id}/file`, payload: createReadStream(built) },
-      headers: { ...headers, 'content-type': 'application/octet-stream' },
-    });
-    expect(put.statusCode, put.body).toBe(204);
-    image = (await (await cloud.core.fresh()).get(imagesTable, id))!;
+    folder = await mkdtemp(join(tmpdir(), 'one-image-boots-'));
+    one = await startOneImage();
   }, 300_000);
   afterAll(async () => {
-    await cloud?.stop();
+    await one?.stop();
     await rm(folder, { recursive: true, force: true });
   });
 
-  const file = async (form: ImageFormat): Promise<string> => {
-    const path = join(folder, `disk.${form}`);
-    const ready = (await cloud.forms.ready(image, form, ms(120_000)))!;
-    await pipeline(await cloud.forms.read(ready), async (bytes) => writeFile(path, bytes as never));
-    return path;
-  };
+  const file = (form: ImageFormat) => one.file(form);
   /** What the guest says until it is up. */
   const boot = async (args: string[]): Promise<string> => {
     for (let left = 3; left > 0; left--) {
@@ -105,6 +78,7 @@ describe('one image', () => {
   };
 
   it('is known to start on every hypervisor', async () => {
+    const { cloud, image } = one;
     await cloud.guests!.idle();
     const found = await (await cloud.core.fresh()).get(guestsTable, image.id);
     expect(found?.guest).toMatchObject({ partitions: 'gpt', firmware: ['bios', 'uefi', 'secure-boot'], unknown: null });

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,6 +6,7 @@ import { mib, ms, ServerId } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { HyperVHost } from '../../../../../tools/doubles/hyperv/host.mjs';
 import { listen, realGuests } from '../../../../../tools/doubles/hyperv/serve.mjs';
+import { type OneImage, startOneImage } from '../../../../../tools/image/one-image.js';
 import { flatNic, rootFrom, testGuest } from '../common/test-guest.js';
 import { localProcess } from './host-processes.js';
 import { HyperVDriver } from './hyperv.driver.js';
@@ -20,8 +20,8 @@ const script = path('./host/omnivisor-host.ps1');
 const hasFirmware = existsSync('/usr/share/OVMF/OVMF_CODE_4M.ms.fd');
 
 /**
- * The bytes of a guest's disk, booted: the double starts the VHD or VHDX that the driver had made. Devices are QEMU's; this
- * says nothing of the drivers for Hyper-V's own.
+ * The bytes of a guest's disk, booted: the double starts the VHD or VHDX that the driver made of the image service's. Devices
+ * are QEMU's; this says nothing of the drivers for Hyper-V's own.
  */
 describe('the test image on the double of Hyper-V', () => {
   const dir = mkdtempSync(join(tmpdir(), 'hyperv-boots-'));
@@ -29,15 +29,14 @@ describe('the test image on the double of Hyper-V', () => {
   const images = new Images();
   let server: Awaited<ReturnType<typeof listen>>;
   let driver: HyperVDriver;
-  let image: string;
+  let one: OneImage;
 
   beforeAll(async () => {
     await images.open();
     await host.open();
     server = await listen(host);
     process.env.OMNIVISOR_HYPERV_DOUBLE = server.path;
-    const cache = join(tmpdir(), 'omnivisor-test-image');
-    image = execFileSync('node', [path(`${tools}/image/image.mjs`), '--cache', cache], { encoding: 'utf8' }).trim();
+    one = await startOneImage();
     driver = new HyperVDriver({
       cloudId,
       nodes: [{ name: 'double', open: localProcess({ script }, path(`${tools}/doubles/hyperv/powershell.mjs`)) }],
@@ -50,19 +49,13 @@ describe('the test image on the double of Hyper-V', () => {
     // Of a boot that failed.
     for (const { mark } of await driver.list()) await driver.destroy(mark.serverId);
     await driver.close();
+    await one?.stop();
     delete process.env.OMNIVISOR_HYPERV_DOUBLE;
     await server.close();
     await host.close();
     images.close();
     rmSync(dir, { recursive: true });
   });
-
-  const converted = (format: 'vhd' | 'vhdx') => {
-    const file = join(images.folder, `test.${format}`);
-    const options = format === 'vhd' ? ['vpc', '-o', 'subformat=dynamic,force_size=on'] : ['vhdx'];
-    execFileSync('qemu-img', ['convert', '-f', 'qcow2', '-O', ...options, image, file]);
-    return images.source(file, format);
-  };
 
   /** Boots it, asks it to go off, and gives back what it wrote to its console. */
   const boot = async (format: 'vhd' | 'vhdx', memory: number, properties: Record<string, string>) => {
@@ -71,7 +64,7 @@ describe('the test image on the double of Hyper-V', () => {
     await driver.spawn(
       {
         ...small,
-        disks: rootFrom(converted(format)),
+        disks: rootFrom(images.source(await one.file(format), format)),
         image: { ...small.image, properties },
         flavor: { ...small.flavor, memory: mib(memory) },
         nics: [flatNic('fa:16:3e:00:00:07')],

@@ -1,8 +1,6 @@
-import { execFileSync } from 'node:child_process';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { gib, mib, type ServerId } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe } from 'vitest';
+import { type OneImage, startOneImage } from '../../../../../tools/image/one-image.js';
 import { which } from '../../../../../tools/services/process.mjs';
 import { fileSource } from '../common/test-guest.js';
 import { describeLinux } from '../conformance/areas/linux.js';
@@ -13,21 +11,11 @@ import type { GuestSpec } from '../hypervisor-driver.js';
 import { PoolUnderTest } from './testing/pool-under-test.js';
 import { SerialLine } from './testing/serial-line.js';
 
-const builder = new URL('../../../../../tools/image/image.mjs', import.meta.url).pathname;
-const cache = join(tmpdir(), 'omnivisor-test-image');
-
-/** The test image as VHD, which QEMU has made. */
-const makeVhd = (folder: string): string => {
-  const image = execFileSync('node', [builder, '--cache', cache], { encoding: 'utf8' }).trim();
-  const vhd = join(folder, 'image.vhd');
-  execFileSync('qemu-img', ['convert', '-O', 'vpc', '-o', 'subformat=dynamic,force_size=on', image, vhd]);
-  return vhd;
-};
-
 describe.runIf(process.getuid?.() === 0 && which('qemu-system-x86_64'))('Linux guests of a pool', async () => {
   const pool = await PoolUnderTest.start({ guests: 'qemu', shutdownPatience: 60_000 }, 'paravirtual');
   const line = new SerialLine(pool);
   const booted = /Cloud-init v\. .* finished:.*/;
+  let one: OneImage;
   let vhd: string;
   let marks = 0;
 
@@ -72,12 +60,14 @@ describe.runIf(process.getuid?.() === 0 && which('qemu-system-x86_64'))('Linux g
   const stage = new Stage(under, new Results(under));
 
   beforeAll(async () => {
-    vhd = makeVhd(pool.pool.folder);
+    one = await startOneImage();
+    vhd = await one.file('vhd');
     await stage.open();
   }, 300_000);
   afterAll(async () => {
     await stage.close();
     await pool.stop();
+    await one?.stop();
   });
 
   describeLinux(stage);
