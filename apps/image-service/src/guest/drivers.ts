@@ -3,7 +3,7 @@ const OF_INTEREST: ReadonlySet<string> = new Set([
   ...['virtio_pci', 'virtio_blk', 'virtio_scsi', 'virtio_net', 'virtio_balloon'],
   ...['xen_blkfront', 'xen_netfront'],
   ...['hv_vmbus', 'hv_storvsc', 'hv_netvsc', 'hv_utils', 'hv_balloon'],
-  ...['vmw_pvscsi', 'vmxnet3', 'vmw_balloon', 'mptspi', 'mptsas', 'BusLogic'],
+  ...['vmw_pvscsi', 'vmxnet3', 'vmw_balloon', 'mptspi', 'mptsas'],
   ...['ata_piix', 'ahci', 'sd_mod', 'nvme', 'e1000', 'e1000e', '8139cp', '8139too', 'tulip'],
 ]);
 
@@ -37,7 +37,6 @@ const OPTION_OF: Readonly<Record<string, string>> = {
   ...{ xen_blkfront: 'XEN_BLKDEV_FRONTEND', xen_netfront: 'XEN_NETDEV_FRONTEND' },
   ...{ hv_vmbus: 'HYPERV', hv_storvsc: 'HYPERV_STORAGE', hv_netvsc: 'HYPERV_NET', hv_utils: 'HYPERV_UTILS' },
   ...{ vmw_pvscsi: 'VMWARE_PVSCSI', vmxnet3: 'VMXNET3', mptspi: 'FUSION_SPI', mptsas: 'FUSION_SAS' },
-  ...{ BusLogic: 'SCSI_BUSLOGIC' },
   ...{ ata_piix: 'ATA_PIIX', ahci: 'SATA_AHCI', sd_mod: 'BLK_DEV_SD', nvme: 'BLK_DEV_NVME' },
   ...{ e1000: 'E1000', e1000e: 'E1000E' },
 };

@@ -18,11 +18,15 @@ describe('where a guest starts', () => {
     const { hyperv, vsphere } = readinessOf(guest());
     expect(hyperv).toMatchObject({
       verdict: 'bootsAfterInjection',
-      reason: expect.stringMatching(/lacks hv_vmbus and hv_storvsc for Hyper-V; os-omnivisor-inject/),
+      reason: expect.stringMatching(
+        /lacks hv_vmbus and hv_storvsc for Hyper-V; os-omnivisor-inject can make one that has it\.$/,
+      ),
     });
     expect(vsphere?.verdict).toBe('bootsAfterInjection');
     const own = readinessOf(guest({ distribution: { id: 'slackware', version: null } }));
     expect(own.hyperv?.reason).toMatch(/its own tools/);
+    const rocky = readinessOf(guest({ distribution: { id: 'rocky', version: '9' } }));
+    expect(rocky.hyperv?.reason).toMatch(/os-omnivisor-inject can make one that has it \(tried on Debian only\)\.$/);
   });
   it('is not where its kernel has none', () =>
     expect(readinessOf(guest()).xen).toEqual({

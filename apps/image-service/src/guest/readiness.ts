@@ -65,13 +65,13 @@ const HYPERVISORS: Readonly<Record<HypervisorKind, Hypervisor>> = {
     otherwise: 'its disk is slow, for it has no xen_blkfront when it starts',
     ...BIOS_FIRST,
   },
+  // No BusLogic: it has none for guests of 64 bits.
   vsphere: {
     name: 'vSphere',
     disk: [
       { drivers: ['vmw_pvscsi'], value: 'vmpvscsi' },
       { drivers: ['mptsas'], value: 'lsisas1068' },
       { drivers: ['mptspi'], value: 'lsilogic' },
-      { drivers: ['BusLogic'], value: 'buslogic' },
     ],
     network: [['vmxnet3'], ['e1000'], ['e1000e']],
     chooser: { property: 'hw_scsi_model', fails: ['vmpvscsi', null] },
@@ -127,11 +127,12 @@ const notReady = (
   const all = new Set([...guest.bootDrivers, ...guest.otherDrivers]);
   const possible = devices.find(({ drivers }) => has(all, drivers));
   if (possible) {
-    const known = guest.distribution !== null && FAMILIES.test(guest.distribution.id);
-    const how = known ? 'os-omnivisor-inject can make one' : 'its own tools can make one';
+    const id = guest.distribution?.id ?? '';
+    const how = FAMILIES.test(id) ? 'os-omnivisor-inject can make one' : 'its own tools can make one';
+    const proof = FAMILIES.test(id) && id !== 'debian' ? ' (tried on Debian only)' : '';
     return {
       verdict: 'bootsAfterInjection',
-      reason: `Its initial RAM disk lacks ${possible.drivers.filter((d) => !boot.has(d)).join(' and ')} for ${name}; ${how} that has it.`,
+      reason: `Its initial RAM disk lacks ${possible.drivers.filter((d) => !boot.has(d)).join(' and ')} for ${name}; ${how} that has it${proof}.`,
     };
   }
   // Where the root file system cannot be read, nobody knows what a new one could hold.

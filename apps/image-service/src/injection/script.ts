@@ -58,28 +58,40 @@ mount -t tmpfs tmpfs /omnivisor-root/run
 cat >/omnivisor-root/run/omnivisor-inject <<'END'
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 set -e
-if [ -x /usr/sbin/update-initramfs ]; then
+has() { [ -x /usr/bin/$1 ] || [ -x /usr/sbin/$1 ]; }
+if has dracut; then
+  mkdir -p /etc/dracut.conf.d
+  echo 'add_drivers+=" ${names} "' >/etc/dracut.conf.d/omnivisor.conf
+fi
+# Where dracut is all there is, the other may be a way to call it.
+if has update-initramfs; then
   mkdir -p /etc/initramfs-tools
   touch /etc/initramfs-tools/modules
   for module in ${names}; do
     grep -qx $module /etc/initramfs-tools/modules || echo $module >>/etc/initramfs-tools/modules
   done
   update-initramfs -u -k ${release}
-elif [ -x /usr/bin/dracut ] || [ -x /usr/sbin/dracut ]; then
-  mkdir -p /etc/dracut.conf.d
-  echo 'add_drivers+=" ${names} "' >/etc/dracut.conf.d/omnivisor.conf
-  dracut --force ${initramfsPath} ${release}
+elif has dracut; then
+  # The devices of this machine are not those of the next.
+  dracut --force --no-hostonly ${initramfsPath} ${release}
 else
   echo 'omnivisor-inject: it has neither update-initramfs nor dracut'
   exit 1
 fi
 END
-if chroot /omnivisor-root /bin/sh /run/omnivisor-inject; then result='${DONE}'; else result='${FAILED}: its tools did not build it'; fi
-umount /omnivisor-root/run /omnivisor-root/dev /omnivisor-root/sys /omnivisor-root/proc 2>/dev/null
-umount /omnivisor-root/boot 2>/dev/null
+cat >/omnivisor-root/run/omnivisor-init <<'END'
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+if /bin/sh /run/omnivisor-inject; then result='${DONE}'; else result='${FAILED}: its tools did not build it'; fi
+umount /boot 2>/dev/null
 sync
-umount /omnivisor-root || mount -o remount,ro /omnivisor-root
-off "$result"
+mount -o remount,ro /
+echo "$result"
+echo o >/proc/sysrq-trigger
+sleep 60
+END
+# A RAM disk of dracut has no chroot, but the C library for that of its guest.
+PATH=$PATH:/omnivisor-root/usr/sbin:/omnivisor-root/usr/bin:/omnivisor-root/sbin:/omnivisor-root/bin
+exec chroot /omnivisor-root /bin/sh /run/omnivisor-init
 `;
 };
 
