@@ -59,8 +59,11 @@ export const toolPath = (index: number): string => `/dev/fd/${3 + index}`;
 
 /** An arena for each thread would use up the address space, and nothing else. */
 const ENVIRONMENT = { PATH: '/usr/bin:/bin:/usr/sbin:/sbin', LC_ALL: 'C', MALLOC_ARENA_MAX: '2' };
-/** Of it each thread takes as much as the stack may become, and counts as data: no more than is usual. */
-const STACK = '--stack=8388608:';
+/**
+ * Of it each thread takes as much as the stack may become, and counts as data: for a program of ours no more than is usual, and
+ * for a tool less, for where disks are slow QEMU's have as many as 64.
+ */
+const STACKS = { ours: '--stack=8388608:', tool: '--stack=2097152:' };
 /** Seconds from the signal that says that the CPU time is up to the end. */
 const CPU_GRACE = 5;
 /** Starts guests to inject drivers. Few machines have it, and it is no loss to the others. */
@@ -92,7 +95,7 @@ export class Sandbox {
     /** Of the tools that were looked for, those that do not run here. */
     readonly missing: readonly string[],
     private readonly wrapper: (folder: string) => readonly string[],
-    private readonly stack: readonly string[],
+    private readonly stacks: { readonly ours: readonly string[]; readonly tool: readonly string[] },
   ) {}
 
   /** @throws DomainError `unsupported` on a machine without util-linux */
@@ -100,8 +103,8 @@ export class Sandbox {
     const [isolation, wrapper] = Sandbox.isolate();
     const missing = tools.filter((tool) => !works([...wrapper(''), tool, '--version']));
     // Where the hard limit is lower nobody may set it, and nobody has to.
-    const stack = works(['prlimit', STACK, 'true']) ? [STACK] : [];
-    return new Sandbox(isolation, missing, wrapper, stack);
+    const stack = (limit: string) => (works(['prlimit', limit, 'true']) ? [limit] : []);
+    return new Sandbox(isolation, missing, wrapper, { ours: stack(STACKS.ours), tool: stack(STACKS.tool) });
   }
 
   private static isolate(): [Isolation, (folder: string) => readonly string[]] {
@@ -148,7 +151,7 @@ export class Sandbox {
       `--fsize=${limits.file}`,
       '--nofile=64',
       '--core=0',
-      ...this.stack,
+      ...this.stacks[ours ? 'ours' : 'tool'],
     ];
     const command = [...bounds, ...(ours ? sealed : this.wrapper(folder)), tool, ...args];
     const child = spawn('prlimit', command, {
