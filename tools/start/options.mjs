@@ -49,8 +49,11 @@ const url = (name, text) => {
   return text;
 };
 
-/** @param {string[]} argv */
-export const startOptions = (argv) => {
+/** Processors for guests alone: an agent sees the guests of no other. */
+const SETS = ['OMNIVISOR_CPU_DEDICATED_SET', 'OMNIVISOR_CPU_SHARED_SET'];
+
+/** @param {string[]} argv @param {NodeJS.ProcessEnv} [environment] the caller's */
+export const startOptions = (argv, environment = process.env) => {
   let values;
   try {
     ({ values } = parseArgs({
@@ -71,9 +74,15 @@ export const startOptions = (argv) => {
   } catch (error) {
     throw new Refused(`${error.message}\n${USAGE}`);
   }
+  const agents = whole('agents', values.agents, 0, 64);
+  for (const name of agents > 1 ? SETS : [])
+    if (environment[name])
+      throw new Refused(
+        `${name} is for one agent (--agents 1): several would give the same processors to their guests`,
+      );
   return {
     detach: values.detach,
-    agents: whole('agents', values.agents, 0, 64),
+    agents,
     fakeHosts: whole('fake-hosts', values['fake-hosts'], 0, 64),
     gateways: whole('gateways', values.gateways, 1, 16),
     listen: values.listen,

@@ -34,8 +34,8 @@ export const PASSED = new RegExp(
 const given = (isPassed, environment = process.env) =>
   Object.fromEntries(Object.entries(environment).filter(([name]) => isPassed(name)));
 
-/** How NATS is reached, and that only this machine sees how services are, is for a start to say. */
-const OURS = /^OMNIVISOR_(NATS_\w+|HEALTH_LISTEN)$/;
+/** How NATS is reached, and that only this machine reaches services and agents, is for a start to say. */
+const OURS = /^OMNIVISOR_(NATS_\w+|HEALTH_LISTEN|MIGRATION_ADDRESS)$/;
 
 /**
  * What a caller may say to agents: whatever they know, also by the name of a file. What a start says itself comes after it.

@@ -32,6 +32,12 @@ describe('options of npm start', () => {
   );
 });
 
+it('several agents are not started with one set of dedicated processors', () => {
+  const environment = { OMNIVISOR_CPU_DEDICATED_SET: '2-3' };
+  expect(startOptions(['--agents', '1'], environment)).toMatchObject({ agents: 1 });
+  expect(() => startOptions(['--agents', '2'], environment)).toThrow(/OMNIVISOR_CPU_DEDICATED_SET is for one agent/);
+});
+
 describe('the test image', () => {
   const due = (...args: string[]) => dueImage('/nowhere', startOptions(args));
   it('is made for hosts, once, unless it is not wanted', () => {

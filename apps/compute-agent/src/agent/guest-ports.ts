@@ -104,7 +104,10 @@ export class GuestPorts {
       await nics.attach(serverId, nic);
     } catch (error) {
       this.plugged.delete(port.portId);
-      if (error instanceof HypervisorError && error.code === 'unsupported') await nics.cutOff(serverId, port.portId);
+      if (error instanceof HypervisorError && error.code === 'unsupported')
+        await nics.cutOff(serverId, port.portId).catch((failed: unknown) => {
+          throw new AggregateError([error, failed], 'a port that cannot be guarded any more was not cut off');
+        });
       throw error;
     }
   }

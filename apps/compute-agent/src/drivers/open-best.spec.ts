@@ -56,6 +56,9 @@ describe('what an agent drives at its first start', () => {
     const unreadable = await open({ ...xenserver(), OMNIVISOR_XENSERVER_PASSWORD_FILE: '/nonexistent' });
     expect(unreadable.probes[0]).toMatchObject({ health: 'unhealthy', reason: expect.stringContaining('ENOENT') });
     expect([unnamed.backend, unreadable.backend]).toEqual(['fake', 'fake']);
+    // Nobody has chosen the second best for good.
+    expect(await open(xenserver(), unreadable.stateDir)).toMatchObject({ backend: 'xenserver' });
+    expect(await open(xenserver(), unnamed.stateDir)).toMatchObject({ backend: 'fake' });
   });
 });
 
@@ -91,6 +94,12 @@ describe('what an agent drives at later starts', () => {
       backend: 'fake',
       found: ['xenserver is healthy', 'fake is healthy'],
     });
+  });
+
+  it('is not asked of a file of another release, once operators name others', async () => {
+    const stateDir = mkdtempSync(join(folder, 'agent-'));
+    writeFileSync(join(stateDir, 'backend.json'), JSON.stringify({ backend: 'later' }));
+    expect(await open(xenserver(), stateDir)).toMatchObject({ backend: 'xenserver' });
   });
 
   it('is another once operators no longer name that', async () => {

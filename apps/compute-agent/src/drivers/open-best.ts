@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { Backend, ms, type ProbeResult, seconds } from '@omnivisor/contracts';
+import { type Backend, ms, type ProbeResult, seconds } from '@omnivisor/contracts';
 import { type Clock, SystemClock } from '@omnivisor/platform/ports';
 import { z } from 'zod';
 import type { AgentConfig } from '../config.js';
@@ -69,14 +69,16 @@ export interface OpenedDriver {
   readonly probes: readonly ProbeResult[];
 }
 
-const Kept = z.object({ backend: Backend });
+/** Of an earlier start, or of another release with backends of its own. */
+const Kept = z.object({ backend: z.string() });
 const keptIn = (config: AgentConfig): string => join(config.OMNIVISOR_STATE_DIR, 'backend.json');
 
 /** What this host was taken up with before; null at its first start, and once operators name that no more. */
 const keptBackend = (config: AgentConfig): Backend | null => {
   const kept = readJson(keptIn(config));
-  const backend = kept === null ? null : Kept.parse(kept).backend;
-  return backend !== null && config.OMNIVISOR_BACKENDS.includes(backend) ? backend : null;
+  if (kept === null) return null;
+  const { backend } = Kept.parse(kept);
+  return config.OMNIVISOR_BACKENDS.find((named) => named === backend) ?? null;
 };
 
 /** How good it is to be taken up, not at all with 0. A host that was taken up before goes on where its guests are. */
@@ -93,7 +95,8 @@ const rankOf = async (driver: HypervisorDriver, report: ProbeReport, isKept: boo
 /**
  * Probes what is configured, in its order, and opens the backend that the host was taken up with before, as long as it
  * answers: any other knows nothing of its guests. At the first start that is the first that is healthy, else the first
- * that is in maintenance, whose guests go on. Null when there is none.
+ * that is in maintenance, whose guests go on; one that was only second best, as the better ones were ill, is not kept to.
+ * Null when there is none.
  */
 export const openBest = async (
   config: AgentConfig,
@@ -129,6 +132,9 @@ export const openBest = async (
   }
   if (!best) return { driver: null, probes };
   const { driver, report } = best;
-  writeJson(keptIn(config), { backend: driver.backend } satisfies z.output<typeof Kept>, true);
+  const better = config.OMNIVISOR_BACKENDS.slice(0, config.OMNIVISOR_BACKENDS.indexOf(driver.backend));
+  const isBest = probes.every(({ backend, health }) => health === 'undetected' || !better.includes(backend));
+  if (isBest || kept !== null)
+    writeJson(keptIn(config), { backend: driver.backend } satisfies z.output<typeof Kept>, true);
   return { driver, report, probes };
 };

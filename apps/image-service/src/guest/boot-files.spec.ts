@@ -35,6 +35,13 @@ describe('the kernels of a disk', () => {
     });
     expect(asked.lists).toBe(1);
   });
+  it.each(['initramfs-virt', 'initramfs-virt.img', 'initrd.img-virt', 'initrd-virt', 'initrd-virt.img'])(
+    'have their initial RAM disk in %s',
+    async (name) => {
+      const { tree } = kernels(['vmlinuz-virt', name]);
+      expect(await findBootFiles([tree])).toMatchObject({ initramfs: `/boot/${name}` });
+    },
+  );
   it('cost no more than a look at each name, and a few are looked into', async () => {
     const { tree, asked } = kernels(Array.from({ length: 20_000 }, (_, i) => `vmlinuz-${(i * 7_919) % 20_000}`));
     const before = process.cpuUsage();

@@ -27,7 +27,10 @@ const newer = new Intl.Collator('en', { numeric: true }).compare;
 const initramfsNames = (release: string | null): string[] =>
   release === null
     ? ['initrd.img', 'initrd', 'initramfs.img', 'initramfs']
-    : [`initrd.img-${release}`, `initramfs-${release}.img`, `initrd-${release}`, `initrd-${release}.img`];
+    : [
+        ...[`initrd.img-${release}`, `initrd-${release}`, `initrd-${release}.img`],
+        ...[`initramfs-${release}.img`, `initramfs-${release}`],
+      ];
 
 /**
  * The newest kernel of a disk: the one that a boot loader starts unless it was told otherwise. One that starts anywhere

@@ -5,6 +5,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   truncateSync,
@@ -131,6 +132,14 @@ describe.skipIf(!complete)('a look at a guest', () => {
     ...{ distribution: { id: 'debian', version: '12' }, kernel: { release: RELEASE, boot: 'any' } },
     ...{ bootDrivers: BOOT, otherDrivers: ['vmw_pvscsi', 'vmxnet3'], agents: ['qemu-guest-agent'], unknown: null },
   };
+
+  it('does not know what is in an initial RAM disk that is not where it is looked for', async () => {
+    fillRoot('root', initramfs(null));
+    renameSync(at('root', `boot/initrd.img-${RELEASE}`), at('root', 'boot/other.gz'));
+    expect(await look(partitioned('gpt', ['linux', ext('root')]))).toMatchObject({
+      ...{ kernel: whole.kernel, bootDrivers: [], unknown: 'its initial RAM disk was not found' },
+    });
+  });
 
   it.each<[string, string[] | null, string]>([
     ['gzip', null, 'gzip'],

@@ -62,11 +62,10 @@ interface Drivers {
   problem: string | null;
 }
 
-/** Drivers of the initial RAM disk, and those its list says are built into the kernel. */
-const initramfsDrivers = async (boot: BootFiles, drivers: Drivers): Promise<void> => {
-  if (boot.initramfs === null) return;
-  const node = await boot.tree.find(boot.initramfs);
-  if (node?.kind !== 'file') return;
+/** Drivers of the initial RAM disk, and those its list says are built into the kernel. @returns false when none was found */
+const initramfsDrivers = async (boot: BootFiles, drivers: Drivers): Promise<boolean> => {
+  const node = boot.initramfs === null ? undefined : await boot.tree.find(boot.initramfs);
+  if (node?.kind !== 'file') return false;
   const found = new Set<string>();
   try {
     await readInitramfs(boot.tree.volume.bytes(node), {
@@ -85,6 +84,7 @@ const initramfsDrivers = async (boot: BootFiles, drivers: Drivers): Promise<void
     // What was found before says nothing of what is missing.
     drivers.problem = error.message;
   }
+  return true;
 };
 
 const releaseOf = async (boot: BootFiles, root: FileTree | undefined, told: string | null): Promise<string | null> => {
@@ -146,8 +146,10 @@ const lookInto = async (disk: Disk): Promise<GuestFacts> => {
   if (!boot || !told) return { ...facts, distribution, agents, unknown: whyUnknown(volumes) };
   const drivers: Drivers = { boot: new Set(), other: new Set(), problem: null };
   const release = await releaseOf(boot, root, told.release);
-  await initramfsDrivers(boot, drivers);
+  const hasRamDisk = await initramfsDrivers(boot, drivers);
   await rootDrivers(boot, root, release, drivers);
+  // It may lie where it is not looked for, and what it has is not known then.
+  if (!hasRamDisk && drivers.other.size > 0) drivers.problem = 'its initial RAM disk was not found';
   return {
     ...{ ...facts, distribution, agents },
     kernel: { release: plain(release ?? 'unknown'), boot: told.boot },

@@ -111,7 +111,8 @@ const paravirtualOnly = ({ name }: Hypervisor, kind: HypervisorKind): Readiness 
   kind === 'xen'
     ? {
         ...{ verdict: 'boots', reason: null },
-        needs: [{ property: 'hw_vm_mode', values: ['xen'], fails: ['hvm', 'pvh'] }],
+        // It may be one for PVH, too.
+        needs: [{ property: 'hw_vm_mode', values: ['xen', 'pvh'], fails: ['hvm'] }],
       }
     : {
         verdict: 'cannot',
@@ -128,8 +129,9 @@ const notReady = (
   const possible = devices.find(({ drivers }) => has(all, drivers));
   if (possible) {
     const id = guest.distribution?.id ?? '';
-    const how = FAMILIES.test(id) ? 'os-omnivisor-inject can make one' : 'its own tools can make one';
-    const proof = FAMILIES.test(id) && id !== 'debian' ? ' (tried on Debian only)' : '';
+    const injects = FAMILIES.test(id) && possible === best;
+    const how = injects ? 'os-omnivisor-inject can make one' : 'its own tools can make one';
+    const proof = injects && id !== 'debian' ? ' (tried on Debian only)' : '';
     return {
       verdict: 'bootsAfterInjection',
       reason: `Its initial RAM disk lacks ${possible.drivers.filter((d) => !boot.has(d)).join(' and ')} for ${name}; ${how} that has it${proof}.`,

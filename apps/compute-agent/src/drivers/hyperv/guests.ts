@@ -22,7 +22,7 @@ export const isOn = ({ vm }: Guest): boolean => !['shutdown', 'suspended'].inclu
 export class Guests {
   /** Where each was last: only to look there first. */
   private readonly seen = new Map<ServerId, { node: HyperVNode; vmId: string }>();
-  /** Settled guests that all members answered not to have, and when that was first; by `Date.now()`. */
+  /** Settled guests that all members answered not to have, and when that was first; by `performance.now()`. */
   private readonly absent = new Map<ServerId, number>();
 
   constructor(
@@ -42,7 +42,10 @@ export class Guests {
   async find(id: ServerId): Promise<Guest | null> {
     const last = this.seen.get(id);
     const there = last && (await this.members.askOne(last.node, (on) => this.byId(on, last.vmId)));
-    if (there?.told?.mark.serverId === id) return there.told;
+    if (there?.told?.mark.serverId === id) {
+      this.see(there.told);
+      return there.told;
+    }
     const { told, silent } = await this.members.ask((on) => this.at(on, id));
     const [guest] = oneEach(told.flatMap((found) => found ?? []));
     if (guest) this.see(guest);
@@ -78,15 +81,15 @@ export class Guests {
   }
 
   /**
-   * Whether the cluster may be moving a settled guest that no member has: it takes it off one before another gets it. Not
-   * any more once that has been so for a while, at two looks at least.
+   * What became of a settled guest that no member has now. The cluster takes one off a member before another gets it, so it
+   * is gone only once that has been so for a while, at two looks at least.
    */
-  mayBeMoving(id: ServerId): boolean {
-    if (!this.members.areCluster) return false;
-    const now = Date.now();
+  lookedForInVain(id: ServerId): 'maybe moving' | 'gone' {
+    if (!this.members.areCluster) return 'gone';
+    const now = performance.now();
     const since = this.absent.get(id) ?? now;
     this.absent.set(id, since);
-    return now - since < this.members.times.movesWithin;
+    return now - since < this.members.times.movesWithin ? 'maybe moving' : 'gone';
   }
 
   /** The server that a machine stands for, if it is one of ours. */
@@ -128,7 +131,7 @@ export class Guests {
   private async refuseMoving(id: ServerId): Promise<void> {
     const isSettled = this.members.areCluster && (await this.marks.all()).get(id)?.file === 'settled';
     if (!isSettled) this.forget(id);
-    else if (this.mayBeMoving(id))
+    else if (this.lookedForInVain(id) === 'maybe moving')
       throw new HypervisorError('unavailable', 'no member of the cluster has the guest now, which may be on its way');
     else this.seen.delete(id);
   }

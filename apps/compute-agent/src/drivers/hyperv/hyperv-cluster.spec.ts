@@ -182,9 +182,9 @@ describe('a guest that the cluster takes off one member before another has it', 
   });
 
   describe('at looks that are far apart', () => {
-    beforeEach(() => vi.useFakeTimers({ toFake: ['Date'] }));
+    beforeEach(() => vi.useFakeTimers({ toFake: ['Date', 'performance'] }));
     afterEach(() => vi.useRealTimers());
-    const later = (time: number) => vi.setSystemTime(Date.now() + time);
+    const later = (time: number) => vi.advanceTimersByTime(time);
     const spawned = async () => {
       const [a, b] = await cluster();
       const driver = driverOver([a, b]);
@@ -209,6 +209,17 @@ describe('a guest that the cluster takes off one member before another has it', 
       expect(await actionFor(driver, spec)).toMatchObject({ kind: 'reportMissing' });
       await driver.destroy(spec.id);
       expect(existsSync(a.host.local(`${ROOT}\\guests\\${spec.id}`))).toBe(false);
+    });
+
+    it('is not missing at the first look after it had come back where it was', async () => {
+      const { a, driver, spec } = await spawned();
+      const vm = takeOff(a, spec.id);
+      await expect(driver.inspect(spec.id)).rejects.toMatchObject({ code: 'unavailable' });
+      register(a, vm);
+      expect(await driver.inspect(spec.id)).toMatchObject({ power: 'running' });
+      takeOff(a, spec.id);
+      later(MOVES_WITHIN);
+      await expect(driver.inspect(spec.id)).rejects.toMatchObject({ code: 'unavailable' });
     });
 
     it('is not missing while a member does not answer, nor as soon as it does again', async () => {

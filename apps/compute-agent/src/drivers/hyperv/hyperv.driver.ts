@@ -133,7 +133,7 @@ export class HyperVDriver implements HypervisorDriver {
   consoles?: NonNullable<HypervisorDriver['consoles']> = this.serialConsoles();
   /** Absent once the probe has found that guests are not asked. */
   guestIntegration?: NonNullable<HypervisorDriver['guestIntegration']> = this.integration();
-  /** Present once the probe has found that this host may send guests to others. */
+  /** Absent once the probe has found that this host may not send guests to others, and where several are one host. */
   liveMigration?: LiveMigration;
 
   private readonly nodes: readonly HyperVNode[];
@@ -155,6 +155,8 @@ export class HyperVDriver implements HypervisorDriver {
     this.guests = new Guests(this.members, this.marks, options.cloudId);
     this.capacity = new Capacity(this.members, this.guests, options.reservedMemoryMib ?? 2048);
     this.watch = new Watch(this.nodes, this.guests, this.channel);
+    // Members of a cluster are one host here: what moves between them is the cluster's to decide.
+    if (this.nodes.length === 1) this.liveMigration = this.migrating();
   }
 
   async probe(signal: AbortSignal): Promise<ProbeReport> {
@@ -163,7 +165,6 @@ export class HyperVDriver implements HypervisorDriver {
       Object.values(this.options.switches),
       signal,
     );
-    // Members of a cluster are one host here: what moves between them is the cluster's to decide.
     if (liveMigration && this.nodes.length === 1) this.liveMigration ??= this.migrating();
     else if (report.health === 'healthy') delete this.liveMigration;
     if (guestIntegration) this.guestIntegration ??= this.integration();
@@ -197,7 +198,8 @@ export class HyperVDriver implements HypervisorDriver {
       const withMachine = new Set(guests.map((guest) => guest.mark.serverId));
       for (const [id, { marks, file }] of files) {
         if (withMachine.has(id) || this.building.has(id)) continue;
-        const mayBeElsewhere = silent.length > 0 || (file === 'settled' && this.guests.mayBeMoving(id));
+        const mayBeElsewhere =
+          silent.length > 0 || (file === 'settled' && this.guests.lookedForInVain(id) === 'maybe moving');
         const without = await asFoundFile(marks, id, file, this.options.cloudId, mayBeElsewhere);
         if (without) found.push(without);
       }

@@ -33,7 +33,7 @@ export const nicsOf = (host: QemuHost): Nics => {
     if (process.getuid?.() !== 0)
       throw new HypervisorError('unsupported', 'only root can give a guest a network device');
     const qmp = await host.qmp(guest);
-    if (await hasDevice(qmp, `dev-${netdevName(nic)}`)) return setLink(qmp, nic, true);
+    if (await hasDevice(qmp, `dev-${netdevName(nic)}`)) return;
     const add = { execute: 'netdev_add', arguments: { type: 'tap', id: netdevName(nic), fd: 'item0' } };
     // One that an agent that ended in the middle has opened already is opened anew.
     await closeNetdev(qmp, nic);
@@ -44,14 +44,6 @@ export const nicsOf = (host: QemuHost): Nics => {
       await closeNetdev(qmp, nic);
       throw error;
     }
-  };
-
-  const cutOff = async (found: GuestDefinition, portId: string) => {
-    const guest = await settleInterrupted(host, found);
-    const nic = guest.nics.find((known) => known.portId === portId);
-    if (!nic || !(await runningState(host, guest))) return;
-    const qmp = await host.qmp(guest);
-    if (await hasDevice(qmp, `dev-${netdevName(nic)}`)) await setLink(qmp, nic, false);
   };
 
   const detach = async (found: GuestDefinition, portId: string) => {
@@ -68,13 +60,11 @@ export const nicsOf = (host: QemuHost): Nics => {
 
   return {
     attach: (id, nic) => host.onOwnGuest(id, (guest) => attach(guest, nic)),
-    cutOff: (id, portId) => host.onOwnGuest(id, (guest) => cutOff(guest, portId)),
+    cutOff: async () => {
+      throw new HypervisorError('unsupported', 'the taps of this host are filtered, and never cut off');
+    },
     detach: (id, portId) => host.onOwnGuest(id, (guest) => detach(guest, portId)),
   };
-};
-
-const setLink = async (qmp: QmpClient, nic: Nic, up: boolean): Promise<void> => {
-  await qmp.call('set_link', { name: netdevName(nic), up });
 };
 
 const closeNetdev = (qmp: QmpClient, nic: Nic): Promise<unknown> =>
