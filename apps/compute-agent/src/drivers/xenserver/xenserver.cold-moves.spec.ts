@@ -164,7 +164,7 @@ describe('two guests of a server in a pool', () => {
     await target.pausing.pause(id);
     await target.pausing.unpause(id);
     await target.suspending.suspend(id);
-    await target.suspending.resume(id);
+    await target.suspending.resume(id, there.nics);
     await target.reboot(id, 'hard', there.nics);
     await target.nics.attach(id, pools.first.nic());
     isKept();

@@ -83,4 +83,28 @@ describe('a port that is cut off', () => {
     expect(passes()).toBe(true);
     await driver.destroy(spec.id);
   });
+
+  it('is locked before its suspended guest goes on, which else stays suspended', async () => {
+    const driver = pools.drive();
+    const spec = await pools.running(driver);
+    const [nic] = spec.nics as [GuestNic];
+    const port = () => pools.first.vifOf(spec.id, nic.portId).record;
+    const { suspend, resume } = driver.suspending;
+    const power = async () => (await driver.inspect(spec.id)).power;
+    await suspend(spec.id);
+    const before = port();
+    const closed = { ...nic, guard: { ...nic.guard!, rules: [] } };
+    await expect(resume(spec.id, [closed])).rejects.toMatchObject({ code: 'unsupported' });
+    expect([await power(), port()]).toEqual(['suspended', before]);
+    const address = { mac: nic.mac, ip: '192.0.2.7' };
+    // One that it does not have is of no matter.
+    const other = { ...closed, portId: 'another' };
+    await resume(spec.id, [{ ...nic, guard: { ...nic.guard!, addresses: [address] } }, other]);
+    expect([await power(), port().ipv4_allowed]).toEqual(['running', ['192.0.2.7']]);
+    await suspend(spec.id);
+    await driver.nics.cutOff(spec.id, nic.portId);
+    await resume(spec.id, [nic]);
+    expect([pools.first.passes(spec.id, nic.portId), port().ipv4_allowed]).toEqual([true, before.ipv4_allowed]);
+    await driver.destroy(spec.id);
+  });
 });

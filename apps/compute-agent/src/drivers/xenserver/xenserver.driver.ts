@@ -80,7 +80,8 @@ export class XenServerDriver implements HypervisorDriver {
   };
   readonly suspending = {
     suspend: (id: ServerId) => this.change(id, 'suspending the guest', ({ power }, { ref }) => power.suspend(ref)),
-    resume: (id: ServerId) => this.change(id, 'resuming the guest', ({ power }, { ref }) => power.resume(ref)),
+    resume: (id: ServerId, nics: readonly GuestNic[]) =>
+      this.change(id, 'resuming the guest', ({ making }, guest) => making.resume(guest, nics)),
   };
   readonly rebuilding = {
     rebuild: (spec: GuestSpec, signal: AbortSignal) =>

@@ -183,7 +183,7 @@ describe('rights', () => {
     const files = new Map([['openstack/latest/meta_data.json', Buffer.from('{}')]]);
     const spec = await pools.running(driver, { configDrive: files }, strict);
     await driver.suspending.suspend(spec.id);
-    await driver.suspending.resume(spec.id);
+    await driver.suspending.resume(spec.id, spec.nics);
     await driver.rebuilding.rebuild({ ...spec, mark: { ...spec.mark, build: 1 } }, never);
     await driver.rescuing.rescue(spec, never);
     await driver.rescuing.unrescue(spec.id, spec.nics);
@@ -268,7 +268,7 @@ describe('maintenance', () => {
     await expect(driver.spawn(pools.first.guest(newId()), never)).rejects.toMatchObject({ code: 'noResources' });
     await driver.reboot(id, 'hard', nics);
     await driver.suspending.suspend(id);
-    await driver.suspending.resume(id);
+    await driver.suspending.resume(id, nics);
     expect(await driver.inspect(id)).toMatchObject({ power: 'running', stage: 'settled' });
     await driver.maintenance!.leave();
     await driver.reboot(id, 'hard', nics);
@@ -412,7 +412,7 @@ it('works with the data model of Citrix Hypervisor 8.2 and XCP-ng 8.2', async ()
   expect(await driver.probe(never)).toMatchObject({ health: 'healthy' });
   const spec = await pools.running(driver, { flavor: { ...old.guest(newId()).flavor, memory: mib(32) } }, old);
   await driver.suspending.suspend(spec.id);
-  await driver.suspending.resume(spec.id);
+  await driver.suspending.resume(spec.id, spec.nics);
   await driver.rebuilding.rebuild({ ...spec, mark: { ...spec.mark, build: 1 } }, never);
   await driver.destroy(spec.id);
   expect(await old.leftovers(spec.id, 0)).toEqual([]);

@@ -234,6 +234,15 @@ export class Devices {
     }
   }
 
+  /** The interfaces that are there get the locks of their ports; none comes or goes. @throws HypervisorError `unsupported` */
+  async relockNics(vm: Ref, nics: readonly GuestNic[]): Promise<void> {
+    const there = (await this.vifs(vm)).flatMap((vif) => {
+      const nic = nics.find(({ portId }) => portId === vif.record.other_config[PORT_KEY]);
+      return nic ? [{ vif, lock: lockOf(nic) }] : [];
+    });
+    for (const { vif, lock } of there) await this.relock(vif, lock);
+  }
+
   /** Who the guest may be has changed, also while it runs. */
   async relock({ ref, record }: Plugged<VifRecord>, lock: VifLock): Promise<void> {
     if (sameLock(record, lock)) return;

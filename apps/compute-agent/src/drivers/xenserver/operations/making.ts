@@ -196,6 +196,13 @@ export class Making {
     }
   }
 
+  /** One that is suspended stays so when a port of it cannot be locked. */
+  async resume({ ref, record }: Guest, nics: readonly GuestNic[]): Promise<void> {
+    const { power, devices } = this.parts;
+    if (record.power_state === 'Suspended') await devices.relockNics(ref, nics);
+    await power.resume(ref);
+  }
+
   /** Somebody has decided about its power: what was cut off is not made up for any more. */
   async settle(guest: Guest): Promise<Guest> {
     const { guests, place } = this.parts;

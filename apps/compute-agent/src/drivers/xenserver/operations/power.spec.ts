@@ -17,10 +17,10 @@ describe('a guest with much memory and large disks', () => {
     const steps = { suspend: halfAnHour, resume_on: halfAnHour, clone: halfAnHour, snapshot: halfAnHour };
     const slow = await pools.start({ latencies: { ...steps, resize: halfAnHour } });
     const driver = pools.drive({}, slow);
-    const { id, flavor } = await pools.running(driver, {}, slow);
+    const { id, flavor, nics } = await pools.running(driver, {}, slow);
     hurry();
     await driver.suspending.suspend(id);
-    await driver.suspending.resume(id);
+    await driver.suspending.resume(id, nics);
     expect(await driver.inspect(id)).toMatchObject({ power: 'running' });
     const { stream } = await driver.snapshots.exportDisk(id, 'root', 'raw', never);
     stream.destroy();
