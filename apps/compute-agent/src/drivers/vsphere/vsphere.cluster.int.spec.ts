@@ -5,6 +5,7 @@ import { fileSource, rootFrom } from '../common/test-guest.js';
 import { perform, twice } from '../conformance/perform.js';
 import type { GuestNic } from '../hypervisor-driver.js';
 import { connectNic } from './operations/devices.js';
+import { type GuestState, readState, STATE_KEY } from './operations/guest-state.js';
 import { extraConfig } from './operations/guests.js';
 import { type Device, isDisk } from './operations/records.js';
 import { noSimulator } from './testing/simulator.js';
@@ -322,6 +323,82 @@ describe.skipIf(noSimulator)(`a cluster of a vCenter${noSimulator === null ? '' 
       await driver.nics.cutOff(id, nic.portId);
       await driver.nics.attach(id, nic);
       expect(await connection()).toEqual({ ...on, connected: false });
+      await driver.destroy(id);
+    });
+
+    const adopted = async (driver: VsphereDriver) => {
+      const theirs = await vcenter.foreign();
+      const { mark } = vcenter.guest(newId());
+      const [nic] = theirs.nics as [GuestNic];
+      await driver.adoption.adopt(theirs.nativeId, mark, [nic]);
+      const { ref } = await vcenter.vmOf(mark.serverId);
+      const connection = () => vcenter.connectionOf(mark.serverId, nic.portId);
+      return { ...theirs, id: mark.serverId, nic, ref, connection };
+    };
+
+    it('are guarded by the port group that their card is in, not by the one that it would get now', async () => {
+      const driver = drive();
+      const { id, nic, ref, connection, remove } = await adopted(driver);
+      const wanted = { ...guarded({ mac: nic.mac, attachment: vlan(45) }), portId: nic.portId };
+      wanted.guard = { addresses: ['0.0.0.0/0', '::/0'].map((ip) => ({ mac: nic.mac, ip })), rules };
+      const cards = async () => (await vcenter.devices(ref)).filter(({ macAddress }) => macAddress === nic.mac);
+      await expect(driver.nics.attach(id, wanted)).rejects.toMatchObject({ code: 'unsupported' });
+      await driver.nics.cutOff(id, nic.portId);
+      const before = await cards();
+      await expect(driver.nics.attach(id, wanted)).rejects.toMatchObject({ code: 'unsupported' });
+      expect([await cards(), (await connection()).connected]).toEqual([before, false]);
+      await driver.reboot(id, 'hard', [wanted]);
+      expect((await connection()).connected).toBe(true);
+      const [card] = await cards();
+      expect((card!.backing as AnswerObject).$type).toBe('VirtualEthernetCardDistributedVirtualPortBackingInfo');
+      await driver.nics.attach(id, wanted);
+      await driver.destroy(id);
+      await remove();
+    });
+
+    it('that are cut off are connected again when their VM is released', async () => {
+      const driver = drive();
+      const { id, nic, ref, connection, remove } = await adopted(driver);
+      const card = async () => (await vcenter.devices(ref)).find(({ macAddress }) => macAddress === nic.mac);
+      const before = await card();
+      await driver.nics.cutOff(id, nic.portId);
+      expect((await connection()).connected).toBe(false);
+      await driver.adoption.release(id);
+      const { key, connectable } = before!;
+      expect(await card()).toMatchObject({ key, connectable });
+      expect((await vcenter.vms()).find((vm) => vm.ref.is(ref))).toMatchObject({ state: null, cutOff: [] });
+      await remove();
+    });
+
+    it('that are cut off are known to be when an agent of an older release has written the state', async () => {
+      const driver = drive();
+      const nic = vcenter.nic();
+      const { id } = await vcenter.running(driver, { nics: [nic] });
+      await driver.nics.cutOff(id, nic.portId);
+      const { ref, state } = await vcenter.vmOf(id);
+      const { nics, ...rest } = readState(state!) as GuestState;
+      const older = { ...rest, nics: nics.map(({ portId, mac }) => ({ portId, mac })) };
+      const spec = { extraConfig: [extraConfig(STATE_KEY, JSON.stringify(older))] };
+      await vcenter.updates.run(ref, 'ReconfigVM_Task', { spec });
+      await driver.nics.attach(id, nic);
+      expect(await vcenter.connectionOf(id, nic.portId)).toMatchObject({ connected: true, startConnected: true });
+      await driver.destroy(id);
+    });
+
+    it('keep their guest suspended when they cannot be guarded, and are connected when it goes on', async () => {
+      const driver = drive();
+      const { suspend, resume } = driver.suspending;
+      const nic = guarded({ attachment: vlan(46) });
+      const { id } = await vcenter.running(driver, { nics: [nic] });
+      const closed = { ...nic, guard: { addresses: nic.guard!.addresses, rules: rules.slice(1) } };
+      await driver.nics.cutOff(id, nic.portId);
+      await suspend(id);
+      await expect(resume(id, [closed])).rejects.toMatchObject({ code: 'unsupported' });
+      expect(await driver.inspect(id)).toMatchObject({ power: 'suspended' });
+      // One that it does not have is of no matter.
+      await resume(id, [nic, { ...closed, mac: vcenter.nic().mac, portId: 'another' }]);
+      expect(await driver.inspect(id)).toMatchObject({ power: 'running' });
+      expect(await vcenter.connectionOf(id, nic.portId)).toMatchObject({ connected: true, startConnected: true });
       await driver.destroy(id);
     });
 

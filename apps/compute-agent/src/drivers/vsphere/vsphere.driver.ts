@@ -81,7 +81,8 @@ export class VsphereDriver implements HypervisorDriver {
 
   readonly suspending = {
     suspend: (id: ServerId) => this.change(id, 'suspending the guest', ({ power }, { vm }) => power.suspend(vm.ref)),
-    resume: (id: ServerId) => this.change(id, 'resuming the guest', ({ power }, { vm }) => power.resume(vm.ref)),
+    resume: (id: ServerId, nics: readonly GuestNic[]) =>
+      this.change(id, 'resuming the guest', ({ making }, guest) => making.resume(guest, nics)),
   };
   readonly rebuilding = {
     rebuild: (spec: GuestSpec, signal: AbortSignal) =>
@@ -356,7 +357,7 @@ export class VsphereDriver implements HypervisorDriver {
     const making = new Making({ read, updates, cloudId, guests, networks, disks, policies, power, host, consoles });
     const snapshots = new Snapshots(session, read, updates, disks);
     const changing = new Changing(read, guests, disks, snapshots, power, host, making);
-    const plugging = new Plugging(guests, disks, snapshots, files, making);
+    const plugging = new Plugging(guests, disks, snapshots, files, making, networks);
     const migration = new Migration(read, updates, guests, host, power, making);
     const adopting = new Adopting(read, updates, guests, networks);
     const observation = new Observation(session, read, new Performance(session, read));

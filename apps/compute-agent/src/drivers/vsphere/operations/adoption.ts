@@ -3,13 +3,16 @@ import { type ForeignGuest, type GuestMark, type GuestNic, HypervisorError } fro
 import type { PropertyReader } from '../transport/properties.js';
 import type { AnswerObject } from '../transport/soap.js';
 import type { Updates } from '../transport/updates.js';
-import { controllerOf } from './devices.js';
+import { connectNics, controllerOf } from './devices.js';
 import { type GuestState, newState, STATE_KEY } from './guest-state.js';
-import { extraConfig, type Guest, type Guests } from './guests.js';
+import { cutOffEntry, extraConfig, type Guest, type Guests } from './guests.js';
 import type { Networks } from './networks.js';
 import { bytesOf, type Device, devicesOf, isDisk, isNic, unitOf, type VmRecord } from './records.js';
 
-/** VMs that somebody else made become servers, and back. Only one entry of their extra configuration changes. */
+/**
+ * VMs that somebody else made become servers, and back. Only one entry of their extra configuration changes; going back, they
+ * get cards connected that were cut off meanwhile.
+ */
 export class Adopting {
   constructor(
     private readonly read: PropertyReader,
@@ -85,8 +88,12 @@ export class Adopting {
 
   async release(guest: Guest | null): Promise<void> {
     if (!guest) return;
-    // An empty entry is none.
-    await this.updates.run(guest.vm.ref, 'ReconfigVM_Task', { spec: { extraConfig: [extraConfig(STATE_KEY, '')] } });
+    const { vm } = guest;
+    const deviceChange = connectNics(await this.devices(vm), vm.cutOff, vm.power);
+    await this.updates.run(vm.ref, 'ReconfigVM_Task', {
+      // An empty entry is none.
+      spec: { deviceChange, extraConfig: [extraConfig(STATE_KEY, ''), ...cutOffEntry(vm, [])] },
+    });
   }
 }
 

@@ -1,6 +1,8 @@
+import type { PowerState } from '@omnivisor/contracts';
 import { type GuestNic, HypervisorError } from '../../hypervisor-driver.js';
 import { type AnswerObject, type ArgumentObject, isTrue } from '../transport/soap.js';
 import type { GuestState, LocalDisk, StoredDisk } from './guest-state.js';
+import type { Guest } from './guests.js';
 import type { PlannedNic } from './networks.js';
 import { bytesOf, type Device, fileOf, isCd, isDisk, isNic, unitOf } from './records.js';
 
@@ -152,6 +154,13 @@ export const isCutOff = ({ connectable }: Device): boolean => {
   return ![startConnected, allowGuestControl, connected].some(isTrue);
 };
 
+/** What lets these cards pass again, of a VM that is in such a state of power. */
+export const connectNics = (devices: readonly Device[], macs: readonly string[], power: PowerState): Change[] =>
+  macs.flatMap((mac) => {
+    const card = nicAt(devices, mac);
+    return card ? [connectNic(card, true, power === 'running')] : [];
+  });
+
 export const addNic = ({ nic, type, backing }: PlannedNic, n = 0): Change =>
   add({
     $type: type,
@@ -229,7 +238,7 @@ export const freeUnit = (devices: readonly Device[], { volumes }: GuestState): n
 /** What makes a VM that is off have exactly these ports; cards that stand for none are left alone. */
 export const arrangeNics = (
   devices: readonly Device[],
-  { nics }: GuestState,
+  { vm, state: { nics } }: Guest,
   planned: readonly PlannedNic[],
 ): Change[] => {
   const gone = nics.filter(({ mac }) => !planned.some(({ nic }) => sameMac(nic.mac, mac)));
@@ -239,9 +248,7 @@ export const arrangeNics = (
       const there = nicAt(devices, plan.nic.mac);
       if (!there) return [addNic(plan, n)];
       if (!plan.isBackedBy(there)) return [remove(there), addNic(plan, n)];
-      return nics.some(({ mac, cutOff }) => cutOff && sameMac(mac, plan.nic.mac))
-        ? [connectNic(there, true, false)]
-        : [];
+      return vm.cutOff.some((mac) => sameMac(mac, plan.nic.mac)) ? [connectNic(there, true, false)] : [];
     }),
   ];
 };

@@ -9,6 +9,11 @@ import { Config } from './hardware.js';
  * entries that begin with `guestinfo.` are theirs.
  */
 export const STATE_KEY = 'omnivisor';
+/**
+ * MAC addresses of cards that we disconnected; what others disconnected is theirs to connect. In an entry of its own, which
+ * agents of older releases leave as it is.
+ */
+export const CUT_OFF_KEY = 'omnivisor-cut-off';
 /** The same for VMs that hold the disk of an image, or of an export, and never run. */
 export const HOLDER_KEY = 'omnivisor-disk';
 /** And for the throw-away guest of a probe. */
@@ -49,8 +54,7 @@ export const GuestState = z.object({
   disks: z.array(LocalDisk),
   /** File of its config drive. */
   config: z.string().nullable(),
-  /** Cards that we disconnected have `cutOff`; what others disconnected is theirs to connect. */
-  nics: z.array(z.object({ portId: z.string(), mac: z.string(), cutOff: z.literal(true).optional() })),
+  nics: z.array(z.object({ portId: z.string(), mac: z.string() })),
   /** Disks that outlive it. */
   volumes: z.array(z.object({ diskId: z.string(), unit: z.number().int().nonnegative() })),
   /**

@@ -4,7 +4,7 @@ import type { PropertyReader } from '../transport/properties.js';
 import type { ArgumentObject, Ref } from '../transport/soap.js';
 import type { Updates } from '../transport/updates.js';
 import { isFault } from '../transport/vim-fault.js';
-import { type GuestState, markOf, readState, STATE_KEY } from './guest-state.js';
+import { CUT_OFF_KEY, type GuestState, markOf, readState, STATE_KEY } from './guest-state.js';
 import type { Place } from './place.js';
 import { VM_PATHS, type VmRecord, vmRecord } from './records.js';
 
@@ -24,6 +24,10 @@ export const extraConfig = (key: string, value: string): ArgumentObject => ({
   key,
   value: { $type: 'xsd:string', $text: value },
 });
+
+/** What makes these the cards of the VM that are cut off. An empty entry is none. */
+export const cutOffEntry = (vm: VmRecord, cutOff: readonly string[]): ArgumentObject[] =>
+  cutOff.join() === vm.cutOff.join() ? [] : [extraConfig(CUT_OFF_KEY, cutOff.join(' '))];
 
 /** A vCenter counts its objects: `vm-42`. */
 const numberOf = ({ value }: Ref): number => Number(/\d+$/.exec(value)?.[0] ?? 0);
@@ -144,13 +148,19 @@ export class Guests {
   /**
    * Writes all that is known of a guest, and what else of it changes, at one moment. What the agent of a member has left gets
    * the place of the cluster, which stays when the member leaves.
+   * @param cutOff MAC addresses of the cards that are, where that changes
    */
-  async write(guest: Guest, given: GuestState, spec: ArgumentObject = {}): Promise<Guest> {
+  async write(
+    { vm }: Guest,
+    given: GuestState,
+    spec: ArgumentObject = {},
+    cutOff: readonly string[] = vm.cutOff,
+  ): Promise<Guest> {
     const state = { ...given, place: this.place.own(given.place) };
-    await this.updates.run(guest.vm.ref, 'ReconfigVM_Task', {
-      spec: { ...spec, extraConfig: [extraConfig(STATE_KEY, JSON.stringify(state))] },
+    await this.updates.run(vm.ref, 'ReconfigVM_Task', {
+      spec: { ...spec, extraConfig: [extraConfig(STATE_KEY, JSON.stringify(state)), ...cutOffEntry(vm, cutOff)] },
     });
-    return { vm: guest.vm, state };
+    return { vm: { ...vm, cutOff }, state };
   }
 
   /** The same of a VM that is another host's by now, whose agent may be changing it. @throws VimFault when it has */

@@ -10,10 +10,13 @@ import {
   addNic,
   addSerialPort,
   arrangeNics,
+  connectNics,
   exchangeLocal,
+  nicAt,
   portsOf,
   refuseTooMany,
   removeDisk,
+  sameMac,
 } from './devices.js';
 import { type GuestState, newState, STATE_KEY } from './guest-state.js';
 import { extraConfig, type Guest, type Guests } from './guests.js';
@@ -220,17 +223,38 @@ export class Making {
     await power.start(settled.vm.ref);
   }
 
+  /**
+   * A suspended VM cannot be reconfigured: one with a card whose port cannot be guarded stays suspended, and what was cut off
+   * is connected once it runs.
+   */
+  async resume(guest: Guest, nics: readonly GuestNic[]): Promise<void> {
+    const { power, disks, networks, guests } = this.parts;
+    const { vm, state } = guest;
+    if (vm.power !== 'suspended') return power.resume(vm.ref);
+    const devices = await disks.devices(guest);
+    for (const nic of nics) {
+      const card = nicAt(devices, nic.mac);
+      if (card) await networks.refuseOpen(nic, card);
+    }
+    await power.resume(vm.ref);
+    const back = vm.cutOff.filter((mac) => nics.some((nic) => sameMac(nic.mac, mac)));
+    if (back.length === 0) return;
+    const deviceChange = connectNics(devices, back, 'running');
+    const cutOff = vm.cutOff.filter((mac) => !back.includes(mac));
+    await guests.write(guest, state, { deviceChange }, cutOff);
+  }
+
   /** Gives a guest that is off exactly these ports, and writes what changes with them, at one moment. */
   async arrange(guest: Guest, nics: readonly GuestNic[], change: Partial<GuestState>): Promise<Guest> {
     const { disks, guests } = this.parts;
     const { firmware, wishes } = guest.state;
     const planned = await this.plan(nics, cardOf(wishes));
     const devices = await disks.devices(guest);
-    const deviceChange = arrangeNics(devices, guest.state, planned);
+    const deviceChange = arrangeNics(devices, guest, planned);
     const place = guests.place.own(guest.state.place);
     const state = { ...guest.state, place, firmware: null, ...change, nics: portsOf(planned) };
     if (deviceChange.length === 0 && JSON.stringify(state) === JSON.stringify(guest.state)) return guest;
-    return guests.write(guest, state, { deviceChange, firmware });
+    return guests.write(guest, state, { deviceChange, firmware }, []);
   }
 
   /** Somebody has decided about its power: what was cut off is not made up for any more. */

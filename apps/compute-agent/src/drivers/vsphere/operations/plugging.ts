@@ -13,11 +13,13 @@ import {
   nicAt,
   removeDisk,
   removeNic,
+  sameMac,
 } from './devices.js';
 import type { Guest, Guests } from './guests.js';
 import { cardOf } from './hardware.js';
 import type { LocalDisks } from './local-disks.js';
 import type { Making } from './making.js';
+import type { Networks } from './networks.js';
 import { bytesOf, fileOf } from './records.js';
 import type { Snapshots } from './snapshots.js';
 
@@ -29,6 +31,7 @@ export class Plugging {
     private readonly snapshots: Snapshots,
     private readonly files: DatastoreFiles,
     private readonly making: Making,
+    private readonly networks: Networks,
   ) {}
 
   async attachDisk(guest: Guest, { connection, diskId, bus, readOnly }: GuestDisk): Promise<void> {
@@ -80,37 +83,41 @@ export class Plugging {
   }
 
   async attachNic(guest: Guest, nic: GuestNic): Promise<void> {
-    const { state } = guest;
+    const { state, vm } = guest;
     const others = state.nics.filter(({ portId }) => portId !== nic.portId);
-    const known = state.nics.find(({ portId }) => portId === nic.portId);
+    const isKnown = others.length < state.nics.length;
     const planned = await this.making.plan([nic], cardOf(state.wishes));
     const devices = await this.disks.devices(guest);
     const nics = [...others, { portId: nic.portId, mac: nic.mac }];
     const card = nicAt(devices, nic.mac);
-    const change = card
-      ? known?.cutOff
-        ? [connectNic(card, true, guest.vm.power === 'running')]
-        : []
-      : planned.map(addNic);
-    if (change.length === 0 && known) return;
-    await this.guests.write(guest, { ...state, nics }, { deviceChange: change });
+    // It may be in another port group than the one that is planned, which is where its next start takes it.
+    if (card) await this.networks.refuseOpen(nic, card);
+    const cutOff = withoutMac(vm.cutOff, nic.mac);
+    const isCut = cutOff.length < vm.cutOff.length;
+    const back = card && isCut ? [connectNic(card, true, vm.power === 'running')] : [];
+    const deviceChange = card ? back : planned.map(addNic);
+    if (deviceChange.length === 0 && isKnown) return;
+    await this.guests.write(guest, { ...state, nics }, { deviceChange }, cutOff);
   }
 
   /** The card stays, and is not connected. */
   async cutOffNic(guest: Guest, portId: string): Promise<void> {
-    const { state } = guest;
+    const { state, vm } = guest;
     const port = state.nics.find((each) => each.portId === portId);
     const card = port && nicAt(await this.disks.devices(guest), port.mac);
     if (!card || isCutOff(card)) return;
-    const nics = state.nics.map((each) => (each === port ? { ...each, cutOff: true as const } : each));
-    await this.guests.write(guest, { ...state, nics }, { deviceChange: [connectNic(card, false, false)] });
+    const cutOff = [...withoutMac(vm.cutOff, port.mac), port.mac];
+    await this.guests.write(guest, state, { deviceChange: [connectNic(card, false, false)] }, cutOff);
   }
 
   async detachNic(guest: Guest, portId: string): Promise<void> {
-    const { state } = guest;
+    const { state, vm } = guest;
     const port = state.nics.find((each) => each.portId === portId);
     if (!port) return;
     const deviceChange = removeNic(await this.disks.devices(guest), port.mac);
-    await this.guests.write(guest, { ...state, nics: state.nics.filter((each) => each !== port) }, { deviceChange });
+    const nics = state.nics.filter((each) => each !== port);
+    await this.guests.write(guest, { ...state, nics }, { deviceChange }, withoutMac(vm.cutOff, port.mac));
   }
 }
+
+const withoutMac = (macs: readonly string[], mac: string): string[] => macs.filter((each) => !sameMac(each, mac));

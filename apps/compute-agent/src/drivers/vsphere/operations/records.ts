@@ -1,7 +1,7 @@
 import type { PowerState } from '@omnivisor/contracts';
 import type { Found, Properties } from '../transport/properties.js';
 import { type Answer, type AnswerObject, listOf, Ref } from '../transport/soap.js';
-import { HOLDER_KEY, PROBE_KEY, STATE_KEY } from './guest-state.js';
+import { CUT_OFF_KEY, HOLDER_KEY, PROBE_KEY, STATE_KEY } from './guest-state.js';
 
 /** A VM as the vCenter knows it. */
 export interface VmRecord {
@@ -25,6 +25,8 @@ export interface VmRecord {
   readonly state: string | null;
   readonly holder: string | null;
   readonly probe: string | null;
+  /** MAC addresses. */
+  readonly cutOff: readonly string[];
 }
 
 const extra = (key: string) => `config.extraConfig["${key}"]`;
@@ -40,7 +42,7 @@ export const VM_PATHS: readonly string[] = [
     'summary.config.numCpu',
     'summary.config.memorySizeMB',
   ],
-  ...[STATE_KEY, HOLDER_KEY, PROBE_KEY].map(extra),
+  ...[STATE_KEY, HOLDER_KEY, PROBE_KEY, CUT_OFF_KEY].map(extra),
 ];
 /** What of it says that something happened to a guest. */
 export const VM_CHANGES: readonly string[] = ['runtime.powerState', 'runtime.host', extra(STATE_KEY)];
@@ -77,6 +79,7 @@ export const vmRecord = ({ ref, properties }: Found): VmRecord => ({
   state: entry(properties, STATE_KEY),
   holder: entry(properties, HOLDER_KEY),
   probe: entry(properties, PROBE_KEY),
+  cutOff: entry(properties, CUT_OFF_KEY)?.split(' ') ?? [],
 });
 
 /** A device of a VM, under the names of the API. */
