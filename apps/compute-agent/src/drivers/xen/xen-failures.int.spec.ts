@@ -58,6 +58,20 @@ describe('a Xen host that fails', { timeout: 30_000 }, () => {
   });
   afterAll(() => double.close());
 
+  it('does not say of what it claims to run that it cannot, before a probe has tried that', async () => {
+    const claiming = new XlDouble('pv hvm');
+    const one = new XenDriver({ ...options, shell: claiming.shell(), root: claiming.root });
+    const asked = (mode: string) => {
+      const plain = spec(ServerId.parse(randomUUID()));
+      return one.spawn({ ...plain, image: { ...plain.image, properties: { hw_vm_mode: mode } } }, never);
+    };
+    for (const mode of ['pvh', 'hvm']) await expect(asked(mode)).rejects.toMatchObject({ code: 'unavailable' });
+    expect((await one.probe(never)).health).toBe('healthy');
+    for (const mode of ['pvh', 'hvm']) await expect(asked(mode)).rejects.toMatchObject({ code: 'unsupported' });
+    await one.close();
+    await claiming.close();
+  });
+
   it('attaches a disk without saying so: a detach still takes it from the guest', async () => {
     const path = join(double.folder, 'volume.raw');
     writeFileSync(path, 'a volume');

@@ -418,7 +418,7 @@ export class XenDriver implements HypervisorDriver {
   private async plan(spec: GuestSpec): Promise<Plan> {
     return {
       spec,
-      type: domainTypeFor(spec, await this.able(), this.options.type),
+      type: await this.typeFor(spec),
       nics: await this.plugged(spec.nics),
     };
   }
@@ -438,9 +438,13 @@ export class XenDriver implements HypervisorDriver {
     return wired;
   }
 
-  private async able(): Promise<Capabilities> {
-    // Until a guest of the others has run in a probe.
-    return this.capabilities ?? { pv: (await this.info()).pv, pvh: false, hvm: false };
+  /** @throws HypervisorError `unavailable` for what Xen claims, while no probe has told whether it runs */
+  private async typeFor(spec: GuestSpec): Promise<DomainType> {
+    if (this.capabilities) return domainTypeFor(spec, this.capabilities, this.options.type);
+    const { pv, hvm } = await this.info();
+    const type = domainTypeFor(spec, { pv, pvh: hvm, hvm }, this.options.type);
+    if (type === 'pv') return type;
+    throw new HypervisorError('unavailable', `no probe has succeeded yet that shows whether ${type} domains run here`);
   }
 
   private async info() {
