@@ -119,6 +119,18 @@ describe('adopting a domain of Xen', { timeout: 30_000 }, () => {
     expect((await xen.adoption.candidates()).map(({ nativeId }) => nativeId)).toEqual([theirs.nativeId]);
   });
 
+  it('gives back an interface that was cut off as it was', async () => {
+    const { serverId: id, ...rest } = mark();
+    const nic = port();
+    await xen.adoption.adopt(theirs.nativeId, { serverId: id, ...rest }, [nic]);
+    const device = readdirSync(join(double.folder, 'net')).find((name) => name.startsWith('vif'))!;
+    const passes = () => double.passes(id, nic.portId, { device, mac });
+    await xen.nics.cutOff(id, nic.portId);
+    expect(passes()).toBe(false);
+    await xen.adoption.release(id);
+    expect([passes(), readdirSync(join(double.folder, 'state', 'nft'))]).toEqual([true, []]);
+  });
+
   it('is refused with ports that are not what it has, or that nothing would guard', async () => {
     const vlan = { kind: 'provider', networkType: 'vlan', physicalNetwork: 'physnet1', segmentationId: 7 } as const;
     for (const [nic, code] of [

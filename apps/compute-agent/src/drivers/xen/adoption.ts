@@ -2,6 +2,7 @@ import { type MiB, mib, type ServerId } from '@omnivisor/contracts';
 import { z } from 'zod';
 import { type ForeignGuest, type GuestMark, HypervisorError } from '../hypervisor-driver.js';
 import type { Definition, DomainType, Nic } from './definition.js';
+import { asPlugged } from './guard.js';
 import { type Guest, type Guests, isOn } from './guests.js';
 import { ADOPT, CANDIDATES, RELEASE, SIZES } from './scripts.js';
 import { type Domain, parseDomains } from './xl-output.js';
@@ -281,5 +282,6 @@ export const release = async (guests: Guests, id: ServerId): Promise<void> => {
   if (!isOn(guest)) throw new HypervisorError('fault', 'a guest that is off would be lost: start it first');
   if (stage !== 'settled' || boot.root !== LINKS.root)
     throw new HypervisorError('fault', 'the guest has a disk by now that is not its own');
-  await guests.call(id, RELEASE);
+  const cutOff = guest.definition.nics.filter(({ guard }) => guard?.cutOff).map(asPlugged);
+  await guests.call(id, RELEASE, [cutOff.join(' ')]);
 };

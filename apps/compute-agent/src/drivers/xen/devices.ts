@@ -24,9 +24,13 @@ const hasNic = async (guests: Guests, guest: Definition, mac: string): Promise<b
   parseInterfaces(await command(guests, guest, 'network-list')).has(mac);
 
 /** Forgets what was not attached, once the host says that it is not there: what did not answer may still bring it about. */
-const forgetIfAbsent = async (isThere: Promise<boolean>, forget: () => Promise<unknown>): Promise<void> => {
+const forgetIfAbsent = async (
+  isThere: Promise<boolean>,
+  forget: () => Promise<unknown>,
+  whenThere: () => Promise<unknown> = async () => undefined,
+): Promise<void> => {
   // What cannot be asked, or forgotten, stays on record, so that a detach looks for it.
-  await isThere.then((there) => there || forget()).catch(() => undefined);
+  await isThere.then((there) => (there ? whenThere() : forget())).catch(() => undefined);
 };
 
 const sizeAt = async ({ host, root }: Guests, path: string): Promise<{ kind: string; size: number } | null> => {
@@ -111,10 +115,13 @@ export const attachNic = async (guests: Guests, guest: Guest, nic: Nic): Promise
     if (isClosed) await guests.keep(definition);
   } catch (error) {
     const old = isThere ? before : { ...before, nics: others };
-    await forgetIfAbsent(isThere ? Promise.resolve(false) : hasNic(guests, definition, nic.mac), async () => {
+    const restore = async () => {
       await guests.keep(old);
       await guardPorts(guests, old);
-    });
+    };
+    // One that came all the same, and may be open, is shut until a try of its own succeeds.
+    const shut = () => cutOffNic(guests, { ...guest, definition }, nic.portId);
+    await forgetIfAbsent(isThere ? Promise.resolve(false) : hasNic(guests, definition, nic.mac), restore, shut);
     throw error;
   }
 };

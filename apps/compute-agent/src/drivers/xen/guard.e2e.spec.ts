@@ -159,6 +159,19 @@ describe.skipIf(whyNot !== null)(`the filter of guarded ports${whyNot ? ` (${why
     expect([await asks(), await isAsked()]).toEqual([false, false]);
     await load(open);
     expect(await asks()).toBe(true);
+    // As Xen names it.
+    const names = [deviceOf(open.nic.portId), 'vif7.0'] as const;
+    const rename = async (from: string, to: string) => {
+      await run(['ip', '-n', dom0, 'link', 'set', 'dev', from, 'down']);
+      await run(['ip', '-n', dom0, 'link', 'set', 'dev', from, 'name', to, 'up']);
+    };
+    await rename(...names);
+    expect([await asks(), await isAsked()]).toEqual([true, true]);
+    await load({ ...open, nic: cut });
+    expect([await asks(), await isAsked()]).toEqual([false, false]);
+    await rename(names[1], names[0]);
+    await load(open);
+    expect(await asks()).toBe(true);
   });
 
   it('drops what a guest sends under a MAC that is not its own', async () => {

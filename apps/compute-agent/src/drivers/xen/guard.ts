@@ -1,7 +1,7 @@
 import type { ServerId } from '@omnivisor/contracts';
 import { answerChain, chainId, type FilteredPort, ownOf, spoofChain } from '../common/nft/anti-spoofing.js';
 import { groupChain, reachChain } from '../common/nft/security-groups.js';
-import { checked, isV6, uuid } from '../common/nft/values.js';
+import { checked, isV6, mac as macAddress, uuid } from '../common/nft/values.js';
 import { HypervisorError } from '../hypervisor-driver.js';
 import type { Definition, Nic } from './definition.js';
 
@@ -37,19 +37,28 @@ const filtered = (nic: Nic): FilteredPort[] => {
   return [{ plug: { portId, mac, fixedIps: [], allowedPairs, rules }, tap: deviceOf(portId) }];
 };
 
-/** @param cut devices that nothing passes */
-const bridgeTable = (ports: readonly FilteredPort[], cut: readonly string[]): string[] => [
+/**
+ * Matches what passes an interface: its device, or one that has the name that Xen gives and so another after each reset,
+ * which its MAC tells then.
+ */
+const passing = ({ portId, mac }: Nic, device: 'iifname' | 'oifname', side: 'saddr' | 'daddr'): string[] => [
+  `${device} "${deviceOf(portId)}"`,
+  `${device} "vif*" ether ${side} ${macAddress(mac)}`,
+];
+
+/** @param cut interfaces that nothing passes */
+const bridgeTable = (ports: readonly FilteredPort[], cut: readonly Nic[]): string[] => [
   ...ports.flatMap((port) => [...answerChain(port), ...spoofChain(port), ...reachChain(port, INFRASTRUCTURE_FRAMES)]),
   'chain prerouting {',
   'type filter hook prerouting priority -300; policy accept;',
-  ...cut.map((device) => `iifname "${device}" drop`),
+  ...cut.flatMap((nic) => passing(nic, 'iifname', 'saddr')).map((match) => `${match} drop`),
   ...ports.map(({ tap, plug }) => `iifname "${tap}" jump from_${chainId(plug.portId)}`),
   '}',
   // After the stateful chains, which the bridge calls at priority -1; what dom0 sends itself goes by the other hook.
   ...(['forward', 'output'] as const).flatMap((hook) => [
     `chain ${hook} {`,
     `type filter hook ${hook} priority 10; policy accept;`,
-    ...cut.map((device) => `oifname "${device}" drop`),
+    ...cut.flatMap((nic) => passing(nic, 'oifname', 'daddr')).map((match) => `${match} drop`),
     ...ports.map(({ tap, plug }) => `oifname "${tap}" jump to_${chainId(plug.portId)}`),
     '}',
   ]),
@@ -110,7 +119,7 @@ const statefulTable = (ports: readonly FilteredPort[], nics: readonly Nic[]): st
 export const guardOf = (id: ServerId, nics: readonly Nic[]): string => {
   try {
     const ports = nics.flatMap(filtered);
-    const cut = nics.filter(({ guard }) => guard?.cutOff).map(({ portId }) => deviceOf(portId));
+    const cut = nics.filter(({ guard }) => guard?.cutOff);
     if (ports.length + cut.length === 0) return '';
     const table = tableOf(id);
     return [

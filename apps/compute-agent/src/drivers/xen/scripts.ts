@@ -280,10 +280,11 @@ shift 3
 while [ $# -gt 0 ]; do ln -s "$2" "$new/$1"; shift 2; done
 mv "$new" "$g"`);
 
-/** Forgets a guest that runs on. */
+/** Forgets a guest that runs on: $1 its interfaces that were cut off, which are held by their filter until all is as it was. */
 export const RELEASE = guestScript(`${GUARD}
 ours || exit 1
 [ -e "$g/adopted" ]
+for nic in $1; do set_link "$nic" up; done
 unguard
 mv "$g" "$root/guests/.new-$id"
 rm -rf "$root/guests/.new-$id" "$root/locks/$id"`);
@@ -425,13 +426,15 @@ else unguard; fi`);
 
 /**
  * Lets nothing pass an interface: $2. The filter is for when the guest resets itself, which brings the link up again; a dom0
- * that has none has the link alone.
+ * that has none has the link alone. Neither keeps the other back.
  */
 export const CUT_OFF = guestScript(`${GUARD}
 take_filter "$1"
 if ours; then
+  status=0
+  guard || status=$?
   set_link "$2" down
-  guard || [ $? = ${UNGUARDED} ]
+  [ $status = 0 ] || [ $status = ${UNGUARDED} ]
 elif starts_again; then guard
 else unguard; fi`);
 

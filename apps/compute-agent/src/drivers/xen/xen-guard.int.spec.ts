@@ -1,7 +1,17 @@
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { ms, networkNeeds, ServerId } from '@omnivisor/contracts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -154,7 +164,29 @@ describe('guarded ports of a Xen host', { timeout: 30_000 }, () => {
   });
 
   describe('when they are cut off', () => {
-    const passes = (portId = nic.portId, device?: string) => double.passes(id, portId, device);
+    const passes = (portId = nic.portId, foreign?: Parameters<XlDouble['passes']>[2]) =>
+      double.passes(id, portId, foreign);
+    /** One that finds another tool of this name in dom0. */
+    const withTool = (name: string, script: string) => {
+      const tools = mkdtempSync(join(double.folder, 'tools-'));
+      writeFileSync(join(tools, name), `#!/bin/sh\nPATH=\${PATH#*:}\n${script}\n`, { mode: 0o755 });
+      return new XenDriver({ cloudId, shell: double.shell(`${tools}:`), root: double.root, type: 'pv', bridges });
+    };
+    const domid = async () => (await double.xl('domid', id)).trim();
+    /** Takes what leads to the device of its second interface away. */
+    const hideSecond = async () => {
+      const net = join(double.folder, 'backends', `vif-${await domid()}-1`, 'net');
+      renameSync(net, `${net}.away`);
+      return () => renameSync(`${net}.away`, net);
+    };
+    /** As its watcher does when it resets itself. @param vifs what its interfaces are then */
+    const reset = async (vifs: string) => {
+      const config = join(folder, 'again.cfg');
+      writeFileSync(config, readFileSync(join(folder, 'xl.cfg'), 'utf8').replace(/^vif = \[(.*)\]$/m, vifs));
+      await double.xl('destroy', id);
+      await double.xl('create', config);
+      rmSync(config);
+    };
     const bridging = join(double.folder, 'bridging');
     const folder = join(double.root, 'guests', id);
 
@@ -181,14 +213,7 @@ describe('guarded ports of a Xen host', { timeout: 30_000 }, () => {
       await xen.nics.attach(id, { ...nic, guard: { ...guard, rules: [{ ...open, remotePrefixes: ['0.0.0.0/0'] }] } });
       expect(filter()).toContain('th dport 81 return');
       expect([passes(), passes(other.portId)]).toEqual([true, false]);
-      // As its watcher does.
-      const config = join(folder, 'again.cfg');
-      const again = readFileSync(join(folder, 'xl.cfg'), 'utf8');
-      const extra = `mac=${other.mac},bridge=xenbr0,vifname=${deviceOf(other.portId)}`;
-      writeFileSync(config, again.replace(/^vif = \[(.*)\]$/m, `vif = [$1, "${extra}"]`));
-      await double.xl('destroy', id);
-      await double.xl('create', config);
-      rmSync(config);
+      await reset(`vif = [$1, "mac=${other.mac},bridge=xenbr0,vifname=${deviceOf(other.portId)}"]`);
       expect(readFileSync(join(double.folder, 'net', deviceOf(other.portId), 'flags'), 'utf8')).toBe('0x1003\n');
       expect([passes(), passes(other.portId)]).toEqual([true, false]);
       await xen.nics.attach(id, other);
@@ -212,20 +237,56 @@ describe('guarded ports of a Xen host', { timeout: 30_000 }, () => {
       const other = port({ mac: 'fa:16:3e:00:00:02', guard: null });
       await xen.nics.attach(id, other);
       rmSync(join(state, 'names-nothing'));
-      const named = `vif${(await double.xl('domid', id)).trim()}.1`;
-      expect(passes(other.portId, named)).toBe(true);
+      const named = async () => ({ device: `vif${await domid()}.1`, mac: other.mac });
+      expect(passes(other.portId, await named())).toBe(true);
       await expect(xen.nics.attach(id, { ...other, guard })).rejects.toMatchObject({ code: 'unsupported' });
       await xen.nics.cutOff(id, other.portId);
       await xen.nics.attach(id, nic);
-      expect([passes(), passes(other.portId, named)]).toEqual([true, false]);
+      expect([passes(), passes(other.portId, await named())]).toEqual([true, false]);
+      const before = await domid();
+      await reset(`vif = [$1, "mac=${other.mac},bridge=xenbr0"]`);
+      expect(await domid()).not.toBe(before);
+      const { device } = await named();
+      expect(readFileSync(join(double.folder, 'net', device, 'flags'), 'utf8')).toBe('0x1003\n');
+      expect([passes(), passes(other.portId, await named())]).toEqual([true, false]);
       await xen.nics.detach(id, other.portId);
     });
 
+    it('are shut by the filter when their link is not found, and the call says that it was not', async () => {
+      const other = port({ mac: 'fa:16:3e:00:00:02' });
+      await xen.nics.attach(id, other);
+      const show = await hideSecond();
+      await expect(xen.nics.cutOff(id, other.portId)).rejects.toMatchObject({ code: 'fault' });
+      expect([passes(), passes(other.portId)]).toEqual([true, false]);
+      show();
+      await xen.nics.cutOff(id, other.portId);
+      await xen.nics.detach(id, other.portId);
+    });
+
+    it('have their link taken down though their filter cannot be kept', async () => {
+      const other = port({ mac: 'fa:16:3e:00:00:02' });
+      await xen.nics.attach(id, other);
+      const full = withTool('sync', 'case $1 in *guard.nft*) exit 1;; esac; exec sync "$@"');
+      await expect(full.nics.cutOff(id, other.portId)).rejects.toMatchObject({ code: 'fault' });
+      expect([passes(), passes(other.portId)]).toEqual([true, false]);
+      await xen.nics.detach(id, other.portId);
+    });
+
+    it('are those that could not be plugged in, and are there all the same', async () => {
+      const stuck = withTool('xl', '[ "$1" != network-detach ] || exit 1; exec xl "$@"');
+      const other = port({ mac: 'fa:16:3e:00:00:02' });
+      writeFileSync(join(state, 'names-nothing'), '');
+      await expect(stuck.nics.attach(id, other)).rejects.toMatchObject({ code: 'unsupported' });
+      rmSync(join(state, 'names-nothing'));
+      expect(filter()).toContain(`iifname "${deviceOf(other.portId)}" drop`);
+      const { definition } = await new Guests(new Host(double.shell()), double.root, cloudId).get(id);
+      expect(definition.nics.find(({ portId }) => portId === other.portId)?.guard?.cutOff).toBe(true);
+      await xen.nics.detach(id, other.portId);
+      expect(filter()).not.toContain(deviceOf(other.portId));
+    });
+
     it('leave nothing to clear away on a host without nft', async () => {
-      const tools = join(double.folder, 'without-nft');
-      mkdirSync(tools);
-      writeFileSync(join(tools, 'nft'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
-      const bare = new XenDriver({ cloudId, shell: double.shell(`${tools}:`), root: double.root, type: 'pv', bridges });
+      const bare = withTool('nft', 'exit 1');
       const unguarded = { ...nic, guard: null };
       await xen.reboot(id, 'hard', [unguarded]);
       await bare.nics.cutOff(id, nic.portId);

@@ -106,12 +106,20 @@ export class XlDouble {
     };
   }
 
-  /** Whether its device, by the name that it was to get, is there, up, and not shut by the filters of its guest. */
-  passes(id: ServerId, portId: string, device = deviceOf(portId)): boolean {
+  /**
+   * Whether its device, by the name that it was to get, is there, up, and not shut by the filters of its guest.
+   * @param foreign another name that it has, and its MAC
+   */
+  passes(id: ServerId, portId: string, foreign?: { readonly device: string; readonly mac: string }): boolean {
+    const device = foreign?.device ?? deviceOf(portId);
     const flags = Number(readFileSync(join(this.folder, 'net', device, 'flags'), 'utf8'));
     const filter = join(this.state, 'nft', `bridge ${tableOf(id)}`);
     const rules = existsSync(filter) ? readFileSync(filter, 'utf8') : '';
-    return (flags & 1) === 1 && !rules.includes(`name "${device}" drop`);
+    const shut = foreign
+      ? rules.includes(`iifname "vif*" ether saddr ${foreign.mac} drop`) &&
+        rules.includes(`oifname "vif*" ether daddr ${foreign.mac} drop`)
+      : rules.includes(`name "${device}" drop`);
+    return (flags & 1) === 1 && !shut;
   }
 
   leftovers(id: ServerId): string[] {
