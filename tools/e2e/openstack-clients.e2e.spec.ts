@@ -79,11 +79,23 @@ describe.each(found)('%s', (_, client, there) => {
       expect(await json('server show vm')).toMatchObject({ status: 'ACTIVE', key_name: 'mine' });
       expect(await json('server list --all-projects --name vm')).toMatchObject([{ Name: 'vm', Status: 'ACTIVE' }]);
       await admin.run('server set --property c=d --name vm2 vm');
+      /** The client waits for none of these. */
+      const becomes = (wanted: string) =>
+        eventually(
+          `it is ${wanted}`,
+          () => json('server show vm2'),
+          ({ status }) => status === wanted,
+          30,
+        );
       await admin.run('server stop vm2');
+      await becomes('SHUTOFF');
       await admin.run('server start vm2');
+      await becomes('ACTIVE');
       await admin.run('server reboot --hard --wait vm2');
       await admin.run('server pause vm2');
+      await becomes('PAUSED');
       await admin.run('server unpause vm2');
+      await becomes('ACTIVE');
       await admin.run('server lock vm2');
       await admin.run('server unlock vm2');
       await admin.run('console log show vm2');
@@ -104,14 +116,10 @@ describe.each(found)('%s', (_, client, there) => {
       await admin.run('server migrate --wait vm2');
       expect(await host()).not.toBe(before);
       await admin.run('server resize confirm vm2');
+      await becomes('ACTIVE');
       await admin.run('server migrate --wait vm2');
       await admin.run('server resize revert vm2');
-      await eventually(
-        'it is back',
-        () => json('server show vm2'),
-        ({ status }) => status === 'ACTIVE',
-        30,
-      );
+      await becomes('ACTIVE');
       await admin.run('server migrate --live-migration --wait vm2');
       await eventually('it is back where it was', host, (now) => now === before, 30);
       const moves = await json('server migration list --server vm2');

@@ -3,7 +3,7 @@ import type { Claim } from '../scheduling/provider/provider.js';
 import type { ProviderView, WorldState } from './world.js';
 
 /** Raise it with each change of what `World` folds, or of what is written here: a snapshot of another one is not read. */
-export const WORLD_VERSION = '6';
+export const WORLD_VERSION = '7';
 
 /** Entries of one part. */
 const CHUNK = 500;
