@@ -53,7 +53,9 @@ export const arrangeDisks = async (guest: Guest, mark: Mark): Promise<void> => {
   const { on, vm } = guest;
   const boot = mark.slot ?? SLOTS[vm.Generation].boot;
   let drives = await basedDrives(guest, mark);
-  const strange = [...drives.filter(({ base }) => base === null), ...(await on.disks.dvdDrives(vm.Id))];
+  const hasSecond = mark.rescue !== null || mark.ephemeral !== null;
+  const dvds = hasSecond ? await on.disks.dvdDrives(vm.Id) : [];
+  const strange = [...drives.filter(({ base }) => base === null), ...dvds];
   const places = wanted(vm.Generation, mark, (slot) => strange.some((drive) => isIn(drive, slot)));
   // An earlier release put volumes where a rescue has the root.
   const isAt = (drive: BasedDrive, { path, slot }: Placed) =>

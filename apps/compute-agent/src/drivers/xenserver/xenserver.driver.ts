@@ -222,7 +222,9 @@ export class XenServerDriver implements HypervisorDriver {
     return this.wrap('looking at the pool', async () => this.seen(await new Probe(this.xapi, this.host).survey()));
   }
 
+  /** A pool that did not answer is as it was seen before. */
   private seen<T extends Survey>(found: T): T {
+    if (found.version === null) return found;
     if (found.traits.includes(PARAVIRTUAL)) this.consoleKinds.add('serial');
     else this.consoleKinds.delete('serial');
     return found;

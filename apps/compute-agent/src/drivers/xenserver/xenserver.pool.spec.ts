@@ -107,10 +107,14 @@ describe('a pool', () => {
     expect(kinds()).toEqual([['vnc'], ['vnc', 'serial']]);
     setSecond(capabilities);
     await whole.survey();
-    expect(kinds()).toEqual([
+    const both = [
       ['vnc', 'serial'],
       ['vnc', 'serial'],
-    ]);
+    ];
+    expect(kinds()).toEqual(both);
+    for (const n of [0, 1]) own.double.cutMember(n, 'refuse');
+    expect(await whole.probe(never)).toMatchObject({ health: 'unhealthy', version: null });
+    expect(kinds()).toEqual(both);
   });
 
   it('goes on under a new master in the middle of things', async () => {

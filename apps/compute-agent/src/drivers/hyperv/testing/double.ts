@@ -12,11 +12,15 @@ import { insideRecord } from '../../../../../../tools/doubles/hyperv/machines/re
 import { Session } from '../../../../../../tools/doubles/hyperv/session.mjs';
 import type { DiskFormat, ImageSource } from '../../hypervisor-driver.js';
 import type { OpenProcess } from '../host-channel.js';
+import { isChange } from './mortal-processes.js';
 
 export const ROOT = 'C:\\ProgramData\\Omnivisor';
 
-/** Of a request, and none of those that its parameters are asked by. */
-const CHANGE = /"cmdlet":"(?!Get-|Wait-|Measure-)/g;
+const changesIn = (bytes: Buffer): number =>
+  bytes
+    .toString()
+    .split('\n')
+    .filter((line) => line !== '' && isChange(line)).length;
 
 /** Runs of the host script in this very process; all of them can be cut at once, as when an agent dies. */
 export class InProcess {
@@ -45,7 +49,7 @@ export class InProcess {
     if (this.cutOff) end();
     else {
       new Session(this.host, input, output);
-      input.on('data', (bytes: Buffer) => this.count(bytes.toString().match(CHANGE)?.length ?? 0));
+      input.on('data', (bytes: Buffer) => this.count(changesIn(bytes)));
     }
     return { input, output, ended, kill: end };
   };

@@ -1,8 +1,9 @@
 import { PassThrough, Writable } from 'node:stream';
 import type { HostProcess, OpenProcess } from '../host-channel.js';
 
-/** What only looks changes nothing. */
-const isChange = (line: string): boolean => !/^(Get|Measure|Open|Wait|Watch)-/.test(JSON.parse(line).cmdlet ?? 'Get-');
+/** Of a request of the host script; what only looks changes nothing. */
+export const isChange = (line: string): boolean =>
+  !/^(Get|Measure|Open|Wait|Watch)-/.test(JSON.parse(line).cmdlet ?? 'Get-');
 
 const nobody = (): HostProcess => ({
   input: new PassThrough(),
