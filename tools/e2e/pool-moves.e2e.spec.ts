@@ -40,7 +40,7 @@ describe.skipIf(!which('qemu-system-x86_64'))(
     }, 180_000);
     afterAll(async () => {
       await all?.stop();
-      await cloud?.stop();
+      await cloud?.stop({ guests: false });
     }, 60_000);
 
     /** What the guest answers on its serial console. */

@@ -120,8 +120,9 @@ export class RunningCloud {
     );
   }
 
-  async stop(): Promise<void> {
-    await this.halt({ guests: true });
+  /** @param guests whether servers are powered off first: nobody does it once the agents have ended */
+  async stop({ guests = true }: { readonly guests?: boolean } = {}): Promise<void> {
+    await this.halt({ guests });
     this.remove();
   }
 

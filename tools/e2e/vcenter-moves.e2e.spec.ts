@@ -61,7 +61,7 @@ describe.skipIf(noSimulator)(
     });
     afterAll(async () => {
       await all?.stop();
-      await cloud?.stop();
+      await cloud?.stop({ guests: false });
       await vcenter?.stop();
     }, 60_000);
 
