@@ -4,6 +4,7 @@ export * from './memory-seal-store.js';
 export * from './merkle.js';
 export * from './note.js';
 export * from './postgres-seal-store.js';
+export * from './seal-broken.js';
 export * from './seal-store.js';
 export * from './sealer.js';
 export * from './tiles.js';

@@ -1,5 +1,6 @@
 import type { Checkpoint } from './checkpoint.js';
-import { SealBroken, type SealStore } from './seal-store.js';
+import { SealBroken } from './seal-broken.js';
+import type { SealStore } from './seal-store.js';
 import type { Tile } from './tiles.js';
 
 /** Seals in memory, for specs and simulation. */

@@ -6,7 +6,7 @@ import { contextOf, newEvent } from '../testing/event-store-suite.js';
 import { startTestPostgres, type TestPostgres } from '../testing/index.js';
 import { newSeed, signerOf } from './note.js';
 import { PostgresSealStore } from './postgres-seal-store.js';
-import { SealBroken } from './seal-store.js';
+import { SealBroken } from './seal-broken.js';
 import { Sealer } from './sealer.js';
 import { verifyLog, verifyRange } from './verify.js';
 

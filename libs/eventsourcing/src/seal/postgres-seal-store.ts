@@ -2,7 +2,8 @@ import { type Position, unavailable } from '@omnivisor/contracts';
 import pg from 'pg';
 import { ConnectionLost, Link, type Statement } from '../postgres/link.js';
 import type { Checkpoint } from './checkpoint.js';
-import { SealBroken, type SealStore } from './seal-store.js';
+import { SealBroken } from './seal-broken.js';
+import type { SealStore } from './seal-store.js';
 import type { Tile } from './tiles.js';
 
 type Row = readonly [size: number, position: Position, note: string];

@@ -5,7 +5,8 @@ import { type Checkpoint, signCheckpoint } from './checkpoint.js';
 import { leafOf } from './leaf.js';
 import { CompactRange } from './merkle.js';
 import type { NoteSigner } from './note.js';
-import { SealBroken, type SealStore } from './seal-store.js';
+import { SealBroken } from './seal-broken.js';
+import type { SealStore } from './seal-store.js';
 import { TileSource, TileWriter } from './tiles.js';
 
 export interface SealerOptions {

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { type Hash, type HashSource, nodeHash } from './merkle.js';
-import { SealBroken } from './seal-store.js';
+import { SealBroken } from './seal-broken.js';
 
 /** Levels of the tree that one level of tiles spans; a full tile has 2^8 hashes. As in C2SP tlog-tiles. */
 export const TILE_HEIGHT = 8;

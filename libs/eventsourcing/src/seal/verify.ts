@@ -13,7 +13,8 @@ import {
   rootOf,
 } from './merkle.js';
 import { NoteError, type NoteVerifier } from './note.js';
-import { SealBroken, type SealStore } from './seal-store.js';
+import { SealBroken } from './seal-broken.js';
+import type { SealStore } from './seal-store.js';
 import { HASH_BYTES, TILE_WIDTH, TileSource } from './tiles.js';
 
 export interface SealedLog {

@@ -1,7 +1,6 @@
 import type { ServerId } from '@omnivisor/contracts';
 import { HypervisorError } from '../hypervisor-driver.js';
-import type { Guest } from './guests.js';
-import { guestMark } from './mark.js';
+import { guestMark, type Mark } from './mark.js';
 import { type FileStage, MarkFiles } from './mark-files.js';
 import type { Members } from './members.js';
 import type { HyperVNode, ReadyNode } from './node.js';
@@ -34,7 +33,10 @@ export class MemberMarks {
    * From now on the other members find this one's files while it is dead.
    * @param guests of ours that it has; those that were adopted by an older release have no file yet
    */
-  async introduce({ node, files, paths, facts, marks }: ReadyNode, guests: readonly Guest[]): Promise<void> {
+  async introduce(
+    { node, files, paths, facts, marks }: ReadyNode,
+    guests: readonly { readonly mark: Mark }[],
+  ): Promise<void> {
     const known = await marks.all();
     for (const { mark } of guests) if (!known.has(mark.serverId)) await marks.write(guestMark(mark), 'settled');
     const path = paths.member(node.options.name);

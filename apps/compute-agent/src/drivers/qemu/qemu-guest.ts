@@ -9,9 +9,7 @@ import { findProcess, kill, launch, waitForEnd } from './guest-process.js';
 import type { GuestStore } from './guest-store.js';
 import { commandOf } from './processes.js';
 import { QmpClient, type QmpEvent } from './qmp-client.js';
-
-/** QEMU's own word for how a guest stands, or `gone` when there is no process. */
-export type RunState = string;
+import type { RunState } from './states.js';
 
 /** Milliseconds: large pages are emptied before QEMU answers, of which a slow machine does a GiB in a second. */
 const pageTime = ({ hugePages, memoryMib }: GuestDefinition): number => (hugePages === null ? 0 : memoryMib);

@@ -20,10 +20,10 @@ import { hostInventory } from './host-resources.js';
 import { storageId } from './migration/storage-id.js';
 import type { QemuDriverOptions } from './options.js';
 import { type Capabilities, cpuInfo, findCapabilities } from './probe.js';
-import { QemuGuest, type RunState } from './qemu-guest.js';
+import { QemuGuest } from './qemu-guest.js';
 import type { QmpClient } from './qmp-client.js';
 import { freePages } from './sizes.js';
-import { POWER, refuseAborted, refuseAway, stageOf } from './states.js';
+import { POWER, type RunState, refuseAborted, refuseAway, stageOf } from './states.js';
 import { endTpm, startTpm } from './tpm.js';
 import { confine, pin, tune } from './tuning.js';
 

@@ -30,9 +30,8 @@ import { crashDumpsOf, pausingOf, suspendingOf } from './members/suspending.js';
 import { withNics } from './nic-plan.js';
 import { type QemuDriverOptions } from './options.js';
 import { reportOf } from './probe.js';
-import type { RunState } from './qemu-guest.js';
 import { NEVER, QemuHost } from './qemu-host.js';
-import { refuseAborted } from './states.js';
+import { type RunState, refuseAborted } from './states.js';
 
 export type { QemuDriverOptions } from './options.js';
 

@@ -1,7 +1,9 @@
 import type { PowerState } from '@omnivisor/contracts';
 import { type GuestStage, HypervisorError } from '../hypervisor-driver.js';
 import type { GuestDefinition } from './definition.js';
-import type { RunState } from './qemu-guest.js';
+
+/** QEMU's own word for how a guest stands, or `gone` when there is no process. */
+export type RunState = string;
 
 export const POWER: Readonly<Record<RunState, PowerState>> = {
   running: 'running',

@@ -14,7 +14,7 @@ import { attachedName } from '../blocks.js';
 import { consoleTail } from '../console-file.js';
 import type { GuestDefinition, Nic } from '../definition.js';
 import { FILES } from '../files.js';
-import { withAgent } from '../guest-agent-client.js';
+import { withAgent } from '../guest-agent.js';
 import { findProcess } from '../guest-process.js';
 import { startOf, statFields } from '../processes.js';
 import type { QemuHost } from '../qemu-host.js';

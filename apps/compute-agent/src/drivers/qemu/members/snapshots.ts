@@ -4,7 +4,7 @@ import { run } from '../../common/native-command.js';
 import { type DiskExport, type DiskFormat, HypervisorError, type Snapshots } from '../../hypervisor-driver.js';
 import type { GuestDefinition, LocalDisk } from '../definition.js';
 import { giveDescriptors } from '../descriptors.js';
-import { frozen } from '../guest-agent-client.js';
+import { frozen } from '../guest-agent.js';
 import { type QemuHost } from '../qemu-host.js';
 import type { QmpClient } from '../qmp-client.js';
 import { endJob, runJob } from '../qmp-jobs.js';
