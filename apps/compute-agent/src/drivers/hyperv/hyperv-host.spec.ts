@@ -88,6 +88,16 @@ describe('the probe', () => {
   });
 
   it.each([
+    [1, 'BIOS'],
+    [2, 'UEFI'],
+  ] as const)('tells what firmware generation %i, which guests get by default, has', async (generation, firmware) => {
+    const { traits } = await driverOver([await hostWith()], { generation }).probe(never);
+    expect(traits.filter((trait) => trait.startsWith('CUSTOM_DEFAULT_'))).toEqual([
+      `CUSTOM_DEFAULT_FIRMWARE_${firmware}`,
+    ]);
+  });
+
+  it.each([
     [7601, 'Windows Server 2008 R2'],
     [9200, 'Windows Server 2012'],
     [9600, 'Windows Server 2012 R2'],

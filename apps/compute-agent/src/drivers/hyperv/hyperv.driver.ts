@@ -163,6 +163,7 @@ export class HyperVDriver implements HypervisorDriver {
     const { report, liveMigration, guestIntegration, serialPorts } = await probeNodes(
       this.nodes,
       Object.values(this.options.switches),
+      this.options.generation,
       signal,
     );
     if (liveMigration && this.nodes.length === 1) this.liveMigration ??= this.migrating();

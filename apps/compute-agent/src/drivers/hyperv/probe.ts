@@ -88,10 +88,14 @@ const sorted = <T>(results: readonly PromiseSettledResult<T>[]): { found: T[]; a
 
 const NOTHING = { liveMigration: false, guestIntegration: false, serialPorts: false };
 
-/** @returns healthy when a guest without a disk came on; otherwise what is in the way, in words for an operator */
+/**
+ * @param generation of an image that does not say
+ * @returns healthy when a guest without a disk came on; otherwise what is in the way, in words for an operator
+ */
 export const probeNodes = async (
   nodes: readonly HyperVNode[],
   switches: readonly string[],
+  generation: 1 | 2,
   signal: AbortSignal,
 ): Promise<Probed> => {
   if (nodes.length === 0)
@@ -119,7 +123,7 @@ export const probeNodes = async (
       report: answer('healthy', hosts, version, {
         // What an image asks for holds wherever in the cluster its guest runs.
         build: Math.min(...found.map((f) => f.build)),
-        traits: TRAITS,
+        traits: [...TRAITS, `CUSTOM_DEFAULT_FIRMWARE_${generation === 1 ? 'BIOS' : 'UEFI'}`],
         processors: found[0]!.processors,
       }),
       liveMigration: found.every((f) => f.migrates),

@@ -83,6 +83,7 @@ describe('a property that a guest needs to start', () => {
     ['XenServer', firmware, { hw_vm_mode: 'hvm' }, {}],
     ['hyperv', generation, { hw_firmware_type: 'bios' }, {}],
     ['hyperv', generation, { hw_machine_type: 'hyperv-gen1' }, {}],
+    ['hyperv', generation, {}, { traits: ['CUSTOM_DEFAULT_FIRMWARE_BIOS'] }],
     ['xen', mode, { hw_vm_mode: 'hvm' }, {}],
     ['xen', mode, { hw_machine_type: 'xenfv' }, {}],
     ['xen', mode, { hw_firmware_type: 'bios' }, {}],
@@ -102,9 +103,11 @@ describe('a property that a guest needs to start', () => {
     ['QEMU', bus, { hw_disk_bus: 'usb' }, {}],
     ['VMware vCenter Server', scsi, { vmware_adaptertype: 'lsiLogic' }, {}],
     ['VMware vCenter Server', scsi, { os_type: 'windows' }, {}],
-    // Its hosts may make generation 2, and other domains, of what does not say.
+    // Their hosts may make generation 2, and other domains, of what does not say.
     ['hyperv', generation, {}, {}],
-    ['hyperv', generation, { hw_machine_type: 'hyperv-gen2' }, {}],
+    ['hyperv', generation, {}, { traits: ['CUSTOM_DEFAULT_FIRMWARE_UEFI'] }],
+    ['hyperv', generation, {}, { traits: ['CUSTOM_DEFAULT_FIRMWARE_BIOS'], use: 'move' }],
+    ['hyperv', generation, { hw_machine_type: 'hyperv-gen2' }, { traits: ['CUSTOM_DEFAULT_FIRMWARE_BIOS'] }],
     ['xen', mode, {}, {}],
     ['xen', mode, { hypervisor_type: 'xen', vm_mode: 'pv' }, {}],
     // A paravirtual domain has no firmware.

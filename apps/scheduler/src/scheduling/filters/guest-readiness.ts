@@ -52,13 +52,21 @@ const DECIDED: Readonly<Record<string, (asked: Asked) => string | undefined>> = 
   ...{ hw_vm_mode: modeOf, hw_firmware_type: firmwareOf, hw_scsi_model: scsiModelOf, hw_disk_bus: diskBusOf },
 };
 
+/** What hosts of the class make of an image that does not say. */
+const defaultOf = (property: string, { hostClass }: Asked): string | undefined =>
+  property === 'hw_firmware_type'
+    ? ['bios', 'uefi'].find((firmware) => hostClass.traits.has(`CUSTOM_DEFAULT_FIRMWARE_${firmware.toUpperCase()}`))
+    : undefined;
+
 /** A machine that is there may be other than its image says, and stays so; only QEMU makes one anew for another image. */
 const mayBeOther = ({ use, kind }: Asked) => use !== undefined && !(use === 'rebuild' && kind === 'qemu');
 
 const unmet = (needs: readonly BootNeed[], asked: Asked) => {
   for (const { property, values, fails } of needs) {
-    const value = DECIDED[property]?.(asked) ?? asked.request.image.properties[property] ?? null;
-    if (!fails.includes(value) || (value === null && mayBeOther(asked))) continue;
+    const said = DECIDED[property]?.(asked) ?? asked.request.image.properties[property];
+    if (said === undefined && mayBeOther(asked)) continue;
+    const value = said ?? defaultOf(property, asked) ?? null;
+    if (!fails.includes(value)) continue;
     const wanted = `${property}=${values.join(' or ')}, which the guest in its image needs to start`;
     return refusal('guest readiness', wanted, value ?? 'none');
   }
