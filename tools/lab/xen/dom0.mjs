@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { install, missing, packagesOf } from '../../services/debian.mjs';
-import { Refused, run } from '../../services/process.mjs';
+import { debianRoot, keptParts, must } from '../parts.mjs';
 import { LAB_NEEDS } from './needs.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -16,20 +16,14 @@ const PACKAGES = [
 ];
 /** Sparse: guests' disks lie on it too. */
 const DISK_GIB = 8;
-const PATIENCE = 3_600_000;
 
 /** @typedef {{ folder: string, xen: string, kernel: string, initrd: string, disk: string, key: string, hostKey: string }} Dom0 */
-
-const must = async (command, args, options = {}) => {
-  const { code, stdout, stderr } = await run(command, args, { timeout: PATIENCE, ...options });
-  if (code !== 0) throw new Refused(`${command} failed: ${stderr.trim().slice(-2000)}`);
-  return stdout;
-};
 
 /** The same word, the same dom0: what it is made of, but for the versions that the mirror has today. */
 const recipe = () => {
   const hash = createHash('sha256').update(PACKAGES.join());
-  for (const file of ['block', 'dom0.mjs', 'init']) hash.update(file).update(readFileSync(join(here, file)));
+  for (const file of ['block', 'dom0.mjs', 'init', '../parts.mjs'])
+    hash.update(file).update(readFileSync(join(here, file)));
   return hash.digest('hex').slice(0, 16);
 };
 
@@ -73,32 +67,12 @@ mke2fs -q -F -t ext4 -O ^has_journal -m 0 -d "$root" "$lab/dom0.ext4"
  */
 export const dom0 = async (cache, say) => {
   await install(packagesOf(missing(LAB_NEEDS)), say);
-  const folder = join(cache, `dom0-${recipe()}`);
-  if (existsSync(folder)) return parts(folder);
-  if (process.getuid?.() !== 0) throw new Refused('the first run builds a dom0, which needs root');
-  const half = `${folder}.${process.pid}`;
-  mkdirSync(half, { recursive: true });
-  try {
-    say(`building dom0 in ${folder}: some minutes`);
-    await must('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(half, 'id')]);
-    const sources = ['/etc/apt/sources.list.d/debian.sources', '/etc/apt/sources.list'].find((path) =>
-      existsSync(path),
-    );
-    const root = join(half, 'root');
-    await must('mmdebstrap', [
-      ...['--quiet', '--variant=minbase', '--mode=root', `--include=${PACKAGES.join()}`],
-      ...['doc', 'man', 'locale'].map((name) => `--dpkgopt=path-exclude=/usr/share/${name}/*`),
-      '--aptopt=APT::Install-Recommends "false"',
-      ...['bookworm', root, ...(sources ? [sources] : [])],
-    ]);
-    await must('sh', ['-c', PACK, 'pack', root, half]);
+  const build = async (folder) => {
+    await must('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(folder, 'id')]);
+    const root = join(folder, 'root');
+    await debianRoot(root, PACKAGES);
+    await must('sh', ['-c', PACK, 'pack', root, folder]);
     rmSync(root, { recursive: true });
-    for (const file of readdirSync(cache))
-      if (/^dom0-/.test(file) && join(cache, file) !== half) rmSync(join(cache, file), { recursive: true });
-    renameSync(half, folder);
-    return parts(folder);
-  } catch (error) {
-    rmSync(half, { recursive: true, force: true });
-    throw error;
-  }
+  };
+  return parts(await keptParts({ cache, name: 'dom0', recipe: recipe() }, build, say));
 };

@@ -25,7 +25,7 @@ describe.skipIf(reason !== null).each([['flat', null], ...(knowsVlans ? [['vlan'
   'a %s network of Linux',
   (networkType, segmentationId) => {
     const bridge = `ovb${process.pid}${networkType[0]}`;
-    const [wire, router] = [`${bridge}w`, `${bridge}r`];
+    const [wire, router, others] = [`${bridge}w`, `${bridge}r`, `${bridge}o`];
     let guests: PosedGuests;
     let plug: LinuxNetworkPlug;
     let port: PortPlug;
@@ -42,15 +42,19 @@ describe.skipIf(reason !== null).each([['flat', null], ...(knowsVlans ? [['vlan'
       await run(['ip', 'link', 'set', 'dev', wire, 'master', bridge, 'up']);
       await inRouter('link', 'set', 'dev', 'eth0', 'up');
       if (networkType === 'flat') await inRouter('addr', 'add', '10.78.30.1/24', 'dev', 'eth0');
-      else
-        for (const [tag, own] of [
-          [30, '10.78.30.1'],
-          [31, '10.78.30.2'],
+      else {
+        await run(['ip', 'netns', 'add', others]);
+        for (const [tag, own, netns] of [
+          [30, '10.78.30.1', router],
+          // Somebody else's: one machine with both would answer in either for the addresses of the other.
+          [31, '10.78.30.2', others],
         ] as const) {
-          await inRouter('link', 'add', 'link', 'eth0', 'name', `v${tag}`, 'type', 'vlan', 'id', `${tag}`);
-          await inRouter('link', 'set', 'dev', `v${tag}`, 'up');
-          await inRouter('addr', 'add', `${own}/${tag === 30 ? 24 : 32}`, 'dev', `v${tag}`);
+          const vlan = `v${tag}`;
+          await inRouter('link', 'add', 'link', 'eth0', 'name', vlan, 'netns', netns, 'type', 'vlan', 'id', `${tag}`);
+          await run(['ip', '-n', netns, 'link', 'set', 'dev', vlan, 'up']);
+          await run(['ip', '-n', netns, 'addr', 'add', `${own}/24`, 'dev', vlan]);
         }
+      }
       plug = await guests.agent('first', { physnet1: bridge });
       const subnet = { version: 4 as const, cidr: '10.78.30.0/24', gateway: '10.78.30.1' };
       plan = guests.plan([{ ...subnet, serviceAddress: null, dhcp: false }], {
@@ -66,7 +70,7 @@ describe.skipIf(reason !== null).each([['flat', null], ...(knowsVlans ? [['vlan'
     });
     afterAll(async () => {
       await guests?.close();
-      await succeeds(['ip', 'netns', 'delete', router]);
+      for (const netns of [others, router]) await succeeds(['ip', 'netns', 'delete', netns]);
       await succeeds(['ip', 'link', 'delete', 'dev', bridge]);
     });
 
