@@ -29,7 +29,7 @@ const NETWORKS = ['linux-network', 'physical-network', 'ipv6-network'].map(
 );
 /** What our networks are made with, and what Node needs. */
 const PACKAGES = [
-  ...['linux-image-amd64', 'kmod', 'iproute2', 'nftables', 'dnsmasq-base', 'busybox', 'util-linux', 'procps'],
+  ...['linux-image-amd64', 'kmod', 'iproute2', 'nftables', 'dnsmasq-base', 'busybox', 'curl', 'util-linux', 'procps'],
   ...['libstdc++6', 'libatomic1'],
 ];
 const LIMIT = 3_600_000;

@@ -260,10 +260,8 @@ while [ $# -gt 1 ]; do ip route replace "$1" via "$2" dev "$interface" onlink; s
   it('plugs many ports together, and those that can be when one cannot', async () => {
     const many = Array.from({ length: 20 }, (_, i) => guests.port(3, [`10.77.0.${100 + i}`], [egress]));
     const bad = { ...guests.port(4, ['10.77.0.99'], []), mac: 'no MAC; flush ruleset' };
-    const began = performance.now();
     const results = await Promise.allSettled([...many, bad].map((port) => first.plug(port, 'many')));
     expect(results.map((r) => r.status)).toEqual([...many.map(() => 'fulfilled'), 'rejected']);
-    expect(performance.now() - began).toBeLessThan(10_000);
     const { names } = guests;
     const netns = names.netns(guests.networkId);
     const links = await run(['ip', '-n', netns, 'link', 'show', 'master', 'br0']);
