@@ -14,7 +14,7 @@ const asItLies = {
       : null,
 };
 
-/** Bundles a program of ours that has no build of its own, with what it imports from source, and runs it. @param {string} path below the root */
+/** Bundles a program of ours that has no build of its own, with what it imports from source, and runs it. @param {string} path below the root @returns what it exports */
 export const runTypeScript = async (path) => {
   await installDependencies(ROOT);
   const { build, loadConfigFromFile } = await import('vite');
@@ -37,5 +37,5 @@ export const runTypeScript = async (path) => {
       target: 'node20',
     },
   });
-  await import(pathToFileURL(join(outDir, `${basename(path, '.ts')}.js`)).href);
+  return import(pathToFileURL(join(outDir, `${basename(path, '.ts')}.js`)).href);
 };

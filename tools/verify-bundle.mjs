@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /**
- * Checks an exported log without the cloud that wrote it, and with nothing but Node.
+ * node verify-bundle.mjs FOLDER --key FILE [--checkpoint FILE]…
  *
- *   node verify-bundle.mjs FOLDER --key FILE [--checkpoint FILE]…
+ * Checks an exported log without the cloud that wrote it, and with nothing but Node.
  *
  * FOLDER      as `omnivisor audit export --format bundle --out FOLDER` wrote it
  * --key       public keys you trust, one a line, as `omnivisor audit key` printed them to you
@@ -14,6 +14,7 @@
 import { createHash, createPublicKey, verify } from 'node:crypto';
 import { createReadStream, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 
 class Refused extends Error {}
 
@@ -127,18 +128,36 @@ const lines = async function* (folder) {
   }
 };
 
-const main = async (argv) => {
-  const given = { key: [], checkpoint: [], folder: [] };
-  for (let i = 0; i < argv.length; i++) {
-    if (argv[i] === '--key' || argv[i] === '--checkpoint') given[argv[i].slice(2)].push(argv[++i]);
-    else given.folder.push(argv[i]);
-  }
-  const [folder] = given.folder;
-  if (given.folder.length !== 1 || given.key.length === 0 || [...given.key, ...given.checkpoint].includes(undefined)) {
-    console.error('usage: node verify-bundle.mjs FOLDER --key FILE [--checkpoint FILE]…');
+const USAGE = /\/\*\*(.*?)\*\//s
+  .exec(readFileSync(new URL(import.meta.url), 'utf8'))[1]
+  .replace(/^ \* ?/gm, '')
+  .trim();
+
+const argumentsOf = () => {
+  const files = { type: 'string', multiple: true, default: [] };
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { key: files, checkpoint: files, help: { type: 'boolean' } },
+  });
+  if (!values.help && (positionals.length !== 1 || values.key.length === 0))
+    throw new Error('one FOLDER and a --key are needed');
+  return { ...values, folder: positionals[0] };
+};
+
+const main = async () => {
+  let given;
+  try {
+    given = argumentsOf();
+  } catch (error) {
+    console.error(`${error.message.replaceAll('\n', ' ')}\n\n${USAGE}`);
     return 2;
   }
-  const keys = given.key.flatMap((file) =>
+  const { key, checkpoint, folder, help } = given;
+  if (help) {
+    console.log(USAGE);
+    return 0;
+  }
+  const keys = key.flatMap((file) =>
     readFileSync(file, 'utf8')
       .split('\n')
       .map((l) => l.trim())
@@ -146,7 +165,7 @@ const main = async (argv) => {
       .map(readKey),
   );
   const own = readCheckpoint(readFileSync(join(folder, 'checkpoint.note'), 'utf8'), keys, "the bundle's checkpoint");
-  const heads = [own, ...given.checkpoint.flatMap((file) => readCheckpoints(file, keys))];
+  const heads = [own, ...checkpoint.flatMap((file) => readCheckpoints(file, keys))];
   for (const head of heads) if (head.origin !== own.origin) refuse(`${head.what} is of another log, ${head.origin}`);
   const tree = new Tree();
   let good = 0;
@@ -171,7 +190,7 @@ const main = async (argv) => {
   return 0;
 };
 
-main(process.argv.slice(2)).then(
+main().then(
   (code) => process.exit(code),
   (error) => {
     console.error(error instanceof Refused ? `NOT AS SEALED: ${error.message}` : `cannot check: ${error.message}`);

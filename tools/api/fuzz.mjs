@@ -6,22 +6,18 @@
 import { spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { argumentsOf } from '../arguments.mjs';
+import { Refused } from '../services/process.mjs';
 import { installDependencies } from '../start/dependencies.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
-const { values } = parseArgs({
-  options: { minutes: { type: 'string', default: '10' }, help: { type: 'boolean', default: false } },
-});
-if (values.help) {
-  console.log('npm run fuzz -- [--minutes N]   random requests for N minutes (10); FC_SEED=<seed> tries a run again');
-  process.exit();
-}
-const minutes = Number(values.minutes);
-if (!(minutes > 0)) {
-  console.error(`--minutes ${values.minutes} is not a number of minutes`);
-  process.exit(2);
-}
+const duration = (text) => {
+  if (Number(text) > 0) return Number(text);
+  throw new Refused('a number of minutes is needed');
+};
+const { minutes } = argumentsOf(import.meta.url, {
+  options: { minutes: { type: 'string', default: '10', read: duration } },
+}).values;
 await installDependencies(root);
 const env = { ...process.env, OMNIVISOR_FUZZ_SECONDS: `${minutes * 60}`, FC_SEED: process.env.FC_SEED ?? 'random' };
 const args = ['run', 'tools/api/fuzz.spec.ts'];

@@ -1,15 +1,16 @@
+/**
+ * omnivisor backup --out DIR --key FILE [--json]
+ *   --out DIR    a folder that is not there yet
+ *   --key FILE   the key that closes the secrets; made when it is not there. Keep it elsewhere than the backup
+ */
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { ROLES } from '../../deploy/roles.mjs';
+import { argumentsOf } from '../arguments.mjs';
 import { Refused } from '../services/process.mjs';
 import { built, ROOT } from '../start/options.mjs';
 import { currentServices, readState } from '../start/state.mjs';
 import { close, copyFile, FORMAT, keyId, makeKey, readKey, signed, writeLines } from './archive.mjs';
-
-export const BACKUP_USAGE = `omnivisor backup --out DIR --key FILE [--json]
-  --out DIR    a folder that is not there yet
-  --key FILE   the key that closes the secrets; made when it is not there. Keep it elsewhere than the backup`;
 
 /** The service that has the vault. */
 const KEEPER = ROLES.find(({ service }) => service === 'api-gateway');
@@ -57,20 +58,15 @@ const secretsOf = (data) => {
     });
 };
 
-const options = (argv) => {
-  try {
-    const string = { type: /** @type {const} */ ('string') };
-    const { values } = parseArgs({ args: argv, options: { out: string, key: string, json: { type: 'boolean' } } });
-    if (values.out && values.key) return { out: resolve(values.out), key: resolve(values.key), json: values.json };
-    throw new Refused(`--out and --key are needed\n${BACKUP_USAGE}`);
-  } catch (error) {
-    throw error instanceof Refused ? error : new Refused(`${error.message}\n${BACKUP_USAGE}`);
-  }
+/** @param {string[]} args */
+export const backupOptions = (args) => {
+  const path = { type: 'string', required: true, read: resolve };
+  const options = { out: path, key: path, json: { type: 'boolean' } };
+  return argumentsOf(import.meta.url, { args, options }).values;
 };
 
-/** Writes what a control plane is made of into a folder, while it runs. @param {string[]} argv @param {string} home */
-export const backup = async (argv, home) => {
-  const { out, key: keyFile, json } = options(argv);
+/** Writes what a control plane is made of into a folder, while it runs. @param {ReturnType<typeof backupOptions>} options @param {string} home */
+export const backup = async ({ out, key: keyFile, json }, home) => {
   if (existsSync(out)) throw new Refused(`${out} is there already`);
   if ([`${out}/`, `${out}.part/`].some((folder) => keyFile.startsWith(folder)))
     throw new Refused('the key of a backup has to lie elsewhere than the backup');

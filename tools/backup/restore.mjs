@@ -1,3 +1,10 @@
+/**
+ * omnivisor restore --from DIR --key FILE [--at MOMENT] [--replace] [--json]
+ *   --from DIR     a backup
+ *   --key FILE     the key that closed its secrets
+ *   --at MOMENT    only what had happened then: a time (RFC 3339) or a position of the log
+ *   --replace      put aside the log, the images and the secrets that are there
+ */
 import {
   chmodSync,
   chownSync,
@@ -10,8 +17,8 @@ import {
   rmSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { ROLES } from '../../deploy/roles.mjs';
+import { argumentsOf } from '../arguments.mjs';
 import { postgresBinaries, startPostgres } from '../services/postgres.mjs';
 import { Refused } from '../services/process.mjs';
 import { file, folder, Home } from '../start/home.mjs';
@@ -24,12 +31,6 @@ import { serviceUser } from '../start/system.mjs';
 import { checkFile, checkManifest, copyFile, FORMAT, keyId, open, PATH, readKey, readLines } from './archive.mjs';
 import { SECRETS } from './backup.mjs';
 
-export const RESTORE_USAGE = `omnivisor restore --from DIR --key FILE [--at MOMENT] [--replace] [--json]
-  --from DIR     a backup
-  --key FILE     the key that closed its secrets
-  --at MOMENT    only what had happened then: a time (RFC 3339) or a position of the log
-  --replace      put aside the log, the images and the secrets that are there`;
-
 const KEEPER = ROLES.find(({ service }) => service === 'api-gateway');
 /** What is restored. Hosts and their guests are not. */
 const PARTS = ['postgres', 'images', 'secrets', 'bootstrap.json'];
@@ -38,24 +39,18 @@ const DERIVED = ['nats'];
 const TIME = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/;
 
 const momentOf = (text) => {
-  if (text === undefined) return {};
-  if (/^\d{1,15}$/.test(text)) return { upTo: { position: Number(text) } };
+  if (/^\d{1,15}$/.test(text)) return { position: Number(text) };
   const time = TIME.test(text) ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(time)) throw new Refused(`--at ${text} is neither a position of the log nor a time (RFC 3339)`);
-  return { upTo: { time } };
+  if (Number.isNaN(time)) throw new Refused('neither a position of the log nor a time (RFC 3339)');
+  return { time };
 };
 
-const options = (argv) => {
-  try {
-    const string = { type: /** @type {const} */ ('string') };
-    const flag = { type: /** @type {const} */ ('boolean') };
-    const known = { from: string, key: string, at: string, replace: flag, json: flag };
-    const { values } = parseArgs({ args: argv, options: known });
-    if (values.from && values.key) return { ...values, from: resolve(values.from), key: resolve(values.key) };
-    throw new Refused(`--from and --key are needed\n${RESTORE_USAGE}`);
-  } catch (error) {
-    throw error instanceof Refused ? error : new Refused(`${error.message}\n${RESTORE_USAGE}`);
-  }
+/** @param {string[]} args */
+export const restoreOptions = (args) => {
+  const path = { type: 'string', required: true, read: resolve };
+  const flag = { type: 'boolean' };
+  const options = { from: path, key: path, at: { type: 'string', read: momentOf }, replace: flag, json: flag };
+  return argumentsOf(import.meta.url, { args, options }).values;
 };
 
 /** @returns {Promise<any>} the manifest of a backup whose every file is as whoever has the key made it */
@@ -136,9 +131,7 @@ const exchange = (data, place, aside) => {
 };
 
 /** Makes a control plane of a backup; what was there is put aside, and nothing of it is lost when this fails. */
-export const restore = async (argv, homePath) => {
-  const { from, key: keyFile, at, replace, json } = options(argv);
-  const { upTo } = momentOf(at);
+export const restore = async ({ from, key: keyFile, at: upTo, replace, json }, homePath) => {
   const key = readKey(keyFile);
   const manifest = await checked(from, key, keyFile);
   const secrets = open(key, readFileSync(join(from, SECRETS)));

@@ -8,12 +8,14 @@
 import { spawnSync } from 'node:child_process';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { argumentsOf, whole } from '../arguments.mjs';
 import { alone, atRest, startBenchCloud } from './bench-cloud.mjs';
 import { concurrently, cpuMsEach, cpuSeconds, loadAverage, pssMib, quantile, timed, total } from './measure.mjs';
 import { bareAppend, rawHttp } from './references.mjs';
 
-const asJson = process.argv.includes('--json');
-const SERVERS = Number(process.argv[process.argv.indexOf('--servers') + 1]) || 1_000;
+const { json: asJson, servers: SERVERS } = argumentsOf(import.meta.url, {
+  options: { json: { type: 'boolean' }, servers: { type: 'string', default: '1000', read: whole(1) } },
+}).values;
 const BATCHES = 5;
 const BATCH = Math.max(1, Math.floor(SERVERS / BATCHES));
 /** Servers made first: a service that has just started compiles its code while it works. */

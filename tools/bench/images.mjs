@@ -11,12 +11,15 @@ import { randomFillSync } from 'node:crypto';
 import { mkdtempSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { argumentsOf, whole } from '../arguments.mjs';
 import { ROOT } from '../start/options.mjs';
 import { loadAverage } from './measure.mjs';
 
-const asJson = process.argv.includes('--json');
+const { json: asJson, mib } = argumentsOf(import.meta.url, {
+  options: { json: { type: 'boolean' }, mib: { type: 'string', default: '256', read: whole(1) } },
+}).values;
 const MIB = 1024 * 1024;
-const SIZE = (Number(process.argv[process.argv.indexOf('--mib') + 1]) || 256) * MIB;
+const SIZE = mib * MIB;
 const say = (line) => (asJson ? console.error(line) : console.log(line));
 const round = (n, digits = 2) => Number(n.toFixed(digits));
 

@@ -7,15 +7,18 @@ import { randomUUID } from 'node:crypto';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { migrate, PostgresEventStore } from '../../libs/eventsourcing/dist/postgres/index.js';
-import { newSeed, PostgresSealStore, Sealer, signerOf, verifyLog } from '../../libs/eventsourcing/dist/seal/index.js';
-import { RandomIds, SystemClock } from '../../libs/platform/dist/index.js';
+import { argumentsOf, whole } from '../arguments.mjs';
 import { postgresBinaries, startPostgres } from '../services/postgres.mjs';
-import { ROOT } from '../start/options.mjs';
+import { built, ROOT } from '../start/options.mjs';
 import { concurrently, loadAverage, quantile } from './measure.mjs';
 
-const asJson = process.argv.includes('--json');
-const EVENTS = Number(process.argv[process.argv.indexOf('--events') + 1]) || 60_000;
+const { json: asJson, events: EVENTS } = argumentsOf(import.meta.url, {
+  options: { json: { type: 'boolean' }, events: { type: 'string', default: '60000', read: whole(1) } },
+}).values;
+const { migrate, PostgresEventStore } = await built('libs/eventsourcing/dist/postgres/index.js');
+const seal = await built('libs/eventsourcing/dist/seal/index.js');
+const { newSeed, PostgresSealStore, Sealer, signerOf, verifyLog } = seal;
+const { RandomIds, SystemClock } = await built('libs/platform/dist/index.js');
 const WRITERS = 32;
 /** Many short ones, each after the other: what else the machine does is then in both. */
 const PAIRS = 15;

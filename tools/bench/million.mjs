@@ -10,8 +10,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'n
 import { join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
-import pg from 'pg';
+import { argumentsOf, oneOf, whole } from '../arguments.mjs';
 import { postgresBinaries, startPostgres } from '../services/postgres.mjs';
 import { freePort } from '../services/process.mjs';
 import { adminClient } from '../start/client.mjs';
@@ -21,20 +20,16 @@ import { knownUser } from '../start/system.mjs';
 import { atRest, startBenchCloud } from './bench-cloud.mjs';
 import { concurrently, cpuSeconds, loadAverage, pssMib, total } from './measure.mjs';
 
-const { values: options } = parseArgs({
+const ALL_PARTS = ['rebuild', 'start', 'verify'];
+const { values: options } = argumentsOf(import.meta.url, {
   options: {
-    json: { type: 'boolean', default: false },
-    events: { type: 'string', default: '1000000' },
-    home: { type: 'string' },
-    only: { type: 'string' },
+    json: { type: 'boolean' },
+    events: { type: 'string', default: '1000000', read: whole(1) },
+    home: { type: 'string', read: resolve },
+    only: { type: 'string', read: oneOf(...ALL_PARTS) },
   },
 });
-const asJson = options.json;
-const EVENTS = Number(options.events);
-const ALL_PARTS = ['rebuild', 'start', 'verify'];
-if (options.only !== undefined && !ALL_PARTS.includes(options.only))
-  throw new Error(`--only ${options.only}: one of ${ALL_PARTS.join(', ')}`);
-if (!(Number.isInteger(EVENTS) && EVENTS > 0)) throw new Error(`--events ${options.events}: a number of events`);
+const { json: asJson, events: EVENTS, home: kept } = options;
 const LIVES = 40;
 const BATCH = 2_000;
 const say = (line) => console.error(line);
@@ -179,7 +174,6 @@ const tool = (home, name, ...args) => {
   return done.stdout;
 };
 
-const kept = options.home && resolve(options.home);
 const resumed = kept && existsSync(join(kept, 'written'));
 if (kept) {
   mkdirSync(kept, { recursive: true });
@@ -193,6 +187,7 @@ const address = () => {
   return `postgres://postgres:${encodeURIComponent(password)}@127.0.0.1:${port}/omnivisor`;
 };
 const connected = async (work) => {
+  const { default: pg } = await import('pg');
   const client = new pg.Client({ connectionString: address() });
   await client.connect();
   try {

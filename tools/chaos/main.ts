@@ -1,4 +1,3 @@
-import { parseArgs } from 'node:util';
 import { explain } from '../services/process.mjs';
 import { Random } from '../simulate/faults/random.js';
 import { ChaosCloud, canMount } from './chaos-cloud.js';
@@ -6,42 +5,19 @@ import { FAULTS } from './faults.js';
 import { HEAD, lineOf, violationsOf } from './report.js';
 import { type Row, Trial } from './trial.js';
 
-const USAGE = `npm run chaos -- [options]
-  --only TEXT    only faults with this in their name; may be given more than once
-  --seconds N    how long a fault lasts that does not end by itself (30)
-  --rounds N     how often all of them happen (1)
-  --seed N       chooses what clients ask for, and the order of the faults
-  --list         tells the faults and ends
-  --json         the rows as JSON
-  --keep         leaves the cloud running`;
-
-const options = () => {
-  const { values } = parseArgs({
-    options: {
-      only: { type: 'string', multiple: true, default: [] },
-      seconds: { type: 'string', default: '30' },
-      rounds: { type: 'string', default: '1' },
-      seed: { type: 'string', default: `${Date.now() % 1_000_000}` },
-      list: { type: 'boolean', default: false },
-      json: { type: 'boolean', default: false },
-      keep: { type: 'boolean', default: false },
-      help: { type: 'boolean', default: false },
-    },
-  });
-  const whole = (name: 'seconds' | 'rounds' | 'seed') => {
-    if (!/^\d+$/.test(values[name])) throw new Error(`--${name} ${values[name]} is no whole number\n\n${USAGE}`);
-    return Number(values[name]);
-  };
-  return { ...values, seconds: whole('seconds'), rounds: whole('rounds'), seed: whole('seed') };
-};
+/** What chaos.mjs was asked for. */
+interface Wanted {
+  readonly only: readonly string[];
+  readonly seconds: number;
+  readonly rounds: number;
+  readonly seed: number;
+  readonly list: boolean;
+  readonly json: boolean;
+  readonly keep: boolean;
+}
 
 /** @returns true when nothing was lost, done twice or left undone */
-const main = async (): Promise<boolean> => {
-  const { only, seconds, rounds, seed, list, json, keep, help } = options();
-  if (help) {
-    console.log(USAGE);
-    return true;
-  }
+const held = async ({ only, seconds, rounds, seed, list, json, keep }: Wanted): Promise<boolean> => {
   const named = FAULTS.filter((f) => only.length === 0 || only.some((text) => f.name.includes(text)));
   const chosen = named.filter((f) => canMount || !f.privileged);
   if (named.length === 0) throw new Error(`no fault has ${only.join(' or ')} in its name; --list tells them`);
@@ -83,11 +59,12 @@ const shuffled = <T>(all: readonly T[], random: Random): T[] => {
   return all.map(() => rest.splice(random.below(rest.length), 1)[0]!);
 };
 
-const status = await main().then(
-  (held) => (held ? 0 : 1),
-  (error: unknown) => {
-    console.error(explain(error));
-    return 2;
-  },
-);
-process.exit(status);
+/** @returns the exit code */
+export const chaos = (wanted: Wanted): Promise<number> =>
+  held(wanted).then(
+    (all) => (all ? 0 : 1),
+    (error: unknown) => {
+      console.error(explain(error));
+      return 2;
+    },
+  );

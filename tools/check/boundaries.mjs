@@ -1,11 +1,13 @@
 #!/usr/bin/env node
 /**
- * Who may import whom, as far as the compiler cannot see it (docs/architecture.md, "Imports point one way").
- * `boundaries.mjs [folder]` prints each violation as `file:line: what`, and exits with 1 when there is one.
+ * node tools/check/boundaries.mjs [FOLDER]: who may import whom, as far as the compiler cannot see it
+ * (docs/architecture.md, "Imports point one way"). Prints each violation as `file:line: what`, and exits with 1 when there
+ * is one.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { argumentsOf } from '../arguments.mjs';
 
 const isSpec = (file) => /\.(spec|fixtures)\.ts$/.test(file) || /(^|\/)(testing|conformance)(\/|\.ts$)/.test(file);
 
@@ -192,7 +194,8 @@ export const violations = (root) => {
 };
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const root = resolve(process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), '../..'));
+  const [folder] = argumentsOf(import.meta.url, { allowPositionals: true }).positionals;
+  const root = resolve(folder ?? join(dirname(fileURLToPath(import.meta.url)), '../..'));
   const found = violations(root);
   for (const line of found) console.error(line);
   console.log(found.length === 0 ? 'boundaries: clean' : `boundaries: ${found.length} violations`);

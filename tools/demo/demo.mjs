@@ -1,14 +1,15 @@
 #!/usr/bin/env node
 /**
- * npm run demo: a first server, the way a user gets one. Keypair, security group and server through the public API, the
- * guest's own console, a login by ssh, and at the end the story of the server out of the log. `-- --keep` leaves it
- * there; otherwise all of it is removed, also when the demo fails or is interrupted.
+ * npm run demo [-- --keep]: a first server, the way a user gets one. Keypair, security group and server through the
+ * public API, the guest's own console, a login by ssh, and at the end the story of the server out of the log. --keep leaves
+ * it there; otherwise all of it is removed, also when the demo fails or is interrupted.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
+import { argumentsOf } from '../arguments.mjs';
 import { explain, Refused } from '../services/process.mjs';
 import { adminBus } from '../start/admin.mjs';
 import { IMAGE_NAME, NETWORK_NAME } from '../start/bootstrap.mjs';
@@ -23,7 +24,7 @@ const began = Date.now();
 const seconds = () => ((Date.now() - began) / 1000).toFixed(1).padStart(5);
 const say = (line) => console.log(`${seconds()} s  ${line}`);
 
-const keep = process.argv.includes('--keep');
+const { keep } = argumentsOf(import.meta.url, { options: { keep: { type: 'boolean' } } }).values;
 const home = homeFolder();
 const folder = mkdtempSync(join(tmpdir(), 'omnivisor-demo-'));
 const name = `demo-${began.toString(36)}`;

@@ -1,9 +1,12 @@
 #!/usr/bin/env node
 /**
- * Writes docs/event-catalog.md from the schemas of libs/contracts; `--check` only compares. Run it after a build.
+ * node tools/generate/event-catalog.mjs [--check]
+ *
+ * Writes docs/event-catalog.md from the schemas of libs/contracts; --check only compares. Run it after a build.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { argumentsOf } from '../arguments.mjs';
 
 const FILE = fileURLToPath(new URL('../../docs/event-catalog.md', import.meta.url));
 
@@ -78,10 +81,11 @@ export const catalog = (sets, toJSONSchema) => {
 };
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { values } = argumentsOf(import.meta.url, { options: { check: { type: 'boolean' } } });
   const { eventSets } = await import('../../libs/contracts/dist/index.js');
   const { z } = await import('zod');
   const text = catalog(eventSets, z.toJSONSchema);
-  if (process.argv.includes('--check')) {
+  if (values.check) {
     if (readFileSync(FILE, 'utf8') !== text) {
       console.error('docs/event-catalog.md is not up to date: run node tools/generate/event-catalog.mjs');
       process.exit(1);

@@ -1,10 +1,13 @@
 #!/usr/bin/env node
 /**
+ * node tools/generate/event-samples.mjs
+ *
  * Adds to libs/contracts/samples what every event of this release may look like and no line there shows yet. A line
  * once committed stays: it stands for events that logs have, which each later release must read. Run it after a build.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { argumentsOf } from '../arguments.mjs';
 
 export const FOLDER = new URL('../../libs/contracts/samples/', import.meta.url);
 
@@ -116,6 +119,7 @@ export const missingSamples = (set) => {
 };
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  argumentsOf(import.meta.url);
   const { eventSets } = await import('../../libs/contracts/dist/index.js');
   mkdirSync(FOLDER, { recursive: true });
   for (const set of eventSets) {

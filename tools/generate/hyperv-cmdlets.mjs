@@ -11,6 +11,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { argumentsOf } from '../arguments.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const TABLE = join(root, 'tools/doubles/hyperv/generated/module.json');
@@ -169,11 +170,7 @@ export const typesFrom = (table) =>
   ].join('\n');
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const [folder] = process.argv.slice(2);
-  if (!folder) {
-    console.error('usage: hyperv-cmdlets.mjs FOLDER');
-    process.exit(2);
-  }
+  const [folder] = argumentsOf(import.meta.url, { allowPositionals: true, needed: 'FOLDER' }).positionals;
   const table = tableFrom(folder);
   writeFileSync(TABLE, `${JSON.stringify(table, null, 1)}\n`);
   writeFileSync(TYPES, typesFrom(table));

@@ -1,11 +1,14 @@
 #!/usr/bin/env node
 /**
- * Writes docs/support-matrix.md from the results of the conformance suite; `--check` only compares. Run it after a build.
+ * node tools/generate/support-matrix.mjs [--check]
+ *
+ * Writes docs/support-matrix.md from the results of the conformance suite; --check only compares. Run it after a build.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { argumentsOf } from '../arguments.mjs';
 
 const FILE = fileURLToPath(new URL('../../docs/support-matrix.md', import.meta.url));
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -311,9 +314,10 @@ export const committedResults = () => {
 };
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { values } = argumentsOf(import.meta.url, { options: { check: { type: 'boolean' } } });
   const { features } = await import('../../libs/contracts/dist/index.js');
   const text = supportMatrix(committedResults(), features);
-  if (process.argv.includes('--check')) {
+  if (values.check) {
     if (readFileSync(FILE, 'utf8') !== text) {
       console.error('docs/support-matrix.md is not up to date: run node tools/generate/support-matrix.mjs');
       process.exit(1);

@@ -1,5 +1,7 @@
 #!/usr/bin/env node
 /**
+ * node tools/generate/vim-schema.mjs
+ *
  * Writes the part of the vSphere API's schema that the driver sends: arguments of methods and fields of types, in the
  * order in which a vCenter wants them. Taken from the types of govmomi, which are generated from the API's own definition.
  * Needs Go and the modules of tools/doubles/vcsim.
@@ -8,6 +10,9 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { argumentsOf } from '../arguments.mjs';
+
+argumentsOf(import.meta.url);
 
 const double = fileURLToPath(new URL('../doubles/vcsim/', import.meta.url));
 const FILE = fileURLToPath(

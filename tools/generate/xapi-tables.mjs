@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * xapi-tables.mjs FOLDER   writes tools/doubles/xapi/generated/*.json
+ * node tools/generate/xapi-tables.mjs FOLDER: writes tools/doubles/xapi/generated/*.json
  *
  * FOLDER holds XAPI's data model as tables (`xapi-fields.tsv`, `xapi-messages.tsv`, `xapi-errors.tsv`, `xapi-enums.tsv`,
  * one header line each). Only the classes and calls below are kept; a call that the tables do not have stops it.
@@ -8,6 +8,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { argumentsOf } from '../arguments.mjs';
 
 const TARGET = fileURLToPath(new URL('../doubles/xapi/generated/', import.meta.url));
 
@@ -139,11 +140,7 @@ const pretty = (value, depth) =>
         .join(',\n')}\n}`;
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const folder = process.argv[2];
-  if (!folder) {
-    console.error('usage: xapi-tables.mjs FOLDER-WITH-XAPI-TABLES');
-    process.exit(2);
-  }
+  const [folder] = argumentsOf(import.meta.url, { allowPositionals: true, needed: 'FOLDER' }).positionals;
   const { classes, errors, enums } = tablesFrom(folder);
   mkdirSync(TARGET, { recursive: true });
   writeFileSync(join(TARGET, 'classes.json'), `${pretty(classes, 3)}\n`);

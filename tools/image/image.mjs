@@ -1,16 +1,16 @@
 #!/usr/bin/env node
-// Builds the test image, or finds the one that was built before.
-//
-//   node tools/image/image.mjs [--out FILE] [--cache DIR]
-//
-// Prints the path of the qcow2. Progress goes to stderr. Needs Debian 12 or its like on x86-64; as root it installs
-// what is missing, otherwise it says what to install.
+/**
+ * node tools/image/image.mjs [--out FILE] [--cache DIR]: builds the test image, or finds the one that was built before
+ *
+ * Prints the path of the qcow2. Progress goes to stderr. Needs Debian 12 or its like on x86-64; as root it installs what is
+ * missing, otherwise it says what to install.
+ */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { argumentsOf } from '../arguments.mjs';
 import { install, missing, packagesOf } from '../services/debian.mjs';
 import { Refused } from '../services/process.mjs';
 import { IMAGE_NEEDS, whyNoImage } from './needs.mjs';
@@ -24,7 +24,9 @@ const UNPACKED = [
   ...['qemu-guest-agent', 'libglib2.0-0', 'libpcre2-8-0', 'libnuma1', 'liburing2', 'libudev1'],
 ];
 
-const { values: options } = parseArgs({ options: { out: { type: 'string' }, cache: { type: 'string' } } });
+const { values: options } = argumentsOf(import.meta.url, {
+  options: { out: { type: 'string' }, cache: { type: 'string' } },
+});
 const home = process.env.OMNIVISOR_HOME ?? resolve(here, '../../.omnivisor');
 const cache = resolve(options.cache ?? join(home, 'cache', 'image'));
 const env = {

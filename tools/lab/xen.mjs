@@ -23,7 +23,7 @@ import { loadavg, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { argumentsOf, askedWrongly, whole } from '../arguments.mjs';
 import { Refused, run } from '../services/process.mjs';
 import { record, recordedOf } from './record.mjs';
 import { dom0 } from './xen/dom0.mjs';
@@ -31,12 +31,17 @@ import { guestParts } from './xen/guest.mjs';
 import { boot } from './xen/machine.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
-const { values, positionals } = parseArgs({
+const portAndPath = (text) => {
+  const [, port, path] = /^(\d+):(\/.*)$/.exec(text) ?? [];
+  if (path) return { port: Number(port), path };
+  throw new Refused('a port of 127.0.0.1 and a path is needed, such as 2049:/export');
+};
+const { values, positionals } = argumentsOf(import.meta.url, {
   allowPositionals: true,
   options: {
     cache: { type: 'string' },
-    machines: { type: 'string', default: '1' },
-    nfs: { type: 'string' },
+    machines: { type: 'string', default: '1', read: whole(1) },
+    nfs: { type: 'string', read: portAndPath },
     keep: { type: 'boolean', default: false },
     record: { type: 'boolean', default: false },
   },
@@ -65,17 +70,9 @@ const AREAS = {
   ),
 };
 for (const area of positionals)
-  if (!AREAS[area]) {
-    console.error(`there is no area ${area}: ${Object.keys(AREAS).join(', ')}`);
-    process.exit(2);
-  }
-const [, nfsPort, nfsPath] = /^(\d+):(\/.*)$/.exec(values.nfs ?? '') ?? [];
-if (values.nfs && !nfsPath) {
-  console.error('--nfs is a port of 127.0.0.1 and a path, such as 2049:/export');
-  process.exit(2);
-}
+  if (!AREAS[area]) askedWrongly(import.meta.url, `there is no area ${area}: ${Object.keys(AREAS).join(', ')}`);
 const cache = resolve(values.cache ?? join(root, '.omnivisor-lab'));
-const isAlone = values.machines === '1';
+const isAlone = values.machines === 1;
 const say = (text) => console.error(text);
 const seconds = (since) => `${((Date.now() - since) / 1000).toFixed(1)} s`;
 const interrupted = new AbortController();
@@ -137,10 +134,8 @@ try {
   since = Date.now();
   const share = join(folder, 'shared');
   mkdirSync(share);
-  const storage = nfsPort ? { nfs: Number(nfsPort) } : { share };
-  machines.push(
-    ...(await Promise.all(Array.from({ length: Number(values.machines) }, () => boot(built, storage, say)))),
-  );
+  const storage = values.nfs ? { nfs: values.nfs.port } : { share };
+  machines.push(...(await Promise.all(Array.from({ length: values.machines }, () => boot(built, storage, say)))));
   for (const { version, ready, port } of machines)
     say(`${version}; ${ready}; booted in ${seconds(since)}, ssh on 127.0.0.1:${port}`);
   const begun = Date.now();
@@ -152,7 +147,7 @@ try {
       const shown = join(folder, `${area}.shown`);
       const other = WITH_PEER.includes(area) ? await boot(built, storage, say) : null;
       if (other) machines.push(other);
-      const peer = other ? { peer: { port: other.port, knownHosts: other.knownHosts, nfs: nfsPath } } : {};
+      const peer = other ? { peer: { port: other.port, knownHosts: other.knownHosts, nfs: values.nfs?.path } } : {};
       const code = await suite(area, { port, key, knownHosts, shown, ...guests, ...peer });
       const lines = shownIn(shown);
       const what = { backend: 'xen', level: 'L2', command: 'npm run lab:xen', over: version };

@@ -3,15 +3,20 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { BACKUP_USAGE, backup } from '../backup/backup.mjs';
-import { RESTORE_USAGE, restore } from '../backup/restore.mjs';
+import { backup, backupOptions } from '../backup/backup.mjs';
+import { restore, restoreOptions } from '../backup/restore.mjs';
 import { explain, Refused } from '../services/process.mjs';
 import { homeFolder, ROOT } from './options.mjs';
 import { readState, startedBy } from './state.mjs';
 import { againAsRoot, canSudo, isRoot } from './sudo.mjs';
 
 /** What is done to the files of this machine's cloud, whether it runs or not, and not by asking it. */
-const LOCAL = { backup: { work: backup, usage: BACKUP_USAGE }, restore: { work: restore, usage: RESTORE_USAGE } };
+const LOCAL = {
+  backup: { read: backupOptions, work: backup },
+  restore: { read: restoreOptions, work: restore },
+};
+const local = LOCAL[process.argv[2] ?? ''];
+const options = local?.read(process.argv.slice(3));
 
 const main = join(ROOT, 'apps/cli/dist/main.js');
 if (!existsSync(main)) {
@@ -19,14 +24,11 @@ if (!existsSync(main)) {
   process.exit(1);
 }
 const home = homeFolder();
-const local = LOCAL[process.argv[2] ?? ''];
 if (local) {
   process.umask(0o022);
-  const args = process.argv.slice(3);
   const owner = startedBy(home);
   try {
-    if (args.includes('--help')) console.log(local.usage);
-    else if (isRoot() || owner === null || owner === process.getuid?.()) await local.work(args, home);
+    if (isRoot() || owner === null || owner === process.getuid?.()) await local.work(options, home);
     else if (canSudo()) process.exit(await againAsRoot(process.argv.slice(1)));
     else
       throw new Refused(`the cloud in ${home} belongs to the user with uid ${owner}: run it as that one, or with sudo`);

@@ -1,12 +1,26 @@
 #!/usr/bin/env node
-/** npm start: a cloud on this machine. See `npm start -- --help`. Uses only Node's own modules until npm ci has run. */
+/**
+ * npm start -- [options]: a cloud on this machine
+ *
+ *   --detach          return once the cloud can be used; npm stop ends it
+ *   --agents N        compute agents with real hypervisors (1)
+ *   --fake-hosts N    compute agents that only pretend, for tests and the bench (0)
+ *   --gateways N      replicas of the API, on the ports after --port (1)
+ *   --listen ADDRESS  where the API listens (127.0.0.1)
+ *   --port N          port of the API (8780)
+ *   --public-url URL  what clients see of the API, when that is not its address
+ *   --skip-bootstrap  make no demo project, network, flavors or image
+ *   --skip-image      make no image
+ */
+// Only Node's own modules until npm ci has run.
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { argumentsOf } from '../arguments.mjs';
 import { explain } from '../services/process.mjs';
 import { makeHome } from './home.mjs';
-import { homeFolder, startOptions, USAGE } from './options.mjs';
+import { homeFolder, START, startOptions } from './options.mjs';
 import { preflight } from './preflight.mjs';
 import { Progress } from './progress.mjs';
 import { bringUp, farewell } from './run.mjs';
@@ -91,8 +105,8 @@ const start = async (options, home) => {
 };
 
 const main = async () => {
-  const options = startOptions(process.argv.slice(2));
-  if (options.help) return console.log(USAGE);
+  const { values } = argumentsOf(import.meta.url, { options: START });
+  const options = startOptions(values);
   const home = homeFolder();
   if (options.agents > 0 && !isRoot() && canSudo()) {
     process.exitCode = await againAsRoot(process.argv.slice(1));

@@ -5,17 +5,21 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { AgentConfig } from '../../apps/compute-agent/src/config.js';
+import { parsed } from '../arguments.mjs';
 import { whyNoImage } from '../image/needs.mjs';
 import { readOpenrc } from './client.mjs';
 import { cloudsYaml, openrc } from './clients.mjs';
 import { dueImage, howToInstall, whyImageless } from './needs.mjs';
-import { linkSettings, publicUrlOf, startOptions } from './options.mjs';
+import { linkSettings, startOptions as optionsOf, publicUrlOf, START } from './options.mjs';
 import { isAlive } from './processes.mjs';
 import { Progress } from './progress.mjs';
 import { PASSED, saidToAgents } from './services.mjs';
 import { currentServices } from './state.mjs';
 
 const login = { username: 'demo', password: "p-w'_1", project: 'demo' };
+
+const startOptions = (args: string[], environment?: NodeJS.ProcessEnv) =>
+  optionsOf(parsed({ args, options: START }).values, environment);
 
 describe('options of npm start', () => {
   it('are one agent, one gateway, on the loopback', () =>

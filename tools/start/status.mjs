@@ -1,8 +1,11 @@
 #!/usr/bin/env node
-/** npm run status: what runs. `-- --json`: a list of {name, pid, state}. Exit status 0 when everything runs. */
+/** npm run status [-- --json]: what runs; with --json a list of {name, pid, state}. Exit status 0 when everything runs. */
+import { argumentsOf } from '../arguments.mjs';
 import { explain } from '../services/process.mjs';
 import { homeFolder } from './options.mjs';
 import { currentServices, readState } from './state.mjs';
+
+const { values } = argumentsOf(import.meta.url, { options: { json: { type: 'boolean' } } });
 
 const table = (services) => {
   const width = Math.max(...services.map((s) => s.name.length));
@@ -16,7 +19,7 @@ try {
   const home = homeFolder();
   const state = readState(home);
   const services = currentServices(state);
-  if (process.argv.includes('--json')) console.log(JSON.stringify(services, null, 2));
+  if (values.json) console.log(JSON.stringify(services, null, 2));
   else if (services.every((s) => s.pid === null)) console.log(`nothing is running (${home})`);
   else console.log([...table(services), `endpoint ${state?.endpoint}; logs in ${home}/log`].join('\n'));
   process.exitCode = services.length > 0 && services.every((s) => s.state === 'running') ? 0 : 3;

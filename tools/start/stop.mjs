@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 /**
- * npm stop: ends the control plane and leaves the guests running; `-- --guests` powers them off first, and takes their
- * networks away.
+ * npm stop [-- --guests]: ends the control plane and leaves the guests running; --guests powers them off first, and takes
+ * their networks away.
  */
+import { argumentsOf } from '../arguments.mjs';
 import { explain, Refused } from '../services/process.mjs';
 import { powerOffGuests, removeNetworks } from './guests.mjs';
 import { homeFolder } from './options.mjs';
@@ -10,12 +11,7 @@ import { endAll, isAlive, signal, untilGone } from './processes.mjs';
 import { clearState, livingProcesses, readState, startedBy } from './state.mjs';
 import { againAsRoot, canSudo, isRoot } from './sudo.mjs';
 
-const guests = process.argv.includes('--guests');
-const unknown = process.argv.slice(2).filter((a) => a !== '--guests');
-if (unknown.length > 0) {
-  console.error(`unknown option ${unknown.join(' ')}; known is --guests`);
-  process.exit(2);
-}
+const { guests } = argumentsOf(import.meta.url, { options: { guests: { type: 'boolean' } } }).values;
 
 const endServices = async (home, state) => {
   if (isAlive(state.supervisor)) {

@@ -13,6 +13,7 @@ import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync }
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { argumentsOf } from '../arguments.mjs';
 import { buildVcsim } from '../doubles/vcsim/build.mjs';
 import { installDependencies } from '../start/dependencies.mjs';
 import { installClients } from './clients.mjs';
@@ -23,14 +24,10 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
 /** CI ends a run after an hour, and says nothing of it; what is not done by then has failed. */
 const BUDGET = 50 * 60_000;
 
-const options = process.argv.slice(2);
-const fast = options.includes('--fast');
-const paths = options.filter((o) => !o.startsWith('-'));
-const unknown = options.filter((o) => o.startsWith('-') && o !== '--fast');
-if (unknown.length > 0) {
-  console.error(`unknown option ${unknown.join(' ')}; known is --fast`);
-  process.exit(2);
-}
+const {
+  values: { fast },
+  positionals: paths,
+} = argumentsOf(import.meta.url, { allowPositionals: true, options: { fast: { type: 'boolean' } } });
 
 const run = randomUUID();
 const folder = mkdtempSync(join(tmpdir(), 'ov-test-'));

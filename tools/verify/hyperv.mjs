@@ -22,19 +22,25 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { argumentsOf } from '../arguments.mjs';
+import { Refused } from '../services/process.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
-const { values, positionals } = parseArgs({
+const addressAndPort = (text) => {
+  const [, address, port] = /^(.+):(\d+)$/.exec(text) ?? [];
+  if (address) return { address, port: Number(port) };
+  throw new Refused('an address and a port is needed');
+};
+const { values, positionals } = argumentsOf(import.meta.url, {
   allowPositionals: true,
   allowNegative: true,
   options: {
-    host: { type: 'string', default: process.env.OMNIVISOR_HYPERV_HOSTS ?? '' },
+    host: { type: 'string', default: process.env.OMNIVISOR_HYPERV_HOSTS, required: true },
     key: { type: 'string', default: process.env.OMNIVISOR_HYPERV_KEY },
     'known-hosts': { type: 'string', default: process.env.OMNIVISOR_HYPERV_KNOWN_HOSTS },
     script: { type: 'string', default: process.env.OMNIVISOR_HYPERV_SCRIPT },
     root: { type: 'string', default: process.env.OMNIVISOR_HYPERV_ROOT },
-    serve: { type: 'string', default: '' },
+    serve: { type: 'string', read: addressAndPort, required: true },
     generation: { type: 'string', default: '2' },
     'secure-boot': { type: 'boolean', default: false },
     switch: { type: 'string' },
@@ -43,11 +49,6 @@ const { values, positionals } = parseArgs({
     record: { type: 'string' },
   },
 });
-const [, address, port] = /^(.+):(\d+)$/.exec(values.serve) ?? [];
-if (!values.host || !address) {
-  console.error('usage: npm run verify:hyperv -- --host USER@HOST --serve ADDRESS:PORT (see docs/operating/hyperv.md)');
-  process.exit(2);
-}
 
 if (process.platform === 'win32' && !values.image) {
   console.error('the test image is not built on Windows: build it on Linux, and name it with --image');
@@ -73,7 +74,7 @@ try {
   const image = values.image ? resolve(values.image) : testImage();
   const given = (name, value) => (value === undefined ? {} : { [name]: value });
   const settings = {
-    serve: { address, port: Number(port) },
+    serve: values.serve,
     image,
     format: image.endsWith('.vhd') ? 'vhd' : 'vhdx',
     memory: values['secure-boot'] ? 384 : 256,

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /**
- * Windows hosts with Hyper-V, for tests: node serve.mjs DIR… [--qemu | --disks] [--facts JSON]… [--move-time MS]
+ * node tools/doubles/hyperv/serve.mjs DIR… [--qemu | --disks] [--facts JSON]… [--move-time MS]: Windows hosts with
+ * Hyper-V, for tests
  *
  * What is on one lies in its DIR. Each connection to its socket is one run of the host script; `powershell.mjs` makes them.
  * With --qemu the guests really run; with --disks only their disks are real. Prints the path of each socket, in the order of
@@ -10,7 +11,7 @@ import { rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { argumentsOf, whole } from '../../arguments.mjs';
 import { qemuImgDisks } from './disks/qemu-img-disks.mjs';
 import { HyperVHost } from './host.mjs';
 import { QemuMachines } from './machines/qemu-machines.mjs';
@@ -40,18 +41,15 @@ export const listen = async (host, path = join(host.pipes, 'host.sock')) => {
 };
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const { values, positionals } = parseArgs({
+  const { values, positionals } = argumentsOf(import.meta.url, {
     allowPositionals: true,
+    needed: 'DIR',
     options: {
       ...{ qemu: { type: 'boolean' }, disks: { type: 'boolean' } },
       facts: { type: 'string', multiple: true, default: ['{}'] },
-      'move-time': { type: 'string', default: '0' },
+      'move-time': { type: 'string', default: '0', read: whole() },
     },
   });
-  if (positionals.length === 0) {
-    console.error('usage: serve.mjs DIR… [--qemu | --disks] [--facts JSON]… [--move-time MS]');
-    process.exit(2);
-  }
   const real = values.qemu ? realGuests : values.disks ? { disks: qemuImgDisks } : {};
   const hosts = [];
   for (const [i, dir] of positionals.entries()) {
@@ -59,7 +57,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     hosts.push(await new HyperVHost(resolve(dir), { facts, ...real }).open());
   }
   for (const host of hosts) {
-    host.moveTime = Number(values['move-time']);
+    host.moveTime = values['move-time'];
     for (const peer of hosts) if (peer !== host) host.peers.set(peer.facts.name.toUpperCase(), peer);
   }
   const servers = await Promise.all(hosts.map((host) => listen(host)));

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * Builds vcsim, once for each version of its sources and of Go, into a folder that outlives test runs.
- *   node tools/doubles/vcsim/build.mjs     prints the program's path, or why there is none
+ * node tools/doubles/vcsim/build.mjs: builds vcsim, once for each version of its sources and of Go, into a folder that
+ * outlives test runs, and prints the program's path, or why there is none.
  */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -10,6 +10,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { argumentsOf } from '../../arguments.mjs';
 
 const sources = fileURLToPath(new URL('.', import.meta.url));
 const run = promisify(execFile);
@@ -57,6 +58,7 @@ export const buildVcsim = async (say = () => {}) => {
 };
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  argumentsOf(import.meta.url);
   const { path, reason } = await buildVcsim(console.error);
   console.log(path ?? reason);
   process.exit(path ? 0 : 1);

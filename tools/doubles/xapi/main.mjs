@@ -1,19 +1,16 @@
 #!/usr/bin/env node
 /**
- * main.mjs SETTINGS.json   the XAPI double as a program; README.md says what the settings are
+ * node tools/doubles/xapi/main.mjs SETTINGS.json: the XAPI double as a program; README.md says what the settings are
  *
  * Prints one line when it listens: {"url", "control"}. SIGTERM stops it, guests go on. `POST <control>/<name>` with an
  * array of arguments does what tests do behind the clients' backs: see `controls`.
  */
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { argumentsOf } from '../../arguments.mjs';
 import { XapiDouble } from './double.mjs';
 
-const path = process.argv[2];
-if (!path) {
-  console.error('usage: main.mjs SETTINGS.json');
-  process.exit(2);
-}
+const [path] = argumentsOf(import.meta.url, { allowPositionals: true, needed: 'SETTINGS.json' }).positionals;
 const double = await XapiDouble.start(JSON.parse(readFileSync(path, 'utf8')));
 
 const controls = {
