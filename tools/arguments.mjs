@@ -29,7 +29,7 @@ const readValue = (name, read, text) => {
 
 /**
  * What parseArgs makes of arguments; refuses those that are wrong. An option may be `required`, and may have a `read`, which
- * makes a value of its text; `needed` names what has to be there beside options. With `--help` nothing is.
+ * makes a value of its text; `needed` names what has to be there beside options. Beside `--help` nothing has to.
  * @param {any} config of parseArgs
  * @returns {{ values: any, positionals: string[] }}
  */
@@ -43,12 +43,11 @@ export const parsed = (config = {}) => {
   }
   const { values, positionals } = given;
   if (values.help) return { values, positionals };
-  const lacking = Object.keys(options).filter((name) => options[name].required && !values[name]);
-  const needed = [
-    ...lacking.map((name) => `--${name}`),
-    ...(positionals.length > 0 ? [] : [config.needed ?? []].flat()),
-  ];
-  if (needed.length > 0) throw new Refused(`needed: ${needed.join(' and ')}`);
+  const lacking = Object.keys(options).flatMap((name) =>
+    options[name].required && !values[name] ? [`--${name}`] : [],
+  );
+  if (config.needed && positionals.length === 0) lacking.push(config.needed);
+  if (lacking.length > 0) throw new Refused(`needed: ${lacking.join(' and ')}`);
   for (const [name, { read }] of Object.entries(options))
     if (read && values[name] !== undefined) values[name] = readValue(name, read, values[name]);
   return { values, positionals };

@@ -7,18 +7,20 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { oneOf, parsed, whole } from './arguments.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+const FOLDERS = ['tools', 'deploy/kubernetes'];
 /** These pass on what they are called with. */
 const PASSING = ['tools/start/omnivisor.mjs', 'tools/doubles/hyperv/powershell.mjs'];
-const programs = readdirSync(join(root, 'tools'), { recursive: true, encoding: 'utf8' })
+const programs = FOLDERS.flatMap((folder) =>
+  readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((file) => join(folder, file)),
+)
   .filter((file) => file.endsWith('.mjs') && !file.includes('node_modules'))
-  .map((file) => join('tools', file))
   .filter((file) => readFileSync(join(root, file), 'utf8').startsWith('#!') && !PASSING.includes(file))
   .sort();
 const calls = [...programs, ...['backup', 'restore'].map((name) => `${PASSING[0]} ${name}`)];
 
 /** A clone in which nothing has been installed or built. */
 const clone = mkdtempSync(join(tmpdir(), 'clone-'));
-for (const part of ['tools', 'deploy/roles.mjs'])
+for (const part of [...FOLDERS, 'deploy/roles.mjs'])
   cpSync(join(root, part), join(clone, part), { recursive: true, filter: (file) => !file.includes('/node_modules') });
 afterAll(() => rmSync(clone, { recursive: true }));
 

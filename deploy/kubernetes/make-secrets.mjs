@@ -1,18 +1,23 @@
 #!/usr/bin/env node
 /**
- * Makes the secrets of a new cloud and prints them as manifests:
- *   node deploy/kubernetes/make-secrets.mjs [namespace] [--tls] | kubectl apply -f -
- * `--tls`: for stores that speak it, as the overlay `production` wants (docs/operating/encryption.md).
+ * node deploy/kubernetes/make-secrets.mjs [NAMESPACE] [--tls] | kubectl apply -f -
+ *
+ * Makes the secrets of a new cloud and prints them as manifests.
+ * --tls: for stores that speak it, as the overlay `production` wants (docs/operating/encryption.md).
  * Each run makes new ones: run it once for a cloud, and keep the output where you keep secrets. Needs npm ci && npm run build.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { servicePermissions } from '../../libs/contracts/dist/index.js';
-import { createAuthority, natsServerConfig, revokingAuthority, serviceCredentials } from '../../libs/platform/dist/index.js';
+import { argumentsOf } from '../../tools/arguments.mjs';
+import { built } from '../../tools/start/options.mjs';
 import { ROLES } from '../roles.mjs';
 
-const args = process.argv.slice(2);
-const isEncrypted = args.includes('--tls');
-const namespace = args.find((arg) => !arg.startsWith('--')) ?? 'omnivisor';
+const {
+  values: { tls: isEncrypted },
+  positionals: [namespace = 'omnivisor'],
+} = argumentsOf(import.meta.url, { allowPositionals: true, options: { tls: { type: 'boolean' } } });
+const { servicePermissions } = await built('libs/contracts/dist/index.js');
+const platform = await built('libs/platform/dist/index.js');
+const { createAuthority, natsServerConfig, revokingAuthority, serviceCredentials } = platform;
 const random = () => randomBytes(32).toString('base64url');
 const authority = await createAuthority('omnivisor');
 const owner = random();

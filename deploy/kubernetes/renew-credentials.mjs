@@ -1,5 +1,7 @@
 #!/usr/bin/env node
 /**
+ * node deploy/kubernetes/renew-credentials.mjs
+ *
  * Signs anew what services and the command line may say and hear on NATS, as this release needs it: reads the secrets of
  * a cloud and prints those with credentials, whole: their keys kept and all else as it was.
  *   kubectl -n omnivisor get secrets -o json | node deploy/kubernetes/renew-credentials.mjs | kubectl replace -f -
@@ -7,8 +9,12 @@
  * `secrets.json` as make-secrets printed it is taken as well. Needs npm ci && npm run build.
  */
 import { readFileSync } from 'node:fs';
-import { servicePermissions } from '../../libs/contracts/dist/index.js';
-import { serviceCredentials } from '../../libs/platform/dist/index.js';
+import { argumentsOf } from '../../tools/arguments.mjs';
+import { built } from '../../tools/start/options.mjs';
+
+argumentsOf(import.meta.url);
+const { servicePermissions } = await built('libs/contracts/dist/index.js');
+const { serviceCredentials } = await built('libs/platform/dist/index.js');
 
 const CREDENTIALS = 'nats.creds';
 const SEED = 'nats-account.seed';
