@@ -16,7 +16,7 @@ import { existsSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { argumentsOf, askedWrongly } from '../arguments.mjs';
 import { install, missing, packagesOf } from '../services/debian.mjs';
 import { Refused } from '../services/process.mjs';
 import { debianRoot, keptParts, must } from './parts.mjs';
@@ -34,13 +34,13 @@ const PACKAGES = [
 ];
 const LIMIT = 3_600_000;
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { cache: { type: 'string' } } });
+const { values, positionals } = argumentsOf(import.meta.url, {
+  allowPositionals: true,
+  options: { cache: { type: 'string' } },
+});
 const specs = positionals.length > 0 ? positionals : NETWORKS;
 const unknown = specs.filter((spec) => !existsSync(join(root, spec)));
-if (unknown.length > 0) {
-  console.error(`there is no ${unknown.join(', ')}`);
-  process.exit(2);
-}
+if (unknown.length > 0) askedWrongly(import.meta.url, `there is no ${unknown.join(', ')}`);
 const say = (text) => console.error(text);
 
 /** Makes a machine's parts of a root file system: $1 the root, $2 where they go. */
