@@ -74,7 +74,8 @@ const lengthOf = (what: string, source: Fetched, promisedGib: number): number =>
   return Math.max(promised, Math.ceil(source.virtualSize / SECTOR) * SECTOR);
 };
 
-const serial = (kind: string, { mark }: GuestSpec) => `${kind}-${mark.serverId.slice(0, 13)}`.slice(0, 20);
+const serial = (kind: string, { mark }: Pick<GuestSpec, 'mark'>) =>
+  `${kind}-${mark.serverId.slice(0, 13)}`.slice(0, 20);
 
 /** Whether these are the disks of a guest like this. The root of one that has none of its own size is as long as its image. */
 export const areDisksOf = (
@@ -97,6 +98,22 @@ export const areDisksOf = (
   );
 };
 
+const own = (file: string) => `${FILES.disks}/${file}`;
+
+/** A disk that begins without contents of an image, before any of its files is there. @param size bytes */
+export const blankDisk = (
+  name: 'ephemeral' | 'swap',
+  size: number,
+  spec: Pick<GuestSpec, 'mark'>,
+): Omit<LocalDisk, 'slot'> =>
+  name === 'swap'
+    ? { name, file: own(DISK_FILES.swap), format: 'raw', base: null, size, serial: serial('swap', spec) }
+    : {
+        ...{ name, file: own(DISK_FILES.ephemeral), format: 'qcow2' },
+        base: { file: own(DISK_FILES.ephemeralBase), format: 'raw' },
+        ...{ size, serial: serial('eph', spec) },
+      };
+
 const baseOf = (folder: string, file: string, source: Fetched | null): LocalDisk['base'] =>
   source && source.format !== 'iso' ? { file: `${folder}/${file}`, format: source.format } : null;
 
@@ -107,7 +124,6 @@ export const planDrives = (spec: GuestSpec, sources: Sources): Drives => {
   const { root, ephemeral, swap } = spec.disks;
   const disks: LocalDisk[] = [];
   const add = (disk: Omit<LocalDisk, 'slot'>) => disks.push({ ...disk, slot: RESCUE_SLOT + 1 + disks.length });
-  const own = (file: string) => `${FILES.disks}/${file}`;
   const isIso = sources.root.format === 'iso';
   if (!isIso || root.size > 0)
     add({
@@ -118,26 +134,13 @@ export const planDrives = (spec: GuestSpec, sources: Sources): Drives => {
       size: isIso ? root.size * GIB : lengthOf('image', sources.root, root.size),
       serial: serial('root', spec),
     });
-  if (ephemeral)
+  if (ephemeral && !sources.ephemeral) add(blankDisk('ephemeral', ephemeral.size * GIB, spec));
+  else if (ephemeral && sources.ephemeral)
     add({
-      name: 'ephemeral',
-      file: own(DISK_FILES.ephemeral),
-      format: 'qcow2',
-      base: sources.ephemeral
-        ? baseOf(FILES.disks, DISK_FILES.ephemeralBase, sources.ephemeral)
-        : { file: own(DISK_FILES.ephemeralBase), format: 'raw' },
-      size: sources.ephemeral ? lengthOf('ephemeral disk', sources.ephemeral, ephemeral.size) : ephemeral.size * GIB,
-      serial: serial('eph', spec),
+      ...blankDisk('ephemeral', lengthOf('ephemeral disk', sources.ephemeral, ephemeral.size), spec),
+      base: baseOf(FILES.disks, DISK_FILES.ephemeralBase, sources.ephemeral),
     });
-  if (swap > 0)
-    add({
-      name: 'swap',
-      file: own(DISK_FILES.swap),
-      format: 'raw',
-      base: null,
-      size: swap * MIB,
-      serial: serial('swap', spec),
-    });
+  if (swap > 0) add(blankDisk('swap', swap * MIB, spec));
   return { disks, cdroms: romsOf(FILES.disks, spec, isIso) };
 };
 
@@ -190,10 +193,9 @@ export const makeDrives = async (
   const size = (name: LocalDisk['name']) => disks.find((disk) => disk.name === name)?.size;
   const [root, ephemeral, swap] = [size('root') ?? size('rescue'), size('ephemeral'), size('swap')];
   await makeOverlay(making, sources.root, DISK_FILES.base, DISK_FILES.root, root);
-  if (ephemeral !== undefined) {
-    if (!sources.ephemeral) await formatEphemeral(making, ephemeral);
+  if (ephemeral !== undefined && sources.ephemeral)
     await makeOverlay(making, sources.ephemeral, DISK_FILES.ephemeralBase, DISK_FILES.ephemeral, ephemeral);
-  }
+  else if (ephemeral !== undefined) await makeEphemeral(making, ephemeral);
   if (swap !== undefined) await makeSwap(making, swap);
   await makeOthers(spec, sources, firmware, making);
 };
@@ -254,11 +256,12 @@ const makeOverlay = async (making: Making, source: Fetched | null, base: string,
   giveTo(making, file);
 };
 
-const formatEphemeral = async (making: Making, size: number) => {
+export const makeEphemeral = async (making: Making, size: number): Promise<void> => {
   sparse(join(making.folder, DISK_FILES.ephemeralBase), size);
   const options = ['-q', '-F', '-L', 'ephemeral0', '-E', 'lazy_itable_init=1'];
   await command(making, 'mkfs.ext4', ...options, DISK_FILES.ephemeralBase);
   giveTo(making, DISK_FILES.ephemeralBase);
+  await makeOverlay(making, null, DISK_FILES.ephemeralBase, DISK_FILES.ephemeral, size);
 };
 
 export const makeSwap = async (making: Making, size: number, file: string = DISK_FILES.swap): Promise<void> => {

@@ -1,7 +1,7 @@
 import { renameSync, rmSync } from 'node:fs';
 import type { GuestDefinition, LocalDisk } from './definition.js';
-import { makeSwap } from './disks.js';
-import { FILES } from './files.js';
+import { type Making, makeEphemeral, makeSwap } from './disks.js';
+import { DISK_FILES, FILES } from './files.js';
 import { guestUser } from './guest-user.js';
 import { NEVER, type QemuHost } from './qemu-host.js';
 import { findNode } from './qmp-queries.js';
@@ -11,23 +11,37 @@ const MOMENT = 'before-resize';
 
 const overlays = (disks: readonly LocalDisk[]) => disks.filter((disk) => disk.format === 'qcow2');
 
-/** Marks the moment, and makes the disks as long as they are to be. Again after a crash: goes on. */
+/** Those of which none of the others has the name. */
+const besides = (disks: readonly LocalDisk[], others: readonly LocalDisk[]) =>
+  disks.filter(({ name }) => !others.some((other) => other.name === name));
+
+const makingOf = (host: QemuHost, { mark: { serverId: id } }: GuestDefinition): Making => ({
+  ...{ folder: host.store.path(id, FILES.disks), owner: guestUser(id), signal: NEVER },
+});
+
+/** Marks the moment, makes the disks as long as they are to be, and those that are new. Again after a crash: goes on. */
 export const growDisks = async (host: QemuHost, guest: GuestDefinition, old: readonly LocalDisk[]): Promise<void> => {
   const tools = host.tools(guest);
+  const added = besides(guest.disks, old);
   for (const disk of overlays(guest.disks)) {
+    if (added.includes(disk)) continue;
     if (!(await tools.snapshots(disk)).includes(MOMENT)) await tools.snapshot(disk, MOMENT);
     await tools.grow(disk, disk.size);
   }
   await remakeSwap(host, { ...guest, disks: [...old] }, guest.disks);
+  for (const { name, size } of added) await (name === 'swap' ? makeSwap : makeEphemeral)(makingOf(host, guest), size);
 };
 
 const remakeSwap = async (host: QemuHost, guest: GuestDefinition, disks: readonly LocalDisk[]) => {
   const [old, wanted] = [guest.disks, disks].map((all) => all.find((disk) => disk.name === 'swap'));
   if (!old || !wanted) return;
-  const { serverId: id } = guest.mark;
-  const folder = host.store.path(id, FILES.disks);
-  await makeSwap({ folder, owner: guestUser(id), signal: NEVER }, wanted.size, 'swap.next');
-  renameSync(`${folder}/swap.next`, host.store.path(id, wanted.file));
+  const making = makingOf(host, guest);
+  await makeSwap(making, wanted.size, 'swap.next');
+  renameSync(`${making.folder}/swap.next`, host.store.path(guest.mark.serverId, wanted.file));
+};
+
+const remove = (host: QemuHost, { mark }: GuestDefinition, ...files: readonly string[]): void => {
+  for (const file of files) rmSync(host.store.path(mark.serverId, file), { force: true });
 };
 
 /** The guest as it was before the resize that is not settled. */
@@ -49,6 +63,7 @@ export const takeBack = async (host: QemuHost, guest: GuestDefinition): Promise<
     await tools.forget(disk, MOMENT);
   }
   await remakeSwap(host, guest, old.disks);
+  for (const { file, base } of besides(guest.disks, old.disks)) remove(host, guest, file, ...(base ? [base.file] : []));
   if (old.tpm === null) dropTpm(host, guest);
   return { ...old, before: null };
 };
@@ -59,10 +74,11 @@ const dropTpm = (host: QemuHost, { mark }: GuestDefinition): void =>
 
 /**
  * Lets go of what a revert would bring back: the moment that was marked, in files or in the process that has them open,
- * and the state of a TPM that was taken away.
+ * and the swap disk or the state of a TPM that was taken away.
  */
 export const forget = async (host: QemuHost, guest: GuestDefinition): Promise<void> => {
   if (guest.tpm === null) dropTpm(host, guest);
+  if (!guest.disks.some(({ name }) => name === 'swap')) remove(host, guest, `${FILES.disks}/${DISK_FILES.swap}`);
   const disks = overlays(guest.disks);
   if ((await host.state(guest)) === 'gone') {
     const tools = host.tools(guest);

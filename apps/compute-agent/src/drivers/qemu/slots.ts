@@ -14,6 +14,13 @@ const COUNT = { i440fx: 22, q35: 16 } as const;
 const FIRST_I440FX_SLOT = 9;
 const FIRST_Q35_DEVICE = 0x10;
 
+/** The lowest number of a guest's own disks that none of these has. There are as many numbers as kinds of disks. */
+export const freeDiskSlot = (disks: readonly { readonly slot: number }[]): number => {
+  let slot = RESCUE_SLOT + 1;
+  while (disks.some((disk) => disk.slot === slot)) slot++;
+  return slot;
+};
+
 export const isQ35 = ({ machine }: Pick<GuestDefinition, 'machine'>): boolean => machine.startsWith('pc-q35');
 
 /** The lowest number that no device of the guest has. @throws HypervisorError `unsupported` when all are taken */

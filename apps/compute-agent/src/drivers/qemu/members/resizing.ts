@@ -3,31 +3,36 @@ import { HypervisorError, type Resizing } from '../../hypervisor-driver.js';
 import { type CpuWishes, policyOf } from '../dedicated-cpus.js';
 import { FlavorDevices, type GuestDefinition, type LocalDisk } from '../definition.js';
 import { refuseWishes, resizedDevices } from '../devices.js';
+import { blankDisk } from '../disks.js';
 import { FILES } from '../files.js';
 import { refuseDiskBeyond, refuseMemoryBeyond } from '../host-resources.js';
 import { settleInterrupted } from '../interrupted.js';
 import type { QemuHost } from '../qemu-host.js';
 import { beforeResize, forget, growDisks } from '../resized-disks.js';
 import { sizeOf } from '../sizes.js';
+import { freeDiskSlot } from '../slots.js';
 import { refuseAborted } from '../states.js';
 import { hasTpm } from '../tpm.js';
 
 const GIB = 1024 ** 3;
 const MIB = 1024 ** 2;
 
-/** Disks as the flavor wants them: what is there grows, or stays. */
-const resizedDisks = ({ disks }: GuestDefinition, flavor: FlavorSnapshot): LocalDisk[] => {
+/** Disks as the flavor wants them: what is there grows, or stays; what it has besides is added, swap that it lacks goes. */
+const resizedDisks = (guest: GuestDefinition, flavor: FlavorSnapshot): LocalDisk[] => {
   const wanted = { root: flavor.disk * GIB, ephemeral: flavor.ephemeral * GIB, swap: flavor.swap * MIB };
+  const kept = guest.disks
+    .filter(({ name }) => name !== 'swap' || wanted.swap > 0)
+    .map((disk) => {
+      const size = disk.name === 'rescue' ? disk.size : wanted[disk.name];
+      if (disk.name === 'root' && size === 0) return disk;
+      if (disk.name !== 'swap' && size < disk.size)
+        throw new HypervisorError('unsupported', 'a disk cannot be made smaller');
+      return { ...disk, size };
+    });
   for (const name of ['ephemeral', 'swap'] as const)
-    if (wanted[name] > 0 !== disks.some((disk) => disk.name === name))
-      throw new HypervisorError('unsupported', `a resize here neither adds nor removes a disk (${name})`);
-  return disks.map((disk) => {
-    const size = disk.name === 'rescue' ? disk.size : wanted[disk.name];
-    if (disk.name === 'root' && size === 0) return disk;
-    if (disk.name !== 'swap' && size < disk.size)
-      throw new HypervisorError('unsupported', 'a disk cannot be made smaller');
-    return { ...disk, size };
-  });
+    if (wanted[name] > 0 && !kept.some((disk) => disk.name === name))
+      kept.push({ ...blankDisk(name, wanted[name], guest), slot: freeDiskSlot(kept) });
+  return kept;
 };
 
 const sizeFields = ({ vcpus, memoryMib, topology, hugePages, limits }: GuestDefinition) => ({
