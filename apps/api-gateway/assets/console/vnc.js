@@ -8,8 +8,9 @@ const say = (text) => {
 /** The WebSocket that the link names; none but one of this page's own server. */
 const address = () => {
   const path = new URLSearchParams(location.search).get('path') ?? '';
-  if (!URL.canParse(path, location.href)) return null;
-  const url = new URL(path, location.href);
+  const root = `${location.origin}/`;
+  if (!URL.canParse(path, root)) return null;
+  const url = new URL(path, root);
   if (url.host !== location.host) return null;
   url.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
   return url.href;

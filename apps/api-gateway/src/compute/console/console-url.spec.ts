@@ -4,7 +4,9 @@ import { consoleUrl } from './console-url.js';
 it('a VNC console is a page that is told its WebSocket, below the path of the cloud', () => {
   const page = new URL(consoleUrl('https://cloud.example/api', 'vnc', 't'));
   expect(page.pathname).toBe('/api/console/vnc_lite.html');
-  expect(page.searchParams.get('path')).toBe('/api/console/?token=t');
+  expect(page.searchParams.get('path')).toBe('api/console/?token=t');
+  const atRoot = new URL(consoleUrl('http://127.0.0.1:8780', 'vnc', 't'));
+  expect(atRoot.searchParams.get('path')).toBe('console/?token=t');
 });
 
 it('a console by Remote Desktop is a file', () => {

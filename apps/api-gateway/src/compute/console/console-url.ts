@@ -17,7 +17,8 @@ export const consoleUrl = (root: string, protocol: ConsoleProtocol, token: strin
     case 'mks':
       return root.replace(/^http/, 'ws') + socket;
     case 'vnc': {
-      const path = new URL(root).pathname.replace(/\/$/, '') + socket;
+      // Without a leading slash, as in links of Nova: clients that open the WebSocket themselves put one before it.
+      const path = (new URL(root).pathname.replace(/\/$/, '') + socket).slice(1);
       return `${root}/console/vnc_lite.html?path=${encodeURIComponent(path)}`;
     }
   }

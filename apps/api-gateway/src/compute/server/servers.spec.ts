@@ -336,7 +336,7 @@ describe('what a server carries', () => {
     const { url } = (asked.body as Json).remote_console as unknown as { url: string };
     const page = new URL(url);
     expect(page.origin + page.pathname).toBe('http://cloud.example/console/vnc_lite.html');
-    const socket = new URL(page.searchParams.get('path')!, page);
+    const socket = new URL(page.searchParams.get('path')!, page.origin);
     expect(socket.pathname).toBe('/console/');
     const token = socket.searchParams.get('token')!;
     const show = () => app.call('GET', `/v2.1/os-console-auth-tokens/${token}`, { as: 'admin', version: '2.31' });

@@ -10,9 +10,9 @@ afterAll(() => app?.close());
 
 const versions = ['2.1', '2.104'];
 const many = (n: number) => Object.fromEntries(Array.from({ length: n }, (_, i) => [`k${i}`, 'v']));
-const create = async (version = '2.104'): Promise<string> => {
+const create = async (version = '2.104', flavorRef = '1'): Promise<string> => {
   const networks = version === '2.1' ? {} : { networks: 'none' };
-  const server = { name: 'web', flavorRef: '1', imageRef: IMAGE, ...networks };
+  const server = { name: 'web', flavorRef, imageRef: IMAGE, ...networks };
   const answer = await app.call('POST', '/v2.1/servers', { version, body: { server } });
   expect(answer.status, answer.text).toBe(202);
   const { id } = (answer.body as { server: { id: string } }).server;
@@ -305,6 +305,13 @@ describe.each(versions)('resizing at %s', (version) => {
     expect(answer.status, answer.text).toBe(status);
     expect(answer.text).toContain(message);
     expect((await actionsOf(id)).map((a) => a.action)).toEqual(['create']);
+  });
+
+  it('is refused for the quota before it is for a smaller disk', async () => {
+    const id = await create(version, await flavor(`wide-${version}`));
+    const answer = await resize(id, await flavor(`narrow-${version}`, { vcpus: 500, disk: 1 }));
+    expect(answer.status, answer.text).toBe(403);
+    expect(answer.text).toContain('Quota exceeded for cores: Requested 498');
   });
 });
 

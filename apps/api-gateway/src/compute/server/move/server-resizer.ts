@@ -28,8 +28,9 @@ export class ServerResizer {
     guardResize(row, row.id, call.isAdmin);
     const unknown = () => 'Unable to locate requested flavor.';
     const flavor = await flavorFor(call, await this.core.fresh(), wanted.flavorRef, unknown);
-    checkFit(row, flavor);
+    if (flavor.id === row.flavor.id) throw invalid('When resizing, instances must change flavor!');
     await this.checkQuota(row, flavor);
+    checkFit(row, flavor);
     const diskConfig = wanted['OS-DCF:diskConfig'];
     await this.core.commands.execute(
       serverAggregate,
@@ -56,7 +57,6 @@ export class ServerResizer {
 }
 
 const checkFit = ({ flavor: before, image }: ServerRow, flavor: FlavorSnapshot): void => {
-  if (flavor.id === before.id) throw invalid('When resizing, instances must change flavor!');
   if (flavor.memory < image.minRam) throw invalid("Flavor's memory is too small for requested image.");
   if (flavor.disk < before.disk || flavor.ephemeral < before.ephemeral)
     throw invalid('Server disk was unable to be resized because: a disk cannot be made smaller');
