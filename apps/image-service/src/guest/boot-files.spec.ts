@@ -8,6 +8,30 @@ const root: Node = { id: 1, kind: 'folder', size: 0 };
 const kernel = Buffer.alloc(0x300);
 kernel.write('HdrS', 0x202, 'latin1');
 
+/** A tree of these files. */
+const treeOf = (files: Readonly<Record<string, Buffer | string>>): FileTree => {
+  const paths = Object.keys(files);
+  const below = (folder: Node & { path?: string }, name: string) => `${folder.path ?? ''}/${name}`;
+  return new FileTree({
+    ...{ kind: 'ext2', root },
+    lookup: async (folder, name) => {
+      const path = below(folder, name);
+      const kind = path in files ? 'file' : paths.some((p) => p.startsWith(`${path}/`)) ? 'folder' : undefined;
+      return (
+        kind && { path, kind, id: 10 + paths.findIndex((p) => p.startsWith(path)), size: files[path]?.length ?? 0 }
+      );
+    },
+    names: async (folder) => {
+      const start = below(folder, '');
+      return [...new Set(paths.flatMap((p) => (p.startsWith(start) ? [p.slice(start.length).split('/')[0]!] : [])))];
+    },
+    target: async () => '.',
+    bytes: async function* (node: Node & { path?: string }) {
+      yield Buffer.from(files[node.path!]!);
+    },
+  });
+};
+
 /** A folder of kernels to which its own /boot is a link; `asked` counts the lists of its names. */
 const kernels = (names: readonly string[], asked = { lists: 0, files: 0 }): { tree: FileTree; asked: typeof asked } => {
   const volume: Volume = {
@@ -42,6 +66,32 @@ describe('the kernels of a disk', () => {
       expect(await findBootFiles([tree])).toMatchObject({ initramfs: `/boot/${name}` });
     },
   );
+  describe('are started as GRUB keeps it', () => {
+    const [OLD, NEW, DEBUG] = ['5.14.0-9.el9.x86_64', '5.14.0-70.el9.x86_64', '5.14.0-9.el9.x86_64+debug'];
+    const boot = Object.fromEntries(
+      [OLD, NEW, DEBUG, '0-rescue-1234'].flatMap((r) => [
+        [`/vmlinuz-${r}`, kernel],
+        [`/initramfs-${r}.img`, 'x'],
+      ]),
+    );
+    const started = async (...trees: Record<string, Buffer | string>[]) =>
+      (await findBootFiles(trees.map(treeOf)))?.release;
+    it.each([
+      ['an older one', `saved_entry=1234-${OLD}\n`, OLD],
+      ['one whose release begins like that of another', `saved_entry=1234-${DEBUG}\n`, DEBUG],
+      ['one by the title of its entry', `x=1\nsaved_entry=Rocky Linux (${OLD}) 9\n`, OLD],
+      ['the rescue of the newest', 'saved_entry=1234-0-rescue\n', NEW],
+      ['the first', 'saved_entry=0\n', NEW],
+      ['none', 'kernelopts=x\nsaved_entry=\n', NEW],
+    ])('when that is %s', async (_, grubenv, release) => {
+      expect(await started({ ...boot, '/grub2/grubenv': grubenv })).toBe(release);
+    });
+    it('beside its EFI loader', async () => {
+      const esp = { '/EFI/BOOT/BOOTX64.EFI': 'x', '/EFI/rocky/grubenv': `saved_entry=1234-${OLD}\n` };
+      expect(await started(esp, boot)).toBe(OLD);
+      expect(await started(esp, { ...boot, '/grub2/grubenv': `saved_entry=1234-${DEBUG}\n` })).toBe(DEBUG);
+    });
+  });
   it('cost no more than a look at each name, and a few are looked into', async () => {
     const { tree, asked } = kernels(Array.from({ length: 20_000 }, (_, i) => `vmlinuz-${(i * 7_919) % 20_000}`));
     const before = process.cpuUsage();

@@ -24,6 +24,23 @@ const LEFT_OUT = /rescue|\.old$|\.bak$|\.efi\.signed$/;
 /** Compares releases as people do: 6.10 is newer than 6.9. */
 const newer = new Intl.Collator('en', { numeric: true }).compare;
 
+/** Where GRUB keeps what it was told to start; RHEL up to 8 has it beside the EFI loader. */
+const GRUB_FOLDERS = ['/boot/grub2', '/grub2', '/boot/grub', '/grub'];
+const GRUBENV_SIZE = 1_024;
+const MAX_LOADERS = 16;
+
+/** The entry that GRUB was told to start, by its title or the name of its file: either has the kernel's release in it. */
+const savedEntry = async (trees: readonly FileTree[]): Promise<string> => {
+  const loaders = async (tree: FileTree) => (await tree.names('/EFI')).slice(0, MAX_LOADERS).map((n) => `/EFI/${n}`);
+  for (const foldersOf of [async () => GRUB_FOLDERS, loaders])
+    for (const tree of trees)
+      for (const folder of await foldersOf(tree)) {
+        const saved = /^saved_entry=(.+)$/m.exec((await tree.text(`${folder}/grubenv`, GRUBENV_SIZE)) ?? '')?.[1];
+        if (saved !== undefined) return saved;
+      }
+  return '';
+};
+
 const initramfsNames = (release: string | null): string[] =>
   release === null
     ? ['initrd.img', 'initrd', 'initramfs.img', 'initramfs']
@@ -33,7 +50,7 @@ const initramfsNames = (release: string | null): string[] =>
       ];
 
 /**
- * The newest kernel of a disk: the one that a boot loader starts unless it was told otherwise. One that starts anywhere
+ * The kernel that the boot loader of a disk starts: the newest, unless GRUB was told otherwise. One that starts anywhere
  * goes before those that start on Xen only, which are often the unpacked file of the same kernel.
  */
 export const findBootFiles = async (trees: readonly FileTree[]): Promise<BootFiles | null> => {
@@ -57,11 +74,16 @@ export const findBootFiles = async (trees: readonly FileTree[]): Promise<BootFil
       }
     }
   }
+  const saved = await savedEntry(trees);
+  // Of releases that begin alike the longest is meant.
+  const [chosen] = found
+    .flatMap(({ release }) => (release !== null && saved.includes(release) ? [release] : []))
+    .sort((a, b) => b.length - a.length);
+  const rank = ({ release, initramfs }: Candidate) => (release && release === chosen ? 0 : initramfs !== null ? 1 : 2);
   // A name without a release is usually a link to one with it.
-  found.sort((a, b) => newer(b.release ?? '', a.release ?? ''));
-  const ranked = [...found.filter((f) => f.initramfs !== null), ...found.filter((f) => f.initramfs === null)];
+  found.sort((a, b) => rank(a) - rank(b) || newer(b.release ?? '', a.release ?? ''));
   let best: BootFiles | null = null;
-  for (const one of ranked.slice(0, MAX_KERNELS)) {
+  for (const one of found.slice(0, MAX_KERNELS)) {
     const facts = kernelFacts((await one.tree.read(one.kernel, KERNEL_HEAD)) ?? Buffer.alloc(0));
     if (facts?.boot === 'any') return { ...one, facts };
     if (best === null || (best.facts === null && facts !== null)) best = { ...one, facts };

@@ -216,6 +216,65 @@ describe.skipIf(!complete)('a look at a guest', () => {
     60_000,
   );
 
+  describe('with a file system for /boot, as RHEL has it,', () => {
+    const NEWER = RELEASE.replace('9', '10');
+    /** Two kernels, their rescue and crash dumps; GRUB starts the older one. */
+    const fillBoot = (): Buffer => {
+      const id = 'd2f1a7d3c5b94a2e8f60718293a4b5c6';
+      rmSync(at('boot'), { recursive: true, force: true });
+      for (const [release, ramDisk] of [
+        [RELEASE, initramfs(null)],
+        [`0-rescue-${id}`, Buffer.from('x')],
+        [NEWER, gzipSync(Buffer.from('x'))],
+      ] as const) {
+        put('boot', `vmlinuz-${release}`, bzImage());
+        put('boot', `initramfs-${release}.img`, ramDisk);
+        put('boot', `initramfs-${release}kdump.img`, 'x');
+        put('boot', `config-${release}`, 'CONFIG_ATA_PIIX=y\n');
+        put('boot', `loader/entries/${id}-${release}.conf`, `linux /vmlinuz-${release}\n`);
+      }
+      put('boot', 'grub2/grubenv', `# GRUB Environment Block\nsaved_entry=${id}-${RELEASE}\nboot_success=0\n####`);
+      return ext('boot', '-t', 'ext4');
+    };
+
+    it('is looked at as that kernel starts of which GRUB keeps that it is the default', async () => {
+      fillRoot('root', initramfs(null));
+      rmSync(at('root', 'boot'), { recursive: true });
+      rmSync(at('root', 'vmlinuz'));
+      put('root', 'boot/efi', '');
+      const disk = partitioned('gpt', ['L', fillBoot()], ['L', ext('root', '-t', 'ext4')]);
+      expect(await look(disk)).toMatchObject({ ...whole, fileSystems: ['ext4', 'ext4'] });
+      const { kernel: _, initramfs: __, ...plan } = await bootPlan(diskOf(disk));
+      expect(plan).toEqual({
+        ...{ initramfsPath: `/boot/initramfs-${RELEASE}.img`, release: RELEASE },
+        ...{ root: { kind: 'ext4', partition: 2 }, bootPartition: { kind: 'ext4', partition: 1 } },
+      });
+    });
+
+    it.each([
+      ['LVM', Buffer.concat([Buffer.alloc(512), Buffer.from('LABELONE')]), /in LVM, which is not read/],
+      ['an encrypted partition', Buffer.from('LUKS\xba\xbe', 'latin1'), /is encrypted/],
+      ['btrfs', Buffer.concat([Buffer.alloc(65_600), Buffer.from('_BHRfS_M')]), /is btrfs, which is not read/],
+      ['nothing that is known', Buffer.from('?'), /its root file system was not found/],
+    ])('has drivers that are known, and says why not more are, when its root is in %s', async (_, magic, why) => {
+      const root = Buffer.concat([magic], 2 * MIB);
+      const disk = partitioned('gpt', ['L', fillBoot()], ['L', root]);
+      const guest = await look(disk);
+      expect(guest).toMatchObject({ bootDrivers: BOOT, otherDrivers: [], unknown: expect.stringMatching(why) });
+      const { qemu, vsphere } = readinessOf(guest);
+      expect([qemu?.verdict, vsphere]).toEqual(['boots', undefined]);
+      await expect(bootPlan(diskOf(disk))).rejects.toThrow(why);
+    });
+
+    it('has no tools to make a RAM disk where /usr is a file system of its own', async () => {
+      fillRoot('root', initramfs(null));
+      const root = ext('root/etc', '-t', 'ext4');
+      const disk = partitioned('gpt', ['L', fillBoot()], ['L', root], ['L', ext('root/usr', '-t', 'ext4')]);
+      expect(await look(disk)).toMatchObject({ bootDrivers: BOOT, otherDrivers: whole.otherDrivers });
+      await expect(bootPlan(diskOf(disk))).rejects.toThrow(/its \/usr is a file system of its own/);
+    });
+  });
+
   it('tells GPT, EFI loaders and their signatures from a boot sector', async () => {
     const loader = (signed: boolean): Buffer => {
       const b = Buffer.alloc(4096);
@@ -255,7 +314,7 @@ describe.skipIf(!complete)('a look at a guest', () => {
     run('mcopy', ['-i', at('fat'), at('i'), '::/initrd.img']);
     run('mcopy', ['-i', at('fat'), at('k'), '::/a rather long name that is not 8.3']);
     expect(await look(readFileSync(at('fat')))).toMatchObject({
-      ...{ fileSystems: ['vfat'], kernel: whole.kernel, unknown: null },
+      ...{ fileSystems: ['vfat'], kernel: whole.kernel, unknown: 'its root file system was not found' },
       bootDrivers: BOOT.filter((d) => d !== 'ata_piix'),
     });
   });

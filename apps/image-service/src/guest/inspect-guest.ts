@@ -111,7 +111,10 @@ const rootDrivers = async (
     drivers.other.add(driver);
 };
 
-const whyUnknown = (volumes: readonly FoundVolume[]): string => {
+const NO_KERNEL = 'it has no kernel that was found';
+const NO_ROOT = 'its root file system was not found';
+
+const whyUnknown = (volumes: readonly FoundVolume[], otherwise: string): string => {
   const problem = volumes.find((v) => v.problem !== null)?.problem;
   if (problem) return problem;
   const kinds = volumes.map((v) => v.kind);
@@ -119,7 +122,7 @@ const whyUnknown = (volumes: readonly FoundVolume[]): string => {
   if (kinds.includes('lvm')) return 'its file systems are in LVM, which is not read';
   if (kinds.includes('btrfs')) return 'its file system is btrfs, which is not read';
   if (kinds.includes('ntfs')) return 'it is no Linux';
-  return 'it has no kernel that was found';
+  return otherwise;
 };
 
 const findRoot = async (trees: readonly FileTree[]): Promise<FileTree | undefined> => {
@@ -143,7 +146,7 @@ const lookInto = async (disk: Disk): Promise<GuestFacts> => {
   const agents = root ? await agentsIn(root) : [];
   const boot = await findBootFiles(trees);
   const told = boot?.facts;
-  if (!boot || !told) return { ...facts, distribution, agents, unknown: whyUnknown(volumes) };
+  if (!boot || !told) return { ...facts, distribution, agents, unknown: whyUnknown(volumes, NO_KERNEL) };
   const drivers: Drivers = { boot: new Set(), other: new Set(), problem: null };
   const release = await releaseOf(boot, root, told.release);
   const hasRamDisk = await initramfsDrivers(boot, drivers);
@@ -155,7 +158,7 @@ const lookInto = async (disk: Disk): Promise<GuestFacts> => {
     kernel: { release: plain(release ?? 'unknown'), boot: told.boot },
     bootDrivers: drivers.problem === null ? [...drivers.boot].sort() : [],
     otherDrivers: [...drivers.other].filter((d) => !drivers.boot.has(d)).sort(),
-    unknown: drivers.problem,
+    unknown: drivers.problem ?? (root ? null : whyUnknown(volumes, NO_ROOT)),
   };
 };
 
@@ -205,7 +208,10 @@ export const bootPlan = async (disk: Disk): Promise<BootPlanWithFiles> => {
   const root = await findRoot(trees);
   const kernel = boot && (await bytesAt(boot.tree, boot.kernel));
   const initramfs = boot && (await bytesAt(boot.tree, boot.initramfs));
-  if (!root || !kernel || !initramfs || !boot.initramfs) throw new Unreadable(whyUnknown(volumes));
+  if (!root || !kernel || !initramfs || !boot.initramfs)
+    throw new Unreadable(whyUnknown(volumes, root ? NO_KERNEL : NO_ROOT));
+  // What has modules and no more is /usr, and the guest's tools need both.
+  if (!(await root.exists('/etc'))) throw new Unreadable('its /usr is a file system of its own');
   const release = await releaseOf(boot, root, boot.facts?.release ?? null);
   if (release === null || !/^[\w.+~-]{1,64}$/.test(release))
     throw new Unreadable('its kernel does not say its release');
@@ -224,6 +230,6 @@ export const bootPlan = async (disk: Disk): Promise<BootPlanWithFiles> => {
 export const guestFile = async (disk: Disk, what: 'aki' | 'ari'): Promise<AsyncIterable<Buffer>> => {
   const { volumes, boot } = await bootFilesOf(new BoundedDisk(disk, LIMITS));
   const bytes = boot && (await bytesAt(boot.tree, what === 'aki' ? boot.kernel : boot.initramfs));
-  if (!bytes) throw new Unreadable(whyUnknown(volumes));
+  if (!bytes) throw new Unreadable(whyUnknown(volumes, NO_KERNEL));
   return bytes;
 };

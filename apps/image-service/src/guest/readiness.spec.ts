@@ -28,6 +28,15 @@ describe('where a guest starts', () => {
     const rocky = readinessOf(guest({ distribution: { id: 'rocky', version: '9' } }));
     expect(rocky.hyperv?.reason).toMatch(/os-omnivisor-inject can make one that has it \(tried on Debian only\)\.$/);
   });
+  it('needs tools of its own for a new one where this service has no device on which it starts', () => {
+    const { qemu } = readinessOf(
+      guest({ bootDrivers: ['hv_vmbus', 'hv_storvsc', 'sd_mod'], otherDrivers: ['virtio_pci', 'virtio_blk'] }),
+    );
+    expect(qemu).toEqual({
+      verdict: 'bootsAfterInjection',
+      reason: 'Its initial RAM disk lacks virtio_pci and virtio_blk for QEMU; its own tools can make one that has it.',
+    });
+  });
   it('is not where its kernel has none', () =>
     expect(readinessOf(guest()).xen).toEqual({
       verdict: 'cannot',

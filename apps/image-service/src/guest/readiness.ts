@@ -1,4 +1,5 @@
 import type { BootNeed, GuestFacts, HypervisorKind, ImageReadiness, Readiness } from '@omnivisor/contracts';
+import { deviceFor } from '../injection/throwaway-guest.js';
 
 /** What a root disk may be to its guest. */
 interface Device {
@@ -129,7 +130,7 @@ const notReady = (
   const possible = devices.find(({ drivers }) => has(all, drivers));
   if (possible) {
     const id = guest.distribution?.id ?? '';
-    const injects = FAMILIES.test(id) && possible === best;
+    const injects = FAMILIES.test(id) && possible === best && deviceFor(guest.bootDrivers) !== undefined;
     const how = injects ? 'os-omnivisor-inject can make one' : 'its own tools can make one';
     const proof = injects && id !== 'debian' ? ' (tried on Debian only)' : '';
     return {
