@@ -5,8 +5,10 @@ import {
   type CommandContext,
   conflict,
   DomainError,
+  type GuestFacts,
   type HypervisorKind,
   type ImageId,
+  type ImageReadiness,
   unsupported,
 } from '@omnivisor/contracts';
 import type { ImageContext } from '../core.js';
@@ -59,7 +61,9 @@ export class ImageInjections {
     if (image.status !== 'active' || !found) throw conflict('The guest in the image has not been looked at yet.');
     for (const kind of hypervisors)
       if (found.readiness[kind]?.verdict !== 'bootsAfterInjection')
-        throw conflict(`Drivers for ${kind} cannot be injected: ${found.readiness[kind]?.reason ?? whyNot(found)}`);
+        throw conflict(
+          `Drivers for ${kind} cannot be injected: ${found.readiness[kind]?.reason ?? whyNot(found, kind)}`,
+        );
     const device = deviceFor(found.guest.bootDrivers);
     if (!device) throw conflict('The guest starts on nothing that this service can emulate.');
     const imageId = core.ids.uuid() as ImageId;
@@ -201,5 +205,7 @@ class InjectionFailed extends DomainError {
   }
 }
 
-const whyNot = ({ guest }: { guest: { unknown: string | null } }): string =>
-  guest.unknown ?? 'nothing is known of it there';
+const whyNot = (
+  { readiness, guest }: { readiness: ImageReadiness; guest: GuestFacts },
+  kind: HypervisorKind,
+): string => (readiness[kind] ? 'its initial RAM disk has them' : (guest.unknown ?? 'nothing is known of it there'));

@@ -21,6 +21,15 @@ const device = (partition: number): string => (partition === 0 ? '' : String(par
 /** Kernels read the older ones by the driver of ext4. */
 const fileSystem = (kind: string): string => (kind === 'ext2' || kind === 'ext3' ? 'ext4' : kind);
 
+/** What the kernel asks for later it looks for in the initial RAM disk, so it is loaded before. */
+const modulesOf = (kind: string): string =>
+  kind === 'vfat' ? 'vfat nls_cp437 nls_ascii nls_iso8859-1 nls_utf8' : fileSystem(kind);
+
+/** The guest's own programs and modules do it: its initial RAM disk may know the file system of its root only. */
+const mountBoot = ({ kind, partition }: NonNullable<BootPlan['bootPartition']>): string =>
+  `for module in ${modulesOf(kind)}; do modprobe $module 2>/dev/null; done
+mount -t ${fileSystem(kind)} -o rw "$1"${device(partition)} /boot || result='${FAILED}: /boot cannot be mounted'`;
+
 /**
  * Runs instead of the init of the guest's initial RAM disk: mounts the guest's file systems, lets the guest's own tools
  * build a new one with the drivers, and switches the machine off. No text of the guest gets into it.
@@ -36,7 +45,7 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 exec </dev/console >/dev/console 2>&1
 off() { echo "$1"; sync; echo o >/proc/sysrq-trigger; sleep 60; }
-for module in virtio_pci virtio_blk virtio_scsi ata_piix ahci sd_mod vmw_pvscsi nvme crc32c ${fileSystem(root.kind)} ${bootPartition ? fileSystem(bootPartition.kind) : ''}; do
+for module in virtio_pci virtio_blk virtio_scsi ata_piix ahci sd_mod vmw_pvscsi nvme crc32c ${fileSystem(root.kind)}; do
   modprobe $module 2>/dev/null
 done
 disk= tries=0
@@ -48,40 +57,43 @@ while [ -z "$disk" ] && [ $tries -lt 100 ]; do
   [ -n "$disk" ] || sleep 0.2 2>/dev/null || sleep 1
 done
 mount -t ${fileSystem(root.kind)} -o rw "$disk"${device(root.partition)} /omnivisor-root || off '${FAILED}: the root file system cannot be mounted'
-${
-  bootPartition
-    ? `mount -t ${fileSystem(bootPartition.kind)} -o rw "$disk"${device(bootPartition.partition)} /omnivisor-root/boot || off '${FAILED}: /boot cannot be mounted'`
-    : ''
-}
 for folder in proc sys dev; do mount -o bind /$folder /omnivisor-root/$folder; done
 mount -t tmpfs tmpfs /omnivisor-root/run
+# A RAM disk of dracut has few programs, but the C library for those of its guest.
+PATH=$PATH:/omnivisor-root/usr/sbin:/omnivisor-root/usr/bin:/omnivisor-root/sbin:/omnivisor-root/bin
 cat >/omnivisor-root/run/omnivisor-inject <<'END'
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 set -e
 has() { [ -x /usr/bin/$1 ] || [ -x /usr/sbin/$1 ]; }
-if has dracut; then
-  mkdir -p /etc/dracut.conf.d
-  echo 'add_drivers+=" ${names} "' >/etc/dracut.conf.d/omnivisor.conf
-fi
-# Where dracut is all there is, the other may be a way to call it.
-if has update-initramfs; then
+# Where dracut is all there is, update-initramfs may be a way to call it.
+if has mkinitramfs; then
+  settings=/etc/initramfs-tools/modules
   mkdir -p /etc/initramfs-tools
-  touch /etc/initramfs-tools/modules
+  touch $settings
   for module in ${names}; do
-    grep -qx $module /etc/initramfs-tools/modules || echo $module >>/etc/initramfs-tools/modules
+    grep -qx $module $settings || echo $module >>$settings
   done
   update-initramfs -u -k ${release}
 elif has dracut; then
+  settings=/etc/dracut.conf.d/omnivisor.conf
+  mkdir -p /etc/dracut.conf.d /var/tmp
+  echo 'add_drivers+=" ${names} "' >$settings
   # The devices of this machine are not those of the next.
   dracut --force --no-hostonly ${initramfsPath} ${release}
 else
   echo 'omnivisor-inject: it has neither update-initramfs nor dracut'
   exit 1
 fi
+# SELinux is off here and labels nothing, and later lets few read what has no label.
+policy=$(sed -n 's/^SELINUXTYPE=//p' /etc/selinux/config 2>/dev/null || true)
+contexts=/etc/selinux/$policy/contexts/files/file_contexts
+if [ -f "$contexts" ] && has setfiles; then setfiles -F "$contexts" $settings ${initramfsPath}; fi
 END
 cat >/omnivisor-root/run/omnivisor-init <<'END'
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
-if /bin/sh /run/omnivisor-inject; then result='${DONE}'; else result='${FAILED}: its tools did not build it'; fi
+result=
+${bootPartition ? mountBoot(bootPartition) : ''}
+if [ -n "$result" ]; then :; elif /bin/sh /run/omnivisor-inject; then result='${DONE}'; else result='${FAILED}: its tools did not build it'; fi
 umount /boot 2>/dev/null
 sync
 mount -o remount,ro /
@@ -89,9 +101,7 @@ echo "$result"
 echo o >/proc/sysrq-trigger
 sleep 60
 END
-# A RAM disk of dracut has no chroot, but the C library for that of its guest.
-PATH=$PATH:/omnivisor-root/usr/sbin:/omnivisor-root/usr/bin:/omnivisor-root/sbin:/omnivisor-root/bin
-exec chroot /omnivisor-root /bin/sh /run/omnivisor-init
+exec chroot /omnivisor-root /bin/sh /run/omnivisor-init "$disk"
 `;
 };
 
