@@ -40,11 +40,11 @@ const DEBIANS = {
     ...{ packages: 'dracut', root: 'ext4', boot: null, up: 'ext4' },
     hook: dracut(NEEDLESS, '/boot/initrd.img-$release'),
   },
-  /** As RHEL lays it out: its RAM disk has no driver for the file system of /boot, and GRUB starts the older kernel. */
+  /** As RHEL lays it out, with a policy of SELinux; GRUB starts the older kernel. */
   'dracut, on the file systems of RHEL': {
     ...{ packages: 'dracut,xfsprogs,policycoreutils,selinux-policy-default', root: 'xfs', boot: 'ext4' },
     up: 'xfs ext4 system_u:object_r:etc_t:s0',
-    hook: `${dracut(`${NEEDLESS} ext4`, '/boot/initramfs-$release.img')}; rm $1/boot/initrd.img-*
+    hook: `${dracut(NEEDLESS, '/boot/initramfs-$release.img')}; rm $1/boot/initrd.img-*
       id=d2f1a7d3c5b94a2e8f60718293a4b5c6; mkdir -p $1/boot/loader/entries $1/boot/grub2
       for r in $release 9.0.0-1.el9.x86_64; do
         printf "linux /vmlinuz-$r\ninitrd /initramfs-$r.img\n" >$1/boot/loader/entries/$id-$r.conf
