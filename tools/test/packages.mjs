@@ -12,6 +12,7 @@ const NEEDS = [
   ['zstd', 'zstd'],
   ['mkfs.xfs', 'xfsprogs'],
   ['mkfs.vfat', 'dosfstools'],
+  ['mkntfs', 'ntfs-3g'],
   ['sfdisk', 'fdisk'],
   ['chromium-headless-shell', 'chromium-headless-shell'],
   ['ssh', 'openssh-client'],

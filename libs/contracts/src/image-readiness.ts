@@ -55,6 +55,16 @@ export const GuestFacts = z.object({
   otherDrivers: z.array(z.string()),
   /** Agents and integration services that were found. */
   agents: z.array(z.string()),
+  /** Of a Windows; its drivers are above by the names of their services, and `otherDrivers` has those in its store, too. */
+  windows: z
+    .object({
+      /** As its registry has it, e.g. `Windows Server 2022 Standard`. */
+      product: z.string().nullable(),
+      build: z.string().nullable(),
+      /** How it was left: shut down, hibernated (as fast startup does, too), or with its file system open. */
+      left: z.enum(['clean', 'hibernated', 'dirty']),
+    })
+    .optional(),
   /** Why nothing more is known. */
   unknown: z.string().nullable(),
 });

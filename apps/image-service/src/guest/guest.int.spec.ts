@@ -370,7 +370,12 @@ describe.skipIf(!complete)('a look at a guest', () => {
     ['zeros', Buffer.alloc(MIB), /no kernel/],
     ['LVM', Buffer.concat([Buffer.alloc(512), Buffer.from('LABELONE'), Buffer.alloc(MIB)]), /LVM/],
     ['an encrypted disk', Buffer.concat([Buffer.from('LUKS\xba\xbe', 'latin1'), Buffer.alloc(MIB)]), /encrypted/],
-    ['Windows', Buffer.concat([Buffer.from('\xeb\x52\x90NTFS    ', 'latin1'), Buffer.alloc(MIB)]), /no Linux/],
+    [
+      'NTFS that is damaged',
+      Buffer.concat([Buffer.from('\xeb\x52\x90NTFS    ', 'latin1'), Buffer.alloc(MIB)]),
+      /NTFS.*damaged/,
+    ],
+    ['BitLocker', Buffer.concat([Buffer.from('\xeb\x58\x90-FVE-FS-', 'latin1'), Buffer.alloc(MIB)]), /encrypted/],
   ])('says why it knows nothing of %s', async (_, bytes, why) => {
     const guest = await look(bytes);
     expect(guest.unknown).toMatch(why);

@@ -8,6 +8,7 @@ import { isSignedPe } from './kernel.js';
 import { LOOK_BYTES } from './look-task.js';
 import { readPartitions } from './partitions.js';
 import { type FoundVolume, findVolumes } from './volumes.js';
+import { hasBootManager, inspectWindows } from './windows/inspect-windows.js';
 
 const LIMITS = { bytes: LOOK_BYTES, reads: 100_000 };
 const LIST_LIMIT = 8 * 1024 * 1024;
@@ -19,6 +20,8 @@ const AGENTS: Readonly<Record<string, readonly string[]>> = {
   'xe-guest-utilities': ['/usr/sbin/xe-daemon', '/usr/bin/xe-daemon'],
   'cloud-init': ['/usr/bin/cloud-init'],
 };
+
+const EFI_LOADERS = ['/EFI/BOOT/BOOTX64.EFI', '/EFI/Microsoft/Boot/bootmgfw.efi'];
 
 const EMPTY: GuestFacts = {
   ...{ partitions: 'none', firmware: [], fileSystems: [], distribution: null, kernel: null },
@@ -50,8 +53,10 @@ const agentsIn = async (tree: FileTree): Promise<string[]> => {
 
 const efiLoaders = async (volumes: readonly FoundVolume[]): Promise<GuestFacts['firmware']> => {
   for (const { tree } of volumes.filter((v) => v.efi || v.kind === 'vfat')) {
-    const head = await tree?.read('/EFI/BOOT/BOOTX64.EFI', 4_096);
-    if (head) return isSignedPe(head) ? ['uefi', 'secure-boot'] : ['uefi'];
+    for (const path of EFI_LOADERS) {
+      const head = await tree?.read(path, 4_096);
+      if (head) return isSignedPe(head) ? ['uefi', 'secure-boot'] : ['uefi'];
+    }
   }
   return [];
 };
@@ -118,12 +123,16 @@ const whyUnknown = (volumes: readonly FoundVolume[], otherwise: string): string 
   const problem = volumes.find((v) => v.problem !== null)?.problem;
   if (problem) return problem;
   const kinds = volumes.map((v) => v.kind);
-  if (kinds.includes('luks')) return 'its disk is encrypted';
+  if (kinds.includes('luks') || kinds.includes('bitlocker')) return 'its disk is encrypted';
   if (kinds.includes('lvm')) return 'its file systems are in LVM, which is not read';
   if (kinds.includes('btrfs')) return 'its file system is btrfs, which is not read';
   if (kinds.includes('ntfs')) return 'it is no Linux';
   return otherwise;
 };
+
+/** Where a Linux may be. */
+const linuxTrees = (volumes: readonly FoundVolume[]): FileTree[] =>
+  volumes.flatMap((v) => (v.tree && v.kind !== 'ntfs' ? [v.tree] : []));
 
 const findRoot = async (trees: readonly FileTree[]): Promise<FileTree | undefined> => {
   for (const tree of trees)
@@ -131,10 +140,19 @@ const findRoot = async (trees: readonly FileTree[]): Promise<FileTree | undefine
   return undefined;
 };
 
+const windowsFacts = async (facts: GuestFacts, volumes: readonly FoundVolume[]): Promise<GuestFacts | undefined> => {
+  const trees = volumes.flatMap((v) => (v.tree ? [v.tree] : []));
+  const found = await inspectWindows(trees);
+  if (!found) return undefined;
+  // Its installer puts code in the first sector of any disk; by BIOS it starts from an MBR only.
+  const byBios = facts.partitions === 'mbr' && facts.firmware.includes('bios') && (await hasBootManager(trees));
+  return { ...facts, ...found, firmware: facts.firmware.filter((way) => way !== 'bios' || byBios) };
+};
+
 const lookInto = async (disk: Disk): Promise<GuestFacts> => {
   const table = await readPartitions(disk);
   const volumes = await findVolumes(disk, table);
-  const trees = volumes.flatMap((v) => (v.tree ? [v.tree] : []));
+  const trees = linuxTrees(volumes);
   const facts = {
     ...EMPTY,
     partitions: table.style,
@@ -146,7 +164,10 @@ const lookInto = async (disk: Disk): Promise<GuestFacts> => {
   const agents = root ? await agentsIn(root) : [];
   const boot = await findBootFiles(trees);
   const told = boot?.facts;
-  if (!boot || !told) return { ...facts, distribution, agents, unknown: whyUnknown(volumes, NO_KERNEL) };
+  if (!boot || !told) {
+    const windows = await windowsFacts(facts, volumes);
+    return windows ?? { ...facts, distribution, agents, unknown: whyUnknown(volumes, NO_KERNEL) };
+  }
   const drivers: Drivers = { boot: new Set(), other: new Set(), problem: null };
   const release = await releaseOf(boot, root, told.release);
   const hasRamDisk = await initramfsDrivers(boot, drivers);
@@ -189,7 +210,7 @@ export interface BootPlanWithFiles extends BootPlan {
 
 const bootFilesOf = async (disk: Disk) => {
   const volumes = await findVolumes(disk, await readPartitions(disk));
-  const trees = volumes.flatMap((v) => (v.tree ? [v.tree] : []));
+  const trees = linuxTrees(volumes);
   const boot = await findBootFiles(trees);
   return { volumes, trees, boot };
 };

@@ -1,5 +1,6 @@
 import type { BootNeed, GuestFacts, HypervisorKind, ImageReadiness, Readiness } from '@omnivisor/contracts';
 import { deviceFor } from '../injection/throwaway-guest.js';
+import { windowsReadiness } from './windows/windows-readiness.js';
 
 /** What a root disk may be to its guest. */
 interface Device {
@@ -178,6 +179,7 @@ const verdictOf = (hypervisor: Hypervisor, guest: GuestFacts): Readiness | undef
 
 /** On which hypervisors a guest starts. One of which nothing is known is left out, and constrains nothing. */
 export const readinessOf = (guest: GuestFacts): ImageReadiness => {
+  if (guest.windows) return windowsReadiness(guest);
   const readiness: ImageReadiness = {};
   if (guest.kernel === null) return readiness;
   for (const [name, hypervisor] of Object.entries(HYPERVISORS)) {

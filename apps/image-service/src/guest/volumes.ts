@@ -1,6 +1,7 @@
 import { type Disk, stretchOf, Unreadable } from './disk.js';
 import { ExtVolume } from './fs/ext.js';
 import { FatVolume } from './fs/fat.js';
+import { NtfsVolume } from './fs/ntfs.js';
 import { FileTree } from './fs/volume.js';
 import { XfsVolume } from './fs/xfs.js';
 import type { PartitionTable } from './partitions.js';
@@ -19,13 +20,13 @@ export interface FoundVolume {
 /** Told by their first bytes, and not read. */
 const OTHERS: readonly (readonly [kind: string, offset: number, magic: string])[] = [
   ['btrfs', 65_600, '_BHRfS_M'],
-  ['ntfs', 3, 'NTFS    '],
+  ['bitlocker', 3, '-FVE-FS-'],
   ['lvm', 512, 'LABELONE'],
   ['luks', 0, 'LUKS\xba\xbe'],
   ['swap', 4_086, 'SWAPSPACE2'],
   ['squashfs', 0, 'hsqs'],
 ];
-const READERS = [ExtVolume, XfsVolume, FatVolume];
+const READERS = [ExtVolume, XfsVolume, NtfsVolume, FatVolume];
 
 const volumeOn = async (disk: Disk, { efi, number }: { efi: boolean; number: number }): Promise<FoundVolume> => {
   for (const [kind, offset, magic] of OTHERS)

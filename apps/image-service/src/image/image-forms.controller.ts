@@ -128,6 +128,7 @@ export class ImageFormsController {
         file_systems: guest.fileSystems,
         distribution: guest.distribution,
         kernel: guest.kernel,
+        windows: guest.windows ?? null,
         boot_drivers: guest.bootDrivers,
         other_drivers: guest.otherDrivers,
         agents: guest.agents,
