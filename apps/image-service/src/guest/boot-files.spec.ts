@@ -67,6 +67,7 @@ describe('the kernels of a disk', () => {
     },
   );
   describe('are started as GRUB keeps it', () => {
+    const CFG = `set default="\${saved_entry}"\n`;
     const [OLD, NEW, DEBUG] = ['5.14.0-9.el9.x86_64', '5.14.0-70.el9.x86_64', '5.14.0-9.el9.x86_64+debug'];
     const boot = Object.fromEntries(
       [OLD, NEW, DEBUG, '0-rescue-1234'].flatMap((r) => [
@@ -84,12 +85,23 @@ describe('the kernels of a disk', () => {
       ['the first', 'saved_entry=0\n', NEW],
       ['none', 'kernelopts=x\nsaved_entry=\n', NEW],
     ])('when that is %s', async (_, grubenv, release) => {
-      expect(await started({ ...boot, '/grub2/grubenv': grubenv })).toBe(release);
+      expect(await started({ ...boot, '/grub2/grub.cfg': CFG, '/grub2/grubenv': grubenv })).toBe(release);
+    });
+    it.each([
+      ['is not to start it', { '/grub2/grub.cfg': 'set default="0"\n' }],
+      ['is not found', {}],
+    ])('and not when GRUB %s', async (_, config) => {
+      expect(await started({ ...boot, ...config, '/grub2/grubenv': `saved_entry=1234-${OLD}\n` })).toBe(NEW);
     });
     it('beside its EFI loader', async () => {
-      const esp = { '/EFI/BOOT/BOOTX64.EFI': 'x', '/EFI/rocky/grubenv': `saved_entry=1234-${OLD}\n` };
+      const esp = {
+        ...{ '/EFI/BOOT/BOOTX64.EFI': 'x', '/EFI/rocky/grub.cfg': CFG },
+        '/EFI/rocky/grubenv': `saved_entry=1234-${OLD}\n`,
+      };
       expect(await started(esp, boot)).toBe(OLD);
-      expect(await started(esp, { ...boot, '/grub2/grubenv': `saved_entry=1234-${DEBUG}\n` })).toBe(DEBUG);
+      expect(
+        await started(esp, { ...boot, '/grub2/grub.cfg': CFG, '/grub2/grubenv': `saved_entry=1234-${DEBUG}\n` }),
+      ).toBe(DEBUG);
     });
   });
   it('cost no more than a look at each name, and a few are looked into', async () => {

@@ -36,7 +36,9 @@ const savedEntry = async (trees: readonly FileTree[]): Promise<string> => {
     for (const tree of trees)
       for (const folder of await foldersOf(tree)) {
         const saved = /^saved_entry=(.+)$/m.exec((await tree.text(`${folder}/grubenv`, GRUBENV_SIZE)) ?? '')?.[1];
-        if (saved !== undefined) return saved;
+        if (saved === undefined) continue;
+        // It may be left from a time when GRUB's settings asked for it.
+        if (/\$\{saved_entry\}/.test((await tree.text(`${folder}/grub.cfg`)) ?? '')) return saved;
       }
   return '';
 };
@@ -79,7 +81,8 @@ export const findBootFiles = async (trees: readonly FileTree[]): Promise<BootFil
   const [chosen] = found
     .flatMap(({ release }) => (release !== null && saved.includes(release) ? [release] : []))
     .sort((a, b) => b.length - a.length);
-  const rank = ({ release, initramfs }: Candidate) => (release && release === chosen ? 0 : initramfs !== null ? 1 : 2);
+  const rank = ({ release, initramfs }: Candidate) =>
+    (release !== null && release === chosen ? 0 : 2) + (initramfs !== null ? 0 : 1);
   // A name without a release is usually a link to one with it.
   found.sort((a, b) => rank(a) - rank(b) || newer(b.release ?? '', a.release ?? ''));
   let best: BootFiles | null = null;

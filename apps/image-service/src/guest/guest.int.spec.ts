@@ -233,6 +233,7 @@ describe.skipIf(!complete)('a look at a guest', () => {
         put('boot', `config-${release}`, 'CONFIG_ATA_PIIX=y\n');
         put('boot', `loader/entries/${id}-${release}.conf`, `linux /vmlinuz-${release}\n`);
       }
+      put('boot', 'grub2/grub.cfg', `set default="\${saved_entry}"\n`);
       put('boot', 'grub2/grubenv', `# GRUB Environment Block\nsaved_entry=${id}-${RELEASE}\nboot_success=0\n####`);
       return ext('boot', '-t', 'ext4');
     };

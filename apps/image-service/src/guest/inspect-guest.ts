@@ -119,6 +119,9 @@ const rootDrivers = async (
 const NO_KERNEL = 'it has no kernel that was found';
 const NO_ROOT = 'its root file system was not found';
 
+/** What a Linux may be in, which starts instead of a Windows beside it. */
+const HAS_LINUX: ReadonlySet<string> = new Set(['luks', 'lvm', 'btrfs', 'ext2', 'ext3', 'ext4', 'xfs']);
+
 const whyUnknown = (volumes: readonly FoundVolume[], otherwise: string): string => {
   const problem = volumes.find((v) => v.problem !== null)?.problem;
   if (problem) return problem;
@@ -126,7 +129,7 @@ const whyUnknown = (volumes: readonly FoundVolume[], otherwise: string): string 
   if (kinds.includes('luks') || kinds.includes('bitlocker')) return 'its disk is encrypted';
   if (kinds.includes('lvm')) return 'its file systems are in LVM, which is not read';
   if (kinds.includes('btrfs')) return 'its file system is btrfs, which is not read';
-  if (kinds.includes('ntfs')) return 'it is no Linux';
+  if (kinds.includes('ntfs') && !kinds.some((kind) => HAS_LINUX.has(kind))) return 'it is no Linux';
   return otherwise;
 };
 
@@ -141,8 +144,15 @@ const findRoot = async (trees: readonly FileTree[]): Promise<FileTree | undefine
 };
 
 const windowsFacts = async (facts: GuestFacts, volumes: readonly FoundVolume[]): Promise<GuestFacts | undefined> => {
+  if (volumes.some(({ kind }) => HAS_LINUX.has(kind))) return undefined;
   const trees = volumes.flatMap((v) => (v.tree ? [v.tree] : []));
-  const found = await inspectWindows(trees);
+  let found: Awaited<ReturnType<typeof inspectWindows>>;
+  try {
+    found = await inspectWindows(trees);
+  } catch (error) {
+    if (!(error instanceof Unreadable)) throw error;
+    return { ...facts, unknown: plain(error.message) };
+  }
   if (!found) return undefined;
   // Its installer puts code in the first sector of any disk; by BIOS it starts from an MBR only.
   const byBios = facts.partitions === 'mbr' && facts.firmware.includes('bios') && (await hasBootManager(trees));
@@ -236,6 +246,9 @@ export const bootPlan = async (disk: Disk): Promise<BootPlanWithFiles> => {
   const release = await releaseOf(boot, root, boot.facts?.release ?? null);
   if (release === null || !/^[\w.+~-]{1,64}$/.test(release))
     throw new Unreadable('its kernel does not say its release');
+  // It goes into a script that the guest runs.
+  if (!/^[\w.+~/-]{1,160}$/.test(boot.initramfs))
+    throw new Unreadable('its initial RAM disk has a name of other signs');
   const place = (tree: FileTree) => {
     const { kind, number } = volumes.find((v) => v.tree === tree)!;
     return { kind, partition: number };

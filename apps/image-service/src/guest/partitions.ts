@@ -87,8 +87,10 @@ export const readPartitions = async (disk: Disk): Promise<PartitionTable> => {
   if (sector.readUInt16LE(510) !== 0xaa55) return whole;
   const bootSector = sector.subarray(0, 440).some((b) => b !== 0);
   const isFat = sector[0x10] === 2 && sector[0x15] === 0xf8;
-  const isNtfs = sector.toString('latin1', 3, 7) === 'NTFS';
   const used = entriesOf(sector).filter((e) => e.type !== 0);
+  // The name of a file system may be left of what the disk was before: the code of NTFS is no table.
+  const inside = (e: (typeof used)[0]) => e.start > 0 && (e.start + e.count) * SECTOR <= disk.size;
+  const isNtfs = sector.toString('latin1', 3, 7) === 'NTFS' && !used.every((e) => e.type === 0xee || inside(e));
   if (isFat || isNtfs || used.length === 0) return { ...whole, bootSector };
   const table = used.some((e) => e.type === 0xee) ? await gpt(disk) : null;
   const partitions = (table ?? (await mbr(disk, sector))).filter((p) => fits(disk, p));

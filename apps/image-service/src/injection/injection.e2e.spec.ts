@@ -52,6 +52,7 @@ const DEBIANS = {
       cp $1/boot/vmlinuz-$release $1/boot/vmlinuz-9.0.0-1.el9.x86_64
       echo x >$1/boot/initramfs-9.0.0-1.el9.x86_64.img
       echo saved_entry=$id-$release >$1/boot/grub2/grubenv
+      echo 'set default="\${saved_entry}"' >$1/boot/grub2/grub.cfg
       echo SELINUXTYPE=default >$1/etc/selinux/config
       echo LABEL=boot /boot ext4 defaults 0 0 >$1/etc/fstab`,
   },
@@ -185,6 +186,7 @@ describe.skipIf(process.getuid?.() !== 0 || !hasStatic)('driver injection (needs
     const tree = await smallGuest(RHEL_DRACUT);
     const [release] = await readdir(at('ram/lib/modules'));
     await writeFile(at('grubenv'), `saved_entry=d2f1a7d3c5b94a2e8f60718293a4b5c6-${release}\n`);
+    await writeFile(at('grub.cfg'), `set default="\${saved_entry}"\n`);
     await writeFile(at('none'), '');
     const boot = at('boot.fs');
     await rm(boot, { force: true });
@@ -195,7 +197,7 @@ describe.skipIf(process.getuid?.() !== 0 || !hasStatic)('driver injection (needs
     run('mcopy', ['-i', boot, at('aki'), '::/vmlinuz-9.0.0-1.el9.x86_64']);
     run('mcopy', ['-i', boot, at('none'), '::/initramfs-9.0.0-1.el9.x86_64.img']);
     run('mmd', ['-i', boot, '::/grub2']);
-    run('mcopy', ['-i', boot, at('grubenv'), '::/grub2/grubenv']);
+    for (const name of ['grubenv', 'grub.cfg']) run('mcopy', ['-i', boot, at(name), `::/grub2/${name}`]);
     await rm(join(tree, 'boot'), { recursive: true });
     await mkdir(join(tree, 'boot'));
     return partitioned(boot, await fileSystem('ext4', 'omnivisor-root', 128, tree));

@@ -99,7 +99,8 @@ const plain = (text: string): string => text.replace(/[^\w .()+-]/g, '').slice(0
 const productOf = async (software: Hive | undefined): Promise<{ product: string | null; build: string | null }> => {
   const key = await software?.key(['Microsoft', 'Windows NT', 'CurrentVersion']);
   if (!software || !key) return { product: null, build: null };
-  const build = (await software.text(key, 'CurrentBuild')) ?? null;
+  // That of Windows XP is another text in CurrentBuild.
+  const build = (await software.text(key, 'CurrentBuildNumber')) ?? (await software.text(key, 'CurrentBuild')) ?? null;
   const name = await software.text(key, 'ProductName');
   // Windows 11 goes on to call itself by the name of the one before.
   const product = Number(build) >= FIRST_WINDOWS_11 ? name?.replace(/^Windows 10\b/, 'Windows 11') : name;
@@ -122,10 +123,12 @@ const servicesIn = async (system: Hive, tree: FileTree) => {
   const set = `ControlSet${String(current ?? 1).padStart(3, '0')}`;
   const services = await system.key([set, 'Services']);
   if (!services) throw new Unreadable('its registry has no services');
+  const seen = new Set<string>();
   for await (const service of system.children(services)) {
     const driver = driverBy(DRIVERS, service.name);
     const agent = driverBy(AGENTS, service.name);
-    if (driver === undefined && agent === undefined) continue;
+    if ((driver === undefined && agent === undefined) || seen.has(service.name.toLowerCase())) continue;
+    seen.add(service.name.toLowerCase());
     const start = await system.number(service, 'Start');
     if (start === undefined || start >= START.disabled) continue;
     if (agent !== undefined) found.agents.add(agent);

@@ -14,12 +14,12 @@ const UEFI: Partial<GuestFacts> = { firmware: ['uefi', 'secure-boot'] };
 
 describe('where a Windows starts', () => {
   it.each<[HypervisorKind, object]>([
-    ['qemu', { needs: [{ property: 'hw_disk_bus', values: ['ide', 'sata'], fails: ['virtio', null] }] }],
+    ['qemu', { needs: [{ property: 'hw_disk_bus', values: ['ide', 'sata', 'scsi'], fails: ['virtio', null] }] }],
     [
       'vsphere',
       { needs: [{ property: 'hw_scsi_model', values: ['lsisas1068'], fails: ['vmpvscsi', 'lsilogic', null] }] },
     ],
-    ['xen', { needs: [{ property: 'hw_vm_mode', values: ['hvm'], fails: ['xen', 'pvh'] }] }],
+    ['xen', { needs: [{ property: 'hw_vm_mode', values: ['hvm'], fails: ['xen', 'pvh', null] }] }],
     ['xenserver', { needs: [{ property: 'hw_vm_mode', values: ['hvm'], fails: ['xen', 'pvh'] }] }],
     ['hyperv', { reason: null }],
   ])('is on %s with what it brings itself', (kind, expected) =>
@@ -28,7 +28,7 @@ describe('where a Windows starts', () => {
   it('is said with what is missing, and what brings it', () => {
     const { qemu, vsphere, xenserver, xen } = readinessOf(guest());
     expect(qemu?.reason).toBe(
-      'On QEMU it needs hw_disk_bus=ide or sata (with hw_machine_type=q35), for it has no viostor when it starts (virtio-win). On QEMU its network needs hw_vif_model=e1000e, for it has no netkvm (virtio-win).',
+      'On QEMU it needs hw_disk_bus=ide or sata (with hw_machine_type=q35) or scsi (with hw_scsi_model=lsisas1068), for it has no viostor when it starts (virtio-win). On QEMU its network needs hw_vif_model=e1000e, for it has no netkvm (virtio-win).',
     );
     expect(vsphere?.reason).toBe(
       'On vSphere it needs hw_scsi_model=lsisas1068 (as os_type=windows has it), for it has no pvscsi when it starts (VMware Tools).',
@@ -37,6 +37,23 @@ describe('where a Windows starts', () => {
       /disk is slow, .* xenbus and xenvbd \(XenServer VM Tools\)\..*hw_vif_model=e1000/,
     );
     expect(xen?.reason).toMatch(/On Xen it has no network/);
+  });
+  it('is not said of what is older than Vista, and of one whose build is not known', () => {
+    const of = (build: string | null) => readinessOf(guest({ windows: { product: null, build, left: 'clean' } }));
+    expect(of('2600')).toEqual({});
+    expect(of(null)).toEqual(readinessOf(guest()));
+    expect(of('none')).toEqual(readinessOf(guest()));
+  });
+  it.each(['dirty', 'hibernated'] as const)('is not denied to one that was left %s', (left) => {
+    const windows = { product: null, build: '20348', left };
+    const { qemu, vsphere } = readinessOf(guest({ windows, bootDrivers: ['intelide', 'atapi'] }));
+    expect([qemu?.verdict, vsphere]).toEqual(['boots', undefined]);
+  });
+  it('is QEMU with the controllers of vSphere, too', () => {
+    const needs = [
+      { property: 'hw_disk_bus', values: ['scsi'], fails: expect.arrayContaining(['virtio', 'ide', null]) },
+    ];
+    expect(readinessOf(guest({ bootDrivers: ['pvscsi'] })).qemu).toMatchObject({ verdict: 'boots', needs });
   });
   it('is anywhere with the drivers of all, and needs nothing for a disk', () => {
     const bootDrivers = [...INBOX, 'viostor', 'vioscsi', 'pvscsi', 'lsi_scsi', 'xenbus', 'xenvbd'];

@@ -52,6 +52,8 @@ const HYPERVISORS: Readonly<Record<HypervisorKind, Hypervisor>> = {
       IDE,
       { drivers: ['storahci'], value: 'sata', besides: 'with hw_machine_type=q35' },
       { drivers: ['msahci'], value: 'sata', besides: 'with hw_machine_type=q35' },
+      { drivers: ['lsi_sas'], value: 'scsi', besides: 'with hw_scsi_model=lsisas1068', ambiguous: true },
+      { drivers: ['pvscsi'], value: 'scsi', besides: 'with hw_scsi_model=vmpvscsi', ambiguous: true },
     ],
     diskProperty: 'hw_disk_bus',
     cards: [{ drivers: ['netkvm'], value: 'virtio' }, E1000E, E1000],
@@ -64,7 +66,8 @@ const HYPERVISORS: Readonly<Record<HypervisorKind, Hypervisor>> = {
     diskProperty: 'hw_disk_bus',
     cards: [XEN_CARD],
     tools: 'the Windows PV drivers of Xen',
-    mode: HVM,
+    // Its hosts make paravirtual domains of what does not say.
+    mode: { ...HVM, fails: [...HVM.fails, null] },
     fast: XEN_DISK,
   },
   xenserver: {
@@ -131,7 +134,7 @@ const verdictOf = (hypervisor: Hypervisor, guest: GuestFacts): Readiness => {
   const starts = ({ drivers }: Device) => drivers.every((d) => boot.has(d));
   const [byUefi, byBios] = [guest.firmware.includes('uefi'), guest.firmware.includes('bios')];
   const only = byUefi === byBios ? undefined : byUefi ? 'uefi' : 'bios';
-  const build = guest.windows?.build ? Number(guest.windows.build) : Number.POSITIVE_INFINITY;
+  const build = buildOf(guest) ?? Number.POSITIVE_INFINITY;
 
   if (only === 'uefi' && !uefi)
     return {
@@ -201,6 +204,22 @@ const verdictOf = (hypervisor: Hypervisor, guest: GuestFacts): Readiness => {
   };
 };
 
+const buildOf = ({ windows }: GuestFacts): number | null => {
+  const build = Number.parseInt(windows?.build ?? '', 10);
+  return Number.isNaN(build) ? null : build;
+};
+
+/** Windows Vista: what was before names its drivers and its loader otherwise. */
+const OLDEST = 6_000;
+
 /** Where a Windows starts with the drivers that it starts with: nothing is put into one. */
-export const windowsReadiness = (guest: GuestFacts): ImageReadiness =>
-  Object.fromEntries(Object.entries(HYPERVISORS).map(([kind, hypervisor]) => [kind, verdictOf(hypervisor, guest)]));
+export const windowsReadiness = (guest: GuestFacts): ImageReadiness => {
+  if ((buildOf(guest) ?? OLDEST) < OLDEST) return {};
+  // A driver that was installed last may be in the logs only, of which nothing is read.
+  const isWhole = guest.windows?.left === 'clean';
+  return Object.fromEntries(
+    Object.entries(HYPERVISORS)
+      .map(([kind, hypervisor]) => [kind, verdictOf(hypervisor, guest)] as const)
+      .filter(([, { verdict }]) => isWhole || verdict !== 'cannot'),
+  );
+};
