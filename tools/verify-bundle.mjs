@@ -128,10 +128,12 @@ const lines = async function* (folder) {
   }
 };
 
-const USAGE = /\/\*\*(.*?)\*\//s
-  .exec(readFileSync(new URL(import.meta.url), 'utf8'))[1]
-  .replace(/^ \* ?/gm, '')
-  .trim();
+/** Read when it is asked for: what comes by the standard input has no file. */
+const usage = () =>
+  /\/\*\*(.*?)\*\//s
+    .exec(readFileSync(new URL(import.meta.url), 'utf8'))[1]
+    .replace(/^ \* ?/gm, '')
+    .trim();
 
 const argumentsOf = () => {
   const files = { type: 'string', multiple: true, default: [] };
@@ -149,12 +151,12 @@ const main = async () => {
   try {
     given = argumentsOf();
   } catch (error) {
-    console.error(`${error.message.replaceAll('\n', ' ')}\n\n${USAGE}`);
+    console.error(`${error.message.replaceAll('\n', ' ')}\n\n${usage()}`);
     return 2;
   }
   const { key, checkpoint, folder, help } = given;
   if (help) {
-    console.log(USAGE);
+    console.log(usage());
     return 0;
   }
   const keys = key.flatMap((file) =>

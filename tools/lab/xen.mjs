@@ -70,7 +70,8 @@ const AREAS = {
   ),
 };
 for (const area of positionals)
-  if (!AREAS[area]) askedWrongly(import.meta.url, `there is no area ${area}: ${Object.keys(AREAS).join(', ')}`);
+  if (!Object.hasOwn(AREAS, area))
+    askedWrongly(import.meta.url, `there is no area ${area}: ${Object.keys(AREAS).join(', ')}`);
 const cache = resolve(values.cache ?? join(root, '.omnivisor-lab'));
 const isAlone = values.machines === 1;
 const say = (text) => console.error(text);

@@ -15,7 +15,8 @@ const LOCAL = {
   backup: { read: backupOptions, work: backup },
   restore: { read: restoreOptions, work: restore },
 };
-const local = LOCAL[process.argv[2] ?? ''];
+const name = process.argv[2] ?? '';
+const local = Object.hasOwn(LOCAL, name) ? LOCAL[name] : undefined;
 const options = local?.read(process.argv.slice(3));
 
 const main = join(ROOT, 'apps/cli/dist/main.js');

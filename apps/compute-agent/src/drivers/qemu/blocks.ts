@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { HypervisorError } from '../hypervisor-driver.js';
 import type { AttachedDisk, GuestDefinition, LocalDisk } from './definition.js';
 import { placeOf } from './slots.js';
 
@@ -87,9 +88,17 @@ export class Channels {
 
   constructor(private readonly isQ35: boolean) {}
 
-  /** Four places on the two IDE channels of i440FX; one per port on the AHCI of q35. */
+  /**
+   * Four places on the two IDE channels of i440FX; one per port on the AHCI of q35.
+   * @throws HypervisorError `unsupported` when all are taken
+   */
   next(): Properties {
     const n = this.used++;
+    if (n === (this.isQ35 ? 6 : 4))
+      throw new HypervisorError(
+        'unsupported',
+        `the guest has as many disks on ${this.isQ35 ? 'SATA' : 'IDE'} as it can take`,
+      );
     return this.isQ35 ? { bus: `ide.${n}` } : { bus: `ide.${Math.floor(n / 2)}`, unit: n % 2 };
   }
 }

@@ -95,7 +95,7 @@ const machineArguments = (guest: GuestDefinition): string[] => {
  * The rescue disk comes first and is booted from; else the CD with the image, or the root disk. A firmware shows to what
  * it boots those disks only that it may boot from, so a rescued guest's own root comes second.
  */
-const driveArguments = (guest: GuestDefinition): string[] => {
+export const driveArguments = (guest: GuestDefinition): string[] => {
   const { rescue } = guest;
   const cdroms = rescue?.cdroms ?? guest.cdroms;
   const disks: readonly LocalDisk[] = [...(rescue ? [rescue.disk] : []), ...guest.disks];

@@ -96,6 +96,32 @@ describe('disks of a flavor that a guest did not have before', () => {
     expect([names(), files()]).toEqual([['root', 'ephemeral', 'swap'], ADDED]);
   });
 
+  it('are gone when another flavor is asked for after that', async () => {
+    await resize(1, 8);
+    writeFileSync(definition(), JSON.stringify({ ...defined(), change: 'resize' }));
+    await resize(0, 0);
+    await driver.resizing.confirmResize(id);
+    expect([names(), files()]).toEqual([['root'], []]);
+  });
+
+  it('are refused where there is no place for them, and the guest stays as it was', async () => {
+    const volume = (n: number) => {
+      const path = join(stateDir, `volume-${n}`);
+      writeFileSync(path, Buffer.alloc(1 << 20));
+      return {
+        ...{ diskId: `volume-${n}`, connection: { kind: 'file', path }, format: 'raw', readOnly: false, bus: 'ide' },
+        ...{ serial: `v${n}`, bootIndex: null, slot: 3 + n },
+      };
+    };
+    writeFileSync(definition(), JSON.stringify({ ...defined(), attached: [1, 2].map(volume), diskBus: 'ide' }));
+    const wanted = { ...spec.flavor, ephemeral: gib(1), swap: mib(8) };
+    const refusal = { code: 'unsupported', message: 'the guest has as many disks on IDE as it can take' };
+    await expect(driver.resizing.checkResize(id, wanted)).rejects.toMatchObject(refusal);
+    await expect(resize(1, 8)).rejects.toMatchObject(refusal);
+    expect([names(), files()]).toEqual([['root'], []]);
+    await runs();
+  });
+
   it('are an ephemeral disk that no flavor takes away', async () => {
     await resize(1, 0);
     await driver.resizing.confirmResize(id);

@@ -19,7 +19,7 @@ const makingOf = (host: QemuHost, { mark: { serverId: id } }: GuestDefinition): 
   ...{ folder: host.store.path(id, FILES.disks), owner: guestUser(id), signal: NEVER },
 });
 
-/** Marks the moment, makes the disks as long as they are to be, and those that are new. Again after a crash: goes on. */
+/** Marks the moment, makes the disks as long as they are to be, and those that are new. */
 export const growDisks = async (host: QemuHost, guest: GuestDefinition, old: readonly LocalDisk[]): Promise<void> => {
   const tools = host.tools(guest);
   const added = besides(guest.disks, old);

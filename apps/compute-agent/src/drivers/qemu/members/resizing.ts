@@ -1,5 +1,6 @@
 import type { FlavorSnapshot } from '@omnivisor/contracts';
 import { HypervisorError, type Resizing } from '../../hypervisor-driver.js';
+import { driveArguments } from '../command-line.js';
 import { type CpuWishes, policyOf } from '../dedicated-cpus.js';
 import { FlavorDevices, type GuestDefinition, type LocalDisk } from '../definition.js';
 import { refuseWishes, resizedDevices } from '../devices.js';
@@ -86,6 +87,8 @@ const resizedTo = (guest: GuestDefinition, flavor: FlavorSnapshot) => {
     disks: resizedDisks(old, flavor),
     wishes,
   };
+  // There may be no place for the disks that it has besides.
+  driveArguments(next);
   return { image, old, next };
 };
 
@@ -101,11 +104,11 @@ export const resizingOf = (host: QemuHost): Resizing => {
   };
 
   const resize = async (found: GuestDefinition, flavor: FlavorSnapshot, signal: AbortSignal) => {
-    const guest = found.change === 'resize' ? found : await settleInterrupted(host, found);
+    const guest = await settleInterrupted(host, found);
     const { image, old, next } = resizedTo(guest, flavor);
     const hasDevices = guest.before?.devices !== undefined;
     const isAsked = isSame(changed(next, hasDevices), changed(guest, hasDevices));
-    if (guest.before && guest.change === null) {
+    if (guest.before) {
       if (isAsked) return;
       throw new HypervisorError('fault', 'another resize of the guest is not settled');
     }
@@ -114,7 +117,7 @@ export const resizingOf = (host: QemuHost): Resizing => {
     await refuseRunning(host, guest);
     refuseBeyond(host, old, next);
     refuseAborted(signal);
-    if (guest.change === null) await forget(host, guest);
+    await forget(host, guest);
     const begun: GuestDefinition = {
       ...next,
       // Both claims hold until the resize is confirmed or reverted.
