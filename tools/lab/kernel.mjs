@@ -19,7 +19,7 @@ import { fileURLToPath } from 'node:url';
 import { argumentsOf, askedWrongly } from '../arguments.mjs';
 import { install, missing, packagesOf } from '../services/debian.mjs';
 import { Refused } from '../services/process.mjs';
-import { debianRoot, keptParts, must } from './parts.mjs';
+import { debianRoot, keptParts, must, VIRTIO_RAMDISK } from './parts.mjs';
 import { LAB_NEEDS } from './xen/needs.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
@@ -47,9 +47,7 @@ const say = (text) => console.error(text);
 const PACK = `
 set -eu
 root=$1 lab=$2
-sed -i s/^MODULES=.*/MODULES=list/ "$root/etc/initramfs-tools/initramfs.conf"
-printf 'virtio_pci\\nvirtio_blk\\next4\\n' >>"$root/etc/initramfs-tools/modules"
-chroot "$root" update-initramfs -u -k all
+${VIRTIO_RAMDISK}
 install -m755 ${JSON.stringify(init)} "$root/sbin/lab-init"
 install -m755 ${JSON.stringify(realpathSync(process.execPath))} "$root/usr/bin/node"
 cp "$root"/boot/vmlinuz-* "$lab/vmlinuz"
@@ -77,20 +75,8 @@ const boot = (folder) =>
     const child = spawn(
       'qemu-system-x86_64',
       [
-        ...[
-          '-accel',
-          'tcg,thread=multi,tb-size=512',
-          '-M',
-          'pc',
-          '-cpu',
-          'max',
-          '-m',
-          '2048',
-          '-smp',
-          '2',
-          '-nic',
-          'none',
-        ],
+        ...['-accel', 'tcg,thread=multi,tb-size=512', '-M', 'pc', '-cpu', 'max'],
+        ...['-m', '2048', '-smp', '2', '-nic', 'none'],
         ...['-nodefaults', '-no-user-config', '-display', 'none', '-serial', 'stdio', '-no-reboot'],
         ...['-kernel', join(folder, 'vmlinuz'), '-initrd', join(folder, 'initrd.img'), '-append', linux],
         ...['-drive', `file=${join(folder, 'root.ext4')},format=raw,if=virtio,snapshot=on,cache=unsafe`],

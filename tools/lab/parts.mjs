@@ -22,6 +22,11 @@ export const debianRoot = (root, packages) => {
   ]);
 };
 
+/** Lines of a shell: the initial RAM disk of the root file system `$root` knows a virtio disk with ext4, and no other. */
+export const VIRTIO_RAMDISK = `sed -i s/^MODULES=.*/MODULES=list/ "$root/etc/initramfs-tools/initramfs.conf"
+printf 'virtio_pci\\nvirtio_blk\\next4\\n' >>"$root/etc/initramfs-tools/modules"
+chroot "$root" update-initramfs -u -k all`;
+
 /**
  * A folder of parts that are built once; those of the name that were built by another recipe go.
  * @param {{ cache: string, name: string, recipe: string }} of the same recipe, the same parts, but for the versions that

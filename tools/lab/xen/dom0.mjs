@@ -3,7 +3,7 @@ import { readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { install, missing, packagesOf } from '../../services/debian.mjs';
-import { debianRoot, keptParts, must } from '../parts.mjs';
+import { debianRoot, keptParts, must, VIRTIO_RAMDISK } from '../parts.mjs';
 import { LAB_NEEDS } from './needs.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -42,9 +42,7 @@ const parts = (folder) => ({
 const PACK = `
 set -eu
 root=$1 lab=$2
-sed -i s/^MODULES=.*/MODULES=list/ "$root/etc/initramfs-tools/initramfs.conf"
-printf 'virtio_pci\\nvirtio_blk\\next4\\n' >>"$root/etc/initramfs-tools/modules"
-chroot "$root" update-initramfs -u -k all
+${VIRTIO_RAMDISK}
 install -m755 ${JSON.stringify(join(here, 'init'))} "$root/sbin/lab-init"
 mkdir -p "$root/boot/lab"; cp "$root"/boot/vmlinuz-* "$root/boot/lab/vmlinuz"
 mv "$root/etc/xen/scripts/block" "$root/etc/xen/scripts/block.debian"
